@@ -1,0 +1,142 @@
+"""lastgood keeps generated wrappers and one live bridge in step with your Python sources, and the last good ones live.
+
+The map of the house:
+
+errors         every exception that a caller can see
+watch_events   what a session tells its user
+config         lastgood.toml -> Config; resolution: where a module's source lies
+runtime        the registry: the live bridge, its leases; loops: trio and asyncio, whichever runs
+reloader       create_bridge_reloader(): swap bridges by hand, under trio, asyncio or Pyodide
+session        watch(): sources in, reloads out
+effects        the vocabulary of the core, pure values
+planner        the one place that decides, pure
+interpreters   what does the effects: for real under trio, or in memory
+bridges        ProcessBridge, and the worker's side of it
+wrappers       sources -> wrapper text
+testing        the in-memory world, for tests of your own
+cli            the lastgood command
+
+What is public is importable from here, and loaded when it is first asked for: a program that only takes the reloader loads
+neither trio nor watchfiles nor griffe.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lastgood.bridges import Bridge as Bridge
+    from lastgood.bridges.process import ProcessBridge as ProcessBridge
+    from lastgood.config import Config as Config
+    from lastgood.errors import AlreadyWatched as AlreadyWatched
+    from lastgood.errors import BridgeError as BridgeError
+    from lastgood.errors import CallTimeout as CallTimeout
+    from lastgood.errors import ConfigError as ConfigError
+    from lastgood.errors import ConfigMigrationError as ConfigMigrationError
+    from lastgood.errors import Disposed as Disposed
+    from lastgood.errors import GenerationError as GenerationError
+    from lastgood.errors import LastgoodError as LastgoodError
+    from lastgood.errors import ModuleFailure as ModuleFailure
+    from lastgood.errors import NoRuntimeBridge as NoRuntimeBridge
+    from lastgood.errors import PromotionError as PromotionError
+    from lastgood.errors import RemoteError as RemoteError
+    from lastgood.errors import ReturnTypeError as ReturnTypeError
+    from lastgood.errors import UnmanagedFile as UnmanagedFile
+    from lastgood.errors import UnwatchableModule as UnwatchableModule
+    from lastgood.errors import WatchError as WatchError
+    from lastgood.errors import WorkerDied as WorkerDied
+    from lastgood.reloader import BridgeReloader as BridgeReloader
+    from lastgood.reloader import create_bridge_reloader as create_bridge_reloader
+    from lastgood.runtime import clear_runtime_bridge as clear_runtime_bridge
+    from lastgood.runtime import get_runtime_bridge as get_runtime_bridge
+    from lastgood.runtime import set_runtime_bridge as set_runtime_bridge
+    from lastgood.session import Session as Session
+    from lastgood.session import Status as Status
+    from lastgood.session import WatchProgram as WatchProgram
+    from lastgood.session import watch as watch
+    from lastgood.watch_events import BridgeLost as BridgeLost
+    from lastgood.watch_events import BridgeRestored as BridgeRestored
+    from lastgood.watch_events import Change as Change
+    from lastgood.watch_events import DisposeFailed as DisposeFailed
+    from lastgood.watch_events import EventsMissed as EventsMissed
+    from lastgood.watch_events import Notice as Notice
+    from lastgood.watch_events import PollingStarted as PollingStarted
+    from lastgood.watch_events import Recovered as Recovered
+    from lastgood.watch_events import ReloadError as ReloadError
+    from lastgood.watch_events import ReloadStart as ReloadStart
+    from lastgood.watch_events import ReloadSuccess as ReloadSuccess
+    from lastgood.watch_events import RollbackFailed as RollbackFailed
+    from lastgood.watch_events import WatchEvent as WatchEvent
+    from lastgood.watch_events import WatchPaths as WatchPaths
+    from lastgood.wrappers import Generated as Generated
+
+_ERRORS = (
+    "AlreadyWatched",
+    "BridgeError",
+    "CallTimeout",
+    "ConfigError",
+    "ConfigMigrationError",
+    "Disposed",
+    "GenerationError",
+    "LastgoodError",
+    "ModuleFailure",
+    "NoRuntimeBridge",
+    "PromotionError",
+    "RemoteError",
+    "ReturnTypeError",
+    "UnmanagedFile",
+    "UnwatchableModule",
+    "WatchError",
+    "WorkerDied",
+)
+_EVENTS = (
+    "BridgeLost",
+    "BridgeRestored",
+    "Change",
+    "DisposeFailed",
+    "EventsMissed",
+    "Notice",
+    "PollingStarted",
+    "Recovered",
+    "ReloadError",
+    "ReloadStart",
+    "ReloadSuccess",
+    "RollbackFailed",
+    "WatchEvent",
+    "WatchPaths",
+)
+_WHERE = {
+    **dict.fromkeys(_ERRORS, "errors"),
+    **dict.fromkeys(_EVENTS, "watch_events"),
+    "Bridge": "bridges",
+    "ProcessBridge": "bridges.process",
+    "Config": "config",
+    "BridgeReloader": "reloader",
+    "create_bridge_reloader": "reloader",
+    "clear_runtime_bridge": "runtime",
+    "get_runtime_bridge": "runtime",
+    "set_runtime_bridge": "runtime",
+    "Session": "session",
+    "Status": "session",
+    "WatchProgram": "session",
+    "watch": "session",
+    "Generated": "wrappers",
+}
+
+__all__ = [*_WHERE, "__version__"]  # noqa: PLE0604  # _WHERE holds names only
+
+
+def __getattr__(name: str) -> Any:
+    where = _WHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{where}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,266 @@
+"""What a cycle does to files: the synchronous part of stage, promote, swap and their undoing (contract §4).
+
+Both interpreters run this very code, the trio one in a thread and on the disk, the in-memory one in place and on a dict.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from lastgood.config import Config, ModuleConfig
+from lastgood.errors import ConfigError, GenerationError, ModuleFailure, UnwatchableModule
+from lastgood.interpreters.file_system import FileSystem
+from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
+from lastgood.planner.watch_set import Snapshot, WatchSet
+from lastgood.resolution import Resolved, resolve_modules
+from lastgood.wrappers import Generated, ModuleSource, wrap_modules
+
+__all__ = ["CycleFiles", "Project", "wrapper_texts"]
+
+
+@dataclass(slots=True)
+class Project:
+    """What outlives a cycle: where the config is, how it is read, and the output directories that are claimed.
+
+    ``interpreter_path(python)`` gives the worker's ``sys.path`` and its built-in modules.
+    """
+
+    files: FileSystem
+    config_file: Path
+    extra_watch_paths: tuple[Path, ...]
+    load: Callable[[Path], Config]
+    interpreter_path: Callable[[Path | None], tuple[Sequence[Path], Collection[str]]]
+    pid: int
+    claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
+    live: OutputDirectory | None = None
+
+    @property
+    def always_watched(self) -> WatchSet:
+        """What does not depend on what the config says: the file itself, also where it is a link, and the extra paths."""
+        named = (self.config_file, *self.extra_watch_paths)
+        paths = {self.files.real_path(path) for path in named}
+        return WatchSet(tuple(sorted(paths)), tuple(sorted({*named} - paths)))
+
+    def resolve(self, config: Config) -> Mapping[str, Resolved]:
+        """Where the source of each module lies. Raises :class:`UnwatchableModule`."""
+        path, builtin = self.interpreter_path(config.runtime.process.python)
+        return resolve_modules(config, sys_path=path, builtin_modules=builtin, tree=self.files)
+
+    def release(self) -> None:
+        """Let go of every output directory."""
+        while self.claimed:
+            _, output = self.claimed.popitem()
+            output.release()
+
+
+class CycleFiles:
+    """One cycle's files: the config and the modules as resolved for it, its stage, its promotion."""
+
+    def __init__(self, project: Project, cycle: int) -> None:
+        self.project = project
+        self.cycle = cycle
+        self.config: Config | None = None
+        self.watch = project.always_watched
+        self.read: Snapshot = {}
+        self.modules: Mapping[str, Resolved] = {}
+        self.output: OutputDirectory | None = None
+        self.stage: Path | None = None
+        self.staged: Mapping[str, str] = {}
+        self.promotings: list[Promoting] = []
+
+    # --- stage
+
+    def resolve(self) -> None:
+        """Read the config and find every module; ``watch`` is what that depends on, also when it raises.
+
+        Raises :class:`ConfigError`, :class:`UnwatchableModule`.
+        """
+        project, files = self.project, self.project.files
+        self.watch = project.always_watched
+        self.config = config = project.load(project.config_file)
+        output = files.real_path(config.output.dir)
+        places = {
+            place for name in config.modules for entry in config.python_import_path for place in _places(entry, name)
+        }
+        self.watch = WatchSet(self.watch.paths, tuple(sorted({*self.watch.candidates, *places})), output)
+        self.modules = project.resolve(config)
+        sources: set[Path] = set()
+        for name, module in self.modules.items():
+            own = module.roots or ((module.file,) if module.file is not None else ())
+            if output in own:
+                raise ConfigError(
+                    f'{output} is a source: module "{name}" lies there. Wrappers need a directory of their own; '
+                    "it may lie inside a source.",
+                    file=config.path,
+                    field="output.dir",
+                )
+            sources.update(own)
+        candidates = {path for module in self.modules.values() for path in module.candidates}
+        paths = {*project.always_watched.paths, *sources}
+        candidates.update(project.always_watched.candidates)
+        self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths)), output)
+
+    def claim(self) -> OutputDirectory:
+        """Claim the output directory, recover what a kill or a failed rollback has left there, and make the stage.
+
+        Raises :class:`AlreadyWatched`, :class:`PromotionError`.
+        """
+        project = self.project
+        path = project.files.real_path(self._config.output.dir)
+        output = project.claimed.get(path)
+        if output is None:
+            output = OutputDirectory.claim(project.files, path, project.pid)
+            project.claimed[path] = output
+        else:
+            output.recover()
+        self.output = output
+        taken = set(project.files.children(output.home))
+        numbers = (
+            f"stage-{self.cycle}" if number == 1 else f"stage-{self.cycle}-{number}" for number in itertools.count(1)
+        )
+        self.stage = output.home / next(name for name in numbers if name not in taken)
+        project.files.mkdir(self.stage)
+        return output
+
+    def generate(self) -> Generated:
+        """The built-in generator: wrap every module of the config into the stage."""
+        files, stage = self.project.files, self._stage
+        texts, generated = wrapper_texts(files, self._config, self.modules)
+        for name, text in texts.items():
+            make_directories(files, (stage / name).parent)
+            files.write(stage / name, text)
+        return generated
+
+    def accept(self, generated: object) -> Generated:
+        """Check what a generator says it did. Raises :class:`GenerationError` with every failure it tells of."""
+        if not isinstance(generated, Generated):
+            raise TypeError(
+                f"generate() returned {type(generated).__name__}; expected lastgood.Generated(files, warnings, failures)."
+            )
+        if generated.failures:
+            raise GenerationError(tuple(generated.failures))
+        self.staged = staged_files(self.project.files, self._stage, generated.files)
+        return generated
+
+    # --- promote, swap, watch
+
+    def promote(self) -> None:
+        """Make the output directory hold the stage. An output directory that is no longer configured is emptied of ours."""
+        output = self._output
+        self.promotings.append(Promoting(output, self._stage, self.staged))
+        former = self.project.live
+        if former is not None and former is not output:
+            self.promotings.append(Promoting(former, self._stage, {}))
+        for promoting in self.promotings:
+            promoting.apply()
+
+    def commit(self) -> None:
+        """The files' half of the swap."""
+        for promoting in reversed(self.promotings):
+            promoting.commit()
+        self.project.live = self._output
+
+    def settle(self) -> None:
+        """After the swap: remove what only an undoing would have needed, and let go of a former output directory."""
+        for promoting in self.promotings:
+            promoting.sweep()
+        remove_tree(self.project.files, self._stage)
+        self._release_others()
+
+    # --- undoing
+
+    def restore(self) -> None:
+        """Undo :meth:`promote`, however far it came."""
+        while self.promotings:
+            self.promotings[-1].undo()
+            self.promotings.pop()
+
+    def discard(self) -> None:
+        """Undo the stage, however far it came."""
+        try:
+            if self.stage is not None:
+                remove_tree(self.project.files, self.stage)
+        finally:
+            self._release_others()
+
+    def _release_others(self) -> None:
+        """Keep the live output directory alone, unless a journal there still has to be undone."""
+        for path, output in list(self.project.claimed.items()):
+            journal = self.project.files.stat(output.home / "journal.json")
+            if output is not self.project.live and journal is None:
+                del self.project.claimed[path]
+                output.release()
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Every generated file, relative to the output directory, sorted."""
+        return tuple(sorted(Path(name) for name in self.staged))
+
+    @property
+    def touched(self) -> tuple[Path, ...]:
+        """Those that the promotion wrote or removed, sorted."""
+        return tuple(Path(name) for name in self.promotings[0].promotion.touched)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the promotion has to say."""
+        return tuple(text for promoting in self.promotings for text in promoting.promotion.warnings)
+
+    @property
+    def _config(self) -> Config:
+        assert self.config is not None, "load() comes first"
+        return self.config
+
+    @property
+    def _output(self) -> OutputDirectory:
+        assert self.output is not None, "claim() comes first"
+        return self.output
+
+    @property
+    def _stage(self) -> Path:
+        assert self.stage is not None, "claim() comes first"
+        return self.stage
+
+
+def wrapper_texts(
+    files: FileSystem, config: Config, modules: Mapping[str, Resolved]
+) -> tuple[Mapping[str, bytes], Generated]:
+    """The wrappers of every module, by their paths relative to the output directory, and what is to be said of them."""
+    failures: list[ModuleFailure] = []
+
+    def source(module: Resolved, selection: ModuleConfig) -> ModuleSource | None:
+        try:
+            data = b"" if module.file is None else files.read(module.file)
+        except OSError as error:
+            problem = f"the source cannot be read: {error.strerror or error}"
+            failures.append(ModuleFailure(module.name, module.file, None, problem))
+            return None
+        return ModuleSource(module.name, module.file, data, module.is_package, selection)
+
+    def find(name: str) -> ModuleSource | None:
+        lone = msgspec.structs.replace(config, modules={name: ModuleConfig()})
+        try:
+            found = resolve_modules(lone, sys_path=(), builtin_modules=(), tree=files)[name]
+            return ModuleSource(
+                name, found.file, b"" if found.file is None else files.read(found.file), found.is_package
+            )
+        except (UnwatchableModule, OSError):
+            return None
+
+    found = [source(module, config.modules[name]) for name, module in modules.items()]
+    wrapped = wrap_modules([each for each in found if each is not None], find=find)
+    failures.extend(wrapped.failures)
+    generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
+    return wrapped.files, generated
+
+
+def _places(entry: Path, name: str) -> list[Path]:
+    """Where a module could appear below ``entry``: its parents' and its own file or package."""
+    parts = name.split(".")
+    stems = [entry.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
+    return [place for stem in stems for place in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")]

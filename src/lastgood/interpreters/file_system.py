@@ -1,0 +1,235 @@
+"""The file system as a port: what promotion, staging and reading need of it, and no more.
+
+One method is one operation, so that a fault can be injected at each. :class:`Disk` is the real one; it goes through
+:mod:`os`, never through ``open()``, so that a fake of :mod:`os` sees every operation. The in-memory one is in
+:mod:`lastgood.interpreters.memory`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import filelock
+
+__all__ = ["Claim", "Disk", "FileSystem", "Stat", "digest_of"]
+
+
+def digest_of(data: bytes) -> str:
+    """The digest by which bytes are told apart."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What stands at a path. ``kind``: "file", "directory", "link" or "other"; ``mode``: the permission bits.
+
+    ``signature`` changes when the content may have (inode, size, mtime, ctime, all in nanoseconds where they are times);
+    ``changed`` is the later of mtime and ctime, in seconds since the epoch.
+    """
+
+    kind: str
+    mode: int
+    signature: tuple[int, ...]
+    changed: float
+
+
+class Claim(Protocol):
+    """A lock that is held."""
+
+    def release(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class FileSystem(Protocol):
+    """Paths are absolute. Every method raises :class:`OSError` as the system does, unless it says otherwise."""
+
+    def read(self, path: Path) -> bytes:
+        """The bytes of the file."""
+        ...
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Make a new file; one that is there already is an error."""
+        ...
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename, over whatever file is at ``target``, atomically."""
+        ...
+
+    def link(self, source: Path, target: Path) -> None:
+        """A second name for the same file, or where that cannot be, a copy with its mode and times."""
+        ...
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+        ...
+
+    def mkdir(self, path: Path) -> None:
+        """Make one directory."""
+        ...
+
+    def rmdir(self, path: Path) -> None:
+        """Remove an empty directory."""
+        ...
+
+    def chmod(self, path: Path, mode: int) -> None:
+        """Set the permission bits."""
+        ...
+
+    def barrier(self, paths: Sequence[Path]) -> None:
+        """Return when these files and directories, as they are now, would survive a loss of power."""
+        ...
+
+    def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
+        """What stands at ``path``; None where nothing does, or nothing that can be looked at."""
+        ...
+
+    def children(self, path: Path) -> list[str]:
+        """The names in a directory, sorted; none where there is no directory that can be read."""
+        ...
+
+    def real_path(self, path: Path) -> Path:
+        """``path`` without symbolic links, as far as it exists."""
+        ...
+
+    def lock(self, path: Path) -> Claim | None:
+        """Claim the lock file at ``path``, in an existing directory; None if somebody else holds it."""
+        ...
+
+    def is_file(self, path: Path) -> bool:
+        """Whether a regular file is there, links followed."""
+        ...
+
+    def is_dir(self, path: Path) -> bool:
+        """Whether a directory is there, links followed."""
+        ...
+
+
+class Disk:
+    """The real file system."""
+
+    def read(self, path: Path) -> bytes:
+        """See :class:`FileSystem`."""
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            chunks = []
+            while chunk := os.read(descriptor, 1 << 20):
+                chunks.append(chunk)
+            return b"".join(chunks)
+        finally:
+            os.close(descriptor)
+
+    def write(self, path: Path, data: bytes) -> None:
+        """See :class:`FileSystem`."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+        finally:
+            os.close(descriptor)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.replace(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """See :class:`FileSystem`."""
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._copy(source, target)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        was = os.stat(source)
+        self.write(target, self.read(source))
+        os.chmod(target, stat.S_IMODE(was.st_mode))
+        os.utime(target, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+    def unlink(self, path: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.unlink(path)
+
+    def mkdir(self, path: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.mkdir(path)
+
+    def rmdir(self, path: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.rmdir(path)
+
+    def chmod(self, path: Path, mode: int) -> None:
+        """See :class:`FileSystem`."""
+        os.chmod(path, mode)
+
+    def barrier(self, paths: Sequence[Path]) -> None:
+        """See :class:`FileSystem`. Many are flushed together, since each flush of its own waits for the device."""
+        if len(paths) > _MANY and hasattr(os, "sync"):
+            os.sync()
+            return
+        for path in paths:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
+        """See :class:`FileSystem`."""
+        try:
+            found = os.stat(path) if follow else os.lstat(path)
+        except (OSError, ValueError):
+            return None
+        signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        changed = max(found.st_mtime, found.st_ctime)
+        return Stat(_kind(found.st_mode), stat.S_IMODE(found.st_mode), signature, changed)
+
+    def children(self, path: Path) -> list[str]:
+        """See :class:`FileSystem`."""
+        try:
+            return sorted(os.listdir(path))
+        except OSError:
+            return []
+
+    def real_path(self, path: Path) -> Path:
+        """See :class:`FileSystem`."""
+        return Path(os.path.realpath(path))
+
+    def lock(self, path: Path) -> Claim | None:
+        """See :class:`FileSystem`. A lock that a dead process left does not count: the system let go of it."""
+        lock = filelock.FileLock(path, thread_local=False)
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(blocking=False)
+            return lock
+        return None
+
+    def is_file(self, path: Path) -> bool:
+        """See :class:`FileSystem`."""
+        return os.path.isfile(path)
+
+    def is_dir(self, path: Path) -> bool:
+        """See :class:`FileSystem`."""
+        return os.path.isdir(path)
+
+
+_MANY = 32
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "link" if stat.S_ISLNK(mode) else "other"

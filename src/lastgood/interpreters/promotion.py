@@ -1,0 +1,449 @@
+"""Promotion: the stage becomes the output directory's content, or everything stays as it was (contract §§4, 5).
+
+Plain and synchronous, on the :class:`~lastgood.interpreters.file_system.FileSystem` port. Beside the output directory lies
+``.lastgood/<its name>/``:
+
+- ``lock``, ``pid``: who has the output directory;
+- ``manifest.json``: what lastgood wrote there, with digests;
+- ``stage-…``: what a cycle has generated;
+- ``journal.json``, ``backup/``: what a promotion is about to do, and the files it replaces or removes, as hard links.
+
+The order is what makes it safe. Backups, then the journal, are on disk before the first change; undoing goes by the journal
+and not by how far the work came, so that the same code undoes a failure and recovers from a kill; it can itself be cut short
+and started again. The commit is the removal of the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import msgspec
+from returns.result import Failure, Success
+
+from lastgood.effects.files import (
+    FileOperation,
+    MakeDirectory,
+    RemoveDirectory,
+    RemoveFile,
+    ReplaceFile,
+    SetAside,
+    WriteFile,
+)
+from lastgood.errors import AlreadyWatched, PromotionError, UnmanagedFile
+from lastgood.interpreters.file_system import Claim, FileSystem, digest_of
+from lastgood.planner.promotion import Existing, Promotion, plan_promotion
+from lastgood.wrappers.header import is_generated
+
+__all__ = ["OutputDirectory", "Promoting", "remove_tree", "staged_files"]
+
+logger = logging.getLogger(__name__)
+
+_CACHE = "__pycache__"
+_BY_NAME = {
+    kind.__name__: kind for kind in (MakeDirectory, WriteFile, ReplaceFile, RemoveFile, SetAside, RemoveDirectory)
+}
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    version: int
+    files: dict[str, str]
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """One operation in the journal. ``digest``: of what it puts there, so that nothing else is ever taken away."""
+
+    operation: str
+    path: str
+    to: str = ""
+    digest: str = ""
+    mode: int = 0
+
+
+class _Journal(msgspec.Struct, frozen=True):
+    version: int
+    entries: tuple[_Entry, ...]
+    had_manifest: bool
+
+
+@dataclass(slots=True)
+class OutputDirectory:
+    """One output directory and its ``.lastgood/<name>/``. Made by :meth:`claim`, which recovers what a kill has left."""
+
+    files: FileSystem
+    path: Path
+    home: Path
+    lock: Claim
+    recovered: tuple[str, ...] = ()
+
+    @classmethod
+    def claim(cls, files: FileSystem, path: Path, pid: int) -> OutputDirectory:
+        """Lock the output directory, finish what a journal says, and sweep what dead sessions have left.
+
+        Raises :class:`AlreadyWatched` if another session has it, :class:`PromotionError` if it is no directory.
+        """
+        standing = files.stat(path, follow=True)
+        if standing is not None and standing.kind != "directory":
+            raise PromotionError("the output directory [output] dir names is not a directory.", path=path)
+        around = path.parent / ".lastgood"
+        home = around / path.name
+        make_directories(files, home)
+        ignore = around / ".gitignore"
+        if files.stat(ignore) is None:
+            files.write(ignore, b"*\n")
+        lock = files.lock(home / "lock")
+        if lock is None:
+            raise AlreadyWatched(path, _read_pid(files, home / "pid"))
+        output = cls(files, path, home, lock)
+        try:
+            _overwrite(files, home / "pid", f"{pid}\n".encode())
+            output.recover()
+            output._sweep()
+        except BaseException:
+            lock.release()
+            raise
+        return output
+
+    def release(self) -> None:
+        """Let the next session have it."""
+        try:
+            _unlink_if_there(self.files, self.home / "pid")
+        finally:
+            self.lock.release()
+
+    def recover(self) -> None:
+        """If a journal is there, undo what it says. Does nothing else, so it can be called before every cycle."""
+        if self.files.stat(self.home / "journal.json") is None:
+            return
+        journal = self._read_journal()
+        restored = tuple(
+            entry.path
+            for entry in journal.entries
+            if entry.operation not in ("MakeDirectory", "RemoveDirectory", "SetAside")
+        )
+        _Undoing(self).undo(journal)
+        self.recovered = restored
+
+    def _sweep(self) -> None:
+        for name in self.files.children(self.home):
+            if name.startswith("stage-") or name == "backup":
+                remove_tree(self.files, self.home / name)
+
+    def manifest(self) -> Mapping[str, str]:
+        """Managed file to digest, as of the last commit. A manifest that cannot be read counts as none: headers decide."""
+        try:
+            found = msgspec.json.decode(self.files.read(self.home / "manifest.json"), type=_Manifest)
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.MsgspecError) as error:
+            logger.warning("%s cannot be used and is ignored: %s", self.home / "manifest.json", error)
+            return {}
+        return found.files
+
+    def _read_journal(self) -> _Journal:
+        path = self.home / "journal.json"
+        try:
+            return msgspec.json.decode(self.files.read(path), type=_Journal)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise PromotionError(
+                f"the journal of a promotion that was cut short cannot be read ({error}). The files it replaced are in "
+                f"{self.home / 'backup'}: put them back, then remove the journal.",
+                path=path,
+            ) from error
+
+    def existing(self) -> Mapping[str, Existing]:
+        """Everything in the output directory, bytecode caches left out."""
+        found: dict[str, Existing] = {}
+        top = self.files.stat(self.path, follow=True)
+        if top is None:
+            return found
+        found[""] = Existing("directory")
+        self._walk(self.path, "", found)
+        return found
+
+    def _walk(self, directory: Path, prefix: str, found: dict[str, Existing]) -> None:
+        for name in self.files.children(directory):
+            path = directory / name
+            relative = f"{prefix}{name}"
+            standing = self.files.stat(path)
+            if name == _CACHE or standing is None:
+                continue
+            if standing.kind == "file":
+                found[relative] = _existing_file(self.files, path)
+            elif standing.kind == "directory":
+                found[relative] = Existing("directory")
+                self._walk(path, f"{relative}/", found)
+            else:
+                found[relative] = Existing("other")
+
+    def plan(self, staged: Mapping[str, str]) -> Promotion:
+        """What a promotion of ``staged`` (path to digest) would do. Raises :class:`UnmanagedFile`; changes nothing."""
+        match plan_promotion(self.existing(), staged, self.manifest()):
+            case Success(promotion):
+                return promotion
+            case Failure(clash):
+                raise UnmanagedFile(self.path / clash.path)
+
+
+class Promoting:
+    """One promotion of ``stage`` into ``output``: :meth:`apply`, then :meth:`commit` or :meth:`undo`."""
+
+    def __init__(self, output: OutputDirectory, stage: Path, staged: Mapping[str, str]) -> None:
+        self.output = output
+        self.stage = stage
+        self.staged = staged
+        self.promotion = Promotion()
+        self._journal: _Journal | None = None
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Every generated file, relative to the output directory, sorted."""
+        return tuple(sorted(Path(path) for path in self.staged))
+
+    def apply(self) -> None:
+        """Make the output directory hold the stage. Raises what failed; :meth:`undo` is right at any point of it.
+
+        Raises :class:`UnmanagedFile` before anything is changed, :class:`PromotionError` for an operation that failed.
+        """
+        self.promotion = self.output.plan(self.staged)
+        manifest = _Manifest(1, dict(sorted(self.staged.items())))
+        if not self.promotion.operations and self.output.manifest() == manifest.files:
+            return
+        try:
+            self._prepare()
+            for operation in self.promotion.operations:
+                self._do(operation)
+            self._put_manifest(manifest)
+            self._flush()
+        except OSError as error:
+            where = Path(error.filename) if isinstance(error.filename, str) else self.output.path
+            raise PromotionError(
+                f"the wrappers could not be promoted: {error.strerror or error}.", path=where
+            ) from error
+
+    def commit(self) -> None:
+        """From here on the new files are the last good ones."""
+        if self._journal is None:
+            return
+        self.output.files.unlink(self.output.home / "journal.json")
+        self._journal = None
+
+    def sweep(self) -> None:
+        """Remove the backups of a commit; what cannot be removed now goes at the next start."""
+        remove_tree(self.output.files, self.output.home / "backup")
+
+    def undo(self) -> None:
+        """Make everything as it was before :meth:`apply`."""
+        if self._journal is not None:
+            _Undoing(self.output).undo(self._journal)
+            self._journal = None
+
+    def _prepare(self) -> None:
+        files, home, path = self.output.files, self.output.home, self.output.path
+        had_manifest = files.stat(home / "manifest.json") is not None
+        self._journal = _Journal(
+            1, tuple(self._entry(operation) for operation in self.promotion.operations), had_manifest
+        )
+        make_directories(files, path.parent)
+        backup = home / "backup"
+        remove_tree(files, backup)
+        files.mkdir(backup)
+        for number, entry in enumerate(self._journal.entries):
+            if entry.operation in ("ReplaceFile", "RemoveFile"):
+                files.link(path / entry.path, backup / str(number))
+        if had_manifest:
+            files.link(home / "manifest.json", backup / "manifest.json")
+        _unlink_if_there(files, home / "journal.new")
+        files.write(home / "journal.new", msgspec.json.encode(self._journal))
+        files.barrier((home / "journal.new", backup))
+        files.replace(home / "journal.new", home / "journal.json")
+        files.barrier((home,))
+
+    def _entry(self, operation: FileOperation) -> _Entry:
+        path = self.output.path / operation.path
+        standing = self.output.files.stat(path)
+        mode = 0 if standing is None else standing.mode
+        match operation:
+            case SetAside(name, to):
+                return _Entry("SetAside", name, to, digest_of(self.output.files.read(path)))
+            case WriteFile(name) | ReplaceFile(name):
+                return _Entry(type(operation).__name__, name, digest=self.staged[name], mode=mode)
+            case MakeDirectory(name) | RemoveDirectory(name) | RemoveFile(name):
+                return _Entry(type(operation).__name__, name, mode=mode)
+
+    def _do(self, operation: FileOperation) -> None:
+        files = self.output.files
+        path = self.output.path / operation.path
+        match operation:
+            case MakeDirectory():
+                files.mkdir(path)
+            case SetAside(_, to):
+                files.link(path, self.output.path / to)
+            case WriteFile(name):
+                # A link, and not a rename: it cannot overwrite what somebody put there since the plan was made.
+                files.link(self.stage / name, path)
+                files.unlink(self.stage / name)
+            case ReplaceFile(name):
+                standing = files.stat(path)
+                if standing is not None:
+                    files.chmod(self.stage / name, standing.mode)
+                files.replace(self.stage / name, path)
+            case RemoveFile():
+                files.unlink(path)
+            case RemoveDirectory():
+                remove_tree(files, path / _CACHE)
+                files.rmdir(path)
+        if isinstance(operation, WriteFile | ReplaceFile | RemoveFile):
+            drop_bytecode(files, path)
+
+    def _put_manifest(self, manifest: _Manifest) -> None:
+        files, home = self.output.files, self.output.home
+        _overwrite(files, home / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+
+    def _flush(self) -> None:
+        path = self.output.path
+        written = [path / op.path for op in self.promotion.operations if isinstance(op, WriteFile | ReplaceFile)]
+        around = {(path / op.path).parent for op in self.promotion.operations if (path / op.path).parent != path.parent}
+        standing = [each for each in sorted(around) if self.output.files.stat(each) is not None]
+        self.output.files.barrier((*written, *standing, self.output.home))
+
+
+class _Undoing:
+    """Undoes what a journal says, however far it was done. Each step is right when it has been taken already."""
+
+    def __init__(self, output: OutputDirectory) -> None:
+        self.files = output.files
+        self.output = output
+        self.backup = output.home / "backup"
+
+    def undo(self, journal: _Journal) -> None:
+        begun = self.files.stat(self.output.home / "journal.json") is not None
+        if begun:
+            for number, entry in reversed(tuple(enumerate(journal.entries))):
+                self._undo(number, entry)
+            self._restore_manifest(journal)
+            self.files.unlink(self.output.home / "journal.json")
+        _unlink_if_there(self.files, self.output.home / "journal.new")
+        remove_tree(self.files, self.backup)
+
+    def _undo(self, number: int, entry: _Entry) -> None:
+        files = self.files
+        path = self.output.path / entry.path
+        standing = files.stat(path)
+        match entry.operation:
+            case "WriteFile":
+                if standing is not None and standing.kind == "file" and digest_of(files.read(path)) == entry.digest:
+                    files.unlink(path)
+                    drop_bytecode(files, path)
+            case "ReplaceFile" | "RemoveFile":
+                kept = self.backup / str(number)
+                if files.stat(kept) is not None:
+                    files.replace(kept, path)
+                    drop_bytecode(files, path)
+            case "SetAside":
+                aside = self.output.path / entry.to
+                if files.stat(aside) is not None and digest_of(files.read(aside)) == entry.digest:
+                    files.unlink(aside)
+            case "MakeDirectory":
+                if standing is not None:
+                    remove_tree(files, path / _CACHE)
+                    if not files.children(path):
+                        files.rmdir(path)
+            case "RemoveDirectory":
+                if standing is None:
+                    files.mkdir(path)
+                    files.chmod(path, entry.mode)
+            case _:
+                raise PromotionError(
+                    f'the journal names an operation "{entry.operation}" that this version of lastgood does not know. '
+                    "Start the version that wrote it once, or restore the files from the backup directory beside it.",
+                    path=self.output.home / "journal.json",
+                )
+
+    def _restore_manifest(self, journal: _Journal) -> None:
+        manifest = self.output.home / "manifest.json"
+        kept = self.backup / "manifest.json"
+        if not journal.had_manifest:
+            _unlink_if_there(self.files, manifest)
+        elif self.files.stat(kept) is not None:
+            self.files.replace(kept, manifest)
+
+
+def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) -> Mapping[str, str]:
+    """Path to digest of the files that a generator says it wrote into ``stage``.
+
+    Raises :class:`PromotionError` for a path that is absolute, climbs out, or was not written.
+    """
+    staged: dict[str, str] = {}
+    for name in names:
+        relative = PurePosixPath(Path(name).as_posix())
+        if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+            raise PromotionError(
+                f'the generator says it wrote "{name}", which is not a path inside the stage directory.'
+            )
+        standing = files.stat(stage / relative)
+        if standing is None or standing.kind != "file":
+            raise PromotionError(
+                f'the generator says it wrote "{name}", but there is no such file in the stage directory.', path=stage
+            )
+        staged[str(relative)] = digest_of(files.read(stage / relative))
+    return dict(sorted(staged.items()))
+
+
+def drop_bytecode(files: FileSystem, source: Path) -> None:
+    """Remove the cached bytecode of ``source``: a process that imports it must not get an older one."""
+    if source.suffix != ".py":
+        return
+    cache = source.parent / _CACHE
+    for name in files.children(cache):
+        if name.startswith(f"{source.stem}.") and name.endswith(".pyc"):
+            _unlink_if_there(files, cache / name)
+
+
+def make_directories(files: FileSystem, path: Path) -> None:
+    """Make ``path`` and what is missing above it."""
+    if not files.is_dir(path):
+        make_directories(files, path.parent)
+        files.mkdir(path)
+
+
+def remove_tree(files: FileSystem, path: Path) -> None:
+    """Remove ``path`` and everything below it; links are removed, not followed."""
+    standing = files.stat(path)
+    if standing is None:
+        return
+    if standing.kind != "directory":
+        files.unlink(path)
+        return
+    for name in files.children(path):
+        remove_tree(files, path / name)
+    files.rmdir(path)
+
+
+def _existing_file(files: FileSystem, path: Path) -> Existing:
+    try:
+        data = files.read(path)
+    except OSError:
+        return Existing("other")
+    return Existing("file", digest_of(data), is_generated(data))
+
+
+def _overwrite(files: FileSystem, path: Path, data: bytes) -> None:
+    fresh = path.with_name(f"{path.name}.new")
+    _unlink_if_there(files, fresh)
+    files.write(fresh, data)
+    files.replace(fresh, path)
+
+
+def _unlink_if_there(files: FileSystem, path: Path) -> None:
+    if files.stat(path) is not None:
+        files.unlink(path)
+
+
+def _read_pid(files: FileSystem, path: Path) -> int | None:
+    try:
+        return int(files.read(path))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,433 @@
+"""The interpreter that does it: real files, the system's notifier, the user's factories, under trio (contract §§4, 5).
+
+Blocking work goes to threads with a limit of their own. Nothing is decided here: what a failure means, when to try again and
+what to undo is the planner's.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, assert_never
+
+import trio
+
+from lastgood.bridges import Bridge
+from lastgood.config import Config
+from lastgood.effects import (
+    CutOff,
+    Deed,
+    Dispose,
+    Look,
+    Promote,
+    Release,
+    Rollback,
+    SetTimer,
+    Signal,
+    Stage,
+    StopTimer,
+    Swap,
+    Unpublish,
+    Warm,
+    Watch,
+)
+from lastgood.errors import BridgeError, LastgoodError
+from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.interpreters.reading import Reader
+from lastgood.interpreters.watching import Notifier
+from lastgood.planner.events import (
+    Disposed,
+    DisposeFailed,
+    Draining,
+    Event,
+    Failed,
+    Noticed,
+    Observed,
+    Promoted,
+    Released,
+    RollbackFailed,
+    RolledBack,
+    Staged,
+    Swapped,
+    TimerElapsed,
+    Warmed,
+    Watched,
+)
+from lastgood.planner.watch_set import WatchSet, merge
+from lastgood.runtime import Leased, Slot, unpublish
+from lastgood.watch_events import PollingStarted, Recovered
+
+__all__ = ["Hooks", "Interrupted", "TrioInterpreter"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_in_deed: ContextVar[object] = ContextVar("in_deed", default=None)
+"""What marks the deed that this code is part of: a factory that waits for its own cycle would wait forever."""
+
+# Seconds. After a hint, what the system has not told yet is looked for again: watches of new directories come late.
+_SECOND_LOOKS = (0.05, 0.5)
+_POLL = 1.0
+# In quiet times a reading may take this part of the time.
+_IDLE_SHARE = 0.02
+_IDLE_LOOK = 2.0
+
+
+class Interrupted(Exception):  # noqa: N818  # it is an outcome, and nobody's error
+    """A deed was stopped because the session ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the user gave to ``watch()`` (contract §2). ``generate`` None: the built-in generator."""
+
+    create_bridge: Callable[[Config], Any]
+    generate: Callable[[Config, Path], Any] | None = None
+    probe: Callable[[Any], Any] | None = None
+
+
+class TrioInterpreter:
+    """See the module. ``tell(event)`` is how the planner hears of it; ``nursery`` holds every task there is."""
+
+    def __init__(
+        self, project: Project, hooks: Hooks, slot: Slot, nursery: trio.Nursery, tell: Callable[[Event], None]
+    ) -> None:
+        self._project = project
+        self._hooks = hooks
+        self._slot = slot
+        self._nursery = nursery
+        self._tell = tell
+        self._limiter = trio.CapacityLimiter(4)
+        self._notifier = Notifier(nursery, self._hinted, self._gave_out)
+        self._reader = Reader(project.files)
+        self._reading = trio.Lock()
+        self._armed: WatchSet | None = None
+        self._committed: WatchSet | None = None
+        self._woken = trio.Event()
+        self._asked = False
+        self._hints = False
+        self._observing = trio.CancelScope()
+        self._timers: dict[str, trio.CancelScope] = {}
+        self._deed: object = None
+        self._work: CycleFiles | None = None
+        self._warmed: dict[int, Bridge] = {}
+        self._leased: dict[int, Leased] = {}
+        self._draining = 0
+        self._drained = trio.Event()
+
+    # --- deeds
+
+    async def perform(self, deed: Deed) -> Event:
+        """Do ``deed``; cancelled, it raises Cancelled as anything does, and :meth:`interrupted` says what that comes to."""
+        self._deed = object()
+        token = _in_deed.set(self._deed)
+        started = trio.current_time()
+        try:
+            return await self._do(deed, started)
+        finally:
+            _in_deed.reset(token)
+            self._deed = None
+
+    def is_in_deed(self) -> bool:
+        """Whether the calling code is part of the deed that runs."""
+        return self._deed is not None and _in_deed.get() is self._deed
+
+    async def _do(self, deed: Deed, started: float) -> Event:
+        match deed:
+            case Stage():
+                return await self._stage(deed, started)
+            case Promote() | Warm() | Swap():
+                try:
+                    return await self._advance(deed, started)
+                except Exception as error:
+                    return self.failed(deed, error, started)
+            case Dispose():
+                return await self._dispose(deed, started)
+            case Watch():
+                await self._commit_watch()
+                return Watched(deed, _since(started))
+            case Rollback():
+                try:
+                    await self._roll_back(deed)
+                except Exception as error:
+                    logger.exception("rolling back %s failed", deed.effect.name)
+                    return RollbackFailed(deed, error)
+                return RolledBack(deed)
+            case Release():
+                await self._release()
+                return Released()
+            case _:
+                assert_never(deed)
+
+    def failed(self, deed: Deed, error: BaseException, started: float) -> Failed:
+        """That ``deed``, begun at ``started`` by trio's clock, came to nothing."""
+        assert isinstance(deed, Stage | Promote | Warm | Swap)
+        return Failed(deed, _since(started), error, time.time())
+
+    async def _stage(self, deed: Stage, started: float) -> Event:
+        work = self._work = CycleFiles(self._project, deed.cycle)
+        try:
+            await self._resolve(work)
+            output = await self._in_thread(work.claim)
+            if output.recovered:
+                logger.warning("%s: a promotion that was cut short has been undone", output.path)
+                self._tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
+                output.recovered = ()
+            generated = await self._in_thread(work.accept, await self._generate(work))
+        except Exception as error:
+            return Failed(deed, _since(started), error, time.time(), work.read)
+        return Staged(deed, _since(started), work.watch, work.read, tuple(generated.warnings))
+
+    async def _resolve(self, work: CycleFiles) -> None:
+        """Resolve the config, with everything that the answer depends on watched, and read, before it was given.
+
+        What is watched already was read by the look before the cycle. For what is new the answer is got once more after it
+        was armed and read, or an edit in between would never be noticed.
+        """
+        if self._armed is None:
+            await self._arm(self._project.always_watched, work)
+        while True:
+            problem: LastgoodError | None = None
+            try:
+                await self._in_thread(work.resolve)
+            except LastgoodError as error:
+                problem = error
+            if self._armed is not None and set(work.watch.roots) <= set(self._armed.roots):
+                break
+            await self._arm(work.watch, work)
+        if problem is not None:
+            raise problem
+
+    async def _generate(self, work: CycleFiles) -> object:
+        generate = self._hooks.generate
+        if generate is None:
+            return await self._in_thread(work.generate)
+        assert work.config is not None
+        assert work.stage is not None
+        if _is_async(generate):
+            return await generate(work.config, work.stage)
+        made = await self._in_thread(generate, work.config, work.stage)
+        return await made if inspect.isawaitable(made) else made
+
+    async def _advance(self, deed: Promote | Warm | Swap, started: float) -> Event:
+        work = self._work
+        assert work is not None
+        match deed:
+            case Promote():
+                await self._in_thread(work.promote)
+                return Promoted(deed, _since(started), work.written, work.touched, work.warnings)
+            case Warm():
+                with trio.move_on_after(deed.timeout) as scope:
+                    await self._warm(deed, work)
+                if scope.cancelled_caught:
+                    raise BridgeError(
+                        f"The next bridge was not ready within {deed.timeout:g} s (warm_timeout). It was given up."
+                    )
+                return Warmed(deed, _since(started))
+            case Swap():
+                # One system call, and what follows it cannot fail: no checkpoint lies between the two.
+                work.commit()
+                self._slot.swap(self._warmed.pop(deed.cycle))
+                assert self._slot.live is not None
+                self._leased[deed.cycle] = self._slot.live
+                return Swapped(deed, _since(started))
+            case _:
+                assert_never(deed)
+
+    async def _warm(self, deed: Warm, work: CycleFiles) -> None:
+        assert work.config is not None
+        bridge = await _result_of(self._hooks.create_bridge(work.config))
+        self._warmed[deed.cycle] = bridge
+        for method in ("call", "dispose"):
+            if not callable(getattr(bridge, method, None)):
+                raise BridgeError(
+                    f"create_bridge() returned {type(bridge).__name__}, which has no {method}(). "
+                    "A bridge has async call(module, function, args, kwargs) and async dispose()."
+                )
+        init = getattr(bridge, "init", None)
+        if init is not None:
+            await _result_of(init())
+        if self._hooks.probe is not None:
+            await _result_of(self._hooks.probe(bridge))
+
+    async def _dispose(self, deed: Dispose, started: float) -> Event:
+        leased = self._leased.pop(deed.bridge)
+        if leased.count == 0:
+            return await self._dispose_now(deed, leased.bridge, started)
+        self._draining += 1
+        self._leased[deed.bridge] = leased
+        self._nursery.start_soon(self._drain, deed, leased)
+        return Draining(deed.bridge, _since(started))
+
+    async def _drain(self, deed: Dispose, leased: Leased) -> None:
+        idle = trio.Event()
+        leased.on_idle(idle.set)
+        with trio.move_on_after(deed.timeout):
+            await idle.wait()
+        started = trio.current_time()
+        self._cut_off(
+            deed.bridge, f"was cut off: it had not ended {deed.timeout:g} s after its bridge was replaced or closed"
+        )
+        outcome = await self._dispose_now(deed, leased.bridge, started)
+        del self._leased[deed.bridge]
+        self._draining -= 1
+        self._tell(outcome)
+        self._drained.set()
+        self._drained = trio.Event()
+
+    async def _dispose_now(self, deed: Dispose, bridge: Bridge, started: float) -> Event:
+        try:
+            await self._dispose_within(bridge, deed.timeout)
+        except Exception as error:
+            logger.exception("disposing a replaced bridge failed")
+            return DisposeFailed(deed.bridge, _since(started), error)
+        return Disposed(deed.bridge, _since(started))
+
+    async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
+        with trio.move_on_after(timeout) as scope:
+            await _result_of(bridge.dispose())
+        if scope.cancelled_caught:
+            raise BridgeError(
+                f"dispose() of a {type(bridge).__name__} did not end within {timeout:g} s and was given up."
+            )
+
+    def cut_off_all(self, why: str) -> None:
+        """End every lease now."""
+        for bridge in tuple(self._leased):
+            self._cut_off(bridge, why)
+
+    def _cut_off(self, bridge: int, why: str) -> None:
+        leased = self._leased.get(bridge)
+        if leased is not None:
+            leased.cut_off(lambda: BridgeError(f"The call {why}."))
+
+    async def _roll_back(self, deed: Rollback) -> None:
+        work = self._work
+        assert work is not None
+        match deed.effect:
+            case Stage():
+                await self._in_thread(work.discard)
+                self._work = None
+            case Promote():
+                await self._in_thread(work.restore)
+            case Warm(cycle):
+                bridge = self._warmed.pop(cycle, None)
+                if bridge is not None and callable(getattr(bridge, "dispose", None)):
+                    await self._dispose_within(bridge, deed.timeout)
+
+    async def _release(self) -> None:
+        while self._draining:
+            await self._drained.wait()
+        self._observing.cancel()
+        await self._notifier.arm(WatchSet(()))
+        await self._in_thread(self._project.release)
+
+    async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
+        return await trio.to_thread.run_sync(partial(work, *args), limiter=self._limiter)
+
+    # --- watching
+
+    async def _arm(self, watch: WatchSet, work: CycleFiles) -> None:
+        """Watch this besides what is watched, then read it: what changes after the reading is not missed."""
+        async with self._reading:
+            self._armed = watch.union(self._armed)
+            await self._notifier.arm(self._armed)
+            work.read = merge(work.read, await self._in_thread(self._reader.read, self._armed, time.time()))
+
+    async def _commit_watch(self) -> None:
+        work = self._work
+        assert work is not None
+        async with self._reading:
+            self._committed = self._armed = work.watch
+            await self._notifier.arm(work.watch)
+        await self._in_thread(work.settle)
+        self._work = None
+
+    @trio.lowlevel.enable_ki_protection
+    async def observe(self) -> None:
+        """Read what is armed whenever a hint, a question or the time gives reason to, and tell. Runs until released."""
+        later: list[float] = []
+        took = 0.0
+        with self._observing:
+            while True:
+                idle = _POLL if self._notifier.polling else max(_IDLE_LOOK, took / _IDLE_SHARE)
+                due = min((*later, trio.current_time() + idle))
+                with trio.move_on_at(due):
+                    await self._woken.wait()
+                self._woken = trio.Event()
+                now = trio.current_time()
+                later = [now + wait for wait in _SECOND_LOOKS] if self._hints else [at for at in later if at > now]
+                asked, self._asked, self._hints = self._asked, False, False
+                async with self._reading:
+                    armed = self._armed
+                    if armed is None:
+                        continue
+                    await self._notifier.arm(armed)
+                    read = await self._in_thread(self._reader.read, armed, time.time())
+                took = trio.current_time() - now
+                self._tell(Observed(read, asked))
+
+    def _hinted(self) -> None:
+        self._hints = True
+        self._woken.set()
+
+    def _gave_out(self, reason: str) -> None:
+        self._tell(Noticed(PollingStarted(reason)))
+
+    # --- signals
+
+    def carry_out(self, signal: Signal) -> None:
+        """Do ``signal`` at once."""
+        match signal:
+            case Look():
+                self._asked = True
+                self._woken.set()
+            case SetTimer(timer, seconds):
+                self._stop_timer(timer)
+                scope = self._timers[timer] = trio.CancelScope()
+                self._nursery.start_soon(self._run_timer, timer, seconds, scope)
+            case StopTimer(timer):
+                self._stop_timer(timer)
+            case Unpublish():
+                self._slot.close()
+                unpublish(self._slot)
+            case CutOff(bridge):
+                self._cut_off(
+                    bridge, "was cut off: it was still in flight when two later bridges had been replaced as well"
+                )
+            case _:
+                raise AssertionError(f"{signal} is the session's own")
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_timer(self, timer: str, seconds: float, scope: trio.CancelScope) -> None:
+        with scope:
+            await trio.sleep(seconds)
+            # One that was replaced in the moment it ran out has nothing to say.
+            if self._timers.get(timer) is scope:
+                del self._timers[timer]
+                self._tell(TimerElapsed(timer))
+
+    def _stop_timer(self, timer: str) -> None:
+        scope = self._timers.pop(timer, None)
+        if scope is not None:
+            scope.cancel()
+
+
+async def _result_of(value: Awaitable[T] | T) -> T:
+    return await value if inspect.isawaitable(value) else value
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    call = getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__ counts
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _since(started: float) -> float:
+    return trio.current_time() - started

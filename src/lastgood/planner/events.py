@@ -1,0 +1,200 @@
+"""What has happened, in the past tense: the planner's input (contract §8).
+
+Times are given, never looked up: ``seconds`` an effect took, ``at`` as seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lastgood.effects.cycle import Promote, Rollback, Stage, Swap, Warm, Watch
+from lastgood.planner.watch_set import Snapshot, WatchSet
+from lastgood.watch_events import Notice
+
+__all__ = [
+    "CloseRequested",
+    "DisposeFailed",
+    "Disposed",
+    "Draining",
+    "Event",
+    "Failed",
+    "Noticed",
+    "Observed",
+    "Promoted",
+    "Released",
+    "ReloadRequested",
+    "RollbackFailed",
+    "RolledBack",
+    "Staged",
+    "Started",
+    "Swapped",
+    "TimerElapsed",
+    "Warmed",
+    "Watched",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The program runs; whoever holds ``ticket`` waits for its first cycle."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The watched files were read. ``asked``: the reading began after a :class:`~lastgood.effects.Look`."""
+
+    files: Snapshot = field(repr=False)
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimerElapsed:
+    """``timer`` ran out."""
+
+    timer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRequested:
+    """Somebody called ``reload_now()`` and waits for the answer to ``ticket``."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRequested:
+    """The session is to end: ``close()``, a cancel, Ctrl-C, or watching that died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Everything is generated. ``watch`` is what the cycle wants watched, ``read`` the reading of what was armed for it."""
+
+    effect: Stage
+    seconds: float
+    watch: WatchSet
+    read: Snapshot = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """The output directory holds the stage: ``written`` are all files there, ``touched`` those that were written or removed."""
+
+    effect: Promote
+    seconds: float
+    written: tuple[Path, ...]
+    touched: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """The next bridge is ready."""
+
+    effect: Warm
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """The next bridge is live."""
+
+    effect: Swap
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The watched set is committed."""
+
+    effect: Watch
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A deed before the commit point failed, or was interrupted. A stage tells what it had read of what it armed."""
+
+    effect: Stage | Promote | Warm | Swap
+    seconds: float
+    error: BaseException
+    at: float
+    read: Snapshot = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """``effect`` is undone."""
+
+    effect: Rollback
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackFailed:
+    """``effect`` could not be undone; the journal stays."""
+
+    effect: Rollback
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """The bridge still has leases, and is disposed in the background."""
+
+    bridge: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disposed:
+    """The bridge is gone."""
+
+    bridge: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DisposeFailed:
+    """The bridge is given up: its ``dispose()`` raised, or did not end in time."""
+
+    bridge: int
+    seconds: float
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """An interpreter saw what the user should be told."""
+
+    notice: Notice
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Nothing of the session is left."""
+
+
+Event = (
+    Started
+    | Observed
+    | TimerElapsed
+    | ReloadRequested
+    | CloseRequested
+    | Staged
+    | Promoted
+    | Warmed
+    | Swapped
+    | Watched
+    | Failed
+    | RolledBack
+    | RollbackFailed
+    | Draining
+    | Disposed
+    | DisposeFailed
+    | Noticed
+    | Released
+)

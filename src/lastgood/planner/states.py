@@ -1,0 +1,143 @@
+"""What the planner knows, between two events. Frozen: a transition makes a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lastgood.effects.plan import Plan
+from lastgood.planner.events import Failed, Promoted, Staged
+from lastgood.planner.watch_set import Snapshot, WatchSet, differing
+
+__all__ = [
+    "Closed",
+    "Closing",
+    "Cycle",
+    "Generation",
+    "Idle",
+    "Looking",
+    "Phase",
+    "Running",
+    "Scheduled",
+    "Settings",
+    "State",
+    "Undoing",
+    "Unstarted",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user asked for; seconds (contract §2)."""
+
+    debounce: float = 0.1
+    max_wait: float = 2.0
+    warm_timeout: float = 60.0
+    drain_timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A cycle that succeeded: the ``number`` of it among the good ones, and of the ``cycle``, which names its bridge."""
+
+    number: int
+    cycle: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One attempt to reload: what it is for, its plan, and what it has brought so far."""
+
+    number: int
+    manual: bool
+    changed: tuple[Path, ...]
+    tickets: tuple[int, ...]
+    plan: Plan
+    timings: Mapping[str, float] = field(default_factory=dict)
+    staged: Staged | None = None
+    promoted: Promoted | None = None
+    swapped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unstarted:
+    """Nothing was touched yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What is on disk has been attempted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """An edit was seen; a cycle starts when it is quiet, or has taken long enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """A cycle is about to start, and waits for a last reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """``cycle`` is under way."""
+
+    cycle: Cycle
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """``cycle`` failed (``failure``), or a close came (None); ``left`` effects are still to be undone."""
+
+    cycle: Cycle
+    failure: Failed | None
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Bridges are let go, then everything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The end."""
+
+
+Phase = Unstarted | Idle | Scheduled | Looking | Running | Undoing | Closing | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """``cycle`` is the number of the last one; ``live`` the last good generation, ``retired`` those whose bridge is not gone yet.
+
+    ``watched`` is committed; ``attempted`` are the bytes the last cycle started from, ``observed`` those seen last;
+    ``tickets`` wait for the next cycle; ``failure`` is the last cycle's, ``stale_since`` when the first of
+    a row of failures was, until one succeeds; ``ending``: a close was asked
+    for, and the user is told nothing more.
+    """
+
+    settings: Settings = Settings()
+    phase: Phase = Unstarted()
+    cycle: int = 0
+    live: Generation | None = None
+    retired: tuple[Generation, ...] = ()
+    watched: WatchSet | None = None
+    attempted: Snapshot = field(default_factory=dict, repr=False)
+    observed: Snapshot = field(default_factory=dict, repr=False)
+    tickets: tuple[int, ...] = ()
+    failure: Failed | None = None
+    stale_since: float | None = None
+    ending: bool = False
+
+    @property
+    def generation(self) -> int:
+        """The number of the live generation; 0 where there is none."""
+        return 0 if self.live is None else self.live.number
+
+    @property
+    def edits(self) -> tuple[Path, ...]:
+        """What differs from the bytes last attempted, sorted."""
+        return tuple(sorted(differing(self.attempted, self.observed)))

@@ -1,0 +1,92 @@
+"""What is watched, what in it is ignored, and what an edit is (contract §6). Pure: paths here are only names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+__all__ = ["Snapshot", "WatchSet", "differing", "is_ignored", "merge", "restrict"]
+
+Snapshot = Mapping[Path, Mapping[Path, str]]
+"""What a reading found: for each watched root, every regular file at or below it, with the digest of its bytes."""
+
+IGNORED_NAMES = frozenset({"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".git", ".lastgood"})
+
+# Vim, Emacs, JetBrains, Kate, gedit, VS Code and the usual names for a file on its way to replace another.
+EDITOR_PATTERNS = (
+    "*~",
+    ".*.sw?",
+    ".*.sw?x",
+    "4913",
+    ".#*",
+    "#*#",
+    "*___jb_tmp___",
+    "*___jb_old___",
+    "*.kate-swp",
+    ".goutputstream-*",
+    "*.tmp",
+    "*.tmp.*",
+    "*.bak",
+    ".DS_Store",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSet:
+    """What one cycle wants watched.
+
+    ``paths`` are what the user is told, sorted; ``candidates`` are paths whose appearance would change where a module is
+    found; ``output`` is the directory of the wrappers, ignored wherever it lies inside a watched root.
+    """
+
+    paths: tuple[Path, ...]
+    candidates: tuple[Path, ...] = ()
+    output: Path | None = None
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Everything to be read, sorted, each path once."""
+        return tuple(sorted({*self.paths, *self.candidates}))
+
+    def union(self, other: WatchSet | None) -> WatchSet:
+        """Both, for as long as it is not known which will stay; the output is this one's."""
+        if other is None:
+            return self
+        return WatchSet(
+            tuple(sorted({*self.paths, *other.paths})),
+            tuple(sorted({*self.candidates, *other.candidates})),
+            self.output,
+        )
+
+
+def is_ignored(path: Path, root: Path, output: Path | None) -> bool:
+    """Whether ``path``, at or below the watched ``root``, is none of our business. A root itself never is ignored."""
+    if output is not None and path.is_relative_to(output) and output != root and output.is_relative_to(root):
+        return True
+    names = path.relative_to(root).parts
+    if any(name in IGNORED_NAMES for name in names):
+        return True
+    return bool(names) and any(fnmatchcase(names[-1], pattern) for pattern in EDITOR_PATTERNS)
+
+
+def differing(before: Snapshot, after: Snapshot) -> frozenset[Path]:
+    """The files whose bytes differ between two readings, in the roots that both have read."""
+    changed: set[Path] = set()
+    for root, files in after.items():
+        known = before.get(root)
+        if known is None or known == files:
+            continue
+        changed.update(path for path in {*known, *files} if known.get(path) != files.get(path))
+    return frozenset(changed)
+
+
+def merge(known: Snapshot, fresh: Snapshot) -> Snapshot:
+    """``known``, with the roots of ``fresh`` that it does not have yet."""
+    return {**fresh, **known}
+
+
+def restrict(known: Snapshot, roots: Iterable[Path]) -> Snapshot:
+    """``known``, as far as it is about ``roots``."""
+    return {root: known[root] for root in roots if root in known}

@@ -1,0 +1,523 @@
+"""``watch()`` and its ``Session`` (contract §2): event -> plan -> effects -> events. Nothing is decided here.
+
+What is where: the *body* is the user's code inside ``async with``, in the user's task. The *machine* is one task with a
+nursery of its own in which everything else runs; it is shielded from the user's cancel scopes and from Ctrl-C, because it has
+to undo and to let go in order when one of these comes. The body asks it to end, and waits until it is gone.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import logging
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, assert_never
+
+import trio
+
+from lastgood import runtime
+from lastgood.bridges import Bridge
+from lastgood.config import Config, load_config
+from lastgood.effects import (
+    Answer,
+    CutOff,
+    Deed,
+    Dispose,
+    Effect,
+    Emit,
+    Interrupt,
+    Look,
+    Plan,
+    Promote,
+    Release,
+    Rollback,
+    SetTimer,
+    Stage,
+    StopTimer,
+    Swap,
+    Unpublish,
+    Warm,
+    Watch,
+)
+from lastgood.errors import Disposed, WatchError
+from lastgood.interpreters.cycle_files import Project
+from lastgood.interpreters.file_system import Disk
+from lastgood.interpreters.trio_interpreter import Hooks, Interrupted, TrioInterpreter
+from lastgood.planner import Settings, State, plan, plan_of_cycle
+from lastgood.planner.events import CloseRequested, Event, Failed, ReloadRequested, Started
+from lastgood.planner.states import Closed
+from lastgood.resolution import worker_sys_path
+from lastgood.watch_events import EventsMissed, WatchEvent
+
+__all__ = ["Session", "Status", "WatchProgram", "watch"]
+
+logger = logging.getLogger(__name__)
+
+EVENTS_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether what is live is what is on disk.
+
+    ``stale``: the last cycle failed; ``since``: seconds since the epoch at which the first of a row of failures was told;
+    ``error``: the last one's.
+    """
+
+    generation: int
+    stale: bool
+    since: float | None
+    error: BaseException | None
+
+
+def watch(
+    config_file: str | os.PathLike[str],
+    *,
+    create_bridge: Callable[[Config], Any] | None = None,
+    generate: Callable[[Config, Path], Any] | None = None,
+    probe: Callable[[Any], Any] | None = None,
+    extra_watch_paths: Iterable[str | os.PathLike[str]] = (),
+    debounce: float = 0.1,
+    max_wait: float = 2.0,
+    warm_timeout: float = 60.0,
+    drain_timeout: float = 10.0,
+    on_event: Callable[[WatchEvent], object] | None = None,
+    set_as_global: bool = True,
+) -> WatchProgram:
+    """Keep wrappers and one live bridge in step with the sources that ``config_file`` names (contract §2).
+
+    Nothing is touched until the program runs. ``create_bridge(config)`` makes a bridge (left out: a
+    :class:`~lastgood.ProcessBridge`), ``generate(config, stage_dir)`` writes wrappers and gives a
+    :class:`~lastgood.Generated` (left out: the built-in generator; a plain one runs in a thread), ``probe(bridge)`` raises if
+    the bridge is not ready. ``extra_watch_paths`` are files or directories that are watched besides.
+
+    Seconds: an edit waits ``debounce`` for others, all of them no longer than ``max_wait``; a bridge has ``warm_timeout`` to
+    get ready; calls on a bridge that was replaced have ``drain_timeout`` to end.
+
+    ``on_event(event)`` is called for each event; it must be plain, and what it raises is logged. With ``set_as_global`` the
+    bridge is what :func:`lastgood.runtime.get_runtime_bridge` gives.
+
+    Raises :class:`TypeError` and :class:`ValueError` for arguments that cannot be meant.
+    """
+    for name, function in (
+        ("create_bridge", create_bridge),
+        ("generate", generate),
+        ("probe", probe),
+        ("on_event", on_event),
+    ):
+        if function is not None and not callable(function):
+            raise TypeError(f"watch(): {name} must be callable, not {type(function).__name__}.")
+    if inspect.iscoroutinefunction(on_event):
+        raise TypeError("watch(): on_event must be a plain function. To await something, use session.events().")
+    if isinstance(extra_watch_paths, str | os.PathLike):
+        raise TypeError("watch(): extra_watch_paths must be a list of paths, not a single one.")
+    for name, seconds, least in (
+        ("debounce", debounce, 0.0),
+        ("max_wait", max_wait, 0.0),
+        ("warm_timeout", warm_timeout, None),
+        ("drain_timeout", drain_timeout, 0.0),
+    ):
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise TypeError(f"watch(): {name} must be a number of seconds, not {type(seconds).__name__}.")
+        if not seconds >= 0 or (least is None and seconds == 0):
+            raise ValueError(
+                f"watch(): {name} must be {'more than' if least is None else 'at least'} 0 s, not {seconds}."
+            )
+    return WatchProgram(
+        config_file=Path(os.path.abspath(config_file)),
+        extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
+        settings=Settings(float(debounce), float(max_wait), float(warm_timeout), float(drain_timeout)),
+        hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe),
+        on_event=on_event,
+        set_as_global=set_as_global,
+    )
+
+
+def _default_bridge(config: Config) -> Bridge:
+    from lastgood.bridges.process import ProcessBridge
+
+    return ProcessBridge.from_config(config)
+
+
+@dataclass(slots=True)
+class WatchProgram:
+    """What :func:`watch` gives: to be run by ``trio.run``, entered by ``async with``, or planned by :meth:`plan`."""
+
+    config_file: Path
+    extra_watch_paths: tuple[Path, ...]
+    settings: Settings
+    hooks: Hooks
+    on_event: Callable[[WatchEvent], object] | None
+    set_as_global: bool
+    session: Session | None = field(default=None, init=False)
+    """The session, while one runs."""
+    _entered: AbstractAsyncContextManager[Session] | None = field(default=None, init=False)
+
+    def plan(self) -> Plan:
+        """The plan of the first cycle; it prints. Nothing is touched."""
+        return plan_of_cycle(self.settings, 1, None)
+
+    async def __call__(self) -> None:
+        """Watch until cancelled, Ctrl-C, or the session's ``close()``."""
+        async with self as session:
+            await session.wait_closed()
+
+    async def __aenter__(self) -> Session:
+        """Run the first cycle. Raises what made it fail, as itself."""
+        if self._entered is not None:
+            raise WatchError("This watch() program is running already; call watch() again for a second session.")
+        self._entered = _running(self)
+        try:
+            self.session = await self._entered.__aenter__()
+        except BaseException:
+            self._entered = None
+            raise
+        return self.session
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        """Close the session, if it is not closed."""
+        entered, self._entered, self.session = self._entered, None, None
+        assert entered is not None
+        return await entered.__aexit__(kind, error, traceback)
+
+
+@asynccontextmanager
+async def _running(program: WatchProgram) -> AsyncIterator[Session]:
+    session = Session(program)
+    raised: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session._machine)
+        try:
+            await session._start()
+            with session._body:
+                yield session
+        except BaseException as error:  # noqa: BLE001  # raised again below, outside of the nursery, as the same object
+            raised = error
+        await session._shut_down()
+    try:
+        if session._died is not None and (raised is None or session._body.cancelled_caught):
+            raise WatchError(f"Watching stopped: {session._died}") from session._died
+        if raised is not None:
+            raise raised
+        if session._interrupted:
+            raise KeyboardInterrupt
+    finally:
+        del raised
+
+
+class Session:
+    """One run of a :class:`WatchProgram` (contract §2). Made by it, never by hand; for the trio loop it runs on."""
+
+    def __init__(self, program: WatchProgram) -> None:
+        self._state = State(program.settings)
+        self._on_event = program.on_event
+        self._slot = runtime.Slot(f"the session of {program.config_file}")
+        self._set_as_global = program.set_as_global
+        self._project = Project(
+            Disk(), program.config_file, program.extra_watch_paths, load_config, worker_sys_path, os.getpid()
+        )
+        self._hooks = program.hooks
+        self._interpreter: TrioInterpreter | None = None
+        self._token = trio.lowlevel.current_trio_token()
+        self._agenda: deque[Deed] = deque()
+        self._more = trio.Event()
+        self._deed: trio.CancelScope | None = None
+        self._interrupt = False
+        self._inbox: deque[Event] = deque()
+        self._telling = False
+        self._tickets = itertools.count()
+        self._waiting: dict[int, _Waiter] = {}
+        self._streams: set[_EventStream] = set()
+        self._ready = trio.Event()
+        self._gone = trio.Event()
+        self._body = trio.CancelScope()
+        self._died: BaseException | None = None
+        self._interrupted = False
+
+    # --- what a user sees
+
+    @property
+    def bridge(self) -> Any:
+        """The live bridge: the factory's own object. Raises :class:`Disposed` after ``close()``."""
+        self._check_open()
+        live = self._slot.live
+        return None if live is None else live.bridge
+
+    @property
+    def handle(self) -> runtime.Handle:
+        """A handle to whatever bridge is live, whether it is published or not."""
+        return self._slot.handle
+
+    @property
+    def generation(self) -> int:
+        """The number of the live generation."""
+        return self._state.generation
+
+    @property
+    def status(self) -> Status:
+        """Whether what is live is what is on disk."""
+        failure = self._state.failure
+        error = None if failure is None else failure.error
+        return Status(self._state.generation, failure is not None, self._state.stale_since, error)
+
+    def events(self) -> AsyncIterator[WatchEvent]:
+        """The events from now on. It ends with the session. One that falls behind loses the oldest, and is told how many."""
+        stream = _EventStream(self._streams)
+        if self._ended:
+            stream.end()
+        return stream
+
+    async def reload_now(self) -> bool:
+        """Whether a cycle that started after this call succeeded. Callers that wait together share one.
+
+        False also when the session was closed meanwhile. Raises :class:`Disposed` if it is closed already, and
+        :class:`WatchError` inside of ``create_bridge``, ``generate`` or ``probe``, where it would wait for itself.
+        """
+        self._check_open()
+        self._check_place("reload_now")
+        ticket = next(self._tickets)
+        waiter = self._waiting[ticket] = _Waiter()
+        self._tell(ReloadRequested(ticket))
+        try:
+            await waiter.answered.wait()
+        finally:
+            self._waiting.pop(ticket, None)
+        return waiter.succeeded
+
+    async def close(self) -> None:
+        """End the session. When it returns, watchers, threads and worker processes are gone. More than once is fine.
+
+        Raises :class:`WatchError` inside of ``create_bridge``, ``generate`` or ``probe``, where it would wait for itself.
+        """
+        self._check_place("close")
+        self._tell(CloseRequested())
+        await self._gone.wait()
+
+    async def wait_closed(self) -> None:
+        """Return when the session is closed."""
+        await self._gone.wait()
+
+    @property
+    def _ended(self) -> bool:
+        return self._state.ending or isinstance(self._state.phase, Closed)
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise Disposed("The session is closed.")
+
+    def _check_place(self, method: str) -> None:
+        if trio.lowlevel.current_trio_token() is not self._token:
+            raise WatchError(f"{method}() belongs to the trio loop that the session runs on.")
+        if self._interpreter is not None and self._interpreter.is_in_deed():
+            raise WatchError(
+                f"{method}() was called from create_bridge, generate or probe: it would wait for the cycle it is part of."
+            )
+
+    # --- the body's side
+
+    async def _start(self) -> None:
+        await self._ready.wait()
+        if self._set_as_global:
+            runtime.publish(self._slot)
+        ticket = next(self._tickets)
+        waiter = self._waiting[ticket] = _Waiter()
+        self._tell(Started(ticket))
+        await waiter.answered.wait()
+        if not waiter.succeeded:
+            await self._gone.wait()
+            failure = self._state.failure
+            if failure is not None:
+                raise failure.error
+            raise WatchError("The session ended before it had started.") from self._died
+
+    async def _shut_down(self) -> None:
+        """Close, and wait until nothing is left, whatever comes; another Ctrl-C ends the calls that are waited for."""
+        self._tell(CloseRequested())
+        while not self._gone.is_set():
+            try:
+                with trio.CancelScope(shield=True):
+                    await self._gone.wait()
+            except KeyboardInterrupt:
+                self._interrupted = True
+                if self._interpreter is not None:
+                    self._interpreter.cut_off_all("was cut off by Ctrl-C")
+
+    # --- the machine
+
+    @trio.lowlevel.enable_ki_protection
+    async def _machine(self) -> None:
+        try:
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as nursery:
+                    self._interpreter = TrioInterpreter(self._project, self._hooks, self._slot, nursery, self._tell)
+                    nursery.start_soon(self._watch_over, self._interpreter.observe)
+                    self._ready.set()
+                    await self._watch_over(functools.partial(self._work, self._interpreter))
+                    nursery.cancel_scope.cancel()
+        finally:
+            # All of this is done already, unless a part of the machine died.
+            self._slot.close()
+            runtime.unpublish(self._slot)
+            self._project.release()
+            for stream in tuple(self._streams):
+                stream.end()
+            for waiter in self._waiting.values():
+                waiter.answered.set()
+            self._ready.set()
+            self._gone.set()
+
+    async def _watch_over(self, part: Callable[[], Any]) -> None:
+        """Run a part of the machine. If it dies, watching has died: the body is cancelled, and everything let go."""
+        try:
+            await part()
+        except Exception as error:
+            logger.exception("watching died")
+            self._died = error
+            self._body.cancel()
+            self._tell(CloseRequested())
+
+    async def _work(self, interpreter: TrioInterpreter) -> None:
+        while not isinstance(self._state.phase, Closed):
+            while not self._agenda:
+                await self._more.wait()
+                self._more = trio.Event()
+            self._tell(await self._do(interpreter, self._agenda.popleft()))
+
+    async def _do(self, interpreter: TrioInterpreter, deed: Deed) -> Event:
+        started = trio.current_time()
+        try:
+            with trio.CancelScope() as self._deed:
+                if self._interrupt:
+                    self._deed.cancel()
+                return await interpreter.perform(deed)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001  # SystemExit and the like out of a user's factory fail a cycle, too
+            return interpreter.failed(deed, error, started)
+        finally:
+            self._deed = None
+            self._interrupt = False
+        return interpreter.failed(deed, Interrupted(), started)
+
+    def _tell(self, event: Event) -> None:
+        """Let the planner answer ``event``, and see to it that the answer is carried out."""
+        self._inbox.append(event)
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._inbox:
+                event = self._inbox.popleft()
+                if isinstance(event, Failed):
+                    self._agenda.clear()
+                step = plan(self._state, event)
+                self._state = step.state
+                for effect in step.effects:
+                    self._follow(effect)
+        finally:
+            self._telling = False
+
+    def _follow(self, effect: Effect) -> None:
+        match effect:
+            case Emit(event):
+                self._emit(event)
+            case Answer(tickets, succeeded):
+                for ticket in tickets:
+                    waiter = self._waiting.get(ticket)
+                    if waiter is not None:
+                        waiter.succeeded = succeeded
+                        waiter.answered.set()
+            case Interrupt():
+                self._stop_deed()
+            case SetTimer() | StopTimer() | Look() | Unpublish() | CutOff():
+                assert self._interpreter is not None
+                self._interpreter.carry_out(effect)
+            case Stage() | Promote() | Warm() | Swap() | Dispose() | Watch() | Rollback() | Release():
+                self._agenda.append(effect)
+                self._more.set()
+            case _:
+                assert_never(effect)
+
+    def _stop_deed(self) -> None:
+        """Cancel the deed that runs; if the next one has not begun yet, it is told as interrupted without being done."""
+        if self._deed is not None:
+            self._agenda.clear()
+            self._deed.cancel()
+        else:
+            while len(self._agenda) > 1:
+                self._agenda.pop()
+            self._interrupt = True
+
+    def _emit(self, event: WatchEvent) -> None:
+        for stream in self._streams:
+            stream.put(event)
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except BaseException:  # noqa: BLE001  # whatever it raises, even SystemExit, must not break a reload (contract §3)
+            logger.exception("on_event raised for %s", event.type)
+
+
+class _Waiter:
+    """A caller of ``reload_now()``."""
+
+    __slots__ = ("answered", "succeeded")
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.succeeded = False
+
+
+class _EventStream:
+    """One ``events()`` iterator. It takes part from its making on, until the session ends or it is closed."""
+
+    def __init__(self, streams: set[_EventStream]) -> None:
+        self._streams = streams
+        self._kept: deque[WatchEvent] = deque()
+        self._missed = 0
+        self._ended = False
+        self._news = trio.Event()
+        streams.add(self)
+
+    def put(self, event: WatchEvent) -> None:
+        if len(self._kept) == EVENTS_KEPT:
+            self._kept.popleft()
+            self._missed += 1
+        self._kept.append(event)
+        self._news.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._streams.discard(self)
+        self._news.set()
+
+    async def aclose(self) -> None:
+        """Take no further part."""
+        self._kept.clear()
+        self.end()
+        await trio.lowlevel.checkpoint()
+
+    def __aiter__(self) -> _EventStream:
+        return self
+
+    async def __anext__(self) -> WatchEvent:
+        await trio.lowlevel.checkpoint()
+        while not self._kept:
+            if self._ended:
+                raise StopAsyncIteration
+            self._news = trio.Event()
+            await self._news.wait()
+        if self._missed:
+            missed, self._missed = self._missed, 0
+            return EventsMissed(missed)
+        return self._kept.popleft()

@@ -1,0 +1,198 @@
+"""What a session tells its user (contract §3): frozen dataclasses, each with a ``type`` tag and ``to_dict()``.
+
+Paths are resolved :class:`pathlib.Path` objects, collections are tuples, times are seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+__all__ = [
+    "BridgeLost",
+    "BridgeRestored",
+    "Change",
+    "DisposeFailed",
+    "EventsMissed",
+    "Notice",
+    "PollingStarted",
+    "Recovered",
+    "ReloadError",
+    "ReloadStart",
+    "ReloadSuccess",
+    "RollbackFailed",
+    "WatchEvent",
+    "WatchPaths",
+]
+
+
+class _Told:
+    """Gives an event its ``to_dict()``."""
+
+    __slots__ = ()
+    type: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event as plain data that :mod:`json` takes: paths as text, tuples as lists, an error as its type, text and notes."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
+        return {"type": self.type} | {item.name: _plain(getattr(self, item.name)) for item in fields}
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, BaseException):
+        return {
+            "type": type(value).__qualname__,
+            "message": str(value),
+            "notes": list(getattr(value, "__notes__", ())),
+        }
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPaths(_Told):
+    """The watched set was committed, or changed: ``paths`` are sorted."""
+
+    type: ClassVar[str] = "watch-paths"
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change(_Told):
+    """The bytes at ``path`` changed, and a reload has been scheduled.
+
+    ``manual``: the edit was found by a ``reload_now()`` that looked before it started, not by the watcher.
+    """
+
+    type: ClassVar[str] = "change"
+    path: Path
+    manual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadStart(_Told):
+    """A cycle begins. ``manual``: start-up or ``reload_now()``; ``changed``: every path that led here, sorted."""
+
+    type: ClassVar[str] = "reload-start"
+    cycle: int
+    manual: bool
+    changed: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadSuccess(_Told):
+    """A cycle succeeded; ``generation`` is now the live one.
+
+    ``written``: every generated file now on disk, sorted, relative to the output directory; ``touched``: those that this
+    cycle really wrote or removed; ``warnings``: texts of the generator; ``timings``: effect name to seconds.
+    """
+
+    type: ClassVar[str] = "reload-success"
+    cycle: int
+    manual: bool
+    changed: tuple[Path, ...]
+    generation: int
+    written: tuple[Path, ...]
+    touched: tuple[Path, ...]
+    warnings: tuple[str, ...]
+    timings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadError(_Told):
+    """A cycle failed and was undone. ``error`` is the exception object itself, ``effect`` the name of the effect that failed.
+
+    ``live_generation`` is what stays live (None: there is none, the session did not start).
+    """
+
+    type: ClassVar[str] = "reload-error"
+    cycle: int
+    manual: bool
+    changed: tuple[Path, ...]
+    error: BaseException
+    effect: str
+    live_generation: int | None
+
+
+class _Notice(_Told):
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DisposeFailed(_Notice):
+    """The replaced bridge of ``generation`` raised ``error`` when it was disposed, or did not finish in time."""
+
+    type: ClassVar[str] = "notice-dispose-failed"
+    generation: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackFailed(_Notice):
+    """``effect`` of a failed cycle could not be undone: ``error``. ``cause`` is what had made the undoing necessary.
+
+    The next cycle or start finishes the restore before it does anything else.
+    """
+
+    type: ClassVar[str] = "notice-rollback-failed"
+    effect: str
+    error: BaseException
+    cause: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class PollingStarted(_Notice):
+    """The system's own watching gave out; ``reason`` says why, and how to get it back. Files are polled instead."""
+
+    type: ClassVar[str] = "notice-polling-started"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered(_Notice):
+    """A promotion that had been cut short was undone from its journal: ``restored`` files, relative to ``output``."""
+
+    type: ClassVar[str] = "notice-recovered"
+    output: Path
+    restored: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeLost(_Notice):
+    """The live bridge of ``generation`` broke down: ``error``."""
+
+    type: ClassVar[str] = "notice-bridge-lost"
+    generation: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeRestored(_Notice):
+    """The bridge of ``generation`` is back."""
+
+    type: ClassVar[str] = "notice-bridge-restored"
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventsMissed(_Notice):
+    """Told to one ``events()`` iterator alone: it fell behind, and ``count`` events were dropped for it."""
+
+    type: ClassVar[str] = "notice-events-missed"
+    count: int
+
+
+Notice = DisposeFailed | RollbackFailed | PollingStarted | Recovered | BridgeLost | BridgeRestored | EventsMissed
+"""What is not fatal, but must not be silent."""
+
+WatchEvent = WatchPaths | Change | ReloadStart | ReloadSuccess | ReloadError | Notice
+"""Every event of a session."""
