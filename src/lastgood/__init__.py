@@ -126,7 +126,7 @@ _WHERE = {
     "Generated": "wrappers",
 }
 
-__all__ = [*_WHERE, "__version__"]  # noqa: PLE0604  # _WHERE holds names only
+__all__ = [*_WHERE, "__version__"]  # _WHERE holds names only
 
 
 def __getattr__(name: str) -> Any:

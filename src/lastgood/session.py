@@ -29,29 +29,22 @@ from lastgood.effects import (
     Answer,
     CutOff,
     Deed,
-    Dispose,
-    Effect,
     Emit,
     Interrupt,
     Look,
     Plan,
-    Promote,
-    Release,
-    Rollback,
     SetTimer,
-    Stage,
+    Signal,
     StopTimer,
-    Swap,
     Unpublish,
-    Warm,
-    Watch,
 )
 from lastgood.errors import Disposed, WatchError
+from lastgood.interpreters.course import Course
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.file_system import Disk
 from lastgood.interpreters.trio_interpreter import Hooks, Interrupted, TrioInterpreter
-from lastgood.planner import Settings, State, plan, plan_of_cycle
-from lastgood.planner.events import CloseRequested, Event, Failed, ReloadRequested, Started
+from lastgood.planner import Settings, State, plan_of_cycle
+from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started
 from lastgood.planner.states import Closed
 from lastgood.resolution import worker_sys_path
 from lastgood.watch_events import EventsMissed, WatchEvent
@@ -200,7 +193,7 @@ async def _running(program: WatchProgram) -> AsyncIterator[Session]:
             await session._start()
             with session._body:
                 yield session
-        except BaseException as error:  # noqa: BLE001  # raised again below, outside of the nursery, as the same object
+        except BaseException as error:  # raised again below, outside of the nursery, as the same object
             raised = error
         await session._shut_down()
     try:
@@ -218,7 +211,7 @@ class Session:
     """One run of a :class:`WatchProgram` (contract §2). Made by it, never by hand; for the trio loop it runs on."""
 
     def __init__(self, program: WatchProgram) -> None:
-        self._state = State(program.settings)
+        self._course = Course(State(program.settings), self._follow)
         self._on_event = program.on_event
         self._slot = runtime.Slot(f"the session of {program.config_file}")
         self._set_as_global = program.set_as_global
@@ -228,12 +221,8 @@ class Session:
         self._hooks = program.hooks
         self._interpreter: TrioInterpreter | None = None
         self._token = trio.lowlevel.current_trio_token()
-        self._agenda: deque[Deed] = deque()
         self._more = trio.Event()
-        self._deed: trio.CancelScope | None = None
-        self._interrupt = False
-        self._inbox: deque[Event] = deque()
-        self._telling = False
+        self._deed = trio.CancelScope()
         self._tickets = itertools.count()
         self._waiting: dict[int, _Waiter] = {}
         self._streams: set[_EventStream] = set()
@@ -260,14 +249,14 @@ class Session:
     @property
     def generation(self) -> int:
         """The number of the live generation."""
-        return self._state.generation
+        return self._course.state.generation
 
     @property
     def status(self) -> Status:
         """Whether what is live is what is on disk."""
-        failure = self._state.failure
+        failure = self._course.state.failure
         error = None if failure is None else failure.error
-        return Status(self._state.generation, failure is not None, self._state.stale_since, error)
+        return Status(self._course.state.generation, failure is not None, self._course.state.stale_since, error)
 
     def events(self) -> AsyncIterator[WatchEvent]:
         """The events from now on. It ends with the session. One that falls behind loses the oldest, and is told how many."""
@@ -308,7 +297,7 @@ class Session:
 
     @property
     def _ended(self) -> bool:
-        return self._state.ending or isinstance(self._state.phase, Closed)
+        return self._course.state.ending or isinstance(self._course.state.phase, Closed)
 
     def _check_open(self) -> None:
         if self._ended:
@@ -334,7 +323,7 @@ class Session:
         await waiter.answered.wait()
         if not waiter.succeeded:
             await self._gone.wait()
-            failure = self._state.failure
+            failure = self._course.state.failure
             if failure is not None:
                 raise failure.error
             raise WatchError("The session ended before it had started.") from self._died
@@ -386,48 +375,33 @@ class Session:
             self._tell(CloseRequested())
 
     async def _work(self, interpreter: TrioInterpreter) -> None:
-        while not isinstance(self._state.phase, Closed):
-            while not self._agenda:
-                await self._more.wait()
+        while not isinstance(self._course.state.phase, Closed):
+            deed = self._course.take()
+            if deed is None:
                 self._more = trio.Event()
-            self._tell(await self._do(interpreter, self._agenda.popleft()))
+                await self._more.wait()
+            else:
+                self._course.finish(await self._do(interpreter, deed))
 
     async def _do(self, interpreter: TrioInterpreter, deed: Deed) -> Event:
         started = trio.current_time()
         try:
             with trio.CancelScope() as self._deed:
-                if self._interrupt:
+                if self._course.interrupted:
                     self._deed.cancel()
                 return await interpreter.perform(deed)
         except trio.Cancelled:
             raise
-        except BaseException as error:  # noqa: BLE001  # SystemExit and the like out of a user's factory fail a cycle, too
+        except BaseException as error:  # SystemExit and the like out of a user's factory fail a cycle, too
             return interpreter.failed(deed, error, started)
-        finally:
-            self._deed = None
-            self._interrupt = False
         return interpreter.failed(deed, Interrupted(), started)
 
     def _tell(self, event: Event) -> None:
-        """Let the planner answer ``event``, and see to it that the answer is carried out."""
-        self._inbox.append(event)
-        if self._telling:
-            return
-        self._telling = True
-        try:
-            while self._inbox:
-                event = self._inbox.popleft()
-                if isinstance(event, Failed):
-                    self._agenda.clear()
-                step = plan(self._state, event)
-                self._state = step.state
-                for effect in step.effects:
-                    self._follow(effect)
-        finally:
-            self._telling = False
+        self._course.tell(event)
+        self._more.set()
 
-    def _follow(self, effect: Effect) -> None:
-        match effect:
+    def _follow(self, signal: Signal) -> None:
+        match signal:
             case Emit(event):
                 self._emit(event)
             case Answer(tickets, succeeded):
@@ -437,25 +411,12 @@ class Session:
                         waiter.succeeded = succeeded
                         waiter.answered.set()
             case Interrupt():
-                self._stop_deed()
+                self._deed.cancel()
             case SetTimer() | StopTimer() | Look() | Unpublish() | CutOff():
                 assert self._interpreter is not None
-                self._interpreter.carry_out(effect)
-            case Stage() | Promote() | Warm() | Swap() | Dispose() | Watch() | Rollback() | Release():
-                self._agenda.append(effect)
-                self._more.set()
+                self._interpreter.carry_out(signal)
             case _:
-                assert_never(effect)
-
-    def _stop_deed(self) -> None:
-        """Cancel the deed that runs; if the next one has not begun yet, it is told as interrupted without being done."""
-        if self._deed is not None:
-            self._agenda.clear()
-            self._deed.cancel()
-        else:
-            while len(self._agenda) > 1:
-                self._agenda.pop()
-            self._interrupt = True
+                assert_never(signal)
 
     def _emit(self, event: WatchEvent) -> None:
         for stream in self._streams:
@@ -464,7 +425,7 @@ class Session:
             return
         try:
             self._on_event(event)
-        except BaseException:  # noqa: BLE001  # whatever it raises, even SystemExit, must not break a reload (contract §3)
+        except BaseException:  # whatever it raises, even SystemExit, must not break a reload (contract §3)
             logger.exception("on_event raised for %s", event.type)
 
 

@@ -4,19 +4,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lastgood.effects import Deed, Signal
-from lastgood.planner.events import Event
 
 __all__ = ["Interpreter"]
 
+Outcome = TypeVar("Outcome", covariant=True)
 
-class Interpreter(Protocol):
-    """What a session needs to have its effects done."""
 
-    async def perform(self, deed: Deed) -> Event:
-        """Do it, and say what came of it. Raises nothing of its own: a failure is an event."""
+class Interpreter(Protocol[Outcome]):
+    """What a session needs to have its effects done. ``Outcome`` is an event, or an awaitable of one."""
+
+    def perform(self, deed: Deed) -> Outcome:
+        """Do it, and say what came of it. A failure is an event, too."""
         ...
 
     def carry_out(self, signal: Signal) -> None:

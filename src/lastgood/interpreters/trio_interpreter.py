@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -80,7 +80,7 @@ _IDLE_SHARE = 0.02
 _IDLE_LOOK = 2.0
 
 
-class Interrupted(Exception):  # noqa: N818  # it is an outcome, and nobody's error
+class Interrupted(Exception):  # it is an outcome, and nobody's error
     """A deed was stopped because the session ends."""
 
 
@@ -420,7 +420,7 @@ class TrioInterpreter:
             scope.cancel()
 
 
-async def _result_of(value: Awaitable[T] | T) -> T:
+async def _result_of(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 

@@ -1,0 +1,76 @@
+"""The course of effects, common to every interpreter: events in, the planner's answers out, in the right order.
+
+Signals are followed as they come; deeds wait in the agenda and are taken one at a time. A deed that failed and an
+:class:`~lastgood.effects.Interrupt` drop what is left of it, for the planner's answer replaces it (contract §8).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from lastgood.effects import Deed, Dispose, Interrupt, Promote, Release, Rollback, Signal, Stage, Swap, Warm, Watch
+from lastgood.planner import State, plan
+from lastgood.planner.events import Event, Failed
+
+__all__ = ["Course"]
+
+
+class Course:
+    """``follow(signal)`` is called for each signal; an Interrupt reaches it only while a deed runs."""
+
+    def __init__(self, state: State, follow: Callable[[Signal], None]) -> None:
+        self.state = state
+        self.running: Deed | None = None
+        self.interrupted = False
+        self._follow = follow
+        self._agenda: deque[Deed] = deque()
+        self._inbox: deque[Event] = deque()
+        self._telling = False
+
+    def tell(self, event: Event) -> None:
+        """Have the planner answer ``event``. One that is told from within waits for its turn."""
+        self._inbox.append(event)
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._inbox:
+                self._answer(self._inbox.popleft())
+        finally:
+            self._telling = False
+
+    def _answer(self, event: Event) -> None:
+        if isinstance(event, Failed):
+            self._agenda.clear()
+        step = plan(self.state, event)
+        self.state = step.state
+        for effect in step.effects:
+            match effect:
+                case Stage() | Promote() | Warm() | Swap() | Dispose() | Watch() | Rollback() | Release():
+                    self._agenda.append(effect)
+                case Interrupt():
+                    self._interrupt(effect)
+                case _:
+                    self._follow(effect)
+
+    def _interrupt(self, effect: Interrupt) -> None:
+        if self.running is not None:
+            self._agenda.clear()
+            self._follow(effect)
+            return
+        # Nothing runs yet: the first deed is told as interrupted, without being done.
+        while len(self._agenda) > 1:
+            self._agenda.pop()
+        self.interrupted = True
+
+    def take(self) -> Deed | None:
+        """The next deed, which runs from now on until :meth:`finish`; None if there is nothing to do."""
+        self.running = self._agenda.popleft() if self._agenda else None
+        return self.running
+
+    def finish(self, outcome: Event) -> None:
+        """The deed that ran has come to ``outcome``."""
+        self.running = None
+        self.interrupted = False
+        self.tell(outcome)

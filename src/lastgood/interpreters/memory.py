@@ -1,0 +1,476 @@
+"""The interpreter without a disk, a process or a clock: files as a dict, scripted bridges, virtual time (contract §8).
+
+Synchronous, and deterministic to the last operation. Every effect does *operations*, one after another: each change of a file
+is one, and so are ``create``, ``init``, ``probe`` and ``dispose`` of a bridge. At any of them a fault can be made to happen, or
+a piece of the test to run.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import assert_never
+
+from lastgood.effects import (
+    CutOff,
+    Deed,
+    Dispose,
+    Effect,
+    Look,
+    Promote,
+    Release,
+    Rollback,
+    SetTimer,
+    Signal,
+    Stage,
+    StopTimer,
+    Swap,
+    Unpublish,
+    Warm,
+    Watch,
+)
+from lastgood.errors import BridgeError
+from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.interpreters.file_system import Stat
+from lastgood.interpreters.reading import Reader
+from lastgood.planner.events import (
+    Disposed,
+    DisposeFailed,
+    Draining,
+    Event,
+    Failed,
+    Noticed,
+    Observed,
+    Promoted,
+    Released,
+    RollbackFailed,
+    RolledBack,
+    Staged,
+    Swapped,
+    TimerElapsed,
+    Warmed,
+    Watched,
+)
+from lastgood.planner.watch_set import WatchSet, merge
+from lastgood.watch_events import Recovered
+
+__all__ = ["Fault", "MemoryClock", "MemoryFile", "MemoryFiles", "MemoryInterpreter", "ScriptedBridge"]
+
+
+class MemoryClock:
+    """Virtual time, in seconds since the epoch. It moves when it is told to, and calls what was due on the way."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+        self._due: list[tuple[float, int, str, Callable[[], None]]] = []
+        self._order = itertools.count()
+
+    def call_later(self, name: str, seconds: float, call: Callable[[], None]) -> None:
+        """Call in ``seconds``, unless :meth:`forget` comes first."""
+        heapq.heappush(self._due, (self.now + seconds, next(self._order), name, call))
+
+    def forget(self, name: str) -> None:
+        """Do not call what was asked for under ``name``."""
+        self._due = [due for due in self._due if due[2] != name]
+        heapq.heapify(self._due)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        until = self.now + seconds
+        while self._due and self._due[0][0] <= until:
+            at, _, _, call = heapq.heappop(self._due)
+            self.now = max(self.now, at)
+            call()
+        self.now = until
+
+
+@dataclass(slots=True)
+class MemoryFile:
+    """The content of a file; two names can share it, as hard links do. ``mtime`` and ``ctime`` in seconds."""
+
+    data: bytes
+    mode: int
+    mtime: float
+    ctime: float
+    number: int
+
+
+class MemoryFiles:
+    """A :class:`~lastgood.interpreters.file_system.FileSystem` on a dict. ``before(operation, path)`` is called for each change."""
+
+    def __init__(self, clock: MemoryClock) -> None:
+        self.names: dict[Path, MemoryFile] = {}
+        self.directories: dict[Path, int] = {Path("/"): 0o755}
+        self.before: Callable[[str, Path], None] = lambda _operation, _path: None
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._locked: set[Path] = set()
+
+    def put(self, path: Path, data: bytes) -> None:
+        """What an editor does: write the file, and the directories it needs. Not an operation."""
+        for parent in reversed(path.parents):
+            self.directories.setdefault(parent, 0o755)
+        known = self.names.get(path)
+        mode = 0o644 if known is None else known.mode
+        self.names[path] = MemoryFile(data, mode, self._clock.now, self._clock.now, next(self._numbers))
+
+    def read(self, path: Path) -> bytes:
+        """See :class:`~lastgood.interpreters.file_system.FileSystem`; so for all that follow."""
+        if path in self.directories:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        return self._file(path).data
+
+    def write(self, path: Path, data: bytes) -> None:
+        self._begin("write", path)
+        self._must_be_free(path)
+        self.names[path] = MemoryFile(data, 0o644, self._clock.now, self._clock.now, next(self._numbers))
+
+    def replace(self, source: Path, target: Path) -> None:
+        self._begin("replace", target)
+        moved = self._file(source)
+        if target in self.directories:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+        self._must_have_parent(target)
+        if self.names.get(target) is not moved:
+            self.names[target] = moved
+            del self.names[source]
+
+    def link(self, source: Path, target: Path) -> None:
+        self._begin("link", target)
+        self._must_be_free(target)
+        self.names[target] = self._file(source)
+
+    def unlink(self, path: Path) -> None:
+        self._begin("unlink", path)
+        self._file(path)
+        del self.names[path]
+
+    def mkdir(self, path: Path) -> None:
+        self._begin("mkdir", path)
+        self._must_be_free(path)
+        self.directories[path] = 0o755
+
+    def rmdir(self, path: Path) -> None:
+        self._begin("rmdir", path)
+        if path not in self.directories:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        if self.children(path):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+        del self.directories[path]
+
+    def chmod(self, path: Path, mode: int) -> None:
+        self._begin("chmod", path)
+        if path in self.directories:
+            self.directories[path] = mode
+        else:
+            self._file(path).mode = mode
+
+    def barrier(self, paths: Sequence[Path]) -> None:
+        self._begin("barrier", paths[0])
+
+    def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
+        del follow
+        if path in self.directories:
+            return Stat("directory", self.directories[path], (), 0.0)
+        found = self.names.get(path)
+        if found is None:
+            return None
+        times = (int(found.mtime * 1e9), int(found.ctime * 1e9))
+        return Stat("file", found.mode, (found.number, len(found.data), *times), max(found.mtime, found.ctime))
+
+    def children(self, path: Path) -> list[str]:
+        return sorted({each.name for each in (*self.names, *self.directories) if each.parent == path and each != path})
+
+    def real_path(self, path: Path) -> Path:
+        return path
+
+    def lock(self, path: Path) -> MemoryClaim | None:
+        if path in self._locked:
+            return None
+        self._locked.add(path)
+        return MemoryClaim(self._locked, path)
+
+    def is_file(self, path: Path) -> bool:
+        return path in self.names
+
+    def is_dir(self, path: Path) -> bool:
+        return path in self.directories
+
+    def _begin(self, operation: str, path: Path) -> None:
+        self.before(operation, path)
+
+    def _file(self, path: Path) -> MemoryFile:
+        if path not in self.names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return self.names[path]
+
+    def _must_be_free(self, path: Path) -> None:
+        if path in self.names or path in self.directories:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        self._must_have_parent(path)
+
+    def _must_have_parent(self, path: Path) -> None:
+        if path.parent not in self.directories:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryClaim:
+    """A lock that is held."""
+
+    locked: set[Path]
+    path: Path
+
+    def release(self) -> None:
+        """Let go of it."""
+        self.locked.discard(self.path)
+
+
+@dataclass(slots=True, eq=False)
+class ScriptedBridge:
+    """A bridge that only remembers. ``state``: "created", "ready", "disposed"; ``leases``: calls in flight on it;
+    ``cut_off``: they were ended.
+    """
+
+    cycle: int
+    sources: dict[str, str]
+    state: str = "created"
+    leases: int = 0
+    cut_off: bool = False
+
+
+@dataclass(slots=True)
+class Fault:
+    """At operation ``at`` (from 1) of the next ``effect`` of that name: raise ``error``, call ``call``, or hang."""
+
+    effect: str
+    at: int
+    error: BaseException | None = None
+    call: Callable[[], None] | None = None
+    hang: bool = False
+
+
+class _HangError(Exception):
+    """An operation that does not end by itself."""
+
+
+@dataclass(slots=True)
+class MemoryInterpreter:
+    """Performs deeds on ``files`` and on scripted bridges. ``tell(event)`` is how the planner hears of it."""
+
+    project: Project
+    files: MemoryFiles
+    clock: MemoryClock
+    tell: Callable[[Event], None]
+    log: list[Effect] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    bridges: dict[int, ScriptedBridge] = field(default_factory=dict)
+    live: ScriptedBridge | None = None
+    asked: bool = False
+    interrupted: bool = False
+    operations: list[tuple[str, str]] = field(default_factory=list)
+    """Every operation so far: the effect it belonged to, and what it was."""
+    _effect: str = ""
+    _count: int = 0
+    _work: CycleFiles | None = None
+    _armed: WatchSet | None = None
+    _draining: set[int] = field(default_factory=set)
+    _reader: Reader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reader = Reader(self.files)
+        self.files.before = lambda operation, path: self._operation(f"{operation} {path}")
+
+    # --- deeds
+
+    def perform(self, deed: Deed) -> Event:
+        """Do ``deed``, and say what came of it."""
+        self.log.append(deed)
+        self._effect = deed.name
+        self._count = 0
+        try:
+            return self._do(deed)
+        finally:
+            self._effect = ""
+
+    def _do(self, deed: Deed) -> Event:
+        match deed:
+            case Stage() | Promote() | Warm() | Swap():
+                try:
+                    return self._advance(deed)
+                except Exception as error:
+                    return self.failed(deed, error)
+            case Dispose():
+                return self._dispose(deed)
+            case Watch():
+                self._armed = self._cycle.watch
+                self._cycle.settle()
+                return Watched(deed, 0.0)
+            case Rollback():
+                try:
+                    self._roll_back(deed)
+                except Exception as error:
+                    return RollbackFailed(deed, error)
+                return RolledBack(deed)
+            case Release():
+                while self._draining:
+                    self.clock.advance(0.1)
+                self.project.release()
+                self._armed = None
+                return Released()
+            case _:
+                assert_never(deed)
+
+    def failed(self, deed: Deed, error: BaseException) -> Failed:
+        """That ``deed`` came to nothing."""
+        assert isinstance(deed, Stage | Promote | Warm | Swap)
+        return Failed(deed, 0.0, error, self.clock.now, {} if self._work is None else self._work.read)
+
+    def _advance(self, deed: Stage | Promote | Warm | Swap) -> Event:
+        match deed:
+            case Stage():
+                return self._stage(deed)
+            case Promote():
+                work = self._cycle
+                work.promote()
+                return Promoted(deed, 0.0, work.written, work.touched, work.warnings)
+            case Warm(cycle, timeout):
+                bridge = ScriptedBridge(cycle, self._sources())
+                try:
+                    self._operation("create")
+                    self.bridges[cycle] = bridge
+                    self._operation("init")
+                    bridge.state = "ready"
+                    self._operation("probe")
+                except _HangError:
+                    self.clock.advance(timeout)
+                    raise BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout).") from None
+                return Warmed(deed, 0.0)
+            case Swap(cycle):
+                self._cycle.commit()
+                self.live = self.bridges[cycle]
+                return Swapped(deed, 0.0)
+            case _:
+                assert_never(deed)
+
+    def _stage(self, deed: Stage) -> Event:
+        work = self._work = CycleFiles(self.project, deed.cycle)
+        self._arm(self.project.always_watched, work)
+        try:
+            work.resolve()
+        finally:
+            self._arm(work.watch, work)
+        output = work.claim()
+        if output.recovered:
+            self.tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
+            output.recovered = ()
+        generated = work.accept(work.generate())
+        return Staged(deed, 0.0, work.watch, work.read, tuple(generated.warnings))
+
+    def _arm(self, watch: WatchSet, work: CycleFiles) -> None:
+        fresh = self._armed is None or not {*watch.roots} <= {*self._armed.roots}
+        self._armed = watch.union(self._armed)
+        if fresh:
+            work.read = merge(work.read, self._reader.read(self._armed, self.clock.now))
+
+    def _sources(self) -> dict[str, str]:
+        """What the worker would import, by module."""
+        modules = self._cycle.modules
+        return {name: self.files.read(found.file).decode() for name, found in modules.items() if found.file is not None}
+
+    def _dispose(self, deed: Dispose) -> Event:
+        bridge = self.bridges[deed.bridge]
+        if bridge.leases:
+            self._draining.add(deed.bridge)
+            self.clock.call_later(f"drain {deed.bridge}", deed.timeout, lambda: self.end_leases(deed.bridge))
+            return Draining(deed.bridge, 0.0)
+        return self._dispose_now(deed.bridge)
+
+    def _dispose_now(self, cycle: int) -> Event:
+        bridge = self.bridges[cycle]
+        bridge.state = "disposed"
+        if self.live is bridge:
+            self.live = None
+        try:
+            self._operation("dispose")
+        except _HangError:
+            return DisposeFailed(cycle, 0.0, BridgeError("dispose() did not end in time and was given up."))
+        except Exception as error:
+            return DisposeFailed(cycle, 0.0, error)
+        return Disposed(cycle, 0.0)
+
+    def end_leases(self, cycle: int, *, cut_off: bool = True) -> None:
+        """No call is in flight on this bridge any more; if it was draining, it is disposed."""
+        bridge = self.bridges[cycle]
+        bridge.cut_off = bridge.cut_off or (cut_off and bridge.leases > 0)
+        bridge.leases = 0
+        if cycle in self._draining:
+            self._draining.discard(cycle)
+            self.clock.forget(f"drain {cycle}")
+            self._effect, self._count, before = "dispose", 0, (self._effect, self._count)
+            outcome = self._dispose_now(cycle)
+            self._effect, self._count = before
+            self.tell(outcome)
+
+    def _roll_back(self, deed: Rollback) -> None:
+        match deed.effect:
+            case Stage():
+                self._cycle.discard()
+            case Promote():
+                self._cycle.restore()
+            case Warm(cycle):
+                bridge = self.bridges.get(cycle)
+                if bridge is not None:
+                    bridge.state = "disposed"
+                    self._operation("dispose")
+
+    @property
+    def _cycle(self) -> CycleFiles:
+        assert self._work is not None, "a stage comes first"
+        return self._work
+
+    def _operation(self, what: str) -> None:
+        """Everything that can fail comes by here."""
+        if not self._effect:
+            return
+        self._count += 1
+        self.operations.append((self._effect, what))
+        due = [each for each in self.faults if each.effect == self._effect and each.at == self._count]
+        for fault in due:
+            self.faults.remove(fault)
+            if fault.call is not None:
+                fault.call()
+            if fault.error is not None:
+                raise fault.error
+            if fault.hang:
+                raise _HangError
+
+    # --- signals
+
+    def carry_out(self, signal: Signal) -> None:
+        """Do ``signal`` at once."""
+        match signal:
+            case Look():
+                self.asked = True
+            case SetTimer(timer, seconds):
+                self.clock.forget(timer)
+                self.clock.call_later(timer, seconds, lambda: self.tell(TimerElapsed(timer)))
+            case StopTimer(timer):
+                self.clock.forget(timer)
+            case Unpublish():
+                self.live = None
+            case CutOff(bridge):
+                self.end_leases(bridge)
+            case _:
+                raise AssertionError(f"{signal} is the world's own")
+
+    def observe(self) -> None:
+        """Read what is armed, and tell."""
+        asked, self.asked = self.asked, False
+        if self._armed is not None:
+            self.tell(Observed(self._reader.read(self._armed, self.clock.now), asked))

@@ -1,0 +1,264 @@
+"""A small world to test reloading in: no disk, no process, no sleep (contract §8).
+
+>>> from lastgood.testing import World
+>>> world = World({
+...     "lastgood.toml": '[modules.pricing]\\n[output]\\ndir = "generated"\\n',
+...     "pricing.py": "def quote(sku: str) -> float: ...\\n",
+... })
+>>> world.start()
+>>> world.write("pricing.py", "def quote(sku: str, quantity: int) -> float: ...\\n")
+>>> world.fail("promote", at=3, error=OSError("disk full"))
+>>> world.advance(0.1)
+>>> world.status.stale, world.generation
+(True, 1)
+>>> "quantity" in world.files["generated/pricing.py"]
+False
+>>> world.reload_now()
+True
+>>> "quantity" in world.files["generated/pricing.py"]
+True
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lastgood.config import Config, decode_config
+from lastgood.effects import Answer, Effect, Emit, Interrupt, Signal
+from lastgood.errors import ConfigError, Disposed, WatchError
+from lastgood.interpreters.course import Course
+from lastgood.interpreters.cycle_files import Project
+from lastgood.interpreters.memory import Fault, MemoryClock, MemoryFiles, MemoryInterpreter, ScriptedBridge
+from lastgood.planner import Settings, State
+from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started
+from lastgood.planner.states import Closed
+from lastgood.session import Status
+from lastgood.watch_events import WatchEvent
+
+__all__ = ["ScriptedBridge", "World"]
+
+ROOT = Path("/project")
+
+
+class World:
+    """A project in memory, and a session on it. Paths are relative to the project, with ``/``.
+
+    ``effects`` and ``events`` are everything the planner asked for and the user was told, in order; ``operations`` every
+    single operation as (effect, what). The settings are those of :func:`lastgood.watch`, in seconds of virtual time.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, str],
+        *,
+        config_file: str = "lastgood.toml",
+        debounce: float = 0.1,
+        max_wait: float = 2.0,
+        warm_timeout: float = 60.0,
+        drain_timeout: float = 10.0,
+    ) -> None:
+        self.clock = MemoryClock()
+        self.events: list[WatchEvent] = []
+        self.effects: list[Effect] = []
+        self._disk = MemoryFiles(self.clock)
+        for name, text in files.items():
+            self._disk.put(ROOT / name, text.encode())
+        self._project = Project(self._disk, ROOT / config_file, (), self._load, lambda _: ((), ("sys", "math")), 1)
+        self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._tell, self.effects)
+        self._course = Course(State(Settings(debounce, max_wait, warm_timeout, drain_timeout)), self._follow)
+        self._tickets = itertools.count()
+        self._answers: dict[int, bool] = {}
+        self._working = False
+
+    # --- the session
+
+    def start(self) -> None:
+        """Run the first cycle. Raises what made it fail, as itself."""
+        ticket = next(self._tickets)
+        self._tell(Started(ticket))
+        self._run()
+        failure = self._course.state.failure
+        if not self._answers.get(ticket, False):
+            raise WatchError("The session ended before it had started.") if failure is None else failure.error
+
+    def reload_now(self) -> bool:
+        """What ``Session.reload_now()`` does. Inside :meth:`at`, use :meth:`request_reload`."""
+        ticket = self.request_reload()
+        self._run()
+        return self._answers[ticket]
+
+    def request_reload(self) -> int:
+        """Ask for a reload without waiting for it; :meth:`answer` tells what came of it."""
+        if self._course.state.ending:
+            raise Disposed("The session is closed.")
+        ticket = next(self._tickets)
+        self._tell(ReloadRequested(ticket))
+        return ticket
+
+    def answer(self, ticket: int) -> bool | None:
+        """What :meth:`request_reload` came to; None while it has not."""
+        return self._answers.get(ticket)
+
+    def close(self) -> None:
+        """End the session. Inside :meth:`at` it is asked for, and comes when the effect that runs has ended."""
+        self._tell(CloseRequested())
+        self._run()
+
+    @property
+    def status(self) -> Status:
+        """As ``Session.status``."""
+        state = self._course.state
+        return Status(
+            state.generation,
+            state.failure is not None,
+            state.stale_since,
+            None if state.failure is None else state.failure.error,
+        )
+
+    @property
+    def generation(self) -> int:
+        """The number of the live generation."""
+        return self._course.state.generation
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session has ended."""
+        return isinstance(self._course.state.phase, Closed)
+
+    # --- bridges
+
+    @property
+    def bridge(self) -> ScriptedBridge | None:
+        """The live bridge."""
+        return self._interpreter.live
+
+    @property
+    def bridges(self) -> tuple[ScriptedBridge, ...]:
+        """Every bridge there ever was, in the order of their cycles."""
+        return tuple(self._interpreter.bridges.values())
+
+    def begin_call(self) -> ScriptedBridge:
+        """Begin a call on the live bridge; it is in flight until :meth:`end_calls`."""
+        if self.bridge is None:
+            raise Disposed("No bridge is live.")
+        self.bridge.leases += 1
+        return self.bridge
+
+    def end_calls(self, bridge: ScriptedBridge) -> None:
+        """Let every call in flight on ``bridge`` return."""
+        self._interpreter.end_leases(bridge.cycle, cut_off=False)
+        self._run()
+
+    # --- files and time
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Every file of the project by its path, those of lastgood's own directory left out."""
+        shown = (path for path in self._disk.names if path.is_relative_to(ROOT) and ".lastgood" not in path.parts)
+        return {
+            path.relative_to(ROOT).as_posix(): self._disk.names[path].data.decode(errors="replace")
+            for path in sorted(shown)
+        }
+
+    @property
+    def times(self) -> dict[str, tuple[int, float]]:
+        """Mode and modification time of each of :attr:`files`."""
+        return {name: (self._disk.names[ROOT / name].mode, self._disk.names[ROOT / name].mtime) for name in self.files}
+
+    @property
+    def leftovers(self) -> tuple[str, ...]:
+        """What lies in lastgood's own directory besides the manifest, the lock and the like: nothing, between two cycles."""
+        names = (path for path in (*self._disk.names, *self._disk.directories) if ".lastgood" in path.parts)
+        left = (path for path in names if "stage-" in str(path) or "backup" in path.parts or "journal" in path.name)
+        return tuple(sorted(str(path.relative_to(ROOT)) for path in left))
+
+    def write(self, path: str, text: str | bytes) -> None:
+        """Save a file, as an editor does; the watcher notices."""
+        self._disk.put(ROOT / path, text.encode() if isinstance(text, str) else text)
+        self._interpreter.observe()
+        self._run()
+
+    def remove(self, path: str) -> None:
+        """Delete a file; the watcher notices."""
+        del self._disk.names[ROOT / path]
+        self._interpreter.observe()
+        self._run()
+
+    def touch(self, path: str) -> None:
+        """Give a file a new modification time, and leave its bytes; the watcher notices."""
+        self._disk.names[ROOT / path].mtime = self._disk.names[ROOT / path].ctime = self.clock.now
+        self._interpreter.observe()
+        self._run()
+
+    def advance(self, seconds: float) -> None:
+        """Let virtual time pass: timers elapse, cycles run."""
+        self.clock.advance(seconds)
+        self._run()
+
+    # --- what goes wrong
+
+    def fail(self, effect: str, at: int = 1, error: BaseException | None = None) -> None:
+        """Make operation ``at`` (from 1) of the next effect of this name raise ``error``.
+
+        ``effect``: "stage", "promote", "warm" (whose operations are create, init and probe), "swap", "dispose", "watch" or
+        "rollback".
+        """
+        self._interpreter.faults.append(Fault(effect, at, OSError("injected") if error is None else error))
+
+    def hang(self, effect: str, at: int = 1) -> None:
+        """Make operation ``at`` of the next "warm" or "dispose" not end by itself."""
+        self._interpreter.faults.append(Fault(effect, at, hang=True))
+
+    def at(self, effect: str, at: int, call: Callable[[], object]) -> None:
+        """Call something in the moment before operation ``at`` of the next effect of this name."""
+        self._interpreter.faults.append(Fault(effect, at, call=lambda: (call(), None)[1]))
+
+    @property
+    def operations(self) -> tuple[tuple[str, str], ...]:
+        """Every operation so far: the effect it belonged to, and what it was."""
+        return tuple(self._interpreter.operations)
+
+    # --- how it works
+
+    def _load(self, path: Path) -> Config:
+        if not self._disk.is_file(path):
+            raise ConfigError("the config file does not exist.", file=path)
+        return decode_config(self._disk.read(path), path)
+
+    def _tell(self, event: Event) -> None:
+        self._course.tell(event)
+        self._run()
+
+    def _run(self) -> None:
+        """Do what is to be done until nothing is; never from within itself."""
+        if self._working:
+            return
+        self._working = True
+        try:
+            while True:
+                if self._interpreter.asked:
+                    self._interpreter.observe()
+                deed = self._course.take()
+                if deed is None:
+                    if not self._interpreter.asked:
+                        return
+                elif self._course.interrupted:
+                    self._course.finish(self._interpreter.failed(deed, WatchError("interrupted")))
+                else:
+                    self._course.finish(self._interpreter.perform(deed))
+        finally:
+            self._working = False
+
+    def _follow(self, signal: Signal) -> None:
+        self.effects.append(signal)
+        match signal:
+            case Emit(event):
+                self.events.append(event)
+            case Answer(tickets, succeeded):
+                self._answers.update(dict.fromkeys(tickets, succeeded))
+            case Interrupt():
+                pass  # a deed here is done as soon as it has begun; what the planner does next is up to its outcome
+            case _:
+                self._interpreter.carry_out(signal)
