@@ -1,0 +1,279 @@
+"""Where the source of a module lies (contract §6). Nothing of the user's is imported to find out.
+
+A module is looked for in ``python_import_path``, then on the path of the worker's interpreter, by the rules of Python's
+own path finder: in each directory a package with an ``__init__`` goes before a module file, extension modules before
+sources; a directory without ``__init__`` counts only where nothing else of that name is found anywhere; and ``a.b`` is
+looked for in the directories of ``a``. The tree is seen through a small port, so that it can be one in memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Protocol
+
+from lastgood.config import Config
+from lastgood.errors import ConfigError, UnwatchableModule
+
+__all__ = ["DISK", "Resolved", "Tree", "find_interpreter", "resolve_modules", "worker_sys_path"]
+
+INTERPRETER_TIMEOUT = 20.0
+"""Seconds that an interpreter may take to tell its path."""
+
+
+class Tree(Protocol):
+    """What resolution needs to know of a file system. Paths are absolute; links are followed; nothing raises."""
+
+    def is_file(self, path: Path) -> bool: ...
+
+    def is_dir(self, path: Path) -> bool: ...
+
+    def real_path(self, path: Path) -> Path:
+        """``path`` with every symbolic link in it resolved, whether it exists or not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A module and its source. Every path is canonical: absolute, symbolic links resolved.
+
+    ``file`` is the module's file or the package's ``__init__.py`` (None: a namespace package). ``roots`` are a
+    package's directories: each of that name on ``python_import_path``, or where else it was found; empty for a module
+    file. ``candidates`` are the paths on ``python_import_path`` whose appearance or disappearance may change this
+    answer, what is there now among them. They lie in canonical directories, but may be links themselves.
+    """
+
+    name: str
+    file: Path | None
+    roots: tuple[Path, ...]
+    is_package: bool
+    candidates: tuple[Path, ...]
+
+
+class _Disk:
+    """The real file system."""
+
+    def is_file(self, path: Path) -> bool:
+        return os.path.isfile(path)
+
+    def is_dir(self, path: Path) -> bool:
+        return os.path.isdir(path)
+
+    def real_path(self, path: Path) -> Path:
+        return Path(os.path.realpath(path))
+
+
+DISK: Tree = _Disk()
+
+
+def resolve_modules(
+    config: Config,
+    *,
+    sys_path: Sequence[Path],
+    builtin_modules: Collection[str] = sys.builtin_module_names,
+    tree: Tree = DISK,
+) -> Mapping[str, Resolved]:
+    """Find every module under ``[modules]``, in the config's order.
+
+    ``sys_path`` and ``builtin_modules`` are the worker's, as :func:`worker_sys_path` gives them. Raises
+    :class:`UnwatchableModule` for the first module that is missing or has no Python source.
+    """
+    finder = _Finder(tree, config.python_import_path, sys_path, frozenset(builtin_modules))
+    resolved = {}
+    for name in config.modules:
+        found = finder.find(name)
+        if found is None:
+            problem = "could not be resolved for watching"
+            raise UnwatchableModule(name, f'Module "{name}" {problem}', file=config.path)
+        if not found.has_source:
+            problem = "is not backed by a local Python source file or package directory and cannot be watched"
+            raise UnwatchableModule(name, f'Module "{name}" {problem}', file=config.path)
+        resolved[name] = finder.resolved(name, found)
+    return resolved
+
+
+# --- one module ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What Python would make of a name. ``file`` is None for a namespace package and for what is built in, ``search``
+    where submodules are looked for (None: it can have none), ``has_source`` false for built in, frozen, extension
+    modules, and bytecode alone.
+    """
+
+    file: Path | None
+    search: tuple[Path, ...] | None
+    has_source: bool = True
+
+
+_BUILT_IN = _Found(None, None, has_source=False)
+
+# Any interpreter's extension modules, not just this one's: the worker may run another.
+_EXTENSIONS = tuple(dict.fromkeys((*EXTENSION_SUFFIXES, ".so", ".pyd")))
+
+
+class _Finder:
+    def __init__(
+        self, tree: Tree, import_path: Sequence[Path], sys_path: Sequence[Path], builtin_modules: frozenset[str]
+    ) -> None:
+        self._tree = tree
+        self._import_path = tuple(import_path)
+        self._sys_path = tuple(sys_path)
+        self._builtin_modules = builtin_modules
+        self._known: dict[str, _Found | None] = {}
+
+    def find(self, name: str) -> _Found | None:
+        if name not in self._known:
+            self._known[name] = self._find_anew(name)
+        return self._known[name]
+
+    def resolved(self, name: str, found: _Found) -> Resolved:
+        return Resolved(
+            name=name,
+            file=None if found.file is None else self._tree.real_path(found.file),
+            roots=self._roots(name, found),
+            is_package=found.search is not None,
+            candidates=tuple(self._candidates(name, is_package=found.search is not None)),
+        )
+
+    def _find_anew(self, name: str) -> _Found | None:
+        parent, _, tail = name.rpartition(".")
+        if parent:
+            package = self.find(parent)
+            return None if package is None or package.search is None else self._look_in(package.search, tail)
+        local = self._look_in(self._import_path, tail)
+        if local is not None and local.file is not None:
+            return local
+        # Nothing there, or only directories of a namespace package: any module of the interpreter's goes before these.
+        if name in self._builtin_modules:
+            return _BUILT_IN
+        found = self._look_in((*self._import_path, *self._sys_path), tail)
+        # Of the standard library, and in none of its directories: frozen, or in an archive.
+        return _BUILT_IN if found is None and name in sys.stdlib_module_names else found
+
+    def _look_in(self, entries: Iterable[Path], tail: str) -> _Found | None:
+        """What Python's path finder would find for ``tail`` in ``entries``."""
+        is_file = self._tree.is_file
+        portions = []
+        for entry in entries:
+            directory = entry / tail
+            is_dir = self._tree.is_dir(directory)
+            for stem in (f"{tail}/__init__", tail) if is_dir else (tail,):
+                search = (directory,) if stem != tail else None
+                for suffix in (*_EXTENSIONS, ".py", ".pyc"):
+                    if is_file(file := entry / (stem + suffix)):
+                        return _Found(file, search, has_source=suffix == ".py")
+            if is_dir:
+                portions.append(directory)
+        return _Found(None, tuple(portions)) if portions else None
+
+    def _roots(self, name: str, found: _Found) -> tuple[Path, ...]:
+        if found.search is None:
+            return ()
+        local = [path for entry in self._import_path if self._tree.is_dir(path := entry.joinpath(*name.split(".")))]
+        if found.file is not None:
+            local.append(found.file.parent)
+        return tuple(dict.fromkeys(self._tree.real_path(path) for path in local or found.search))
+
+    def _candidates(self, name: str, *, is_package: bool) -> Iterator[Path]:
+        seen = set()
+        for entry in self._import_path:
+            paths = []
+            directory = entry
+            for part in name.split("."):
+                paths.append(directory / f"{part}.py")
+                directory /= part
+                paths.append(directory / "__init__.py")
+            if is_package:
+                paths.append(directory)
+            for path in paths:
+                canonical = self._tree.real_path(path.parent) / path.name
+                if canonical not in seen:
+                    seen.add(canonical)
+                    yield canonical
+
+
+# --- the worker's interpreter --------------------------------------------------------------------------------
+
+
+def worker_sys_path(python: Path | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Where the worker's interpreter looks for modules (its ``sys.path``), and the names of those built into it.
+
+    ``python`` is ``[runtime.process] python``; None is this interpreter, which need not be asked. Another one is run
+    once, and again after its file has changed; that blocks for the start of an interpreter, at most
+    :data:`INTERPRETER_TIMEOUT` seconds. Raises :class:`ConfigError` if it cannot be run.
+    """
+    if python is None:
+        return _paths(sys.path), tuple(sys.builtin_module_names)
+    executable = find_interpreter(python)
+    try:
+        changed = os.stat(executable).st_mtime_ns
+    except OSError as error:
+        raise _unusable(python, f"it cannot be read: {error.strerror}") from error
+    return _ask(executable, changed)
+
+
+def find_interpreter(python: Path | None) -> Path:
+    """The file to run for ``[runtime.process] python``: this interpreter for None, a bare name looked up on ``PATH``.
+
+    Raises :class:`ConfigError` if there is no such command or file.
+    """
+    if python is None:
+        return Path(sys.executable)
+    if python.name == str(python):
+        command = shutil.which(python.name)
+        if command is None:
+            raise _unusable(python, "there is no such command on PATH")
+        return Path(os.path.abspath(command))
+    if not os.path.isfile(python):
+        raise _unusable(python, "it is a directory" if os.path.isdir(python) else "there is no such file")
+    return python
+
+
+_QUESTION = "import json, sys; print(); print(json.dumps([sys.path, sys.builtin_module_names]))"
+
+
+@functools.lru_cache(maxsize=16)
+def _ask(executable: Path, _changed: int) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    try:
+        answer = subprocess.run(
+            [executable, "-c", _QUESTION],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=INTERPRETER_TIMEOUT,
+            check=True,
+        )
+        # The last line alone: what a .pth file or sitecustomize prints comes before it.
+        entries, builtin_modules = json.loads(answer.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired as error:
+        raise _unusable(executable, f"it did not answer within {INTERPRETER_TIMEOUT:g} s") from error
+    except subprocess.CalledProcessError as error:
+        last_words = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise _unusable(executable, f"it ended with status {error.returncode}: {last_words}") from error
+    except OSError as error:
+        raise _unusable(executable, f"{error.strerror}") from error
+    except (ValueError, IndexError) as error:
+        raise _unusable(executable, "it did not answer as a Python interpreter does") from error
+    return _paths(entries), tuple(builtin_modules)
+
+
+def _paths(entries: Iterable[str]) -> tuple[Path, ...]:
+    # "" stands for the working directory, which the worker does not import from.
+    return tuple(Path(os.path.abspath(entry)) for entry in entries if entry)
+
+
+def _unusable(python: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"the interpreter {python} cannot be run: {why}.",
+        field="runtime.process.python",
+        hint="Expected a Python interpreter, or leave the field out to use this one.",
+    )

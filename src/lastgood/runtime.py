@@ -1,0 +1,303 @@
+"""The registry: which bridge is live, and the calls in flight on it (contract §2).
+
+A :class:`Slot` is where one session or reloader keeps its live bridge; swapping it is one assignment. A :class:`Leased`
+is one bridge with its leases. A :class:`Handle` calls through a slot, or through whichever slot is published: generated
+wrappers use that of :func:`get_runtime_bridge`. Runs under trio, asyncio and Pyodide, and imports neither library.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from lastgood import loops
+from lastgood.errors import BridgeError, Disposed, NoRuntimeBridge
+from lastgood.loops import Guard, Loop
+
+if TYPE_CHECKING:
+    from lastgood.bridges import Bridge
+
+__all__ = [
+    "DISPOSE_TIMEOUT",
+    "Handle",
+    "IdleCallback",
+    "Leased",
+    "Slot",
+    "clear_runtime_bridge",
+    "get_runtime_bridge",
+    "publish",
+    "set_runtime_bridge",
+    "unpublish",
+]
+
+DISPOSE_TIMEOUT = 10.0
+"""Seconds for what runs when a bridge's last lease ends; then it is given up, and that is logged."""
+
+logger = logging.getLogger(__name__)
+
+IdleCallback: TypeAlias = Callable[[], Awaitable[None] | None]
+
+
+class Leased:
+    """A bridge, and its leases: the calls in flight on it. Made by :meth:`Slot.swap`."""
+
+    __slots__ = ("_cut_error", "_home", "_in_flight", "_lock", "_waiting", "bridge")
+
+    def __init__(self, bridge: Bridge, home: Loop | None, lock: threading.Lock) -> None:
+        self.bridge = bridge
+        self._home = home
+        self._lock = lock  # the slot's: taking a lease and swapping exclude each other
+        self._in_flight: dict[Guard, Loop | None] = {}
+        self._waiting: list[IdleCallback] = []
+        self._cut_error: Callable[[], BaseException] = BridgeError
+
+    @property
+    def count(self) -> int:
+        """Calls in flight."""
+        return len(self._in_flight)
+
+    def on_idle(self, callback: IdleCallback) -> Awaitable[None] | None:
+        """Call ``callback`` at once if no call is in flight, and return what it gives, for you to await.
+
+        Else None is returned, and the task that ends the last lease calls it, and awaits what it gives, before its own
+        call returns: shielded, for at most :data:`DISPOSE_TIMEOUT` seconds; what it raises is logged, never raised
+        there. If that task runs on another loop than the bridge's, the callback gets a task of its own on the bridge's.
+        Meant for a bridge that is no longer live: on a live one, the next call may begin right after.
+        """
+        with self._lock:
+            if self._in_flight:
+                self._waiting.append(callback)
+                return None
+        return callback()
+
+    def cut_off(self, error_factory: Callable[[], BaseException]) -> None:
+        """End the calls in flight: each is cancelled, and raises an ``error_factory()`` of its own.
+
+        Says no more than "now": a call counts as in flight until it has unwound. A cancellation of the caller's own that
+        comes at the same time stays one.
+        """
+        with self._lock:
+            self._cut_error = error_factory
+            calls = list(self._in_flight.items())
+        for guard, loop in calls:
+            if loop is not None:
+                loop.soon(guard.cancel)
+
+    def _end(self, guard: Guard) -> list[IdleCallback]:
+        """End a lease; gives the callbacks that were waiting for that."""
+        with self._lock:
+            del self._in_flight[guard]
+            if self._in_flight or not self._waiting:
+                return []
+            waiting, self._waiting = self._waiting, []
+            return waiting
+
+    async def _tell_idle(self, waiting: list[IdleCallback], loop: Loop | None) -> None:
+        async def tell() -> None:
+            for callback in waiting:
+                try:
+                    result = callback()
+                    if result is not None:
+                        await result
+                except Exception:
+                    logger.exception("What waited for the last call on %r raised", self.bridge)
+
+        if self._home is not None and not self._home.is_here():
+            self._home.spawn(tell)
+        elif loop is None:
+            await tell()
+        elif not await loop.shielded(tell, DISPOSE_TIMEOUT):
+            logger.error(
+                "What waited for the last call on %r was given up: it had not ended after %g s",
+                self.bridge,
+                DISPOSE_TIMEOUT,
+            )
+
+
+class Slot:
+    """Where one session or reloader keeps its live bridge. ``owner`` says whose it is, in errors: ``"a bridge reloader"``.
+
+    The first :meth:`swap` binds it to the loop it is called on: calls from elsewhere are refused, unless the bridge's
+    ``thread_safe`` is true. Called on no loop, it is bound to none.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.handle = Handle(lambda: self)
+        self._live: Leased | None = None
+        self._home: Loop | None = None
+        self._fresh = True
+        self._closed = False
+        self._lock = threading.Lock()
+
+    @property
+    def live(self) -> Leased | None:
+        """The live bridge; None before the first swap and after :meth:`close`."""
+        return self._live
+
+    def swap(self, bridge: Bridge) -> Leased | None:
+        """Make ``bridge`` the live one: every call that begins after this goes to it. Gives the bridge that was."""
+        if self._fresh:
+            self._fresh = False
+            self._home = loops.current()
+        new = Leased(bridge, self._home, self._lock)
+        with self._lock:
+            old, self._live = self._live, new
+        return old
+
+    def close(self) -> Leased | None:
+        """No bridge is live from now on, and calls raise :class:`Disposed`. Gives the bridge that was."""
+        with self._lock:
+            old, self._live, self._closed = self._live, None, True
+        return old
+
+    def over(self) -> Disposed:
+        """The error for who comes after :meth:`close`."""
+        return Disposed(f"{self.owner} is over: it was closed or disposed.")
+
+    async def _call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Any:
+        home = self._home
+        loop = home if home is not None and home.is_here() else loops.current()
+        guard = _Unguarded() if loop is None else loop.guard()
+        leased = self._lease(guard, loop)
+        try:
+            with guard:
+                return await leased.bridge.call(module, function, args, {} if kwargs is None else kwargs)
+        finally:
+            if waiting := leased._end(guard):
+                await leased._tell_idle(waiting, loop)
+        raise leased._cut_error()
+
+    def _lease(self, guard: Guard, loop: Loop | None) -> Leased:
+        at_home = self._home is None or loop is self._home
+        with self._lock:
+            leased = self._live
+            if leased is not None and (at_home or getattr(leased.bridge, "thread_safe", False) is True):
+                leased._in_flight[guard] = loop
+                return leased
+        if leased is None:
+            raise self.over() if self._closed else NoRuntimeBridge()
+        here = f"no event loop, in thread {threading.current_thread().name!r}" if loop is None else str(loop)
+        raise BridgeError(
+            f"A call through {self.owner} came from {here}, but its bridge "
+            f"lives on {self._home}. Call it from there; a bridge that may be called from anywhere says thread_safe = True."
+        )
+
+
+class _Unguarded:
+    """The guard of a call that runs on no loop we know: nothing can cancel it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> Literal[False]:
+        return False
+
+    def cancel(self) -> None: ...
+
+
+class Handle:
+    """Calls the bridge that is live at the moment of the call (contract §2). It stays good across swaps."""
+
+    __slots__ = ("_slot",)
+
+    def __init__(self, slot: Callable[[], Slot]) -> None:
+        self._slot = slot
+
+    @property
+    def bridge(self) -> Bridge:
+        """The live bridge itself. Raises like :meth:`call`."""
+        slot = self._slot()
+        live = slot.live
+        if live is None:
+            raise slot.over() if slot._closed else NoRuntimeBridge()
+        return live.bridge
+
+    async def call(
+        self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call ``function`` of ``module`` on the live bridge, holding a lease on it until that returns or raises.
+
+        What the bridge's ``call`` raises comes as it is. Else raises :class:`NoRuntimeBridge` if no bridge is live,
+        :class:`Disposed` if the session or reloader behind this handle is over, :class:`BridgeError` if the call comes
+        from another loop or thread than the bridge's, or was cut off because the bridge had to go.
+        """
+        return await self._slot()._call(module, function, args, kwargs)
+
+
+# --- what is published --------------------------------------------------------------------------------------
+
+_published: Slot | None = None
+_publishing = threading.Lock()
+
+
+def _published_slot() -> Slot:
+    slot = _published
+    if slot is None:
+        raise NoRuntimeBridge
+    return slot
+
+
+_published_handle = Handle(_published_slot)
+
+
+def get_runtime_bridge() -> Handle:
+    """A handle on whatever bridge is published at the moment of each call.
+
+    Raises :class:`NoRuntimeBridge` if none is now; so does the handle if none is by then.
+    """
+    if _published is None or _published.live is None:
+        raise NoRuntimeBridge
+    return _published_handle
+
+
+def set_runtime_bridge(bridge: Bridge) -> None:
+    """Publish a bridge of your own, in the place of whatever was published.
+
+    Nothing is disposed: the bridge before is its owner's, this one yours. Set on a running loop, it is bound to that;
+    set elsewhere, it may be called from any.
+    """
+    global _published
+    if bridge is None:
+        raise BridgeError("set_runtime_bridge() expects a bridge, not None. To have none, call clear_runtime_bridge().")
+    slot = Slot("a bridge set by set_runtime_bridge()")
+    slot.swap(bridge)
+    with _publishing:
+        _published = slot
+
+
+def clear_runtime_bridge() -> None:
+    """Have no bridge published. Handles taken before raise :class:`NoRuntimeBridge` from now on."""
+    global _published
+    with _publishing:
+        _published = None
+
+
+def publish(slot: Slot) -> None:
+    """Publish ``slot``: what is or becomes live in it is what :func:`get_runtime_bridge` reaches.
+
+    An empty slot is as good as none to callers, but holds the place: publish first, then create the bridge. Raises
+    :class:`BridgeError` if another slot, or a bridge set by hand, is published.
+    """
+    global _published
+    with _publishing:
+        if _published is not None and _published is not slot:
+            raise BridgeError(
+                f"Only one bridge can be published, and {_published.owner} is already: {slot.owner} has to wait. Close the "
+                "former, call clear_runtime_bridge(), or start the latter with set_as_global=False and use its handle."
+            )
+        _published = slot
+
+
+def unpublish(slot: Slot) -> None:
+    """Withdraw ``slot`` if it is what is published; anything else stays."""
+    global _published
+    with _publishing:
+        if _published is slot:
+            _published = None

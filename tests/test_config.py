@@ -1,0 +1,329 @@
+"""lastgood.config: what is read, and how every mistake in it is told (contract §7)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lastgood.config import Config, ModuleConfig, OutputConfig, decode_config, find_config, load_config
+from lastgood.errors import ConfigError, ConfigMigrationError
+
+FILE = Path("/project/lastgood.toml")
+MINIMAL = '[modules]\n[output]\ndir = "generated"\n'
+
+
+def decode(text: str, path: Path = FILE) -> Config:
+    return decode_config(text.encode(), path)
+
+
+def failure(text: str, path: Path = FILE) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        decode(text, path)
+    assert caught.value.file == path
+    return caught.value
+
+
+# --- what is valid ------------------------------------------------------------------------------------------
+
+
+def test_the_least_that_is_valid_has_the_contracts_defaults() -> None:
+    assert decode(MINIMAL) == Config(
+        path=FILE,
+        python_import_path=(Path("/project"),),
+        modules={},
+        output=OutputConfig(dir=Path("/project/generated")),
+    )
+
+
+def test_attributes_mirror_the_file() -> None:
+    config = decode(
+        """
+        python_import_path = ["src", "../lib", "/opt/./x"]
+        [modules.pricing]
+        functions = ["quote"]
+        [modules."a.b"]
+        classes = ["Desk"]
+        exclude = ["Desk.close"]
+        exclude_patterns = ["test_*"]
+        [output]
+        dir = "build/../generated"
+        [runtime.process]
+        python = ".venv/bin/python"
+        timeout = 5
+        """
+    )
+    assert config.python_import_path == (Path("/project/src"), Path("/lib"), Path("/opt/x"))
+    assert config.modules == {
+        "pricing": ModuleConfig(functions=("quote",)),
+        "a.b": ModuleConfig(classes=("Desk",), exclude=("Desk.close",), exclude_patterns=("test_*",)),
+    }
+    assert config.output.dir == Path("/project/generated")
+    assert config.runtime.process.python == Path("/project/.venv/bin/python")
+    assert config.runtime.process.timeout == 5.0
+
+
+def test_modules_keep_their_order() -> None:
+    assert list(decode("[modules.z]\n[modules.a]\n[modules.m]\n[output]\ndir='g'").modules) == ["z", "a", "m"]
+
+
+@pytest.mark.parametrize(
+    ("written", "python"),
+    [("python3.12", "python3.12"), ("./python3.12", "/project/python3.12"), ("/usr/bin/python3", "/usr/bin/python3")],
+    ids=["a bare name is left to PATH", "a slash makes it a file", "absolute"],
+)
+def test_the_interpreter_is_a_file_or_a_bare_command(written: str, python: str) -> None:
+    config = decode(MINIMAL + f'[runtime.process]\npython = "{written}"')
+    assert config.runtime.process.python == Path(python)
+
+
+def test_pyproject_keeps_it_under_tool_lastgood() -> None:
+    text = '[project]\nname = "x"\n[tool.lastgood.modules.pricing]\n[tool.lastgood.output]\ndir = "g"\n'
+    config = decode(text, Path("/project/pyproject.toml"))
+    assert list(config.modules) == ["pricing"]
+    assert config.output.dir == Path("/project/g")
+
+
+def test_a_byte_order_mark_is_no_mistake() -> None:
+    assert decode_config(b"\xef\xbb\xbf" + MINIMAL.encode(), FILE) == decode(MINIMAL)
+
+
+# --- what is not ----------------------------------------------------------------------------------------------
+
+OUTPUT = '[output]\ndir = "generated"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "says"),
+    [
+        ("", "modules", "is missing. Add one table for each module, such as [modules.pricing]; an empty"),
+        ("[modules]", "output", 'is missing. Add [output] with dir = "generated"'),
+        ("[modules]\n[output]", "output.dir", "is missing"),
+        ("modules = 3\n" + OUTPUT, "modules", "expected a table, found an integer"),
+        ("[modules]\npricing = 3\n" + OUTPUT, "modules.pricing", "expected a table, found an integer"),
+        ('output = "g"\n[modules]', "output", "expected a table, found a string"),
+        ("[modules]\n[output]\ndir = 3", "output.dir", "expected a string, found an integer"),
+        ('[modules]\n[output]\ndir = ""', "output.dir", "is empty; expected a path"),
+        ('[modules]\n[output]\ndir = "a\\u0000"', "output.dir", "contains a NUL character"),
+        ('[modules]\n[output]\ndir = "."', "output.dir", "holds the config file itself"),
+        ('[modules]\n[output]\ndir = "/project/"', "output.dir", "holds the config file itself"),
+        ('[modules]\n[output]\ndir = ".."', "output.dir", "holds the config file itself"),
+        (
+            'python_import_path = "src"\n' + MINIMAL,
+            "python_import_path",
+            "expected an array of strings, found a string",
+        ),
+        ('python_import_path = ["src", 3]\n' + MINIMAL, "python_import_path[1]", "expected a string, found an integer"),
+        ('python_import_path = [""]\n' + MINIMAL, "python_import_path[0]", "is empty"),
+        ('[modules.p]\nfunctions = "f"\n' + OUTPUT, "modules.p.functions", "expected an array of strings, found a str"),
+        (
+            '[modules."a.b"]\nexclude = [1]\n' + OUTPUT,
+            'modules."a.b".exclude[0]',
+            "expected a string, found an integer",
+        ),
+        ('[modules.p]\nfunctions = ["f", ""]\n' + OUTPUT, "modules.p.functions[1]", "is empty; expected a name"),
+        ('[modules.p]\nexclude_patterns = [" "]\n' + OUTPUT, "modules.p.exclude_patterns[0]", "is empty"),
+        (MINIMAL + "[runtime]\nprocess = []", "runtime.process", "expected a table, found an array"),
+        (
+            MINIMAL + "[runtime.process]\npython = 1979-05-27",
+            "runtime.process.python",
+            "expected a string, found a date",
+        ),
+        (
+            MINIMAL + "[runtime.process]\ntimeout = true",
+            "runtime.process.timeout",
+            "expected a number, found a boolean",
+        ),
+        (MINIMAL + '[runtime.process]\ntimeout = "1"', "runtime.process.timeout", "expected a number, found a string"),
+        (MINIMAL + "[runtime.process]\ntimeout = 0", "runtime.process.timeout", "more than 0, found 0"),
+        (MINIMAL + "[runtime.process]\ntimeout = -1.5", "runtime.process.timeout", "more than 0, found -1.5"),
+        (MINIMAL + "[runtime.process]\ntimeout = inf", "runtime.process.timeout", "finite and more than 0, found inf"),
+        (MINIMAL + "[runtime.process]\ntimeout = nan", "runtime.process.timeout", "finite and more than 0, found nan"),
+        (MINIMAL + f"[runtime.process]\ntimeout = 1{'0' * 400}", "runtime.process.timeout", "out of range"),
+    ],
+)
+def test_a_wrong_value_is_told_with_field_and_expectation(text: str, field: str, says: str) -> None:
+    error = failure(text)
+    assert error.field == field
+    assert str(error).startswith(f'{FILE}: field "{field}": ')
+    assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "says"),
+    [
+        ("ouput = 3\n" + MINIMAL, "ouput", 'Did you mean "output"?'),
+        ("[modules.pricing]\nfunctons = []\n" + OUTPUT, "modules.pricing.functons", 'Did you mean "functions"?'),
+        ('[modules."a.b"]\nclass = []\n' + OUTPUT, 'modules."a.b".class', 'Did you mean "classes"?'),
+        (MINIMAL + "[runtime.process]\ntime_out = 3", "runtime.process.time_out", 'Did you mean "timeout"?'),
+        (MINIMAL + "[runtime.thread]", "runtime.thread", "expected in [runtime]: process."),
+        ("xyz = 3\n" + MINIMAL, "xyz", "expected in the config: modules, output, python_import_path, runtime."),
+        ("[modules.a.b]\nfunctions = []\n" + OUTPUT, "modules.a.b", 'quote the dotted name: [modules."a.b"].'),
+    ],
+)
+def test_an_unknown_field_is_told_with_its_near_miss_or_the_known_ones(text: str, field: str, says: str) -> None:
+    error = failure(text)
+    assert error.field == field
+    assert "unknown field" in str(error)
+    assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".pricing", "a..b", "a.", "../x", "src/x", "a-b", "class", "a.import", "1a", "a b"]
+)
+def test_a_module_is_named_as_after_import(name: str) -> None:
+    assert "is no module name" in str(failure(f'[modules."{name}"]\n' + OUTPUT))
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "says"),
+    [
+        (b"a = 1\nb = \n", 2, "is no valid TOML: Invalid value at column 5."),
+        (b"a = [\n\n", 3, "is no valid TOML: Invalid value at the end of the file."),
+        (b"a = 1\na = 2\n", 2, "is no valid TOML: Cannot overwrite a value"),
+        (b"a = 1\nb = '\xff'\n", 2, "is not UTF-8: byte 0xff"),
+        (b"a = " + b"[" * 5000, None, "is nested too deeply"),
+        (b"a = " + b"1" * 5000, None, "is no valid TOML: Exceeds the limit"),
+    ],
+    ids=["syntax", "end of file", "twice", "encoding", "depth", "digits"],
+)
+def test_what_is_no_toml_is_told_with_its_line(data: bytes, line: int | None, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        decode_config(data, FILE)
+    assert caught.value.line == line
+    assert str(caught.value).startswith(f"{FILE}:{line}: " if line else f"{FILE}: ")
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[tool.black]", "tool = 3"])
+def test_a_pyproject_needs_the_table(text: str) -> None:
+    assert "has no [tool.lastgood] table" in str(failure(text, Path("/project/pyproject.toml")))
+
+
+def test_a_pyproject_needs_it_to_be_a_table() -> None:
+    error = failure("[tool]\nlastgood = 3", Path("/project/pyproject.toml"))
+    assert (error.field, error.problem) == ("tool.lastgood", "expected a table, found an integer.")
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.text(), st.lists(st.text(), unique=True), min_size=1))
+def test_no_key_breaks_the_telling(tables: dict[str, list[str]]) -> None:
+    text = OUTPUT
+    for name, keys in tables.items():
+        text += f"[modules.{escaped(name)}]\n" + "".join(f"{escaped(key)} = []\n" for key in keys)
+    assert str(failure(text + "[modules.last]\nunknown = 1"))
+
+
+def escaped(key: str) -> str:
+    return '"' + "".join(f"\\U{ord(char):08x}" for char in key) + '"'
+
+
+# --- fields of the past -----------------------------------------------------------------------------------------
+
+DEVELOPMENT = (
+    'Legacy config field "development" is no longer supported. '
+    "Use watch() or create_bridge_reloader() from lastgood instead."
+)
+WATCH = 'Legacy config field "modules.<module>.watch" is no longer supported. Use watch() from lastgood instead.'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[development]\nwatch = true\n" + MINIMAL, DEVELOPMENT),
+        ("development = 3", DEVELOPMENT),
+        ("[modules.pricing]\nwatch = true\n" + OUTPUT, WATCH),
+        ('[modules.pricing]\n[modules."a.b"]\nwatch = []', WATCH),
+        ("nonsense = 1\n[modules.pricing]\nnonsense = 1\nwatch = 1", WATCH),
+    ],
+    ids=["table", "any value", "watch", "in any module", "before other errors"],
+)
+def test_legacy_fields_have_their_own_error_word_for_word(text: str, says: str) -> None:
+    error = failure(text)
+    assert isinstance(error, ConfigMigrationError)
+    assert str(error) == says
+
+
+def test_legacy_fields_in_a_pyproject_too() -> None:
+    error = failure("[tool.lastgood.development]", Path("/project/pyproject.toml"))
+    assert str(error) == DEVELOPMENT
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def test_loading_resolves_against_the_files_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lastgood.toml").write_text(MINIMAL)
+    monkeypatch.chdir(tmp_path)
+    config = load_config("lastgood.toml")
+    assert config.path == tmp_path / "lastgood.toml"
+    assert config.output.dir == tmp_path / "generated"
+
+
+def test_a_link_to_an_interpreter_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "python").symlink_to("/bin/sh")
+    (tmp_path / "lastgood.toml").write_text(MINIMAL + '[runtime.process]\npython = "./python"')
+    assert load_config(tmp_path / "lastgood.toml").runtime.process.python == tmp_path / "python"
+
+
+def test_a_missing_config_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "lastgood.toml", tmp_path / "no" / "lastgood.toml", tmp_path / "other.toml"):
+        with pytest.raises(ConfigError, match="does not exist") as caught:
+            load_config(path)
+        assert str(path) in str(caught.value)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a directory"):
+        load_config(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ConfigError, match="is no regular file"):
+        load_config(tmp_path / "fifo")
+    (tmp_path / "loop.toml").symlink_to(tmp_path / "loop.toml")
+    with pytest.raises(ConfigError, match="cannot be read: Too many levels of symbolic links"):
+        load_config(tmp_path / "loop.toml")
+    with pytest.raises(ConfigError, match=r"cannot be read: .*embedded null"):
+        load_config("a\0b")
+
+
+def test_finding_prefers_the_nearest_directory_and_then_lastgood_toml(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    (tmp_path / "lastgood.toml").write_text(MINIMAL)
+    assert find_config(deep) == tmp_path / "lastgood.toml"
+    (tmp_path / "a" / "pyproject.toml").write_text("[tool.black]\n")
+    assert find_config(deep) == tmp_path / "lastgood.toml", "a pyproject.toml without the table is none of ours"
+    (tmp_path / "a" / "pyproject.toml").write_text("[tool.lastgood]\n")
+    assert find_config(deep) == tmp_path / "a" / "pyproject.toml"
+    (tmp_path / "a" / "lastgood.toml").write_text(MINIMAL)
+    assert find_config(deep) == tmp_path / "a" / "lastgood.toml"
+
+
+@pytest.mark.parametrize(("text", "ours"), [("[tool.lastgood]\noutput =", True), ("[tool.black]\nx =", False)])
+def test_a_broken_pyproject_counts_if_it_speaks_of_us(tmp_path: Path, text: str, ours: bool) -> None:
+    (tmp_path / "lastgood.toml").write_text(MINIMAL)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "pyproject.toml").write_text(text)
+    assert find_config(tmp_path / "a") == tmp_path / ("a/pyproject.toml" if ours else "lastgood.toml")
+
+
+def test_a_pyproject_that_cannot_be_read_is_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "lastgood.toml").write_text(MINIMAL)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "pyproject.toml").touch()
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert find_config(tmp_path / "a") == tmp_path / "lastgood.toml"
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+        load_config(tmp_path / "lastgood.toml")
+
+
+def test_finding_none_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no lastgood\.toml") as caught:
+        find_config(tmp_path)
+    assert str(tmp_path) in str(caught.value)
