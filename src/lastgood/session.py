@@ -187,15 +187,19 @@ class WatchProgram:
 async def _running(program: WatchProgram) -> AsyncIterator[Session]:
     session = Session(program)
     raised: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(session._machine)
-        try:
-            await session._start()
-            with session._body:
-                yield session
-        except BaseException as error:  # raised again below, outside of the nursery, as the same object
-            raised = error
-        await session._shut_down()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session._machine)
+            try:
+                await session._start()
+                with session._body:
+                    yield session
+            except BaseException as error:  # raised again below, outside of the nursery, as the same object
+                raised = error
+            await session._shut_down()
+    except BaseExceptionGroup:
+        # Nothing but a Ctrl-C in the nursery's last moment can come this way.
+        session._interrupted = True
     try:
         if session._died is not None and (raised is None or session._body.cancelled_caught):
             raise WatchError(f"Watching stopped: {session._died}") from session._died
@@ -323,6 +327,8 @@ class Session:
         await waiter.answered.wait()
         if not waiter.succeeded:
             await self._gone.wait()
+            if self._interrupted:
+                raise KeyboardInterrupt
             failure = self._course.state.failure
             if failure is not None:
                 raise failure.error
@@ -364,6 +370,7 @@ class Session:
             self._ready.set()
             self._gone.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def _watch_over(self, part: Callable[[], Any]) -> None:
         """Run a part of the machine. If it dies, watching has died: the body is cancelled, and everything let go."""
         try:
@@ -393,6 +400,10 @@ class Session:
         except trio.Cancelled:
             raise
         except BaseException as error:  # SystemExit and the like out of a user's factory fail a cycle, too
+            if isinstance(error, KeyboardInterrupt):
+                self._interrupted = True
+                self._body.cancel()
+                self._tell(CloseRequested())
             return interpreter.failed(deed, error, started)
         return interpreter.failed(deed, Interrupted(), started)
 

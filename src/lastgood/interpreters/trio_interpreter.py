@@ -243,7 +243,7 @@ class TrioInterpreter:
 
     async def _warm(self, deed: Warm, work: CycleFiles) -> None:
         assert work.config is not None
-        bridge = await _result_of(self._hooks.create_bridge(work.config))
+        bridge = await _result_of(_call_interruptibly(self._hooks.create_bridge, work.config))
         self._warmed[deed.cycle] = bridge
         for method in ("call", "dispose"):
             if not callable(getattr(bridge, method, None)):
@@ -255,7 +255,7 @@ class TrioInterpreter:
         if init is not None:
             await _result_of(init())
         if self._hooks.probe is not None:
-            await _result_of(self._hooks.probe(bridge))
+            await _result_of(_call_interruptibly(self._hooks.probe, bridge))
 
     async def _dispose(self, deed: Dispose, started: float) -> Event:
         leased = self._leased.pop(deed.bridge)
@@ -266,6 +266,7 @@ class TrioInterpreter:
         self._nursery.start_soon(self._drain, deed, leased)
         return Draining(deed.bridge, _since(started))
 
+    @trio.lowlevel.enable_ki_protection
     async def _drain(self, deed: Dispose, leased: Leased) -> None:
         idle = trio.Event()
         leased.on_idle(idle.set)
@@ -418,6 +419,12 @@ class TrioInterpreter:
         scope = self._timers.pop(timer, None)
         if scope is not None:
             scope.cancel()
+
+
+@trio.lowlevel.disable_ki_protection
+def _call_interruptibly(function: Callable[..., T], *args: object) -> T:
+    """Call what may block: Ctrl-C must end it, although the machine around it is protected."""
+    return function(*args)
 
 
 async def _result_of(value: Any) -> Any:
