@@ -34,7 +34,7 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.errors import BridgeError
+from lastgood.errors import BridgeError, LastgoodError
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.file_system import Stat
 from lastgood.interpreters.reading import Reader
@@ -361,14 +361,19 @@ class MemoryInterpreter:
     def _stage(self, deed: Stage) -> Event:
         work = self._work = CycleFiles(self.project, deed.cycle)
         self._arm(self.project.always_watched, work)
+        problem: LastgoodError | None = None
         try:
             work.resolve()
-        finally:
-            self._arm(work.watch, work)
-        output = work.claim()
-        if output.recovered:
-            self.tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
-            output.recovered = ()
+        except LastgoodError as error:
+            problem = error
+        self._arm(work.watch, work)
+        if work.config is not None:
+            output = work.claim()
+            if output.recovered:
+                self.tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
+                output.recovered = ()
+        if problem is not None:
+            raise problem
         generated = work.accept(work.generate())
         return Staged(deed, 0.0, work.watch, work.read, tuple(generated.warnings))
 

@@ -39,6 +39,7 @@ from lastgood.effects import (
 )
 from lastgood.errors import BridgeError, LastgoodError
 from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.interpreters.reading import Reader
 from lastgood.interpreters.watching import Notifier
 from lastgood.planner.events import (
@@ -174,22 +175,28 @@ class TrioInterpreter:
     async def _stage(self, deed: Stage, started: float) -> Event:
         work = self._work = CycleFiles(self._project, deed.cycle)
         try:
-            await self._resolve(work)
-            output = await self._in_thread(work.claim)
-            if output.recovered:
-                logger.warning("%s: a promotion that was cut short has been undone", output.path)
-                self._tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
-                output.recovered = ()
+            problem = await self._resolve(work)
+            if work.config is not None:
+                # Also where a module is missing: what a kill has left must not wait until that is mended.
+                self._tell_recovered(await self._in_thread(work.claim))
+            if problem is not None:
+                raise problem
             generated = await self._in_thread(work.accept, await self._generate(work))
         except Exception as error:
             return Failed(deed, _since(started), error, time.time(), work.read)
         return Staged(deed, _since(started), work.watch, work.read, tuple(generated.warnings))
 
-    async def _resolve(self, work: CycleFiles) -> None:
+    def _tell_recovered(self, output: OutputDirectory) -> None:
+        if output.recovered:
+            logger.warning("%s: a promotion that was cut short has been undone", output.path)
+            self._tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
+            output.recovered = ()
+
+    async def _resolve(self, work: CycleFiles) -> LastgoodError | None:
         """Resolve the config, with everything that the answer depends on watched, and read, before it was given.
 
         What is watched already was read by the look before the cycle. For what is new the answer is got once more after it
-        was armed and read, or an edit in between would never be noticed.
+        was armed and read, or an edit in between would never be noticed. Gives what stands in the way of an answer.
         """
         if self._armed is None:
             await self._arm(self._project.always_watched, work)
@@ -202,8 +209,7 @@ class TrioInterpreter:
             if self._armed is not None and set(work.watch.roots) <= set(self._armed.roots):
                 break
             await self._arm(work.watch, work)
-        if problem is not None:
-            raise problem
+        return problem
 
     async def _generate(self, work: CycleFiles) -> object:
         generate = self._hooks.generate
