@@ -1,0 +1,266 @@
+"""Annotations -> types that a caller of the worker can rely on (contract §10).
+
+Kept are the types whose values cross by value, and the abstract ones that such values have. What a name means is looked up
+in its scope. Anything else becomes ``Any`` at its place, and is told of: never a wrong type.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from lastgood.wrappers.ir import ANY, NONE, Ref, Type, union
+
+__all__ = ["Literal", "Names", "admits", "is_known", "literal", "literal_text", "read_annotation", "read_returns"]
+
+Literal = None | bool | int | float | str | bytes | tuple["Literal", ...]
+
+_VARIADIC = -1  # tuple
+_FORMS = -2  # Optional, Literal, ...: read each in its own way
+
+_PLAIN = {
+    "builtins": ("bool", "bytes", "float", "int", "object", "str"),
+    "datetime": ("date", "datetime", "time", "timedelta"),
+    "decimal": ("Decimal",),
+    "pathlib": ("Path",),
+    "uuid": ("UUID",),
+    "typing": ("Any", "SupportsFloat", "SupportsIndex", "SupportsInt"),
+    "collections.abc": ("Hashable", "Sized"),
+}
+_GENERIC = {
+    "builtins": {"dict": 2, "list": 1, "set": 1, "tuple": _VARIADIC},
+    "collections.abc": {
+        "Collection": 1,
+        "Container": 1,
+        "Iterable": 1,
+        "Mapping": 2,
+        "MutableMapping": 2,
+        "MutableSequence": 1,
+        "MutableSet": 1,
+        "Reversible": 1,
+        "Sequence": 1,
+        "Set": 1,
+    },
+}
+_SPECIAL = ("Annotated", "Literal", "Never", "NoReturn", "Optional", "TypeAlias", "Union")
+
+
+def _known() -> Iterator[tuple[str, tuple[Ref, int]]]:
+    for module, plain in _PLAIN.items():
+        for name in plain:
+            yield f"{module}.{name}", (Ref(module, name), 0)
+    for module, generic in _GENERIC.items():
+        for name, arity in generic.items():
+            yield f"{module}.{name}", (Ref(module, name), arity)
+            # typing spells the same ones List, Dict, ..., Sequence, Mapping, ..., and Set from collections.abc AbstractSet
+            old = name.capitalize() if module == "builtins" else "AbstractSet" if name == "Set" else name
+            yield f"typing.{old}", (Ref(module, name), arity)
+    for name in ("Hashable", "Sized"):
+        yield f"typing.{name}", (Ref("collections.abc", name), 0)
+    for name in ("Text", "LiteralString"):
+        yield f"typing.{name}", (Ref("builtins", "str"), 0)
+    for name in _SPECIAL:
+        yield f"typing.{name}", (Ref("typing", name), _FORMS)
+
+
+_KNOWN: dict[str, tuple[Ref, int]] = dict(_known())
+_KNOWN |= {
+    path.replace("typing.", "typing_extensions."): known for path, known in _KNOWN.items() if path.startswith("typing.")
+}
+
+
+def is_known(path: str) -> bool:
+    """Whether the name at the full ``path`` is a type, or a form of types, that is read here."""
+    return path in _KNOWN
+
+
+class Names(Protocol):
+    """Where the names in an annotation are looked up."""
+
+    def resolve(self, dotted: str) -> str | tuple[Names, ast.expr] | None:
+        """A known type's full path; or a type alias' value and where that stands; or None: something else."""
+        ...
+
+
+def read_annotation(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
+    """The type that ``node`` (None: no annotation) means, and the texts of those parts for which ``Any`` stands."""
+    if node is None:
+        return ANY, ()
+    reader = _Reader()
+    return reader.read(node, names), tuple(dict.fromkeys(reader.unknown))
+
+
+def read_returns(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
+    """As :func:`read_annotation`, where a function that never returns may stand as one that returns nothing."""
+    dotted = _dotted(_unquoted(node)) if node is not None else None
+    form = names.resolve(dotted) if dotted else None
+    if isinstance(form, str) and _KNOWN[form][0].name in ("Never", "NoReturn"):
+        return NONE, ()
+    return read_annotation(node, names)
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.unknown: list[str] = []
+
+    def read(self, node: ast.expr, names: Names) -> Type:
+        node = _unquoted(node)
+        match node:
+            case ast.Constant(value=None):
+                return NONE
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return union(self.read(left, names), self.read(right, names))
+            case ast.Name() | ast.Attribute():
+                return self._bare(node, names)
+            case ast.Subscript(value=value, slice=inside):
+                arguments = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+                found = names.resolve(_dotted(value))
+                if isinstance(found, str):
+                    return self._subscript(node, *_KNOWN[found], arguments, names)
+        return self._any(node)
+
+    def _bare(self, node: ast.expr, names: Names) -> Type:
+        found = names.resolve(_dotted(node))
+        if isinstance(found, tuple):
+            place, value = found
+            # A quoted alias is text to Python and to type checkers alike; what is called gives a TypeVar or the like.
+            is_type = isinstance(value, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp)
+            return self.read(value, place) if is_type else self._any(node)
+        if found is None:
+            return self._any(node)
+        ref, arity = _KNOWN[found]
+        if arity == _FORMS:
+            return self._any(node)
+        if arity == _VARIADIC:
+            return Type(ref, (ANY, Type("...")))
+        return Type(ref, (ANY,) * arity)
+
+    def _subscript(self, node: ast.Subscript, ref: Ref, arity: int, arguments: list[ast.expr], names: Names) -> Type:
+        match ref.name:
+            case "Optional" if len(arguments) == 1:
+                return union(self.read(arguments[0], names), NONE)
+            case "Union" if arguments:
+                return union(*(self.read(argument, names) for argument in arguments))
+            case "Annotated" if arguments:
+                return self.read(arguments[0], names)
+            case "Literal" if arguments:
+                values = [literal(argument) for argument in arguments]
+                if all(value is not None and _fits_literal(value[0]) for value in values):
+                    texts = (Type(literal_text(value[0])) for value in values if value is not None)
+                    return Type(ref, tuple(dict.fromkeys(texts)))
+            case "tuple":
+                return self._tuple(ref, arguments, names)
+            case _ if arity == len(arguments) > 0:
+                return Type(ref, tuple(self.read(argument, names) for argument in arguments))
+        return self._any(node)
+
+    def _tuple(self, ref: Ref, arguments: list[ast.expr], names: Names) -> Type:
+        match arguments:
+            case [] | [ast.Tuple(elts=[])]:
+                return Type(ref, (Type("()"),))
+            case [item, ast.Constant(value=value)] if value is ...:
+                return Type(ref, (self.read(item, names), Type("...")))
+            case _ if any(isinstance(argument, ast.Starred) for argument in arguments):
+                self._any(arguments[0])
+                return Type(ref, (ANY, Type("...")))
+        return Type(ref, tuple(self.read(argument, names) for argument in arguments))
+
+    def _any(self, node: ast.expr) -> Type:
+        self.unknown.append(ast.unparse(node))
+        return ANY
+
+
+def _unquoted(node: ast.expr) -> ast.expr:
+    """What a quoted annotation says; anything else as it is."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        try:
+            # Parenthesized, as type checkers read it, so that it may begin with a space or span lines.
+            return ast.parse(f"({node.value})", mode="eval").body
+        except (SyntaxError, ValueError):
+            return node
+    return node
+
+
+def _dotted(node: ast.expr) -> str:
+    """``a.b.c`` as text; ``""``, which names nothing, if ``node`` is no such thing."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=attr) if base := _dotted(value):
+            return f"{base}.{attr}"
+    return ""
+
+
+def _fits_literal(value: Literal) -> bool:
+    return not isinstance(value, float | tuple)
+
+
+def literal(node: ast.expr) -> tuple[Literal] | None:
+    """The value of an immutable literal that can cross to the worker, boxed; None if ``node`` is anything else."""
+    match node:
+        case ast.Constant(value=None | bool() | float() | str() | bytes()):
+            return (node.value,)  # type: ignore[return-value] # mypy does not narrow by the pattern
+        case ast.Constant(value=int(number)) if number.bit_length() <= 256:  # longer ones may have no decimal text
+            return (number,)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)) if (
+            type(number) is not bool
+        ):
+            return None if literal(node.operand) is None else (-number,)
+        case ast.Tuple(elts=parts):
+            boxes = [literal(part) for part in parts]
+            return None if None in boxes else (tuple(box[0] for box in boxes if box is not None),)
+    return None
+
+
+def literal_text(value: Literal) -> str:
+    """``value`` as source text, with double quotes where they need no escape."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(literal_text, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, float) and math.isinf(value):
+        return "1e999" if value > 0 else "-1e999"
+    text = repr(value)
+    if isinstance(value, str | bytes) and text.endswith("'") and '"' not in text and r"\'" not in text:
+        prefix = "b" if isinstance(value, bytes) else ""
+        return f'{prefix}"{text[len(prefix) + 1 : -1]}"'
+    return text
+
+
+_ABOVE_STR = ("Collection", "Container", "Iterable", "Reversible", "Sequence")
+_ABOVE_ALL = ("Any", "object", "Hashable")
+
+
+def admits(type_: Type, value: Literal) -> bool:
+    """Whether ``value`` is certainly of ``type_``, as a type checker sees it."""
+    head = type_.head
+    if isinstance(head, str):
+        return value is None if head == "None" else head == "|" and any(admits(part, value) for part in type_.args)
+    name = head.name
+    if name in _ABOVE_ALL:
+        return True
+    if name == "Literal":
+        return Type(literal_text(value)) in type_.args
+    match value:
+        case bool():
+            return name in ("bool", "int", "float", "SupportsInt", "SupportsFloat", "SupportsIndex")
+        case int():
+            return name in ("int", "float", "SupportsInt", "SupportsFloat", "SupportsIndex")
+        case float():
+            return name in ("float", "SupportsInt", "SupportsFloat")
+        case str():
+            return name == "str" or (name in _ABOVE_STR and admits(type_.args[0], value)) or name == "Sized"
+        case bytes():
+            return name == "bytes" or (name in _ABOVE_STR and admits(type_.args[0], 0)) or name == "Sized"
+        case tuple():
+            return _admits_tuple(name, type_.args, value)
+    return False
+
+
+def _admits_tuple(name: str, args: tuple[Type, ...], value: tuple[Any, ...]) -> bool:
+    if name in _ABOVE_STR or (name == "tuple" and args[-1] == Type("...")):
+        return all(admits(args[0], item) for item in value)
+    if name == "tuple":
+        items = () if args == (Type("()"),) else args
+        return len(items) == len(value) and all(map(admits, items, value))
+    return name == "Sized"

@@ -1,0 +1,259 @@
+"""Outline -> intermediate representation: what of a module is offered, with which signature, and what is left out and why."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import griffe
+
+from lastgood.bridges.worker.selection import allows
+from lastgood.config import ModuleConfig
+from lastgood.wrappers.annotations import admits, literal, literal_text, read_annotation, read_returns
+from lastgood.wrappers.ir import ANY, NONE, Class, Default, Function, Kind, Module, Parameter, Signature, Type, union
+from lastgood.wrappers.outline import Binding, Outline
+from lastgood.wrappers.project import Located, Missing, Project, Scope, settle
+
+__all__ = ["extract"]
+
+_VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
+_ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs", Kind.VAR_KEYWORD)))
+
+
+def extract(project: Project, at: Outline) -> tuple[Module, tuple[str, ...]]:
+    """What the module ``at`` offers under its selection, and warnings about what it does not."""
+    extractor = _Extractor(project, at.source.name, at.source.selection)
+    members = tuple(extractor.members(at))
+    return Module(at.source.name, members, at.doc), tuple(extractor.warnings)
+
+
+class _Extractor:
+    def __init__(self, project: Project, module: str, selection: ModuleConfig) -> None:
+        self.project = project
+        self.module = module
+        self.selection = selection
+        self.warnings: list[str] = []
+
+    def warn(self, name: str, text: str) -> None:
+        self.warnings.append(f"{self.module}.{name}: {text}")
+
+    def allowed(self, name: str, *, is_class: bool = False) -> bool:
+        selection = self.selection
+        return allows(
+            name,
+            functions=selection.classes if is_class else selection.functions,
+            classes=selection.classes,
+            exclude=selection.exclude,
+            exclude_patterns=selection.exclude_patterns,
+        )
+
+    def members(self, at: Outline) -> Iterator[Function | Class]:
+        exported = self.project.exported(at)
+        chosen = dict.fromkeys(name.partition(".")[0] for name in self.chosen())
+        found: dict[str, Located] = {}
+        for name in exported | chosen:
+            where = None if name.startswith("_") else self.project.locate(at, name)
+            if isinstance(where, Located):
+                found[name] = where
+                member = self.class_(where, name) if _is_class(where) else self.top_function(where, name)
+                if member is not None:
+                    yield member
+            elif isinstance(where, Missing) and exported.get(name) and name not in chosen and self.allowed(name):
+                self.warn_missing(name, where)
+        self.check_selection(at, found)
+
+    def chosen(self) -> Iterator[str]:
+        yield from self.selection.functions or ()
+        yield from self.selection.classes or ()
+
+    def warn_missing(self, name: str, missing: Missing) -> None:
+        if not name.isupper():  # in capitals it is a constant's, which are left out without a word
+            self.warn(name, f"left out: {missing.reason}.")
+
+    def check_selection(self, at: Outline, found: Mapping[str, Located]) -> None:
+        """Warn of names in the selection that name nothing."""
+        functions = [name for name, where in found.items() if not _is_class(where)]
+        classes = [path for name, where in found.items() if _is_class(where) for path in _class_paths(where, name)]
+        for name in self.selection.functions or ():
+            if name not in functions:
+                self.warn(name, f"named in 'functions', but {self.why_not(at, name, functions, classes, 'classes')}")
+        for name in self.selection.classes or ():
+            if name not in classes:
+                self.warn(name, f"named in 'classes', but {self.why_not(at, name, classes, functions, 'functions')}")
+
+    def why_not(self, at: Outline, name: str, there: list[str], others: list[str], their_field: str) -> str:
+        if name in others:
+            return f"it belongs in {their_field!r}."
+        if any(part.startswith("_") for part in name.split(".")):
+            return "names that start with an underscore are private and never callable."
+        where = self.project.locate(at, name)
+        if name in at.names():
+            reason = where.reason if isinstance(where, Missing) else "it is neither a function nor a class"
+            return f"{reason}."
+        near = difflib.get_close_matches(name, sorted({*there, *others}), n=1)
+        return "the module has no such name." + (f" Did you mean {near[0]!r}?" if near else "")
+
+    def top_function(self, located: Located, name: str) -> Function | None:
+        return self.function(located, name) if self.allowed(name) else None
+
+    def class_(self, located: Located, path: str) -> Class | None:
+        """The class at ``path`` with what it offers; None if that is nothing."""
+        binding = located.bindings[0]
+        members: list[Function | Class] = []
+        needs_instance = False
+        for name in located.outline.names(binding.node):
+            inner = f"{path}.{name}"
+            if name.startswith("_"):
+                needs_instance |= name in ("__init__", "__new__")
+                continue
+            found = settle(located.outline, binding.node, name)
+            if not isinstance(found, Located):
+                items = () if isinstance(found, Missing) else [binding.item for binding in found]
+                is_property = any(isinstance(item, griffe.Attribute) and "property" in item.labels for item in items)
+                needs_instance |= is_property and self.allowed(inner)
+            elif _is_class(found):
+                member = self.class_(found, inner)
+                members += [] if member is None else [member]
+            elif not self.allowed(inner):
+                continue
+            elif found.bindings[0].item.labels & {"staticmethod", "classmethod"}:
+                function = self.function(found, inner)
+                members += [] if function is None else [function]
+            else:
+                needs_instance = True
+        if members:
+            return Class(path.rpartition(".")[2], tuple(members), _doc(binding))
+        if self.allowed(path, is_class=True) and (needs_instance or path in (self.selection.classes or ())):
+            self.warn(
+                path,
+                "left out: it offers no static or class method, and instances (so its constructor, methods and "
+                "properties) cannot cross to the worker.",
+            )
+        return None
+
+    def function(self, located: Located, path: str) -> Function | None:
+        """The function, or the static or class method, at ``path``; None if its results cannot cross."""
+        bindings = located.bindings
+        last = bindings[-1]
+        generator = next((binding for binding in bindings if _yields(binding.node)), None)
+        if generator is not None:
+            kind = "an async generator" if isinstance(generator.node, ast.AsyncFunctionDef) else "a generator"
+            self.warn(path, f"left out: it is {kind}, which cannot cross to the worker. Return a list instead.")
+            return None
+        doc = next(filter(None, map(_doc, reversed(bindings))), None)
+        name = path.rpartition(".")[2]
+        unknown: list[str] = []
+        signature = self.signature(located, last, unknown)
+        if any(self.signature(located, binding, []) != signature for binding in bindings[:-1]):
+            lines = ", ".join(str(binding.node.lineno) for binding in bindings)
+            self.warn(path, f"it is defined with different signatures at lines {lines}, so it takes (*args, **kwargs).")
+            return Function(name, _ANYTHING, doc)
+        for text in unknown:
+            self.warn(path, text)
+        unclear: list[str] = []
+        overloads = tuple(self.signature(located, overload, unclear) for overload in located.overloads)
+        if len(overloads) < 2 or unclear or not all(_fits(overload, signature) for overload in overloads):
+            overloads = ()  # the implementation alone says less, and nothing that a type checker would refuse
+        return Function(name, signature, doc, overloads)
+
+    def signature(self, located: Located, binding: Binding, unknown: list[str]) -> Signature:
+        scope = Scope(self.project, located.outline, located.owner, _type_parameters(binding.node))
+        entries = griffe.get_parameters(binding.node.args)
+        if "classmethod" in binding.item.labels and entries and Kind(entries[0][2].value) not in _VARIADIC:
+            entries = entries[1:]  # cls
+        parameters = []
+        for name, annotation, kind, default in entries:
+            type_, parts = read_annotation(_expression(annotation), scope)
+            unknown += _unknown(f"parameter {name!r}", annotation, type_, parts)
+            parameters.append(_parameter(name, Kind(kind.value), type_, default))
+        read = read_annotation if binding.is_overload else read_returns
+        returns, parts = read(binding.node.returns, scope)
+        unknown += _unknown("the result", binding.node.returns, returns, parts)
+        return Signature(tuple(parameters), returns)
+
+
+def _is_class(where: Located) -> bool:
+    return isinstance(where.bindings[0].item, griffe.Class)
+
+
+def _class_paths(where: Located, path: str) -> Iterator[str]:
+    """The class at ``path``, and every public name in it, at any depth."""
+    yield path
+    binding = where.bindings[0]
+    for name in where.outline.names(binding.node) if _is_class(where) else ():
+        inner = None if name.startswith("_") else settle(where.outline, binding.node, name)
+        if isinstance(inner, Located):
+            yield from _class_paths(inner, f"{path}.{name}")
+
+
+def _parameter(name: str, kind: Kind, type_: Type, default: Any) -> Parameter:
+    if default is None or kind in _VARIADIC:
+        return Parameter(name, kind, type_)
+    value = literal(default)
+    if value is None:
+        return Parameter(name, kind, type_, Default.LEFT)
+    if value == (None,) and not admits(type_, None):
+        type_ = union(type_, NONE)  # what "x: int = None" was once agreed to mean
+    # A default that its own annotation does not surely allow is not written down: no type checker would take it.
+    return Parameter(name, kind, type_, literal_text(value[0]) if admits(type_, value[0]) else Default.LEFT)
+
+
+def _expression(annotation: Any) -> ast.expr | None:
+    return annotation if isinstance(annotation, ast.expr) else None
+
+
+def _unknown(what: str, annotation: Any, type_: Type, parts: tuple[str, ...]) -> Iterator[str]:
+    if parts:
+        quoted = isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
+        whole = _short(annotation.value if quoted else ast.unparse(annotation))
+        about = ", ".join(_short(part) for part in parts)
+        inside = "" if about == whole else f" Not known to cross to the worker by value: {about}."
+        yield f"the annotation of {what}, {whole}, became Any{'' if type_ == ANY else ' in part'}.{inside}"
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, 80, placeholder="...") if len(text) > 80 else text
+
+
+def _doc(binding: Binding) -> str | None:
+    docstring = binding.item.docstring
+    return (docstring.value or None) if docstring else None
+
+
+def _type_parameters(node: Any) -> frozenset[str]:
+    """The names of PEP 695 that ``node`` and the classes around it declare."""
+    names: set[str] = set()
+    while node is not None:
+        names.update(parameter.name for parameter in getattr(node, "type_params", ()))
+        node = getattr(node, "parent", None)
+    return frozenset(names)
+
+
+def _yields(node: Any) -> bool:
+    """Whether the function itself yields, functions inside it apart."""
+    todo: list[ast.AST] = list(node.body)
+    while todo:
+        inner = todo.pop()
+        if isinstance(inner, ast.Yield | ast.YieldFrom):
+            return True
+        if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            todo += ast.iter_child_nodes(inner)
+    return False
+
+
+def _fits(overload: Signature, implementation: Signature) -> bool:
+    """Whether the implementation takes, by name and kind, whatever the overload takes."""
+    declared = {parameter.name: parameter for parameter in implementation.parameters}
+    for parameter in overload.parameters:
+        other = declared.pop(parameter.name, None)
+        if other is None or other.kind is not parameter.kind:
+            return False
+        if parameter.default is not Default.REQUIRED and other.default is Default.REQUIRED:
+            return False
+    in_order = [p.name for p in implementation.parameters if p.name in {q.name for q in overload.parameters}]
+    return in_order == [p.name for p in overload.parameters] and all(
+        left.default is not Default.REQUIRED or left.kind in _VARIADIC for left in declared.values()
+    )

@@ -1,0 +1,170 @@
+"""What each scope of a module binds, as griffe sees it: functions, classes, imports, assignments, in source order.
+
+griffe keeps one object for a name. A name may be bound several times (in the branches of an ``if``, as overloads), so
+every binding is noted down here while griffe visits, with the statement that made it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import griffe
+
+from lastgood.wrappers.reading import ModuleSource, statements
+
+__all__ = ["Binding", "Outline", "outline"]
+
+Item = griffe.Function | griffe.Class | griffe.Attribute | griffe.Alias | griffe.TypeAlias
+Names = Mapping[str, list["Binding"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One statement that binds a name. ``conditional``: it stands inside an ``if``, a ``try`` or the like.
+
+    ``type_only``: it stands under ``if TYPE_CHECKING``, so that the name is not there when the module runs.
+    """
+
+    item: Item
+    node: Any
+    conditional: bool
+    type_only: bool
+
+    @property
+    def is_overload(self) -> bool:
+        overload = {"typing.overload", "typing_extensions.overload"}
+        return isinstance(self.item, griffe.Function) and any(d.callable_path in overload for d in self.item.decorators)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """One module. ``stars`` are the modules it imports ``*`` from, ``variables`` the names it assigns to anywhere.
+
+    ``exports`` is its ``__all__`` (None: it has none), where ``"a.b.__all__"`` stands for what ``a.b`` exports;
+    ``exports_are_known`` is false where only running the module would tell.
+    """
+
+    source: ModuleSource
+    doc: str | None
+    exports: tuple[str, ...] | None
+    exports_are_known: bool
+    stars: tuple[str, ...]
+    variables: frozenset[str]
+    scopes: Mapping[ast.AST | None, Names]
+
+    def names(self, owner: ast.AST | None = None) -> Names:
+        """What the class statement ``owner`` binds (None: the module), by name, in source order."""
+        return self.scopes.get(owner, {})
+
+
+def outline(source: ModuleSource, tree: ast.Module) -> Outline:
+    """The outline of ``source``, of which ``tree`` is the absolute tree (see ``reading``)."""
+    ledger = _Ledger()
+    path = source.path or Path(*source.name.split("."), "__init__.py")
+    visitor = _Visitor(source.name, path, "", griffe.Extensions(ledger))
+    visitor.visit(tree)
+    module = visitor.current.module
+    exports = None
+    if module.exports is not None:
+        exports = tuple(name if isinstance(name, str) else name.canonical_path for name in module.exports)
+    return Outline(
+        source=source,
+        doc=module.docstring.value if module.docstring else None,
+        exports=exports,
+        exports_are_known=all(_is_plain(value) for value in _exports(tree)),
+        stars=tuple(ledger.stars),
+        variables=frozenset(_variables(tree)),
+        scopes=ledger.scopes,
+    )
+
+
+class _Visitor(griffe.Visitor):
+    """griffe's visitor, kept to statements: no name is bound inside an expression that could be called from outside."""
+
+    def visit(self, node: ast.AST) -> None:
+        if not isinstance(node, ast.expr):
+            super().visit(node)
+
+
+class _Ledger(griffe.Extension):
+    """Notes every binding down as griffe makes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scopes: dict[ast.AST | None, dict[str, list[Binding]]] = {}
+        self.stars: list[str] = []
+
+    def on_instance(self, *, node: Any, obj: Any, agent: Any, **kwargs: Any) -> None:  # noqa: ARG002 (griffe's signature)
+        if not isinstance(obj, griffe.Module):
+            self._note(node, obj)
+
+    def on_alias_instance(self, *, node: Any, alias: griffe.Alias, agent: Any, **kwargs: Any) -> None:  # noqa: ARG002 (griffe's signature)
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            self.stars.append(alias.target_path)
+        else:
+            self._note(node, alias)
+
+    def _note(self, node: Any, item: Item) -> None:
+        conditional = type_only = False
+        child, owner = node, node.parent
+        while not isinstance(owner, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            conditional = True
+            type_only |= isinstance(owner, ast.If) and child in owner.body and _is_type_checking(owner.test)
+            child, owner = owner, owner.parent
+        if isinstance(owner, ast.Module | ast.ClassDef):
+            scope = None if isinstance(owner, ast.Module) else owner
+            bindings = self.scopes.setdefault(scope, {}).setdefault(item.name, [])
+            bindings.append(Binding(item, node, conditional, type_only))
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def _exports(tree: ast.Module) -> Iterator[ast.expr]:
+    """Every expression that says something about ``__all__``."""
+    for node in statements(tree):
+        match node:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=value):
+                yield value
+            case ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.expr() as value):
+                yield value
+            case ast.AugAssign(target=ast.Name(id="__all__"), value=value):
+                yield value
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="__all__"))) as value):
+                yield value
+
+
+def _variables(tree: ast.Module) -> Iterator[str]:
+    """The names that are assigned to, also as part of a tuple or as a loop's variable."""
+    for node in statements(tree):
+        match node:
+            case ast.Assign(targets=targets):
+                pass
+            case ast.AnnAssign(target=target) | ast.AugAssign(target=target) | ast.For(target=target):
+                targets = [target]
+            case _:
+                continue
+        yield from (name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
+def _is_plain(value: ast.expr) -> bool:
+    """Whether griffe can read ``value``: lists of names, sums of them, and the ``__all__`` of other modules."""
+    match value:
+        case ast.Constant(value=str()):
+            return True
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            return all(_is_plain(part) for part in parts)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _is_plain(left) and _is_plain(right)
+        case ast.Starred(value=inner):
+            return _is_plain(inner)
+        case ast.Attribute(attr="__all__"):
+            return True
+    return False

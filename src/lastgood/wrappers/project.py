@@ -1,0 +1,276 @@
+"""Where a name leads: through imports, ``__all__``, stars and assignments, across modules, without running any of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import griffe
+
+from lastgood.errors import ModuleFailure
+from lastgood.wrappers.annotations import is_known
+from lastgood.wrappers.outline import Binding, Outline, outline
+from lastgood.wrappers.reading import ModuleSource, read
+
+__all__ = ["Located", "Missing", "Project", "Scope"]
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a public function or class is defined: one class, or a function in each of its alternative forms.
+
+    ``overloads`` are the ``@overload`` forms that stand beside it.
+    """
+
+    outline: Outline
+    owner: ast.ClassDef | None
+    bindings: tuple[Binding, ...]
+    overloads: tuple[Binding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a name that should be a function or a class led nowhere. ``reason`` completes a sentence about it."""
+
+    reason: str
+
+
+class Project:
+    """The modules to wrap, and the ones that they lead to. Each is read at most once; broken ones are in ``failures``."""
+
+    def __init__(self, sources: Sequence[ModuleSource], find: Callable[[str], ModuleSource | None]) -> None:
+        self.failures: dict[str, ModuleFailure] = {}
+        self._sources: dict[str, ModuleSource | None] = {source.name: source for source in sources}
+        self._find = find
+        self._outlines: dict[str, Outline | None] = {}
+        self._exported: dict[str, dict[str, bool]] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether ``name`` is a module whose source is at hand, broken or not."""
+        if name not in self._sources:
+            self._sources[name] = self._find(name) if all(part.isidentifier() for part in name.split(".")) else None
+        return self._sources[name] is not None
+
+    def outline(self, name: str) -> Outline | None:
+        """The outline of module ``name``; None if its source is not at hand or broken."""
+        if name not in self._outlines:
+            self._outlines[name] = self._read(name) if self.has(name) else None
+        return self._outlines[name]
+
+    def _read(self, name: str) -> Outline | None:
+        source = self._sources[name]
+        assert source is not None, "asked for by has()"
+        tree = read(source)
+        if isinstance(tree, ast.Module):
+            try:
+                return outline(source, tree)
+            except RecursionError:
+                tree = ModuleFailure(name, source.path, None, "it is nested too deeply to be read. Split it up.")
+            except Exception as error:
+                # griffe met something that it does not know. The other modules are still to be told of.
+                problem = f"griffe could not read it: {type(error).__name__}: {error}"
+                tree = ModuleFailure(name, source.path, None, problem)
+        self.failures[name] = tree
+        return None
+
+    def locate(
+        self, at: Outline, name: str, seen: frozenset[tuple[str, str]] = frozenset()
+    ) -> Located | Missing | None:
+        """The function or class that ``name`` is in the module ``at``; None if it is something else, a constant say."""
+        key = (at.source.name, name)
+        if key in seen:
+            return Missing("its imports lead round in a circle")
+        seen |= {key}
+        settled = settle(at, None, name)
+        if isinstance(settled, Located | Missing):
+            return settled
+        if not settled:
+            return self._locate_unbound(at, name, seen)
+        found: Located | Missing | None = None
+        for binding in settled:
+            found = self._follow(at, binding, seen)
+            if isinstance(found, Located):
+                return found
+        return found
+
+    def _locate_unbound(self, at: Outline, name: str, seen: frozenset[tuple[str, str]]) -> Located | Missing | None:
+        unknown = []
+        for star in reversed(at.stars):
+            origin = self.outline(star)
+            if origin is None:
+                unknown.append(star)
+            elif name in self.exported(origin):
+                return self.locate(origin, name, seen)
+        if name in at.variables or self.has(f"{at.source.name}.{name}"):
+            return None  # assigned to in a way that no function is, or a submodule
+        if unknown:
+            return Missing(f"it may come from {unknown[0]!r}, whose source is not a local file")
+        return Missing("the module does not define it")
+
+    def _follow(self, at: Outline, binding: Binding, seen: frozenset[tuple[str, str]]) -> Located | Missing | None:
+        node = binding.node
+        match binding.item:
+            case griffe.Alias(target_path=target) if isinstance(node, ast.ImportFrom):
+                module, _, name = target.rpartition(".")
+                origin = self.outline(module)
+                if origin is not None:
+                    return self.locate(origin, name, seen)
+                if self.has(module) or self.has(target):
+                    return None  # a broken module, told of as such; or a module, which is no function
+                return Missing(f"it is imported from {module!r}, whose source is not a local file")
+            case griffe.Attribute():
+                match getattr(node, "value", None):
+                    case ast.Name(id=other):
+                        found = self.locate(at, other, seen)
+                        return found if isinstance(found, Located) else None
+                    case ast.Lambda():
+                        return Missing("it is a lambda, which has no signature to keep. Define it with def")
+        return None
+
+    def exported(self, at: Outline, _seen: frozenset[str] = frozenset()) -> dict[str, bool]:
+        """The public names of a module, in order; the value tells whether it defines them or says that it exports them.
+
+        With an ``__all__`` those in it; else what it defines, what it imports ``as`` the same name or by ``*``, and in
+        a package's ``__init__`` what comes from local modules (as type checkers see it, :pep:`484`).
+        """
+        if not _seen and at.source.name in self._exported:
+            return self._exported[at.source.name]
+        names = self._collect(at, _seen | {at.source.name})
+        return names if _seen else self._exported.setdefault(at.source.name, names)
+
+    def _collect(self, at: Outline, seen: frozenset[str]) -> dict[str, bool]:
+        listed, is_whole = self._listed(at, seen)
+        if is_whole:
+            order = {name: place for place, name in enumerate(at.names())}
+            return dict.fromkeys(sorted(listed, key=lambda name: order.get(name, len(order))), True)
+        names: dict[str, bool] = {}
+        for name, bindings in at.names().items():
+            # griffe keeps silent about an assignment in a branch, as it does about the else of an if TYPE_CHECKING.
+            runs = [binding for binding in bindings if not binding.type_only or name in at.variables]
+            if any(self._is_public(at, binding) for binding in runs):
+                names[name] = any(_is_said(binding) for binding in bindings)
+        for star in at.stars:
+            origin = None if star in seen else self.outline(star)
+            if origin is not None:
+                names |= {name: False for name in self.exported(origin, seen) if name not in names}
+        names |= dict.fromkeys(listed, True)
+        return {name: said for name, said in names.items() if not name.startswith("_")}
+
+    def _listed(self, at: Outline, seen: frozenset[str]) -> tuple[list[str], bool]:
+        """The public names in ``__all__``, with the ``__all__`` of others filled in, and whether these are all there are."""
+        names: list[str] = []
+        is_whole = at.exports is not None and at.exports_are_known
+        for entry in at.exports or ():
+            module = entry.removesuffix(".__all__")
+            if module == entry:
+                names.append(entry)
+                continue
+            if module.partition(".")[0] not in at.names():
+                module = f"{at.source.name}.{module}"  # a submodule, which its own import made a name of the package
+            origin = None if module in seen else self.outline(module)
+            is_whole &= origin is not None
+            names += [] if origin is None else self.exported(origin, seen)
+        return [name for name in dict.fromkeys(names) if not name.startswith("_")], is_whole
+
+    def _is_public(self, at: Outline, binding: Binding) -> bool:
+        if _is_said(binding):
+            return True
+        item, node = binding.item, binding.node
+        if not at.source.is_package or not isinstance(item, griffe.Alias) or not isinstance(node, ast.ImportFrom):
+            return False
+        return self.has(item.target_path.rpartition(".")[0])
+
+
+def _is_said(binding: Binding) -> bool:
+    """Whether it is a definition, or ``from x import y as y``, by which a module says that ``y`` is its own, too."""
+    if not isinstance(binding.item, griffe.Alias):
+        return True
+    node, name = binding.node, binding.item.name
+    return isinstance(node, ast.ImportFrom) and any(alias.asname == alias.name == name for alias in node.names)
+
+
+def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Missing | tuple[Binding, ...]:
+    """What ``name`` is once the scope has run: the last binding, and those that a condition may put in its place.
+
+    Neither a function nor a class: the bindings themselves (none: the name is not bound when the module runs).
+    """
+    everything = at.names(owner).get(name, [])
+    overloads = tuple(binding for binding in everything if binding.is_overload)
+    bindings = [binding for binding in everything if not binding.is_overload and not binding.type_only]
+    if overloads and not bindings:
+        return Missing("it has overloads, but no implementation")
+    last = max((place for place, binding in enumerate(bindings) if not binding.conditional), default=0)
+    alive = bindings[last:]
+    functions = [binding for binding in alive if isinstance(binding.item, griffe.Function)]
+    is_assigned = bool(alive) and not isinstance(alive[-1].item, griffe.Class)
+    if not functions and (is_assigned or (not alive and name in at.variables)):
+        # if TYPE_CHECKING: def f(...): ... else: f = what only running the module would tell
+        functions = [b for b in everything if b.type_only and isinstance(b.item, griffe.Function) and not b.is_overload]
+    if functions:
+        return Located(at, owner, tuple(functions), overloads)
+    if alive and isinstance(alive[-1].item, griffe.Class):
+        return Located(at, owner, (alive[-1],))
+    return tuple(alive)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where an annotation stands, for its names to be looked up: a module, or the class ``owner`` in it.
+
+    ``type_parameters`` are the names of :pep:`695` around it.
+    """
+
+    project: Project
+    at: Outline
+    owner: ast.ClassDef | None = None
+    type_parameters: frozenset[str] = frozenset()
+    seen: frozenset[tuple[str, str]] = field(default=frozenset())
+
+    def resolve(self, dotted: str) -> str | tuple[Scope, ast.expr] | None:
+        """The known type that ``dotted`` is, by its full path; or the value of a type alias and its own scope; or None."""
+        head, _, rest = dotted.partition(".")
+        key = (self.at.source.name, dotted)
+        if head in self.type_parameters or key in self.seen:
+            return None
+        inner = replace(self, seen=self.seen | {key})
+        if self.owner is not None and (bindings := self.at.names(self.owner).get(head)):
+            return inner._resolve_bound(bindings, rest) if isinstance(bindings[0].item, griffe.Alias) else None
+        if bindings := self.at.names().get(head):
+            return inner._resolve_bound(bindings, rest)
+        for star in reversed(self.at.stars):
+            if is_known(f"{star}.{dotted}"):
+                return f"{star}.{dotted}"
+            origin = self.project.outline(star)
+            if origin is not None and (head in origin.names() or origin.stars):
+                return inner._elsewhere(origin).resolve(dotted)
+        return f"builtins.{dotted}" if is_known(f"builtins.{dotted}") else None
+
+    def _resolve_bound(self, bindings: Sequence[Binding], rest: str) -> str | tuple[Scope, ast.expr] | None:
+        items = [binding.item for binding in bindings]
+        paths = [f"{i.target_path}.{rest}" if rest else i.target_path for i in items if isinstance(i, griffe.Alias)]
+        if len(paths) == len(bindings):
+            known = [path for path in paths if is_known(path)]
+            return known[0] if known else self._resolve_imported(paths)
+        if len(bindings) > 1 or rest:
+            return None
+        match bindings[0].node:
+            case ast.Assign(targets=[ast.Name()], value=value):
+                return self._elsewhere(self.at), value
+            case ast.AnnAssign(annotation=annotation, value=ast.expr() as value):
+                is_alias = self.resolve(ast.unparse(annotation)) == "typing.TypeAlias"
+                return (self._elsewhere(self.at), value) if is_alias else None
+            case node if type(node).__name__ == "TypeAlias" and not node.type_params:  # ast.TypeAlias is new in 3.12
+                return self._elsewhere(self.at), node.value
+        return None
+
+    def _resolve_imported(self, paths: Iterable[str]) -> str | tuple[Scope, ast.expr] | None:
+        for path in paths:
+            module, _, name = path.rpartition(".")
+            origin = self.project.outline(module)
+            if origin is not None and (found := self._elsewhere(origin).resolve(name)) is not None:
+                return found
+        return None
+
+    def _elsewhere(self, at: Outline) -> Scope:
+        return Scope(self.project, at, seen=self.seen)

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import pytest
+
+from lastgood.config import ModuleConfig
+from lastgood.wrappers import ModuleSource, wrap_modules
+from wrapping import load, source, text_of, wrap
+
+NOT_LOCAL = "whose source is not a local file."
+GENERATOR = "left out: it is a generator, which cannot cross to the worker. Return a list instead."
+NO_INSTANCES = (
+    "left out: it offers no static or class method, and instances (so its constructor, methods and properties) "
+    "cannot cross to the worker."
+)
+
+
+def offered(text: str, *local: ModuleSource, selection: ModuleConfig | None = None) -> list[str]:
+    space = load(text_of(wrap(text, *local, selection=selection)), lambda *_: None)
+    names: list[str] = []
+    for name in space["__all__"]:
+        if isinstance(space[name], type):
+            names += [f"{name}.{inner}" for inner in vars(space[name]) if not inner.startswith("__")]
+        else:
+            names.append(name)
+    return names
+
+
+def warnings(text: str, *local: ModuleSource, selection: ModuleConfig | None = None) -> tuple[str, ...]:
+    wrapped = wrap(text, *local, selection=selection)
+    assert wrapped.failures == ()
+    return wrapped.warnings
+
+
+def head(text: str, *local: ModuleSource) -> str:
+    lines = text_of(wrap(text, *local)).splitlines()
+    return next(line for line in lines if line.startswith("async def")).removeprefix("async def ").removesuffix(":")
+
+
+IMPL = source(
+    "impl",
+    """
+from math import floor
+K = 1
+def f(x: int) -> int: ...
+def g(): ...
+def _h(): ...
+class C:
+    @staticmethod
+    def m(): ...
+""",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", [], id="nothing"),
+        pytest.param("def f(): ...\ndef _g(): ...\ndef __getattr__(name): ...", ["f"], id="private"),
+        pytest.param("async def f(): ...", ["f"], id="async"),
+        pytest.param("K = 1\nk: int = 2\n(a, b) = 1, 2", [], id="constants"),
+        pytest.param("if X:\n  def f(): ...\nelse:\n  def g(): ...", ["f", "g"], id="conditional"),
+        pytest.param("try:\n  from nowhere import f\nexcept ImportError:\n  def f(): ...", ["f"], id="fallback"),
+        pytest.param("for x in y:\n  with z:\n    def f(): ...", ["f"], id="in-blocks"),
+        pytest.param("if TYPE_CHECKING:\n  def f(): ...", [], id="not-there-at-run-time"),
+        pytest.param("if TYPE_CHECKING:\n  def f(): ...\nelse:\n  f = make()", ["f"], id="typed-for-checkers"),
+        pytest.param("def f():\n  def g(): ...", ["f"], id="inner-function"),
+        pytest.param("def f(): ...\nf = 1", [], id="overwritten"),
+        pytest.param("f = 1\ndef f(): ...", ["f"], id="defined-last"),
+        pytest.param("def _f(): ...\nf = _f", ["f"], id="another-name"),
+        pytest.param("f = f", [], id="itself"),
+        pytest.param("def f(): ...\ndef g(): ...\n__all__ = ['g']", ["g"], id="all"),
+        pytest.param("def f(): ...\ndef g(): ...\n__all__ = ('g',)\n__all__ += ['f']", ["f", "g"], id="all-extended"),
+        pytest.param("def f(): ...\n__all__ = ['_f', 'K']\nK = 1", [], id="all-of-constants"),
+        pytest.param("def f(): ...\n__all__ = make()", ["f"], id="all-that-only-running-tells"),
+        pytest.param("def f(): ...\n__all__ = []\n__all__.append('f')", ["f"], id="all-appended-to"),
+        pytest.param("from impl import f", [], id="import"),
+        pytest.param("from impl import f as f", ["f"], id="re-export"),
+        pytest.param("from impl import f as h", [], id="renamed"),
+        pytest.param("from impl import f as h\n__all__ = ['h']", ["h"], id="renamed-in-all"),
+        pytest.param("from impl import C as C", ["C.m"], id="class"),
+        pytest.param("from impl import *", ["C.m", "f", "g"], id="star"),
+        pytest.param("from impl import *\n__all__ = ['g']", ["g"], id="star-in-all"),
+        pytest.param(
+            "import impl\nfrom impl import *\n__all__ = ['k'] + impl.__all__\ndef k(): ...",
+            ["C.m", "f", "g", "k"],
+            id="all-of-another",
+        ),
+        pytest.param("import impl\n__all__ = ['impl']", [], id="module"),
+        pytest.param("import a.b.c as d\nimport impl as impl", [], id="modules"),
+        pytest.param(
+            "class Desk:\n  @staticmethod\n  def f(): ...\n  @classmethod\n  def g(cls): ...\n  def h(self): ...",
+            ["Desk.f", "Desk.g"],
+            id="methods",
+        ),
+        pytest.param("class Desk: x = 1", [], id="class-of-constants"),
+    ],
+)
+def test_what_is_offered(text: str, expected: list[str]) -> None:
+    assert offered(text, IMPL) == expected
+    assert warnings(text, IMPL) == ()
+
+
+def test_a_package_re_exports_what_comes_from_local_modules() -> None:
+    package = source("pricing", "from .impl import f, K\nfrom . import other\nfrom math import floor", is_package=True)
+    local = {
+        "pricing.impl": source("pricing.impl", "from ._deep import f\nK = 1"),
+        "pricing._deep": source("pricing._deep", "def f(x: int): ..."),
+    }
+    wrapped = wrap_modules([package], find=local.get)
+    assert 'call("pricing", "f", (x,), {})' in wrapped.files["pricing.py"].decode()
+    assert "async def f(x: int) -> Any:" in wrapped.files["pricing.py"].decode()
+    assert wrapped.warnings == ()
+
+
+def test_relative_imports_climb() -> None:
+    here = source("a.b.c", "from ..d.e import f as f\nfrom ....x import g as g")
+    wrapped = wrap_modules([here], find={"a.d.e": source("a.d.e", "def f(y): ...")}.get)
+    assert "async def f(y: Any)" in wrapped.files["a/b/c.py"].decode()
+    assert wrapped.warnings == ("a.b.c.g: left out: it is imported from '....x', whose source is not a local file.",)
+
+
+def test_a_circle_of_imports_is_left_out() -> None:
+    text = "from ring import f as f"
+    assert warnings(text, source("ring", "from pricing import f")) == (
+        "pricing.f: left out: its imports lead round in a circle.",
+    )
+
+
+def test_stars_in_a_circle_end() -> None:
+    assert offered("from ring import *\ndef f(): ...", source("ring", "from pricing import *\ndef g(): ...")) == [
+        "f",
+        "g",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "from math import floor as floor",
+            f"floor: left out: it is imported from 'math', {NOT_LOCAL}",
+            id="not-local",
+        ),
+        pytest.param(
+            "from math import *\n__all__ = ['floor']",
+            f"floor: left out: it may come from 'math', {NOT_LOCAL}",
+            id="star",
+        ),
+        pytest.param("__all__ = ['floor']", "floor: left out: the module does not define it.", id="undefined"),
+        pytest.param(
+            "f = lambda x: x",
+            "f: left out: it is a lambda, which has no signature to keep. Define it with def.",
+            id="lambda",
+        ),
+        pytest.param("def f():\n  yield 1", f"f: {GENERATOR}", id="generator"),
+        pytest.param("def f():\n  return (yield from x)", f"f: {GENERATOR}", id="yield-from"),
+        pytest.param(
+            "async def f():\n  if x:\n    yield",
+            f"f: {GENERATOR}".replace("a generator", "an async generator"),
+            id="async-generator",
+        ),
+        pytest.param(
+            "import typing\n@typing.overload\ndef f(x): ...",
+            "f: left out: it has overloads, but no implementation.",
+            id="overloads-alone",
+        ),
+        pytest.param("class C:\n  def __init__(self): ...", f"C: {NO_INSTANCES}", id="constructor"),
+        pytest.param("class C:\n  @property\n  def p(self): ...", f"C: {NO_INSTANCES}", id="property"),
+        pytest.param("class C:\n  @staticmethod\n  def f():\n    yield", f"C.f: {GENERATOR}", id="generator-method"),
+    ],
+)
+def test_what_is_left_out_is_told_of(text: str, expected: str) -> None:
+    assert offered(text) == []
+    assert warnings(text) == (f"pricing.{expected}",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f():\n  def g():\n    yield\n  return g",
+        "def f():\n  return (x for x in y)",
+        "def f():\n  return lambda: (yield)",
+    ],
+)
+def test_a_function_that_makes_a_generator_is_none(text: str) -> None:
+    assert offered(text) == ["f"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("def f(a): ...\ndef f(b): ...", "f(b: Any) -> Any", id="redefined"),
+        pytest.param("if X:\n  def f(a): ...\nelse:\n  def f(a): ...", "f(a: Any) -> Any", id="same-in-both-branches"),
+        pytest.param(
+            "if X:\n  def f(a): ...\nelse:\n  def f(b): ...", "f(*args: Any, **kwargs: Any) -> Any", id="differs"
+        ),
+        pytest.param(
+            "def f(a): ...\nif X:\n  def f(b): ...", "f(*args: Any, **kwargs: Any) -> Any", id="perhaps-redefined"
+        ),
+        pytest.param("if X:\n  def f(a): ...\ndef f(b): ...", "f(b: Any) -> Any", id="surely-redefined"),
+        pytest.param("try:\n  from impl import f\nexcept E:\n  def f(z): ...", "f(z: Any) -> Any", id="fallback"),
+        pytest.param(
+            "try:\n  from nowhere import f as f\nexcept E:\n  from impl import f as f",
+            "f(x: int) -> int",
+            id="second-import",
+        ),
+    ],
+)
+def test_alternative_definitions(text: str, expected: str) -> None:
+    assert head(text, IMPL) == expected
+
+
+def test_different_definitions_are_told_of() -> None:
+    assert warnings("if X:\n  def f(a): ...\nelse:\n  def f(b): ...") == (
+        "pricing.f: it is defined with different signatures at lines 2, 4, so it takes (*args, **kwargs).",
+    )
+
+
+OVERLOADS = """
+from typing import overload as also
+@also
+def f(x: int) -> int: ...
+@also
+def f(x: str, *, strict: bool = ...) -> str: ...
+def f({}): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("implementation", "kept"),
+    [
+        ("x, *, strict=False", True),
+        ("x, *, strict=LEFT", True),
+        ("x, *, strict=False, more=1", True),
+        ("x, *, strict", False),
+        ("x, *, strict=False, more", False),
+        ("x, strict=False", False),
+        ("y, *, strict=False", False),
+        ("*args, **kwargs", False),
+    ],
+)
+def test_overloads_are_kept_where_the_implementation_surely_takes_them(implementation: str, kept: bool) -> None:
+    body = text_of(wrap(OVERLOADS.format(implementation)))
+    assert body.count("@overload") == (2 if kept else 0)
+
+
+def test_overloads_with_what_cannot_cross_give_way_to_the_implementation() -> None:
+    text = OVERLOADS.format("x: object, *, strict: bool = False").replace("-> int", "-> Desk")
+    assert head(text) == "f(x: object, *, strict: bool = False) -> Any"
+    assert warnings(text) == ()
+
+
+MODULE = """
+def quote(): ...
+def price(): ...
+def stream(): yield
+class Desk:
+    @staticmethod
+    def open(): ...
+    @staticmethod
+    def close(): ...
+    class Drawer: ...
+class Till:
+    @staticmethod
+    def count(): ...
+class Plain: ...
+K = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (ModuleConfig(exclude=("stream",)), ["Desk.close", "Desk.open", "Till.count", "price", "quote"]),
+        (ModuleConfig(functions=("quote",)), ["Desk.close", "Desk.open", "Till.count", "quote"]),
+        (ModuleConfig(functions=(), classes=("Till",)), ["Till.count"]),
+        (ModuleConfig(functions=("quote",), exclude=("Desk", "Till.count")), ["quote"]),
+        (ModuleConfig(functions=(), exclude_patterns=("*.c*",)), ["Desk.open"]),
+    ],
+)
+def test_the_selection_binds(selection: ModuleConfig, expected: list[str]) -> None:
+    assert sorted(name for name in offered(MODULE, selection=selection) if name != "Desk.Drawer") == expected
+    assert warnings(MODULE, selection=selection) == ()
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (
+            ModuleConfig(functions=("qoute",)),
+            "qoute: named in 'functions', but the module has no such name. Did you mean 'quote'?",
+        ),
+        (ModuleConfig(functions=("zzz",)), "zzz: named in 'functions', but the module has no such name."),
+        (ModuleConfig(functions=("Desk",)), "Desk: named in 'functions', but it belongs in 'classes'."),
+        (ModuleConfig(functions=("K",)), "K: named in 'functions', but it is neither a function nor a class."),
+        (
+            ModuleConfig(functions=("_k",)),
+            "_k: named in 'functions', but names that start with an underscore are private and never callable.",
+        ),
+        (
+            ModuleConfig(functions=(), classes=("Tilt",)),
+            "Tilt: named in 'classes', but the module has no such name. Did you mean 'Till'?",
+        ),
+        (
+            ModuleConfig(functions=(), classes=("Desk.Drawr",)),
+            "Desk.Drawr: named in 'classes', but the module has no such name. Did you mean 'Desk.Drawer'?",
+        ),
+        (ModuleConfig(functions=(), classes=("quote",)), "quote: named in 'classes', but it belongs in 'functions'."),
+        (ModuleConfig(functions=(), classes=("Plain",)), f"Plain: {NO_INSTANCES}"),
+    ],
+)
+def test_a_selection_that_names_nothing_is_told_of(selection: ModuleConfig, expected: str) -> None:
+    assert warnings(MODULE, selection=selection) == (f"pricing.{expected}",)
+
+
+def test_what_is_named_is_offered_though_the_module_does_not_export_it() -> None:
+    text = "from impl import f\ndef g(): ...\n__all__ = []"
+    assert offered(text, IMPL, selection=ModuleConfig(functions=("f", "g"))) == ["f", "g"]
+
+
+def test_unusual_decorators_and_properties_do_no_harm() -> None:
+    text = """
+@(lambda f: f)
+def f(): ...
+@x[0].y(1)
+def g(): ...
+class C:
+    @p.setter
+    def p(self, value): ...
+    @property
+    def q(self): ...
+    @q.setter
+    def q(self, value): ...
+    from impl import f
+    @staticmethod
+    def m(): ...
+"""
+    assert offered(text, IMPL) == ["C.m", "f", "g"]

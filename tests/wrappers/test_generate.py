@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
+from lastgood.wrappers.extract import extract
+from lastgood.wrappers.header import is_generated
+from lastgood.wrappers.ir import Module
+from lastgood.wrappers.outline import Outline
+from lastgood.wrappers.project import Project
+from wrapping import source
+
+F = "def f(x: int = 1) -> int: ..."
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param(["a"], ["__init__.py", "a.py"], id="module"),
+        pytest.param(["a.b"], ["__init__.py", "a/__init__.py", "a/b.py"], id="in-a-package"),
+        pytest.param(["a", "a.b"], ["__init__.py", "a/__init__.py", "a/b.py"], id="package-and-module"),
+        pytest.param(
+            ["a.b.c", "a.d"], ["__init__.py", "a/__init__.py", "a/b/__init__.py", "a/b/c.py", "a/d.py"], id="deep"
+        ),
+        pytest.param(["a", "ab"], ["__init__.py", "a.py", "ab.py"], id="no-prefix-of-a-name"),
+    ],
+)
+def test_each_module_lies_where_it_is_imported_from(names: list[str], files: list[str]) -> None:
+    wrapped = wrap_modules([source(name, F) for name in names])
+    assert list(wrapped.files) == files
+    assert wrapped.failures == ()
+    assert all(map(is_generated, wrapped.files.values()))
+    assert all(b"\r" not in data for data in wrapped.files.values())
+
+
+def test_a_package_with_a_wrapped_module_below_holds_its_own_functions() -> None:
+    wrapped = wrap_modules([source("a", "def g(): ...", is_package=True), source("a.b", F)])
+    assert b'call("a", "g", (), {})' in wrapped.files["a/__init__.py"]
+    assert b'call("a.b", "f", (x,), {})' in wrapped.files["a/b.py"]
+
+
+def test_a_namespace_package_has_an_empty_wrapper() -> None:
+    wrapped = wrap_modules([ModuleSource("space", None, b"", True)])
+    assert b"__all__: list[str] = []" in wrapped.files["space.py"]
+
+
+def test_the_order_of_the_sources_does_not_matter() -> None:
+    sources = [source("b", F), source("a", "def f(x: Desk): ..."), source("c", "def"), source("a.b", "def g(): yield")]
+    assert wrap_modules(sources) == wrap_modules(sources[::-1])
+
+
+def test_a_module_is_found_once_and_only_if_needed() -> None:
+    asked: list[str] = []
+
+    def find(name: str) -> ModuleSource | None:
+        asked.append(name)
+        return source(name, "def f(): ...\ndef g(): ...")
+
+    wrap_modules([source("a", "import os\nfrom impl import f as f, g as g\nfrom other import h")], find=find)
+    assert asked == ["impl"]
+
+
+def test_a_bug_of_ours_takes_no_other_module_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(project: Project, at: Outline) -> tuple[Module, tuple[str, ...]]:
+        if at.source.name == "a":
+            raise ValueError("planned")
+        return extract(project, at)
+
+    monkeypatch.setattr("lastgood.wrappers.generate.extract", faulty)
+    wrapped = wrap_modules([source("a", F), source("b", F)])
+    assert [str(failure) for failure in wrapped.failures] == [
+        "a (/project/a.py): it could not be wrapped: ValueError: planned"
+    ]
+    assert "b.py" in wrapped.files
+
+
+STDLIB = [
+    *("json", "json.decoder", "textwrap", "statistics", "fractions", "inspect", "asyncio", "asyncio.tasks", "typing"),
+    *("functools", "shutil", "tempfile", "urllib.parse", "email.message", "enum", "dataclasses", "calendar", "ast"),
+]
+
+
+def stdlib(name: str) -> ModuleSource | None:
+    file = Path(sysconfig.get_path("stdlib"), *name.split("."))
+    for path in (file / "__init__.py", file.with_suffix(".py")):
+        if path.is_file():
+            return ModuleSource(name, path, path.read_bytes(), path.name == "__init__.py")
+    return None
+
+
+def wrap_stdlib() -> Wrapped:
+    return wrap_modules([found for name in STDLIB if (found := stdlib(name)) is not None], find=stdlib)
+
+
+def test_the_standard_library_can_be_wrapped() -> None:
+    wrapped = wrap_stdlib()
+    assert wrapped.failures == ()
+    for path, data in wrapped.files.items():
+        compile(data, path, "exec")
+    assert b"async def dumps(\n    obj: Any," in wrapped.files["json/__init__.py"]
+    assert (
+        b"async def gather(*coros_or_futures: Any, return_exceptions: Any = False)"
+        in wrapped.files["asyncio/__init__.py"]
+    )
+
+
+def test_nothing_of_the_users_is_executed() -> None:
+    text = "raise SystemExit('executed')\n@boom()\ndef f(x: boom() = boom()): ...\nclass C(boom()): ..."
+    assert wrap_modules([source("a", text)]).failures == ()
+
+
+def test_the_same_bytes_whatever_the_hash_seed() -> None:
+    script = (
+        "import hashlib, sys; from wrappers.test_generate import wrap_stdlib; wrapped = wrap_stdlib();"
+        "print(hashlib.sha256(repr(wrapped).encode()).hexdigest())"
+    )
+    seen = set()
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        seen.add(
+            subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True).stdout
+        )
+    assert len(seen) == 1
+
+
+def test_the_types_can_be_had_without_griffe() -> None:
+    script = "import sys, lastgood.wrappers; sys.exit('griffe' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)

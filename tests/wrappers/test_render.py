@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lastgood.wrappers.render import free
+from wrapping import load, run, text_of, wrap
+
+LEFT = object()  # a default that is no literal
+
+SIGNATURES = [
+    "()",
+    "(a)",
+    "(a, b=1)",
+    "(a, /)",
+    "(a, /, b)",
+    "(a=1, /, b=2)",
+    "(*, a)",
+    "(*, a=1, b)",
+    "(a, *, b)",
+    "(*args)",
+    "(**kwargs)",
+    "(*args, **kwargs)",
+    "(a, *rest, b, **more)",
+    "(a=LEFT)",
+    "(a=LEFT, b=1)",
+    "(a, b=LEFT, c=1, d=LEFT)",
+    "(a=LEFT, /)",
+    "(a=LEFT, b=1, c=LEFT, /)",
+    "(a, b=LEFT, /, c=1, d=LEFT)",
+    "(*, a=LEFT)",
+    "(*, a=LEFT, b=2, c)",
+    "(a=LEFT, *args)",
+    "(a=LEFT, b=1, *args)",
+    "(a=LEFT, /, b=1, *args, c=LEFT)",
+    "(a, b=LEFT, c=1, *args, d=LEFT, e=1, **kwargs)",
+    "(a=LEFT, /, **kwargs)",
+    "(a, /, **a_)",
+    "(a=(1, 'x', None), b=-1.5, c=b'\\x00', d=True)",
+    "(named, positional, result=LEFT, /, args=LEFT, kwargs=LEFT)",
+    "(self, cls)",
+    "(Any, get_runtime_bridge, _unset=LEFT, *, dict=LEFT, str=1, tuple=2)",
+    "(match, case, type, _)",
+    "(a_very_long_parameter_name, another_very_long_parameter_name, yet_another_parameter_name=LEFT, *, the_last=LEFT)",
+]
+
+
+def direct(signature: str) -> Any:
+    space: dict[str, Any] = {"LEFT": LEFT}
+    exec(f"def f{signature}: return dict(locals())", space)
+    return space["f"]
+
+
+def wrapped(signature: str, function: Any) -> Any:
+    body = text_of(wrap(f"def f{signature}: ..."))
+    return load(body, lambda _module, _function, args, kwargs: function(*args, **kwargs))["f"]
+
+
+def shape(function: Any) -> list[tuple[str, Any, Any]]:
+    parameters = inspect.signature(function).parameters.values()
+    return [(p.name, p.kind, ... if p.default is LEFT else p.default) for p in parameters]
+
+
+def outcome(call: Any) -> Any:
+    try:
+        return call()
+    except TypeError:
+        return TypeError
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+def test_a_wrapper_has_its_sources_signature(signature: str) -> None:
+    function = direct(signature)
+    wrapper = wrapped(signature, function)
+    assert inspect.iscoroutinefunction(wrapper)
+    assert shape(wrapper) == shape(function)
+
+
+CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    (positional, dict.fromkeys(names, -1))
+    for count in range(5)
+    for positional in [tuple(range(10, 10 + count))]
+    for names in ("", "a", "b", "c", "d", "ab", "cd", "bd", "abc", "bcde", "ac")
+]
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+def test_a_call_through_a_wrapper_is_the_call_itself(signature: str) -> None:
+    function = direct(signature)
+    wrapper = wrapped(signature, function)
+    for args, kwargs in CALLS:
+        expected = outcome(lambda args=args, kwargs=kwargs: function(*args, **kwargs))
+        assert outcome(lambda args=args, kwargs=kwargs: run(wrapper(*args, **kwargs))) == expected
+
+
+@st.composite
+def signatures(draw: st.DrawFn) -> str:
+    """Any signature of up to eight parameters, each with a literal default, with another one, or with none."""
+    defaults = st.sampled_from(["", "=1", "=LEFT"])
+    names = iter("abcdefgh")
+    only, both, named = (draw(st.integers(0, 2)) for _ in range(3))
+    positional = [next(names) + draw(defaults) for _ in range(only + both)]
+    first = next((place for place, text in enumerate(positional) if "=" in text), len(positional))
+    positional = [text if "=" in text or place < first else f"{text}=LEFT" for place, text in enumerate(positional)]
+    parts = positional[:only] + (["/"] if only else []) + positional[only:]
+    if draw(st.booleans()):
+        parts.append("*rest")
+    elif named:
+        parts.append("*")
+    parts += [next(names) + draw(defaults) for _ in range(named)]
+    if draw(st.booleans()):
+        parts.append("**more")
+    return f"({', '.join(parts)})"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    signatures(),
+    st.lists(st.tuples(st.lists(st.integers(), max_size=7), st.dictionaries(st.sampled_from("abcdefghx"), st.text()))),
+)
+def test_any_signature_and_any_call(signature: str, calls: list[tuple[list[int], dict[str, str]]]) -> None:
+    function = direct(signature)
+    wrapper = wrapped(signature, function)
+    assert shape(wrapper) == shape(function)
+    for args, kwargs in calls:
+        expected = outcome(lambda args=args, kwargs=kwargs: function(*args, **kwargs))
+        assert outcome(lambda args=args, kwargs=kwargs: run(wrapper(*args, **kwargs))) == expected
+
+
+def test_methods_are_called_by_their_dotted_name() -> None:
+    text = """
+class Desk:
+    @staticmethod
+    def open(name, /, *, __fee=1): ...
+    @classmethod
+    def load(cls, path="x"): ...
+    class Drawer:
+        @staticmethod
+        async def find(): ...
+"""
+    calls: list[Any] = []
+    space = load(text_of(wrap(text)), lambda *call: calls.append(call))
+    run(space["Desk"].open("a", _Desk__fee=2))
+    run(space["Desk"].load())
+    run(space["Desk"].Drawer.find())
+    assert calls == [
+        ("pricing", "Desk.open", ("a",), {"_Desk__fee": 2}),
+        ("pricing", "Desk.load", ("x",), {}),
+        ("pricing", "Desk.Drawer.find", (), {}),
+    ]
+
+
+NAMES = [
+    *("Any", "overload", "get_runtime_bridge", "list", "dict", "str", "tuple", "staticmethod", "annotations"),
+    *("result", "named", "positional", "args", "kwargs", "object", "builtins", "typing", "datetime", "print", "match"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_of_the_users_breaks_a_wrapper(name: str) -> None:
+    text = f"""
+import datetime as dt, typing as t
+def {name}({name}: t.List[int], when: dt.datetime = LEFT, *, x: t.Optional[str] = None) -> t.Dict[str, t.Any]: ...
+class Desk:
+    @classmethod
+    def {name}(cls, {name}: list[int] = LEFT, /, *more: str, **others: object) -> tuple[str, ...]: ...
+"""
+    space = load(text_of(wrap(text)), lambda _module, function, args, kwargs: (function, args, kwargs))
+    assert run(space[name]([1])) == (name, ([1],), {"x": None})
+    assert run(getattr(space["Desk"], name)([1], "a", b=2)) == (f"Desk.{name}", ([1], "a"), {"b": 2})
+    assert space["__all__"] == sorted(["Desk", name])
+
+
+def test_free_gives_a_name_that_no_class_mangles() -> None:
+    assert free("Any", set()) == "Any"
+    assert free("Any", {"Any"}) == "_Any"
+    assert free("Any", {"Any", "_Any"}) == "_Any_"
+    assert free("_unset", {"_unset"}) == "_unset_"
+
+
+@pytest.mark.parametrize(
+    "doc",
+    [
+        "One line.",
+        'It says "so"',
+        '"So" it says',
+        'Three """ in it',
+        '"""',
+        "Ends with a backslash \\",
+        r"A regex \d+ and a \N",
+        "First.\n\nMore.\n    Indented.\n\tTabbed.",
+        'First.\n"Last"',
+        "Control \x00 \x1b \x0c \x85 \u2028 and \ud800",
+        "No-break\xa0space, é, 日本語",
+    ],
+)
+def test_a_docstring_is_kept(doc: str) -> None:
+    def source() -> None: ...
+
+    source.__doc__ = doc
+    text = repr(doc)
+    body = text_of(wrap(f"{text}\ndef f():\n    {text}\n"))
+    space = load(body, lambda *_: None)
+    assert inspect.getdoc(space["f"]) == inspect.getdoc(source)
+    assert inspect.cleandoc(space["__doc__"]) == inspect.getdoc(source)
+
+
+@given(st.text())
+@settings(max_examples=100, deadline=None)
+def test_any_docstring_is_kept_but_for_blanks_at_the_ends_of_lines(doc: str) -> None:
+    body = text_of(wrap(f"def f():\n    {doc!a}\n"))
+    kept = load(body, lambda *_: None)["f"].__doc__ or ""
+    expected = [line.rstrip() for line in inspect.cleandoc(doc.rstrip()).split("\n")]
+    assert [line.rstrip() for line in inspect.cleandoc(kept).split("\n")] == expected
+
+
+EVERYTHING = '''
+"""What a wrapper can hold."""
+import datetime as dt
+import typing as t
+from decimal import Decimal
+
+def quote(symbol: str, /, depth: int = 1, *, strict=False, when: t.Optional[dt.datetime] = None) -> Decimal:
+    """Quote a symbol.
+
+    At some length.
+    """
+
+def tidy(names: list[str], by: t.Callable[..., int] = len, *more: str, limit: float = LEFT, **rest: int) -> None: ...
+def positional(first: int = LEFT, second: int = 2, third: int = LEFT, /, fourth: int = LEFT) -> list: ...
+def one_long_parameter(the_only_parameter: t.Dict[str, t.Tuple[Decimal, Decimal]] = LEFT) -> t.Any: ...
+async def implicit(x: int = None, y: t.Sequence[int] = ()) -> dict: ...
+def untyped(a, b=LEFT, *args, **kwargs): ...
+def list(list: list[int]) -> list[int]: ...
+
+@t.overload
+def pick(x: int) -> int: ...
+@t.overload
+def pick(x: str, *, strict: bool = ...) -> str: ...
+def pick(x, *, strict=False): ...
+
+class Desk:
+    """A desk."""
+
+    @staticmethod
+    def open(name: str) -> int: ...
+    @t.overload
+    @classmethod
+    def load(cls, path: str) -> str: ...
+    @t.overload
+    @classmethod
+    def load(cls, path: bytes) -> bytes: ...
+    @classmethod
+    def load(cls, path): ...
+    class Drawer:
+        @staticmethod
+        def find(Any: t.Any, get_runtime_bridge: int) -> t.Mapping[str, t.Any]: ...
+'''
+
+
+def test_wrappers_pass_mypy_strict_and_are_formatted(tmp_path: Path) -> None:
+    (tmp_path / "lastgood").mkdir()
+    (tmp_path / "lastgood" / "__init__.pyi").touch()
+    (tmp_path / "lastgood" / "runtime.pyi").write_text(
+        "from typing import Any\n"
+        "class Handle:\n"
+        "    async def call(self, m: str, f: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...\n"
+        "def get_runtime_bridge() -> Handle: ...\n"
+    )
+    (tmp_path / "generated").mkdir()
+    for path, data in wrap(EVERYTHING).files.items():
+        (tmp_path / "generated" / path).write_bytes(data)
+    (tmp_path / "caller.py").write_text(
+        "from decimal import Decimal\n"
+        "from generated import pricing\n"
+        "async def main() -> None:\n"
+        "    price: Decimal = await pricing.quote('a', depth=2)\n"
+        "    number: int = await pricing.pick(1)\n"
+        "    text: str = await pricing.pick('a', strict=True)\n"
+        "    data: bytes = await pricing.Desk.load(b'a')\n"
+        "    await pricing.quote(symbol='a')  # type: ignore[call-arg]\n"
+        "    await pricing.pick(1.5)  # type: ignore[call-overload]\n"
+    )
+    options = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", "--no-error-summary"]
+    mypy = [sys.executable, "-m", "mypy", *options, "generated", "caller.py"]
+    checked = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (checked.stdout, checked.stderr, checked.returncode) == ("", "", 0)
+    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", "generated"]
+    formatted = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (formatted.stdout, formatted.returncode) == ("", 0)
