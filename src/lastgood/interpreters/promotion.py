@@ -16,7 +16,7 @@ and started again. The commit is the removal of the journal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -215,6 +215,7 @@ class Promoting:
             self._prepare()
             for operation in self.promotion.operations:
                 self._do(operation)
+            drop_bytecode(self.output.files, (self.output.path / name for name in self.promotion.touched))
             self._put_manifest(manifest)
             self._flush()
         except OSError as error:
@@ -295,8 +296,6 @@ class Promoting:
             case RemoveDirectory():
                 remove_tree(files, path / _CACHE)
                 files.rmdir(path)
-        if isinstance(operation, WriteFile | ReplaceFile | RemoveFile):
-            drop_bytecode(files, path)
 
     def _put_manifest(self, manifest: _Manifest) -> None:
         files, home = self.output.files, self.output.home
@@ -323,6 +322,7 @@ class _Undoing:
         if begun:
             for number, entry in reversed(tuple(enumerate(journal.entries))):
                 self._undo(number, entry)
+            drop_bytecode(self.files, (self.output.path / entry.path for entry in journal.entries))
             self._restore_manifest(journal)
             self.files.unlink(self.output.home / "journal.json")
         _unlink_if_there(self.files, self.output.home / "journal.new")
@@ -336,12 +336,10 @@ class _Undoing:
             case "WriteFile":
                 if standing is not None and standing.kind == "file" and digest_of(files.read(path)) == entry.digest:
                     files.unlink(path)
-                    drop_bytecode(files, path)
             case "ReplaceFile" | "RemoveFile":
                 kept = self.backup / str(number)
                 if files.stat(kept) is not None:
                     files.replace(kept, path)
-                    drop_bytecode(files, path)
             case "SetAside":
                 aside = self.output.path / entry.to
                 if files.stat(aside) is not None and digest_of(files.read(aside)) == entry.digest:
@@ -392,14 +390,16 @@ def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) ->
     return dict(sorted(staged.items()))
 
 
-def drop_bytecode(files: FileSystem, source: Path) -> None:
-    """Remove the cached bytecode of ``source``: a process that imports it must not get an older one."""
-    if source.suffix != ".py":
-        return
-    cache = source.parent / _CACHE
-    for name in files.children(cache):
-        if name.startswith(f"{source.stem}.") and name.endswith(".pyc"):
-            _unlink_if_there(files, cache / name)
+def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
+    """Remove the cached bytecode of ``sources``: a process that imports one must not get an older one."""
+    stems: dict[Path, set[str]] = {}
+    for source in sources:
+        stems.setdefault(source.parent, set()).add(source.stem)
+    for directory, names in stems.items():
+        cache = directory / _CACHE
+        for name in files.children(cache):
+            if name.endswith(".pyc") and name.split(".")[0] in names:
+                _unlink_if_there(files, cache / name)
 
 
 def make_directories(files: FileSystem, path: Path) -> None:
