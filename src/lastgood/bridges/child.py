@@ -1,0 +1,122 @@
+"""The operating system's side of a worker: start it, notice its exit, end it and all it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import trio
+
+from lastgood.bridges.stderr import StderrPump
+from lastgood.errors import BridgeError
+
+__all__ = ["Child", "open_pidfd"]
+
+_MAIN = Path(__file__).with_name("worker") / "main.py"
+_POLL = 0.005  # seconds, where there are no pidfds
+_REAP = 1.0  # seconds
+
+
+class Child:
+    """A worker process in a process group of its own, so that Ctrl-C in the app's terminal does not reach it.
+
+    Start it on the thread that runs the app's event loop: the kernel kills the worker when the *thread* that started it
+    ends. That is what leaves no worker behind when the app is killed; in a thread that idles out, it would kill the worker
+    under a living app.
+
+    ``requests`` and ``answers`` are this process's ends of the two pipes; whoever takes them closes them. ``pidfd`` is
+    readable when the process has exited (-1: there are none here, or :meth:`end` was called). Raises :class:`BridgeError`
+    that names the interpreter if it cannot be started.
+    """
+
+    @trio.lowlevel.enable_ki_protection
+    def __init__(self, python: str) -> None:
+        self.status: int | None = None
+        try:
+            with ExitStack() as undo, ExitStack() as theirs:
+                self._stderr = StderrPump()
+                undo.callback(self._stderr.finish)
+                theirs_in, self.requests = _pipe(theirs, undo)
+                theirs_out, self.answers = reversed(_pipe(undo, theirs))
+                self._process = subprocess.Popen(
+                    [python, "-u", str(_MAIN), str(theirs_in), str(theirs_out), str(os.getpid())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._stderr.write_end,
+                    stderr=self._stderr.write_end,
+                    pass_fds=(theirs_in, theirs_out),
+                    start_new_session=True,
+                )
+                undo.pop_all()
+        except (OSError, ValueError) as error:
+            raise BridgeError(_cannot_start(python, error)) from error
+        self.pid = self._process.pid
+        self.pidfd = open_pidfd(self.pid)
+        self._stderr.start(f"lastgood-stderr-{self.pid}")
+
+    def tail(self) -> str:
+        """The last lines that it printed."""
+        return self._stderr.tail()
+
+    async def exited(self, within: float) -> bool:
+        """Wait until it has exited, at most ``within`` seconds; tells whether it has. One task at a time."""
+        with trio.move_on_after(within):
+            if self.pidfd >= 0:
+                await trio.lowlevel.wait_readable(self.pidfd)
+            else:
+                while self._process.poll() is None:  # noqa: ASYNC110 - nothing tells of an exit but asking
+                    await trio.sleep(_POLL)
+            return True
+        return False
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it, and to all it started that did not leave its process group."""
+        # Once it has been reaped, its number may be another's.
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    @trio.lowlevel.enable_ki_protection
+    def end(self) -> bool:
+        """Kill what is left, reap it, close everything. False if the kernel has not let it go yet. May be called again."""
+        if self.status is None:
+            self.signal(signal.SIGKILL)
+            # It has exited, as a rule. Where the caller's clock was a virtual one, it may need another moment of the real one.
+            with suppress(subprocess.TimeoutExpired):
+                self.status = self._process.wait(_REAP)
+        self._stderr.finish()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        return self.status is not None
+
+
+def _pipe(read_end: ExitStack, write_end: ExitStack) -> tuple[int, int]:
+    """A pipe, each end of which is closed with its stack."""
+    ends = os.pipe()
+    for descriptor, stack in zip(ends, (read_end, write_end), strict=True):
+        stack.callback(os.close, descriptor)
+    return ends
+
+
+def open_pidfd(pid: int) -> int:
+    """A descriptor that tells of the process's exit; -1 where the system has none."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return -1
+
+
+def _cannot_start(python: str, error: Exception) -> str:
+    match error:
+        case FileNotFoundError():
+            why = "there is no such file"
+        case PermissionError():
+            why = "it may not be executed"
+        case _:
+            why = str(error)
+    return (
+        f"The worker's interpreter {python} cannot be started: {why}. Set python under [runtime.process] in the config."
+    )

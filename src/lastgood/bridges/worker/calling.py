@@ -1,0 +1,140 @@
+"""What may be called, and finding it (contract §10).
+
+- Only modules named in the config.
+- Dots pass through classes only: ``Desk.quote`` is fine, ``os.system`` is not, though the module imported ``os``.
+- No part of a name starts with ``_``.
+- At the end stands a function, or a static or class method: no class, no module, no instance's method.
+- A module that has ``__all__`` re-exports what is listed there; one that has none re-exports whatever it imported by name.
+- ``functions``, ``classes`` and the excludes of the config bind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ClassMethodDescriptorType, ModuleType
+
+TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Callables", "Refused"]
+
+_MISSING = object()
+
+
+class Refused(Exception):
+    """What was asked for is not done; the text says why."""
+
+
+class Callables:
+    """The functions of the configured modules. ``selections`` are keyword arguments of :func:`.selection.allows`."""
+
+    def __init__(self, modules: Mapping[str, ModuleType], selections: Mapping[str, Mapping[str, Any]]) -> None:
+        self._modules = modules
+        self._selections = selections
+        self._found: dict[bytes, tuple[dict[str, Any], str, Callable[..., Any]]] = {}
+
+    def find(self, target: bytes) -> Callable[..., Any]:
+        """The function behind ``b"module\\0function"``. Raises :class:`Refused`."""
+        found = self._found.get(target)
+        if found is not None:
+            namespace, name, function = found
+            replaced = namespace.get(name) is not function  # by the user's code, since
+            if not replaced:
+                return function
+        try:
+            module_name, _, name = target.decode().partition("\0")
+        except UnicodeDecodeError:
+            raise Refused("The name of the function is not UTF-8.") from None
+        module = self._modules.get(module_name)
+        if module is None:
+            known = ", ".join(sorted(self._modules)) or "none at all"
+            raise Refused(
+                f'"{module_name}" is not a module of this worker, so {module_name}.{name} cannot be called. '
+                f"It has: {known}. Name it under [modules] in the config."
+            )
+        function = self._resolve(module, module_name, name)
+        if "." not in name:
+            self._found[target] = (module.__dict__, name, function)
+        return function
+
+    def _resolve(self, module: ModuleType, module_name: str, name: str) -> Callable[..., Any]:
+        full = f"{module_name}.{name}"
+        parts = name.split(".")
+        if not all(parts):
+            raise Refused(f'"{full}" cannot be called: it is no name of a function.')
+        for part in parts:
+            if part.startswith("_"):
+                raise Refused(f'{full} cannot be called: "{part}" starts with "_", so it is private.')
+        self._check_selection(module_name, name)
+        holder: Any = module
+        for depth, part in enumerate(parts):
+            so_far = ".".join([module_name, *parts[: depth + 1]])
+            found = getattr(module, part, _MISSING) if depth == 0 else _static(holder, part)
+            if found is _MISSING:
+                raise Refused(f"{so_far} does not exist.{_near_miss(holder, part)}")
+            if depth == 0:
+                self._check_exported(module, part, found)
+            if depth == len(parts) - 1:
+                break
+            if not isinstance(found, type):
+                kind = "a module" if isinstance(found, ModuleType) else f"of type {type(found).__name__}"
+                raise Refused(f"{full} cannot be called: {so_far} is {kind}, and dots pass through classes only.")
+            holder = found
+        return _function(holder, parts[-1], found, full)
+
+    def _check_selection(self, module_name: str, name: str) -> None:
+        selection = self._selections.get(module_name) or {}
+        chosen = any(selection.get(field) is not None for field in ("functions", "classes"))
+        if not (chosen or selection.get("exclude") or selection.get("exclude_patterns")):
+            return
+        # Not at the top: it imports fnmatch, which costs a worker without such a config 5 ms for nothing.
+        from .selection import allows
+
+        if not allows(name, **selection):
+            raise Refused(
+                f"{module_name}.{name} cannot be called: functions, classes, exclude or exclude_patterns "
+                f"under [modules.{module_name}] in the config leave it out."
+            )
+
+    def _check_exported(self, module: ModuleType, name: str, found: Any) -> None:
+        listed = module.__dict__.get("__all__")
+        if listed is None or name in listed or isinstance(found, ModuleType):
+            return
+        home = getattr(found, "__module__", None)
+        if home is not None and home != module.__name__:
+            raise Refused(
+                f"{module.__name__}.{name} cannot be called: the module imports it from {home} and does not list it in __all__."
+            )
+
+
+def _static(holder: type, name: str) -> Any:
+    for cls in holder.__mro__:
+        if name in cls.__dict__:
+            return cls.__dict__[name]
+    return _MISSING
+
+
+def _function(holder: Any, name: str, found: Any, full: str) -> Callable[..., Any]:
+    if isinstance(found, ModuleType):
+        raise Refused(f"{full} cannot be called: it is a module.")
+    if isinstance(found, type):
+        raise Refused(
+            f"{full} cannot be called: it is a class. Call one of its static or class methods, or a function."
+        )
+    if isinstance(holder, type):
+        if not isinstance(found, (staticmethod, classmethod, ClassMethodDescriptorType)):
+            what = "a method of its instances" if callable(found) else f"of type {type(found).__name__}"
+            raise Refused(f"{full} cannot be called: it is {what}. Of a class, only static and class methods can be.")
+        found = getattr(holder, name)
+    if not callable(found):
+        raise Refused(f"{full} cannot be called: it is of type {type(found).__name__}, no function.")
+    return found  # type: ignore[no-any-return]  # it was just found to be callable
+
+
+def _near_miss(holder: Any, name: str) -> str:
+    from difflib import get_close_matches
+
+    names = [n for n, v in vars(holder).items() if not n.startswith("_") and not isinstance(v, ModuleType)]
+    close = get_close_matches(name, names, n=1)
+    return f" Did you mean {close[0]}?" if close else ""

@@ -1,0 +1,80 @@
+"""Frames: what crosses the two pipes between an app and its worker. Both sides read this file.
+
+A frame is a header (length of the body, kind, number of the call) and a body. Every CALL gets exactly one answer, also
+one that nobody waits for any more, so both sides know which numbers are open.
+
+    app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}}; its answer says "ready"
+                    CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs]
+                    FORGET     no body: nobody waits for the answer to this call any more
+    worker -> app   RESULT     body: the packed value
+                    RAISED     body: packed [type, message, traceback]
+                    REFUSED    body: a packed text, why the worker would not do it
+                    FORGOTTEN  no body: a forgotten call has come to its end
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - the class has the name of a function
+
+__all__ = [
+    "ANSWERS",
+    "CALL",
+    "FORGET",
+    "FORGOTTEN",
+    "HEADER",
+    "MAX_BODY",
+    "RAISED",
+    "REFUSED",
+    "RESULT",
+    "SETUP",
+    "TARGET_LENGTH",
+    "FrameError",
+    "Inbox",
+    "StructError",
+]
+
+HEADER = Struct("<IBQ")
+TARGET_LENGTH = Struct("<H")
+MAX_BODY = 1 << 30
+"""The longest body in bytes, in either direction."""
+
+SETUP, CALL, FORGET = 1, 2, 3
+RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
+ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN))
+
+
+class FrameError(ValueError):
+    """What came is no frame. The stream cannot be read on."""
+
+
+class Inbox:
+    """Bytes as they come, to whole frames. Memory grows with what came, never with what a header claims."""
+
+    def __init__(self, max_body: int = MAX_BODY) -> None:
+        self._max_body = max_body
+        self._rest = bytearray()
+
+    def feed(self, chunk: bytes) -> list[tuple[int, int, bytes]]:
+        """The frames that ``chunk`` completes, each as (kind, number, body). Raises :class:`FrameError`."""
+        rest = self._rest
+        if rest:
+            rest += chunk
+        buffer = memoryview(rest or chunk)
+        frames = []
+        at, size = 0, len(buffer)
+        with buffer:
+            while size - at >= HEADER.size:
+                length, kind, number = HEADER.unpack_from(buffer, at)
+                if length > self._max_body:
+                    raise FrameError(f"a frame of {length} bytes, and no frame may have more than {self._max_body}")
+                end = at + HEADER.size + length
+                if end > size:
+                    break
+                frames.append((kind, number, bytes(buffer[at + HEADER.size : end])))
+                at = end
+        if rest:
+            del rest[:at]
+        elif at < size:
+            rest += chunk[at:]
+        return frames

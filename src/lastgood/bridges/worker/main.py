@@ -1,0 +1,36 @@
+"""What the worker's interpreter is started with: ``python -u main.py REQUESTS ANSWERS PARENT``, two descriptors and a pid.
+
+Runs in whatever Python the user named, so this file says so if that one is too old, before anything it cannot read.
+"""
+
+import sys
+
+if sys.version_info < (3, 9):  # noqa: UP036 - not the Python of the app
+    sys.exit(
+        "lastgood's worker needs Python 3.9 or newer; {} is Python {}.{}.".format(sys.executable, *sys.version_info)
+    )
+
+import os
+import types
+
+PACKAGE = "_lastgood_worker"
+
+
+def start() -> None:
+    """Load the worker's other files as a package of a private name, and run."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    # Python puts a script's directory first; left there, the user's code could import our files by accident.
+    if sys.path and os.path.abspath(sys.path[0]) == here:
+        del sys.path[0]
+    package = types.ModuleType(PACKAGE)
+    package.__path__ = [here]
+    sys.modules[PACKAGE] = package
+    requests, answers, parent = map(int, sys.argv[1:])
+    del sys.argv[1:]
+    from _lastgood_worker.serving import run  # type: ignore[import-not-found]  # the package made just above
+
+    run(requests, answers, parent)
+
+
+if __name__ == "__main__":
+    start()

@@ -1,0 +1,145 @@
+"""The values that need an import: dates and times, Decimal, UUID, Path, enums, dataclasses. See values.py."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable
+from dataclasses import fields
+from dataclasses import is_dataclass as _is_dataclass_or_type
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path, PurePath
+from uuid import UUID
+
+TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["DECODERS", "ENCODERS", "Enum", "base", "field_names", "is_dataclass"]
+
+DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_, PATH = range(9, 16)
+
+
+def is_dataclass(value: Any) -> bool:
+    """Whether it is an instance of a dataclass."""
+    return _is_dataclass_or_type(value) and not isinstance(value, type)
+
+
+def field_names(value: Any) -> tuple[str, ...]:
+    """The names of a dataclass's fields."""
+    return tuple(field.name for field in fields(value))
+
+
+def _pack_delta(delta: dt.timedelta | None) -> list[int] | None:
+    return None if delta is None else [delta.days, delta.seconds, delta.microseconds]
+
+
+def _pack_zone(value: dt.datetime | dt.time) -> list[Any] | None:
+    """[key, offset, name] of a time zone."""
+    zone = value.tzinfo
+    if zone is None:
+        return None
+    if type(zone) is dt.timezone:
+        # Only the arguments of its constructor tell whether a zone was given a name or has made one up.
+        arguments: Any = zone.__reduce__()[1]
+        return [None, _pack_delta(arguments[0]), arguments[1] if len(arguments) > 1 else None]
+    key = getattr(zone, "key", None)
+    return [key if type(key) is str else None, _pack_delta(value.utcoffset()), value.tzname()]
+
+
+def _unpack_zone(packed: list[Any] | None) -> dt.tzinfo | None:
+    if packed is None:
+        return None
+    key, offset, name = packed
+    if key is not None:
+        try:
+            from zoneinfo import ZoneInfo
+
+            return ZoneInfo(key)
+        except (LookupError, ValueError, OSError):
+            name = key
+    if offset is None:
+        raise ValueError(f"the time zone {name!r} is not known on this side")
+    delta = dt.timedelta(*offset)
+    return dt.timezone(delta) if name is None else dt.timezone(delta, name)
+
+
+def _unpack_datetime(packed: list[Any]) -> dt.datetime:
+    text, fold, zone = packed
+    return dt.datetime.fromisoformat(text).replace(tzinfo=_unpack_zone(zone), fold=fold)
+
+
+def _unpack_time(packed: list[Any]) -> dt.time:
+    text, fold, zone = packed
+    return dt.time.fromisoformat(text).replace(tzinfo=_unpack_zone(zone), fold=fold)
+
+
+def _pack_path(value: PurePath) -> tuple[int, Any]:
+    return PATH, os.fsencode(value)
+
+
+ENCODERS: dict[type, Callable[[Any], tuple[int, Any]]] = {
+    dt.datetime: lambda value: (DATETIME, [value.replace(tzinfo=None).isoformat(), value.fold, _pack_zone(value)]),
+    dt.date: lambda value: (DATE, value.isoformat()),
+    dt.time: lambda value: (TIME, [value.replace(tzinfo=None).isoformat(), value.fold, _pack_zone(value)]),
+    dt.timedelta: lambda value: (TIMEDELTA, _pack_delta(value)),
+    Decimal: lambda value: (DECIMAL, str(value)),
+    UUID: lambda value: (UUID_, value.bytes),
+    type(Path()): _pack_path,
+    type(PurePath()): _pack_path,
+}
+
+DECODERS: dict[int, Callable[[Any], Any]] = {
+    DATETIME: _unpack_datetime,
+    DATE: dt.date.fromisoformat,
+    TIME: _unpack_time,
+    TIMEDELTA: lambda packed: dt.timedelta(*packed),
+    DECIMAL: Decimal,
+    UUID_: lambda packed: UUID(bytes=packed),
+    PATH: lambda packed: Path(os.fsdecode(packed)),
+}
+
+
+def base(value: Any) -> Any:
+    """The plain base-type value in an instance of a subclass (also: bytes of a buffer), or ``value`` itself if there is none."""
+    if isinstance(value, int):
+        return int.__pos__(value)
+    if isinstance(value, float):
+        return float.__pos__(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, (bytes, bytearray)):
+        return b"".join((value,))
+    if isinstance(value, memoryview):
+        return value.tobytes()
+    kinds: tuple[Any, ...] = (tuple, list, dict, set, frozenset, Decimal)
+    for kind in kinds:
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, UUID):
+        return UUID(int=value.int)
+    if isinstance(value, type(PurePath())):
+        return Path(os.fspath(value))
+    return _plain_moment(value)
+
+
+def _plain_moment(value: Any) -> Any:
+    """The same for what the datetime module has. A subclass may hold more than its base (nanoseconds, "no time"): not those."""
+    try:
+        if isinstance(value, dt.datetime):
+            plain: Any = dt.datetime.combine(
+                dt.date(value.year, value.month, value.day),
+                dt.time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold),
+            )
+        elif isinstance(value, dt.date):
+            plain = dt.date(value.year, value.month, value.day)
+        elif isinstance(value, dt.time):
+            plain = dt.time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
+        elif isinstance(value, dt.timedelta):
+            plain = dt.timedelta(value.days, value.seconds, value.microseconds)
+        else:
+            return value
+        return plain if plain == value else value
+    except (TypeError, ValueError, OverflowError):
+        return value

@@ -1,0 +1,292 @@
+"""Values, as they cross between an app and its worker (contract §10). Both sides read this file; nothing is ever pickled.
+
+Sending, :meth:`Values.dumps` first *lowers* a value to what msgpack has, with extensions for the rest; receiving,
+:meth:`Values.loads` *lifts* the extensions again. These arrive as what they were: None, bool, int of any size, float, str
+(lone surrogates too), bytes, list, tuple, set, frozenset, dict with any of these as keys, datetime, date, time, timedelta,
+Decimal, UUID and Path. Other types arrive as the plain data in them:
+
+    enum member           its value                     dataclass instance    a dict of its fields
+    named tuple           a tuple                       bytearray, memoryview bytes
+    subclass of one above the base type; a subclass of datetime, date, time or timedelta only if it equals that base
+
+A time zone of :mod:`zoneinfo` crosses by its key (as a fixed offset where the other side does not know the key), every
+other one as its offset at that moment. Anything else raises :class:`Uncarriable`, which says what it is and where it sits.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from struct import Struct
+
+TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+__all__ = ["MAX_DEPTH", "Uncarriable", "Values"]
+
+MAX_DEPTH = 100
+"""How deep values may be nested: both sides recurse, and neither knows how much stack the other has left."""
+
+TUPLE, SET, FROZENSET, DICT, INT, TEXT, FLOATS, INTS = range(1, 9)
+# 9 and above are the codes of rich.py.
+
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+_CERTAIN = frozenset((type(None), bool, float, bytes))  # neither too large nor a lone surrogate
+_MANY = 64
+"""From so many numbers on, a list of one type of them crosses as their bytes: five times faster in plain Python."""
+
+_rich: ModuleType | None = None
+
+
+def _load_rich() -> ModuleType:
+    """rich.py, imported at the first value that needs it: a worker that never meets one starts 10 ms earlier."""
+    global _rich
+    if _rich is None:
+        from . import rich
+
+        _rich = rich
+    return _rich
+
+
+class Uncarriable(TypeError):
+    """A value that cannot cross. ``problem`` says what it is; ``path`` leads to it, outermost first: (how, key) pairs."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path: list[tuple[str, Any]] = []
+
+    def at(self, how: str, key: Any = None) -> Uncarriable:
+        """Itself, one step further out."""
+        self.path.insert(0, (how, key))
+        return self
+
+    def text(self, root: str, *, skip: int = 0) -> str:
+        """Where and what: ``result["x"][3]: object of type ...``. The first ``skip`` steps are in ``root`` already."""
+        return root + "".join(_STEPS[how](key) for how, key in self.path[skip:]) + ": " + self.problem
+
+
+def _quoted(key: Any) -> str:
+    text = f'"{key}"' if type(key) is str else repr(key)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_STEPS: dict[str, Callable[[Any], str]] = {
+    "item": lambda key: f"[{key}]",
+    "key": lambda key: f"[{_quoted(key)}]",
+    "field": lambda key: f".{key}",
+    "a key": lambda _: " (a key)",
+    "an element": lambda _: " (an element)",
+}
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+class Values:
+    """The codec, on top of a msgpack: ``pack(value)``, ``unpacker(lift)(data)`` and the type of its extensions.
+
+    ``towards`` ends the sentence "object of type x cannot cross ...".
+    """
+
+    def __init__(
+        self,
+        pack: Callable[[Any], bytes],
+        unpacker: Callable[[Callable[[int, Any], Any]], Callable[[Any], Any]],
+        ext: Callable[[int, bytes], Any],
+        *,
+        towards: str,
+    ) -> None:
+        self._pack = pack
+        self._unpack = unpacker(self._lift)
+        self._ext = ext
+        self._towards = towards
+
+    def dumps(self, value: Any) -> bytes:
+        """Pack ``value``. Raises :class:`Uncarriable`."""
+        try:
+            try:
+                return self._pack(self._lower(value, 0, _PLAIN))
+            except (OverflowError, UnicodeEncodeError):
+                # A large int or a lone surrogate somewhere: rare enough to look for them only now.
+                return self._pack(self._lower(value, 0, _CERTAIN))
+        except RecursionError:
+            raise self._too_deep() from None
+
+    def loads(self, data: Any) -> Any:
+        """What :meth:`dumps` of the other side packed. Raises ValueError at anything else."""
+        try:
+            return self._unpack(data)
+        except ValueError:
+            raise
+        except Exception as error:  # whatever a constructor makes of bytes that are not the other side's
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+    # Lowering. ``plain`` are the types that need no look.
+
+    def _lower(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+        kind = type(value)
+        if kind in plain:
+            return value
+        if depth > MAX_DEPTH:
+            raise self._too_deep()
+        if kind is list:
+            return self._lower_list(value, depth, plain)
+        if kind is dict:
+            return self._lower_dict(value, depth, plain)
+        if kind is tuple:
+            return self._ext(TUPLE, self._pack(self._lower_list(list(value), depth, plain)))
+        if kind is set or kind is frozenset:
+            return self._ext(SET if kind is set else FROZENSET, self._pack(self._lower_elements(value, depth, plain)))
+        if kind is int:
+            if -(1 << 63) <= value < 1 << 64:
+                return value
+            return self._ext(INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+        if kind is str:
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return self._ext(TEXT, value.encode("utf-8", "surrogatepass"))
+            return value
+        return self._lower_rich(value, depth, plain)
+
+    def _lower_list(self, value: list[Any], depth: int, plain: frozenset[type]) -> Any:
+        kinds = set(map(type, value))
+        if kinds <= plain:
+            return self._lower_numbers(value, kinds) if len(value) >= _MANY and len(kinds) == 1 else value
+        lowered = []
+        for index, item in enumerate(value):
+            try:
+                lowered.append(self._lower(item, depth + 1, plain))
+            except Uncarriable as error:
+                raise error.at("item", index) from None
+        return lowered
+
+    def _lower_numbers(self, value: list[Any], kinds: set[type]) -> Any:
+        if float in kinds:
+            return self._ext(FLOATS, Struct(f"{len(value)}d").pack(*value))
+        if int in kinds:
+            try:
+                return self._ext(INTS, array("q", value).tobytes())
+            except OverflowError:
+                pass
+        return value
+
+    def _lower_dict(self, value: dict[Any, Any], depth: int, plain: frozenset[type]) -> Any:
+        plain_keys = set(map(type, value)) <= plain
+        if plain_keys and set(map(type, value.values())) <= plain:
+            return value
+        lowered = []
+        for key, item in value.items():
+            try:
+                lowered.append(key if plain_keys else self._lower_key(key, depth + 1, plain))
+            except Uncarriable as error:
+                raise error.at("a key") from None
+            try:
+                lowered.append(self._lower(item, depth + 1, plain))
+            except Uncarriable as error:
+                raise error.at("key", key) from None
+        if plain_keys:
+            return _paired(lowered)
+        return self._ext(DICT, self._pack(lowered))
+
+    def _lower_elements(self, value: Iterable[Any], depth: int, plain: frozenset[type]) -> list[Any]:
+        try:
+            return [self._lower_key(element, depth + 1, plain) for element in value]
+        except Uncarriable as error:
+            raise error.at("an element") from None
+
+    def _lower_key(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+        """Lower what must arrive as something that can be hashed."""
+        if type(value) in plain:
+            return value
+        if depth > MAX_DEPTH:
+            raise self._too_deep()
+        rich = _load_rich()
+        if isinstance(value, rich.Enum):
+            return self._lower_key(value.value, depth + 1, plain)
+        if isinstance(value, tuple):
+            return self._ext(TUPLE, self._pack([self._lower_key(item, depth + 1, plain) for item in value]))
+        if rich.is_dataclass(value) or isinstance(value, (list, dict, set)):
+            arrives = "dict" if rich.is_dataclass(value) else _type_name(rich.base(value))
+            raise Uncarriable(
+                f"object of type {_type_name(value)} cannot cross {self._towards} here: "
+                f"it would arrive as a {arrives}, which can be neither a key nor an element of a set."
+            )
+        return self._lower(value, depth, plain)
+
+    def _lower_rich(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+        rich = _load_rich()
+        encoder = rich.ENCODERS.get(type(value))
+        if encoder is not None:
+            code, payload = encoder(value)
+            return self._ext(code, self._pack(payload))
+        if isinstance(value, rich.Enum):
+            try:
+                return self._lower(value.value, depth + 1, plain)
+            except Uncarriable as error:
+                raise error.at("field", "value") from None
+        if rich.is_dataclass(value):
+            return self._lower_fields(value, rich.field_names(value), depth, plain)
+        base = rich.base(value)
+        if base is value:
+            raise Uncarriable(
+                f"object of type {_type_name(value)} cannot cross {self._towards}. What can: None, bool, int, float, str, "
+                "bytes, list, tuple, set, dict, datetime, date, time, timedelta, Decimal, UUID, Path, enums, dataclasses "
+                "and named tuples."
+            )
+        return self._lower(base, depth, plain)
+
+    def _lower_fields(self, value: Any, names: Sequence[str], depth: int, plain: frozenset[type]) -> Mapping[str, Any]:
+        lowered = {}
+        for name in names:
+            try:
+                lowered[name] = self._lower(getattr(value, name), depth + 1, plain)
+            except Uncarriable as error:
+                raise error.at("field", name) from None
+        return lowered
+
+    def _too_deep(self) -> Uncarriable:
+        return Uncarriable(
+            f"it contains itself, or is nested more than {MAX_DEPTH} deep, and cannot cross {self._towards}."
+        )
+
+    # Lifting.
+
+    def _lift(self, code: int, data: Any) -> Any:
+        if code in (FLOATS, INTS):
+            numbers = array("d" if code == FLOATS else "q")
+            numbers.frombytes(data)
+            return numbers.tolist()
+        if code == INT:
+            return int.from_bytes(data, "little", signed=True)
+        if code == TEXT:
+            return bytes(data).decode("utf-8", "surrogatepass")
+        payload = self._unpack(data)
+        if code == TUPLE:
+            return tuple(payload)
+        if code in (SET, FROZENSET):
+            elements = set(payload) if code == SET else frozenset(payload)
+            return _whole(elements, len(payload), "elements of a set")
+        if code == DICT:
+            return _whole(_paired(payload), len(payload) / 2, "keys of a dict")
+        rich = _load_rich()
+        if code not in rich.DECODERS:
+            raise ValueError(f"no value has the code {code}")
+        return rich.DECODERS[code](payload)
+
+
+def _paired(flat: list[Any]) -> dict[Any, Any]:
+    return dict(zip(flat[::2], flat[1::2]))  # noqa: B905 - Python 3.9 has no strict
+
+
+def _whole(collection: Any, size: float, what: str) -> Any:
+    if len(collection) != size:
+        raise ValueError(
+            f"two {what} became equal on the way: enum members and subclasses arrive as the plain data in them"
+        )
+    return collection

@@ -1,0 +1,27 @@
+"""The worker's files: the standard library only, and nothing that Python 3.9 does not read."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import lastgood.bridges.worker
+
+DIRECTORY = Path(lastgood.bridges.worker.__file__).parent
+FILES = sorted(DIRECTORY.glob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_reads_on_python_3_9(file: Path) -> None:
+    tree = ast.parse(file.read_text(), feature_version=(3, 9))
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                imported.update(alias.name.partition(".")[0] for alias in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                imported.add(module.partition(".")[0])
+    assert imported <= sys.stdlib_module_names | {"_lastgood_worker"}
