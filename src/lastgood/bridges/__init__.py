@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from lastgood.bridges.process import ProcessBridge
-
-__all__ = ["Bridge", "ProcessBridge"]
+__all__ = ["Bridge"]
 
 
 @runtime_checkable
@@ -26,12 +23,3 @@ class Bridge(Protocol):
     async def dispose(self) -> None:
         """Let go of everything. Called once; calls still in flight may fail."""
         ...
-
-
-def __getattr__(name: str) -> Any:
-    # Lazy: ProcessBridge needs trio and msgspec, the protocol neither.
-    if name == "ProcessBridge":
-        from lastgood.bridges.process import ProcessBridge
-
-        return ProcessBridge
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

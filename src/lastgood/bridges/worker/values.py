@@ -281,7 +281,7 @@ class Values:
 
 
 def _paired(flat: list[Any]) -> dict[Any, Any]:
-    return dict(zip(flat[::2], flat[1::2]))  # noqa: B905 - Python 3.9 has no strict
+    return dict(zip(flat[::2], flat[1::2]))
 
 
 def _whole(collection: Any, size: float, what: str) -> Any:
