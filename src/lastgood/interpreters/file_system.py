@@ -96,6 +96,13 @@ class FileSystem(Protocol):
         """The names in a directory, sorted; none where there is no directory that can be read."""
         ...
 
+    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+        """The names in a directory, each with what stands there; none where there is no directory that can be read.
+
+        Of a directory in it only the kind is told, which saves a system call for each.
+        """
+        ...
+
     def real_path(self, path: Path) -> Path:
         """``path`` without symbolic links, as far as it exists."""
         ...
@@ -191,9 +198,7 @@ class Disk:
             found = os.stat(path) if follow else os.lstat(path)
         except (OSError, ValueError):
             return None
-        signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        changed = max(found.st_mtime, found.st_ctime)
-        return Stat(_kind(found.st_mode), stat.S_IMODE(found.st_mode), signature, changed)
+        return _stat_of(found)
 
     def children(self, path: Path) -> list[str]:
         """See :class:`FileSystem`."""
@@ -201,6 +206,22 @@ class Disk:
             return sorted(os.listdir(path))
         except OSError:
             return []
+
+    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+        """See :class:`FileSystem`."""
+        found: list[tuple[str, Stat]] = []
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        found.append((entry.name, _DIRECTORY))
+                        continue
+                    # What goes between the listing and the look at it is not there.
+                    with contextlib.suppress(OSError):
+                        found.append((entry.name, _stat_of(entry.stat(follow_symlinks=False))))
+        except OSError:
+            return []
+        return found
 
     def real_path(self, path: Path) -> Path:
         """See :class:`FileSystem`."""
@@ -225,6 +246,14 @@ class Disk:
 
 _MANY = 32
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
+
+
+_DIRECTORY = Stat("directory", 0, (), 0.0)
+
+
+def _stat_of(found: os.stat_result) -> Stat:
+    signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return Stat(_kind(found.st_mode), stat.S_IMODE(found.st_mode), signature, max(found.st_mtime, found.st_ctime))
 
 
 def _kind(mode: int) -> str:

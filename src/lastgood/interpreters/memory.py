@@ -186,6 +186,11 @@ class MemoryFiles:
     def children(self, path: Path) -> list[str]:
         return sorted({each.name for each in (*self.names, *self.directories) if each.parent == path and each != path})
 
+    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+        top = Path(directory)
+        seen = ((name, self.stat(top / name)) for name in self.children(top))
+        return [(name, standing) for name, standing in seen if standing is not None]
+
     def real_path(self, path: Path) -> Path:
         return path
 

@@ -6,10 +6,11 @@ could hide behind them, as git's index does it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from lastgood.interpreters.file_system import FileSystem, Stat, digest_of
-from lastgood.planner.watch_set import Snapshot, WatchSet, is_ignored
+from lastgood.planner.watch_set import Snapshot, WatchSet, is_ignored_name
 
 __all__ = ["Reader"]
 
@@ -17,63 +18,71 @@ __all__ = ["Reader"]
 _TOO_FRESH = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A file as it was read. The path is kept because making one costs more than the system calls do."""
+
+    path: Path
+    signature: tuple[int, ...]
+    digest: str
+
+
 class Reader:
     """Makes snapshots, and remembers digests from one to the next. Not thread-safe: one reading at a time."""
 
     def __init__(self, files: FileSystem) -> None:
         self._files = files
-        self._known: dict[Path, tuple[tuple[int, ...], str]] = {}
+        self._known: dict[str, _Known] = {}
+        self._seen: dict[str, _Known] = {}
 
     def read(self, watch: WatchSet, now: float) -> Snapshot:
         """What stands at each root of ``watch``; ``now`` is the time in seconds since the epoch.
 
         A file that cannot be read counts with the reason in place of a digest: it is there, and it differs once it can be.
         """
-        seen: dict[Path, tuple[tuple[int, ...], str]] = {}
-        snapshot = {root: self._root(root, watch.output, now, seen) for root in watch.roots}
-        self._known = seen
+        output = None if watch.output is None else str(watch.output)
+        snapshot = {root: self._root(str(root), output, now) for root in watch.roots}
+        self._known, self._seen = self._seen, {}
         return snapshot
 
-    def _root(
-        self, root: Path, output: Path | None, now: float, seen: dict[Path, tuple[tuple[int, ...], str]]
-    ) -> dict[Path, str]:
+    def _root(self, root: str, output: str | None, now: float) -> dict[Path, str]:
         found: dict[Path, str] = {}
-        visited: set[Path] = set()
-        left = [root]
+        visited: set[str] = set()
+        standing = self._files.stat(Path(root))
+        left = [] if standing is None else [(root, standing)]
         while left:
-            path = left.pop()
-            standing = self._files.stat(path)
-            if standing is not None and standing.kind == "link":
-                path = self._files.real_path(path)
-                standing = self._files.stat(path)
-            if standing is None:
-                continue
+            path, standing = left.pop()
+            if standing.kind == "link":
+                target = self._files.real_path(Path(path))
+                behind = self._files.stat(target)
+                if behind is None:
+                    continue
+                path, standing = str(target), behind
             if standing.kind == "file":
-                found[path] = self._digest(path, standing, now, seen)
+                known = self._file(path, standing, now)
+                found[known.path] = known.digest
             elif standing.kind == "directory" and path not in visited:
                 visited.add(path)
-                children = (path / name for name in self._files.children(path))
-                left.extend(each for each in children if not _ignored(each, root, output))
+                left.extend(
+                    (child, seen)
+                    for name, seen in self._files.scan(path)
+                    if not is_ignored_name(name) and (child := f"{path}/{name}") != output
+                )
         return found
 
-    def _digest(self, path: Path, standing: Stat, now: float, seen: dict[Path, tuple[tuple[int, ...], str]]) -> str:
-        if path in seen:
-            return seen[path][1]
+    def _file(self, path: str, standing: Stat, now: float) -> _Known:
+        seen = self._seen.get(path)
+        if seen is not None:
+            return seen
         known = self._known.get(path)
-        if known is not None and known[0] == standing.signature:
-            seen[path] = known
-            return known[1]
-        try:
-            digest = digest_of(self._files.read(path))
-        except OSError as error:
-            digest = f"unreadable: {error.strerror}"
-        # A file that changed just now can change again within the same tick of its clock: it is read again next time.
-        fresh = abs(now - standing.changed) < _TOO_FRESH
-        seen[path] = (() if fresh else standing.signature, digest)
-        return digest
-
-
-def _ignored(path: Path, root: Path, output: Path | None) -> bool:
-    # Through a link a walk can leave its root; what is found there is judged by its name alone.
-    base = root if path.is_relative_to(root) else path.parent
-    return is_ignored(path, base, output)
+        if known is None or known.signature != standing.signature:
+            where = Path(path) if known is None else known.path
+            try:
+                digest = digest_of(self._files.read(where))
+            except OSError as error:
+                digest = f"unreadable: {error.strerror}"
+            # A file that changed just now can change again within the same tick of its clock: it is read again next time.
+            fresh = abs(now - standing.changed) < _TOO_FRESH
+            known = _Known(where, () if fresh else standing.signature, digest)
+        self._seen[path] = known
+        return known

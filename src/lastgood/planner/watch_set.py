@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from pathlib import Path
 
-__all__ = ["Snapshot", "WatchSet", "differing", "is_ignored", "merge", "restrict"]
+__all__ = ["Snapshot", "WatchSet", "among", "differing", "is_ignored", "is_ignored_name", "merge", "restrict"]
 
 Snapshot = Mapping[Path, Mapping[Path, str]]
 """What a reading found: for each watched root, every regular file at or below it, with the digest of its bytes."""
@@ -31,6 +32,8 @@ EDITOR_PATTERNS = (
     "*.bak",
     ".DS_Store",
 )
+
+_EDITORS = re.compile("|".join(translate(pattern) for pattern in EDITOR_PATTERNS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,12 @@ def is_ignored(path: Path, root: Path, output: Path | None) -> bool:
     if output is not None and path.is_relative_to(output) and output != root and output.is_relative_to(root):
         return True
     names = path.relative_to(root).parts
-    if any(name in IGNORED_NAMES for name in names):
-        return True
-    return bool(names) and any(fnmatchcase(names[-1], pattern) for pattern in EDITOR_PATTERNS)
+    return any(is_ignored_name(name) for name in names)
+
+
+def is_ignored_name(name: str) -> bool:
+    """Whether a file or directory of this name, below a watched root, is a cache, or an editor's on the way to a save."""
+    return name in IGNORED_NAMES or _EDITORS.fullmatch(name) is not None
 
 
 def differing(before: Snapshot, after: Snapshot) -> frozenset[Path]:
@@ -80,6 +86,11 @@ def differing(before: Snapshot, after: Snapshot) -> frozenset[Path]:
             continue
         changed.update(path for path in {*known, *files} if known.get(path) != files.get(path))
     return frozenset(changed)
+
+
+def among(paths: Iterable[Path], known: Snapshot) -> frozenset[Path]:
+    """Those of ``paths`` that ``known`` has bytes of."""
+    return frozenset(path for path in paths if any(path in files for files in known.values()))
 
 
 def merge(known: Snapshot, fresh: Snapshot) -> Snapshot:
