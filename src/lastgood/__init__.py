@@ -14,6 +14,7 @@ interpreters   what does the effects: for real under trio, or in memory
 bridges        ProcessBridge, and the worker's side of it
 wrappers       sources -> wrapper text
 testing        the in-memory world, for tests of your own
+event_lines    an event as a line for a person; starter: what "lastgood init" writes; demo: what "lastgood demo" plays
 cli            the lastgood command
 
 What is public is importable from here, and loaded when it is first asked for: a program that only takes the reloader loads

@@ -14,7 +14,7 @@ class MakeDirectory:
     path: str
 
     def __str__(self) -> str:
-        return f"make   {self.path}/"
+        return f"make   {self.path or '.'}/"
 
 
 @dataclass(frozen=True, slots=True)

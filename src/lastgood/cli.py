@@ -1,0 +1,250 @@
+"""The ``lastgood`` command (contract §7): watch, generate, plan, init, demo.
+
+What a user got wrong is told in one message on stderr, with exit status 1 (2 for wrong usage); Ctrl-C ends with 130. What is
+wrong with lastgood itself keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lastgood import __version__
+from lastgood.errors import LastgoodError
+
+if TYPE_CHECKING:
+    from lastgood.effects import FileOperation
+    from lastgood.interpreters.cycle_files import Project
+    from lastgood.session import WatchProgram
+    from lastgood.watch_events import WatchEvent
+
+# What a command needs is imported when it runs: "lastgood --help" should not wait for griffe and trio.
+
+__all__ = ["main"]
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class _Commands(click.Group):
+    """Turns errors into messages and exit statuses, for every command alike."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            # A file name need not be text in any encoding; it must not keep the line about it from being printed.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # the terminal has left the cursor behind a "^C"
+            click.echo("Stopped.", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:  # who read the output has gone; click ends in silence
+            raise
+        except (LastgoodError, OSError) as error:
+            _tell_error(error)
+            ctx.exit(1)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(self.commands)  # as they are defined: the most used first
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lastgood", message="%(prog)s %(version)s")
+def main() -> None:
+    """Keep generated wrappers and a live worker in step with Python sources. When anything fails, the last good ones stay.
+
+    CONFIG is a lastgood.toml, or a pyproject.toml with a [tool.lastgood] table. Without it, the nearest one is taken, from
+    the working directory upwards.
+    """
+
+
+_config = click.argument("config", required=False, type=click.Path(path_type=Path))
+
+
+@main.command()
+@_config
+@click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object a line, and nothing else.")
+def watch(config: Path | None, as_json: bool) -> None:
+    """Reload on every edit, and tell of it, until Ctrl-C."""
+    import lastgood
+
+    path = _config_file(config)
+    if as_json:
+        _watch(path, lambda event: click.echo(json.dumps(event.to_dict())))
+        return
+    from lastgood.event_lines import EventLines, make_console, nearby
+
+    console, lines = make_console(), EventLines()
+    console.print(f"lastgood {lastgood.__version__} watches for {nearby(path, Path.cwd())}. Ctrl-C ends it.")
+
+    def show(event: WatchEvent) -> None:
+        for line in lines.lines(event):
+            console.print(line)
+
+    _watch(path, show)
+
+
+@main.command()
+@_config
+def generate(config: Path | None) -> None:
+    """Write the wrappers once, without a worker."""
+    from lastgood.event_lines import make_console, nearby
+    from lastgood.interpreters.once import generate_once
+
+    done = generate_once(_project(_config_file(config)))
+    console, output = make_console(), Path(nearby(done.output, Path.cwd()))
+    if done.recovered:
+        console.print("A promotion that was cut short has been undone first:", style="yellow")
+    for path in done.recovered:
+        console.print(f"  restored   {output / path}")
+    for label, style, paths in (
+        ("wrote", "green", done.written),
+        ("removed", "red", done.removed),
+        ("unchanged", "dim", done.unchanged),
+    ):
+        for path in paths:
+            console.print(f"  {label:<9}  {output / path}", style=style)
+    if not (done.written or done.removed or done.unchanged):
+        console.print("  There is nothing to wrap: [modules] is empty.")
+    _tell_warnings(done.warnings)
+
+
+@main.command()
+@_config
+def plan(config: Path | None) -> None:
+    """Show what a first cycle would do, and touch nothing."""
+    import lastgood
+    from lastgood.event_lines import make_console, nearby
+    from lastgood.interpreters.once import preview
+
+    path = _config_file(config)
+    would = preview(_project(path))
+    console, output = make_console(), Path(nearby(would.output, Path.cwd()))
+    console.print(str(lastgood.watch(path).plan()))
+    console.print(f"\nfiles in {output}")
+    for operation in would.operations:
+        console.print(f"  {_operation(operation, output)}")
+    if would.unchanged:
+        console.print(f"  {len(would.unchanged)} unchanged")
+    if not (would.operations or would.unchanged):
+        console.print("  nothing: [modules] is empty")
+    _tell_warnings(would.warnings)
+
+
+@main.command()
+@click.argument("directory", required=False, default=".", type=click.Path(path_type=Path, file_okay=False))
+def init(directory: Path) -> None:
+    """Write a commented lastgood.toml to start from. Nothing is overwritten."""
+    from lastgood.event_lines import listed, make_console, nearby
+    from lastgood.starter import start_project
+
+    started = start_project(directory)
+    console = make_console()
+    for path in started.written:
+        console.print(f"  wrote  {nearby(path, Path.cwd())}", style="green")
+    console.print("\nNext:")
+    if started.directory != Path.cwd():
+        console.print(f"  cd {directory}")
+    if len(started.written) == 1:
+        found = f" ({listed(started.found)})" if started.found else ""
+        console.print(f"  Name the modules to wrap under [modules] in lastgood.toml{found}.")
+    console.print("  lastgood plan       shows what would be written")
+    console.print("  lastgood watch      writes it, and reloads on every edit")
+
+
+@main.command()
+def demo() -> None:
+    """Play a real session with real edits in a temporary directory."""
+    from lastgood.demo import run
+
+    sys.exit(run())
+
+
+# --- small parts
+
+
+def _config_file(given: Path | None) -> Path:
+    from lastgood.config import find_config
+
+    return find_config(Path.cwd()) if given is None else Path.cwd() / given
+
+
+def _project(config_file: Path) -> Project:
+    import os
+
+    from lastgood.config import load_config
+    from lastgood.interpreters.cycle_files import Project
+    from lastgood.interpreters.file_system import Disk
+    from lastgood.resolution import worker_sys_path
+
+    return Project(Disk(), config_file, (), load_config, worker_sys_path, os.getpid())
+
+
+def _watch(config_file: Path, show: Callable[[WatchEvent], None]) -> None:
+    """Run a session that shows its events; it ends when what it writes to is closed."""
+    import trio
+
+    import lastgood
+
+    scope = trio.CancelScope()
+    broken: list[BrokenPipeError] = []
+
+    def on_event(event: WatchEvent) -> None:
+        # Nobody hears what an on_event raises, and rich makes a SystemExit of a pipe that nobody reads.
+        try:
+            show(event)
+        except (BrokenPipeError, SystemExit):
+            broken.append(BrokenPipeError(errno.EPIPE, "nobody reads the events"))
+            scope.cancel()
+
+    async def run(program: WatchProgram) -> None:
+        with scope:
+            await program()
+
+    trio.run(run, lastgood.watch(config_file, on_event=on_event))
+    if broken:
+        raise broken[0]
+
+
+def _operation(operation: FileOperation, output: Path) -> str:
+    from lastgood.effects import MakeDirectory, RemoveDirectory, RemoveFile, ReplaceFile, SetAside, WriteFile
+
+    path = output / operation.path
+    match operation:
+        case MakeDirectory():
+            return f"make     {path}/"
+        case WriteFile():
+            return f"write    {path}"
+        case ReplaceFile():
+            return f"replace  {path}"
+        case RemoveFile():
+            return f"remove   {path}"
+        case SetAside(_, to):
+            return f"keep     {path} as {output / to}"
+        case RemoveDirectory():
+            return f"remove   {path}/"
+
+
+def _tell_warnings(warnings: tuple[str, ...]) -> None:
+    from lastgood.event_lines import make_console
+
+    console = make_console(stderr=True)
+    for warning in warnings:
+        console.print(f"Warning: {warning}", style="yellow")
+
+
+def _tell_error(error: LastgoodError | OSError) -> None:
+    from lastgood.event_lines import describe, make_console
+
+    message = describe(error)
+    if isinstance(error, OSError) and error.strerror is not None and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}"
+    make_console(stderr=True).print(f"Error: {message}", style="red")

@@ -1,0 +1,1 @@
+"""A greenhouse: what its windows and its pump should do."""

@@ -1,0 +1,219 @@
+"""How a session's events read on a terminal: a line for each, and a STALE line while the last cycle failed.
+
+``lastgood watch`` and ``lastgood demo`` print these. Text that comes from the user (paths, messages, module names) is never
+read as markup.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import IO, assert_never
+
+from rich.console import Console
+from rich.text import Text
+
+from lastgood.errors import ConfigError, GenerationError, LastgoodError, RemoteError
+from lastgood.watch_events import (
+    BridgeLost,
+    BridgeRestored,
+    Change,
+    DisposeFailed,
+    EventsMissed,
+    PollingStarted,
+    Recovered,
+    ReloadError,
+    ReloadStart,
+    ReloadSuccess,
+    RollbackFailed,
+    WatchEvent,
+    WatchPaths,
+)
+
+__all__ = ["EventLines", "brief", "describe", "listed", "make_console", "nearby"]
+
+_MOST_LISTED = 6
+_INDENT = " " * 11
+# A frame of a traceback, the worker's included: `  File "pricing.py", line 14, in quote`.
+_FRAME = re.compile(r'^ *File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
+
+
+def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Console:
+    """A console for plain sentences: nothing is wrapped, guessed or read as markup; colours on a terminal alone."""
+    return Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+class EventLines:
+    """Events to lines, in order. ``now`` gives the local time; paths below ``base`` are shown relative to it."""
+
+    def __init__(self, *, base: Path | None = None, now: Callable[[], datetime] = datetime.now) -> None:
+        self._base = Path.cwd() if base is None else base
+        self._now = now
+        self._stale_since: datetime | None = None
+        self._warned: frozenset[str] = frozenset()
+
+    def lines(self, event: WatchEvent) -> list[Text]:
+        """What is to be printed for ``event``."""
+        now = self._now()
+        stamp = f"{now:%H:%M:%S}"
+        lines = [_line(stamp, label, style, text) for label, style, text in self._said(event, now)]
+        if isinstance(event, ReloadError) and event.live_generation is not None:  # a start raises its error, too
+            details = describe(event.error).splitlines()
+            lines[1:1] = [Text(f"{_INDENT}{each}".rstrip()) for each in details]
+        return lines
+
+    def _said(self, event: WatchEvent, now: datetime) -> Iterator[tuple[str, str, str]]:
+        match event:
+            case WatchPaths(paths):
+                yield "watching", "", listed([self._near(path) for path in paths])
+            case Change(path):
+                yield "change", "cyan", self._near(path)
+            case ReloadStart():
+                yield "reload", "", self._why(event)
+            case ReloadSuccess():
+                yield from self._succeeded(event)
+            case ReloadError():
+                yield from self._failed(event, now)
+            case DisposeFailed(generation, error):
+                yield (
+                    "notice",
+                    "yellow",
+                    f"the bridge of generation {generation} was not disposed: {self._brief(error)}",
+                )
+            case RollbackFailed(effect, error):
+                yield "notice", "red", f"{effect} could not be undone; the next cycle tries again: {self._brief(error)}"
+            case PollingStarted(reason):
+                yield "notice", "yellow", f"files are polled from now on: {reason}"
+            case Recovered(output, restored):
+                names = listed([str(path) for path in restored])
+                yield "notice", "yellow", f"a promotion cut short was undone in {self._near(output)}: {names}"
+            case BridgeLost(generation, error):
+                yield "notice", "red", f"the bridge of generation {generation} broke down: {self._brief(error)}"
+            case BridgeRestored(generation):
+                yield "notice", "green", f"the bridge of generation {generation} is back"
+            case EventsMissed(count):
+                yield "notice", "yellow", f"{count} event(s) were missed"
+            case _:
+                assert_never(event)
+
+    def _why(self, event: ReloadStart) -> str:
+        reason = listed([self._near(path) for path in event.changed])
+        if event.manual:
+            asked = "start-up" if event.cycle == 1 else "asked for"
+            reason = f"{asked}; {reason}" if reason else asked
+        return f"cycle {event.cycle}: {reason}"
+
+    def _succeeded(self, event: ReloadSuccess) -> Iterator[tuple[str, str, str]]:
+        on_disk = frozenset(event.written)
+        wrote = listed([str(path) for path in event.touched if path in on_disk])
+        removed = listed([str(path) for path in event.touched if path not in on_disk])
+        did = "; ".join(
+            [f"wrote {wrote}"] * bool(wrote)
+            + [f"removed {removed}"] * bool(removed)
+            + ["no wrapper changed"] * (not event.touched)
+        )
+        self._stale_since = None
+        yield (
+            "live",
+            "bold green",
+            f"generation {event.generation} (cycle {event.cycle}): {did}; {_durations(event.timings)}",
+        )
+        # A warning that was told is not told again with every edit.
+        for warning in event.warnings:
+            if warning not in self._warned:
+                yield "warning", "yellow", warning
+        self._warned = frozenset(event.warnings)
+
+    def _failed(self, event: ReloadError, now: datetime) -> Iterator[tuple[str, str, str]]:
+        if event.live_generation is None:
+            yield "failed", "red", f"cycle {event.cycle} at {event.effect}; nothing is live yet, so the session ends"
+            return
+        yield "failed", "red", f"cycle {event.cycle} at {event.effect}"
+        since = self._stale_since = self._stale_since or now
+        moment = f"{since:%H:%M:%S}" if since.date() == now.date() else f"{since:%Y-%m-%d %H:%M:%S}"
+        text = f"since {moment}; generation {event.live_generation} is live. {self._brief(event.error)}"
+        yield "STALE", "bold reverse red", text
+
+    def _near(self, path: Path) -> str:
+        return nearby(path, self._base)
+
+    def _brief(self, error: BaseException) -> str:
+        return brief(error, self._base)
+
+
+def nearby(path: Path | str, base: Path) -> str:
+    """``path`` as text: relative to ``base`` if it lies below it, else as it is."""
+    text = str(path)
+    prefix = os.path.join(base, "")
+    return text.removeprefix(prefix) if text != prefix else text
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names, the first few of many."""
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:_MOST_LISTED])} and {more} more"
+
+
+def describe(error: BaseException) -> str:
+    """The whole of an error as text: its type, if it is not one of lastgood's own, what it says, and its notes."""
+    match error:
+        case RemoteError(traceback=str(remote)) if remote:
+            said = remote.rstrip()
+        case ConfigError(file=Path() as file) if str(file) not in str(error):
+            said = f"{file}: {error}"
+        case LastgoodError():
+            said = str(error)
+        case _:
+            said = _typed(error)
+    return "\n".join([said, *getattr(error, "__notes__", ())])
+
+
+def brief(error: BaseException, base: Path) -> str:
+    """An error in one line: file and line, as far as they are known, and what is wrong."""
+    match error:
+        case GenerationError(failures=(first, *others)):
+            place = "" if first.file is None else f"{nearby(first.file, base)}:"
+            place += "" if first.line is None or not place else f"{first.line}:"
+            more = f" (and {len(others)} more)" if others else ""
+            return f"{place} {first.module}: {first.message}{more}".lstrip()
+        case RemoteError():
+            frames = list(_FRAME.finditer(error.traceback))
+            place = f"{nearby(frames[-1]['file'], base)}:{frames[-1]['line']}: " if frames else ""
+            return place + _first_line(f"{error.type_name}: {error.message}" if error.message else error.type_name)
+        case LastgoodError():
+            return _first_line(describe(error)).replace(os.path.join(base, ""), "")
+        case _:
+            raised = traceback.extract_tb(error.__traceback__)
+            place = f"{nearby(raised[-1].filename, base)}:{raised[-1].lineno}: " if raised else ""
+            return place + _first_line(_typed(error))
+
+
+def _typed(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0].rstrip(":")
+
+
+def _durations(timings: Mapping[str, float]) -> str:
+    each = ", ".join(f"{name} {_milliseconds(seconds)}" for name, seconds in timings.items())
+    return f"{each} ms" if each else ""
+
+
+def _milliseconds(seconds: float) -> str:
+    milliseconds = seconds * 1000
+    if milliseconds >= 10:
+        return f"{milliseconds:.0f}"
+    return f"{milliseconds:.1f}" if milliseconds >= 0.05 else "<0.1"
+
+
+def _line(stamp: str, label: str, style: str, text: str) -> Text:
+    # A text of several lines, as a reason or a warning may be, stays below its label.
+    aligned = text.replace("\n", f"\n{_INDENT}")
+    gap = " " * max(1, 10 - len(label))
+    return Text.assemble((f"{stamp}  ", "dim"), (label, style), gap, aligned)

@@ -1,0 +1,109 @@
+"""One generation without a session and without a bridge: what ``lastgood generate`` does, and ``lastgood plan`` would.
+
+The files go the way of every cycle (contract §§4, 5): claim, stage, promote, commit; or everything stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
+from lastgood.errors import GenerationError
+from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
+from lastgood.interpreters.file_system import digest_of
+from lastgood.interpreters.promotion import OutputDirectory
+from lastgood.planner.promotion import Promotion
+
+__all__ = ["Once", "generate_once", "preview"]
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What was done to the output directory, or would be.
+
+    ``operations`` in order; ``unchanged`` are the generated files that were right already; ``recovered`` those that a
+    promotion cut short had left, and that are as they were before it. All are relative to ``output``.
+    """
+
+    output: Path
+    operations: tuple[FileOperation, ...]
+    unchanged: tuple[str, ...]
+    warnings: tuple[str, ...]
+    recovered: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The files that are new or replaced, sorted."""
+        return tuple(sorted(each.path for each in self.operations if isinstance(each, WriteFile | ReplaceFile)))
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """The managed files that no longer exist, sorted."""
+        return tuple(sorted(each.path for each in self.operations if isinstance(each, RemoveFile)))
+
+
+def generate_once(project: Project) -> Once:
+    """Generate every wrapper and promote them. Raises what failed, with the output directory as it was.
+
+    When the undoing fails, too, the error says so in a note, and the next run finishes it.
+    """
+    work = CycleFiles(project, 1)
+    try:
+        work.resolve()
+        output = work.claim()
+        generated = work.accept(work.generate())
+        work.promote()
+        work.commit()
+    except BaseException as error:
+        for undo in (work.restore, work.discard, project.release):
+            if problem := _problem_of(undo):
+                error.add_note(
+                    f"Undoing it failed as well: {problem}. The next run finishes that before anything else."
+                )
+        raise
+    promotion = work.promotings[0].promotion
+    # The files are promoted: what cannot be tidied up now is no failure, and the next start does it.
+    problems = [problem for tidy in (work.settle, project.release) if (problem := _problem_of(tidy))]
+    untidy = tuple(f"{output.home} could not be tidied up: {problem}." for problem in problems)
+    warnings = (*generated.warnings, *promotion.warnings, *untidy)
+    return _once(output, promotion, work.staged, warnings, output.recovered)
+
+
+def _problem_of(step: Callable[[], None]) -> Exception | None:
+    try:
+        step()
+    except Exception as error:
+        return error
+    return None
+
+
+def preview(project: Project) -> Once:
+    """What :func:`generate_once` would do. Nothing is written, claimed or locked. Raises as that does.
+
+    A journal that a killed session left is not taken into account: the files are looked at as they stand. ``warnings`` are the
+    generator's alone: what would be kept aside is among the operations.
+    """
+    work = CycleFiles(project, 1)
+    work.resolve()
+    assert work.config is not None
+    files, path = project.files, project.files.real_path(work.config.output.dir)
+    output = OutputDirectory.unclaimed(files, path)
+    texts, generated = wrapper_texts(files, work.config, work.modules)
+    if generated.failures:
+        raise GenerationError(generated.failures)
+    staged = {name: digest_of(text) for name, text in texts.items()}
+    return _once(output, output.plan(staged), staged, generated.warnings, ())
+
+
+def _once(
+    output: OutputDirectory,
+    promotion: Promotion,
+    staged: Mapping[str, str],
+    warnings: tuple[str, ...],
+    recovered: tuple[str, ...],
+) -> Once:
+    touched = set(promotion.touched)
+    unchanged = tuple(sorted(name for name in staged if name not in touched))
+    return Once(output.path, promotion.operations, unchanged, warnings, recovered)

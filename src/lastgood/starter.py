@@ -1,0 +1,121 @@
+"""What ``lastgood init`` writes: a commented config, and something to wrap where there is no Python yet."""
+
+from __future__ import annotations
+
+import keyword
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lastgood.config import find_config
+from lastgood.errors import ConfigError
+
+__all__ = ["Started", "start_project"]
+
+_CONFIG = """\
+# lastgood keeps generated wrappers and a live worker in step with the modules named here.
+# Relative paths are relative to this file.
+
+# Where modules are looked for.
+python_import_path = [{import_path}]
+
+# One table for each module whose functions the app calls. A dotted name is quoted: [modules."shop.pricing"].
+# A table may be empty, or hold
+#   functions = ["quote"]            only these functions
+#   classes = ["Desk"]               only these classes
+#   exclude = ["Desk.close"]         not these
+#   exclude_patterns = ["debug_*"]   nor any like these
+[modules]
+{modules}
+# The wrappers are written here, and imported as generated.<module>. A file that is not lastgood's is never overwritten.
+[output]
+dir = "generated"
+
+# The worker process that runs the modules.
+[runtime.process]
+# python = ".venv/bin/python"   # its interpreter; left out, the one that runs lastgood
+# timeout = 30.0                # seconds a call may take
+"""
+
+_EXAMPLE = '''\
+"""An example to edit while "lastgood watch" runs."""
+
+
+def greet(name: str, *, loudly: bool = False) -> str:
+    """A greeting."""
+    text = f"Hello, {name}."
+    return text.upper() if loudly else text
+'''
+
+_NOT_SOURCES = frozenset(
+    {"conftest", "generated", "noxfile", "setup", "tasks", "test", "tests", "docs", "build", "dist"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """``written`` are the files made; ``found`` modules that the config names in comments, to be chosen from."""
+
+    directory: Path
+    written: tuple[Path, ...]
+    found: tuple[str, ...]
+
+
+def start_project(directory: Path) -> Started:
+    """Write ``lastgood.toml`` into ``directory``, which is made if need be, and an example module if no Python is there.
+
+    Nothing is overwritten: raises :class:`ConfigError` if the directory has a config already, and :class:`OSError`.
+    """
+    directory = Path(os.path.abspath(directory))
+    _refuse_second(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    config = directory / "lastgood.toml"
+    if not _has_python(directory):
+        example = directory / "greetings.py"
+        _write_new(example, _EXAMPLE)
+        _write_new(config, _CONFIG.format(import_path='"."', modules="[modules.greetings]\n"))
+        return Started(directory, (config, example), ())
+    source = directory / "src"
+    top = source if source.is_dir() and any(_modules(source)) else directory
+    found = tuple(_modules(top))
+    tables = "".join(f"# [modules.{name}]\n" for name in found)
+    import_path = f'"{top.relative_to(directory)}"'
+    _write_new(config, _CONFIG.format(import_path=import_path, modules=tables or "# [modules.pricing]\n"))
+    return Started(directory, (config,), found)
+
+
+def _refuse_second(directory: Path) -> None:
+    try:
+        found = find_config(directory)
+    except ConfigError:
+        return
+    if found.parent == directory:
+        raise ConfigError("has a config for lastgood already; it is left as it is.", file=found)
+
+
+def _write_new(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _has_python(directory: Path) -> bool:
+    for _, directories, files in os.walk(directory):
+        if any(name.endswith(".py") for name in files):
+            return True
+        directories[:] = [name for name in directories if not name.startswith(".")]
+    return False
+
+
+def _modules(top: Path) -> Iterator[str]:
+    """The modules and packages right below ``top`` that could be sources, sorted."""
+    for path in sorted(top.iterdir()):
+        name = path.stem if path.suffix == ".py" else path.name
+        is_source = path.is_file() if path.suffix == ".py" else (path / "__init__.py").is_file()
+        if is_source and _could_be_named(name):
+            yield name
+
+
+def _could_be_named(name: str) -> bool:
+    is_name = name.isidentifier() and not keyword.iskeyword(name)
+    return is_name and not name.startswith(("_", "test_")) and name not in _NOT_SOURCES

@@ -1,0 +1,78 @@
+"""A program in a process of its own, whose lines can be waited for: for tests of the command and of the examples."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lastgood
+from real_project import DEADLINE
+
+__all__ = ["ENVIRONMENT", "Ran", "Running", "run"]
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(lastgood.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
+"""In which a process imports the lastgood that is tested, wherever it runs."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a program ended, and what it had printed that nobody had read."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Running:
+    """A program that runs; :meth:`stop` it. After :data:`DEADLINE` it is killed, so that no test waits for ever."""
+
+    def __init__(self, *command: str | Path, cwd: Path) -> None:
+        self._process = subprocess.Popen(
+            command, cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.out, self.err = self._process.stdout, self._process.stderr
+        self._deadline = threading.Timer(DEADLINE, self._process.kill)
+        self._deadline.start()
+
+    def line(self, text: str) -> str:
+        """The next line of stdout that holds ``text``; those before it are passed over."""
+        passed = []
+        for line in self.out:
+            if text in line:
+                return line.rstrip("\n")
+            passed.append(line)
+        raise AssertionError(f"no line with {text!r} came, but {passed}; stderr: {self.err.read()}")
+
+    def interrupt(self) -> Ran:
+        """Ctrl-C, and what comes after it."""
+        self._process.send_signal(signal.SIGINT)
+        return self.ended()
+
+    def ended(self) -> Ran:
+        """Wait for its end; what had not been read by then. It must not print much: one stream is read after the other."""
+        out = "" if self.out.closed else self.out.read()
+        err = self.err.read()
+        return Ran(self._process.wait(), out, err)
+
+    def stop(self) -> None:
+        """Have it gone."""
+        self._deadline.cancel()
+        self._process.kill()
+        self._process.wait()
+        self.out.close()
+        self.err.close()
+
+
+def run(command: Sequence[str | Path], cwd: Path) -> Ran:
+    """Run a program to its end."""
+    ran = subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    return Ran(ran.returncode, ran.stdout, ran.stderr)

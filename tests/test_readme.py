@@ -1,0 +1,118 @@
+"""What the README and the examples say is so: each block of code in them runs, and the printed plan is the real one."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lastgood
+from lastgood import watch_events
+from lastgood.cli import main
+from lastgood.config import decode_config
+from real_project import DEADLINE, RealProject
+from running import Ran, Running, run
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "quotes"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+UNIONS = ("Notice", "WatchEvent")
+
+
+def block(language: str, text: str) -> str:
+    """The one block in that language that holds ``text``."""
+    (found,) = [code for kind, code in BLOCKS if kind == language and text in code]
+    return found
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Running]]:
+    """Programs that are to be gone after the test."""
+    started: list[Running] = []
+    yield started
+    for each in started:
+        each.stop()
+
+
+def test_the_two_commands_stand_on_lines_of_their_own() -> None:
+    lines = README.splitlines()
+    assert lines.count("pip install . && lastgood demo") == 1
+    assert lines.count("pip install -e '.[test]' && pytest") == 1
+
+
+def test_the_example_runs_and_lives_through_a_broken_edit(tmp_path: Path, processes: list[Running]) -> None:
+    source = block("python", "def quote(sku: str, quantity: int = 1)")
+    config = next(code for kind, code in BLOCKS if kind == "toml")
+    files = {"lastgood.toml": config, "pricing.py": source, "app.py": block("python", "async with lastgood.watch(")}
+    project = RealProject(tmp_path, files)
+    app = Running(sys.executable, "app.py", cwd=tmp_path)
+    processes.append(app)
+    app.line("generation 1 (live): 7.5")
+    project.save("pricing.py", source.replace("2.5", "3.5"))
+    app.line("generation 2 (live): 10.5")
+    project.save("pricing.py", source.replace("2.5", "(3.5"))
+    app.line("generation 2 (STALE): 10.5")
+    project.save("pricing.py", source)
+    app.line("generation 3 (live): 7.5")
+    assert app.interrupt().err.endswith("KeyboardInterrupt\n")
+
+
+def test_the_printed_plan_is_the_plan() -> None:
+    assert block("text", "cycle 1") == f"{lastgood.watch('lastgood.toml').plan()}\n"
+
+
+def test_the_reloader_example_runs() -> None:
+    assert run([sys.executable, "-c", block("python", "create_bridge_reloader")], ROOT) == Ran(0, "", "")
+
+
+def test_the_example_of_a_test_passes() -> None:
+    names: dict[str, object] = {}
+    exec(block("python", "from lastgood.testing import World"), names)
+    test = names["test_a_full_disk_leaves_the_old_wrapper"]
+    assert callable(test)
+    test()
+
+
+def test_the_config_example_is_valid() -> None:
+    config = decode_config(block("toml", "python_import_path").encode(), Path("/project/lastgood.toml"))
+    assert config.modules["pricing"].functions == ("quote",)
+    assert config.runtime.process.timeout == 30.0
+
+
+def test_every_command_and_every_event_named_exists() -> None:
+    assert set(re.findall(r"^\| `lastgood (\w+)", README, re.MULTILINE)) == set(main.commands)
+    tags = {getattr(watch_events, name).type for name in watch_events.__all__ if name not in UNIONS}
+    assert set(re.findall(r"`((?:reload|notice)-[a-z-]+)`", README)) <= tags
+
+
+def test_the_server_example_answers_all_along(tmp_path: Path, processes: list[Running]) -> None:
+    shipped = {name: (EXAMPLE / name).read_text() for name in ("lastgood.toml", "pricing.py", "app.py")}
+    project = RealProject(tmp_path / "quotes", shipped)
+    app = Running(sys.executable, "quotes/app.py", "0", cwd=tmp_path)
+    processes.append(app)
+    app.line("generation 1 is live")
+    port = int(app.line("listening on port").split()[-1])
+    with socket.create_connection(("localhost", port), DEADLINE) as client, client.makefile("rw") as lines:
+
+        def ask(question: str) -> str:
+            lines.write(f"{question}\n")
+            lines.flush()
+            return lines.readline().rstrip("\n")
+
+        assert ask("apple 3") == "1.20"
+        assert ask("plum") == "ValueError: no such thing: plum"
+        project.save("pricing.py", shipped["pricing.py"].replace("0.40", "0.50"))
+        app.line("generation 2 is live")
+        assert ask("apple 3") == "1.50"
+        project.save("pricing.py", shipped["pricing.py"].replace("0.40", "0.40)"))
+        app.line("not reloaded: Generation failed for 1 module(s):")
+        assert ask("apple 3") == "1.50 (stale)"
+    ran = app.interrupt()
+    assert (ran.status, ran.err) == (0, "")
