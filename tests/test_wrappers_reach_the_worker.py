@@ -9,14 +9,21 @@ import pytest
 import trio
 
 from lastgood.bridges.process import ProcessBridge
-from lastgood.config import decode_config
+from lastgood.config import Config, load_config
 from lastgood.errors import BridgeError
 from lastgood.interpreters.cycle_files import wrapper_texts
 from lastgood.interpreters.file_system import Disk
 from lastgood.resolution import resolve_modules
 
 SOURCES = {
-    "shop/__init__.py": "from shop.prices import quote as quote\nfrom .prices import Desk\nimport os\n\ndef here() -> str:\n    return 'here'\n",
+    "shop/__init__.py": """\
+from shop.prices import quote as quote
+from .prices import Desk
+import os
+
+def here() -> str:
+    return "here"
+""",
     "shop/prices.py": """\
 import functools
 import math
@@ -142,8 +149,12 @@ def config_file(tmp_path: Path) -> Path:
     return config
 
 
-async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(config_file: Path) -> None:
-    config = decode_config(config_file.read_bytes(), config_file)
+@pytest.fixture
+def config(config_file: Path) -> Config:
+    return load_config(config_file)
+
+
+async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(config: Config) -> None:
     modules = resolve_modules(config, sys_path=())
     texts, generated = wrapper_texts(Disk(), config, modules)
     assert generated.failures == ()

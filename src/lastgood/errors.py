@@ -95,6 +95,7 @@ class UnwatchableModule(ConfigError, WatchError):
 
     def __init__(self, module: str, problem: str, *, file: Path | None = None) -> None:
         super().__init__(problem, file=file, field=f"modules.{module}")
+        self.args = (module, problem)  # what a copy or an unpickled one is made from
         self.module = module
 
     def __str__(self) -> str:
@@ -220,7 +221,7 @@ class WorkerDied(BridgeError):
     """
 
     def __init__(self, status: int | None, stderr: str, *, doing: str = "") -> None:
-        super().__init__(status, stderr, doing)
+        super().__init__(status, stderr)
         self.status = status
         self.stderr = stderr
         self.doing = doing

@@ -184,6 +184,7 @@ class WatchProgram:
 
 
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection  # Ctrl-C comes while it waits, never between two of its steps; the body is not protected
 async def _running(program: WatchProgram) -> AsyncIterator[Session]:
     session = Session(program)
     raised: BaseException | None = None
@@ -201,12 +202,12 @@ async def _running(program: WatchProgram) -> AsyncIterator[Session]:
         # Nothing but a Ctrl-C in the nursery's last moment can come this way.
         session._interrupted = True
     try:
+        if session._interrupted and not isinstance(raised, KeyboardInterrupt):
+            raise KeyboardInterrupt from raised
         if session._died is not None and (raised is None or session._body.cancelled_caught):
             raise WatchError(f"Watching stopped: {session._died}") from session._died
         if raised is not None:
             raise raised
-        if session._interrupted:
-            raise KeyboardInterrupt
     finally:
         del raised
 
@@ -336,10 +337,12 @@ class Session:
 
     async def _shut_down(self) -> None:
         """Close, and wait until nothing is left, whatever comes; another Ctrl-C ends the calls that are waited for."""
-        self._tell(CloseRequested())
         while not self._gone.is_set():
             try:
                 with trio.CancelScope(shield=True):
+                    # The body may be over before the machine has made its first step.
+                    await self._ready.wait()
+                    self._tell(CloseRequested())
                     await self._gone.wait()
             except KeyboardInterrupt:
                 self._interrupted = True
@@ -358,6 +361,8 @@ class Session:
                     self._ready.set()
                     await self._watch_over(functools.partial(self._work, self._interpreter))
                     nursery.cancel_scope.cancel()
+        except Exception as error:  # of a task that the interpreter keeps in the nursery
+            self._perish(error)
         finally:
             # All of this is done already, unless a part of the machine died.
             self._slot.close()
@@ -376,10 +381,13 @@ class Session:
         try:
             await part()
         except Exception as error:
-            logger.exception("watching died")
-            self._died = error
-            self._body.cancel()
+            self._perish(error)
             self._tell(CloseRequested())
+
+    def _perish(self, error: Exception) -> None:
+        logger.error("watching died", exc_info=error)
+        self._died = error
+        self._body.cancel()
 
     async def _work(self, interpreter: TrioInterpreter) -> None:
         while not isinstance(self._course.state.phase, Closed):
@@ -407,6 +415,7 @@ class Session:
             return interpreter.failed(deed, error, started)
         return interpreter.failed(deed, Interrupted(), started)
 
+    @trio.lowlevel.enable_ki_protection  # also called from the body's task: half an answer would be none
     def _tell(self, event: Event) -> None:
         self._course.tell(event)
         self._more.set()
@@ -487,7 +496,8 @@ class _EventStream:
         while not self._kept:
             if self._ended:
                 raise StopAsyncIteration
-            self._news = trio.Event()
+            if self._news.is_set():  # another task may wait for it as well
+                self._news = trio.Event()
             await self._news.wait()
         if self._missed:
             missed, self._missed = self._missed, 0

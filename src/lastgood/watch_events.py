@@ -48,7 +48,7 @@ def _plain(value: object) -> Any:
     if isinstance(value, BaseException):
         return {
             "type": type(value).__qualname__,
-            "message": str(value),
+            "message": _text(value),
             "notes": list(getattr(value, "__notes__", ())),
         }
     if isinstance(value, tuple):
@@ -56,6 +56,13 @@ def _plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return value
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an error of the user's with a broken __str__ is told all the same
+        return "<its text cannot be had>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ Bridges are named by the number of the cycle that warmed them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, assert_never
 
 from lastgood.watch_events import WatchEvent
 
@@ -124,6 +124,8 @@ class Rollback:
                 return "restore every file as it was"
             case Warm():
                 return "dispose the half-prepared bridge"
+            case _:
+                assert_never(self.effect)
 
 
 @dataclass(frozen=True, slots=True)

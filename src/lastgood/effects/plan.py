@@ -26,6 +26,10 @@ class Plan:
         reached = self.deeds[: self.deeds.index(failed) + 1]
         return tuple(undo for deed in reversed(reached) if (undo := self.undo(deed)) is not None)
 
+    def after(self, deed: Deed) -> tuple[Deed, ...]:
+        """What comes after ``deed``."""
+        return self.deeds[self.deeds.index(deed) + 1 :]
+
     def __str__(self) -> str:
         lines = [f"cycle {self.cycle}"]
         for number, deed in enumerate(self.deeds, 1):

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from lastgood.config import Config, ModuleConfig
-from lastgood.errors import ConfigError, GenerationError, ModuleFailure, UnwatchableModule
+from lastgood.errors import ConfigError, GenerationError, ModuleFailure, PromotionError, UnwatchableModule
 from lastgood.interpreters.file_system import FileSystem
 from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
 from lastgood.planner.watch_set import Snapshot, WatchSet
@@ -105,35 +105,57 @@ class CycleFiles:
         candidates.update(project.always_watched.candidates)
         self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths)), output)
 
+    def has_history(self) -> bool:
+        """Whether a session has worked on the output directory before. If none has, there is nothing to recover."""
+        path = self.project.files.real_path(self._config.output.dir)
+        return self.project.files.is_dir(OutputDirectory.unclaimed(self.project.files, path).home)
+
     def claim(self) -> OutputDirectory:
         """Claim the output directory, recover what a kill or a failed rollback has left there, and make the stage.
 
         Raises :class:`AlreadyWatched`, :class:`PromotionError`.
         """
+        files = self.project.files
+        path = files.real_path(self._config.output.dir)
+        try:
+            output = self.output = self._claimed(path)
+            taken = set(files.children(output.home))
+            numbers = (
+                f"stage-{self.cycle}" if number == 1 else f"stage-{self.cycle}-{number}"
+                for number in itertools.count(1)
+            )
+            self.stage = output.home / next(name for name in numbers if name not in taken)
+            files.mkdir(self.stage)
+        except OSError as error:
+            raise PromotionError(
+                f"the output directory cannot be prepared: {error.strerror or error}.", path=_place_of(error, path)
+            ) from error
+        return output
+
+    def _claimed(self, path: Path) -> OutputDirectory:
         project = self.project
-        path = project.files.real_path(self._config.output.dir)
-        output = project.claimed.get(path)
-        if output is None:
-            output = OutputDirectory.claim(project.files, path, project.pid)
+        output = project.claimed.pop(path, None)
+        if output is not None and project.files.is_file(output.home / "lock"):
             project.claimed[path] = output
-        else:
             output.recover()
-        self.output = output
-        taken = set(project.files.children(output.home))
-        numbers = (
-            f"stage-{self.cycle}" if number == 1 else f"stage-{self.cycle}-{number}" for number in itertools.count(1)
-        )
-        self.stage = output.home / next(name for name in numbers if name not in taken)
-        project.files.mkdir(self.stage)
+            return output
+        if output is not None:
+            output.release()  # somebody has removed .lastgood/, as git clean does: this is the lock of nothing
+        project.claimed[path] = output = OutputDirectory.claim(project.files, path, project.pid)
         return output
 
     def generate(self) -> Generated:
         """The built-in generator: wrap every module of the config into the stage."""
         files, stage = self.project.files, self._stage
         texts, generated = wrapper_texts(files, self._config, self.modules)
-        for name, text in texts.items():
-            make_directories(files, (stage / name).parent)
-            files.write(stage / name, text)
+        try:
+            for name, text in texts.items():
+                make_directories(files, (stage / name).parent)
+                files.write(stage / name, text)
+        except OSError as error:
+            raise PromotionError(
+                f"the wrappers could not be staged: {error.strerror or error}.", path=_place_of(error, stage)
+            ) from error
         return generated
 
     def accept(self, generated: object) -> Generated:
@@ -154,7 +176,7 @@ class CycleFiles:
         output = self._output
         self.promotings.append(Promoting(output, self._stage, self.staged))
         former = self.project.live
-        if former is not None and former is not output:
+        if former is not None and former.path != output.path:
             self.promotings.append(Promoting(former, self._stage, {}))
         for promoting in self.promotings:
             promoting.apply()
@@ -190,9 +212,10 @@ class CycleFiles:
 
     def _release_others(self) -> None:
         """Keep the live output directory alone, unless a journal there still has to be undone."""
+        live = self.project.live
         for path, output in list(self.project.claimed.items()):
             journal = self.project.files.stat(output.home / "journal.json")
-            if output is not self.project.live and journal is None:
+            if (live is None or path != live.path) and journal is None:
                 del self.project.claimed[path]
                 output.release()
 
@@ -257,6 +280,10 @@ def wrapper_texts(
     failures.extend(wrapped.failures)
     generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated
+
+
+def _place_of(error: OSError, otherwise: Path) -> Path:
+    return Path(error.filename) if isinstance(error.filename, str) else otherwise
 
 
 def _places(entry: Path, name: str) -> list[Path]:

@@ -84,11 +84,7 @@ class OutputDirectory:
 
         Raises :class:`AlreadyWatched` if another session has it, :class:`PromotionError` if it is no directory.
         """
-        standing = files.stat(path, follow=True)
-        if standing is not None and standing.kind != "directory":
-            raise PromotionError("the output directory [output] dir names is not a directory.", path=path)
-        around = path.parent / ".lastgood"
-        home = around / path.name
+        around, home = cls._homes(files, path)
         make_directories(files, home)
         ignore = around / ".gitignore"
         if files.stat(ignore) is None:
@@ -105,6 +101,19 @@ class OutputDirectory:
             lock.release()
             raise
         return output
+
+    @classmethod
+    def unclaimed(cls, files: FileSystem, path: Path) -> OutputDirectory:
+        """The output directory, to be looked at only. Raises :class:`PromotionError` if it is no directory."""
+        return cls(files, path, cls._homes(files, path)[1], _Unclaimed())
+
+    @classmethod
+    def _homes(cls, files: FileSystem, path: Path) -> tuple[Path, Path]:
+        standing = files.stat(path, follow=True)
+        if standing is not None and standing.kind != "directory":
+            raise PromotionError("the output directory [output] dir names is not a directory.", path=path)
+        around = path.parent / ".lastgood"
+        return around, around / path.name
 
     def release(self) -> None:
         """Let the next session have it."""
@@ -128,7 +137,7 @@ class OutputDirectory:
 
     def _sweep(self) -> None:
         for name in self.files.children(self.home):
-            if name.startswith("stage-") or name == "backup":
+            if name.startswith("stage-") or name == "backup" or name.endswith(".new"):
                 remove_tree(self.files, self.home / name)
 
     def manifest(self) -> Mapping[str, str]:
@@ -185,6 +194,13 @@ class OutputDirectory:
                 return promotion
             case Failure(clash):
                 raise UnmanagedFile(self.path / clash.path)
+
+
+class _Unclaimed:
+    """The lock of an output directory that is only looked at."""
+
+    def release(self) -> None:
+        """There is nothing to let go of."""
 
 
 class Promoting:

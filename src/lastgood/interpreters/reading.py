@@ -54,6 +54,8 @@ class Reader:
             path, standing = left.pop()
             if standing.kind == "link":
                 target = self._files.real_path(Path(path))
+                if path != root:
+                    found[Path(path)] = f"link to {target}"  # where it leads may change, and no byte with it
                 behind = self._files.stat(target)
                 if behind is None:
                     continue

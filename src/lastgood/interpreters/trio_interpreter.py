@@ -157,7 +157,9 @@ class TrioInterpreter:
             case Rollback():
                 try:
                     await self._roll_back(deed)
-                except Exception as error:
+                except trio.Cancelled:
+                    raise
+                except BaseException as error:  # SystemExit and the like out of a user's dispose()
                     logger.exception("rolling back %s failed", deed.effect.name)
                     return RollbackFailed(deed, error)
                 return RolledBack(deed)
@@ -170,13 +172,14 @@ class TrioInterpreter:
     def failed(self, deed: Deed, error: BaseException, started: float) -> Failed:
         """That ``deed``, begun at ``started`` by trio's clock, came to nothing."""
         assert isinstance(deed, Stage | Promote | Warm | Swap)
-        return Failed(deed, _since(started), error, time.time())
+        read = {} if self._work is None else self._work.read
+        return Failed(deed, _since(started), error, time.time(), read)
 
     async def _stage(self, deed: Stage, started: float) -> Event:
         work = self._work = CycleFiles(self._project, deed.cycle)
         try:
             problem = await self._resolve(work)
-            if work.config is not None:
+            if work.config is not None and (problem is None or await self._in_thread(work.has_history)):
                 # Also where a module is missing: what a kill has left must not wait until that is mended.
                 self._tell_recovered(await self._in_thread(work.claim))
             if problem is not None:
@@ -219,7 +222,8 @@ class TrioInterpreter:
         assert work.stage is not None
         if _is_async(generate):
             return await generate(work.config, work.stage)
-        made = await self._in_thread(generate, work.config, work.stage)
+        # In a tuple, because trio lets no thread return a coroutine.
+        (made,) = await self._in_thread(lambda config, stage: (generate(config, stage),), work.config, work.stage)
         return await made if inspect.isawaitable(made) else made
 
     async def _advance(self, deed: Promote | Warm | Swap, started: float) -> Event:
@@ -250,6 +254,11 @@ class TrioInterpreter:
     async def _warm(self, deed: Warm, work: CycleFiles) -> None:
         assert work.config is not None
         bridge = await _result_of(_call_interruptibly(self._hooks.create_bridge, work.config))
+        if any(leased.bridge is bridge for leased in self._leased.values()):
+            raise BridgeError(
+                "create_bridge() returned the bridge of an earlier cycle, which will be disposed. "
+                "A cycle needs a bridge of its own."
+            )
         self._warmed[deed.cycle] = bridge
         for method in ("call", "dispose"):
             if not callable(getattr(bridge, method, None)):
@@ -273,6 +282,7 @@ class TrioInterpreter:
         return Draining(deed.bridge, _since(started))
 
     @trio.lowlevel.enable_ki_protection
+    @trio.lowlevel.enable_ki_protection
     async def _drain(self, deed: Dispose, leased: Leased) -> None:
         idle = trio.Event()
         leased.on_idle(idle.set)
@@ -292,7 +302,9 @@ class TrioInterpreter:
     async def _dispose_now(self, deed: Dispose, bridge: Bridge, started: float) -> Event:
         try:
             await self._dispose_within(bridge, deed.timeout)
-        except Exception as error:
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # after the swap there are only notices
             logger.exception("disposing a replaced bridge failed")
             return DisposeFailed(deed.bridge, _since(started), error)
         return Disposed(deed.bridge, _since(started))
@@ -354,8 +366,11 @@ class TrioInterpreter:
         async with self._reading:
             self._committed = self._armed = work.watch
             await self._notifier.arm(work.watch)
-        await self._in_thread(work.settle)
         self._work = None
+        try:
+            await self._in_thread(work.settle)
+        except OSError:
+            logger.exception("what the cycle leaves could not be removed; the next start does it")
 
     @trio.lowlevel.enable_ki_protection
     async def observe(self) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import trio
+from watchfiles import Change
 from watchfiles._rust_notify import RustNotify
 
 from lastgood.planner.watch_set import WatchSet
@@ -105,31 +106,39 @@ class Notifier:
         with scope:
             try:
                 notify = await trio.to_thread.run_sync(_start, sorted(directories), recursive, limiter=self._limiter)
-            except OSError as error:
+            except (OSError, RuntimeError, UnicodeError) as error:
                 self._give_out(error)
                 task_status.started()
                 return
             task_status.started()
-            await self._wait(notify)
+            try:
+                await self._wait(notify, {str(directory) for directory in directories})
+            except (OSError, RuntimeError, UnicodeError) as error:
+                self._give_out(error)
+                self._hint()  # what it would have told is found out by reading
         # Whatever was watched is so no longer: a later arm() must not take it for armed.
         scope.cancel()
 
-    async def _wait(self, notify: RustNotify) -> None:
+    async def _wait(self, notify: RustNotify, directories: set[str]) -> None:
         stop = threading.Event()
         try:
             while True:
                 seen = await trio.to_thread.run_sync(
                     notify.watch, _LONGEST_BATCH, _STEP, _WAKE_UP, stop, abandon_on_cancel=True, limiter=self._limiter
                 )
-                if seen in ("stop", "signal"):
+                if seen == "timeout":
+                    continue
+                if isinstance(seen, str):  # "stop" or "signal"
                     return
-                if seen != "timeout":
-                    self._hint()
+                self._hint()
+                # One that is removed takes its watch with it, and may be made again with the very same inode.
+                if any(change == Change.deleted and path in directories for change, path in seen):
+                    return
         finally:
             stop.set()
             notify.close()
 
-    def _give_out(self, error: OSError) -> None:
+    def _give_out(self, error: OSError | RuntimeError | UnicodeError) -> None:
         if not self.polling:
             self.polling = True
             reason = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lastgood.effects.plan import Plan
 from lastgood.planner.events import Failed, Promoted, Staged
-from lastgood.planner.watch_set import Snapshot, WatchSet, differing
+from lastgood.planner.watch_set import Snapshot, WatchSet, among, differing
 
 __all__ = [
     "Closed",
@@ -113,10 +113,10 @@ Phase = Unstarted | Idle | Scheduled | Looking | Running | Undoing | Closing | C
 class State:
     """``cycle`` is the number of the last one; ``live`` the last good generation, ``retired`` those whose bridge is not gone yet.
 
-    ``watched`` is committed; ``attempted`` are the bytes the last cycle started from, ``observed`` those seen last;
-    ``tickets`` wait for the next cycle; ``failure`` is the last cycle's, ``stale_since`` when the first of
-    a row of failures was, until one succeeds; ``ending``: a close was asked
-    for, and the user is told nothing more.
+    ``watched`` is committed; ``attempted`` are the bytes the last cycle started from, ``observed`` those seen last, and
+    ``disturbed`` the files whose bytes changed while that cycle ran, so that it may have read others; ``tickets`` wait for
+    the next cycle; ``failure`` is the last cycle's, ``stale_since`` when the first of a row of failures was, until one
+    succeeds; ``ending``: a close was asked for, and the user is told nothing more.
     """
 
     settings: Settings = Settings()
@@ -127,6 +127,7 @@ class State:
     watched: WatchSet | None = None
     attempted: Snapshot = field(default_factory=dict, repr=False)
     observed: Snapshot = field(default_factory=dict, repr=False)
+    disturbed: frozenset[Path] = frozenset()
     tickets: tuple[int, ...] = ()
     failure: Failed | None = None
     stale_since: float | None = None
@@ -140,4 +141,6 @@ class State:
     @property
     def edits(self) -> tuple[Path, ...]:
         """What differs from the bytes last attempted, sorted."""
-        return tuple(sorted(differing(self.attempted, self.observed)))
+        # What only came and went while a cycle ran, a lock file say, is not worth another one.
+        disturbed = among(self.disturbed, self.attempted)
+        return tuple(sorted(differing(self.attempted, self.observed) | disturbed))

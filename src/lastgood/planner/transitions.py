@@ -4,7 +4,8 @@ The rules:
 
 - A cycle starts from a *look*, a reading of everything watched that begins after the cause of the cycle. What was read is
   then *attempted*; an edit is a difference from it. So an edit at any moment is found by a later reading, and leads to a
-  later cycle, and bytes that failed are not tried again by themselves.
+  later cycle, and bytes that failed are not tried again by themselves. A file that changes while a cycle runs counts as
+  edited even if it changes back: the cycle may have read either.
 - The plan of a cycle is whole before it starts. Deeds are done in order. When one fails, or a close comes before the swap,
   everything up to and including it is undone, the last first; an undoing that fails does not stop the others.
 - The swap is the commit point. After it there are only notices; a close then lets the cycle end in silence.
@@ -167,7 +168,10 @@ def _started(state: State, event: Started) -> Step:
 
 
 def _observed(state: State, event: Observed) -> Step:
-    news = differing(state.observed, event.files) & differing(state.attempted, event.files)
+    changed = differing(state.observed, event.files)
+    news = changed & differing(state.attempted, event.files)
+    if isinstance(state.phase, Running | Undoing):
+        state = replace(state, disturbed=state.disturbed | changed)
     state = replace(state, observed={**state.observed, **event.files})
     manual = isinstance(state.phase, Looking) and bool(state.tickets)
     changes = tuple(Emit(Change(path, manual)) for path in sorted(news))
@@ -203,17 +207,17 @@ def _timer_elapsed(state: State) -> Step:
 
 def _reload_requested(state: State, event: ReloadRequested) -> Step:
     waiting = replace(state, tickets=(*state.tickets, event.ticket))
-    if state.ending:
-        return Step(state, (Answer((event.ticket,), succeeded=False),))
     match state.phase:
         case Idle():
             return Step(replace(waiting, phase=Looking()), (Look(),))
         case Scheduled():
             return Step(replace(waiting, phase=Looking()), (*_STOP_TIMERS, Look()))
-        case Unstarted() | Looking() | Running() | Undoing():
+        case Unstarted() | Looking():
             return Step(waiting)
-        case Closing() | Closed():
-            return Step(state, (Answer((event.ticket,), succeeded=False),))
+        case Running() | Undoing() if not state.ending:
+            return Step(waiting)
+        case Running() | Undoing() | Closing() | Closed():
+            return Step(state, _answer((event.ticket,), succeeded=False))
         case _:
             assert_never(state.phase)
 
@@ -222,7 +226,9 @@ def _begin(state: State, *, manual: bool) -> Step:
     number = state.cycle + 1
     whole = plan_of_cycle(state.settings, number, state.live)
     cycle = Cycle(number, manual, state.edits, state.tickets, whole)
-    begun = replace(state, phase=Running(cycle), cycle=number, attempted=state.observed, tickets=())
+    begun = replace(
+        state, phase=Running(cycle), cycle=number, attempted=state.observed, disturbed=frozenset(), tickets=()
+    )
     return Step(begun, (Emit(ReloadStart(number, manual, cycle.changed)), *whole.deeds))
 
 
@@ -241,10 +247,11 @@ def _rest(state: State) -> Step:
 
 
 def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -> Step:
-    if not isinstance(state.phase, Running):
+    cycle = _cycle_of(state, event.effect)
+    if cycle is None:
         return Step(state)
     effects: tuple[Effect, ...] = ()
-    cycle = _timed(state.phase.cycle, event.effect.name, event.seconds)
+    cycle = _timed(cycle, event.effect.name, event.seconds)
     match event:
         case Staged():
             cycle = replace(cycle, staged=event)
@@ -258,7 +265,8 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
             fresh = Generation(state.generation + 1, cycle.number)
             retired = state.retired if state.live is None else (*state.retired, state.live)
             swapped = replace(state, phase=Running(cycle), live=fresh, retired=retired, failure=None, stale_since=None)
-            return Step(swapped)
+            # A close that came while the swap was under way has dropped what follows it.
+            return Step(swapped, cycle.plan.after(event.effect) if state.ending else ())
         case Watched():
             return _succeeded(state, cycle)
         case _:
@@ -269,8 +277,8 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
 
 
 def _succeeded(state: State, cycle: Cycle) -> Step:
-    assert cycle.staged is not None
-    assert cycle.promoted is not None
+    if cycle.staged is None or cycle.promoted is None:
+        return Step(state)
     watch = cycle.staged.watch
     effects: list[Effect] = []
     if state.watched is None or watch.paths != state.watched.paths:
@@ -297,10 +305,11 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
 
 
 def _failed(state: State, event: Failed) -> Step:
-    if not isinstance(state.phase, Running):
+    cycle = _cycle_of(state, event.effect)
+    if cycle is None:
         return Step(state)
     armed, changes = _armed(state, event)
-    step = _undo(armed, state.phase.cycle, event.effect, None if state.ending else event)
+    step = _undo(armed, cycle, event.effect, None if state.ending else event)
     return Step(step.state, (*changes, *step.effects))
 
 
@@ -340,7 +349,8 @@ def _armed(state: State, event: Staged | Failed) -> tuple[State, tuple[Effect, .
     """What a stage has read of roots that are new was attempted; of the others, the look before it was."""
     known = state.edits
     state = replace(state, attempted=merge(state.attempted, event.read), observed=merge(state.observed, event.read))
-    return state, tuple(Emit(Change(path)) for path in state.edits if path not in known)
+    news = tuple(path for path in state.edits if path not in known)
+    return replace(state, disturbed=state.disturbed.union(news)), tuple(Emit(Change(path)) for path in news)
 
 
 # --- letting go
@@ -388,6 +398,15 @@ def _gone(state: State, event: Disposed | DisposeFailed) -> Step:
 
 
 # --- small parts
+
+
+def _cycle_of(state: State, deed: Deed) -> Cycle | None:
+    """The cycle under way, if ``deed`` belongs to it: the outcome of any other means nothing."""
+    match state.phase:
+        case Running(cycle) if deed in cycle.plan.deeds:
+            return cycle
+        case _:
+            return None
 
 
 def _debounce(state: State) -> SetTimer:

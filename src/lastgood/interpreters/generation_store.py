@@ -1,0 +1,209 @@
+"""Pinned generations on disk: what a worker imports from, and what an undo goes back to (contract §9).
+
+In ``<home>/generations/``, by content, so that keeping another generation costs what has changed:
+
+- ``objects/<digest>``: the bytes of a source, or of another file of a generation;
+- ``manifests/<digest>``: one for each generation (see :mod:`lastgood.bridges.worker.manifest`);
+- ``history.json``: the last good ones, oldest first.
+
+Every file is written under another name and then renamed: what has its name is whole, unless the disk lost it. That is
+noticed, since a name is a digest: what an earlier process wrote is checked before it is relied upon, and mended.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from lastgood.bridges.worker.manifest import Damaged, Manifest
+from lastgood.errors import LastgoodError
+from lastgood.interpreters.file_system import FileSystem, digest_of
+from lastgood.interpreters.promotion import make_directories
+from lastgood.pinning import Pinned
+
+__all__ = ["KEPT", "DamagedGeneration", "GenerationStore", "Good", "Kept"]
+
+KEPT = 5
+"""Good generations that are kept, besides those in use."""
+
+
+class DamagedGeneration(LastgoodError):
+    """What was kept of a generation cannot be used. ``path`` is the file at fault."""
+
+    def __init__(self, problem: str, *, path: Path | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path = path
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+class Good(msgspec.Struct, frozen=True):
+    """A generation in the history: its ``manifest``'s name, its number in the session that made it, when it became good
+    (seconds since the epoch), and the files whose change led to it."""
+
+    manifest: str
+    generation: int
+    at: float
+    changed: tuple[str, ...] = ()
+
+
+class _History(msgspec.Struct, frozen=True):
+    version: int
+    good: tuple[Good, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a generation: the paths of its modules by their names, and its other files by theirs."""
+
+    modules: Mapping[str, Path]
+    files: Mapping[str, bytes]
+
+
+class GenerationStore:
+    """The generations of one output directory; ``home`` is its ``.lastgood/<name>/``. One process at a time writes there."""
+
+    def __init__(self, files: FileSystem, home: Path) -> None:
+        self._files = files
+        self._top = home / "generations"
+        self._objects = self._top / "objects"
+        self._manifests = self._top / "manifests"
+        self._sound: set[str] = set()  # objects that this process has written or checked
+        self._known: dict[str, Manifest] = {}
+
+    def put(self, pinned: Pinned, files: Mapping[str, bytes] | None = None) -> Path:
+        """Keep a generation: ``pinned``, and other files by names of the caller's choice. Gives its manifest's path.
+
+        It stays until the next :meth:`sweep` that is not told of it. Equal generations are one. Raises :class:`OSError`.
+        """
+        others = {name: (digest_of(data), data) for name, data in sorted((files or {}).items())}
+        manifest = pinned.manifest()
+        manifest.files = {name: digest for name, (digest, _) in others.items()}
+        for directory in (self._objects, self._manifests):
+            make_directories(self._files, directory)
+        standing = set(self._files.children(self._objects))
+        for digest, data in (*((each.digest, pinned.sources[each.file]) for each in pinned.modules), *others.values()):
+            if digest not in self._sound or digest not in standing:
+                self._put_object(digest, data, standing)
+        text = manifest.dumps()
+        path = self._manifests / digest_of(text)
+        if not self._is(path, text):
+            self._write(path, text)
+        self._known[path.name] = manifest
+        return path
+
+    def record(self, manifest: Path, *, generation: int, at: float, changed: Iterable[Path] = ()) -> None:
+        """A generation that was put has become good, and is now the last in the history.
+
+        The history has each generation once, and forgets all but the last :data:`KEPT`. Raises :class:`OSError`.
+        """
+        entry = Good(manifest.name, generation, at, tuple(map(str, changed)))
+        before = (good for good in self.history() if good.manifest != entry.manifest)
+        self._write_history((*before, entry)[-KEPT:])
+
+    def retract(self, manifest: Path) -> None:
+        """The generations that became good after this one have been undone: it is the last in the history again.
+
+        Raises :class:`OSError`.
+        """
+        history = self.history()
+        names = [good.manifest for good in history]
+        if manifest.name in names:
+            self._write_history(history[: names.index(manifest.name) + 1])
+
+    def history(self) -> tuple[Good, ...]:
+        """The last good generations, oldest first. A history that cannot be read counts as none."""
+        try:
+            return msgspec.json.decode(self._files.read(self._top / "history.json"), type=_History).good
+        except (OSError, msgspec.MsgspecError):
+            return ()
+
+    def path(self, good: Good) -> Path:
+        """Where the manifest of a generation in the history lies: what a bridge is given to run it again."""
+        return self._manifests / good.manifest
+
+    def open(self, manifest: Path) -> Kept:
+        """What is kept of a generation, every byte of it checked. Raises :class:`DamagedGeneration`."""
+        loaded = self._load(manifest.name)
+        for _, digest, _, _ in loaded.modules:
+            self._read(digest)
+        files = {name: self._read(digest) for name, digest in loaded.files.items()}
+        return Kept({name: Path(path) for _, _, name, path in loaded.modules}, files)
+
+    def sweep(self, in_use: Collection[Path] = ()) -> None:
+        """Remove every generation but the good ones in the history and those ``in_use``. Raises :class:`OSError`."""
+        wanted = {good.manifest for good in self.history()} | {path.name for path in in_use}
+        digests: set[str] = set()
+        for name in sorted(wanted):
+            try:
+                digests |= _digests(self._load(name))
+            except DamagedGeneration:
+                wanted.discard(name)  # nobody can run it any more
+        for directory, keep in ((self._manifests, wanted), (self._objects, digests)):
+            for name in self._files.children(directory):
+                if name not in keep:
+                    self._files.unlink(directory / name)
+        self._known = {name: manifest for name, manifest in self._known.items() if name in wanted}
+        self._sound &= digests
+
+    def _put_object(self, digest: str, data: bytes, standing: set[str]) -> None:
+        path = self._objects / digest
+        if digest not in standing or not self._is(path, data):
+            self._write(path, data)
+            standing.add(digest)
+        self._sound.add(digest)
+
+    def _is(self, path: Path, data: bytes) -> bool:
+        try:
+            return self._files.read(path) == data
+        except OSError:
+            return False
+
+    def _load(self, name: str) -> Manifest:
+        manifest = self._known.get(name)
+        if manifest is None:
+            path = self._manifests / name
+            try:
+                manifest = self._known[name] = Manifest.loads(self._files.read(path), str(path))
+            except OSError as error:
+                raise DamagedGeneration(_unreadable(path, error), path=path) from error
+            except Damaged as error:
+                raise DamagedGeneration(str(error), path=path) from error
+        return manifest
+
+    def _read(self, digest: str) -> bytes:
+        path = self._objects / digest
+        try:
+            data = self._files.read(path)
+        except OSError as error:
+            raise DamagedGeneration(_unreadable(path, error), path=path) from error
+        if digest_of(data) != digest:
+            raise DamagedGeneration(f"{path} is damaged: its bytes are not those that its name stands for.", path=path)
+        return data
+
+    def _write_history(self, good: tuple[Good, ...]) -> None:
+        text = msgspec.json.format(msgspec.json.encode(_History(1, good)))
+        self._write(self._top / "history.json", text + b"\n")
+
+    def _write(self, path: Path, data: bytes) -> None:
+        fresh = path.with_name(f"{path.name}.new")
+        try:
+            self._files.write(fresh, data)
+        except FileExistsError:  # left by a process that was killed
+            self._files.unlink(fresh)
+            self._files.write(fresh, data)
+        self._files.replace(fresh, path)
+
+
+def _digests(manifest: Manifest) -> set[str]:
+    return {digest for _, digest, _, _ in manifest.modules} | {*manifest.files.values()}
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    return f"{path} cannot be read: {error.strerror or os.strerror(error.errno or 0)}."

@@ -1,0 +1,50 @@
+"""What tests of real sessions start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lastgood import runtime
+from lastgood.session import WatchProgram, watch
+from real_project import FakeFactory, RealProject, Told
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> RealProject:
+    return RealProject(tmp_path)
+
+
+@pytest.fixture
+def factory() -> FakeFactory:
+    return FakeFactory()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def start(project: RealProject, factory: FakeFactory, told: Told) -> Callable[..., WatchProgram]:
+    """``watch()`` of the project with everything fake."""
+    return partial(
+        watch,
+        project.config_file,
+        create_bridge=factory.create_bridge,
+        probe=factory.probe,
+        on_event=told,
+        debounce=0.01,
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_published() -> Iterator[None]:
+    """What one test leaves in the registry must not reach the next."""
+    yield
+    left = runtime._published
+    runtime.clear_runtime_bridge()
+    assert left is None

@@ -1,0 +1,484 @@
+"""lastgood.planner in any history that an interpreter could tell, against a small model of what lies outside of it.
+
+The model knows what is on disk, which bytes each stage read, which bridges stand, and who waits for what. It does the deeds
+one at a time, and says of each what it likes. What must hold in every history (contract §§4, 5) is asserted where it happens,
+or after each step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from lastgood.effects import (
+    Answer,
+    CutOff,
+    Deed,
+    Dispose,
+    Emit,
+    Interrupt,
+    Look,
+    Promote,
+    Release,
+    Rollback,
+    SetTimer,
+    Signal,
+    Stage,
+    StopTimer,
+    Swap,
+    Unpublish,
+    Warm,
+    Watch,
+)
+from lastgood.interpreters.course import Course
+from lastgood.planner import State, plan
+from lastgood.planner.events import (
+    CloseRequested,
+    Disposed,
+    DisposeFailed,
+    Draining,
+    Event,
+    Failed,
+    Observed,
+    Promoted,
+    Released,
+    ReloadRequested,
+    RollbackFailed,
+    RolledBack,
+    Staged,
+    Started,
+    Swapped,
+    TimerElapsed,
+    Warmed,
+    Watched,
+)
+from lastgood.planner.states import Closed, Closing, Idle, Looking, Running, Scheduled, Undoing, Unstarted
+from lastgood.planner.watch_set import Snapshot, WatchSet
+from lastgood.watch_events import ReloadError, ReloadStart, ReloadSuccess
+from strategies import events
+
+SRC, LIB = Path("/p/src"), Path("/p/lib")
+FILES = {SRC / "a.py": SRC, SRC / "b.py": SRC, LIB / "c.py": LIB}
+ERROR = ValueError("no")
+VERSIONS = st.sampled_from(["0", "1", None])
+MEANWHILE = st.tuples(
+    st.sampled_from(["save", "save", "edit", "read", "read", "request", "close"]), st.sampled_from([*FILES]), VERSIONS
+)
+
+
+@given(st.lists(events(), max_size=30))
+@settings(derandomize=True, max_examples=300)
+def test_plan_is_total_whatever_comes(history: list[Event]) -> None:
+    state = State()
+    for event in history:
+        state = plan(state, event).state
+
+
+@dataclass
+class CycleModel:
+    """One cycle, as it is seen from outside."""
+
+    number: int
+    start: dict[Path, str | None]
+    """What was on disk, as far as it had been told, when the cycle started."""
+    used: dict[Path, str | None] = field(default_factory=dict)
+    """The bytes that its stage read."""
+    reached: list[Deed] = field(default_factory=list)
+    undone: list[Deed] = field(default_factory=list)
+    watch: WatchSet = field(default_factory=lambda: WatchSet((SRC,)))
+    read: Snapshot = field(default_factory=dict)
+    over: bool = False
+
+
+class Outside(RuleBasedStateMachine):
+    """Rules are what can happen outside of ``plan()``; ``tell`` is how it hears of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.course = Course(State(), self.follow)
+        self.disk: dict[Path, str | None] = dict.fromkeys(FILES, "0")
+        self.unread: set[Path] = set()
+        self.armed: tuple[Path, ...] = ()
+        self.reading: tuple[Snapshot, bool] | None = None
+        self.asked = False
+        self.timers: set[str] = set()
+        self.deed: Deed | None = None
+        self.cycles: list[CycleModel] = []
+        self.bridges: dict[int, str] = {}
+        self.cut_off: set[int] = set()
+        self.waiting: dict[int, int] = {}
+        self.answers: Counter[int] = Counter()
+        self.close_asked = False
+        self.succeeded = 0
+        self.edited_since = False
+
+    # --- what comes from plan()
+
+    def follow(self, signal: Signal) -> None:
+        match signal:
+            case Emit(event):
+                assert not self.close_asked, f"{event.type} after a close was asked for"
+                self.emitted(event)
+            case Answer(tickets, succeeded):
+                for ticket in tickets:
+                    self.answers[ticket] += 1
+                    asked_in = self.waiting.pop(ticket)
+                    assert not succeeded or self.succeeded > asked_in, "a cycle that started before the request"
+            case SetTimer(timer, _):
+                self.timers.add(timer)
+            case StopTimer(timer):
+                self.timers.discard(timer)
+            case Look():
+                self.asked = True
+            case CutOff(bridge):
+                assert self.bridges[bridge] == "draining"
+                self.cut_off.add(bridge)
+            case Unpublish():
+                assert self.close_asked
+            case Interrupt():
+                assert self.deed is not None, "only what runs can be interrupted"
+
+    def emitted(self, event: object) -> None:
+        match event:
+            case ReloadStart(number, manual, changed):
+                assert number == len(self.cycles) + 1
+                assert all(cycle.over for cycle in self.cycles), "two cycles overlap"
+                assert manual == bool(self.waiting)
+                assert manual or changed, "failed bytes are not tried again by themselves"
+                told = self.course.state.observed
+                self.cycles.append(
+                    CycleModel(number, {path: told.get(root, {}).get(path) for path, root in FILES.items()})
+                )
+            case ReloadSuccess():
+                assert self.course.state.live is not None
+                assert event.cycle == self.course.state.live.cycle == self.cycle.number
+                assert event.generation == len([c for c in self.cycles if Swap(c.number) in c.reached and not c.undone])
+            case ReloadError():
+                live = self.course.state.live
+                assert event.live_generation == (None if live is None else live.number)
+            case _:
+                pass
+
+    @property
+    def cycle(self) -> CycleModel:
+        return self.cycles[-1]
+
+    def tell(self, event: Event) -> None:
+        before = self.course.state
+        self.course.tell(event)
+        after = self.course.state
+        if before.live is not None and not self.close_asked:
+            assert after.live is not None, "the last good is lost"
+            assert after.live.number >= before.live.number
+
+    # --- what happens outside
+
+    @initialize(well=st.sampled_from([True, True, True, False]))
+    def start(self, well: bool) -> None:
+        self.waiting[0] = 0
+        self.tell(Started(0))
+        if well:
+            self.settle()
+
+    @rule(path=st.sampled_from([*FILES]), version=VERSIONS)
+    def save(self, path: Path, version: str | None) -> None:
+        """An edit, which the watcher notices at once."""
+        self.edit(path, version)
+        if self.armed and self.reading is None:
+            self.begin_reading()
+            self.end_reading()
+
+    @rule(path=st.sampled_from([*FILES]), version=VERSIONS)
+    def edit(self, path: Path, version: str | None) -> None:
+        if self.disk[path] == version:
+            return
+        # Of bytes that came and went between two readings while a stage read them nobody can know.
+        if self.cycles and not self.cycle.over and path in self.unread:
+            return
+        self.disk[path] = version
+        self.unread.add(path)
+
+    def look_at(self, roots: tuple[Path, ...]) -> Snapshot:
+        return {
+            root: {path: digest for path, digest in self.disk.items() if FILES[path] == root and digest is not None}
+            for root in roots
+        }
+
+    @precondition(lambda self: self.armed and self.reading is None)
+    @rule()
+    def begin_reading(self) -> None:
+        self.reading = (self.look_at(self.armed), self.asked)
+        self.asked = False
+        self.unread -= {path for path, root in FILES.items() if root in self.armed}
+
+    @precondition(lambda self: self.reading is not None)
+    @rule()
+    def end_reading(self) -> None:
+        assert self.reading is not None
+        files, asked = self.reading
+        self.reading = None
+        self.tell(Observed(files, asked))
+
+    @precondition(lambda self: self.timers)
+    @rule(data=st.data())
+    def timer(self, data: st.DataObject) -> None:
+        timer = data.draw(st.sampled_from(sorted(self.timers)))
+        self.timers.discard(timer)
+        self.tell(TimerElapsed(timer))
+
+    @rule()
+    def reload_now(self) -> None:
+        ticket = len(self.waiting) + self.answers.total()
+        self.waiting[ticket] = self.course.state.cycle
+        self.tell(ReloadRequested(ticket))
+
+    @rule(really=st.sampled_from([True, False, False, False, False, False]))
+    def close(self, really: bool) -> None:
+        if really:
+            self.close_asked = True
+            self.tell(CloseRequested())
+
+    @precondition(lambda self: not self.close_asked)
+    @rule()
+    def rest(self) -> None:
+        """Nothing happens for a while, and everything goes well."""
+        self.settle()
+
+    # --- deeds
+
+    @precondition(lambda self: self.deed is None)
+    @rule(lib=st.booleans())
+    def begin_deed(self, lib: bool) -> None:
+        self.deed = self.course.take()
+        match self.deed:
+            case None:
+                phase = self.course.state.phase
+                assert not isinstance(phase, Running | Undoing | Closing), "nothing will ever come of this"
+            case Stage() | Promote() | Warm() | Swap() | Watch():
+                assert self.deed.cycle == self.cycle.number
+                self.cycle.reached.append(self.deed)
+                if self.course.interrupted:
+                    self.finish(ok=False)
+                else:
+                    self.begin(self.deed, lib)
+            case Dispose():
+                live = self.course.state.live
+                assert self.bridges[self.deed.bridge] in ("live", "retired")
+                assert live is None or self.deed.bridge != live.cycle, "the last good one is disposed"
+            case Rollback(effect):
+                assert effect not in self.cycle.undone, "undone twice"
+                self.cycle.undone.append(effect)
+            case Release():
+                assert "live" not in self.bridges.values()
+
+    def begin(self, deed: Stage | Promote | Warm | Swap | Watch, lib: bool) -> None:
+        match deed:
+            case Stage():
+                if self.reading is not None:
+                    self.end_reading()  # arming waits for it
+                self.cycle.watch = WatchSet((LIB, SRC) if lib else (SRC,))
+                self.armed = tuple(sorted({*self.armed, *self.cycle.watch.roots}))
+                self.cycle.read = self.look_at(self.armed)
+                self.unread.clear()
+            case Warm(number):
+                self.bridges[number] = "half"
+            case _:
+                pass
+
+    @precondition(lambda self: self.deed is None)
+    @rule(
+        script=st.lists(
+            st.tuples(st.lists(MEANWHILE, max_size=3), st.sampled_from([True, True, True, True, False])), max_size=6
+        ),
+        lib=st.booleans(),
+    )
+    def work(self, script: list[tuple[list[tuple[str, Path, str | None]], bool]], lib: bool) -> None:
+        """A few deeds, one after another, each with what happens in the midst of it, and whether it ends well."""
+        for meanwhile, ok in script:
+            self.begin_deed(lib)
+            for what, path, version in meanwhile:
+                self.happen(what, path, version)
+            if self.deed is None:
+                return
+            self.end_deed(ok)
+
+    def happen(self, what: str, path: Path, version: str | None) -> None:
+        match what:
+            case "save":
+                self.save(path, version)
+            case "edit":
+                self.edit(path, version)
+            case "read" if isinstance(self.deed, Stage):
+                self.stage_reads(path)
+            case "request":
+                self.reload_now()
+            case "close":
+                self.close(really=version == "0")
+
+    @precondition(lambda self: isinstance(self.deed, Stage))
+    @rule(path=st.sampled_from([*FILES]))
+    def stage_reads(self, path: Path) -> None:
+        self.cycle.used.setdefault(path, self.disk[path])
+
+    @precondition(lambda self: self.deed is not None)
+    @rule(ok=st.sampled_from([True, True, True, False]))
+    def end_deed(self, ok: bool) -> None:
+        self.finish(ok=ok)
+
+    def finish(self, *, ok: bool) -> None:
+        deed = self.deed
+        assert deed is not None
+        if isinstance(deed, Release):
+            self.end_drains()
+        self.deed = None
+        self.course.finish(self.outcome(deed, ok))
+        if self.cycles and not self.cycle.over:
+            self.cycle.over = not isinstance(self.course.state.phase, Running | Undoing)
+            if self.cycle.over:
+                self.check_undone(self.cycle)
+
+    def outcome(self, deed: Deed, ok: bool) -> Event:
+        match deed:
+            case Watch(number):
+                if self.reading is not None:
+                    self.end_reading()
+                self.armed = self.cycle.watch.roots
+                self.succeeded = number
+                return Watched(deed, 0.0)
+            case Dispose(bridge):
+                if ok:
+                    self.bridges[bridge] = "draining"
+                    return Draining(bridge, 0.0)
+                self.bridges[bridge] = "gone"
+                return DisposeFailed(bridge, 0.0, ERROR)
+            case Rollback(effect):
+                if isinstance(effect, Warm):
+                    self.bridges[effect.cycle] = "gone"
+                return RolledBack(deed) if ok else RollbackFailed(deed, ERROR)
+            case Release():
+                return Released()
+            case _ if not ok:
+                return Failed(deed, 0.0, ERROR, 1.0, self.cycle.read if isinstance(deed, Stage) else {})
+            case Stage():
+                self.cycle.used = {**self.disk, **self.cycle.used}
+                return Staged(deed, 0.0, self.cycle.watch, self.cycle.read)
+            case Promote():
+                return Promoted(deed, 0.0, (), ())
+            case Warm():
+                return Warmed(deed, 0.0)
+            case Swap(number):
+                for bridge, how in self.bridges.items():
+                    if how == "live":
+                        self.bridges[bridge] = "retired"
+                self.bridges[number] = "live"
+                return Swapped(deed, 0.0)
+
+    def check_undone(self, cycle: CycleModel) -> None:
+        """Exactly what was done is undone, in reverse; nothing of a cycle that came through."""
+        undoable = [deed for deed in cycle.reached if isinstance(deed, Stage | Promote | Warm)]
+        swapped = (
+            self.bridges.get(cycle.number) in ("live", "retired", "draining") or Watch(cycle.number) in cycle.reached
+        )
+        assert cycle.undone == ([] if swapped else [*reversed(undoable)])
+
+    @precondition(lambda self: "draining" in self.bridges.values())
+    @rule(ok=st.booleans())
+    def end_drain(self, ok: bool) -> None:
+        bridge = next(number for number, how in self.bridges.items() if how == "draining")
+        self.bridges[bridge] = "gone"
+        self.cut_off.discard(bridge)
+        self.tell(Disposed(bridge, 0.0) if ok else DisposeFailed(bridge, 0.0, ERROR))
+
+    def end_drains(self) -> None:
+        while "draining" in self.bridges.values():
+            self.end_drain(ok=True)
+
+    # --- what always holds
+
+    @invariant()
+    def bridges_are_accounted_for(self) -> None:
+        state = self.course.state
+        assert [number for number, how in self.bridges.items() if how == "live"] == (
+            [state.live.cycle]
+            if state.live is not None
+            else [each.cycle for each in state.retired if self.is_live(each.cycle)]
+        )
+        retired = {number for number, how in self.bridges.items() if how in ("retired", "draining")}
+        assert retired == {each.cycle for each in state.retired if not self.is_live(each.cycle)}
+        half = [number for number, how in self.bridges.items() if how == "half"]
+        assert half == [] or (half == [self.cycle.number] and not self.cycle.over), "a bridge leaks"
+
+    def is_live(self, cycle: int) -> bool:
+        return self.bridges[cycle] == "live"
+
+    @invariant()
+    def at_most_two_drain(self) -> None:
+        draining = {number for number, how in self.bridges.items() if how == "draining"}
+        assert len(draining - self.cut_off) <= 2
+
+    @invariant()
+    def everything_that_waits_waits_for_something(self) -> None:
+        match self.course.state.phase:
+            case Scheduled():
+                assert self.timers
+                assert self.course.state.edits
+            case Looking():
+                assert self.asked or (self.reading is not None and self.reading[1]), "it would look for ever"
+            case Idle() | Closing() | Closed():
+                assert not self.waiting or self.deed is not None
+            case Unstarted() | Running() | Undoing():
+                pass
+
+    @invariant()
+    def no_edit_is_forgotten(self) -> None:
+        """With nothing under way and everything read, what is live, or what failed, was made of what is on disk."""
+        unread = {path for path in self.unread if FILES[path] in self.armed}
+        if not isinstance(self.course.state.phase, Idle) or unread or self.reading is not None:
+            return
+        assert self.course.state.edits == ()
+        for path, root in FILES.items():
+            # A file that came and went is not looked for.
+            lasting = self.disk[path] is not None or self.cycle.start[path] is not None
+            if root in self.armed and lasting and path in self.cycle.used:
+                assert self.cycle.used[path] == self.disk[path], f"{path.name} was edited"
+
+    def teardown(self) -> None:
+        """Let everything come to its end, then close: whoever waits is answered, and no bridge is left."""
+        self.settle()
+        if isinstance(self.course.state.phase, Idle):
+            self.no_edit_is_forgotten()
+        self.close_asked = True
+        self.tell(CloseRequested())
+        self.settle()
+        assert self.course.state.phase == Closed()
+        assert not self.waiting
+        assert {*self.answers.values()} == {1}, "answered exactly once"
+        assert {*self.bridges.values()} <= {"gone"}
+        assert self.timers == set()
+
+    def settle(self) -> None:
+        for _ in range(100):
+            if self.deed is not None:
+                self.finish(ok=True)
+            elif self.reading is not None:
+                self.end_reading()
+            elif self.armed and (self.asked or any(FILES[path] in self.armed for path in self.unread)):
+                self.begin_reading()
+            elif self.timers:
+                timer = min(self.timers)
+                self.timers.discard(timer)
+                self.tell(TimerElapsed(timer))
+            else:
+                self.begin_deed(lib=False)
+                if self.deed is None:
+                    return
+        raise AssertionError(f"this never comes to rest: {self.course.state}")
+
+
+Outside.TestCase.settings = settings(derandomize=True, max_examples=200, stateful_step_count=60, deadline=None)
+TestOutside = Outside.TestCase

@@ -1,0 +1,113 @@
+"""lastgood.planner.watch_set: what is watched, what is ignored, what an edit is (contract §6)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lastgood.planner.watch_set import WatchSet, differing, is_ignored, merge, restrict
+
+SRC = Path("/project/src")
+LIB = Path("/project/lib")
+CONFIG = Path("/project/lastgood.toml")
+
+
+def test_roots_are_the_paths_and_the_candidates_each_once_and_sorted() -> None:
+    watch = WatchSet((SRC, CONFIG), candidates=(SRC, LIB))
+    assert watch.roots == (CONFIG, LIB, SRC)
+
+
+def test_a_union_watches_both_and_keeps_its_own_output() -> None:
+    fresh = WatchSet((CONFIG, SRC), (LIB,), SRC / "generated")
+    former = WatchSet((CONFIG, LIB), (Path("/x"),), LIB / "generated")
+    assert fresh.union(former) == WatchSet((CONFIG, LIB, SRC), (LIB, Path("/x")), SRC / "generated")
+    assert fresh.union(None) is fresh
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "__pycache__/a.cpython-311.pyc",
+        "sub/__pycache__/a.pyc",
+        ".pytest_cache/v/x",
+        ".mypy_cache/3.11/a.json",
+        ".ruff_cache/x",
+        ".git/index",
+        ".lastgood/generated/manifest.json",
+        "a.py~",
+        ".a.py.swp",
+        ".a.py.swpx",
+        ".a.py.swx",
+        "4913",
+        ".#a.py",
+        "#a.py#",
+        "a.py___jb_tmp___",
+        "a.py___jb_old___",
+        ".a.py.kate-swp",
+        ".goutputstream-AB12CD",
+        "a.py.tmp",
+        "a.py.tmp.4711",
+        "a.py.bak",
+        ".DS_Store",
+        "__pycache__",
+        ".git",
+    ],
+)
+def test_caches_and_editors_temporary_files_are_ignored(name: str) -> None:
+    assert is_ignored(SRC / name, SRC, None)
+
+
+@pytest.mark.parametrize("name", ["a.py", "sub/a.py", "data.json", "tmp/a.py", "git/a.py", ".hidden.py", "bak.py", ""])
+def test_sources_are_not_ignored(name: str) -> None:
+    assert not is_ignored(SRC / name, SRC, None)
+
+
+def test_a_root_is_judged_by_nothing_above_it() -> None:
+    root = Path("/home/me/.git/__pycache__/src")
+    assert not is_ignored(root / "a.py", root, None)
+    assert not is_ignored(Path("/x/a.bak"), Path("/x/a.bak"), None), "a root that is asked for is watched"
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "ignored"),
+    [
+        (SRC / "generated", SRC, True),
+        (SRC / "generated/a.py", SRC, True),
+        (SRC / "generated_too/a.py", SRC, False),
+        (SRC / "a.py", SRC, False),
+        (SRC / "generated/lib/a.py", SRC / "generated/lib", False),
+        (SRC / "generated/a.py", SRC / "generated", False),
+    ],
+    ids=["itself", "in it", "beside it", "above it", "a source inside of it", "it is a source"],
+)
+def test_the_output_directory_inside_a_source_is_ignored(path: Path, root: Path, ignored: bool) -> None:
+    assert is_ignored(path, root, SRC / "generated") is ignored
+
+
+A, B = SRC / "a.py", SRC / "b.py"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ({SRC: {A: "1"}}, {SRC: {A: "1"}}, set()),
+        ({SRC: {A: "1"}}, {SRC: {A: "2"}}, {A}),
+        ({SRC: {A: "1"}}, {SRC: {A: "1", B: "1"}}, {B}),
+        ({SRC: {A: "1", B: "1"}}, {SRC: {B: "1"}}, {A}),
+        ({SRC: {A: "1"}}, {LIB: {LIB / "c.py": "1"}}, set()),
+        ({SRC: {}, LIB: {}}, {SRC: {A: "1"}}, {A}),
+    ],
+    ids=["same bytes", "changed", "added", "removed", "of another root", "of one that has no files"],
+)
+def test_an_edit_is_a_change_of_bytes_in_a_root_that_was_read_before(
+    before: dict[Path, dict[Path, str]], after: dict[Path, dict[Path, str]], changed: set[Path]
+) -> None:
+    assert differing(before, after) == changed
+
+
+def test_merge_adds_only_what_is_new_and_restrict_keeps_only_what_is_named() -> None:
+    known = {SRC: {A: "1"}}
+    fresh = {SRC: {A: "2"}, LIB: {LIB / "c.py": "1"}}
+    assert merge(known, fresh) == {SRC: {A: "1"}, LIB: {LIB / "c.py": "1"}}
+    assert restrict(fresh, [LIB, CONFIG]) == {LIB: {LIB / "c.py": "1"}}

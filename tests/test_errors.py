@@ -1,0 +1,149 @@
+"""The errors: one family, and texts that say what, where, and what to do (contract §§2, 5, 6)."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+from lastgood import errors
+from lastgood.errors import (
+    AlreadyWatched,
+    BridgeError,
+    CallTimeout,
+    ConfigError,
+    ConfigMigrationError,
+    Disposed,
+    GenerationError,
+    LastgoodError,
+    ModuleFailure,
+    NoRuntimeBridge,
+    PromotionError,
+    RemoteError,
+    ReturnTypeError,
+    UnmanagedFile,
+    UnwatchableModule,
+    WatchError,
+    WorkerDied,
+)
+
+FILE = Path("/p/lastgood.toml")
+
+PARENTS: dict[type, tuple[type, ...]] = {
+    LastgoodError: (Exception,),
+    ConfigError: (LastgoodError,),
+    ConfigMigrationError: (ConfigError,),
+    UnwatchableModule: (ConfigError, WatchError),
+    WatchError: (LastgoodError,),
+    GenerationError: (LastgoodError,),
+    PromotionError: (LastgoodError,),
+    UnmanagedFile: (PromotionError,),
+    AlreadyWatched: (LastgoodError,),
+    Disposed: (LastgoodError,),
+    NoRuntimeBridge: (LastgoodError,),
+    BridgeError: (LastgoodError,),
+    RemoteError: (BridgeError,),
+    CallTimeout: (BridgeError,),
+    WorkerDied: (BridgeError,),
+    ReturnTypeError: (BridgeError,),
+}
+
+
+@pytest.mark.parametrize("error", PARENTS, ids=lambda error: error.__name__)
+def test_the_family(error: type) -> None:
+    assert error.__bases__ == PARENTS[error]
+    assert issubclass(error, LastgoodError)
+
+
+def test_every_error_of_the_module_is_in_the_table_and_in_the_tree_at_its_top() -> None:
+    public = {getattr(errors, name) for name in errors.__all__} - {ModuleFailure}
+    assert public == set(PARENTS)
+    drawn = re.findall(r"^[│├└─ ]*(\w+)(?:  |$)", errors.__doc__ or "", re.MULTILINE)
+    assert {error.__name__ for error in PARENTS} <= set(drawn)
+
+
+TEXTS = [
+    (ConfigError("is missing."), "is missing."),
+    (ConfigError("is missing.", file=FILE), f"{FILE}: is missing."),
+    (
+        ConfigError("expected a table, found an integer.", file=FILE, field="modules", hint="Add one.", line=3),
+        f'{FILE}:3: field "modules": expected a table, found an integer. Add one.',
+    ),
+    (ConfigMigrationError("Legacy.", file=FILE, field="development"), "Legacy."),
+    (
+        UnwatchableModule("x", 'Module "x" could not be resolved for watching', file=FILE),
+        'Module "x" could not be resolved for watching',
+    ),
+    (
+        GenerationError((ModuleFailure("a", Path("/p/a.py"), 3, "boom"),)),
+        "Generation failed for 1 module(s):\n  a (/p/a.py:3): boom",
+    ),
+    (
+        GenerationError(
+            (ModuleFailure("a", Path("/p/a.py"), None, "boom"), ModuleFailure("b.c", None, None, "cannot be found"))
+        ),
+        "Generation failed for 2 module(s):\n  a (/p/a.py): boom\n  b.c: cannot be found",
+    ),
+    (PromotionError("disk full."), "disk full."),
+    (PromotionError("disk full.", path=FILE), f"{FILE}: disk full."),
+    (
+        UnmanagedFile(FILE),
+        (
+            f"{FILE}: lastgood did not write this file and will not overwrite it. "
+            "Move it away, or choose another [output] dir in the config."
+        ),
+    ),
+    (
+        AlreadyWatched(Path("/p/g"), 42),
+        (
+            "/p/g is already kept up to date by the session of process 42. "
+            "Close that one first, or choose another [output] dir."
+        ),
+    ),
+    (
+        AlreadyWatched(Path("/p/g"), None),
+        "/p/g is already kept up to date by another session. Close that one first, or choose another [output] dir.",
+    ),
+    (NoRuntimeBridge(), "No runtime bridge configured"),
+    (RemoteError("ValueError", "bad", "Traceback…\n"), "ValueError: bad\n\nTraceback…"),
+    (RemoteError("ValueError", "", ""), "ValueError"),
+    (CallTimeout("pricing.quote", 1.5), "pricing.quote did not return within 1.5 s (runtime.process.timeout)."),
+    (WorkerDied(3, ""), "The worker process exited with status 3."),
+    (
+        WorkerDied(0, "bye\n", doing="while it began"),
+        "The worker process exited with status 0 while it began. Its last output:\nbye",
+    ),
+    (WorkerDied(-9, ""), "The worker process was killed by signal 9."),
+    (WorkerDied(None, ""), "The worker process ended."),
+    (ReturnTypeError("m.f", "int", "str"), "m.f is declared to return int, but returned str."),
+]
+
+
+@pytest.mark.parametrize(("error", "text"), TEXTS, ids=lambda value: type(value).__name__)
+def test_the_text(error: LastgoodError, text: str) -> None:
+    assert str(error) == text
+
+
+def test_errors_carry_their_data() -> None:
+    unwatchable = UnwatchableModule("a.b", "gone", file=FILE)
+    assert (unwatchable.module, unwatchable.field, unwatchable.file) == ("a.b", "modules.a.b", FILE)
+    died = WorkerDied(-9, "last words")
+    assert (died.status, died.stderr) == (-9, "last words")
+    watched = AlreadyWatched(FILE, 7)
+    assert (watched.output, watched.pid) == (FILE, 7)
+    timeout = CallTimeout("m.f", 2.0)
+    assert (timeout.call, timeout.timeout) == ("m.f", 2.0)
+
+
+@pytest.mark.parametrize("error", [error for error, _ in TEXTS], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("how", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
+def test_an_error_survives_copying(how: object, error: LastgoodError) -> None:
+    """Test runners and process pools pickle what went wrong; one that cannot be hides what happened."""
+    assert callable(how)
+    again = how(error)
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)

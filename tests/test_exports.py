@@ -1,0 +1,85 @@
+"""The public face: everything the contract names is importable from ``lastgood``, and nothing is loaded before its time."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lastgood
+from lastgood import errors, watch_events
+
+SOURCES = Path(lastgood.__file__).parent
+
+CONTRACT = [
+    *("watch", "WatchProgram", "Session", "Status", "Generated", "ModuleFailure"),
+    *("create_bridge_reloader", "BridgeReloader", "ProcessBridge", "Bridge", "Config"),
+    *("get_runtime_bridge", "set_runtime_bridge", "clear_runtime_bridge"),
+    *("LastgoodError", "ConfigError", "ConfigMigrationError", "WatchError", "GenerationError", "PromotionError"),
+    *("UnmanagedFile", "AlreadyWatched", "Disposed", "NoRuntimeBridge", "BridgeError", "RemoteError", "CallTimeout"),
+    *("WorkerDied", "ReturnTypeError"),
+    *("WatchEvent", "WatchPaths", "Change", "ReloadStart", "ReloadSuccess", "ReloadError"),
+    *("DisposeFailed", "PollingStarted", "Recovered", "BridgeLost", "BridgeRestored"),
+]
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_what_the_contract_names_is_importable(name: str) -> None:
+    assert name in lastgood.__all__
+    assert name in dir(lastgood)
+    assert getattr(lastgood, name) is not None
+
+
+def test_everything_exported_exists_and_is_what_its_room_has() -> None:
+    assert len(set(lastgood.__all__)) == len(lastgood.__all__)
+    for name, where in lastgood._WHERE.items():
+        room = importlib.import_module(f"lastgood.{where}")
+        assert getattr(lastgood, name) is getattr(room, name)
+        assert name in room.__all__
+
+
+def test_every_error_and_every_event_is_exported() -> None:
+    assert set(errors.__all__) <= set(lastgood.__all__)
+    assert set(watch_events.__all__) <= set(lastgood.__all__)
+
+
+def test_what_type_checkers_see_is_what_is_exported() -> None:
+    text = (SOURCES / "__init__.py").read_text()
+    seen = {line.rpartition(" as ")[2].strip() for line in text.splitlines() if line.startswith("    from lastgood.")}
+    assert seen == set(lastgood.__all__) - {"__version__"}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'lastgood' has no attribute 'nonsense'"):
+        _ = lastgood.nonsense
+
+
+def test_the_map_of_the_house_names_every_room() -> None:
+    rooms = {path.stem for path in SOURCES.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert lastgood.__doc__ is not None
+    missing = {room for room in rooms if room not in lastgood.__doc__ and not room.startswith("_")}
+    assert missing == set()
+
+
+def test_it_is_typed() -> None:
+    assert (SOURCES / "py.typed").exists()
+
+
+@pytest.mark.parametrize(
+    ("statement", "unloaded"),
+    [
+        ("import lastgood", ("trio", "watchfiles", "griffe", "msgspec", "rich", "returns", "lastgood.errors")),
+        ("from lastgood import create_bridge_reloader", ("trio", "watchfiles", "griffe", "msgspec", "rich", "returns")),
+        ("from lastgood.runtime import get_runtime_bridge", ("trio", "watchfiles", "griffe", "msgspec", "rich")),
+        ("from lastgood import watch", ("griffe", "rich")),
+        ("import lastgood.planner, lastgood.effects", ("trio", "watchfiles", "griffe", "msgspec", "subprocess")),
+    ],
+    ids=["lastgood", "reloader", "runtime", "watch", "core"],
+)
+def test_an_import_loads_no_more_than_it_needs(statement: str, unloaded: tuple[str, ...]) -> None:
+    program = f"import sys; sys.path.insert(0, {str(SOURCES.parent)!r}); {statement}; print(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()).isdisjoint(unloaded)

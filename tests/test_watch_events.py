@@ -1,0 +1,167 @@
+"""The events: their tags, their fields, and that each turns into plain data for JSON (contract §3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from lastgood import watch_events
+from lastgood.errors import GenerationError, ModuleFailure
+from lastgood.watch_events import (
+    BridgeLost,
+    BridgeRestored,
+    Change,
+    DisposeFailed,
+    EventsMissed,
+    Notice,
+    PollingStarted,
+    Recovered,
+    ReloadError,
+    ReloadStart,
+    ReloadSuccess,
+    RollbackFailed,
+    WatchEvent,
+    WatchPaths,
+)
+
+HERE = Path("/p/a.py")
+NOTED = ValueError("bad")
+NOTED.add_note("look at line 3")
+
+EVENTS: list[tuple[Any, dict[str, Any]]] = [
+    (WatchPaths((HERE,)), {"type": "watch-paths", "paths": ["/p/a.py"]}),
+    (Change(HERE), {"type": "change", "path": "/p/a.py", "manual": False}),
+    (Change(HERE, manual=True), {"type": "change", "path": "/p/a.py", "manual": True}),
+    (
+        ReloadStart(2, False, (HERE,)),
+        {"type": "reload-start", "cycle": 2, "manual": False, "changed": ["/p/a.py"]},
+    ),
+    (
+        ReloadSuccess(
+            2,
+            True,
+            (HERE,),
+            generation=1,
+            written=(Path("a/b.py"), Path("c.py")),
+            touched=(Path("c.py"),),
+            warnings=("mind the gap",),
+            timings=MappingProxyType({"stage": 0.5}),
+        ),
+        {
+            "type": "reload-success",
+            "cycle": 2,
+            "manual": True,
+            "changed": ["/p/a.py"],
+            "generation": 1,
+            "written": ["a/b.py", "c.py"],
+            "touched": ["c.py"],
+            "warnings": ["mind the gap"],
+            "timings": {"stage": 0.5},
+        },
+    ),
+    (
+        ReloadError(3, False, (), error=NOTED, effect="warm", live_generation=None),
+        {
+            "type": "reload-error",
+            "cycle": 3,
+            "manual": False,
+            "changed": [],
+            "error": {"type": "ValueError", "message": "bad", "notes": ["look at line 3"]},
+            "effect": "warm",
+            "live_generation": None,
+        },
+    ),
+    (
+        DisposeFailed(1, NOTED),
+        {
+            "type": "notice-dispose-failed",
+            "generation": 1,
+            "error": {"type": "ValueError", "message": "bad", "notes": ["look at line 3"]},
+        },
+    ),
+    (
+        RollbackFailed("promote", OSError("full"), None),
+        {
+            "type": "notice-rollback-failed",
+            "effect": "promote",
+            "error": {"type": "OSError", "message": "full", "notes": []},
+            "cause": None,
+        },
+    ),
+    (PollingStarted("limit"), {"type": "notice-polling-started", "reason": "limit"}),
+    (
+        Recovered(Path("/p/generated"), (Path("a.py"),)),
+        {"type": "notice-recovered", "output": "/p/generated", "restored": ["a.py"]},
+    ),
+    (
+        BridgeLost(2, NOTED),
+        {
+            "type": "notice-bridge-lost",
+            "generation": 2,
+            "error": {"type": "ValueError", "message": "bad", "notes": ["look at line 3"]},
+        },
+    ),
+    (BridgeRestored(2), {"type": "notice-bridge-restored", "generation": 2}),
+    (EventsMissed(7), {"type": "notice-events-missed", "count": 7}),
+]
+
+
+@pytest.mark.parametrize(("event", "plain"), EVENTS, ids=lambda value: getattr(value, "type", ""))
+def test_an_event_is_plain_data_for_json(event: Any, plain: dict[str, Any]) -> None:
+    assert event.to_dict() == plain
+    assert json.loads(json.dumps(event.to_dict())) == plain
+    assert next(iter(event.to_dict())) == "type"
+
+
+def test_every_event_class_is_in_the_table_above_and_in_the_union() -> None:
+    classes = {
+        value
+        for name in watch_events.__all__
+        if isinstance(value := getattr(watch_events, name), type) and dataclasses.is_dataclass(value)
+    }
+    assert {type(event) for event, _ in EVENTS} == classes == set(typing.get_args(WatchEvent))
+
+
+def test_the_tags_are_all_different_and_those_of_notices_begin_so() -> None:
+    tags = [event.type for event in typing.get_args(WatchEvent)]
+    assert len(tags) == len(set(tags))
+    assert {tag for tag in tags if tag.startswith("notice-")} == {event.type for event in typing.get_args(Notice)}
+
+
+@pytest.mark.parametrize("event", [event for event, _ in EVENTS], ids=lambda event: event.type)
+def test_an_event_is_frozen_and_comparable(event: Any) -> None:
+    assert event == dataclasses.replace(event)
+    for field in dataclasses.fields(event):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(event, field.name, None)
+    with pytest.raises((dataclasses.FrozenInstanceError, AttributeError, TypeError)):
+        event.type = "other"
+
+
+def test_an_error_of_many_lines_keeps_them() -> None:
+    error = GenerationError((ModuleFailure("a", HERE, 3, "boom"), ModuleFailure("b", None, None, "gone")))
+    told = ReloadError(1, True, (), error=error, effect="stage", live_generation=2).to_dict()["error"]
+    assert told["type"] == "GenerationError"
+    assert told["message"] == "Generation failed for 2 module(s):\n  a (/p/a.py:3): boom\n  b: gone"
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_an_error_that_has_no_text_breaks_nothing() -> None:
+    told = DisposeFailed(1, Unprintable()).to_dict()["error"]
+    assert told == {"type": "Unprintable", "message": "<its text cannot be had>", "notes": []}
+
+
+def test_names_that_are_no_text_still_make_json() -> None:
+    """A file name may hold bytes that are no UTF-8."""
+    odd = Path("/p/\udcff.py")
+    assert json.loads(json.dumps(Change(odd).to_dict()))["path"] == str(odd)
