@@ -1,7 +1,7 @@
 """The file system as a port: what promotion, staging and reading need of it, and no more.
 
-One method is one operation, so that a fault can be injected at each. :class:`Disk` is the real one; it goes through
-:mod:`os`, never through ``open()``, so that a fake of :mod:`os` sees every operation. The in-memory one is in
+One method is one operation, so that a fault can be injected at each. :class:`Disk` is the real one; whatever it changes it
+changes through :mod:`os`, never through ``open()``, so that a fake of :mod:`os` sees every operation. The in-memory one is in
 :mod:`lastgood.interpreters.memory`.
 """
 
@@ -125,14 +125,8 @@ class Disk:
 
     def read(self, path: Path) -> bytes:
         """See :class:`FileSystem`."""
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
-        try:
-            chunks = []
-            while chunk := os.read(descriptor, 1 << 20):
-                chunks.append(chunk)
-            return b"".join(chunks)
-        finally:
-            os.close(descriptor)
+        with open(path, "rb") as file:
+            return file.read()
 
     def write(self, path: Path, data: bytes) -> None:
         """See :class:`FileSystem`."""
@@ -186,11 +180,15 @@ class Disk:
             os.sync()
             return
         for path in paths:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            if os.path.isdir(path):
+                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+            else:
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
 
     def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
         """See :class:`FileSystem`."""

@@ -341,7 +341,8 @@ class _Undoing:
             drop_bytecode(self.files, (self.output.path / entry.path for entry in journal.entries))
             self._restore_manifest(journal)
             self.files.unlink(self.output.home / "journal.json")
-        _unlink_if_there(self.files, self.output.home / "journal.new")
+        for unfinished in ("journal.new", "manifest.json.new"):
+            _unlink_if_there(self.files, self.output.home / unfinished)
         remove_tree(self.files, self.backup)
 
     def _undo(self, number: int, entry: _Entry) -> None:
