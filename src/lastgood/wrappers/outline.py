@@ -89,6 +89,27 @@ class _Visitor(griffe.Visitor):
         if not isinstance(node, ast.expr):
             super().visit(node)
 
+    def handle_attribute(self, node: ast.Assign | ast.AnnAssign, annotation: str | griffe.Expr | None = None) -> None:
+        """Note what an assignment binds.
+
+        griffe's own looks for a docstring behind each, which nobody here reads, among all statements around it: in a file
+        with many assignments, a table say, that takes time by the square of their number.
+        """
+        scope = self.current
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
+        if not names or not isinstance(scope, griffe.Module | griffe.Class):
+            return
+        value = griffe.safe_get_expression(node.value, parent=scope, parse_strings=False)
+        for name in names:
+            attribute = griffe.Attribute(
+                name, value=value, annotation=annotation, lineno=node.lineno, endlineno=node.end_lineno
+            )
+            scope.set_member(name, attribute)
+            if name == "__all__" and isinstance(scope, griffe.Module):
+                scope.exports = list(griffe.safe_get__all__(node, scope))
+            self.extensions.call("on_instance", node=node, obj=attribute, agent=self)
+
 
 class _Ledger(griffe.Extension):
     """Notes every binding down as griffe makes it."""
