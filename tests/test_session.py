@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -326,6 +327,46 @@ async def test_a_fault_at_any_file_operation_of_a_promotion_leaves_the_wrappers_
         assert await session.reload_now()
 
 
+async def test_a_swap_whose_commit_fails_is_undone_like_anything_before_it(
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    factory: FakeFactory,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unlink = Disk.unlink
+
+    def refuse_the_journal(self: Disk, path: Path) -> None:
+        if path.name == "journal.json":
+            monkeypatch.undo()
+            raise OSError(5, "Input/output error", str(path))
+        unlink(self, path)
+
+    async with start() as session:
+        await told.success()
+        before, first = project.exact_tree(), factory.latest
+        monkeypatch.setattr(Disk, "unlink", refuse_the_journal)
+        project.save("pricing.py", MORE)
+        assert (await told.failure()).effect == "swap"
+        assert project.exact_tree() == before
+        assert session.bridge is first
+        assert [bridge.disposed for bridge in factory.bridges] == [False, True]
+        assert await session.reload_now()
+
+
+@pytest.mark.parametrize("lost", ["generated", ".lastgood"])
+async def test_what_is_cleaned_away_under_a_session_is_made_again(
+    lost: str, project: RealProject, start: Callable[..., WatchProgram]
+) -> None:
+    """As ``git clean -fdx`` does it."""
+    async with start() as session:
+        before = project.tree()
+        shutil.rmtree(project.root / lost)
+        assert await session.reload_now()
+        assert project.tree() == before
+        assert project.leftovers() in (["pid"], [])
+
+
 async def test_stale_since_is_when_the_first_of_a_row_of_failures_was_told(
     start: Callable[..., WatchProgram], factory: FakeFactory
 ) -> None:
@@ -505,6 +546,31 @@ async def test_it_takes_along_an_edit_that_nobody_has_noticed_yet(
         good = await told.success()
         assert (good.manual, good.changed) == (True, (project.root / "pricing.py",))
         assert b"more" in project.tree()["pricing.py"]
+
+
+class DeafNotifier:
+    """A notifier of the system that hears of nothing."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def watch(self, _debounce: int, _step: int, _timeout: int, stop: threading.Event) -> str:
+        stop.wait(DEADLINE)
+        return "stop"
+
+    def close(self) -> None: ...
+
+
+async def test_an_edit_that_only_reload_now_has_found_is_told_as_manual(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lastgood.interpreters.watching.RustNotify", DeafNotifier)
+    async with start() as session:
+        await told.success()
+        path = project.save("pricing.py", MORE)
+        assert await session.reload_now()
+        good = await told.success()
+    assert [event for event in told.events if isinstance(event, Change)] == [Change(path, manual=True)]
+    assert (good.manual, good.changed) == (True, (path,))
 
 
 async def test_a_caller_that_is_cancelled_takes_nothing_with_it(

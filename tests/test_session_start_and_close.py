@@ -744,6 +744,14 @@ async def test_a_project_that_cannot_start_raises_the_very_error_before_any_brid
     assert_nothing_is_left(project)
 
 
+def test_trio_run_of_a_project_that_cannot_start_raises_the_very_error(
+    project: RealProject, start: Callable[..., WatchProgram]
+) -> None:
+    project.remove("lastgood.toml")
+    with pytest.raises(ConfigError, match="the config file does not exist"):
+        trio.run(start())
+
+
 async def test_every_broken_module_is_named(project: RealProject, start: Callable[..., WatchProgram]) -> None:
     project.configure("pricing", "shop", "tax")
     project.save("pricing.py", BROKEN)
@@ -1038,6 +1046,27 @@ async def test_thirty_sessions_leave_no_task_no_thread_no_descriptor(
         while our_threads():
             await trio.to_thread.run_sync(os.sched_yield)
     assert_nothing_is_left(project)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors by /proc")
+async def test_starts_that_fail_leave_no_descriptor(start: Callable[..., WatchProgram], factory: FakeFactory) -> None:
+    async with start() as first:
+        await first.close()
+        descriptors = open_descriptors()
+    async with start():
+        for _ in range(10):
+            with pytest.raises(AlreadyWatched):
+                async with start(set_as_global=False):
+                    pytest.fail("it started")
+    for _ in range(10):
+        factory.fail("init", MINE)
+        with pytest.raises(LookupError):
+            async with start():
+                pytest.fail("it started")
+    gc.collect()
+    with trio.fail_after(DEADLINE):
+        while open_descriptors() > descriptors:
+            await trio.to_thread.run_sync(os.sched_yield)
 
 
 async def test_a_start_event_comes_first_of_all(start: Callable[..., WatchProgram], told: Told) -> None:

@@ -127,9 +127,8 @@ def watch(
         config_file=Path(os.path.abspath(config_file)),
         extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
         settings=Settings(float(debounce), float(max_wait), float(warm_timeout), float(drain_timeout)),
-        hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe),
+        hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
         on_event=on_event,
-        set_as_global=set_as_global,
     )
 
 
@@ -148,7 +147,6 @@ class WatchProgram:
     settings: Settings
     hooks: Hooks
     on_event: Callable[[WatchEvent], object] | None
-    set_as_global: bool
     session: Session | None = field(default=None, init=False)
     """The session, while one runs."""
     _entered: AbstractAsyncContextManager[Session] | None = field(default=None, init=False)
@@ -219,7 +217,6 @@ class Session:
         self._course = Course(State(program.settings), self._follow)
         self._on_event = program.on_event
         self._slot = runtime.Slot(f"the session of {program.config_file}")
-        self._set_as_global = program.set_as_global
         self._project = Project(
             Disk(), program.config_file, program.extra_watch_paths, load_config, worker_sys_path, os.getpid()
         )
@@ -320,8 +317,6 @@ class Session:
 
     async def _start(self) -> None:
         await self._ready.wait()
-        if self._set_as_global:
-            runtime.publish(self._slot)
         ticket = next(self._tickets)
         waiter = self._waiting[ticket] = _Waiter()
         self._tell(Started(ticket))

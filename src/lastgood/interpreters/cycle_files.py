@@ -16,11 +16,15 @@ from lastgood.config import Config, ModuleConfig
 from lastgood.errors import ConfigError, GenerationError, ModuleFailure, PromotionError, UnwatchableModule
 from lastgood.interpreters.file_system import FileSystem
 from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
+from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.resolution import Resolved, resolve_modules
 from lastgood.wrappers import Generated, ModuleSource, wrap_modules
 
 __all__ = ["CycleFiles", "Project", "wrapper_texts"]
+
+# Bytes. Of dense code each megabyte takes seconds, and a quarter of a gigabyte of memory.
+_LARGEST_SOURCE = 4_000_000
 
 
 @dataclass(slots=True)
@@ -71,7 +75,8 @@ class CycleFiles:
         self.output: OutputDirectory | None = None
         self.stage: Path | None = None
         self.staged: Mapping[str, str] = {}
-        self.promotings: list[Promoting] = []
+        self.promoting: Promoting | None = None
+        self.former: OutputDirectory | None = None
 
     # --- stage
 
@@ -172,35 +177,45 @@ class CycleFiles:
     # --- promote, swap, watch
 
     def promote(self) -> None:
-        """Make the output directory hold the stage. An output directory that is no longer configured is emptied of ours."""
-        output = self._output
-        self.promotings.append(Promoting(output, self._stage, self.staged))
-        former = self.project.live
-        if former is not None and former.path != output.path:
-            self.promotings.append(Promoting(former, self._stage, {}))
-        for promoting in self.promotings:
-            promoting.apply()
+        """Make the output directory hold the stage."""
+        self.promoting = Promoting(self._output, self._stage, self.staged)
+        self.promoting.apply()
 
     def commit(self) -> None:
         """The files' half of the swap."""
-        for promoting in reversed(self.promotings):
-            promoting.commit()
+        assert self.promoting is not None, "promote() comes first"
+        self.promoting.commit()
+        if self.project.live is not None and self.project.live.path != self._output.path:
+            self.former = self.project.live
         self.project.live = self._output
 
     def settle(self) -> None:
-        """After the swap: remove what only an undoing would have needed, and let go of a former output directory."""
-        for promoting in self.promotings:
-            promoting.sweep()
+        """After the swap: remove what only an undoing would have needed, and empty a former output directory of ours."""
+        assert self.promoting is not None, "promote() comes first"
+        self.promoting.sweep()
         remove_tree(self.project.files, self._stage)
-        self._release_others()
+        try:
+            if self.former is not None:
+                self._empty(self.former)
+        finally:
+            self._release_others()
+
+    def _empty(self, former: OutputDirectory) -> None:
+        emptying = Promoting(former, self._stage, {})
+        try:
+            emptying.apply()
+            emptying.commit()
+        except BaseException:
+            emptying.undo()
+            raise
+        emptying.sweep()
 
     # --- undoing
 
     def restore(self) -> None:
         """Undo :meth:`promote`, however far it came."""
-        while self.promotings:
-            self.promotings[-1].undo()
-            self.promotings.pop()
+        if self.promoting is not None:
+            self.promoting.undo()
 
     def discard(self) -> None:
         """Undo the stage, however far it came."""
@@ -225,14 +240,10 @@ class CycleFiles:
         return tuple(sorted(Path(name) for name in self.staged))
 
     @property
-    def touched(self) -> tuple[Path, ...]:
-        """Those that the promotion wrote or removed, sorted."""
-        return tuple(Path(name) for name in self.promotings[0].promotion.touched)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the promotion has to say."""
-        return tuple(text for promoting in self.promotings for text in promoting.promotion.warnings)
+    def promotion(self) -> Promotion:
+        """What the promotion did, and has to say."""
+        assert self.promoting is not None, "promote() comes first"
+        return self.promoting.promotion
 
     @property
     def _config(self) -> Config:
@@ -262,6 +273,11 @@ def wrapper_texts(
         except OSError as error:
             problem = f"the source cannot be read: {error.strerror or error}"
             failures.append(ModuleFailure(module.name, module.file, None, problem))
+            return None
+        if len(data) > _LARGEST_SOURCE:
+            problem = f"it is too large to be wrapped: {len(data) / 1e6:.1f} MB, of at most {_LARGEST_SOURCE / 1e6:g} MB."
+            hint = "Move what is data in it to a file that it reads, or to a module that is not named in the config."
+            failures.append(ModuleFailure(module.name, module.file, None, f"{problem} {hint}"))
             return None
         return ModuleSource(module.name, module.file, data, module.is_package, selection)
 

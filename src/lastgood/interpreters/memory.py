@@ -7,6 +7,7 @@ a piece of the test to run.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import heapq
 import itertools
@@ -34,7 +35,7 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.errors import BridgeError, LastgoodError
+from lastgood.errors import BridgeError, LastgoodError, PromotionError
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.file_system import Stat
 from lastgood.interpreters.reading import Reader
@@ -314,7 +315,8 @@ class MemoryInterpreter:
                 return self._dispose(deed)
             case Watch():
                 self._armed = self._cycle.watch
-                self._cycle.settle()
+                with contextlib.suppress(OSError, PromotionError):  # as the real one, which logs it
+                    self._cycle.settle()
                 return Watched(deed, 0.0)
             case Rollback():
                 try:
@@ -343,7 +345,8 @@ class MemoryInterpreter:
             case Promote():
                 work = self._cycle
                 work.promote()
-                return Promoted(deed, 0.0, work.written, work.touched, work.warnings)
+                touched = tuple(Path(name) for name in work.promotion.touched)
+                return Promoted(deed, 0.0, work.written, touched, work.promotion.warnings)
             case Warm(cycle, timeout):
                 bridge = ScriptedBridge(cycle, self._sources())
                 try:

@@ -63,7 +63,7 @@ def generate_once(project: Project) -> Once:
                     f"Undoing it failed as well: {problem}. The next run finishes that before anything else."
                 )
         raise
-    promotion = work.promotings[0].promotion
+    promotion = work.promotion
     # The files are promoted: what cannot be tidied up now is no failure, and the next start does it.
     problems = [problem for tidy in (work.settle, project.release) if (problem := _problem_of(tidy))]
     untidy = tuple(f"{output.home} could not be tidied up: {problem}." for problem in problems)

@@ -109,7 +109,7 @@ class OutputDirectory:
 
     @classmethod
     def _homes(cls, files: FileSystem, path: Path) -> tuple[Path, Path]:
-        standing = files.stat(path, follow=True)
+        standing = files.stat(path, follow=True) or files.stat(path)  # the latter: a link that leads nowhere
         if standing is not None and standing.kind != "directory":
             raise PromotionError("the output directory [output] dir names is not a directory.", path=path)
         around = path.parent / ".lastgood"
@@ -179,7 +179,9 @@ class OutputDirectory:
             standing = self.files.stat(path)
             if name == _CACHE or standing is None:
                 continue
-            if standing.kind == "file":
+            if not _is_text(name):
+                found[relative] = Existing("other")  # no file of ours has such a name, and no journal could tell of it
+            elif standing.kind == "file":
                 found[relative] = _existing_file(self.files, path)
             elif standing.kind == "directory":
                 found[relative] = Existing("directory")
@@ -362,7 +364,7 @@ class _Undoing:
                 if files.stat(aside) is not None and digest_of(files.read(aside)) == entry.digest:
                     files.unlink(aside)
             case "MakeDirectory":
-                if standing is not None:
+                if standing is not None and standing.kind == "directory":
                     remove_tree(files, path / _CACHE)
                     if not files.children(path):
                         files.rmdir(path)
@@ -389,20 +391,29 @@ class _Undoing:
 def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) -> Mapping[str, str]:
     """Path to digest of the files that a generator says it wrote into ``stage``.
 
-    Raises :class:`PromotionError` for a path that is absolute, climbs out, or was not written.
+    Raises :class:`PromotionError` for a path that is absolute, climbs out, leads through a link, or was not written.
     """
     staged: dict[str, str] = {}
+    real = files.real_path(stage)
+    inside: set[PurePosixPath] = set()
     for name in names:
         relative = PurePosixPath(Path(name).as_posix())
         if relative.is_absolute() or ".." in relative.parts or not relative.parts:
             raise PromotionError(
                 f'the generator says it wrote "{name}", which is not a path inside the stage directory.'
             )
+        if not _is_text(str(relative)):
+            raise PromotionError(f"the generator says it wrote {name!r}, a name that cannot be encoded in UTF-8.")
         standing = files.stat(stage / relative)
         if standing is None or standing.kind != "file":
             raise PromotionError(
                 f'the generator says it wrote "{name}", but there is no such file in the stage directory.', path=stage
             )
+        if relative.parent not in inside and files.real_path(stage / relative.parent) != real / relative.parent:
+            raise PromotionError(
+                f'the generator says it wrote "{name}", which leads through a symbolic link.', path=stage / relative.parent
+            )
+        inside.add(relative.parent)
         staged[str(relative)] = digest_of(files.read(stage / relative))
     return dict(sorted(staged.items()))
 
@@ -437,6 +448,15 @@ def remove_tree(files: FileSystem, path: Path) -> None:
     for name in files.children(path):
         remove_tree(files, path / name)
     files.rmdir(path)
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be written down: a name of other bytes than UTF-8 has surrogates in it (:pep:`383`)."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _existing_file(files: FileSystem, path: Path) -> Existing:

@@ -37,7 +37,7 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.errors import BridgeError, LastgoodError
+from lastgood.errors import BridgeError, LastgoodError, PromotionError
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.interpreters.reading import Reader
@@ -61,7 +61,7 @@ from lastgood.planner.events import (
     Watched,
 )
 from lastgood.planner.watch_set import WatchSet, merge
-from lastgood.runtime import Leased, Slot, unpublish
+from lastgood.runtime import Leased, Slot, publish, unpublish
 from lastgood.watch_events import PollingStarted, Recovered
 
 __all__ = ["Hooks", "Interrupted", "TrioInterpreter"]
@@ -81,6 +81,10 @@ _IDLE_SHARE = 0.02
 _IDLE_LOOK = 2.0
 
 
+# However short the drain, a bridge has this long to let go.
+_LEAST_DISPOSE = 1.0
+
+
 class Interrupted(Exception):  # it is an outcome, and nobody's error
     """A deed was stopped because the session ends."""
 
@@ -92,6 +96,7 @@ class Hooks:
     create_bridge: Callable[[Config], Any]
     generate: Callable[[Config, Path], Any] | None = None
     probe: Callable[[Any], Any] | None = None
+    set_as_global: bool = False
 
 
 class TrioInterpreter:
@@ -103,6 +108,7 @@ class TrioInterpreter:
         self._project = project
         self._hooks = hooks
         self._slot = slot
+        self._to_publish = hooks.set_as_global
         self._nursery = nursery
         self._tell = tell
         self._limiter = trio.CapacityLimiter(4)
@@ -178,6 +184,9 @@ class TrioInterpreter:
     async def _stage(self, deed: Stage, started: float) -> Event:
         work = self._work = CycleFiles(self._project, deed.cycle)
         try:
+            if self._to_publish:
+                publish(self._slot)
+                self._to_publish = False
             problem = await self._resolve(work)
             if work.config is not None and (problem is None or await self._in_thread(work.has_history)):
                 # Also where a module is missing: what a kill has left must not wait until that is mended.
@@ -232,7 +241,8 @@ class TrioInterpreter:
         match deed:
             case Promote():
                 await self._in_thread(work.promote)
-                return Promoted(deed, _since(started), work.written, work.touched, work.warnings)
+                touched = tuple(Path(name) for name in work.promotion.touched)
+                return Promoted(deed, _since(started), work.written, touched, work.promotion.warnings)
             case Warm():
                 with trio.move_on_after(deed.timeout) as scope:
                     await self._warm(deed, work)
@@ -310,6 +320,8 @@ class TrioInterpreter:
         return Disposed(deed.bridge, _since(started))
 
     async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
+        # Who gives calls no time to drain does not mean to leave a worker behind.
+        timeout = max(timeout, _LEAST_DISPOSE)
         with trio.move_on_after(timeout) as scope:
             await _result_of(bridge.dispose())
         if scope.cancelled_caught:
@@ -369,7 +381,7 @@ class TrioInterpreter:
         self._work = None
         try:
             await self._in_thread(work.settle)
-        except OSError:
+        except (OSError, PromotionError):
             logger.exception("what the cycle leaves could not be removed; the next start does it")
 
     @trio.lowlevel.enable_ki_protection

@@ -16,6 +16,9 @@ from lastgood.errors import ModuleFailure
 
 __all__ = ["ModuleSource", "read", "statements"]
 
+LARGEST = 4_000_000
+"""Bytes of the largest source that is read: Python takes a second or so for each megabyte, and a hundred bytes for each."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModuleSource:
@@ -30,6 +33,11 @@ class ModuleSource:
 
 def read(source: ModuleSource) -> ast.Module | ModuleFailure:
     """The tree of ``source`` with the imports outside of functions made absolute, or why Python would refuse to import it."""
+    if len(source.data) > LARGEST:
+        size, most = len(source.data) / 1e6, LARGEST / 1e6
+        return _failure(
+            source, None, f"it is too large: {size:.1f} MB, more than {most:.0f} MB. Keep data out of sources."
+        )
     text = _decode(source)
     if isinstance(text, ModuleFailure):
         return text
