@@ -4,7 +4,7 @@ The map of the house:
 
 errors         every exception that a caller can see
 watch_events   what a session tells its user
-config         lastgood.toml -> Config; resolution: where a module's source lies
+config         lastgood.toml -> Config; resolution: where a module's source lies; pinning: what a generation is made of
 runtime        the registry: the live bridge, its leases; loops: trio and asyncio, whichever runs
 reloader       create_bridge_reloader(): swap bridges by hand, under trio, asyncio or Pyodide
 session        watch(): sources in, reloads out

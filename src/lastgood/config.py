@@ -75,7 +75,8 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A config as resolved for one cycle. Its attributes mirror the file; every path is absolute and normalised.
 
-    ``path`` is the config file itself. (The one exception to "absolute": :attr:`ProcessConfig.python`.)
+    ``path`` is the config file itself. (The one exception to "absolute": :attr:`ProcessConfig.python`.) ``pinned`` does not
+    stand in it: the manifest of the cycle's pinned generation (contract §9), which the session sets for ``create_bridge``.
     """
 
     path: Path
@@ -83,6 +84,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     modules: dict[str, ModuleConfig]
     output: OutputConfig
     runtime: RuntimeConfig = RuntimeConfig()
+    pinned: Path | None = None
 
 
 def find_config(start: Path) -> Path:

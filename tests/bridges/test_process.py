@@ -207,7 +207,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_constructing_does_nothing_and_is_exported_lazily() -> None:
-    bridge = lastgood.bridges.ProcessBridge("/no/such/python", modules=["nothing"])
+    bridge = lastgood.ProcessBridge("/no/such/python", modules=["nothing"])
     assert isinstance(bridge, lastgood.bridges.Bridge)
     assert bridge.pid is None
     assert not bridge.thread_safe

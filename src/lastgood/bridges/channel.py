@@ -55,7 +55,8 @@ class Channel:
     """Frames to and from one worker. It owns the two descriptors, not ``pidfd`` (-1: none).
 
     ``on_end`` is awaited by the leader when the answers end or ``pidfd`` says that the worker has; ``on_garbage`` is
-    called when what came is no answer. Both must :meth:`fail` the channel.
+    called when what came is no answer. Both must :meth:`fail` the channel. ``on_loaded`` takes the body of a
+    LOADED frame, and raises :class:`.frames.FrameError` if it is none.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Channel:
         *,
         on_end: Callable[[], Awaitable[None]],
         on_garbage: Callable[[str], object],
+        on_loaded: Callable[[bytes], object] = lambda _body: None,
     ) -> None:
         self._requests = requests
         self._answers = answers
@@ -75,6 +77,7 @@ class Channel:
         self._readiness = readiness(answers, requests, pidfd)
         self._on_end = on_end
         self._on_garbage = on_garbage
+        self._on_loaded = on_loaded
         self._inbox = frames.Inbox()
         self._read_size = _SMALL_READ
         self._unsent: deque[_Unsent] = deque()
@@ -213,6 +216,9 @@ class Channel:
         return True
 
     def _dispatch(self, kind: int, number: int, body: bytes) -> None:
+        if kind == frames.LOADED:
+            self._on_loaded(body)
+            return
         if kind not in frames.ANSWERS:
             raise frames.FrameError(f"a frame of the unknown kind {kind}")
         answer = self._open.pop(number, None)

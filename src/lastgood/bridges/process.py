@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,12 @@ from lastgood.bridges.worker.values import Uncarriable, Values
 from lastgood.config import Config, ModuleConfig
 from lastgood.errors import BridgeError, CallTimeout, RemoteError, WorkerDied
 
-__all__ = ["VALUES", "ProcessBridge"]
+__all__ = ["MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
+
+logger = logging.getLogger(__name__)
+
+MAX_LOADED_LATE = 10_000
+"""Local modules that a worker may report to have loaded late."""
 
 _EXIT_WAIT = 1.0  # seconds from the end of a worker's answers to its exit
 _KILL_WAIT = 5.0  # seconds from SIGKILL to its exit; one that needs more is stuck in the kernel
@@ -33,6 +40,18 @@ VALUES = Values(msgspec.msgpack.Encoder().encode, _unpacker, msgspec.msgpack.Ext
 """The app's side of the codec."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedLate:
+    """A local module that no import statement leads to: the worker pinned it when it was first imported (contract §9).
+
+    ``path`` is the user's file, as the worker's Python names it, ``digest`` the one of the bytes that it runs.
+    """
+
+    name: str
+    path: Path
+    digest: str
+
+
 class ProcessBridge:
     """Calls functions of ``modules`` in a worker process, which ``await init()`` starts.
 
@@ -40,6 +59,8 @@ class ProcessBridge:
     directories where it looks for modules first, ``modules`` the names of the modules that may be called, or a mapping from
     them to what of each. ``timeout`` is what a call may take, ``grace`` what the worker is given to exit by itself; both in
     seconds. The worker has the app's environment and working directory; what it prints goes to the app's stderr.
+    ``pinned`` is the manifest of a pinned generation: local modules are then imported from the bytes that it names. Keep it,
+    and those, for as long as the bridge lives. ``on_loaded_late`` may be set to hear of modules that are not in it.
 
     All of it happens on the trio event loop that awaited ``init()``; from elsewhere it is a :class:`BridgeError`.
     """
@@ -54,6 +75,7 @@ class ProcessBridge:
         modules: Sequence[str] | Mapping[str, ModuleConfig] = (),
         timeout: float = 30.0,
         grace: float = 1.0,
+        pinned: str | Path | None = None,
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}.")
@@ -66,6 +88,9 @@ class ProcessBridge:
         self._modules = modules if isinstance(modules, Mapping) else {name: ModuleConfig() for name in modules}
         self._timeout = timeout
         self._grace = grace
+        self._pinned = None if pinned is None else os.path.abspath(pinned)
+        self._loaded_late: dict[Path, LoadedLate] = {}
+        self.on_loaded_late: Callable[[LoadedLate], object] | None = None
         self._state: Literal["new", "starting", "ready", "disposed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
         self._child: Child | None = None
@@ -80,12 +105,18 @@ class ProcessBridge:
             import_path=config.python_import_path,
             modules=config.modules,
             timeout=config.runtime.process.timeout,
+            pinned=config.pinned,
         )
 
     @property
     def pid(self) -> int | None:
         """The worker's process id; None while there is no worker."""
         return None if self._child is None or self._child.status is not None else self._child.pid
+
+    @property
+    def loaded_late(self) -> tuple[LoadedLate, ...]:
+        """What the worker has told of so far. It tells together with the next answer to a call."""
+        return tuple(self._loaded_late.values())
 
     async def init(self) -> None:
         """Start the worker, and wait until it has imported every module.
@@ -151,7 +182,14 @@ class ProcessBridge:
     @trio.lowlevel.enable_ki_protection
     def _start(self) -> Channel:
         child = self._child = Child(self._python)
-        self._channel = Channel(child.requests, child.answers, child.pidfd, on_end=self._bury, on_garbage=self._break)
+        self._channel = Channel(
+            child.requests,
+            child.answers,
+            child.pidfd,
+            on_end=self._bury,
+            on_garbage=self._break,
+            on_loaded=self._note_loaded,
+        )
         return self._channel
 
     async def _end(self, child: Child, channel: Channel | None, *, busy: bool) -> None:
@@ -174,6 +212,7 @@ class ProcessBridge:
     def _setup(self) -> dict[str, Any]:
         return {
             "import_path": self._import_path,
+            "pinned": self._pinned,
             "modules": {
                 name: {
                     "functions": None if chosen.functions is None else list(chosen.functions),
@@ -197,6 +236,23 @@ class ProcessBridge:
         except (ValueError, TypeError) as error:
             failure = self._break(str(error))
             raise failure from None
+
+    def _note_loaded(self, body: bytes) -> None:
+        try:
+            name, path, digest = map(str, VALUES.loads(body))
+            loaded = LoadedLate(name, Path(path), digest)
+        except (ValueError, TypeError) as error:
+            raise frames.FrameError(str(error)) from None
+        if loaded.path in self._loaded_late:
+            return
+        if len(self._loaded_late) == MAX_LOADED_LATE:
+            raise frames.FrameError(f"a report of more than {MAX_LOADED_LATE} modules that were loaded late")
+        self._loaded_late[loaded.path] = loaded
+        if self.on_loaded_late is not None:
+            try:
+                self.on_loaded_late(loaded)
+            except Exception:  # it must not harm the calls whose answers come after it
+                logger.exception("on_loaded_late raised for %s", loaded.name)
 
     def _break(self, problem: str) -> BridgeError:
         """The worker sent what it should not: have no more to do with it."""

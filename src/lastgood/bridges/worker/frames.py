@@ -3,13 +3,16 @@
 A frame is a header (length of the body, kind, number of the call) and a body. Every CALL gets exactly one answer, also
 one that nobody waits for any more, so both sides know which numbers are open.
 
-    app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}}; its answer says "ready"
+    app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}, "pinned": the path of a
+                               manifest, or None}; its answer says "ready"
                     CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs]
                     FORGET     no body: nobody waits for the answer to this call any more
     worker -> app   RESULT     body: the packed value
                     RAISED     body: packed [type, message, traceback]
                     REFUSED    body: a packed text, why the worker would not do it
                     FORGOTTEN  no body: a forgotten call has come to its end
+                    LOADED     no answer, its number is 0; body: packed [name, path, digest] of a local module that was
+                               imported, and is not in the manifest
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ __all__ = [
     "FORGET",
     "FORGOTTEN",
     "HEADER",
+    "LOADED",
     "MAX_BODY",
     "RAISED",
     "REFUSED",
@@ -41,6 +45,7 @@ MAX_BODY = 1 << 30
 
 SETUP, CALL, FORGET = 1, 2, 3
 RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
+LOADED = 32
 ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN))
 
 

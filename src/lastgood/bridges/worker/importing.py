@@ -1,32 +1,84 @@
-"""How the worker imports local modules: always from their source (contract §9).
+"""How the worker imports local modules: always from their source, and of a pinned generation from its bytes (contract §9).
 
 A ``.pyc`` is trusted by the size and the whole second of its source, so an edit of the same size within the same second would
 run as the old code. Local modules are few and small, so they are compiled from their bytes each time, and no ``.pyc`` of
 theirs is read or written. What is installed keeps its ``.pyc`` files.
+
+With a manifest, two more things stand in the way from an import statement to the disk:
+
+- *The finder*, before Python's own path finder, knows the pinned files by the directory and the name under which Python
+  would look for them, so that search paths keep their meaning (``__path__``, ``sys.path``, ``pkgutil.extend_path``).
+- *The loader* gives a module the pinned bytes under the path of the user's file. ``__file__``, ``inspect``, ``linecache``
+  and ``pickle`` see the user's paths; data files beside the module, and what lists directories, come from the disk.
+
+A local module that is not pinned was reached by a dynamic import. It is read from the disk once, reported, and pinned from
+then on. A child that multiprocessing makes has the same pins: a forked one has everything, and one that starts afresh
+("spawn", "forkserver") runs ``main.py`` first, which comes to :func:`inherit`. Other programs that user code starts import
+from the disk, as they would without lastgood.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
     SOURCE_SUFFIXES,
     ExtensionFileLoader,
     FileFinder,
+    ModuleSpec,
+    PathFinder,
     SourceFileLoader,
 )
-from types import CodeType
+from types import CodeType, ModuleType
+
+from .manifest import Damaged, Manifest, digest_of, read_object
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["install", "is_local"]
+__all__ = ["INHERITED", "Sources", "inherit", "install", "is_local", "local_roots"]
+
+INHERITED = "LASTGOOD_PINNED"
+"""The environment variable that tells the children of a worker which manifest it has."""
 
 _INSTALLED = frozenset(("site-packages", "dist-packages"))
-_STDLIB = os.path.dirname(os.path.abspath(os.__file__))
+_INIT = "__init__.py"
+
+
+# --- what is local; the app asks the same functions when it pins
+
+
+def local_roots(import_path: Iterable[str], installed: Sequence[str]) -> list[str]:
+    """Those of ``import_path`` that do not lie in ``installed``, the interpreter's own directories of installed modules."""
+    own = [os.path.realpath(each) for each in installed]
+    return [root for root in import_path if not any(_is_under(os.path.realpath(root), each) for each in own)]
+
+
+def is_local(path: str, roots: Iterable[str], installed: Sequence[str]) -> bool:
+    """Whether the directory ``path`` belongs to the user's sources: under a root, and nothing that was installed there."""
+    for root in roots:
+        if _is_under(path, root):
+            if any(_is_under(path, each) and not _is_under(root, each) for each in installed):
+                return False
+            return not _INSTALLED.intersection(path[len(root) :].split(os.sep))
+    return False
+
+
+def _is_under(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
+
+
+def _installed() -> list[str]:
+    own = [os.path.dirname(os.path.abspath(os.__file__))]
+    return own + [entry for entry in sys.path if _INSTALLED.intersection(entry.split(os.sep))]
+
+
+# --- from source
 
 
 class _SourceLoader(SourceFileLoader):
@@ -38,26 +90,256 @@ class _SourceLoader(SourceFileLoader):
         return code
 
 
-def is_local(path: str, roots: Sequence[str]) -> bool:
-    """Whether the directory ``path`` belongs to the user's sources: under a root, and nothing that was installed there."""
-    for root in roots:
-        if path == root or path.startswith(root.rstrip(os.sep) + os.sep):
-            if path == _STDLIB or (path.startswith(_STDLIB + os.sep) and not root.startswith(_STDLIB)):
-                return False
-            return not _INSTALLED.intersection(path[len(root) :].split(os.sep))
-    return False
+def install(
+    import_path: Sequence[str], manifest: str | None = None, report: Callable[[str, str, str], None] | None = None
+) -> None:
+    """Put ``import_path`` first on ``sys.path``, and have what is local there imported from source.
 
-
-def install(import_path: Sequence[str]) -> None:
-    """Put ``import_path`` first on ``sys.path``, and have what lies under it imported from source."""
-    roots = [os.path.abspath(entry) for entry in import_path]
-    find_in = FileFinder.path_hook((ExtensionFileLoader, EXTENSION_SUFFIXES), (_SourceLoader, SOURCE_SUFFIXES))
+    ``manifest`` is the path of a pinned generation's. ``report(name, path, digest)`` is then called, on whatever thread
+    imports, for each local module that is not in it. Raises :class:`.manifest.Damaged`.
+    """
+    entries = [os.path.abspath(entry) for entry in import_path]
+    installed = _installed()
+    make_loader: Callable[[str, str], SourceFileLoader]
+    if manifest is None:
+        os.environ.pop(INHERITED, None)
+        make_loader, roots = _SourceLoader, local_roots(entries, installed)
+    else:
+        pinned = Manifest.load(manifest)
+        sources = Sources(pinned, manifest, report)
+        make_loader, roots = partial(_PinnedLoader, sources), pinned.roots
+        sys.meta_path.insert(_before_the_path_finder(), _PinnedFinder(sources, pinned))
+        _show_pinned_lines(sources)
+        os.environ[INHERITED] = manifest
+    find_in = FileFinder.path_hook((ExtensionFileLoader, EXTENSION_SUFFIXES), (make_loader, SOURCE_SUFFIXES))  # type: ignore[arg-type]  # it is only called
 
     def hook(path: str) -> Any:
-        if not is_local(os.path.abspath(path), roots):
+        if not is_local(os.path.abspath(path), roots, installed):
             raise ImportError(f"{path} is not local")
         return find_in(path)
 
     sys.path_hooks.insert(0, hook)
     sys.path_importer_cache.clear()
-    sys.path[:0] = roots
+    sys.path[:0] = entries
+
+
+def inherit() -> None:
+    """In a fresh child of a worker, which has the worker's ``sys.path`` already: have its pins, too."""
+    manifest = os.environ.get(INHERITED)
+    if manifest is not None:
+        install((), manifest)
+
+
+def _before_the_path_finder() -> int:
+    """Built-in and frozen modules go before local ones, as ever."""
+    return sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
+
+
+# --- from pinned bytes
+
+
+class Sources:
+    """The bytes of local modules, by the path of the user's file: each read once, and the same ever after."""
+
+    def __init__(self, pinned: Manifest, manifest: str, report: Callable[[str, str, str], None] | None = None) -> None:
+        self._manifest = manifest
+        self._report = report
+        self._digests = {path: digest for _, digest, _, path in pinned.modules}
+        self._read: dict[str, bytes] = {}
+        self._places: dict[str, dict[str, str]] = {}
+        for path in self._digests:
+            self._place(path)
+
+    def _place(self, path: str) -> None:
+        directory, name = os.path.split(path)
+        is_package = name == _INIT
+        if is_package:
+            directory, tail = os.path.split(directory)
+        else:
+            tail = name[: -len(".py")]
+        places = self._places.setdefault(tail, {})
+        if is_package or directory not in places:  # where both stand, Python takes the package
+            places[directory] = path
+
+    def find(self, tail: str, search: Iterable[str]) -> str | None:
+        """The file of the module whose name ends in ``tail``, in the first directory of ``search`` that has one pinned."""
+        places = self._places.get(tail)
+        if places is not None:
+            for entry in search:
+                if isinstance(entry, str) and (path := places.get(entry) or places.get(os.path.abspath(entry))):
+                    return path
+        return None
+
+    def read(self, name: str, path: str) -> bytes:
+        """The bytes of module ``name`` at ``path``."""
+        data = self._read.get(path)
+        if data is None:
+            digest = self._digests.get(path)
+            fresh = self._read_late(name, path) if digest is None else self._read_pinned(name, path, digest)
+            data = self._read.setdefault(path, fresh)  # another thread may have been faster
+        return data
+
+    def _read_pinned(self, name: str, path: str, digest: str) -> bytes:
+        try:
+            return read_object(self._manifest, digest)
+        except Damaged as damaged:
+            # As long as the user's file is what was pinned, nothing is lost.
+            try:
+                data = _read_file(path)
+            except OSError:
+                data = b""
+            if digest_of(data) == digest:
+                return data
+            raise ImportError(
+                f"The source of {name} as it was staged is lost, and {path} is another one by now. {damaged} "
+                "The next reload stages it afresh.",
+                name=name,
+                path=path,
+            ) from None
+
+    def _read_late(self, name: str, path: str) -> bytes:
+        data = _read_file(path)
+        if self._report is not None:
+            self._report(name, path, digest_of(data))
+        self._place(path)
+        return data
+
+    def lines(self, path: str) -> list[str] | None:
+        """The lines of the source at ``path``; None if it is not pinned."""
+        if path not in self._digests and path not in self._read:
+            return None
+        from importlib.util import decode_source
+
+        try:
+            text = decode_source(self.read(os.path.basename(path), path))
+        except (ImportError, SyntaxError, UnicodeDecodeError):
+            return []
+        lines = text.split("\n")
+        if not lines[-1]:
+            lines.pop()
+        return [line + "\n" for line in lines]
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+class _PinnedLoader(_SourceLoader):
+    def __init__(self, sources: Sources, fullname: str, path: str) -> None:
+        super().__init__(fullname, path)
+        self._sources = sources
+
+    def get_data(self, path: str) -> bytes:
+        """The pinned bytes of the module itself; any other file, such as data beside it, from the disk."""
+        return self._sources.read(self.name, path) if path == self.path else super().get_data(path)
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code of the pinned bytes. A syntax error shows the line of theirs; Python itself reads it from the disk."""
+        try:
+            return super().get_code(fullname)
+        except SyntaxError as error:
+            lines = self._sources.lines(self.path)
+            if error.filename == self.path and lines and error.lineno and error.lineno <= len(lines):
+                error.text = lines[error.lineno - 1]
+            raise
+
+
+class _Directories(list[str]):
+    """The ``__path__`` of a pinned namespace package."""
+
+    def __repr__(self) -> str:
+        return f"_NamespacePath({list(self)!r})"  # importlib.resources knows one by this name
+
+
+class _PinnedFinder:
+    """A meta path finder. What it does not know, the path finder after it looks for on the disk."""
+
+    def __init__(self, sources: Sources, pinned: Manifest) -> None:
+        self._sources = sources
+        self._namespaces = pinned.namespaces
+        self._elsewhere = frozenset(pinned.elsewhere)
+        self._roots = frozenset(pinned.roots)
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
+    ) -> ModuleSpec | None:
+        """See :class:`importlib.abc.MetaPathFinder`."""
+        file = self._sources.find(fullname.rpartition(".")[2], sys.path if path is None else path)
+        if file is not None:
+            return self._spec(fullname, file)
+        if fullname in self._namespaces:
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = _Directories(self._namespaces[fullname])
+            return spec
+        if path is None and (fullname in self._elsewhere or fullname == "linecache"):
+            # A local file of that name came after the staging, or the statement would have led there.
+            others = [entry for entry in sys.path if os.path.abspath(entry) not in self._roots]
+            found = PathFinder.find_spec(fullname, others)
+            if found is not None and fullname == "linecache":
+                _after_loading(found, partial(_teach, self._sources))
+            return found
+        return None
+
+    def _spec(self, fullname: str, file: str) -> ModuleSpec:
+        directory, name = os.path.split(file)
+        loader = _PinnedLoader(self._sources, fullname, file)
+        spec = ModuleSpec(fullname, loader, origin=file, is_package=name == _INIT)
+        spec.has_location = True
+        if name == _INIT:
+            spec.submodule_search_locations = [directory]
+        return spec
+
+
+# --- the lines in tracebacks
+
+
+def _show_pinned_lines(sources: Sources) -> None:
+    """Have :mod:`linecache`, and with it traceback, inspect, logging and pdb, show the pinned lines.
+
+    It takes what is on the disk before it asks a loader.
+    """
+    if "linecache" in sys.modules:
+        _teach(sources, sys.modules["linecache"])
+    if sys.version_info < (3, 13):
+        threading.excepthook = _print_uncaught
+
+
+def _teach(sources: Sources, linecache: Any) -> None:
+    from_disk = linecache.updatecache
+
+    def updatecache(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
+        lines = sources.lines(filename)
+        if lines is None:
+            return from_disk(filename, module_globals)  # type: ignore[no-any-return]
+        # No time: it is never compared with the disk.
+        linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
+        return lines
+
+    linecache.updatecache = updatecache
+
+
+def _after_loading(spec: ModuleSpec, call: Callable[[ModuleType], None]) -> None:
+    loader = spec.loader
+    if loader is None:
+        return
+    load = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        load(module)
+        call(module)
+
+    loader.exec_module = exec_module  # type: ignore[method-assign]
+
+
+def _print_uncaught(args: threading.ExceptHookArgs) -> None:
+    """As threading's own, which is written in C until Python 3.13, and there reads the lines from the disk."""
+    import traceback
+
+    if args.exc_type is not SystemExit and sys.stderr is not None:
+        name = threading.get_ident() if args.thread is None else args.thread.name
+        text = "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))
+        print(f"Exception in thread {name}:\n{text}", end="", file=sys.stderr, flush=True)

@@ -16,8 +16,8 @@ import types
 PACKAGE = "_lastgood_worker"
 
 
-def start() -> None:
-    """Load the worker's other files as a package of a private name, and run."""
+def load() -> None:
+    """Make the worker's other files a package of a private name."""
     here = os.path.dirname(os.path.abspath(__file__))
     # Python puts a script's directory first; left there, the user's code could import our files by accident.
     if sys.path and os.path.abspath(sys.path[0]) == here:
@@ -25,6 +25,11 @@ def start() -> None:
     package = types.ModuleType(PACKAGE)
     package.__path__ = [here]
     sys.modules[PACKAGE] = package
+
+
+def start() -> None:
+    """Be a worker."""
+    load()
     requests, answers, parent = map(int, sys.argv[1:])
     del sys.argv[1:]
     from _lastgood_worker.serving import run  # type: ignore[import-not-found]  # the package made just above
@@ -32,5 +37,15 @@ def start() -> None:
     run(requests, answers, parent)
 
 
+def inherit() -> None:
+    """Be a child that imports what its worker would."""
+    load()
+    from _lastgood_worker.importing import inherit as take_over  # type: ignore[import-not-found]  # likewise
+
+    take_over()
+
+
 if __name__ == "__main__":
     start()
+elif __name__ == "__mp_main__":  # multiprocessing made a fresh child of a worker, and runs its main program first
+    inherit()

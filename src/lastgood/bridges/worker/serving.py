@@ -59,6 +59,7 @@ class Worker:
 
     def __init__(self, answers: int) -> None:
         self._answers = answers
+        self._pid = os.getpid()
         self._writing = threading.Lock()
         self._lock = threading.Lock()  # guards everything below
         self._calls: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()
@@ -77,9 +78,14 @@ class Worker:
     def prepare(self, number: int, setup: bytes) -> bool:
         """Import the modules, answer, and tell whether all is well."""
         from .importing import install
+        from .manifest import Damaged
 
         told = VALUES.loads(setup)
-        install(told["import_path"])
+        try:
+            install(told["import_path"], told["pinned"], self._report)
+        except Damaged as damaged:
+            self._answer(number, *_refused(f"The pinned generation cannot be run. {damaged}"))
+            return False
         modules = {}
         try:
             for name in told["modules"]:
@@ -201,6 +207,13 @@ class Worker:
                 kind, body = frames.FORGOTTEN, b""
         if len(body) > frames.MAX_BODY:
             kind, body = _refused(f"The result takes {len(body)} bytes; no more than {frames.MAX_BODY} can cross.")
+        self._send(kind, number, body)
+
+    def _report(self, name: str, path: str, digest: str) -> None:
+        if os.getpid() == self._pid:  # a forked child has no app
+            self._send(frames.LOADED, 0, VALUES.dumps([name, path, digest]))
+
+    def _send(self, kind: int, number: int, body: bytes) -> None:
         frame = frames.HEADER.pack(len(body), kind, number) + body
         with self._writing:
             try:
