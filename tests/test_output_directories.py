@@ -12,7 +12,7 @@ from lastgood.errors import BridgeError
 from lastgood.interpreters.file_system import Disk
 from lastgood.runtime import clear_runtime_bridge, set_runtime_bridge
 from lastgood.session import WatchProgram
-from real_project import FakeBridge, FakeFactory, RealProject, Told
+from real_project import FakeFactory, RealProject, Told
 
 Start = Callable[..., WatchProgram]
 

@@ -216,7 +216,7 @@ def apply(before: Mapping[str, Existing], staged: Mapping[str, str], planned: Pr
 
 
 @given(trees())
-@settings(derandomize=True, max_examples=300)
+@settings(derandomize=True, max_examples=150)
 def test_any_two_trees(drawn: Trees) -> None:
     match plan_promotion(drawn.before, drawn.staged, drawn.managed):
         case Failure(clash):
