@@ -18,7 +18,7 @@ import trio
 from lastgood.config import Config
 from lastgood.errors import UnwatchableModule
 from lastgood.session import WatchProgram
-from lastgood.watch_events import Change
+from lastgood.watch_events import Change, WatchPaths
 from lastgood.wrappers import Generated
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told
 
@@ -611,3 +611,20 @@ async def test_edits_that_come_together_make_one_cycle(
         assert await session.reload_now()  # rather than to wait for the debounce
         await assert_the_next_cycle_is_of(project, told, *(f"{name}.py" for name in names))
         assert session.generation == 2
+
+
+async def test_a_helper_that_import_statements_reach_is_watched(
+    project: RealProject, told: Told, start: Callable[..., WatchProgram]
+) -> None:
+    project.save("helper.py", "RATE = 2\n")
+    project.save("deeper.py", "X = 1\n")
+    project.save("pricing.py", "def quote() -> int:\n    from helper import RATE\n    return RATE\n")
+    async with start() as session:
+        await told.success()
+        watched = next(event for event in told.events if isinstance(event, WatchPaths))
+        assert project.root / "helper.py" in watched.paths
+        project.save("helper.py", "import deeper\nRATE = 3\n")
+        await assert_the_next_cycle_is_of(project, told, "helper.py")
+        project.save("deeper.py", "X = 2\n")
+        await assert_the_next_cycle_is_of(project, told, "deeper.py")
+        assert session.generation == 3

@@ -13,6 +13,7 @@ from lastgood.config import Config, load_config
 from lastgood.errors import BridgeError
 from lastgood.interpreters.cycle_files import wrapper_texts
 from lastgood.interpreters.file_system import Disk
+from lastgood.pinning import Pinner
 from lastgood.resolution import resolve_modules
 
 SOURCES = {
@@ -156,7 +157,7 @@ def config(config_file: Path) -> Config:
 
 async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(config: Config) -> None:
     modules = resolve_modules(config, sys_path=())
-    texts, generated = wrapper_texts(Disk(), config, modules)
+    texts, generated = wrapper_texts(Pinner(Disk()).pin(config, modules, sys_path=()), config, modules)
     assert generated.failures == ()
     wrapped = {
         "shop": wrapped_names(texts["shop/__init__.py"].decode()),

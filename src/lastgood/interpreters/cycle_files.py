@@ -13,9 +13,11 @@ from pathlib import Path
 import msgspec
 
 from lastgood.config import Config, ModuleConfig
-from lastgood.errors import ConfigError, GenerationError, ModuleFailure, PromotionError, UnwatchableModule
+from lastgood.errors import ConfigError, GenerationError, ModuleFailure, PromotionError
 from lastgood.interpreters.file_system import FileSystem
+from lastgood.interpreters.generation_store import GenerationStore
 from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
+from lastgood.pinning import Pinned, Pinner
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.resolution import Resolved, resolve_modules
@@ -31,6 +33,7 @@ _LARGEST_SOURCE = 4_000_000
 class Project:
     """What outlives a cycle: where the config is, how it is read, and the output directories that are claimed.
 
+    ``manifests`` are those of the bridges that are not disposed yet, by their cycles: a worker imports late from what is stored.
     ``interpreter_path(python)`` gives the worker's ``sys.path`` and its built-in modules.
     """
 
@@ -42,6 +45,12 @@ class Project:
     pid: int
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
     live: OutputDirectory | None = None
+    manifests: dict[int, Path] = field(default_factory=dict)
+    _pinner: Pinner = field(init=False)
+    _stores: dict[Path, GenerationStore] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._pinner = Pinner(self.files)
 
     @property
     def always_watched(self) -> WatchSet:
@@ -54,6 +63,15 @@ class Project:
         """Where the source of each module lies. Raises :class:`UnwatchableModule`."""
         path, builtin = self.interpreter_path(config.runtime.process.python)
         return resolve_modules(config, sys_path=path, builtin_modules=builtin, tree=self.files)
+
+    def pin(self, config: Config, modules: Mapping[str, Resolved]) -> Pinned:
+        """One reading of what ``modules`` are made of (contract §9)."""
+        path, builtin = self.interpreter_path(config.runtime.process.python)
+        return self._pinner.pin(config, modules, sys_path=path, builtin_modules=builtin)
+
+    def store(self, output: OutputDirectory) -> GenerationStore:
+        """The generations of ``output``."""
+        return self._stores.setdefault(output.home, GenerationStore(self.files, output.home))
 
     def release(self) -> None:
         """Let go of every output directory."""
@@ -75,13 +93,15 @@ class CycleFiles:
         self.output: OutputDirectory | None = None
         self.stage: Path | None = None
         self.staged: Mapping[str, str] = {}
+        self.pinned: Pinned | None = None
+        self.manifest: Path | None = None
         self.promoting: Promoting | None = None
         self.former: OutputDirectory | None = None
 
     # --- stage
 
     def resolve(self) -> None:
-        """Read the config and find every module; ``watch`` is what that depends on, also when it raises.
+        """Read the config, find every module and pin it; ``watch`` is what that depends on, also when it raises.
 
         Raises :class:`ConfigError`, :class:`UnwatchableModule`.
         """
@@ -108,6 +128,10 @@ class CycleFiles:
         candidates = {path for module in self.modules.values() for path in module.candidates}
         paths = {*project.always_watched.paths, *sources}
         candidates.update(project.always_watched.candidates)
+        self.pinned = project.pin(config, self.modules)
+        directories = tuple(f"{path}/" for path in paths)
+        paths.update(path for path in self.pinned.helpers if not str(path).startswith(directories))
+        candidates.update(self.pinned.candidates)
         self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths)), output)
 
     def has_history(self) -> bool:
@@ -152,7 +176,7 @@ class CycleFiles:
     def generate(self) -> Generated:
         """The built-in generator: wrap every module of the config into the stage."""
         files, stage = self.project.files, self._stage
-        texts, generated = wrapper_texts(files, self._config, self.modules)
+        texts, generated = wrapper_texts(self._pinned, self._config, self.modules)
         try:
             for name, text in texts.items():
                 make_directories(files, (stage / name).parent)
@@ -174,6 +198,21 @@ class CycleFiles:
         self.staged = staged_files(self.project.files, self._stage, generated.files)
         return generated
 
+    def keep(self) -> None:
+        """Keep the sources as they were read, and the wrappers; ``config.pinned`` then says where (contract §9).
+
+        Raises :class:`PromotionError`.
+        """
+        files, output = self.project.files, self._output
+        try:
+            wrappers = {f"wrappers/{name}": files.read(self._stage / name) for name in self.staged}
+            self.manifest = self.project.store(output).put(self._pinned, wrappers)
+        except OSError as error:
+            raise PromotionError(
+                f"the generation cannot be kept: {error.strerror or error}.", path=_place_of(error, output.home)
+            ) from error
+        self.config = msgspec.structs.replace(self._config, pinned=self.manifest)
+
     # --- promote, swap, watch
 
     def promote(self) -> None:
@@ -188,17 +227,24 @@ class CycleFiles:
         if self.project.live is not None and self.project.live.path != self._output.path:
             self.former = self.project.live
         self.project.live = self._output
+        if self.manifest is not None:
+            self.project.manifests[self.cycle] = self.manifest
 
     def settle(self) -> None:
         """After the swap: remove what only an undoing would have needed, and empty a former output directory of ours."""
         assert self.promoting is not None, "promote() comes first"
         self.promoting.sweep()
         remove_tree(self.project.files, self._stage)
+        self._sweep_generations()
         try:
             if self.former is not None:
                 self._empty(self.former)
         finally:
             self._release_others()
+
+    def _sweep_generations(self) -> None:
+        if self.output is not None:
+            self.project.store(self.output).sweep(tuple(self.project.manifests.values()))
 
     def _empty(self, former: OutputDirectory) -> None:
         emptying = Promoting(former, self._stage, {})
@@ -222,6 +268,7 @@ class CycleFiles:
         try:
             if self.stage is not None:
                 remove_tree(self.project.files, self.stage)
+                self._sweep_generations()
         finally:
             self._release_others()
 
@@ -251,6 +298,11 @@ class CycleFiles:
         return self.config
 
     @property
+    def _pinned(self) -> Pinned:
+        assert self.pinned is not None, "resolve() comes first"
+        return self.pinned
+
+    @property
     def _output(self) -> OutputDirectory:
         assert self.output is not None, "claim() comes first"
         return self.output
@@ -262,14 +314,14 @@ class CycleFiles:
 
 
 def wrapper_texts(
-    files: FileSystem, config: Config, modules: Mapping[str, Resolved]
+    pinned: Pinned, config: Config, modules: Mapping[str, Resolved]
 ) -> tuple[Mapping[str, bytes], Generated]:
     """The wrappers of every module, by their paths relative to the output directory, and what is to be said of them."""
     failures: list[ModuleFailure] = []
 
     def source(module: Resolved, selection: ModuleConfig) -> ModuleSource | None:
         try:
-            data = b"" if module.file is None else files.read(module.file)
+            data = b"" if module.file is None else pinned.read(module.file)
         except OSError as error:
             problem = f"the source cannot be read: {error.strerror or error}"
             failures.append(ModuleFailure(module.name, module.file, None, problem))
@@ -282,14 +334,12 @@ def wrapper_texts(
         return ModuleSource(module.name, module.file, data, module.is_package, selection)
 
     def find(name: str) -> ModuleSource | None:
-        lone = msgspec.structs.replace(config, modules={name: ModuleConfig()})
-        try:
-            found = resolve_modules(lone, sys_path=(), builtin_modules=(), tree=files)[name]
-            return ModuleSource(
-                name, found.file, b"" if found.file is None else files.read(found.file), found.is_package
-            )
-        except (UnwatchableModule, OSError):
+        if name in pinned.namespaces:
+            return ModuleSource(name, None, b"", is_package=True)
+        module = pinned.find(name)
+        if module is None:
             return None
+        return ModuleSource(name, module.file, pinned.read(module.file), module.is_package)
 
     found = [source(module, config.modules[name]) for name, module in modules.items()]
     wrapped = wrap_modules([each for each in found if each is not None], find=find)

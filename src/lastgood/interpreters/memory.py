@@ -383,6 +383,7 @@ class MemoryInterpreter:
         if problem is not None:
             raise problem
         generated = work.accept(work.generate())
+        work.keep()
         return Staged(deed, 0.0, work.watch, work.read, tuple(generated.warnings))
 
     def _arm(self, watch: WatchSet, work: CycleFiles) -> None:
@@ -407,6 +408,7 @@ class MemoryInterpreter:
     def _dispose_now(self, cycle: int) -> Event:
         bridge = self.bridges[cycle]
         bridge.state = "disposed"
+        self.project.manifests.pop(cycle, None)
         if self.live is bridge:
             self.live = None
         try:

@@ -88,9 +88,10 @@ def preview(project: Project) -> Once:
     work = CycleFiles(project, 1)
     work.resolve()
     assert work.config is not None
+    assert work.pinned is not None
     files, path = project.files, project.files.real_path(work.config.output.dir)
     output = OutputDirectory.unclaimed(files, path)
-    texts, generated = wrapper_texts(files, work.config, work.modules)
+    texts, generated = wrapper_texts(work.pinned, work.config, work.modules)
     if generated.failures:
         raise GenerationError(generated.failures)
     staged = {name: digest_of(text) for name, text in texts.items()}

@@ -194,6 +194,7 @@ class TrioInterpreter:
             if problem is not None:
                 raise problem
             generated = await self._in_thread(work.accept, await self._generate(work))
+            await self._in_thread(work.keep)
         except Exception as error:
             return Failed(deed, _since(started), error, time.time(), work.read)
         return Staged(deed, _since(started), work.watch, work.read, tuple(generated.warnings))
@@ -317,6 +318,8 @@ class TrioInterpreter:
         except BaseException as error:  # after the swap there are only notices
             logger.exception("disposing a replaced bridge failed")
             return DisposeFailed(deed.bridge, _since(started), error)
+        finally:
+            self._project.manifests.pop(deed.bridge, None)
         return Disposed(deed.bridge, _since(started))
 
     async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
