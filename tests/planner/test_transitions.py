@@ -364,6 +364,8 @@ def test_an_edit_of_what_a_stage_has_just_armed_is_found_by_its_own_reading() ->
     script.send(Staged(Stage(2), 0.5, WatchSet((LIB, SRC)), fresh), Emit(Change(LIB / "c.py")))
     script.through(2, "watch", WatchSet((LIB, SRC)), live=1)
     assert script.phase() == Scheduled()
+    script.send(Observed(fresh))
+    assert script.phase() == Scheduled(), "the stage may have read what it was in between"
 
 
 def test_bytes_that_failed_are_not_tried_again_by_themselves() -> None:

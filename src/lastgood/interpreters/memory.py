@@ -199,6 +199,8 @@ class MemoryFiles:
         if path in self._locked:
             return None
         self._locked.add(path)
+        if path not in self.names:
+            self.put(path, b"")
         return MemoryClaim(self._locked, path)
 
     def is_file(self, path: Path) -> bool:

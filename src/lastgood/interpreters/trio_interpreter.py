@@ -293,7 +293,6 @@ class TrioInterpreter:
         return Draining(deed.bridge, _since(started))
 
     @trio.lowlevel.enable_ki_protection
-    @trio.lowlevel.enable_ki_protection
     async def _drain(self, deed: Dispose, leased: Leased) -> None:
         idle = trio.Event()
         leased.on_idle(idle.set)
