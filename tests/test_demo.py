@@ -38,7 +38,7 @@ def test_it_passes_and_leaves_nothing(temporary: Path, capfd: pytest.CaptureFixt
 
 
 def never_restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CycleFiles, "restore", lambda self: None)
+    monkeypatch.setattr(CycleFiles, "restore", lambda _self: None)
 
 
 def never_stale(monkeypatch: pytest.MonkeyPatch) -> None:

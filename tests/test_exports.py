@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,24 @@ def test_the_map_of_the_house_names_every_room() -> None:
     assert lastgood.__doc__ is not None
     missing = {room for room in rooms if room not in lastgood.__doc__ and not room.startswith("_")}
     assert missing == set()
+
+
+def test_watch_has_the_contracts_parameters_with_their_defaults() -> None:
+    positional, *named = inspect.signature(lastgood.watch).parameters.values()
+    assert (positional.name, positional.default) == ("config_file", inspect.Parameter.empty)
+    assert {each.kind for each in named} == {inspect.Parameter.KEYWORD_ONLY}
+    assert {each.name: each.default for each in named} == {
+        "create_bridge": None,
+        "generate": None,
+        "probe": None,
+        "extra_watch_paths": (),
+        "debounce": 0.1,
+        "max_wait": 2.0,
+        "warm_timeout": 60.0,
+        "drain_timeout": 10.0,
+        "on_event": None,
+        "set_as_global": True,
+    }
 
 
 def test_it_is_typed() -> None:

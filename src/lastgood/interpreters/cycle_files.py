@@ -5,6 +5,7 @@ Both interpreters run this very code, the trio one in a thread and on the disk, 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -233,14 +234,13 @@ class CycleFiles:
     def settle(self) -> None:
         """After the swap: remove what only an undoing would have needed, and empty a former output directory of ours."""
         assert self.promoting is not None, "promote() comes first"
-        self.promoting.sweep()
-        remove_tree(self.project.files, self._stage)
-        self._sweep_generations()
-        try:
+        with contextlib.ExitStack() as steps:  # from the last to the first, each also when another fails
+            steps.callback(self._release_others)
             if self.former is not None:
-                self._empty(self.former)
-        finally:
-            self._release_others()
+                steps.callback(self._empty, self.former)
+            steps.callback(self._sweep_generations)
+            steps.callback(remove_tree, self.project.files, self._stage)
+            steps.callback(self.promoting.sweep)
 
     def _sweep_generations(self) -> None:
         if self.output is not None:
@@ -327,7 +327,9 @@ def wrapper_texts(
             failures.append(ModuleFailure(module.name, module.file, None, problem))
             return None
         if len(data) > _LARGEST_SOURCE:
-            problem = f"it is too large to be wrapped: {len(data) / 1e6:.1f} MB, of at most {_LARGEST_SOURCE / 1e6:g} MB."
+            problem = (
+                f"it is too large to be wrapped: {len(data) / 1e6:.1f} MB, of at most {_LARGEST_SOURCE / 1e6:g} MB."
+            )
             hint = "Move what is data in it to a file that it reads, or to a module that is not named in the config."
             failures.append(ModuleFailure(module.name, module.file, None, f"{problem} {hint}"))
             return None

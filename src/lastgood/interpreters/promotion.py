@@ -411,7 +411,8 @@ def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) ->
             )
         if relative.parent not in inside and files.real_path(stage / relative.parent) != real / relative.parent:
             raise PromotionError(
-                f'the generator says it wrote "{name}", which leads through a symbolic link.', path=stage / relative.parent
+                f'the generator says it wrote "{name}", which leads through a symbolic link.',
+                path=stage / relative.parent,
             )
         inside.add(relative.parent)
         staged[str(relative)] = digest_of(files.read(stage / relative))
