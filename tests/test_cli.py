@@ -355,3 +355,12 @@ def test_demo_exits_with_what_it_came_to(run: Run, monkeypatch: pytest.MonkeyPat
     for status in (0, 1):
         monkeypatch.setattr("lastgood.demo.run", lambda status=status: status)
         assert run("demo").status == status
+
+
+def test_an_interpreter_that_is_not_there_is_told_with_file_and_field(run: Run, project: RealProject) -> None:
+    project.configure("pricing", head="")
+    config = project.config_file
+    config.write_text(config.read_text() + '[runtime.process]\npython = "no/python"\n')
+    ran = run("plan")
+    assert ran.status == 1
+    assert f'{config}: field "runtime.process.python"' in ran.err.replace("\n", "")

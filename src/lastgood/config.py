@@ -118,7 +118,9 @@ def load_config(path: str | os.PathLike[str]) -> Config:
     try:
         mode = os.stat(file).st_mode
         if stat.S_ISDIR(mode):
-            hint = f"Did you mean {file / 'lastgood.toml'}?"
+            inside = (file / name for name in ("lastgood.toml", "pyproject.toml"))
+            found = next((path for path in inside if path.is_file()), None)
+            hint = "" if found is None else f"Did you mean {found}?"
             raise ConfigError("is a directory; expected a config file.", file=file, hint=hint)
         if not stat.S_ISREG(mode):  # reading a FIFO would never end
             raise ConfigError("is no regular file; expected a config file.", file=file)

@@ -280,3 +280,25 @@ def test_a_kill_during_the_recovery_of_a_kill_at_every_pair_of_operations() -> N
             if reached < second:
                 break
     assert runs > 500
+
+
+def test_a_file_of_somebody_elses_with_the_very_bytes_is_not_taken_away(tops: Iterator[Path]) -> None:
+    path = project(next(tops))
+    output = OutputDirectory.claim(Disk(), path, 1)
+    promoting = stage(output, {**NEW, "late.py": "late"})
+    theirs = path / "late.py"
+
+    class Race(Disk):
+        def link(self, source: Path, target: Path) -> None:
+            if target == theirs:
+                theirs.write_bytes(source.read_bytes())
+                os.utime(theirs, ns=(10**18, 10**18))
+            Disk.link(self, source, target)
+
+    output.files = Race()
+    with pytest.raises(PromotionError) as caught:
+        promoting.apply()
+    assert caught.value.path == theirs
+    promoting.undo()
+    assert theirs.exists()
+    output.release()

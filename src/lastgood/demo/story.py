@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -46,8 +46,10 @@ class Story:
 
     def on_event(self, event: WatchEvent) -> None:
         """Print an event of the session, and keep what a cycle came to."""
-        for line in self._lines.lines(event):
-            self._console.print(Text("   ") + line)
+        # A pipe that nobody reads any more ends the demo at its next check: here nobody would hear of it.
+        with suppress(BrokenPipeError, SystemExit):
+            for line in self._lines.lines(event):
+                self._console.print(Text("   ") + line)
         match event:
             case ReloadSuccess():
                 self._outcomes.append(event.type)

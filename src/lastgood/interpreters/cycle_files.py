@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from lastgood.config import Config, ModuleConfig
-from lastgood.errors import ConfigError, GenerationError, ModuleFailure, PromotionError
-from lastgood.interpreters.file_system import FileSystem
+from lastgood.errors import ConfigError, GenerationError, ModuleFailure, PromotionError, UnwatchableModule
+from lastgood.interpreters.file_system import FileSystem, place_of
 from lastgood.interpreters.generation_store import GenerationStore
 from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
 from lastgood.pinning import Pinned, Pinner
@@ -62,13 +62,20 @@ class Project:
 
     def resolve(self, config: Config) -> Mapping[str, Resolved]:
         """Where the source of each module lies. Raises :class:`UnwatchableModule`."""
-        path, builtin = self.interpreter_path(config.runtime.process.python)
+        path, builtin = self._interpreter_path(config)
         return resolve_modules(config, sys_path=path, builtin_modules=builtin, tree=self.files)
 
     def pin(self, config: Config, modules: Mapping[str, Resolved]) -> Pinned:
         """One reading of what ``modules`` are made of (contract §9)."""
-        path, builtin = self.interpreter_path(config.runtime.process.python)
+        path, builtin = self._interpreter_path(config)
         return self._pinner.pin(config, modules, sys_path=path, builtin_modules=builtin)
+
+    def _interpreter_path(self, config: Config) -> tuple[Sequence[Path], Collection[str]]:
+        try:
+            return self.interpreter_path(config.runtime.process.python)
+        except ConfigError as error:
+            error.file = config.path  # the interpreter was asked without knowing who names it
+            raise
 
     def store(self, output: OutputDirectory) -> GenerationStore:
         """The generations of ``output``."""
@@ -115,6 +122,7 @@ class CycleFiles:
         }
         self.watch = WatchSet(self.watch.paths, tuple(sorted({*self.watch.candidates, *places})), output)
         self.modules = project.resolve(config)
+        self._check_readable(config)
         sources: set[Path] = set()
         for name, module in self.modules.items():
             own = module.roots or ((module.file,) if module.file is not None else ())
@@ -134,6 +142,20 @@ class CycleFiles:
         paths.update(path for path in self.pinned.helpers if not str(path).startswith(directories))
         candidates.update(self.pinned.candidates)
         self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths)), output)
+
+    def _check_readable(self, config: Config) -> None:
+        """Refuse a package whose directory may not be entered: it looks like one without ``__init__``, and empty."""
+        for name, module in self.modules.items():
+            for root in module.roots if module.file is None else ():
+                try:
+                    self.project.files.read(root / "__init__.py")
+                except PermissionError as error:
+                    problem = f"its directory {root} cannot be read: {error.strerror}"
+                    raise UnwatchableModule(
+                        name, f'Module "{name}" cannot be watched: {problem}', file=config.path
+                    ) from error
+                except OSError:
+                    continue
 
     def has_history(self) -> bool:
         """Whether a session has worked on the output directory before. If none has, there is nothing to recover."""
@@ -158,7 +180,7 @@ class CycleFiles:
             files.mkdir(self.stage)
         except OSError as error:
             raise PromotionError(
-                f"the output directory cannot be prepared: {error.strerror or error}.", path=_place_of(error, path)
+                f"the output directory cannot be prepared: {error.strerror or error}.", path=place_of(error, path)
             ) from error
         return output
 
@@ -184,7 +206,7 @@ class CycleFiles:
                 files.write(stage / name, text)
         except OSError as error:
             raise PromotionError(
-                f"the wrappers could not be staged: {error.strerror or error}.", path=_place_of(error, stage)
+                f"the wrappers could not be staged: {error.strerror or error}.", path=place_of(error, stage)
             ) from error
         return generated
 
@@ -210,7 +232,7 @@ class CycleFiles:
             self.manifest = self.project.store(output).put(self._pinned, wrappers)
         except OSError as error:
             raise PromotionError(
-                f"the generation cannot be kept: {error.strerror or error}.", path=_place_of(error, output.home)
+                f"the generation cannot be kept: {error.strerror or error}.", path=place_of(error, output.home)
             ) from error
         self.config = msgspec.structs.replace(self._config, pinned=self.manifest)
 
@@ -348,10 +370,6 @@ def wrapper_texts(
     failures.extend(wrapped.failures)
     generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated
-
-
-def _place_of(error: OSError, otherwise: Path) -> Path:
-    return Path(error.filename) if isinstance(error.filename, str) else otherwise
 
 
 def _places(entry: Path, name: str) -> list[Path]:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import filelock
 
-__all__ = ["Claim", "Disk", "FileSystem", "Stat", "digest_of"]
+__all__ = ["Claim", "Disk", "FileSystem", "Stat", "digest_of", "place_of"]
 
 
 def digest_of(data: bytes) -> str:
@@ -27,18 +27,25 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def place_of(error: OSError, otherwise: Path) -> Path:
+    """The file that an error is about: of two, a source and a target, the target."""
+    names = (error.filename2, error.filename)
+    return next((Path(name) for name in names if isinstance(name, str | Path)), otherwise)
+
+
 @dataclass(frozen=True, slots=True)
 class Stat:
     """What stands at a path. ``kind``: "file", "directory", "link" or "other"; ``mode``: the permission bits.
 
     ``signature`` changes when the content may have (inode, size, mtime, ctime, all in nanoseconds where they are times);
-    ``changed`` is the later of mtime and ctime, in seconds since the epoch.
+    ``changed`` is the later of mtime and ctime, in seconds since the epoch; ``modified`` the mtime, as exactly as it is known.
     """
 
     kind: str
     mode: int
     signature: tuple[int, ...]
     changed: float
+    modified: float = 0.0
 
 
 class Claim(Protocol):
@@ -57,7 +64,7 @@ class FileSystem(Protocol):
         ...
 
     def write(self, path: Path, data: bytes) -> None:
-        """Make a new file; one that is there already is an error."""
+        """Make a new file; one that is there already is an error. Half a file is not left."""
         ...
 
     def replace(self, source: Path, target: Path) -> None:
@@ -89,11 +96,11 @@ class FileSystem(Protocol):
         ...
 
     def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
-        """What stands at ``path``; None where nothing does, or nothing that can be looked at."""
+        """What stands at ``path``; None where nothing does."""
         ...
 
     def children(self, path: Path) -> list[str]:
-        """The names in a directory, sorted; none where there is no directory that can be read."""
+        """The names in a directory, sorted; none where there is no directory."""
         ...
 
     def scan(self, directory: str) -> list[tuple[str, Stat]]:
@@ -133,11 +140,16 @@ class Disk:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags, 0o666)
         try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
-        finally:
-            os.close(descriptor)
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(descriptor, left) :]
+            finally:
+                os.close(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
 
     def replace(self, source: Path, target: Path) -> None:
         """See :class:`FileSystem`."""
@@ -153,10 +165,22 @@ class Disk:
             self._copy(source, target)
 
     def _copy(self, source: Path, target: Path) -> None:
+        """What a link would have been: it is there as a whole, with mode and times, or not at all."""
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(source), None, str(target))
         was = os.stat(source)
-        self.write(target, self.read(source))
-        os.chmod(target, stat.S_IMODE(was.st_mode))
-        os.utime(target, ns=(was.st_atime_ns, was.st_mtime_ns))
+        # Where a kill leaves it, it is swept.
+        beside = target if ".lastgood" in target.parts else source
+        part = beside.with_name(f"{beside.name}.part")
+        self.write(part, self.read(source))
+        try:
+            os.chmod(part, stat.S_IMODE(was.st_mode))
+            os.utime(part, ns=(was.st_atime_ns, was.st_mtime_ns))
+            os.replace(part, target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+            raise
 
     def unlink(self, path: Path) -> None:
         """See :class:`FileSystem`."""
@@ -194,16 +218,22 @@ class Disk:
         """See :class:`FileSystem`."""
         try:
             found = os.stat(path) if follow else os.lstat(path)
-        except (OSError, ValueError):
+        except ValueError:  # a name that no file can have
             return None
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
         return _stat_of(found)
 
     def children(self, path: Path) -> list[str]:
         """See :class:`FileSystem`."""
         try:
             return sorted(os.listdir(path))
-        except OSError:
-            return []
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return []
+            raise
 
     def scan(self, directory: str) -> list[tuple[str, Stat]]:
         """See :class:`FileSystem`."""
@@ -243,6 +273,8 @@ class Disk:
 
 
 _MANY = 32
+# That something cannot be looked at is no reason to act as if it were not there, least of all when it is a backup.
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
 
 
@@ -251,7 +283,8 @@ _DIRECTORY = Stat("directory", 0, (), 0.0)
 
 def _stat_of(found: os.stat_result) -> Stat:
     signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return Stat(_kind(found.st_mode), stat.S_IMODE(found.st_mode), signature, max(found.st_mtime, found.st_ctime))
+    changed = max(found.st_mtime, found.st_ctime)
+    return Stat(_kind(found.st_mode), stat.S_IMODE(found.st_mode), signature, changed, found.st_mtime_ns)
 
 
 def _kind(mode: int) -> str:

@@ -35,7 +35,7 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.errors import BridgeError, LastgoodError, PromotionError
+from lastgood.errors import BridgeError, LastgoodError
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.file_system import Stat
 from lastgood.interpreters.reading import Reader
@@ -182,7 +182,7 @@ class MemoryFiles:
         if found is None:
             return None
         times = (int(found.mtime * 1e9), int(found.ctime * 1e9))
-        return Stat("file", found.mode, (found.number, len(found.data), *times), max(found.mtime, found.ctime))
+        return Stat("file", found.mode, (found.number, len(found.data), *times), max(found.mtime, found.ctime), found.mtime)
 
     def children(self, path: Path) -> list[str]:
         return sorted({each.name for each in (*self.names, *self.directories) if each.parent == path and each != path})
@@ -317,7 +317,7 @@ class MemoryInterpreter:
                 return self._dispose(deed)
             case Watch():
                 self._armed = self._cycle.watch
-                with contextlib.suppress(OSError, PromotionError):  # as the real one, which logs it
+                with contextlib.suppress(Exception):  # as the real one, which logs it
                     self._cycle.settle()
                 return Watched(deed, 0.0)
             case Rollback():

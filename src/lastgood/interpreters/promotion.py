@@ -33,7 +33,7 @@ from lastgood.effects.files import (
     WriteFile,
 )
 from lastgood.errors import AlreadyWatched, PromotionError, UnmanagedFile
-from lastgood.interpreters.file_system import Claim, FileSystem, digest_of
+from lastgood.interpreters.file_system import Claim, FileSystem, Stat, digest_of, place_of
 from lastgood.planner.promotion import Existing, Promotion, plan_promotion
 from lastgood.wrappers.header import is_generated
 
@@ -42,6 +42,7 @@ __all__ = ["OutputDirectory", "Promoting", "remove_tree", "staged_files"]
 logger = logging.getLogger(__name__)
 
 _CACHE = "__pycache__"
+_HOME = ".lastgood"
 _BY_NAME = {
     kind.__name__: kind for kind in (MakeDirectory, WriteFile, ReplaceFile, RemoveFile, SetAside, RemoveDirectory)
 }
@@ -66,6 +67,7 @@ class _Journal(msgspec.Struct, frozen=True):
     version: int
     entries: tuple[_Entry, ...]
     had_manifest: bool
+    stage: str
 
 
 @dataclass(slots=True)
@@ -88,7 +90,7 @@ class OutputDirectory:
         make_directories(files, home)
         ignore = around / ".gitignore"
         if files.stat(ignore) is None:
-            files.write(ignore, b"*\n")
+            _overwrite(files, ignore, b"*\n")
         lock = files.lock(home / "lock")
         if lock is None:
             raise AlreadyWatched(path, _read_pid(files, home / "pid"))
@@ -112,7 +114,7 @@ class OutputDirectory:
         standing = files.stat(path, follow=True) or files.stat(path)  # the latter: a link that leads nowhere
         if standing is not None and standing.kind != "directory":
             raise PromotionError("the output directory [output] dir names is not a directory.", path=path)
-        around = path.parent / ".lastgood"
+        around = path.parent / _HOME
         return around, around / path.name
 
     def release(self) -> None:
@@ -132,7 +134,7 @@ class OutputDirectory:
             for entry in journal.entries
             if entry.operation not in ("MakeDirectory", "RemoveDirectory", "SetAside")
         )
-        _Undoing(self).undo(journal)
+        _Undoing(self).undo(journal, begun=True)
         self.recovered = restored
 
     def _sweep(self) -> None:
@@ -185,9 +187,14 @@ class OutputDirectory:
                 found[relative] = _existing_file(self.files, path)
             elif standing.kind == "directory":
                 found[relative] = Existing("directory")
-                self._walk(path, f"{relative}/", found)
+                if name != _HOME and not self._is_anothers(path):
+                    self._walk(path, f"{relative}/", found)
             else:
                 found[relative] = Existing("other")
+
+    def _is_anothers(self, directory: Path) -> bool:
+        """Whether it is an output directory of its own, inside of this one: what is generated there is not ours."""
+        return bool(OutputDirectory.unclaimed(self.files, directory).manifest())
 
     def plan(self, staged: Mapping[str, str]) -> Promotion:
         """What a promotion of ``staged`` (path to digest) would do. Raises :class:`UnmanagedFile`; changes nothing."""
@@ -214,6 +221,7 @@ class Promoting:
         self.staged = staged
         self.promotion = Promotion()
         self._journal: _Journal | None = None
+        self._begun = False
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -225,11 +233,11 @@ class Promoting:
 
         Raises :class:`UnmanagedFile` before anything is changed, :class:`PromotionError` for an operation that failed.
         """
-        self.promotion = self.output.plan(self.staged)
         manifest = _Manifest(1, dict(sorted(self.staged.items())))
-        if not self.promotion.operations and self.output.manifest() == manifest.files:
-            return
         try:
+            self.promotion = self.output.plan(self.staged)
+            if not self.promotion.operations and self.output.manifest() == manifest.files:
+                return
             self._prepare()
             for operation in self.promotion.operations:
                 self._do(operation)
@@ -237,7 +245,7 @@ class Promoting:
             self._put_manifest(manifest)
             self._flush()
         except OSError as error:
-            where = Path(error.filename) if isinstance(error.filename, str) else self.output.path
+            where = place_of(error, self.output.home)
             raise PromotionError(
                 f"the wrappers could not be promoted: {error.strerror or error}.", path=where
             ) from error
@@ -256,14 +264,17 @@ class Promoting:
     def undo(self) -> None:
         """Make everything as it was before :meth:`apply`."""
         if self._journal is not None:
-            _Undoing(self.output).undo(self._journal)
+            _Undoing(self.output).undo(self._journal, begun=self._begun)
             self._journal = None
 
     def _prepare(self) -> None:
         files, home, path = self.output.files, self.output.home, self.output.path
         had_manifest = files.stat(home / "manifest.json") is not None
         self._journal = _Journal(
-            1, tuple(self._entry(operation) for operation in self.promotion.operations), had_manifest
+            1,
+            tuple(self._entry(operation) for operation in self.promotion.operations),
+            had_manifest,
+            self.stage.name,
         )
         make_directories(files, path.parent)
         backup = home / "backup"
@@ -277,6 +288,7 @@ class Promoting:
         _unlink_if_there(files, home / "journal.new")
         files.write(home / "journal.new", msgspec.json.encode(self._journal))
         files.barrier((home / "journal.new", backup))
+        self._begun = True
         files.replace(home / "journal.new", home / "journal.json")
         files.barrier((home,))
 
@@ -335,25 +347,24 @@ class _Undoing:
         self.output = output
         self.backup = output.home / "backup"
 
-    def undo(self, journal: _Journal) -> None:
-        begun = self.files.stat(self.output.home / "journal.json") is not None
+    def undo(self, journal: _Journal, *, begun: bool) -> None:
+        """``begun``: the backups are complete, and what the journal says may have been done."""
         if begun:
             for number, entry in reversed(tuple(enumerate(journal.entries))):
-                self._undo(number, entry)
+                self._undo(number, entry, self.output.home / journal.stage)
             drop_bytecode(self.files, (self.output.path / entry.path for entry in journal.entries))
             self._restore_manifest(journal)
-            self.files.unlink(self.output.home / "journal.json")
-        for unfinished in ("journal.new", "manifest.json.new"):
+        for unfinished in ("journal.json", "journal.new", "manifest.json.new"):
             _unlink_if_there(self.files, self.output.home / unfinished)
         remove_tree(self.files, self.backup)
 
-    def _undo(self, number: int, entry: _Entry) -> None:
+    def _undo(self, number: int, entry: _Entry, stage: Path) -> None:
         files = self.files
         path = self.output.path / entry.path
         standing = files.stat(path)
         match entry.operation:
             case "WriteFile":
-                if standing is not None and standing.kind == "file" and digest_of(files.read(path)) == entry.digest:
+                if standing is not None and self._is_written(entry, standing, stage):
                     files.unlink(path)
             case "ReplaceFile" | "RemoveFile":
                 kept = self.backup / str(number)
@@ -371,6 +382,7 @@ class _Undoing:
             case "RemoveDirectory":
                 if standing is None:
                     files.mkdir(path)
+                if standing is None or (standing.kind == "directory" and standing.mode != entry.mode):
                     files.chmod(path, entry.mode)
             case _:
                 raise PromotionError(
@@ -378,6 +390,15 @@ class _Undoing:
                     "Start the version that wrote it once, or restore the files from the backup directory beside it.",
                     path=self.output.home / "journal.json",
                 )
+
+    def _is_written(self, entry: _Entry, standing: Stat, stage: Path) -> bool:
+        """Whether the promotion put this file there, and not somebody else one with the same bytes."""
+        path = self.output.path / entry.path
+        if standing.kind != "file" or digest_of(self.files.read(path)) != entry.digest:
+            return False
+        # The staged file goes once it is in place. Until then its second name, or its copy, has its time.
+        staged = self.files.stat(stage / entry.path)
+        return staged is None or staged.modified == standing.modified
 
     def _restore_manifest(self, journal: _Journal) -> None:
         manifest = self.output.home / "manifest.json"
@@ -463,7 +484,7 @@ def _is_text(name: str) -> bool:
 def _existing_file(files: FileSystem, path: Path) -> Existing:
     try:
         data = files.read(path)
-    except OSError:
+    except PermissionError:
         return Existing("other")
     return Existing("file", digest_of(data), is_generated(data))
 

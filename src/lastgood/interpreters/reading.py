@@ -48,7 +48,7 @@ class Reader:
     def _root(self, root: str, output: str | None, now: float) -> dict[Path, str]:
         found: dict[Path, str] = {}
         visited: set[str] = set()
-        standing = self._files.stat(Path(root))
+        standing = self._stat(Path(root))
         left = [] if standing is None else [(root, standing)]
         while left:
             path, standing = left.pop()
@@ -56,7 +56,7 @@ class Reader:
                 target = self._files.real_path(Path(path))
                 if path != root:
                     found[Path(path)] = f"link to {target}"  # where it leads may change, and no byte with it
-                behind = self._files.stat(target)
+                behind = self._stat(target)
                 if behind is None:
                     continue
                 path, standing = str(target), behind
@@ -71,6 +71,13 @@ class Reader:
                     if not is_ignored_name(name) and (child := f"{path}/{name}") != output
                 )
         return found
+
+    def _stat(self, path: Path) -> Stat | None:
+        # What cannot be looked at counts as absent: once it can be, it differs.
+        try:
+            return self._files.stat(path)
+        except OSError:
+            return None
 
     def _file(self, path: str, standing: Stat, now: float) -> _Known:
         seen = self._seen.get(path)

@@ -37,7 +37,7 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.errors import BridgeError, LastgoodError, PromotionError
+from lastgood.errors import BridgeError, LastgoodError
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.interpreters.reading import Reader
@@ -82,7 +82,7 @@ _IDLE_LOOK = 2.0
 
 
 # However short the drain, a bridge has this long to let go.
-_LEAST_DISPOSE = 1.0
+_LEAST_DISPOSE = 0.1
 
 
 class Interrupted(Exception):  # it is an outcome, and nobody's error
@@ -247,7 +247,8 @@ class TrioInterpreter:
             case Warm():
                 with trio.move_on_after(deed.timeout) as scope:
                     await self._warm(deed, work)
-                if scope.cancelled_caught:
+                # Also where the cancel could not reach it: a bridge that is late is not taken.
+                if scope.cancel_called:
                     raise BridgeError(
                         f"The next bridge was not ready within {deed.timeout:g} s (warm_timeout). It was given up."
                     )
@@ -383,7 +384,7 @@ class TrioInterpreter:
         self._work = None
         try:
             await self._in_thread(work.settle)
-        except (OSError, PromotionError):
+        except Exception:
             logger.exception("what the cycle leaves could not be removed; the next start does it")
 
     @trio.lowlevel.enable_ki_protection

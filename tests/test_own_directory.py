@@ -1,0 +1,56 @@
+"""What lastgood keeps for itself lies in ``.lastgood/`` beside the output directory, and nowhere else (contract §§4, 5)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from lastgood.config import Config
+from lastgood.session import WatchProgram
+from lastgood.wrappers import Generated
+from real_project import FakeFactory, RealProject
+
+
+async def test_journal_lock_manifest_and_staging_lie_in_it_under_a_gitignore_of_its_own(
+    project: RealProject, start: Callable[..., WatchProgram], factory: FakeFactory
+) -> None:
+    own = project.root / ".lastgood"
+    kept: list[set[str]] = []
+
+    def look() -> None:
+        """Between promotion and swap, when there is most of it."""
+        kept.append({path.name for path in (own / "generated").iterdir()})
+        assert sorted(path.name for path in project.root.iterdir()) == [
+            ".lastgood",
+            "generated",
+            "lastgood.toml",
+            "pricing.py",
+        ]
+        assert sorted(project.tree()) == ["__init__.py", "pricing.py"]
+
+    factory.call("create", look)
+    async with start():
+        assert {"lock", "journal.json"} < kept[0]
+        assert any(name.startswith("stage-") for name in kept[0])
+        assert (own / "generated" / "manifest.json").exists()
+        assert (own / ".gitignore").read_text() == "*\n"
+        assert not (project.root / ".gitignore").exists()
+
+
+async def test_wrappers_are_staged_beside_the_output_on_its_file_system(
+    project: RealProject, start: Callable[..., WatchProgram]
+) -> None:
+    project.configure("pricing", output="deep/generated")
+    stages: list[Path] = []
+
+    def generate(_: Config, stage: Path) -> Generated:
+        stages.append(stage)
+        (stage / "pricing.py").write_text("")
+        assert list(stage.iterdir()) == [stage / "pricing.py"]
+        assert os.stat(stage).st_dev == os.stat(project.root).st_dev
+        return Generated(("pricing.py",))
+
+    async with start(generate=generate):
+        assert stages[0].is_relative_to(project.root / "deep" / ".lastgood")
+        assert not stages[0].exists()

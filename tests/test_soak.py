@@ -1,0 +1,177 @@
+"""A session that has lived through many cycles, good and bad, holds no more than one that has lived through few (contract §4)."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import pathlib
+import tempfile
+import threading
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+
+from lastgood.bridges.process import ProcessBridge
+from lastgood.config import Config
+from lastgood.errors import ConfigError, GenerationError, RemoteError, UnmanagedFile
+from lastgood.session import Session, watch
+from real_project import BROKEN, DEADLINE, QUOTE, RealProject
+
+
+@dataclass
+class Soaked:
+    """A project under a session with real workers, and what can go wrong with it in a cycle."""
+
+    project: RealProject
+    cycle: int = 0
+    fault: str = ""
+    made: int = 0
+
+    async def create_bridge(self, config: Config) -> ProcessBridge:
+        if self.fault == "create":
+            raise ArithmeticError(self.fault)
+        self.made += 1
+        return ProcessBridge.from_config(config)
+
+    async def probe(self, bridge: ProcessBridge) -> None:
+        assert await bridge.call("pricing", "quote", ["x"], {}) == self.cycle
+        if self.fault == "probe":
+            raise ArithmeticError(self.fault)
+
+    def save(self, text: str = "") -> None:
+        self.project.save("pricing.py", text or QUOTE.replace("1.0", f"{self.cycle}.0"))
+
+    # --- cycles
+
+    async def good(self, session: Session) -> None:
+        self.save()
+        assert await session.reload_now()
+        assert await session.handle.call("pricing", "quote", ["x"], {}) == self.cycle
+
+    async def another_shape(self, session: Session) -> None:
+        """The wrappers differ, too; one comes or goes."""
+        self.save(QUOTE.replace("1.0", f"{self.cycle}.0").replace("sku", f"sku{self.cycle}"))
+        self.project.save("stock.py", QUOTE)
+        self.project.configure("pricing", *["stock"] * (self.cycle % 2))
+        assert await session.reload_now()
+        assert await session.handle.call("pricing", "quote", ["x"], {}) == self.cycle
+
+    async def broken_source(self, session: Session) -> None:
+        self.save(BROKEN + "\n" * self.cycle)
+        await self.fails(session, GenerationError)
+
+    async def broken_import(self, session: Session) -> None:
+        self.save(f"raise ValueError({self.cycle})\n")
+        await self.fails(session, RemoteError)
+
+    async def broken_config(self, session: Session) -> None:
+        self.project.save("lastgood.toml", f"cycle = {self.cycle}\n")
+        await self.fails(session, ConfigError)
+        self.project.configure("pricing")
+
+    async def broken_factory(self, session: Session) -> None:
+        await self.faulty(session, "create")
+
+    async def broken_probe(self, session: Session) -> None:
+        await self.faulty(session, "probe")
+
+    async def somebody_in_the_way(self, session: Session) -> None:
+        self.save()
+        self.project.save("intruder.py", QUOTE)
+        (self.project.output / "intruder.py").write_text("mine\n")
+        self.project.configure("pricing", "intruder")
+        await self.fails(session, UnmanagedFile)
+        (self.project.output / "intruder.py").unlink()
+        self.project.configure("pricing")
+
+    async def faulty(self, session: Session, fault: str) -> None:
+        self.save()
+        self.fault = fault
+        await self.fails(session, ArithmeticError)
+        self.fault = ""
+
+    async def fails(self, session: Session, error: type[Exception]) -> None:
+        assert not await session.reload_now()
+        assert type(session.status.error) is error, session.status
+
+    def kinds(self) -> list[Callable[[Session], Awaitable[None]]]:
+        bad = [self.broken_source, self.broken_import, self.broken_config, self.broken_factory, self.broken_probe]
+        return [self.good, *bad[:2], self.another_shape, *bad[2:], self.somebody_in_the_way]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the process holds, the worker of the live generation included."""
+
+    descriptors: int
+    threads: int
+    children: int
+    temporary: int
+    kept: int
+    memory: int
+
+    @classmethod
+    def now(cls, project: RealProject) -> Held:
+        gc.collect()
+        children = [Path(f"/proc/self/task/{task}/children").read_text() for task in os.listdir("/proc/self/task")]
+        return cls(
+            descriptors=len(os.listdir("/proc/self/fd")),
+            threads=threading.active_count(),
+            children=sum(len(line.split()) for line in children),
+            temporary=len(os.listdir(tempfile.gettempdir())),
+            kept=sum(1 for _ in (project.root / ".lastgood").rglob("*")),
+            memory=traced_memory(),
+        )
+
+
+def traced_memory() -> int:
+    """Bytes. What pathlib allocates is the interpreter's one table of all interned names, which grows by leaps."""
+    if not tracemalloc.is_tracing():
+        return 0
+    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(False, pathlib.__file__)])
+    return sum(statistic.size for statistic in snapshot.statistics("filename"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process holds is read from /proc")
+@pytest.mark.parametrize(("settled", "cycles"), [(24, 64), pytest.param(200, 1000, marks=pytest.mark.torture)])
+async def test_many_cycles_hold_no_more_than_few(
+    settled: int, cycles: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # pytest keeps every record
+    project = RealProject(tmp_path / "project")
+    soaked = Soaked(project)
+    soaked.save()
+    at_rest = Held.now(project)
+    tracemalloc.start()
+    try:
+        async with watch(
+            project.config_file, create_bridge=soaked.create_bridge, probe=soaked.probe, debounce=0.01
+        ) as session:
+            kinds = soaked.kinds()
+            for soaked.cycle in range(1, cycles + 1):
+                with trio.fail_after(DEADLINE):
+                    await kinds[soaked.cycle % len(kinds)](session)
+                if soaked.cycle == settled:
+                    early = Held.now(project)
+            late = Held.now(project)
+            assert session.generation >= cycles // len(kinds) * 2
+    finally:
+        tracemalloc.stop()
+    print(f"after {settled} cycles: {early}; after {cycles}: {late}")
+    assert late.descriptors <= early.descriptors
+    assert late.children == early.children == 1
+    assert late.temporary == early.temporary == 0
+    assert late.threads <= early.threads + 2  # trio keeps idle ones for a while
+    assert late.kept <= early.kept
+    assert late.memory - early.memory < 200_000
+    assert os.listdir(scratch) == []
+    over = Held.now(project)
+    assert (over.descriptors, over.children) == (at_rest.descriptors, 0)
