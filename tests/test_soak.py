@@ -138,7 +138,7 @@ def traced_memory() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process holds is read from /proc")
-@pytest.mark.parametrize(("settled", "cycles"), [(24, 64), pytest.param(200, 1000, marks=pytest.mark.torture)])
+@pytest.mark.parametrize(("settled", "cycles"), [(16, 40), pytest.param(200, 1000, marks=pytest.mark.torture)])
 async def test_many_cycles_hold_no_more_than_few(
     settled: int, cycles: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from lastgood.bridges.worker.importing import is_local, local_roots
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.config import Config
 from lastgood.resolution import Resolved
+from lastgood.wrappers.reading import LARGEST
 
 __all__ = ["Files", "Imports", "Pinned", "PinnedModule", "Pinner", "Standing", "imports_of"]
 
@@ -178,6 +179,8 @@ def imports_of(data: bytes) -> Imports:
     """
     if b"import" not in data and b"__all__" not in data:
         return _NOTHING
+    if len(data) > LARGEST:  # a tree of it would take seconds, and gigabytes
+        return _guess(data)
     try:
         tree = ast.parse(data)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

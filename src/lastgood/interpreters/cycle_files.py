@@ -26,9 +26,6 @@ from lastgood.wrappers import Generated, ModuleSource, wrap_modules
 
 __all__ = ["CycleFiles", "Project", "wrapper_texts"]
 
-# Bytes. Of dense code each megabyte takes seconds, and a quarter of a gigabyte of memory.
-_LARGEST_SOURCE = 4_000_000
-
 
 @dataclass(slots=True)
 class Project:
@@ -347,13 +344,6 @@ def wrapper_texts(
         except OSError as error:
             problem = f"the source cannot be read: {error.strerror or error}"
             failures.append(ModuleFailure(module.name, module.file, None, problem))
-            return None
-        if len(data) > _LARGEST_SOURCE:
-            problem = (
-                f"it is too large to be wrapped: {len(data) / 1e6:.1f} MB, of at most {_LARGEST_SOURCE / 1e6:g} MB."
-            )
-            hint = "Move what is data in it to a file that it reads, or to a module that is not named in the config."
-            failures.append(ModuleFailure(module.name, module.file, None, f"{problem} {hint}"))
             return None
         return ModuleSource(module.name, module.file, data, module.is_package, selection)
 

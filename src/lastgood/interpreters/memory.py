@@ -377,7 +377,7 @@ class MemoryInterpreter:
         except LastgoodError as error:
             problem = error
         self._arm(work.watch, work)
-        if work.config is not None:
+        if work.config is not None and (problem is None or work.has_history()):
             output = work.claim()
             if output.recovered:
                 self.tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))

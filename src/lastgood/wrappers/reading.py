@@ -35,9 +35,8 @@ def read(source: ModuleSource) -> ast.Module | ModuleFailure:
     """The tree of ``source`` with the imports outside of functions made absolute, or why Python would refuse to import it."""
     if len(source.data) > LARGEST:
         size, most = len(source.data) / 1e6, LARGEST / 1e6
-        return _failure(
-            source, None, f"it is too large: {size:.1f} MB, more than {most:.0f} MB. Keep data out of sources."
-        )
+        problem = f"it is too large to be wrapped: {size:.1f} MB, of at most {most:g} MB."
+        return _failure(source, None, f"{problem} Move what is data in it to a file that it reads.")
     text = _decode(source)
     if isinstance(text, ModuleFailure):
         return text
