@@ -99,13 +99,13 @@ def bytes_of(data: bytes) -> Callable[[Path], object]:
 # --- sources ------------------------------------------------------------------------------------------------------
 
 
-def source(id: str, data: bytes, *says: str) -> Bad:  # noqa: A002
+def source(id: str, data: bytes, *says: str) -> Bad:  # noqa: A002  # pytest.param names it so
     put = in_place_of("pricing.py", bytes_of(data))
     where = ("Generation failed for 1 module(s):", "pricing ({root}/pricing.py")
     return Bad(id, GenerationError, (*where, *says), put, mended("pricing.py", QUOTE))
 
 
-def no_source(id: str, put: Callable[[Path], object]) -> Bad:  # noqa: A002
+def no_source(id: str, put: Callable[[Path], object]) -> Bad:  # noqa: A002  # pytest.param names it so
     says = ('Module "pricing" could not be resolved for watching',)
     return Bad(id, UnwatchableModule, says, in_place_of("pricing.py", put), mended("pricing.py", QUOTE))
 
@@ -138,7 +138,7 @@ SOURCES = [
 GOOD_CONFIG = '[modules.pricing]\n[output]\ndir = "generated"\n'
 
 
-def config(id: str, put: Callable[[Path], object], *says: str) -> Bad:  # noqa: A002
+def config(id: str, put: Callable[[Path], object], *says: str) -> Bad:  # noqa: A002  # pytest.param names it so
     spoil = in_place_of("lastgood.toml", put)
     return Bad(id, ConfigError, ("{root}/lastgood.toml", *says), spoil, mended("lastgood.toml", GOOD_CONFIG))
 
@@ -196,7 +196,7 @@ CONFIGS = [
 
 
 def output(
-    id: str,  # noqa: A002
+    id: str,  # noqa: A002  # pytest.param names it so
     error: type[LastgoodError],
     name: str,
     *says: str,
@@ -218,7 +218,7 @@ def a_package(path: Path) -> None:
     (path / "__init__.py").write_text(QUOTE)
 
 
-def wrapper(id: str, put: Callable[[Path], object]) -> Bad:  # noqa: A002
+def wrapper(id: str, put: Callable[[Path], object]) -> Bad:  # noqa: A002  # pytest.param names it so
     """Something that is not ours comes to where the wrapper of a new module belongs."""
 
     def spoil(project: RealProject) -> None:

@@ -43,9 +43,6 @@ logger = logging.getLogger(__name__)
 
 _CACHE = "__pycache__"
 _HOME = ".lastgood"
-_BY_NAME = {
-    kind.__name__: kind for kind in (MakeDirectory, WriteFile, ReplaceFile, RemoveFile, SetAside, RemoveDirectory)
-}
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -222,11 +219,6 @@ class Promoting:
         self.promotion = Promotion()
         self._journal: _Journal | None = None
         self._begun = False
-
-    @property
-    def written(self) -> tuple[Path, ...]:
-        """Every generated file, relative to the output directory, sorted."""
-        return tuple(sorted(Path(path) for path in self.staged))
 
     def apply(self) -> None:
         """Make the output directory hold the stage. Raises what failed; :meth:`undo` is right at any point of it.

@@ -80,6 +80,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
+    """The parameters of a function, in their order, and what it returns."""
+
     parameters: tuple[Parameter, ...]
     returns: Type = ANY
 

@@ -314,7 +314,7 @@ def _teach(sources: Sources, linecache: Any) -> None:
     def updatecache(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
         lines = sources.lines(filename)
         if lines is None:
-            return from_disk(filename, module_globals)  # type: ignore[no-any-return]
+            return from_disk(filename, module_globals)  # type: ignore[no-any-return]  # linecache is untyped there
         # No time: it is never compared with the disk.
         linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
         return lines
@@ -332,7 +332,7 @@ def _after_loading(spec: ModuleSpec, call: Callable[[ModuleType], None]) -> None
         load(module)
         call(module)
 
-    loader.exec_module = exec_module  # type: ignore[method-assign]
+    loader.exec_module = exec_module  # type: ignore[method-assign]  # for this one loader alone
 
 
 def _print_uncaught(args: threading.ExceptHookArgs) -> None:
