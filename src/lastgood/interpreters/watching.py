@@ -111,20 +111,20 @@ class Notifier:
                 task_status.started()
                 return
             task_status.started()
-            try:
-                await self._wait(notify, {str(directory) for directory in directories})
-            except (OSError, RuntimeError, UnicodeError) as error:
-                self._give_out(error)
-                self._hint()  # what it would have told is found out by reading
+            stop = threading.Event()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_set_when_cancelled, stop)
+                with trio.CancelScope(shield=True):  # as long as its thread looks, it holds descriptors: a step at most
+                    await self._wait(notify, {str(directory) for directory in directories}, stop)
+                nursery.cancel_scope.cancel()
         # Whatever was watched is so no longer: a later arm() must not take it for armed.
         scope.cancel()
 
-    async def _wait(self, notify: RustNotify, directories: set[str]) -> None:
-        stop = threading.Event()
+    async def _wait(self, notify: RustNotify, directories: set[str], stop: threading.Event) -> None:
         try:
             while True:
                 seen = await trio.to_thread.run_sync(
-                    notify.watch, _LONGEST_BATCH, _STEP, _WAKE_UP, stop, abandon_on_cancel=True, limiter=self._limiter
+                    notify.watch, _LONGEST_BATCH, _STEP, _WAKE_UP, stop, limiter=self._limiter
                 )
                 if seen == "timeout":
                     continue
@@ -134,8 +134,10 @@ class Notifier:
                 # One that is removed takes its watch with it, and may be made again with the very same inode.
                 if any(change == Change.deleted and path in directories for change, path in seen):
                     return
+        except (OSError, RuntimeError, UnicodeError) as error:
+            self._give_out(error)
+            self._hint()  # what it would have told is found out by reading
         finally:
-            stop.set()
             notify.close()
 
     def _give_out(self, error: OSError | RuntimeError | UnicodeError) -> None:
@@ -148,6 +150,13 @@ class Notifier:
             )
             logger.warning("%s", reason)
             self._gave_out(reason)
+
+
+async def _set_when_cancelled(stop: threading.Event) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        stop.set()
 
 
 def _start(directories: list[Path], recursive: bool) -> RustNotify:
