@@ -92,7 +92,7 @@ class Trees:
 @st.composite
 def trees(draw: st.DrawFn) -> Trees:
     """Any output directory and any stage over a few names, two directories deep, with modules that are also packages."""
-    names = ("a.py", "b.py", "a/__init__.py", "a/b.py", "a/c/d.py", "e/f.py", "a.py.edited", "notes.txt")
+    names = ("a.py", "b.py", "a/__init__.py", "a/b.py", "a/c/d.py", "e/f.py", "a", "b.py/c", "a.py.edited", "notes.txt")
     existing = st.one_of(
         st.builds(Existing, st.just("file"), st.sampled_from(DIGESTS), st.booleans()),
         st.just(Existing("other")),
@@ -103,7 +103,10 @@ def trees(draw: st.DrawFn) -> Trees:
         while name:
             name = dirname(name)
             before[name] = Existing("directory")
-    wrappers = st.sampled_from(names[:6])
+    wrappers = st.sampled_from(names[:8])
     staged = draw(st.dictionaries(wrappers, st.sampled_from(DIGESTS)))
+    for name in [*staged]:
+        while name := dirname(name):
+            staged.pop(name, None)  # no stage has a file and a directory of one name
     managed = draw(st.dictionaries(wrappers, st.sampled_from(DIGESTS)))
     return Trees(before, staged, managed)

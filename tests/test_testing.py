@@ -5,15 +5,18 @@ from __future__ import annotations
 import doctest
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, takewhile
+from pathlib import Path
 
 import pytest
 
 from lastgood import testing
+from lastgood.config import Config
 from lastgood.effects import Stage, Warm
 from lastgood.errors import BridgeError, ConfigError, Disposed, GenerationError, PromotionError, UnmanagedFile
 from lastgood.session import Status
-from lastgood.testing import ScriptedBridge, World
+from lastgood.testing import ROOT, ScriptedBridge, World
 from lastgood.watch_events import (
     DisposeFailed,
     Recovered,
@@ -266,6 +269,32 @@ def test_a_reload_that_finds_an_edit_nobody_has_noticed_says_it_is_manual() -> N
     start = world.events[-2]
     assert isinstance(start, ReloadStart)
     assert (start.cycle, start.manual, start.changed) == (2, True, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("kept.py", TWO), ("lastgood.toml", config("kept", output="other"))],
+    ids=["a source", "the config"],
+)
+def test_what_only_the_cycle_has_seen_does_not_stay_live(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = started()
+    before = wrappers(world)
+    path, was = ROOT / name, world.files[name]
+    load = world._interpreter.project.load
+
+    def load_what_is_there_for_a_moment(file: Path, read: Callable[[Path], bytes]) -> Config:
+        monkeypatch.undo()
+        world._disk.put(path, text.encode())
+        return load(file, read)
+
+    monkeypatch.setattr(world._interpreter.project, "load", load_what_is_there_for_a_moment)
+    world.at("promote", 1, partial(world._disk.put, path, was.encode()))
+    world.reload_now()
+    assert wrappers(world).keys() != before.keys() or "x: int" in world.files["generated/kept.py"]
+    world.advance(1)
+    assert wrappers(world).keys() == before.keys()
+    assert "x: int" not in world.files["generated/kept.py"]
+    assert world.generation == 3
 
 
 def test_after_a_close_a_reload_is_refused() -> None:

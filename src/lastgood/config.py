@@ -108,8 +108,8 @@ def find_config(start: Path) -> Path:
     )
 
 
-def load_config(path: str | os.PathLike[str]) -> Config:
-    """Read and decode a config file.
+def load_config(path: str | os.PathLike[str], read: Callable[[Path], bytes] = Path.read_bytes) -> Config:
+    """Read, by ``read``, and decode a config file.
 
     Raises :class:`ConfigError`: what :func:`decode_config` raises, and if the file is missing, cannot be read, or is
     no file.
@@ -124,7 +124,7 @@ def load_config(path: str | os.PathLike[str]) -> Config:
             raise ConfigError("is a directory; expected a config file.", file=file, hint=hint)
         if not stat.S_ISREG(mode):  # reading a FIFO would never end
             raise ConfigError("is no regular file; expected a config file.", file=file)
-        data = file.read_bytes()
+        data = read(file)
     except (FileNotFoundError, NotADirectoryError):
         hint = 'Make one with "lastgood init".' if file.name == "lastgood.toml" else "Check the path."
         raise ConfigError("the config file does not exist.", file=file, hint=hint) from None

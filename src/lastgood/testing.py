@@ -222,10 +222,10 @@ class World:
 
     # --- how it works
 
-    def _load(self, path: Path) -> Config:
+    def _load(self, path: Path, read: Callable[[Path], bytes]) -> Config:
         if not self._disk.is_file(path):
             raise ConfigError("the config file does not exist.", file=path)
-        return decode_config(self._disk.read(path), path)
+        return decode_config(read(path), path)
 
     def _tell(self, event: Event) -> None:
         self._course.tell(event)

@@ -30,6 +30,8 @@ OLD = {
     "removed.py": "goes",
     "emptied/deep/mod.py": "goes, and its directories",
     "edited.py": "generated",
+    "file.py": "a directory in the next",
+    "directory.py/file.py": "a file in the next",
 }
 NEW = {
     "__init__.py": "",
@@ -37,6 +39,8 @@ NEW = {
     "changed.py": "new",
     "edited.py": "generated anew",
     "fresh/deep/mod.py": "new, with its directories",
+    "file.py/within.py": "was a file",
+    "directory.py": "was a directory",
 }
 TOUCHED = ("changed.py", "removed.py", "emptied/deep/mod.py", "edited.py")
 
@@ -107,7 +111,7 @@ def tree(path: Path) -> Tree:
 
 
 def files_of(found: Tree) -> set[str]:
-    return {name for name in found if "." in name}
+    return {name for name, (_, _, modified) in found.items() if modified}
 
 
 def home(path: Path) -> Path:

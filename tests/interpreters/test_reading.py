@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.interpreters.file_system import Disk
+from lastgood.interpreters.file_system import Disk, digest_of
 from lastgood.interpreters.reading import Reader
 from lastgood.planner.watch_set import WatchSet, differing
 
@@ -75,3 +75,37 @@ def test_names_of_any_bytes_are_read(tree: Path) -> None:
     for name in names:
         (tree / name).touch()
     assert {tree / name for name in names} <= set(Reader(Disk()).read(WatchSet((tree,)), NOW)[tree])
+
+
+def test_caches_are_passed_over_at_any_depth_but_a_root_is_judged_by_nothing_above_it(tmp_path: Path) -> None:
+    root = Path(os.path.realpath(tmp_path)) / ".git" / "__pycache__" / "a.bak"
+    for name in ("a.py", "sub/__pycache__/a.pyc", ".git/index", "sub/.a.py.swp"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    assert set(Reader(Disk()).read(WatchSet((root,)), NOW)[root]) == {root / "a.py"}
+
+
+@pytest.mark.parametrize(
+    ("root", "read"),
+    [
+        ("src", {"src/a.py", "src/generated_too/a.py"}),
+        ("src/generated", {"src/generated/a.py", "src/generated/lib/a.py"}),
+        ("src/generated/lib", {"src/generated/lib/a.py"}),
+    ],
+    ids=["above it", "it is a source", "a source inside of it"],
+)
+def test_the_output_directory_inside_a_source_is_passed_over(root: str, read: set[str], tmp_path: Path) -> None:
+    top = Path(os.path.realpath(tmp_path))
+    for name in ("src/a.py", "src/generated/a.py", "src/generated/lib/a.py", "src/generated_too/a.py"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).touch()
+    found = Reader(Disk()).read(WatchSet((top / root,), output=top / "src/generated"), NOW)
+    assert {path.relative_to(top).as_posix() for path in found[top / root]} == read
+
+
+def test_a_large_file_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytes(range(256)) * 20_000
+    (tmp_path / "data.bin").write_bytes(data)
+    monkeypatch.setattr(Disk, "read", None)
+    (found,) = Reader(Disk()).read(WatchSet((tmp_path,)), NOW).values()
+    assert set(found.values()) == {digest_of(data)}

@@ -256,8 +256,8 @@ async def test_what_is_newly_watched_is_resolved_again_after_it_was_armed_and_re
     """An edit between the two would be noticed by nobody."""
     loaded: list[Config] = []
 
-    def load_and_edit(path: Path) -> Config:
-        loaded.append(load_config(path))
+    def load_and_edit(path: Path, read: Callable[[Path], bytes]) -> Config:
+        loaded.append(load_config(path, read))
         if len(loaded) == 1:
             project.configure("pricing", "shop")
         return loaded[-1]

@@ -127,6 +127,18 @@ async def test_a_file_gives_hints_however_often_it_is_replaced(tmp_path: Path) -
             await hints.next()
 
 
+async def test_a_name_that_the_system_cannot_tell_is_a_hint_like_any_other(tmp_path: Path) -> None:
+    async with notifying() as (notifier, hints):
+        for number in range(3):
+            await notifier.arm(watch_set(tmp_path))
+            (tmp_path / os.fsdecode(b"caf\xe9%d.py" % number)).touch()
+            await hints.next()
+        await notifier.arm(watch_set(tmp_path))
+        (tmp_path / "module.py").touch()
+        await hints.next()
+        assert not notifier.polling
+
+
 async def test_when_nothing_is_armed_nothing_works(tmp_path: Path) -> None:
     (tmp_path / "package").mkdir()
     async with notifying() as (notifier, _):

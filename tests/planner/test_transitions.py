@@ -368,6 +368,26 @@ def test_an_edit_of_what_a_stage_has_just_armed_is_found_by_its_own_reading() ->
     assert script.phase() == Scheduled(), "the stage may have read what it was in between"
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["it succeeds", "it fails"])
+def test_bytes_that_were_there_for_the_cycle_alone_are_an_edit(fails: bool) -> None:
+    script = second_cycle()
+    used = {A: "there for a moment", LIB / "c.py": "of nobody who watches"}
+    if fails:
+        script.send(Failed(Stage(2), 0.5, ERROR, at=1000.0, used=used), Emit(Change(A)), *undo(2, "stage"))
+        error = ReloadError(2, False, (A,), error=ERROR, effect="stage", live_generation=1)
+        script.send(RolledBack(Rollback(Stage(2), 10.0)), Emit(error), *SCHEDULE)
+    else:
+        script.send(Staged(Stage(2), 0.5, WATCH, src("2"), used=used), Emit(Change(A)))
+        script.send(Observed(src("2")))
+        script.through(2, "watch", live=1)
+    assert script.phase() == Scheduled()
+
+
+def test_bytes_that_the_look_has_seen_are_no_edit() -> None:
+    script = second_cycle()
+    script.send(Staged(Stage(2), 0.5, WATCH, src("2"), used={A: "2"}))
+
+
 def test_bytes_that_failed_are_not_tried_again_by_themselves() -> None:
     script = undoing()
     script.give(RolledBack(Rollback(Stage(2), 10.0)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.planner.watch_set import WatchSet, differing, is_ignored, merge, restrict
+from lastgood.planner.watch_set import WatchSet, differing, is_ignored_name, merge, restrict
 
 SRC = Path("/project/src")
 LIB = Path("/project/lib")
@@ -28,13 +28,12 @@ def test_a_union_watches_both_and_keeps_its_own_output() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "__pycache__/a.cpython-311.pyc",
-        "sub/__pycache__/a.pyc",
-        ".pytest_cache/v/x",
-        ".mypy_cache/3.11/a.json",
-        ".ruff_cache/x",
-        ".git/index",
-        ".lastgood/generated/manifest.json",
+        "__pycache__",
+        ".pytest_cache",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".git",
+        ".lastgood",
         "a.py~",
         ".a.py.swp",
         ".a.py.swpx",
@@ -50,39 +49,15 @@ def test_a_union_watches_both_and_keeps_its_own_output() -> None:
         "a.py.tmp.4711",
         "a.py.bak",
         ".DS_Store",
-        "__pycache__",
-        ".git",
     ],
 )
 def test_caches_and_editors_temporary_files_are_ignored(name: str) -> None:
-    assert is_ignored(SRC / name, SRC, None)
+    assert is_ignored_name(name)
 
 
-@pytest.mark.parametrize("name", ["a.py", "sub/a.py", "data.json", "tmp/a.py", "git/a.py", ".hidden.py", "bak.py", ""])
+@pytest.mark.parametrize("name", ["a.py", "data.json", "tmp", "git", ".hidden.py", "bak.py"])
 def test_sources_are_not_ignored(name: str) -> None:
-    assert not is_ignored(SRC / name, SRC, None)
-
-
-def test_a_root_is_judged_by_nothing_above_it() -> None:
-    root = Path("/home/me/.git/__pycache__/src")
-    assert not is_ignored(root / "a.py", root, None)
-    assert not is_ignored(Path("/x/a.bak"), Path("/x/a.bak"), None), "a root that is asked for is watched"
-
-
-@pytest.mark.parametrize(
-    ("path", "root", "ignored"),
-    [
-        (SRC / "generated", SRC, True),
-        (SRC / "generated/a.py", SRC, True),
-        (SRC / "generated_too/a.py", SRC, False),
-        (SRC / "a.py", SRC, False),
-        (SRC / "generated/lib/a.py", SRC / "generated/lib", False),
-        (SRC / "generated/a.py", SRC / "generated", False),
-    ],
-    ids=["itself", "in it", "beside it", "above it", "a source inside of it", "it is a source"],
-)
-def test_the_output_directory_inside_a_source_is_ignored(path: Path, root: Path, ignored: bool) -> None:
-    assert is_ignored(path, root, SRC / "generated") is ignored
+    assert not is_ignored_name(name)
 
 
 A, B = SRC / "a.py", SRC / "b.py"

@@ -15,7 +15,7 @@ import msgspec
 
 from lastgood.config import Config, ModuleConfig
 from lastgood.errors import ConfigError, GenerationError, ModuleFailure, PromotionError, UnwatchableModule
-from lastgood.interpreters.file_system import FileSystem, place_of
+from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
 from lastgood.interpreters.generation_store import GenerationStore
 from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
 from lastgood.pinning import Pinned, Pinner
@@ -38,7 +38,7 @@ class Project:
     files: FileSystem
     config_file: Path
     extra_watch_paths: tuple[Path, ...]
-    load: Callable[[Path], Config]
+    load: Callable[[Path, Callable[[Path], bytes]], Config]
     interpreter_path: Callable[[Path | None], tuple[Sequence[Path], Collection[str]]]
     pid: int
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
@@ -94,6 +94,7 @@ class CycleFiles:
         self.config: Config | None = None
         self.watch = project.always_watched
         self.read: Snapshot = {}
+        self.used: dict[Path, str] = {}
         self.modules: Mapping[str, Resolved] = {}
         self.output: OutputDirectory | None = None
         self.stage: Path | None = None
@@ -112,7 +113,8 @@ class CycleFiles:
         """
         project, files = self.project, self.project.files
         self.watch = project.always_watched
-        self.config = config = project.load(project.config_file)
+        self.used.clear()
+        self.config = config = project.load(project.config_file, self._read_config)
         output = files.real_path(config.output.dir)
         places = {
             place for name in config.modules for entry in config.python_import_path for place in _places(entry, name)
@@ -135,10 +137,16 @@ class CycleFiles:
         paths = {*project.always_watched.paths, *sources}
         candidates.update(project.always_watched.candidates)
         self.pinned = project.pin(config, self.modules)
+        self.used.update((module.file, module.digest) for module in self.pinned.modules)
         directories = tuple(f"{path}/" for path in paths)
         paths.update(path for path in self.pinned.helpers if not str(path).startswith(directories))
         candidates.update(self.pinned.candidates)
         self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths)), output)
+
+    def _read_config(self, path: Path) -> bytes:
+        data = self.project.files.read(path)
+        self.used[self.project.files.real_path(path)] = digest_of(data)
+        return data
 
     def _check_readable(self, config: Config) -> None:
         """Refuse a package whose directory may not be entered: it looks like one without ``__init__``, and empty."""

@@ -63,6 +63,10 @@ class FileSystem(Protocol):
         """The bytes of the file."""
         ...
 
+    def digest(self, path: Path) -> str:
+        """:func:`digest_of` the bytes of the file, however many these are."""
+        ...
+
     def write(self, path: Path, data: bytes) -> None:
         """Make a new file; one that is there already is an error. Half a file is not left."""
         ...
@@ -134,6 +138,14 @@ class Disk:
         """See :class:`FileSystem`."""
         with open(path, "rb") as file:
             return file.read()
+
+    def digest(self, path: Path) -> str:
+        """See :class:`FileSystem`."""
+        with open(path, "rb") as file:
+            found = hashlib.sha256()
+            while piece := file.read(_PIECE):
+                found.update(piece)
+            return found.hexdigest()
 
     def write(self, path: Path, data: bytes) -> None:
         """See :class:`FileSystem`."""
@@ -273,6 +285,7 @@ class Disk:
 
 
 _MANY = 32
+_PIECE = 1 << 20
 # That something cannot be looked at is no reason to act as if it were not there, least of all when it is a backup.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})

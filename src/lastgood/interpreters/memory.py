@@ -37,7 +37,7 @@ from lastgood.effects import (
 )
 from lastgood.errors import BridgeError, LastgoodError
 from lastgood.interpreters.cycle_files import CycleFiles, Project
-from lastgood.interpreters.file_system import Stat
+from lastgood.interpreters.file_system import Stat, digest_of
 from lastgood.interpreters.reading import Reader
 from lastgood.planner.events import (
     Disposed,
@@ -125,6 +125,9 @@ class MemoryFiles:
         if path in self.directories:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         return self._file(path).data
+
+    def digest(self, path: Path) -> str:
+        return digest_of(self.read(path))
 
     def write(self, path: Path, data: bytes) -> None:
         self._begin("write", path)
@@ -338,7 +341,9 @@ class MemoryInterpreter:
     def failed(self, deed: Deed, error: BaseException) -> Failed:
         """That ``deed`` came to nothing."""
         assert isinstance(deed, Stage | Promote | Warm | Swap)
-        return Failed(deed, 0.0, error, self.clock.now, {} if self._work is None else self._work.read)
+        if self._work is None:
+            return Failed(deed, 0.0, error, self.clock.now)
+        return Failed(deed, 0.0, error, self.clock.now, self._work.read, self._work.used)
 
     def _advance(self, deed: Stage | Promote | Warm | Swap) -> Event:
         match deed:
@@ -386,7 +391,7 @@ class MemoryInterpreter:
             raise problem
         generated = work.accept(work.generate())
         work.keep()
-        return Staged(deed, 0.0, work.watch, work.read, tuple(generated.warnings))
+        return Staged(deed, 0.0, work.watch, work.read, tuple(generated.warnings), work.used)
 
     def _arm(self, watch: WatchSet, work: CycleFiles) -> None:
         fresh = self._armed is None or not {*watch.roots} <= {*self._armed.roots}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lastgood.interpreters.file_system import FileSystem, Stat, digest_of
+from lastgood.interpreters.file_system import FileSystem, Stat
 from lastgood.planner.watch_set import Snapshot, WatchSet, is_ignored_name
 
 __all__ = ["Reader"]
@@ -87,7 +87,7 @@ class Reader:
         if known is None or known.signature != standing.signature:
             where = Path(path) if known is None else known.path
             try:
-                digest = digest_of(self._files.read(where))
+                digest = self._files.digest(where)
             except OSError as error:
                 digest = f"unreadable: {error.strerror}"
             # A file that changed just now can change again within the same tick of its clock: it is read again next time.

@@ -178,8 +178,9 @@ class TrioInterpreter:
     def failed(self, deed: Deed, error: BaseException, started: float) -> Failed:
         """That ``deed``, begun at ``started`` by trio's clock, came to nothing."""
         assert isinstance(deed, Stage | Promote | Warm | Swap)
-        read = {} if self._work is None else self._work.read
-        return Failed(deed, _since(started), error, time.time(), read)
+        if self._work is None:
+            return Failed(deed, _since(started), error, time.time())
+        return Failed(deed, _since(started), error, time.time(), self._work.read, self._work.used)
 
     async def _stage(self, deed: Stage, started: float) -> Event:
         work = self._work = CycleFiles(self._project, deed.cycle)
@@ -196,8 +197,8 @@ class TrioInterpreter:
             generated = await self._in_thread(work.accept, await self._generate(work))
             await self._in_thread(work.keep)
         except Exception as error:
-            return Failed(deed, _since(started), error, time.time(), work.read)
-        return Staged(deed, _since(started), work.watch, work.read, tuple(generated.warnings))
+            return self.failed(deed, error, started)
+        return Staged(deed, _since(started), work.watch, work.read, tuple(generated.warnings), work.used)
 
     def _tell_recovered(self, output: OutputDirectory) -> None:
         if output.recovered:

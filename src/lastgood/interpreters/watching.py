@@ -135,7 +135,9 @@ class Notifier:
                 if any(change == Change.deleted and path in directories for change, path in seen):
                     return
         except (OSError, RuntimeError, UnicodeError) as error:
-            self._give_out(error)
+            # One that saw a name it cannot tell has ended, and may be armed again.
+            if "decode path" not in str(error):
+                self._give_out(error)
             self._hint()  # what it would have told is found out by reading
         finally:
             notify.close()

@@ -5,6 +5,7 @@ Times are given, never looked up: ``seconds`` an effect took, ``at`` as seconds 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,13 +72,15 @@ class CloseRequested:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Everything is generated. ``watch`` is what the cycle wants watched, ``read`` the reading of what was armed for it."""
+    """Everything is generated. ``watch`` is what the cycle wants watched, ``read`` the reading of what was armed for it, and
+    ``used`` the digests of the very bytes it was made from, where they may have been others than the look before it saw."""
 
     effect: Stage
     seconds: float
     watch: WatchSet
     read: Snapshot = field(repr=False)
     warnings: tuple[str, ...] = ()
+    used: Mapping[Path, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +120,15 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A deed before the commit point failed, or was interrupted. A stage tells what it had read of what it armed."""
+    """A deed before the commit point failed, or was interrupted. ``read`` and ``used``: as far as it had come, see
+    :class:`Staged`."""
 
     effect: Stage | Promote | Warm | Swap
     seconds: float
     error: BaseException
     at: float
     read: Snapshot = field(default_factory=dict, repr=False)
+    used: Mapping[Path, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,47 +67,51 @@ def plan_promotion(
     ``staged`` and ``managed``: path to digest, of the stage and of the manifest. Equal content gives no operation.
     """
     makes: list[FileOperation] = []
-    keeps: list[FileOperation] = []
     writes: list[FileOperation] = []
-    removes: list[FileOperation] = []
-    warnings: list[str] = []
-
-    def keep_if_edited(path: str) -> None:
-        if path in managed and before[path].digest != managed[path] and not before[path].generated:
-            aside = _free_name(path, before)
-            keeps.append(SetAside(path, aside))
-            warnings.append(f"{path} had been edited by hand; it was kept as {aside}.")
-
+    removed = [path for path, each in sorted(before.items()) if path not in staged and _is_ours(path, each, managed)]
+    keeps = [
+        SetAside(path, _free_name(path, before))
+        for path in sorted({*removed, *(staged.keys() & managed.keys() & before.keys())})
+        if _is_edited(path, before[path], managed) and before[path].digest != staged.get(path)
+    ]
     directories = {parent for path in staged for parent in _parents(path)}
+    left = {*before, *directories, *staged, *(keep.to for keep in keeps)}
+    emptied = _emptied(left, set(removed))
     for directory in sorted(directories):
         standing = before.get(directory)
-        if standing is None:
+        if standing is None or directory in removed:
             makes.append(MakeDirectory(directory))
         elif standing.kind != "directory":
             return Failure(Clash(directory))
     for path, digest in sorted(staged.items()):
         standing = before.get(path)
-        if standing is None:
+        if standing is None or path in emptied:
             writes.append(WriteFile(path))
         elif standing.kind == "file" and standing.digest == digest:
             continue
         elif _is_ours(path, standing, managed):
-            keep_if_edited(path)
             writes.append(ReplaceFile(path))
         else:
             return Failure(Clash(path))
-    for path, standing in sorted(before.items()):
-        if path not in staged and _is_ours(path, standing, managed):
-            keep_if_edited(path)
-            removes.append(RemoveFile(path))
-    left = {*before, *directories, *staged, *(op.to for op in keeps if isinstance(op, SetAside))}
-    emptied = _emptied(left, {op.path for op in removes if isinstance(op, RemoveFile)})
-    operations = (*makes, *keeps, *writes, *removes, *(RemoveDirectory(path) for path in emptied))
-    return Success(Promotion(operations, tuple(warnings)))
+
+    def is_in_the_way(path: str) -> bool:
+        return path in directories or not {path, *_parents(path)}.isdisjoint(staged)
+
+    # What is written comes before what is removed: who imports meanwhile finds the one or the other.
+    removes: list[RemoveFile | RemoveDirectory] = [*map(RemoveFile, removed), *map(RemoveDirectory, emptied)]
+    first = [remove for remove in removes if is_in_the_way(remove.path)]
+    last = [remove for remove in removes if not is_in_the_way(remove.path)]
+    warnings = tuple(f"{keep.path} had been edited by hand; it was kept as {keep.to}." for keep in keeps)
+    return Success(Promotion((*keeps, *first, *makes, *writes, *last), warnings))
 
 
 def _is_ours(path: str, standing: Existing, managed: Mapping[str, str]) -> bool:
     return standing.kind == "file" and (path in managed or standing.generated)
+
+
+def _is_edited(path: str, standing: Existing, managed: Mapping[str, str]) -> bool:
+    """Whether somebody changed by hand what we wrote: its header, if it has one, does not tell of another version of us."""
+    return standing.kind == "file" and standing.digest != managed.get(path, standing.digest) and not standing.generated
 
 
 def _parents(path: str) -> list[str]:

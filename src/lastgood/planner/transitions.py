@@ -77,7 +77,7 @@ from lastgood.planner.states import (
     Undoing,
     Unstarted,
 )
-from lastgood.planner.watch_set import differing, merge, restrict
+from lastgood.planner.watch_set import differing, merge, overlay, restrict
 from lastgood.watch_events import (
     Change,
     ReloadError,
@@ -346,9 +346,19 @@ def _undone(state: State, event: RolledBack | RollbackFailed) -> Step:
 
 
 def _armed(state: State, event: Staged | Failed) -> tuple[State, tuple[Effect, ...]]:
-    """What a stage has read of roots that are new was attempted; of the others, the look before it was."""
+    """What a stage has read of roots that are new was attempted; of the others, the look before it was.
+
+    Bytes it was made from that are not those were there for a moment between two readings: an edit, too.
+    """
     known = state.edits
-    state = replace(state, attempted=merge(state.attempted, event.read), observed=merge(state.observed, event.read))
+    attempted = merge(state.attempted, event.read)
+    strayed = differing(attempted, overlay(attempted, event.used))
+    state = replace(
+        state,
+        attempted=attempted,
+        observed=overlay(merge(state.observed, event.read), {path: event.used[path] for path in strayed}),
+        disturbed=state.disturbed | strayed,
+    )
     news = tuple(path for path in state.edits if path not in known)
     return replace(state, disturbed=state.disturbed.union(news)), tuple(Emit(Change(path)) for path in news)
 

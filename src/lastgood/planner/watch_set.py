@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
 
-__all__ = ["Snapshot", "WatchSet", "among", "differing", "is_ignored", "is_ignored_name", "merge", "restrict"]
+__all__ = ["Snapshot", "WatchSet", "among", "differing", "is_ignored_name", "merge", "overlay", "restrict"]
 
 Snapshot = Mapping[Path, Mapping[Path, str]]
 """What a reading found: for each watched root, every regular file at or below it, with the digest of its bytes."""
@@ -64,14 +64,6 @@ class WatchSet:
         )
 
 
-def is_ignored(path: Path, root: Path, output: Path | None) -> bool:
-    """Whether ``path``, at or below the watched ``root``, is none of our business. A root itself never is ignored."""
-    if output is not None and path.is_relative_to(output) and output != root and output.is_relative_to(root):
-        return True
-    names = path.relative_to(root).parts
-    return any(is_ignored_name(name) for name in names)
-
-
 def is_ignored_name(name: str) -> bool:
     """Whether a file or directory of this name, below a watched root, is a cache, or an editor's on the way to a save."""
     return name in IGNORED_NAMES or _EDITORS.fullmatch(name) is not None
@@ -96,6 +88,14 @@ def among(paths: Iterable[Path], known: Snapshot) -> frozenset[Path]:
 def merge(known: Snapshot, fresh: Snapshot) -> Snapshot:
     """``known``, with the roots of ``fresh`` that it does not have yet."""
     return {**fresh, **known}
+
+
+def overlay(known: Snapshot, used: Mapping[Path, str]) -> Snapshot:
+    """``known``, with the digests in ``used`` for the files that it has."""
+    return {
+        root: {path: used.get(path, digest) for path, digest in files.items()} if used.keys() & files.keys() else files
+        for root, files in known.items()
+    }
 
 
 def restrict(known: Snapshot, roots: Iterable[Path]) -> Snapshot:
