@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -516,7 +517,8 @@ def a_cycle(files: Project, number: int) -> PromotionError | None:
         work.keep()
         work.promote()
         work.commit()
-        work.settle()
+        with suppress(OSError):  # after the commit it is only logged
+            work.settle(0.0)
     except PromotionError as error:
         work.restore()
         work.discard()

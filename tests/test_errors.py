@@ -21,9 +21,11 @@ from lastgood.errors import (
     LastgoodError,
     ModuleFailure,
     NoRuntimeBridge,
+    NothingToUndo,
     PromotionError,
     RemoteError,
     ReturnTypeError,
+    Undone,
     UnmanagedFile,
     UnwatchableModule,
     WatchError,
@@ -41,6 +43,8 @@ PARENTS: dict[type, tuple[type, ...]] = {
     GenerationError: (LastgoodError,),
     PromotionError: (LastgoodError,),
     UnmanagedFile: (PromotionError,),
+    NothingToUndo: (LastgoodError,),
+    Undone: (LastgoodError,),
     AlreadyWatched: (LastgoodError,),
     Disposed: (LastgoodError,),
     NoRuntimeBridge: (LastgoodError,),
@@ -107,6 +111,8 @@ TEXTS = [
         AlreadyWatched(Path("/p/g"), None),
         "/p/g is already kept up to date by another session. Close that one first, or choose another [output] dir.",
     ),
+    (NothingToUndo(Path("/p/g")), "/p/g: no earlier good generation is kept, so there is nothing to go back to."),
+    (Undone(3), "Generation 3 was undone. The one before is live until an edit or reload_now()."),
     (NoRuntimeBridge(), "No runtime bridge configured"),
     (RemoteError("ValueError", "bad", "Traceback…\n"), "ValueError: bad\n\nTraceback…"),
     (RemoteError("ValueError", "", ""), "ValueError"),
@@ -120,6 +126,13 @@ TEXTS = [
     (WorkerDied(None, ""), "The worker process ended."),
     (ReturnTypeError("m.f", "int", "str"), "m.f is declared to return int, but returned str."),
 ]
+
+
+def test_what_an_undo_was_for_is_told() -> None:
+    assert str(Undone(3, WorkerDied(-9, ""))) == (
+        "Generation 3 was undone, for its bridge was lost on probation: The worker process was killed by signal 9. "
+        "The one before is live until an edit or reload_now()."
+    )
 
 
 @pytest.mark.parametrize(("error", "text"), TEXTS, ids=lambda value: type(value).__name__)

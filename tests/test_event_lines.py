@@ -28,6 +28,8 @@ from lastgood.watch_events import (
     Change,
     DisposeFailed,
     EventsMissed,
+    GenerationUndone,
+    ModuleLoadedLate,
     Notice,
     PollingStarted,
     Recovered,
@@ -107,7 +109,19 @@ def failure(error: BaseException = BROKEN, live: int | None = 2) -> ReloadError:
             Recovered(BASE / "generated", (Path("a.py"),)),
             "notice    a promotion cut short was undone in generated: a.py",
         ),
-        (BridgeLost(2, WorkerDied(-9, "")), None),
+        (BridgeLost(2, WorkerDied(-9, ""), 0.0), None),
+        (GenerationUndone(3, None), "notice    generation 3 is undone"),
+        (
+            GenerationUndone(3, WorkerDied(-9, "")),
+            (
+                "notice    generation 3 is undone, for its bridge was lost on probation: "
+                "The worker process was killed by signal 9."
+            ),
+        ),
+        (
+            ModuleLoadedLate("plugin", BASE / "plugin.py"),
+            "notice    plugin was imported late, and is watched too: plugin.py",
+        ),
         (BridgeRestored(2), "notice    the bridge of generation 2 is back"),
         (EventsMissed(7), "notice    7 event(s) were missed"),
     ],
@@ -116,6 +130,24 @@ def failure(error: BaseException = BROKEN, live: int | None = 2) -> ReloadError:
 def test_an_event_is_one_line_with_its_time(event: WatchEvent, line: str | None) -> None:
     line = line or "notice    the bridge of generation 2 broke down: The worker process was killed by signal 9."
     assert lines_of([event]) == [f"12:00:00  {line}"]
+
+
+@pytest.mark.parametrize(
+    ("restart_in", "line"),
+    [
+        (0.5, "12:00:00  notice    it is restarted in 0.5 s"),
+        (None, "12:00:00  notice    it is not restarted by itself now; an edit or reload_now() replaces it"),
+    ],
+)
+def test_what_becomes_of_a_lost_bridge_is_told_with_it(restart_in: float | None, line: str) -> None:
+    assert lines_of([BridgeLost(2, WorkerDied(-9, ""), restart_in)])[1] == line
+
+
+def test_an_undo_ends_with_a_stale_line() -> None:
+    *_, stale = lines_of([GenerationUndone(2, None), success(generation=3)])
+    assert stale == (
+        "12:00:00  STALE     since 12:00:00; what was live before generation 2 is live, until an edit or reload_now()"
+    )
 
 
 def test_every_event_has_its_line() -> None:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from lastgood import GenerationError, RemoteError
+from lastgood.interpreters.generation_store import KEPT
 from lastgood.session import WatchProgram, watch
 from real_project import DEADLINE, RealProject, Told
 
@@ -69,19 +70,19 @@ async def test_an_edit_of_the_same_size_and_time_runs_new_code(
                 assert await session.handle.call("pricing", "quote") == rate
 
 
-async def test_generations_that_nobody_runs_are_not_kept(
+async def test_of_generations_that_nobody_runs_the_last_good_ones_are_kept(
     project: RealProject, told: Told, real: Callable[..., WatchProgram]
 ) -> None:
     kept = project.root / ".lastgood" / "generated" / "generations" / "manifests"
     with trio.fail_after(DEADLINE):
         async with real() as session:
             await told.success()
-            for rate in range(3, 6):
+            for rate in range(3, 10):
                 project.save("helper.py", f"RATE = {rate}\n")
                 await told.success()
                 project.save("pricing.py", PRICING + "(")
                 await told.failure()
                 project.save("pricing.py", PRICING)
                 await told.success()
-            assert session.generation == 7
-            assert len(list(kept.iterdir())) == 1
+            assert session.generation == 15
+            assert len(list(kept.iterdir())) == KEPT

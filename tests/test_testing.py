@@ -14,11 +14,25 @@ import pytest
 from lastgood import testing
 from lastgood.config import Config
 from lastgood.effects import Stage, Warm
-from lastgood.errors import BridgeError, ConfigError, Disposed, GenerationError, PromotionError, UnmanagedFile
+from lastgood.errors import (
+    BridgeError,
+    ConfigError,
+    Disposed,
+    GenerationError,
+    NothingToUndo,
+    PromotionError,
+    Undone,
+    UnmanagedFile,
+    WorkerDied,
+)
 from lastgood.session import Status
 from lastgood.testing import ROOT, ScriptedBridge, World
 from lastgood.watch_events import (
+    BridgeLost,
+    BridgeRestored,
     DisposeFailed,
+    GenerationUndone,
+    ModuleLoadedLate,
     Recovered,
     ReloadError,
     ReloadStart,
@@ -269,6 +283,146 @@ def test_a_reload_that_finds_an_edit_nobody_has_noticed_says_it_is_manual() -> N
     start = world.events[-2]
     assert isinstance(start, ReloadStart)
     assert (start.cycle, start.manual, start.changed) == (2, True, ())
+
+
+# --- undo, and a bridge that is lost
+
+
+def test_an_undo_brings_wrappers_and_bridge_of_the_generation_before_back() -> None:
+    world = started()
+    before = wrappers(world)
+    edit(world)
+    world.advance(1)
+    assert world.undo()
+    assert texts(wrappers(world)) == texts(before)
+    assert world.bridge is not None
+    assert world.bridge.sources["kept"] == ONE
+    assert world.generation == 3
+    assert world.status.stale
+    assert str(world.status.error).startswith("Generation 2 was undone.")
+    assert types(world)[-3:] == ["reload-start", "notice-generation-undone", "reload-success"]
+    world.advance(100)
+    assert world.generation == 3, "what was undone is not tried again by itself"
+    world.write("kept.py", THREE)
+    world.advance(1)
+    assert not world.status.stale
+    assert "y: int" in world.files["generated/kept.py"]
+
+
+def test_an_undo_goes_back_further_each_time_until_there_is_nothing() -> None:
+    world = started()
+    for text in (TWO, THREE):
+        world.write("kept.py", text)
+        world.advance(1)
+    assert world.undo()
+    assert "f(x: int)" in world.files["generated/kept.py"]
+    assert world.undo()
+    assert "f()" in world.files["generated/kept.py"]
+    kept = wrappers(world)
+    assert not world.undo()
+    assert isinstance(world.status.error, NothingToUndo)
+    assert wrappers(world) == kept
+    assert world.reload_now()
+    assert "y: int" in world.files["generated/kept.py"]
+    assert world.undo(), "a reload after an undo is a new generation"
+    assert "f()" in world.files["generated/kept.py"]
+
+
+def test_an_undo_needs_neither_the_config_nor_the_sources() -> None:
+    world = started()
+    edit(world)
+    world.advance(1)
+    world.write("lastgood.toml", "nonsense")
+    world.remove("kept.py")
+    world.advance(1)
+    assert world.status.stale
+    assert world.undo()
+    assert "f()" in world.files["generated/kept.py"]
+
+
+def test_an_undo_with_an_edit_that_waits_loses_it_not() -> None:
+    world = started()
+    edit(world)
+    world.advance(1)
+    world.write("kept.py", THREE)
+    assert world.undo()
+    world.advance(1)
+    assert "y: int" in world.files["generated/kept.py"]
+
+
+def test_a_lost_bridge_comes_back_from_its_own_generation() -> None:
+    world = started()
+    world.advance(60)
+    world.write("kept.py", BROKEN)
+    world.advance(1)
+    was = world.bridge
+    world.lose_bridge()
+    assert world.bridge is was
+    assert types(world)[-1] == "notice-bridge-lost"
+    world.advance(0.1)
+    assert types(world)[-1] == "notice-bridge-restored"
+    assert world.bridge is not None
+    assert world.bridge is not was
+    assert world.bridge.sources["kept"] == ONE
+    assert world.generation == 1
+
+
+def test_a_lost_bridge_that_does_not_come_back_is_tried_again_and_then_given_up() -> None:
+    world = started()
+    for at in range(1, 6):
+        world.fail("restart", 1 + at % 3)
+    world.lose_bridge()
+    world.advance(60)
+    assert types(world).count("notice-bridge-lost") == 6
+    assert world.status.stale
+    assert world.reload_now()
+    assert not world.status.stale
+
+
+def test_a_restart_that_hangs_is_given_up_after_warm_timeout() -> None:
+    world = started(warm_timeout=3.0)
+    world.hang("restart", 2)
+    world.lose_bridge()
+    world.advance(10)
+    assert types(world).count("notice-bridge-lost") == 2
+    assert types(world)[-1] == "notice-bridge-restored"
+
+
+def test_a_bridge_that_is_lost_on_probation_brings_the_generation_before_back() -> None:
+    world = started()
+    edit(world)
+    world.advance(1)
+    error = WorkerDied(-11, "")
+    world.lose_bridge(error)
+    assert "f()" in world.files["generated/kept.py"]
+    assert world.bridge is not None
+    assert world.bridge.sources["kept"] == ONE
+    undone = next(event for event in world.events if isinstance(event, GenerationUndone))
+    assert undone == GenerationUndone(2, error)
+    assert isinstance(world.status.error, Undone)
+    assert world.status.error.reason is error
+
+
+def test_probation_is_a_setting() -> None:
+    world = started({**SOURCES, "lastgood.toml": SOURCES["lastgood.toml"] + "[runtime.process]\nprobation = 0\n"})
+    world.write("kept.py", TWO)
+    world.advance(0.1)
+    world.lose_bridge()
+    world.advance(1)
+    assert types(world)[-1] == "notice-bridge-restored"
+    assert world.generation == 2
+
+
+def test_a_module_that_is_loaded_late_is_watched() -> None:
+    world = started({**SOURCES, "plugins/late.py": ONE})
+    world.load_late("late", "plugins/late.py")
+    assert ModuleLoadedLate("late", ROOT / "plugins/late.py") in world.events
+    paths = world.events[-1]
+    assert isinstance(paths, WatchPaths)
+    assert ROOT / "plugins/late.py" in paths.paths
+    world.write("plugins/late.py", TWO)
+    world.advance(1)
+    assert world.generation == 2
 
 
 @pytest.mark.parametrize(
@@ -767,6 +921,8 @@ ARRIVALS: dict[str, Callable[[World], int | None]] = {
     "an edit": lambda world: world.write("kept.py", THREE),
     "a request": World.request_reload,
     "a close": World.close,
+    "an undo": World.request_undo,
+    "a loss": World.lose_bridge,
 }
 
 
@@ -804,8 +960,14 @@ def check(history: History) -> bool:
         return True
     assert world.bridge is not None, history
     assert not_disposed(world) == [world.bridge.cycle], history
-    assert len(failures(world)) == fatal, history
-    assert [world.answer(ticket) for ticket in arrived if ticket is not None] == [True] * (what == "a request"), history
+    if what == "a loss":
+        check_loss(world, before, history)
+    elif what == "an undo":
+        check_undo(world, before, history, arrived[0], possible=not fatal)
+    else:
+        assert len(failures(world)) == fatal, history
+        told = [world.answer(ticket) for ticket in arrived if ticket is not None]
+        assert told == [True] * (what == "a request"), history
     if fatal and not what:
         assert (wrappers(world), world.generation) == (before, 1), history
     world.advance(0.1)
@@ -816,6 +978,33 @@ def check(history: History) -> bool:
     assert not world.status.stale, history
     assert "generated/gone.py" not in world.files, history
     return True
+
+
+def check_loss(world: World, before: Wrappers, history: History) -> None:
+    """The bridge is back, or a later one is live; after a loss on trial, the generation before is."""
+    assert world.bridge is not None
+    assert world.bridge.state == "ready", history
+    lost = next(event.generation for event in world.events if isinstance(event, BridgeLost))
+    if lost == 2:
+        assert world.generation == 3, history
+        assert isinstance(world.status.error, Undone), history
+        assert texts(wrappers(world)) == texts(before), history
+    else:
+        restored = [event.generation for event in world.events if isinstance(event, BridgeRestored)]
+        assert restored == [1] * (world.generation == 1), history
+
+
+def check_undo(world: World, before: Wrappers, history: History, ticket: int | None, *, possible: bool) -> None:
+    """What was live before is live again; where there is nothing to go back to, nothing has changed."""
+    assert ticket is not None
+    assert world.answer(ticket) is possible, history
+    assert texts(wrappers(world)) == texts(before), history
+    assert type(world.status.error) is (Undone if possible else NothingToUndo), history
+    assert world.generation == (3 if possible else 1), history
+
+
+def texts(found: Wrappers) -> dict[str, str]:
+    return {name: text for name, (text, _, _) in found.items()}
 
 
 def small_points() -> list[tuple[str, int]]:
@@ -844,7 +1033,7 @@ def histories(stride: int) -> Iterator[Iterable[History]]:
 
 
 @pytest.mark.parametrize(
-    "stride", [pytest.param(1, marks=pytest.mark.torture, id="all"), pytest.param(8, id="one pair in eight")]
+    "stride", [pytest.param(1, marks=pytest.mark.torture, id="all"), pytest.param(16, id="one pair in sixteen")]
 )
 def test_every_history(stride: int, capsys: pytest.CaptureFixture[str]) -> None:
     played = sum(len(list(takewhile(check, row))) for row in histories(stride))

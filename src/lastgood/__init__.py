@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from lastgood.errors import LastgoodError as LastgoodError
     from lastgood.errors import ModuleFailure as ModuleFailure
     from lastgood.errors import NoRuntimeBridge as NoRuntimeBridge
+    from lastgood.errors import NothingToUndo as NothingToUndo
     from lastgood.errors import PromotionError as PromotionError
     from lastgood.errors import RemoteError as RemoteError
     from lastgood.errors import ReturnTypeError as ReturnTypeError
+    from lastgood.errors import Undone as Undone
     from lastgood.errors import UnmanagedFile as UnmanagedFile
     from lastgood.errors import UnwatchableModule as UnwatchableModule
     from lastgood.errors import WatchError as WatchError
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
     from lastgood.watch_events import Change as Change
     from lastgood.watch_events import DisposeFailed as DisposeFailed
     from lastgood.watch_events import EventsMissed as EventsMissed
+    from lastgood.watch_events import GenerationUndone as GenerationUndone
+    from lastgood.watch_events import ModuleLoadedLate as ModuleLoadedLate
     from lastgood.watch_events import Notice as Notice
     from lastgood.watch_events import PollingStarted as PollingStarted
     from lastgood.watch_events import Recovered as Recovered
@@ -85,9 +89,11 @@ _ERRORS = (
     "LastgoodError",
     "ModuleFailure",
     "NoRuntimeBridge",
+    "NothingToUndo",
     "PromotionError",
     "RemoteError",
     "ReturnTypeError",
+    "Undone",
     "UnmanagedFile",
     "UnwatchableModule",
     "WatchError",
@@ -99,6 +105,8 @@ _EVENTS = (
     "Change",
     "DisposeFailed",
     "EventsMissed",
+    "GenerationUndone",
+    "ModuleLoadedLate",
     "Notice",
     "PollingStarted",
     "Recovered",

@@ -64,6 +64,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     python: Path | None = None
     timeout: float = 30.0
+    probation: float = 5.0
 
 
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,8 +109,8 @@ def find_config(start: Path) -> Path:
     )
 
 
-def load_config(path: str | os.PathLike[str], read: Callable[[Path], bytes] = Path.read_bytes) -> Config:
-    """Read, by ``read``, and decode a config file.
+def load_config(path: str | os.PathLike[str], read: Callable[[Path], bytes] | None = None) -> Config:
+    """Read, by ``read`` if that is given, and decode a config file.
 
     Raises :class:`ConfigError`: what :func:`decode_config` raises, and if the file is missing, cannot be read, or is
     no file.
@@ -124,7 +125,7 @@ def load_config(path: str | os.PathLike[str], read: Callable[[Path], bytes] = Pa
             raise ConfigError("is a directory; expected a config file.", file=file, hint=hint)
         if not stat.S_ISREG(mode):  # reading a FIFO would never end
             raise ConfigError("is no regular file; expected a config file.", file=file)
-        data = read(file)
+        data = file.read_bytes() if read is None else read(file)
     except (FileNotFoundError, NotADirectoryError):
         hint = 'Make one with "lastgood init".' if file.name == "lastgood.toml" else "Check the path."
         raise ConfigError("the config file does not exist.", file=file, hint=hint) from None

@@ -8,6 +8,8 @@ LastgoodError
 ├── GenerationError             wrappers could not be generated; names every broken module
 ├── PromotionError              the output directory could not be brought up to date
 │   └── UnmanagedFile           a file that lastgood did not write is in the way
+├── NothingToUndo               no earlier good generation is kept
+├── Undone                      the status after an undo: what is live is older than what is on disk
 ├── AlreadyWatched              another session has the output directory
 ├── Disposed                    the session or reloader is over
 ├── NoRuntimeBridge             nothing is published
@@ -36,9 +38,11 @@ __all__ = [
     "LastgoodError",
     "ModuleFailure",
     "NoRuntimeBridge",
+    "NothingToUndo",
     "PromotionError",
     "RemoteError",
     "ReturnTypeError",
+    "Undone",
     "UnmanagedFile",
     "UnwatchableModule",
     "WatchError",
@@ -152,6 +156,33 @@ class UnmanagedFile(PromotionError):
             "Move it away, or choose another [output] dir in the config.",
             path=path,
         )
+
+
+class NothingToUndo(LastgoodError):
+    """There is no earlier good generation to go back to. ``output`` is the output directory."""
+
+    def __init__(self, output: Path) -> None:
+        super().__init__(output)
+        self.output = output
+
+    def __str__(self) -> str:
+        return f"{self.output}: no earlier good generation is kept, so there is nothing to go back to."
+
+
+class Undone(LastgoodError):
+    """Why the status is stale after an undo. ``generation`` is the one that was undone, ``reason`` what made it so (None: it
+    was asked for)."""
+
+    def __init__(self, generation: int, reason: BaseException | None = None) -> None:
+        super().__init__(generation, reason)
+        self.generation = generation
+        self.reason = reason
+
+    def __str__(self) -> str:
+        why = (
+            "was undone" if self.reason is None else f"was undone, for its bridge was lost on probation: {self.reason}"
+        )
+        return f"Generation {self.generation} {why}. The one before is live until an edit or reload_now()."
 
 
 class AlreadyWatched(LastgoodError):

@@ -24,6 +24,8 @@ from lastgood.watch_events import (
     Change,
     DisposeFailed,
     EventsMissed,
+    GenerationUndone,
+    ModuleLoadedLate,
     PollingStarted,
     Recovered,
     ReloadError,
@@ -55,6 +57,7 @@ class EventLines:
         self._now = now
         self._stale_since: datetime | None = None
         self._warned: frozenset[str] = frozenset()
+        self._undone: int | None = None
 
     def lines(self, event: WatchEvent) -> list[Text]:
         """What is to be printed for ``event``."""
@@ -75,7 +78,7 @@ class EventLines:
             case ReloadStart():
                 yield "reload", "", self._why(event)
             case ReloadSuccess():
-                yield from self._succeeded(event)
+                yield from self._succeeded(event, now)
             case ReloadError():
                 yield from self._failed(event, now)
             case DisposeFailed(generation, error):
@@ -91,8 +94,18 @@ class EventLines:
             case Recovered(output, restored):
                 names = listed([str(path) for path in restored])
                 yield "notice", "yellow", f"a promotion cut short was undone in {self._near(output)}: {names}"
-            case BridgeLost(generation, error):
+            case BridgeLost(generation, error, restart_in):
                 yield "notice", "red", f"the bridge of generation {generation} broke down: {self._brief(error)}"
+                if restart_in is None:
+                    yield "notice", "red", "it is not restarted by itself now; an edit or reload_now() replaces it"
+                elif restart_in:
+                    yield "notice", "yellow", f"it is restarted in {restart_in:g} s"
+            case GenerationUndone(generation, reason):
+                self._undone = generation
+                why = "" if reason is None else f", for its bridge was lost on probation: {self._brief(reason)}"
+                yield "notice", "yellow", f"generation {generation} is undone{why}"
+            case ModuleLoadedLate(module, path):
+                yield "notice", "", f"{module} was imported late, and is watched too: {self._near(path)}"
             case BridgeRestored(generation):
                 yield "notice", "green", f"the bridge of generation {generation} is back"
             case EventsMissed(count):
@@ -107,7 +120,7 @@ class EventLines:
             reason = f"{asked}; {reason}" if reason else asked
         return f"cycle {event.cycle}: {reason}"
 
-    def _succeeded(self, event: ReloadSuccess) -> Iterator[tuple[str, str, str]]:
+    def _succeeded(self, event: ReloadSuccess, now: datetime) -> Iterator[tuple[str, str, str]]:
         on_disk = frozenset(event.written)
         wrote = listed([str(path) for path in event.touched if path in on_disk])
         removed = listed([str(path) for path in event.touched if path not in on_disk])
@@ -127,6 +140,12 @@ class EventLines:
             if warning not in self._warned:
                 yield "warning", "yellow", warning
         self._warned = frozenset(event.warnings)
+        if self._undone is not None:
+            self._stale_since, undone, self._undone = now, self._undone, None
+            text = (
+                f"since {now:%H:%M:%S}; what was live before generation {undone} is live, until an edit or reload_now()"
+            )
+            yield "STALE", "bold reverse red", text
 
     def _failed(self, event: ReloadError, now: datetime) -> Iterator[tuple[str, str, str]]:
         if event.live_generation is None:

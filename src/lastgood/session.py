@@ -27,6 +27,7 @@ from lastgood.bridges import Bridge
 from lastgood.config import Config, load_config
 from lastgood.effects import (
     Answer,
+    Arm,
     CutOff,
     Deed,
     Emit,
@@ -44,7 +45,7 @@ from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.file_system import Disk
 from lastgood.interpreters.trio_interpreter import Hooks, Interrupted, TrioInterpreter
 from lastgood.planner import Settings, State, plan_of_cycle
-from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started
+from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
 from lastgood.planner.states import Closed
 from lastgood.resolution import worker_sys_path
 from lastgood.watch_events import EventsMissed, WatchEvent
@@ -60,14 +61,22 @@ EVENTS_KEPT = 1000
 class Status:
     """Whether what is live is what is on disk.
 
-    ``stale``: the last cycle failed; ``since``: seconds since the epoch at which the first of a row of failures was told;
-    ``error``: the last one's.
+    ``stale``: it is not, because the last cycle failed, a generation was undone, or the live bridge is lost; ``since``:
+    seconds since the epoch at which that began (the first of a row of failures); ``error``: why, the last failure's.
     """
 
     generation: int
     stale: bool
     since: float | None
     error: BaseException | None
+
+    @classmethod
+    def of(cls, state: State) -> Status:
+        """What there is to say of ``state``."""
+        trouble = state.trouble
+        if trouble is None:
+            return cls(state.generation, False, None, None)
+        return cls(state.generation, True, trouble.since, trouble.error)
 
 
 def watch(
@@ -256,9 +265,7 @@ class Session:
     @property
     def status(self) -> Status:
         """Whether what is live is what is on disk."""
-        failure = self._course.state.failure
-        error = None if failure is None else failure.error
-        return Status(self._course.state.generation, failure is not None, self._course.state.stale_since, error)
+        return Status.of(self._course.state)
 
     def events(self) -> AsyncIterator[WatchEvent]:
         """The events from now on. It ends with the session. One that falls behind loses the oldest, and is told how many."""
@@ -273,11 +280,23 @@ class Session:
         False also when the session was closed meanwhile. Raises :class:`Disposed` if it is closed already, and
         :class:`WatchError` inside of ``create_bridge``, ``generate`` or ``probe``, where it would wait for itself.
         """
+        return await self._request("reload_now", ReloadRequested)
+
+    async def undo(self) -> bool:
+        """Bring the good generation before the live one back, wrappers and bridge, in a cycle like any other.
+
+        Whether it succeeded; if not, a ``reload-error`` says why (:class:`NothingToUndo`, say), and nothing has changed. If so,
+        the status is stale, by :class:`Undone`, until an edit or ``reload_now()``. Once more goes back further. Raises as
+        :meth:`reload_now` does.
+        """
+        return await self._request("undo", UndoRequested)
+
+    async def _request(self, method: str, request: Callable[[int], ReloadRequested | UndoRequested]) -> bool:
         self._check_open()
-        self._check_place("reload_now")
+        self._check_place(method)
         ticket = next(self._tickets)
         waiter = self._waiting[ticket] = _Waiter()
-        self._tell(ReloadRequested(ticket))
+        self._tell(request(ticket))
         try:
             await waiter.answered.wait()
         finally:
@@ -325,9 +344,9 @@ class Session:
             await self._gone.wait()
             if self._interrupted:
                 raise KeyboardInterrupt
-            failure = self._course.state.failure
-            if failure is not None:
-                raise failure.error
+            trouble = self._course.state.trouble
+            if trouble is not None:
+                raise trouble.error
             raise WatchError("The session ended before it had started.") from self._died
 
     async def _shut_down(self) -> None:
@@ -427,7 +446,7 @@ class Session:
                         waiter.answered.set()
             case Interrupt():
                 self._deed.cancel()
-            case SetTimer() | StopTimer() | Look() | Unpublish() | CutOff():
+            case SetTimer() | StopTimer() | Arm() | Look() | Unpublish() | CutOff():
                 assert self._interpreter is not None
                 self._interpreter.carry_out(signal)
             case _:

@@ -27,12 +27,12 @@ from pathlib import Path
 
 from lastgood.config import Config, decode_config
 from lastgood.effects import Answer, Effect, Emit, Interrupt, Signal
-from lastgood.errors import ConfigError, Disposed, WatchError
+from lastgood.errors import ConfigError, Disposed, WatchError, WorkerDied
 from lastgood.interpreters.course import Course
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.memory import Fault, MemoryClock, MemoryFiles, MemoryInterpreter, ScriptedBridge
 from lastgood.planner import Settings, State
-from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started
+from lastgood.planner.events import CloseRequested, Event, LoadedLate, ReloadRequested, Started, UndoRequested
 from lastgood.planner.states import Closed
 from lastgood.session import Status
 from lastgood.watch_events import WatchEvent
@@ -79,9 +79,9 @@ class World:
         ticket = next(self._tickets)
         self._tell(Started(ticket))
         self._run()
-        failure = self._course.state.failure
+        trouble = self._course.state.trouble
         if not self._answers.get(ticket, False):
-            raise WatchError("The session ended before it had started.") if failure is None else failure.error
+            raise WatchError("The session ended before it had started.") if trouble is None else trouble.error
 
     def reload_now(self) -> bool:
         """What ``Session.reload_now()`` does. Inside :meth:`at`, use :meth:`request_reload`."""
@@ -91,11 +91,24 @@ class World:
 
     def request_reload(self) -> int:
         """Ask for a reload without waiting for it; :meth:`answer` tells what came of it."""
+        return self._request(ReloadRequested)
+
+    def _request(self, request: Callable[[int], ReloadRequested | UndoRequested]) -> int:
         if self._course.state.ending:
             raise Disposed("The session is closed.")
         ticket = next(self._tickets)
-        self._tell(ReloadRequested(ticket))
+        self._tell(request(ticket))
         return ticket
+
+    def undo(self) -> bool:
+        """What ``Session.undo()`` does. Inside :meth:`at`, use :meth:`request_undo`."""
+        ticket = self.request_undo()
+        self._run()
+        return self._answers[ticket]
+
+    def request_undo(self) -> int:
+        """Ask for an undo without waiting for it; :meth:`answer` tells what came of it."""
+        return self._request(UndoRequested)
 
     def answer(self, ticket: int) -> bool | None:
         """What :meth:`request_reload` came to; None while it has not."""
@@ -109,13 +122,7 @@ class World:
     @property
     def status(self) -> Status:
         """As ``Session.status``."""
-        state = self._course.state
-        return Status(
-            state.generation,
-            state.failure is not None,
-            state.stale_since,
-            None if state.failure is None else state.failure.error,
-        )
+        return Status.of(self._course.state)
 
     @property
     def generation(self) -> int:
@@ -149,6 +156,17 @@ class World:
     def end_calls(self, bridge: ScriptedBridge) -> None:
         """Let every call in flight on ``bridge`` return."""
         self._interpreter.end_leases(bridge.cycle, cut_off=False)
+        self._run()
+
+    def lose_bridge(self, error: BaseException | None = None) -> None:
+        """Have the live bridge break down by itself, as a worker does that dies."""
+        self._interpreter.lose(WorkerDied(1, "") if error is None else error)
+        self._run()
+
+    def load_late(self, module: str, path: str) -> None:
+        """Have the live bridge tell that it imported ``module``, to which no import statement leads, from ``path``."""
+        assert self.bridge is not None, "no bridge is live"
+        self._tell(LoadedLate(self.bridge.cycle, module, ROOT / path, self._disk.digest(ROOT / path)))
         self._run()
 
     # --- files and time

@@ -18,6 +18,8 @@ __all__ = [
     "Change",
     "DisposeFailed",
     "EventsMissed",
+    "GenerationUndone",
+    "ModuleLoadedLate",
     "Notice",
     "PollingStarted",
     "Recovered",
@@ -175,11 +177,16 @@ class Recovered(_Notice):
 
 @dataclass(frozen=True, slots=True)
 class BridgeLost(_Notice):
-    """The live bridge of ``generation`` broke down: ``error``."""
+    """The live bridge of ``generation`` broke down, or could not be brought back: ``error``.
+
+    ``restart_in``: seconds until it is (once more) created from the same generation. None: not by itself; a cycle is about
+    to replace it, or it broke down too often, and an edit or ``reload_now()`` is needed.
+    """
 
     type: ClassVar[str] = "notice-bridge-lost"
     generation: int
     error: BaseException
+    restart_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +198,27 @@ class BridgeRestored(_Notice):
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationUndone(_Notice):
+    """``generation`` was undone: the wrappers and the bridge of the one before are live again, as a generation of their own.
+
+    ``reason``: the loss of its bridge on probation; None where ``undo()`` was called.
+    """
+
+    type: ClassVar[str] = "notice-generation-undone"
+    generation: int
+    reason: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleLoadedLate(_Notice):
+    """The worker imported ``module`` from ``path``, to which no import statement leads: it is pinned from now on, and watched."""
+
+    type: ClassVar[str] = "notice-module-loaded-late"
+    module: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class EventsMissed(_Notice):
     """Told to one ``events()`` iterator alone: it fell behind, and ``count`` events were dropped for it."""
 
@@ -198,7 +226,17 @@ class EventsMissed(_Notice):
     count: int
 
 
-Notice = DisposeFailed | RollbackFailed | PollingStarted | Recovered | BridgeLost | BridgeRestored | EventsMissed
+Notice = (
+    DisposeFailed
+    | RollbackFailed
+    | PollingStarted
+    | Recovered
+    | BridgeLost
+    | BridgeRestored
+    | GenerationUndone
+    | ModuleLoadedLate
+    | EventsMissed
+)
 """What is not fatal, but must not be silent."""
 
 WatchEvent = WatchPaths | Change | ReloadStart | ReloadSuccess | ReloadError | Notice

@@ -72,7 +72,7 @@ def digest(text: str) -> str:
 def test_a_generation_is_kept_and_found_again(files: Recording, store: GenerationStore) -> None:
     made = store.put(pinned({"a": "1", "b": "2"}), {"wrappers/a.py": b"w", "config": b"c"})
     kept = GenerationStore(files, HOME).open(made)
-    assert kept.modules == {"a": Path("/p/src/a.py"), "b": Path("/p/src/b.py")}
+    assert kept.sources == {"a": b"1", "b": b"2"}
     assert kept.files == {"config": b"c", "wrappers/a.py": b"w"}
     assert files.objects() == sorted(map(digest, ["1", "2", "w", "c"]))
     assert made == TOP / "manifests" / digest_of(files.read(made))

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from lastgood.effects import (
     Answer,
+    Arm,
     CutOff,
     Deed,
     Dispose,
@@ -26,6 +27,7 @@ from lastgood.effects import (
     Look,
     Promote,
     Release,
+    Restart,
     Rollback,
     SetTimer,
     Signal,
@@ -38,6 +40,7 @@ from lastgood.effects import (
 )
 from lastgood.interpreters.course import Course
 from lastgood.planner import State, plan
+from lastgood.planner.transitions import RESTART, RESTART_WAITS
 from lastgood.planner.events import (
     CloseRequested,
     Disposed,
@@ -45,20 +48,24 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    Lost,
     Observed,
     Promoted,
     Released,
     ReloadRequested,
+    Restarted,
+    RestartFailed,
     RollbackFailed,
     RolledBack,
     Staged,
     Started,
     Swapped,
     TimerElapsed,
+    UndoRequested,
     Warmed,
     Watched,
 )
-from lastgood.planner.states import Closed, Closing, Idle, Looking, Running, Scheduled, Undoing, Unstarted
+from lastgood.planner.states import Closed, Closing, Idle, Looking, Restarting, Running, Scheduled, Undoing, Unstarted
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import ReloadError, ReloadStart, ReloadSuccess
 from strategies import events
@@ -67,7 +74,7 @@ SRC, LIB = Path("/p/src"), Path("/p/lib")
 FILES = {SRC / "a.py": SRC, SRC / "b.py": SRC, LIB / "c.py": LIB}
 ERROR = ValueError("no")
 VERSIONS = st.sampled_from(["0", "1", None])
-HAPPENINGS = ("nothing", "nothing", "save", "edit", "read", "flip", "request", "close")
+HAPPENINGS = ("nothing", "nothing", "save", "edit", "read", "flip", "request", "undo", "lose", "close")
 MEANWHILE = st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from([*FILES]), VERSIONS)
 
 
@@ -93,6 +100,8 @@ class CycleModel:
     watch: WatchSet = field(default_factory=lambda: WatchSet((SRC,)))
     read: Snapshot = field(default_factory=dict)
     over: bool = False
+    undoes: bool = False
+    """It brings back the generation before, and attempts nothing that is on disk."""
 
 
 class Outside(RuleBasedStateMachine):
@@ -115,7 +124,7 @@ class Outside(RuleBasedStateMachine):
         self.answers: Counter[int] = Counter()
         self.close_asked = False
         self.succeeded = 0
-        self.edited_since = False
+        self.clock = 0.0
 
     # --- what comes from plan()
 
@@ -141,6 +150,8 @@ class Outside(RuleBasedStateMachine):
                 self.cut_off.add(bridge)
             case Unpublish():
                 assert self.close_asked
+            case Arm():
+                raise AssertionError("no bridge here loads anything late")
             case Interrupt():
                 assert self.deed is not None, "only what runs can be interrupted"
 
@@ -149,12 +160,14 @@ class Outside(RuleBasedStateMachine):
             case ReloadStart(number, manual, changed):
                 assert number == len(self.cycles) + 1
                 assert all(cycle.over for cycle in self.cycles), "two cycles overlap"
-                assert manual == bool(self.waiting)
-                assert manual or changed, "failed bytes are not tried again by themselves"
+                phase = self.course.state.phase
+                assert isinstance(phase, Running)
+                undoes = phase.cycle.undoes
+                assert manual == bool(self.waiting) or (undoes is not None and undoes.reason is ERROR)
+                assert manual or changed or undoes, "failed bytes are not tried again by themselves"
                 told = self.course.state.observed
-                self.cycles.append(
-                    CycleModel(number, {path: told.get(root, {}).get(path) for path, root in FILES.items()})
-                )
+                start = {path: told.get(root, {}).get(path) for path, root in FILES.items()}
+                self.cycles.append(CycleModel(number, start, undoes=undoes is not None))
             case ReloadSuccess():
                 assert self.course.state.live is not None
                 assert event.cycle == self.course.state.live.cycle == self.cycle.number
@@ -238,6 +251,20 @@ class Outside(RuleBasedStateMachine):
         self.waiting[ticket] = self.course.state.cycle
         self.tell(ReloadRequested(ticket))
 
+    @rule()
+    def undo(self) -> None:
+        ticket = len(self.waiting) + self.answers.total()
+        self.waiting[ticket] = self.course.state.cycle
+        self.tell(UndoRequested(ticket))
+
+    @rule(after=st.sampled_from([0.5, 10.0, 100.0]))
+    def lose(self, after: float) -> None:
+        """The live bridge breaks down."""
+        self.clock += after
+        live = self.course.state.live
+        if live is not None:
+            self.tell(Lost(live.cycle, ERROR, self.clock))
+
     @rule(really=st.integers(0, 15).map(lambda drawn: drawn == 7))
     def close(self, really: bool) -> None:
         if really:
@@ -259,7 +286,7 @@ class Outside(RuleBasedStateMachine):
         match self.deed:
             case None:
                 phase = self.course.state.phase
-                assert not isinstance(phase, Running | Undoing | Closing), "nothing will ever come of this"
+                assert not isinstance(phase, Running | Undoing | Restarting | Closing), "nothing will ever come of this"
             case Stage() | Promote() | Warm() | Swap() | Watch():
                 assert self.deed.cycle == self.cycle.number
                 self.cycle.reached.append(self.deed)
@@ -271,6 +298,10 @@ class Outside(RuleBasedStateMachine):
                 live = self.course.state.live
                 assert self.bridges[self.deed.bridge] in ("live", "retired")
                 assert live is None or self.deed.bridge != live.cycle, "the last good one is disposed"
+            case Restart():
+                assert self.bridges[self.deed.bridge] == "live"
+                if self.course.interrupted:
+                    self.finish(ok=False)
             case Rollback(effect):
                 assert effect not in self.cycle.undone, "undone twice"
                 self.cycle.undone.append(effect)
@@ -324,6 +355,10 @@ class Outside(RuleBasedStateMachine):
                 self.stage_reads(path)
             case "request":
                 self.reload_now()
+            case "undo":
+                self.undo()
+            case "lose":
+                self.lose(0.5 if version == "0" else 100.0)
             case "flip":
                 # Saved, read by a stage, and taken back.
                 was = self.disk[path]
@@ -376,11 +411,13 @@ class Outside(RuleBasedStateMachine):
                 return RolledBack(deed) if ok else RollbackFailed(deed, ERROR)
             case Release():
                 return Released()
+            case Restart():
+                return Restarted(deed, 0.0) if ok else RestartFailed(deed, 0.0, ERROR, self.clock)
             case _ if not ok:
                 return Failed(deed, 0.0, ERROR, 1.0, self.cycle.read if isinstance(deed, Stage) else {})
             case Stage():
                 self.cycle.used = {**self.disk, **self.cycle.used}
-                return Staged(deed, 0.0, self.cycle.watch, self.cycle.read)
+                return Staged(deed, 0.0, self.cycle.watch, self.cycle.read, previous=True, probation=5.0)
             case Promote():
                 return Promoted(deed, 0.0, (), ())
             case Warm():
@@ -390,7 +427,7 @@ class Outside(RuleBasedStateMachine):
                     if how == "live":
                         self.bridges[bridge] = "retired"
                 self.bridges[number] = "live"
-                return Swapped(deed, 0.0)
+                return Swapped(deed, 0.0, self.clock)
 
     def check_undone(self, cycle: CycleModel) -> None:
         """Exactly what was done is undone, in reverse; nothing of a cycle that came through."""
@@ -441,14 +478,17 @@ class Outside(RuleBasedStateMachine):
             assert self.course.state.live is not None, "a start that fails ends the session"
         match self.course.state.phase:
             case Scheduled():
-                assert self.timers
+                assert self.timers - {RESTART}
                 assert self.course.state.edits
             case Looking():
                 assert self.asked or (self.reading is not None and self.reading[1]), "it would look for ever"
             case Idle() | Closing() | Closed():
                 assert not self.waiting or self.deed is not None
-            case Unstarted() | Running() | Undoing():
+            case Unstarted() | Running() | Undoing() | Restarting():
                 pass
+        state = self.course.state
+        if isinstance(state.phase, Idle) and state.lost is not None:
+            assert RESTART in self.timers or len(state.losses) > len(RESTART_WAITS), "nobody brings the bridge back"
 
     @invariant()
     def no_edit_is_forgotten(self) -> None:
@@ -457,11 +497,12 @@ class Outside(RuleBasedStateMachine):
         if not isinstance(self.course.state.phase, Idle) or unread or self.reading is not None:
             return
         assert self.course.state.edits == ()
+        attempt = next(cycle for cycle in reversed(self.cycles) if not cycle.undoes)
         for path, root in FILES.items():
             # A file that came and went is not looked for.
-            lasting = self.disk[path] is not None or self.cycle.start[path] is not None
-            if root in self.armed and lasting and path in self.cycle.used:
-                assert self.cycle.used[path] == self.disk[path], f"{path.name} was edited"
+            lasting = self.disk[path] is not None or attempt.start[path] is not None
+            if root in self.armed and lasting and path in attempt.used:
+                assert attempt.used[path] == self.disk[path], f"{path.name} was edited"
 
     def teardown(self) -> None:
         """Let everything come to its end, then close: whoever waits is answered, and no bridge is left."""
@@ -478,7 +519,7 @@ class Outside(RuleBasedStateMachine):
         assert self.timers == set()
 
     def settle(self) -> None:
-        for _ in range(100):
+        for _ in range(1000):
             if self.deed is not None:
                 self.finish(ok=True)
             elif not self.wait():

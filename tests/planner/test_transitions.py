@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lastgood.errors import Undone
 from lastgood.effects import (
     Answer,
+    Arm,
     CutOff,
     Deed,
     Dispose,
@@ -21,6 +23,7 @@ from lastgood.effects import (
     Plan,
     Promote,
     Release,
+    Restart,
     Rollback,
     SetTimer,
     Stage,
@@ -38,17 +41,22 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    LoadedLate,
+    Lost,
     Noticed,
     Observed,
     Promoted,
     Released,
     ReloadRequested,
+    Restarted,
+    RestartFailed,
     RollbackFailed,
     RolledBack,
     Staged,
     Started,
     Swapped,
     TimerElapsed,
+    UndoRequested,
     Warmed,
     Watched,
 )
@@ -59,13 +67,15 @@ from lastgood.planner.states import (
     Idle,
     Looking,
     Phase,
+    Restarting,
     Running,
     Scheduled,
+    Stale,
     Undoing,
     Unstarted,
 )
 from lastgood.planner.watch_set import Snapshot, WatchSet
-from lastgood.watch_events import Change, PollingStarted, ReloadError, ReloadStart, ReloadSuccess, WatchPaths
+from lastgood.watch_events import BridgeLost, BridgeRestored, Change, GenerationUndone, ModuleLoadedLate, PollingStarted, ReloadError, ReloadStart, ReloadSuccess, WatchPaths
 from lastgood.watch_events import DisposeFailed as DisposeFailedNotice
 from lastgood.watch_events import RollbackFailed as RollbackFailedNotice
 
@@ -74,6 +84,7 @@ SRC, LIB = Path("/p/src"), Path("/p/lib")
 A, B = SRC / "a.py", SRC / "b.py"
 WATCH = WatchSet((SRC,))
 STOP = (StopTimer("debounce"), StopTimer("max-wait"))
+STOP_ALL = (*STOP, StopTimer("restart"))
 SCHEDULE = (SetTimer("debounce", 0.1), SetTimer("max-wait", 2.0))
 ERROR = ValueError("no")
 
@@ -112,8 +123,11 @@ class Script:
         """Asked anew each time: what an assertion has shown does not hold for the next one."""
         return self.state.phase
 
+    def trouble(self) -> Stale | None:
+        return self.state.trouble
+
     def stale_since(self) -> float | None:
-        return self.state.stale_since
+        return None if self.state.stale is None else self.state.stale.since
 
     def stage(self, cycle: int, watch: WatchSet = WATCH, read: Snapshot | None = None) -> None:
         self.send(Staged(Stage(cycle), 0.5, watch, src() if read is None else read))
@@ -186,7 +200,7 @@ def swapped() -> Script:
 def interrupted() -> Script:
     """The second cycle runs, and a close has come."""
     script = second_cycle()
-    script.send(CloseRequested(), *STOP, Unpublish(), Interrupt())
+    script.send(CloseRequested(), *STOP_ALL, Unpublish(), Interrupt())
     return script
 
 
@@ -197,9 +211,25 @@ def undoing() -> Script:
     return script
 
 
+RESTART = Restart(1, 60.0, 10.0)
+
+
+def lost() -> Script:
+    """The bridge of generation 1 broke down."""
+    script = idle()
+    script.send(Lost(1, ERROR, 1000.0), Emit(BridgeLost(1, ERROR, 0.0)), SetTimer("restart", 0.0))
+    return script
+
+
+def restarting() -> Script:
+    script = lost()
+    script.send(TimerElapsed("restart"), RESTART)
+    return script
+
+
 def closing() -> Script:
     script = idle()
-    script.send(CloseRequested(), *STOP, Unpublish(), Dispose(1, 10.0), Release())
+    script.send(CloseRequested(), *STOP_ALL, Unpublish(), Dispose(1, 10.0), Release())
     return script
 
 
@@ -494,9 +524,7 @@ def test_a_failure_undoes_what_was_reached_and_keeps_the_last_good(
     script.send(RolledBack(last), Emit(error))
     assert script.phase() == Idle()
     assert script.state.live == Generation(1, 1)
-    assert script.state.failure is not None
-    assert script.state.failure.error is ERROR
-    assert script.state.stale_since == 1000.0
+    assert script.state.stale == Stale(ERROR, 1000.0)
 
 
 def test_stale_since_is_the_first_of_a_row_of_failures_until_one_succeeds() -> None:
@@ -510,7 +538,7 @@ def test_stale_since_is_the_first_of_a_row_of_failures_until_one_succeeds() -> N
         script.give(event)
     script.through(4, "watch", live=1)
     assert script.stale_since() is None
-    assert script.state.failure is None
+    assert script.state.stale is None
     assert script.state.live == Generation(2, 4)
 
 
@@ -549,12 +577,12 @@ def test_a_reload_asked_for_during_a_start_that_fails_is_answered_with_false() -
 
 @pytest.mark.parametrize("make", [idle, scheduled, looking], ids=lambda make: str(make.__name__))
 def test_a_close_between_cycles_lets_everything_go(make: Callable[[], Script]) -> None:
-    make().send(CloseRequested(), *STOP, Unpublish(), Dispose(1, 10.0), Release())
+    make().send(CloseRequested(), *STOP_ALL, Unpublish(), Dispose(1, 10.0), Release())
 
 
 def test_a_close_before_the_start_leaves_nothing_to_start() -> None:
     script = unstarted()
-    script.send(CloseRequested(), *STOP, Unpublish(), Release())
+    script.send(CloseRequested(), *STOP_ALL, Unpublish(), Release())
     script.send(Started(0), Answer((0,), succeeded=False))
     script.send(Released())
     script.send(Started(1), Answer((1,), succeeded=False))
@@ -571,14 +599,14 @@ def test_a_close_before_the_swap_undoes_the_cycle_in_silence(done: str, ended: S
     if done:
         script.through(2, done)
     script.send(ReloadRequested(6))
-    script.send(CloseRequested(), *STOP, Answer((6,), succeeded=False), Unpublish(), Interrupt())
-    script.send(CloseRequested(), *STOP, Unpublish())  # a second one interrupts nothing
+    script.send(CloseRequested(), *STOP_ALL, Answer((6,), succeeded=False), Unpublish(), Interrupt())
+    script.send(CloseRequested(), *STOP_ALL, Unpublish())  # a second one interrupts nothing
     *first, last = plan_of_cycle(SETTINGS, 2, Generation(1, 1)).undo_through(ended)
     script.send(Failed(ended, 0.5, ERROR, at=1000.0), *first, last)
     for rollback in first:
         script.send(RolledBack(rollback))
     script.send(RolledBack(last), Answer((5,), succeeded=False), Dispose(1, 10.0), Release())
-    assert script.state.failure is None, "a close is no failure"
+    assert script.state.stale is None, "a close is no failure"
 
 
 @pytest.mark.parametrize("name", ["stage", "promote", "warm"])
@@ -600,7 +628,7 @@ def test_a_swap_that_ends_well_in_spite_of_a_close_is_followed_by_the_rest_of_th
     script = asked()
     script.give(Observed(src("1"), asked=True))
     script.through(2, "warm")
-    script.send(CloseRequested(), *STOP, Unpublish(), Interrupt())  # drops what is left of the cycle
+    script.send(CloseRequested(), *STOP_ALL, Unpublish(), Interrupt())  # drops what is left of the cycle
     script.send(Swapped(Swap(2), 0.0), Dispose(1, 10.0), Watch(2))
     script.send(Disposed(1, 0.0))
     script.send(Watched(Watch(2), 0.0), Answer((5,), succeeded=False), Dispose(2, 10.0), Release())
@@ -608,14 +636,14 @@ def test_a_swap_that_ends_well_in_spite_of_a_close_is_followed_by_the_rest_of_th
 
 def test_a_close_after_the_swap_lets_the_cycle_end_in_silence() -> None:
     script = swapped()
-    script.send(CloseRequested(), *STOP, Unpublish())
+    script.send(CloseRequested(), *STOP_ALL, Unpublish())
     script.send(DisposeFailed(1, 0.0, ERROR))
     script.send(Watched(Watch(2), 0.0), Dispose(2, 10.0), Release())
 
 
 def test_a_close_while_a_cycle_is_undone_waits_for_it_in_silence() -> None:
     script = undoing()
-    script.send(CloseRequested(), *STOP, Unpublish())
+    script.send(CloseRequested(), *STOP_ALL, Unpublish())
     script.send(RolledBack(Rollback(Stage(2), 10.0)), Dispose(1, 10.0), Release())
 
 
@@ -673,6 +701,219 @@ def test_a_notice_is_passed_on() -> None:
     idle().send(Noticed(PollingStarted("no inotify left")), Emit(PollingStarted("no inotify left")))
 
 
+# --- a bridge that is lost
+
+
+def test_a_lost_bridge_is_made_once_more_and_the_status_says_so_meanwhile() -> None:
+    script = restarting()
+    assert script.trouble() == Stale(ERROR, 1000.0)
+    script.send(Restarted(RESTART, 0.5), Emit(BridgeRestored(1)))
+    assert script.phase() == Idle()
+    assert script.trouble() is None
+    assert script.state.live == Generation(1, 1)
+
+
+def test_a_bridge_that_is_lost_again_and_again_is_made_after_longer_waits_and_then_no_more() -> None:
+    script = idle()
+    for number, wait in enumerate((0.0, 0.5, 1.0, 2.0, 4.0)):
+        script.send(Lost(1, ERROR, 1000.0 + number), Emit(BridgeLost(1, ERROR, wait)), SetTimer("restart", wait))
+        script.send(TimerElapsed("restart"), RESTART)
+        script.send(Restarted(RESTART, 0.5), Emit(BridgeRestored(1)))
+    script.send(Lost(1, ERROR, 1005.0), Emit(BridgeLost(1, ERROR, None)))
+    assert script.phase() == Idle()
+    script.give(Observed(src("2")))
+    assert script.phase() == Scheduled(), "an edit is worth a try"
+
+
+def test_losses_are_forgotten_after_a_minute() -> None:
+    script = idle()
+    for at in (1000.0, 1061.0):
+        script.send(Lost(1, ERROR, at), Emit(BridgeLost(1, ERROR, 0.0)), SetTimer("restart", 0.0))
+        script.give(TimerElapsed("restart"))
+        script.give(Restarted(RESTART, 0.5))
+
+
+def test_a_restart_that_fails_counts_like_a_loss() -> None:
+    script = restarting()
+    worse = OSError("no fork")
+    script.send(
+        RestartFailed(RESTART, 0.5, worse, 1001.0), Emit(BridgeLost(1, worse, 0.5)), SetTimer("restart", 0.5)
+    )
+    assert script.trouble() == Stale(ERROR, 1000.0)
+
+
+def test_what_leads_to_a_cycle_ends_a_restart_and_the_cycle_replaces_the_bridge() -> None:
+    script = restarting()
+    script.send(ReloadRequested(5), Interrupt())
+    script.send(RestartFailed(RESTART, 0.5, None, 1001.0), Look())
+    script.send(Observed(src("1"), asked=True), Emit(ReloadStart(2, True, ())), *deeds(2, live=1))
+    script.through(2, "watch", live=1)
+    assert script.phase() == Idle()
+    assert script.state.lost is None
+
+
+def test_a_cycle_that_fails_leaves_a_lost_bridge_to_be_made_once_more() -> None:
+    script = second_cycle()
+    script.send(Lost(1, ERROR, 1000.0), Emit(BridgeLost(1, ERROR)))
+    script.give(Failed(Stage(2), 0.5, ERROR, at=1001.0))
+    error = ReloadError(2, False, (A,), error=ERROR, effect="stage", live_generation=1)
+    script.send(RolledBack(Rollback(Stage(2), 10.0)), Emit(error), SetTimer("restart", 0.0))
+
+
+def test_an_edit_that_is_taken_back_leaves_a_lost_bridge_to_be_made_once_more() -> None:
+    script = scheduled()
+    script.send(Lost(1, ERROR, 1000.0), Emit(BridgeLost(1, ERROR)))
+    script.send(Observed(src("1")), *STOP, SetTimer("restart", 0.0))
+
+
+def test_edits_during_a_restart_end_it_when_they_have_settled() -> None:
+    script = restarting()
+    script.send(Observed(src("2")), Emit(Change(A)), SetTimer("debounce", 0.1))
+    script.send(TimerElapsed("debounce"), Interrupt())
+    script.send(RestartFailed(RESTART, 0.5, None, 1001.0), *SCHEDULE)
+
+
+def test_a_close_during_a_restart_ends_the_session() -> None:
+    script = restarting()
+    script.give(CloseRequested())
+    script.send(RestartFailed(RESTART, 0.5, None, 1001.0), Dispose(1, 10.0), Release())
+
+
+# --- undo
+
+
+def undo_deeds(cycle: int, live: int) -> tuple[Deed, ...]:
+    return (Stage(cycle, undo=True), *deeds(cycle, live)[1:])
+
+
+def on_trial() -> Script:
+    """Generation 2 is live since the second 1000, on trial for 5 seconds."""
+    script = second_cycle()
+    script.give(Staged(Stage(2), 0.5, WATCH, src("2"), previous=True, probation=5.0))
+    for event in (Promoted(Promote(2), 0.5, (), ()), Warmed(Warm(2, 60.0), 0.5), Swapped(Swap(2), 0.0, 1000.0)):
+        script.give(event)
+    script.give(Disposed(1, 0.0))
+    script.give(Watched(Watch(2), 0.0))
+    assert script.phase() == Idle()
+    return script
+
+
+def through_undo(script: Script, live: int) -> tuple[Effect, ...]:
+    script.give(Staged(Stage(3, undo=True), 0.5, WATCH, src(), previous=True, probation=5.0))
+    for event in (Promoted(Promote(3), 0.5, (), ()), Warmed(Warm(3, 60.0), 0.5), Swapped(Swap(3), 0.0, 2000.0)):
+        script.give(event)
+    script.give(Disposed(live, 0.0))
+    return script.give(Watched(Watch(3), 0.0))
+
+
+def test_an_undo_is_a_cycle_that_leaves_the_status_stale_until_one_succeeds() -> None:
+    script = on_trial()
+    script.send(UndoRequested(7), Look())
+    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, True, ())), *undo_deeds(3, live=2))
+    notice, success, answer = through_undo(script, live=2)
+    assert notice == Emit(GenerationUndone(2, None))
+    assert name_of(success) == "reload-success"
+    assert answer == Answer((7,), succeeded=True)
+    assert script.state.generation == 3
+    assert script.state.stale is not None
+    assert isinstance(script.state.stale.error, Undone)
+    assert script.state.stale.error.generation == 2
+    assert script.stale_since() == 2000.0
+    script.send(Observed(src("2")))
+    assert script.phase() == Idle(), "what was undone is not tried again by itself"
+    script.give(ReloadRequested(8))
+    script.give(Observed(src("2"), asked=True))
+    script.through(4, "watch", live=3)
+    assert script.stale_since() is None
+
+
+def test_an_undo_attempts_no_edit_and_so_loses_none() -> None:
+    script = on_trial()
+    script.give(Observed(src("3")))
+    script.give(UndoRequested(7))
+    script.send(Observed(src("3"), asked=True), Emit(ReloadStart(3, True, ())), *undo_deeds(3, live=2))
+    through_undo(script, live=2)
+    assert script.phase() == Scheduled()
+
+
+def test_requests_are_served_in_the_order_they_came() -> None:
+    script = on_trial()
+    for event in (ReloadRequested(7), UndoRequested(8), ReloadRequested(9)):
+        script.give(event)
+    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, True, ())), *deeds(3, live=2))
+    assert isinstance(script.state.phase, Running)
+    assert script.state.phase.cycle.tickets == (7, 9), "those who wait for a reload share one"
+    script.through(3, "watch", live=2)
+    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(4, True, ())), *undo_deeds(4, live=3))
+
+
+def test_a_bridge_that_is_lost_on_trial_brings_the_generation_before_back() -> None:
+    script = on_trial()
+    script.send(Lost(2, ERROR, 1004.0), Emit(BridgeLost(2, ERROR)), Look())
+    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, False, ())), *undo_deeds(3, live=2))
+    notice, *_ = through_undo(script, live=2)
+    assert notice == Emit(GenerationUndone(2, ERROR))
+    assert script.state.stale is not None
+    assert isinstance(script.state.stale.error, Undone)
+    assert script.state.stale.error.reason is ERROR
+    script.send(Lost(3, ERROR, 2001.0), Emit(BridgeLost(3, ERROR, 0.0)), SetTimer("restart", 0.0))
+
+
+def test_after_its_trial_a_bridge_that_is_lost_is_made_once_more() -> None:
+    on_trial().send(Lost(2, ERROR, 1005.0), Emit(BridgeLost(2, ERROR, 0.0)), SetTimer("restart", 0.0))
+
+
+def test_an_undo_by_loss_that_fails_leaves_the_bridge_to_be_made_once_more() -> None:
+    script = on_trial()
+    script.give(Lost(2, ERROR, 1004.0))
+    script.give(Observed(src("2"), asked=True))
+    worse = OSError("damaged")
+    stage = Stage(3, undo=True)
+    script.send(Failed(stage, 0.5, worse, at=1005.0), Rollback(stage, 10.0))
+    error = ReloadError(3, False, (), error=worse, effect="stage", live_generation=2)
+    script.send(RolledBack(Rollback(stage, 10.0)), Emit(error), SetTimer("restart", 0.0))
+
+
+def test_the_first_generation_of_a_session_is_not_on_trial() -> None:
+    script = first_cycle()
+    script.give(Staged(Stage(1), 0.5, WATCH, src("2"), previous=True, probation=5.0))
+    for event in (Promoted(Promote(1), 0.5, (), ()), Warmed(Warm(1, 60.0), 0.5), Swapped(Swap(1), 0.0, 1000.0)):
+        script.give(event)
+    script.give(Watched(Watch(1), 0.0))
+    script.send(Lost(1, ERROR, 1001.0), Emit(BridgeLost(1, ERROR, 0.0)), SetTimer("restart", 0.0))
+
+
+# --- modules that are loaded late
+
+
+def test_what_is_loaded_late_is_watched_from_the_bytes_that_were_loaded() -> None:
+    script = idle()
+    plugin = LIB / "plugin.py"
+    watched = WatchPaths((plugin, SRC))
+    script.send(
+        LoadedLate(1, "plugin", plugin, "1"), Emit(ModuleLoadedLate("plugin", plugin)), Emit(watched), Arm(plugin)
+    )
+    script.send(Observed({**src("1"), plugin: {plugin: "1"}}))
+    script.send(Observed({**src("1"), plugin: {plugin: "2"}}), Emit(Change(plugin)), *SCHEDULE)
+
+
+def test_what_is_loaded_late_inside_of_what_is_watched_is_told_alone() -> None:
+    idle().send(LoadedLate(1, "late", SRC / "late.py", "1"), Emit(ModuleLoadedLate("late", SRC / "late.py")))
+
+
+def test_what_a_fresh_bridge_has_loaded_late_is_watched_with_the_rest_of_its_cycle() -> None:
+    script = second_cycle().through(2, "swap", live=1)
+    plugin = LIB / "plugin.py"
+    script.send(LoadedLate(2, "plugin", plugin, "1"), Emit(ModuleLoadedLate("plugin", plugin)))
+    script.give(Disposed(1, 0.0))
+    paths, success, arm = script.give(Watched(Watch(2), 0.0))
+    assert (paths, name_of(success), arm) == (Emit(WatchPaths((plugin, SRC))), "reload-success", Arm(plugin))
+    script.give(ReloadRequested(5))
+    script.give(Observed({**src("2"), plugin: {plugin: "1"}}, asked=True))
+    script.through(3, "watch", live=2)
+    assert script.state.watched == WATCH, "the next bridge has not loaded it"
+
+
 # --- every pair of phase and event
 
 PHASES: dict[str, Callable[[], Script]] = {
@@ -685,6 +926,8 @@ PHASES: dict[str, Callable[[], Script]] = {
     "swapped": swapped,
     "interrupted": interrupted,
     "undoing": undoing,
+    "lost": lost,
+    "restarting": restarting,
     "closing": closing,
     "closed": closed,
 }
@@ -698,7 +941,9 @@ EVENTS: dict[str, Event] = {
     "looked": Observed(src("3"), asked=True),
     "looked, same": Observed(src("1"), asked=True),
     "timer": TimerElapsed("debounce"),
+    "restart timer": TimerElapsed("restart"),
     "request": ReloadRequested(9),
+    "undo": UndoRequested(9),
     "close": CloseRequested(),
     "staged": Staged(Stage(2), 0.5, WATCH, src("2")),
     "promoted": Promoted(Promote(2), 0.5, (), ()),
@@ -715,6 +960,13 @@ EVENTS: dict[str, Event] = {
     "disposed": Disposed(1, 0.5),
     "dispose failed": DisposeFailed(1, 0.5, ERROR),
     "disposed, unknown": Disposed(99, 0.5),
+    "lost": Lost(1, ERROR, 5.0),
+    "lost, unknown": Lost(99, ERROR, 5.0),
+    "restarted": Restarted(RESTART, 0.5),
+    "restart failed": RestartFailed(RESTART, 0.5, ERROR, 6.0),
+    "restart interrupted": RestartFailed(RESTART, 0.5, None, 6.0),
+    "loaded late": LoadedLate(1, "plugin", LIB / "plugin.py", "1"),
+    "loaded late, unknown": LoadedLate(99, "plugin", LIB / "plugin.py", "1"),
     "noticed": Noticed(PollingStarted("x")),
     "released": Released(),
 }
@@ -725,44 +977,57 @@ CYCLE2 = "stage promote warm swap dispose watch"
 STOPS = "StopTimer StopTimer"
 TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("unstarted", "started"): (Running, "reload-start stage promote warm swap watch"),
-    ("unstarted", "close"): (Closing, f"{STOPS} Unpublish release"),
+    ("unstarted", "close"): (Closing, f"{STOPS} StopTimer Unpublish release"),
     ("idle", "same"): (Scheduled, "change SetTimer SetTimer"),
     ("idle", "edit"): (Scheduled, "change SetTimer SetTimer"),
     ("idle", "looked"): (Scheduled, "change SetTimer SetTimer"),
     ("idle", "request"): (Looking, "Look"),
-    ("idle", "close"): (Closing, f"{STOPS} Unpublish dispose release"),
+    ("idle", "undo"): (Looking, "Look"),
+    ("idle", "lost"): (Idle, "notice-bridge-lost SetTimer"),
+    ("idle", "loaded late"): (Idle, "notice-module-loaded-late watch-paths Arm"),
+    ("idle", "close"): (Closing, f"{STOPS} StopTimer Unpublish dispose release"),
     ("scheduled", "edit"): (Scheduled, "change SetTimer"),
     ("scheduled", "looked"): (Scheduled, "change SetTimer"),
     ("scheduled", "reverted"): (Idle, STOPS),
     ("scheduled", "looked, same"): (Idle, STOPS),
     ("scheduled", "timer"): (Looking, f"{STOPS} Look"),
     ("scheduled", "request"): (Looking, f"{STOPS} Look"),
-    ("scheduled", "close"): (Closing, f"{STOPS} Unpublish dispose release"),
+    ("scheduled", "undo"): (Looking, f"{STOPS} Look"),
+    ("scheduled", "lost"): (Scheduled, "notice-bridge-lost"),
+    ("scheduled", "loaded late"): (Scheduled, "notice-module-loaded-late watch-paths Arm"),
+    ("scheduled", "close"): (Closing, f"{STOPS} StopTimer Unpublish dispose release"),
     ("looking", "edit"): (Looking, "change"),
     ("looking", "looked"): (Running, f"change reload-start {CYCLE2}"),
     ("looking", "looked, same"): (Idle, ""),
-    ("looking", "close"): (Closing, f"{STOPS} Unpublish dispose release"),
+    ("looking", "lost"): (Looking, "notice-bridge-lost"),
+    ("looking", "loaded late"): (Looking, "notice-module-loaded-late watch-paths Arm"),
+    ("looking", "close"): (Closing, f"{STOPS} StopTimer Unpublish dispose release"),
     ("asked", "same"): (Looking, "change"),
     ("asked", "edit"): (Looking, "change"),
     ("asked", "looked"): (Running, f"change reload-start {CYCLE2}"),
     ("asked", "looked, same"): (Running, f"reload-start {CYCLE2}"),
-    ("asked", "close"): (Closing, f"{STOPS} Answer Unpublish dispose release"),
+    ("asked", "lost"): (Looking, "notice-bridge-lost"),
+    ("asked", "loaded late"): (Looking, "notice-module-loaded-late watch-paths Arm"),
+    ("asked", "close"): (Closing, f"{STOPS} StopTimer Answer Unpublish dispose release"),
     ("running", "edit"): (Running, "change"),
     ("running", "reverted"): (Running, "change"),
     ("running", "looked"): (Running, "change"),
     ("running", "looked, same"): (Running, "change"),
-    ("running", "close"): (Running, f"{STOPS} Unpublish Interrupt"),
+    ("running", "lost"): (Running, "notice-bridge-lost"),
+    ("running", "loaded late"): (Running, "notice-module-loaded-late watch-paths Arm"),
+    ("running", "close"): (Running, f"{STOPS} StopTimer Unpublish Interrupt"),
     ("running", "failed"): (Undoing, "rollback"),
     ("swapped", "edit"): (Running, "change"),
     ("swapped", "reverted"): (Running, "change"),
     ("swapped", "looked"): (Running, "change"),
     ("swapped", "looked, same"): (Running, "change"),
-    ("swapped", "close"): (Running, f"{STOPS} Unpublish"),
+    ("swapped", "close"): (Running, f"{STOPS} StopTimer Unpublish"),
     ("swapped", "watched"): (Idle, "reload-success"),
     ("swapped", "dispose failed"): (Running, "notice-dispose-failed"),
     ("swapped", "failed"): (Undoing, "rollback"),
+    ("interrupted", "undo"): (Running, "Answer"),
     ("interrupted", "request"): (Running, "Answer"),
-    ("interrupted", "close"): (Running, f"{STOPS} Unpublish"),
+    ("interrupted", "close"): (Running, f"{STOPS} StopTimer Unpublish"),
     ("interrupted", "staged"): (Undoing, "rollback"),
     ("interrupted", "promoted"): (Undoing, "rollback rollback"),
     ("interrupted", "warmed"): (Undoing, "rollback rollback rollback"),
@@ -772,9 +1037,32 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("undoing", "reverted"): (Undoing, "change"),
     ("undoing", "looked"): (Undoing, "change"),
     ("undoing", "looked, same"): (Undoing, "change"),
-    ("undoing", "close"): (Undoing, f"{STOPS} Unpublish"),
+    ("undoing", "lost"): (Undoing, "notice-bridge-lost"),
+    ("undoing", "loaded late"): (Undoing, "notice-module-loaded-late watch-paths Arm"),
+    ("undoing", "close"): (Undoing, f"{STOPS} StopTimer Unpublish"),
     ("undoing", "rolled back"): (Idle, "reload-error"),
     ("undoing", "rollback failed"): (Idle, "notice-rollback-failed reload-error"),
+    ("lost", "same"): (Scheduled, "change SetTimer SetTimer"),
+    ("lost", "edit"): (Scheduled, "change SetTimer SetTimer"),
+    ("lost", "looked"): (Scheduled, "change SetTimer SetTimer"),
+    ("lost", "restart timer"): (Restarting, "restart"),
+    ("lost", "request"): (Looking, "Look"),
+    ("lost", "undo"): (Looking, "Look"),
+    ("lost", "loaded late"): (Idle, "notice-module-loaded-late watch-paths Arm"),
+    ("lost", "close"): (Closing, f"{STOPS} StopTimer Unpublish dispose release"),
+    ("restarting", "same"): (Restarting, "change SetTimer"),
+    ("restarting", "edit"): (Restarting, "change SetTimer"),
+    ("restarting", "looked"): (Restarting, "change SetTimer"),
+    ("restarting", "timer"): (Restarting, "Interrupt"),
+    ("restarting", "request"): (Restarting, "Interrupt"),
+    ("restarting", "undo"): (Restarting, "Interrupt"),
+    ("restarting", "restarted"): (Idle, "notice-bridge-restored"),
+    ("restarting", "restart failed"): (Idle, "notice-bridge-lost SetTimer"),
+    ("restarting", "restart interrupted"): (Idle, "SetTimer"),
+    ("restarting", "loaded late"): (Restarting, "notice-module-loaded-late watch-paths Arm"),
+    ("restarting", "close"): (Restarting, f"{STOPS} StopTimer Unpublish Interrupt"),
+    ("closing", "undo"): (Closing, "Answer"),
+    ("closed", "undo"): (Closed, "Answer"),
     ("closing", "started"): (Closing, "Answer"),
     ("closing", "request"): (Closing, "Answer"),
     ("closed", "started"): (Closed, "Answer"),
@@ -814,7 +1102,7 @@ def test_an_outcome_of_what_is_not_under_way_changes_nothing(phase: str, event: 
 
 
 def test_the_table_names_every_phase_and_event() -> None:
-    phases = {Unstarted, Idle, Scheduled, Looking, Running, Undoing, Closing, Closed}
+    phases = {Unstarted, Idle, Scheduled, Looking, Running, Undoing, Restarting, Closing, Closed}
     assert {type(make().state.phase) for make in PHASES.values()} == phases
     assert {type(event) for event in EVENTS.values()} == {*typing.get_args(Event)}
     assert {(phase, event) for phase, event in TABLE} <= {(phase, event) for phase in PHASES for event in EVENTS}

@@ -2,6 +2,7 @@
 
 from lastgood.effects.cycle import (
     Answer,
+    Arm,
     CutOff,
     Deed,
     Dispose,
@@ -11,6 +12,7 @@ from lastgood.effects.cycle import (
     Look,
     Promote,
     Release,
+    Restart,
     Rollback,
     SetTimer,
     Signal,
@@ -34,6 +36,7 @@ from lastgood.effects.plan import Plan
 
 __all__ = [
     "Answer",
+    "Arm",
     "CutOff",
     "Deed",
     "Dispose",
@@ -46,6 +49,7 @@ __all__ = [
     "Plan",
     "Promote",
     "Release",
+    "Restart",
     "RemoveDirectory",
     "RemoveFile",
     "ReplaceFile",

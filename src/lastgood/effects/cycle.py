@@ -10,12 +10,14 @@ Bridges are named by the number of the cycle that warmed them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, assert_never
 
 from lastgood.watch_events import WatchEvent
 
 __all__ = [
     "Answer",
+    "Arm",
     "CutOff",
     "Deed",
     "Dispose",
@@ -25,6 +27,7 @@ __all__ = [
     "Look",
     "Promote",
     "Release",
+    "Restart",
     "Rollback",
     "SetTimer",
     "Signal",
@@ -39,12 +42,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Resolve the config afresh, claim its output directory, arm the new watches, and generate every wrapper into a stage."""
+    """Resolve the config afresh, claim its output directory, arm the new watches, and generate every wrapper into a stage.
+
+    ``undo``: take all of it from what was kept of the good generation before the live one, instead.
+    """
 
     name: ClassVar[str] = "stage"
     cycle: int
+    undo: bool = False
 
     def __str__(self) -> str:
+        if self.undo:
+            return "copy the previous good generation's wrappers into a staging directory"
         return "resolve the config, arm the new watches, generate every wrapper into a staging directory"
 
 
@@ -95,6 +104,22 @@ class Dispose:
 
     def __str__(self) -> str:
         return f"dispose the bridge of cycle {self.bridge} when its calls are done, or after {self.timeout:g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Replace a live bridge that broke down by another one made from the same generation, ready within ``timeout`` seconds.
+
+    The broken one's ``dispose()`` gets ``drain_timeout`` seconds.
+    """
+
+    name: ClassVar[str] = "restart"
+    bridge: int
+    timeout: float
+    drain_timeout: float
+
+    def __str__(self) -> str:
+        return f"create the bridge of cycle {self.bridge} once more, init() and probe it, within {self.timeout:g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +186,13 @@ class StopTimer:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """Watch ``path`` besides what is watched, until the next watched set is committed."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """Read everything that is watched, now, and tell the planner what is there."""
 
@@ -190,6 +222,6 @@ class CutOff:
     bridge: int
 
 
-Deed = Stage | Promote | Warm | Swap | Dispose | Watch | Rollback | Release
-Signal = Emit | SetTimer | StopTimer | Look | Answer | Interrupt | Unpublish | CutOff
+Deed = Stage | Promote | Warm | Swap | Dispose | Restart | Watch | Rollback | Release
+Signal = Emit | SetTimer | StopTimer | Arm | Look | Answer | Interrupt | Unpublish | CutOff
 Effect = Deed | Signal

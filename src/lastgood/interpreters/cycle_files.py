@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from lastgood.config import Config, ModuleConfig
-from lastgood.errors import ConfigError, GenerationError, ModuleFailure, PromotionError, UnwatchableModule
+from lastgood.config import Config, ModuleConfig, OutputConfig, decode_config
+from lastgood.errors import ConfigError, GenerationError, ModuleFailure, NothingToUndo, PromotionError, UnwatchableModule
 from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
 from lastgood.interpreters.generation_store import GenerationStore
 from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
@@ -26,12 +26,18 @@ from lastgood.wrappers import Generated, ModuleSource, wrap_modules
 
 __all__ = ["CycleFiles", "Project", "wrapper_texts"]
 
+# What is kept of a generation besides its sources, by these names.
+_WRAPPERS = "wrappers/"
+_CONFIG = "config"
+
 
 @dataclass(slots=True)
 class Project:
     """What outlives a cycle: where the config is, how it is read, and the output directories that are claimed.
 
-    ``manifests`` are those of the bridges that are not disposed yet, by their cycles: a worker imports late from what is stored.
+    ``live`` is the output directory of the live generation, the ``generation``-th good one, and ``live_manifest`` what is kept
+    of it; ``manifests`` are those of the bridges that are not disposed yet, by their cycles: a worker imports late from what
+    is stored.
     ``interpreter_path(python)`` gives the worker's ``sys.path`` and its built-in modules.
     """
 
@@ -43,6 +49,8 @@ class Project:
     pid: int
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
     live: OutputDirectory | None = None
+    live_manifest: Path | None = None
+    generation: int = 0
     manifests: dict[int, Path] = field(default_factory=dict)
     _pinner: Pinner = field(init=False)
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
@@ -95,12 +103,14 @@ class CycleFiles:
         self.watch = project.always_watched
         self.read: Snapshot = {}
         self.used: dict[Path, str] = {}
+        self._config_text = b""
         self.modules: Mapping[str, Resolved] = {}
         self.output: OutputDirectory | None = None
         self.stage: Path | None = None
         self.staged: Mapping[str, str] = {}
         self.pinned: Pinned | None = None
         self.manifest: Path | None = None
+        self.is_undo = False
         self.promoting: Promoting | None = None
         self.former: OutputDirectory | None = None
 
@@ -114,6 +124,7 @@ class CycleFiles:
         project, files = self.project, self.project.files
         self.watch = project.always_watched
         self.used.clear()
+        self._config_text = b""
         self.config = config = project.load(project.config_file, self._read_config)
         output = files.real_path(config.output.dir)
         places = {
@@ -144,7 +155,7 @@ class CycleFiles:
         self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths)), output)
 
     def _read_config(self, path: Path) -> bytes:
-        data = self.project.files.read(path)
+        data = self._config_text = self.project.files.read(path)
         self.used[self.project.files.real_path(path)] = digest_of(data)
         return data
 
@@ -203,8 +214,12 @@ class CycleFiles:
 
     def generate(self) -> Generated:
         """The built-in generator: wrap every module of the config into the stage."""
-        files, stage = self.project.files, self._stage
         texts, generated = wrapper_texts(self._pinned, self._config, self.modules)
+        self._write_stage(texts)
+        return generated
+
+    def _write_stage(self, texts: Mapping[str, bytes]) -> None:
+        files, stage = self.project.files, self._stage
         try:
             for name, text in texts.items():
                 make_directories(files, (stage / name).parent)
@@ -213,7 +228,6 @@ class CycleFiles:
             raise PromotionError(
                 f"the wrappers could not be staged: {error.strerror or error}.", path=place_of(error, stage)
             ) from error
-        return generated
 
     def accept(self, generated: object) -> Generated:
         """Check what a generator says it did. Raises :class:`GenerationError` with every failure it tells of."""
@@ -233,13 +247,42 @@ class CycleFiles:
         """
         files, output = self.project.files, self._output
         try:
-            wrappers = {f"wrappers/{name}": files.read(self._stage / name) for name in self.staged}
-            self.manifest = self.project.store(output).put(self._pinned, wrappers)
+            kept = {f"{_WRAPPERS}{name}": files.read(self._stage / name) for name in self.staged}
+            self.manifest = self.project.store(output).put(self._pinned, {**kept, _CONFIG: self._config_text})
         except OSError as error:
             raise PromotionError(
                 f"the generation cannot be kept: {error.strerror or error}.", path=place_of(error, output.home)
             ) from error
         self.config = msgspec.structs.replace(self._config, pinned=self.manifest)
+
+    # --- stage, for an undo
+
+    def take_back(self, watch: WatchSet) -> None:
+        """Stage what was kept of the good generation before the live one; ``watch`` stays watched.
+
+        Raises :class:`NothingToUndo`, :class:`DamagedGeneration`, :class:`PromotionError`.
+        """
+        project, files, live = self.project, self.project.files, self.project.live
+        assert live is not None, "a session that runs has a live generation"
+        self.is_undo = True
+        self.watch = watch
+        store = project.store(live)
+        good = store.before(project.live_manifest)
+        if good is None:
+            raise NothingToUndo(live.path)
+        self.manifest = store.path(good)
+        kept = store.open(self.manifest)
+        config = decode_config(kept.files[_CONFIG], project.config_file)
+        self.config = msgspec.structs.replace(config, output=OutputConfig(dir=live.path), pinned=self.manifest)
+        self.claim()
+        wrappers = {name.removeprefix(_WRAPPERS): text for name, text in kept.files.items() if name != _CONFIG}
+        self._write_stage(wrappers)
+        self.staged = staged_files(files, self._stage, tuple(wrappers))
+
+    @property
+    def has_previous(self) -> bool:
+        """Whether there is a good generation before this one."""
+        return self.project.store(self._output).before(self.manifest) is not None
 
     # --- promote, swap, watch
 
@@ -255,19 +298,34 @@ class CycleFiles:
         if self.project.live is not None and self.project.live.path != self._output.path:
             self.former = self.project.live
         self.project.live = self._output
+        self.project.live_manifest = self.manifest
+        self.project.generation += 1
         if self.manifest is not None:
             self.project.manifests[self.cycle] = self.manifest
 
-    def settle(self) -> None:
-        """After the swap: remove what only an undoing would have needed, and empty a former output directory of ours."""
+    def settle(self, now: float) -> None:
+        """After the swap: remove what only an undoing would have needed, and empty a former output directory of ours.
+
+        ``now``, in seconds since the epoch, is when the generation became good.
+        """
         assert self.promoting is not None, "promote() comes first"
         with contextlib.ExitStack() as steps:  # from the last to the first, each also when another fails
             steps.callback(self._release_others)
             if self.former is not None:
                 steps.callback(self._empty, self.former)
             steps.callback(self._sweep_generations)
+            steps.callback(self._record, now)
             steps.callback(remove_tree, self.project.files, self._stage)
             steps.callback(self.promoting.sweep)
+
+    def _record(self, now: float) -> None:
+        if self.manifest is None:
+            return
+        store = self.project.store(self._output)
+        if self.is_undo:
+            store.retract(self.manifest)
+        else:
+            store.record(self.manifest, generation=self.project.generation, at=now)
 
     def _sweep_generations(self) -> None:
         if self.output is not None:

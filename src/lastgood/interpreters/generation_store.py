@@ -60,9 +60,9 @@ class _History(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of a generation: the paths of its modules by their names, and its other files by theirs."""
+    """What is kept of a generation: the sources of its modules by their names, and its other files by theirs."""
 
-    modules: Mapping[str, Path]
+    sources: Mapping[str, bytes]
     files: Mapping[str, bytes]
 
 
@@ -117,6 +117,14 @@ class GenerationStore:
         if manifest.name in names:
             self._write_history(history[: names.index(manifest.name) + 1])
 
+    def before(self, manifest: Path | None) -> Good | None:
+        """The last good generation before this one, or of all if this one is not in the history."""
+        history = self.history()
+        names = [good.manifest for good in history]
+        if manifest is not None and manifest.name in names:
+            history = history[: names.index(manifest.name)]
+        return history[-1] if history else None
+
     def history(self) -> tuple[Good, ...]:
         """The last good generations, oldest first. A history that cannot be read counts as none."""
         try:
@@ -131,10 +139,8 @@ class GenerationStore:
     def open(self, manifest: Path) -> Kept:
         """What is kept of a generation, every byte of it checked. Raises :class:`DamagedGeneration`."""
         loaded = self._load(manifest.name)
-        for _, digest, _, _ in loaded.modules:
-            self._read(digest)
-        files = {name: self._read(digest) for name, digest in loaded.files.items()}
-        return Kept({name: Path(path) for _, _, name, path in loaded.modules}, files)
+        sources = {name: self._read(digest) for _, digest, name, _ in loaded.modules}
+        return Kept(sources, {name: self._read(digest) for name, digest in loaded.files.items()})
 
     def sweep(self, in_use: Collection[Path] = ()) -> None:
         """Remove every generation but the good ones in the history and those ``in_use``. Raises :class:`OSError`."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import assert_never
 
 from lastgood.effects import (
+    Arm,
     CutOff,
     Deed,
     Dispose,
@@ -25,6 +26,7 @@ from lastgood.effects import (
     Look,
     Promote,
     Release,
+    Restart,
     Rollback,
     SetTimer,
     Signal,
@@ -45,10 +47,13 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    Lost,
     Noticed,
     Observed,
     Promoted,
     Released,
+    Restarted,
+    RestartFailed,
     RollbackFailed,
     RolledBack,
     Staged,
@@ -244,7 +249,7 @@ class MemoryClaim:
 
 @dataclass(slots=True, eq=False)
 class ScriptedBridge:
-    """A bridge that only remembers. ``state``: "created", "ready", "disposed"; ``leases``: calls in flight on it;
+    """A bridge that only remembers. ``state``: "created", "ready", "lost", "disposed"; ``leases``: calls in flight on it;
     ``cut_off``: they were ended.
     """
 
@@ -270,6 +275,10 @@ class _HangError(Exception):
     """An operation that does not end by itself."""
 
 
+def _late(timeout: float) -> BridgeError:
+    return BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout).")
+
+
 @dataclass(slots=True)
 class MemoryInterpreter:
     """Performs deeds on ``files`` and on scripted bridges. ``tell(event)`` is how the planner hears of it."""
@@ -283,7 +292,6 @@ class MemoryInterpreter:
     bridges: dict[int, ScriptedBridge] = field(default_factory=dict)
     live: ScriptedBridge | None = None
     asked: bool = False
-    interrupted: bool = False
     operations: list[tuple[str, str]] = field(default_factory=list)
     """Every operation so far: the effect it belonged to, and what it was."""
     _effect: str = ""
@@ -321,8 +329,10 @@ class MemoryInterpreter:
             case Watch():
                 self._armed = self._cycle.watch
                 with contextlib.suppress(Exception):  # as the real one, which logs it
-                    self._cycle.settle()
+                    self._cycle.settle(self.clock.now)
                 return Watched(deed, 0.0)
+            case Restart():
+                return self._restart(deed)
             case Rollback():
                 try:
                     self._roll_back(deed)
@@ -338,8 +348,10 @@ class MemoryInterpreter:
             case _:
                 assert_never(deed)
 
-    def failed(self, deed: Deed, error: BaseException) -> Failed:
+    def failed(self, deed: Deed, error: BaseException) -> Failed | RestartFailed:
         """That ``deed`` came to nothing."""
+        if isinstance(deed, Restart):
+            return RestartFailed(deed, 0.0, None, self.clock.now)  # nothing but an interruption leads here
         assert isinstance(deed, Stage | Promote | Warm | Swap)
         if self._work is None:
             return Failed(deed, 0.0, error, self.clock.now)
@@ -364,17 +376,21 @@ class MemoryInterpreter:
                     self._operation("probe")
                 except _HangError:
                     self.clock.advance(timeout)
-                    raise BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout).") from None
+                    raise _late(timeout) from None
                 return Warmed(deed, 0.0)
             case Swap(cycle):
                 self._cycle.commit()
                 self.live = self.bridges[cycle]
-                return Swapped(deed, 0.0)
+                return Swapped(deed, 0.0, self.clock.now)
             case _:
                 assert_never(deed)
 
     def _stage(self, deed: Stage) -> Event:
         work = self._work = CycleFiles(self.project, deed.cycle)
+        if deed.undo:
+            assert self._armed is not None
+            work.take_back(self._armed)
+            return Staged(deed, 0.0, work.watch, work.read)
         self._arm(self.project.always_watched, work)
         problem: LastgoodError | None = None
         try:
@@ -391,7 +407,17 @@ class MemoryInterpreter:
             raise problem
         generated = work.accept(work.generate())
         work.keep()
-        return Staged(deed, 0.0, work.watch, work.read, tuple(generated.warnings), work.used)
+        assert work.config is not None
+        return Staged(
+            deed,
+            0.0,
+            work.watch,
+            work.read,
+            tuple(generated.warnings),
+            work.used,
+            work.has_previous,
+            work.config.runtime.process.probation,
+        )
 
     def _arm(self, watch: WatchSet, work: CycleFiles) -> None:
         fresh = self._armed is None or not {*watch.roots} <= {*self._armed.roots}
@@ -400,9 +426,34 @@ class MemoryInterpreter:
             work.read = merge(work.read, self._reader.read(self._armed, self.clock.now))
 
     def _sources(self) -> dict[str, str]:
-        """What the worker would import, by module."""
-        modules = self._cycle.modules
-        return {name: self.files.read(found.file).decode() for name, found in modules.items() if found.file is not None}
+        """What the worker would import, by module: what was pinned, not what is on the disk by now."""
+        assert self._cycle.config is not None
+        config, live = self._cycle.config, self._cycle.output
+        assert config.pinned is not None
+        assert live is not None
+        sources = self.project.store(live).open(config.pinned).sources
+        return {name: sources[name].decode() for name in config.modules if name in sources}
+
+    def _restart(self, deed: Restart) -> Event:
+        broken = self.bridges[deed.bridge]
+        fresh = ScriptedBridge(deed.bridge, broken.sources)
+        try:
+            for operation in ("create", "init", "probe"):
+                self._operation(operation)
+        except _HangError:
+            self.clock.advance(deed.timeout)
+            return RestartFailed(deed, 0.0, _late(deed.timeout), self.clock.now)
+        except Exception as error:
+            return RestartFailed(deed, 0.0, error, self.clock.now)
+        broken.state, fresh.state = "disposed", "ready"
+        self.bridges[deed.bridge] = self.live = fresh
+        return Restarted(deed, 0.0)
+
+    def lose(self, error: BaseException) -> None:
+        """The live bridge breaks down by itself."""
+        assert self.live is not None, "there is no live bridge to lose"
+        self.live.state, self.live.leases = "lost", 0
+        self.tell(Lost(self.live.cycle, error, self.clock.now))
 
     def _dispose(self, deed: Dispose) -> Event:
         bridge = self.bridges[deed.bridge]
@@ -484,6 +535,9 @@ class MemoryInterpreter:
                 self.clock.call_later(timer, seconds, lambda: self.tell(TimerElapsed(timer)))
             case StopTimer(timer):
                 self.clock.forget(timer)
+            case Arm(path):
+                assert self._armed is not None
+                self._armed = self._armed.besides((path,))
             case Unpublish():
                 self.live = None
             case CutOff(bridge):

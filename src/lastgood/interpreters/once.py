@@ -5,8 +5,10 @@ The files go the way of every cycle (contract §§4, 5): claim, stage, promote, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
@@ -65,7 +67,8 @@ def generate_once(project: Project) -> Once:
         raise
     promotion = work.promotion
     # The files are promoted: what cannot be tidied up now is no failure, and the next start does it.
-    problems = [problem for tidy in (work.settle, project.release) if (problem := _problem_of(tidy))]
+    settle = partial(work.settle, time.time())
+    problems = [problem for tidy in (settle, project.release) if (problem := _problem_of(tidy))]
     untidy = tuple(f"{output.home} could not be tidied up: {problem}." for problem in problems)
     warnings = (*generated.warnings, *promotion.warnings, *untidy)
     return _once(output, promotion, work.staged, warnings, output.recovered)

@@ -21,12 +21,14 @@ import trio
 from lastgood.bridges import Bridge
 from lastgood.config import Config
 from lastgood.effects import (
+    Arm,
     CutOff,
     Deed,
     Dispose,
     Look,
     Promote,
     Release,
+    Restart,
     Rollback,
     SetTimer,
     Signal,
@@ -48,10 +50,14 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    LoadedLate,
+    Lost,
     Noticed,
     Observed,
     Promoted,
     Released,
+    Restarted,
+    RestartFailed,
     RollbackFailed,
     RolledBack,
     Staged,
@@ -126,6 +132,8 @@ class TrioInterpreter:
         self._work: CycleFiles | None = None
         self._warmed: dict[int, Bridge] = {}
         self._leased: dict[int, Leased] = {}
+        self._configs: dict[int, Config] = {}
+        self._guards: dict[int, trio.CancelScope] = {}
         self._draining = 0
         self._drained = trio.Event()
 
@@ -157,6 +165,8 @@ class TrioInterpreter:
                     return self.failed(deed, error, started)
             case Dispose():
                 return await self._dispose(deed, started)
+            case Restart():
+                return await self._restart(deed, started)
             case Watch():
                 await self._commit_watch()
                 return Watched(deed, _since(started))
@@ -175,8 +185,11 @@ class TrioInterpreter:
             case _:
                 assert_never(deed)
 
-    def failed(self, deed: Deed, error: BaseException, started: float) -> Failed:
+    def failed(self, deed: Deed, error: BaseException, started: float) -> Failed | RestartFailed:
         """That ``deed``, begun at ``started`` by trio's clock, came to nothing."""
+        if isinstance(deed, Restart):
+            cause = None if isinstance(error, Interrupted) else error
+            return RestartFailed(deed, _since(started), cause, time.time())
         assert isinstance(deed, Stage | Promote | Warm | Swap)
         if self._work is None:
             return Failed(deed, _since(started), error, time.time())
@@ -188,6 +201,10 @@ class TrioInterpreter:
             if self._to_publish:
                 publish(self._slot)
                 self._to_publish = False
+            if deed.undo:
+                assert self._armed is not None
+                await self._in_thread(work.take_back, self._armed)
+                return Staged(deed, _since(started), work.watch, work.read)
             problem = await self._resolve(work)
             if work.config is not None and (problem is None or await self._in_thread(work.has_history)):
                 # Also where a module is missing: what a kill has left must not wait until that is mended.
@@ -196,9 +213,20 @@ class TrioInterpreter:
                 raise problem
             generated = await self._in_thread(work.accept, await self._generate(work))
             await self._in_thread(work.keep)
+            previous = await self._in_thread(lambda: work.has_previous)
         except Exception as error:
             return self.failed(deed, error, started)
-        return Staged(deed, _since(started), work.watch, work.read, tuple(generated.warnings), work.used)
+        assert work.config is not None
+        return Staged(
+            deed,
+            _since(started),
+            work.watch,
+            work.read,
+            tuple(generated.warnings),
+            work.used,
+            previous,
+            work.config.runtime.process.probation,
+        )
 
     def _tell_recovered(self, output: OutputDirectory) -> None:
         if output.recovered:
@@ -246,33 +274,36 @@ class TrioInterpreter:
                 touched = tuple(Path(name) for name in work.promotion.touched)
                 return Promoted(deed, _since(started), work.written, touched, work.promotion.warnings)
             case Warm():
-                with trio.move_on_after(deed.timeout) as scope:
-                    await self._warm(deed, work)
-                # Also where the cancel could not reach it: a bridge that is late is not taken.
-                if scope.cancel_called:
-                    raise BridgeError(
-                        f"The next bridge was not ready within {deed.timeout:g} s (warm_timeout). It was given up."
-                    )
+                assert work.config is not None
+                await self._warm(deed.cycle, work.config, deed.timeout)
                 return Warmed(deed, _since(started))
             case Swap():
                 # One system call, and what follows it cannot fail: no checkpoint lies between the two.
                 work.commit()
-                self._slot.swap(self._warmed.pop(deed.cycle))
-                assert self._slot.live is not None
-                self._leased[deed.cycle] = self._slot.live
-                return Swapped(deed, _since(started))
+                assert work.config is not None
+                self._configs[deed.cycle] = work.config
+                self._go_live(deed.cycle)
+                self._start_guard(deed.cycle)
+                return Swapped(deed, _since(started), time.time())
             case _:
                 assert_never(deed)
 
-    async def _warm(self, deed: Warm, work: CycleFiles) -> None:
-        assert work.config is not None
-        bridge = await _result_of(_call_interruptibly(self._hooks.create_bridge, work.config))
+    async def _warm(self, cycle: int, config: Config, timeout: float) -> None:
+        """Have ``_warmed[cycle]`` hold a bridge that is ready. It may hold one that is not, when this raises."""
+        with trio.move_on_after(timeout) as scope:
+            await self._create(cycle, config)
+        # Also where the cancel could not reach it: a bridge that is late is not taken.
+        if scope.cancel_called:
+            raise BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout). It was given up.")
+
+    async def _create(self, cycle: int, config: Config) -> None:
+        bridge = await _result_of(_call_interruptibly(self._hooks.create_bridge, config))
         if any(leased.bridge is bridge for leased in self._leased.values()):
             raise BridgeError(
                 "create_bridge() returned the bridge of an earlier cycle, which will be disposed. "
                 "A cycle needs a bridge of its own."
             )
-        self._warmed[deed.cycle] = bridge
+        self._warmed[cycle] = bridge
         for method in ("call", "dispose"):
             if not callable(getattr(bridge, method, None)):
                 raise BridgeError(
@@ -285,7 +316,72 @@ class TrioInterpreter:
         if self._hooks.probe is not None:
             await _result_of(_call_interruptibly(self._hooks.probe, bridge))
 
+    def _go_live(self, cycle: int) -> None:
+        self._slot.swap(self._warmed.pop(cycle))
+        assert self._slot.live is not None
+        self._leased[cycle] = self._slot.live
+
+    def _start_guard(self, cycle: int) -> None:
+        """As the last step of a deed: what a guard tells must come after the deed's own outcome."""
+        scope = self._guards[cycle] = trio.CancelScope()
+        self._nursery.start_soon(self._guard, cycle, self._leased[cycle].bridge, scope)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _guard(self, cycle: int, bridge: Any, scope: trio.CancelScope) -> None:
+        """Tell what a live bridge tells of itself, if it is one that does: that it loaded a module late, that it is lost."""
+
+        def loaded_late(module: Any) -> None:
+            self._tell(LoadedLate(cycle, module.name, module.path, module.digest))
+
+        with scope:
+            if hasattr(bridge, "on_loaded_late"):
+                for module in bridge.loaded_late:
+                    loaded_late(module)
+                bridge.on_loaded_late = loaded_late
+            if not callable(getattr(bridge, "lost", None)):
+                return
+            try:
+                error = await bridge.lost()
+            except Exception:
+                logger.exception("lost() of the live bridge raised; whether it breaks down is not noticed any more")
+                return
+            self._tell(Lost(cycle, error, time.time()))
+
+    async def _restart(self, deed: Restart, started: float) -> Event:
+        broken = self._leased[deed.bridge]
+        try:
+            await self._warm(deed.bridge, self._configs[deed.bridge], deed.timeout)
+        except BaseException as error:
+            with trio.CancelScope(shield=True):
+                await self._end_quietly(self._warmed.pop(deed.bridge, None), deed.drain_timeout)
+            if not isinstance(error, Exception):
+                raise
+            return self.failed(deed, error, started)
+        self._go_live(deed.bridge)
+        self._stop_guard(deed.bridge)
+        broken.cut_off(lambda: BridgeError("The call was cut off: its bridge broke down."))
+        with trio.CancelScope(shield=True):
+            await self._end_quietly(broken.bridge, deed.drain_timeout)
+        self._start_guard(deed.bridge)
+        return Restarted(deed, _since(started))
+
+    async def _end_quietly(self, bridge: Any, timeout: float) -> None:
+        """Dispose what is of no more use to anybody."""
+        if not callable(getattr(bridge, "dispose", None)):
+            return
+        try:
+            await self._dispose_within(bridge, timeout)
+        except Exception:
+            logger.exception("disposing a bridge that broke down, or did not get ready, failed")
+
+    def _stop_guard(self, cycle: int) -> None:
+        guard = self._guards.pop(cycle, None)
+        if guard is not None:
+            guard.cancel()
+
     async def _dispose(self, deed: Dispose, started: float) -> Event:
+        self._stop_guard(deed.bridge)
+        self._configs.pop(deed.bridge, None)
         leased = self._leased.pop(deed.bridge)
         if leased.count == 0:
             return await self._dispose_now(deed, leased.bridge, started)
@@ -384,7 +480,7 @@ class TrioInterpreter:
             await self._notifier.arm(work.watch)
         self._work = None
         try:
-            await self._in_thread(work.settle)
+            await self._in_thread(work.settle, time.time())
         except Exception:
             logger.exception("what the cycle leaves could not be removed; the next start does it")
 
@@ -433,6 +529,10 @@ class TrioInterpreter:
                 self._nursery.start_soon(self._run_timer, timer, seconds, scope)
             case StopTimer(timer):
                 self._stop_timer(timer)
+            case Arm(path):
+                assert self._armed is not None
+                self._armed = self._armed.besides((path,))
+                self._woken.set()
             case Unpublish():
                 self._slot.close()
                 unpublish(self._slot)

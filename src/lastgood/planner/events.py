@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lastgood.effects.cycle import Promote, Rollback, Stage, Swap, Warm, Watch
+from lastgood.effects.cycle import Promote, Restart, Rollback, Stage, Swap, Warm, Watch
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import Notice
 
@@ -20,17 +20,22 @@ __all__ = [
     "Draining",
     "Event",
     "Failed",
+    "LoadedLate",
+    "Lost",
     "Noticed",
     "Observed",
     "Promoted",
     "Released",
     "ReloadRequested",
+    "RestartFailed",
+    "Restarted",
     "RollbackFailed",
     "RolledBack",
     "Staged",
     "Started",
     "Swapped",
     "TimerElapsed",
+    "UndoRequested",
     "Warmed",
     "Watched",
 ]
@@ -66,6 +71,13 @@ class ReloadRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class UndoRequested:
+    """Somebody called ``undo()`` and waits for the answer to ``ticket``."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
 class CloseRequested:
     """The session is to end: ``close()``, a cancel, Ctrl-C, or watching that died."""
 
@@ -73,7 +85,10 @@ class CloseRequested:
 @dataclass(frozen=True, slots=True)
 class Staged:
     """Everything is generated. ``watch`` is what the cycle wants watched, ``read`` the reading of what was armed for it, and
-    ``used`` the digests of the very bytes it was made from, where they may have been others than the look before it saw."""
+    ``used`` the digests of the very bytes it was made from, where they may have been others than the look before it saw.
+
+    ``previous``: a good generation before it is kept; ``probation``: the bridge is on trial for so many seconds.
+    """
 
     effect: Stage
     seconds: float
@@ -81,6 +96,8 @@ class Staged:
     read: Snapshot = field(repr=False)
     warnings: tuple[str, ...] = ()
     used: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    previous: bool = False
+    probation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,7 @@ class Swapped:
 
     effect: Swap
     seconds: float
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +190,43 @@ class DisposeFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """The bridge broke down by itself: ``error``."""
+
+    bridge: int
+    error: BaseException
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The bridge is back."""
+
+    effect: Restart
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RestartFailed:
+    """The bridge did not come back; ``error`` None: because the restart was interrupted."""
+
+    effect: Restart
+    seconds: float
+    error: BaseException | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedLate:
+    """The bridge has imported the module ``name`` from ``path``, to which no import statement leads (contract §9)."""
+
+    bridge: int
+    name: str
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Noticed:
     """An interpreter saw what the user should be told."""
 
@@ -188,6 +243,7 @@ Event = (
     | Observed
     | TimerElapsed
     | ReloadRequested
+    | UndoRequested
     | CloseRequested
     | Staged
     | Promoted
@@ -200,6 +256,10 @@ Event = (
     | Draining
     | Disposed
     | DisposeFailed
+    | Lost
+    | Restarted
+    | RestartFailed
+    | LoadedLate
     | Noticed
     | Released
 )

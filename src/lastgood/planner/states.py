@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lastgood.effects.plan import Plan
+from lastgood.errors import Undone
 from lastgood.planner.events import Failed, Promoted, Staged
 from lastgood.planner.watch_set import Snapshot, WatchSet, among, differing
 
@@ -17,10 +18,13 @@ __all__ = [
     "Generation",
     "Idle",
     "Looking",
+    "Lost",
     "Phase",
+    "Restarting",
     "Running",
     "Scheduled",
     "Settings",
+    "Stale",
     "State",
     "Undoing",
     "Unstarted",
@@ -39,21 +43,48 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A cycle that succeeded: the ``number`` of it among the good ones, and of the ``cycle``, which names its bridge."""
+    """A cycle that succeeded: the ``number`` of it among the good ones, and of the ``cycle``, which names its bridge.
+
+    Live since ``since`` (seconds since the epoch). A bridge that is lost before ``trial_ends`` brings back the generation
+    before.
+    """
 
     number: int
     cycle: int
+    since: float = 0.0
+    trial_ends: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The live bridge broke down by ``error``, at ``since``. ``failed_trial``: it is to be undone."""
+
+    error: BaseException
+    since: float
+    failed_trial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Why what is live is not what is on disk, and since when, in seconds since the epoch."""
+
+    error: BaseException
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """One attempt to reload: what it is for, its plan, and what it has brought so far."""
+    """One attempt to reload: what it is for, its plan, and what it has brought so far.
+
+    ``undoes``: it brings back the good generation before the live one, for this reason.
+    """
 
     number: int
     manual: bool
     changed: tuple[Path, ...]
     tickets: tuple[int, ...]
     plan: Plan
+    undoes: Undone | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     staged: Staged | None = None
     promoted: Promoted | None = None
@@ -97,6 +128,11 @@ class Undoing:
 
 
 @dataclass(frozen=True, slots=True)
+class Restarting:
+    """The lost bridge of the live generation is made once more. What comes meanwhile interrupts it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """Bridges are let go, then everything else."""
 
@@ -106,17 +142,18 @@ class Closed:
     """The end."""
 
 
-Phase = Unstarted | Idle | Scheduled | Looking | Running | Undoing | Closing | Closed
+Phase = Unstarted | Idle | Scheduled | Looking | Running | Undoing | Restarting | Closing | Closed
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """``cycle`` is the number of the last one; ``live`` the last good generation, ``retired`` those whose bridge is not gone yet.
 
-    ``watched`` is committed; ``attempted`` are the bytes the last cycle started from, ``observed`` those seen last, and
+    ``watched`` is committed, ``late`` what only the live bridge has told of; ``attempted`` are the bytes the last cycle started from, ``observed`` those seen last, and
     ``disturbed`` the files whose bytes changed while that cycle ran, so that it may have read others; ``tickets`` wait for
-    the next cycle; ``failure`` is the last cycle's, ``stale_since`` when the first of a row of failures was, until one
-    succeeds; ``ending``: a close was asked for, and the user is told nothing more.
+    the next cycle, ``undos`` for one that brings back the generation before; ``stale`` says so until a cycle succeeds;
+    ``lost``: the live bridge is; ``losses`` are the times of the last ones; ``ending``: a close was asked for, and the user
+    is told nothing more.
     """
 
     settings: Settings = Settings()
@@ -125,18 +162,28 @@ class State:
     live: Generation | None = None
     retired: tuple[Generation, ...] = ()
     watched: WatchSet | None = None
+    late: tuple[Path, ...] = ()
     attempted: Snapshot = field(default_factory=dict, repr=False)
     observed: Snapshot = field(default_factory=dict, repr=False)
     disturbed: frozenset[Path] = frozenset()
     tickets: tuple[int, ...] = ()
-    failure: Failed | None = None
-    stale_since: float | None = None
+    undos: tuple[int, ...] = ()
+    stale: Stale | None = None
+    lost: Lost | None = None
+    losses: tuple[float, ...] = ()
     ending: bool = False
 
     @property
     def generation(self) -> int:
         """The number of the live generation; 0 where there is none."""
         return 0 if self.live is None else self.live.number
+
+    @property
+    def trouble(self) -> Stale | None:
+        """What the status tells: why what is live is not what is on disk, or is not there at all."""
+        if self.stale is None and self.lost is not None:
+            return Stale(self.lost.error, self.lost.since)
+        return self.stale
 
     @property
     def edits(self) -> tuple[Path, ...]:

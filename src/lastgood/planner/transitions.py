@@ -13,6 +13,10 @@ The rules:
 - An edit restarts the ``debounce`` timer; ``max-wait`` is set by the first edit and not by later ones. A call of
   ``reload_now()`` waits for no timer, and is answered by a cycle that starts after it.
 - At most two replaced bridges drain at once; one more, and the oldest is cut off.
+- A live bridge that is lost is made once more from its own generation, each time after a longer wait, and after a few
+  losses within a minute no more. Whatever leads to a cycle comes first: the cycle replaces the bridge. A fresh one that is
+  lost on probation is not made once more: the generation before is brought back.
+- An undo is a cycle that stages what was kept. It attempts no bytes of the disk, so that no edit is lost by it.
 - A start that fails ends the session. After a close was asked for, nothing is emitted.
 """
 
@@ -24,6 +28,7 @@ from typing import assert_never
 
 from lastgood.effects.cycle import (
     Answer,
+    Arm,
     CutOff,
     Deed,
     Dispose,
@@ -33,6 +38,7 @@ from lastgood.effects.cycle import (
     Look,
     Promote,
     Release,
+    Restart,
     SetTimer,
     Stage,
     StopTimer,
@@ -42,6 +48,7 @@ from lastgood.effects.cycle import (
     Watch,
 )
 from lastgood.effects.plan import Plan
+from lastgood.errors import Undone
 from lastgood.planner.events import (
     CloseRequested,
     Disposed,
@@ -49,17 +56,22 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    LoadedLate,
+    Lost,
     Noticed,
     Observed,
     Promoted,
     Released,
     ReloadRequested,
+    Restarted,
+    RestartFailed,
     RollbackFailed,
     RolledBack,
     Staged,
     Started,
     Swapped,
     TimerElapsed,
+    UndoRequested,
     Warmed,
     Watched,
 )
@@ -70,16 +82,23 @@ from lastgood.planner.states import (
     Generation,
     Idle,
     Looking,
+    Restarting,
     Running,
     Scheduled,
     Settings,
+    Stale,
     State,
     Undoing,
     Unstarted,
 )
-from lastgood.planner.watch_set import differing, merge, overlay, restrict
+from lastgood.planner.watch_set import Snapshot, WatchSet, differing, merge, overlay, restrict
+from lastgood.planner.states import Lost as LostBridge
 from lastgood.watch_events import (
+    BridgeLost,
+    BridgeRestored,
     Change,
+    GenerationUndone,
+    ModuleLoadedLate,
     ReloadError,
     ReloadStart,
     ReloadSuccess,
@@ -88,11 +107,16 @@ from lastgood.watch_events import (
 from lastgood.watch_events import DisposeFailed as DisposeFailedNotice
 from lastgood.watch_events import RollbackFailed as RollbackFailedNotice
 
-__all__ = ["DEBOUNCE", "MAX_WAIT", "Step", "plan", "plan_of_cycle"]
+__all__ = ["DEBOUNCE", "MAX_WAIT", "RESTART", "RESTART_WAITS", "Step", "plan", "plan_of_cycle"]
 
 DEBOUNCE = "debounce"
 MAX_WAIT = "max-wait"
+RESTART = "restart"
 MOST_DRAINING = 2
+RESTART_WAITS = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before a lost bridge is made once more: after the first loss within :data:`LOSSES_COUNT`, the second, and so on."""
+LOSSES_COUNT = 60.0
+"""Seconds for which a loss is remembered."""
 _STOP_TIMERS: tuple[StopTimer, ...] = (StopTimer(DEBOUNCE), StopTimer(MAX_WAIT))
 
 
@@ -121,9 +145,9 @@ def _transition(state: State, event: Event) -> Step:
         case Observed():
             return _observed(state, event)
         case TimerElapsed():
-            return _timer_elapsed(state)
-        case ReloadRequested():
-            return _reload_requested(state, event)
+            return _timer_elapsed(state, event)
+        case ReloadRequested() | UndoRequested():
+            return _requested(state, event)
         case CloseRequested():
             return _close_requested(state)
         case Staged() | Promoted() | Warmed() | Swapped() | Watched():
@@ -136,6 +160,12 @@ def _transition(state: State, event: Event) -> Step:
             return _draining(state, event)
         case Disposed() | DisposeFailed():
             return _gone(state, event)
+        case Lost():
+            return _lost(state, event)
+        case Restarted() | RestartFailed():
+            return _restarted(state, event)
+        case LoadedLate():
+            return _loaded_late(state, event)
         case Noticed():
             return Step(state, (Emit(event.notice),))
         case Released():
@@ -144,9 +174,9 @@ def _transition(state: State, event: Event) -> Step:
             assert_never(event)
 
 
-def plan_of_cycle(settings: Settings, number: int, live: Generation | None) -> Plan:
-    """The deeds of cycle ``number``, in the contract's order (§4)."""
-    deeds: tuple[Deed, ...] = (Stage(number), Promote(number), Warm(number, settings.warm_timeout), Swap(number))
+def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, undo: bool = False) -> Plan:
+    """The deeds of cycle ``number``, in the contract's order (§4). ``undo``: it brings back the generation before."""
+    deeds: tuple[Deed, ...] = (Stage(number, undo), Promote(number), Warm(number, settings.warm_timeout), Swap(number))
     if live is not None:
         deeds += (Dispose(live.cycle, settings.drain_timeout),)
     return Plan(number, (*deeds, Watch(number)), settings.drain_timeout)
@@ -158,8 +188,8 @@ def plan_of_cycle(settings: Settings, number: int, live: Generation | None) -> P
 def _started(state: State, event: Started) -> Step:
     match state.phase:
         case Unstarted():
-            return _begin(replace(state, tickets=(event.ticket, *state.tickets)), manual=True)
-        case Idle() | Scheduled() | Looking() | Running() | Undoing():
+            return _begin(replace(state, tickets=(event.ticket, *state.tickets)))
+        case Idle() | Scheduled() | Looking() | Running() | Undoing() | Restarting():
             return Step(state)
         case Closing() | Closed():
             return Step(state, _answer((event.ticket,), succeeded=False))
@@ -173,40 +203,56 @@ def _observed(state: State, event: Observed) -> Step:
     if isinstance(state.phase, Running | Undoing):
         state = replace(state, disturbed=state.disturbed | changed)
     state = replace(state, observed={**state.observed, **event.files})
-    manual = isinstance(state.phase, Looking) and bool(state.tickets)
+    wanted = bool(state.tickets or _undo_next(state))
+    manual = isinstance(state.phase, Looking) and wanted
     changes = tuple(Emit(Change(path, manual)) for path in sorted(news))
     match state.phase:
         case Idle() if news:
             return Step(replace(state, phase=Scheduled()), (*changes, _debounce(state), _max_wait(state)))
         case Scheduled() if not state.edits:
-            return Step(replace(state, phase=Idle()), _STOP_TIMERS)
+            step = _idle(state)
+            return Step(step.state, (*_STOP_TIMERS, *step.effects))
         case Scheduled() if news:
             return Step(state, (*changes, _debounce(state)))
-        case Looking() if event.asked and (state.edits or state.tickets):
-            step = _begin(state, manual=bool(state.tickets))
+        case Restarting() if news:
+            return Step(state, (*changes, _debounce(state)))
+        case Looking() if event.asked and (state.edits or wanted):
+            step = _begin(state)
             return Step(step.state, (*changes, *step.effects))
         case Looking() if event.asked:
-            return Step(replace(state, phase=Idle()))
+            return _idle(state)
         case Unstarted() | Closing() | Closed():
             return Step(state)
-        case Idle() | Scheduled() | Looking() | Running() | Undoing():
+        case Idle() | Scheduled() | Looking() | Running() | Undoing() | Restarting():
             return Step(state, changes)
         case _:
             assert_never(state.phase)
 
 
-def _timer_elapsed(state: State) -> Step:
+def _timer_elapsed(state: State, event: TimerElapsed) -> Step:
     match state.phase:
-        case Scheduled():
+        case Scheduled() if event.timer != RESTART:
             return Step(replace(state, phase=Looking()), (*_STOP_TIMERS, Look()))
-        case Unstarted() | Idle() | Looking() | Running() | Undoing() | Closing() | Closed():
+        case Restarting() if event.timer != RESTART:
+            return Step(state, (Interrupt(),))
+        case Idle() if event.timer == RESTART and state.lost is not None and state.live is not None:
+            settings = state.settings
+            restart = Restart(state.live.cycle, settings.warm_timeout, settings.drain_timeout)
+            return Step(replace(state, phase=Restarting()), (restart,))
+        case Unstarted() | Idle() | Scheduled() | Looking() | Running() | Undoing() | Restarting() | Closing() | Closed():
             return Step(state)
         case _:
             assert_never(state.phase)
 
 
-def _reload_requested(state: State, event: ReloadRequested) -> Step:
-    waiting = replace(state, tickets=(*state.tickets, event.ticket))
+def _requested(state: State, event: ReloadRequested | UndoRequested) -> Step:
+    match event:
+        case ReloadRequested(ticket):
+            waiting = replace(state, tickets=(*state.tickets, ticket))
+        case UndoRequested(ticket):
+            waiting = replace(state, undos=(*state.undos, ticket))
+        case _:
+            assert_never(event)
     match state.phase:
         case Idle():
             return Step(replace(waiting, phase=Looking()), (Look(),))
@@ -216,31 +262,120 @@ def _reload_requested(state: State, event: ReloadRequested) -> Step:
             return Step(waiting)
         case Running() | Undoing() if not state.ending:
             return Step(waiting)
-        case Running() | Undoing() | Closing() | Closed():
+        case Restarting() if not state.ending:
+            return Step(waiting, (Interrupt(),))
+        case Running() | Undoing() | Restarting() | Closing() | Closed():
             return Step(state, _answer((event.ticket,), succeeded=False))
         case _:
             assert_never(state.phase)
 
 
-def _begin(state: State, *, manual: bool) -> Step:
+def _begin(state: State) -> Step:
     number = state.cycle + 1
-    whole = plan_of_cycle(state.settings, number, state.live)
-    cycle = Cycle(number, manual, state.edits, state.tickets, whole)
-    begun = replace(
-        state, phase=Running(cycle), cycle=number, attempted=state.observed, disturbed=frozenset(), tickets=()
-    )
-    return Step(begun, (Emit(ReloadStart(number, manual, cycle.changed)), *whole.deeds))
+    undoes = _undo_next(state)
+    whole = plan_of_cycle(state.settings, number, state.live, undo=undoes is not None)
+    if undoes is None:
+        cycle = Cycle(number, bool(state.tickets), state.edits, state.tickets, whole)
+        state = replace(state, attempted=state.observed, disturbed=frozenset(), tickets=())
+    elif undoes.reason is None:
+        cycle = Cycle(number, True, (), state.undos[:1], whole, undoes)
+        state = replace(state, undos=state.undos[1:])
+    else:
+        cycle = Cycle(number, False, (), (), whole, undoes)
+        state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_trial=False))
+    begun = replace(state, phase=Running(cycle), cycle=number)
+    return Step(begun, (Emit(ReloadStart(number, cycle.manual, cycle.changed)), *whole.deeds))
+
+
+def _undo_next(state: State) -> Undone | None:
+    """Why the next cycle is to bring back the generation before, if it is. Callers are served in the order they came."""
+    if state.lost is not None and state.lost.failed_trial:
+        return Undone(state.generation, state.lost.error)
+    if state.undos and not (state.tickets and state.tickets[0] < state.undos[0]):
+        return Undone(state.generation)
+    return None
 
 
 def _rest(state: State) -> Step:
     """After a cycle: to what has been waiting for it."""
     if state.ending:
         return _let_go(state)
-    if state.tickets:
+    if state.tickets or _undo_next(state):
         return Step(replace(state, phase=Looking()), (Look(),))
     if state.edits:
         return Step(replace(state, phase=Scheduled()), (_debounce(state), _max_wait(state)))
-    return Step(replace(state, phase=Idle()))
+    return _idle(state)
+
+
+def _idle(state: State) -> Step:
+    """Nothing waits, but perhaps a bridge that is lost."""
+    wait = None if state.lost is None else _restart_wait(state)
+    timer = () if wait is None else (SetTimer(RESTART, wait),)
+    return Step(replace(state, phase=Idle()), timer)
+
+
+# --- a bridge that is lost
+
+
+def _lost(state: State, event: Lost) -> Step:
+    live = state.live
+    if live is None or live.cycle != event.bridge or state.lost is not None:
+        return Step(state)
+    lost = LostBridge(event.error, event.at, failed_trial=event.at < live.trial_ends)
+    return _told_lost(replace(_counted(state, event.at), lost=lost), live, event.error)
+
+
+def _restarted(state: State, event: Restarted | RestartFailed) -> Step:
+    if not isinstance(state.phase, Restarting) or state.live is None:
+        return Step(state)
+    if isinstance(event, Restarted):
+        rest = _rest(replace(state, lost=None))
+        return Step(rest.state, (Emit(BridgeRestored(state.live.number)), *rest.effects))
+    if event.error is None:
+        return _rest(state)
+    told = _told_lost(replace(_counted(state, event.at), phase=Idle()), state.live, event.error)
+    rest = _rest(told.state)
+    return Step(rest.state, (*told.effects[:1], *rest.effects))
+
+
+def _told_lost(state: State, live: Generation, error: BaseException) -> Step:
+    if not isinstance(state.phase, Idle) or (state.lost is not None and state.lost.failed_trial):
+        told = Emit(BridgeLost(live.number, error))
+        if isinstance(state.phase, Idle):
+            return Step(replace(state, phase=Looking()), (told, Look()))
+        return Step(state, (told,))
+    step = _idle(state)
+    return Step(step.state, (Emit(BridgeLost(live.number, error, _restart_wait(state))), *step.effects))
+
+
+def _counted(state: State, at: float) -> State:
+    return replace(state, losses=(*(loss for loss in state.losses if at - loss < LOSSES_COUNT), at))
+
+
+def _restart_wait(state: State) -> float | None:
+    """Seconds until a lost bridge is made once more; None if it was lost too often."""
+    count = len(state.losses)
+    return RESTART_WAITS[count - 1] if count <= len(RESTART_WAITS) else None
+
+
+def _loaded_late(state: State, event: LoadedLate) -> Step:
+    if state.live is None or state.live.cycle != event.bridge or state.watched is None or state.ending:
+        return Step(state)
+    notice = Emit(ModuleLoadedLate(event.name, event.path))
+    if any(event.path.is_relative_to(root) for root in state.watched.roots):
+        return Step(state, (notice,))
+    read: Snapshot = {event.path: {event.path: event.digest}}
+    late = (*state.late, event.path)
+    watched = state.watched.besides(late)
+    known = replace(
+        state,
+        late=late,
+        attempted=merge(state.attempted, read),
+        observed=merge(state.observed, read),
+    )
+    if isinstance(state.phase, Running) and state.phase.cycle.swapped:
+        return Step(known, (notice,))  # the end of the cycle commits it
+    return Step(replace(known, watched=watched), (notice, Emit(WatchPaths(watched.paths)), Arm(event.path)))
 
 
 # --- in a cycle
@@ -262,9 +397,12 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
             pass
         case Swapped():
             cycle = replace(cycle, swapped=True)
-            fresh = Generation(state.generation + 1, cycle.number)
             retired = state.retired if state.live is None else (*state.retired, state.live)
-            swapped = replace(state, phase=Running(cycle), live=fresh, retired=retired, failure=None, stale_since=None)
+            stale = None if cycle.undoes is None else Stale(cycle.undoes, event.at)
+            fresh = _fresh(state, cycle, event.at)
+            swapped = replace(
+                state, phase=Running(cycle), live=fresh, retired=retired, stale=stale, lost=None, losses=(), late=()
+            )
             # A close that came while the swap was under way has dropped what follows it.
             return Step(swapped, cycle.plan.after(event.effect) if state.ending else ())
         case Watched():
@@ -276,11 +414,20 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
     return Step(replace(state, phase=Running(cycle)), effects)
 
 
+def _fresh(state: State, cycle: Cycle, at: float) -> Generation:
+    """What is live from now on. On trial is what has another generation of this session to go back to, and is not one itself."""
+    on_trial = cycle.staged is not None and cycle.staged.previous and state.live is not None and cycle.undoes is None
+    trial = cycle.staged.probation if on_trial and cycle.staged is not None else 0.0
+    return Generation(state.generation + 1, cycle.number, at, at + trial)
+
+
 def _succeeded(state: State, cycle: Cycle) -> Step:
     if cycle.staged is None or cycle.promoted is None:
         return Step(state)
-    watch = cycle.staged.watch
+    watch = cycle.staged.watch.besides(state.late)
     effects: list[Effect] = []
+    if cycle.undoes is not None:
+        effects.append(Emit(GenerationUndone(cycle.undoes.generation, cycle.undoes.reason)))
     if state.watched is None or watch.paths != state.watched.paths:
         effects.append(Emit(WatchPaths(watch.paths)))
     success = ReloadSuccess(
@@ -293,7 +440,7 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         warnings=cycle.staged.warnings + cycle.promoted.warnings,
         timings=MappingProxyType(dict(cycle.timings)),
     )
-    effects += [Emit(success), *_answer(cycle.tickets, succeeded=not state.ending)]
+    effects += [Emit(success), *_answer(cycle.tickets, succeeded=not state.ending), *map(Arm, state.late)]
     settled = replace(
         state,
         watched=watch,
@@ -338,8 +485,8 @@ def _undone(state: State, event: RolledBack | RollbackFailed) -> Step:
             live_generation=None if state.live is None else state.live.number,
         )
         effects.append(Emit(told))
-        since = failure.at if state.stale_since is None else state.stale_since
-        state = replace(state, failure=failure, stale_since=since, ending=state.ending or state.live is None)
+        since = failure.at if state.stale is None else state.stale.since
+        state = replace(state, stale=Stale(failure.error, since), ending=state.ending or state.live is None)
     effects += _answer(cycle.tickets, succeeded=False)
     rest = _rest(state)
     return Step(rest.state, (*effects, *rest.effects))
@@ -367,15 +514,16 @@ def _armed(state: State, event: Staged | Failed) -> tuple[State, tuple[Effect, .
 
 
 def _close_requested(state: State) -> Step:
-    ending = replace(state, ending=True, tickets=())
-    stop: tuple[Effect, ...] = (*_STOP_TIMERS, *_answer(state.tickets, succeeded=False), Unpublish())
+    waiting = (*state.tickets, *state.undos)
+    ending = replace(state, ending=True, tickets=(), undos=())
+    stop: tuple[Effect, ...] = (*_STOP_TIMERS, StopTimer(RESTART), *_answer(waiting, succeeded=False), Unpublish())
     match state.phase:
         case Unstarted() | Idle() | Scheduled() | Looking():
             step = _let_go(ending)
             return Step(step.state, (*stop, *step.effects))
         case Running(cycle) if cycle.swapped or state.ending:
             return Step(ending, stop)
-        case Running():
+        case Running() | Restarting():
             return Step(ending, (*stop, Interrupt()))
         case Undoing():
             return Step(ending, stop)
@@ -388,8 +536,11 @@ def _close_requested(state: State) -> Step:
 def _let_go(state: State) -> Step:
     live = () if state.live is None else (state.live,)
     dispose = tuple(Dispose(each.cycle, state.settings.drain_timeout) for each in live)
-    letting_go = replace(state, phase=Closing(), live=None, retired=(*state.retired, *live), tickets=())
-    return Step(letting_go, (*_answer(state.tickets, succeeded=False), *dispose, Release()))
+    waiting = (*state.tickets, *state.undos)
+    letting_go = replace(
+        state, phase=Closing(), live=None, retired=(*state.retired, *live), tickets=(), undos=(), lost=None
+    )
+    return Step(letting_go, (*_answer(waiting, succeeded=False), *dispose, Release()))
 
 
 def _draining(state: State, event: Draining) -> Step:

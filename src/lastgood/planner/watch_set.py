@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
 from pathlib import Path
 
@@ -52,6 +52,11 @@ class WatchSet:
     def roots(self) -> tuple[Path, ...]:
         """Everything to be read, sorted, each path once."""
         return tuple(sorted({*self.paths, *self.candidates}))
+
+    def besides(self, paths: Iterable[Path]) -> WatchSet:
+        """This, and ``paths`` as far as they lie in none of its own."""
+        fresh = {path for path in paths if not any(path.is_relative_to(known) for known in self.paths)}
+        return replace(self, paths=tuple(sorted({*self.paths, *fresh}))) if fresh else self
 
     def union(self, other: WatchSet | None) -> WatchSet:
         """Both, for as long as it is not known which will stay; the output is this one's."""
