@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ import trio
 
 import lastgood.bridges
 from lastgood.bridges import child as child_module
-from lastgood.bridges import process
+from lastgood.bridges import remote
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig, RuntimeConfig
-from lastgood.errors import BridgeError, CallTimeout, RemoteError, WorkerDied
+from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
 
 SERVICE = '''
 import asyncio, os, signal, subprocess, sys, threading
@@ -220,11 +220,25 @@ def test_from_config() -> None:
         python_import_path=(Path("/x/src"),),
         modules={"svc": ModuleConfig(exclude=("a",))},
         output=OutputConfig(dir=Path("/x/generated")),
-        runtime=RuntimeConfig(process=ProcessConfig(python=Path("/x/python"), timeout=7.0)),
+        runtime=RuntimeConfig(
+            process=ProcessConfig(
+                python=Path("/x/python"), env={"A": "b"}, cwd=Path("/x"), timeout=7.0, threads=2, pool=3, grace=4.0
+            )
+        ),
     )
     made = ProcessBridge.from_config(config)
-    by_hand = ProcessBridge("/x/python", import_path=["/x/src"], modules=config.modules, timeout=7.0)
-    assert {**vars(made), "_gone": None} == {**vars(by_hand), "_gone": None}
+    by_hand = ProcessBridge(
+        "/x/python",
+        import_path=["/x/src"],
+        modules=config.modules,
+        env={"A": "b"},
+        cwd="/x",
+        timeout=7.0,
+        threads=2,
+        pool=3,
+        grace=4.0,
+    )
+    assert {**vars(made), "_gone": None, "_config_file": None} == {**vars(by_hand), "_gone": None}
 
 
 @pytest.mark.parametrize(
@@ -233,6 +247,10 @@ def test_from_config() -> None:
         ({"timeout": 0}, ValueError),
         ({"timeout": float("nan")}, ValueError),
         ({"grace": -1}, ValueError),
+        ({"threads": 0}, ValueError),
+        ({"pool": 0}, ValueError),
+        ({"env": {"A=B": "x"}}, ValueError),
+        ({"python": "python3", "virtual_env": ".venv"}, ValueError),
         ({"modules": "svc"}, TypeError),
         ({"import_path": "src"}, TypeError),
     ],
@@ -505,6 +523,105 @@ async def test_the_worker_is_at_home_in_the_apps_surroundings(source: Path, monk
         assert await bridge.call("svc", "environment", [], {}) == [str(source), os.getcwd(), [], []]
 
 
+async def test_the_worker_runs_where_it_is_told(source: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)  # noqa: ASYNC221 - no more than a start
+    (source / "place.py").write_text(
+        "import os, sys\n"
+        "def place(): return [sys.prefix, os.getcwd(), os.environ['ADDED'], os.environ['PATH'].split(':')[0]]\n"
+    )
+    options: dict[str, Any] = {"virtual_env": tmp_path / "venv", "cwd": tmp_path, "env": {"ADDED": "$HOME"}}
+    async with running(source, modules=["place"], **options) as bridge:
+        assert await bridge.call("place", "place", [], {}) == [
+            str(tmp_path / "venv"),
+            str(tmp_path),
+            "$HOME",
+            str(tmp_path / "venv" / "bin"),
+        ]
+
+
+async def test_surroundings_that_are_not_there_are_told_before_anything_is_started(tmp_path: Path) -> None:
+    bridge = ProcessBridge(cwd=tmp_path / "missing")
+    with pytest.raises(BridgeError, match=r'field "runtime.process.cwd": .*missing does not exist'):
+        await bridge.init()
+    config = Config(
+        path=tmp_path / "lastgood.toml",
+        python_import_path=(),
+        modules={},
+        output=OutputConfig(dir=tmp_path / "generated"),
+        runtime=RuntimeConfig(process=ProcessConfig(virtual_env=tmp_path)),
+    )
+    with pytest.raises(ConfigError, match=r'lastgood.toml: field "runtime.process.virtual_env": .* has no pyvenv.cfg'):
+        await ProcessBridge.from_config(config).init()
+
+
+# Several at once.
+
+
+async def test_threads_run_calls_at_once(source: Path, tmp_path: Path) -> None:
+    gates = [Gate(tmp_path, str(number)) for number in range(3)]
+    async with running(source, threads=3) as bridge, trio.open_nursery() as nursery:
+        for gate in gates:  # each holds one of the three
+            nursery.start_soon(bridge.call, "svc", "hold", [gate.path], {})
+            await gate.reached()
+        for gate in gates:
+            gate.open()
+        assert await bridge.call("svc", "give", [1], {}) == 1
+
+
+async def test_a_thread_in_a_forgotten_call_is_replaced(source: Path, tmp_path: Path) -> None:
+    gates = [Gate(tmp_path, str(number)) for number in range(4)]
+    async with running(source, threads=2) as bridge:
+        for gate in gates:
+            await forget_a_call(bridge, gate)
+        last = [Gate(tmp_path, f"last{number}") for number in range(2)]
+        async with trio.open_nursery() as nursery:
+            for gate in last:
+                nursery.start_soon(bridge.call, "svc", "hold", [gate.path], {})
+                await gate.reached()
+            for gate in gates + last:
+                gate.open()
+        while await bridge.call("svc", "thread", [], {}) != "MainThread":
+            pass
+
+
+async def test_a_pool_has_workers_and_takes_the_least_busy(source: Path, tmp_path: Path) -> None:
+    async with running(source, pool=3) as bridge, trio.open_nursery() as nursery:
+        assert len(set(bridge.pids)) == 3
+        gates = [Gate(tmp_path, str(number)) for number in range(3)]
+        for gate in gates:
+            nursery.start_soon(bridge.call, "svc", "hold", [gate.path], {})
+            await gate.reached()
+        for gate in gates:
+            gate.open()
+        assert await bridge.call("svc", "give", [1], {}) == 1
+
+
+async def test_a_worker_of_a_pool_that_dies_takes_its_own_calls_alone(source: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    async with running(source, pool=2) as bridge:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.call, "svc", "hold", [gate.path], {})
+            await gate.reached()
+            with pytest.raises(WorkerDied, match="status 3"):
+                await bridge.call("svc", "die", [3], {})
+            gate.open()
+        assert [is_alive(pid) for pid in bridge.pids] == [True]
+        assert await bridge.call("svc", "give", [1], {}) == 1
+        with pytest.raises(WorkerDied, match="status 4"):
+            await bridge.call("svc", "die", [4], {})
+        assert not bridge.pids
+        with pytest.raises(WorkerDied):
+            await bridge.call("svc", "give", [1], {})
+
+
+async def test_a_pool_of_which_one_cannot_start_leaves_none(source: Path, tmp_path: Path) -> None:
+    (source / "once.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'taken')!r})\n")
+    bridge = ProcessBridge(import_path=[source], modules=["once"], pool=2)
+    with trio.fail_after(DEADLINE), pytest.raises(RemoteError, match="FileExistsError"):
+        await bridge.init()
+    assert not bridge.pids
+
+
 async def test_what_is_printed_goes_to_the_apps_stderr(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with (source / "svc.py").open("a") as file:
         file.write("print('at import')\nos.write(1, b'raw at import\\n')\n")
@@ -541,6 +658,30 @@ async def test_a_call_past_its_timeout(source: Path, tmp_path: Path, autojump_cl
     await bridge.init()
     with pytest.raises(CallTimeout, match=r"^svc.hold did not return within 5 s"):
         await bridge.call("svc", "hold", [gate.path], {})
+    await bridge.dispose()
+
+
+async def test_waiting_behind_others_is_no_part_of_a_calls_time(
+    source: Path, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    gate = Gate(tmp_path)
+    bridge = ProcessBridge(import_path=[source], modules=["svc"], timeout=5)
+    await bridge.init()
+    ended: list[tuple[str, float]] = []
+
+    async def caller(name: str, *args: Any) -> None:
+        with suppress(CallTimeout):
+            await bridge.call("svc", name, args, {})
+        ended.append((name, trio.current_time()))
+
+    async with trio.open_nursery() as nursery:
+        start = autojump_clock.current_time()
+        nursery.start_soon(caller, "hold", gate.path)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(caller, "hold", str(tmp_path / "never"))
+        await trio.testing.wait_all_tasks_blocked()
+        os.mkfifo(tmp_path / "never")
+    assert ended == [("hold", start + 5), ("hold", start + 10)]
     await bridge.dispose()
 
 
@@ -906,7 +1047,7 @@ async def test_a_worker_that_breaks_the_protocol_is_killed_and_the_app_unharmed(
 async def test_a_worker_that_closes_its_pipes_and_stays_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_EXIT_WAIT", 0.01)
+    monkeypatch.setattr(remote, "_EXIT_WAIT", 0.01)
     fake = script(tmp_path / "python", FAKE.format(python=sys.executable, misdeed="os.close(answers)"))
     async with running(tmp_path, python=fake, modules=[]) as bridge:
         with pytest.raises(WorkerDied):

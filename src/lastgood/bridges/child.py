@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from lastgood.bridges.stderr import StderrPump
+from lastgood.bridges.surroundings import Surroundings
 from lastgood.errors import BridgeError
 
 __all__ = ["Child", "open_pidfd"]
@@ -33,7 +34,7 @@ class Child:
     """
 
     @trio.lowlevel.enable_ki_protection
-    def __init__(self, python: str) -> None:
+    def __init__(self, surroundings: Surroundings) -> None:
         self.status: int | None = None
         try:
             with ExitStack() as undo, ExitStack() as theirs:
@@ -42,16 +43,18 @@ class Child:
                 theirs_in, self.requests = _pipe(theirs, undo)
                 theirs_out, self.answers = reversed(_pipe(undo, theirs))
                 self._process = subprocess.Popen(
-                    [python, "-u", str(_MAIN), str(theirs_in), str(theirs_out), str(os.getpid())],
+                    [surroundings.python, "-u", str(_MAIN), str(theirs_in), str(theirs_out), str(os.getpid())],
                     stdin=subprocess.DEVNULL,
                     stdout=self._stderr.write_end,
                     stderr=self._stderr.write_end,
                     pass_fds=(theirs_in, theirs_out),
+                    env=surroundings.env,
+                    cwd=surroundings.cwd,
                     start_new_session=True,
                 )
                 undo.pop_all()
         except (OSError, ValueError) as error:
-            raise BridgeError(_cannot_start(python, error)) from error
+            raise BridgeError(_cannot_start(surroundings.python, error)) from error
         self.pid = self._process.pid
         self.pidfd = open_pidfd(self.pid)
         self._stderr.start(f"lastgood-stderr-{self.pid}")
