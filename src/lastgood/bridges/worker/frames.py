@@ -68,6 +68,10 @@ class Inbox:
         rest = self._rest
         if rest:
             rest += chunk
+        elif len(chunk) >= HEADER.size:
+            length, kind, number = HEADER.unpack_from(chunk)
+            if length == len(chunk) - HEADER.size and length <= self._max_body:
+                return [(kind, number, chunk[HEADER.size :])]  # one whole frame, as most often
         buffer = memoryview(rest or chunk)
         frames = []
         at, size = 0, len(buffer)

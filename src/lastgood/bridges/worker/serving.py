@@ -47,6 +47,8 @@ _EXIT_GRACE = 1.0
 _LOOK = 0.002  # seconds between two looks of the watcher
 _IDLE_LOOKS = 25
 
+_FORGOTTEN = frames.FORGOTTEN, b""
+
 VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the worker")
 
 
@@ -145,8 +147,12 @@ class Worker:
                 if not self._main_reads:
                     self._main_idles = True
                     break
-            if not self._read():
+            came = self._read()
+            if came is None:
                 return None
+            if len(came) == 1:
+                return came[0]
+            self._enqueue(came)
         return calls.get()
 
     # Whichever thread has a turn.
@@ -208,14 +214,16 @@ class Worker:
             if self._dormant:
                 self._dormant = False
                 self._alarm.release()
-        outcome = self._perform(number, body) if wanted else (frames.FORGOTTEN, b"")
+        outcome = self._perform(number, body) if wanted else _FORGOTTEN
         with self._lock:
             turn.running = None
             del self._runs[number]
             if turn.over:
                 self._adrift -= 1
+            if outcome is not None:
+                outcome = self._settle(number, outcome)
         if outcome is not None:
-            self._answer(number, *outcome)
+            self._send(outcome[0], number, outcome[1])
 
     def _perform(self, number: int, body: bytes) -> tuple[int, bytes] | None:
         """The answer to a call; None if it will come from an event loop."""
@@ -254,13 +262,18 @@ class Worker:
 
     def _answer(self, number: int, kind: int, body: bytes) -> None:
         with self._lock:
-            self._open.discard(number)
-            if number in self._forgotten:
-                self._forgotten.discard(number)
-                kind, body = frames.FORGOTTEN, b""
-        if len(body) > frames.MAX_BODY:
-            kind, body = _refused(f"The result takes {len(body)} bytes; no more than {frames.MAX_BODY} can cross.")
+            kind, body = self._settle(number, (kind, body))
         self._send(kind, number, body)
+
+    def _settle(self, number: int, outcome: tuple[int, bytes]) -> tuple[int, bytes]:
+        """This call is answered with ``outcome``, or with what stands in its place."""
+        self._open.discard(number)
+        if self._forgotten and number in self._forgotten:
+            self._forgotten.discard(number)
+            return _FORGOTTEN
+        if len(outcome[1]) > frames.MAX_BODY:
+            return _refused(f"The result takes {len(outcome[1])} bytes; no more than {frames.MAX_BODY} can cross.")
+        return outcome
 
     def _report(self, name: str, path: str, digest: str) -> None:
         if os.getpid() == self._pid:  # a forked child has no app
@@ -280,24 +293,22 @@ class Worker:
 
     # Whichever thread reads.
 
-    def _read(self) -> bool:
-        """Take the frames that come next; False when there are no more, because the app has gone."""
+    def _read(self) -> list[tuple[int, bytes]] | None:
+        """Take the frames that come next, and give the calls among them; None when the app has gone."""
         came = []
         try:
             chunk = os.read(self._requests, self._read_size)
             self._read_size = _LARGE_READ if len(chunk) >= _READ else _READ
             for kind, number, body in self._inbox.feed(chunk):
                 if kind == frames.CALL:
-                    came.append((number, body))
                     self._open.add(number)
+                    came.append((number, body))
                 elif kind == frames.FORGET:
                     self._forget(number)
         except (OSError, frames.FrameError) as error:
             print(f"lastgood's worker cannot read from its app: {error}", file=sys.stderr)
-            return False
-        if came:
-            self._enqueue(came)
-        return bool(chunk)
+            return None
+        return came if chunk else None
 
     def _enqueue(self, came: list[tuple[int, bytes]]) -> None:
         with self._lock:
@@ -355,8 +366,12 @@ class Worker:
         while not self._closing:
             if self._main_reads:
                 self._watch_the_main_thread()
-            elif not self._read():
-                break
+            else:
+                came = self._read()
+                if came is None:
+                    break
+                if came:
+                    self._enqueue(came)
         self._calls.put(None)
         time.sleep(_EXIT_GRACE)
         os._exit(1)
