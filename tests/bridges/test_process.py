@@ -85,6 +85,9 @@ def start_sleeper(detached):
     sleeper = subprocess.Popen(["sleep", "1000"], start_new_session=detached)
     return sleeper.pid
 
+def start(*command):
+    return subprocess.Popen(command).pid
+
 def odd(how):
     return {"object": {"x": [0, object()]}, "loop": calls.append(calls) or calls}[how]
 
@@ -970,6 +973,16 @@ async def test_what_a_worker_started_goes_with_it(bridge: ProcessBridge) -> None
     sleeper = await bridge.call("svc", "start_sleeper", [False], {})
     await bridge.dispose()
     await until(lambda: not is_alive(sleeper))
+
+
+async def test_what_a_worker_started_is_asked_to_end_before_it_is_killed(bridge: ProcessBridge, tmp_path: Path) -> None:
+    gate, told = Gate(tmp_path), tmp_path / "told"
+    script = f"trap 'echo asked > {told}; exit' TERM; : > {gate.path}; while :; do sleep 0.01; done"
+    child = await bridge.call("svc", "start", ["sh", "-c", script], {})
+    await trio.to_thread.run_sync(Path(gate.path).read_bytes)
+    await bridge.dispose()
+    assert not is_alive(child)
+    assert told.read_text() == "asked\n"
 
 
 async def test_a_grandchild_that_holds_stderr_does_not_hold_up_dispose(bridge: ProcessBridge) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from lastgood.bridges.guardian import GUARDIAN
 from lastgood.bridges.stderr import StderrPump
 from lastgood.bridges.surroundings import Surroundings
 from lastgood.errors import BridgeError
@@ -57,6 +58,7 @@ class Child:
             raise BridgeError(_cannot_start(surroundings.python, error)) from error
         self.pid = self._process.pid
         self.pidfd = open_pidfd(self.pid)
+        GUARDIAN.add(self.pid)
         self._stderr.start(f"lastgood-stderr-{self.pid}")
 
     def tail(self) -> str:
@@ -73,6 +75,18 @@ class Child:
                     await trio.sleep(_POLL)
             return True
         return False
+
+    def offspring(self) -> list[int]:
+        """A pidfd for each process that it has started itself, and that runs and is in its group; for the caller to close."""
+        found: list[int] = []
+        with suppress(OSError):
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                with open(f"/proc/{self.pid}/task/{thread}/children") as file:
+                    children = map(int, file.read().split())
+                for child in children:
+                    if os.getpgid(child) == self.pid and (pidfd := open_pidfd(child)) >= 0:
+                        found.append(pidfd)
+        return found
 
     def signal(self, number: int) -> None:
         """Send a signal to it, and to all it started that did not leave its process group."""
@@ -93,6 +107,7 @@ class Child:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+        GUARDIAN.remove(self.pid)
         return self.status is not None
 
 

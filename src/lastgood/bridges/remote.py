@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 
@@ -58,18 +59,25 @@ class RemoteWorker:
         """End it and all it started; every call in flight raises :class:`BridgeError`.
 
         It is asked to exit by the end of its requests, after ``grace`` by SIGTERM, after as much again by SIGKILL; one that is
-        busy, at once by SIGTERM. Cancelled, it goes straight to SIGKILL.
+        busy, at once by SIGTERM. What it started gets SIGTERM when it has exited. Cancelled, it goes straight to SIGKILL.
         """
         child, busy = self._child, self.channel.busy()
         self.channel.fail(lambda: BridgeError("The bridge was disposed while the call was in flight."))
         if child.pidfd >= 0:
             trio.lowlevel.notify_closing(child.pidfd)  # a caller may be waiting for its exit; now we do
         self.channel.close()
+        offspring = child.offspring() if child.status is None else []
         try:
-            if child.status is None and (busy or not await child.exited(grace)):
-                child.signal(signal.SIGTERM)
-                await child.exited(grace)
+            exited = child.status is not None or (not busy and await child.exited(grace))
+            if not exited or offspring:
+                child.signal(signal.SIGTERM)  # to its whole group
+                with trio.move_on_after(grace):
+                    await child.exited(grace)
+                    for pidfd in offspring:
+                        await trio.lowlevel.wait_readable(pidfd)
         finally:
+            for pidfd in offspring:
+                os.close(pidfd)
             with trio.CancelScope(shield=True):
                 if child.status is None:
                     child.signal(signal.SIGKILL)
