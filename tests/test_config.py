@@ -157,6 +157,11 @@ OUTPUT = '[output]\ndir = "generated"\n'
         (MINIMAL + f"[runtime.process]\ntimeout = 1{'0' * 400}", "runtime.process.timeout", "out of range"),
         (MINIMAL + "[runtime.process]\ngrace = -1", "runtime.process.grace", "finite and at least 0, found -1"),
         (MINIMAL + "[runtime.process]\ngrace = nan", "runtime.process.grace", "finite and at least 0, found nan"),
+        (
+            MINIMAL + '[runtime.process]\nasync_backend = "curio"',
+            "runtime.process.async_backend",
+            'expected "asyncio" or "trio", found "curio"',
+        ),
         (MINIMAL + "[runtime.process]\nthreads = 0", "runtime.process.threads", "from 1 to 256, found 0"),
         (MINIMAL + "[runtime.process]\nthreads = 1.5", "runtime.process.threads", "an integer, found a float"),
         (MINIMAL + "[runtime.process]\npool = 65", "runtime.process.pool", "from 1 to 64, found 65"),

@@ -42,6 +42,8 @@ MAX_THREADS = 256
 MAX_POOL = 64
 """Workers behind one bridge."""
 
+ASYNC_BACKENDS = ("asyncio", "trio")
+
 
 class ModuleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[modules.<name>]``: what of a module is wrapped and callable.
@@ -74,6 +76,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     ``timeout`` is what a call may take, in seconds from when it starts to run; ``threads`` how many calls run at once in
     a worker, ``pool`` how many workers there are, ``grace`` how many seconds one is given to exit by itself.
+    ``async_backend`` is the event loop for ``async def`` functions there: ``"asyncio"``, or ``"trio"`` where that is installed.
     """
 
     python: Path | None = None
@@ -84,6 +87,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     threads: int = 1
     pool: int = 1
     grace: float = 1.0
+    async_backend: str = "asyncio"
 
     def wrong_field(self) -> tuple[str, str] | None:
         """The first field whose value is not one, and what of it: what was expected, and what was found. None: all are fine."""
@@ -100,6 +104,8 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             return "threads", f"expected calls that run at once, from 1 to {MAX_THREADS}, found {self.threads}."
         if not 1 <= self.pool <= MAX_POOL:
             return "pool", f"expected worker processes, from 1 to {MAX_POOL}, found {self.pool}."
+        if self.async_backend not in ASYNC_BACKENDS:
+            return "async_backend", f'expected "asyncio" or "trio", found "{self.async_backend}".'
         return None
 
 

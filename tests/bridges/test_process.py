@@ -520,6 +520,60 @@ async def test_an_async_function_that_exits_is_a_remote_error_and_the_loop_goes_
             await bridge.call("svc", "fail_later", [], {})
 
 
+TRIO_SERVICE = """
+import trio
+
+noted, arrived, everybody = [], 0, trio.Event()
+
+async def meet(number):
+    global arrived
+    arrived += 1
+    if arrived == number:
+        everybody.set()
+    await everybody.wait()
+    return number
+
+async def fail(kind):
+    await trio.lowlevel.checkpoint()
+    raise {"value": ValueError, "exit": SystemExit}[kind]("bad")
+
+async def linger(path):
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            open(path).close()
+    finally:
+        noted.append("cancelled")
+
+def what_was_noted():
+    return noted
+"""
+
+
+async def test_on_trio_where_it_is_installed(source: Path, tmp_path: Path) -> None:
+    (source / "svc.py").write_text(TRIO_SERVICE)
+    gate = Gate(tmp_path)
+    async with running(source, async_backend="trio") as bridge:
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(bridge.call, "svc", "meet", [20], {})
+        for kind, error in (("value", "ValueError: bad"), ("exit", "SystemExit: bad")):
+            with pytest.raises(RemoteError, match=error):
+                await bridge.call("svc", "fail", [kind], {})
+        await forget_a_call(bridge, gate, "linger")
+        gate.open()
+        while await bridge.call("svc", "what_was_noted", [], {}) != ["cancelled"]:
+            pass
+        assert await bridge.call("svc", "meet", [1], {}) == 1
+
+
+async def test_where_trio_is_missing_that_is_told(source: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", source / "venv"], check=True)  # noqa: ASYNC221 - no more than a start
+    bridge = ProcessBridge(virtual_env=source / "venv", import_path=[source], modules=["svc"], async_backend="trio")
+    with pytest.raises(BridgeError, match=r'async_backend .* is "trio", and .*/venv/bin/python has no trio'):
+        await bridge.init()
+
+
 async def test_the_worker_is_at_home_in_the_apps_surroundings(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(source))
     async with running(source) as bridge:

@@ -78,15 +78,12 @@ class Child:
 
     def offspring(self) -> list[int]:
         """A pidfd for each process that it has started itself, and that runs and is in its group; for the caller to close."""
-        found: list[int] = []
+        started: list[int] = []
         with suppress(OSError):
             for thread in os.listdir(f"/proc/{self.pid}/task"):
                 with open(f"/proc/{self.pid}/task/{thread}/children") as file:
-                    children = map(int, file.read().split())
-                for child in children:
-                    if os.getpgid(child) == self.pid and (pidfd := open_pidfd(child)) >= 0:
-                        found.append(pidfd)
-        return found
+                    started += map(int, file.read().split())
+        return [pidfd for pid in started if _group_of(pid) == self.pid and (pidfd := open_pidfd(pid)) >= 0]
 
     def signal(self, number: int) -> None:
         """Send a signal to it, and to all it started that did not leave its process group."""
@@ -117,6 +114,13 @@ def _pipe(read_end: ExitStack, write_end: ExitStack) -> tuple[int, int]:
     for descriptor, stack in zip(ends, (read_end, write_end), strict=True):
         stack.callback(os.close, descriptor)
     return ends
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return -1
 
 
 def open_pidfd(pid: int) -> int:

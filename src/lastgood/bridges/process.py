@@ -58,7 +58,8 @@ class ProcessBridge:
     directory of a virtual environment. ``import_path`` are the directories where it looks for modules first, ``modules`` the
     names of the modules that may be called, or a mapping from them to what of each. ``timeout`` is what a call may take
     from when it begins, ``grace`` what the worker is given to exit by itself; both in seconds. Calls begin in their order,
-    ``threads`` at once. The worker has the app's environment, with ``env`` added to it, and its working directory or
+    ``threads`` at once; ``async def`` functions run beside them, on an event loop of ``async_backend``, ``"asyncio"`` or
+    ``"trio"``. The worker has the app's environment, with ``env`` added to it, and its working directory or
     ``cwd``; what it prints goes to the app's stderr. With ``pool``, there are so many workers, and a call goes to the least
     busy one. One that dies takes its own calls with it, and when all have died, every call raises :class:`WorkerDied`.
     ``pinned`` is the manifest of a pinned generation: local modules are then imported from the bytes that it names. Keep it,
@@ -82,6 +83,7 @@ class ProcessBridge:
         threads: int = 1,
         pool: int = 1,
         grace: float = 1.0,
+        async_backend: str = "asyncio",
         pinned: str | Path | None = None,
     ) -> None:
         if isinstance(modules, str) or isinstance(import_path, str):
@@ -95,6 +97,7 @@ class ProcessBridge:
             threads=threads,
             pool=pool,
             grace=float(grace),
+            async_backend=async_backend,
         )
         wrong = self._process.wrong_field()
         if wrong is not None:
@@ -125,6 +128,7 @@ class ProcessBridge:
             threads=process.threads,
             pool=process.pool,
             grace=process.grace,
+            async_backend=process.async_backend,
             pinned=config.pinned,
         )
         made._config_file = config.path
@@ -247,6 +251,7 @@ class ProcessBridge:
             "import_path": self._import_path,
             "pinned": self._pinned,
             "threads": self._process.threads,
+            "async_backend": self._process.async_backend,
             "modules": {
                 name: {
                     "functions": None if chosen.functions is None else list(chosen.functions),

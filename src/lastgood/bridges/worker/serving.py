@@ -48,6 +48,10 @@ _LOOK = 0.002  # seconds between two looks of the watcher
 _IDLE_LOOKS = 25
 
 _FORGOTTEN = frames.FORGOTTEN, b""
+_NO_TRIO = (
+    'async_backend under [runtime.process] is "trio", and {} has no trio. '
+    "Install it there, or leave the field out for asyncio."
+)
 
 VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the worker")
 
@@ -102,6 +106,7 @@ class Worker:
         self._callables = Callables({}, {})
         self._loops: Loops | None = None
         self._threads = 1
+        self._backend = "asyncio"
         self._begun = 0  # counts calls; the watcher compares
         self._alarm = threading.Semaphore(0)
         self._lock = threading.Lock()  # guards everything below
@@ -126,7 +131,13 @@ class Worker:
         from .manifest import Damaged
 
         told = VALUES.loads(setup)
-        self._threads = told["threads"]
+        self._threads, self._backend = told["threads"], told["async_backend"]
+        if self._backend == "trio" and "trio" not in sys.modules:
+            from importlib.util import find_spec
+
+            if find_spec("trio") is None:
+                self._answer(number, *_refused(_NO_TRIO.format(sys.executable)))
+                return False
         try:
             install(told["import_path"], told["pinned"], self._report)
         except Damaged as damaged:
@@ -274,10 +285,11 @@ class Worker:
         return pack_result(result)
 
     def _start(self, number: int, coroutine: CoroutineType[Any, Any, Any]) -> tuple[int, bytes] | None:
-        if self._loops is None:
-            from .asyncs import Loops
+        with self._lock:
+            if self._loops is None:
+                from .asyncs import Loops
 
-            self._loops = Loops(self._answer)
+                self._loops = Loops(self._backend, self._answer)
         if not self._loops.start(number, coroutine):
             return _refused(f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls.")
         self._send(frames.APART, number, b"")
