@@ -1111,6 +1111,79 @@ async def test_a_worker_that_breaks_the_protocol_is_killed_and_the_app_unharmed(
         await until(lambda: not is_alive(pid))
 
 
+@pytest.mark.parametrize(
+    ("misdeed", "told"),
+    [
+        ("while True: answer(32, 0, late())", "more than 10000"),
+        ("while True: answer(16, 10**6, bytes(100))", "an answer to call 1000000, which is not open"),
+        ("while True: answer(33, number + 7, b'')", "word of call 9, which is not open"),
+    ],
+    ids=["modules-loaded-late", "answers", "calls-apart"],
+)
+async def test_a_worker_that_floods_the_app_is_killed(tmp_path: Path, misdeed: str, told: str) -> None:
+    late = (
+        "count = 0\n"
+        "def late():\n"
+        "    global count\n"
+        "    count += 1\n"
+        "    return b'\\x93\\xa1a\\xa7' + b'%07d' % count + b'\\xa1c'\n"
+    )
+    fake = script(tmp_path / "python", FAKE.format(python=sys.executable, misdeed=late + misdeed))
+    async with running(tmp_path, python=fake, modules=[], grace=0.05) as bridge:
+        pid = bridge.pid
+        with pytest.raises(BridgeError, match=told):
+            await bridge.call("svc", "f", [], {})
+        assert pid is not None
+        await until(lambda: not is_alive(pid))
+
+
+@pytest.mark.parametrize(
+    "misdeed",
+    [
+        "read(10**9)",
+        "os.write(answers, struct.pack('<IBQ', 1 << 30, 16, number) + b'x'); read(10**9)",
+        "while True: answer(33, number, b'')",
+    ],
+    ids=["silence", "a-giant-that-never-comes", "endless-word"],
+)
+async def test_a_worker_that_never_answers_costs_a_call_its_time_and_no_more(tmp_path: Path, misdeed: str) -> None:
+    fake = script(tmp_path / "python", FAKE.format(python=sys.executable, misdeed=misdeed))
+    async with running(tmp_path, python=fake, modules=[], grace=0.05, timeout=0.05) as bridge:
+        for _ in range(2):
+            with pytest.raises(CallTimeout):
+                await bridge.call("svc", "f", [], {})
+
+
+async def test_a_worker_that_floods_stderr_is_not_kept_in_memory(
+    source: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (source / "flood.py").write_text(
+        "import os, sys\ndef flood():\n    for _ in range(200): os.write(2, b'x' * 99_999 + b'\\n')\n    os._exit(1)\n"
+    )
+    async with running(source, modules=["flood"]) as bridge:
+        with pytest.raises(WorkerDied) as died:
+            await bridge.call("flood", "flood", [], {})
+    assert len(died.value.stderr) <= 16 * 1024
+    assert len(capfd.readouterr().err) == 20_000_000
+
+
+async def test_no_program_that_app_or_worker_starts_inherits_the_wire(source: Path) -> None:
+    (source / "starting.py").write_text(
+        "import subprocess\n"
+        "def open_in_a_child():\n"
+        "    command = ['sh', '-c', 'ls -l /proc/$$/fd']\n"
+        "    return subprocess.run(command, close_fds=False, capture_output=True, text=True).stdout\n"
+    )
+    async with running(source, modules=["starting"]) as bridge:
+        wire = _pipes(bridge.pid)
+        listed = await bridge.call("starting", "open_in_a_child", [], {})
+        command = ["sh", "-c", "ls -l /proc/$$/fd"]
+        listed += subprocess.run(command, close_fds=False, capture_output=True, text=True, check=True).stdout  # noqa: ASYNC221 - it takes no time
+        stderr = os.readlink(f"/proc/{bridge.pid}/fd/2")
+    assert len(wire) == 3  # requests, answers, and what it prints
+    assert not [pipe for pipe in wire - {stderr} if pipe in listed]
+
+
 async def test_a_worker_that_closes_its_pipes_and_stays_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
