@@ -1,18 +1,31 @@
-"""What a call costs: one run, ratios printed. ``python benchmarks/calls.py [INTERPRETER OF THE WORKER]``
+"""What a call costs, beside a raw pipe and beside other ways to call a process: one run, ratios printed.
 
-Times on a shared machine wander, so each row is measured in rounds that alternate with the floor, and the medians of the
-rounds are compared. The floor is the least that any two processes need: a byte sent through a raw pipe and one back.
+    python benchmarks/calls.py [INTERPRETER OF THE WORKER]
+
+Times on a shared machine wander, so rounds of every row alternate with rounds of the floor, and a ratio is the median over
+the rounds. The floor is the least that any two processes need: thirty bytes sent through a raw pipe and as many back.
+Single calls are measured on one core: only one of the two processes ever runs, and where the other core sleeps, waking it costs
+more than the exchange, here and in the floor. What runs at once, or moves many bytes, has all cores.
+
+The peers, as far as they are installed (pip install anyio execnet rpyc trio-parallel), are called from the same trio program;
+rpyc and execnet block its loop meanwhile, which flatters them.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib.util
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
 
 import trio
 
@@ -28,37 +41,126 @@ def echo(value):
 
 def size(value):
     return len(value)
-
-def numbers():
-    return [i + 0.5 for i in range(1_000_000)]
 """
 
 PONG = "import os\nwhile data := os.read(0, 64): os.write(1, data)"
 
-
-class Floor:
-    """A raw ping-pong through two pipes, with no event loop on either side."""
-
-    def __init__(self) -> None:
-        self._pong = subprocess.Popen([sys.executable, "-c", PONG], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._pong.stdin is not None
-        assert self._pong.stdout is not None
-        self._to, self._from = self._pong.stdin.fileno(), self._pong.stdout.fileno()
-
-    def round(self) -> float:
-        """Microseconds for one exchange."""
-        start = time.perf_counter()
-        for _ in range(CALLS):
-            os.write(self._to, b"x" * 30)
-            os.read(self._from, 64)
-        return (time.perf_counter() - start) / CALLS * 1e6
-
-    def close(self) -> None:
-        """End the other process."""
-        self._pong.communicate()
+Run = Callable[[], Awaitable[object]]
 
 
-async def timed(run: Callable[[], Awaitable[object]], times: int = 1) -> float:
+@contextmanager
+def floor() -> Iterator[Callable[[], float]]:
+    """A raw ping-pong through two pipes, with no event loop on either side: microseconds for one exchange."""
+    with subprocess.Popen([sys.executable, "-c", PONG], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pong:
+        assert pong.stdin is not None
+        assert pong.stdout is not None
+        to, back = pong.stdin.fileno(), pong.stdout.fileno()
+
+        def exchange() -> float:
+            start = time.perf_counter()
+            for _ in range(CALLS):
+                os.write(to, b"x" * 30)
+                os.read(back, 64)
+            return (time.perf_counter() - start) / CALLS * 1e6
+
+        yield exchange
+
+
+# --- the peers: each gives what makes one small call
+
+
+@asynccontextmanager
+async def rpyc_peer() -> AsyncIterator[Run]:
+    """RPyC, over the pipes of a subprocess."""
+    import rpyc
+    from rpyc.utils.factory import connect_subproc
+
+    serve = "import rpyc; rpyc.classic.connect_stdpipes().serve_all()"
+    connection = connect_subproc([sys.executable, "-u", "-c", serve], rpyc.classic.SlaveService)
+    remote = connection.modules.builtins.abs
+
+    async def call() -> None:
+        remote(1)
+
+    yield call
+    connection.close()
+    connection.proc.wait()
+
+
+@asynccontextmanager
+async def execnet_peer() -> AsyncIterator[Run]:
+    """execnet: a channel that sends back what it gets."""
+    import execnet
+
+    gateway = execnet.makegateway("popen")
+    channel = gateway.remote_exec("for item in channel: channel.send(abs(item))")
+
+    async def call() -> None:
+        channel.send(1)
+        channel.receive()
+
+    yield call
+    gateway.exit()
+
+
+@asynccontextmanager
+async def anyio_peer() -> AsyncIterator[Run]:
+    """anyio.to_process."""
+    from anyio import to_process
+
+    async def call() -> None:
+        await to_process.run_sync(abs, 1)
+
+    yield call
+
+
+@asynccontextmanager
+async def trio_parallel_peer() -> AsyncIterator[Run]:
+    """trio-parallel."""
+    import trio_parallel
+
+    async def call() -> None:
+        await trio_parallel.run_sync(abs, 1)
+
+    yield call
+
+
+def _serve(connection: Connection) -> None:
+    while (item := connection.recv()) is not None:
+        connection.send(abs(item))
+
+
+@asynccontextmanager
+async def connection_peer() -> AsyncIterator[Run]:
+    """multiprocessing's Connection, waited for by trio."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    process.start()
+
+    async def call() -> None:
+        ours.send(1)
+        await trio.lowlevel.wait_readable(ours.fileno())
+        ours.recv()
+
+    yield call
+    ours.send(None)
+    process.join()
+
+
+PEERS: dict[str, tuple[str, Callable[[], Any]]] = {
+    "rpyc": ("rpyc", rpyc_peer),
+    "execnet": ("execnet", execnet_peer),
+    "anyio.to_process": ("anyio", anyio_peer),
+    "trio-parallel": ("trio_parallel", trio_parallel_peer),
+    "multiprocessing Connection, from trio": ("multiprocessing", connection_peer),
+}
+
+
+# --- measuring
+
+
+async def timed(run: Run, times: int = 1) -> float:
     """Microseconds for one of ``times`` runs."""
     start = time.perf_counter()
     for _ in range(times):
@@ -66,50 +168,99 @@ async def timed(run: Callable[[], Awaitable[object]], times: int = 1) -> float:
     return (time.perf_counter() - start) / times * 1e6
 
 
+def row(name: str, value: str, ratio: str = "", goal: str = "") -> None:
+    """One line of the table."""
+    print(f"{name:42} {value:>12} {ratio:>14}   {goal}", flush=True)
+
+
+async def small_calls(bridge: ProcessBridge, exchange: Callable[[], float], peers: dict[str, Run]) -> None:
+    """Every small call, in rounds that alternate with the floor."""
+
+    async def echo() -> None:
+        await bridge.call("service", "echo", [1], {})
+
+    runs = {"a small call": echo} | peers
+    times: dict[str, list[float]] = {name: [] for name in ("floor", *runs)}
+    ratios: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        await timed(run, CALLS)
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            base = exchange()
+            times["floor"].append(base)
+            times[name].append(await timed(run, CALLS))
+            ratios[name].append(times[name][-1] / base)
+    row("raw pipe ping-pong (the floor)", f"{statistics.median(times['floor']):.1f} µs", "1.0 ×")
+    for name in runs:
+        goal = "" if name in peers else "goal: at most 5 ×, and ahead of the peers"
+        row(name, f"{statistics.median(times[name]):.1f} µs", f"{statistics.median(ratios[name]):.1f} ×", goal)
+
+
+async def calls_at_once(bridge: ProcessBridge) -> None:
+    """Many callers of one worker."""
+
+    async def caller() -> None:
+        for _ in range(10):
+            await bridge.call("service", "echo", [1], {})
+
+    async def at_once() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(AT_ONCE):
+                nursery.start_soon(caller)
+
+    each = statistics.median([await timed(at_once) / (AT_ONCE * 10) for _ in range(ROUNDS)])
+    row(f"small calls, {AT_ONCE} at once", f"{each:.1f} µs", f"{1e6 / each:,.0f} /s", "goal: at least 80,000 /s")
+
+
+async def large_calls(bridge: ProcessBridge) -> None:
+    """What moves many bytes."""
+    blob, floats = bytes(10_000_000), [i + 0.5 for i in range(1_000_000)]
+    rows: list[tuple[str, str, Any, str]] = [
+        ("10 MB of bytes, sent", "size", blob, "goal: at most 15 ms"),
+        ("10 MB of bytes, sent and returned", "echo", blob, ""),
+        ("1e6 floats, sent", "size", floats, ""),
+        ("1e6 floats, sent and returned", "echo", floats, "goal: at most 60 ms"),
+    ]
+    for name, function, value, goal in rows:
+        times = []
+        for _ in range(9):
+            gc.collect()
+            start = time.perf_counter()
+            await bridge.call("service", function, [value], {})
+            times.append((time.perf_counter() - start) * 1e3)
+        row(name, f"{statistics.median(times):.1f} ms", "", goal)
+
+
+async def on_one_core(python: str | None, directory: str) -> None:
+    """The small calls, and those of the peers."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})  # whatever is started from here on stays there, too
+    bridge = ProcessBridge(python, import_path=[directory], modules=["service"])
+    await bridge.init()
+    async with AsyncExitStack() as stack:
+        exchange = stack.enter_context(floor())
+        peers: dict[str, Run] = {}
+        for name, (module, peer) in PEERS.items():
+            if importlib.util.find_spec(module) is None:
+                row(name, "missing", "", f"{module} is not installed")
+            else:
+                peers[name] = await stack.enter_async_context(peer())
+        await small_calls(bridge, exchange, peers)
+    await bridge.dispose()
+    os.sched_setaffinity(0, cores)
+
+
 async def main(python: str | None) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as directory:
         await trio.Path(directory, "service.py").write_text(SERVICE)
+        await on_one_core(python, directory)
         bridge = ProcessBridge(python, import_path=[directory], modules=["service"])
         started = await timed(bridge.init)
-        floor = Floor()
-
-        async def echo() -> None:
-            await bridge.call("service", "echo", [1], {})
-
-        async def at_once() -> None:
-            async def caller() -> None:
-                for _ in range(10):
-                    await echo()
-
-            async with trio.open_nursery() as nursery:
-                for _ in range(AT_ONCE):
-                    nursery.start_soon(caller)
-
-        await timed(echo, CALLS)
-        floors, calls, many = [], [], []
-        for _ in range(ROUNDS):
-            floors.append(floor.round())
-            calls.append(await timed(echo, CALLS))
-            many.append(await timed(at_once) / (AT_ONCE * 10))
-        base = statistics.median(floors)
-        print(f"{'raw pipe ping-pong (the floor)':42} {base:10.1f} µs")
-        for name, times in (("small call", calls), (f"small call, {AT_ONCE} at once", many)):
-            print(f"{name:42} {statistics.median(times):10.1f} µs   {statistics.median(times) / base:6.1f} × the floor")
-
-        blob, floats = bytes(10_000_000), [i + 0.5 for i in range(1_000_000)]
-        large: dict[str, Callable[[], Awaitable[object]]] = {
-            "10 MB of bytes, sent": lambda: bridge.call("service", "size", [blob], {}),
-            "10 MB of bytes, sent and returned": lambda: bridge.call("service", "echo", [blob], {}),
-            "1e6 floats, sent": lambda: bridge.call("service", "size", [floats], {}),
-            "1e6 floats, sent and returned": lambda: bridge.call("service", "echo", [floats], {}),
-        }
-        for name, run in large.items():
-            times = [await timed(run) for _ in range(7)]
-            print(f"{name:42} {statistics.median(times) / 1e3:10.1f} ms")
-        print(f"{'init(), to a worker that is ready':42} {started / 1e3:10.1f} ms")
-        print(f"{'dispose()':42} {await timed(bridge.dispose) / 1e3:10.1f} ms")
-        floor.close()
+        await calls_at_once(bridge)
+        await large_calls(bridge)
+        row("init(), to a worker that is ready", f"{started / 1e3:.1f} ms")
+        row("dispose()", f"{await timed(bridge.dispose) / 1e3:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastgood.config import Config, ModuleConfig, OutputConfig, decode_config, find_config, load_config
+from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig, decode_config, find_config, load_config
 from lastgood.errors import ConfigError, ConfigMigrationError
 
 FILE = Path("/project/lastgood.toml")
@@ -53,7 +53,12 @@ def test_attributes_mirror_the_file() -> None:
         dir = "build/../generated"
         [runtime.process]
         python = ".venv/bin/python"
+        env = { LANG = "C", EMPTY = "", HOME = "~/$X" }
+        cwd = "run"
         timeout = 5
+        threads = 4
+        pool = 2
+        grace = 0
         """
     )
     assert config.python_import_path == (Path("/project/src"), Path("/lib"), Path("/opt/x"))
@@ -62,8 +67,15 @@ def test_attributes_mirror_the_file() -> None:
         "a.b": ModuleConfig(classes=("Desk",), exclude=("Desk.close",), exclude_patterns=("test_*",)),
     }
     assert config.output.dir == Path("/project/generated")
-    assert config.runtime.process.python == Path("/project/.venv/bin/python")
-    assert config.runtime.process.timeout == 5.0
+    assert config.runtime.process == ProcessConfig(
+        python=Path("/project/.venv/bin/python"),
+        env={"LANG": "C", "EMPTY": "", "HOME": "~/$X"},
+        cwd=Path("/project/run"),
+        timeout=5.0,
+        threads=4,
+        pool=2,
+        grace=0.0,
+    )
 
 
 def test_modules_keep_their_order() -> None:
@@ -143,6 +155,37 @@ OUTPUT = '[output]\ndir = "generated"\n'
         (MINIMAL + "[runtime.process]\ntimeout = inf", "runtime.process.timeout", "finite and more than 0, found inf"),
         (MINIMAL + "[runtime.process]\ntimeout = nan", "runtime.process.timeout", "finite and more than 0, found nan"),
         (MINIMAL + f"[runtime.process]\ntimeout = 1{'0' * 400}", "runtime.process.timeout", "out of range"),
+        (MINIMAL + "[runtime.process]\ngrace = -1", "runtime.process.grace", "finite and at least 0, found -1"),
+        (MINIMAL + "[runtime.process]\ngrace = nan", "runtime.process.grace", "finite and at least 0, found nan"),
+        (
+            MINIMAL + '[runtime.process]\nasync_backend = "curio"',
+            "runtime.process.async_backend",
+            'expected "asyncio" or "trio", found "curio"',
+        ),
+        (MINIMAL + "[runtime.process]\nthreads = 0", "runtime.process.threads", "from 1 to 256, found 0"),
+        (MINIMAL + "[runtime.process]\nthreads = 1.5", "runtime.process.threads", "an integer, found a float"),
+        (MINIMAL + "[runtime.process]\npool = 65", "runtime.process.pool", "from 1 to 64, found 65"),
+        (
+            MINIMAL + '[runtime.process]\npool = "2"',
+            "runtime.process.pool",
+            "expected an integer, found a string",
+        ),
+        (MINIMAL + "[runtime.process]\nenv = []", "runtime.process.env", "expected a table, found an array"),
+        (MINIMAL + "[runtime.process]\nenv.X = 3", "runtime.process.env.X", "expected a string, found an integer"),
+        (
+            MINIMAL + '[runtime.process]\nenv."A B" = true',
+            'runtime.process.env."A B"',
+            "expected a string, found a boolean",
+        ),
+        (MINIMAL + '[runtime.process]\nenv."A=B" = "x"', "runtime.process.env", "found 'A=B'"),
+        (MINIMAL + '[runtime.process]\nenv.A = "\\u0000"', "runtime.process.env", "found 'A'"),
+        (MINIMAL + '[runtime.process]\ncwd = ""', "runtime.process.cwd", "is empty; expected a path"),
+        (MINIMAL + "[runtime.process]\nvirtual_env = []", "runtime.process.virtual_env", "expected a string"),
+        (
+            MINIMAL + '[runtime.process]\npython = "python3"\nvirtual_env = ".venv"',
+            "runtime.process.virtual_env",
+            "expected either python or virtual_env, found both",
+        ),
     ],
 )
 def test_a_wrong_value_is_told_with_field_and_expectation(text: str, field: str, says: str) -> None:

@@ -112,7 +112,7 @@ TEXTS = [
         "/p/g is already kept up to date by another session. Close that one first, or choose another [output] dir.",
     ),
     (NothingToUndo(Path("/p/g")), "/p/g: no earlier good generation is kept, so there is nothing to go back to."),
-    (Undone(3), "Generation 3 was undone. The one before is live until an edit or reload_now()."),
+    (Undone(3), "Generation 3 was undone; the one before is live until an edit or reload_now()."),
     (NoRuntimeBridge(), "No runtime bridge configured"),
     (RemoteError("ValueError", "bad", "Traceback…\n"), "ValueError: bad\n\nTraceback…"),
     (RemoteError("ValueError", "", ""), "ValueError"),
@@ -130,8 +130,8 @@ TEXTS = [
 
 def test_what_an_undo_was_for_is_told() -> None:
     assert str(Undone(3, WorkerDied(-9, ""))) == (
-        "Generation 3 was undone, for its bridge was lost on probation: The worker process was killed by signal 9. "
-        "The one before is live until an edit or reload_now()."
+        "Generation 3 was undone; the one before is live until an edit or reload_now(). "
+        "Its bridge was lost on probation: The worker process was killed by signal 9."
     )
 
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lastgood import resolution
-from lastgood.config import Config, ModuleConfig, OutputConfig
+from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
 from lastgood.errors import ConfigError, UnwatchableModule, WatchError
-from lastgood.resolution import Resolved, find_interpreter, resolve_modules, worker_sys_path
+from lastgood.resolution import Resolved, resolve_modules, worker_sys_path
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ def test_nothing_of_the_users_is_imported(tmp_path: Path) -> None:
 def test_this_interpreter_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", None)
     monkeypatch.setattr(sys, "path", ["", "/first", "relative"])
-    entries, builtin_modules = worker_sys_path(None)
+    entries, builtin_modules = worker_sys_path(ProcessConfig())
     assert entries == (Path("/first"), Path.cwd() / "relative")
     assert "sys" in builtin_modules
 
@@ -269,12 +269,12 @@ def test_another_interpreter_tells_its_own_path_once(tmp_path: Path, monkeypatch
     python = tmp_path / "python"
     python.symlink_to(os.path.realpath(sys.executable))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "extra"))
-    entries, builtin_modules = worker_sys_path(python)
+    entries, builtin_modules = worker_sys_path(ProcessConfig(python=python))
     assert entries[0] == tmp_path / "extra"
     assert all(entry.is_absolute() for entry in entries)
     assert set(builtin_modules) == set(sys.builtin_module_names)
     monkeypatch.setattr(subprocess, "run", None)
-    assert worker_sys_path(python) == (entries, builtin_modules)
+    assert worker_sys_path(ProcessConfig(python=python)) == (entries, builtin_modules)
 
 
 def script(path: Path, text: str) -> Path:
@@ -285,7 +285,7 @@ def script(path: Path, text: str) -> Path:
 
 def test_what_is_printed_at_start_is_not_the_answer(tmp_path: Path) -> None:
     python = script(tmp_path / "python", f'echo \'["noise"]\'; exec "{sys.executable}" "$@"')
-    assert "sys" in worker_sys_path(python)[1]
+    assert "sys" in worker_sys_path(ProcessConfig(python=python))[1]
 
 
 @pytest.mark.parametrize(
@@ -299,37 +299,33 @@ def test_what_is_printed_at_start_is_not_the_answer(tmp_path: Path) -> None:
 )
 def test_an_interpreter_that_is_none_is_told(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as caught:
-        worker_sys_path(script(tmp_path / "python", text))
+        worker_sys_path(ProcessConfig(python=script(tmp_path / "python", text)))
     assert caught.value.field == "runtime.process.python"
 
 
 def test_an_interpreter_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolution, "INTERPRETER_TIMEOUT", 0.05)
     with pytest.raises(ConfigError, match=r"did not answer within 0\.05 s"):
-        worker_sys_path(script(tmp_path / "python", "exec sleep 60"))
+        worker_sys_path(ProcessConfig(python=script(tmp_path / "python", "exec sleep 60")))
 
 
 def test_an_interpreter_that_may_not_run_is_told(tmp_path: Path) -> None:
     (tmp_path / "python").write_text("")
     with pytest.raises(ConfigError, match="cannot be run: Permission denied"):
-        worker_sys_path(tmp_path / "python")
+        worker_sys_path(ProcessConfig(python=tmp_path / "python"))
 
 
 def test_an_interpreter_that_vanishes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolution, "find_interpreter", lambda python: python)
+    monkeypatch.setattr(resolution, "existing_interpreter", lambda found: Path(found.python))
     with pytest.raises(ConfigError, match="it cannot be read: No such file"):
-        worker_sys_path(tmp_path / "python")
+        worker_sys_path(ProcessConfig(python=tmp_path / "python"))
 
 
-def test_finding_the_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    python = script(tmp_path / "my-python", "")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_interpreter(None) == Path(sys.executable)
-    assert find_interpreter(python) == python
-    assert find_interpreter(Path("my-python")) == python
-    with pytest.raises(ConfigError, match="there is no such command on PATH"):
-        find_interpreter(Path("your-python"))
-    with pytest.raises(ConfigError, match="there is no such file"):
-        find_interpreter(tmp_path / "missing")
-    with pytest.raises(ConfigError, match="it is a directory"):
-        find_interpreter(tmp_path)
+def test_it_is_asked_where_the_worker_runs(tmp_path: Path) -> None:
+    for directory in ("cwd", "site"):
+        (tmp_path / directory).mkdir()
+    here = worker_sys_path(ProcessConfig(env={"PYTHONPATH": "lib"}, cwd=tmp_path / "cwd"))[0]
+    there = worker_sys_path(ProcessConfig(env={"PYTHONPATH": str(tmp_path / "site")}))[0]
+    assert here[0] == tmp_path / "cwd" / "lib"
+    assert there[0] == tmp_path / "site"
+    assert here[1:] == there[1:]

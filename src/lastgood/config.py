@@ -24,6 +24,8 @@ import msgspec
 from lastgood.errors import ConfigError, ConfigMigrationError
 
 __all__ = [
+    "MAX_POOL",
+    "MAX_THREADS",
     "Config",
     "ModuleConfig",
     "OutputConfig",
@@ -33,6 +35,14 @@ __all__ = [
     "find_config",
     "load_config",
 ]
+
+MAX_THREADS = 256
+"""Calls that may run at once in a worker."""
+
+MAX_POOL = 64
+"""Workers behind one bridge."""
+
+ASYNC_BACKENDS = ("asyncio", "trio")
 
 
 class ModuleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,16 +65,52 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[runtime.process]``: the worker's interpreter ``python`` (None: this one), a call's ``timeout`` in seconds.
+    """``[runtime.process]``: the workers of the default bridge, and what they run in.
 
-    ``python`` is absolute, its symbolic links kept as they are: a virtual environment's interpreter is one, and is
-    told apart by its path alone. Only a bare command name such as ``python3.12``, with no slash in it, stays as it is,
-    and is looked up on ``PATH`` when it is used; write ``./python3.12`` for a file beside the config.
+    ``python`` is their interpreter (None: this one): absolute, its symbolic links kept as they are, for a virtual
+    environment's interpreter is one, and is told apart by its path alone. Only a bare command name such as
+    ``python3.12``, with no slash in it, stays as it is, and is looked up on ``PATH`` when it is used; write
+    ``./python3.12`` for a file beside the config. Instead of it, ``virtual_env`` names the directory of a virtual
+    environment, which is entered as its ``activate`` script does it. ``env`` is added to the app's environment, each value
+    taken literally; ``cwd`` is their working directory (None: the app's).
+
+    ``timeout`` is what a call may take, in seconds from when it starts to run; ``threads`` how many calls run at once in
+    a worker, ``pool`` how many workers there are, ``grace`` how many seconds one is given to exit by itself.
+    A bridge that is lost within ``probation`` seconds of its swap brings the generation before back.
+    ``async_backend`` is the event loop for ``async def`` functions there: ``"asyncio"``, or ``"trio"`` where that is installed.
     """
 
     python: Path | None = None
+    virtual_env: Path | None = None
+    env: dict[str, str] = {}
+    cwd: Path | None = None
     timeout: float = 30.0
     probation: float = 5.0
+    threads: int = 1
+    pool: int = 1
+    grace: float = 1.0
+    async_backend: str = "asyncio"
+
+    def wrong_field(self) -> tuple[str, str] | None:
+        """The first field whose value is not one, and what of it: what was expected, and what was found. None: all are fine."""
+        if self.python is not None and self.virtual_env is not None:
+            return "virtual_env", "expected either python or virtual_env, found both."
+        for name, value in self.env.items():
+            if not name or "=" in name or "\0" in name + value:
+                return "env", f'expected names without "=" and texts without NUL characters, found {name!r}.'
+        if not (self.timeout > 0 and math.isfinite(self.timeout)):
+            return "timeout", f"expected seconds, finite and more than 0, found {self.timeout}."
+        if not (self.probation >= 0 and math.isfinite(self.probation)):
+            return "probation", f"expected seconds, finite and at least 0, found {self.probation}."
+        if not (self.grace >= 0 and math.isfinite(self.grace)):
+            return "grace", f"expected seconds, finite and at least 0, found {self.grace}."
+        if not 1 <= self.threads <= MAX_THREADS:
+            return "threads", f"expected calls that run at once, from 1 to {MAX_THREADS}, found {self.threads}."
+        if not 1 <= self.pool <= MAX_POOL:
+            return "pool", f"expected worker processes, from 1 to {MAX_POOL}, found {self.pool}."
+        if self.async_backend not in ASYNC_BACKENDS:
+            return "async_backend", f'expected "asyncio" or "trio", found "{self.async_backend}".'
+        return None
 
 
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,7 +122,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A config as resolved for one cycle. Its attributes mirror the file; every path is absolute and normalised.
 
-    ``path`` is the config file itself. (The one exception to "absolute": :attr:`ProcessConfig.python`.) ``pinned`` does not
+    ``path`` is the config file itself. (The one exception to "absolute": ``python`` of :class:`ProcessConfig`.) ``pinned`` does not
     stand in it: the manifest of the cycle's pinned generation (contract §9), which the session sets for ``create_bridge``.
     """
 
@@ -158,8 +204,7 @@ def decode_config(data: bytes, path: Path) -> Config:
             field="output.dir",
             hint='Write, for example, dir = "generated".',
         )
-    runtime = decoder.convert(root.get("runtime", {}), RuntimeConfig, "runtime", decoder.resolve_command)
-    decoder.check_timeout(runtime.process.timeout)
+    runtime = decoder.runtime(root.get("runtime", {}))
     return Config(
         path=path,
         python_import_path=decoder.convert(
@@ -261,7 +306,13 @@ T = TypeVar("T")
 
 # Where msgspec found it: "Expected `str`, got `int` - at `$.functions[0]`". Its names are Python's or JSON's.
 _MSGSPEC_ERROR = re.compile(r"^Expected `(?P<expected>[^`]*)`, got `(?P<got>[^`]*)`(?: - at `\$(?P<at>[^`]*)`)?$")
-_EXPECTED = {"str": "a string", "float": "a number", "object": "a table", "array": "an array of strings"}
+_EXPECTED = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "object": "a table",
+    "array": "an array of strings",
+}
 _HINTS = {
     "modules": "Add one table for each module, such as [modules.pricing]; an empty [modules] is valid, too.",
     "output": 'Add [output] with dir = "generated".',
@@ -325,9 +376,25 @@ class _Decoder:
                 problem = "is no module name; expected one as after import, such as package.module."
                 raise self._error(problem, _join("modules", name), hint)
 
-    def check_timeout(self, timeout: float) -> None:
-        if not (timeout > 0 and math.isfinite(timeout)):
-            raise self._error(f"expected seconds, finite and more than 0, found {timeout}.", "runtime.process.timeout")
+    def runtime(self, table: Any) -> RuntimeConfig:
+        self._check_env(table)
+        runtime = self.convert(table, RuntimeConfig, "runtime", self.resolve)
+        wrong = runtime.process.wrong_field()
+        if wrong is not None:
+            raise self._error(wrong[1], f"runtime.process.{wrong[0]}")
+        written = table.get("process", {}).get("python")
+        if written is None or os.path.dirname(written) or runtime.process.python != Path(self._parent, written):
+            return runtime
+        # A bare command name stays as it is.
+        return RuntimeConfig(process=msgspec.structs.replace(runtime.process, python=Path(written)))
+
+    def _check_env(self, runtime: Any) -> None:
+        """Before :func:`msgspec.convert`, whose errors do not name the keys of a dict."""
+        process = runtime.get("process") if isinstance(runtime, dict) else None
+        env = process.get("env") if isinstance(process, dict) else None
+        for name, value in env.items() if isinstance(env, dict) else ():
+            if not isinstance(value, str):
+                raise self._error(f"expected a string, found {_found(value)}.", _join("runtime.process.env", name))
 
     def resolve(self, _type: type, text: Any) -> Path:
         """A path of the file, absolute and normalised; symbolic links are not followed."""
@@ -338,11 +405,6 @@ class _Decoder:
         if "\0" in text:
             raise ValueError("contains a NUL character; expected a path.")
         return Path(os.path.normpath(os.path.join(self._parent, text)))
-
-    def resolve_command(self, type_: type, text: Any) -> Path:
-        """Like :meth:`resolve`; but a bare command name stays as it is."""
-        path = self.resolve(type_, text)
-        return path if os.path.dirname(text) or path.name != text else Path(text)
 
     def _unknown(self, name: str, value: Any, known: Iterable[str], at: str) -> ConfigError:
         names = sorted(known)

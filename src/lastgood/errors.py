@@ -179,10 +179,8 @@ class Undone(LastgoodError):
         self.reason = reason
 
     def __str__(self) -> str:
-        why = (
-            "was undone" if self.reason is None else f"was undone, for its bridge was lost on probation: {self.reason}"
-        )
-        return f"Generation {self.generation} {why}. The one before is live until an edit or reload_now()."
+        why = "" if self.reason is None else f" Its bridge was lost on probation: {self.reason}"
+        return f"Generation {self.generation} was undone; the one before is live until an edit or reload_now().{why}"
 
 
 class AlreadyWatched(LastgoodError):

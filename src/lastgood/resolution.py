@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,10 +19,11 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Protocol
 
-from lastgood.config import Config
-from lastgood.errors import ConfigError, UnwatchableModule
+from lastgood.bridges.surroundings import existing_interpreter, find_surroundings, unusable
+from lastgood.config import Config, ProcessConfig
+from lastgood.errors import UnwatchableModule
 
-__all__ = ["DISK", "Resolved", "Tree", "find_interpreter", "resolve_modules", "worker_sys_path"]
+__all__ = ["DISK", "Resolved", "Tree", "resolve_modules", "worker_sys_path"]
 
 INTERPRETER_TIMEOUT = 20.0
 """Seconds that an interpreter may take to tell its path."""
@@ -205,45 +205,37 @@ class _Finder:
 # --- the worker's interpreter --------------------------------------------------------------------------------
 
 
-def worker_sys_path(python: Path | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Where the worker's interpreter looks for modules (its ``sys.path``), and the names of those built into it.
+def worker_sys_path(process: ProcessConfig) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Where a worker's interpreter looks for modules (its ``sys.path``), and the names of those built into it.
 
-    ``python`` is ``[runtime.process] python``; None is this interpreter, which need not be asked. Another one is run
-    once, and again after its file has changed; that blocks for the start of an interpreter, at most
-    :data:`INTERPRETER_TIMEOUT` seconds. Raises :class:`ConfigError` if it cannot be run.
+    ``process`` is ``[runtime.process]``. This interpreter, in surroundings that do not change where it looks, need not be
+    asked. Another one is run once in the worker's own surroundings, and again after its file or they have changed; that
+    blocks for the start of an interpreter, at most :data:`INTERPRETER_TIMEOUT` seconds. Raises :class:`ConfigError` if
+    it cannot be run.
     """
-    if python is None:
+    found = find_surroundings(process)
+    if found.own:
         return _paths(sys.path), tuple(sys.builtin_module_names)
-    executable = find_interpreter(python)
+    executable = existing_interpreter(found)
     try:
         changed = os.stat(executable).st_mtime_ns
     except OSError as error:
-        raise _unusable(python, f"it cannot be read: {error.strerror}") from error
-    return _ask(executable, changed)
+        raise unusable(executable, f"it cannot be read: {error.strerror}") from error
+    env = None if found.env is None else tuple(sorted(found.env.items()))
+    return _ask(executable, changed, env, found.cwd)
 
 
-def find_interpreter(python: Path | None) -> Path:
-    """The file to run for ``[runtime.process] python``: this interpreter for None, a bare name looked up on ``PATH``.
-
-    Raises :class:`ConfigError` if there is no such command or file.
-    """
-    if python is None:
-        return Path(sys.executable)
-    if python.name == str(python):
-        command = shutil.which(python.name)
-        if command is None:
-            raise _unusable(python, "there is no such command on PATH")
-        return Path(os.path.abspath(command))
-    if not os.path.isfile(python):
-        raise _unusable(python, "it is a directory" if os.path.isdir(python) else "there is no such file")
-    return python
-
-
-_QUESTION = "import json, sys; print(); print(json.dumps([sys.path, sys.builtin_module_names]))"
+# "" stands for the working directory, which the worker does not import from.
+_QUESTION = (
+    "import json, os, sys; path = [os.path.abspath(entry) for entry in sys.path if entry]; "
+    "print(); print(json.dumps([path, sys.builtin_module_names]))"
+)
 
 
 @functools.lru_cache(maxsize=16)
-def _ask(executable: Path, _changed: int) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+def _ask(
+    executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | None, cwd: str | None
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     try:
         answer = subprocess.run(
             [executable, "-c", _QUESTION],
@@ -251,29 +243,22 @@ def _ask(executable: Path, _changed: int) -> tuple[tuple[Path, ...], tuple[str, 
             capture_output=True,
             timeout=INTERPRETER_TIMEOUT,
             check=True,
+            env=None if env is None else dict(env),
+            cwd=cwd,
         )
         # The last line alone: what a .pth file or sitecustomize prints comes before it.
         entries, builtin_modules = json.loads(answer.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired as error:
-        raise _unusable(executable, f"it did not answer within {INTERPRETER_TIMEOUT:g} s") from error
+        raise unusable(executable, f"it did not answer within {INTERPRETER_TIMEOUT:g} s") from error
     except subprocess.CalledProcessError as error:
         last_words = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise _unusable(executable, f"it ended with status {error.returncode}: {last_words}") from error
+        raise unusable(executable, f"it ended with status {error.returncode}: {last_words}") from error
     except OSError as error:
-        raise _unusable(executable, f"{error.strerror}") from error
+        raise unusable(executable, f"{error.strerror}") from error
     except (ValueError, IndexError) as error:
-        raise _unusable(executable, "it did not answer as a Python interpreter does") from error
+        raise unusable(executable, "it did not answer as a Python interpreter does") from error
     return _paths(entries), tuple(builtin_modules)
 
 
 def _paths(entries: Iterable[str]) -> tuple[Path, ...]:
-    # "" stands for the working directory, which the worker does not import from.
     return tuple(Path(os.path.abspath(entry)) for entry in entries if entry)
-
-
-def _unusable(python: Path, why: str) -> ConfigError:
-    return ConfigError(
-        f"the interpreter {python} cannot be run: {why}.",
-        field="runtime.process.python",
-        hint="Expected a Python interpreter, or leave the field out to use this one.",
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import trio
@@ -12,22 +13,23 @@ from trio.testing import wait_all_tasks_blocked
 from lastgood.bridges import channel as channel_module
 from lastgood.bridges.channel import Answer, Channel
 from lastgood.bridges.worker import frames
-from lastgood.bridges.worker.frames import CALL, FORGET, FORGOTTEN, HEADER, RESULT, Inbox
+from lastgood.bridges.worker.frames import APART, CALL, FORGET, FORGOTTEN, HEADER, RESULT, Inbox
 from lastgood.errors import BridgeError
 
 
 class Wire:
     """A channel and, for the test, the worker's ends of its pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self.requests, client_out = os.pipe()
         client_in, self.answers = os.pipe()
         os.set_blocking(self.requests, False)
         self.inbox = Inbox()
         self.garbage: list[str] = []
         self.ends = 0
-        self.channel = Channel(client_out, client_in, -1, on_end=self._end, on_garbage=self._on_garbage)
+        self.channel = Channel(client_out, client_in, -1, on_end=self._end, on_garbage=self._on_garbage, **options)
         self.answered: list[tuple[str, bytes]] = []
+        self.late: dict[str, float] = {}
 
     async def _end(self) -> None:
         self.ends += 1
@@ -56,7 +58,10 @@ class Wire:
         """Make a call, and note its answer under this name."""
         answer = self.channel.submit(CALL, body)
         await self.channel.wait(answer)
-        self.answered.append((name, answer.body))
+        if answer.late:
+            self.late[name] = trio.current_time()
+        else:
+            self.answered.append((name, answer.body))
 
     def close(self) -> None:
         self.channel.fail(lambda: BridgeError("closed"))
@@ -237,3 +242,84 @@ async def test_calls_in_flight_and_their_size_are_bounded(wire: Wire, monkeypatc
         assert isinstance(wire.channel.submit(CALL, b""), Answer)
     with pytest.raises(BridgeError, match="2 calls are in flight already"):
         wire.channel.submit(CALL, b"")
+
+
+async def test_forgotten_calls_that_go_on_count_too(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "MAX_OPEN", 2)
+    for name in "ab":
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wire.call, name)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    with pytest.raises(BridgeError, match="cancelled ones that still run among them"):
+        wire.channel.submit(CALL, b"")
+
+
+async def test_what_waits_to_be_sent_is_bounded(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "MAX_UNSENT", 100)
+    wire.channel.submit(CALL, bytes(5_000_000))
+    with pytest.raises(BridgeError, match="bytes wait already for the worker to take them; no more than 100 can"):
+        wire.channel.submit(CALL, b"")
+
+
+# Time.
+
+
+Clock = trio.testing.MockClock
+"""Virtual: seconds pass when nothing else happens."""
+
+
+@pytest.fixture
+async def timed() -> AsyncIterator[Wire]:
+    made = Wire(threads=2, timeout=5)
+    yield made
+    made.close()
+
+
+async def test_a_calls_time_counts_from_when_it_begins(timed: Wire, autojump_clock: Clock) -> None:
+    start = autojump_clock.current_time()
+    async with trio.open_nursery() as nursery:
+        for name in "abcde":  # two run at once
+            nursery.start_soon(timed.call, name)
+            await wait_all_tasks_blocked()
+        await trio.sleep(2)
+        timed.answer(1)
+    assert timed.answered == [("a", b"1")]
+    assert {name: at - start for name, at in timed.late.items()} == {"b": 5, "c": 7, "d": 10, "e": 12}
+
+
+async def test_one_that_runs_apart_holds_up_no_other(timed: Wire, autojump_clock: Clock) -> None:
+    start = autojump_clock.current_time()
+    async with trio.open_nursery() as nursery:
+        for name in "abc":
+            nursery.start_soon(timed.call, name)
+            await wait_all_tasks_blocked()
+        await trio.sleep(1)
+        os.write(timed.answers, 2 * HEADER.pack(0, APART, 1))
+    assert {name: at - start for name, at in timed.late.items()} == {"a": 5, "b": 5, "c": 6}
+
+
+async def test_one_that_is_cancelled_while_it_waits_never_begins(timed: Wire, autojump_clock: Clock) -> None:
+    start = autojump_clock.current_time()
+    async with trio.open_nursery() as nursery:
+        for name in "ab":
+            nursery.start_soon(timed.call, name)
+            await wait_all_tasks_blocked()
+        async with trio.open_nursery() as inner:
+            inner.start_soon(timed.call, "never")
+            await wait_all_tasks_blocked()
+            inner.cancel_scope.cancel()
+        nursery.start_soon(timed.call, "c")
+    assert {name: at - start for name, at in timed.late.items()} == {"a": 5, "b": 5, "c": 10}
+
+
+async def test_time_goes_on_after_nothing_was_due_for_long(timed: Wire, autojump_clock: Clock) -> None:
+    for name in "ab":
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(timed.call, name)
+            await wait_all_tasks_blocked()
+            timed.answer(1 if name == "a" else 2)
+        await trio.sleep(100)
+    start = autojump_clock.current_time()
+    await timed.call("late")
+    assert timed.late == {"late": start + 5}

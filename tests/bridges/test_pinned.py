@@ -22,7 +22,7 @@ import trio
 from lastgood.bridges import process
 from lastgood.bridges.process import LoadedLate, ProcessBridge
 from lastgood.bridges.worker.manifest import digest_of, object_path
-from lastgood.config import Config, ModuleConfig, OutputConfig
+from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
 from lastgood.errors import BridgeError, RemoteError
 from lastgood.interpreters.file_system import Disk
 from lastgood.interpreters.generation_store import GenerationStore
@@ -121,7 +121,7 @@ class Project:
             modules={name: ModuleConfig() for name in self.modules},
             output=OutputConfig(dir=self.top / "generated"),
         )
-        paths, builtin = worker_sys_path(None)
+        paths, builtin = worker_sys_path(ProcessConfig())
         resolved = resolve_modules(config, sys_path=paths, builtin_modules=builtin)
         pinned = Pinner(Disk()).pin(config, resolved, sys_path=paths, builtin_modules=builtin)
         self.manifest = GenerationStore(Disk(), self.top / ".lastgood").put(pinned)

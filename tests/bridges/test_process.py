@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ import trio
 
 import lastgood.bridges
 from lastgood.bridges import child as child_module
-from lastgood.bridges import process
+from lastgood.bridges import remote
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig, RuntimeConfig
-from lastgood.errors import BridgeError, CallTimeout, RemoteError, WorkerDied
+from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
 
 SERVICE = '''
 import asyncio, os, signal, subprocess, sys, threading
@@ -84,6 +84,9 @@ def stubborn():
 def start_sleeper(detached):
     sleeper = subprocess.Popen(["sleep", "1000"], start_new_session=detached)
     return sleeper.pid
+
+def start(*command):
+    return subprocess.Popen(command).pid
 
 def odd(how):
     return {"object": {"x": [0, object()]}, "loop": calls.append(calls) or calls}[how]
@@ -220,11 +223,25 @@ def test_from_config() -> None:
         python_import_path=(Path("/x/src"),),
         modules={"svc": ModuleConfig(exclude=("a",))},
         output=OutputConfig(dir=Path("/x/generated")),
-        runtime=RuntimeConfig(process=ProcessConfig(python=Path("/x/python"), timeout=7.0)),
+        runtime=RuntimeConfig(
+            process=ProcessConfig(
+                python=Path("/x/python"), env={"A": "b"}, cwd=Path("/x"), timeout=7.0, threads=2, pool=3, grace=4.0
+            )
+        ),
     )
     made = ProcessBridge.from_config(config)
-    by_hand = ProcessBridge("/x/python", import_path=["/x/src"], modules=config.modules, timeout=7.0)
-    assert {**vars(made), "_gone": None} == {**vars(by_hand), "_gone": None}
+    by_hand = ProcessBridge(
+        "/x/python",
+        import_path=["/x/src"],
+        modules=config.modules,
+        env={"A": "b"},
+        cwd="/x",
+        timeout=7.0,
+        threads=2,
+        pool=3,
+        grace=4.0,
+    )
+    assert {**vars(made), "_gone": None, "_config_file": None} == {**vars(by_hand), "_gone": None}
 
 
 @pytest.mark.parametrize(
@@ -233,6 +250,10 @@ def test_from_config() -> None:
         ({"timeout": 0}, ValueError),
         ({"timeout": float("nan")}, ValueError),
         ({"grace": -1}, ValueError),
+        ({"threads": 0}, ValueError),
+        ({"pool": 0}, ValueError),
+        ({"env": {"A=B": "x"}}, ValueError),
+        ({"python": "python3", "virtual_env": ".venv"}, ValueError),
         ({"modules": "svc"}, TypeError),
         ({"import_path": "src"}, TypeError),
     ],
@@ -499,10 +520,163 @@ async def test_an_async_function_that_exits_is_a_remote_error_and_the_loop_goes_
             await bridge.call("svc", "fail_later", [], {})
 
 
+TRIO_SERVICE = """
+import trio
+
+noted, arrived, everybody = [], 0, trio.Event()
+
+async def meet(number):
+    global arrived
+    arrived += 1
+    if arrived == number:
+        everybody.set()
+    await everybody.wait()
+    return number
+
+async def fail(kind):
+    await trio.lowlevel.checkpoint()
+    raise {"value": ValueError, "exit": SystemExit}[kind]("bad")
+
+async def linger(path):
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            open(path).close()
+    finally:
+        noted.append("cancelled")
+
+def what_was_noted():
+    return noted
+"""
+
+
+async def test_on_trio_where_it_is_installed(source: Path, tmp_path: Path) -> None:
+    (source / "svc.py").write_text(TRIO_SERVICE)
+    gate = Gate(tmp_path)
+    async with running(source, async_backend="trio") as bridge:
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(bridge.call, "svc", "meet", [20], {})
+        for kind, error in (("value", "ValueError: bad"), ("exit", "SystemExit: bad")):
+            with pytest.raises(RemoteError, match=error):
+                await bridge.call("svc", "fail", [kind], {})
+        await forget_a_call(bridge, gate, "linger")
+        gate.open()
+        while await bridge.call("svc", "what_was_noted", [], {}) != ["cancelled"]:
+            pass
+        assert await bridge.call("svc", "meet", [1], {}) == 1
+
+
+async def test_where_trio_is_missing_that_is_told(source: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", source / "venv"], check=True)  # noqa: ASYNC221 - no more than a start
+    bridge = ProcessBridge(virtual_env=source / "venv", import_path=[source], modules=["svc"], async_backend="trio")
+    with pytest.raises(BridgeError, match=r'async_backend .* is "trio", and .*/venv/bin/python has no trio'):
+        await bridge.init()
+
+
 async def test_the_worker_is_at_home_in_the_apps_surroundings(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(source))
     async with running(source) as bridge:
         assert await bridge.call("svc", "environment", [], {}) == [str(source), os.getcwd(), [], []]
+
+
+async def test_the_worker_runs_where_it_is_told(source: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)  # noqa: ASYNC221 - no more than a start
+    (source / "place.py").write_text(
+        "import os, sys\n"
+        "def place(): return [sys.prefix, os.getcwd(), os.environ['ADDED'], os.environ['PATH'].split(':')[0]]\n"
+    )
+    options: dict[str, Any] = {"virtual_env": tmp_path / "venv", "cwd": tmp_path, "env": {"ADDED": "$HOME"}}
+    async with running(source, modules=["place"], **options) as bridge:
+        assert await bridge.call("place", "place", [], {}) == [
+            str(tmp_path / "venv"),
+            str(tmp_path),
+            "$HOME",
+            str(tmp_path / "venv" / "bin"),
+        ]
+
+
+async def test_surroundings_that_are_not_there_are_told_before_anything_is_started(tmp_path: Path) -> None:
+    bridge = ProcessBridge(cwd=tmp_path / "missing")
+    with pytest.raises(BridgeError, match=r'field "runtime.process.cwd": .*missing does not exist'):
+        await bridge.init()
+    config = Config(
+        path=tmp_path / "lastgood.toml",
+        python_import_path=(),
+        modules={},
+        output=OutputConfig(dir=tmp_path / "generated"),
+        runtime=RuntimeConfig(process=ProcessConfig(virtual_env=tmp_path)),
+    )
+    with pytest.raises(ConfigError, match=r'lastgood.toml: field "runtime.process.virtual_env": .* has no pyvenv.cfg'):
+        await ProcessBridge.from_config(config).init()
+
+
+# Several at once.
+
+
+async def test_threads_run_calls_at_once(source: Path, tmp_path: Path) -> None:
+    gates = [Gate(tmp_path, str(number)) for number in range(3)]
+    async with running(source, threads=3) as bridge, trio.open_nursery() as nursery:
+        for gate in gates:  # each holds one of the three
+            nursery.start_soon(bridge.call, "svc", "hold", [gate.path], {})
+            await gate.reached()
+        for gate in gates:
+            gate.open()
+        assert await bridge.call("svc", "give", [1], {}) == 1
+
+
+async def test_a_thread_in_a_forgotten_call_is_replaced(source: Path, tmp_path: Path) -> None:
+    gates = [Gate(tmp_path, str(number)) for number in range(4)]
+    async with running(source, threads=2) as bridge:
+        for gate in gates:
+            await forget_a_call(bridge, gate)
+        last = [Gate(tmp_path, f"last{number}") for number in range(2)]
+        async with trio.open_nursery() as nursery:
+            for gate in last:
+                nursery.start_soon(bridge.call, "svc", "hold", [gate.path], {})
+                await gate.reached()
+            for gate in gates + last:
+                gate.open()
+        while await bridge.call("svc", "thread", [], {}) != "MainThread":
+            pass
+
+
+async def test_a_pool_has_workers_and_takes_the_least_busy(source: Path, tmp_path: Path) -> None:
+    async with running(source, pool=3) as bridge, trio.open_nursery() as nursery:
+        assert len(set(bridge.pids)) == 3
+        gates = [Gate(tmp_path, str(number)) for number in range(3)]
+        for gate in gates:
+            nursery.start_soon(bridge.call, "svc", "hold", [gate.path], {})
+            await gate.reached()
+        for gate in gates:
+            gate.open()
+        assert await bridge.call("svc", "give", [1], {}) == 1
+
+
+async def test_a_worker_of_a_pool_that_dies_takes_its_own_calls_alone(source: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    async with running(source, pool=2) as bridge:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.call, "svc", "hold", [gate.path], {})
+            await gate.reached()
+            with pytest.raises(WorkerDied, match="status 3"):
+                await bridge.call("svc", "die", [3], {})
+            gate.open()
+        assert [is_alive(pid) for pid in bridge.pids] == [True]
+        assert await bridge.call("svc", "give", [1], {}) == 1
+        with pytest.raises(WorkerDied, match="status 4"):
+            await bridge.call("svc", "die", [4], {})
+        assert not bridge.pids
+        with pytest.raises(WorkerDied):
+            await bridge.call("svc", "give", [1], {})
+
+
+async def test_a_pool_of_which_one_cannot_start_leaves_none(source: Path, tmp_path: Path) -> None:
+    (source / "once.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'taken')!r})\n")
+    bridge = ProcessBridge(import_path=[source], modules=["once"], pool=2)
+    with trio.fail_after(DEADLINE), pytest.raises(RemoteError, match="FileExistsError"):
+        await bridge.init()
+    assert not bridge.pids
 
 
 async def test_what_is_printed_goes_to_the_apps_stderr(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -541,6 +715,30 @@ async def test_a_call_past_its_timeout(source: Path, tmp_path: Path, autojump_cl
     await bridge.init()
     with pytest.raises(CallTimeout, match=r"^svc.hold did not return within 5 s"):
         await bridge.call("svc", "hold", [gate.path], {})
+    await bridge.dispose()
+
+
+async def test_waiting_behind_others_is_no_part_of_a_calls_time(
+    source: Path, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    gate = Gate(tmp_path)
+    bridge = ProcessBridge(import_path=[source], modules=["svc"], timeout=5)
+    await bridge.init()
+    ended: list[tuple[str, float]] = []
+
+    async def caller(name: str, *args: Any) -> None:
+        with suppress(CallTimeout):
+            await bridge.call("svc", name, args, {})
+        ended.append((name, trio.current_time()))
+
+    async with trio.open_nursery() as nursery:
+        start = autojump_clock.current_time()
+        nursery.start_soon(caller, "hold", gate.path)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(caller, "hold", str(tmp_path / "never"))
+        await trio.testing.wait_all_tasks_blocked()
+        os.mkfifo(tmp_path / "never")
+    assert ended == [("hold", start + 5), ("hold", start + 10)]
     await bridge.dispose()
 
 
@@ -831,6 +1029,16 @@ async def test_what_a_worker_started_goes_with_it(bridge: ProcessBridge) -> None
     await until(lambda: not is_alive(sleeper))
 
 
+async def test_what_a_worker_started_is_asked_to_end_before_it_is_killed(bridge: ProcessBridge, tmp_path: Path) -> None:
+    gate, told = Gate(tmp_path), tmp_path / "told"
+    script = f"trap 'echo asked > {told}; exit' TERM; : > {gate.path}; while :; do sleep 0.01; done"
+    child = await bridge.call("svc", "start", ["sh", "-c", script], {})
+    await trio.to_thread.run_sync(Path(gate.path).read_bytes)
+    await bridge.dispose()
+    assert not is_alive(child)
+    assert told.read_text() == "asked\n"
+
+
 async def test_a_grandchild_that_holds_stderr_does_not_hold_up_dispose(bridge: ProcessBridge) -> None:
     sleeper = await bridge.call("svc", "start_sleeper", [True], {})
     try:
@@ -903,10 +1111,83 @@ async def test_a_worker_that_breaks_the_protocol_is_killed_and_the_app_unharmed(
         await until(lambda: not is_alive(pid))
 
 
+@pytest.mark.parametrize(
+    ("misdeed", "told"),
+    [
+        ("while True: answer(32, 0, late())", "more than 10000"),
+        ("while True: answer(16, 10**6, bytes(100))", "an answer to call 1000000, which is not open"),
+        ("while True: answer(33, number + 7, b'')", "word of call 9, which is not open"),
+    ],
+    ids=["modules-loaded-late", "answers", "calls-apart"],
+)
+async def test_a_worker_that_floods_the_app_is_killed(tmp_path: Path, misdeed: str, told: str) -> None:
+    late = (
+        "count = 0\n"
+        "def late():\n"
+        "    global count\n"
+        "    count += 1\n"
+        "    return b'\\x93\\xa1a\\xa7' + b'%07d' % count + b'\\xa1c'\n"
+    )
+    fake = script(tmp_path / "python", FAKE.format(python=sys.executable, misdeed=late + misdeed))
+    async with running(tmp_path, python=fake, modules=[], grace=0.05) as bridge:
+        pid = bridge.pid
+        with pytest.raises(BridgeError, match=told):
+            await bridge.call("svc", "f", [], {})
+        assert pid is not None
+        await until(lambda: not is_alive(pid))
+
+
+@pytest.mark.parametrize(
+    "misdeed",
+    [
+        "read(10**9)",
+        "os.write(answers, struct.pack('<IBQ', 1 << 30, 16, number) + b'x'); read(10**9)",
+        "while True: answer(33, number, b'')",
+    ],
+    ids=["silence", "a-giant-that-never-comes", "endless-word"],
+)
+async def test_a_worker_that_never_answers_costs_a_call_its_time_and_no_more(tmp_path: Path, misdeed: str) -> None:
+    fake = script(tmp_path / "python", FAKE.format(python=sys.executable, misdeed=misdeed))
+    async with running(tmp_path, python=fake, modules=[], grace=0.05, timeout=0.05) as bridge:
+        for _ in range(2):
+            with pytest.raises(CallTimeout):
+                await bridge.call("svc", "f", [], {})
+
+
+async def test_a_worker_that_floods_stderr_is_not_kept_in_memory(
+    source: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (source / "flood.py").write_text(
+        "import os, sys\ndef flood():\n    for _ in range(200): os.write(2, b'x' * 99_999 + b'\\n')\n    os._exit(1)\n"
+    )
+    async with running(source, modules=["flood"]) as bridge:
+        with pytest.raises(WorkerDied) as died:
+            await bridge.call("flood", "flood", [], {})
+    assert len(died.value.stderr) <= 16 * 1024
+    assert len(capfd.readouterr().err) == 20_000_000
+
+
+async def test_no_program_that_app_or_worker_starts_inherits_the_wire(source: Path) -> None:
+    (source / "starting.py").write_text(
+        "import subprocess\n"
+        "def open_in_a_child():\n"
+        "    command = ['sh', '-c', 'ls -l /proc/$$/fd']\n"
+        "    return subprocess.run(command, close_fds=False, capture_output=True, text=True).stdout\n"
+    )
+    async with running(source, modules=["starting"]) as bridge:
+        wire = _pipes(bridge.pid)
+        listed = await bridge.call("starting", "open_in_a_child", [], {})
+        command = ["sh", "-c", "ls -l /proc/$$/fd"]
+        listed += subprocess.run(command, close_fds=False, capture_output=True, text=True, check=True).stdout  # noqa: ASYNC221 - it takes no time
+        stderr = os.readlink(f"/proc/{bridge.pid}/fd/2")
+    assert len(wire) == 3  # requests, answers, and what it prints
+    assert not [pipe for pipe in wire - {stderr} if pipe in listed]
+
+
 async def test_a_worker_that_closes_its_pipes_and_stays_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_EXIT_WAIT", 0.01)
+    monkeypatch.setattr(remote, "_EXIT_WAIT", 0.01)
     fake = script(tmp_path / "python", FAKE.format(python=sys.executable, misdeed="os.close(answers)"))
     async with running(tmp_path, python=fake, modules=[]) as bridge:
         with pytest.raises(WorkerDied):

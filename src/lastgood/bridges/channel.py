@@ -6,10 +6,15 @@ with its own answer or because it was cancelled, it wakes another, which leads o
 
 Frames go through a buffer that is the channel's own, so a cancelled caller never leaves half a frame behind; and Ctrl-C
 waits for a step that must be whole (``enable_ki_protection``).
+
+The worker begins calls in the order in which they were made, ``threads`` at once, and a call's time counts from when it begins.
+A cancel scope for each call would cost as much as the rest of it, so one task keeps the time of all: every call may take
+equally long, so the first to begin is the first to be late.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -20,10 +25,13 @@ from lastgood.bridges.readiness import readiness
 from lastgood.bridges.worker import frames
 from lastgood.errors import BridgeError
 
-__all__ = ["MAX_OPEN", "Answer", "Channel"]
+__all__ = ["MAX_OPEN", "MAX_UNSENT", "Answer", "Channel"]
 
 MAX_OPEN = 10_000
-"""Calls that may be in flight at once."""
+"""Calls that may be in flight at once, those that nobody waits for any more among them."""
+
+MAX_UNSENT = 1 << 30
+"""Bytes that may wait for the worker to take them, beside one call's that is larger."""
 
 _SMALL_READ = 1 << 16
 _PIPE_SIZE = 1 << 20
@@ -31,15 +39,21 @@ _F_SETPIPE_SZ = 1031
 
 
 class Answer:
-    """What a call waits for: ``kind`` and ``body`` of the frame, once it is there (``kind`` None: not yet)."""
+    """What a call waits for: ``kind`` and ``body`` of the frame, once it is there (``kind`` None: not yet).
 
-    __slots__ = ("body", "kind", "number", "parked")
+    ``late``: its time is over. ``holds``: it has begun, and others wait for it to end.
+    """
+
+    __slots__ = ("body", "deadline", "holds", "kind", "late", "number", "parked")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.kind: int | None = None
         self.body = b""
         self.parked: trio.lowlevel.Task | None = None
+        self.deadline = 0.0
+        self.late = False
+        self.holds = False
 
 
 class _Unsent:
@@ -53,6 +67,8 @@ class _Unsent:
 
 class Channel:
     """Frames to and from one worker. It owns the two descriptors, not ``pidfd`` (-1: none).
+
+    Of the calls, ``threads`` run at once, and each may take ``timeout`` seconds.
 
     ``on_end`` is awaited by the leader when the answers end or ``pidfd`` says that the worker has; ``on_garbage`` is
     called when what came is no answer. Both must :meth:`fail` the channel. ``on_loaded`` takes the body of a
@@ -68,6 +84,8 @@ class Channel:
         on_end: Callable[[], Awaitable[None]],
         on_garbage: Callable[[str], object],
         on_loaded: Callable[[bytes], object] = lambda _body: None,
+        threads: int = 1,
+        timeout: float = math.inf,
     ) -> None:
         self._requests = requests
         self._answers = answers
@@ -81,16 +99,31 @@ class Channel:
         self._inbox = frames.Inbox()
         self._read_size = _SMALL_READ
         self._unsent: deque[_Unsent] = deque()
+        self._unsent_size = 0
         self._open: dict[int, Answer] = {}
         self._forgotten: set[int] = set()
         self._next = 1
-        self._led = False
+        self._leader: Answer | None = None
+        self._timeout = timeout
+        self._free = threads
+        self._queued: deque[Answer] = deque()  # not begun; also some that are no longer open
+        self._due: deque[Answer] = deque()  # begun, the earliest first; likewise
+        self._keeper: trio.CancelScope | None = None
+        self._keeper_parked: trio.lowlevel.Task | None = None
         self._failure: Callable[[], BridgeError] | None = None
         self._closed = False
 
     def busy(self) -> bool:
         """Whether the worker may still be doing something for us."""
         return bool(self._open or self._forgotten)
+
+    def load(self) -> int:
+        """How many calls it has to do, or goes on with though nobody waits."""
+        return len(self._open) + len(self._forgotten)
+
+    def failed(self) -> bool:
+        """Whether every call from now on would raise."""
+        return self._failure is not None
 
     @trio.lowlevel.enable_ki_protection
     def submit(self, kind: int, body: bytes) -> Answer:
@@ -99,28 +132,41 @@ class Channel:
             raise self._failure()
         if len(body) > frames.MAX_BODY:
             raise BridgeError(f"The arguments take {len(body)} bytes; no more than {frames.MAX_BODY} can cross.")
-        if len(self._open) >= MAX_OPEN:
-            raise BridgeError(f"{MAX_OPEN} calls are in flight already. Wait for some of them before making more.")
+        if len(self._open) + len(self._forgotten) >= MAX_OPEN:
+            raise BridgeError(
+                f"{MAX_OPEN} calls are in flight already, cancelled ones that still run among them. "
+                "Wait for some of them before making more."
+            )
+        if self._unsent_size and self._unsent_size + len(body) > MAX_UNSENT:
+            raise BridgeError(
+                f"{self._unsent_size} bytes wait already for the worker to take them; no more than {MAX_UNSENT} can. "
+                "Wait for calls that are in flight before making more."
+            )
         answer = Answer(self._next)
         self._next += 1
         self._open[answer.number] = answer
+        if kind == frames.CALL:
+            if self._free > 0:
+                self._begin(answer)
+            else:
+                self._queued.append(answer)
         self._send(kind, answer.number, body)
         return answer
 
     async def wait(self, answer: Answer) -> None:
-        """Wait until ``answer`` is there. Cancelled, it tells the worker so. Raises what the channel failed with."""
+        """Wait until ``answer`` is there, or late. Late or cancelled, the worker is told. Raises what the channel failed with."""
         try:
-            while answer.kind is None:
+            while answer.kind is None and not answer.late:
                 if self._failure is not None:
                     raise self._failure()
-                if self._led:
-                    await _park(answer)
+                if self._leader is None:
+                    await self._lead(answer)
                 else:
-                    await self._lead()
+                    await _park(answer)
         finally:
             if answer.kind is None:
                 self._forget(answer)
-            if not self._led:
+            if self._leader is None and self._open:
                 self._wake_another()
 
     @trio.lowlevel.enable_ki_protection
@@ -129,6 +175,7 @@ class Channel:
         if self._failure is None:
             self._failure = failure
         self._unsent.clear()
+        self._unsent_size = 0
         for answer in self._open.values():
             _unpark(answer)
 
@@ -138,6 +185,8 @@ class Channel:
         if self._closed:
             return
         self._closed = True
+        if self._keeper is not None:
+            self._keeper.cancel()
         self._readiness.close()
         os.close(self._answers)
         os.close(self._requests)
@@ -149,6 +198,7 @@ class Channel:
         sent = 0 if self._unsent else self._try_write(frame)
         if sent < len(frame):
             self._unsent.append(_Unsent(number if kind == frames.CALL else -1, memoryview(frame)[sent:], sent > 0))
+            self._unsent_size += len(frame) - sent
             self._readiness.want_write(True)
 
     def _try_write(self, data: bytes | memoryview) -> int:
@@ -165,6 +215,7 @@ class Channel:
             sent = self._try_write(first.rest)
             first.rest = first.rest[sent:]
             first.begun = first.begun or sent > 0
+            self._unsent_size -= sent
             if first.rest:
                 return
             self._unsent.popleft()
@@ -174,26 +225,86 @@ class Channel:
     def _forget(self, answer: Answer) -> None:
         if self._open.pop(answer.number, None) is None or self._failure is not None:
             return
+        self._let_go(answer)
         for unsent in self._unsent:
             if unsent.number == answer.number and not unsent.begun:
                 self._unsent.remove(unsent)
+                self._unsent_size -= len(unsent.rest)
                 self._readiness.want_write(bool(self._unsent))
                 return
         self._forgotten.add(answer.number)
         self._send(frames.FORGET, answer.number, b"")
 
+    # Time.
+
+    def _begin(self, answer: Answer) -> None:
+        """The worker begins this call as soon as it gets to know of it."""
+        self._free -= 1
+        answer.holds = True
+        if self._timeout == math.inf:
+            return
+        answer.deadline = trio.current_time() + self._timeout
+        self._due.append(answer)
+        if self._keeper is None:
+            self._keeper = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._keep_time, name="lastgood's keeper of time")
+        elif self._keeper_parked is not None:
+            task, self._keeper_parked = self._keeper_parked, None
+            trio.lowlevel.reschedule(task)
+
+    def _let_go(self, answer: Answer) -> None:
+        """This call holds up no other any more; it has ended, is forgotten, or runs apart."""
+        if answer.holds:
+            answer.holds = False
+            self._free += 1
+            queued = self._queued
+            while queued and self._free > 0:
+                following = queued.popleft()
+                if following.number in self._open:
+                    self._begin(following)
+        due = self._due
+        while due and due[0].number not in self._open:
+            due.popleft()
+
+    async def _keep_time(self) -> None:
+        assert self._keeper is not None
+        with self._keeper:
+            while True:
+                while self._due and self._due[0].deadline <= trio.current_time():
+                    self._be_late(self._due.popleft())
+                if self._due:
+                    await trio.sleep_until(self._due[0].deadline)
+                else:
+                    await self._park_keeper()
+
+    async def _park_keeper(self) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._keeper_parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._keeper_parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _be_late(self, answer: Answer) -> None:
+        if answer.number in self._open:
+            answer.late = True
+            if answer is self._leader:
+                self._readiness.wake()
+            else:
+                _unpark(answer)
+
     # Reading.
 
-    async def _lead(self) -> None:
-        self._led = True
+    async def _lead(self, answer: Answer) -> None:
+        self._leader = answer
         try:
             await self._readiness.wait()
             if not (self._closed or self._take_turn()):
                 await self._on_end()
         except trio.ClosedResourceError:
-            pass  # closed under us; the failure says why
+            pass  # its own answer is late, or all was closed and the failure says why
         finally:
-            self._led = False
+            self._leader = None
 
     @trio.lowlevel.enable_ki_protection
     def _take_turn(self) -> bool:
@@ -216,20 +327,31 @@ class Channel:
         return True
 
     def _dispatch(self, kind: int, number: int, body: bytes) -> None:
-        if kind == frames.LOADED:
-            self._on_loaded(body)
-            return
         if kind not in frames.ANSWERS:
-            raise frames.FrameError(f"a frame of the unknown kind {kind}")
+            self._dispatch_other(kind, number, body)
+            return
         answer = self._open.pop(number, None)
         if answer is not None:
             answer.kind = kind
             answer.body = body
+            self._let_go(answer)
             _unpark(answer)
         elif number in self._forgotten:
             self._forgotten.remove(number)
         else:
             raise frames.FrameError(f"an answer to call {number}, which is not open")
+
+    def _dispatch_other(self, kind: int, number: int, body: bytes) -> None:
+        if kind == frames.LOADED:
+            self._on_loaded(body)
+        elif kind == frames.APART:
+            answer = self._open.get(number)
+            if answer is not None:
+                self._let_go(answer)
+            elif number not in self._forgotten:
+                raise frames.FrameError(f"word of call {number}, which is not open")
+        else:
+            raise frames.FrameError(f"a frame of the unknown kind {kind}")
 
     @trio.lowlevel.enable_ki_protection
     def _wake_another(self) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import trio
 
+from lastgood.bridges.guardian import GUARDIAN
 from lastgood.bridges.stderr import StderrPump
+from lastgood.bridges.surroundings import Surroundings
 from lastgood.errors import BridgeError
 
 __all__ = ["Child", "open_pidfd"]
@@ -33,7 +35,7 @@ class Child:
     """
 
     @trio.lowlevel.enable_ki_protection
-    def __init__(self, python: str) -> None:
+    def __init__(self, surroundings: Surroundings) -> None:
         self.status: int | None = None
         try:
             with ExitStack() as undo, ExitStack() as theirs:
@@ -42,18 +44,21 @@ class Child:
                 theirs_in, self.requests = _pipe(theirs, undo)
                 theirs_out, self.answers = reversed(_pipe(undo, theirs))
                 self._process = subprocess.Popen(
-                    [python, "-u", str(_MAIN), str(theirs_in), str(theirs_out), str(os.getpid())],
+                    [surroundings.python, "-u", str(_MAIN), str(theirs_in), str(theirs_out), str(os.getpid())],
                     stdin=subprocess.DEVNULL,
                     stdout=self._stderr.write_end,
                     stderr=self._stderr.write_end,
                     pass_fds=(theirs_in, theirs_out),
+                    env=surroundings.env,
+                    cwd=surroundings.cwd,
                     start_new_session=True,
                 )
                 undo.pop_all()
         except (OSError, ValueError) as error:
-            raise BridgeError(_cannot_start(python, error)) from error
+            raise BridgeError(_cannot_start(surroundings.python, error)) from error
         self.pid = self._process.pid
         self.pidfd = open_pidfd(self.pid)
+        GUARDIAN.add(self.pid)
         self._stderr.start(f"lastgood-stderr-{self.pid}")
 
     def tail(self) -> str:
@@ -70,6 +75,15 @@ class Child:
                     await trio.sleep(_POLL)
             return True
         return False
+
+    def offspring(self) -> list[int]:
+        """A pidfd for each process that it has started itself, and that runs and is in its group; for the caller to close."""
+        started: list[int] = []
+        with suppress(OSError):
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                with open(f"/proc/{self.pid}/task/{thread}/children") as file:
+                    started += map(int, file.read().split())
+        return [pidfd for pid in started if _group_of(pid) == self.pid and (pidfd := open_pidfd(pid)) >= 0]
 
     def signal(self, number: int) -> None:
         """Send a signal to it, and to all it started that did not leave its process group."""
@@ -90,6 +104,7 @@ class Child:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+        GUARDIAN.remove(self.pid)
         return self.status is not None
 
 
@@ -99,6 +114,13 @@ def _pipe(read_end: ExitStack, write_end: ExitStack) -> tuple[int, int]:
     for descriptor, stack in zip(ends, (read_end, write_end), strict=True):
         stack.callback(os.close, descriptor)
     return ends
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return -1
 
 
 def open_pidfd(pid: int) -> int:

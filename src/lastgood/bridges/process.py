@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +12,13 @@ from typing import Any, Literal
 import msgspec
 import trio
 
-from lastgood.bridges.channel import Answer, Channel
-from lastgood.bridges.child import Child
+from lastgood.bridges.channel import Answer
+from lastgood.bridges.remote import RemoteWorker
+from lastgood.bridges.surroundings import find_surroundings
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values import Uncarriable, Values
-from lastgood.config import Config, ModuleConfig
-from lastgood.errors import BridgeError, CallTimeout, RemoteError, WorkerDied
+from lastgood.config import Config, ModuleConfig, ProcessConfig
+from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError
 
 __all__ = ["MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
 
@@ -28,15 +27,15 @@ logger = logging.getLogger(__name__)
 MAX_LOADED_LATE = 10_000
 """Local modules that a worker may report to have loaded late."""
 
-_EXIT_WAIT = 1.0  # seconds from the end of a worker's answers to its exit
-_KILL_WAIT = 5.0  # seconds from SIGKILL to its exit; one that needs more is stuck in the kernel
-
 
 def _unpacker(lift: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
     return msgspec.msgpack.Decoder(ext_hook=lift).decode
 
 
-VALUES = Values(msgspec.msgpack.Encoder().encode, _unpacker, msgspec.msgpack.Ext, towards="to the worker")
+_PACK = msgspec.msgpack.Encoder().encode
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+
+VALUES = Values(_PACK, _unpacker, msgspec.msgpack.Ext, towards="to the worker")
 """The app's side of the codec."""
 
 
@@ -55,10 +54,14 @@ class LoadedLate:
 class ProcessBridge:
     """Calls functions of ``modules`` in a worker process, which ``await init()`` starts.
 
-    ``python`` is its interpreter (None: this one; 3.9 or newer, nothing needs to be installed in it), ``import_path`` the
-    directories where it looks for modules first, ``modules`` the names of the modules that may be called, or a mapping from
-    them to what of each. ``timeout`` is what a call may take, ``grace`` what the worker is given to exit by itself; both in
-    seconds. The worker has the app's environment and working directory; what it prints goes to the app's stderr.
+    ``python`` is its interpreter (None: this one; 3.9 or newer, nothing needs to be installed in it), or ``virtual_env`` the
+    directory of a virtual environment. ``import_path`` are the directories where it looks for modules first, ``modules`` the
+    names of the modules that may be called, or a mapping from them to what of each. ``timeout`` is what a call may take
+    from when it begins, ``grace`` what the worker is given to exit by itself; both in seconds. Calls begin in their order,
+    ``threads`` at once; ``async def`` functions run beside them, on an event loop of ``async_backend``, ``"asyncio"`` or
+    ``"trio"``. The worker has the app's environment, with ``env`` added to it, and its working directory or
+    ``cwd``; what it prints goes to the app's stderr. With ``pool``, there are so many workers, and a call goes to the least
+    busy one. One that dies takes its own calls with it, and when all have died, every call raises :class:`WorkerDied`.
     ``pinned`` is the manifest of a pinned generation: local modules are then imported from the bytes that it names. Keep it,
     and those, for as long as the bridge lives. ``on_loaded_late`` may be set to hear of modules that are not in it.
 
@@ -74,44 +77,72 @@ class ProcessBridge:
         import_path: Sequence[str | Path] = (),
         modules: Sequence[str] | Mapping[str, ModuleConfig] = (),
         timeout: float = 30.0,
+        virtual_env: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        threads: int = 1,
+        pool: int = 1,
         grace: float = 1.0,
+        async_backend: str = "asyncio",
         pinned: str | Path | None = None,
     ) -> None:
-        if not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}.")
-        if not grace >= 0:
-            raise ValueError(f"grace must be at least 0 seconds, not {grace!r}.")
         if isinstance(modules, str) or isinstance(import_path, str):
             raise TypeError("modules and import_path are sequences; put the one text that was given into a list.")
-        self._python = sys.executable if python is None else os.fspath(python)
+        self._process = ProcessConfig(
+            python=None if python is None else _command(python),
+            virtual_env=None if virtual_env is None else Path(os.path.abspath(virtual_env)),
+            env=dict(env or {}),
+            cwd=None if cwd is None else Path(os.path.abspath(cwd)),
+            timeout=float(timeout),
+            threads=threads,
+            pool=pool,
+            grace=float(grace),
+            async_backend=async_backend,
+        )
+        wrong = self._process.wrong_field()
+        if wrong is not None:
+            raise ValueError(f"{wrong[0]}: {wrong[1]}")
+        self._config_file: Path | None = None
         self._import_path = [os.path.abspath(entry) for entry in import_path]
         self._modules = modules if isinstance(modules, Mapping) else {name: ModuleConfig() for name in modules}
-        self._timeout = timeout
-        self._grace = grace
         self._pinned = None if pinned is None else os.path.abspath(pinned)
         self._loaded_late: dict[Path, LoadedLate] = {}
         self.on_loaded_late: Callable[[LoadedLate], object] | None = None
         self._state: Literal["new", "starting", "ready", "disposed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
-        self._child: Child | None = None
-        self._channel: Channel | None = None
+        self._workers: list[RemoteWorker] = []
         self._gone = trio.Event()
 
     @classmethod
     def from_config(cls, config: Config) -> ProcessBridge:
         """The bridge that a config describes. Nothing is started yet."""
-        return cls(
-            config.runtime.process.python,
+        process = config.runtime.process
+        made = cls(
+            process.python,
             import_path=config.python_import_path,
             modules=config.modules,
-            timeout=config.runtime.process.timeout,
+            timeout=process.timeout,
+            virtual_env=process.virtual_env,
+            env=process.env,
+            cwd=process.cwd,
+            threads=process.threads,
+            pool=process.pool,
+            grace=process.grace,
+            async_backend=process.async_backend,
             pinned=config.pinned,
         )
+        made._config_file = config.path
+        return made
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id; None while there is no worker."""
-        return None if self._child is None or self._child.status is not None else self._child.pid
+        """The process id of the worker, of the first that lives if there are several; None while there is none."""
+        return next(iter(self.pids), None)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the workers that live."""
+        return tuple(pid for worker in self._workers if (pid := worker.pid) is not None)
 
     @property
     def loaded_late(self) -> tuple[LoadedLate, ...]:
@@ -121,18 +152,22 @@ class ProcessBridge:
     async def init(self) -> None:
         """Start the worker, and wait until it has imported every module.
 
-        What a module raises while it is imported comes as :class:`RemoteError`; an interpreter that cannot be started is a
-        :class:`BridgeError`, one that ends before it is ready :class:`WorkerDied`. Failed or cancelled, it leaves nothing.
+        What a module raises while it is imported comes as :class:`RemoteError`; an interpreter that cannot be started, or
+        surroundings that are not there, are a :class:`BridgeError` (:class:`ConfigError` for a bridge made from a config),
+        one that ends before it is ready :class:`WorkerDied`. Failed or cancelled, it leaves nothing.
         """
         if self._state != "new":
             raise BridgeError("init() of a bridge can be awaited once; create another bridge.")
         self._token = _current_token("init")
         self._state = "starting"
         try:
-            channel = self._start()
-            answer = channel.submit(frames.SETUP, VALUES.dumps(self._setup()))
-            await channel.wait(answer)
-            self._result(answer)
+            self._start()
+            setup = VALUES.dumps(self._setup())
+            answers = [worker.channel.submit(frames.SETUP, setup) for worker in self._workers]
+            for worker, answer in zip(self._workers, answers, strict=True):
+                await worker.channel.wait(answer)
+                self._result(worker, answer)
+                worker.ready = True
             self._state = "ready"
         except BaseException:
             with trio.CancelScope(shield=True):
@@ -145,17 +180,17 @@ class ProcessBridge:
         Raises :class:`RemoteError` if the function raised, :class:`CallTimeout`, :class:`WorkerDied`, or another
         :class:`BridgeError` if the function may not be called, or if an argument or the result cannot cross.
         """
-        channel = self._channel
-        if self._state != "ready" or channel is None:
+        if self._state != "ready":
             raise self._not_ready()
         self._check_loop("call")
         await trio.lowlevel.checkpoint_if_cancelled()
+        worker = self._workers[0] if len(self._workers) == 1 else self._least_busy()
+        channel = worker.channel
         answer = channel.submit(frames.CALL, _call_body(module, function, args, kwargs))
-        with trio.move_on_after(self._timeout):
-            await channel.wait(answer)
+        await channel.wait(answer)
         if answer.kind is None:
-            raise CallTimeout(f"{module}.{function}", self._timeout)
-        return self._result(answer)
+            raise CallTimeout(f"{module}.{function}", self._process.timeout)
+        return self._result(worker, answer)
 
     async def dispose(self) -> None:
         """End the worker and all it started. Calls in flight raise :class:`BridgeError`. May be called again.
@@ -163,7 +198,7 @@ class ProcessBridge:
         It is asked to exit by the end of its requests, after ``grace`` by SIGTERM, after as much again by SIGKILL; one that is
         busy, at once by SIGTERM. Cancelled, it goes straight to SIGKILL. When this returns, nothing of the worker is left.
         """
-        if self._child is None:
+        if not self._workers:
             self._state = "disposed"
             return
         self._check_loop("dispose")
@@ -171,48 +206,52 @@ class ProcessBridge:
             await self._gone.wait()
             return
         self._state = "disposed"
-        busy = self._channel is None or self._channel.busy()
-        if self._channel is not None:
-            self._channel.fail(lambda: BridgeError("The bridge was disposed while the call was in flight."))
+        failed: list[BridgeError] = []
+
+        async def end(worker: RemoteWorker) -> None:
+            try:
+                await worker.end(self._process.grace)
+            except BridgeError as error:
+                failed.append(error)
+
         try:
-            await self._end(self._child, self._channel, busy=busy)
+            async with trio.open_nursery() as nursery:
+                for worker in self._workers:
+                    nursery.start_soon(end, worker)
         finally:
             self._gone.set()
+        if failed:
+            raise failed[0]
 
-    @trio.lowlevel.enable_ki_protection
-    def _start(self) -> Channel:
-        child = self._child = Child(self._python)
-        self._channel = Channel(
-            child.requests,
-            child.answers,
-            child.pidfd,
-            on_end=self._bury,
-            on_garbage=self._break,
-            on_loaded=self._note_loaded,
-        )
-        return self._channel
-
-    async def _end(self, child: Child, channel: Channel | None, *, busy: bool) -> None:
-        if child.pidfd >= 0:
-            trio.lowlevel.notify_closing(child.pidfd)  # a caller may be waiting for its exit; now we do
-        if channel is not None:
-            channel.close()
+    def _start(self) -> None:
         try:
-            if child.status is None and (busy or not await child.exited(self._grace)):
-                child.signal(signal.SIGTERM)
-                await child.exited(self._grace)
-        finally:
-            with trio.CancelScope(shield=True):
-                if child.status is None:
-                    child.signal(signal.SIGKILL)
-                    await child.exited(_KILL_WAIT)
-                if not child.end():
-                    raise BridgeError(f"The worker process {child.pid} still exists {_KILL_WAIT:g} s after SIGKILL.")
+            surroundings = find_surroundings(self._process)
+        except ConfigError as error:
+            if self._config_file is None:
+                raise BridgeError(f"The worker cannot be started: {error}") from None
+            error.file = self._config_file
+            raise
+        for _ in range(self._process.pool):
+            self._workers.append(
+                RemoteWorker(
+                    surroundings,
+                    threads=self._process.threads,
+                    timeout=self._process.timeout,
+                    on_loaded=self._note_loaded,
+                )
+            )
+
+    def _least_busy(self) -> RemoteWorker:
+        """Of those that live; when none does, the first, whose channel tells how it died."""
+        living = [worker for worker in self._workers if not worker.channel.failed()]
+        return min(living or self._workers, key=lambda worker: worker.channel.load())
 
     def _setup(self) -> dict[str, Any]:
         return {
             "import_path": self._import_path,
             "pinned": self._pinned,
+            "threads": self._process.threads,
+            "async_backend": self._process.async_backend,
             "modules": {
                 name: {
                     "functions": None if chosen.functions is None else list(chosen.functions),
@@ -224,7 +263,7 @@ class ProcessBridge:
             },
         }
 
-    def _result(self, answer: Answer) -> Any:
+    def _result(self, worker: RemoteWorker, answer: Answer) -> Any:
         try:
             value = VALUES.loads(answer.body) if answer.body else None
             if answer.kind == frames.RESULT:
@@ -234,7 +273,7 @@ class ProcessBridge:
                 raise RemoteError(name, message, traceback)
             raise BridgeError(str(value))
         except (ValueError, TypeError) as error:
-            failure = self._break(str(error))
+            failure = worker.break_with(str(error))
             raise failure from None
 
     def _note_loaded(self, body: bytes) -> None:
@@ -254,27 +293,6 @@ class ProcessBridge:
             except Exception:  # it must not harm the calls whose answers come after it
                 logger.exception("on_loaded_late raised for %s", loaded.name)
 
-    def _break(self, problem: str) -> BridgeError:
-        """The worker sent what it should not: have no more to do with it."""
-        failure = BridgeError(f"The worker sent what cannot be understood, and was killed: {problem}.")
-        assert self._child is not None
-        assert self._channel is not None
-        self._child.signal(signal.SIGKILL)
-        self._channel.fail(lambda: BridgeError(*failure.args))
-        return failure
-
-    async def _bury(self) -> None:
-        """The worker's answers have ended: find out how it died."""
-        child, channel = self._child, self._channel
-        assert child is not None
-        assert channel is not None
-        if not await child.exited(_EXIT_WAIT):
-            child.signal(signal.SIGKILL)
-            await child.exited(_KILL_WAIT)
-        child.end()
-        status, tail, doing = child.status, child.tail(), "" if self._state == "ready" else "before it was ready"
-        channel.fail(lambda: WorkerDied(status, tail, doing=doing))
-
     def _check_loop(self, what: str) -> None:
         if _current_token(what) is not self._token:
             raise BridgeError(
@@ -286,6 +304,12 @@ class ProcessBridge:
         if self._state == "disposed":
             return BridgeError("The bridge was disposed; no more calls can be made through it.")
         return BridgeError("The bridge has no worker yet: await init() before the first call().")
+
+
+def _command(python: str | Path) -> Path:
+    """An interpreter as :class:`ProcessConfig` has it: absolute, unless it is a bare name for ``PATH``."""
+    text = os.fspath(python)
+    return Path(os.path.abspath(text)) if os.path.dirname(text) else Path(text)
 
 
 def _current_token(what: str) -> trio.lowlevel.TrioToken:
@@ -300,13 +324,22 @@ def _current_token(what: str) -> trio.lowlevel.TrioToken:
 def _call_body(module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     try:
         target = f"{module}\0{function}".encode()
-        return frames.TARGET_LENGTH.pack(len(target)) + target + VALUES.dumps([list(args), dict(kwargs)])
+        return frames.TARGET_LENGTH.pack(len(target)) + target + _packed(args, kwargs)
     except Uncarriable as error:
         raise BridgeError(_argument(error)) from None
     except (UnicodeEncodeError, frames.StructError):
         raise BridgeError(
             f"{module[:200]!r}, {function[:200]!r} cannot be the names of a module and a function."
         ) from None
+
+
+def _packed(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    if not kwargs and _PLAIN.issuperset(map(type, args)):
+        try:
+            return _PACK((list(args), {}))  # what VALUES would make of it, at half the cost of a small call
+        except (OverflowError, UnicodeEncodeError):
+            pass  # a large int or a lone surrogate
+    return VALUES.dumps([list(args), dict(kwargs)])
 
 
 def _argument(error: Uncarriable) -> str:

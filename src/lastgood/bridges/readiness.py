@@ -19,7 +19,7 @@ class Readiness(Protocol):
     """Waits for ``answers`` to be readable, and while :meth:`want_write` says so for ``requests`` to be writable."""
 
     async def wait(self) -> None:
-        """Wait until any of it may be so. One task at a time. When closed, it returns or raises ``ClosedResourceError``."""
+        """Wait until any of it may be so. One task at a time. Woken or closed, it returns or raises ``ClosedResourceError``."""
         ...
 
     def want_write(self, wanted: bool) -> None:
@@ -28,6 +28,10 @@ class Readiness(Protocol):
 
     def exited(self) -> bool:
         """Whether the worker is known to have exited. (The end of its answers tells so too, unless a child of it holds them.)"""
+        ...
+
+    def wake(self) -> None:
+        """End the wait of the task that waits, if one does."""
         ...
 
     def close(self) -> None:
@@ -40,6 +44,7 @@ class EpollReadiness:
 
     def __init__(self, answers: int, requests: int, pidfd: int) -> None:
         self._epoll = select.epoll()
+        self._descriptor = self._epoll.fileno()
         self._epoll.register(answers, select.EPOLLIN)
         if pidfd >= 0:
             self._epoll.register(pidfd, select.EPOLLIN)
@@ -49,7 +54,7 @@ class EpollReadiness:
 
     async def wait(self) -> None:
         """See :class:`Readiness`."""
-        await trio.lowlevel.wait_readable(self._epoll.fileno())
+        await trio.lowlevel.wait_readable(self._descriptor)
 
     def want_write(self, wanted: bool) -> None:
         """See :class:`Readiness`."""
@@ -64,9 +69,13 @@ class EpollReadiness:
         """See :class:`Readiness`."""
         return any(descriptor == self._pidfd for descriptor, _ in self._epoll.poll(0))
 
-    def close(self) -> None:
+    def wake(self) -> None:
         """See :class:`Readiness`."""
         trio.lowlevel.notify_closing(self._epoll.fileno())
+
+    def close(self) -> None:
+        """See :class:`Readiness`."""
+        self.wake()
         self._epoll.close()
 
 
@@ -103,6 +112,10 @@ class TaskReadiness:
     def exited(self) -> bool:
         """See :class:`Readiness`."""
         return False
+
+    def wake(self) -> None:
+        """See :class:`Readiness`."""
+        self._stop_waiting()
 
     def close(self) -> None:
         """See :class:`Readiness`."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from lastgood.config import Config, ModuleConfig, OutputConfig, decode_config
+from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig, decode_config
 from lastgood.errors import ConfigError, GenerationError, ModuleFailure, NothingToUndo, PromotionError, UnwatchableModule
 from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
 from lastgood.interpreters.generation_store import GenerationStore
@@ -38,14 +38,14 @@ class Project:
     ``live`` is the output directory of the live generation, the ``generation``-th good one, and ``live_manifest`` what is kept
     of it; ``manifests`` are those of the bridges that are not disposed yet, by their cycles: a worker imports late from what
     is stored.
-    ``interpreter_path(python)`` gives the worker's ``sys.path`` and its built-in modules.
+    ``interpreter_path(process)`` gives the worker's ``sys.path`` and its built-in modules.
     """
 
     files: FileSystem
     config_file: Path
     extra_watch_paths: tuple[Path, ...]
     load: Callable[[Path, Callable[[Path], bytes]], Config]
-    interpreter_path: Callable[[Path | None], tuple[Sequence[Path], Collection[str]]]
+    interpreter_path: Callable[[ProcessConfig], tuple[Sequence[Path], Collection[str]]]
     pid: int
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
     live: OutputDirectory | None = None
@@ -77,7 +77,7 @@ class Project:
 
     def _interpreter_path(self, config: Config) -> tuple[Sequence[Path], Collection[str]]:
         try:
-            return self.interpreter_path(config.runtime.process.python)
+            return self.interpreter_path(config.runtime.process)
         except ConfigError as error:
             error.file = config.path  # the interpreter was asked without knowing who names it
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastgood.bridges.worker.packing import Ext, PackError, pack, unpack
+from lastgood.bridges.worker.packing import FASTER, Ext, PackError, find_faster, pack, unpack
 
 SCALARS = (
     st.none()
@@ -84,3 +85,28 @@ def test_garbage_is_a_pack_error_and_nothing_is_read_otherwise_than_msgspec_does
     except PackError:
         return
     assert repr(value) == repr(msgspec.msgpack.decode(data, ext_hook=lift))
+
+
+@pytest.mark.parametrize("name", FASTER)
+def test_a_faster_one_does_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(name)
+    for other in FASTER:
+        if other != name:
+            monkeypatch.setitem(sys.modules, other, None)
+    faster = find_faster()
+    assert faster is not None
+    fast_pack, unpacker, ext = faster
+    tree: Any = {"key": [None, True, -1, 2**63, 1.5, "text", b"bytes", {1: []}]}
+    assert fast_pack(tree) == pack(tree)
+    assert unpacker(lift)(pack(tree)) == tree
+    assert unpacker(lift)(pack(Ext(7, b"data"))) == unpack(fast_pack(ext(7, b"data")), lift)
+    with pytest.raises(OverflowError):
+        fast_pack(2**64)
+    with pytest.raises(UnicodeEncodeError):
+        fast_pack("\ud800")
+
+
+def test_where_nothing_is_installed_there_is_no_faster_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in FASTER:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert find_faster() is None

@@ -1,8 +1,7 @@
-"""Calls of ``async def`` functions: they run together on one asyncio loop, in a thread of its own."""
+"""Calls of ``async def`` functions: they run together on one event loop, asyncio's or trio's, in a thread of its own."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -12,52 +11,152 @@ from .serving import MAX_FORGOTTEN, pack_raised, pack_result
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
+    import asyncio
     from typing import Any
+
+    Outcome = tuple[int, bytes]
+    Finish = Callable[[Outcome], None]
 
 __all__ = ["Loops"]
 
 _RESPONSE = 0.2
+_FORGOTTEN = frames.FORGOTTEN, b""
 
 
-class _Loop:
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.tasks: dict[int, asyncio.Task[tuple[int, bytes]]] = {}
-        self.doubtful: set[int] = set()  # cancelled, and not over yet
-        threading.Thread(target=self.loop.run_forever, name="lastgood-asyncio", daemon=True).start()
+class _Home:
+    """An event loop and its thread. ``soon`` has it call a function; ``spawn`` and ``cancel`` are called on it."""
+
+    def __init__(self, name: str) -> None:
+        self.doubtful: set[int] = set()  # calls that were cancelled, and are not over yet
+        self._ready = threading.Event()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._ready.wait()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+    def soon(self, function: Callable[..., None], *args: Any) -> None:
+        raise NotImplementedError
+
+    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], finish: Finish) -> None:
+        raise NotImplementedError
+
+    def cancel(self, number: int) -> None:
+        raise NotImplementedError
 
     def responds(self) -> bool:
         """Whether its thread still turns the loop, rather than being stuck in a forgotten call."""
         turned = threading.Event()
-        self.loop.call_soon_threadsafe(turned.set)
+        self.soon(turned.set)
         return turned.wait(_RESPONSE)
+
+
+class _Asyncio(_Home):
+    def __init__(self) -> None:
+        self._tasks: dict[int, asyncio.Task[Outcome]] = {}
+        super().__init__("lastgood-asyncio")
+
+    def _run(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.new_event_loop()
+        self._ready.set()
+        self._loop.run_forever()
+
+    def soon(self, function: Callable[..., None], *args: Any) -> None:
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], finish: Finish) -> None:
+        task = self._tasks[number] = self._loop.create_task(_outcome(coroutine))
+        task.add_done_callback(partial(self._end, number, coroutine, finish))
+
+    def _end(
+        self, number: int, coroutine: Coroutine[Any, Any, Any], finish: Finish, task: asyncio.Task[Outcome]
+    ) -> None:
+        coroutine.close()  # it may have been cancelled before its first step
+        del self._tasks[number]
+        finish(_FORGOTTEN if task.cancelled() else task.result())
+
+    def cancel(self, number: int) -> None:
+        if number in self._tasks:
+            self._tasks[number].cancel()
+
+
+class _Trio(_Home):
+    def __init__(self) -> None:
+        self._scopes: dict[int, Any] = {}
+        super().__init__("lastgood-trio")
+
+    def _run(self) -> None:
+        import trio
+
+        async def live() -> None:
+            self._token = trio.lowlevel.current_trio_token()
+            async with trio.open_nursery() as self._nursery:
+                self._ready.set()
+                await trio.sleep_forever()
+
+        trio.run(live)
+
+    def soon(self, function: Callable[..., None], *args: Any) -> None:
+        self._token.run_sync_soon(function, *args)
+
+    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], finish: Finish) -> None:
+        from trio import CancelScope
+
+        self._scopes[number] = CancelScope()
+        self._nursery.start_soon(self._perform, number, coroutine, finish)
+
+    async def _perform(self, number: int, coroutine: Coroutine[Any, Any, Any], finish: Finish) -> None:
+        outcome = _FORGOTTEN  # so it stays if the scope is cancelled
+        try:
+            with self._scopes[number]:
+                outcome = pack_result(await coroutine)
+        except BaseException as error:  # also SystemExit, which would end the loop: every call is answered
+            outcome = pack_raised(error)
+        del self._scopes[number]
+        finish(outcome)
+
+    def cancel(self, number: int) -> None:
+        if number in self._scopes:
+            self._scopes[number].cancel()
+
+
+_HOMES: dict[str, Callable[[], _Home]] = {"asyncio": _Asyncio, "trio": _Trio}
 
 
 class Loops:
     """The event loop that takes new calls, and those before it that got stuck in a forgotten one."""
 
-    def __init__(self, answer: Callable[[int, int, bytes], None]) -> None:
+    def __init__(self, backend: str, answer: Callable[[int, int, bytes], None]) -> None:
+        self._make = _HOMES[backend]
         self._answer = answer
+        self._choosing = threading.Lock()
         self._lock = threading.Lock()
-        self._homes: dict[int, _Loop] = {}  # open calls and where they run
-        self._current: _Loop | None = None
+        self._homes: dict[int, _Home] = {}  # open calls and where they run
+        self._current: _Home | None = None
         self._stuck = 0
 
     def start(self, number: int, coroutine: Coroutine[Any, Any, Any]) -> bool:
         """Run ``coroutine`` and answer call ``number`` with what it gives. False: too many loops are stuck."""
+        with self._choosing:
+            current = self._usable()
+        if current is None:
+            coroutine.close()
+            return False
+        with self._lock:
+            self._homes[number] = current
+        current.soon(current.spawn, number, coroutine, partial(self._finish, current, number))
+        return True
+
+    def _usable(self) -> _Home | None:
         current = self._current
         if current is not None and current.doubtful and not current.responds():
             self._stuck += 1
             current = self._current = None
-        if current is None:
-            if self._stuck >= MAX_FORGOTTEN:
-                coroutine.close()
-                return False
-            current = self._current = _Loop()
-        with self._lock:
-            self._homes[number] = current
-            current.loop.call_soon_threadsafe(self._spawn, current, number, coroutine)
-        return True
+        if current is None and self._stuck < MAX_FORGOTTEN:
+            current = self._current = self._make()
+        return current
 
     def cancel(self, number: int) -> None:
         """Cancel call ``number``, if it runs here."""
@@ -66,35 +165,19 @@ class Loops:
             if home is None:
                 return
             home.doubtful.add(number)
-            home.loop.call_soon_threadsafe(self._cancel, home, number)
+        home.soon(home.cancel, number)
 
     # On the loop's thread.
 
-    def _spawn(self, home: _Loop, number: int, coroutine: Coroutine[Any, Any, Any]) -> None:
-        task = home.loop.create_task(_outcome(coroutine))
-        home.tasks[number] = task
-        task.add_done_callback(partial(self._finish, home, number, coroutine))
-
-    def _cancel(self, home: _Loop, number: int) -> None:
-        task = home.tasks.get(number)
-        if task is not None:
-            task.cancel()
-
-    def _finish(
-        self, home: _Loop, number: int, coroutine: Coroutine[Any, Any, Any], task: asyncio.Task[tuple[int, bytes]]
-    ) -> None:
-        coroutine.close()  # it may have been cancelled before its first step
-        del home.tasks[number]
+    def _finish(self, home: _Home, number: int, outcome: Outcome) -> None:
         with self._lock:
             del self._homes[number]
             home.doubtful.discard(number)
-        self._answer(number, *((frames.FORGOTTEN, b"") if task.cancelled() else task.result()))
+        self._answer(number, *outcome)
 
 
-async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> tuple[int, bytes]:
+async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> Outcome:
     try:
         return pack_result(await coroutine)
-    except (
-        BaseException
-    ) as error:  # also SystemExit, which would end the loop, and CancelledError: every call is answered
+    except BaseException as error:  # likewise; and CancelledError
         return pack_raised(error)

@@ -1,16 +1,19 @@
 """Frames: what crosses the two pipes between an app and its worker. Both sides read this file.
 
 A frame is a header (length of the body, kind, number of the call) and a body. Every CALL gets exactly one answer, also
-one that nobody waits for any more, so both sides know which numbers are open.
+one that nobody waits for any more, so both sides know which numbers are open. Calls begin in the order in which they came, as
+many at once as the SETUP says, those that are APART or forgotten not counted; so both sides know which have begun.
 
     app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}, "pinned": the path of a
-                               manifest, or None}; its answer says "ready"
+                               manifest, or None, "threads": calls that run at once, "async_backend": "asyncio" or "trio"};
+                               its answer says "ready"
                     CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs]
                     FORGET     no body: nobody waits for the answer to this call any more
     worker -> app   RESULT     body: the packed value
                     RAISED     body: packed [type, message, traceback]
                     REFUSED    body: a packed text, why the worker would not do it
                     FORGOTTEN  no body: a forgotten call has come to its end
+                    APART      no answer, no body: this call runs on an event loop from here, and holds up no other
                     LOADED     no answer, its number is 0; body: packed [name, path, digest] of a local module that was
                                imported, and is not in the manifest
 """
@@ -22,6 +25,7 @@ from struct import error as StructError  # noqa: N812 - the class has the name o
 
 __all__ = [
     "ANSWERS",
+    "APART",
     "CALL",
     "FORGET",
     "FORGOTTEN",
@@ -45,7 +49,7 @@ MAX_BODY = 1 << 30
 
 SETUP, CALL, FORGET = 1, 2, 3
 RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
-LOADED = 32
+LOADED, APART = 32, 33
 ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN))
 
 
@@ -65,6 +69,10 @@ class Inbox:
         rest = self._rest
         if rest:
             rest += chunk
+        elif len(chunk) >= HEADER.size:
+            length, kind, number = HEADER.unpack_from(chunk)
+            if length == len(chunk) - HEADER.size and length <= self._max_body:
+                return [(kind, number, chunk[HEADER.size :])]  # one whole frame, as most often
         buffer = memoryview(rest or chunk)
         frames = []
         at, size = 0, len(buffer)

@@ -1,4 +1,4 @@
-"""msgpack in plain Python, for an interpreter in which nothing is installed.
+"""msgpack in plain Python, for an interpreter in which nothing is installed, and the way to a faster one where it is.
 
 Only what crosses the pipe: None, bool, int (64 bits), float, str, bytes, list, dict and extensions.
 """
@@ -15,7 +15,10 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Ext", "PackError", "pack", "unpack", "unpacker"]
+__all__ = ["FASTER", "Ext", "PackError", "find_faster", "pack", "unpack", "unpacker"]
+
+FASTER = ("msgspec", "msgpack")
+"""Modules that do the same in C, the best first."""
 
 _F64, _I64, _U64 = Struct(">d"), Struct(">q"), Struct(">Q")
 _U8, _U16, _U32 = Struct(">B"), Struct(">H"), Struct(">I")
@@ -33,22 +36,6 @@ _NUMBERS = {
 }
 _CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
 _FIXED_EXTENSIONS = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
-# How long each sized kind is told: tag -> (the length's format, what follows).
-_SIZED = {
-    0xC4: (_U8, "bytes"),
-    0xC5: (_U16, "bytes"),
-    0xC6: (_U32, "bytes"),
-    0xC7: (_U8, "extension"),
-    0xC8: (_U16, "extension"),
-    0xC9: (_U32, "extension"),
-    0xD9: (_U8, "text"),
-    0xDA: (_U16, "text"),
-    0xDB: (_U32, "text"),
-    0xDC: (_U16, "list"),
-    0xDD: (_U32, "list"),
-    0xDE: (_U16, "dict"),
-    0xDF: (_U32, "dict"),
-}
 
 
 class PackError(ValueError):
@@ -156,7 +143,7 @@ def _write_size(out: bytearray, size: int, tags: tuple[int | None, int, int]) ->
 def unpack(data: bytes, lift: Callable[[int, bytes], Any]) -> Any:
     """Unpack one value; ``lift(code, bytes)`` gives the value of each extension. Raises :class:`PackError`."""
     try:
-        value, end = _Reader(data, lift).read(0)
+        value, end = _read(data, 0, lift)
     except PackError:
         raise
     except (IndexError, StructError):
@@ -173,72 +160,102 @@ def unpacker(lift: Callable[[int, bytes], Any]) -> Callable[[bytes], Any]:
     return partial(unpack, lift=lift)
 
 
-class _Reader:
-    __slots__ = ("_data", "_lift")
+def find_faster() -> tuple[Callable[..., bytes], Callable[..., Callable[[bytes], Any]], Callable[..., Any]] | None:
+    """``pack``, ``unpacker`` and ``Ext`` of the best of :data:`FASTER` that this interpreter has, which is imported."""
+    try:
+        from msgspec import msgpack as by_msgspec
 
-    def __init__(self, data: bytes, lift: Callable[[int, bytes], Any]) -> None:
-        self._data = data
-        self._lift = lift
+        return by_msgspec.Encoder().encode, lambda lift: by_msgspec.Decoder(ext_hook=lift).decode, by_msgspec.Ext
+    except ImportError:
+        pass
+    try:
+        import msgpack  # type: ignore[import-not-found,import-untyped,unused-ignore]  # it is found in the user's interpreter, or not
 
-    def read(self, at: int) -> tuple[Any, int]:
-        """The value at ``at``, and where the next one begins."""
-        tag = self._data[at]
-        at += 1
-        if tag < 0x80:
-            return tag, at
-        if tag < 0x90:
-            return self._dict(tag & 0x0F, at)
-        if tag < 0xA0:
-            return self._list(tag & 0x0F, at)
-        if tag < 0xC0:
-            return self._text(tag & 0x1F, at)
-        if tag >= 0xE0:
-            return tag - 0x100, at
-        number = _NUMBERS.get(tag)
-        if number is not None:
-            return number.unpack_from(self._data, at)[0], at + number.size
-        if tag in _CONSTANTS:
-            return _CONSTANTS[tag], at
-        if tag in _FIXED_EXTENSIONS:
-            return self._extension(_FIXED_EXTENSIONS[tag], at)
-        if tag not in _SIZED:
-            raise PackError(f"no value begins with {tag:#x}")
-        length, follows = _SIZED[tag]
-        size = length.unpack_from(self._data, at)[0]
-        value: tuple[Any, int] = getattr(self, "_" + follows)(size, at + length.size)
-        return value
+        return (
+            partial(msgpack.packb, use_bin_type=True, strict_types=True),
+            lambda lift: partial(msgpack.unpackb, raw=False, strict_map_key=False, ext_hook=lift),
+            msgpack.ExtType,
+        )
+    except ImportError:
+        return None
 
-    def _take(self, size: int, at: int) -> tuple[bytes, int]:
-        end = at + size
-        if end > len(self._data):
-            raise PackError("the bytes end too early")
-        return self._data[at:end], end
 
-    _bytes = _take
+def _read(data: bytes, at: int, lift: Callable[[int, bytes], Any]) -> tuple[Any, int]:
+    """The value at ``at``, and where the next one begins."""
+    tag = data[at]
+    at += 1
+    if tag < 0x80:
+        return tag, at
+    if tag < 0x90:
+        return _read_dict(data, tag & 0x0F, at, lift)
+    if tag < 0xA0:
+        return _read_list(data, tag & 0x0F, at, lift)
+    if tag < 0xC0:
+        return _read_text(data, tag & 0x1F, at, lift)
+    if tag >= 0xE0:
+        return tag - 0x100, at
+    number = _NUMBERS.get(tag)
+    if number is not None:
+        return number.unpack_from(data, at)[0], at + number.size
+    if tag in _CONSTANTS:
+        return _CONSTANTS[tag], at
+    if tag in _FIXED_EXTENSIONS:
+        return _read_extension(data, _FIXED_EXTENSIONS[tag], at, lift)
+    if tag not in _SIZED:
+        raise PackError(f"no value begins with {tag:#x}")
+    length, read = _SIZED[tag]
+    return read(data, length.unpack_from(data, at)[0], at + length.size, lift)
 
-    def _text(self, size: int, at: int) -> tuple[str, int]:
-        data, end = self._take(size, at)
-        return data.decode(), end
 
-    def _list(self, size: int, at: int) -> tuple[list[Any], int]:
-        items = []
-        read = self.read
-        for _ in range(size):
-            item, at = read(at)
-            items.append(item)
-        return items, at
+def _read_bytes(data: bytes, size: int, at: int, _lift: object = None) -> tuple[bytes, int]:
+    end = at + size
+    if end > len(data):
+        raise PackError("the bytes end too early")
+    return data[at:end], end
 
-    def _dict(self, size: int, at: int) -> tuple[dict[Any, Any], int]:
-        items = {}
-        read = self.read
-        for _ in range(size):
-            key, at = read(at)
-            items[key], at = read(at)
-        return items, at
 
-    def _extension(self, size: int, at: int) -> tuple[Any, int]:
-        code = self._data[at]
-        if code > 127:
-            raise PackError(f"extension codes end at 127, and this is {code}")
-        data, end = self._take(size, at + 1)
-        return self._lift(code, data), end
+def _read_text(data: bytes, size: int, at: int, _lift: object) -> tuple[str, int]:
+    text, end = _read_bytes(data, size, at)
+    return text.decode(), end
+
+
+def _read_list(data: bytes, size: int, at: int, lift: Callable[[int, bytes], Any]) -> tuple[list[Any], int]:
+    items = []
+    for _ in range(size):
+        item, at = _read(data, at, lift)
+        items.append(item)
+    return items, at
+
+
+def _read_dict(data: bytes, size: int, at: int, lift: Callable[[int, bytes], Any]) -> tuple[dict[Any, Any], int]:
+    items = {}
+    for _ in range(size):
+        key, at = _read(data, at, lift)
+        items[key], at = _read(data, at, lift)
+    return items, at
+
+
+def _read_extension(data: bytes, size: int, at: int, lift: Callable[[int, bytes], Any]) -> tuple[Any, int]:
+    code = data[at]
+    if code > 127:
+        raise PackError(f"extension codes end at 127, and this is {code}")
+    payload, end = _read_bytes(data, size, at + 1)
+    return lift(code, payload), end
+
+
+# How long each sized kind is told: tag -> (the length's format, what reads the rest).
+_SIZED: dict[int, tuple[Struct, Callable[..., tuple[Any, int]]]] = {
+    0xC4: (_U8, _read_bytes),
+    0xC5: (_U16, _read_bytes),
+    0xC6: (_U32, _read_bytes),
+    0xC7: (_U8, _read_extension),
+    0xC8: (_U16, _read_extension),
+    0xC9: (_U32, _read_extension),
+    0xD9: (_U8, _read_text),
+    0xDA: (_U16, _read_text),
+    0xDB: (_U32, _read_text),
+    0xDC: (_U16, _read_list),
+    0xDD: (_U32, _read_list),
+    0xDE: (_U16, _read_dict),
+    0xDF: (_U32, _read_dict),
+}

@@ -2,12 +2,16 @@
 
 Threads, and what each does:
 
-- The *reader* takes frames from the app and puts calls into a queue. It never runs the user's code, so it hears at once
-  that nobody waits for a call any more, or that the app has gone.
-- The *main thread* imports the modules and runs the calls. It has the *turn*.
-- When the call that is running is forgotten (it timed out, or its caller was cancelled), nobody knows when it will end,
-  so the turn goes to a *substitute* thread. When the main thread gets free again, it asks for the turn back, and gets it
-  between two calls. Calls that somebody waits for thus run one at a time.
+- The *main thread* imports the modules, reads calls and runs them. A call that is handed to it by another thread would cost
+  twice as much.
+- The *watcher* looks every two milliseconds whether the main thread is still in the same call. If so, it *reads* in its
+  place, so that it is heard at once that nobody waits for a call any more, or that the app has gone. The next call after
+  that it hands to the main thread, together with the reading. While nothing happens, it sleeps.
+- A thread runs calls while it has a *turn*. There are as many turns as calls may run at once: one, unless the app says more.
+  Then the watcher always reads, and *helpers* have the other turns.
+- When a call that is running is forgotten (it timed out, or its caller was cancelled), nobody knows when it will end, so its
+  thread loses its turn to a *substitute*. When the main thread gets free again, it asks for a turn, and gets it between two
+  calls of a substitute.
 - ``async def`` functions run together on the event loop of asyncs.py.
 
 Threads cannot be ended from outside, so forgotten calls that go on are counted; past MAX_FORGOTTEN calls are refused until
@@ -40,12 +44,46 @@ MAX_FORGOTTEN = 32
 _READ = 1 << 16
 _LARGE_READ = 1 << 20
 _EXIT_GRACE = 1.0
+_LOOK = 0.002  # seconds between two looks of the watcher
+_IDLE_LOOKS = 25
+
+_FORGOTTEN = frames.FORGOTTEN, b""
+_NO_TRIO = (
+    'async_backend under [runtime.process] is "trio", and {} has no trio. '
+    "Install it there, or leave the field out for asyncio."
+)
 
 VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the worker")
 
+_LARGE = 1 << 16  # bytes, from which on it is worth to import a faster msgpack: 20 to 40 ms, once
+
+
+class _Codec:
+    """The codec of calls: with a msgpack in C if there is one, as soon as that is loaded anyway, or a large value crosses."""
+
+    def __init__(self) -> None:
+        self.values = VALUES
+        self._decided = False
+
+    def look(self) -> None:
+        """See whether the user's modules have loaded it."""
+        if any(name in sys.modules for name in packing.FASTER):
+            self.decide()
+
+    def decide(self) -> None:
+        """Find the best there is."""
+        if not self._decided:
+            self._decided = True
+            faster = packing.find_faster()
+            if faster is not None:
+                self.values = Values(*faster, towards="from the worker")
+
+
+CODEC = _Codec()
+
 
 class _Turn:
-    """A thread's right to take calls from the queue, and the call that it runs (None: none)."""
+    """A thread's right to run calls, one after the other, and the call that it runs (None: none)."""
 
     __slots__ = ("over", "running")
 
@@ -55,22 +93,34 @@ class _Turn:
 
 
 class Worker:
-    """The calls of one worker. ``answers`` is the descriptor to write to."""
+    """The calls of one worker, which come from the descriptor ``requests`` and are answered on ``answers``."""
 
-    def __init__(self, answers: int) -> None:
+    def __init__(self, requests: int, answers: int) -> None:
+        self._requests = requests
         self._answers = answers
         self._pid = os.getpid()
+        self._inbox = frames.Inbox()
+        self._read_size = _READ
         self._writing = threading.Lock()
-        self._lock = threading.Lock()  # guards everything below
         self._calls: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()
-        self._turn: _Turn | None = _Turn()  # None: every thread we may have is in a forgotten call
+        self._callables = Callables({}, {})
+        self._loops: Loops | None = None
+        self._threads = 1
+        self._backend = "asyncio"
+        self._begun = 0  # counts calls; the watcher compares
+        self._alarm = threading.Semaphore(0)
+        self._lock = threading.Lock()  # guards everything below
+        self._dormant = False  # the watcher waits for the alarm
+        self._main_reads = False
+        self._main_idles = False  # the main thread waits for a call that the watcher reads
+        self._main_waits = False  # the main thread waits for a turn
+        self._main_gate = threading.Semaphore(0)
+        self._main_turn: _Turn | None = None
+        self._turns = 0  # there are, at most as many as threads; 0: each is in a forgotten call
+        self._runs: dict[int, _Turn] = {}
         self._open: set[int] = set()  # came, and not answered yet
         self._forgotten: set[int] = set()  # of those: nobody waits for them
         self._adrift = 0  # threads in a forgotten call
-        self._main_waits = False  # the main thread is free, and a substitute has the turn
-        self._main_gate = threading.Semaphore(0)
-        self._callables = Callables({}, {})
-        self._loops: Loops | None = None
         self._closing = False
 
     # The main thread.
@@ -81,6 +131,13 @@ class Worker:
         from .manifest import Damaged
 
         told = VALUES.loads(setup)
+        self._threads, self._backend = told["threads"], told["async_backend"]
+        if self._backend == "trio" and "trio" not in sys.modules:
+            from importlib.util import find_spec
+
+            if find_spec("trio") is None:
+                self._answer(number, *_refused(_NO_TRIO.format(sys.executable)))
+                return False
         try:
             install(told["import_path"], told["pinned"], self._report)
         except Damaged as damaged:
@@ -94,83 +151,126 @@ class Worker:
         except BaseException as error:
             self._answer(number, *pack_raised(error))
             return False
+        CODEC.look()
         self._callables = Callables(modules, told["modules"])
         self._answer(number, frames.RESULT, VALUES.dumps(list(sys.version_info[:3])))
         return True
 
     def serve(self) -> None:
         """Run calls until the app has gone."""
-        turn = self._turn
-        while turn is not None and not self._closing:
-            self._take_calls(turn)
-            turn = self._await_turn()
+        with self._lock:
+            self._main_turn = self._new_turn()
+            for _ in range(self._threads - 1):
+                self._start_thread("lastgood-helper")
+        while self._main_turn is not None and not self._closing:
+            self._take_calls(self._main_turn, is_main=True)
+            self._main_turn = self._await_turn()
 
     def _await_turn(self) -> _Turn | None:
         with self._lock:
             if self._closing:
                 return None
-            if self._turn is None:
-                self._turn = _Turn()
-                return self._turn
+            if self._turns < self._threads:
+                return self._new_turn()
             self._main_waits = True
         self._calls.put((0, b""))  # wakes a substitute that has nothing to do
         self._main_gate.acquire()
-        return self._turn
+        return self._main_turn
 
-    # Whichever thread has the turn.
+    def _read_or_wait(self) -> tuple[int, bytes] | None:
+        """The next call for the main thread, which reads it itself if it may."""
+        calls = self._calls
+        while calls.empty():
+            with self._lock:
+                if not self._main_reads:
+                    self._main_idles = True
+                    break
+            came = self._read()
+            if came is None:
+                return None
+            if len(came) == 1:
+                return came[0]
+            self._enqueue(came)
+        return calls.get()
+
+    # Whichever thread has a turn.
+
+    def _new_turn(self) -> _Turn:
+        self._turns += 1
+        return _Turn()
+
+    def _start_thread(self, name: str) -> None:
+        threading.Thread(target=self._substitute, args=(self._new_turn(),), name=name, daemon=True).start()
 
     def _substitute(self, turn: _Turn | None) -> None:
         while turn is not None:
-            self._take_calls(turn)
+            self._take_calls(turn, is_main=False)
             with self._lock:
-                turn = None
-                if self._turn is None and not self._closing:  # all the others are in forgotten calls
-                    turn = self._turn = _Turn()
+                # Are others still in forgotten calls?
+                turn = self._new_turn() if self._turns < self._threads and not self._closing else None
 
-    def _take_calls(self, turn: _Turn) -> None:
+    def _take_calls(self, turn: _Turn, *, is_main: bool) -> None:
         """Run calls until the turn is over, or the app has gone."""
+        take = self._read_or_wait if is_main else self._calls.get
         while not turn.over:
-            call = self._calls.get()
+            call = take()
             if call is None:
-                with self._lock:
-                    self._closing = True
-                    self._offer_turn(turn)
+                self._close(turn)
                 return
             number, body = call
             if number:
                 self._run(turn, number, body)
-            if self._main_waits:
+            if self._main_waits and not is_main:
                 with self._lock:
                     self._offer_turn(turn)
+
+    def _close(self, turn: _Turn) -> None:
+        """The app has gone."""
+        self._calls.put(None)  # for the next thread that has a turn
+        with self._lock:
+            self._closing = True
+            self._offer_turn(turn)
+        self._alarm.release()
 
     def _offer_turn(self, turn: _Turn) -> None:
         if self._main_waits and not turn.over:
             turn.over = True
+            self._turns -= 1
             self._pass_to_main()
 
     def _pass_to_main(self) -> None:
         self._main_waits = False
-        self._turn = _Turn()
+        self._main_turn = self._new_turn()
         self._main_gate.release()
 
     def _run(self, turn: _Turn, number: int, body: bytes) -> None:
         with self._lock:
             turn.running = number
+            self._runs[number] = turn
             wanted = number not in self._forgotten
-        outcome = self._perform(number, body) if wanted else (frames.FORGOTTEN, b"")
+            self._begun += 1
+            if self._dormant:
+                self._dormant = False
+                self._alarm.release()
+        outcome = self._perform(number, body) if wanted else _FORGOTTEN
         with self._lock:
             turn.running = None
+            del self._runs[number]
             if turn.over:
                 self._adrift -= 1
+            if outcome is not None:
+                outcome = self._settle(number, outcome)
         if outcome is not None:
-            self._answer(number, *outcome)
+            self._send(outcome[0], number, outcome[1])
 
     def _perform(self, number: int, body: bytes) -> tuple[int, bytes] | None:
         """The answer to a call; None if it will come from an event loop."""
         try:
             (length,) = frames.TARGET_LENGTH.unpack_from(body)
             end = frames.TARGET_LENGTH.size + length
-            args, kwargs = VALUES.loads(body[end:])
+            if len(body) >= _LARGE:
+                CODEC.decide()
+            args, kwargs = CODEC.values.loads(body[end:])
         except (ValueError, TypeError, frames.StructError) as error:
             return _refused(f"The worker cannot read the arguments of the call: {error}.")
         try:
@@ -185,12 +285,14 @@ class Worker:
         return pack_result(result)
 
     def _start(self, number: int, coroutine: CoroutineType[Any, Any, Any]) -> tuple[int, bytes] | None:
-        if self._loops is None:
-            from .asyncs import Loops
+        with self._lock:
+            if self._loops is None:
+                from .asyncs import Loops
 
-            self._loops = Loops(self._answer)
+                self._loops = Loops(self._backend, self._answer)
         if not self._loops.start(number, coroutine):
             return _refused(f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls.")
+        self._send(frames.APART, number, b"")
         with self._lock:
             forgotten = number in self._forgotten
         if forgotten:
@@ -201,13 +303,18 @@ class Worker:
 
     def _answer(self, number: int, kind: int, body: bytes) -> None:
         with self._lock:
-            self._open.discard(number)
-            if number in self._forgotten:
-                self._forgotten.discard(number)
-                kind, body = frames.FORGOTTEN, b""
-        if len(body) > frames.MAX_BODY:
-            kind, body = _refused(f"The result takes {len(body)} bytes; no more than {frames.MAX_BODY} can cross.")
+            kind, body = self._settle(number, (kind, body))
         self._send(kind, number, body)
+
+    def _settle(self, number: int, outcome: tuple[int, bytes]) -> tuple[int, bytes]:
+        """This call is answered with ``outcome``, or with what stands in its place."""
+        self._open.discard(number)
+        if self._forgotten and number in self._forgotten:
+            self._forgotten.discard(number)
+            return _FORGOTTEN
+        if len(outcome[1]) > frames.MAX_BODY:
+            return _refused(f"The result takes {len(outcome[1])} bytes; no more than {frames.MAX_BODY} can cross.")
+        return outcome
 
     def _report(self, name: str, path: str, digest: str) -> None:
         if os.getpid() == self._pid:  # a forked child has no app
@@ -225,33 +332,38 @@ class Worker:
             except OSError:
                 pass  # the app has gone; the reader notices
 
-    # The reader.
+    # Whichever thread reads.
 
-    def read(self, requests: int) -> NoReturn:
-        """Take frames until the app has gone; then see to it that this process goes too."""
-        inbox, size = frames.Inbox(), _READ
+    def _read(self) -> list[tuple[int, bytes]] | None:
+        """Take the frames that come next, and give the calls among them; None when the app has gone."""
+        came = []
         try:
-            while chunk := os.read(requests, size):
-                size = _LARGE_READ if len(chunk) == size else _READ
-                for kind, number, body in inbox.feed(chunk):
-                    if kind == frames.CALL:
-                        self._enqueue(number, body)
-                    elif kind == frames.FORGET:
-                        self._forget(number)
+            chunk = os.read(self._requests, self._read_size)
+            self._read_size = _LARGE_READ if len(chunk) >= _READ else _READ
+            for kind, number, body in self._inbox.feed(chunk):
+                if kind == frames.CALL:
+                    self._open.add(number)
+                    came.append((number, body))
+                elif kind == frames.FORGET:
+                    self._forget(number)
         except (OSError, frames.FrameError) as error:
             print(f"lastgood's worker cannot read from its app: {error}", file=sys.stderr)
-        self._calls.put(None)
-        time.sleep(_EXIT_GRACE)
-        os._exit(1)
+            return None
+        return came if chunk else None
 
-    def _enqueue(self, number: int, body: bytes) -> None:
+    def _enqueue(self, came: list[tuple[int, bytes]]) -> None:
         with self._lock:
-            self._open.add(number)
-            saturated = self._turn is None
+            saturated = self._turns == 0 and self._adrift > 0
+            if not saturated:
+                if self._main_idles:
+                    # The main thread reads on from here. Not before it has these: whoever reads has seen all that came before.
+                    self._main_idles = False
+                    self._main_reads = self._threads == 1
+                for call in came:
+                    self._calls.put(call)
         if saturated:
-            self._refuse_busy(number)
-        else:
-            self._calls.put((number, body))
+            for number, _ in came:
+                self._refuse_busy(number)
 
     def _forget(self, number: int) -> None:
         """Nobody waits for this call any more. What it still does must hold up no other."""
@@ -259,22 +371,17 @@ class Worker:
             if number not in self._open:
                 return  # its answer is on the way already
             self._forgotten.add(number)
-            turn = self._turn
-            running = turn is not None and turn.running == number
-            if running:
-                assert turn is not None
+            turn = self._runs.get(number)
+            if turn is not None and not turn.over:
                 turn.over = True
+                self._turns -= 1
                 self._adrift += 1
-                self._turn = None
                 if self._main_waits:
                     self._pass_to_main()
                 elif self._adrift < MAX_FORGOTTEN:
-                    self._turn = _Turn()
-                    threading.Thread(
-                        target=self._substitute, args=(self._turn,), name="lastgood-substitute", daemon=True
-                    ).start()
-            saturated = self._turn is None
-        if not running and self._loops is not None:
+                    self._start_thread("lastgood-substitute")
+            saturated = self._turns == 0
+        if self._loops is not None:
             self._loops.cancel(number)
         while saturated:
             try:
@@ -293,11 +400,54 @@ class Worker:
             ),
         )
 
+    # The watcher.
+
+    def watch(self) -> NoReturn:
+        """Read while the main thread imports or runs a long call; when the app has gone, see that this process goes too."""
+        while not self._closing:
+            if self._main_reads:
+                self._watch_the_main_thread()
+            else:
+                came = self._read()
+                if came is None:
+                    break
+                if came:
+                    self._enqueue(came)
+        self._calls.put(None)
+        time.sleep(_EXIT_GRACE)
+        os._exit(1)
+
+    def _watch_the_main_thread(self) -> None:
+        seen, idle = self._begun, 0
+        while not self._closing:
+            if idle == _IDLE_LOOKS:
+                with self._lock:
+                    self._dormant = not self._main_runs()
+                if self._dormant:
+                    self._alarm.acquire()
+                idle = 0
+            self._alarm.acquire(timeout=_LOOK)
+            if self._begun != seen:
+                seen, idle = self._begun, 0
+            elif not self._main_runs():
+                idle += 1
+            else:
+                with self._lock:
+                    if self._begun == seen and self._main_runs():
+                        self._main_reads = False
+                        return
+
+    def _main_runs(self) -> bool:
+        return self._main_turn is not None and self._main_turn.running is not None
+
 
 def pack_result(result: Any) -> tuple[int, bytes]:
     """The answer of a function that returned ``result``."""
     try:
-        return frames.RESULT, VALUES.dumps(result)
+        body = CODEC.values.dumps(result)
+        if len(body) >= _LARGE:
+            CODEC.decide()
+        return frames.RESULT, body
     except Uncarriable as error:
         return _refused(error.text("result"))
     except Exception as error:  # a property of the user's that raises while its value is read
@@ -326,8 +476,8 @@ def run(requests: int, answers: int, parent: int) -> None:
     if kind != frames.SETUP or length > frames.MAX_BODY:
         sys.exit("lastgood's worker was started by something that is not its app.")
     setup = _read_exactly(requests, length)
-    worker = Worker(answers)
-    threading.Thread(target=worker.read, args=(requests,), name="lastgood-reader", daemon=True).start()
+    worker = Worker(requests, answers)
+    threading.Thread(target=worker.watch, name="lastgood-watcher", daemon=True).start()
     if worker.prepare(number, setup):
         worker.serve()
 

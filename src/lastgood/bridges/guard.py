@@ -1,0 +1,66 @@
+"""The guardian's program: ``python -I -S guard.py APP GRACE``, with a pipe as its stdin. See guardian.py.
+
+Each line that comes names a process group: ``+17`` is to be guarded, ``-17`` is no longer. When the app, process APP, has
+gone, every guarded group gets SIGTERM, after GRACE seconds SIGKILL, and this program ends.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+_LOOK = 0.01  # seconds
+
+
+def guard(app: int, grace: float) -> None:
+    """Guard until the app has gone."""
+    groups: set[int] = set()
+    rest = b""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    try:
+        # A process that the app forked may hold the other end of the pipe, and live longer than the app.
+        exit_of_app = os.pidfd_open(app)
+        poll.register(exit_of_app, select.POLLIN)
+    except (AttributeError, OSError):
+        exit_of_app = -1
+    while os.getppid() == app:
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        if 0 in ready:
+            chunk = os.read(0, 1 << 16)
+            if not chunk:
+                break
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
+        elif exit_of_app in ready:
+            break
+    end(groups, grace)
+
+
+def end(groups: set[int], grace: float) -> None:
+    """Have these process groups gone."""
+    left = {group for group in groups if tell(group, signal.SIGTERM)}
+    deadline = time.monotonic() + grace
+    while left and time.monotonic() < deadline:
+        time.sleep(_LOOK)
+        left = {group for group in left if tell(group, 0)}
+    for group in left:
+        tell(group, signal.SIGKILL)
+
+
+def tell(group: int, number: int) -> bool:
+    """Send a signal to a process group; whether there is one."""
+    try:
+        os.killpg(group, number)
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    guard(int(sys.argv[1]), float(sys.argv[2]))
+    os._exit(0)

@@ -1,0 +1,163 @@
+"""Both ends of the wire against bytes that nobody meant: random ones, and good ones with a few changed.
+
+Whatever comes, a call gets an answer or a :class:`BridgeError`, and nothing else is raised.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lastgood.bridges.channel import Channel
+from lastgood.bridges.process import VALUES, ProcessBridge, _call_body
+from lastgood.bridges.worker import frames, serving
+from lastgood.bridges.worker.calling import Callables
+from lastgood.bridges.worker.frames import HEADER
+from lastgood.errors import BridgeError
+
+ANSWERS = [frames.RESULT, frames.RAISED, frames.REFUSED, frames.FORGOTTEN, frames.LOADED, frames.APART]
+BODIES = [
+    VALUES.dumps(value)
+    for value in (None, 1, [1, "x", {"k": (1, 2)}], {1.5, b"x"}, 2**80, [0.5] * 70, ["a", "b", "c"], "why not")
+]
+
+
+def frame(kind: int, number: int, body: bytes) -> bytes:
+    return HEADER.pack(len(body), kind, number) + body
+
+
+@st.composite
+def mutated(draw: st.DrawFn, streams: st.SearchStrategy[bytes]) -> bytes:
+    """A stream with some of its bytes changed, left out or put in."""
+    data = bytearray(draw(streams))
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, max(len(data) - 1, 0)))
+        data[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=3))
+    return bytes(data)
+
+
+def streams_of(kinds: list[int], bodies: list[bytes]) -> st.SearchStrategy[bytes]:
+    one = st.builds(frame, st.sampled_from(kinds), st.integers(0, 5), st.sampled_from(bodies) | st.binary(max_size=20))
+    good = st.lists(one, max_size=8).map(b"".join)
+    return st.binary(max_size=200) | mutated(good)
+
+
+async def play(stream: bytes, cuts: list[int]) -> list[Any]:
+    """What three calls come to, when this is all that the worker sends."""
+    requests, client_out = os.pipe()
+    client_in, answers = os.pipe()
+    outcomes: list[Any] = []
+
+    async def end() -> None:
+        channel.fail(lambda: BridgeError("ended"))
+
+    def garbage(problem: str) -> None:
+        channel.fail(lambda: BridgeError(problem))
+
+    bridge = ProcessBridge()
+    channel = Channel(
+        client_out, client_in, -1, on_end=end, on_garbage=garbage, on_loaded=bridge._note_loaded, timeout=60, threads=2
+    )
+
+    async def call() -> None:
+        try:
+            answer = channel.submit(frames.CALL, b"")
+            await channel.wait(answer)
+            outcomes.append(bridge._result(BROKEN, answer))
+        except BridgeError as error:
+            outcomes.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(call)
+        for cut in cuts:
+            await trio.testing.wait_all_tasks_blocked()
+            os.write(answers, stream[:cut])
+            stream = stream[cut:]
+        os.write(answers, stream)
+        os.close(answers)
+    channel.close()
+    os.close(requests)
+    return outcomes
+
+
+class _Broken:
+    """Stands for a worker that is found to send what cannot be understood."""
+
+    def break_with(self, problem: str) -> BridgeError:
+        return BridgeError(problem)
+
+
+BROKEN: Any = _Broken()
+
+
+def fuzz(max_examples: int) -> Callable[[Any], Any]:
+    return settings(max_examples=max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+AMOUNTS = [
+    pytest.param(60, id="few"),
+    pytest.param(20_000, id="many", marks=pytest.mark.torture),
+]
+
+
+@pytest.mark.parametrize("amount", AMOUNTS)
+def test_the_app_survives_whatever_a_worker_sends(amount: int) -> None:
+    @fuzz(amount)
+    @given(streams_of(ANSWERS, BODIES), st.lists(st.integers(1, 30), max_size=3))
+    def run(stream: bytes, cuts: list[int]) -> None:
+        outcomes = trio.run(partial(play, stream, cuts))
+        assert len(outcomes) == 3
+
+    run()
+
+
+def echo(*args: Any, **kwargs: Any) -> list[Any]:
+    return [args, kwargs]
+
+
+CALL_BODIES = [_call_body("svc", name, args, {}) for name in ("echo", "os.x", "") for args in ([], [1, {"k": (2,)}])]
+
+
+def serve(stream: bytes) -> list[tuple[int, int, bytes]]:
+    """What a worker answers to all of this, in this very process."""
+    requests, app_out = os.pipe()
+    app_in, answers = os.pipe()
+    os.set_blocking(app_in, False)
+    worker = serving.Worker(requests, answers)
+    worker._callables = Callables({"svc": __import__("sys").modules[__name__]}, {})
+    os.write(app_out, stream)
+    os.close(app_out)
+    turn = serving._Turn()
+    while (came := worker._read()) is not None:
+        for number, body in came:
+            worker._run(turn, number, body)
+    try:
+        sent = os.read(app_in, 1 << 20)
+    except BlockingIOError:
+        sent = b""
+    for descriptor in (requests, app_in, answers):
+        os.close(descriptor)
+    return frames.Inbox().feed(sent)
+
+
+@pytest.mark.parametrize("amount", AMOUNTS)
+def test_a_worker_survives_whatever_comes(amount: int) -> None:
+    @fuzz(amount)
+    @given(streams_of([frames.CALL, frames.FORGET, frames.SETUP], CALL_BODIES))
+    def run(stream: bytes) -> None:
+        assert {kind for kind, _, _ in serve(stream)} <= frames.ANSWERS
+
+    run()
+
+
+def test_an_untouched_call_is_answered() -> None:
+    ((kind, number, body),) = serve(frame(frames.CALL, 3, _call_body("svc", "echo", [1], {"k": 2})))
+    assert (kind, number, VALUES.loads(body)) == (frames.RESULT, 3, [(1,), {"k": 2}])
