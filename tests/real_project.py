@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import trio
 
 from lastgood.config import Config
+from lastgood.errors import WorkerDied
 from lastgood.watch_events import Change, ReloadError, ReloadStart, ReloadSuccess, WatchEvent, WatchPaths
 
 __all__ = ["BROKEN", "DEADLINE", "QUOTE", "FakeBridge", "FakeFactory", "Pause", "RealProject", "Told"]
@@ -72,7 +73,7 @@ class RealProject:
 
 
 class FakeBridge:
-    """``log``: what was done with it. A call of ``wait`` is in flight until ``answer`` is set."""
+    """``log``: what was done with it. A call of ``wait`` is in flight until ``answer`` is set; ``breakdown`` ends it."""
 
     def __init__(self, number: int, pause: Callable[[str], Any]) -> None:
         self.number = number
@@ -80,6 +81,7 @@ class FakeBridge:
         self.calls: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = []
         self.in_flight = trio.Event()
         self.answer = trio.Event()
+        self.breakdown = trio.Event()
         self._pause = pause
 
     @property
@@ -97,6 +99,10 @@ class FakeBridge:
             await self.answer.wait()
         await trio.lowlevel.checkpoint()
         return self.number
+
+    async def lost(self) -> WorkerDied:
+        await self.breakdown.wait()
+        return WorkerDied(1, f"bridge {self.number}\n")
 
     async def dispose(self) -> None:
         self.log.append("dispose")

@@ -125,6 +125,11 @@ class Channel:
         """Whether every call from now on would raise."""
         return self._failure is not None
 
+    def failure(self) -> BridgeError:
+        """What every call from now on would raise."""
+        assert self._failure is not None, "it has not failed"
+        return self._failure()
+
     @trio.lowlevel.enable_ki_protection
     def submit(self, kind: int, body: bytes) -> Answer:
         """Send a frame that will be answered. Raises :class:`BridgeError` when the worker is gone, or too much is in flight."""

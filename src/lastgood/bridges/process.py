@@ -192,6 +192,23 @@ class ProcessBridge:
             raise CallTimeout(f"{module}.{function}", self._process.timeout)
         return self._result(worker, answer)
 
+    async def lost(self) -> BridgeError:
+        """Wait until a worker has died by itself, and give the error that its calls raise. To be called after ``init()``.
+
+        A session awaits this of its live bridge, and of any other that has such a method, to make it once more.
+        """
+        self._check_loop("lost")
+        died: list[BridgeError] = []
+
+        async def watch(worker: RemoteWorker) -> None:
+            died.append(await worker.died())
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for worker in self._workers:
+                nursery.start_soon(watch, worker)
+        return died[0]
+
     async def dispose(self) -> None:
         """End the worker and all it started. Calls in flight raise :class:`BridgeError`. May be called again.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class RemoteWorker:
         self, surroundings: Surroundings, *, threads: int, timeout: float, on_loaded: Callable[[bytes], object]
     ) -> None:
         self.ready = False
+        self._burying = trio.Lock()
         self._child = Child(surroundings)
         self.channel = Channel(
             self._child.requests,
@@ -85,12 +87,28 @@ class RemoteWorker:
                 if not child.end():
                     raise BridgeError(f"The worker process {child.pid} still exists {_KILL_WAIT:g} s after SIGKILL.")
 
+    async def died(self) -> BridgeError:
+        """Wait until its process has ended, and give what calls raise from then on."""
+        if self._child.pidfd >= 0:
+            pidfd = os.dup(self._child.pidfd)  # others wait for it, too, and a descriptor can be waited for only once
+            try:
+                await trio.lowlevel.wait_readable(pidfd)
+            finally:
+                os.close(pidfd)
+        else:
+            await self._child.exited(math.inf)
+        await self._bury()
+        return self.channel.failure()
+
     async def _bury(self) -> None:
-        """Its answers have ended: find out how it died."""
-        child = self._child
-        if not await child.exited(_EXIT_WAIT):
-            child.signal(signal.SIGKILL)
-            await child.exited(_KILL_WAIT)
-        child.end()
-        status, tail, doing = child.status, child.tail(), "" if self.ready else "before it was ready"
-        self.channel.fail(lambda: WorkerDied(status, tail, doing=doing))
+        """Its answers have ended, or it has: find out how it died."""
+        async with self._burying:
+            if self.channel.failed():
+                return
+            child = self._child
+            if not await child.exited(_EXIT_WAIT):
+                child.signal(signal.SIGKILL)
+                await child.exited(_KILL_WAIT)
+            child.end()
+            status, tail, doing = child.status, child.tail(), "" if self.ready else "before it was ready"
+            self.channel.fail(lambda: WorkerDied(status, tail, doing=doing))

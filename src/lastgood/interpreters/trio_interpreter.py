@@ -133,6 +133,7 @@ class TrioInterpreter:
         self._warmed: dict[int, Bridge] = {}
         self._leased: dict[int, Leased] = {}
         self._configs: dict[int, Config] = {}
+        self._retiring: list[Leased] = []
         self._guards: dict[int, trio.CancelScope] = {}
         self._draining = 0
         self._drained = trio.Event()
@@ -359,11 +360,20 @@ class TrioInterpreter:
             return self.failed(deed, error, started)
         self._go_live(deed.bridge)
         self._stop_guard(deed.bridge)
-        broken.cut_off(lambda: BridgeError("The call was cut off: its bridge broke down."))
-        with trio.CancelScope(shield=True):
-            await self._end_quietly(broken.bridge, deed.drain_timeout)
+        self._draining += 1
+        self._nursery.start_soon(self._retire, broken, deed.drain_timeout)
         self._start_guard(deed.bridge)
         return Restarted(deed, _since(started))
+
+    @trio.lowlevel.enable_ki_protection
+    async def _retire(self, broken: Leased, timeout: float) -> None:
+        """Let go of a bridge that was made once more: one of its workers died, and others may still be at work."""
+        self._retiring.append(broken)
+        await _idle(broken, timeout)
+        broken.cut_off(lambda: BridgeError("The call was cut off: its bridge broke down, and has been replaced."))
+        await self._end_quietly(broken.bridge, timeout)
+        self._retiring.remove(broken)
+        self._drain_ended()
 
     async def _end_quietly(self, bridge: Any, timeout: float) -> None:
         """Dispose what is of no more use to anybody."""
@@ -392,18 +402,18 @@ class TrioInterpreter:
 
     @trio.lowlevel.enable_ki_protection
     async def _drain(self, deed: Dispose, leased: Leased) -> None:
-        idle = trio.Event()
-        leased.on_idle(idle.set)
-        with trio.move_on_after(deed.timeout):
-            await idle.wait()
+        await _idle(leased, deed.timeout)
         started = trio.current_time()
         self._cut_off(
             deed.bridge, f"was cut off: it had not ended {deed.timeout:g} s after its bridge was replaced or closed"
         )
         outcome = await self._dispose_now(deed, leased.bridge, started)
         del self._leased[deed.bridge]
-        self._draining -= 1
         self._tell(outcome)
+        self._drain_ended()
+
+    def _drain_ended(self) -> None:
+        self._draining -= 1
         self._drained.set()
         self._drained = trio.Event()
 
@@ -433,6 +443,8 @@ class TrioInterpreter:
         """End every lease now."""
         for bridge in tuple(self._leased):
             self._cut_off(bridge, why)
+        for broken in self._retiring:
+            broken.cut_off(lambda: BridgeError(f"The call {why}."))
 
     def _cut_off(self, bridge: int, why: str) -> None:
         leased = self._leased.get(bridge)
@@ -562,6 +574,14 @@ class TrioInterpreter:
 def _call_interruptibly(function: Callable[..., T], *args: object) -> T:
     """Call what may block: Ctrl-C must end it, although the machine around it is protected."""
     return function(*args)
+
+
+async def _idle(leased: Leased, timeout: float) -> None:
+    """Wait until no call is in flight on it, at most ``timeout`` seconds."""
+    idle = trio.Event()
+    leased.on_idle(idle.set)
+    with trio.move_on_after(timeout):
+        await idle.wait()
 
 
 async def _result_of(value: Any) -> Any:

@@ -359,22 +359,27 @@ def _restart_wait(state: State) -> float | None:
 
 
 def _loaded_late(state: State, event: LoadedLate) -> Step:
-    if state.live is None or state.live.cycle != event.bridge or state.watched is None or state.ending:
+    if state.live is None or state.live.cycle != event.bridge or state.ending:
         return Step(state)
+    match state.phase:
+        case Running(Cycle(swapped=True, staged=Staged(watch=watch))):
+            committed = False  # the end of the cycle does it
+        case _:
+            watch, committed = state.watched or WatchSet(()), True
     notice = Emit(ModuleLoadedLate(event.name, event.path))
-    if any(event.path.is_relative_to(root) for root in state.watched.roots):
+    if any(event.path.is_relative_to(root) for root in watch.roots):
         return Step(state, (notice,))
     read: Snapshot = {event.path: {event.path: event.digest}}
     late = (*state.late, event.path)
-    watched = state.watched.besides(late)
+    watched = watch.besides(late)
     known = replace(
         state,
         late=late,
         attempted=merge(state.attempted, read),
         observed=merge(state.observed, read),
     )
-    if isinstance(state.phase, Running) and state.phase.cycle.swapped:
-        return Step(known, (notice,))  # the end of the cycle commits it
+    if not committed:
+        return Step(known, (notice,))
     return Step(replace(known, watched=watched), (notice, Emit(WatchPaths(watched.paths)), Arm(event.path)))
 
 

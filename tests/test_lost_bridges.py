@@ -1,0 +1,275 @@
+"""A live bridge that breaks down comes back from its own generation, or takes that with it (contract §§3, 9)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from lastgood.config import Config
+from lastgood.errors import GenerationError, Undone, WorkerDied
+from lastgood.session import Session, WatchProgram, watch
+from lastgood.watch_events import BridgeLost, BridgeRestored, GenerationUndone, ModuleLoadedLate, WatchPaths
+from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told
+
+PRICING = """\
+import importlib
+
+def quote() -> int:
+    return 1
+
+def late(name: str) -> str:
+    return importlib.import_module(name).NAME
+"""
+
+
+@pytest.fixture
+def real(project: RealProject, told: Told) -> Callable[..., WatchProgram]:
+    """A session with real workers, and none of them on probation."""
+    project.save("pricing.py", PRICING)
+    configure(project)
+    return lambda: watch(project.config_file, on_event=told, debounce=0.01)
+
+
+def configure(project: RealProject, probation: float = 0, more: str = "") -> None:
+    text = f'[modules.pricing]\n[output]\ndir = "generated"\n[runtime.process]\nprobation = {probation}\n{more}'
+    project.save("lastgood.toml", text)
+
+
+def kill_worker(session: Session) -> int:
+    pid: int = session.bridge.pid
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+async def test_a_worker_that_dies_is_started_again_at_its_own_generation(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            project.save("pricing.py", BROKEN)
+            failure = await told.failure()
+            assert isinstance(failure.error, GenerationError)
+            before = kill_worker(session)
+            lost = await told.next(BridgeLost)
+            assert lost.generation == 1
+            assert isinstance(lost.error, WorkerDied)
+            assert lost.error.status == -signal.SIGKILL
+            assert await told.next(BridgeRestored) == BridgeRestored(1)
+            assert session.bridge.pid != before
+            assert await session.handle.call("pricing", "quote") == 1
+            assert session.generation == 1
+            assert session.status.error is failure.error
+
+
+async def test_until_a_worker_is_back_calls_and_the_status_say_how_it_died(
+    told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    seen: list[BaseException | None] = []
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            kill_worker(session)
+            with pytest.raises(WorkerDied):
+                await session.handle.call("pricing", "quote")
+            await told.next(BridgeLost)
+            seen.append(session.status.error)
+            await told.next(BridgeRestored)
+            seen.append(session.status.error)
+    assert isinstance(seen[0], WorkerDied)
+    assert seen[1] is None
+
+
+async def test_a_pool_that_lost_a_worker_is_replaced_and_the_calls_of_the_others_end_in_peace(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram], tmp_path: Path
+) -> None:
+    project.save("pricing.py", PRICING + "def hold(path: str) -> str:\n    return open(path).read()\n")
+    configure(project, more="pool = 2\n")
+    fifo = tmp_path / "held"
+    os.mkfifo(fifo)
+    held: list[str] = []
+    with trio.fail_after(DEADLINE):
+        async with real() as session, trio.open_nursery() as nursery:
+
+            async def hold() -> None:
+                held.append(await session.handle.call("pricing", "hold", [str(fifo)]))
+
+            nursery.start_soon(hold)
+            # Opening it waits for the worker that reads it.
+            writing = await trio.to_thread.run_sync(lambda: fifo.open("w"))
+            idle = session.bridge._least_busy().pid
+            os.kill(idle, signal.SIGKILL)
+            await told.next(BridgeRestored)
+            writing.write("done")
+            writing.close()
+    assert held == ["done"]
+
+
+async def test_a_worker_that_dies_on_probation_brings_the_generation_before_back(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    configure(project, probation=1000)
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            good = project.tree()
+            project.save("pricing.py", PRICING.replace("quote()", "quote(sku: str = '')").replace("1", "2"))
+            await told.success()
+            assert project.tree() != good
+            kill_worker(session)
+            undone = await told.next(GenerationUndone)
+            assert undone.generation == 2
+            assert isinstance(undone.reason, WorkerDied)
+            assert (await told.success()).generation == 3
+            assert project.tree() == good
+            assert await session.handle.call("pricing", "quote") == 1
+            assert session.status.stale
+            assert isinstance(session.status.error, Undone)
+            project.save("pricing.py", PRICING.replace("return 1", "return 3"))
+            await told.success()
+            assert not session.status.stale
+
+
+async def test_an_undo_brings_wrappers_and_worker_back_though_the_sources_are_broken(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            good = project.tree()
+            project.save(
+                "pricing.py", PRICING.replace("quote()", "quote(sku: str = '')").replace("return 1", "return 2")
+            )
+            await told.success()
+            project.save("pricing.py", BROKEN)
+            await told.failure()
+            assert await session.undo()
+            assert project.tree() == good
+            assert await session.handle.call("pricing", "quote") == 1
+            assert isinstance(session.status.error, Undone)
+
+
+async def test_a_later_session_can_go_back_to_what_an_earlier_one_left(
+    project: RealProject, real: Callable[..., WatchProgram]
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real():
+            good = project.tree()
+        project.save("pricing.py", PRICING.replace("quote()", "quote(sku: str = '')").replace("return 1", "return 2"))
+        async with real() as session:
+            assert await session.undo()
+            assert await session.handle.call("pricing", "quote") == 1
+            assert project.tree() == good
+
+
+async def test_a_module_that_is_imported_late_is_told_and_watched(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    plugin = project.save("plugin.py", "NAME = 'one'\n")
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            assert await session.handle.call("pricing", "late", ["plugin"]) == "one"
+            assert await told.next(ModuleLoadedLate) == ModuleLoadedLate("plugin", plugin)
+            assert plugin in (await told.next(WatchPaths)).paths
+            project.save("plugin.py", "NAME = 'two'\n")
+            assert (await told.success()).changed == (plugin,)
+            assert await session.handle.call("pricing", "late", ["plugin"]) == "two"
+
+
+async def test_a_module_that_is_imported_late_while_a_worker_warms_is_watched_with_the_rest(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    plugin = project.save("plugin.py", "NAME = 'one'\n")
+    project.save("pricing.py", PRICING + "NAME = late('plugin')\n")
+    with trio.fail_after(DEADLINE):
+        async with real():
+            assert plugin in (await told.next(WatchPaths)).paths
+            project.save("plugin.py", "NAME = 'two'\n")
+            await told.success()
+
+
+# --- with bridges of one's own
+
+
+async def test_a_bridge_of_ones_own_that_says_it_is_lost_is_made_once_more(
+    start: Callable[..., WatchProgram], factory: FakeFactory, told: Told
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with start() as session:
+            first = factory.latest
+            first.breakdown.set()
+            await told.next(BridgeRestored)
+            assert session.bridge is factory.latest is not first
+            assert factory.latest.log == ["init", "probe"]
+            assert factory.configs[0] == factory.configs[1]
+    assert all(bridge.disposed for bridge in factory.bridges)
+
+
+async def test_a_lost_bridge_that_does_not_get_ready_is_disposed_and_tried_again(
+    start: Callable[..., WatchProgram], factory: FakeFactory, told: Told
+) -> None:
+    error = LookupError("not ready")
+    with trio.fail_after(DEADLINE):
+        async with start():
+            factory.fail("probe", error)
+            factory.latest.breakdown.set()
+            await told.next(BridgeLost)
+            assert (await told.next(BridgeLost)).error is error
+            await told.next(BridgeRestored)
+    assert len(factory.bridges) == 3
+    assert all(bridge.disposed for bridge in factory.bridges)
+
+
+async def test_a_close_ends_a_restart(
+    project: RealProject, start: Callable[..., WatchProgram], factory: FakeFactory
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with start() as session:
+            pause = factory.pause("init")
+            factory.latest.breakdown.set()
+            await pause.reached.wait()
+            await session.close()
+    assert len(factory.bridges) == 2
+    assert all(bridge.disposed for bridge in factory.bridges)
+    assert project.leftovers() == []
+
+
+async def test_an_edit_ends_a_restart_that_hangs(
+    project: RealProject, start: Callable[..., WatchProgram], factory: FakeFactory, told: Told
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with start() as session:
+            await told.success()
+            pause = factory.pause("init")
+            factory.latest.breakdown.set()
+            await pause.reached.wait()
+            project.save("pricing.py", QUOTE.replace("1.0", "2.0"))
+            await told.success()
+            assert session.generation == 2
+            assert session.bridge is factory.latest
+
+
+async def test_a_bridge_whose_lost_raises_is_only_not_guarded(
+    start: Callable[..., WatchProgram], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Careless:
+        async def call(self, *_: object) -> int:
+            return 1
+
+        async def dispose(self) -> None: ...
+
+        async def lost(self) -> BaseException:
+            raise LookupError("mine")
+
+    def create(_: Config) -> Careless:
+        return Careless()
+
+    async with start(create_bridge=create, probe=None) as session:
+        await session.reload_now()
+        assert await session.handle.call("m", "f") == 1
+    assert "lost() of the live bridge raised" in caplog.text
