@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 import lastgood
 from lastgood.cli import main
 from lastgood.interpreters.file_system import Disk
 from lastgood.interpreters.promotion import OutputDirectory
-from real_project import BROKEN, QUOTE, RealProject
+from lastgood.session import watch as watch_program
+from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 from running import Ran, Running
 from running import run as run_process
 
@@ -44,13 +47,27 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
+TWO = QUOTE.replace("sku: str", "sku: str, number: int")
+
+
+def two_generations(project: RealProject) -> None:
+    """A session has been there."""
+
+    async def session() -> None:
+        async with watch_program(project.config_file, create_bridge=FakeFactory().create_bridge) as session:
+            project.save("pricing.py", TWO)
+            assert await session.reload_now()
+
+    trio.run(session)
+
+
 # --- the command itself -------------------------------------------------------------------------------------
 
 
 def test_help_lists_every_command_with_one_whole_line(run: Run) -> None:
     ran = run("--help")
     commands = ran.out.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in commands] == ["watch", "generate", "plan", "init", "demo"]
+    assert [line.split()[0] for line in commands] == ["watch", "generate", "plan", "history", "undo", "init", "demo"]
     assert all(line.endswith(".") and not line.endswith("...") for line in commands)
 
 
@@ -248,6 +265,52 @@ def test_plan_names_every_kind_of_change(run: Run, project: RealProject) -> None
 
 
 # --- init ---------------------------------------------------------------------------------------------------
+
+
+# --- history and undo -----------------------------------------------------------------------------------------
+
+
+def test_history_lists_the_good_generations_and_what_changed(run: Run, project: RealProject) -> None:
+    project.save("stock.py", QUOTE)
+    project.configure("pricing", "stock")
+    two_generations(project)
+    ran = run("history")
+    assert (ran.status, ran.err) == (0, "")
+    latest, first = ran.out.splitlines()
+    assert re.fullmatch(r"\* \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  pricing\.py", latest)
+    assert re.fullmatch(r"  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  pricing\.py, stock\.py", first)
+
+
+def test_history_says_when_there_is_none(run: Run, project: RealProject) -> None:
+    assert run("history").out == "No good generation of generated is kept yet.\n"
+    assert not (project.root / ".lastgood").exists()
+
+
+def test_undo_brings_the_wrappers_back_where_no_session_runs(run: Run, project: RealProject) -> None:
+    two_generations(project)
+    assert b"number" in project.tree()["pricing.py"]
+    project.save("pricing.py", BROKEN)
+    ran = run("undo")
+    assert (ran.status, ran.out, ran.err) == (0, "  wrote      generated/pricing.py\n", "")
+    assert b"number" not in project.tree()["pricing.py"]
+    assert len(run("history").out.splitlines()) == 1
+    assert project.leftovers() == []
+    again = run("undo")
+    assert again.status == 1
+    assert "nothing to go back to" in again.err
+
+
+def test_undo_asks_the_session_that_runs(run: Run, project: RealProject, watch: Callable[..., Running]) -> None:
+    running = watch()
+    running.line("live ")
+    project.save("pricing.py", TWO)
+    running.line("live ")
+    ran = run("undo")
+    assert (ran.status, ran.err) == (0, "")
+    assert "Asked the session of process" in ran.out
+    running.line("generation 2 is undone")
+    running.line("STALE")
+    assert b"number" not in project.tree()["pricing.py"]
 
 
 def test_init_writes_a_start_and_says_what_to_do_next(

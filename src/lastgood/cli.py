@@ -140,6 +140,61 @@ def plan(config: Path | None) -> None:
 
 
 @main.command()
+@_config
+def history(config: Path | None) -> None:
+    """List the good generations that are kept, the newest first."""
+    from datetime import datetime
+
+    from lastgood.event_lines import listed, make_console, nearby
+    from lastgood.interpreters.generation_store import DamagedGeneration
+    from lastgood.interpreters.once import output_path
+    from lastgood.interpreters.promotion import OutputDirectory
+
+    project = _project(_config_file(config))
+    output = output_path(project)
+    store = project.store(OutputDirectory.unclaimed(project.files, output))
+    console, good = make_console(), store.history()
+    if not good:
+        console.print(f"No good generation of {nearby(output, Path.cwd())} is kept yet.")
+    for each, before in reversed([*zip(good, [None, *good], strict=False)]):
+        try:
+            changed = listed([nearby(path, Path.cwd()) for path in store.changed(each, before)])
+        except DamagedGeneration as error:
+            changed = f"cannot be used: {error}"
+        mark = "* " if each is good[-1] else "  "
+        console.print(f"{mark}{datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}  {changed or 'the config'}")
+
+
+@main.command()
+@_config
+def undo(config: Path | None) -> None:
+    """Go back to the good generation before the last one.
+
+    A session that runs is asked to do it, wrappers and worker; where none runs, the wrappers alone are brought back.
+    """
+    from lastgood.errors import AlreadyWatched
+    from lastgood.event_lines import make_console, nearby
+    from lastgood.interpreters.once import ask_undo, undo_once
+
+    project = _project(_config_file(config))
+    console = make_console()
+    try:
+        done = undo_once(project)
+    except AlreadyWatched as error:
+        ask_undo(project)
+        who = "a session" if error.pid is None else f"the session of process {error.pid}"
+        console.print(f"Asked {who} to undo its live generation. It tells what came of it.")
+        return
+    output = Path(nearby(done.output, Path.cwd()))
+    for label, paths in (("wrote", done.written), ("removed", done.removed)):
+        for path in paths:
+            console.print(f"  {label:<9}  {output / path}")
+    if not (done.written or done.removed):
+        console.print("  The wrappers are the same in both generations.")
+    _tell_warnings(done.warnings)
+
+
+@main.command()
 @click.argument("directory", required=False, default=".", type=click.Path(path_type=Path, file_okay=False))
 def init(directory: Path) -> None:
     """Write a commented lastgood.toml to start from. Nothing is overwritten."""

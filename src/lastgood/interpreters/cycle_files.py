@@ -86,6 +86,10 @@ class Project:
         """The generations of ``output``."""
         return self._stores.setdefault(output.home, GenerationStore(self.files, output.home))
 
+    def take_undo_request(self) -> bool:
+        """Whether another process has asked for an undo of the live generation."""
+        return self.live is not None and self.live.take_undo_request()
+
     def release(self) -> None:
         """Let go of every output directory."""
         while self.claimed:
@@ -365,6 +369,11 @@ class CycleFiles:
             if (live is None or path != live.path) and journal is None:
                 del self.project.claimed[path]
                 output.release()
+
+    @property
+    def home(self) -> Path:
+        """lastgood's own directory for the output directory."""
+        return self._output.home
 
     @property
     def written(self) -> tuple[Path, ...]:

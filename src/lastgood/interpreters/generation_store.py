@@ -132,6 +132,18 @@ class GenerationStore:
         except (OSError, msgspec.MsgspecError):
             return ()
 
+    def changed(self, good: Good, before: Good | None) -> tuple[Path, ...]:
+        """The user's files that differ between two generations, sorted; all of them if there is none ``before``.
+
+        Raises :class:`DamagedGeneration`.
+        """
+        sources = self._sources_of(good)
+        known = {} if before is None else self._sources_of(before)
+        return tuple(sorted(path for path in {*sources, *known} if sources.get(path) != known.get(path)))
+
+    def _sources_of(self, good: Good) -> dict[Path, str]:
+        return {Path(path): digest for _, digest, _, path in self._load(good.manifest).modules}
+
     def path(self, good: Good) -> Path:
         """Where the manifest of a generation in the history lies: what a bridge is given to run it again."""
         return self._manifests / good.manifest

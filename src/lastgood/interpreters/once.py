@@ -1,4 +1,5 @@
-"""One generation without a session and without a bridge: what ``lastgood generate`` does, and ``lastgood plan`` would.
+"""One generation without a session and without a bridge: what ``lastgood generate`` and ``lastgood undo`` do, and
+``lastgood plan`` would.
 
 The files go the way of every cycle (contract §§4, 5): claim, stage, promote, commit; or everything stays as it was.
 """
@@ -18,7 +19,7 @@ from lastgood.interpreters.file_system import digest_of
 from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.planner.promotion import Promotion
 
-__all__ = ["Once", "generate_once", "preview"]
+__all__ = ["Once", "ask_undo", "generate_once", "output_path", "preview", "undo_once"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +60,10 @@ def generate_once(project: Project) -> Once:
         work.promote()
         work.commit()
     except BaseException as error:
-        for undo in (work.restore, work.discard, project.release):
-            if problem := _problem_of(undo):
-                error.add_note(
-                    f"Undoing it failed as well: {problem}. The next run finishes that before anything else."
-                )
+        _undo_all(project, work, error)
         raise
-    promotion = work.promotion
-    # The files are promoted: what cannot be tidied up now is no failure, and the next start does it.
-    settle = partial(work.settle, time.time())
-    problems = [problem for tidy in (settle, project.release) if (problem := _problem_of(tidy))]
-    untidy = tuple(f"{output.home} could not be tidied up: {problem}." for problem in problems)
-    warnings = (*generated.warnings, *promotion.warnings, *untidy)
-    return _once(output, promotion, work.staged, warnings, output.recovered)
+    warnings = (*generated.warnings, *work.promotion.warnings, *_tidied(project, work))
+    return _once(output, work.promotion, work.staged, warnings, output.recovered)
 
 
 def _problem_of(step: Callable[[], None]) -> Exception | None:
@@ -80,6 +72,51 @@ def _problem_of(step: Callable[[], None]) -> Exception | None:
     except Exception as error:
         return error
     return None
+
+
+def undo_once(project: Project) -> Once:
+    """Bring the wrappers of the good generation before the last one back, where no session runs. Raises what failed.
+
+    :class:`~lastgood.errors.AlreadyWatched` if a session has the output directory: leave it a request then.
+    """
+    output = OutputDirectory.claim(project.files, output_path(project), project.pid)
+    project.claimed[output.path] = project.live = output
+    last = project.store(output).before(None)
+    project.live_manifest = None if last is None else project.store(output).path(last)
+    work = CycleFiles(project, 1)
+    try:
+        work.take_back(project.always_watched)
+        work.promote()
+        work.commit()
+    except BaseException as error:
+        _undo_all(project, work, error)
+        raise
+    problems = _tidied(project, work)
+    return _once(output, work.promotion, work.staged, (*work.promotion.warnings, *problems), output.recovered)
+
+
+def ask_undo(project: Project) -> None:
+    """Ask the session that has the output directory to undo its live generation; it does so within two seconds."""
+    OutputDirectory.unclaimed(project.files, output_path(project)).ask_undo()
+
+
+def output_path(project: Project) -> Path:
+    """The output directory that the config names. Raises :class:`~lastgood.errors.ConfigError`."""
+    config = project.load(project.config_file, project.files.read)
+    return project.files.real_path(config.output.dir)
+
+
+def _undo_all(project: Project, work: CycleFiles, error: BaseException) -> None:
+    for undo in (work.restore, work.discard, project.release):
+        if problem := _problem_of(undo):
+            error.add_note(f"Undoing it failed as well: {problem}. The next run finishes that before anything else.")
+
+
+def _tidied(project: Project, work: CycleFiles) -> tuple[str, ...]:
+    """After the commit: what cannot be tidied up now is no failure, and the next start does it."""
+    settle = partial(work.settle, time.time())
+    problems = [problem for tidy in (settle, project.release) if (problem := _problem_of(tidy))]
+    return tuple(f"{work.home} could not be tidied up: {problem}." for problem in problems)
 
 
 def preview(project: Project) -> Once:

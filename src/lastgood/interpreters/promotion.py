@@ -6,7 +6,8 @@ Plain and synchronous, on the :class:`~lastgood.interpreters.file_system.FileSys
 - ``lock``, ``pid``: who has the output directory;
 - ``manifest.json``: what lastgood wrote there, with digests;
 - ``stage-…``: what a cycle has generated;
-- ``journal.json``, ``backup/``: what a promotion is about to do, and the files it replaces or removes, as hard links.
+- ``journal.json``, ``backup/``: what a promotion is about to do, and the files it replaces or removes, as hard links;
+- ``undo-request``: another process asks the session that has the output directory to undo its live generation.
 
 The order is what makes it safe. Backups, then the journal, are on disk before the first change; undoing goes by the journal
 and not by how far the work came, so that the same code undoes a failure and recovers from a kill; it can itself be cut short
@@ -121,6 +122,17 @@ class OutputDirectory:
         finally:
             self.lock.release()
 
+    def ask_undo(self) -> None:
+        """Leave a request for the session that has the output directory."""
+        _overwrite(self.files, self.home / "undo-request", b"")
+
+    def take_undo_request(self) -> bool:
+        """Whether somebody has left a request; it is gone then."""
+        if self.files.stat(self.home / "undo-request") is None:
+            return False
+        self.files.unlink(self.home / "undo-request")
+        return True
+
     def recover(self) -> None:
         """If a journal is there, undo what it says. Does nothing else, so it can be called before every cycle."""
         if self.files.stat(self.home / "journal.json") is None:
@@ -136,7 +148,7 @@ class OutputDirectory:
 
     def _sweep(self) -> None:
         for name in self.files.children(self.home):
-            if name.startswith("stage-") or name == "backup" or name.endswith(".new"):
+            if name.startswith("stage-") or name in ("backup", "undo-request") or name.endswith(".new"):
                 remove_tree(self.files, self.home / name)
 
     def manifest(self) -> Mapping[str, str]:

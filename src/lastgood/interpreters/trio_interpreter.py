@@ -45,6 +45,7 @@ from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.interpreters.reading import Reader
 from lastgood.interpreters.watching import Notifier
 from lastgood.planner.events import (
+    NOBODY,
     Disposed,
     DisposeFailed,
     Draining,
@@ -63,6 +64,7 @@ from lastgood.planner.events import (
     Staged,
     Swapped,
     TimerElapsed,
+    UndoRequested,
     Warmed,
     Watched,
 )
@@ -517,8 +519,11 @@ class TrioInterpreter:
                         continue
                     await self._notifier.arm(armed)
                     read = await self._in_thread(self._reader.read, armed, time.time())
+                    undo_asked = await self._in_thread(self._project.take_undo_request)
                 took = trio.current_time() - now
                 self._tell(Observed(read, asked))
+                if undo_asked:
+                    self._tell(UndoRequested(NOBODY))
 
     def _hinted(self) -> None:
         self._hints = True

@@ -21,6 +21,7 @@ __all__ = [
     "Event",
     "Failed",
     "LoadedLate",
+    "NOBODY",
     "Lost",
     "Noticed",
     "Observed",
@@ -39,6 +40,10 @@ __all__ = [
     "Warmed",
     "Watched",
 ]
+
+
+NOBODY = -1
+"""The ticket of a request for whose answer nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)
