@@ -57,7 +57,9 @@ class C:
         pytest.param("", [], id="nothing"),
         pytest.param("def f(): ...\ndef _g(): ...\ndef __getattr__(name): ...", ["f"], id="private"),
         pytest.param("async def f(): ...", ["f"], id="async"),
-        pytest.param("K = 1\nk: int = 2\n(a, b) = 1, 2", [], id="constants"),
+        pytest.param("K = 1\nk: int = 2\n(a, b) = 1, 2\nL = []\nM = f()", ["K"], id="constants"),
+        pytest.param("from typing import Final\nk: Final = 1\nm: Final[int] = 2\nn: int = 3", ["k", "m"], id="final"),
+        pytest.param("K = 1\nK = 2\nif X:\n  L = 1", [], id="constants-that-may-differ"),
         pytest.param("if X:\n  def f(): ...\nelse:\n  def g(): ...", ["f", "g"], id="conditional"),
         pytest.param("try:\n  from nowhere import f\nexcept ImportError:\n  def f(): ...", ["f"], id="fallback"),
         pytest.param("for x in y:\n  with z:\n    def f(): ...", ["f"], id="in-blocks"),
@@ -70,7 +72,7 @@ class C:
         pytest.param("f = f", [], id="itself"),
         pytest.param("def f(): ...\ndef g(): ...\n__all__ = ['g']", ["g"], id="all"),
         pytest.param("def f(): ...\ndef g(): ...\n__all__ = ('g',)\n__all__ += ['f']", ["f", "g"], id="all-extended"),
-        pytest.param("def f(): ...\n__all__ = ['_f', 'K']\nK = 1", [], id="all-of-constants"),
+        pytest.param("def f(): ...\n__all__ = ['_f', 'K']\nK = 1", ["K"], id="all-of-constants"),
         pytest.param("def f(): ...\n__all__ = make()", ["f"], id="all-that-only-running-tells"),
         pytest.param("def f(): ...\n__all__ = []\n__all__.append('f')", ["f"], id="all-appended-to"),
         pytest.param("from impl import f", [], id="import"),
@@ -271,7 +273,7 @@ K = 1
 @pytest.mark.parametrize(
     ("selection", "expected"),
     [
-        (ModuleConfig(exclude=("stream",)), ["Desk.close", "Desk.open", "Till.count", "price", "quote"]),
+        (ModuleConfig(exclude=("stream",)), ["Desk.close", "Desk.open", "K", "Till.count", "price", "quote"]),
         (ModuleConfig(functions=("quote",)), ["Desk.close", "Desk.open", "Till.count", "quote"]),
         (ModuleConfig(functions=(), classes=("Till",)), ["Till.count"]),
         (ModuleConfig(functions=("quote",), exclude=("Desk", "Till.count")), ["quote"]),

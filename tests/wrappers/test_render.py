@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastgood.wrappers.render import free
+from lastgood.wrappers.spelling import free
 from wrapping import load, run, text_of, wrap
 
 LEFT = object()  # a default that is no literal
@@ -172,9 +172,16 @@ class Desk:
     @classmethod
     def {name}(cls, {name}: list[int] = LEFT, /, *more: str, **others: object) -> tuple[str, ...]: ...
 """
-    space = load(text_of(wrap(text)), lambda _module, function, args, kwargs: (function, args, kwargs))
-    assert run(space[name]([1])) == (name, ([1],), {"x": None})
-    assert run(getattr(space["Desk"], name)([1], "a", b=2)) == (f"Desk.{name}", ([1], "a"), {"b": 2})
+    calls: list[Any] = []
+
+    def answer(_module: str, *call: Any) -> Any:
+        calls.append(call)
+        return () if "." in call[0] else {}
+
+    space = load(text_of(wrap(text)), answer)
+    assert run(space[name]([1])) == {}
+    assert run(getattr(space["Desk"], name)([1], "a", b=2)) == ()
+    assert calls == [(name, ([1],), {"x": None}), (f"Desk.{name}", ([1], "a"), {"b": 2})]
     assert space["__all__"] == sorted(["Desk", name])
 
 
@@ -273,6 +280,13 @@ def test_wrappers_pass_mypy_strict_and_are_formatted(tmp_path: Path) -> None:
         "class Handle:\n"
         "    async def call(self, m: str, f: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...\n"
         "def get_runtime_bridge() -> Handle: ...\n"
+    )
+    (tmp_path / "lastgood" / "returns.pyi").write_text(
+        "from typing import Any, Generic, TypeVar\n"
+        "T = TypeVar('T')\n"
+        "class Returns(Generic[T]):\n"
+        "    def __init__(self, call: str, namespace: dict[str, Any] | None = None) -> None: ...\n"
+        "    def __call__(self, value: object) -> T: ...\n"
     )
     (tmp_path / "generated").mkdir()
     for path, data in wrap(EVERYTHING).files.items():

@@ -39,6 +39,10 @@ def _unpacker(lift: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
 VALUES = Values(msgspec.msgpack.Encoder().encode, _unpacker, msgspec.msgpack.Ext, towards="to the worker")
 """The app's side of the codec."""
 
+_ARGUMENTS = Values(
+    msgspec.msgpack.Encoder().encode, _unpacker, msgspec.msgpack.Ext, towards="to the worker", tags=True
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedLate:
@@ -300,7 +304,7 @@ def _current_token(what: str) -> trio.lowlevel.TrioToken:
 def _call_body(module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     try:
         target = f"{module}\0{function}".encode()
-        return frames.TARGET_LENGTH.pack(len(target)) + target + VALUES.dumps([list(args), dict(kwargs)])
+        return frames.TARGET_LENGTH.pack(len(target)) + target + _ARGUMENTS.dumps([list(args), dict(kwargs)])
     except Uncarriable as error:
         raise BridgeError(_argument(error)) from None
     except (UnicodeEncodeError, frames.StructError):

@@ -170,11 +170,16 @@ class Worker:
         try:
             (length,) = frames.TARGET_LENGTH.unpack_from(body)
             end = frames.TARGET_LENGTH.size + length
+            tagged = VALUES.last_tagged
             args, kwargs = VALUES.loads(body[end:])
         except (ValueError, TypeError, frames.StructError) as error:
             return _refused(f"The worker cannot read the arguments of the call: {error}.")
         try:
             function = self._callables.find(body[end - length : end])
+            if VALUES.last_tagged is not tagged:
+                from .arguments import typed
+
+                args, kwargs = typed(function, args, kwargs)
             result = function(*args, **kwargs)
         except Refused as refused:
             return _refused(str(refused))

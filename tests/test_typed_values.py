@@ -1,0 +1,180 @@
+"""Values keep their types on the way to a worker and back, through wrappers, with real workers (contract §10)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from generating import generated, running
+from lastgood import BridgeError, ReturnTypeError
+
+MODELS = '''
+from __future__ import annotations
+
+import enum
+from collections import namedtuple
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple, NotRequired, TypedDict
+
+
+class Side(enum.Enum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class Rights(enum.Flag):
+    READ = enum.auto()
+    WRITE = enum.auto()
+
+
+class Point(NamedTuple):
+    x: int
+    y: int = 0
+
+
+Pair = namedtuple("Pair", "left right")
+
+
+@dataclass(frozen=True)
+class Key:
+    sku: str
+    side: Side = Side.BUY
+
+
+@dataclass
+class Quote:
+    """A price for something."""
+
+    key: Key
+    price: Decimal
+    tags: list[str] = field(default_factory=list)
+    rights: Rights = Rights.READ
+    parent: Quote | None = None
+    total: Decimal = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.price < 0:
+            raise ValueError("a price is not negative")
+        self.total = self.price * 2
+
+
+class Options(TypedDict):
+    side: Side
+    limits: NotRequired[list[Point]]
+'''
+
+PRICING = """
+from __future__ import annotations
+
+import enum
+import functools
+from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models import Key, Options, Pair, Point, Quote, Rights, Side
+
+
+def same(value: Quote) -> Quote:
+    assert type(value) is Quote and type(value.key) is Key and type(value.key.side) is Side, value
+    return value
+
+def kinds(*values: Quote | Side | Point | None, **more: Sequence[Quote]) -> list[str]:
+    return [type(value).__name__ for value in values] + [type(each).__name__ for value in more.values() for each in value]
+
+def plain(value, other: Any = None) -> list[str]:
+    return [type(value).__name__, type(other).__name__]
+
+def by_key(quotes: dict[Key, Quote]) -> dict[Side, list[Quote]]:
+    return {key.side: [quote] for key, quote in quotes.items()}
+
+def keys(values: set[Key]) -> frozenset[Key]:
+    raise NotImplementedError
+
+def options(value: Options) -> Options:
+    assert isinstance(value["side"], Side) and isinstance(value["limits"][0], Point)
+    return value
+
+def pair(value: Pair, *, rights: Rights = Rights.READ) -> tuple[Pair, Rights]:
+    assert isinstance(value, Pair) and isinstance(rights, Rights)
+    return value, rights
+
+@functools.lru_cache
+def cached(side: Side) -> Side:
+    assert isinstance(side, Side)
+    return side
+
+async def later(points: Mapping[str, Point]) -> list[Point]:
+    assert all(isinstance(point, Point) for point in points.values())
+    return list(points.values())
+
+def wrong() -> list[Quote]:
+    quote = Quote(Key("a"), Decimal(1))
+    quote.price = "1"
+    return [quote]
+
+class Desk:
+    class State(enum.Enum):
+        OPEN = 1
+
+    @staticmethod
+    def quote(side: Side, state: State) -> Quote:
+        assert isinstance(side, Side) and isinstance(state, Desk.State)
+        return Quote(Key("desk", side), Decimal(3))
+
+    @classmethod
+    def side(cls, quote: Quote) -> Side:
+        return quote.key.side
+"""
+
+
+async def test_values_keep_their_types_both_ways(tmp_path: Path) -> None:
+    made = generated(tmp_path, {"models.py": MODELS, "pricing.py": PRICING}, "pricing")
+    async with running(made):
+        pricing: Any = made.load("pricing")
+        models: Any = made.load("models")
+        quote = models.Quote(
+            models.Key("a", models.Side.SELL), Decimal(5), ["x"], models.Rights.READ | models.Rights.WRITE
+        )
+        quote.parent = models.Quote(models.Key("b"), Decimal(6))
+        back = await pricing.same(quote)
+        assert type(back) is models.Quote
+        assert (back.key, back.tags, back.rights) == (quote.key, quote.tags, quote.rights)
+        assert back.parent.key == models.Key("b")
+        assert (back.total, back.parent.total) == (10, 12)
+        assert await pricing.same(back) == back
+
+        point = models.Point(1, 2)
+        assert await pricing.kinds(quote, models.Side.BUY, point, None, more=[quote]) == [
+            *("Quote", "Side", "Point", "NoneType", "Quote")
+        ]
+        assert await pricing.plain(quote, models.Side.BUY) == ["dict", "str"]
+        assert await pricing.plain([point], point) == ["list", "tuple"]
+        assert await pricing.by_key({quote.key: back}) == {models.Side.SELL: [back]}
+        assert await pricing.options({"side": models.Side.BUY, "limits": [point]}) == {
+            "side": models.Side.BUY,
+            "limits": [point],
+        }
+        assert await pricing.pair(models.Pair(1, "b"), rights=models.Rights.WRITE) == (
+            models.Pair(1, "b"),
+            models.Rights.WRITE,
+        )
+        assert await pricing.cached(models.Side.SELL) is models.Side.SELL
+        assert await pricing.later({"a": point}) == [point]
+        assert await pricing.Desk.side(back) is models.Side.SELL
+        desk = await pricing.Desk.quote(models.Side.BUY, pricing.Desk.State.OPEN)
+        assert desk.key == models.Key("desk")
+
+        with pytest.raises(ReturnTypeError) as wrong:
+            await pricing.wrong()
+        assert "pricing.wrong is declared to return list[Quote]" in str(wrong.value)
+        assert "result[0].price: expected Decimal, got str" in str(wrong.value)
+        with pytest.raises(
+            BridgeError, match=r"^argument value\.parent: Quote cannot be made .*: ValueError: a price is"
+        ):
+            quote.parent.price = Decimal(-1)
+            await pricing.same(quote)
