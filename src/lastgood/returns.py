@@ -162,7 +162,7 @@ class _Compiler:
         item, certain, _ = self.compile(argument)
         if item is _as_it_is:
             return _Converter(_instance(kind, declared))
-        step = "[{}]" if kind is list else " (an element)"
+        step = "[{}]" if kind in (list, tuple) else " (an element)"
 
         def convert(value: Any) -> Any:
             if not isinstance(value, kind):

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -226,86 +223,3 @@ def test_any_docstring_is_kept_but_for_blanks_at_the_ends_of_lines(doc: str) -> 
     kept = load(body, lambda *_: None)["f"].__doc__ or ""
     expected = [line.rstrip() for line in inspect.cleandoc(doc.rstrip()).split("\n")]
     assert [line.rstrip() for line in inspect.cleandoc(kept).split("\n")] == expected
-
-
-EVERYTHING = '''
-"""What a wrapper can hold."""
-import datetime as dt
-import typing as t
-from decimal import Decimal
-
-def quote(symbol: str, /, depth: int = 1, *, strict=False, when: t.Optional[dt.datetime] = None) -> Decimal:
-    """Quote a symbol.
-
-    At some length.
-    """
-
-def tidy(names: list[str], by: t.Callable[..., int] = len, *more: str, limit: float = LEFT, **rest: int) -> None: ...
-def positional(first: int = LEFT, second: int = 2, third: int = LEFT, /, fourth: int = LEFT) -> list: ...
-def one_long_parameter(the_only_parameter: t.Dict[str, t.Tuple[Decimal, Decimal]] = LEFT) -> t.Any: ...
-async def implicit(x: int = None, y: t.Sequence[int] = ()) -> dict: ...
-def untyped(a, b=LEFT, *args, **kwargs): ...
-def list(list: list[int]) -> list[int]: ...
-
-@t.overload
-def pick(x: int) -> int: ...
-@t.overload
-def pick(x: str, *, strict: bool = ...) -> str: ...
-def pick(x, *, strict=False): ...
-
-class Desk:
-    """A desk."""
-
-    @staticmethod
-    def open(name: str) -> int: ...
-    @t.overload
-    @classmethod
-    def load(cls, path: str) -> str: ...
-    @t.overload
-    @classmethod
-    def load(cls, path: bytes) -> bytes: ...
-    @classmethod
-    def load(cls, path): ...
-    class Drawer:
-        @staticmethod
-        def find(Any: t.Any, get_runtime_bridge: int) -> t.Mapping[str, t.Any]: ...
-'''
-
-
-def test_wrappers_pass_mypy_strict_and_are_formatted(tmp_path: Path) -> None:
-    (tmp_path / "lastgood").mkdir()
-    (tmp_path / "lastgood" / "__init__.pyi").touch()
-    (tmp_path / "lastgood" / "runtime.pyi").write_text(
-        "from typing import Any\n"
-        "class Handle:\n"
-        "    async def call(self, m: str, f: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...\n"
-        "def get_runtime_bridge() -> Handle: ...\n"
-    )
-    (tmp_path / "lastgood" / "returns.pyi").write_text(
-        "from typing import Any, Generic, TypeVar\n"
-        "T = TypeVar('T')\n"
-        "class Returns(Generic[T]):\n"
-        "    def __init__(self, call: str, namespace: dict[str, Any] | None = None) -> None: ...\n"
-        "    def __call__(self, value: object) -> T: ...\n"
-    )
-    (tmp_path / "generated").mkdir()
-    for path, data in wrap(EVERYTHING).files.items():
-        (tmp_path / "generated" / path).write_bytes(data)
-    (tmp_path / "caller.py").write_text(
-        "from decimal import Decimal\n"
-        "from generated import pricing\n"
-        "async def main() -> None:\n"
-        "    price: Decimal = await pricing.quote('a', depth=2)\n"
-        "    number: int = await pricing.pick(1)\n"
-        "    text: str = await pricing.pick('a', strict=True)\n"
-        "    data: bytes = await pricing.Desk.load(b'a')\n"
-        "    await pricing.quote(symbol='a')  # type: ignore[call-arg]\n"
-        "    await pricing.pick(1.5)  # type: ignore[call-overload]\n"
-    )
-    options = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", "--no-error-summary"]
-    mypy = [sys.executable, "-m", "mypy", *options, "generated", "caller.py"]
-    checked = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (checked.stdout, checked.stderr, checked.returncode) == ("", "", 0)
-    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", "generated"]
-    formatted = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (formatted.stdout, formatted.returncode) == ("", 0)

@@ -29,6 +29,7 @@ _FACTORY_MAKERS = frozenset(("attr.Factory", "attrs.Factory"))
 _CLASS_OPTIONS = ("eq", "frozen", "kw_only", "match_args", "order", "repr", "slots", "unsafe_hash")
 _COMMON_OPTIONS = ("eq", "frozen", "kw_only", "order")
 _FIELD_OPTIONS = ("init", "repr", "hash", "compare", "kw_only")
+_UNSET = ("repr=False", "compare=False")
 _MARKERS = ("Required", "NotRequired", "ReadOnly")
 _MUTABLE = (ast.List, ast.Dict, ast.Set)
 
@@ -183,6 +184,9 @@ class _Naming:
             self.named_only |= not kw_only and self.has_default_before(raw)
         if (self.named_only or raw.kw_only) and not self.all_by_name():
             options = (*(option for option in options if not option.startswith("kw_only")), "kw_only=True")
+        if "init=False" in options and not (default or factory):
+            # The source sets it, in __post_init__ say. An instance made on this side has no such attribute.
+            options = (*(each for each in options if not each.startswith(("repr", "compare"))), *_UNSET)
         found = default or factory
         type_, text = self.fitting(raw, type_, found)
         return Field(raw.name, type_, text if default else None, text if factory else None, options)
@@ -204,19 +208,26 @@ class _Naming:
         value = raw.value
         if value is None:
             return None, None, (), True
-        if not isinstance(value, ast.Call) or self.scope.lead(dotted_name(value.func)) not in _FIELD_MAKERS:
+        maker = self.scope.lead(dotted_name(value.func)) if isinstance(value, ast.Call) else None
+        if (
+            not isinstance(value, ast.Call)
+            or not isinstance(maker, str)
+            or maker not in (_FIELD_MAKERS | _FACTORY_MAKERS)
+        ):
             default, factory = self.default(value)
             return default, factory, (), bool(default or factory)
         words = {word.arg: word.value for word in value.keywords if word.arg}
         given = words.get("default", value.args[0] if value.args else None)
-        maker = words.get("default_factory", words.get("factory"))
-        if isinstance(given, ast.Call) and self.scope.lead(dotted_name(given.func)) in _FACTORY_MAKERS and given.args:
-            maker, given = given.args[0], None
+        made_by = words.get("default_factory", words.get("factory"))
+        if maker in _FACTORY_MAKERS:
+            made_by, given = given, None
+        elif isinstance(given, ast.Call) and self.scope.lead(dotted_name(given.func)) in _FACTORY_MAKERS and given.args:
+            made_by, given = given.args[0], None
         if isinstance(given, ast.Constant) and given.value is ...:
             given = None
         options = tuple(self.field_options(words))
-        if maker is not None:
-            factory = factory_value(maker, self.scope, self.models)
+        if made_by is not None:
+            factory = factory_value(made_by, self.scope, self.models)
             return None, factory, options, factory is not None
         if given is None:
             return None, None, options, True

@@ -222,14 +222,17 @@ class _Reader:
             strange.append(ast.unparse(node))
         return None
 
-    def plain_base(self, place: Place, strange: list[str]) -> None:
+    def plain_base(self, place: Place, strange: list[str], seen: frozenset[Declared] = frozenset()) -> None:
         """A class without values may add methods; what it derives from itself must add nothing else."""
         node = place.binding.node
+        if place.declared in seen:
+            strange.append(place.name)  # it derives from itself
+            return
         for base in node.bases if isinstance(node, ast.ClassDef) else ():
             inner = base.value if isinstance(base, ast.Subscript) else base
             found = Scope(self.project, place.outline, place.owner).lead(dotted_name(inner))
             if isinstance(found, Place) and self.models.of(self.project, found) is None:
-                self.plain_base(found, strange)
+                self.plain_base(found, strange, seen | {place.declared})
             elif found not in _WITHOUT_FIELDS:
                 strange.append(place.name)
 
