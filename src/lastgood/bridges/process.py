@@ -21,7 +21,7 @@ from lastgood.bridges.worker.values import Uncarriable, Values
 from lastgood.config import Config, ModuleConfig
 from lastgood.errors import BridgeError, CallTimeout, RemoteError, WorkerDied
 
-__all__ = ["MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
+__all__ = ["ARGUMENTS", "MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +39,8 @@ def _unpacker(lift: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
 VALUES = Values(msgspec.msgpack.Encoder().encode, _unpacker, msgspec.msgpack.Ext, towards="to the worker")
 """The app's side of the codec."""
 
-_ARGUMENTS = Values(
-    msgspec.msgpack.Encoder().encode, _unpacker, msgspec.msgpack.Ext, towards="to the worker", tags=True
-)
+ARGUMENTS = Values(msgspec.msgpack.Encoder().encode, _unpacker, msgspec.msgpack.Ext, towards="to the worker", tags=True)
+"""The same, for arguments: the worker makes them what the annotations of the called function say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +303,7 @@ def _current_token(what: str) -> trio.lowlevel.TrioToken:
 def _call_body(module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     try:
         target = f"{module}\0{function}".encode()
-        return frames.TARGET_LENGTH.pack(len(target)) + target + _ARGUMENTS.dumps([list(args), dict(kwargs)])
+        return frames.TARGET_LENGTH.pack(len(target)) + target + ARGUMENTS.dumps([list(args), dict(kwargs)])
     except Uncarriable as error:
         raise BridgeError(_argument(error)) from None
     except (UnicodeEncodeError, frames.StructError):

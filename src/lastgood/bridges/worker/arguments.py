@@ -165,22 +165,30 @@ def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
         if not isinstance(annotation, str):
             return None
     try:
-        # Python 3.9 has no |; and of several alternatives some may be known.
-        options = [_evaluated(option, namespace) for option in _split(annotation)]
-    except SyntaxError:
+        return _read(ast.parse(annotation.strip(), mode="eval").body, namespace)
+    except Exception:
         return None
-    known = [option for option in options if option is not None]
-    return typing.Union[tuple(known)] if len(options) > 1 and known else None  # it is made, not written
 
 
-def _split(annotation: str) -> list[str]:
-    """``"A | B | C"`` -> its three parts."""
-    node = ast.parse(annotation.strip(), mode="eval").body
-    parts = []
-    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        parts.append(ast.unparse(node.right))
-        node = node.left
-    return [ast.unparse(node), *reversed(parts)]
+def _read(node: ast.expr, namespace: dict[str, Any]) -> Any:
+    """The type that an expression is, as far as its names are there; ``|`` also for Python 3.9, which has none."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return _evaluated(node.value, namespace)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        known = [each for each in (_read(node.left, namespace), _read(node.right, namespace)) if each is not None]
+        return typing.Union[tuple(known)] if known else None  # it is made, not written
+    if isinstance(node, ast.Subscript):
+        head = _read(node.value, namespace)
+        inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if head is typing.Annotated:
+            return _read(inside[0], namespace)
+        arguments = [_read(each, namespace) for each in inside]
+        return head[tuple(typing.Any if each is None else each for each in arguments)]
+    try:
+        found = eval(compile(ast.Expression(node), "<annotation>", "eval"), namespace)
+    except NameError:
+        return None
+    return type(None) if found is None else found
 
 
 def _alternatives(*hints: Any) -> list[Any]:
