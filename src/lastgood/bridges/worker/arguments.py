@@ -28,29 +28,44 @@ __all__ = ["typed"]
 _UNIONS = (typing.Union, getattr(__import__("types"), "UnionType", typing.Union))
 _NOT_SEARCHED = ("builtins", "collections.abc", "typing")  # much derives from what is there
 _Hints = Sequence[typing.Any]
-_known: WeakKeyDictionary[typing.Any, Mapping[str, Any]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[typing.Any, typing.Any] = WeakKeyDictionary()
 
 
 def typed(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """The arguments with every tagged value resolved. Raises :class:`Refused`."""
-    types = _hints_of(function)
-    names = _names(function, args)
+    signature = _remembered(function, _Signature)
+    positional, named = signature.positional, signature.named
+    places = [positional[place] if place < len(positional) else signature.rest for place in range(len(args))]
     made_args = [
-        _made(value, types.get(name), name or f"argument {place + 1}")
-        for place, (value, name) in enumerate(zip(args, names))
+        _made(value, signature.types.get(name, ()), name or f"argument {place + 1}")
+        for place, (value, name) in enumerate(zip(args, places))
     ]
-    return made_args, {
-        name: _made(value, types.get(_collector(function, name)), name) for name, value in kwargs.items()
+    made_kwargs = {
+        name: _made(value, signature.types.get(name if name in named else signature.more, ()), name)
+        for name, value in kwargs.items()
     }
+    return made_args, made_kwargs
 
 
-def _made(value: Any, hint: Any, name: str) -> Any:
+def _made(value: Any, hints: _Hints, name: str) -> Any:
     try:
-        return _resolve(value, _alternatives(hint))
+        return _resolve(value, hints)
     except _Unmakable as error:
         raise Refused(f"{error.where(name)}: {error.problem}") from None
+
+
+def _remembered(thing: Any, make: Callable[[Any], Any]) -> Any:
+    """``make(thing)``, made once for each function or class."""
+    key = getattr(thing, "__func__", thing)
+    try:
+        found = _known.get(key)
+    except TypeError:  # it cannot be referred to weakly
+        return make(thing)
+    if found is None:
+        found = _known[key] = make(thing)
+    return found
 
 
 class _Unmakable(Exception):
@@ -72,41 +87,29 @@ class _Unmakable(Exception):
 # Which annotation is whose.
 
 
-def _names(function: Callable[..., Any], args: Sequence[Any]) -> list[str]:
-    """The name of the parameter that takes each positional argument; "" where there is none, which the call itself will say."""
-    parameters = _parameters(function)
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
-    return [names[place] if place < len(names) else rest for place in range(len(args))]
+class _Signature:
+    """Of a function: the names of its parameters by how they are given ("": there is none), and the types of each."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except (TypeError, ValueError):
+            parameters = []
+        self.positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self.named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        self.rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
+        self.more = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
+        self.types = {name: _alternatives(hint) for name, hint in _read_hints(function).items()}
 
 
-def _collector(function: Callable[..., Any], name: str) -> str:
-    """The name of the parameter that takes the argument ``name``: itself, or that of ``**kwargs``."""
-    parameters = _parameters(function)
-    if any(p.name == name and p.kind not in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-        return name
-    return next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
-
-
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    try:
-        return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return []
-
-
-def _hints_of(thing: Any) -> Mapping[str, Any]:
-    """The types in the annotations of a function or a class, those that can be evaluated."""
-    if isinstance(thing, functools.partial):
-        return _hints_of(thing.func)
-    thing = getattr(thing, "__func__", thing)
-    try:
-        found = _known.get(thing)
-    except TypeError:  # it cannot be referred to weakly
-        return _read_hints(thing)
-    if found is None:
-        found = _known[thing] = _read_hints(thing)
+def _field_types(cls: type) -> dict[str, list[Any]]:
+    """What the values of each field of a class may be."""
+    found: dict[str, list[Any]] = _remembered(cls, _read_field_types)
     return found
+
+
+def _read_field_types(cls: type) -> dict[str, list[Any]]:
+    return {name: _alternatives(hint) for name, hint in _read_hints(cls).items()}
 
 
 def _origin(hint: Any) -> Any:
@@ -118,6 +121,10 @@ def _arguments(hint: Any) -> tuple[Any, ...]:
 
 
 def _read_hints(thing: Any) -> dict[str, Any]:
+    """The types in the annotations of a function or a class, those that can be evaluated."""
+    if isinstance(thing, functools.partial):
+        return _read_hints(thing.func)
+    thing = getattr(thing, "__func__", thing)
     if isinstance(thing, type):
         hints: dict[str, Any] = {}
         for cls in reversed(thing.__mro__):
@@ -257,10 +264,10 @@ def _hashed(kind: Any, items: Iterable[Any]) -> Any:
 def _resolve_dict(value: dict[Any, Any], hints: _Hints) -> dict[Any, Any]:
     keys = _parameters_of(hints, dict, 0)
     values = _parameters_of(hints, dict, 1)
-    fields = [_hints_of(hint) for hint in hints if _is_typed_dict(hint)]
+    fields = [_field_types(hint) for hint in hints if _is_typed_dict(hint)]
     made = []
     for key, item in value.items():
-        more = _alternatives(*(own.get(key) for own in fields)) if type(key) is str else []
+        more = [each for own in fields for each in own.get(key, ())] if fields and type(key) is str else []
         made.append((_step(" (a key)", key, keys), _step(f"[{key!r}]", item, [*values, *more])))
     result: dict[Any, Any] = _hashed(dict, made)
     return result
@@ -361,8 +368,8 @@ def _named(value: Tagged, hints: _Hints) -> Any:
     if not fitting:
         return tuple(_step(f"[{place}]", item, _place_hints(hints, place)) for place, item in enumerate(items))
     cls: Any = fitting[0]
-    types = _hints_of(cls)
-    made = [_step(f".{field}", item, _alternatives(types.get(field))) for field, item in zip(cls._fields, items)]
+    types = _field_types(cls)
+    made = [_step(f".{field}", item, types.get(field, ())) for field, item in zip(cls._fields, items)]
     return _constructed(cls, lambda: cls(*made))
 
 
@@ -374,8 +381,8 @@ def _record(value: Tagged, hints: _Hints) -> Any:
     if not (named or alike):
         return _resolve_dict(sent, hints)
     cls: Any = (named or sorted(alike, key=lambda cls: len(rich.field_names(cls) or ())))[0]
-    types = _hints_of(cls)
-    made = {name: _step(f".{name}", item, _alternatives(types.get(name))) for name, item in sent.items()}
+    types = _field_types(cls)
+    made = {name: _step(f".{name}", item, types.get(name, ())) for name, item in sent.items()}
     return _constructed(cls, lambda: _built(cls, made))
 
 

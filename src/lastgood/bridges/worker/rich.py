@@ -9,6 +9,7 @@ from dataclasses import fields
 from dataclasses import is_dataclass as _is_dataclass_or_type
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path, PurePath
 from uuid import UUID
 
@@ -23,6 +24,7 @@ RECORD, MEMBER, NAMED = range(16, 19)
 """Codes of values that arrive as the types of whoever takes them (see arguments.py): by fields, an enum's member, a named tuple."""
 
 
+@lru_cache(maxsize=1024)
 def field_names(kind: type) -> tuple[str, ...] | None:
     """The names of the fields of a dataclass, or of a class of attrs, msgspec or pydantic; None: it is none of these.
 
