@@ -178,3 +178,66 @@ async def test_values_keep_their_types_both_ways(tmp_path: Path) -> None:
         ):
             quote.parent.price = Decimal(-1)
             await pricing.same(quote)
+
+
+CIRCLE = {
+    "shapes/__init__.py": """
+from __future__ import annotations
+import enum
+from dataclasses import dataclass, field
+from .round import circle
+
+class Colour(enum.Enum):
+    RED = "red"
+
+@dataclass
+class Shape:
+    colour: Colour = Colour.RED
+    inner: list[Shape | circle.Circle] = field(default_factory=list)
+
+def same(shape: Shape) -> Shape:
+    assert isinstance(shape, Shape) and isinstance(shape.colour, Colour)
+    return shape
+""",
+    "shapes/round/__init__.py": "",
+    "shapes/round/base.py": """
+from dataclasses import dataclass
+
+@dataclass
+class Base:
+    size: int = 1
+""",
+    "shapes/round/circle.py": """
+from __future__ import annotations
+import typing
+from dataclasses import dataclass
+from . import base
+if typing.TYPE_CHECKING:
+    from .. import Shape
+
+@dataclass
+class Circle(base.Base):
+    twin: Circle | None = None
+    around: "Shape | None" = None
+
+def twin(circle: Circle) -> Circle:
+    assert type(circle) is Circle
+    return Circle(circle.size + 1, circle)
+""",
+}
+
+
+@pytest.mark.parametrize("first", ["shapes", "shapes.round.circle", "shapes.round.base"])
+async def test_types_that_mention_each_other_across_modules_can_be_imported_in_any_order(
+    tmp_path: Path, first: str
+) -> None:
+    made = generated(tmp_path, CIRCLE, "shapes", "shapes.round.circle")
+    assert made.warnings == ()
+    async with running(made):
+        made.load(first)
+        shapes: Any = made.load("shapes")
+        circle: Any = made.load("shapes.round.circle")
+        one = circle.Circle(3, around=None)
+        assert await circle.twin(one) == circle.Circle(4, one)
+        shape = shapes.Shape(shapes.Colour.RED, [circle.Circle(5), shapes.Shape()])
+        assert await shapes.same(shape) == shape

@@ -117,8 +117,8 @@ def test_nothing_of_the_users_is_executed() -> None:
 
 def test_the_same_bytes_whatever_the_hash_seed() -> None:
     script = (
-        "import hashlib, sys; from wrappers.test_generate import wrap_stdlib; wrapped = wrap_stdlib();"
-        "print(hashlib.sha256(repr(wrapped).encode()).hexdigest())"
+        "import hashlib, sys; from wrappers.test_generate import wrap_stdlib; from wrappers.test_types import wrap_declarations;"
+        "print(hashlib.sha256(repr([wrap_stdlib(), wrap_declarations()]).encode()).hexdigest())"
     )
     seen = set()
     for seed in ("1", "2"):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Literal, Optional
 
 import pytest
 from hypothesis import given, settings
@@ -45,24 +45,33 @@ SIGNATURES = [
     "(self, cls)",
     "(Any, get_runtime_bridge, _unset=LEFT, *, dict=LEFT, str=1, tuple=2)",
     "(match, case, type, _)",
+    "(a: int, b: 'list[str]' = LEFT, /, c: Optional[float] = None, *args: tuple[int, ...], d: Literal['x'] = 'x', **more: bytes)",
+    "(ä, 变量=1, ﬁ=2)",
     "(a_very_long_parameter_name, another_very_long_parameter_name, yet_another_parameter_name=LEFT, *, the_last=LEFT)",
 ]
 
 
+NAMES_OF_TYPES = {"LEFT": LEFT, "Any": Any, "Literal": Literal, "Optional": Optional}
+
+
 def direct(signature: str) -> Any:
-    space: dict[str, Any] = {"LEFT": LEFT}
-    exec(f"def f{signature}: return dict(locals())", space)
+    space: dict[str, Any] = dict(NAMES_OF_TYPES)
+    exec(compile(f"def f{signature}: return dict(locals())", "direct", "exec", dont_inherit=True), space)
     return space["f"]
 
 
 def wrapped(signature: str, function: Any) -> Any:
-    body = text_of(wrap(f"def f{signature}: ..."))
+    body = text_of(wrap(f"from typing import Any, Literal, Optional\ndef f{signature}: ..."))
     return load(body, lambda _module, _function, args, kwargs: function(*args, **kwargs))["f"]
 
 
-def shape(function: Any) -> list[tuple[str, Any, Any]]:
-    parameters = inspect.signature(function).parameters.values()
-    return [(p.name, p.kind, ... if p.default is LEFT else p.default) for p in parameters]
+def shape(function: Any) -> list[tuple[str, Any, Any, Any]]:
+    """Names, kinds, defaults and types; what has no type in a source has Any in its wrapper."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    return [
+        (p.name, p.kind, ... if p.default is LEFT else p.default, Any if p.annotation is p.empty else p.annotation)
+        for p in parameters
+    ]
 
 
 def outcome(call: Any) -> Any:
@@ -100,7 +109,9 @@ def test_a_call_through_a_wrapper_is_the_call_itself(signature: str) -> None:
 @st.composite
 def signatures(draw: st.DrawFn) -> str:
     """Any signature of up to eight parameters, each with a literal default, with another one, or with none."""
-    defaults = st.sampled_from(["", "=1", "=LEFT"])
+    types = ["", ": int", ": float", ": Any", ": Optional[int]", ": 'int | list[str]'", ": Literal[1, 'x']", ": object"]
+    annotations = st.sampled_from(types)
+    defaults = st.tuples(annotations, st.sampled_from(["", "=1", "=LEFT"])).map("".join)
     names = iter("abcdefgh")
     only, both, named = (draw(st.integers(0, 2)) for _ in range(3))
     positional = [next(names) + draw(defaults) for _ in range(only + both)]
@@ -108,12 +119,12 @@ def signatures(draw: st.DrawFn) -> str:
     positional = [text if "=" in text or place < first else f"{text}=LEFT" for place, text in enumerate(positional)]
     parts = positional[:only] + (["/"] if only else []) + positional[only:]
     if draw(st.booleans()):
-        parts.append("*rest")
+        parts.append(f"*rest{draw(annotations)}")
     elif named:
         parts.append("*")
     parts += [next(names) + draw(defaults) for _ in range(named)]
     if draw(st.booleans()):
-        parts.append("**more")
+        parts.append(f"**more{draw(annotations)}")
     return f"({', '.join(parts)})"
 
 

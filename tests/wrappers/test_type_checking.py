@@ -6,8 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lastgood.wrappers import wrap_modules
-from wrappers.test_types import DECLARATIONS, HEAD
+from wrappers.test_types import wrap_declarations
 from wrapping import source
 
 EVERYTHING = '''
@@ -118,12 +117,8 @@ class Returns(Generic[T]):
 
 
 def test_wrappers_pass_mypy_strict_and_are_formatted(tmp_path: Path) -> None:
-    cases = [
-        source(f"case{number}", f"{HEAD}\n{case.values[0]}\ndef f(x: C, y: list[C]) -> dict[str, C | None]: ...")
-        for number, case in enumerate(DECLARATIONS)
-    ]
     own = [source("pricing", EVERYTHING), source("shapes", SHAPES), source("circle", CIRCLE)]
-    wrapped = wrap_modules([*cases, *own])
+    wrapped = wrap_declarations(*own)
     assert wrapped.failures == ()
     files = {f"generated/{name}": data.decode() for name, data in wrapped.files.items()}
     files |= {f"lastgood/{name}": text for name, text in STUBS.items()} | {"caller.py": CALLER}

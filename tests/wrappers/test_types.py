@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lastgood.wrappers import ModuleSource, wrap_modules
+from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 from wrapping import source, text_of, wrap
 
 HEAD = """
@@ -209,6 +209,15 @@ class C:
         id="pydantic",
     ),
 ]
+
+
+def wrap_declarations(*others: ModuleSource) -> Wrapped:
+    """Each of them in a module of its own, used in a function's signature."""
+    cases = [
+        source(f"case{number}", f"{HEAD}\n{case.values[0]}\ndef f(x: C, y: list[C]) -> dict[str, C | None]: ...")
+        for number, case in enumerate(DECLARATIONS)
+    ]
+    return wrap_modules([*cases, *others])
 
 
 @pytest.mark.parametrize(("text", "expected"), DECLARATIONS)

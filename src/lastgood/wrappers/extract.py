@@ -12,7 +12,7 @@ import griffe
 
 from lastgood.bridges.worker.selection import allows
 from lastgood.config import ModuleConfig
-from lastgood.wrappers.annotations import admits, literal, literal_text, read_annotation, read_returns
+from lastgood.wrappers.annotations import admits, dotted_name, literal, literal_text, read_annotation, read_returns
 from lastgood.wrappers.ir import (
     NONE,
     Class,
@@ -31,7 +31,7 @@ from lastgood.wrappers.lineage import inherited
 from lastgood.wrappers.models import head_of
 from lastgood.wrappers.outline import Binding, Outline, documentation, type_parameters
 from lastgood.wrappers.project import Located, Missing, Project, settle
-from lastgood.wrappers.scope import Place, Scope, qualified
+from lastgood.wrappers.scope import ENUMS, Place, Scope, qualified
 from lastgood.wrappers.warning_texts import about_annotation
 
 __all__ = ["Extract", "extract"]
@@ -100,6 +100,8 @@ class _Extractor:
                 yield constant
             elif isinstance(where, Missing) and exported.get(name) and name not in chosen and self.allowed(name):
                 self.warn_missing(name, where)
+            elif where is None and name in (at.exports or ()) and self.allowed(name) and _is_object(at, name):
+                self.warn(name, "left out: it is an object, and stays in the worker. Offer a function that uses it.")
         self.check_selection(at, found)
 
     def chosen(self) -> Iterator[str]:
@@ -200,20 +202,19 @@ class _Extractor:
             return None
         doc = next(filter(None, (documentation(each.item) for each in reversed(bindings))), None)
         name = path.rpartition(".")[2]
-        owner = "" if located.owner is None else located.owner.name
         unknown: list[str] = []
         signature = self.signature(located, last, unknown)
         if any(self.signature(located, binding, []) != signature for binding in bindings[:-1]):
             lines = ", ".join(str(binding.node.lineno) for binding in bindings)
             self.warn(path, f"it is defined with different signatures at lines {lines}, so it takes (*args, **kwargs).")
-            return Function(name, _ANYTHING, self.module, path, owner, doc)
+            return Function(name, _ANYTHING, self.module, path, doc)
         for text in unknown:
             self.warn(path, text)
         unclear: list[str] = []
         overloads = tuple(self.signature(located, overload, unclear) for overload in located.overloads)
         if len(overloads) < 2 or unclear or not all(_fits(overload, signature) for overload in overloads):
             overloads = ()  # the implementation alone says less, and nothing that a type checker would refuse
-        return Function(name, signature, self.module, path, owner, doc, overloads)
+        return Function(name, signature, self.module, path, doc, overloads)
 
     def signature(self, located: Located, binding: Binding, unknown: list[str]) -> Signature:
         scope = Scope(self.project, located.outline, located.owner, type_parameters(binding.node))
@@ -224,7 +225,7 @@ class _Extractor:
         for name, annotation, kind, default in entries:
             type_, parts = read_annotation(_expression(annotation), scope)
             unknown += about_annotation(f"parameter {name!r}", annotation, type_, parts)
-            parameters.append(_parameter(name, Kind(kind.value), type_, default))
+            parameters.append(_parameter(_mangled(name, located.owner), Kind(kind.value), type_, default))
         read = read_annotation if binding.is_overload else read_returns
         returns, parts = read(binding.node.returns, scope)
         unknown += about_annotation("the result", binding.node.returns, returns, parts)
@@ -235,6 +236,26 @@ def _is_class(where: Located) -> bool:
     return isinstance(where.bindings[0].item, griffe.Class)
 
 
+def _is_object(at: Outline, name: str) -> bool:
+    """Whether the name is assigned what a call gives, or a display, that is no type."""
+    value = getattr(at.names().get(name, [None])[-1], "node", None)
+    match getattr(value, "value", None):
+        case ast.List() | ast.Dict() | ast.Set():
+            return True
+        case ast.Call(func=func):
+            made = dotted_name(func).rpartition(".")[2]
+            return made not in (
+                "NamedTuple",
+                "NewType",
+                "ParamSpec",
+                "TypeVar",
+                "TypeVarTuple",
+                "TypedDict",
+                "namedtuple",
+            ) and (made not in ENUMS.values())
+    return False
+
+
 def _class_paths(where: Located, path: str) -> Iterator[str]:
     """The class at ``path``, and every public name in it, at any depth."""
     yield path
@@ -243,6 +264,12 @@ def _class_paths(where: Located, path: str) -> Iterator[str]:
         inner = None if name.startswith("_") else settle(where.outline, binding.node, name)
         if isinstance(inner, Located):
             yield from _class_paths(inner, f"{path}.{name}")
+
+
+def _mangled(name: str, owner: ast.ClassDef | None) -> str:
+    """The name that a parameter of a method really has: inside a class, Python renames ``__x``."""
+    private = owner is not None and name.startswith("__") and not name.endswith("__")
+    return f"_{owner.name.lstrip('_')}{name}" if owner is not None and private else name
 
 
 def _parameter(name: str, kind: Kind, type_: Type, default: Any) -> Parameter:

@@ -118,15 +118,13 @@ class Signature:
 class Function:
     """A function, or the static or class method of a :class:`Class` (without its ``cls``).
 
-    Calls go to ``path`` (dots pass through classes) in ``module``. ``owner`` is the class that defines it, whose name Python
-    puts before ``__x``.
+    Calls go to ``path`` (dots pass through classes) in ``module``.
     """
 
     name: str
     signature: Signature
     module: str
     path: str
-    owner: str = ""
     doc: str | None = None
     overloads: tuple[Signature, ...] = ()
 

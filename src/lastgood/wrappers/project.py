@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Located", "Missing", "Project", "settle"]
 
 
+_CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
+
+
 @dataclass(frozen=True, slots=True)
 class Located:
     """Where a public function or class is defined: one class, or a function in each of its alternative forms.
@@ -142,6 +145,13 @@ class Project:
                     case ast.Name(id=other):
                         found = self.locate(at, other, seen)
                         return found if isinstance(found, Located) else None
+                    case ast.Call(func=func, args=[ast.Name(id=other)], keywords=[]) if ast.unparse(func) in _CACHES:
+                        found = self.locate(at, other, seen)
+                        return found if isinstance(found, Located) else None
+                    case ast.Call(func=func) if ast.unparse(func) in ("functools.partial", "partial"):
+                        return Missing(
+                            "it is a functools.partial, whose signature only running it tells. Define it with def"
+                        )
                     case ast.Lambda():
                         return Missing("it is a lambda, which has no signature to keep. Define it with def")
         return None

@@ -147,7 +147,7 @@ def _head(name: str, signature: Signature, indent: str, names: Names, is_overloa
 def _call(function: Function, signature: Signature, indent: str, names: Names) -> list[str]:
     """The body: the arguments as the source is to get them, the call, and the result in its type."""
     own = {parameter.name for parameter in signature.parameters}
-    lines, args, kwargs = _arguments(signature.parameters, indent, function.owner, names)
+    lines, args, kwargs = _arguments(signature.parameters, indent, names)
     bridge = names.use(_BRIDGE)
     call = Brackets(
         f"{bridge}().call(", [_quoted(function.module), _quoted(function.path), args, kwargs], ")", hugs=True
@@ -165,7 +165,7 @@ def _call(function: Function, signature: Signature, indent: str, names: Names) -
 
 
 def _arguments(
-    parameters: Sequence[Parameter], indent: str, owner: str, names: Names
+    parameters: Sequence[Parameter], indent: str, names: Names
 ) -> tuple[list[str], str | Brackets, str | Brackets]:
     """Statements that gather the arguments, and the expressions for the positional and the named ones.
 
@@ -183,7 +183,7 @@ def _arguments(
     always_by_name = [p for p in (by_name if rest is None else []) + keyword_only if p.default is not Default.LEFT]
 
     args = _positional([p.name for p in sure] + ([f"*{rest}"] if rest is not None and not unsure else []))
-    kwargs = _mapping(always_by_name, extra, owner)
+    kwargs = _mapping(always_by_name, extra)
     lines: list[str] = []
     named, given = free("named", own), free("positional", own)
     if any(p not in always_by_name for p in by_name + keyword_only):
@@ -198,8 +198,8 @@ def _arguments(
         block = indent + _INDENT
         lines += [f"{indent}if {rest}:", *lay_out(everything, block, before=f"{given} += "), f"{indent}else:"]
     lines += _given_in_order([p for p in unsure if p.kind is Kind.POSITIONAL_ONLY], given, block, names)
-    lines += _given_by_name([p for p in by_name if p not in always_by_name], named, owner, block, names)
-    lines += _given_by_name([p for p in keyword_only if p not in always_by_name], named, owner, indent, names)
+    lines += _given_by_name([p for p in by_name if p not in always_by_name], named, block, names)
+    lines += _given_by_name([p for p in keyword_only if p not in always_by_name], named, indent, names)
     return lines, args, kwargs
 
 
@@ -208,17 +208,17 @@ def _positional(items: list[str]) -> str | Brackets:
     return items[0][1:] if alone else Brackets("(", items, ")")
 
 
-def _mapping(parameters: Sequence[Parameter], extra: str | None, owner: str) -> str | Brackets:
+def _mapping(parameters: Sequence[Parameter], extra: str | None) -> str | Brackets:
     if extra is not None and not parameters:
         return extra
-    items = [f"{_quoted(_mangled(p.name, owner))}: {p.name}" for p in parameters]
+    items = [f"{_quoted(p.name)}: {p.name}" for p in parameters]
     return Brackets("{", items + ([f"**{extra}"] if extra is not None else []), "}")
 
 
-def _given_by_name(parameters: Sequence[Parameter], named: str, owner: str, indent: str, names: Names) -> Iterator[str]:
+def _given_by_name(parameters: Sequence[Parameter], named: str, indent: str, names: Names) -> Iterator[str]:
     """Statements that put into the dict ``named`` each of the parameters that is given."""
     for parameter in parameters:
-        put = f"{named}[{_quoted(_mangled(parameter.name, owner))}] = {parameter.name}"
+        put = f"{named}[{_quoted(parameter.name)}] = {parameter.name}"
         if parameter.default is Default.LEFT:
             yield f"{indent}if {parameter.name} is not {names.use_unset()}:"
             yield f"{indent}{_INDENT}{put}"
@@ -239,12 +239,6 @@ def _given_in_order(parameters: Sequence[Parameter], given: str, indent: str, na
     for group in groups:
         yield f"{indent}if {group[0]} is not {names.use_unset()}:"
         yield from lay_out(Brackets("(", group, ")"), indent + _INDENT, before=f"{given} += ")
-
-
-def _mangled(name: str, owner: str) -> str:
-    """The name that a parameter of a method really has: inside a class, Python renames ``__x``."""
-    private = owner and name.startswith("__") and not name.endswith("__")
-    return f"_{owner.lstrip('_')}{name}" if private else name
 
 
 def _quoted(text: str) -> str:
