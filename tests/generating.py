@@ -20,7 +20,7 @@ from lastgood.interpreters.file_system import Disk
 from lastgood.pinning import Pinner
 from lastgood.resolution import resolve_modules
 
-__all__ = ["Generated", "generated", "imported", "running"]
+__all__ = ["Generated", "generated", "importable", "running"]
 
 _numbers = itertools.count()
 
@@ -57,14 +57,14 @@ class Generated:
 
 
 @contextmanager
-def imported(made: Generated) -> Iterator[Generated]:
-    """While it lasts, the wrappers can be imported."""
-    sys.path.insert(0, str(made.root))
+def importable(directory: Path, package: str) -> Iterator[None]:
+    """While it lasts, ``package`` can be imported from ``directory``; afterwards nothing of it is left."""
+    sys.path.insert(0, str(directory))
     try:
-        yield made
+        yield
     finally:
-        sys.path.remove(str(made.root))
-        for name in [name for name in sys.modules if name.partition(".")[0] == made.package]:
+        sys.path.remove(str(directory))
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
             del sys.modules[name]
 
 
@@ -77,7 +77,7 @@ def generated(root: Path, files: Mapping[str, str], *modules: str) -> Generated:
 async def running(made: Generated) -> AsyncIterator[Generated]:
     """While it lasts, calls through the wrappers go to a worker of their own."""
     bridge = ProcessBridge.from_config(made.config)
-    with trio.fail_after(60), imported(made):
+    with trio.fail_after(60), importable(made.root, made.package):
         try:
             await bridge.init()
             set_runtime_bridge(bridge)

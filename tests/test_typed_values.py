@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
-from generating import generated, running
-from lastgood import BridgeError, ReturnTypeError
+from generating import generated, importable, running
+from lastgood import BridgeError, ReturnTypeError, watch
+from real_project import RealProject
 
 MODELS = '''
 from __future__ import annotations
@@ -178,6 +181,21 @@ async def test_values_keep_their_types_both_ways(tmp_path: Path) -> None:
         ):
             quote.parent.price = Decimal(-1)
             await pricing.same(quote)
+
+
+async def test_an_edit_that_makes_a_return_wrong_is_told_at_the_call(tmp_path: Path) -> None:
+    project = RealProject(tmp_path, {"pricing.py": "def quote(sku: str) -> list[int]:\n    return [len(sku)]\n"})
+    with trio.fail_after(60):
+        async with watch(project.config_file) as session:
+            with importable(tmp_path, "generated"):
+                pricing: Any = importlib.import_module("generated.pricing")
+                assert await pricing.quote("abc") == [3]
+                project.save("pricing.py", "def quote(sku: str) -> list[int]:\n    return [1, sku]\n")
+                assert await session.reload_now()
+                with pytest.raises(ReturnTypeError) as caught:
+                    await pricing.quote("abc")
+    assert (caught.value.call, caught.value.declared) == ("pricing.quote", "list[int]")
+    assert (caught.value.where, caught.value.expected, caught.value.came) == ("result[1]", "int", "str")
 
 
 CIRCLE = {

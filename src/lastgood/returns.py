@@ -443,7 +443,10 @@ def _fields(
     needed: AbstractSet[str],
     declared: Any,
 ) -> dict[Any, Any]:
-    """The converted items of ``value``: no other than ``names`` (None: any), and all that are ``needed``."""
+    """The converted items of ``value``: no other than ``names`` (None: any), and all that are ``needed``.
+
+    A field too many is left out: a wrapper that was imported before the source got it goes on to give what it declares.
+    """
     missing = needed - value.keys()
     if missing:
         raise _Mismatch(_spelt(declared), f"dict without {_key(min(missing))[1:-1]}")
@@ -451,9 +454,8 @@ def _fields(
     for name, item in value.items():
         convert = converters.get(name)
         if convert is None:
-            if names is not None:
-                raise _Mismatch(_spelt(declared), f"dict with {_key(name)[1:-1]}")
-            made[name] = item
+            if names is None:
+                made[name] = item
             continue
         try:
             made[name] = convert(item)
@@ -468,7 +470,8 @@ def _key(key: Any) -> str:
 
 
 def _best_first(options: list[_Converter], value: Any) -> list[_Converter]:
-    """A dict is first tried as the types that have exactly its keys."""
+    """A dict is first tried as the types whose keys are most like its own."""
     if type(value) is not dict or sum(option.keys is not None for option in options) < 2:
         return options
-    return sorted(options, key=lambda option: option.keys is None or option.keys != value.keys())
+    keys = value.keys()
+    return sorted(options, key=lambda each: (1, 0) if each.keys is None else (0, len(keys ^ each.keys)))
