@@ -6,8 +6,10 @@ hide is imported under another one.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Sequence
 
+from lastgood.wrappers.annotations import literal, literal_text
 from lastgood.wrappers.docstrings import docstring
 from lastgood.wrappers.import_graph import Imports
 from lastgood.wrappers.ir import (
@@ -25,7 +27,7 @@ from lastgood.wrappers.ir import (
     Type,
     union,
 )
-from lastgood.wrappers.layout import Brackets, lay_out
+from lastgood.wrappers.layout import WIDTH, Brackets, lay_out
 from lastgood.wrappers.render_types import class_statement, holds_data
 from lastgood.wrappers.spelling import Names, free
 
@@ -49,7 +51,7 @@ def render(module: Module, imports: Imports | None = None, *, is_package: bool =
     constants: list[str] = []
     for member in module.members:
         if isinstance(member, Constant):
-            constants.append(f"{member.name}: {names.use(Ref('typing', 'Final'))} = {member.value}")
+            constants += _constant(member, names)
         else:
             is_type = isinstance(member, Class) and holds_data(member)
             (types if is_type else definitions).extend(["", "", *_member(member, "", names)])
@@ -75,6 +77,16 @@ def render(module: Module, imports: Imports | None = None, *, is_package: bool =
     head = [*listed, *([""] if constants else []), *constants, *types]
     body = [*head, *([""] if constants_after and not types and not constants else []), *constants_after, *definitions]
     return "\n".join([*lines, *names.imports(), *body, *names.late_imports()]) + "\n"
+
+
+def _constant(constant: Constant, names: Names) -> list[str]:
+    start = f"{constant.name}: {names.use(Ref('typing', 'Final'))} = "
+    value = literal(ast.parse(constant.value, mode="eval").body)
+    if value is not None and isinstance(value[0], tuple):
+        return lay_out(Brackets("(", [literal_text(item) for item in value[0]], ")"), "", before=start)
+    if len(start) + len(constant.value) > WIDTH >= len(_INDENT) + len(constant.value):
+        return [f"{start}(", f"{_INDENT}{constant.value}", ")"]
+    return [f"{start}{constant.value}"]
 
 
 def render_package(name: str) -> str:
