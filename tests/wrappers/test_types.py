@@ -89,6 +89,11 @@ class C:
         id="defaults",
     ),
     pytest.param(
+        "class R(Flag):\n  A = 1\n  B = 2\n@dataclass\nclass C:\n  r: R = R.A | R.B",
+        "@dataclass\nclass C:\n    r: R = R.A | R.B",
+        id="flags",
+    ),
+    pytest.param(
         "@dataclass\nclass C(Generic[T]):\n  next: C[T] | None = None\n  all: t.List['C'] = field(default_factory=list)",
         "@dataclass\nclass C:\n    next: C | None = None\n    all: list[C] = field(default_factory=list)",
         id="recursive",

@@ -56,6 +56,11 @@ def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
                 return ((enum, f".{name}"), Type(enum)) if there else None
             if isinstance(enum, str) and enum in _STANDARD_ENUMS and name.isupper():
                 return (known(enum), f".{name}"), Type(known(enum))
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):  # flags
+            sides = default_value(left, scope, models), default_value(right, scope, models)
+            if sides[0] is not None and sides[1] is not None and isinstance(sides[0][1].head, Declared):
+                same = sides[0][1] == sides[1][1]
+                return ((*sides[0][0], " | ", *sides[1][0]), sides[0][1]) if same else None
         case ast.Name(id=name) if name.isupper():
             return _constant(name, scope)
         case ast.Call(func=func, args=arguments, keywords=words):

@@ -162,14 +162,15 @@ class _Extractor:
         declared = declared if isinstance(declared, Declared) else None
         members: list[Function | Class] = []
         needs_instance = False
+        own = located.outline.names(binding.node)
         for name, found in inherited(self.project, place).items():
             inner = f"{path}.{name}"
             if name.startswith("_"):
-                needs_instance |= name in ("__init__", "__new__")
+                needs_instance |= name in own and name in ("__init__", "__new__")
             elif not isinstance(found, Located):
                 items = () if isinstance(found, Missing) else [binding.item for binding in found]
                 is_property = any(isinstance(item, griffe.Attribute) and "property" in item.labels for item in items)
-                needs_instance |= is_property and self.allowed(inner)
+                needs_instance |= name in own and is_property and self.allowed(inner)
             elif _is_class(found):
                 member = self.class_(found, inner)
                 members += [] if member is None else [member]
@@ -179,7 +180,7 @@ class _Extractor:
                 function = self.function(found, inner)
                 members += [] if function is None else [function]
             else:
-                needs_instance = True
+                needs_instance |= name in own
         if members:
             return Class(path.rpartition(".")[2], tuple(members), documentation(binding.item), declared)
         if self.allowed(path, is_class=True) and (needs_instance or path in (self.selection.classes or ())):
