@@ -59,6 +59,11 @@ class Dog:
     breed: str = ""
 
 
+@dataclass(slots=True)
+class Lion(Cat):
+    mane: float
+
+
 class Options(TypedDict):
     side: Side
     points: NotRequired[list[Point]]
@@ -98,6 +103,7 @@ ONE.total = 3
         (Dog | Cat, {"name": "x"}, Cat("x")),
         (Cat | Dog, {"name": "x", "breed": "y"}, Dog("x", "y")),
         (int | Side, "sell", Side.SELL),
+        (Cat, {"name": "x", "mane": 1.0}, Lion("x", 1.0)),
     ],
 )
 def test_plain_data_become_what_is_declared(declared: Any, given: Any, expected: Any) -> None:

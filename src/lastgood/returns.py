@@ -281,6 +281,8 @@ class _Compiler:
                 value = {field.name: getattr(value, field.name) for field in fields(value)}
             if not isinstance(value, dict):
                 raise _mismatch(declared, value)
+            if not names.issuperset(value) and (derived := _derived_with(declared, value.keys())) is not None:
+                return self.compile(derived).convert(value)
             made = _fields(value, converters, names, needed, declared)
             if len(given) == len(names):
                 return declared(**made)
@@ -338,6 +340,17 @@ def _hints(declared: Any) -> dict[str, Any]:
 
 def _as_it_is(value: Any) -> Any:
     return value
+
+
+def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:
+    """A dataclass that derives from ``declared`` and has exactly these fields."""
+    subclasses: list[type] = type.__subclasses__(declared)
+    for derived in reversed(subclasses):  # of a class with slots=True the one before it got them comes first
+        if is_dataclass(derived) and keys == {field.name for field in fields(derived)}:
+            return derived
+        if (further := _derived_with(derived, keys)) is not None:
+            return further
+    return None
 
 
 def _is_namesake(value: Any, declared: type) -> bool:

@@ -40,7 +40,7 @@ class Key:
     side: Side = Side.BUY
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Special(Key):
     more: int = 0
 

@@ -335,7 +335,8 @@ def _derived(cls: type) -> list[type]:
             subclasses: list[type] = type.__subclasses__(left.pop())
         except TypeError:
             continue
-        fresh = [sub for sub in subclasses if sub not in found]
+        # Of a class with slots=True the one before it got them comes first.
+        fresh = [sub for sub in reversed(subclasses) if sub not in found]
         found += fresh
         left += fresh
     return found
