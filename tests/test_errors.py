@@ -124,7 +124,13 @@ TEXTS = [
     ),
     (WorkerDied(-9, ""), "The worker process was killed by signal 9."),
     (WorkerDied(None, ""), "The worker process ended."),
-    (ReturnTypeError("m.f", "int", "str"), "m.f is declared to return int, but returned str."),
+    (
+        ReturnTypeError("m.f", "list[int]", "str", "int", "result[3]"),
+        (
+            "m.f is declared to return list[int], but what it returned is something else: result[3]: expected int, got str. "
+            "Correct the function or its annotation."
+        ),
+    ),
 ]
 
 

@@ -30,7 +30,7 @@ import functools
 import math
 from decimal import Decimal
 
-__all__ = ["quote", "Desk", "area", "cached", "later"]
+__all__ = ["quote", "Desk", "Special", "area", "cached", "later", "wrapped"]
 
 def quote(sku: str = "a", *, quantity: int = 1) -> str:
     return sku * quantity
@@ -49,6 +49,7 @@ async def later(n: int = 4) -> int:
     return n
 
 area = quote
+wrapped = functools.lru_cache(quote)
 
 class Desk:
     limit = 3
@@ -71,6 +72,11 @@ class Desk:
         @staticmethod
         def pull() -> str:
             return "pulled"
+
+class Special(Desk):
+    @staticmethod
+    def more() -> int:
+        return 1
 """,
     "picky.py": """\
 def one() -> int:
@@ -165,7 +171,8 @@ async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(co
         "picky": wrapped_names(texts["picky.py"].decode()),
     }
     assert {"here", "quote", "Desk.open", "Desk.make"} <= set(wrapped["shop"])
-    assert {"quote", "cached", "later", "Desk.open", "Desk.Drawer.pull"} <= set(wrapped["shop.prices"])
+    prices = {"quote", "cached", "later", "wrapped", "Desk.open", "Desk.Drawer.pull"}
+    assert prices | {"Special.more", "Special.open", "Special.Drawer.pull"} <= set(wrapped["shop.prices"])
     assert wrapped["picky"] == ["one", "Kept.a"]
 
     bridge = ProcessBridge.from_config(config)

@@ -12,7 +12,7 @@ effects        the vocabulary of the core, pure values
 planner        the one place that decides, pure
 interpreters   what does the effects: for real under trio, or in memory
 bridges        ProcessBridge, and the worker's side of it
-wrappers       sources -> wrapper text
+wrappers       sources -> wrapper text; returns: what a wrapper makes of what its call gave
 testing        the in-memory world, for tests of your own
 event_lines    an event as a line for a person; starter: what "lastgood init" writes; demo: what "lastgood demo" plays
 cli            the lastgood command

@@ -270,13 +270,22 @@ class WorkerDied(BridgeError):
 
 
 class ReturnTypeError(BridgeError):
-    """A function returned another type than it declares. ``call``, ``declared`` and ``came`` are texts."""
+    """A function returned another type than it declares (contract §10). Everything it carries is text.
 
-    def __init__(self, call: str, declared: str, came: str) -> None:
-        super().__init__(call, declared, came)
+    ``call`` is the function as ``module.function``, ``declared`` its return type; ``came`` the type that was found at ``where``
+    in the result, ``expected`` the one that belongs there (None: the declared one).
+    """
+
+    def __init__(self, call: str, declared: str, came: str, expected: str | None = None, where: str = "result") -> None:
+        super().__init__(call, declared, came, expected, where)
         self.call = call
         self.declared = declared
         self.came = came
+        self.expected = declared if expected is None else expected
+        self.where = where
 
     def __str__(self) -> str:
-        return f"{self.call} is declared to return {self.declared}, but returned {self.came}."
+        return (
+            f"{self.call} is declared to return {self.declared}, but what it returned is something else: "
+            f"{self.where}: expected {self.expected}, got {self.came}. Correct the function or its annotation."
+        )

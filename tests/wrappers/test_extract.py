@@ -57,7 +57,9 @@ class C:
         pytest.param("", [], id="nothing"),
         pytest.param("def f(): ...\ndef _g(): ...\ndef __getattr__(name): ...", ["f"], id="private"),
         pytest.param("async def f(): ...", ["f"], id="async"),
-        pytest.param("K = 1\nk: int = 2\n(a, b) = 1, 2", [], id="constants"),
+        pytest.param("K = 1\nk: int = 2\n(a, b) = 1, 2\nL = []\nM = f()", ["K"], id="constants"),
+        pytest.param("from typing import Final\nk: Final = 1\nm: Final[int] = 2\nn: int = 3", ["k", "m"], id="final"),
+        pytest.param("K = 1\nK = 2\nif X:\n  L = 1", [], id="constants-that-may-differ"),
         pytest.param("if X:\n  def f(): ...\nelse:\n  def g(): ...", ["f", "g"], id="conditional"),
         pytest.param("try:\n  from nowhere import f\nexcept ImportError:\n  def f(): ...", ["f"], id="fallback"),
         pytest.param("for x in y:\n  with z:\n    def f(): ...", ["f"], id="in-blocks"),
@@ -68,9 +70,15 @@ class C:
         pytest.param("f = 1\ndef f(): ...", ["f"], id="defined-last"),
         pytest.param("def _f(): ...\nf = _f", ["f"], id="another-name"),
         pytest.param("f = f", [], id="itself"),
+        pytest.param("import functools\ndef _f(a): ...\nf = functools.lru_cache(_f)", ["f"], id="cached"),
+        pytest.param(
+            "class _B:\n  @staticmethod\n  def f(): ...\n  @classmethod\n  def g(cls): ...\nclass D(_B):\n  def g(self): ...",
+            ["D.f"],
+            id="inherited",
+        ),
         pytest.param("def f(): ...\ndef g(): ...\n__all__ = ['g']", ["g"], id="all"),
         pytest.param("def f(): ...\ndef g(): ...\n__all__ = ('g',)\n__all__ += ['f']", ["f", "g"], id="all-extended"),
-        pytest.param("def f(): ...\n__all__ = ['_f', 'K']\nK = 1", [], id="all-of-constants"),
+        pytest.param("def f(): ...\n__all__ = ['_f', 'K']\nK = 1", ["K"], id="all-of-constants"),
         pytest.param("def f(): ...\n__all__ = make()", ["f"], id="all-that-only-running-tells"),
         pytest.param("def f(): ...\n__all__ = []\n__all__.append('f')", ["f"], id="all-appended-to"),
         pytest.param("from impl import f", [], id="import"),
@@ -151,6 +159,16 @@ def test_stars_in_a_circle_end() -> None:
             "f = lambda x: x",
             "f: left out: it is a lambda, which has no signature to keep. Define it with def.",
             id="lambda",
+        ),
+        pytest.param(
+            "import functools\nf = functools.partial(print, 1)",
+            "f: left out: it is a functools.partial, whose signature only running it tells. Define it with def.",
+            id="partial",
+        ),
+        pytest.param(
+            "__all__ = ['desk']\ndesk = make()",
+            "desk: left out: it is an object, and stays in the worker. Offer a function that uses it.",
+            id="object",
         ),
         pytest.param("def f():\n  yield 1", f"f: {GENERATOR}", id="generator"),
         pytest.param("def f():\n  return (yield from x)", f"f: {GENERATOR}", id="yield-from"),
@@ -271,7 +289,7 @@ K = 1
 @pytest.mark.parametrize(
     ("selection", "expected"),
     [
-        (ModuleConfig(exclude=("stream",)), ["Desk.close", "Desk.open", "Till.count", "price", "quote"]),
+        (ModuleConfig(exclude=("stream",)), ["Desk.close", "Desk.open", "K", "Till.count", "price", "quote"]),
         (ModuleConfig(functions=("quote",)), ["Desk.close", "Desk.open", "Till.count", "quote"]),
         (ModuleConfig(functions=(), classes=("Till",)), ["Till.count"]),
         (ModuleConfig(functions=("quote",), exclude=("Desk", "Till.count")), ["quote"]),
@@ -336,3 +354,23 @@ class C:
     def m(): ...
 """
     assert offered(text, IMPL) == ["C.m", "f", "g"]
+
+
+def test_inherited_methods_are_those_that_python_would_find() -> None:
+    local = source("base", "class Top:\n  @staticmethod\n  def f(top: Type): ...\nType = int")
+    text = """
+import base, typing
+class Left(base.Top): pass
+class Right(base.Top, typing.Generic[T]):
+    @classmethod
+    def f(cls, right: str, *, __x=1): ...
+class Both(Left, Right): pass
+class Odd(Odd, unknown()):
+    @staticmethod
+    def g(): ...
+"""
+    assert offered(text, local) == ["Both.f", "Left.f", "Odd.g", "Right.f"]
+    body = text_of(wrap(text, local))
+    assert "async def f(top: int) -> Any:" in body
+    assert body.count("async def f(right: str, *, _Right__x: Any = 1) -> Any:") == 2
+    assert '"pricing", "Both.f", (right,), {"_Right__x": _Right__x}' in body

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
-from lastgood.wrappers.extract import extract
+from lastgood.wrappers.extract import Extract, extract
 from lastgood.wrappers.header import is_generated
-from lastgood.wrappers.ir import Module
 from lastgood.wrappers.outline import Outline
 from lastgood.wrappers.project import Project
 from wrapping import source
@@ -68,7 +67,7 @@ def test_a_module_is_found_once_and_only_if_needed() -> None:
 
 
 def test_a_bug_of_ours_takes_no_other_module_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(project: Project, at: Outline) -> tuple[Module, tuple[str, ...]]:
+    def faulty(project: Project, at: Outline) -> Extract:
         if at.source.name == "a":
             raise ValueError("planned")
         return extract(project, at)
@@ -118,8 +117,8 @@ def test_nothing_of_the_users_is_executed() -> None:
 
 def test_the_same_bytes_whatever_the_hash_seed() -> None:
     script = (
-        "import hashlib, sys; from wrappers.test_generate import wrap_stdlib; wrapped = wrap_stdlib();"
-        "print(hashlib.sha256(repr(wrapped).encode()).hexdigest())"
+        "import hashlib, sys; from wrappers.test_generate import wrap_stdlib; from wrappers.test_types import wrap_declarations;"
+        "print(hashlib.sha256(repr([wrap_stdlib(), wrap_declarations()]).encode()).hexdigest())"
     )
     seen = set()
     for seed in ("1", "2"):

@@ -20,7 +20,7 @@ from lastgood.bridges.worker.values import Uncarriable, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError
 
-__all__ = ["MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
+__all__ = ["ARGUMENTS", "MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 VALUES = Values(_PACK, _unpacker, msgspec.msgpack.Ext, towards="to the worker")
 """The app's side of the codec."""
+
+ARGUMENTS = Values(_PACK, _unpacker, msgspec.msgpack.Ext, towards="to the worker", tags=True)
+"""The same, for arguments: the worker makes them what the annotations of the called function say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,10 +356,10 @@ def _call_body(module: str, function: str, args: Sequence[Any], kwargs: Mapping[
 def _packed(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     if not kwargs and _PLAIN.issuperset(map(type, args)):
         try:
-            return _PACK((list(args), {}))  # what VALUES would make of it, at half the cost of a small call
+            return _PACK((list(args), {}))  # what ARGUMENTS would make of it, at half the cost of a small call
         except (OverflowError, UnicodeEncodeError):
             pass  # a large int or a lone surrogate
-    return VALUES.dumps([list(args), dict(kwargs)])
+    return ARGUMENTS.dumps([list(args), dict(kwargs)])
 
 
 def _argument(error: Uncarriable) -> str:

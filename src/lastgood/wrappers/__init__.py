@@ -42,7 +42,8 @@ def wrap_modules(
     """Generate the wrapper of each of ``sources``; nothing of theirs is imported or executed (contract §§5, 7).
 
     ``find`` gives the source of a local module that is not among them, for re-exports to be followed to their
-    signatures; None: there is no such local module. The result depends on the sources alone, not on their order.
+    signatures, and types to where they are defined; None: there is no such local module. The result depends on the
+    sources alone, not on their order.
     """
     # griffe takes ten times as long to import as all the rest, and the types above are wanted without it.
     from lastgood.wrappers.generate import generate

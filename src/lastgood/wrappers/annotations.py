@@ -9,11 +9,25 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lastgood.wrappers.ir import ANY, NONE, Ref, Type, union
+from lastgood.wrappers.ir import ANY, NONE, Declared, Ref, Type, union
 
-__all__ = ["Literal", "Names", "admits", "is_known", "literal", "literal_text", "read_annotation", "read_returns"]
+__all__ = [
+    "Literal",
+    "Names",
+    "Refused",
+    "admits",
+    "dotted_name",
+    "is_known",
+    "known",
+    "literal",
+    "literal_text",
+    "read_annotation",
+    "read_returns",
+    "unquoted",
+]
 
 Literal = None | bool | int | float | str | bytes | tuple["Literal", ...]
 
@@ -25,12 +39,23 @@ _PLAIN = {
     "datetime": ("date", "datetime", "time", "timedelta"),
     "decimal": ("Decimal",),
     "pathlib": ("Path",),
-    "uuid": ("UUID",),
+    "uuid": ("UUID", "SafeUUID"),
+    # Enums and named tuples of the standard library, which cross like anybody's.
+    "difflib": ("Match",),
+    "http": ("HTTPMethod", "HTTPStatus"),
+    "plistlib": ("PlistFormat",),
+    "re": ("RegexFlag",),
+    "signal": ("Handlers", "Signals", "Sigmasks"),
+    "socket": ("AddressFamily", "SocketKind"),
+    "ssl": ("TLSVersion", "VerifyFlags", "VerifyMode"),
+    "statistics": ("LinearRegression",),
+    "tokenize": ("TokenInfo",),
+    "urllib.parse": ("DefragResult", "ParseResult", "SplitResult"),
     "typing": ("Any", "SupportsFloat", "SupportsIndex", "SupportsInt"),
     "collections.abc": ("Hashable", "Sized"),
 }
 _GENERIC = {
-    "builtins": {"dict": 2, "list": 1, "set": 1, "tuple": _VARIADIC},
+    "builtins": {"dict": 2, "frozenset": 1, "list": 1, "set": 1, "tuple": _VARIADIC},
     "collections.abc": {
         "Collection": 1,
         "Container": 1,
@@ -44,6 +69,7 @@ _GENERIC = {
         "Set": 1,
     },
 }
+_CAPITALS = {"dict": "Dict", "frozenset": "FrozenSet", "list": "List", "set": "Set", "tuple": "Tuple"}
 _SPECIAL = ("Annotated", "Literal", "Never", "NoReturn", "Optional", "TypeAlias", "Union")
 
 
@@ -55,7 +81,7 @@ def _known() -> Iterator[tuple[str, tuple[Ref, int]]]:
         for name, arity in generic.items():
             yield f"{module}.{name}", (Ref(module, name), arity)
             # typing spells the same ones List, Dict, ..., Sequence, Mapping, ..., and Set from collections.abc AbstractSet
-            old = name.capitalize() if module == "builtins" else "AbstractSet" if name == "Set" else name
+            old = "AbstractSet" if name == "Set" else _CAPITALS.get(name, name)
             yield f"typing.{old}", (Ref(module, name), arity)
     for name in ("Hashable", "Sized"):
         yield f"typing.{name}", (Ref("collections.abc", name), 0)
@@ -76,11 +102,25 @@ def is_known(path: str) -> bool:
     return path in _KNOWN
 
 
+def known(path: str) -> Ref:
+    """The type at ``path``, which is known."""
+    return _KNOWN[path][0]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A class of values that cannot be declared. ``reason`` is a clause about it."""
+
+    reason: str
+
+
 class Names(Protocol):
     """Where the names in an annotation are looked up."""
 
-    def resolve(self, dotted: str) -> str | tuple[Names, ast.expr] | None:
-        """A known type's full path; or a type alias' value and where that stands; or None: something else."""
+    def resolve(self, dotted: str) -> str | Declared | Refused | tuple[Names, ast.expr] | None:
+        """A known type's full path; or one that the wrappers declare, or why they cannot; or a type alias' value and where that
+        stands; or None: something else.
+        """
         ...
 
 
@@ -94,7 +134,7 @@ def read_annotation(node: ast.expr | None, names: Names) -> tuple[Type, tuple[st
 
 def read_returns(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
     """As :func:`read_annotation`, where a function that never returns may stand as one that returns nothing."""
-    dotted = _dotted(_unquoted(node)) if node is not None else None
+    dotted = dotted_name(unquoted(node)) if node is not None else None
     form = names.resolve(dotted) if dotted else None
     if isinstance(form, str) and _KNOWN[form][0].name in ("Never", "NoReturn"):
         return NONE, ()
@@ -106,7 +146,7 @@ class _Reader:
         self.unknown: list[str] = []
 
     def read(self, node: ast.expr, names: Names) -> Type:
-        node = _unquoted(node)
+        node = unquoted(node)
         match node:
             case ast.Constant(value=None):
                 return NONE
@@ -116,18 +156,22 @@ class _Reader:
                 return self._bare(node, names)
             case ast.Subscript(value=value, slice=inside):
                 arguments = inside.elts if isinstance(inside, ast.Tuple) else [inside]
-                found = names.resolve(_dotted(value))
+                found = names.resolve(dotted_name(value))
                 if isinstance(found, str):
                     return self._subscript(node, *_KNOWN[found], arguments, names)
+                if isinstance(found, Declared | Refused):
+                    return self._declared(node, found)  # its own type parameters are Any in its fields
         return self._any(node)
 
     def _bare(self, node: ast.expr, names: Names) -> Type:
-        found = names.resolve(_dotted(node))
+        found = names.resolve(dotted_name(node))
         if isinstance(found, tuple):
             place, value = found
             # A quoted alias is text to Python and to type checkers alike; what is called gives a TypeVar or the like.
             is_type = isinstance(value, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp)
             return self.read(value, place) if is_type else self._any(node)
+        if isinstance(found, Declared | Refused):
+            return self._declared(node, found)
         if found is None:
             return self._any(node)
         ref, arity = _KNOWN[found]
@@ -146,10 +190,7 @@ class _Reader:
             case "Annotated" if arguments:
                 return self.read(arguments[0], names)
             case "Literal" if arguments:
-                values = [literal(argument) for argument in arguments]
-                if all(value is not None and _fits_literal(value[0]) for value in values):
-                    texts = (Type(literal_text(value[0])) for value in values if value is not None)
-                    return Type(ref, tuple(dict.fromkeys(texts)))
+                return self._literal(node, ref, arguments, names)
             case "tuple":
                 return self._tuple(ref, arguments, names)
             case _ if arity == len(arguments) > 0:
@@ -167,12 +208,27 @@ class _Reader:
                 return Type(ref, (ANY, Type("...")))
         return Type(ref, tuple(self.read(argument, names) for argument in arguments))
 
-    def _any(self, node: ast.expr) -> Type:
-        self.unknown.append(ast.unparse(node))
+    def _literal(self, node: ast.expr, ref: Ref, arguments: list[ast.expr], names: Names) -> Type:
+        values = [literal(argument) for argument in arguments]
+        if all(value is not None and _fits_literal(value[0]) for value in values):
+            texts = (Type(literal_text(value[0])) for value in values if value is not None)
+            return Type(ref, tuple(dict.fromkeys(texts)))
+        # Of members, it is their enum that is kept.
+        enums = [names.resolve(dotted_name(argument).rpartition(".")[0]) for argument in arguments]
+        if all(isinstance(enum, Declared) for enum in enums):
+            return union(*(Type(enum) for enum in enums if isinstance(enum, Declared)))
+        return self._any(node)
+
+    def _declared(self, node: ast.expr, found: Declared | Refused) -> Type:
+        return Type(found) if isinstance(found, Declared) else self._any(node, found.reason)
+
+    def _any(self, node: ast.expr, reason: str = "") -> Type:
+        text = ast.unparse(node)
+        self.unknown.append(f"{text} ({reason})" if reason else text)
         return ANY
 
 
-def _unquoted(node: ast.expr) -> ast.expr:
+def unquoted(node: ast.expr) -> ast.expr:
     """What a quoted annotation says; anything else as it is."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         try:
@@ -183,12 +239,12 @@ def _unquoted(node: ast.expr) -> ast.expr:
     return node
 
 
-def _dotted(node: ast.expr) -> str:
+def dotted_name(node: ast.expr) -> str:
     """``a.b.c`` as text; ``""``, which names nothing, if ``node`` is no such thing."""
     match node:
         case ast.Name(id=name):
             return name
-        case ast.Attribute(value=value, attr=attr) if base := _dotted(value):
+        case ast.Attribute(value=value, attr=attr) if base := dotted_name(value):
             return f"{base}.{attr}"
     return ""
 
@@ -234,6 +290,8 @@ _ABOVE_ALL = ("Any", "object", "Hashable")
 def admits(type_: Type, value: Literal) -> bool:
     """Whether ``value`` is certainly of ``type_``, as a type checker sees it."""
     head = type_.head
+    if isinstance(head, Declared):
+        return False
     if isinstance(head, str):
         return value is None if head == "None" else head == "|" and any(admits(part, value) for part in type_.args)
     name = head.name

@@ -4,30 +4,60 @@ from __future__ import annotations
 
 import ast
 import difflib
-import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import griffe
 
 from lastgood.bridges.worker.selection import allows
 from lastgood.config import ModuleConfig
-from lastgood.wrappers.annotations import admits, literal, literal_text, read_annotation, read_returns
-from lastgood.wrappers.ir import ANY, NONE, Class, Default, Function, Kind, Module, Parameter, Signature, Type, union
-from lastgood.wrappers.outline import Binding, Outline
-from lastgood.wrappers.project import Located, Missing, Project, Scope, settle
+from lastgood.wrappers.annotations import admits, dotted_name, literal, literal_text, read_annotation, read_returns
+from lastgood.wrappers.ir import (
+    NONE,
+    Class,
+    Constant,
+    Declared,
+    Default,
+    Function,
+    Kind,
+    Module,
+    Parameter,
+    Signature,
+    Type,
+    union,
+)
+from lastgood.wrappers.lineage import inherited
+from lastgood.wrappers.models import head_of
+from lastgood.wrappers.outline import Binding, Outline, documentation, type_parameters
+from lastgood.wrappers.project import Located, Missing, Project, settle
+from lastgood.wrappers.scope import ENUMS, Place, Scope, qualified
+from lastgood.wrappers.warning_texts import about_annotation
 
-__all__ = ["extract"]
+__all__ = ["Extract", "extract"]
 
 _VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
 _ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs", Kind.VAR_KEYWORD)))
 
 
-def extract(project: Project, at: Outline) -> tuple[Module, tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """What a module offers under its selection. ``unless_declared`` are warnings that are void if the class is declared."""
+
+    module: Module
+    warnings: tuple[str, ...]
+    unless_declared: tuple[tuple[Declared, str], ...]
+
+
+def extract(project: Project, at: Outline) -> Extract:
     """What the module ``at`` offers under its selection, and warnings about what it does not."""
     extractor = _Extractor(project, at.source.name, at.source.selection)
     members = tuple(extractor.members(at))
-    return Module(at.source.name, members, at.doc), tuple(extractor.warnings)
+    scope = Scope(project, at)
+    types = {name: scope.resolve(name) for name in project.exported(at)}
+    exports = {name: found for name, found in types.items() if isinstance(found, Declared)}
+    module = Module(at.source.name, members, at.doc, exports)
+    return Extract(module, tuple(extractor.warnings), tuple(extractor.unless_declared))
 
 
 class _Extractor:
@@ -36,9 +66,14 @@ class _Extractor:
         self.module = module
         self.selection = selection
         self.warnings: list[str] = []
+        self.unless_declared: list[tuple[Declared, str]] = []
 
-    def warn(self, name: str, text: str) -> None:
-        self.warnings.append(f"{self.module}.{name}: {text}")
+    def warn(self, name: str, text: str, declared: Declared | None = None) -> None:
+        warning = f"{self.module}.{name}: {text}"
+        if declared is None:
+            self.warnings.append(warning)
+        else:
+            self.unless_declared.append((declared, warning))
 
     def allowed(self, name: str, *, is_class: bool = False) -> bool:
         selection = self.selection
@@ -50,7 +85,7 @@ class _Extractor:
             exclude_patterns=selection.exclude_patterns,
         )
 
-    def members(self, at: Outline) -> Iterator[Function | Class]:
+    def members(self, at: Outline) -> Iterator[Function | Class | Constant]:
         exported = self.project.exported(at)
         chosen = dict.fromkeys(name.partition(".")[0] for name in self.chosen())
         found: dict[str, Located] = {}
@@ -61,8 +96,12 @@ class _Extractor:
                 member = self.class_(where, name) if _is_class(where) else self.top_function(where, name)
                 if member is not None:
                     yield member
+            elif where is None and (constant := self.constant(at, name)) is not None:
+                yield constant
             elif isinstance(where, Missing) and exported.get(name) and name not in chosen and self.allowed(name):
                 self.warn_missing(name, where)
+            elif where is None and name in (at.exports or ()) and self.allowed(name) and _is_object(at, name):
+                self.warn(name, "left out: it is an object, and stays in the worker. Offer a function that uses it.")
         self.check_selection(at, found)
 
     def chosen(self) -> Iterator[str]:
@@ -99,21 +138,39 @@ class _Extractor:
     def top_function(self, located: Located, name: str) -> Function | None:
         return self.function(located, name) if self.allowed(name) else None
 
+    def constant(self, at: Outline, name: str) -> Constant | None:
+        """The constant ``name`` (in capitals, or annotated as ``Final``) if it is bound once, to an immutable literal."""
+        bindings = at.names().get(name, [])
+        if len(bindings) != 1 or bindings[0].conditional or not self.allowed(name):
+            return None
+        match bindings[0].node:
+            case ast.Assign(value=node) if name.isupper():
+                pass
+            case ast.AnnAssign(value=ast.expr() as node, annotation=annotation):
+                if not name.isupper() and head_of(annotation, Scope(self.project, at)) != "typing.Final":
+                    return None
+            case _:
+                return None
+        value = literal(node)
+        return None if value is None else Constant(name, literal_text(value[0]))
+
     def class_(self, located: Located, path: str) -> Class | None:
         """The class at ``path`` with what it offers; None if that is nothing."""
         binding = located.bindings[0]
+        place = Place(located.outline, located.owner, binding, qualified(binding.node))
+        declared = self.project.judge(place)
+        declared = declared if isinstance(declared, Declared) else None
         members: list[Function | Class] = []
         needs_instance = False
-        for name in located.outline.names(binding.node):
+        own = located.outline.names(binding.node)
+        for name, found in inherited(self.project, place).items():
             inner = f"{path}.{name}"
             if name.startswith("_"):
-                needs_instance |= name in ("__init__", "__new__")
-                continue
-            found = settle(located.outline, binding.node, name)
-            if not isinstance(found, Located):
+                needs_instance |= name in own and name in ("__init__", "__new__")
+            elif not isinstance(found, Located):
                 items = () if isinstance(found, Missing) else [binding.item for binding in found]
                 is_property = any(isinstance(item, griffe.Attribute) and "property" in item.labels for item in items)
-                needs_instance |= is_property and self.allowed(inner)
+                needs_instance |= name in own and is_property and self.allowed(inner)
             elif _is_class(found):
                 member = self.class_(found, inner)
                 members += [] if member is None else [member]
@@ -123,14 +180,15 @@ class _Extractor:
                 function = self.function(found, inner)
                 members += [] if function is None else [function]
             else:
-                needs_instance = True
+                needs_instance |= name in own
         if members:
-            return Class(path.rpartition(".")[2], tuple(members), _doc(binding))
+            return Class(path.rpartition(".")[2], tuple(members), documentation(binding.item), declared)
         if self.allowed(path, is_class=True) and (needs_instance or path in (self.selection.classes or ())):
             self.warn(
                 path,
                 "left out: it offers no static or class method, and instances (so its constructor, methods and "
                 "properties) cannot cross to the worker.",
+                declared,
             )
         return None
 
@@ -143,40 +201,60 @@ class _Extractor:
             kind = "an async generator" if isinstance(generator.node, ast.AsyncFunctionDef) else "a generator"
             self.warn(path, f"left out: it is {kind}, which cannot cross to the worker. Return a list instead.")
             return None
-        doc = next(filter(None, map(_doc, reversed(bindings))), None)
+        doc = next(filter(None, (documentation(each.item) for each in reversed(bindings))), None)
         name = path.rpartition(".")[2]
         unknown: list[str] = []
         signature = self.signature(located, last, unknown)
         if any(self.signature(located, binding, []) != signature for binding in bindings[:-1]):
             lines = ", ".join(str(binding.node.lineno) for binding in bindings)
             self.warn(path, f"it is defined with different signatures at lines {lines}, so it takes (*args, **kwargs).")
-            return Function(name, _ANYTHING, doc)
+            return Function(name, _ANYTHING, self.module, path, doc)
         for text in unknown:
             self.warn(path, text)
         unclear: list[str] = []
         overloads = tuple(self.signature(located, overload, unclear) for overload in located.overloads)
         if len(overloads) < 2 or unclear or not all(_fits(overload, signature) for overload in overloads):
             overloads = ()  # the implementation alone says less, and nothing that a type checker would refuse
-        return Function(name, signature, doc, overloads)
+        return Function(name, signature, self.module, path, doc, overloads)
 
     def signature(self, located: Located, binding: Binding, unknown: list[str]) -> Signature:
-        scope = Scope(self.project, located.outline, located.owner, _type_parameters(binding.node))
+        scope = Scope(self.project, located.outline, located.owner, type_parameters(binding.node))
         entries = griffe.get_parameters(binding.node.args)
         if "classmethod" in binding.item.labels and entries and Kind(entries[0][2].value) not in _VARIADIC:
             entries = entries[1:]  # cls
         parameters = []
         for name, annotation, kind, default in entries:
             type_, parts = read_annotation(_expression(annotation), scope)
-            unknown += _unknown(f"parameter {name!r}", annotation, type_, parts)
-            parameters.append(_parameter(name, Kind(kind.value), type_, default))
+            unknown += about_annotation(f"parameter {name!r}", annotation, type_, parts)
+            parameters.append(_parameter(_mangled(name, located.owner), Kind(kind.value), type_, default))
         read = read_annotation if binding.is_overload else read_returns
         returns, parts = read(binding.node.returns, scope)
-        unknown += _unknown("the result", binding.node.returns, returns, parts)
+        unknown += about_annotation("the result", binding.node.returns, returns, parts)
         return Signature(tuple(parameters), returns)
 
 
 def _is_class(where: Located) -> bool:
     return isinstance(where.bindings[0].item, griffe.Class)
+
+
+def _is_object(at: Outline, name: str) -> bool:
+    """Whether the name is assigned what a call gives, or a display, that is no type."""
+    value = getattr(at.names().get(name, [None])[-1], "node", None)
+    match getattr(value, "value", None):
+        case ast.List() | ast.Dict() | ast.Set():
+            return True
+        case ast.Call(func=func):
+            made = dotted_name(func).rpartition(".")[2]
+            return made not in (
+                "NamedTuple",
+                "NewType",
+                "ParamSpec",
+                "TypeVar",
+                "TypeVarTuple",
+                "TypedDict",
+                "namedtuple",
+            ) and (made not in ENUMS.values())
+    return False
 
 
 def _class_paths(where: Located, path: str) -> Iterator[str]:
@@ -187,6 +265,12 @@ def _class_paths(where: Located, path: str) -> Iterator[str]:
         inner = None if name.startswith("_") else settle(where.outline, binding.node, name)
         if isinstance(inner, Located):
             yield from _class_paths(inner, f"{path}.{name}")
+
+
+def _mangled(name: str, owner: ast.ClassDef | None) -> str:
+    """The name that a parameter of a method really has: inside a class, Python renames ``__x``."""
+    private = owner is not None and name.startswith("__") and not name.endswith("__")
+    return f"_{owner.name.lstrip('_')}{name}" if owner is not None and private else name
 
 
 def _parameter(name: str, kind: Kind, type_: Type, default: Any) -> Parameter:
@@ -203,33 +287,6 @@ def _parameter(name: str, kind: Kind, type_: Type, default: Any) -> Parameter:
 
 def _expression(annotation: Any) -> ast.expr | None:
     return annotation if isinstance(annotation, ast.expr) else None
-
-
-def _unknown(what: str, annotation: Any, type_: Type, parts: tuple[str, ...]) -> Iterator[str]:
-    if parts:
-        quoted = isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
-        whole = _short(annotation.value if quoted else ast.unparse(annotation))
-        about = ", ".join(_short(part) for part in parts)
-        inside = "" if about == whole else f" Not known to cross to the worker by value: {about}."
-        yield f"the annotation of {what}, {whole}, became Any{'' if type_ == ANY else ' in part'}.{inside}"
-
-
-def _short(text: str) -> str:
-    return textwrap.shorten(text, 80, placeholder="...") if len(text) > 80 else text
-
-
-def _doc(binding: Binding) -> str | None:
-    docstring = binding.item.docstring
-    return (docstring.value or None) if docstring else None
-
-
-def _type_parameters(node: Any) -> frozenset[str]:
-    """The names of PEP 695 that ``node`` and the classes around it declare."""
-    names: set[str] = set()
-    while node is not None:
-        names.update(parameter.name for parameter in getattr(node, "type_params", ()))
-        node = getattr(node, "parent", None)
-    return frozenset(names)
 
 
 def _yields(node: Any) -> bool:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from lastgood.errors import ModuleFailure
-from lastgood.wrappers.extract import extract
+from lastgood.wrappers.assemble import assemble, types_of
+from lastgood.wrappers.declaring import Declaring
+from lastgood.wrappers.extract import Extract, extract
 from lastgood.wrappers.header import with_header
+from lastgood.wrappers.import_graph import Circle, Imports, imports_between
+from lastgood.wrappers.ir import Declared, Module
+from lastgood.wrappers.models import Models
 from lastgood.wrappers.project import Project
 from lastgood.wrappers.reading import ModuleSource
 from lastgood.wrappers.render import render, render_package
@@ -18,14 +24,9 @@ def generate(
     sources: Sequence[ModuleSource], find: Callable[[str], ModuleSource | None]
 ) -> tuple[Mapping[str, bytes], tuple[str, ...], tuple[ModuleFailure, ...]]:
     """Files by path, warnings, failures. See :func:`lastgood.wrappers.wrap_modules`."""
-    project = Project(sources, find)
-    names = sorted({source.name for source in sources})
-    packages = {""} if names else set()
-    for name in names:
-        parts = name.split(".")
-        packages.update(".".join(parts[:depth]) for depth in range(1, len(parts)))
-    files: dict[str, bytes] = {}
-    warnings: list[str] = []
+    models = Models()
+    project = Project(sources, find, models.judge)
+    extracts: list[Extract] = []
     for source in sorted(sources, key=lambda source: source.name):
         name = source.name
         if not all(part.isidentifier() and part != "__init__" for part in name.split(".")):
@@ -34,18 +35,67 @@ def generate(
         at = project.outline(name)
         if at is None:
             continue
-        try:
-            module, said = extract(project, at)
-            files[_path(name, name in packages)] = with_header(name, render(module))
-            warnings += said
-        except (RecursionError, MemoryError):
-            project.failures[name] = _failure(source, "an annotation or a default in it is nested too deeply.")
-        except Exception as error:  # a bug of ours; the other modules are still to be told of
-            project.failures[name] = _failure(source, f"it could not be wrapped: {type(error).__name__}: {error}")
-    for package in packages - set(names):
-        files[_path(package, True)] = with_header(package, render_package(package))
+        with _failures_of(project, source):
+            extracts.append(extract(project, at))
+    declaring = Declaring(project, models)
+    modules: dict[str, Module] = {each.module.name: each.module for each in extracts}
+    imports: dict[str, Imports] = {}
+    try:
+        types = types_of(extracts, declaring)
+        modules = assemble(extracts, types, models)
+        imports = imports_between(modules)
+    except Circle as circle:
+        for name in circle.modules:
+            others = ", ".join(each for each in circle.modules if each != name)
+            problem = (
+                f"its types derive from those of {others}, and those from its own, so that neither can come first."
+            )
+            project.failures[name] = ModuleFailure(name, None, None, problem)
+        types = {}
+    except (RecursionError, MemoryError):
+        types = {}
+        for source in sources:
+            project.failures.setdefault(source.name, _failure(source, "the types that it uses are nested too deeply."))
+    files = _files(project, sources, modules, imports)
+    warnings = [warning for each in extracts for warning in _warnings(each, types)]
+    warnings += [warning for declared in types for warning in declaring.warnings[declared]]
     failures = tuple(failure for _, failure in sorted(project.failures.items()))
     return dict(sorted(files.items())), tuple(warnings), failures
+
+
+def _files(
+    project: Project, sources: Sequence[ModuleSource], modules: Mapping[str, Module], imports: Mapping[str, Imports]
+) -> dict[str, bytes]:
+    names = {source.name for source in sources} | modules.keys()
+    packages = {""} if names else set()
+    for name in names:
+        parts = name.split(".")
+        packages.update(".".join(parts[:depth]) for depth in range(1, len(parts)))
+    files: dict[str, bytes] = {}
+    named = {source.name: source for source in sources}
+    for name, module in modules.items():
+        with _failures_of(project, named.get(name, ModuleSource(name, None, b"", is_package=False))):
+            text = render(module, imports.get(name), is_package=name in packages)
+            files[_path(name, name in packages)] = with_header(name, text)
+    for package in packages - names:
+        files[_path(package, True)] = with_header(package, render_package(package))
+    return files
+
+
+def _warnings(extract: Extract, types: Container[Declared]) -> tuple[str, ...]:
+    return extract.warnings + tuple(text for declared, text in extract.unless_declared if declared not in types)
+
+
+@contextmanager
+def _failures_of(project: Project, source: ModuleSource) -> Iterator[None]:
+    """Note down what goes wrong with one module; the others are still to be told of."""
+    try:
+        yield
+    except (RecursionError, MemoryError):
+        project.failures[source.name] = _failure(source, "an annotation or a default in it is nested too deeply.")
+    except Exception as error:  # a bug of ours
+        problem = f"it could not be wrapped: {type(error).__name__}: {error}"
+        project.failures[source.name] = _failure(source, problem)
 
 
 def _path(name: str, is_package: bool) -> str:

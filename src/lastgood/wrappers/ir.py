@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 __all__ = [
     "ANY",
     "NONE",
     "Class",
+    "Constant",
+    "Data",
+    "Declared",
     "Default",
+    "Expression",
+    "Field",
+    "Form",
     "Function",
     "Kind",
     "Module",
@@ -17,6 +24,7 @@ __all__ = [
     "Ref",
     "Signature",
     "Type",
+    "mentioned",
     "union",
 ]
 
@@ -30,6 +38,18 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """A type that the wrappers declare: ``name`` (dots pass through classes) in the wrapper of ``module``."""
+
+    module: str
+    name: str
+
+
+Expression = tuple[str | Ref | Declared, ...]
+"""Source text in parts: the names in it are spelt by the file that holds it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Type:
     """An annotation as a tree: ``list[int]`` is ``Type(Ref("builtins", "list"), (Type(Ref("builtins", "int")),))``.
 
@@ -37,7 +57,7 @@ class Type:
     its ``args``.
     """
 
-    head: Ref | str
+    head: Ref | Declared | str
     args: tuple[Type, ...] = ()
 
 
@@ -49,6 +69,14 @@ def union(*options: Type) -> Type:
     """The union of ``options``, flat and without repetition, in their order."""
     flat = dict.fromkeys(part for option in options for part in (option.args if option.head == "|" else (option,)))
     return next(iter(flat)) if len(flat) == 1 else Type("|", tuple(flat))
+
+
+def mentioned(type_: Type) -> Iterator[Declared]:
+    """Every declared type in ``type_``, in order."""
+    if isinstance(type_.head, Declared):
+        yield type_.head
+    for part in type_.args:
+        yield from mentioned(part)
 
 
 class Kind(Enum):
@@ -88,27 +116,87 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function, or the static or class method of a :class:`Class` (without its ``cls``)."""
+    """A function, or the static or class method of a :class:`Class` (without its ``cls``).
+
+    Calls go to ``path`` (dots pass through classes) in ``module``.
+    """
 
     name: str
     signature: Signature
+    module: str
+    path: str
     doc: str | None = None
     overloads: tuple[Signature, ...] = ()
 
 
+class Form(Enum):
+    """What a class that is declared by its fields becomes in a wrapper."""
+
+    DATACLASS = "dataclass"
+    ENUM = "enum"
+    NAMED_TUPLE = "named tuple"
+    TYPED_DICT = "typed dict"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field, or the member of an enum.
+
+    ``default`` is its default, or the member's value; ``factory`` what makes the default; None: there is none. ``options``
+    are further arguments of ``dataclasses.field()``. ``required`` is false for a key that a typed dict may lack.
+    """
+
+    name: str
+    type: Type = ANY
+    default: Expression | None = None
+    factory: Expression | None = None
+    options: tuple[str, ...] = ()
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What makes a class one of values. ``options`` are the arguments of its decorator (dataclass; None: it has none itself),
+    or those beside its bases (enum)."""
+
+    form: Form
+    bases: tuple[Ref | Declared, ...] = ()
+    fields: tuple[Field, ...] = ()
+    options: tuple[Expression, ...] | None = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Class:
-    """A class, for what it offers without an instance."""
+    """A class, for what it offers without an instance, and with ``data`` for the values that its instances hold.
+
+    ``declared`` names it if it could have ``data``.
+    """
 
     name: str
     members: tuple[Function | Class, ...]
     doc: str | None = None
+    declared: Declared | None = None
+    data: Data | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A name that stands for an immutable literal, whose text is ``value``."""
+
+    name: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """``name`` is the dotted name that calls are sent to."""
+    """``name`` is the dotted name of the source.
+
+    ``exports`` are the types that it offers as its own, by the names that it has for them, ``hidden`` the members that it does
+    not offer.
+    """
 
     name: str
-    members: tuple[Function | Class, ...]
+    members: tuple[Function | Class | Constant, ...]
     doc: str | None = None
+    exports: Mapping[str, Declared] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()

@@ -16,7 +16,7 @@ import griffe
 
 from lastgood.wrappers.reading import ModuleSource, statements
 
-__all__ = ["Binding", "Outline", "outline"]
+__all__ = ["Binding", "Outline", "documentation", "outline", "type_parameters"]
 
 Item = griffe.Function | griffe.Class | griffe.Attribute | griffe.Alias | griffe.TypeAlias
 Names = Mapping[str, list["Binding"]]
@@ -80,6 +80,20 @@ def outline(source: ModuleSource, tree: ast.Module) -> Outline:
         variables=frozenset(_variables(tree)),
         scopes=ledger.scopes,
     )
+
+
+def documentation(item: Item) -> str | None:
+    """The docstring of a function or class; None if it has none, or an empty one."""
+    return (item.docstring.value or None) if item.docstring else None
+
+
+def type_parameters(node: Any) -> frozenset[str]:
+    """The names of :pep:`695` that ``node`` and the classes around it declare."""
+    names: set[str] = set()
+    while node is not None:
+        names.update(parameter.name for parameter in getattr(node, "type_params", ()))
+        node = getattr(node, "parent", None)
+    return frozenset(names)
 
 
 class _Visitor(griffe.Visitor):

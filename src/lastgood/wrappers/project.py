@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import griffe
 
 from lastgood.errors import ModuleFailure
-from lastgood.wrappers.annotations import is_known
+from lastgood.wrappers.annotations import Refused
+from lastgood.wrappers.ir import Declared
 from lastgood.wrappers.outline import Binding, Outline, outline
 from lastgood.wrappers.reading import ModuleSource, read
 
-__all__ = ["Located", "Missing", "Project", "Scope"]
+if TYPE_CHECKING:
+    from lastgood.wrappers.scope import Place
+
+__all__ = ["Located", "Missing", "Project", "settle"]
+
+
+_CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +45,27 @@ class Missing:
 
 
 class Project:
-    """The modules to wrap, and the ones that they lead to. Each is read at most once; broken ones are in ``failures``."""
+    """The modules to wrap, and the ones that they lead to. Each is read at most once; broken ones are in ``failures``.
 
-    def __init__(self, sources: Sequence[ModuleSource], find: Callable[[str], ModuleSource | None]) -> None:
+    ``judge`` says of a class whether it is declared by its fields, or why it cannot be (None: it is none of that kind).
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[ModuleSource],
+        find: Callable[[str], ModuleSource | None],
+        judge: Callable[[Project, Place], Declared | Refused | None],
+    ) -> None:
+        self._judge = judge
         self.failures: dict[str, ModuleFailure] = {}
         self._sources: dict[str, ModuleSource | None] = {source.name: source for source in sources}
         self._find = find
         self._outlines: dict[str, Outline | None] = {}
         self._exported: dict[str, dict[str, bool]] = {}
+
+    def judge(self, place: Place) -> Declared | Refused | None:
+        """What becomes of the class at ``place`` where it is used as a type."""
+        return self._judge(self, place)
 
     def has(self, name: str) -> bool:
         """Whether ``name`` is a module whose source is at hand, broken or not."""
@@ -124,6 +145,13 @@ class Project:
                     case ast.Name(id=other):
                         found = self.locate(at, other, seen)
                         return found if isinstance(found, Located) else None
+                    case ast.Call(func=func, args=[ast.Name(id=other)], keywords=[]) if ast.unparse(func) in _CACHES:
+                        found = self.locate(at, other, seen)
+                        return found if isinstance(found, Located) else None
+                    case ast.Call(func=func) if ast.unparse(func) in ("functools.partial", "partial"):
+                        return Missing(
+                            "it is a functools.partial, whose signature only running it tells. Define it with def"
+                        )
                     case ast.Lambda():
                         return Missing("it is a lambda, which has no signature to keep. Define it with def")
         return None
@@ -212,65 +240,3 @@ def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Miss
     if alive and isinstance(alive[-1].item, griffe.Class):
         return Located(at, owner, (alive[-1],))
     return tuple(alive)
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Where an annotation stands, for its names to be looked up: a module, or the class ``owner`` in it.
-
-    ``type_parameters`` are the names of :pep:`695` around it.
-    """
-
-    project: Project
-    at: Outline
-    owner: ast.ClassDef | None = None
-    type_parameters: frozenset[str] = frozenset()
-    seen: frozenset[tuple[str, str]] = field(default=frozenset())
-
-    def resolve(self, dotted: str) -> str | tuple[Scope, ast.expr] | None:
-        """The known type that ``dotted`` is, by its full path; or the value of a type alias and its own scope; or None."""
-        head, _, rest = dotted.partition(".")
-        key = (self.at.source.name, dotted)
-        if head in self.type_parameters or key in self.seen:
-            return None
-        inner = replace(self, seen=self.seen | {key})
-        if self.owner is not None and (bindings := self.at.names(self.owner).get(head)):
-            return inner._resolve_bound(bindings, rest) if isinstance(bindings[0].item, griffe.Alias) else None
-        if bindings := self.at.names().get(head):
-            return inner._resolve_bound(bindings, rest)
-        for star in reversed(self.at.stars):
-            if is_known(f"{star}.{dotted}"):
-                return f"{star}.{dotted}"
-            origin = self.project.outline(star)
-            if origin is not None and (head in origin.names() or origin.stars):
-                return inner._elsewhere(origin).resolve(dotted)
-        return f"builtins.{dotted}" if is_known(f"builtins.{dotted}") else None
-
-    def _resolve_bound(self, bindings: Sequence[Binding], rest: str) -> str | tuple[Scope, ast.expr] | None:
-        items = [binding.item for binding in bindings]
-        paths = [f"{i.target_path}.{rest}" if rest else i.target_path for i in items if isinstance(i, griffe.Alias)]
-        if len(paths) == len(bindings):
-            known = [path for path in paths if is_known(path)]
-            return known[0] if known else self._resolve_imported(paths)
-        if len(bindings) > 1 or rest:
-            return None
-        match bindings[0].node:
-            case ast.Assign(targets=[ast.Name()], value=value):
-                return self._elsewhere(self.at), value
-            case ast.AnnAssign(annotation=annotation, value=ast.expr() as value):
-                is_alias = self.resolve(ast.unparse(annotation)) == "typing.TypeAlias"
-                return (self._elsewhere(self.at), value) if is_alias else None
-            case node if type(node).__name__ == "TypeAlias" and not node.type_params:  # ast.TypeAlias is new in 3.12
-                return self._elsewhere(self.at), node.value
-        return None
-
-    def _resolve_imported(self, paths: Iterable[str]) -> str | tuple[Scope, ast.expr] | None:
-        for path in paths:
-            module, _, name = path.rpartition(".")
-            origin = self.project.outline(module)
-            if origin is not None and (found := self._elsewhere(origin).resolve(name)) is not None:
-                return found
-        return None
-
-    def _elsewhere(self, at: Outline) -> Scope:
-        return Scope(self.project, at, seen=self.seen)

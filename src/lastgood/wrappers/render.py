@@ -6,16 +6,35 @@ hide is imported under another one.
 
 from __future__ import annotations
 
-import unicodedata
+import ast
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
 
-from lastgood.wrappers.ir import ANY, Class, Default, Function, Kind, Module, Parameter, Ref, Signature, Type
-from lastgood.wrappers.layout import Brackets, lay_out
+from lastgood.wrappers.annotations import literal, literal_text
+from lastgood.wrappers.docstrings import docstring
+from lastgood.wrappers.import_graph import Imports
+from lastgood.wrappers.ir import (
+    ANY,
+    NONE,
+    Class,
+    Constant,
+    Default,
+    Function,
+    Kind,
+    Module,
+    Parameter,
+    Ref,
+    Signature,
+    Type,
+    union,
+)
+from lastgood.wrappers.layout import WIDTH, Brackets, lay_out
+from lastgood.wrappers.render_types import class_statement, holds_data
+from lastgood.wrappers.spelling import Names, free
 
 __all__ = ["render", "render_package"]
 
 _BRIDGE = Ref("lastgood.runtime", "get_runtime_bridge")
+_OBJECT = Type(Ref("builtins", "object"))
 _DICT = Type(Ref("builtins", "dict"), (Type(Ref("builtins", "str")), ANY))
 _TUPLE = Type(Ref("builtins", "tuple"), (ANY, Type("...")))
 _STRS = Type(Ref("builtins", "list"), (Type(Ref("builtins", "str")),))
@@ -23,23 +42,51 @@ _NAMED = (Kind.POSITIONAL_OR_KEYWORD, Kind.KEYWORD_ONLY)
 _INDENT = "    "
 
 
-def render(module: Module) -> str:
-    """The body of the wrapper of ``module``, without its header."""
-    names = _Names(_taken(module.members))
+def render(module: Module, imports: Imports | None = None, *, is_package: bool = False) -> str:
+    """The body of the wrapper of ``module``, without its header. ``is_package``: it is the ``__init__`` of one."""
+    imports = imports or Imports(frozenset(), module.exports)
+    names = Names(module, imports, is_package=is_package)
+    types: list[str] = []
     definitions: list[str] = []
+    constants: list[str] = []
     for member in module.members:
-        definitions += ["", "", *_member(member, "", module.name, member.name, names)]
-    exports = sorted(member.name for member in module.members)
+        if isinstance(member, Constant):
+            constants += _constant(member, names)
+        else:
+            is_type = isinstance(member, Class) and holds_data(member)
+            (types if is_type else definitions).extend(["", "", *_member(member, "", names)])
+    exports = sorted({member.name for member in module.members} - module.hidden | {*imports.exports})
     listing = Brackets("[", [_quoted(name) for name in exports], "]")
     declared = "" if exports else f": {names.spell(_STRS)}"
-    lines = _docstring(module.doc or f"Calls {module.name} through the live bridge.", "")
+    lines = docstring(module.doc or f"Calls {module.name} through the live bridge.", "")
     lines += ["", "from __future__ import annotations" + (" as _annotations" if "annotations" in names.taken else "")]
-    constants = ["", *lay_out(listing, "", before=f"__all__{declared} = ")]
+    listed = ["", *lay_out(listing, "", before=f"__all__{declared} = ")]
     if names.unset:
-        constants += ["", f"# Stands for an argument that is not given: {module.name} has its own default for it."]
+        constants += [""] if constants else []
+        constants += [f"# Stands for an argument that is not given: {module.name} has its own default for it."]
         constants += [f"{names.unset}: {names.spell(ANY)} = ..."]
-    lines += names.imports()
-    return "\n".join([*lines, *constants, *definitions]) + "\n"
+    if names.returns:
+        gap = ["", ""] if types else [""] if constants else []
+        constants_after = [
+            *gap,
+            "# What a call gives is checked, and brought into the type that its source declares.",
+            *names.returns,
+        ]
+    else:
+        constants_after = []
+    head = [*listed, *([""] if constants else []), *constants, *types]
+    body = [*head, *([""] if constants_after and not types and not constants else []), *constants_after, *definitions]
+    return "\n".join([*lines, *names.imports(), *body, *names.late_imports()]) + "\n"
+
+
+def _constant(constant: Constant, names: Names) -> list[str]:
+    start = f"{constant.name}: {names.use(Ref('typing', 'Final'))} = "
+    value = literal(ast.parse(constant.value, mode="eval").body)
+    if value is not None and isinstance(value[0], tuple):
+        return lay_out(Brackets("(", [literal_text(item) for item in value[0]], ")"), "", before=start)
+    if len(start) + len(constant.value) > WIDTH >= len(_INDENT) + len(constant.value):
+        return [f"{start}(", f"{_INDENT}{constant.value}", ")"]
+    return [f"{start}{constant.value}"]
 
 
 def render_package(name: str) -> str:
@@ -51,80 +98,11 @@ def render_package(name: str) -> str:
     )
 
 
-class _Names:
-    """How the names that a wrapper needs are spelt in it, next to the user's own, which are ``taken``."""
-
-    def __init__(self, taken: AbstractSet[str]) -> None:
-        self.taken = taken
-        self.unset = ""
-        self._spelt: dict[Ref, str] = {}
-
-    def use(self, ref: Ref) -> str:
-        if ref not in self._spelt:
-            self._spelt[ref] = free(ref.name, self.taken | set(self._spelt.values()))
-        return self._spelt[ref]
-
-    def use_unset(self) -> str:
-        self.unset = self.unset or free("_unset", self.taken)
-        return self.unset
-
-    def spell(self, type_: Type) -> str:
-        if type_.head == "|":
-            return " | ".join(map(self.spell, type_.args))
-        head = type_.head if isinstance(type_.head, str) else self.use(type_.head)
-        return f"{head}[{', '.join(map(self.spell, type_.args))}]" if type_.args else head
-
-    def imports(self) -> list[str]:
-        """The import statements for whatever was used, the standard library's first."""
-        blocks: list[str] = []
-        for ours in (False, True):
-            modules: dict[str, list[str]] = {}
-            renamed: list[tuple[str, str]] = []
-            for ref, name in sorted(self._spelt.items(), key=lambda used: (used[0].module, used[0].name)):
-                if ref.module.startswith("lastgood") is not ours:
-                    continue
-                if name != ref.name:
-                    renamed.append((ref.module, f"{ref.name} as {name}"))
-                elif ref.module != "builtins":
-                    modules.setdefault(ref.module, []).append(name)
-            statements = [(module, ", ".join(each)) for module, each in modules.items()] + renamed
-            if statements:
-                blocks += ["", *(f"from {module} import {each}" for module, each in sorted(statements))]
-        return blocks
-
-
-def free(name: str, taken: AbstractSet[str]) -> str:
-    """``name``, or what it becomes with underscores, if ``taken``. Never with two in front, which a class would mangle."""
-    while name in taken:
-        name = f"{name}_" if name.startswith("_") else f"_{name}"
-    return name
-
-
-def _taken(members: Sequence[Function | Class]) -> frozenset[str]:
-    """Every name of the user's in a wrapper: of functions, classes and parameters, at any depth."""
-    names: set[str] = set()
-    for member in members:
-        names.add(member.name)
-        if isinstance(member, Class):
-            names |= _taken(member.members)
-        else:
-            for signature in (member.signature, *member.overloads):
-                names.update(parameter.name for parameter in signature.parameters)
-    return frozenset(names)
-
-
-def _member(member: Function | Class, indent: str, module: str, path: str, names: _Names) -> Iterator[str]:
+def _member(member: Function | Class, indent: str, names: Names) -> Iterator[str]:
     if isinstance(member, Class):
-        yield f"{indent}class {member.name}:"
-        inner = indent + _INDENT
-        if member.doc:
-            yield from _docstring(member.doc, inner)
-        for place, child in enumerate(member.members):
-            if place or member.doc:
-                yield ""
-            yield from _member(child, inner, module, f"{path}.{child.name}", names)
+        yield from _class(member, indent, names)
         return
-    decorators = [f"{indent}@{names.use(Ref('builtins', 'staticmethod'))}"] if "." in path else []
+    decorators = [f"{indent}@{names.use(Ref('builtins', 'staticmethod'))}"] if indent else []
     for overload in member.overloads:
         yield f"{indent}@{names.use(Ref('typing', 'overload'))}"
         yield from decorators
@@ -132,18 +110,34 @@ def _member(member: Function | Class, indent: str, module: str, path: str, names
         yield from [""] if indent else ["", ""]
     signature = member.signature
     if member.overloads:
-        # Type checkers show the overloads alone; the implementation only has to take them all.
+        # Type checkers show the overloads alone; the implementation only has to take, and to give, whatever they do.
         parameters = tuple(Parameter(p.name, p.kind, ANY, p.default) for p in signature.parameters)
-        signature = Signature(parameters)
+        given = [overload.returns for overload in member.overloads]
+        signature = Signature(parameters, ANY if ANY in given else union(*given))
     yield from decorators
     yield from _head(member.name, signature, indent, names, is_overload=False)
     inner = indent + _INDENT
     if member.doc:
-        yield from _docstring(member.doc, inner)
-    yield from _call(signature, inner, module, path, names)
+        yield from docstring(member.doc, inner)
+    yield from _call(member, signature, inner, names)
 
 
-def _head(name: str, signature: Signature, indent: str, names: _Names, is_overload: bool) -> list[str]:
+def _class(member: Class, indent: str, names: Names) -> Iterator[str]:
+    inner = indent + _INDENT
+    head, fields = class_statement(member, indent, names)
+    yield from head
+    parts: list[list[str]] = [docstring(member.doc, inner)] if member.doc and head[-1].endswith(":") else []
+    children = [list(_member(child, inner, names)) for child in member.members]
+    nested = [isinstance(child, Class) for child in member.members]
+    parts += [lines for lines, is_class in zip(children, nested, strict=True) if is_class and member.data]
+    parts += [fields] if fields else []
+    parts += [lines for lines, is_class in zip(children, nested, strict=True) if not (is_class and member.data)]
+    for place, lines in enumerate(parts):
+        yield from [""] if place else []
+        yield from lines
+
+
+def _head(name: str, signature: Signature, indent: str, names: Names, is_overload: bool) -> list[str]:
     parts: list[str] = []
     kinds = [parameter.kind for parameter in signature.parameters]
     for place, parameter in enumerate(signature.parameters):
@@ -162,24 +156,28 @@ def _head(name: str, signature: Signature, indent: str, names: _Names, is_overlo
     return lay_out(brackets, indent, after=f" -> {names.spell(signature.returns)}:{' ...' if is_overload else ''}")
 
 
-def _call(signature: Signature, indent: str, module: str, path: str, names: _Names) -> list[str]:
+def _call(function: Function, signature: Signature, indent: str, names: Names) -> list[str]:
     """The body: the arguments as the source is to get them, the call, and the result in its type."""
     own = {parameter.name for parameter in signature.parameters}
-    owner = path.rpartition(".")[0].rpartition(".")[2]
-    lines, args, kwargs = _arguments(signature.parameters, indent, owner, names)
-    call = Brackets(f"{names.use(_BRIDGE)}().call(", [_quoted(module), _quoted(path), args, kwargs], ")", hugs=True)
+    lines, args, kwargs = _arguments(signature.parameters, indent, names)
+    bridge = names.use(_BRIDGE)
+    call = Brackets(
+        f"{bridge}().call(", [_quoted(function.module), _quoted(function.path), args, kwargs], ")", hugs=True
+    )
     returns = signature.returns
-    if returns == Type("None"):
-        return [*lines, *lay_out(call, indent, before="await ")]
     if returns == ANY:
         return [*lines, *lay_out(call, indent, before="return await ")]
     result = free("result", own)
-    lines += lay_out(call, indent, before=f"{result}: {names.spell(returns)} = await ")
-    return [*lines, f"{indent}return {result}"]
+    if returns == _OBJECT:
+        lines += lay_out(call, indent, before=f"{result}: {names.spell(returns)} = await ")
+        return [*lines, f"{indent}return {result}"]
+    lines += lay_out(call, indent, before=f"{result} = await ")
+    check = f"{names.check(function, returns)}({result})"
+    return [*lines, f"{indent}{check}" if returns == NONE else f"{indent}return {check}"]
 
 
 def _arguments(
-    parameters: Sequence[Parameter], indent: str, owner: str, names: _Names
+    parameters: Sequence[Parameter], indent: str, names: Names
 ) -> tuple[list[str], str | Brackets, str | Brackets]:
     """Statements that gather the arguments, and the expressions for the positional and the named ones.
 
@@ -197,7 +195,7 @@ def _arguments(
     always_by_name = [p for p in (by_name if rest is None else []) + keyword_only if p.default is not Default.LEFT]
 
     args = _positional([p.name for p in sure] + ([f"*{rest}"] if rest is not None and not unsure else []))
-    kwargs = _mapping(always_by_name, extra, owner)
+    kwargs = _mapping(always_by_name, extra)
     lines: list[str] = []
     named, given = free("named", own), free("positional", own)
     if any(p not in always_by_name for p in by_name + keyword_only):
@@ -212,8 +210,8 @@ def _arguments(
         block = indent + _INDENT
         lines += [f"{indent}if {rest}:", *lay_out(everything, block, before=f"{given} += "), f"{indent}else:"]
     lines += _given_in_order([p for p in unsure if p.kind is Kind.POSITIONAL_ONLY], given, block, names)
-    lines += _given_by_name([p for p in by_name if p not in always_by_name], named, owner, block, names)
-    lines += _given_by_name([p for p in keyword_only if p not in always_by_name], named, owner, indent, names)
+    lines += _given_by_name([p for p in by_name if p not in always_by_name], named, block, names)
+    lines += _given_by_name([p for p in keyword_only if p not in always_by_name], named, indent, names)
     return lines, args, kwargs
 
 
@@ -222,19 +220,17 @@ def _positional(items: list[str]) -> str | Brackets:
     return items[0][1:] if alone else Brackets("(", items, ")")
 
 
-def _mapping(parameters: Sequence[Parameter], extra: str | None, owner: str) -> str | Brackets:
+def _mapping(parameters: Sequence[Parameter], extra: str | None) -> str | Brackets:
     if extra is not None and not parameters:
         return extra
-    items = [f"{_quoted(_mangled(p.name, owner))}: {p.name}" for p in parameters]
+    items = [f"{_quoted(p.name)}: {p.name}" for p in parameters]
     return Brackets("{", items + ([f"**{extra}"] if extra is not None else []), "}")
 
 
-def _given_by_name(
-    parameters: Sequence[Parameter], named: str, owner: str, indent: str, names: _Names
-) -> Iterator[str]:
+def _given_by_name(parameters: Sequence[Parameter], named: str, indent: str, names: Names) -> Iterator[str]:
     """Statements that put into the dict ``named`` each of the parameters that is given."""
     for parameter in parameters:
-        put = f"{named}[{_quoted(_mangled(parameter.name, owner))}] = {parameter.name}"
+        put = f"{named}[{_quoted(parameter.name)}] = {parameter.name}"
         if parameter.default is Default.LEFT:
             yield f"{indent}if {parameter.name} is not {names.use_unset()}:"
             yield f"{indent}{_INDENT}{put}"
@@ -242,7 +238,7 @@ def _given_by_name(
             yield f"{indent}{put}"
 
 
-def _given_in_order(parameters: Sequence[Parameter], given: str, indent: str, names: _Names) -> Iterator[str]:
+def _given_in_order(parameters: Sequence[Parameter], given: str, indent: str, names: Names) -> Iterator[str]:
     """Statements that append to the tuple ``given`` the positional-only parameters that are given.
 
     One that follows a parameter that may be missing goes with it: without the one before, it cannot have been given.
@@ -257,35 +253,5 @@ def _given_in_order(parameters: Sequence[Parameter], given: str, indent: str, na
         yield from lay_out(Brackets("(", group, ")"), indent + _INDENT, before=f"{given} += ")
 
 
-def _mangled(name: str, owner: str) -> str:
-    """The name that a parameter of a method really has: inside a class, Python renames ``__x``."""
-    private = owner and name.startswith("__") and not name.endswith("__")
-    return f"_{owner.lstrip('_')}{name}" if private else name
-
-
 def _quoted(text: str) -> str:
     return f'"{text}"'
-
-
-def _docstring(doc: str, indent: str) -> list[str]:
-    """The lines of a docstring that says exactly ``doc``, blanks at the ends of its lines apart."""
-    lines = [line.rstrip() for line in doc.split("\n")]
-    text = "\n".join(lines)
-    quoted = '"""' in text or text.startswith('"') or text.endswith('"')
-    raw = "\\" in text and not quoted and not text.endswith("\\") and all(map(_is_shown, text.replace("\n", "")))
-    if not raw:
-        lines = [_escaped(line, quoted) for line in lines]
-    opening = 'r"""' if raw else '"""'
-    body = [f"{indent}{opening}{lines[0]}", *(f"{indent}{line}" if line else "" for line in lines[1:])]
-    return [*body, f'{indent}"""'] if len(body) > 1 else [f'{body[0]}"""']
-
-
-def _escaped(line: str, quoted: bool) -> str:
-    text = line.replace("\\", "\\\\")
-    if quoted:
-        text = text.replace('"', '\\"')
-    return "".join(char if _is_shown(char) else char.encode("unicode_escape").decode() for char in text)
-
-
-def _is_shown(char: str) -> bool:
-    return char.isprintable() or unicodedata.category(char) == "Zs"

@@ -9,6 +9,7 @@ from dataclasses import fields
 from dataclasses import is_dataclass as _is_dataclass_or_type
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path, PurePath
 from uuid import UUID
 
@@ -16,19 +17,37 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DECODERS", "ENCODERS", "Enum", "base", "field_names", "is_dataclass"]
+__all__ = ["DECODERS", "ENCODERS", "MEMBER", "NAMED", "RECORD", "Enum", "base", "field_names", "is_named_tuple"]
 
 DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_, PATH = range(9, 16)
+RECORD, MEMBER, NAMED = range(16, 19)
+"""Codes of values that arrive as the types of whoever takes them (see arguments.py): by fields, an enum's member, a named tuple."""
 
 
-def is_dataclass(value: Any) -> bool:
-    """Whether it is an instance of a dataclass."""
-    return _is_dataclass_or_type(value) and not isinstance(value, type)
+@lru_cache(maxsize=1024)
+def field_names(kind: type) -> tuple[str, ...] | None:
+    """The names of the fields of a dataclass, or of a class of attrs, msgspec or pydantic; None: it is none of these.
+
+    Known by what those leave in a class, so that none of them is imported.
+    """
+    if _is_dataclass_or_type(kind):
+        return tuple(field.name for field in fields(kind))
+    attributes = getattr(kind, "__attrs_attrs__", None)
+    if isinstance(attributes, tuple):
+        return tuple(attribute.name for attribute in attributes)
+    named = getattr(kind, "__struct_fields__", None)
+    if isinstance(named, tuple):
+        return named
+    for name in ("__pydantic_fields__", "__fields__"):  # of version 2, and of 1
+        mapped = getattr(kind, name, None)
+        if isinstance(mapped, dict):
+            return tuple(mapped)
+    return None
 
 
-def field_names(value: Any) -> tuple[str, ...]:
-    """The names of a dataclass's fields."""
-    return tuple(field.name for field in fields(value))
+def is_named_tuple(kind: type) -> bool:
+    """Whether it is a class of named tuples."""
+    return issubclass(kind, tuple) and isinstance(getattr(kind, "_fields", None), tuple)
 
 
 def _pack_delta(delta: dt.timedelta | None) -> list[int] | None:

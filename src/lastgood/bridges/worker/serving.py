@@ -270,11 +270,17 @@ class Worker:
             end = frames.TARGET_LENGTH.size + length
             if len(body) >= _LARGE:
                 CODEC.decide()
-            args, kwargs = CODEC.values.loads(body[end:])
+            values = CODEC.values
+            tagged = values.last_tagged
+            args, kwargs = values.loads(body[end:])
         except (ValueError, TypeError, frames.StructError) as error:
             return _refused(f"The worker cannot read the arguments of the call: {error}.")
         try:
             function = self._callables.find(body[end - length : end])
+            if values.last_tagged is not tagged:
+                from .arguments import typed
+
+                args, kwargs = typed(function, args, kwargs)
             result = function(*args, **kwargs)
         except Refused as refused:
             return _refused(str(refused))

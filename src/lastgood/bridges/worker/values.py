@@ -9,6 +9,9 @@ Decimal, UUID and Path. Other types arrive as the plain data in them:
     named tuple           a tuple                       bytearray, memoryview bytes
     subclass of one above the base type; a subclass of datetime, date, time or timedelta only if it equals that base
 
+Instances of attrs, msgspec and pydantic classes count as dataclass instances. Sent with ``tags``, enum members, dataclass
+instances and named tuples arrive as a :class:`Tagged` each, for whoever knows their types to make them of it.
+
 A time zone of :mod:`zoneinfo` crosses by its key (as a fixed offset where the other side does not know the key), every
 other one as its offset at that moment. Anything else raises :class:`Uncarriable`, which says what it is and where it sits.
 """
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["MAX_DEPTH", "Uncarriable", "Values"]
+__all__ = ["MAX_DEPTH", "Tagged", "Uncarriable", "Values"]
 
 MAX_DEPTH = 100
 """How deep values may be nested: both sides recurse, and neither knows how much stack the other has left."""
@@ -87,10 +90,26 @@ def _type_name(value: Any) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+class Tagged:
+    """A value that is an instance of a type of its sender's: ``name`` is the type's.
+
+    ``kind`` is the code that it came with (see rich.py), ``payload`` the dict of its fields, the list of its items, or the name
+    (None: it has none) and the value of the member.
+    """
+
+    __slots__ = ("kind", "name", "payload")
+
+    def __init__(self, kind: int, name: str, payload: Any) -> None:
+        self.kind = kind
+        self.name = name
+        self.payload = payload
+
+
 class Values:
     """The codec, on top of a msgpack: ``pack(value)``, ``unpacker(lift)(data)`` and the type of its extensions.
 
-    ``towards`` ends the sentence "object of type x cannot cross ...".
+    ``towards`` ends the sentence "object of type x cannot cross ...". ``last_tagged`` is another object after a ``loads`` that
+    met a tagged value.
     """
 
     def __init__(
@@ -100,11 +119,14 @@ class Values:
         ext: Callable[[int, bytes], Any],
         *,
         towards: str,
+        tags: bool = False,
     ) -> None:
         self._pack = pack
         self._unpack = unpacker(self._lift)
         self._ext = ext
         self._towards = towards
+        self._tags = tags
+        self.last_tagged: Tagged | None = None
 
     def dumps(self, value: Any) -> bytes:
         """Pack ``value``. Raises :class:`Uncarriable`."""
@@ -207,12 +229,15 @@ class Values:
         if depth > MAX_DEPTH:
             raise self._too_deep()
         rich = _load_rich()
+        if self._tags and type(value) is not tuple and (tag := self._tag(value, depth, plain)) is not None:
+            return tag
         if isinstance(value, rich.Enum):
             return self._lower_key(value.value, depth + 1, plain)
         if isinstance(value, tuple):
             return self._ext(TUPLE, self._pack([self._lower_key(item, depth + 1, plain) for item in value]))
-        if rich.is_dataclass(value) or isinstance(value, (list, dict, set)):
-            arrives = "dict" if rich.is_dataclass(value) else _type_name(rich.base(value))
+        is_record = rich.field_names(type(value)) is not None
+        if is_record or isinstance(value, (list, dict, set)):
+            arrives = "dict" if is_record else _type_name(rich.base(value))
             raise Uncarriable(
                 f"object of type {_type_name(value)} cannot cross {self._towards} here: "
                 f"it would arrive as a {arrives}, which can be neither a key nor an element of a set."
@@ -225,13 +250,13 @@ class Values:
         if encoder is not None:
             code, payload = encoder(value)
             return self._ext(code, self._pack(payload))
+        if self._tags and (tag := self._tag(value, depth, plain)) is not None:
+            return tag
         if isinstance(value, rich.Enum):
-            try:
-                return self._lower(value.value, depth + 1, plain)
-            except Uncarriable as error:
-                raise error.at("field", "value") from None
-        if rich.is_dataclass(value):
-            return self._lower_fields(value, rich.field_names(value), depth, plain)
+            return self._lower_member(value, depth, plain)
+        names = rich.field_names(type(value))
+        if names is not None:
+            return self._lower_fields(value, names, depth, plain)
         base = rich.base(value)
         if base is value:
             raise Uncarriable(
@@ -240,6 +265,29 @@ class Values:
                 "and named tuples."
             )
         return self._lower(base, depth, plain)
+
+    def _tag(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+        """``value`` as an extension that names its type; None if it is none of the kinds that have one."""
+        rich = _load_rich()
+        kind = type(value)
+        payload: Any
+        if isinstance(value, rich.Enum):
+            code, payload = rich.MEMBER, [value.name, self._lower_member(value, depth, plain)]
+        elif rich.is_named_tuple(kind):
+            code, payload = rich.NAMED, self._lower_list(list(value), depth, plain)
+        elif (names := rich.field_names(kind)) is not None:
+            # What __post_init__ sets, and the app's own class has no such thing, may be missing.
+            there = [name for name in names if hasattr(value, name)]
+            code, payload = rich.RECORD, self._lower_fields(value, there, depth, plain)
+        else:
+            return None
+        return self._ext(code, self._pack([kind.__qualname__, payload]))
+
+    def _lower_member(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+        try:
+            return self._lower(value.value, depth + 1, plain)
+        except Uncarriable as error:
+            raise error.at("field", "value") from None
 
     def _lower_fields(self, value: Any, names: Sequence[str], depth: int, plain: frozenset[type]) -> Mapping[str, Any]:
         lowered = {}
@@ -275,6 +323,10 @@ class Values:
         if code == DICT:
             return _whole(_paired(payload), len(payload) / 2, "keys of a dict")
         rich = _load_rich()
+        if code in (rich.RECORD, rich.MEMBER, rich.NAMED):
+            # A new object each time, so that whoever compares it with that of before cannot be misled by another thread.
+            self.last_tagged = tagged = Tagged(code, *payload)
+            return tagged
         if code not in rich.DECODERS:
             raise ValueError(f"no value has the code {code}")
         return rich.DECODERS[code](payload)

@@ -1,0 +1,31 @@
+"""A docstring as source text."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["docstring"]
+
+
+def docstring(doc: str, indent: str) -> list[str]:
+    """The lines of a docstring that says exactly ``doc``, blanks at the ends of its lines apart."""
+    lines = [line.rstrip() for line in doc.split("\n")]
+    text = "\n".join(lines)
+    quoted = '"""' in text or text.startswith('"') or text.endswith('"')
+    raw = "\\" in text and not quoted and not text.endswith("\\") and all(map(_is_shown, text.replace("\n", "")))
+    if not raw:
+        lines = [_escaped(line, quoted) for line in lines]
+    opening = 'r"""' if raw else '"""'
+    body = [f"{indent}{opening}{lines[0]}", *(f"{indent}{line}" if line else "" for line in lines[1:])]
+    return [*body, f'{indent}"""'] if len(body) > 1 else [f'{body[0]}"""']
+
+
+def _escaped(line: str, quoted: bool) -> str:
+    text = line.replace("\\", "\\\\")
+    if quoted:
+        text = text.replace('"', '\\"')
+    return "".join(char if _is_shown(char) else char.encode("unicode_escape").decode() for char in text)
+
+
+def _is_shown(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) == "Zs"

@@ -1,0 +1,164 @@
+"""How the names that a wrapper needs are spelt in it, next to the user's own, and the imports that this takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+
+from lastgood.wrappers.import_graph import Imports
+from lastgood.wrappers.ir import Class, Constant, Declared, Expression, Function, Module, Ref, Type, mentioned
+from lastgood.wrappers.layout import Brackets, lay_out
+
+__all__ = ["Names", "free"]
+
+_RETURNS = Ref("lastgood.returns", "Returns")
+
+
+class Names:
+    """The names in the wrapper of ``module``; ``taken`` are the user's. ``is_package``: it is the ``__init__`` of a package."""
+
+    def __init__(self, module: Module, imports: Imports, *, is_package: bool) -> None:
+        self.taken = _taken(module.members) | imports.exports.keys()
+        self.unset = ""
+        self.returns: list[str] = []
+        self._module = module.name
+        self._package = module.name.split(".") if is_package else module.name.split(".")[:-1]
+        self._imports = imports
+        self._exported = {declared: alias for alias, declared in imports.exports.items()}
+        self._spelt: dict[Ref | Declared | str, str] = {}
+
+    def use(self, ref: Ref) -> str:
+        """The name of something of the standard library, or of lastgood."""
+        return self._name(ref, ref.name)
+
+    def use_unset(self) -> str:
+        self.unset = self.unset or free("_unset", self.taken)
+        return self.unset
+
+    def declared(self, declared: Declared) -> str:
+        """The name of a type that a wrapper declares."""
+        if declared.module == self._module:
+            return declared.name
+        if declared.module in self._imports.late:
+            return f"{self._name(declared.module, '_' + declared.module.rpartition('.')[2])}.{declared.name}"
+        top, dot, rest = declared.name.partition(".")
+        whole = Declared(declared.module, top)
+        return (self._exported.get(whole) or self._name(whole, top)) + dot + rest
+
+    def _name(self, key: Ref | Declared | str, name: str) -> str:
+        if key not in self._spelt:
+            self._spelt[key] = free(name, self.taken | set(self._spelt.values()))
+        return self._spelt[key]
+
+    def spell(self, type_: Type) -> str:
+        if type_.head == "|":
+            return " | ".join(map(self.spell, type_.args))
+        head = type_.head if isinstance(type_.head, str) else self._head(type_.head)
+        return f"{head}[{', '.join(map(self.spell, type_.args))}]" if type_.args else head
+
+    def _head(self, head: Ref | Declared) -> str:
+        return self.use(head) if isinstance(head, Ref) else self.declared(head)
+
+    def express(self, expression: Expression, inside: str) -> str:
+        """``expression`` in the body of the class ``inside``, whose own inner classes go by their last names there."""
+        text = ""
+        for part in expression:
+            spelt = part if isinstance(part, str) else self._head(part)
+            text += spelt.removeprefix(f"{inside}.") if isinstance(part, Declared) else spelt
+        return text
+
+    def check(self, function: Function, returns: Type) -> str:
+        """The name of what checks that a call of ``function`` gives ``returns``."""
+        path = function.path.replace(".", "_")
+        name = self._name(f"{function.module}.{function.path}()", f"_{path}_returns".replace("__", "_"))
+        late = any(declared.module in self._imports.late for declared in mentioned(returns))
+        spelt = self.spell(returns)
+        declared = _quoted(spelt) if late else spelt
+        call = [_quoted(f"{function.module}.{function.path}"), *([f"{self.use(_GLOBALS)}()"] if late else [])]
+        brackets = Brackets(f"{self.use(_RETURNS)}[{declared}](", call, ")", hugs=True)
+        self.returns += lay_out(brackets, "", before=f"{name} = ")
+        return name
+
+    def imports(self) -> list[str]:
+        """The import statements at the top: the standard library's, lastgood's, and those of other wrappers."""
+        refs = [(ref.module, ref.name, name) for ref, name in self._spelt.items() if isinstance(ref, Ref)]
+        standard = [each for each in refs if not each[0].startswith("lastgood") and each[:2] != ("builtins", each[2])]
+        ours = [each for each in refs if each[0].startswith("lastgood")]
+        types = [(each.module, each.name, name) for each, name in self._spelt.items() if isinstance(each, Declared)]
+        types += [(each.module, each.name, alias) for alias, each in self._early_exports()]
+        near = [(self._relative(module), name, alias) for module, name, alias in types]
+        blocks = [list(_statements(block)) for block in (standard, ours, near)]
+        return [line for block in blocks if block for line in ("", *block)]
+
+    def late_imports(self) -> list[str]:
+        """The import statements at the end."""
+        lines = []
+        for module, name in self._spelt.items():
+            if isinstance(module, str) and module in self._imports.late:
+                parent, _, last = module.rpartition(".")
+                lines.append(f"from {self._relative(parent)} import {last} as {name}")
+        late = [(self._relative(each.module), each.name, alias) for alias, each in self._exports(late=True)]
+        lines = sorted(lines) + list(_statements(late))
+        return ["", "", "# Down here, since these modules import this one too.", *lines] if lines else []
+
+    def _early_exports(self) -> Iterator[tuple[str, Declared]]:
+        return self._exports(late=False)
+
+    def _exports(self, *, late: bool) -> Iterator[tuple[str, Declared]]:
+        for alias, declared in self._imports.exports.items():
+            if (declared.module in self._imports.late) is late:
+                yield alias, declared
+
+    def _relative(self, module: str) -> str:
+        parts = module.split(".") if module else []
+        shared = 0
+        while shared < min(len(parts), len(self._package)) and parts[shared] == self._package[shared]:
+            shared += 1
+        return "." * (len(self._package) - shared + 1) + ".".join(parts[shared:])
+
+
+_GLOBALS = Ref("builtins", "globals")
+
+
+def free(name: str, taken: AbstractSet[str]) -> str:
+    """``name``, or what it becomes with underscores, if ``taken``. Never with two in front, which a class would mangle."""
+    while name in taken:
+        name = f"{name}_" if name.startswith("_") else f"_{name}"
+    return name
+
+
+def _taken(members: Sequence[Function | Class | Constant]) -> set[str]:
+    """Every name of the user's in a wrapper: of functions, classes, fields and parameters, at any depth."""
+    names: set[str] = set()
+    for member in members:
+        names.add(member.name)
+        if isinstance(member, Class):
+            names |= _taken(member.members)
+            names.update(field.name for field in (member.data.fields if member.data else ()))
+        elif isinstance(member, Function):
+            for signature in (member.signature, *member.overloads):
+                names.update(parameter.name for parameter in signature.parameters)
+    return names
+
+
+def _statements(imports: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """``from module import name as alias``, those of a module together that keep their names, in the order of isort."""
+    together: dict[str, list[str]] = {}
+    alone: list[tuple[str, str]] = []
+    for module, name, alias in sorted(set(imports)):
+        if name == alias:
+            together.setdefault(module, []).append(name)
+        else:
+            alone.append((module, f"{name} as {alias}"))
+    listed = list(together.items()) + [(module, [text]) for module, text in alone]
+    for module, names in sorted(listed, key=lambda each: (each[0], each[1])):
+        one = f"from {module} import {', '.join(names)}"
+        yield from (
+            lay_out(Brackets("(", names, ")", hugs=True), "", before=f"from {module} import ")
+            if len(one) > 88
+            else [one]
+        )
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if '"' not in text else repr(text)

@@ -1,0 +1,135 @@
+"""Every generated file passes mypy strict, is formatted, and says nothing that a type checker would refuse to a caller."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from wrappers.test_types import wrap_declarations
+from wrapping import source
+
+EVERYTHING = '''
+"""What a wrapper can hold."""
+import datetime as dt
+import typing as t
+from decimal import Decimal
+
+def quote(symbol: str, /, depth: int = 1, *, strict=False, when: t.Optional[dt.datetime] = None) -> Decimal:
+    """Quote a symbol.
+
+    At some length.
+    """
+
+def tidy(names: list[str], by: t.Callable[..., int] = len, *more: str, limit: float = LEFT, **rest: int) -> None: ...
+def positional(first: int = LEFT, second: int = 2, third: int = LEFT, /, fourth: int = LEFT) -> list: ...
+def one_long_parameter(the_only_parameter: t.Dict[str, t.Tuple[Decimal, Decimal]] = LEFT) -> t.Any: ...
+async def implicit(x: int = None, y: t.Sequence[int] = ()) -> dict: ...
+def untyped(a, b=LEFT, *args, **kwargs): ...
+def list(list: list[int]) -> list[int]: ...
+
+@t.overload
+def pick(x: int) -> int: ...
+@t.overload
+def pick(x: str, *, strict: bool = ...) -> str: ...
+def pick(x, *, strict=False): ...
+
+class Desk:
+    """A desk."""
+
+    @staticmethod
+    def open(name: str) -> int: ...
+    @t.overload
+    @classmethod
+    def load(cls, path: str) -> str: ...
+    @t.overload
+    @classmethod
+    def load(cls, path: bytes) -> bytes: ...
+    @classmethod
+    def load(cls, path): ...
+    class Drawer:
+        @staticmethod
+        def find(Any: t.Any, get_runtime_bridge: int) -> t.Mapping[str, t.Any]: ...
+'''
+
+
+SHAPES = """
+from __future__ import annotations
+import enum
+import circle
+from dataclasses import dataclass, field
+from typing import Literal
+class Colour(str, enum.Enum):
+    RED = "red"
+@dataclass
+class Shape:
+    colour: Colour = Colour.RED
+    others: dict[str, Shape | circle.Circle] = field(default_factory=dict)
+    def area(self) -> float: ...
+async def biggest(shapes: list[Shape | circle.Circle], *, only: Literal["x"] | None = None) -> Shape | circle.Circle | None: ...
+def count(shapes: tuple[Shape, ...] = ()) -> dict[Colour, int]: ...
+def nothing() -> None: ...
+def anything() -> object: ...
+"""
+CIRCLE = """
+from __future__ import annotations
+from dataclasses import dataclass
+import shapes
+@dataclass
+class Circle(shapes.Shape):
+    radius: float = 1.0
+    twin: Circle | None = None
+def unit(colour: shapes.Colour) -> Circle: ...
+"""
+CALLER = """
+from decimal import Decimal
+from generated import circle, pricing, shapes
+async def main() -> None:
+    price: Decimal = await pricing.quote('a', depth=2)
+    number: int = await pricing.pick(1)
+    text: str = await pricing.pick('a', strict=True)
+    data: bytes = await pricing.Desk.load(b'a')
+    await pricing.quote(symbol='a')  # type: ignore[call-arg]
+    await pricing.pick(1.5)  # type: ignore[call-overload]
+    biggest = await shapes.biggest([circle.Circle(shapes.Colour.RED, {}, 2.0), shapes.Shape()], only="x")
+    if biggest is not None:
+        colour: str = biggest.colour
+    unit: circle.Circle = await circle.unit(shapes.Colour.RED)
+    await circle.unit("red")  # type: ignore[arg-type]
+    circle.Circle(radius="1")  # type: ignore[arg-type]
+"""
+STUBS = {
+    "__init__.pyi": "",
+    "runtime.pyi": """
+from typing import Any
+class Handle:
+    async def call(self, m: str, f: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+def get_runtime_bridge() -> Handle: ...
+""",
+    "returns.pyi": """
+from typing import Any, Generic, TypeVar
+T = TypeVar("T")
+class Returns(Generic[T]):
+    def __init__(self, call: str, namespace: dict[str, Any] | None = None) -> None: ...
+    def __call__(self, value: object) -> T: ...
+""",
+}
+
+
+def test_wrappers_pass_mypy_strict_and_are_formatted(tmp_path: Path) -> None:
+    own = [source("pricing", EVERYTHING), source("shapes", SHAPES), source("circle", CIRCLE)]
+    wrapped = wrap_declarations(*own)
+    assert wrapped.failures == ()
+    files = {f"generated/{name}": data.decode() for name, data in wrapped.files.items()}
+    files |= {f"lastgood/{name}": text for name, text in STUBS.items()} | {"caller.py": CALLER}
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    options = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", "--no-error-summary"]
+    mypy = [sys.executable, "-m", "mypy", *options, "generated", "caller.py"]
+    checked = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (checked.stdout, checked.stderr, checked.returncode) == ("", "", 0)
+    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", "generated"]
+    formatted = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (formatted.stdout, formatted.returncode) == ("", 0)
