@@ -12,7 +12,9 @@ __all__ = ["Bridge"]
 class Bridge(Protocol):
     """An object that carries calls.
 
-    It may also have ``async init()``, awaited once before anything is called, and an attribute ``thread_safe``: true if
+    It may also have ``async init()``, awaited once before anything is called; ``async lost()``, which a session awaits of its
+    live bridge, and which returns an error when the bridge has broken down by itself: the session then makes it once more from
+    the same generation (a pending one is cancelled when the bridge is replaced); and an attribute ``thread_safe``: true if
     ``call`` may be used from any thread and event loop, rather than only from those that created it.
     """
 

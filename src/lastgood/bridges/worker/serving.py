@@ -296,9 +296,9 @@ class Worker:
                 from .asyncs import Loops
 
                 self._loops = Loops(self._backend, self._answer)
+        self._send(frames.APART, number, b"")  # before anything of it can be answered
         if not self._loops.start(number, coroutine):
             return _refused(f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls.")
-        self._send(frames.APART, number, b"")
         with self._lock:
             forgotten = number in self._forgotten
         if forgotten:
