@@ -160,5 +160,8 @@ async def test_many_cycles_hold_no_more_than_few(
     assert late.kept <= early.kept
     assert late.blocks - early.blocks < 100 * (cycles - settled)
     assert os.listdir(scratch) == []
-    over = Held.now(project)
-    assert (over.descriptors, over.children) == (at_rest.descriptors, 0)
+    with trio.fail_after(DEADLINE):
+        # The system's notifier has a thread of its own, which lets go of its descriptors a moment after it was told to.
+        while Held.now(project).descriptors > at_rest.descriptors:
+            await trio.to_thread.run_sync(os.sched_yield)
+    assert Held.now(project).children == 0
