@@ -266,7 +266,6 @@ class ProcessBridge:
                 raise RemoteError(name, message, traceback)
             raise BridgeError(str(value))
         except Unreadable as error:
-            worker.channel.tell_read(answer.number)
             raise BridgeError(f"The result cannot be read: {error}.") from None
         except (ValueError, TypeError) as error:
             failure = worker.break_with(str(error))

@@ -15,7 +15,7 @@ from lastgood.bridges.child import Child
 from lastgood.bridges.surroundings import Surroundings
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.arena import Arena
-from lastgood.bridges.worker.arrays import Carrier
+from lastgood.bridges.worker.arrays import Carrier, Unreadable
 from lastgood.errors import BridgeError, WorkerDied
 
 __all__ = ["PACK", "RemoteWorker", "unpacker"]
@@ -92,11 +92,15 @@ class RemoteWorker:
         return self.codec.dumps([list(args), dict(kwargs)])
 
     def read(self, answer: Answer) -> Any:
-        """The value in an answer. Raises ValueError if that is none."""
+        """The value in an answer. Raises ValueError if that is none, :class:`Unreadable` if this side lacks what it needs."""
         if not answer.body:
             return None
         reads = self.codec.incoming.reads
-        value = self.codec.loads(answer.body)
+        try:
+            value = self.codec.loads(answer.body)
+        except Unreadable:
+            self.channel.tell_read(answer.number)
+            raise
         if self.codec.incoming.reads != reads:
             self.channel.tell_read(answer.number)
         return value
