@@ -231,6 +231,43 @@ async def large_calls(bridge: ProcessBridge) -> None:
         row(name, f"{statistics.median(times):.1f} ms", "", goal)
 
 
+async def arrays(bridge: ProcessBridge) -> None:
+    """100 MB of numpy, beside what a copy of it costs in one process."""
+    if importlib.util.find_spec("numpy") is None:
+        row("100 MB of numpy", "missing", "", "numpy is not installed")
+        return
+    import numpy as np
+
+    array = np.ones(12_500_000)
+    target = np.zeros_like(array)
+
+    async def copy() -> None:
+        np.copyto(target, array)
+
+    async def send() -> None:
+        await bridge.call("service", "size", [array], {})
+
+    async def send_and_return() -> None:
+        await bridge.call("service", "echo", [array], {})
+
+    runs = {
+        "a copy of 100 MB": copy,
+        "100 MB of numpy, sent": send,
+        "100 MB of numpy, sent and returned": send_and_return,
+    }
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        await timed(run)  # the first takes memory from the system
+    for _ in range(9):
+        for name, run in runs.items():
+            times[name].append(await timed(run) / 1e3)
+    base = times["a copy of 100 MB"]
+    for name, each in times.items():
+        ratio = statistics.median([one / other for one, other in zip(each, base, strict=True)])
+        goal = "goal: at most 3 × the copy" if name.endswith("sent") else ""
+        row(name, f"{statistics.median(each):.1f} ms", f"{ratio:.1f} ×", goal)
+
+
 async def on_one_core(python: str | None, directory: str) -> None:
     """The small calls, and those of the peers."""
     cores = os.sched_getaffinity(0)
@@ -259,6 +296,7 @@ async def main(python: str | None) -> None:
         started = await timed(bridge.init)
         await calls_at_once(bridge)
         await large_calls(bridge)
+        await arrays(bridge)
         row("init(), to a worker that is ready", f"{started / 1e3:.1f} ms")
         row("dispose()", f"{await timed(bridge.dispose) / 1e3:.1f} ms")
 

@@ -154,7 +154,7 @@ async def test_many_cycles_hold_no_more_than_few(
         assert session.generation >= cycles // len(kinds) * 2
     print(f"after {settled} cycles: {early}; after {cycles}: {late}")
     assert late.descriptors <= early.descriptors
-    assert late.children == early.children == 2  # the worker, and the guardian of what it may start
+    assert late.children == early.children == 2  # the live worker and the guardian
     assert late.temporary == early.temporary == 0
     assert late.threads <= early.threads + 2  # trio keeps idle ones for a while
     assert late.kept <= early.kept

@@ -955,12 +955,15 @@ async def test_a_worker_inherits_nothing_of_another_or_of_the_app(source: Path) 
         pipes = [_pipes(bridge.pid) for bridge in (first, second)]
         assert not pipes[0] & pipes[1]
         for bridge in (first, second):
-            assert len(os.listdir(f"/proc/{bridge.pid}/fd")) == 5  # stdin, stdout, stderr, and its two pipes
+            assert len(os.listdir(f"/proc/{bridge.pid}/fd")) == 7  # stdin, stdout, stderr, two pipes, two arenas
 
 
 def _pipes(pid: int | None) -> set[str]:
+    """Its pipes and arenas, each as what no other is called."""
     directory = f"/proc/{pid}/fd"
-    return {os.readlink(f"{directory}/{name}") for name in os.listdir(directory)} - {"/dev/null"}
+    links = {name: os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
+    numbered = {f"{link} {os.stat(f'{directory}/{name}').st_ino}" for name, link in links.items() if "arena" in link}
+    return numbered | {link for link in links.values() if link.startswith("pipe:")}
 
 
 # Disposing.
@@ -1180,8 +1183,8 @@ async def test_no_program_that_app_or_worker_starts_inherits_the_wire(source: Pa
         command = ["sh", "-c", "ls -l /proc/$$/fd"]
         listed += subprocess.run(command, close_fds=False, capture_output=True, text=True, check=True).stdout  # noqa: ASYNC221 - it takes no time
         stderr = os.readlink(f"/proc/{bridge.pid}/fd/2")
-    assert len(wire) == 3  # requests, answers, and what it prints
-    assert not [pipe for pipe in wire - {stderr} if pipe in listed]
+    assert len(wire) == 5  # requests, answers, what it prints, two arenas
+    assert not [pipe for pipe in wire - {stderr} if pipe.partition(" ")[0] in listed]
 
 
 async def test_a_worker_that_closes_its_pipes_and_stays_is_ended(

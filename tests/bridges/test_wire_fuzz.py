@@ -10,22 +10,54 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lastgood.bridges.channel import Channel
-from lastgood.bridges.process import VALUES, ProcessBridge, _call_body
-from lastgood.bridges.worker import frames, serving
+from lastgood.bridges.channel import Answer, Channel
+from lastgood.bridges.process import VALUES, ProcessBridge
+from lastgood.bridges.remote import PACK, unpacker
+from lastgood.bridges.worker import arrays, frames, serving
+from lastgood.bridges.worker.arena import Arena, make_arena
+from lastgood.bridges.worker.arrays import Carrier
 from lastgood.bridges.worker.calling import Callables
 from lastgood.bridges.worker.frames import HEADER
 from lastgood.errors import BridgeError
 
 ANSWERS = [frames.RESULT, frames.RAISED, frames.REFUSED, frames.FORGOTTEN, frames.LOADED, frames.APART]
+ANSWERS_WITH_ARRAYS: list[list[Any]] = [
+    ["<f8", [2, 1], False, None, bytes(16)],
+    ["<f8", [2**62, 4], False, None, bytes(0)],
+    ["<i2", [5], True, 0, 10],
+    ["O", [1], False, None, bytes(8)],
+    ["U0", [10**9], False, None, b""],
+]
+
+
+INCOMING = Arena(make_arena())
+
+
+def carrier(outgoing: Arena, incoming: Arena) -> Carrier:
+    return Carrier(PACK, unpacker, msgspec.msgpack.Ext, towards="nowhere", outgoing=outgoing, incoming=incoming)
+
+
+def call_body(name: str, *args: Any, **kwargs: Any) -> bytes:
+    target = f"svc\0{name}".encode()
+    return frames.TARGET_LENGTH.pack(len(target)) + target + VALUES.dumps([list(args), kwargs])
+
+
+def array(*head: Any) -> bytes:
+    return PACK(msgspec.msgpack.Ext(arrays.ARRAY, PACK(head)))
+
+
 BODIES = [
-    VALUES.dumps(value)
-    for value in (None, 1, [1, "x", {"k": (1, 2)}], {1.5, b"x"}, 2**80, [0.5] * 70, ["a", "b", "c"], "why not")
+    *(array(*head) for head in ANSWERS_WITH_ARRAYS),
+    *map(
+        VALUES.dumps,
+        (None, 1, [1, "x", {"k": (1, 2)}], {1.5, b"x"}, 2**80, [0.5] * 70, ["a", "b", "c"], "why not"),
+    ),
 ]
 
 
@@ -91,6 +123,9 @@ async def play(stream: bytes, cuts: list[int]) -> list[Any]:
 class _Broken:
     """Stands for a worker that is found to send what cannot be understood."""
 
+    def read(self, answer: Answer) -> Any:
+        return carrier(Arena(-1), INCOMING).loads(answer.body)
+
     def break_with(self, problem: str) -> BridgeError:
         return BridgeError(problem)
 
@@ -119,11 +154,22 @@ def test_the_app_survives_whatever_a_worker_sends(amount: int) -> None:
     run()
 
 
+@pytest.mark.parametrize("head", ANSWERS_WITH_ARRAYS, ids=str)
+def test_arrays_that_are_none(head: list[Any]) -> None:
+    pytest.importorskip("numpy")
+    codec = carrier(Arena(-1), INCOMING)
+    if head[0] == "<f8" and head[1] == [2, 1]:
+        assert codec.loads(array(*head)).tolist() == [[0.0], [0.0]]
+    else:
+        with pytest.raises(ValueError, match=r"array|arena|memory"):
+            codec.loads(array(*head))
+
+
 def echo(*args: Any, **kwargs: Any) -> list[Any]:
     return [args, kwargs]
 
 
-CALL_BODIES = [_call_body("svc", name, args, {}) for name in ("echo", "os.x", "") for args in ([], [1, {"k": (2,)}])]
+CALL_BODIES = [call_body(name, *args) for name in ("echo", "os.x", "") for args in ([], [1, {"k": (2,)}])]
 
 
 def serve(stream: bytes) -> list[tuple[int, int, bytes]]:
@@ -159,5 +205,5 @@ def test_a_worker_survives_whatever_comes(amount: int) -> None:
 
 
 def test_an_untouched_call_is_answered() -> None:
-    ((kind, number, body),) = serve(frame(frames.CALL, 3, _call_body("svc", "echo", [1], {"k": 2})))
+    ((kind, number, body),) = serve(frame(frames.CALL, 3, call_body("echo", 1, k=2)))
     assert (kind, number, VALUES.loads(body)) == (frames.RESULT, 3, [(1,), {"k": 2}])

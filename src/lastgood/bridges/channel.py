@@ -33,7 +33,7 @@ MAX_OPEN = 10_000
 MAX_UNSENT = 1 << 30
 """Bytes that may wait for the worker to take them, beside one call's that is larger."""
 
-_SMALL_READ = 1 << 16
+_SMALL_READ = 1 << 12
 _PIPE_SIZE = 1 << 20
 _F_SETPIPE_SZ = 1031
 
@@ -72,7 +72,8 @@ class Channel:
 
     ``on_end`` is awaited by the leader when the answers end or ``pidfd`` says that the worker has; ``on_garbage`` is
     called when what came is no answer. Both must :meth:`fail` the channel. ``on_loaded`` takes the body of a
-    LOADED frame, and raises :class:`.frames.FrameError` if it is none.
+    LOADED frame, and raises :class:`.frames.FrameError` if it is none. ``on_over`` is told the number of each call that was
+    answered, or was withdrawn before any of it was sent.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Channel:
         on_end: Callable[[], Awaitable[None]],
         on_garbage: Callable[[str], object],
         on_loaded: Callable[[bytes], object] = lambda _body: None,
+        on_over: Callable[[int], object] = lambda _number: None,
         threads: int = 1,
         timeout: float = math.inf,
     ) -> None:
@@ -96,6 +98,7 @@ class Channel:
         self._on_end = on_end
         self._on_garbage = on_garbage
         self._on_loaded = on_loaded
+        self._on_over = on_over
         self._inbox = frames.Inbox()
         self._read_size = _SMALL_READ
         self._unsent: deque[_Unsent] = deque()
@@ -164,10 +167,18 @@ class Channel:
             while answer.kind is None and not answer.late:
                 if self._failure is not None:
                     raise self._failure()
-                if self._leader is None:
-                    await self._lead(answer)
-                else:
+                if self._leader is not None:
                     await _park(answer)
+                    continue
+                self._leader = answer
+                try:
+                    await self._readiness.wait()
+                    if not (self._closed or self._take_turn()):
+                        await self._on_end()
+                except trio.ClosedResourceError:
+                    pass  # its own answer is late, or all was closed and the failure says why
+                finally:
+                    self._leader = None
         finally:
             if answer.kind is None:
                 self._forget(answer)
@@ -199,20 +210,28 @@ class Channel:
     # Writing.
 
     def _send(self, kind: int, number: int, body: bytes) -> None:
-        frame = frames.HEADER.pack(len(body), kind, number) + body
-        sent = 0 if self._unsent else self._try_write(frame)
-        if sent < len(frame):
-            self._unsent.append(_Unsent(number if kind == frames.CALL else -1, memoryview(frame)[sent:], sent > 0))
-            self._unsent_size += len(frame) - sent
+        head = frames.HEADER.pack(len(body), kind, number)
+        if len(body) >= _SMALL_READ and not self._unsent:
+            sent = self._try_write(head, body)  # ten megabytes are not copied for thirteen bytes
+            rest = memoryview(body)[sent - len(head) :] if sent >= len(head) else memoryview(head + body)[sent:]
+        else:
+            frame = head + body
+            sent = 0 if self._unsent else self._try_write(frame)
+            if sent == len(frame):
+                return
+            rest = memoryview(frame)[sent:]
+        if rest:
+            self._unsent.append(_Unsent(number if kind == frames.CALL else -1, rest, sent > 0))
+            self._unsent_size += len(rest)
             self._readiness.want_write(True)
 
-    def _try_write(self, data: bytes | memoryview) -> int:
+    def _try_write(self, *data: bytes | memoryview) -> int:
         try:
-            return os.write(self._requests, data)
+            return os.write(self._requests, data[0]) if len(data) == 1 else os.writev(self._requests, data)
         except BlockingIOError:
             return 0
         except BrokenPipeError:
-            return len(data)  # the worker is gone; the leader finds out how
+            return sum(map(len, data))  # the worker is gone; the leader finds out how
 
     def _flush(self) -> None:
         while self._unsent:
@@ -236,9 +255,16 @@ class Channel:
                 self._unsent.remove(unsent)
                 self._unsent_size -= len(unsent.rest)
                 self._readiness.want_write(bool(self._unsent))
+                self._on_over(answer.number)
                 return
         self._forgotten.add(answer.number)
         self._send(frames.FORGET, answer.number, b"")
+
+    @trio.lowlevel.enable_ki_protection
+    def tell_read(self, number: int) -> None:
+        """The answer to this call was read, or nobody will: the worker has back what it lent with it."""
+        if self._failure is None:
+            self._send(frames.READ, number, b"")
 
     # Time.
 
@@ -300,17 +326,6 @@ class Channel:
 
     # Reading.
 
-    async def _lead(self, answer: Answer) -> None:
-        self._leader = answer
-        try:
-            await self._readiness.wait()
-            if not (self._closed or self._take_turn()):
-                await self._on_end()
-        except trio.ClosedResourceError:
-            pass  # its own answer is late, or all was closed and the failure says why
-        finally:
-            self._leader = None
-
     @trio.lowlevel.enable_ki_protection
     def _take_turn(self) -> bool:
         """Write what can be, read what is there; False if there will be no more."""
@@ -335,6 +350,7 @@ class Channel:
         if kind not in frames.ANSWERS:
             self._dispatch_other(kind, number, body)
             return
+        self._on_over(number)
         answer = self._open.pop(number, None)
         if answer is not None:
             answer.kind = kind
@@ -343,6 +359,8 @@ class Channel:
             _unpark(answer)
         elif number in self._forgotten:
             self._forgotten.remove(number)
+            if kind == frames.RESULT:
+                self.tell_read(number)
         else:
             raise frames.FrameError(f"an answer to call {number}, which is not open")
 

@@ -13,6 +13,7 @@ import trio
 from lastgood.bridges.guardian import GUARDIAN
 from lastgood.bridges.stderr import StderrPump
 from lastgood.bridges.surroundings import Surroundings
+from lastgood.bridges.worker.arena import make_arena
 from lastgood.errors import BridgeError
 
 __all__ = ["Child", "open_pidfd"]
@@ -29,7 +30,8 @@ class Child:
     ends. That is what leaves no worker behind when the app is killed; in a thread that idles out, it would kill the worker
     under a living app.
 
-    ``requests`` and ``answers`` are this process's ends of the two pipes; whoever takes them closes them. ``pidfd`` is
+    ``requests`` and ``answers`` are this process's ends of the two pipes, ``arenas`` what is written here and what is read
+    (-1: none); whoever takes them closes them. ``pidfd`` is
     readable when the process has exited (-1: there are none here, or :meth:`end` was called). Raises :class:`BridgeError`
     that names the interpreter if it cannot be started.
     """
@@ -43,12 +45,17 @@ class Child:
                 undo.callback(self._stderr.finish)
                 theirs_in, self.requests = _pipe(theirs, undo)
                 theirs_out, self.answers = reversed(_pipe(undo, theirs))
+                self.arenas = make_arena(), make_arena()
+                for arena in self.arenas:
+                    if arena >= 0:
+                        undo.callback(os.close, arena)
+                shared = [theirs_in, theirs_out, *self.arenas]
                 self._process = subprocess.Popen(
-                    [surroundings.python, "-u", str(_MAIN), str(theirs_in), str(theirs_out), str(os.getpid())],
+                    [surroundings.python, "-u", str(_MAIN), *map(str, shared), str(os.getpid())],
                     stdin=subprocess.DEVNULL,
                     stdout=self._stderr.write_end,
                     stderr=self._stderr.write_end,
-                    pass_fds=(theirs_in, theirs_out),
+                    pass_fds=[descriptor for descriptor in shared if descriptor >= 0],
                     env=surroundings.env,
                     cwd=surroundings.cwd,
                     start_new_session=True,

@@ -13,14 +13,15 @@ import msgspec
 import trio
 
 from lastgood.bridges.channel import Answer
-from lastgood.bridges.remote import RemoteWorker
+from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.surroundings import find_surroundings
 from lastgood.bridges.worker import frames
+from lastgood.bridges.worker.arrays import Unreadable
 from lastgood.bridges.worker.values import Uncarriable, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError
 
-__all__ = ["ARGUMENTS", "MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
+__all__ = ["MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,18 +29,8 @@ MAX_LOADED_LATE = 10_000
 """Local modules that a worker may report to have loaded late."""
 
 
-def _unpacker(lift: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
-    return msgspec.msgpack.Decoder(ext_hook=lift).decode
-
-
-_PACK = msgspec.msgpack.Encoder().encode
-_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
-
-VALUES = Values(_PACK, _unpacker, msgspec.msgpack.Ext, towards="to the worker")
+VALUES = Values(PACK, unpacker, msgspec.msgpack.Ext, towards="to the worker")
 """The app's side of the codec."""
-
-ARGUMENTS = Values(_PACK, _unpacker, msgspec.msgpack.Ext, towards="to the worker", tags=True)
-"""The same, for arguments: the worker makes them what the annotations of the called function say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +179,8 @@ class ProcessBridge:
         self._check_loop("call")
         await trio.lowlevel.checkpoint_if_cancelled()
         worker = self._workers[0] if len(self._workers) == 1 else self._least_busy()
-        channel = worker.channel
-        answer = channel.submit(frames.CALL, _call_body(module, function, args, kwargs))
-        await channel.wait(answer)
+        answer = _submit(worker, module, function, args, kwargs)
+        await worker.channel.wait(answer)
         if answer.kind is None:
             raise CallTimeout(f"{module}.{function}", self._process.timeout)
         return self._result(worker, answer)
@@ -285,13 +275,15 @@ class ProcessBridge:
 
     def _result(self, worker: RemoteWorker, answer: Answer) -> Any:
         try:
-            value = VALUES.loads(answer.body) if answer.body else None
+            value = worker.read(answer)
             if answer.kind == frames.RESULT:
                 return value
             if answer.kind == frames.RAISED:
                 name, message, traceback = map(str, value or ())
                 raise RemoteError(name, message, traceback)
             raise BridgeError(str(value))
+        except Unreadable as error:
+            raise BridgeError(f"The result cannot be read: {error}.") from None
         except (ValueError, TypeError) as error:
             failure = worker.break_with(str(error))
             raise failure from None
@@ -341,25 +333,15 @@ def _current_token(what: str) -> trio.lowlevel.TrioToken:
         ) from None
 
 
-def _call_body(module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+def _submit(worker: RemoteWorker, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer:
     try:
-        target = f"{module}\0{function}".encode()
-        return frames.TARGET_LENGTH.pack(len(target)) + target + _packed(args, kwargs)
+        return worker.submit(f"{module}\0{function}".encode(), args, kwargs)
     except Uncarriable as error:
         raise BridgeError(_argument(error)) from None
     except (UnicodeEncodeError, frames.StructError):
         raise BridgeError(
             f"{module[:200]!r}, {function[:200]!r} cannot be the names of a module and a function."
         ) from None
-
-
-def _packed(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-    if not kwargs and _PLAIN.issuperset(map(type, args)):
-        try:
-            return _PACK((list(args), {}))  # what ARGUMENTS would make of it, at half the cost of a small call
-        except (OverflowError, UnicodeEncodeError):
-            pass  # a large int or a lone surrogate
-    return ARGUMENTS.dumps([list(args), dict(kwargs)])
 
 
 def _argument(error: Uncarriable) -> str:

@@ -5,19 +5,32 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import msgspec
 import trio
 
-from lastgood.bridges.channel import Channel
+from lastgood.bridges.channel import Answer, Channel
 from lastgood.bridges.child import Child
 from lastgood.bridges.surroundings import Surroundings
+from lastgood.bridges.worker import frames
+from lastgood.bridges.worker.arena import Arena
+from lastgood.bridges.worker.arrays import Carrier, Unreadable
 from lastgood.errors import BridgeError, WorkerDied
 
-__all__ = ["RemoteWorker"]
+__all__ = ["PACK", "RemoteWorker", "unpacker"]
+
+PACK = msgspec.msgpack.Encoder().encode
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 _EXIT_WAIT = 1.0  # seconds from the end of a worker's answers to its exit
 _KILL_WAIT = 5.0  # seconds from SIGKILL to its exit; one that needs more is stuck in the kernel
+
+
+def unpacker(lift: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
+    """What reads msgpack, with ``lift`` for its extensions."""
+    return msgspec.msgpack.Decoder(ext_hook=lift).decode
 
 
 class RemoteWorker:
@@ -34,6 +47,17 @@ class RemoteWorker:
         self.ready = False
         self._burying = trio.Lock()
         self._child = Child(surroundings)
+        outgoing, incoming = map(Arena, self._child.arenas)
+        self.codec = Carrier(
+            PACK,
+            unpacker,
+            msgspec.msgpack.Ext,
+            towards="to the worker",
+            tags=True,
+            outgoing=outgoing,
+            incoming=incoming,
+        )
+        self._lent: dict[int, list[int]] = {}
         self.channel = Channel(
             self._child.requests,
             self._child.answers,
@@ -41,6 +65,7 @@ class RemoteWorker:
             on_end=self._bury,
             on_garbage=self.break_with,
             on_loaded=on_loaded,
+            on_over=self._have_back,
             threads=threads,
             timeout=timeout,
         )
@@ -49,6 +74,48 @@ class RemoteWorker:
     def pid(self) -> int | None:
         """Its process id; None when it has ended."""
         return None if self._child.status is not None else self._child.pid
+
+    def submit(self, target: bytes, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer:
+        """Make a call. Raises :class:`.values.Uncarriable`, and what :meth:`.Channel.submit` does."""
+        blocks: list[int] = []
+        puts = self.codec.outgoing.puts
+        try:
+            body = frames.TARGET_LENGTH.pack(len(target)) + target + self._pack(args, kwargs)
+            if self.codec.outgoing.puts != puts:
+                blocks = self.codec.outgoing.lent()
+            answer = self.channel.submit(frames.CALL, body)
+        except BaseException:
+            self.codec.outgoing.have_back(blocks or self.codec.outgoing.lent())
+            raise
+        if blocks:
+            self._lent[answer.number] = blocks
+        return answer
+
+    def _pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        if not kwargs and _PLAIN.issuperset(map(type, args)):
+            try:
+                return PACK((list(args), {}))  # what the codec would make of it, at half the cost of a small call
+            except (OverflowError, UnicodeEncodeError):
+                pass  # a large int or a lone surrogate
+        return self.codec.dumps([list(args), dict(kwargs)])
+
+    def read(self, answer: Answer) -> Any:
+        """The value in an answer. Raises ValueError if that is none, :class:`Unreadable` if this side lacks what it needs."""
+        if not answer.body:
+            return None
+        reads = self.codec.incoming.reads
+        try:
+            value = self.codec.loads(answer.body)
+        except Unreadable:
+            self.channel.tell_read(answer.number)
+            raise
+        if self.codec.incoming.reads != reads:
+            self.channel.tell_read(answer.number)
+        return value
+
+    def _have_back(self, number: int) -> None:
+        if self._lent and number in self._lent:
+            self.codec.outgoing.have_back(self._lent.pop(number))
 
     def break_with(self, problem: str) -> BridgeError:
         """It sent what it should not: have no more to do with it."""
@@ -68,6 +135,8 @@ class RemoteWorker:
         if child.pidfd >= 0:
             trio.lowlevel.notify_closing(child.pidfd)  # a caller may be waiting for its exit; now we do
         self.channel.close()
+        self.codec.incoming.close()
+        self.codec.outgoing.close()
         offspring = child.offspring() if child.status is None else []
         try:
             exited = child.status is not None or (not busy and await child.exited(grace))

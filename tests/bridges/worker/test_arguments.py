@@ -13,10 +13,13 @@ import attrs
 import msgspec
 import pytest
 
-from lastgood.bridges.process import ARGUMENTS
+from lastgood.bridges.remote import PACK, unpacker
 from lastgood.bridges.worker.arguments import typed
 from lastgood.bridges.worker.calling import Refused
 from lastgood.bridges.worker.serving import VALUES
+from lastgood.bridges.worker.values import Values
+
+ARGUMENTS = Values(PACK, unpacker, msgspec.msgpack.Ext, towards="to the worker", tags=True)
 
 
 class Side(enum.Enum):

@@ -9,6 +9,7 @@ many at once as the SETUP says, those that are APART or forgotten not counted; s
                                its answer says "ready"
                     CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs]
                     FORGET     no body: nobody waits for the answer to this call any more
+                    READ       no body: what the answer to this call has in the arena was read
     worker -> app   RESULT     body: the packed value
                     RAISED     body: packed [type, message, traceback]
                     REFUSED    body: a packed text, why the worker would not do it
@@ -33,6 +34,7 @@ __all__ = [
     "LOADED",
     "MAX_BODY",
     "RAISED",
+    "READ",
     "REFUSED",
     "RESULT",
     "SETUP",
@@ -47,7 +49,7 @@ TARGET_LENGTH = Struct("<H")
 MAX_BODY = 1 << 30
 """The longest body in bytes, in either direction."""
 
-SETUP, CALL, FORGET = 1, 2, 3
+SETUP, CALL, FORGET, READ = 1, 2, 3, 4
 RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
 LOADED, APART = 32, 33
 ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN))

@@ -1,4 +1,6 @@
-"""What the worker's interpreter is started with: ``python -u main.py REQUESTS ANSWERS PARENT``, two descriptors and a pid.
+"""What the worker's interpreter is started with: ``python -u main.py REQUESTS ANSWERS INCOMING OUTGOING PARENT``.
+
+The first four are descriptors: two pipes and two arenas (-1: none), the last is a pid.
 
 Runs in whatever Python the user named, so this file says so if that one is too old, before anything it cannot read.
 """
@@ -30,11 +32,11 @@ def load() -> None:
 def start() -> None:
     """Be a worker."""
     load()
-    requests, answers, parent = map(int, sys.argv[1:])
+    descriptors = map(int, sys.argv[1:])
     del sys.argv[1:]
     from _lastgood_worker.serving import run  # type: ignore[import-not-found]  # the package made just above
 
-    run(requests, answers, parent)
+    run(*descriptors)
 
 
 def inherit() -> None:

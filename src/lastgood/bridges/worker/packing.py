@@ -169,7 +169,7 @@ def find_faster() -> tuple[Callable[..., bytes], Callable[..., Callable[[bytes],
     except ImportError:
         pass
     try:
-        import msgpack  # type: ignore[import-not-found,import-untyped,unused-ignore]  # it is found in the user's interpreter, or not
+        import msgpack  # type: ignore[import-not-found,import-untyped,unused-ignore]  # as the interpreter has it
 
         return (
             partial(msgpack.packb, use_bin_type=True, strict_types=True),

@@ -29,6 +29,8 @@ from queue import Empty, SimpleQueue
 from types import CoroutineType
 
 from . import frames, packing
+from .arena import Arena
+from .arrays import Carrier
 from .calling import Callables, Refused
 from .values import Uncarriable, Values
 
@@ -41,11 +43,12 @@ if TYPE_CHECKING:
 __all__ = ["MAX_FORGOTTEN", "pack_raised", "pack_result", "run"]
 
 MAX_FORGOTTEN = 32
-_READ = 1 << 16
+_READ = 1 << 12
 _LARGE_READ = 1 << 20
 _EXIT_GRACE = 1.0
 _LOOK = 0.002  # seconds between two looks of the watcher
 _IDLE_LOOKS = 25
+_MANY = 200  # calls, after which it is worth it, too, once nothing happens for a moment
 
 _FORGOTTEN = frames.FORGOTTEN, b""
 _NO_TRIO = (
@@ -55,15 +58,30 @@ _NO_TRIO = (
 
 VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the worker")
 
-_LARGE = 1 << 16  # bytes, from which on it is worth to import a faster msgpack: 20 to 40 ms, once
+_LARGE = 1 << 16  # bytes, from which on it is worth importing a faster msgpack: 20 to 40 ms, once
+
+
+class _Lending(bytes):
+    """A body with which blocks of the arena are lent."""
+
+    blocks: list[int]
 
 
 class _Codec:
     """The codec of calls: with a msgpack in C if there is one, as soon as that is loaded anyway, or a large value crosses."""
 
     def __init__(self) -> None:
-        self.values = VALUES
-        self._decided = False
+        self.incoming, self.outgoing = Arena(-1), Arena(-1)
+        self._use(packing.pack, packing.unpacker, packing.Ext)
+        self._decided = self._fast = False
+
+    def _use(self, *msgpack: Any) -> None:
+        self.values = Carrier(*msgpack, towards="from the worker", outgoing=self.outgoing, incoming=self.incoming)
+
+    def open(self, incoming: int, outgoing: int) -> None:
+        """Have the arenas of these descriptors."""
+        self.incoming, self.outgoing = Arena(incoming), Arena(outgoing)
+        self._use(packing.pack, packing.unpacker, packing.Ext)
 
     def look(self) -> None:
         """See whether the user's modules have loaded it."""
@@ -76,7 +94,30 @@ class _Codec:
             self._decided = True
             faster = packing.find_faster()
             if faster is not None:
-                self.values = Values(*faster, towards="from the worker")
+                self._use(*faster)
+                self._fast = True
+
+    def loads(self, body: bytes, start: int) -> Any:
+        """Unpack the value that begins at ``start``. Raises ValueError."""
+        if len(body) < _LARGE:
+            return self.values.loads(body[start:])
+        self.decide()
+        return self.values.loads(memoryview(body)[start:] if self._fast else body[start:])
+
+    def dumps(self, value: Any) -> bytes:
+        """Pack ``value``. Raises :class:`.values.Uncarriable`, and whatever the user's own code does."""
+        puts = self.outgoing.puts
+        try:
+            body = self.values.dumps(value)
+        except BaseException:
+            self.outgoing.have_back(self.outgoing.lent())
+            raise
+        if self.outgoing.puts != puts and (blocks := self.outgoing.lent()):
+            body = _Lending(body)
+            body.blocks = blocks
+        if len(body) >= _LARGE:
+            self.decide()
+        return body
 
 
 CODEC = _Codec()
@@ -120,6 +161,7 @@ class Worker:
         self._runs: dict[int, _Turn] = {}
         self._open: set[int] = set()  # came, and not answered yet
         self._forgotten: set[int] = set()  # of those: nobody waits for them
+        self._lent: dict[int, list[int]] = {}  # blocks of the arena, by the answers that are not read yet
         self._adrift = 0  # threads in a forgotten call
         self._closing = False
 
@@ -268,16 +310,13 @@ class Worker:
         try:
             (length,) = frames.TARGET_LENGTH.unpack_from(body)
             end = frames.TARGET_LENGTH.size + length
-            if len(body) >= _LARGE:
-                CODEC.decide()
-            values = CODEC.values
-            tagged = values.last_tagged
-            args, kwargs = values.loads(body[end:])
+            tagged = CODEC.values.last_tagged
+            args, kwargs = CODEC.loads(body, end)
         except (ValueError, TypeError, frames.StructError) as error:
             return _refused(f"The worker cannot read the arguments of the call: {error}.")
         try:
             function = self._callables.find(body[end - length : end])
-            if values.last_tagged is not tagged:
+            if CODEC.values.last_tagged is not tagged:
                 from .arguments import typed
 
                 args, kwargs = typed(function, args, kwargs)
@@ -296,7 +335,7 @@ class Worker:
                 from .asyncs import Loops
 
                 self._loops = Loops(self._backend, self._answer)
-        self._send(frames.APART, number, b"")  # before anything of it can be answered
+        self._send(frames.APART, number, b"")  # before it can be answered
         if not self._loops.start(number, coroutine):
             return _refused(f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls.")
         with self._lock:
@@ -315,28 +354,44 @@ class Worker:
     def _settle(self, number: int, outcome: tuple[int, bytes]) -> tuple[int, bytes]:
         """This call is answered with ``outcome``, or with what stands in its place."""
         self._open.discard(number)
+        if type(outcome[1]) is _Lending:
+            self._lent[number] = outcome[1].blocks
         if self._forgotten and number in self._forgotten:
             self._forgotten.discard(number)
+            self._have_back(number)
             return _FORGOTTEN
         if len(outcome[1]) > frames.MAX_BODY:
+            self._have_back(number)
             return _refused(f"The result takes {len(outcome[1])} bytes; no more than {frames.MAX_BODY} can cross.")
         return outcome
+
+    def _have_back(self, number: int) -> None:
+        blocks = self._lent.pop(number, None)
+        if blocks:
+            CODEC.outgoing.have_back(blocks)
 
     def _report(self, name: str, path: str, digest: str) -> None:
         if os.getpid() == self._pid:  # a forked child has no app
             self._send(frames.LOADED, 0, VALUES.dumps([name, path, digest]))
 
     def _send(self, kind: int, number: int, body: bytes) -> None:
-        frame = frames.HEADER.pack(len(body), kind, number) + body
+        head = frames.HEADER.pack(len(body), kind, number)
         with self._writing:
             try:
-                sent = os.write(self._answers, frame)
-                if sent < len(frame):
-                    rest = memoryview(frame)[sent:]
-                    while rest:
-                        rest = rest[os.write(self._answers, rest) :]
+                if len(body) < _READ:
+                    self._write(head + body)
+                else:  # it is not copied for thirteen bytes
+                    self._write(head)
+                    self._write(body)
             except OSError:
                 pass  # the app has gone; the reader notices
+
+    def _write(self, data: bytes) -> None:
+        sent = os.write(self._answers, data)
+        if sent < len(data):
+            rest = memoryview(data)[sent:]
+            while rest:
+                rest = rest[os.write(self._answers, rest) :]
 
     # Whichever thread reads.
 
@@ -352,6 +407,8 @@ class Worker:
                     came.append((number, body))
                 elif kind == frames.FORGET:
                     self._forget(number)
+                elif kind == frames.READ:
+                    self._have_back(number)
         except (OSError, frames.FrameError) as error:
             print(f"lastgood's worker cannot read from its app: {error}", file=sys.stderr)
             return None
@@ -427,6 +484,8 @@ class Worker:
         seen, idle = self._begun, 0
         while not self._closing:
             if idle == _IDLE_LOOKS:
+                if self._begun > _MANY:
+                    CODEC.decide()
                 with self._lock:
                     self._dormant = not self._main_runs()
                 if self._dormant:
@@ -450,10 +509,7 @@ class Worker:
 def pack_result(result: Any) -> tuple[int, bytes]:
     """The answer of a function that returned ``result``."""
     try:
-        body = CODEC.values.dumps(result)
-        if len(body) >= _LARGE:
-            CODEC.decide()
-        return frames.RESULT, body
+        return frames.RESULT, CODEC.dumps(result)
     except Uncarriable as error:
         return _refused(error.text("result"))
     except Exception as error:  # a property of the user's that raises while its value is read
@@ -471,12 +527,14 @@ def _refused(text: str) -> tuple[int, bytes]:
     return frames.REFUSED, VALUES.dumps(text)
 
 
-def run(requests: int, answers: int, parent: int) -> None:
-    """Be a worker on these two descriptors until the app, process ``parent``, has gone."""
+def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int) -> None:
+    """Be a worker on these descriptors (see main.py) until the app, process ``parent``, has gone."""
     _die_with(parent)
-    for descriptor in (requests, answers):
-        os.set_inheritable(descriptor, False)
-        os.register_at_fork(after_in_child=partial(os.close, descriptor))
+    for descriptor in (requests, answers, incoming, outgoing):
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, False)
+            os.register_at_fork(after_in_child=partial(os.close, descriptor))
+    CODEC.open(incoming, outgoing)
     header = _read_exactly(requests, frames.HEADER.size)
     length, kind, number = frames.HEADER.unpack(header)
     if kind != frames.SETUP or length > frames.MAX_BODY:

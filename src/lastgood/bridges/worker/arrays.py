@@ -1,0 +1,77 @@
+"""numpy's arrays, as they cross where both sides have numpy; small ones in the frame, large ones through an arena.
+
+An array arrives as one of its own, writable, of the same dtype and shape; its order in memory too, if that is C's or Fortran's.
+numpy's scalars arrive as the numbers they are. Arrays of objects and of records cannot cross.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+from .arena import Arena
+from .values import Uncarriable, Values
+
+TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["LARGE", "Carrier", "Unreadable"]
+
+LARGE = 1 << 20
+"""Bytes, from which on an array goes through the arena."""
+
+ARRAY = 100  # the code of its extension; far from those of values.py and rich.py
+_KINDS = "biufcmMSU"
+
+
+class Unreadable(ValueError):
+    """What came is whole, but this side has no numpy."""
+
+
+class Carrier(Values):
+    """The codec of one worker's calls: :class:`Values`, and arrays. ``outgoing`` is written here, ``incoming`` read."""
+
+    def __init__(self, *args: Any, towards: str, outgoing: Arena, incoming: Arena, tags: bool = False) -> None:
+        super().__init__(*args, towards=towards, tags=tags)
+        self.outgoing = outgoing
+        self.incoming = incoming
+
+    def _lower_rich(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+        numpy = sys.modules.get("numpy")  # whoever has an array has imported it
+        if numpy is not None:
+            if isinstance(value, numpy.generic) and not isinstance(value.item(), numpy.generic):
+                return self._lower(value.item(), depth, plain)
+            if type(value) is numpy.ndarray:
+                return self._lower_array(numpy, value)
+        return super()._lower_rich(value, depth, plain)
+
+    def _lower_array(self, numpy: Any, value: Any) -> Any:
+        if value.dtype.kind not in _KINDS or not value.dtype.itemsize:
+            raise Uncarriable(
+                f"an array of dtype {value.dtype} cannot cross {self._towards}, only one of plain values."
+            )
+        turned = value.flags.f_contiguous and not value.flags.c_contiguous
+        whole = numpy.ascontiguousarray(value.T if turned else value)
+        data = whole.reshape(-1).view(numpy.uint8).data if whole.size else b""
+        offset = self.outgoing.put(data) if len(data) >= LARGE else None
+        head = [value.dtype.str, list(value.shape), turned, offset, bytes(data) if offset is None else len(data)]
+        return self._ext(ARRAY, self._pack(head))
+
+    def _lift(self, code: int, data: Any) -> Any:
+        if code != ARRAY:
+            return super()._lift(code, data)
+        dtype, shape, turned, offset, source = self._unpack(data)
+        try:
+            import numpy  # type: ignore[import-not-found,unused-ignore]  # as the interpreter has it
+        except ImportError:
+            raise Unreadable("an array of numpy came, and here is no numpy") from None
+        kind = numpy.dtype(str(dtype))
+        if kind.kind not in _KINDS or not kind.itemsize or not all(type(each) is int and each >= 0 for each in shape):
+            raise ValueError(f"an array of dtype {dtype} and shape {shape}")
+        size = math.prod(shape) * kind.itemsize
+        if size != (source if type(source) is int else len(source)):
+            raise ValueError("an array whose size is not that of its shape")
+        memory = source if offset is None else self.incoming.view(offset, source)
+        array = numpy.frombuffer(memory, kind, math.prod(shape)).copy() if size else numpy.empty(0, kind)
+        return array.reshape(shape[::-1]).T if turned else array.reshape(shape)

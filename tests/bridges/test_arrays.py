@@ -1,0 +1,181 @@
+"""numpy's arrays to a real worker and back: through the arena where they are large, and always as they were."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from lastgood.bridges.process import ProcessBridge
+from lastgood.bridges.worker import arena as arena_module
+from lastgood.errors import BridgeError
+from real_project import DEADLINE
+
+np = pytest.importorskip("numpy")
+
+SERVICE = """
+import numpy as np
+
+kept = []
+
+def give(value):
+    return value
+
+def keep(value):
+    kept.append(value)
+    return len(kept)
+
+def total():
+    return sum(float(each.sum()) for each in kept)
+
+def change(value):
+    value[:] = 7
+    return value
+
+def make(size):
+    return np.ones(size)
+
+def hold(path):
+    open(path).close()
+    return np.ones(1_000_000)
+
+def odd():
+    return np.array([object()])
+"""
+
+
+@pytest.fixture
+async def bridge(tmp_path: Path) -> AsyncIterator[ProcessBridge]:
+    (tmp_path / "svc.py").write_text(SERVICE)
+    bridge = ProcessBridge(import_path=[tmp_path], modules=["svc"], timeout=DEADLINE)
+    await bridge.init()
+    yield bridge
+    await bridge.dispose()
+
+
+def free(bridge: ProcessBridge) -> bool:
+    """Whether every block of the app's arena is had back."""
+    arena = bridge._workers[0].codec.outgoing
+    return arena._free.keys() == arena._blocks.keys()
+
+
+ARRAYS: list[Any] = [
+    np.arange(10),
+    np.arange(12.0).reshape(3, 4),
+    np.asfortranarray(np.arange(24.0).reshape(2, 3, 4)),
+    np.arange(20)[::2],
+    np.array(5),
+    np.empty((0, 3)),
+    np.array(["a", "bcd"]),
+    np.array([b"x"]),
+    np.array([True, False]),
+    np.array([1, 2], dtype=">i2"),
+    np.array(["2024-01-01", "NaT"], dtype="M8[s]"),
+    np.array([1 + 2j]),
+    np.arange(1_000_000, dtype="f4").reshape(1000, 1000),
+    np.asfortranarray(np.arange(600_000.0).reshape(300, 2000)),
+    np.arange(2_000_000)[::2],
+]
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{array.shape}")
+async def test_an_array_arrives_as_it_was(bridge: ProcessBridge, array: Any) -> None:
+    for _ in range(2):
+        came, beside = await bridge.call("svc", "give", [[array, "beside"]], {})
+        assert beside == "beside"
+        assert type(came) is np.ndarray
+        assert (came.dtype, came.shape) == (array.dtype, array.shape)
+        assert np.array_equal(came, array, equal_nan=array.dtype.kind in "fcM")
+        assert came.flags.writeable
+        if array.flags.f_contiguous:
+            assert came.flags.f_contiguous
+    assert free(bridge)
+
+
+@pytest.mark.parametrize(
+    ("scalar", "came"), [(np.int64(3), 3), (np.float32(0.5), 0.5), (np.bool_(True), True), (np.str_("x"), "x")], ids=str
+)
+async def test_a_scalar_arrives_as_the_value_that_it_is(bridge: ProcessBridge, scalar: Any, came: Any) -> None:
+    assert repr(await bridge.call("svc", "give", [[scalar]], {})) == repr([came])
+
+
+async def test_what_was_received_is_the_receivers_own(bridge: ProcessBridge) -> None:
+    ones = np.ones(500_000)
+    assert (await bridge.call("svc", "change", [ones], {})).max() == 7
+    assert ones.max() == 1
+    first = await bridge.call("svc", "make", [500_000], {})
+    await bridge.call("svc", "give", [np.zeros(500_000)], {})
+    assert first.min() == 1
+    for _ in range(3):
+        await bridge.call("svc", "keep", [ones], {})
+    assert await bridge.call("svc", "total", [], {}) == 1_500_000
+
+
+async def test_blocks_are_used_again(bridge: ProcessBridge) -> None:
+    for _ in range(20):
+        await bridge.call("svc", "give", [np.ones(500_000)], {})
+    worker = bridge._workers[0]
+    assert worker.codec.outgoing._size <= 5 << 20
+    assert os.fstat(worker.codec.incoming._descriptor).st_size <= 9 << 20
+
+
+async def test_a_call_that_is_forgotten_gives_its_blocks_back(bridge: ProcessBridge, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.call, "svc", "hold", [str(tmp_path / "gate")], {})
+            end = await trio.to_thread.run_sync(os.open, tmp_path / "gate", os.O_WRONLY)
+            nursery.start_soon(bridge.call, "svc", "give", [np.ones(500_000)], {})
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+    os.close(end)
+    for _ in range(20):
+        await bridge.call("svc", "make", [500_000], {})
+    assert free(bridge)
+    assert os.fstat(bridge._workers[0].codec.incoming._descriptor).st_size <= 14 << 20
+
+
+async def test_without_room_they_cross_in_the_frame(bridge: ProcessBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arena_module, "LIMIT", 0)
+    assert (await bridge.call("svc", "give", [np.ones(500_000)], {})).sum() == 500_000
+
+
+async def test_arrays_of_objects_are_named(bridge: ProcessBridge) -> None:
+    with pytest.raises(BridgeError, match="argument 1: an array of dtype object cannot cross to the worker"):
+        await bridge.call("svc", "give", [np.array([None])], {})
+    with pytest.raises(BridgeError, match=r"argument 1\[1\]: object of type object"):
+        await bridge.call("svc", "give", [[np.ones(500_000), object()]], {})
+    with pytest.raises(BridgeError, match="result: an array of dtype object cannot cross from the worker"):
+        await bridge.call("svc", "odd", [], {})
+    assert free(bridge)
+
+
+async def test_a_worker_without_numpy_says_so(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)  # noqa: ASYNC221 - no more than a start
+    (tmp_path / "bare.py").write_text("def give(value): return value\n")
+    bridge = ProcessBridge(virtual_env=tmp_path / "venv", import_path=[tmp_path], modules=["bare"])
+    await bridge.init()
+    with pytest.raises(
+        BridgeError, match=r"cannot read the arguments of the call: .*an array of numpy came, and here is no"
+    ):
+        await bridge.call("bare", "give", [np.ones(3)], {})
+    assert await bridge.call("bare", "give", [1], {}) == 1
+    await bridge.dispose()
+
+
+async def test_an_app_without_numpy_says_so_and_the_worker_lives(
+    bridge: ProcessBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    for size in (3, 500_000):
+        with pytest.raises(
+            BridgeError, match="The result cannot be read: an array of numpy came, and here is no numpy"
+        ):
+            await bridge.call("svc", "make", [size], {})
+    assert await bridge.call("svc", "give", [1], {}) == 1
