@@ -78,6 +78,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     a worker, ``pool`` how many workers there are, ``grace`` how many seconds one is given to exit by itself.
     A bridge that is lost within ``probation`` seconds of its swap brings the generation before back.
     ``async_backend`` is the event loop for ``async def`` functions there: ``"asyncio"``, or ``"trio"`` where that is installed.
+    With ``spare``, a worker for the next generation is kept that has imported what is installed and was needed.
     """
 
     python: Path | None = None
@@ -90,6 +91,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pool: int = 1
     grace: float = 1.0
     async_backend: str = "asyncio"
+    spare: bool = True
 
     def wrong_field(self) -> tuple[str, str] | None:
         """The first field whose value is not one, and what of it: what was expected, and what was found. None: all are fine."""

@@ -116,6 +116,14 @@ class Channel:
         self._failure: Callable[[], BridgeError] | None = None
         self._closed = False
 
+    def adopt(self, *, threads: int, timeout: float, on_loaded: Callable[[bytes], object]) -> None:
+        """Have another owner, before there was any call."""
+        self._free, self._timeout, self._on_loaded = threads, timeout, on_loaded
+
+    def preload(self, body: bytes) -> None:
+        """Send a PRELOAD frame."""
+        self._send(frames.PRELOAD, 0, body)
+
     def busy(self) -> bool:
         """Whether the worker may still be doing something for us."""
         return bool(self._open or self._forgotten)

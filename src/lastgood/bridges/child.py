@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 from contextlib import ExitStack, suppress
@@ -71,6 +72,12 @@ class Child:
     def tail(self) -> str:
         """The last lines that it printed."""
         return self._stderr.tail()
+
+    def has_exited(self) -> bool:
+        """Whether it has exited already."""
+        if self.pidfd >= 0:
+            return bool(select.select([self.pidfd], [], [], 0)[0])
+        return self._process.poll() is not None
 
     async def exited(self, within: float) -> bool:
         """Wait until it has exited, at most ``within`` seconds; tells whether it has. One task at a time."""

@@ -14,12 +14,14 @@ import trio
 
 from lastgood.bridges.channel import Answer
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
-from lastgood.bridges.surroundings import find_surroundings
+from lastgood.bridges.spare import Loaded, Place, Spare, stamps_of, take_spare
+from lastgood.bridges.surroundings import Surroundings, find_surroundings
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.arrays import Unreadable
+from lastgood.bridges.worker.manifest import Damaged
 from lastgood.bridges.worker.values import Uncarriable, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
-from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError
+from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
 
 __all__ = ["MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
 
@@ -78,6 +80,7 @@ class ProcessBridge:
         pool: int = 1,
         grace: float = 1.0,
         async_backend: str = "asyncio",
+        spare: bool = True,
         pinned: str | Path | None = None,
     ) -> None:
         if isinstance(modules, str) or isinstance(import_path, str):
@@ -92,6 +95,7 @@ class ProcessBridge:
             pool=pool,
             grace=float(grace),
             async_backend=async_backend,
+            spare=spare,
         )
         wrong = self._process.wrong_field()
         if wrong is not None:
@@ -105,6 +109,10 @@ class ProcessBridge:
         self._state: Literal["new", "starting", "ready", "disposed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
         self._workers: list[RemoteWorker] = []
+        self._surroundings: Surroundings | None = None
+        self._loaded = Loaded()
+        self._spares: list[Spare] = []
+        self._taken: list[Spare] = []
         self._gone = trio.Event()
 
     @classmethod
@@ -123,6 +131,7 @@ class ProcessBridge:
             pool=process.pool,
             grace=process.grace,
             async_backend=process.async_backend,
+            spare=process.spare,
             pinned=config.pinned,
         )
         made._config_file = config.path
@@ -155,13 +164,11 @@ class ProcessBridge:
         self._token = _current_token("init")
         self._state = "starting"
         try:
-            self._start()
+            await self._start()
             setup = VALUES.dumps(self._setup())
             answers = [worker.channel.submit(frames.SETUP, setup) for worker in self._workers]
-            for worker, answer in zip(self._workers, answers, strict=True):
-                await worker.channel.wait(answer)
-                self._result(worker, answer)
-                worker.ready = True
+            for index, answer in enumerate(answers):
+                await self._get_ready(index, answer, setup)
             self._state = "ready"
         except BaseException:
             with trio.CancelScope(shield=True):
@@ -228,28 +235,88 @@ class ProcessBridge:
             async with trio.open_nursery() as nursery:
                 for worker in self._workers:
                     nursery.start_soon(end, worker)
+                for spare in self._spares:
+                    nursery.start_soon(spare.end)
+                # A bridge that did not become live gives back what it has used up.
+                for lender in {id(spare.lender): spare.lender for spare in self._taken}.values():
+                    nursery.start_soon(lender.prepare_spare)
         finally:
             self._gone.set()
         if failed:
             raise failed[0]
 
-    def _start(self) -> None:
+    async def prepare_spare(self) -> None:
+        """Have a spare worker made for each of this bridge's, for the next bridge of a pinned generation to take.
+
+        It imports, in the background, the installed modules that this bridge's worker has loaded, and no local one. A session
+        asks for it after each swap. What stands in the way is logged only.
+        """
+        if self._state != "ready" or not (self._process.spare and self._pinned and self._surroundings):
+            return
+        loaded, manifest = self._loaded, Path(self._pinned)
         try:
-            surroundings = find_surroundings(self._process)
+            names = await trio.to_thread.run_sync(loaded.named_by, manifest)
+            paths = {*loaded.files(), self._surroundings.python}
+            stamps = await trio.to_thread.run_sync(stamps_of, paths)
+            self._spares = [spare for spare in self._spares if spare.is_waiting()]
+            while self._state == "ready" and len(self._spares) < self._process.pool:
+                worker = self._make_worker(self._surroundings)
+                self._spares.append(Spare(worker, Place(self._surroundings), names, stamps, self))
+                self._spares[-1].start()
+        except (BridgeError, Damaged, OSError) as error:
+            logger.warning("no spare worker could be made: %s", error)
+
+    async def _start(self) -> None:
+        surroundings = self._surroundings = self._find_surroundings()
+        for _ in range(self._process.pool):
+            spare = None
+            if self._process.spare and self._pinned:
+                spare = await take_spare(surroundings, Path(self._pinned))
+            if spare is None:
+                self._workers.append(self._make_worker(surroundings))
+                continue
+            spare.worker.channel.adopt(
+                threads=self._process.threads, timeout=self._process.timeout, on_loaded=self._note_loaded
+            )
+            self._workers.append(spare.worker)
+            self._taken.append(spare)
+
+    async def _get_ready(self, index: int, answer: Answer, setup: bytes) -> None:
+        worker = self._workers[index]
+        try:
+            await worker.channel.wait(answer)
+        except WorkerDied:
+            if all(spare.worker is not worker for spare in self._taken):
+                raise
+            # What it had imported already may be at fault: a fresh one has the last word.
+            await worker.end(0)
+            assert self._surroundings is not None
+            worker = self._workers[index] = self._make_worker(self._surroundings)
+            answer = worker.channel.submit(frames.SETUP, setup)
+            await worker.channel.wait(answer)
+        loaded = self._result(worker, answer)
+        try:
+            self._loaded = Loaded(tuple((str(name), str(path)) for name, path in loaded or ()))
+        except (TypeError, ValueError) as error:
+            raise worker.break_with(str(error)) from None
+        worker.ready = True
+
+    def _make_worker(self, surroundings: Surroundings) -> RemoteWorker:
+        return RemoteWorker(
+            surroundings,
+            threads=self._process.threads,
+            timeout=self._process.timeout,
+            on_loaded=self._note_loaded,
+        )
+
+    def _find_surroundings(self) -> Surroundings:
+        try:
+            return find_surroundings(self._process)
         except ConfigError as error:
             if self._config_file is None:
                 raise BridgeError(f"The worker cannot be started: {error}") from None
             error.file = self._config_file
             raise
-        for _ in range(self._process.pool):
-            self._workers.append(
-                RemoteWorker(
-                    surroundings,
-                    threads=self._process.threads,
-                    timeout=self._process.timeout,
-                    on_loaded=self._note_loaded,
-                )
-            )
 
     def _least_busy(self) -> RemoteWorker:
         """Of those that live; when none does, the first, whose channel tells how it died."""

@@ -70,6 +70,10 @@ class RemoteWorker:
             timeout=timeout,
         )
 
+    def has_exited(self) -> bool:
+        """Whether its process has ended, though nobody may have noticed yet."""
+        return self._child.status is not None or self._child.has_exited()
+
     @property
     def pid(self) -> int | None:
         """Its process id; None when it has ended."""

@@ -341,9 +341,11 @@ class TrioInterpreter:
                 for module in bridge.loaded_late:
                     loaded_late(module)
                 bridge.on_loaded_late = loaded_late
-            if not callable(getattr(bridge, "lost", None)):
-                return
             try:
+                if callable(getattr(bridge, "prepare_spare", None)):
+                    await bridge.prepare_spare()
+                if not callable(getattr(bridge, "lost", None)):
+                    return
                 error = await bridge.lost()
             except Exception:
                 logger.exception("lost() of the live bridge raised; whether it breaks down is not noticed any more")

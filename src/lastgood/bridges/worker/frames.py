@@ -6,7 +6,8 @@ many at once as the SETUP says, those that are APART or forgotten not counted; s
 
     app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}, "pinned": the path of a
                                manifest, or None, "threads": calls that run at once, "async_backend": "asyncio" or "trio"};
-                               its answer says "ready"
+                               its answer says "ready", and has [name, path] of each installed module that is loaded
+                    PRELOAD    no answer, and before SETUP alone; body: packed names of installed modules to import already
                     CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs]
                     FORGET     no body: nobody waits for the answer to this call any more
                     READ       no body: what the answer to this call has in the arena was read
@@ -33,6 +34,7 @@ __all__ = [
     "HEADER",
     "LOADED",
     "MAX_BODY",
+    "PRELOAD",
     "RAISED",
     "READ",
     "REFUSED",
@@ -49,7 +51,7 @@ TARGET_LENGTH = Struct("<H")
 MAX_BODY = 1 << 30
 """The longest body in bytes, in either direction."""
 
-SETUP, CALL, FORGET, READ = 1, 2, 3, 4
+SETUP, CALL, FORGET, READ, PRELOAD = 1, 2, 3, 4, 5
 RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
 LOADED, APART = 32, 33
 ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN))

@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
@@ -121,6 +121,28 @@ def install(
     sys.path_hooks.insert(0, hook)
     sys.path_importer_cache.clear()
     sys.path[:0] = entries
+
+
+def preload(names: Iterable[str]) -> None:
+    """Import what is installed, before any local module is there. What cannot be is left to whoever imports it later."""
+    for name in names:
+        try:
+            __import__(name)
+        except BaseException:
+            continue
+
+
+def loaded_elsewhere(bare: Collection[str]) -> list[tuple[str, str]]:
+    """Name and path of each module that is loaded from where modules are installed, but for the ``bare`` ones."""
+    installed = _installed()
+    loaded = []
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        if name in bare or spec is None or spec.name != name or not spec.has_location or not spec.origin:
+            continue
+        if any(_is_under(spec.origin, directory) for directory in installed):
+            loaded.append((name, spec.origin))
+    return loaded
 
 
 def inherit() -> None:

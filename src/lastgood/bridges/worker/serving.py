@@ -148,6 +148,7 @@ class Worker:
         self._loops: Loops | None = None
         self._threads = 1
         self._backend = "asyncio"
+        self._bare = frozenset(sys.modules)  # what a worker has without the user's modules
         self._begun = 0  # counts calls; the watcher compares
         self._alarm = threading.Semaphore(0)
         self._lock = threading.Lock()  # guards everything below
@@ -169,7 +170,7 @@ class Worker:
 
     def prepare(self, number: int, setup: bytes) -> bool:
         """Import the modules, answer, and tell whether all is well."""
-        from .importing import install
+        from .importing import install, loaded_elsewhere
         from .manifest import Damaged
 
         told = VALUES.loads(setup)
@@ -195,7 +196,7 @@ class Worker:
             return False
         CODEC.look()
         self._callables = Callables(modules, told["modules"])
-        self._answer(number, frames.RESULT, VALUES.dumps(list(sys.version_info[:3])))
+        self._answer(number, frames.RESULT, VALUES.dumps([list(each) for each in loaded_elsewhere(self._bare)]))
         return True
 
     def serve(self) -> None:
@@ -535,15 +536,29 @@ def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int) 
             os.set_inheritable(descriptor, False)
             os.register_at_fork(after_in_child=partial(os.close, descriptor))
     CODEC.open(incoming, outgoing)
-    header = _read_exactly(requests, frames.HEADER.size)
-    length, kind, number = frames.HEADER.unpack(header)
-    if kind != frames.SETUP or length > frames.MAX_BODY:
-        sys.exit("lastgood's worker was started by something that is not its app.")
-    setup = _read_exactly(requests, length)
     worker = Worker(requests, answers)
+    kind, number, setup = _read_frame(requests)
+    if kind == frames.PRELOAD:
+        from .importing import preload
+
+        preload(VALUES.loads(setup))
+        kind, number, setup = _read_frame(requests)
+    if kind != frames.SETUP:
+        _not_its_app()
     threading.Thread(target=worker.watch, name="lastgood-watcher", daemon=True).start()
     if worker.prepare(number, setup):
         worker.serve()
+
+
+def _read_frame(descriptor: int) -> tuple[int, int, bytes]:
+    length, kind, number = frames.HEADER.unpack(_read_exactly(descriptor, frames.HEADER.size))
+    if kind not in (frames.PRELOAD, frames.SETUP) or length > frames.MAX_BODY:
+        _not_its_app()
+    return kind, number, _read_exactly(descriptor, length)
+
+
+def _not_its_app() -> NoReturn:
+    sys.exit("lastgood's worker was started by something that is not its app.")
 
 
 def _read_exactly(descriptor: int, size: int) -> bytes:

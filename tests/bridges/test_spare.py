@@ -1,0 +1,196 @@
+"""Spare workers: what they import, when they are taken, and when a fresh worker starts instead (contract §10)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from lastgood.bridges.remote import RemoteWorker
+from lastgood.bridges.spare import Spare
+from lastgood.session import Session, WatchProgram, watch
+from lastgood.watch_events import BridgeRestored
+from real_project import DEADLINE, RealProject, Told
+
+PRICING = """\
+import os
+import slow
+
+def quote() -> int:
+    return slow.FACTOR
+
+def pid() -> int:
+    return os.getpid()
+"""
+# Notes who imports it.
+SLOW = """\
+import os
+with open(os.environ["IMPORTS"], "a") as log:
+    log.write(f"{os.getpid()}\\n")
+FACTOR = 2
+"""
+
+
+@pytest.fixture
+def imports(project: RealProject) -> Path:
+    """Where the installed package notes the processes that import it."""
+    return project.root / "imports.txt"
+
+
+@pytest.fixture
+def real(project: RealProject, told: Told, imports: Path) -> Callable[..., WatchProgram]:
+    """A session whose workers have a package installed; ``more`` stands under [runtime.process]."""
+    project.save("pricing.py", PRICING)
+    project.save("site-packages/slow/__init__.py", SLOW)
+
+    def start(more: str = "") -> WatchProgram:
+        installed = project.root / "site-packages"
+        project.save(
+            "lastgood.toml",
+            f'[modules.pricing]\n[output]\ndir = "generated"\n[runtime.process]\nprobation = 0\n{more}\n'
+            f'[runtime.process.env]\nPYTHONPATH = "{installed}"\nIMPORTS = "{imports}"\n',
+        )
+        return watch(project.config_file, on_event=told, debounce=0.01)
+
+    return start
+
+
+async def spare_of(session: Session) -> Spare:
+    """The spare that the live bridge has had made, once it has."""
+    while not (spares := [spare for spare in session.bridge._spares if spare.is_waiting()]):
+        await trio.to_thread.run_sync(os.sched_yield)
+    spare: Spare = spares[0]
+    return spare
+
+
+def imported_by(imports: Path) -> list[int]:
+    return [int(line) for line in imports.read_text().split()]
+
+
+async def reload(session: Session, project: RealProject) -> int:
+    """A reload, after an edit; gives the process of the next worker."""
+    project.save("pricing.py", PRICING + f"# {session.generation}\n")
+    assert await session.reload_now()
+    pid: int = await session.handle.call("pricing", "pid")
+    return pid
+
+
+async def test_the_next_bridge_takes_the_spare_which_has_imported_what_is_installed(
+    project: RealProject, imports: Path, real: Callable[..., WatchProgram]
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            workers = [session.bridge.pid]
+            for _ in range(3):
+                spare = await spare_of(session)
+                assert spare.names == ("slow",)
+                workers.append(await reload(session, project))
+                assert workers[-1] == spare.worker.pid
+                assert await session.handle.call("pricing", "quote") == 2
+            await spare_of(session)
+    assert imported_by(imports)[:4] == workers, "each process imports it once"
+
+
+async def test_what_is_local_is_never_in_a_spare(project: RealProject, real: Callable[..., WatchProgram]) -> None:
+    project.save("helper.py", "")
+    project.save("pricing.py", PRICING + "import helper\n")
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            assert (await spare_of(session)).names == ("slow",)
+
+
+@pytest.mark.parametrize("what", ["changed", "installed", "a local module of its name", "killed"])
+async def test_a_spare_that_will_not_do_is_not_taken(
+    what: str, project: RealProject, real: Callable[..., WatchProgram]
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            spare = await spare_of(session)
+            pid = spare.worker.pid
+            assert pid is not None
+            match what:
+                case "changed":
+                    project.save("site-packages/slow/__init__.py", SLOW.replace("FACTOR = 2", "FACTOR = 3"))
+                case "installed":
+                    project.save("site-packages/another.py", "")
+                case "a local module of its name":
+                    project.save("slow.py", "FACTOR = 3\n")
+                case "killed":
+                    os.kill(pid, signal.SIGKILL)
+                    while not spare.worker.has_exited():
+                        await trio.to_thread.run_sync(os.sched_yield)
+            assert await reload(session, project) != pid
+            expected = 3 if what in ("changed", "a local module of its name") else 2
+            assert await session.handle.call("pricing", "quote") == expected
+
+
+async def test_a_spare_that_dies_when_it_is_taken_gives_way_to_a_fresh_worker(
+    project: RealProject, real: Callable[..., WatchProgram], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            spare = await spare_of(session)
+            pid = spare.worker.pid
+            assert pid is not None
+            monkeypatch.setattr(RemoteWorker, "has_exited", lambda _: False)
+            os.kill(pid, signal.SIGKILL)
+            assert await reload(session, project) != pid
+            assert session.bridge.pids == (session.bridge.pid,)
+
+
+async def test_a_cycle_that_fails_has_another_spare_made(
+    project: RealProject, real: Callable[..., WatchProgram], told: Told
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            spare = await spare_of(session)
+            project.save("pricing.py", PRICING + "1 / 0\n")
+            await told.failure()
+            assert not spare.is_waiting()
+            again = await spare_of(session)
+            project.save("pricing.py", PRICING)
+            await told.success()
+            assert session.bridge.pid == again.worker.pid
+
+
+async def test_a_lost_worker_is_replaced_by_its_spare(real: Callable[..., WatchProgram], told: Told) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            spare = await spare_of(session)
+            os.kill(session.bridge.pid, signal.SIGKILL)
+            await told.next(BridgeRestored)
+            assert session.bridge.pid == spare.worker.pid
+
+
+async def test_a_pool_has_as_many(project: RealProject, real: Callable[..., WatchProgram]) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real("pool = 2") as session:
+            await spare_of(session)
+            spares = {spare.worker.pid for spare in session.bridge._spares}
+            assert len(spares) == 2
+            await reload(session, project)
+            assert {*session.bridge.pids} == spares
+
+
+async def test_it_can_be_switched_off(project: RealProject, real: Callable[..., WatchProgram]) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real("spare = false") as session:
+            await reload(session, project)
+            await session.bridge.prepare_spare()
+            assert session.bridge._spares == []
+
+
+async def test_close_ends_it(real: Callable[..., WatchProgram]) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            spare = await spare_of(session)
+            pid = spare.worker.pid
+            assert pid is not None
+        assert spare.worker.pid is None
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
