@@ -388,7 +388,7 @@ def play(script: Any) -> None:
 UNSHRUNK = (Phase.explicit, Phase.generate)
 
 
-@settings(max_examples=20, derandomize=True, deadline=None, database=None, phases=UNSHRUNK)
+@settings(max_examples=12, derandomize=True, deadline=None, database=None, phases=UNSHRUNK)
 @given(scripts)
 def test_when_it_is_quiet_what_is_live_is_what_is_on_disk(script: Script) -> None:
     play(script)

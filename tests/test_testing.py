@@ -1032,7 +1032,7 @@ def histories(stride: int) -> Iterator[Iterable[History]]:
 
 
 @pytest.mark.parametrize(
-    "stride", [pytest.param(1, marks=pytest.mark.torture, id="all"), pytest.param(16, id="one pair in sixteen")]
+    "stride", [pytest.param(1, marks=pytest.mark.torture, id="all"), pytest.param(48, id="one pair in forty-eight")]
 )
 def test_every_history(stride: int, capsys: pytest.CaptureFixture[str]) -> None:
     played = sum(len(list(takewhile(check, row))) for row in histories(stride))

@@ -8,6 +8,7 @@ bytes that it read for a cycle. Everything that can be wrong with a config file 
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import keyword
 import math
@@ -306,6 +307,8 @@ class _Root(msgspec.Struct):
 
 T = TypeVar("T")
 
+_fields_of = functools.cache(msgspec.structs.fields)  # it reads annotations anew each time
+
 # Where msgspec found it: "Expected `str`, got `int` - at `$.functions[0]`". Its names are Python's or JSON's.
 _MSGSPEC_ERROR = re.compile(r"^Expected `(?P<expected>[^`]*)`, got `(?P<got>[^`]*)`(?: - at `\$(?P<at>[^`]*)`)?$")
 _EXPECTED = {
@@ -336,7 +339,7 @@ class _Decoder:
         """
         if not isinstance(table, dict):
             return  # convert says so
-        fields = {field.name: field for field in msgspec.structs.fields(struct)}
+        fields = {field.name: field for field in _fields_of(struct)}
         for name in table:
             if name not in fields:
                 raise self._unknown(name, table[name], fields, at)
