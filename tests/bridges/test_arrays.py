@@ -105,6 +105,15 @@ async def test_a_scalar_arrives_as_the_value_that_it_is(bridge: ProcessBridge, s
     assert repr(await bridge.call("svc", "give", [[scalar]], {})) == repr([came])
 
 
+async def test_lists_of_many_numbers_go_the_same_way_each_as_long_as_it_was(bridge: ProcessBridge) -> None:
+    puts = bridge._workers[0].codec.outgoing.puts
+    for count in (400_000, 200_000, 300_000):  # a block that is used again is longer than what is put there
+        for numbers in ([0.5 * each for each in range(count)], [*range(-count, 0)]):
+            assert await bridge.call("svc", "give", [numbers], {}) == numbers
+    assert bridge._workers[0].codec.outgoing.puts == puts + 6
+    assert free(bridge)
+
+
 async def test_what_was_received_is_the_receivers_own(bridge: ProcessBridge) -> None:
     ones = np.ones(500_000)
     assert (await bridge.call("svc", "change", [ones], {})).max() == 7

@@ -22,6 +22,7 @@ LARGE = 1 << 20
 """Bytes, from which on an array goes through the arena."""
 
 ARRAY = 100  # the code of its extension; far from those of values.py and rich.py
+NUMBERS = 101  # a list of numbers, whose bytes are shared
 _KINDS = "biufcmMSU"
 
 
@@ -58,7 +59,16 @@ class Carrier(Values):
         head = [value.dtype.str, list(value.shape), turned, offset, bytes(data) if offset is None else len(data)]
         return self._ext(ARRAY, self._pack(head))
 
+    def _ext_numbers(self, code: int, data: bytes) -> Any:
+        offset = self.outgoing.put(data) if len(data) >= LARGE else None
+        if offset is None:
+            return super()._ext_numbers(code, data)
+        return self._ext(NUMBERS, self._pack([code, offset, len(data)]))
+
     def _lift(self, code: int, data: Any) -> Any:
+        if code == NUMBERS:
+            kind, offset, size = self._unpack(data)
+            return super()._lift(kind, memoryview(self.incoming.view(offset, size))[:size])
         if code != ARRAY:
             return super()._lift(code, data)
         dtype, shape, turned, offset, source = self._unpack(data)

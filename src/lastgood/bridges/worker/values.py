@@ -18,6 +18,7 @@ other one as its offset at that moment. Anything else raises :class:`Uncarriable
 
 from __future__ import annotations
 
+from _operator import countOf
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from struct import Struct
@@ -35,6 +36,7 @@ MAX_DEPTH = 100
 TUPLE, SET, FROZENSET, DICT, INT, TEXT, FLOATS, INTS = range(1, 9)
 # 9 and above are the codes of rich.py.
 
+_NUMBERS = frozenset((float, int))
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _CERTAIN = frozenset((type(None), bool, float, bytes))  # neither too large nor a lone surrogate
 _MANY = 64
@@ -177,9 +179,12 @@ class Values:
         return self._lower_rich(value, depth, plain)
 
     def _lower_list(self, value: list[Any], depth: int, plain: frozenset[type]) -> Any:
-        kinds = set(map(type, value))
-        if kinds <= plain:
-            return self._lower_numbers(value, kinds) if len(value) >= _MANY and len(kinds) == 1 else value
+        if len(value) >= _MANY and type(value[0]) in _NUMBERS:
+            numbers = self._lower_numbers(value, type(value[0]))
+            if numbers is not None:
+                return numbers
+        if plain.issuperset(map(type, value)):
+            return value
         lowered = []
         for index, item in enumerate(value):
             try:
@@ -188,15 +193,19 @@ class Values:
                 raise error.at("item", index) from None
         return lowered
 
-    def _lower_numbers(self, value: list[Any], kinds: set[type]) -> Any:
-        if float in kinds:
-            return self._ext(FLOATS, Struct(f"{len(value)}d").pack(*value))
-        if int in kinds:
-            try:
-                return self._ext(INTS, array("q", value).tobytes())
-            except OverflowError:
-                pass
-        return value
+    def _lower_numbers(self, value: list[Any], kind: type) -> Any | None:
+        """The bytes of numbers that are all of this kind, and fit; None if they are not."""
+        if countOf(map(type, value), kind) != len(value):
+            return None
+        if kind is float:
+            return self._ext_numbers(FLOATS, Struct(f"{len(value)}d").pack(*value))
+        try:
+            return self._ext_numbers(INTS, array("q", value).tobytes())
+        except OverflowError:
+            return None
+
+    def _ext_numbers(self, code: int, data: bytes) -> Any:
+        return self._ext(code, data)
 
     def _lower_dict(self, value: dict[Any, Any], depth: int, plain: frozenset[type]) -> Any:
         plain_keys = set(map(type, value)) <= plain
