@@ -243,6 +243,17 @@ def test_plan_prints_the_cycle_and_the_files_and_touches_nothing(run: Run, proje
     assert sorted(project.root.rglob("*")) == before
 
 
+def test_plan_tells_what_callers_will_see_differently_than_in_the_last_good_generation(
+    run: Run, project: RealProject
+) -> None:
+    two_generations(project)
+    project.save("pricing.py", QUOTE + "def stock(): ...\n")
+    assert run("plan").out.partition("against the last good generation\n")[2] == (
+        "  altered  function pricing.quote(sku: str, number: int) -> float, now (sku: str) -> float; breaking\n"
+        "  added    function pricing.stock() -> Any\n"
+    )
+
+
 def test_plan_names_every_kind_of_change(run: Run, project: RealProject) -> None:
     project.configure("pricing", "shop.old")
     project.save("shop/old.py", QUOTE)
@@ -376,6 +387,8 @@ def test_watch_tells_of_edits_and_of_being_stale_until_ctrl_c(
     assert stale.endswith("; generation 1 is live. pricing.py:3: ZeroDivisionError: division by zero")
     project.save("pricing.py", QUOTE.replace("sku", "code"))
     assert "generation 2 (cycle 4): wrote pricing.py; " in watching.line("live ")
+    line = watching.line("altered ")
+    assert line.endswith("function pricing.quote(sku: str) -> float, now (code: str) -> float; breaking")
     assert watching.interrupt() == Ran(130, "", "Stopped.\n")
     assert project.leftovers() == []
 

@@ -122,7 +122,7 @@ def generate(config: Path | None) -> None:
 def plan(config: Path | None) -> None:
     """Show what a first cycle would do, and touch nothing."""
     import lastgood
-    from lastgood.event_lines import make_console, nearby
+    from lastgood.event_lines import change_text, make_console, nearby
     from lastgood.interpreters.once import preview
 
     path = _config_file(config)
@@ -136,6 +136,10 @@ def plan(config: Path | None) -> None:
         console.print(f"  {len(would.unchanged)} unchanged")
     if not (would.operations or would.unchanged):
         console.print("  nothing: [modules] is empty")
+    if would.changes:
+        console.print("\nagainst the last good generation")
+    for change in would.changes:
+        console.print(f"  {change.kind:<8} {change_text(change)}", style="red" if change.breaking else None)
     _tell_warnings(would.warnings)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +16,11 @@ from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import GenerationError
 from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
 from lastgood.interpreters.file_system import digest_of
+from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
+from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.planner.promotion import Promotion
+from lastgood.watch_events import ApiChange
 
 __all__ = ["Once", "ask_undo", "generate_once", "output_path", "preview", "undo_once"]
 
@@ -27,7 +30,8 @@ class Once:
     """What was done to the output directory, or would be.
 
     ``operations`` in order; ``unchanged`` are the generated files that were right already; ``recovered`` those that a
-    promotion cut short had left, and that are as they were before it. All are relative to ``output``.
+    promotion cut short had left, and that are as they were before it. All are relative to ``output``. ``changes`` are against
+    the last good generation that a session has kept; only a preview has them.
     """
 
     output: Path
@@ -35,6 +39,7 @@ class Once:
     unchanged: tuple[str, ...]
     warnings: tuple[str, ...]
     recovered: tuple[str, ...] = ()
+    changes: tuple[ApiChange, ...] = ()
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -131,11 +136,21 @@ def preview(project: Project) -> Once:
     assert work.pinned is not None
     files, path = project.files, project.files.real_path(work.config.output.dir)
     output = OutputDirectory.unclaimed(files, path)
-    texts, generated = wrapper_texts(work.pinned, work.config, work.modules)
+    texts, generated, interfaces = wrapper_texts(work.pinned, work.config, work.modules)
     if generated.failures:
         raise GenerationError(generated.failures)
     staged = {name: digest_of(text) for name, text in texts.items()}
-    return _once(output, output.plan(staged), staged, generated.warnings, ())
+    would = _once(output, output.plan(staged), staged, generated.warnings, ())
+    return replace(would, changes=_changes_since(project.store(output), Interfaces.of(interfaces)))
+
+
+def _changes_since(store: GenerationStore, fresh: Interfaces) -> tuple[ApiChange, ...]:
+    """What callers will see differently than in the last good generation."""
+    last = store.before(None)
+    try:
+        return () if last is None else changes_between(Interfaces.kept(store, store.path(last)), fresh)
+    except DamagedGeneration:
+        return ()
 
 
 def _once(
