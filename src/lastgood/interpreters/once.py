@@ -6,8 +6,9 @@ The files go the way of every cycle (contract §§4, 5): claim, stage, promote, 
 
 from __future__ import annotations
 
+import difflib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +16,14 @@ from pathlib import Path
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import GenerationError
 from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
-from lastgood.interpreters.file_system import digest_of
+from lastgood.interpreters.file_system import FileSystem, digest_of
 from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.planner.promotion import Promotion
 from lastgood.watch_events import ApiChange
 
-__all__ = ["Once", "ask_undo", "generate_once", "output_path", "preview", "undo_once"]
+__all__ = ["Once", "ask_undo", "differences", "generate_once", "output_path", "preview", "undo_once"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,43 @@ def preview(project: Project) -> Once:
     A journal that a killed session left is not taken into account: the files are looked at as they stand. ``warnings`` are the
     generator's alone: what would be kept aside is among the operations.
     """
+    try:
+        return _foresee(project)[0]
+    finally:
+        project.release()
+
+
+def differences(project: Project, label: Callable[[Path], str] = str) -> tuple[Once, Iterator[str]]:
+    """A :func:`preview`, and the files that it would change as the lines of a unified diff, each with its line ending.
+
+    ``label`` names a file in it.
+    """
+    try:
+        would, texts = _foresee(project)
+    finally:
+        project.release()
+    return would, _diff(project.files, would, texts, label)
+
+
+def _diff(
+    files: FileSystem, would: Once, texts: Mapping[str, bytes], label: Callable[[Path], str]
+) -> Iterator[str]:
+    for name in sorted((*would.written, *would.removed)):
+        path = would.output / name
+        standing = files.stat(path)
+        before = _lines(files.read(path)) if standing is not None and standing.kind == "file" else None
+        after = None if name not in texts else _lines(texts[name])
+        old, new = (label(path) if lines is not None else "/dev/null" for lines in (before, after))
+        for line in difflib.unified_diff(before or [], after or [], old, new):
+            yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+def _lines(data: bytes) -> list[str]:
+    lines = data.decode("utf-8", "replace").split("\n")  # at nothing else that ends a line in some sense
+    return [f"{line}\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
+
+
+def _foresee(project: Project) -> tuple[Once, Mapping[str, bytes]]:
     work = CycleFiles(project, 1)
     work.resolve()
     assert work.config is not None
@@ -141,7 +179,7 @@ def preview(project: Project) -> Once:
         raise GenerationError(generated.failures)
     staged = {name: digest_of(text) for name, text in texts.items()}
     would = _once(output, output.plan(staged), staged, generated.warnings, ())
-    return replace(would, changes=_changes_since(project.store(output), Interfaces.of(interfaces)))
+    return replace(would, changes=_changes_since(project.store(output), Interfaces.of(interfaces))), texts
 
 
 def _changes_since(store: GenerationStore, fresh: Interfaces) -> tuple[ApiChange, ...]:
