@@ -36,7 +36,7 @@ class Generated:
         (root / "lastgood.toml").write_text(f'python_import_path = ["src"]\n{tables}[output]\ndir = "generated"\n')
         self.config: Config = load_config(root / "lastgood.toml")
         resolved = resolve_modules(self.config, sys_path=())
-        texts, told = wrapper_texts(Pinner(Disk()).pin(self.config, resolved, sys_path=()), self.config, resolved)
+        texts, told, _ = wrapper_texts(Pinner(Disk()).pin(self.config, resolved, sys_path=()), self.config, resolved)
         assert told.failures == ()
         self.warnings = told.warnings
         self.package = f"generated_{next(_numbers)}"

@@ -177,6 +177,82 @@ def test_generate_warns_on_stderr(run: Run, project: RealProject) -> None:
     assert ran.err.startswith("Warning: pricing.stream: left out: it is a generator")
 
 
+def everything(project: RealProject) -> dict[str, tuple[int, int, bytes]]:
+    """Every file and directory of the project: mode, modification time, bytes."""
+    stats = {path: path.lstat() for path in sorted(project.root.rglob("*"))}
+    return {str(p): (s.st_mode, s.st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p, s in stats.items()}
+
+
+def test_check_of_what_is_up_to_date_is_status_0(run: Run, project: RealProject) -> None:
+    run("generate")
+    before = everything(project)
+    assert run("generate", "--check") == Ran(0, "2 files are up to date in generated.\n", "")
+    assert everything(project) == before
+
+
+def test_check_of_what_is_out_of_date_is_status_3_with_a_diff_and_writes_nothing(
+    run: Run, project: RealProject
+) -> None:
+    project.configure("pricing", "old")
+    project.save("old.py", QUOTE)
+    run("generate")
+    project.configure("pricing", "fresh")
+    project.save("fresh.py", QUOTE)
+    project.save("pricing.py", TWO)
+    before = everything(project)
+    ran = run("generate", "--check")
+    assert (ran.status, ran.err) == (3, "3 files are out of date: run lastgood generate.\n")
+    heads = [line for line in ran.out.splitlines() if line.startswith(("--- ", "+++ "))]
+    assert heads == [
+        *("--- /dev/null", "+++ generated/fresh.py"),
+        *("--- generated/old.py", "+++ /dev/null"),
+        *("--- generated/pricing.py", "+++ generated/pricing.py"),
+    ]
+    assert "\n-async def quote(sku: str) -> float:\n" in ran.out
+    assert "\n+async def quote(sku: str, number: int) -> float:\n" in ran.out
+    assert everything(project) == before
+
+
+def test_check_where_nothing_was_ever_written_leaves_no_directory(run: Run, project: RealProject) -> None:
+    before = everything(project)
+    ran = run("generate", "--check")
+    assert (ran.status, ran.err) == (3, "2 files are out of date: run lastgood generate.\n")
+    assert everything(project) == before
+
+
+def test_a_diff_shows_a_hand_edited_wrapper_whatever_is_in_it(run: Run, project: RealProject) -> None:
+    run("generate")
+    (project.output / "pricing.py").write_bytes(b"mine\x0c = '\xff'\r\nlast")
+    ran = run("generate", "--check")
+    assert ran.status == 3
+    assert "-mine\x0c = '\ufffd'\r\n-last\n\\ No newline at end of file\n+" in ran.out
+
+
+@pytest.mark.parametrize("args", [["--check"], ["--check", "--fail-on-warn"], ["--fail-on-warn"]], ids=" ".join)
+def test_a_failure_is_status_1_whatever_was_asked(run: Run, project: RealProject, args: list[str]) -> None:
+    project.save("pricing.py", BROKEN)
+    ran = run("generate", *args)
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("Error: Generation failed for 1 module(s):")
+
+
+def test_warnings_are_status_2_if_that_is_asked_and_the_wrappers_are_written(run: Run, project: RealProject) -> None:
+    project.save("pricing.py", QUOTE + "def stream():\n    yield 1\n")
+    assert run("generate", "--check", "--fail-on-warn").status == 2
+    assert not project.output.exists()
+    ran = run("generate", "--fail-on-warn")
+    assert (ran.status, set(project.tree())) == (2, {"__init__.py", "pricing.py"})
+    assert ran.err.startswith("Warning: pricing.stream: left out")
+    assert run("generate", "--check", "--fail-on-warn").status == 2
+    assert run("generate", "--check").status == 0
+
+
+@pytest.mark.usefixtures("project")
+def test_without_warnings_fail_on_warn_is_status_0(run: Run) -> None:
+    assert run("generate", "--fail-on-warn").status == 0
+    assert run("generate", "--check", "--fail-on-warn").status == 0
+
+
 def test_generate_leaves_a_file_that_is_not_ours(run: Run, project: RealProject) -> None:
     mine = project.save("generated/pricing.py", "mine = 1\n")
     ran = run("generate")
@@ -241,6 +317,17 @@ def test_plan_prints_the_cycle_and_the_files_and_touches_nothing(run: Run, proje
         "files in generated\n  make     generated/\n  write    generated/__init__.py\n  write    generated/pricing.py\n"
     )
     assert sorted(project.root.rglob("*")) == before
+
+
+def test_plan_tells_what_callers_will_see_differently_than_in_the_last_good_generation(
+    run: Run, project: RealProject
+) -> None:
+    two_generations(project)
+    project.save("pricing.py", QUOTE + "def stock(): ...\n")
+    assert run("plan").out.partition("against the last good generation\n")[2] == (
+        "  altered  function pricing.quote(sku: str, number: int) -> float, now (sku: str) -> float; breaking\n"
+        "  added    function pricing.stock() -> Any\n"
+    )
 
 
 def test_plan_names_every_kind_of_change(run: Run, project: RealProject) -> None:
@@ -376,6 +463,8 @@ def test_watch_tells_of_edits_and_of_being_stale_until_ctrl_c(
     assert stale.endswith("; generation 1 is live. pricing.py:3: ZeroDivisionError: division by zero")
     project.save("pricing.py", QUOTE.replace("sku", "code"))
     assert "generation 2 (cycle 4): wrote pricing.py; " in watching.line("live ")
+    line = watching.line("altered ")
+    assert line.endswith("function pricing.quote(sku: str) -> float, now (code: str) -> float; breaking")
     assert watching.interrupt() == Ran(130, "", "Stopped.\n")
     assert project.leftovers() == []
 

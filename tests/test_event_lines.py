@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,6 +24,7 @@ from lastgood.errors import (
 )
 from lastgood.event_lines import EventLines, brief, describe, listed, make_console
 from lastgood.watch_events import (
+    ApiChange,
     BridgeLost,
     BridgeRestored,
     Change,
@@ -130,6 +132,19 @@ def failure(error: BaseException = BROKEN, live: int | None = 2) -> ReloadError:
 def test_an_event_is_one_line_with_its_time(event: WatchEvent, line: str | None) -> None:
     line = line or "notice    the bridge of generation 2 broke down: The worker process was killed by signal 9."
     assert lines_of([event]) == [f"12:00:00  {line}"]
+
+
+def test_what_callers_see_differently_is_a_line_each() -> None:
+    changes = (
+        ApiChange("added", "function", "pricing", "Shop.quote", None, "(sku: str) -> float", breaking=False),
+        ApiChange("removed", "constant", "pricing", "LIMIT", "3", None, breaking=True),
+        ApiChange("altered", "type", "pricing", "Price", "enum (A = 1)", "enum (A = 1, B = 2)", breaking=False),
+    )
+    assert lines_of([dataclasses.replace(success(), changes=changes)])[1:] == [
+        "12:00:00  added     function pricing.Shop.quote(sku: str) -> float",
+        "12:00:00  removed   constant pricing.LIMIT = 3; breaking",
+        "12:00:00  altered   type pricing.Price: enum (A = 1), now enum (A = 1, B = 2)",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def config(config_file: Path) -> Config:
 
 async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(config: Config) -> None:
     modules = resolve_modules(config, sys_path=())
-    texts, generated = wrapper_texts(Pinner(Disk()).pin(config, modules, sys_path=()), config, modules)
+    texts, generated, _ = wrapper_texts(Pinner(Disk()).pin(config, modules, sys_path=()), config, modules)
     assert generated.failures == ()
     wrapped = {
         "shop": wrapped_names(texts["shop/__init__.py"].decode()),

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from lastgood.session import Status as Status
     from lastgood.session import WatchProgram as WatchProgram
     from lastgood.session import watch as watch
+    from lastgood.watch_events import ApiChange as ApiChange
     from lastgood.watch_events import BridgeLost as BridgeLost
     from lastgood.watch_events import BridgeRestored as BridgeRestored
     from lastgood.watch_events import Change as Change
@@ -100,6 +101,7 @@ _ERRORS = (
     "WorkerDied",
 )
 _EVENTS = (
+    "ApiChange",
     "BridgeLost",
     "BridgeRestored",
     "Change",

@@ -1,7 +1,7 @@
 """The ``lastgood`` command (contract §7): watch, generate, plan, init, demo.
 
-What a user got wrong is told in one message on stderr, with exit status 1 (2 for wrong usage); Ctrl-C ends with 130. What is
-wrong with lastgood itself keeps its traceback.
+What a user got wrong is told in one message on stderr, with exit status 1 (2 for wrong usage, and for warnings where they are
+to fail); wrappers that are out of date are status 3, Ctrl-C 130. What is wrong with lastgood itself keeps its traceback.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+WARNED = 2
+OUT_OF_DATE = 3
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -94,8 +96,40 @@ def watch(config: Path | None, as_json: bool) -> None:
 
 @main.command()
 @_config
-def generate(config: Path | None) -> None:
+@click.option("--check", is_flag=True, help="Write nothing: status 3, and a diff, if a wrapper is out of date.")
+@click.option("--fail-on-warn", is_flag=True, help="End with status 2 if there were warnings.")
+def generate(config: Path | None, check: bool, fail_on_warn: bool) -> None:
     """Write the wrappers once, without a worker."""
+    if check:
+        warnings, status = _check(config)
+    else:
+        warnings, status = _generate(config), 0
+    _tell_warnings(warnings)
+    sys.exit(WARNED if fail_on_warn and warnings else status)
+
+
+def _check(config: Path | None) -> tuple[tuple[str, ...], int]:
+    """Show how the wrappers on disk differ from those that would be written; the warnings, and the status."""
+    from lastgood.event_lines import nearby
+    from lastgood.interpreters.once import differences
+
+    would, diff = differences(_project(_config_file(config)), lambda path: nearby(path, Path.cwd()))
+    files = [*would.written, *would.removed]
+    if not files:
+        click.echo(f"{_counted(len(would.unchanged), 'file')} up to date in {nearby(would.output, Path.cwd())}.")
+        return would.warnings, 0
+    for line in diff:
+        click.echo(line, nl=False)
+    click.echo(f"{_counted(len(files), 'file')} out of date: run lastgood generate.", err=True)
+    return would.warnings, OUT_OF_DATE
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what} is" if number == 1 else f"{number} {what}s are"
+
+
+def _generate(config: Path | None) -> tuple[str, ...]:
+    """Write the wrappers and tell of it; the warnings."""
     from lastgood.event_lines import make_console, nearby
     from lastgood.interpreters.once import generate_once
 
@@ -114,7 +148,7 @@ def generate(config: Path | None) -> None:
             console.print(f"  {label:<9}  {output / path}", style=style)
     if not (done.written or done.removed or done.unchanged):
         console.print("  There is nothing to wrap: [modules] is empty.")
-    _tell_warnings(done.warnings)
+    return done.warnings
 
 
 @main.command()
@@ -122,7 +156,7 @@ def generate(config: Path | None) -> None:
 def plan(config: Path | None) -> None:
     """Show what a first cycle would do, and touch nothing."""
     import lastgood
-    from lastgood.event_lines import make_console, nearby
+    from lastgood.event_lines import change_text, make_console, nearby
     from lastgood.interpreters.once import preview
 
     path = _config_file(config)
@@ -136,6 +170,10 @@ def plan(config: Path | None) -> None:
         console.print(f"  {len(would.unchanged)} unchanged")
     if not (would.operations or would.unchanged):
         console.print("  nothing: [modules] is empty")
+    if would.changes:
+        console.print("\nagainst the last good generation")
+    for change in would.changes:
+        console.print(f"  {change.kind:<8} {change_text(change)}", style="red" if change.breaking else None)
     _tell_warnings(would.warnings)
 
 

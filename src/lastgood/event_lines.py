@@ -19,6 +19,7 @@ from rich.text import Text
 
 from lastgood.errors import ConfigError, GenerationError, LastgoodError, RemoteError
 from lastgood.watch_events import (
+    ApiChange,
     BridgeLost,
     BridgeRestored,
     Change,
@@ -36,7 +37,7 @@ from lastgood.watch_events import (
     WatchPaths,
 )
 
-__all__ = ["EventLines", "brief", "describe", "listed", "make_console", "nearby"]
+__all__ = ["EventLines", "brief", "change_text", "describe", "listed", "make_console", "nearby"]
 
 _MOST_LISTED = 6
 _INDENT = " " * 11
@@ -135,6 +136,8 @@ class EventLines:
             "bold green",
             f"generation {event.generation} (cycle {event.cycle}): {did}; {_durations(event.timings)}",
         )
+        for change in event.changes:
+            yield change.kind, "red" if change.breaking else "green", change_text(change)
         # A warning that was told is not told again with every edit.
         for warning in event.warnings:
             if warning not in self._warned:
@@ -162,6 +165,14 @@ class EventLines:
 
     def _brief(self, error: BaseException) -> str:
         return brief(error, self._base)
+
+
+def change_text(change: ApiChange) -> str:
+    """What callers see differently, in one line, without the word that says whether it was added, removed or altered."""
+    between = {"function": "", "type": ": ", "constant": " = "}[change.what]
+    now = "" if change.old is None or change.new is None else f", now {change.new}"
+    mark = "; breaking" if change.breaking else ""
+    return f"{change.what} {change.module}.{change.name}{between}{change.old or change.new}{now}{mark}"
 
 
 def nearby(path: Path | str, base: Path) -> str:

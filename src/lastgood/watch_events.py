@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 __all__ = [
+    "ApiChange",
     "BridgeLost",
     "BridgeRestored",
     "Change",
@@ -55,6 +56,8 @@ def _plain(value: object) -> Any:
         }
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, ApiChange):
+        return value.to_dict()
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return value
@@ -65,6 +68,28 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception:  # an error of the user's with a broken __str__ is told all the same
         return "<its text cannot be had>"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiChange:
+    """What callers of a wrapper see differently: a function, a type or a constant was added, removed, or altered.
+
+    ``name`` is its name in ``module`` (dots pass through classes); ``old`` and ``new`` are its signature as :mod:`inspect`
+    prints it, a type's fields, or a constant's value, as text (None: there is none). ``breaking``: a call that was right, or
+    a use of its result, may be wrong now (see :mod:`lastgood.wrappers.changes` for the rule).
+    """
+
+    kind: Literal["added", "removed", "altered"]
+    what: Literal["function", "type", "constant"]
+    module: str
+    name: str
+    old: str | None
+    new: str | None
+    breaking: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The change as plain data that :mod:`json` takes."""
+        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +127,8 @@ class ReloadSuccess(_Told):
     """A cycle succeeded; ``generation`` is now the live one.
 
     ``written``: every generated file now on disk, sorted, relative to the output directory; ``touched``: those that this
-    cycle really wrote or removed; ``warnings``: texts of the generator; ``timings``: effect name to seconds.
+    cycle really wrote or removed; ``warnings``: texts of the generator; ``timings``: effect name to seconds; ``changes``: what
+    callers see differently than in the good generation before (none with a generator of one's own).
     """
 
     type: ClassVar[str] = "reload-success"
@@ -114,6 +140,7 @@ class ReloadSuccess(_Told):
     touched: tuple[Path, ...]
     warnings: tuple[str, ...]
     timings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    changes: tuple[ApiChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,14 @@ import msgspec
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig, decode_config
 from lastgood.errors import ConfigError, GenerationError, ModuleFailure, NothingToUndo, PromotionError, UnwatchableModule
 from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
-from lastgood.interpreters.generation_store import GenerationStore
+from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
+from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
 from lastgood.pinning import Pinned, Pinner
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.resolution import Resolved, resolve_modules
+from lastgood.watch_events import ApiChange
 from lastgood.wrappers import Generated, ModuleSource, wrap_modules
 
 __all__ = ["CycleFiles", "Project", "wrapper_texts"]
@@ -114,6 +116,7 @@ class CycleFiles:
         self.staged: Mapping[str, str] = {}
         self.pinned: Pinned | None = None
         self.manifest: Path | None = None
+        self._interfaces: Mapping[str, bytes] = {}
         self.is_undo = False
         self.promoting: Promoting | None = None
         self.former: OutputDirectory | None = None
@@ -218,7 +221,8 @@ class CycleFiles:
 
     def generate(self) -> Generated:
         """The built-in generator: wrap every module of the config into the stage."""
-        texts, generated = wrapper_texts(self._pinned, self._config, self.modules)
+        texts, generated, interfaces = wrapper_texts(self._pinned, self._config, self.modules)
+        self._interfaces = Interfaces.to_keep(interfaces)
         self._write_stage(texts)
         return generated
 
@@ -252,7 +256,8 @@ class CycleFiles:
         files, output = self.project.files, self._output
         try:
             kept = {f"{_WRAPPERS}{name}": files.read(self._stage / name) for name in self.staged}
-            self.manifest = self.project.store(output).put(self._pinned, {**kept, _CONFIG: self._config_text})
+            kept |= {**self._interfaces, _CONFIG: self._config_text}
+            self.manifest = self.project.store(output).put(self._pinned, kept)
         except OSError as error:
             raise PromotionError(
                 f"the generation cannot be kept: {error.strerror or error}.", path=place_of(error, output.home)
@@ -279,7 +284,8 @@ class CycleFiles:
         config = decode_config(kept.files[_CONFIG], project.config_file)
         self.config = msgspec.structs.replace(config, output=OutputConfig(dir=live.path), pinned=self.manifest)
         self.claim()
-        wrappers = {name.removeprefix(_WRAPPERS): text for name, text in kept.files.items() if name != _CONFIG}
+        texts = {name: text for name, text in kept.files.items() if name.startswith(_WRAPPERS)}
+        wrappers = {name.removeprefix(_WRAPPERS): text for name, text in texts.items()}
         self._write_stage(wrappers)
         self.staged = staged_files(files, self._stage, tuple(wrappers))
 
@@ -287,6 +293,22 @@ class CycleFiles:
     def has_previous(self) -> bool:
         """Whether there is a good generation before this one."""
         return self.project.store(self._output).before(self.manifest) is not None
+
+    def changes(self) -> tuple[ApiChange, ...]:
+        """What callers see differently than in the live generation, or where there is none, in the last that was kept."""
+        project = self.project
+        store = former = project.store(self._output)
+        before = project.live_manifest
+        if project.live is not None:
+            former = project.store(project.live)
+        elif (good := store.before(None)) is not None:
+            before = store.path(good)
+        if before is None or self.manifest is None:
+            return ()
+        try:
+            return changes_between(Interfaces.kept(former, before), Interfaces.kept(store, self.manifest))
+        except DamagedGeneration:
+            return ()
 
     # --- promote, swap, watch
 
@@ -409,8 +431,10 @@ class CycleFiles:
 
 def wrapper_texts(
     pinned: Pinned, config: Config, modules: Mapping[str, Resolved]
-) -> tuple[Mapping[str, bytes], Generated]:
-    """The wrappers of every module, by their paths relative to the output directory, and what is to be said of them."""
+) -> tuple[Mapping[str, bytes], Generated, Mapping[str, bytes]]:
+    """The wrappers of every module, by their paths relative to the output directory, what is to be said of them, and their
+    IRs by the names of the modules.
+    """
     failures: list[ModuleFailure] = []
 
     def source(module: Resolved, selection: ModuleConfig) -> ModuleSource | None:
@@ -434,7 +458,7 @@ def wrapper_texts(
     wrapped = wrap_modules([each for each in found if each is not None], find=find)
     failures.extend(wrapped.failures)
     generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
-    return wrapped.files, generated
+    return wrapped.files, generated, wrapped.modules
 
 
 def _places(entry: Path, name: str) -> list[Path]:

@@ -154,6 +154,14 @@ class GenerationStore:
         sources = {name: self._read(digest) for _, digest, name, _ in loaded.modules}
         return Kept(sources, {name: self._read(digest) for name, digest in loaded.files.items()})
 
+    def files(self, manifest: Path) -> Mapping[str, str]:
+        """The digests of a generation's other files, by their names. Raises :class:`DamagedGeneration`."""
+        return self._load(manifest.name).files
+
+    def read(self, digest: str) -> bytes:
+        """The bytes of that digest, checked. Raises :class:`DamagedGeneration`."""
+        return self._read(digest)
+
     def sweep(self, in_use: Collection[Path] = ()) -> None:
         """Remove every generation but the good ones in the history and those ``in_use``. Raises :class:`OSError`."""
         wanted = {good.manifest for good in self.history()} | {path.name for path in in_use}

@@ -390,7 +390,7 @@ class MemoryInterpreter:
         if deed.undo:
             assert self._armed is not None
             work.take_back(self._armed)
-            return Staged(deed, 0.0, work.watch, work.read)
+            return Staged(deed, 0.0, work.watch, work.read, changes=work.changes())
         self._arm(self.project.always_watched, work)
         problem: LastgoodError | None = None
         try:
@@ -417,6 +417,7 @@ class MemoryInterpreter:
             work.used,
             work.has_previous,
             work.config.runtime.process.probation,
+            work.changes(),
         )
 
     def _arm(self, watch: WatchSet, work: CycleFiles) -> None:

@@ -6,20 +6,24 @@ The files go the way of every cycle (contract §§4, 5): claim, stage, promote, 
 
 from __future__ import annotations
 
+import difflib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import GenerationError
 from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
-from lastgood.interpreters.file_system import digest_of
+from lastgood.interpreters.file_system import FileSystem, digest_of
+from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
+from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.planner.promotion import Promotion
+from lastgood.watch_events import ApiChange
 
-__all__ = ["Once", "ask_undo", "generate_once", "output_path", "preview", "undo_once"]
+__all__ = ["Once", "ask_undo", "differences", "generate_once", "output_path", "preview", "undo_once"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class Once:
     """What was done to the output directory, or would be.
 
     ``operations`` in order; ``unchanged`` are the generated files that were right already; ``recovered`` those that a
-    promotion cut short had left, and that are as they were before it. All are relative to ``output``.
+    promotion cut short had left, and that are as they were before it. All are relative to ``output``. ``changes`` are against
+    the last good generation that a session has kept; only a preview has them.
     """
 
     output: Path
@@ -35,6 +40,7 @@ class Once:
     unchanged: tuple[str, ...]
     warnings: tuple[str, ...]
     recovered: tuple[str, ...] = ()
+    changes: tuple[ApiChange, ...] = ()
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -125,17 +131,64 @@ def preview(project: Project) -> Once:
     A journal that a killed session left is not taken into account: the files are looked at as they stand. ``warnings`` are the
     generator's alone: what would be kept aside is among the operations.
     """
+    try:
+        return _foresee(project)[0]
+    finally:
+        project.release()
+
+
+def differences(project: Project, label: Callable[[Path], str] = str) -> tuple[Once, Iterator[str]]:
+    """A :func:`preview`, and the files that it would change as the lines of a unified diff, each with its line ending.
+
+    ``label`` names a file in it.
+    """
+    try:
+        would, texts = _foresee(project)
+    finally:
+        project.release()
+    return would, _diff(project.files, would, texts, label)
+
+
+def _diff(
+    files: FileSystem, would: Once, texts: Mapping[str, bytes], label: Callable[[Path], str]
+) -> Iterator[str]:
+    for name in sorted((*would.written, *would.removed)):
+        path = would.output / name
+        standing = files.stat(path)
+        before = _lines(files.read(path)) if standing is not None and standing.kind == "file" else None
+        after = None if name not in texts else _lines(texts[name])
+        old, new = (label(path) if lines is not None else "/dev/null" for lines in (before, after))
+        for line in difflib.unified_diff(before or [], after or [], old, new):
+            yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+def _lines(data: bytes) -> list[str]:
+    lines = data.decode("utf-8", "replace").split("\n")  # at nothing else that ends a line in some sense
+    return [f"{line}\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
+
+
+def _foresee(project: Project) -> tuple[Once, Mapping[str, bytes]]:
     work = CycleFiles(project, 1)
     work.resolve()
     assert work.config is not None
     assert work.pinned is not None
     files, path = project.files, project.files.real_path(work.config.output.dir)
     output = OutputDirectory.unclaimed(files, path)
-    texts, generated = wrapper_texts(work.pinned, work.config, work.modules)
+    texts, generated, interfaces = wrapper_texts(work.pinned, work.config, work.modules)
     if generated.failures:
         raise GenerationError(generated.failures)
     staged = {name: digest_of(text) for name, text in texts.items()}
-    return _once(output, output.plan(staged), staged, generated.warnings, ())
+    would = _once(output, output.plan(staged), staged, generated.warnings, ())
+    return replace(would, changes=_changes_since(project.store(output), Interfaces.of(interfaces))), texts
+
+
+def _changes_since(store: GenerationStore, fresh: Interfaces) -> tuple[ApiChange, ...]:
+    """What callers will see differently than in the last good generation."""
+    last = store.before(None)
+    try:
+        return () if last is None else changes_between(Interfaces.kept(store, store.path(last)), fresh)
+    except DamagedGeneration:
+        return ()
 
 
 def _once(

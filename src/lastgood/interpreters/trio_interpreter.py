@@ -207,7 +207,8 @@ class TrioInterpreter:
             if deed.undo:
                 assert self._armed is not None
                 await self._in_thread(work.take_back, self._armed)
-                return Staged(deed, _since(started), work.watch, work.read)
+                changes = await self._in_thread(work.changes)
+                return Staged(deed, _since(started), work.watch, work.read, changes=changes)
             problem = await self._resolve(work)
             if work.config is not None and (problem is None or await self._in_thread(work.has_history)):
                 # Also where a module is missing: what a kill has left must not wait until that is mended.
@@ -216,7 +217,7 @@ class TrioInterpreter:
                 raise problem
             generated = await self._in_thread(work.accept, await self._generate(work))
             await self._in_thread(work.keep)
-            previous = await self._in_thread(lambda: work.has_previous)
+            previous, changes = await self._in_thread(lambda: (work.has_previous, work.changes()))
         except Exception as error:
             return self.failed(deed, error, started)
         assert work.config is not None
@@ -229,6 +230,7 @@ class TrioInterpreter:
             work.used,
             previous,
             work.config.runtime.process.probation,
+            changes,
         )
 
     def _tell_recovered(self, output: OutputDirectory) -> None:

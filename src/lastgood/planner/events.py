@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lastgood.effects.cycle import Promote, Restart, Rollback, Stage, Swap, Warm, Watch
 from lastgood.planner.watch_set import Snapshot, WatchSet
-from lastgood.watch_events import Notice
+from lastgood.watch_events import ApiChange, Notice
 
 __all__ = [
     "CloseRequested",
@@ -92,7 +92,8 @@ class Staged:
     """Everything is generated. ``watch`` is what the cycle wants watched, ``read`` the reading of what was armed for it, and
     ``used`` the digests of the very bytes it was made from, where they may have been others than the look before it saw.
 
-    ``previous``: a good generation before it is kept; ``probation``: the bridge is on trial for so many seconds.
+    ``previous``: a good generation before it is kept; ``probation``: the bridge is on trial for so many seconds; ``changes``:
+    how its wrappers differ from those of the generation before.
     """
 
     effect: Stage
@@ -103,6 +104,7 @@ class Staged:
     used: Mapping[Path, str] = field(default_factory=dict, repr=False)
     previous: bool = False
     probation: float = 0.0
+    changes: tuple[ApiChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -444,6 +444,7 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         touched=cycle.promoted.touched,
         warnings=cycle.staged.warnings + cycle.promoted.warnings,
         timings=MappingProxyType(dict(cycle.timings)),
+        changes=cycle.staged.changes,
     )
     effects += [Emit(success), *_answer(cycle.tickets, succeeded=not state.ending), *map(Arm, state.late)]
     settled = replace(

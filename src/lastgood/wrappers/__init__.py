@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lastgood.errors import ModuleFailure
 from lastgood.wrappers.reading import ModuleSource
@@ -27,13 +27,15 @@ class Generated:
 class Wrapped:
     """The wrappers of some modules.
 
-    ``files`` are whole files by their path under the output directory (with ``/``, sorted), in UTF-8 with LF. With
+    ``files`` are whole files by their path under the output directory (with ``/``, sorted), in UTF-8 with LF, and
+    ``modules`` what they were made of, by the names of the modules (see :func:`lastgood.wrappers.ir.packed`). With
     ``failures``, one for each broken module, the files of the others are there still, but make no generation.
     """
 
     files: Mapping[str, bytes]
     warnings: tuple[str, ...] = ()
     failures: tuple[ModuleFailure, ...] = ()
+    modules: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def wrap_modules(
@@ -48,5 +50,4 @@ def wrap_modules(
     # griffe takes ten times as long to import as all the rest, and the types above are wanted without it.
     from lastgood.wrappers.generate import generate
 
-    files, warnings, failures = generate(sources, find)
-    return Wrapped(files, warnings, failures)
+    return Wrapped(*generate(sources, find))

@@ -7,7 +7,9 @@ would. Static and class methods of a declared class stand in its declaration; wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from lastgood.wrappers.declaring import Declaring, used
 from lastgood.wrappers.extract import Extract

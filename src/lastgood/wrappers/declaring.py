@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import replace
 
 import griffe
+from msgspec.structs import replace
 
 from lastgood.wrappers.annotations import dotted_name, read_annotation, unquoted
 from lastgood.wrappers.defaults import Value, default_value, factory_value, fresh, takes

@@ -11,7 +11,7 @@ from lastgood.wrappers.declaring import Declaring
 from lastgood.wrappers.extract import Extract, extract
 from lastgood.wrappers.header import with_header
 from lastgood.wrappers.import_graph import Circle, Imports, imports_between
-from lastgood.wrappers.ir import Declared, Module
+from lastgood.wrappers.ir import Declared, Module, packed
 from lastgood.wrappers.models import Models
 from lastgood.wrappers.project import Project
 from lastgood.wrappers.reading import ModuleSource
@@ -22,8 +22,8 @@ __all__ = ["generate"]
 
 def generate(
     sources: Sequence[ModuleSource], find: Callable[[str], ModuleSource | None]
-) -> tuple[Mapping[str, bytes], tuple[str, ...], tuple[ModuleFailure, ...]]:
-    """Files by path, warnings, failures. See :func:`lastgood.wrappers.wrap_modules`."""
+) -> tuple[Mapping[str, bytes], tuple[str, ...], tuple[ModuleFailure, ...], Mapping[str, bytes]]:
+    """Files by path, warnings, failures, IRs by module. See :func:`lastgood.wrappers.wrap_modules`."""
     models = Models()
     project = Project(sources, find, models.judge)
     extracts: list[Extract] = []
@@ -57,10 +57,11 @@ def generate(
         for source in sources:
             project.failures.setdefault(source.name, _failure(source, "the types that it uses are nested too deeply."))
     files = _files(project, sources, modules, imports)
+    irs = {name: packed(module) for name, module in modules.items() if name not in project.failures}
     warnings = [warning for each in extracts for warning in _warnings(each, types)]
     warnings += [warning for declared in types for warning in declaring.warnings[declared]]
     failures = tuple(failure for _, failure in sorted(project.failures.items()))
-    return dict(sorted(files.items())), tuple(warnings), failures
+    return dict(sorted(files.items())), tuple(warnings), failures, irs
 
 
 def _files(

@@ -1,13 +1,20 @@
-"""What a wrapper is made of, independent of how it was read and how it is written: frozen values, comparable, hashable."""
+"""What a wrapper is made of, independent of how it was read and how it is written: frozen values, comparable, hashable.
+
+They are kept with a generation, and in the cache, as :func:`packed`; what has another :data:`FORMAT` is not read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 __all__ = [
     "ANY",
+    "FORMAT",
     "NONE",
     "Class",
     "Constant",
@@ -25,20 +32,27 @@ __all__ = [
     "Signature",
     "Type",
     "mentioned",
+    "packed",
     "union",
+    "unpacked",
 ]
 
+FORMAT = 1
+"""Of what :func:`packed` gives. To be raised with every change of a class here."""
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+
+class _Part(msgspec.Struct, frozen=True, array_like=True):
+    """What everything here is."""
+
+
+class Ref(_Part, frozen=True, tag=0):
     """A name of the standard library or of lastgood. The file that uses it decides how it is imported and spelt."""
 
     module: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(_Part, frozen=True, tag=1):
     """A type that the wrappers declare: ``name`` (dots pass through classes) in the wrapper of ``module``."""
 
     module: str
@@ -49,8 +63,7 @@ Expression = tuple[str | Ref | Declared, ...]
 """Source text in parts: the names in it are spelt by the file that holds it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Type:
+class Type(_Part, frozen=True):
     """An annotation as a tree: ``list[int]`` is ``Type(Ref("builtins", "list"), (Type(Ref("builtins", "int")),))``.
 
     A ``head`` that is text stands for itself (``None``, ``...``, ``()``, a literal value), but for ``|``, which joins
@@ -92,12 +105,11 @@ class Kind(Enum):
 class Default(Enum):
     """What stands in for a default's text. ``LEFT``: left to the source, so the argument is not sent when not given."""
 
-    REQUIRED = "required"
-    LEFT = "left"
+    REQUIRED = 0
+    LEFT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(_Part, frozen=True):
     """``default`` is the text of an immutable literal, or why there is none."""
 
     name: str
@@ -106,16 +118,14 @@ class Parameter:
     default: str | Default = Default.REQUIRED
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(_Part, frozen=True):
     """The parameters of a function, in their order, and what it returns."""
 
     parameters: tuple[Parameter, ...]
     returns: Type = ANY
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(_Part, frozen=True, tag=0):
     """A function, or the static or class method of a :class:`Class` (without its ``cls``).
 
     Calls go to ``path`` (dots pass through classes) in ``module``.
@@ -138,8 +148,7 @@ class Form(Enum):
     TYPED_DICT = "typed dict"
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(_Part, frozen=True):
     """A field, or the member of an enum.
 
     ``default`` is its default, or the member's value; ``factory`` what makes the default; None: there is none. ``options``
@@ -154,8 +163,7 @@ class Field:
     required: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(_Part, frozen=True):
     """What makes a class one of values. ``options`` are the arguments of its decorator (dataclass; None: it has none itself),
     or those beside its bases (enum)."""
 
@@ -165,8 +173,7 @@ class Data:
     options: tuple[Expression, ...] | None = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Class:
+class Class(_Part, frozen=True, tag=1):
     """A class, for what it offers without an instance, and with ``data`` for the values that its instances hold.
 
     ``declared`` names it if it could have ``data``.
@@ -179,16 +186,14 @@ class Class:
     data: Data | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(_Part, frozen=True, tag=2):
     """A name that stands for an immutable literal, whose text is ``value``."""
 
     name: str
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(_Part, frozen=True):
     """``name`` is the dotted name of the source.
 
     ``exports`` are the types that it offers as its own, by the names that it has for them, ``hidden`` the members that it does
@@ -198,5 +203,34 @@ class Module:
     name: str
     members: tuple[Function | Class | Constant, ...]
     doc: str | None = None
-    exports: Mapping[str, Declared] = field(default_factory=dict)
+    exports: Mapping[str, Declared] = {}
     hidden: frozenset[str] = frozenset()
+
+
+_ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+_DECODER = msgspec.msgpack.Decoder(Module)
+
+
+def packed(module: Module) -> bytes:
+    """``module`` as bytes, equal ones for equal modules. Raises :class:`RecursionError` for types nested too deeply."""
+    try:
+        return _ENCODER.encode(module)
+    except UnicodeEncodeError:  # surrogates in a docstring, the one text that is kept as the user has it
+        return _ENCODER.encode(_escaped(module))
+
+
+_Part_ = TypeVar("_Part_", Module, Function | Class | Constant)
+
+
+def _escaped(item: _Part_) -> _Part_:
+    if isinstance(item, Constant):
+        return item
+    doc = None if item.doc is None else item.doc.encode("unicode_escape").decode()
+    if isinstance(item, Function):
+        return replace(item, doc=doc)
+    return replace(item, doc=doc, members=tuple(map(_escaped, item.members)))
+
+
+def unpacked(data: bytes) -> Module:
+    """What :func:`packed` was given. Raises :class:`msgspec.MsgspecError` for bytes that are none of its."""
+    return _DECODER.decode(data)

@@ -1,0 +1,346 @@
+"""What callers of the wrappers see differently from one generation to the next, by comparing their IRs. Pure.
+
+What is *breaking* is decided on the safe side: all that may make a call wrong that was right, or a use of its result.
+
+- Removed: always. Added: never.
+- A function: a parameter that vanished, was renamed, changed its kind, or has to be given now; one more that has to be given; an
+  order of positional parameters that does not begin with the old one; ``*args`` or ``**kwargs`` that vanished; a parameter whose
+  type does not certainly take all that the old one took; a result whose type is not certainly one that the old one was. Names of
+  positional-only and variadic parameters do not count, and neither do defaults. Of overloads, each old one has to be matched.
+- A type: another form, other bases or options; a field that vanished, has another type, or lost its default; another order of
+  fields; a new field that has to be given; any new field of a named tuple; a key of a typed dict that is required now or no
+  longer; a member of an enum that vanished or has another value.
+- A constant: a value of another type.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from lastgood.watch_events import ApiChange
+from lastgood.wrappers.annotations import admits, literal
+from lastgood.wrappers.ir import (
+    Class,
+    Constant,
+    Data,
+    Declared,
+    Default,
+    Expression,
+    Field,
+    Form,
+    Function,
+    Kind,
+    Module,
+    Parameter,
+    Ref,
+    Signature,
+    Type,
+)
+
+__all__ = ["accepts", "compare", "fields_text", "signature_text"]
+
+_Item = Function | Class | Constant | Declared
+_VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
+_BY_POSITION = (Kind.POSITIONAL_ONLY, Kind.POSITIONAL_OR_KEYWORD)
+
+
+def compare(before: Mapping[str, Module], after: Mapping[str, Module]) -> tuple[ApiChange, ...]:
+    """Every change from the modules ``before`` to those ``after``, by module and, in it, in the order of the source.
+
+    What did not change may be left out of both.
+    """
+    changes: list[ApiChange] = []
+    for name in sorted({*before, *after}):
+        old = dict(_offered(before[name])) if name in before else {}
+        new = dict(_offered(after[name])) if name in after else {}
+        for path in {**old, **new}:
+            changes += _change(name, path, old.get(path), new.get(path))
+    return tuple(changes)
+
+
+def _offered(module: Module) -> Iterator[tuple[str, _Item]]:
+    """What a module has for callers, by names: functions, static methods, types with fields, constants."""
+    yield from _members(module.members, "")
+    yield from sorted(module.exports.items())
+
+
+def _members(members: Iterable[Function | Class | Constant], around: str) -> Iterator[tuple[str, _Item]]:
+    for member in members:
+        path = around + member.name
+        if not isinstance(member, Class):
+            yield path, member
+            continue
+        if member.data is not None:
+            yield path, member
+        yield from _members(member.members, f"{path}.")
+
+
+def _change(module: str, name: str, old: _Item | None, new: _Item | None) -> Iterator[ApiChange]:
+    if old is not None and new is not None and _what(old) == _what(new):
+        before, after = _text(old), _text(new)
+        breaking = _breaks(old, new)
+        if breaking or before != after:
+            yield ApiChange("altered", _what(new), module, name, before, after, breaking)
+        return
+    if old is not None:
+        yield ApiChange("removed", _what(old), module, name, _text(old), None, True)
+    if new is not None:
+        yield ApiChange("added", _what(new), module, name, None, _text(new), False)
+
+
+def _what(item: _Item) -> Literal["function", "type", "constant"]:
+    match item:
+        case Function():
+            return "function"
+        case Constant():
+            return "constant"
+        case Class() | Declared():
+            return "type"
+
+
+def _text(item: _Item) -> str:
+    match item:
+        case Function():
+            return "; ".join(map(signature_text, item.overloads or (item.signature,)))
+        case Constant():
+            return item.value
+        case Class():
+            return "" if item.data is None else fields_text(item.data)
+        case Declared():
+            return _name(item)
+
+
+def _breaks(old: _Item, new: _Item) -> bool:
+    match old, new:
+        case Function(), Function():
+            offers = new.overloads or (new.signature,)
+            needs = old.overloads or (old.signature,)
+            return not all(any(_takes_over(offer, need) for offer in offers) for need in needs)
+        case Constant(), Constant():
+            return _type_of(old) is not _type_of(new)
+        case Class(data=Data() as before), Class(data=Data() as after):
+            return _data_breaks(before, after)
+    return old != new
+
+
+def _type_of(constant: Constant) -> object:
+    value = literal(ast.parse(constant.value, mode="eval").body)
+    return value and type(value[0])
+
+
+# --- functions
+
+
+def _takes_over(new: Signature, old: Signature) -> bool:
+    """Whether every call that was right for ``old`` is right for ``new``, and gives what may be used in the same way."""
+    if not accepts(old.returns, new.returns):
+        return False
+    before = [p for p in old.parameters if p.kind in _BY_POSITION]
+    after = [p for p in new.parameters if p.kind in _BY_POSITION]
+    named = {p.name: p for p in new.parameters if p.kind is Kind.KEYWORD_ONLY}
+    rest = {p.kind: p for p in new.parameters if p.kind in _VARIADIC}
+    pairs: list[tuple[Parameter, Parameter | None]] = [
+        (p, after[place] if place < len(after) else None) for place, p in enumerate(before)
+    ]
+    pairs += [(p, named.pop(p.name, None)) for p in old.parameters if p.kind is Kind.KEYWORD_ONLY]
+    pairs += [(p, rest.get(p.kind)) for p in old.parameters if p.kind in _VARIADIC]
+    if not all(other is not None and _stands_for(other, p) for p, other in pairs):
+        return False
+    more = [*after[len(before) :], *named.values()]
+    if after[len(before) :] and any(p.kind is Kind.VAR_POSITIONAL for p in old.parameters):
+        return False  # what went into *args goes into them now
+    return all(p.default is not Default.REQUIRED for p in more)
+
+
+def _stands_for(new: Parameter, old: Parameter) -> bool:
+    if new.kind is not old.kind or not accepts(new.type, old.type):
+        return False
+    if new.kind in _VARIADIC:
+        return True
+    is_renamed = new.name != old.name and new.kind is not Kind.POSITIONAL_ONLY
+    return not is_renamed and (new.default is not Default.REQUIRED or old.default is Default.REQUIRED)
+
+
+_ANYTHING = ("Any", "object")
+_READ_ONLY = {
+    "Container": ("Collection", "Sequence", "Set", "Mapping", "MutableSequence", "MutableSet", "MutableMapping"),
+    "Iterable": (
+        "Collection",
+        "Reversible",
+        "Sequence",
+        "Set",
+        "Mapping",
+        "MutableSequence",
+        "MutableSet",
+        "MutableMapping",
+    ),
+    "Reversible": ("Sequence", "Mapping", "MutableSequence", "MutableMapping"),
+    "Collection": ("Sequence", "Set", "Mapping", "MutableSequence", "MutableSet", "MutableMapping"),
+    "Sequence": ("MutableSequence",),
+    "Set": ("MutableSet",),
+    "Mapping": ("MutableMapping",),
+    "frozenset": (),
+}
+"""Types whose items are only read, so that ``Sequence[float]`` takes ``list[int]``, and what else is one of them."""
+_CONCRETE = {
+    "list": ("MutableSequence", *(name for name, below in _READ_ONLY.items() if "MutableSequence" in below)),
+    "dict": ("MutableMapping", *(name for name, below in _READ_ONLY.items() if "MutableMapping" in below)),
+    "set": ("MutableSet", *(name for name, below in _READ_ONLY.items() if "MutableSet" in below)),
+    "frozenset": tuple(name for name, below in _READ_ONLY.items() if "Set" in below),
+}
+_NUMBERS = {"float": ("int", "bool"), "int": ("bool",)}
+
+
+def accepts(wide: Type, narrow: Type) -> bool:
+    """Whether every value of type ``narrow`` is certainly one of type ``wide``."""
+    if wide == narrow:
+        return True
+    if narrow.head == "|":
+        return all(accepts(wide, part) for part in narrow.args)
+    if wide.head == "|":
+        return any(accepts(part, narrow) for part in wide.args)
+    if not isinstance(wide.head, Ref):
+        return False
+    if wide.head.name in _ANYTHING:
+        return True
+    if not isinstance(narrow.head, Ref):
+        return False
+    name, other = wide.head.name, narrow.head.name
+    if other == "Literal":
+        return all(_takes_literal(wide, part) for part in narrow.args)
+    if other in _NUMBERS.get(name, ()):
+        return True
+    if name == "tuple" == other:
+        return _accepts_tuple(wide.args, narrow.args)
+    is_wider = other in _READ_ONLY.get(name, ()) or name in _CONCRETE.get(other, ())
+    if not is_wider and (name != other or name not in _READ_ONLY):
+        return False
+    if name not in _READ_ONLY or (name == "Mapping" and wide.args[:1] != narrow.args[:1]):
+        return wide.args == narrow.args  # what is written to is of exactly its type
+    return len(wide.args) <= len(narrow.args) and all(map(accepts, wide.args, narrow.args))
+
+
+def _takes_literal(wide: Type, text: Type) -> bool:
+    assert isinstance(text.head, str), "the text of a literal"
+    if isinstance(wide.head, Ref) and wide.head.name == "Literal":
+        return text in wide.args
+    value = literal(ast.parse(text.head, mode="eval").body)
+    return value is not None and admits(wide, value[0])
+
+
+def _accepts_tuple(wide: tuple[Type, ...], narrow: tuple[Type, ...]) -> bool:
+    if wide[-1:] != (Type("..."),):
+        return len(wide) == len(narrow) and all(map(accepts, wide, narrow))
+    items = () if narrow == (Type("()"),) else narrow[:1] if narrow[-1:] == (Type("..."),) else narrow
+    return all(accepts(wide[0], item) for item in items)
+
+
+# --- types
+
+
+def _data_breaks(old: Data, new: Data) -> bool:
+    if (old.form, old.bases, old.options) != (new.form, new.bases, new.options):
+        return True
+    fields = {field.name: field for field in new.fields}
+    if any(field.name not in fields or _field_breaks(old.form, field, fields[field.name]) for field in old.fields):
+        return True
+    if old.form in (Form.DATACLASS, Form.NAMED_TUPLE):
+        before, after = ([field.name for field in each.fields if _is_ordered(each, field)] for each in (old, new))
+        if after[: len(before)] != before:
+            return True
+    known = {field.name for field in old.fields}
+    return any(_must_be_known(old.form, field) for field in new.fields if field.name not in known)
+
+
+def _is_ordered(data: Data, field: Field) -> bool:
+    return "kw_only=True" not in field.options and ("kw_only=True",) not in (data.options or ())
+
+
+def _field_breaks(form: Form, old: Field, new: Field) -> bool:
+    if form is Form.ENUM:
+        return old.default != new.default
+    had_default, has_default = (field.default is not None or field.factory is not None for field in (old, new))
+    same = (old.type, old.required, old.options) == (new.type, new.required, new.options)
+    return not same or (had_default and not has_default)
+
+
+def _must_be_known(form: Form, field: Field) -> bool:
+    match form:
+        case Form.ENUM:
+            return False
+        case Form.NAMED_TUPLE:
+            return True  # who unpacks one counts its items
+        case Form.TYPED_DICT:
+            return field.required
+        case Form.DATACLASS:
+            return field.default is None and field.factory is None and "init=False" not in field.options
+
+
+# --- as text
+
+
+def signature_text(signature: Signature) -> str:
+    """A signature as :class:`inspect.Signature` prints it; a default that only the source knows is ``...``.
+
+    >>> signature_text(Signature((Parameter("sku", Kind.KEYWORD_ONLY, Type(Ref("builtins", "str"))),), Type("None")))
+    '(*, sku: str) -> None'
+    """
+    parts: list[str] = []
+    last: Kind | None = None
+    for parameter in signature.parameters:
+        kind = parameter.kind
+        if last is Kind.POSITIONAL_ONLY is not kind:
+            parts.append("/")
+        if kind is Kind.KEYWORD_ONLY and last not in (Kind.KEYWORD_ONLY, Kind.VAR_POSITIONAL):
+            parts.append("*")
+        stars = {Kind.VAR_POSITIONAL: "*", Kind.VAR_KEYWORD: "**"}.get(kind, "")
+        parts.append(f"{stars}{parameter.name}: {_type_text(parameter.type)}{_default_text(parameter.default)}")
+        last = kind
+    if last is Kind.POSITIONAL_ONLY:
+        parts.append("/")
+    return f"({', '.join(parts)}) -> {_type_text(signature.returns)}"
+
+
+def _default_text(default: str | Default) -> str:
+    match default:
+        case Default.REQUIRED:
+            return ""
+        case Default.LEFT:
+            return " = ..."
+        case str():
+            return f" = {default}"
+
+
+def fields_text(data: Data) -> str:
+    """What makes a type, in one line: its form, its bases, its fields and its options."""
+    bases = f"({', '.join(map(_name, data.bases))})" if data.bases else ""
+    fields = ", ".join(_field_text(data.form, field) for field in data.fields)
+    options = ", ".join(map(_expression, data.options or ()))
+    return f"{data.form.value}{bases} ({fields})" + (f" [{options}]" if options else "")
+
+
+def _field_text(form: Form, field: Field) -> str:
+    if form is Form.ENUM:
+        return f"{field.name} = {_expression(field.default or ())}"
+    type_ = _type_text(field.type) if field.required else f"NotRequired[{_type_text(field.type)}]"
+    default = "" if field.default is None else f" = {_expression(field.default)}"
+    default = default if field.factory is None else f" = {_expression(field.factory)}()"
+    options = f" [{', '.join(field.options)}]" if field.options else ""
+    return f"{field.name}: {type_}{default}{options}"
+
+
+def _expression(expression: Expression) -> str:
+    return "".join(part if isinstance(part, str) else _name(part) for part in expression)
+
+
+def _type_text(type_: Type) -> str:
+    if type_.head == "|":
+        return " | ".join(map(_type_text, type_.args))
+    head = type_.head if isinstance(type_.head, str) else _name(type_.head)
+    return f"{head}[{', '.join(map(_type_text, type_.args))}]" if type_.args else head
+
+
+def _name(name: Ref | Declared) -> str:
+    return name.name if name.module in ("builtins", "typing") else f"{name.module}.{name.name}"
