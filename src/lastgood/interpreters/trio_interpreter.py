@@ -137,6 +137,7 @@ class TrioInterpreter:
         self._configs: dict[int, Config] = {}
         self._retiring: list[Leased] = []
         self._guards: dict[int, trio.CancelScope] = {}
+        self._settled = trio.Event()  # the cycle that made the live bridge is over
         self._draining = 0
         self._drained = trio.Event()
 
@@ -288,6 +289,7 @@ class TrioInterpreter:
                 assert work.config is not None
                 self._configs[deed.cycle] = work.config
                 self._go_live(deed.cycle)
+                self._settled = trio.Event()
                 self._start_guard(deed.cycle)
                 return Swapped(deed, _since(started), time.time())
             case _:
@@ -334,6 +336,7 @@ class TrioInterpreter:
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, cycle: int, bridge: Any, scope: trio.CancelScope) -> None:
         """Tell what a live bridge tells of itself, if it is one that does: that it loaded a module late, that it is lost."""
+        settled = self._settled
 
         def loaded_late(module: Any) -> None:
             self._tell(LoadedLate(cycle, module.name, module.path, module.digest))
@@ -345,6 +348,7 @@ class TrioInterpreter:
                 bridge.on_loaded_late = loaded_late
             try:
                 if callable(getattr(bridge, "prepare_spare", None)):
+                    await settled.wait()  # a cycle is not to compete with what is for the next
                     await bridge.prepare_spare()
                 if not callable(getattr(bridge, "lost", None)):
                     return
@@ -501,6 +505,7 @@ class TrioInterpreter:
             await self._in_thread(work.settle, time.time())
         except Exception:
             logger.exception("what the cycle leaves could not be removed; the next start does it")
+        self._settled.set()
 
     @trio.lowlevel.enable_ki_protection
     async def observe(self) -> None:

@@ -242,7 +242,11 @@ HERE = Odd.__module__
         pytest.param([Price(amount=1j)], "it[0].amount: object of type complex", id="field"),  # type: ignore[arg-type]  # meant
         pytest.param(Unset.NOTHING, "it.value: object of type object", id="enum-value"),
         pytest.param(iter([]), "it: object of type list_iterator cannot", id="iterator"),
-        pytest.param(PureWindowsPath("c:/x"), "it: object of type pathlib.PureWindowsPath cannot", id="foreign-path"),
+        pytest.param(
+            PureWindowsPath("c:/x"),
+            f"it: object of type {PureWindowsPath.__module__}.PureWindowsPath cannot",
+            id="foreign-path",
+        ),
         pytest.param(Moment(2025, 1, 1), f"it: object of type {HERE}.Moment cannot", id="more-than-a-datetime"),
         pytest.param({Price(Decimal(1)): 1}, "it would arrive as a dict", id="dataclass-as-key"),
         pytest.param(cyclic(), "contains itself, or is nested more than 100 deep", id="cycle"),
