@@ -213,7 +213,7 @@ def test_free_gives_a_name_that_no_class_mangles() -> None:
         r"A regex \d+ and a \N",
         "First.\n\nMore.\n    Indented.\n\tTabbed.",
         'First.\n"Last"',
-        "Control \x00 \x1b \x0c \x85 and \u2028",
+        "Control \x00 \x1b \x0c \x85 \u2028 and more",
         pytest.param(
             "A lone \ud800",
             marks=pytest.mark.skipif(sys.version_info >= (3, 13), reason="no such docstring can be compiled"),
