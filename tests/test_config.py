@@ -51,6 +51,7 @@ def test_attributes_mirror_the_file() -> None:
         exclude_patterns = ["test_*"]
         [output]
         dir = "build/../generated"
+        style = "sync"
         [runtime.process]
         python = ".venv/bin/python"
         env = { LANG = "C", EMPTY = "", HOME = "~/$X" }
@@ -66,7 +67,7 @@ def test_attributes_mirror_the_file() -> None:
         "pricing": ModuleConfig(functions=("quote",)),
         "a.b": ModuleConfig(classes=("Desk",), exclude=("Desk.close",), exclude_patterns=("test_*",)),
     }
-    assert config.output.dir == Path("/project/generated")
+    assert config.output == OutputConfig(dir=Path("/project/generated"), style="sync")
     assert config.runtime.process == ProcessConfig(
         python=Path("/project/.venv/bin/python"),
         env={"LANG": "C", "EMPTY": "", "HOME": "~/$X"},
@@ -123,6 +124,8 @@ OUTPUT = '[output]\ndir = "generated"\n'
         ('[modules]\n[output]\ndir = "."', "output.dir", "holds the config file itself"),
         ('[modules]\n[output]\ndir = "/project/"', "output.dir", "holds the config file itself"),
         ('[modules]\n[output]\ndir = ".."', "output.dir", "holds the config file itself"),
+        (MINIMAL + 'style = "both"', "output.style", 'expected "async" or "sync", found "both"'),
+        (MINIMAL + "style = ['sync']", "output.style", 'expected "async" or "sync", found an array'),
         (
             'python_import_path = "src"\n' + MINIMAL,
             "python_import_path",

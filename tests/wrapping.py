@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from lastgood.config import ModuleConfig
+from lastgood.config import ModuleConfig, Style
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 
 __all__ = ["Calls", "load", "run", "source", "text_of", "wrap"]
@@ -26,10 +26,12 @@ def source(
     return ModuleSource(name, path, data, is_package, selection or ModuleConfig())
 
 
-def wrap(text: str | bytes, *local: ModuleSource, selection: ModuleConfig | None = None) -> Wrapped:
+def wrap(
+    text: str | bytes, *local: ModuleSource, selection: ModuleConfig | None = None, style: Style = "async"
+) -> Wrapped:
     """Wrap ``text`` as the module ``pricing``, beside the ``local`` modules, which are there to be found."""
     found = {module.name: module for module in local}
-    return wrap_modules([source("pricing", text, selection=selection)], find=found.get)
+    return wrap_modules([source("pricing", text, selection=selection)], find=found.get, style=style)
 
 
 def text_of(wrapped: Wrapped, path: str = "pricing.py") -> str:
@@ -43,6 +45,9 @@ def load(data: bytes | str, answer: Calls) -> dict[str, Any]:
 
     class Handle:
         async def call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+            return self.call_blocking(module, function, args, kwargs)
+
+        def call_blocking(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
             assert type(args) is tuple
             assert type(kwargs) is dict
             return answer(module, function, args, kwargs)

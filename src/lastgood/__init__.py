@@ -5,9 +5,10 @@ The map of the house:
 errors         every exception that a caller can see
 watch_events   what a session tells its user
 config         lastgood.toml -> Config; resolution: where a module's source lies; pinning: what a generation is made of
-runtime        the registry: the live bridge, its leases; loops: trio and asyncio, whichever runs
+runtime        the registry: the live bridge, its leases; loops: trio and asyncio, whichever runs; crossing: the way from one
+               loop or thread to another
 reloader       create_bridge_reloader(): swap bridges by hand, under trio, asyncio or Pyodide
-session        watch(): sources in, reloads out
+session        watch(): sources in, reloads out; threaded: the same in a background thread
 effects        the vocabulary of the core, pure values
 planner        the one place that decides, pure
 interpreters   what does the effects: for real under trio, or in memory
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     from lastgood.session import Status as Status
     from lastgood.session import WatchProgram as WatchProgram
     from lastgood.session import watch as watch
+    from lastgood.threaded import InThread as InThread
+    from lastgood.threaded import ThreadedSession as ThreadedSession
     from lastgood.watch_events import ApiChange as ApiChange
     from lastgood.watch_events import BridgeLost as BridgeLost
     from lastgood.watch_events import BridgeRestored as BridgeRestored
@@ -134,6 +137,8 @@ _WHERE = {
     "Status": "session",
     "WatchProgram": "session",
     "watch": "session",
+    "InThread": "threaded",
+    "ThreadedSession": "threaded",
     "Generated": "wrappers",
 }
 

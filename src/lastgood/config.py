@@ -18,7 +18,7 @@ import stat
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -32,6 +32,7 @@ __all__ = [
     "OutputConfig",
     "ProcessConfig",
     "RuntimeConfig",
+    "Style",
     "decode_config",
     "find_config",
     "load_config",
@@ -44,6 +45,9 @@ MAX_POOL = 64
 """Workers behind one bridge."""
 
 ASYNC_BACKENDS = ("asyncio", "trio")
+
+Style: TypeAlias = Literal["async", "sync"]
+"""What the functions of wrappers are: to be awaited, or plain and blocking."""
 
 
 class ModuleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,9 +64,13 @@ class ModuleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[output]``: ``dir`` is the directory of the wrappers, absolute."""
+    """``[output]``: ``dir`` is the directory of the wrappers, absolute.
+
+    ``style``: ``"async"`` for wrappers that are awaited, ``"sync"`` for plain functions that block.
+    """
 
     dir: Path
+    style: Style = "async"
 
 
 class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -199,6 +207,7 @@ def decode_config(data: bytes, path: Path) -> Config:
     decoder.check_fields(root, _Root, "")
     modules = decoder.convert(root["modules"], dict[str, Any], "modules")
     decoder.check_module_names(modules)
+    decoder.check_style(root["output"])
     output = decoder.convert(root["output"], OutputConfig, "output", decoder.resolve)
     if output.dir == path.parent or output.dir in path.parent.parents:
         raise ConfigError(
@@ -380,6 +389,13 @@ class _Decoder:
                 hint = 'Quote dotted names: [modules."package.module"].'
                 problem = "is no module name; expected one as after import, such as package.module."
                 raise self._error(problem, _join("modules", name), hint)
+
+    def check_style(self, output: Any) -> None:
+        """Before :func:`msgspec.convert`, whose errors do not name the values that would be right."""
+        style = output.get("style", "async") if isinstance(output, dict) else "async"
+        if style not in get_args(Style):
+            found = f'"{style}"' if isinstance(style, str) else _found(style)
+            raise self._error(f'expected "async" or "sync", found {found}.', "output.style")
 
     def runtime(self, table: Any) -> RuntimeConfig:
         self._check_env(table)

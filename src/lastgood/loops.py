@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Guard", "Loop", "current"]
+__all__ = ["Guard", "Loop", "TrioLoop", "current"]
 
 
 class Guard(Protocol):
@@ -36,7 +36,7 @@ class Guard(Protocol):
         ...
 
 
-class _Trio:
+class TrioLoop:
     """A run of trio."""
 
     __slots__ = ("_current_token", "_thread", "_token", "guard", "lock")
@@ -143,7 +143,7 @@ class _Asyncio:
         return finished
 
 
-Loop: TypeAlias = _Trio | _Asyncio
+Loop: TypeAlias = TrioLoop | _Asyncio
 
 
 class _TaskGuard:
@@ -185,7 +185,7 @@ def current() -> Loop | None:
         import trio
 
         if trio.lowlevel.in_trio_run():
-            return _Trio()
+            return TrioLoop()
     if "asyncio" in sys.modules:
         import asyncio
 

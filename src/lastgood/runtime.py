@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lastgood import loops
-from lastgood.errors import BridgeError, Disposed, NoRuntimeBridge
+from lastgood.crossing import Entrance, LoopOver
+from lastgood.errors import BridgeError, Disposed, LastgoodError, NoRuntimeBridge
 from lastgood.loops import Guard, Loop
 
 if TYPE_CHECKING:
@@ -121,11 +122,13 @@ class Slot:
     """Where one session or reloader keeps its live bridge. ``owner`` says whose it is, in errors: ``"a bridge reloader"``.
 
     The first :meth:`swap` binds it to the loop it is called on: calls from elsewhere are refused, unless the bridge's
-    ``thread_safe`` is true. Called on no loop, it is bound to none.
+    ``thread_safe`` is true. Called on no loop, it is bound to none. With an ``entrance`` to that loop, calls from elsewhere
+    are brought there instead: the lease, the call and its end are then as local as any.
     """
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, entrance: Entrance | None = None) -> None:
         self.owner = owner
+        self._entrance = entrance
         self.handle = Handle(lambda: self)
         self._live: Leased | None = None
         self._home: Loop | None = None
@@ -161,6 +164,12 @@ class Slot:
     async def _call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Any:
         home = self._home
         loop = home if home is not None and home.is_here() else loops.current()
+        entrance = self._entrance
+        if entrance is not None and loop is not None and not entrance.is_here() and not _is_thread_safe(self._live):
+            try:
+                return await entrance.cross(lambda: self._call(module, function, args, kwargs))
+            except LoopOver:
+                raise self.over() from None
         guard = _Unguarded() if loop is None else loop.guard()
         leased = self._lease(guard, loop)
         try:
@@ -171,20 +180,58 @@ class Slot:
                 await leased._tell_idle(waiting, loop)
         raise leased._cut_error()
 
+    def _call_blocking(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Any:
+        home, entrance = self._home, self._entrance
+        if (home is not None and home.is_here()) or (entrance is not None and entrance.is_here()):
+            raise BridgeError(
+                f"The call of {module}.{function} blocks, and came from the very loop that its bridge lives on: it would wait "
+                'for itself. Call it in another thread, or await it (wrappers of [output] style = "async").'
+            )
+        if entrance is not None:
+            try:
+                return entrance.cross_blocking(lambda: self._call(module, function, args, kwargs))
+            except LoopOver:
+                raise self.over() from None
+        if home is not None:
+            raise self._refusal(self._live, None)
+        return _result_at_once(self._call(module, function, args, kwargs))
+
     def _lease(self, guard: Guard, loop: Loop | None) -> Leased:
         at_home = self._home is None or loop is self._home
         with self._lock:
             leased = self._live
-            if leased is not None and (at_home or getattr(leased.bridge, "thread_safe", False) is True):
+            if leased is not None and (at_home or _is_thread_safe(leased)):
                 leased._in_flight[guard] = loop
                 return leased
+        raise self._refusal(leased, loop)
+
+    def _refusal(self, leased: Leased | None, loop: Loop | None) -> LastgoodError:
+        """Why a call from ``loop`` (None: from a plain thread) cannot be made."""
         if leased is None:
-            raise self.over() if self._closed else NoRuntimeBridge()
+            return self.over() if self._closed else NoRuntimeBridge()
         here = f"no event loop, in thread {threading.current_thread().name!r}" if loop is None else str(loop)
-        raise BridgeError(
+        return BridgeError(
             f"A call through {self.owner} came from {here}, but its bridge "
-            f"lives on {self._home}. Call it from there; a bridge that may be called from anywhere says thread_safe = True."
+            f"lives on {self._home}. Call it from there, or run the session by watch(...).in_thread(); a bridge that may be "
+            "awaited anywhere says thread_safe = True."
         )
+
+
+def _is_thread_safe(leased: Leased | None) -> bool:
+    return leased is not None and getattr(leased.bridge, "thread_safe", False) is True
+
+
+def _result_at_once(call: Coroutine[Any, Any, Any]) -> Any:
+    """What a call gives that waits for nothing, as those of a fake do: a bridge that lives on no loop has none to wait on."""
+    try:
+        call.send(None)
+    except StopIteration as stop:
+        return stop.value
+    call.close()
+    raise BridgeError(
+        "A blocking call has to wait, and its bridge lives on no event loop to wait on: it was set outside of one. "
+        "Run a session by watch(...).in_thread()."
+    )
 
 
 class _Unguarded:
@@ -229,6 +276,15 @@ class Handle:
         from another loop or thread than the bridge's, or was cut off because the bridge had to go.
         """
         return await self._slot()._call(module, function, args, kwargs)
+
+    def call_blocking(
+        self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The same for plain code: it blocks the thread. For a session that runs :meth:`~lastgood.WatchProgram.in_thread`.
+
+        Raises like :meth:`call`; also :class:`BridgeError` on the loop that the bridge lives on, where it would wait for itself.
+        """
+        return self._slot()._call_blocking(module, function, args, kwargs)
 
 
 # --- what is published --------------------------------------------------------------------------------------

@@ -15,16 +15,17 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 import trio
 
 from lastgood import runtime
 from lastgood.bridges import Bridge
 from lastgood.config import Config, load_config
+from lastgood.crossing import Entrance
 from lastgood.effects import (
     Answer,
     Arm,
@@ -50,7 +51,10 @@ from lastgood.planner.states import Closed
 from lastgood.resolution import worker_sys_path
 from lastgood.watch_events import EventsMissed, WatchEvent
 
-__all__ = ["Session", "Status", "WatchProgram", "watch"]
+if TYPE_CHECKING:
+    from lastgood.threaded import InThread
+
+__all__ = ["Backlog", "Listener", "Session", "Status", "WatchProgram", "watch"]
 
 logger = logging.getLogger(__name__)
 
@@ -159,10 +163,21 @@ class WatchProgram:
     session: Session | None = field(default=None, init=False)
     """The session, while one runs."""
     _entered: AbstractAsyncContextManager[Session] | None = field(default=None, init=False)
+    _entrance: Entrance | None = field(default=None, init=False)
+    """Brings calls from other loops and threads to the session's, if it is to take them."""
 
     def plan(self) -> Plan:
         """The plan of the first cycle; it prints. Nothing is touched."""
         return plan_of_cycle(self.settings, 1, None)
+
+    def in_thread(self) -> InThread:
+        """To run the session on a trio loop of its own in a background thread: ``with watch(...).in_thread() as session:``.
+
+        Its methods block; wrappers may be called from any thread and event loop, asyncio's among them.
+        """
+        from lastgood.threaded import InThread
+
+        return InThread(replace(self))
 
     async def __call__(self) -> None:
         """Watch until cancelled, Ctrl-C, or the session's ``close()``."""
@@ -225,7 +240,7 @@ class Session:
     def __init__(self, program: WatchProgram) -> None:
         self._course = Course(State(program.settings), self._follow)
         self._on_event = program.on_event
-        self._slot = runtime.Slot(f"the session of {program.config_file}")
+        self._slot = runtime.Slot(f"the session of {program.config_file}", program._entrance)
         self._project = Project(
             Disk(), program.config_file, program.extra_watch_paths, load_config, worker_sys_path, os.getpid()
         )
@@ -236,7 +251,7 @@ class Session:
         self._deed = trio.CancelScope()
         self._tickets = itertools.count()
         self._waiting: dict[int, _Waiter] = {}
-        self._streams: set[_EventStream] = set()
+        self._streams: set[Listener] = set()
         self._ready = trio.Event()
         self._gone = trio.Event()
         self._body = trio.CancelScope()
@@ -270,9 +285,15 @@ class Session:
     def events(self) -> AsyncIterator[WatchEvent]:
         """The events from now on. It ends with the session. One that falls behind loses the oldest, and is told how many."""
         stream = _EventStream(self._streams)
-        if self._ended:
-            stream.end()
+        self.listen(stream)
         return stream
+
+    def listen(self, listener: Listener) -> None:
+        """Tell ``listener`` of the events from now on, and of the end. To be called on the session's loop."""
+        if self._ended:
+            listener.end()
+        else:
+            self._streams.add(listener)
 
     async def reload_now(self) -> bool:
         """Whether a cycle that started after this call succeeded. Callers that wait together share one.
@@ -315,6 +336,11 @@ class Session:
     async def wait_closed(self) -> None:
         """Return when the session is closed."""
         await self._gone.wait()
+
+    def hurry(self) -> None:
+        """Have a close that waits for calls in flight end them now. To be called on the session's loop."""
+        if self._interpreter is not None:
+            self._interpreter.cut_off_all("was cut off by Ctrl-C")
 
     @property
     def _ended(self) -> bool:
@@ -360,8 +386,7 @@ class Session:
                     await self._gone.wait()
             except KeyboardInterrupt:
                 self._interrupted = True
-                if self._interpreter is not None:
-                    self._interpreter.cut_off_all("was cut off by Ctrl-C")
+                self.hurry()
 
     # --- the machine
 
@@ -473,22 +498,51 @@ class _Waiter:
         self.succeeded = False
 
 
-class _EventStream:
-    """One ``events()`` iterator. It takes part from its making on, until the session ends or it is closed."""
+class Listener(Protocol):
+    """Who is told of events, on the session's loop. Neither may raise or wait."""
 
-    def __init__(self, streams: set[_EventStream]) -> None:
-        self._streams = streams
+    def put(self, event: WatchEvent) -> None: ...
+
+    def end(self) -> None:
+        """No more will come."""
+        ...
+
+
+class Backlog:
+    """Events that a listener has not taken yet. Bounded: the oldest give way, and their number is told in their place."""
+
+    def __init__(self) -> None:
         self._kept: deque[WatchEvent] = deque()
         self._missed = 0
-        self._ended = False
-        self._news = trio.Event()
-        streams.add(self)
 
     def put(self, event: WatchEvent) -> None:
         if len(self._kept) == EVENTS_KEPT:
             self._kept.popleft()
             self._missed += 1
         self._kept.append(event)
+
+    def take(self) -> WatchEvent | None:
+        if self._missed:
+            missed, self._missed = self._missed, 0
+            return EventsMissed(missed)
+        return self._kept.popleft() if self._kept else None
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._missed = 0
+
+
+class _EventStream:
+    """One ``events()`` iterator, until the session ends or it is closed."""
+
+    def __init__(self, streams: set[Listener]) -> None:
+        self._streams = streams
+        self._backlog = Backlog()
+        self._ended = False
+        self._news = trio.Event()
+
+    def put(self, event: WatchEvent) -> None:
+        self._backlog.put(event)
         self._news.set()
 
     def end(self) -> None:
@@ -498,7 +552,7 @@ class _EventStream:
 
     async def aclose(self) -> None:
         """Take no further part."""
-        self._kept.clear()
+        self._backlog.clear()
         self.end()
         await trio.lowlevel.checkpoint()
 
@@ -507,13 +561,10 @@ class _EventStream:
 
     async def __anext__(self) -> WatchEvent:
         await trio.lowlevel.checkpoint()
-        while not self._kept:
+        while (event := self._backlog.take()) is None:
             if self._ended:
                 raise StopAsyncIteration
             if self._news.is_set():  # another task may wait for it as well
                 self._news = trio.Event()
             await self._news.wait()
-        if self._missed:
-            missed, self._missed = self._missed, 0
-            return EventsMissed(missed)
-        return self._kept.popleft()
+        return event

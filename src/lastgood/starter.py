@@ -31,6 +31,7 @@ python_import_path = [{import_path}]
 # The wrappers are written here, and imported as generated.<module>. A file that is not lastgood's is never overwritten.
 [output]
 dir = "generated"
+# style = "sync"                # plain functions that block, instead of async ones
 
 # The worker process that runs the modules.
 [runtime.process]

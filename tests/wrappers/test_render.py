@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lastgood.config import Style
+from lastgood.errors import ReturnTypeError
 from lastgood.wrappers.spelling import free
 from wrapping import load, run, text_of, wrap
 
@@ -61,8 +63,8 @@ def direct(signature: str) -> Any:
     return space["f"]
 
 
-def wrapped(signature: str, function: Any) -> Any:
-    body = text_of(wrap(f"from typing import Any, Literal, Optional\ndef f{signature}: ..."))
+def wrapped(signature: str, function: Any, style: Style = "async") -> Any:
+    body = text_of(wrap(f"from typing import Any, Literal, Optional\ndef f{signature}: ...", style=style))
     return load(body, lambda _module, _function, args, kwargs: function(*args, **kwargs))["f"]
 
 
@@ -105,6 +107,42 @@ def test_a_call_through_a_wrapper_is_the_call_itself(signature: str) -> None:
     for args, kwargs in CALLS:
         expected = outcome(lambda args=args, kwargs=kwargs: function(*args, **kwargs))
         assert outcome(lambda args=args, kwargs=kwargs: run(wrapper(*args, **kwargs))) == expected
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+def test_a_plain_wrapper_is_the_same_without_the_waiting(signature: str) -> None:
+    function = direct(signature)
+    wrapper = wrapped(signature, function, "sync")
+    assert not inspect.iscoroutinefunction(wrapper)
+    assert shape(wrapper) == shape(function)
+    for args, kwargs in CALLS:
+        expected = outcome(lambda args=args, kwargs=kwargs: function(*args, **kwargs))
+        assert outcome(lambda args=args, kwargs=kwargs: wrapper(*args, **kwargs)) == expected
+
+
+def test_plain_wrappers_have_docstrings_overloads_methods_and_checked_results() -> None:
+    text = """
+from typing import overload
+@overload
+def pick(x: int) -> int: ...
+@overload
+def pick(x: str) -> str: ...
+def pick(x): ...
+class Desk:
+    @classmethod
+    def load(cls, path="x") -> list[int]:
+        \"""Load it.\"""
+async def wait() -> None: ...
+"""
+    body = text_of(wrap(text, style="sync"))
+    assert "async" not in body
+    assert "await" not in body
+    space = load(body, lambda _module, function, *_: [1] if function == "Desk.load" else None)
+    assert space["Desk"].load() == [1]
+    assert space["Desk"].load.__doc__ == "Load it."
+    assert space["wait"]() is None
+    with pytest.raises(ReturnTypeError, match=r"pick is declared to return int \| str"):
+        space["pick"](1)
 
 
 @st.composite

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lastgood.config import Style
 from wrappers.test_types import wrap_declarations
 from wrapping import source
 
@@ -97,6 +98,13 @@ async def main() -> None:
     unit: circle.Circle = await circle.unit(shapes.Colour.RED)
     await circle.unit("red")  # type: ignore[arg-type]
     circle.Circle(radius="1")  # type: ignore[arg-type]
+def plain_main() -> None:
+    import plain.circle
+    import plain.pricing
+    price: Decimal = plain.pricing.quote('a', depth=2)
+    text: str = plain.pricing.pick('a', strict=True)
+    plain.pricing.pick(1.5)  # type: ignore[call-overload]
+    unit: plain.circle.Circle = plain.circle.unit(plain.circle.Circle().colour)
 """
 STUBS = {
     "__init__.pyi": "",
@@ -104,6 +112,7 @@ STUBS = {
 from typing import Any
 class Handle:
     async def call(self, m: str, f: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def call_blocking(self, m: str, f: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 def get_runtime_bridge() -> Handle: ...
 """,
     "returns.pyi": """
@@ -118,18 +127,21 @@ class Returns(Generic[T]):
 
 def test_wrappers_pass_mypy_strict_and_are_formatted(tmp_path: Path) -> None:
     own = [source("pricing", EVERYTHING), source("shapes", SHAPES), source("circle", CIRCLE)]
-    wrapped = wrap_declarations(*own)
-    assert wrapped.failures == ()
-    files = {f"generated/{name}": data.decode() for name, data in wrapped.files.items()}
+    files: dict[str, str] = {}
+    styles: dict[str, Style] = {"generated": "async", "plain": "sync"}
+    for package, style in styles.items():
+        wrapped = wrap_declarations(*own, style=style)
+        assert wrapped.failures == ()
+        files |= {f"{package}/{name}": data.decode() for name, data in wrapped.files.items()}
     files |= {f"lastgood/{name}": text for name, text in STUBS.items()} | {"caller.py": CALLER}
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     options = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", "--no-error-summary"]
-    mypy = [sys.executable, "-m", "mypy", *options, "generated", "caller.py"]
+    mypy = [sys.executable, "-m", "mypy", *options, *styles, "caller.py"]
     checked = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (checked.stdout, checked.stderr, checked.returncode) == ("", "", 0)
-    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", "generated"]
+    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", *styles]
     formatted = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (formatted.stdout, formatted.returncode) == ("", 0)

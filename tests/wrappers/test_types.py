@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lastgood.config import Style
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 from wrapping import source, text_of, wrap
 
@@ -216,13 +217,13 @@ class C:
 ]
 
 
-def wrap_declarations(*others: ModuleSource) -> Wrapped:
+def wrap_declarations(*others: ModuleSource, style: Style = "async") -> Wrapped:
     """Each of them in a module of its own, used in a function's signature."""
     cases = [
         source(f"case{number}", f"{HEAD}\n{case.values[0]}\ndef f(x: C, y: list[C]) -> dict[str, C | None]: ...")
         for number, case in enumerate(DECLARATIONS)
     ]
-    return wrap_modules([*cases, *others])
+    return wrap_modules([*cases, *others], style=style)
 
 
 @pytest.mark.parametrize(("text", "expected"), DECLARATIONS)

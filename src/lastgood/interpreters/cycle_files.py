@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig, decode_config
+from lastgood.config import Config, ModuleConfig, ProcessConfig, decode_config
 from lastgood.errors import ConfigError, GenerationError, ModuleFailure, NothingToUndo, PromotionError, UnwatchableModule
 from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
 from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
@@ -282,7 +282,8 @@ class CycleFiles:
         self.manifest = store.path(good)
         kept = store.open(self.manifest)
         config = decode_config(kept.files[_CONFIG], project.config_file)
-        self.config = msgspec.structs.replace(config, output=OutputConfig(dir=live.path), pinned=self.manifest)
+        output = msgspec.structs.replace(config.output, dir=live.path)
+        self.config = msgspec.structs.replace(config, output=output, pinned=self.manifest)
         self.claim()
         texts = {name: text for name, text in kept.files.items() if name.startswith(_WRAPPERS)}
         wrappers = {name.removeprefix(_WRAPPERS): text for name, text in texts.items()}
@@ -455,7 +456,7 @@ def wrapper_texts(
         return ModuleSource(name, module.file, pinned.read(module.file), module.is_package)
 
     found = [source(module, config.modules[name]) for name, module in modules.items()]
-    wrapped = wrap_modules([each for each in found if each is not None], find=find)
+    wrapped = wrap_modules([each for each in found if each is not None], find=find, style=config.output.style)
     failures.extend(wrapped.failures)
     generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated, wrapped.modules

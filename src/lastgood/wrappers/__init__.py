@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lastgood.config import Style
 from lastgood.errors import ModuleFailure
 from lastgood.wrappers.reading import ModuleSource
 
@@ -39,15 +40,18 @@ class Wrapped:
 
 
 def wrap_modules(
-    sources: Sequence[ModuleSource], *, find: Callable[[str], ModuleSource | None] = lambda _: None
+    sources: Sequence[ModuleSource],
+    *,
+    find: Callable[[str], ModuleSource | None] = lambda _: None,
+    style: Style = "async",
 ) -> Wrapped:
     """Generate the wrapper of each of ``sources``; nothing of theirs is imported or executed (contract §§5, 7).
 
     ``find`` gives the source of a local module that is not among them, for re-exports to be followed to their
-    signatures, and types to where they are defined; None: there is no such local module. The result depends on the
-    sources alone, not on their order.
+    signatures, and types to where they are defined; None: there is no such local module. ``style`` is ``"async"`` for
+    functions to be awaited, ``"sync"`` for plain ones. The result depends on these alone, not on the order of the sources.
     """
     # griffe takes ten times as long to import as all the rest, and the types above are wanted without it.
     from lastgood.wrappers.generate import generate
 
-    return Wrapped(*generate(sources, find))
+    return Wrapped(*generate(sources, find, style))

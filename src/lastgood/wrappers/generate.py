@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from lastgood.config import Style
 from lastgood.errors import ModuleFailure
 from lastgood.wrappers.assemble import assemble, types_of
 from lastgood.wrappers.declaring import Declaring
@@ -21,7 +22,7 @@ __all__ = ["generate"]
 
 
 def generate(
-    sources: Sequence[ModuleSource], find: Callable[[str], ModuleSource | None]
+    sources: Sequence[ModuleSource], find: Callable[[str], ModuleSource | None], style: Style = "async"
 ) -> tuple[Mapping[str, bytes], tuple[str, ...], tuple[ModuleFailure, ...], Mapping[str, bytes]]:
     """Files by path, warnings, failures, IRs by module. See :func:`lastgood.wrappers.wrap_modules`."""
     models = Models()
@@ -56,7 +57,7 @@ def generate(
         types = {}
         for source in sources:
             project.failures.setdefault(source.name, _failure(source, "the types that it uses are nested too deeply."))
-    files = _files(project, sources, modules, imports)
+    files = _files(project, sources, modules, imports, style)
     irs = {name: packed(module) for name, module in modules.items() if name not in project.failures}
     warnings = [warning for each in extracts for warning in _warnings(each, types)]
     warnings += [warning for declared in types for warning in declaring.warnings[declared]]
@@ -65,7 +66,11 @@ def generate(
 
 
 def _files(
-    project: Project, sources: Sequence[ModuleSource], modules: Mapping[str, Module], imports: Mapping[str, Imports]
+    project: Project,
+    sources: Sequence[ModuleSource],
+    modules: Mapping[str, Module],
+    imports: Mapping[str, Imports],
+    style: Style,
 ) -> dict[str, bytes]:
     names = {source.name for source in sources} | modules.keys()
     packages = {""} if names else set()
@@ -76,7 +81,7 @@ def _files(
     named = {source.name: source for source in sources}
     for name, module in modules.items():
         with _failures_of(project, named.get(name, ModuleSource(name, None, b"", is_package=False))):
-            text = render(module, imports.get(name), is_package=name in packages)
+            text = render(module, imports.get(name), is_package=name in packages, style=style)
             files[_path(name, name in packages)] = with_header(name, text)
     for package in packages - names:
         files[_path(package, True)] = with_header(package, render_package(package))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
+from lastgood.config import Style
 from lastgood.wrappers.annotations import literal, literal_text
 from lastgood.wrappers.docstrings import docstring
 from lastgood.wrappers.import_graph import Imports
@@ -42,10 +43,10 @@ _NAMED = (Kind.POSITIONAL_OR_KEYWORD, Kind.KEYWORD_ONLY)
 _INDENT = "    "
 
 
-def render(module: Module, imports: Imports | None = None, *, is_package: bool = False) -> str:
+def render(module: Module, imports: Imports | None = None, *, is_package: bool = False, style: Style = "async") -> str:
     """The body of the wrapper of ``module``, without its header. ``is_package``: it is the ``__init__`` of one."""
     imports = imports or Imports(frozenset(), module.exports)
-    names = Names(module, imports, is_package=is_package)
+    names = Names(module, imports, is_package=is_package, is_async=style == "async")
     types: list[str] = []
     definitions: list[str] = []
     constants: list[str] = []
@@ -152,7 +153,7 @@ def _head(name: str, signature: Signature, indent: str, names: Names, is_overloa
         parts.append(f"{stars}{parameter.name}: {names.spell(parameter.type)}{given}")
         if parameter.kind is Kind.POSITIONAL_ONLY and kinds[place + 1 : place + 2] != [Kind.POSITIONAL_ONLY]:
             parts.append("/")
-    brackets = Brackets(f"async def {name}(", parts, ")", hugs=True)
+    brackets = Brackets(f"{'async ' if names.is_async else ''}def {name}(", parts, ")", hugs=True)
     return lay_out(brackets, indent, after=f" -> {names.spell(signature.returns)}:{' ...' if is_overload else ''}")
 
 
@@ -161,17 +162,21 @@ def _call(function: Function, signature: Signature, indent: str, names: Names) -
     own = {parameter.name for parameter in signature.parameters}
     lines, args, kwargs = _arguments(signature.parameters, indent, names)
     bridge = names.use(_BRIDGE)
+    awaits, method = ("await ", "call") if names.is_async else ("", "call_blocking")
     call = Brackets(
-        f"{bridge}().call(", [_quoted(function.module), _quoted(function.path), args, kwargs], ")", hugs=True
+        f"{awaits}{bridge}().{method}(",
+        [_quoted(function.module), _quoted(function.path), args, kwargs],
+        ")",
+        hugs=True,
     )
     returns = signature.returns
     if returns == ANY:
-        return [*lines, *lay_out(call, indent, before="return await ")]
+        return [*lines, *lay_out(call, indent, before="return ")]
     result = free("result", own)
     if returns == _OBJECT:
-        lines += lay_out(call, indent, before=f"{result}: {names.spell(returns)} = await ")
+        lines += lay_out(call, indent, before=f"{result}: {names.spell(returns)} = ")
         return [*lines, f"{indent}return {result}"]
-    lines += lay_out(call, indent, before=f"{result} = await ")
+    lines += lay_out(call, indent, before=f"{result} = ")
     check = f"{names.check(function, returns)}({result})"
     return [*lines, f"{indent}{check}" if returns == NONE else f"{indent}return {check}"]
 

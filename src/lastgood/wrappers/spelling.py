@@ -15,9 +15,13 @@ _RETURNS = Ref("lastgood.returns", "Returns")
 
 
 class Names:
-    """The names in the wrapper of ``module``; ``taken`` are the user's. ``is_package``: it is the ``__init__`` of a package."""
+    """The names in the wrapper of ``module``; ``taken`` are the user's. ``is_package``: it is the ``__init__`` of a package.
 
-    def __init__(self, module: Module, imports: Imports, *, is_package: bool) -> None:
+    ``is_async``: its functions are to be awaited.
+    """
+
+    def __init__(self, module: Module, imports: Imports, *, is_package: bool, is_async: bool = True) -> None:
+        self.is_async = is_async
         self.taken = _taken(module.members) | imports.exports.keys()
         self.unset = ""
         self.returns: list[str] = []
