@@ -41,6 +41,7 @@ from lastgood.effects import (
 )
 from lastgood.errors import BridgeError, LastgoodError
 from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.interpreters.reading import Reader
 from lastgood.interpreters.watching import Notifier
@@ -89,10 +90,6 @@ _IDLE_SHARE = 0.02
 _IDLE_LOOK = 2.0
 
 
-# However short the drain, a bridge has this long to let go.
-_LEAST_DISPOSE = 0.1
-
-
 class Interrupted(Exception):  # it is an outcome, and nobody's error
     """A deed was stopped because the session ends."""
 
@@ -124,7 +121,6 @@ class TrioInterpreter:
         self._reader = Reader(project.files)
         self._reading = trio.Lock()
         self._armed: WatchSet | None = None
-        self._committed: WatchSet | None = None
         self._woken = trio.Event()
         self._asked = False
         self._hints = False
@@ -132,14 +128,9 @@ class TrioInterpreter:
         self._timers: dict[str, trio.CancelScope] = {}
         self._deed: object = None
         self._work: CycleFiles | None = None
-        self._warmed: dict[int, Bridge] = {}
-        self._leased: dict[int, Leased] = {}
-        self._configs: dict[int, Config] = {}
-        self._retiring: list[Leased] = []
-        self._guards: dict[int, trio.CancelScope] = {}
-        self._settled = trio.Event()  # the cycle that made the live bridge is over
-        self._draining = 0
-        self._drained = trio.Event()
+        self._bridges = LiveBridges(
+            hooks.create_bridge, hooks.probe, slot, nursery, tell, lambda cycle: project.manifests.pop(cycle, None)
+        )
 
     # --- deeds
 
@@ -168,12 +159,12 @@ class TrioInterpreter:
                 except Exception as error:
                     return self.failed(deed, error, started)
             case Dispose():
-                return await self._dispose(deed, started)
+                return await self._bridges.dispose(deed, started)
             case Restart():
-                return await self._restart(deed, started)
+                return await self._bridges.restart(deed, started)
             case Watch():
                 await self._commit_watch()
-                return Watched(deed, _since(started))
+                return Watched(deed, since(started))
             case Rollback():
                 try:
                     await self._roll_back(deed)
@@ -193,11 +184,11 @@ class TrioInterpreter:
         """That ``deed``, begun at ``started`` by trio's clock, came to nothing."""
         if isinstance(deed, Restart):
             cause = None if isinstance(error, Interrupted) else error
-            return RestartFailed(deed, _since(started), cause, time.time())
+            return RestartFailed(deed, since(started), cause, time.time())
         assert isinstance(deed, Stage | Promote | Warm | Swap)
         if self._work is None:
-            return Failed(deed, _since(started), error, time.time())
-        return Failed(deed, _since(started), error, time.time(), self._work.read, self._work.used)
+            return Failed(deed, since(started), error, time.time())
+        return Failed(deed, since(started), error, time.time(), self._work.read, self._work.used)
 
     async def _stage(self, deed: Stage, started: float) -> Event:
         work = self._work = CycleFiles(self._project, deed.cycle)
@@ -209,7 +200,7 @@ class TrioInterpreter:
                 assert self._armed is not None
                 await self._in_thread(work.take_back, self._armed)
                 changes = await self._in_thread(work.changes)
-                return Staged(deed, _since(started), work.watch, work.read, changes=changes)
+                return Staged(deed, since(started), work.watch, work.read, changes=changes)
             problem = await self._resolve(work)
             if work.config is not None and (problem is None or await self._in_thread(work.has_history)):
                 # Also where a module is missing: what a kill has left must not wait until that is mended.
@@ -224,7 +215,7 @@ class TrioInterpreter:
         assert work.config is not None
         return Staged(
             deed,
-            _since(started),
+            since(started),
             work.watch,
             work.read,
             tuple(generated.warnings),
@@ -278,188 +269,23 @@ class TrioInterpreter:
             case Promote():
                 await self._in_thread(work.promote)
                 touched = tuple(Path(name) for name in work.promotion.touched)
-                return Promoted(deed, _since(started), work.written, touched, work.promotion.warnings)
+                return Promoted(deed, since(started), work.written, touched, work.promotion.warnings)
             case Warm():
                 assert work.config is not None
-                await self._warm(deed.cycle, work.config, deed.timeout)
-                return Warmed(deed, _since(started))
+                await self._bridges.warm(deed.cycle, work.config, deed.timeout)
+                return Warmed(deed, since(started))
             case Swap():
                 # One system call, and what follows it cannot fail: no checkpoint lies between the two.
                 work.commit()
                 assert work.config is not None
-                self._configs[deed.cycle] = work.config
-                self._go_live(deed.cycle)
-                self._settled = trio.Event()
-                self._start_guard(deed.cycle)
-                return Swapped(deed, _since(started), time.time())
+                self._bridges.swap(deed.cycle, work.config)
+                return Swapped(deed, since(started), time.time())
             case _:
                 assert_never(deed)
 
-    async def _warm(self, cycle: int, config: Config, timeout: float) -> None:
-        """Have ``_warmed[cycle]`` hold a bridge that is ready. It may hold one that is not, when this raises."""
-        with trio.move_on_after(timeout) as scope:
-            await self._create(cycle, config)
-        # Also where the cancel could not reach it: a bridge that is late is not taken.
-        if scope.cancel_called:
-            raise BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout). It was given up.")
-
-    async def _create(self, cycle: int, config: Config) -> None:
-        bridge = await _result_of(_call_interruptibly(self._hooks.create_bridge, config))
-        if any(leased.bridge is bridge for leased in self._leased.values()):
-            raise BridgeError(
-                "create_bridge() returned the bridge of an earlier cycle, which will be disposed. "
-                "A cycle needs a bridge of its own."
-            )
-        self._warmed[cycle] = bridge
-        for method in ("call", "dispose"):
-            if not callable(getattr(bridge, method, None)):
-                raise BridgeError(
-                    f"create_bridge() returned {type(bridge).__name__}, which has no {method}(). "
-                    "A bridge has async call(module, function, args, kwargs) and async dispose()."
-                )
-        init = getattr(bridge, "init", None)
-        if init is not None:
-            await _result_of(init())
-        if self._hooks.probe is not None:
-            await _result_of(_call_interruptibly(self._hooks.probe, bridge))
-
-    def _go_live(self, cycle: int) -> None:
-        self._slot.swap(self._warmed.pop(cycle))
-        assert self._slot.live is not None
-        self._leased[cycle] = self._slot.live
-
-    def _start_guard(self, cycle: int) -> None:
-        """As the last step of a deed: what a guard tells must come after the deed's own outcome."""
-        scope = self._guards[cycle] = trio.CancelScope()
-        self._nursery.start_soon(self._guard, cycle, self._leased[cycle].bridge, scope)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _guard(self, cycle: int, bridge: Any, scope: trio.CancelScope) -> None:
-        """Tell what a live bridge tells of itself, if it is one that does: that it loaded a module late, that it is lost."""
-        settled = self._settled
-
-        def loaded_late(module: Any) -> None:
-            self._tell(LoadedLate(cycle, module.name, module.path, module.digest))
-
-        with scope:
-            if hasattr(bridge, "on_loaded_late"):
-                for module in bridge.loaded_late:
-                    loaded_late(module)
-                bridge.on_loaded_late = loaded_late
-            try:
-                if callable(getattr(bridge, "prepare_spare", None)):
-                    await settled.wait()  # a cycle is not to compete with what is for the next
-                    await bridge.prepare_spare()
-                if not callable(getattr(bridge, "lost", None)):
-                    return
-                error = await bridge.lost()
-            except Exception:
-                logger.exception("lost() of the live bridge raised; whether it breaks down is not noticed any more")
-                return
-            self._tell(Lost(cycle, error, time.time()))
-
-    async def _restart(self, deed: Restart, started: float) -> Event:
-        broken = self._leased[deed.bridge]
-        try:
-            await self._warm(deed.bridge, self._configs[deed.bridge], deed.timeout)
-        except BaseException as error:
-            with trio.CancelScope(shield=True):
-                await self._end_quietly(self._warmed.pop(deed.bridge, None), deed.drain_timeout)
-            if not isinstance(error, Exception):
-                raise
-            return self.failed(deed, error, started)
-        self._go_live(deed.bridge)
-        self._stop_guard(deed.bridge)
-        self._draining += 1
-        self._nursery.start_soon(self._retire, broken, deed.drain_timeout)
-        self._start_guard(deed.bridge)
-        return Restarted(deed, _since(started))
-
-    @trio.lowlevel.enable_ki_protection
-    async def _retire(self, broken: Leased, timeout: float) -> None:
-        """Let go of a bridge that was made once more: one of its workers died, and others may still be at work."""
-        self._retiring.append(broken)
-        await _idle(broken, timeout)
-        broken.cut_off(lambda: BridgeError("The call was cut off: its bridge broke down, and has been replaced."))
-        await self._end_quietly(broken.bridge, timeout)
-        self._retiring.remove(broken)
-        self._drain_ended()
-
-    async def _end_quietly(self, bridge: Any, timeout: float) -> None:
-        """Dispose what is of no more use to anybody."""
-        if not callable(getattr(bridge, "dispose", None)):
-            return
-        try:
-            await self._dispose_within(bridge, timeout)
-        except Exception:
-            logger.exception("disposing a bridge that broke down, or did not get ready, failed")
-
-    def _stop_guard(self, cycle: int) -> None:
-        guard = self._guards.pop(cycle, None)
-        if guard is not None:
-            guard.cancel()
-
-    async def _dispose(self, deed: Dispose, started: float) -> Event:
-        self._stop_guard(deed.bridge)
-        self._configs.pop(deed.bridge, None)
-        leased = self._leased.pop(deed.bridge)
-        if leased.count == 0:
-            return await self._dispose_now(deed, leased.bridge, started)
-        self._draining += 1
-        self._leased[deed.bridge] = leased
-        self._nursery.start_soon(self._drain, deed, leased)
-        return Draining(deed.bridge, _since(started))
-
-    @trio.lowlevel.enable_ki_protection
-    async def _drain(self, deed: Dispose, leased: Leased) -> None:
-        await _idle(leased, deed.timeout)
-        started = trio.current_time()
-        self._cut_off(
-            deed.bridge, f"was cut off: it had not ended {deed.timeout:g} s after its bridge was replaced or closed"
-        )
-        outcome = await self._dispose_now(deed, leased.bridge, started)
-        del self._leased[deed.bridge]
-        self._tell(outcome)
-        self._drain_ended()
-
-    def _drain_ended(self) -> None:
-        self._draining -= 1
-        self._drained.set()
-        self._drained = trio.Event()
-
-    async def _dispose_now(self, deed: Dispose, bridge: Bridge, started: float) -> Event:
-        try:
-            await self._dispose_within(bridge, deed.timeout)
-        except trio.Cancelled:
-            raise
-        except BaseException as error:  # after the swap there are only notices
-            logger.exception("disposing a replaced bridge failed")
-            return DisposeFailed(deed.bridge, _since(started), error)
-        finally:
-            self._project.manifests.pop(deed.bridge, None)
-        return Disposed(deed.bridge, _since(started))
-
-    async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
-        # Who gives calls no time to drain does not mean to leave a worker behind.
-        timeout = max(timeout, _LEAST_DISPOSE)
-        with trio.move_on_after(timeout) as scope:
-            await _result_of(bridge.dispose())
-        if scope.cancelled_caught:
-            raise BridgeError(
-                f"dispose() of a {type(bridge).__name__} did not end within {timeout:g} s and was given up."
-            )
-
     def cut_off_all(self, why: str) -> None:
         """End every lease now."""
-        for bridge in tuple(self._leased):
-            self._cut_off(bridge, why)
-        for broken in self._retiring:
-            broken.cut_off(lambda: BridgeError(f"The call {why}."))
-
-    def _cut_off(self, bridge: int, why: str) -> None:
-        leased = self._leased.get(bridge)
-        if leased is not None:
-            leased.cut_off(lambda: BridgeError(f"The call {why}."))
+        self._bridges.cut_off_all(why)
 
     async def _roll_back(self, deed: Rollback) -> None:
         work = self._work
@@ -471,13 +297,10 @@ class TrioInterpreter:
             case Promote():
                 await self._in_thread(work.restore)
             case Warm(cycle):
-                bridge = self._warmed.pop(cycle, None)
-                if bridge is not None and callable(getattr(bridge, "dispose", None)):
-                    await self._dispose_within(bridge, deed.timeout)
+                await self._bridges.discard(cycle, deed.timeout)
 
     async def _release(self) -> None:
-        while self._draining:
-            await self._drained.wait()
+        await self._bridges.drained()
         self._observing.cancel()
         await self._notifier.arm(WatchSet(()))
         await self._in_thread(self._project.release)
@@ -498,14 +321,14 @@ class TrioInterpreter:
         work = self._work
         assert work is not None
         async with self._reading:
-            self._committed = self._armed = work.watch
+            self._armed = work.watch
             await self._notifier.arm(work.watch)
         self._work = None
         try:
             await self._in_thread(work.settle, time.time())
         except Exception:
             logger.exception("what the cycle leaves could not be removed; the next start does it")
-        self._settled.set()
+        self._bridges.settle()
 
     @trio.lowlevel.enable_ki_protection
     async def observe(self) -> None:
@@ -563,7 +386,7 @@ class TrioInterpreter:
                 self._slot.close()
                 unpublish(self._slot)
             case CutOff(bridge):
-                self._cut_off(
+                self._bridges.cut_off(
                     bridge, "was cut off: it was still in flight when two later bridges had been replaced as well"
                 )
             case _:
@@ -584,28 +407,6 @@ class TrioInterpreter:
             scope.cancel()
 
 
-@trio.lowlevel.disable_ki_protection
-def _call_interruptibly(function: Callable[..., T], *args: object) -> T:
-    """Call what may block: Ctrl-C must end it, although the machine around it is protected."""
-    return function(*args)
-
-
-async def _idle(leased: Leased, timeout: float) -> None:
-    """Wait until no call is in flight on it, at most ``timeout`` seconds."""
-    idle = trio.Event()
-    leased.on_idle(idle.set)
-    with trio.move_on_after(timeout):
-        await idle.wait()
-
-
-async def _result_of(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
-
-
 def _is_async(function: Callable[..., object]) -> bool:
     call = getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__ counts
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-
-
-def _since(started: float) -> float:
-    return trio.current_time() - started

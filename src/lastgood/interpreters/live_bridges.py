@@ -1,0 +1,281 @@
+"""A session's bridges under trio: getting them ready, the live one and its guard, letting go of those that were replaced.
+
+Bridges are named by the cycle that warmed them. Nothing is decided here; see :mod:`lastgood.planner`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import trio
+
+from lastgood.bridges import Bridge
+from lastgood.config import Config
+from lastgood.effects import Dispose, Restart
+from lastgood.errors import BridgeError
+from lastgood.planner.events import (
+    Disposed,
+    DisposeFailed,
+    Draining,
+    Event,
+    LoadedLate,
+    Lost,
+    Restarted,
+    RestartFailed,
+)
+from lastgood.runtime import Leased, Slot
+
+__all__ = ["LiveBridges", "since"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# However short the drain, a bridge has this long to let go.
+_LEAST_DISPOSE = 0.1
+
+
+class LiveBridges:
+    """``create(config)`` and ``probe(bridge)`` are the user's; ``gone(cycle)`` hears of each bridge that was disposed."""
+
+    def __init__(
+        self,
+        create: Callable[[Config], Any],
+        probe: Callable[[Any], Any] | None,
+        slot: Slot,
+        nursery: trio.Nursery,
+        tell: Callable[[Event], None],
+        gone: Callable[[int], object],
+    ) -> None:
+        self._create_bridge = create
+        self._probe = probe
+        self._slot = slot
+        self._nursery = nursery
+        self._tell = tell
+        self._gone = gone
+        self._warmed: dict[int, Bridge] = {}
+        self._leased: dict[int, Leased] = {}
+        self._configs: dict[int, Config] = {}
+        self._retiring: list[Leased] = []
+        self._guards: dict[int, trio.CancelScope] = {}
+        self._settled = trio.Event()  # the cycle that made the live bridge is over
+        self._draining = 0
+        self._drained = trio.Event()
+
+    async def warm(self, cycle: int, config: Config, timeout: float) -> None:
+        """Get the bridge of ``cycle`` ready within ``timeout`` seconds. Raises what stands in the way; :meth:`discard` it then."""
+        with trio.move_on_after(timeout) as scope:
+            await self._create(cycle, config)
+        # Also where the cancel could not reach it: a bridge that is late is not taken.
+        if scope.cancel_called:
+            raise BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout). It was given up.")
+
+    async def _create(self, cycle: int, config: Config) -> None:
+        bridge = await _result_of(_call_interruptibly(self._create_bridge, config))
+        if any(leased.bridge is bridge for leased in self._leased.values()):
+            raise BridgeError(
+                "create_bridge() returned the bridge of an earlier cycle, which will be disposed. "
+                "A cycle needs a bridge of its own."
+            )
+        self._warmed[cycle] = bridge
+        for method in ("call", "dispose"):
+            if not callable(getattr(bridge, method, None)):
+                raise BridgeError(
+                    f"create_bridge() returned {type(bridge).__name__}, which has no {method}(). "
+                    "A bridge has async call(module, function, args, kwargs) and async dispose()."
+                )
+        init = getattr(bridge, "init", None)
+        if init is not None:
+            await _result_of(init())
+        if self._probe is not None:
+            await _result_of(_call_interruptibly(self._probe, bridge))
+
+    async def discard(self, cycle: int, timeout: float) -> None:
+        """Dispose a bridge that did not become live, however far it came."""
+        bridge = self._warmed.pop(cycle, None)
+        if bridge is not None and callable(getattr(bridge, "dispose", None)):
+            await self._dispose_within(bridge, timeout)
+
+    def swap(self, cycle: int, config: Config) -> None:
+        """The bridge of ``cycle``, made from ``config``, is the live one. Cannot fail."""
+        self._configs[cycle] = config
+        self._settled = trio.Event()
+        self._go_live(cycle)
+        self._start_guard(cycle)
+
+    def settle(self) -> None:
+        """The cycle is over: what it left for later may be done."""
+        self._settled.set()
+
+    def _go_live(self, cycle: int) -> None:
+        self._slot.swap(self._warmed.pop(cycle))
+        assert self._slot.live is not None
+        self._leased[cycle] = self._slot.live
+
+    def _start_guard(self, cycle: int) -> None:
+        """As the last step of a deed: what a guard tells must come after the deed's own outcome."""
+        scope = self._guards[cycle] = trio.CancelScope()
+        self._nursery.start_soon(self._guard, cycle, self._leased[cycle].bridge, scope)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _guard(self, cycle: int, bridge: Any, scope: trio.CancelScope) -> None:
+        """Tell what a live bridge tells of itself, if it is one that does: that it loaded a module late, that it is lost."""
+        settled = self._settled
+
+        def loaded_late(module: Any) -> None:
+            self._tell(LoadedLate(cycle, module.name, module.path, module.digest))
+
+        with scope:
+            if hasattr(bridge, "on_loaded_late"):
+                for module in bridge.loaded_late:
+                    loaded_late(module)
+                bridge.on_loaded_late = loaded_late
+            try:
+                if callable(getattr(bridge, "prepare_spare", None)):
+                    await settled.wait()  # a cycle is not to compete with what is for the next
+                    await bridge.prepare_spare()
+                if not callable(getattr(bridge, "lost", None)):
+                    return
+                error = await bridge.lost()
+            except Exception:
+                logger.exception("lost() of the live bridge raised; whether it breaks down is not noticed any more")
+                return
+            self._tell(Lost(cycle, error, time.time()))
+
+    async def restart(self, deed: Restart, started: float) -> Event:
+        """Do it; ``started`` by trio's clock."""
+        broken = self._leased[deed.bridge]
+        try:
+            await self.warm(deed.bridge, self._configs[deed.bridge], deed.timeout)
+        except BaseException as error:
+            with trio.CancelScope(shield=True):
+                await self._end_quietly(self._warmed.pop(deed.bridge, None), deed.drain_timeout)
+            if not isinstance(error, Exception):
+                raise
+            return RestartFailed(deed, since(started), error, time.time())
+        self._go_live(deed.bridge)
+        self._stop_guard(deed.bridge)
+        self._draining += 1
+        self._nursery.start_soon(self._retire, broken, deed.drain_timeout)
+        self._start_guard(deed.bridge)
+        return Restarted(deed, since(started))
+
+    @trio.lowlevel.enable_ki_protection
+    async def _retire(self, broken: Leased, timeout: float) -> None:
+        """Let go of a bridge that was made once more: one of its workers died, and others may still be at work."""
+        self._retiring.append(broken)
+        await _idle(broken, timeout)
+        broken.cut_off(lambda: BridgeError("The call was cut off: its bridge broke down, and has been replaced."))
+        await self._end_quietly(broken.bridge, timeout)
+        self._retiring.remove(broken)
+        self._drain_ended()
+
+    async def _end_quietly(self, bridge: Any, timeout: float) -> None:
+        """Dispose what is of no more use to anybody."""
+        if not callable(getattr(bridge, "dispose", None)):
+            return
+        try:
+            await self._dispose_within(bridge, timeout)
+        except Exception:
+            logger.exception("disposing a bridge that broke down, or did not get ready, failed")
+
+    def _stop_guard(self, cycle: int) -> None:
+        guard = self._guards.pop(cycle, None)
+        if guard is not None:
+            guard.cancel()
+
+    async def dispose(self, deed: Dispose, started: float) -> Event:
+        """Do it, at once or in the background."""
+        self._stop_guard(deed.bridge)
+        self._configs.pop(deed.bridge, None)
+        leased = self._leased.pop(deed.bridge)
+        if leased.count == 0:
+            return await self._dispose_now(deed, leased.bridge, started)
+        self._draining += 1
+        self._leased[deed.bridge] = leased
+        self._nursery.start_soon(self._drain, deed, leased)
+        return Draining(deed.bridge, since(started))
+
+    @trio.lowlevel.enable_ki_protection
+    async def _drain(self, deed: Dispose, leased: Leased) -> None:
+        await _idle(leased, deed.timeout)
+        started = trio.current_time()
+        self.cut_off(
+            deed.bridge, f"was cut off: it had not ended {deed.timeout:g} s after its bridge was replaced or closed"
+        )
+        outcome = await self._dispose_now(deed, leased.bridge, started)
+        del self._leased[deed.bridge]
+        self._tell(outcome)
+        self._drain_ended()
+
+    def _drain_ended(self) -> None:
+        self._draining -= 1
+        self._drained.set()
+        self._drained = trio.Event()
+
+    async def _dispose_now(self, deed: Dispose, bridge: Bridge, started: float) -> Event:
+        try:
+            await self._dispose_within(bridge, deed.timeout)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # after the swap there are only notices
+            logger.exception("disposing a replaced bridge failed")
+            return DisposeFailed(deed.bridge, since(started), error)
+        finally:
+            self._gone(deed.bridge)
+        return Disposed(deed.bridge, since(started))
+
+    async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
+        # Who gives calls no time to drain does not mean to leave a worker behind.
+        timeout = max(timeout, _LEAST_DISPOSE)
+        with trio.move_on_after(timeout) as scope:
+            await _result_of(bridge.dispose())
+        if scope.cancelled_caught:
+            raise BridgeError(
+                f"dispose() of a {type(bridge).__name__} did not end within {timeout:g} s and was given up."
+            )
+
+    async def drained(self) -> None:
+        """Wait until no bridge drains."""
+        while self._draining:
+            await self._drained.wait()
+
+    def cut_off_all(self, why: str) -> None:
+        """End every lease now."""
+        for bridge in tuple(self._leased):
+            self.cut_off(bridge, why)
+        for broken in self._retiring:
+            broken.cut_off(lambda: BridgeError(f"The call {why}."))
+
+    def cut_off(self, bridge: int, why: str) -> None:
+        """End the leases of a bridge now."""
+        leased = self._leased.get(bridge)
+        if leased is not None:
+            leased.cut_off(lambda: BridgeError(f"The call {why}."))
+
+
+@trio.lowlevel.disable_ki_protection
+def _call_interruptibly(function: Callable[..., T], *args: object) -> T:
+    """Call what may block: Ctrl-C must end it, although the machine around it is protected."""
+    return function(*args)
+
+
+async def _idle(leased: Leased, timeout: float) -> None:
+    """Wait until no call is in flight on it, at most ``timeout`` seconds."""
+    idle = trio.Event()
+    leased.on_idle(idle.set)
+    with trio.move_on_after(timeout):
+        await idle.wait()
+
+
+async def _result_of(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+def since(started: float) -> float:
+    """Seconds since then, by trio's clock."""
+    return trio.current_time() - started
