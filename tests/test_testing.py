@@ -1032,7 +1032,7 @@ def histories(stride: int) -> Iterator[Iterable[History]]:
 
 
 @pytest.mark.parametrize(
-    "stride", [pytest.param(1, marks=pytest.mark.torture, id="all"), pytest.param(48, id="one pair in forty-eight")]
+    "stride", [pytest.param(1, marks=pytest.mark.torture, id="all"), pytest.param(96, id="one pair in ninety-six")]
 )
 def test_every_history(stride: int, capsys: pytest.CaptureFixture[str]) -> None:
     played = sum(len(list(takewhile(check, row))) for row in histories(stride))

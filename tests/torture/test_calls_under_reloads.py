@@ -29,7 +29,7 @@ async def slow_async(seconds: float) -> int:
 CALLERS = 8
 
 
-@pytest.mark.parametrize("reloads", [10, pytest.param(200, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("reloads", [6, pytest.param(200, marks=pytest.mark.torture)])
 async def test_no_call_fails_however_often_it_is_reloaded(reloads: int, tmp_path: Path) -> None:
     project = RealProject(tmp_path, {"pricing.py": SOURCE.format(version=0)})
     project.save("lastgood.toml", project.config_file.read_text() + "[runtime.process]\nthreads = 8\n")
