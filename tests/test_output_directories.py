@@ -9,10 +9,11 @@ import pytest
 
 from lastgood import ReloadError
 from lastgood.errors import BridgeError
+from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.file_system import Disk
 from lastgood.runtime import clear_runtime_bridge, set_runtime_bridge
-from lastgood.session import WatchProgram
-from real_project import FakeFactory, RealProject, Told
+from lastgood.session import WatchProgram, watch
+from real_project import QUOTE, FakeFactory, RealProject, Told
 
 Start = Callable[..., WatchProgram]
 
@@ -93,3 +94,40 @@ async def test_a_publishing_conflict_is_a_start_that_fails(start: Start, told: T
         clear_runtime_bridge()
     assert [event.type for event in told.events] == ["reload-start", "reload-error"]
     assert factory.bridges == []
+
+
+async def move_and_be_killed(project: RealProject, told: Told, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output directory changes, and after the commit nothing more is done."""
+    async with start():
+        await told.success()
+        (project.output / "notes.txt").write_text("mine\n")
+        monkeypatch.setattr(CycleFiles, "settle", lambda _self, _now: None)
+        project.configure("pricing", output="wrappers")
+        await told.success()
+    monkeypatch.undo()
+    assert sorted(project.tree()) == ["__init__.py", "notes.txt", "pricing.py"]
+
+
+async def test_a_former_directory_that_a_kill_left_full_is_emptied_by_the_next_start(
+    project: RealProject, told: Told, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await move_and_be_killed(project, told, start, monkeypatch)
+    for _ in range(2):
+        async with start():
+            assert sorted(project.tree()) == ["notes.txt"]
+            assert (project.root / "wrappers" / "pricing.py").exists()
+    assert project.leftovers() == []
+
+
+async def test_a_former_directory_that_another_took_up_since_is_left_alone(
+    project: RealProject, told: Told, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await move_and_be_killed(project, told, start, monkeypatch)
+    project.save("another/stock.py", QUOTE)
+    project.save("another/lastgood.toml", '[modules.stock]\n[output]\ndir = "../generated"\n')
+    async with watch(project.root / "another" / "lastgood.toml", create_bridge=FakeFactory().create_bridge):
+        pass
+    theirs = project.exact_tree()
+    assert "stock.py" in theirs
+    async with start():
+        assert project.exact_tree() == theirs

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from lastgood.config import Config, ModuleConfig, ProcessConfig, decode_config
-from lastgood.errors import ConfigError, GenerationError, ModuleFailure, NothingToUndo, PromotionError, UnwatchableModule
+from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, ModuleFailure, NothingToUndo, PromotionError, UnwatchableModule
 from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
 from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
@@ -315,15 +315,29 @@ class CycleFiles:
 
     def promote(self) -> None:
         """Make the output directory hold the stage."""
-        self.promoting = Promoting(self._output, self._stage, self.staged)
+        self.former = self._find_former()
+        self.promoting = Promoting(self._output, self._stage, self.staged, self.former)
         self.promoting.apply()
+
+    def _find_former(self) -> OutputDirectory | None:
+        """The output directory that this one takes over from, in this session, or in one that was killed before it was empty."""
+        project = self.project
+        if project.live is not None:
+            return project.live if project.live.path != self._output.path else None
+        left = self._output.former()
+        if left is None:
+            return None
+        try:
+            former = OutputDirectory.claim(project.files, left.path, project.pid)
+        except (AlreadyWatched, PromotionError):  # somebody has it, who keeps it in order, too
+            return None
+        project.claimed[former.path] = former
+        return former
 
     def commit(self) -> None:
         """The files' half of the swap."""
         assert self.promoting is not None, "promote() comes first"
         self.promoting.commit()
-        if self.project.live is not None and self.project.live.path != self._output.path:
-            self.former = self.project.live
         self.project.live = self._output
         self.project.live_manifest = self.manifest
         self.project.generation += 1
@@ -367,6 +381,7 @@ class CycleFiles:
             emptying.undo()
             raise
         emptying.sweep()
+        self._output.forget_former()
 
     # --- undoing
 

@@ -46,9 +46,13 @@ _CACHE = "__pycache__"
 _HOME = ".lastgood"
 
 
-class _Manifest(msgspec.Struct, frozen=True):
+class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``former``: the output directory that this one took over from, until that is emptied, and the digest of its manifest."""
+
     version: int
     files: dict[str, str]
+    former: str = ""
+    former_manifest: str = ""
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -153,14 +157,39 @@ class OutputDirectory:
 
     def manifest(self) -> Mapping[str, str]:
         """Managed file to digest, as of the last commit. A manifest that cannot be read counts as none: headers decide."""
+        return self._read_manifest().files
+
+    def former(self) -> OutputDirectory | None:
+        """The output directory that this one took over from, if it was to be emptied and that has not been done.
+
+        Unclaimed; None also where somebody else has promoted into it since.
+        """
+        manifest = self._read_manifest()
+        if not manifest.former:
+            return None
         try:
-            found = msgspec.json.decode(self.files.read(self.home / "manifest.json"), type=_Manifest)
+            former = OutputDirectory.unclaimed(self.files, Path(manifest.former))
+        except PromotionError:
+            return None
+        return former if former.manifest_digest() == manifest.former_manifest else None
+
+    def forget_former(self) -> None:
+        """It is emptied."""
+        _put_manifest(self.files, self.home, _Manifest(1, dict(self.manifest())))
+
+    def manifest_digest(self) -> str:
+        """What tells the manifest from any other."""
+        path = self.home / "manifest.json"
+        return "" if self.files.stat(path) is None else digest_of(self.files.read(path))
+
+    def _read_manifest(self) -> _Manifest:
+        try:
+            return msgspec.json.decode(self.files.read(self.home / "manifest.json"), type=_Manifest)
         except FileNotFoundError:
-            return {}
+            return _Manifest(1, {})
         except (OSError, msgspec.MsgspecError) as error:
             logger.warning("%s cannot be used and is ignored: %s", self.home / "manifest.json", error)
-            return {}
-        return found.files
+            return _Manifest(1, {})
 
     def _read_journal(self) -> _Journal:
         path = self.home / "journal.json"
@@ -222,10 +251,16 @@ class _Unclaimed:
 
 
 class Promoting:
-    """One promotion of ``stage`` into ``output``: :meth:`apply`, then :meth:`commit` or :meth:`undo`."""
+    """One promotion of ``stage`` into ``output``: :meth:`apply`, then :meth:`commit` or :meth:`undo`.
 
-    def __init__(self, output: OutputDirectory, stage: Path, staged: Mapping[str, str]) -> None:
+    ``former`` is the output directory that ``output`` takes over from: the manifest names it until it is emptied.
+    """
+
+    def __init__(
+        self, output: OutputDirectory, stage: Path, staged: Mapping[str, str], former: OutputDirectory | None = None
+    ) -> None:
         self.output = output
+        self.former = former
         self.stage = stage
         self.staged = staged
         self.promotion = Promotion()
@@ -237,16 +272,20 @@ class Promoting:
 
         Raises :class:`UnmanagedFile` before anything is changed, :class:`PromotionError` for an operation that failed.
         """
-        manifest = _Manifest(1, dict(sorted(self.staged.items())))
+        files = dict(sorted(self.staged.items()))
         try:
             self.promotion = self.output.plan(self.staged)
-            if not self.promotion.operations and self.output.manifest() == manifest.files:
+            if self.former is not None:
+                manifest = _Manifest(1, files, str(self.former.path), self.former.manifest_digest())
+            elif self.promotion.operations or self.output.manifest() != files:
+                manifest = _Manifest(1, files)
+            else:
                 return
             self._prepare()
             for operation in self.promotion.operations:
                 self._do(operation)
             drop_bytecode(self.output.files, (self.output.path / name for name in self.promotion.touched))
-            self._put_manifest(manifest)
+            _put_manifest(self.output.files, self.output.home, manifest)
             self._flush()
         except OSError as error:
             where = place_of(error, self.output.home)
@@ -330,10 +369,6 @@ class Promoting:
             case RemoveDirectory():
                 remove_tree(files, path / _CACHE)
                 files.rmdir(path)
-
-    def _put_manifest(self, manifest: _Manifest) -> None:
-        files, home = self.output.files, self.output.home
-        _overwrite(files, home / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
     def _flush(self) -> None:
         path = self.output.path
@@ -491,6 +526,10 @@ def _existing_file(files: FileSystem, path: Path) -> Existing:
     except PermissionError:
         return Existing("other")
     return Existing("file", digest_of(data), is_generated(data))
+
+
+def _put_manifest(files: FileSystem, home: Path, manifest: _Manifest) -> None:
+    _overwrite(files, home / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
 
 def _overwrite(files: FileSystem, path: Path, data: bytes) -> None:
