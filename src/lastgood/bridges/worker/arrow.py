@@ -90,7 +90,7 @@ def lift(carrier: Carrier, data: Any) -> Any:
     size = len(source) if offset is None else source
     memory = source if offset is None else carrier.incoming.view(offset, size)
     buffer = pyarrow.allocate_buffer(size)
-    memoryview(buffer)[:] = memoryview(memory)[:size]
+    memoryview(buffer).cast("B")[:] = memoryview(memory)[:size]
     _check(pyarrow, buffer)
     with pyarrow.ipc.open_stream(buffer) as reader:
         schema, batches = reader.schema, list(reader)

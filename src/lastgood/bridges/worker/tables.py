@@ -163,7 +163,7 @@ class _Lowering:
             data = values.to_numpy(dtype=dtype.numpy_dtype, na_value=dtype.numpy_dtype.type(0))
             return ["masked", self._array(data), self._array(values.isna())]
         if isinstance(dtype, pandas.PeriodDtype):
-            return ["periods", self._array(values.asi8), dtype.freq.freqstr]
+            return ["periods", self._array(values.asi8), str(dtype)[len("period[") : -1]]
         if isinstance(dtype, pandas.IntervalDtype):
             return ["intervals", self._index(values.left), self._index(values.right), values.closed]
         if hasattr(pandas, "ArrowDtype") and isinstance(dtype, pandas.ArrowDtype):
