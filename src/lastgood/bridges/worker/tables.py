@@ -1,11 +1,12 @@
 """pandas' DataFrame, Series and Index, as they cross where both sides have pandas; their data as arrays (contract §10).
 
-Values, dtypes, labels, names, a regular index's frequency, ``flags`` and ``attrs`` (if these are values that cross) arrive as
-they were; also pandas' NA and NaT, wherever they stand. These dtypes do:
+Values, dtypes, labels, names, ``flags``, ``attrs`` (if these are values that cross) and an index's frequency (if its name, as both
+sides know it, is all there is to it) arrive as they were; also pandas' NA and NaT, wherever they stand. These dtypes do:
 
     numbers, bool, datetime64, timedelta64    through arrays.py, columns of one dtype as one array
     object                                    as a list of values, each by the rules of values.py
-    string, and the str of pandas 3           as UTF-8; where pyarrow is missing, it arrives in Python's own storage
+    string, and the str of pandas 3           as UTF-8; where pyarrow is missing, it arrives in Python's own storage; where
+                                              pandas is too old to have that str (before 2.3), as objects
     category, nullable numbers and bool, datetime64 with a time zone, period, interval
     pyarrow's                                 through arrow.py
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from copy import copy
 
 from . import arrow
@@ -134,8 +136,16 @@ class _Lowering:
             levels = [self._index(level) for level in index.levels]
             codes = [self._array(self._numpy.asarray(code)) for code in index.codes]
             return ["MultiIndex", levels, codes, [self._name(name) for name in index.names]]
-        freq = index.freq if isinstance(index, (pandas.DatetimeIndex, pandas.TimedeltaIndex)) else None
-        return ["Index", self._column(index), self._name(index.name), None if freq is None else freq.freqstr]
+        regular = isinstance(index, (pandas.DatetimeIndex, pandas.TimedeltaIndex)) and index.freq is not None
+        return ["Index", self._column(index), self._name(index.name), self._freq(index.freq) if regular else None]
+
+    def _freq(self, freq: Any) -> str | None:
+        """Its name; None if that is not all there is to it, as with holidays."""
+        name: str = freq.freqstr
+        try:
+            return name if self._pandas.tseries.frequencies.to_offset(name) == freq else None
+        except (ValueError, Warning):
+            return None
 
     def _is_plain(self, dtype: Any) -> bool:
         return isinstance(dtype, self._numpy.dtype) and dtype.kind in _PLAIN_KINDS
@@ -292,7 +302,8 @@ class _Lifting:
         dtype = object if values.dtype == object else None
         index = pandas.Index(values, dtype=dtype, name=name, copy=False, tupleize_cols=False)
         if freq is not None:
-            index.freq = freq
+            with suppress(ValueError, Warning):  # another version's name for it; the index is the same without
+                index.freq = freq
         return index
 
     def _column(self, payload: Any) -> Any:
@@ -376,7 +387,7 @@ class _Lifting:
     def _periods(self, array: Any, freq: str) -> Any:
         try:
             dtype = self._pandas.PeriodDtype(freq)
-        except ValueError:
+        except (ValueError, Warning):
             raise Unreadable(f"periods of {freq!r} are not known to pandas here") from None
         return self._pandas.arrays.PeriodArray(self._checked(array, "i"), dtype=dtype)
 
