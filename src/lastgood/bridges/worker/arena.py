@@ -59,7 +59,15 @@ class Arena:
 
     def put(self, data: Any) -> int | None:
         """Copy ``data``, bytes or the like, into a block, and lend it. Its offset; None if there is no room."""
-        size = len(data)
+        lent = self.lend(len(data))
+        if lent is None:
+            return None
+        offset, memory = lent
+        memory[: len(data)] = data
+        return offset
+
+    def lend(self, size: int) -> tuple[int, mmap.mmap] | None:
+        """Lend a block of ``size`` bytes or more, to be written at once: its offset and memory. None if there is no room."""
         with self._lock:
             offset = self._take(size)
             if offset is None:
@@ -67,8 +75,7 @@ class Arena:
             memory = self._map(offset, self._blocks[offset])
             self.puts += 1
         self._lent.__dict__.setdefault("blocks", []).append(offset)
-        memory[:size] = data
-        return offset
+        return offset, memory
 
     def lent(self) -> list[int]:
         """The blocks that this thread has lent since it asked last."""

@@ -2,12 +2,14 @@
 
 An array arrives as one of its own, writable, of the same dtype and shape; its order in memory too, if that is C's or Fortran's.
 numpy's scalars arrive as the numbers they are. Arrays of objects and of records cannot cross.
+pandas' tables and pyarrow's are in tables.py and arrow.py.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+from importlib import import_module
 
 from .arena import Arena
 from .values import Uncarriable, Values
@@ -16,18 +18,27 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["LARGE", "Carrier", "Unreadable"]
+__all__ = ["ARROW", "LARGE", "PANDAS", "Carrier", "Unreadable", "needed"]
 
 LARGE = 1 << 20
 """Bytes, from which on an array goes through the arena."""
 
 ARRAY = 100  # the code of its extension; far from those of values.py and rich.py
 NUMBERS = 101  # a list of numbers, whose bytes are shared
+PANDAS, ARROW = 102, 103  # those of tables.py and arrow.py
 _KINDS = "biufcmMSU"
 
 
 class Unreadable(ValueError):
-    """What came is whole, but this side has no numpy."""
+    """What came is whole, but this side lacks a library that it needs, or knows less."""
+
+
+def needed(library: str, what: str) -> Any:
+    """The library, imported because ``what`` of it came. Raises :class:`Unreadable` if it is not here."""
+    try:
+        return import_module(library)
+    except ImportError:
+        raise Unreadable(f"{what} of {library} came, and here is no {library}") from None
 
 
 class Carrier(Values):
@@ -45,6 +56,12 @@ class Carrier(Values):
                 return self._lower(value.item(), depth, plain)
             if type(value) is numpy.ndarray:
                 return self._lower_array(numpy, value)
+        if "pandas" in sys.modules or "pyarrow" in sys.modules:
+            from . import tables
+
+            lowered = tables.lower(self, value, depth, plain)
+            if lowered is not None:
+                return lowered
         return super()._lower_rich(value, depth, plain)
 
     def _lower_array(self, numpy: Any, value: Any) -> Any:
@@ -69,13 +86,14 @@ class Carrier(Values):
         if code == NUMBERS:
             kind, offset, size = self._unpack(data)
             return super()._lift(kind, memoryview(self.incoming.view(offset, size))[:size])
+        if code in (PANDAS, ARROW):
+            from . import arrow, tables
+
+            return (tables if code == PANDAS else arrow).lift(self, data)
         if code != ARRAY:
             return super()._lift(code, data)
         dtype, shape, turned, offset, source = self._unpack(data)
-        try:
-            import numpy  # type: ignore[import-not-found,unused-ignore]  # as the interpreter has it
-        except ImportError:
-            raise Unreadable("an array of numpy came, and here is no numpy") from None
+        numpy = needed("numpy", "an array")
         kind = numpy.dtype(str(dtype))
         if kind.kind not in _KINDS or not kind.itemsize or not all(type(each) is int and each >= 0 for each in shape):
             raise ValueError(f"an array of dtype {dtype} and shape {shape}")

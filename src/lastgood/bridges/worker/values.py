@@ -13,7 +13,8 @@ Instances of attrs, msgspec and pydantic classes count as dataclass instances. S
 instances and named tuples arrive as a :class:`Tagged` each, for whoever knows their types to make them of it.
 
 A time zone of :mod:`zoneinfo` crosses by its key (as a fixed offset where the other side does not know the key), every
-other one as its offset at that moment. Anything else raises :class:`Uncarriable`, which says what it is and where it sits.
+other one as its offset at that moment. Where both sides have the library, arrays of numpy (arrays.py) and tables of pandas and
+Arrow (tables.py, arrow.py) cross as well. Anything else raises :class:`Uncarriable`, which says what it is and where it sits.
 """
 
 from __future__ import annotations
