@@ -241,6 +241,8 @@ class ProcessBridge:
                 for lender in {id(spare.lender): spare.lender for spare in self._taken}.values():
                     nursery.start_soon(lender.prepare_spare)
         finally:
+            self._taken.clear()  # each names the bridge before, and that the one before it
+            self._spares.clear()
             self._gone.set()
         if failed:
             raise failed[0]
