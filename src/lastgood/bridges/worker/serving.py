@@ -29,9 +29,8 @@ from queue import Empty, SimpleQueue
 from types import CoroutineType
 
 from . import frames, packing
-from .arena import Arena
-from .arrays import Carrier
 from .calling import Callables, Refused
+from .codec import CODEC, Lending
 from .values import Uncarriable, Values
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -57,70 +56,6 @@ _NO_TRIO = (
 )
 
 VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the worker")
-
-_LARGE = 1 << 16  # bytes, from which on it is worth importing a faster msgpack: 20 to 40 ms, once
-
-
-class _Lending(bytes):
-    """A body with which blocks of the arena are lent."""
-
-    blocks: list[int]
-
-
-class _Codec:
-    """The codec of calls: with a msgpack in C if there is one, as soon as that is loaded anyway, or a large value crosses."""
-
-    def __init__(self) -> None:
-        self.incoming, self.outgoing = Arena(-1), Arena(-1)
-        self._use(packing.pack, packing.unpacker, packing.Ext)
-        self._decided = self._fast = False
-
-    def _use(self, *msgpack: Any) -> None:
-        self.values = Carrier(*msgpack, towards="from the worker", outgoing=self.outgoing, incoming=self.incoming)
-
-    def open(self, incoming: int, outgoing: int) -> None:
-        """Have the arenas of these descriptors."""
-        self.incoming, self.outgoing = Arena(incoming), Arena(outgoing)
-        self._use(packing.pack, packing.unpacker, packing.Ext)
-
-    def look(self) -> None:
-        """See whether the user's modules have loaded it."""
-        if any(name in sys.modules for name in packing.FASTER):
-            self.decide()
-
-    def decide(self) -> None:
-        """Find the best there is."""
-        if not self._decided:
-            self._decided = True
-            faster = packing.find_faster()
-            if faster is not None:
-                self._use(*faster)
-                self._fast = True
-
-    def loads(self, body: bytes, start: int) -> Any:
-        """Unpack the value that begins at ``start``. Raises ValueError."""
-        if len(body) < _LARGE:
-            return self.values.loads(body[start:])
-        self.decide()
-        return self.values.loads(memoryview(body)[start:] if self._fast else body[start:])
-
-    def dumps(self, value: Any) -> bytes:
-        """Pack ``value``. Raises :class:`.values.Uncarriable`, and whatever the user's own code does."""
-        puts = self.outgoing.puts
-        try:
-            body = self.values.dumps(value)
-        except BaseException:
-            self.outgoing.have_back(self.outgoing.lent())
-            raise
-        if self.outgoing.puts != puts and (blocks := self.outgoing.lent()):
-            body = _Lending(body)
-            body.blocks = blocks
-        if len(body) >= _LARGE:
-            self.decide()
-        return body
-
-
-CODEC = _Codec()
 
 
 class _Turn:
@@ -355,7 +290,7 @@ class Worker:
     def _settle(self, number: int, outcome: tuple[int, bytes]) -> tuple[int, bytes]:
         """This call is answered with ``outcome``, or with what stands in its place."""
         self._open.discard(number)
-        if type(outcome[1]) is _Lending:
+        if type(outcome[1]) is Lending:
             self._lent[number] = outcome[1].blocks
         if self._forgotten and number in self._forgotten:
             self._forgotten.discard(number)
