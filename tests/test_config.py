@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig, decode_config, find_config, load_config
+from lastgood.config import (
+    Config,
+    GeneratorConfig,
+    ModuleConfig,
+    OutputConfig,
+    ProcessConfig,
+    decode_config,
+    find_config,
+    load_config,
+)
 from lastgood.errors import ConfigError, ConfigMigrationError
 
 FILE = Path("/project/lastgood.toml")
@@ -79,6 +88,44 @@ def test_attributes_mirror_the_file() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ("", ()),
+        ('[generator]\ncommand = ["protoc", "{source}"]', (GeneratorConfig(command=("protoc", "{source}")),)),
+        (
+            (
+                '[[generators]]\nuse = "a.b:c.d"\nwatch = ["x"]\ninto = "y/z"\nbuiltin = false\ntimeout = 1\n'
+                '[[generators]]\ncommand = ["t"]\nsources = ["*.proto"]'
+            ),
+            (
+                GeneratorConfig(use="a.b:c.d", watch=(Path("/project/x"),), into="y/z", builtin=False, timeout=1.0),
+                GeneratorConfig(command=("t",), sources=("*.proto",)),
+            ),
+        ),
+    ],
+    ids=["none", "one", "several"],
+)
+def test_generators(tables: str, expected: tuple[GeneratorConfig, ...]) -> None:
+    config = decode(MINIMAL + tables)
+    assert config.generators == expected
+    assert config.makes_wrappers is all(each.builtin for each in expected)
+
+
+@pytest.mark.parametrize(
+    ("generator", "label"),
+    [
+        (GeneratorConfig(command=("tools/gen.sh", "-m")), "gen.sh"),
+        (GeneratorConfig(command=("{python}", "-m", "grpc_tools.protoc", "x")), "grpc_tools.protoc"),
+        (GeneratorConfig(command=("{python}", "gen.py")), "python"),
+        (GeneratorConfig(use="a.b:c"), "a.b:c"),
+    ],
+    ids=["a program", "a module", "a script", "a function"],
+)
+def test_what_a_generator_is_called(generator: GeneratorConfig, label: str) -> None:
+    assert generator.label == label
+
+
 def test_modules_keep_their_order() -> None:
     assert list(decode("[modules.z]\n[modules.a]\n[modules.m]\n[output]\ndir='g'").modules) == ["z", "a", "m"]
 
@@ -106,6 +153,7 @@ def test_a_byte_order_mark_is_no_mistake() -> None:
 
 # --- what is not ----------------------------------------------------------------------------------------------
 
+GENERATOR = MINIMAL + '[generator]\ncommand = ["t"]\n'
 OUTPUT = '[output]\ndir = "generated"\n'
 
 
@@ -141,6 +189,25 @@ OUTPUT = '[output]\ndir = "generated"\n'
         ),
         ('[modules.p]\nfunctions = ["f", ""]\n' + OUTPUT, "modules.p.functions[1]", "is empty; expected a name"),
         ('[modules.p]\nexclude_patterns = [" "]\n' + OUTPUT, "modules.p.exclude_patterns[0]", "is empty"),
+        (MINIMAL + "[generator]", "generator.command", "expected either command or use, found neither"),
+        (GENERATOR + 'use = "a:b"', "generator.command", "expected either command or use, found both"),
+        (MINIMAL + "[generator]\ncommand = []", "generator.command", "expected at least one text"),
+        (MINIMAL + '[generator]\ncommand = "t x"', "generator.command", "expected an array of strings, found a string"),
+        (MINIMAL + '[generator]\ncommand = ["t", 3]', "generator.command[1]", "expected a string, found an integer"),
+        (MINIMAL + '[generator]\nuse = "a.b"', "generator.use", 'a function as "package.module:function", found "a.b"'),
+        (MINIMAL + '[generator]\nuse = "a:b"\nsources = ["x"]', "generator.sources", "expected with command alone"),
+        (GENERATOR + 'sources = ["x", ""]', "generator.sources", "expected at least one text"),
+        (GENERATOR + 'into = "../x"', "generator.into", "a directory below the output directory"),
+        (GENERATOR + 'into = "/x"', "generator.into", "a directory below the output directory"),
+        (GENERATOR + "timeout = 0", "generator.timeout", "more than 0, found 0"),
+        (GENERATOR + 'builtin = "no"', "generator.builtin", "found a string"),
+        (
+            GENERATOR + '[[generators]]\nuse = "a:b"',
+            "generators",
+            "expected either [generator] or [[generators]], found",
+        ),
+        (MINIMAL + "[generators]", "generators", "expected an array of tables, found a table"),
+        (MINIMAL + "[[generators]]\nuse = 'a:b'\n[[generators]]\nuses = 'a:b'", "generators[1].uses", "unknown field"),
         (MINIMAL + "[runtime]\nprocess = []", "runtime.process", "expected a table, found an array"),
         (
             MINIMAL + "[runtime.process]\npython = 1979-05-27",
@@ -206,7 +273,11 @@ def test_a_wrong_value_is_told_with_field_and_expectation(text: str, field: str,
         ('[modules."a.b"]\nclass = []\n' + OUTPUT, 'modules."a.b".class', 'Did you mean "classes"?'),
         (MINIMAL + "[runtime.process]\ntime_out = 3", "runtime.process.time_out", 'Did you mean "timeout"?'),
         (MINIMAL + "[runtime.thread]", "runtime.thread", "expected in [runtime]: process."),
-        ("xyz = 3\n" + MINIMAL, "xyz", "expected in the config: modules, output, python_import_path, runtime."),
+        (
+            "xyz = 3\n" + MINIMAL,
+            "xyz",
+            "expected in the config: generator, generators, modules, output, python_import_path, runtime.",
+        ),
         ("[modules.a.b]\nfunctions = []\n" + OUTPUT, "modules.a.b", 'quote the dotted name: [modules."a.b"].'),
     ],
 )

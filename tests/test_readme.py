@@ -108,6 +108,17 @@ def test_the_config_example_is_valid() -> None:
     assert config.runtime.process.timeout == 30.0
 
 
+@pytest.mark.parametrize(
+    "text", [README, (ROOT / "docs" / "generators.md").read_text(encoding="utf-8")], ids=["README", "docs"]
+)
+def test_the_configs_with_generators_are_valid(text: str) -> None:
+    blocks: list[str] = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (config,) = [
+        decode_config(code.encode(), Path("/project/lastgood.toml")) for code in blocks if "[generator" in code
+    ]
+    assert config.generators[0].label == "grpc_tools.protoc"
+
+
 def test_every_command_and_every_event_named_exists() -> None:
     assert set(re.findall(r"^\| `lastgood (\w+)", README, re.MULTILINE)) == set(main.commands)
     events = typing.get_args(watch_events.WatchEvent)

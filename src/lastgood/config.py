@@ -28,6 +28,7 @@ __all__ = [
     "MAX_POOL",
     "MAX_THREADS",
     "Config",
+    "GeneratorConfig",
     "ModuleConfig",
     "OutputConfig",
     "ProcessConfig",
@@ -71,6 +72,55 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     dir: Path
     style: Style = "async"
+
+
+class GeneratorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[generator]``, or one of ``[[generators]]``: what makes files besides the built-in wrappers, or instead of them.
+
+    Either ``command``, a program and its arguments, with placeholders; or ``use``, a Python function as ``module:function``.
+    ``sources`` are what ``{source}`` in a command stands for, one run for each: files, directories or globs, relative to the
+    config file (None: the directories of ``python_import_path``). These are watched, and so are the paths in ``watch``, and the
+    modules that ``use`` leads to. ``into`` is the directory below the output where the files go. ``builtin`` says whether the
+    built-in wrappers are made as well. A run may take ``timeout`` seconds.
+    """
+
+    command: tuple[str, ...] | None = None
+    use: str | None = None
+    sources: tuple[str, ...] | None = None
+    watch: tuple[Path, ...] = ()
+    into: str = ""
+    builtin: bool = True
+    timeout: float = 60.0
+
+    @property
+    def label(self) -> str:
+        """What it is called in errors: ``protoc``, ``grpc_tools.protoc``, ``package.module:function``."""
+        if self.command is None:
+            return self.use or ""
+        program, *rest = self.command
+        return rest[1] if rest[:1] == ["-m"] and len(rest) > 1 else re.split(r"[/\\]", program)[-1].strip("{}")
+
+    def wrong_field(self) -> tuple[str, str] | None:
+        """The first field whose value is not one, and what of it: what was expected, and what was found. None: all are fine."""
+        if (self.command is None) is (self.use is None):
+            found = "neither" if self.use is None else "both"
+            return "command", f"expected either command or use, found {found}."
+        for name, texts in (("command", self.command), ("sources", self.sources)):
+            if texts is not None and (not texts or not all(texts) or "\0" in "".join(texts)):
+                return name, "expected at least one text, each neither empty nor with NUL characters."
+        if self.use is not None and not _FUNCTION.fullmatch(self.use):
+            return "use", f'expected a function as "package.module:function", found "{self.use}".'
+        if self.sources is not None and self.command is None:
+            return "sources", "expected with command alone; what a function reads goes under watch."
+        if self.into.startswith("/") or {"..", "."} & set(self.into.split("/")) or _ODD.search(self.into):
+            return "into", f'expected a directory below the output directory, such as "messages", found "{self.into}".'
+        if not (self.timeout > 0 and math.isfinite(self.timeout)):
+            return "timeout", f"expected seconds, finite and more than 0, found {self.timeout}."
+        return None
+
+
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_ODD = re.compile(r"[\\:\0]|//")
 
 
 class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,7 +192,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     modules: dict[str, ModuleConfig]
     output: OutputConfig
     runtime: RuntimeConfig = RuntimeConfig()
+    generators: tuple[GeneratorConfig, ...] = ()
     pinned: Path | None = None
+
+    @property
+    def makes_wrappers(self) -> bool:
+        """Whether the built-in wrappers are made: unless a generator says that they are not."""
+        return all(generator.builtin for generator in self.generators)
 
 
 def find_config(start: Path) -> Path:
@@ -225,6 +281,7 @@ def decode_config(data: bytes, path: Path) -> Config:
         modules={name: decoder.module(name, table) for name, table in modules.items()},
         output=output,
         runtime=runtime,
+        generators=decoder.generators(root),
     )
 
 
@@ -312,6 +369,8 @@ class _Root(msgspec.Struct):
     output: OutputConfig
     python_import_path: tuple[Path, ...] = ()
     runtime: RuntimeConfig = RuntimeConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    generators: tuple[Any, ...] = ()
 
 
 T = TypeVar("T")
@@ -396,6 +455,25 @@ class _Decoder:
         if style not in get_args(Style):
             found = f'"{style}"' if isinstance(style, str) else _found(style)
             raise self._error(f'expected "async" or "sync", found {found}.', "output.style")
+
+    def generators(self, root: Table) -> tuple[GeneratorConfig, ...]:
+        """``[generator]``, or each of ``[[generators]]``."""
+        if "generator" in root and "generators" in root:
+            raise self._error("expected either [generator] or [[generators]], found both.", "generators")
+        if "generator" in root:
+            return (self._generator(root["generator"], "generator"),)
+        tables = root.get("generators", [])
+        if not isinstance(tables, list):
+            raise self._error(f"expected an array of tables, found {_found(tables)}.", "generators")
+        return tuple(self._generator(table, f"generators[{index}]") for index, table in enumerate(tables))
+
+    def _generator(self, table: Any, at: str) -> GeneratorConfig:
+        self.check_fields(table, GeneratorConfig, at)
+        generator = self.convert(table, GeneratorConfig, at, self.resolve)
+        wrong = generator.wrong_field()
+        if wrong is not None:
+            raise self._error(wrong[1], f"{at}.{wrong[0]}")
+        return generator
 
     def runtime(self, table: Any) -> RuntimeConfig:
         self._check_env(table)

@@ -23,7 +23,7 @@ from lastgood.bridges.surroundings import existing_interpreter, find_surrounding
 from lastgood.config import Config, ProcessConfig
 from lastgood.errors import UnwatchableModule
 
-__all__ = ["DISK", "Resolved", "Tree", "resolve_modules", "worker_sys_path"]
+__all__ = ["DISK", "Resolved", "Tree", "places_of", "resolve_modules", "worker_sys_path"]
 
 INTERPRETER_TIMEOUT = 20.0
 """Seconds that an interpreter may take to tell its path."""
@@ -56,6 +56,13 @@ class Resolved:
     roots: tuple[Path, ...]
     is_package: bool
     candidates: tuple[Path, ...]
+
+
+def places_of(entry: Path, name: str) -> list[Path]:
+    """Where a module could appear below ``entry``: its parents' and its own file or package."""
+    parts = name.split(".")
+    stems = [entry.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
+    return [place for stem in stems for place in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")]
 
 
 class _Disk:

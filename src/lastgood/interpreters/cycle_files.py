@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
 from lastgood.config import Config, ModuleConfig, ProcessConfig, decode_config
 from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, ModuleFailure, NothingToUndo, PromotionError, UnwatchableModule
+from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
 from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
@@ -22,7 +23,7 @@ from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_dir
 from lastgood.pinning import Pinned, Pinner
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
-from lastgood.resolution import Resolved, resolve_modules
+from lastgood.resolution import Resolved, places_of, resolve_modules
 from lastgood.watch_events import ApiChange
 from lastgood.wrappers import Generated, ModuleSource, wrap_modules
 
@@ -31,6 +32,8 @@ __all__ = ["CycleFiles", "Project", "wrapper_texts"]
 # What is kept of a generation besides its sources, by these names.
 _WRAPPERS = "wrappers/"
 _CONFIG = "config"
+
+_NOTHING = Generated(())
 
 
 @dataclass(slots=True)
@@ -55,10 +58,12 @@ class Project:
     generation: int = 0
     manifests: dict[int, Path] = field(default_factory=dict)
     _pinner: Pinner = field(init=False)
+    _generator_pinner: Pinner = field(init=False)
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._pinner = Pinner(self.files)
+        self._generator_pinner = Pinner(self.files)
 
     @property
     def always_watched(self) -> WatchSet:
@@ -76,6 +81,11 @@ class Project:
         """One reading of what ``modules`` are made of (contract §9)."""
         path, builtin = self._interpreter_path(config)
         return self._pinner.pin(config, modules, sys_path=path, builtin_modules=builtin)
+
+    def generator_inputs(self, config: Config) -> Inputs:
+        """What the generators of ``config`` depend on; the modules of a function are found as this interpreter would."""
+        path, builtin = self.interpreter_path(ProcessConfig())
+        return inputs_of(config, self.files, self._generator_pinner, path, builtin)
 
     def _interpreter_path(self, config: Config) -> tuple[Sequence[Path], Collection[str]]:
         try:
@@ -135,9 +145,15 @@ class CycleFiles:
         self.config = config = project.load(project.config_file, self._read_config)
         output = files.real_path(config.output.dir)
         places = {
-            place for name in config.modules for entry in config.python_import_path for place in _places(entry, name)
+            place for name in config.modules for entry in config.python_import_path for place in places_of(entry, name)
         }
-        self.watch = WatchSet(self.watch.paths, tuple(sorted({*self.watch.candidates, *places})), output)
+        inputs = project.generator_inputs(config)
+        places.update(inputs.candidates)
+        always = {*self.watch.paths, *inputs.paths}
+        known = {*always, *inputs.helpers}
+        self.watch = WatchSet(tuple(sorted(known)), tuple(sorted({*self.watch.candidates, *places} - known)), output)
+        if inputs.problem is not None:
+            raise inputs.problem
         self.modules = project.resolve(config)
         self._check_readable(config)
         sources: set[Path] = set()
@@ -152,12 +168,13 @@ class CycleFiles:
                 )
             sources.update(own)
         candidates = {path for module in self.modules.values() for path in module.candidates}
-        paths = {*project.always_watched.paths, *sources}
-        candidates.update(project.always_watched.candidates)
+        paths = {*always, *sources}
+        candidates.update(project.always_watched.candidates, inputs.candidates)
         self.pinned = project.pin(config, self.modules)
         self.used.update((module.file, module.digest) for module in self.pinned.modules)
         directories = tuple(f"{path}/" for path in paths)
-        paths.update(path for path in self.pinned.helpers if not str(path).startswith(directories))
+        helpers = (*self.pinned.helpers, *inputs.helpers)
+        paths.update(path for path in helpers if not str(path).startswith(directories))
         candidates.update(self.pinned.candidates)
         self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths)), output)
 
@@ -237,16 +254,25 @@ class CycleFiles:
                 f"the wrappers could not be staged: {error.strerror or error}.", path=place_of(error, stage)
             ) from error
 
-    def accept(self, generated: object) -> Generated:
-        """Check what a generator says it did. Raises :class:`GenerationError` with every failure it tells of."""
+    @property
+    def config_text(self) -> bytes:
+        """The config file, as it was read for this cycle."""
+        return self._config_text
+
+    def accept(self, generated: object, others: Generated = _NOTHING) -> Generated:
+        """Check what a generator says it did; ``others`` is what the config's own did besides.
+
+        Raises :class:`GenerationError` with every failure that they tell of.
+        """
         if not isinstance(generated, Generated):
             raise TypeError(
                 f"generate() returned {type(generated).__name__}; expected lastgood.Generated(files, warnings, failures)."
             )
-        if generated.failures:
-            raise GenerationError(tuple(generated.failures))
-        self.staged = staged_files(self.project.files, self._stage, generated.files)
-        return generated
+        failures = (*generated.failures, *others.failures)
+        if failures:
+            raise GenerationError(failures)
+        self.staged = staged_files(self.project.files, self._stage, (*generated.files, *others.files))
+        return replace(generated, warnings=(*generated.warnings, *others.warnings))
 
     def keep(self) -> None:
         """Keep the sources as they were read, and the wrappers; ``config.pinned`` then says where (contract §9).
@@ -452,6 +478,7 @@ def wrapper_texts(
     IRs by the names of the modules.
     """
     failures: list[ModuleFailure] = []
+    modules = modules if config.makes_wrappers else {}
 
     def source(module: Resolved, selection: ModuleConfig) -> ModuleSource | None:
         try:
@@ -475,10 +502,3 @@ def wrapper_texts(
     failures.extend(wrapped.failures)
     generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated, wrapped.modules
-
-
-def _places(entry: Path, name: str) -> list[Path]:
-    """Where a module could appear below ``entry``: its parents' and its own file or package."""
-    parts = name.split(".")
-    stems = [entry.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
-    return [place for stem in stems for place in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")]

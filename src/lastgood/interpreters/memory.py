@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
+from lastgood.config import GeneratorConfig
 from lastgood.effects import (
     Arm,
     CutOff,
@@ -37,7 +38,7 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.errors import BridgeError, LastgoodError
+from lastgood.errors import BridgeError, GenerationError, LastgoodError, ModuleFailure
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.file_system import Stat, digest_of
 from lastgood.interpreters.reading import Reader
@@ -275,6 +276,10 @@ class _HangError(Exception):
     """An operation that does not end by itself."""
 
 
+def _unrunnable(generator: GeneratorConfig) -> ModuleFailure:
+    return ModuleFailure(generator.label, None, None, "a world in memory runs no programs. Leave its generators out.")
+
+
 def _late(timeout: float) -> BridgeError:
     return BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout).")
 
@@ -405,6 +410,8 @@ class MemoryInterpreter:
                 output.recovered = ()
         if problem is not None:
             raise problem
+        if work.config is not None and work.config.generators:
+            raise GenerationError(tuple(_unrunnable(generator) for generator in work.config.generators))
         generated = work.accept(work.generate())
         work.keep()
         assert work.config is not None

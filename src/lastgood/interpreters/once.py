@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import GenerationError
+from lastgood.generators.running import run_generators_blocking
 from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
 from lastgood.interpreters.file_system import FileSystem, digest_of
 from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
@@ -22,6 +24,7 @@ from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.planner.promotion import Promotion
 from lastgood.watch_events import ApiChange
+from lastgood.wrappers import Generated
 
 __all__ = ["Once", "ask_undo", "differences", "generate_once", "output_path", "preview", "undo_once"]
 
@@ -62,7 +65,10 @@ def generate_once(project: Project) -> Once:
     try:
         work.resolve()
         output = work.claim()
-        generated = work.accept(work.generate())
+        own = work.generate()
+        assert work.config is not None
+        assert work.stage is not None
+        generated = work.accept(own, run_generators_blocking(work.config, work.config_text, work.stage))
         work.promote()
         work.commit()
     except BaseException as error:
@@ -128,6 +134,7 @@ def _tidied(project: Project, work: CycleFiles) -> tuple[str, ...]:
 def preview(project: Project) -> Once:
     """What :func:`generate_once` would do. Nothing is written, claimed or locked. Raises as that does.
 
+    Generators that the config names are run, into a temporary directory: nothing else tells what they make.
     A journal that a killed session left is not taken into account: the files are looked at as they stand. ``warnings`` are the
     generator's alone: what would be kept aside is among the operations.
     """
@@ -175,11 +182,22 @@ def _foresee(project: Project) -> tuple[Once, Mapping[str, bytes]]:
     files, path = project.files, project.files.real_path(work.config.output.dir)
     output = OutputDirectory.unclaimed(files, path)
     texts, generated, interfaces = wrapper_texts(work.pinned, work.config, work.modules)
-    if generated.failures:
-        raise GenerationError(generated.failures)
+    made, others = _made_elsewhere(work, texts)
+    if failures := (*generated.failures, *others.failures):
+        raise GenerationError(failures)
+    texts = {**texts, **made}
     staged = {name: digest_of(text) for name, text in texts.items()}
-    would = _once(output, output.plan(staged), staged, generated.warnings, ())
+    would = _once(output, output.plan(staged), staged, (*generated.warnings, *others.warnings), ())
     return replace(would, changes=_changes_since(project.store(output), Interfaces.of(interfaces))), texts
+
+
+def _made_elsewhere(work: CycleFiles, texts: Mapping[str, bytes]) -> tuple[Mapping[str, bytes], Generated]:
+    """What the config's own generators make. They run into a temporary directory: only running them tells."""
+    assert work.config is not None
+    with TemporaryDirectory(prefix="lastgood-") as directory:
+        stage = Path(directory)
+        others = run_generators_blocking(work.config, work.config_text, stage, texts)
+        return {name: (stage / name).read_bytes() for name in others.files}, others
 
 
 def _changes_since(store: GenerationStore, fresh: Interfaces) -> tuple[ApiChange, ...]:

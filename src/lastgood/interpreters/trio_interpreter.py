@@ -40,6 +40,7 @@ from lastgood.effects import (
     Watch,
 )
 from lastgood.errors import BridgeError, LastgoodError
+from lastgood.generators.running import run_generators
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.promotion import OutputDirectory
@@ -207,7 +208,11 @@ class TrioInterpreter:
                 self._tell_recovered(await self._in_thread(work.claim))
             if problem is not None:
                 raise problem
-            generated = await self._in_thread(work.accept, await self._generate(work))
+            own = await self._generate(work)
+            assert work.config is not None
+            assert work.stage is not None
+            others = await run_generators(work.config, work.config_text, work.stage)
+            generated = await self._in_thread(work.accept, own, others)
             await self._in_thread(work.keep)
             previous, changes = await self._in_thread(lambda: (work.has_previous, work.changes()))
         except Exception as error:

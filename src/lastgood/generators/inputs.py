@@ -1,0 +1,118 @@
+"""What a generator depends on: the paths to be watched for it, and the sources that its globs mean."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from lastgood import pinning
+from lastgood.config import Config, GeneratorConfig, ModuleConfig
+from lastgood.errors import ConfigError, UnwatchableModule
+from lastgood.generators.commands import needs_source
+from lastgood.pinning import Pinner
+from lastgood.resolution import Tree, places_of, resolve_modules
+
+__all__ = ["Inputs", "expand_sources", "field_of", "inputs_of", "watched_paths"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the generators of a config depend on. Every path is absolute.
+
+    ``paths`` are what the config names, canonical; ``helpers`` the files of the modules that functions lead to; ``candidates``
+    the paths whose appearance may change either. ``problem`` is why a function's module cannot be found.
+    """
+
+    paths: tuple[Path, ...] = ()
+    helpers: tuple[Path, ...] = ()
+    candidates: tuple[Path, ...] = ()
+    problem: ConfigError | None = None
+
+
+class Files(pinning.Files, Tree, Protocol):
+    """What is needed of a file system."""
+
+
+def inputs_of(
+    config: Config, files: Files, pinner: Pinner, sys_path: Sequence[Path], builtin_modules: Collection[str]
+) -> Inputs:
+    """See :class:`Inputs`. ``sys_path`` and ``builtin_modules`` are this interpreter's, which calls the functions."""
+    if not config.generators:
+        return Inputs()
+    named = {path for generator in config.generators for path in watched_paths(config, generator)}
+    paths = {files.real_path(path) for path in named}
+    candidates, helpers = named - paths, set[Path]()
+    problem: ConfigError | None = None
+    for generator in config.generators:
+        if generator.use is None:
+            continue
+        module = generator.use.partition(":")[0]
+        candidates.update(place for entry in config.python_import_path for place in places_of(entry, module))
+        asked = msgspec.structs.replace(config, modules={module: ModuleConfig()})
+        try:
+            found = resolve_modules(asked, sys_path=sys_path, builtin_modules=builtin_modules, tree=files)
+        except UnwatchableModule as error:
+            problem = ConfigError(f"{error}.", file=config.path, field=field_of(config, generator, "use"))
+            continue
+        pinned = pinner.pin(asked, found, sys_path=sys_path, builtin_modules=builtin_modules)
+        helpers.update(each.file for each in pinned.modules)
+        candidates.update(found[module].candidates, pinned.candidates)
+    return Inputs(tuple(sorted(paths)), tuple(sorted(helpers)), tuple(sorted(candidates - paths - helpers)), problem)
+
+
+def watched_paths(config: Config, generator: GeneratorConfig) -> tuple[Path, ...]:
+    """What is to be watched for ``generator``, apart from the modules of its function: ``watch`` and the sources.
+
+    Of a glob it is the directory that all it can mean lies in.
+    """
+    if generator.sources is None and generator.command is not None and needs_source(generator.command):
+        return tuple(sorted({*generator.watch, *config.python_import_path}))
+    sources = (config.path.parent / _literal_part(source) for source in generator.sources or ())
+    return tuple(sorted({*generator.watch, *(Path(os.path.normpath(path)) for path in sources)}))
+
+
+def expand_sources(config: Config, generator: GeneratorConfig) -> tuple[Path, ...]:
+    """The sources of ``generator``, absolute, in the config's order, those of a glob sorted.
+
+    What lies in the output directory, or in one of lastgood's own, is never meant by a glob. Raises :class:`ConfigError` for one
+    that does not exist, unless it is a glob.
+    """
+    if generator.sources is None:
+        return config.python_import_path
+    found: dict[Path, None] = {}
+    for index, source in enumerate(generator.sources):
+        path = Path(os.path.normpath(config.path.parent / source))
+        if glob.has_magic(source):
+            found.update(dict.fromkeys(_matches(config, source)))
+        elif path.exists():
+            found[path] = None
+        else:
+            at = field_of(config, generator, f"sources[{index}]")
+            raise ConfigError(f"{path} does not exist; expected a file or a directory.", file=config.path, field=at)
+    return tuple(found)
+
+
+def field_of(config: Config, generator: GeneratorConfig, field: str) -> str:
+    """The dotted name of a generator's field in the config file."""
+    index = next(place for place, each in enumerate(config.generators) if each is generator)
+    return f"generator.{field}" if len(config.generators) == 1 else f"generators[{index}].{field}"
+
+
+def _matches(config: Config, pattern: str) -> Iterator[Path]:
+    for name in sorted(glob.glob(pattern, root_dir=config.path.parent, recursive=True)):
+        path = Path(os.path.normpath(config.path.parent / name))
+        if config.output.dir not in (path, *path.parents) and ".lastgood" not in path.parts:
+            yield path
+
+
+def _literal_part(source: str) -> str:
+    """The part of a path before its first component with a wildcard."""
+    parts = Path(source).parts
+    first = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return str(Path(*parts[:first]))
