@@ -235,6 +235,6 @@ def test_bytes_that_were_changed_are_values_or_value_errors(
     for where, new in changes:
         at = int(where * (len(data) - len(new)))
         data[at : at + len(new)] = new
-    with suppress(ValueError):
+    with suppress(ValueError, ArithmeticError):  # the latter: a decimal of a scale that Python's have not, read below
         came = wire.read("Table", bytes(data))
         came.slice(0, 1000).to_pylist()  # nulls and runs may be many in few bytes
