@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from lastgood.bridges import guard
 from lastgood.bridges.guardian import GUARDIAN, Guardian
 from lastgood.bridges.process import ProcessBridge
 from real_project import DEADLINE
@@ -155,3 +156,20 @@ def test_without_an_interpreter_there_is_none(
     guardian.remove(2**22)
     guardian.remove(2**22 + 1)
     assert guardian.pid is None
+
+
+def test_an_app_that_is_gone_before_the_guardian_begins_is_heard_all_the_same() -> None:
+    nobody = 1 << 30  # no process has this number
+    reading, writing = os.pipe()
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as started:
+        os.write(writing, f"+{started.pid}\n".encode())
+        # The pipe stays open: a process that the app forked may hold it.
+        subprocess.run(
+            [sys.executable, "-I", "-S", guard.__file__, str(nobody), "0.5"],
+            stdin=reading,
+            timeout=DEADLINE,
+            check=True,
+        )
+        assert started.wait(DEADLINE) == -signal.SIGTERM
+    os.close(reading)
+    os.close(writing)

@@ -19,6 +19,7 @@ def guard(app: int, grace: float) -> None:
     """Guard until the app has gone."""
     groups: set[int] = set()
     rest = b""
+    gone = False
     poll = select.poll()
     poll.register(0, select.POLLIN)
     try:
@@ -27,8 +28,10 @@ def guard(app: int, grace: float) -> None:
         poll.register(exit_of_app, select.POLLIN)
     except (AttributeError, OSError):
         exit_of_app = -1
-    while os.getppid() == app:
-        ready = {descriptor for descriptor, _ in poll.poll()}
+    while True:
+        gone = gone or os.getppid() != app
+        # What it told last is heard even when it has gone before this program had begun.
+        ready = {descriptor for descriptor, _ in poll.poll(0 if gone else None)}
         if 0 in ready:
             chunk = os.read(0, 1 << 16)
             if not chunk:
@@ -36,8 +39,10 @@ def guard(app: int, grace: float) -> None:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
-        elif exit_of_app in ready:
+        elif gone:
             break
+        else:
+            gone = exit_of_app in ready
     end(groups, grace)
 
 
