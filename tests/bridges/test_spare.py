@@ -114,7 +114,7 @@ async def test_a_spare_that_will_not_do_is_not_taken(
             assert pid is not None
             match what:
                 case "changed":
-                    project.save("site-packages/slow/__init__.py", SLOW.replace("FACTOR = 2", "FACTOR = 3"))
+                    project.save("site-packages/slow/__init__.py", SLOW.replace("FACTOR = 2", "FACTOR = 1 + 2"))
                 case "installed":
                     project.save("site-packages/another.py", "")
                 case "a local module of its name":
