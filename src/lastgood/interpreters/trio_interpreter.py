@@ -136,7 +136,7 @@ class TrioInterpreter:
     # --- deeds
 
     async def perform(self, deed: Deed) -> Event:
-        """Do ``deed``; cancelled, it raises Cancelled as anything does, and :meth:`interrupted` says what that comes to."""
+        """Do ``deed``; cancelled, it raises Cancelled as anything does, and :meth:`failed` says what that comes to."""
         self._deed = object()
         token = _in_deed.set(self._deed)
         started = trio.current_time()
