@@ -1,9 +1,10 @@
 """Spare workers: they have imported the installed modules that the live one has loaded, and wait for local ones (contract §10).
 
-A bridge that is live has as many made as it has workers, once the cycle that made it live is over; the next bridge takes them, so that its warm-up imports local
-modules only. A spare is taken only where a fresh worker would do the very same: the same interpreter in the same
-surroundings, no installed file among those it loaded changed since, nothing installed or removed, and no local module that
-has the name of one of them. Else it is left to the bridge that had it made, which ends it with itself.
+Once the cycle that made a bridge live is over, it has as many made as it has workers; the next bridge takes them, so that
+its warm-up imports local modules only. A spare is taken only where a fresh worker would do the very same: the same
+interpreter in the same surroundings, no installed file among those it loaded changed since, nothing installed or removed,
+and no local module that has the name of one of them. Else it is left to the bridge that had it made, which ends it with
+itself.
 """
 
 from __future__ import annotations
