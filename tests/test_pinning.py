@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from lastgood import pinning
 from lastgood.config import Config, ModuleConfig, OutputConfig
 from lastgood.interpreters.file_system import Disk, FileSystem, Stat, digest_of
 from lastgood.interpreters.memory import MemoryClock, MemoryFiles
-from lastgood.pinning import Imports, Pinned, PinnedModule, Pinner, imports_of
+from lastgood.pinning import Pinned, PinnedModule, Pinner
 from lastgood.resolution import resolve_modules
+from lastgood.wrappers.import_statements import Imports, imports_of
 
 Tree = Mapping[str, str]
 SRC = ("/p/src",)
@@ -368,16 +368,15 @@ def test_what_cannot_be_read_is_left_out_and_told() -> None:
         pinned.read(Path("/p/src/a.py"))
 
 
-def test_only_what_changed_is_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_changed_is_parsed_again() -> None:
     parsed: list[bytes] = []
 
     def parse(data: bytes) -> Imports:
         parsed.append(data)
         return imports_of(data)
 
-    monkeypatch.setattr(pinning, "imports_of", parse)
     files = memory({"svc.py": "import a", "a.py": "import b", "b.py": "x = 1"})
-    pinner, settings = Pinner(files), config("svc")
+    pinner, settings = Pinner(files, parse), config("svc")
     pin_in(files, settings, pinner=pinner)
     files.put(Path("/p/src/a.py"), b"import os")
     assert names(pin_in(files, settings, pinner=pinner)) == {"svc", "a"}

@@ -8,14 +8,11 @@ further reading parses only what has changed.
 
 from __future__ import annotations
 
-import ast
 import errno
 import hashlib
 import os
-import re
 import sys
-import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -25,9 +22,9 @@ from lastgood.bridges.worker.importing import is_local, local_roots
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.config import Config
 from lastgood.resolution import Resolved
-from lastgood.wrappers.reading import LARGEST
+from lastgood.wrappers.import_statements import Imports, imports_of
 
-__all__ = ["Files", "Imports", "Pinned", "PinnedModule", "Pinner", "Standing", "imports_of"]
+__all__ = ["Files", "Pinned", "PinnedModule", "Pinner", "Standing"]
 
 
 class Standing(Protocol):
@@ -112,10 +109,14 @@ class Pinned:
 
 
 class Pinner:
-    """Makes readings, and remembers from one to the next what a module imports. Not thread-safe: one reading at a time."""
+    """Makes readings, and remembers from one to the next what a module imports. Not thread-safe: one reading at a time.
 
-    def __init__(self, files: Files) -> None:
+    ``imports_of`` reads the import statements off a source, here or in another process.
+    """
+
+    def __init__(self, files: Files, imports_of: Callable[[bytes], Imports] = imports_of) -> None:
         self._files = files
+        self._imports_of = imports_of
         self._imports: dict[str, Imports] = {}
 
     def pin(
@@ -131,98 +132,13 @@ class Pinner:
         ``sys_path`` and ``builtin_modules`` are the worker's. A file that cannot be read, or parsed, is no error here.
         """
         finder = _Finder(self._files, config.python_import_path, sys_path, frozenset(builtin_modules))
-        reading = _Reading(self._files, finder, self._imports, self._files.real_path(config.output.dir))
-        with warnings.catch_warnings():
-            # What a source warns of is for its own runs, and under -W error it would come as a SyntaxError here.
-            warnings.simplefilter("ignore")
-            for module in modules.values():
-                reading.pin_named(module)
-            reading.follow()
+        output = self._files.real_path(config.output.dir)
+        reading = _Reading(self._files, finder, self._imports, self._imports_of, output)
+        for module in modules.values():
+            reading.pin_named(module)
+        reading.follow()
         self._imports = reading.imports
         return reading.result(modules.values())
-
-
-# --- the import statements of one module ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Imports:
-    """What a module's import statements say, wherever they stand.
-
-    ``statements`` are (level, module, names) as in :class:`ast.ImportFrom`; no names: ``import module``. ``exports`` are
-    what ``__all__`` lists, as far as that can be read off.
-    """
-
-    statements: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
-    exports: tuple[str, ...] = ()
-
-
-_NOTHING = Imports()
-
-# Expressions hold no statements: they are not looked into.
-_BLOCKS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("FunctionDef", "AsyncFunctionDef", "ClassDef", "With", "AsyncWith"), ("body",)),
-    **dict.fromkeys(("If", "For", "AsyncFor", "While"), ("body", "orelse")),
-    **dict.fromkeys(("Try", "TryStar"), ("body", "handlers", "orelse", "finalbody")),
-    **dict.fromkeys(("ExceptHandler", "match_case"), ("body",)),
-    "Match": ("cases",),
-}
-
-
-def imports_of(data: bytes) -> Imports:
-    """The import statements in a source, and its ``__all__``.
-
-    One that this Python cannot parse may yet be right for the worker's: what looks like an import statement in it counts.
-
-    >>> imports_of(b"import os.path\\nfrom . import a, b\\n").statements
-    ((0, 'os.path', ()), (1, '', ('a', 'b')))
-    """
-    if b"import" not in data and b"__all__" not in data:
-        return _NOTHING
-    if len(data) > LARGEST:  # a tree of it would take seconds, and gigabytes
-        return _guess(data)
-    try:
-        tree = ast.parse(data)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return _guess(data)
-    statements: list[tuple[int, str, tuple[str, ...]]] = []
-    exports: list[str] = []
-    todo: list[Sequence[ast.AST]] = [tree.body]
-    while todo:
-        for node in todo.pop():
-            if isinstance(node, ast.Import):
-                statements.extend((0, alias.name, ()) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                statements.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
-            elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-                exports += _exports(node)
-            else:
-                todo.extend(getattr(node, block) for block in _BLOCKS.get(type(node).__name__, ()))
-    return Imports(tuple(dict.fromkeys(statements)), tuple(exports))
-
-
-def _exports(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> Iterator[str]:
-    targets = node.targets if isinstance(node, ast.Assign) else (node.target,)
-    if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-        for item in getattr(node.value, "elts", ()):
-            if isinstance(item, ast.Constant) and isinstance(item.value, str):
-                yield item.value
-
-
-_IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]+)", re.MULTILINE)
-_FROM = re.compile(r"^[ \t]*from[ \t]+(\.*)[ \t]*([\w.]*)[ \t]+import[ \t]*(\([^()]*\)|[^\n#;]*)", re.MULTILINE)
-
-
-def _guess(data: bytes) -> Imports:
-    text = data.decode("utf-8", "replace")
-    statements: list[tuple[int, str, tuple[str, ...]]] = []
-    for found in _IMPORT.finditer(text):
-        statements.extend((0, words[0], ()) for part in found[1].split(",") if (words := part.split()))
-    for found in _FROM.finditer(text):
-        listed = re.sub(r"#[^\n]*", "", found[3]).strip("()").replace("\\", " ").split(",")
-        names = tuple(words[0] for part in listed if (words := part.split()))
-        statements.append((len(found[1]), found[2], names))
-    return Imports(tuple(statements))
 
 
 # --- where a name leads -----------------------------------------------------------------------------------------
@@ -370,8 +286,16 @@ class _Finder:
 class _Reading:
     """Pins by and by: what is pinned waits in ``_todo`` for its imports to be followed."""
 
-    def __init__(self, files: Files, finder: _Finder, known: Mapping[str, Imports], output: Path) -> None:
+    def __init__(
+        self,
+        files: Files,
+        finder: _Finder,
+        known: Mapping[str, Imports],
+        imports_of: Callable[[bytes], Imports],
+        output: Path,
+    ) -> None:
         self._files = files
+        self._imports_of = imports_of
         self._finder = finder
         self._output = f"{output}{os.sep}"
         self._known = known
@@ -462,7 +386,7 @@ class _Reading:
             return None
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self.imports:
-            self.imports[digest] = self._known[digest] if digest in self._known else imports_of(data)
+            self.imports[digest] = self._known[digest] if digest in self._known else self._imports_of(data)
         self._sources[file] = data
         self._digests[file] = digest
         return digest

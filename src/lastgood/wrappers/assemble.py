@@ -1,4 +1,4 @@
-"""What the modules offer, and the types that it takes -> what each file of the output holds (contract §10).
+"""What a module offers, and the types that are declared there -> what its file of the output holds (contract §10).
 
 A type is declared once: in the wrapper of the module that defines it, or in a module of the output that stands where that one
 would. Static and class methods of a declared class stand in its declaration; who re-exports it imports it.
@@ -6,35 +6,22 @@ would. Static and class methods of a declared class stand in its declaration; wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from lastgood.wrappers.declaring import Declaring, used
-from lastgood.wrappers.extract import Extract
+from lastgood.wrappers.declaring import Declaration
 from lastgood.wrappers.ir import Class, Constant, Declared, Function, Module, Signature, mentioned
-from lastgood.wrappers.models import Models
 
-__all__ = ["assemble", "types_of"]
-
-
-def types_of(extracts: Iterable[Extract], declaring: Declaring) -> dict[Declared, Class]:
-    """Every type to be declared: what signatures mention, and what those mention in turn. Sorted."""
-    found: dict[Declared, Class] = {}
-    left = [type_ for extract in extracts for type_ in _in_signatures(extract.module.members)]
-    while left:
-        declared = left.pop()
-        if declared not in found:
-            found[declared] = declaring.declare(declared)
-            left += used(found[declared])
-    return dict(sorted(found.items(), key=lambda item: (item[0].module, item[0].name)))
+__all__ = ["assemble", "in_signatures", "is_moved", "questioned"]
 
 
-def _in_signatures(members: Iterable[Function | Class | Constant]) -> Iterator[Declared]:
+def in_signatures(members: Iterable[Function | Class | Constant]) -> Iterator[Declared]:
+    """Every declared type that a signature mentions."""
     for member in members:
         if isinstance(member, Class):
-            yield from _in_signatures(member.members)
+            yield from in_signatures(member.members)
         elif isinstance(member, Function):
             for signature in (member.signature, *member.overloads):
                 yield from _types(signature)
@@ -43,6 +30,22 @@ def _in_signatures(members: Iterable[Function | Class | Constant]) -> Iterator[D
 def _types(signature: Signature) -> Iterator[Declared]:
     for type_ in (*(parameter.type for parameter in signature.parameters), signature.returns):
         yield from mentioned(type_)
+
+
+def questioned(module: Module) -> frozenset[Declared]:
+    """The types of which it matters to :func:`assemble`, besides those that it is given, whether they are declared."""
+    classes = (member.declared for member in module.members if isinstance(member, Class))
+    return frozenset((*module.exports.values(), *(declared for declared in classes if declared is not None)))
+
+
+def is_moved(member: Function | Class | Constant, at: str, types: Container[Declared]) -> bool:
+    """Whether the module ``at`` leaves what ``member`` offers to its declaration elsewhere."""
+    return (
+        isinstance(member, Class)
+        and member.declared is not None
+        and member.declared in types
+        and member.declared != Declared(at, member.name)
+    )
 
 
 @dataclass(slots=True)
@@ -59,30 +62,28 @@ class _Node:
         return replace(self.class_, members=(*classes, *functions) if self.class_.data else (*functions, *classes))
 
 
-def assemble(extracts: Iterable[Extract], types: Mapping[Declared, Class], models: Models) -> dict[str, Module]:
-    """The modules of the output, by name."""
-    modules = {extract.module.name: extract.module for extract in extracts}
-    trees: dict[str, dict[str, _Node]] = {name: {} for name in modules}
-    moved: dict[Declared, Class] = {}
-    for name, module in modules.items():
-        for member in module.members:
-            if not isinstance(member, Class):
-                continue
-            if (
-                member.declared is None
-                or member.declared not in types
-                or member.declared == Declared(name, member.name)
-            ):
-                trees[name][member.name] = _node(member, Declared(name, ""))
-            else:
-                moved.setdefault(member.declared, member)
-    for declared, class_ in types.items():
-        _place(trees.setdefault(declared.module, {}), declared, class_, models)
-    for declared, member in moved.items():
-        node = _find(trees[declared.module], declared.name)
+def assemble(
+    name: str,
+    offered: Module | None,
+    declared_here: Sequence[tuple[Declared, Declaration]],
+    moved_here: Mapping[Declared, Class],
+    types: Container[Declared],
+) -> Module:
+    """The module ``name`` of the output. ``offered`` is what its source offers (None: it is not wrapped itself).
+
+    ``moved_here`` is what others offer of the classes that are declared here; ``types`` are all that are declared anywhere.
+    """
+    tree: dict[str, _Node] = {}
+    for member in () if offered is None else offered.members:
+        if isinstance(member, Class) and not is_moved(member, name, types):
+            tree[member.name] = _node(member, Declared(name, ""))
+    for declared, declaration in declared_here:
+        _place(tree, declared, declaration)
+    for declared, member in moved_here.items():
+        node = _find(tree, declared.name)
         if not any(isinstance(each, Function) for each in node.class_.members):
             node.class_ = replace(node.class_, members=member.members)
-    return {name: _module(name, modules.get(name), trees[name], types) for name in sorted(trees)}
+    return _module(name, offered, tree, types)
 
 
 def _node(class_: Class, at: Declared) -> _Node:
@@ -91,9 +92,9 @@ def _node(class_: Class, at: Declared) -> _Node:
     return _Node(class_, inner=inner)
 
 
-def _place(tree: dict[str, _Node], declared: Declared, class_: Class, models: Models) -> None:
-    """Put the declaration ``class_`` where it belongs in ``tree``, in classes that are there for it alone if need be."""
-    line = models[declared].place.binding.node.lineno
+def _place(tree: dict[str, _Node], declared: Declared, declaration: Declaration) -> None:
+    """Put ``declaration`` where it belongs in ``tree``, in classes that are there for it alone if need be."""
+    class_, line = declaration.class_, declaration.line
     *around, name = declared.name.split(".")
     for outer in around:
         node = tree.setdefault(outer, _Node(Class(outer, ())))
@@ -112,7 +113,7 @@ def _find(tree: dict[str, _Node], path: str) -> _Node:
     return _find(tree[head].inner, rest) if rest else tree[head]
 
 
-def _module(name: str, module: Module | None, tree: Mapping[str, _Node], types: Mapping[Declared, Class]) -> Module:
+def _module(name: str, module: Module | None, tree: Mapping[str, _Node], types: Container[Declared]) -> Module:
     """The module with its types first, in the order of their source; the rest stays in the order that it has."""
     first = sorted((node for node in tree.values() if node.line), key=lambda node: node.line)
     typed = {node.class_.name for node in first}

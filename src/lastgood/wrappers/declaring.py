@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 import griffe
+import msgspec
 from msgspec.structs import replace
 
 from lastgood.wrappers.annotations import dotted_name, read_annotation, unquoted
@@ -14,10 +15,10 @@ from lastgood.wrappers.ir import ANY, NONE, Class, Data, Declared, Expression, F
 from lastgood.wrappers.models import Family, Model, Models, Raw, head_of
 from lastgood.wrappers.outline import documentation, type_parameters
 from lastgood.wrappers.project import Project
-from lastgood.wrappers.scope import Scope
+from lastgood.wrappers.scope import Place, Scope
 from lastgood.wrappers.warning_texts import about_annotation
 
-__all__ = ["Declaring", "needed", "used"]
+__all__ = ["Declaration", "declare", "needed", "used"]
 
 _FIELD_MAKERS = frozenset(
     (
@@ -34,31 +35,49 @@ _MARKERS = ("Required", "NotRequired", "ReadOnly")
 _MUTABLE = (ast.List, ast.Dict, ast.Set)
 
 
-class Declaring:
-    """Declares models, each once. ``warnings`` are about all of them so far."""
+class Declaration(msgspec.Struct, frozen=True, tag=1):
+    """What a wrapper declares of a class: ``class_``, with no members, and what is to be said about it.
+
+    ``line`` is where its source stands.
+    """
+
+    class_: Class
+    warnings: tuple[str, ...]
+    line: int
+
+
+def declare(project: Project, models: Models, declared: Declared) -> Declaration | None:
+    """The declaration of the class that something led to by the name ``declared``; None if nothing leads there any more.
+
+    Raises RecursionError at annotations nested too deeply.
+    """
+    at = project.outline(declared.module)
+    place = None if at is None else Scope(project, at).lead(declared.name)
+    if not isinstance(place, Place) or project.judge(place) != declared:
+        return None
+    node = place.binding.node
+    one = _Naming(project, models, models[declared], _Bases(project, models))
+    data = one.data()
+    doc = None
+    if isinstance(node, ast.ClassDef):
+        one.warnings += one.about_methods()
+        doc = documentation(place.binding.item)
+    class_ = Class(declared.name.rpartition(".")[2], (), doc, declared, data)
+    return Declaration(class_, tuple(one.warnings), node.lineno)
+
+
+class _Bases:
+    """What the bases of a model tell of how its fields may be given; each is asked once."""
 
     def __init__(self, project: Project, models: Models) -> None:
         self._project = project
         self._models = models
         self._by_name: dict[Declared, _Naming] = {}
-        self.warnings: dict[Declared, list[str]] = {}
-
-    def declare(self, declared: Declared) -> Class:
-        """The declaration of a model, with no members. Raises RecursionError at annotations nested too deeply."""
-        model = self._models[declared]
-        warnings = self.warnings.setdefault(declared, [])
-        one = _Naming(self._project, self._models, model, warnings, self)
-        data = one.data()
-        node = model.place.binding.node
-        if isinstance(node, ast.ClassDef):
-            warnings += one.about_methods()
-        doc = documentation(model.place.binding.item) if isinstance(node, ast.ClassDef) else None
-        return Class(declared.name.rpartition(".")[2], (), doc, declared, data)
 
     def named_only(self, model: Model) -> bool:
         """Whether the fields of what derives from ``model`` must be given by name, since one of its own must."""
         if model.declared not in self._by_name:
-            self._by_name[model.declared] = _Naming(self._project, self._models, model, [], self)
+            self._by_name[model.declared] = _Naming(self._project, self._models, model, self)
             self._by_name[model.declared].data()
         return self._by_name[model.declared].named_only
 
@@ -66,20 +85,17 @@ class Declaring:
 class _Naming:
     """One model in the making. ``named_only``: a default that only the source can tell came after one that is known."""
 
-    def __init__(
-        self, project: Project, models: Models, model: Model, warnings: list[str], declaring: Declaring
-    ) -> None:
+    def __init__(self, project: Project, models: Models, model: Model, bases: _Bases) -> None:
         self.models = models
         self.model = model
-        self.warnings = warnings
-        self.declaring = declaring
+        self.warnings: list[str] = []
         node = model.place.binding.node
         self.node = node if isinstance(node, ast.ClassDef) else None
         outline = model.place.outline
         self.outer = Scope(project, outline, model.place.owner)
         owner = self.node if self.node is not None else model.place.owner
         self.scope = Scope(project, outline, owner, type_parameters(node), in_fields=True)
-        self.named_only = any(declaring.named_only(base) for base in model.bases)
+        self.named_only = any(map(bases.named_only, model.bases))
 
     def warn(self, name: str, text: str) -> None:
         declared = self.model.declared

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import griffe
+import msgspec
 
 from lastgood.bridges.worker.selection import allows
 from lastgood.config import ModuleConfig
@@ -40,8 +40,7 @@ _VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
 _ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs", Kind.VAR_KEYWORD)))
 
 
-@dataclass(frozen=True, slots=True)
-class Extract:
+class Extract(msgspec.Struct, frozen=True, tag=0):
     """What a module offers under its selection. ``unless_declared`` are warnings that are void if the class is declared."""
 
     module: Module

@@ -1,113 +1,356 @@
-"""Modules -> files: who lies where in the output directory (contract §7), and every failure, not the first alone."""
+"""Modules -> files: who lies where in the output directory (contract §7), and every failure, not the first alone.
+
+In steps, each of which remembers what it made of what, so that doing it again costs what has changed: what a module offers
+(``extract``), how each type in it is declared (``declaring``), what a file holds (``assemble``), its text (``render``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
 
 from lastgood.config import Style
 from lastgood.errors import ModuleFailure
-from lastgood.wrappers.assemble import assemble, types_of
-from lastgood.wrappers.declaring import Declaring
+from lastgood.wrappers import Wrapped
+from lastgood.wrappers.answers import Answer, Cache, Nothing, answer_of, key_of
+from lastgood.wrappers.assemble import assemble, in_signatures, is_moved, questioned
+from lastgood.wrappers.declaring import Declaration, declare, used
 from lastgood.wrappers.extract import Extract, extract
 from lastgood.wrappers.header import with_header
-from lastgood.wrappers.import_graph import Circle, Imports, imports_between
-from lastgood.wrappers.ir import Declared, Module, packed
+from lastgood.wrappers.import_graph import Circle, Edges, Imports, imports_between
+from lastgood.wrappers.ir import Class, Declared, Module, packed
 from lastgood.wrappers.models import Models
-from lastgood.wrappers.project import Project
+from lastgood.wrappers.project import Outlines, Project
 from lastgood.wrappers.reading import ModuleSource
 from lastgood.wrappers.render import render, render_package
 
-__all__ = ["generate"]
+__all__ = ["Wrapping"]
+
+Find = Callable[[str], ModuleSource | None]
+Failures = dict[str, ModuleFailure]
+T = TypeVar("T", Extract, Declaration)
 
 
-def generate(
-    sources: Sequence[ModuleSource], find: Callable[[str], ModuleSource | None], style: Style = "async"
-) -> tuple[Mapping[str, bytes], tuple[str, ...], tuple[ModuleFailure, ...], Mapping[str, bytes]]:
-    """Files by path, warnings, failures, IRs by module. See :func:`lastgood.wrappers.wrap_modules`."""
-    models = Models()
-    project = Project(sources, find, models.judge)
-    extracts: list[Extract] = []
-    for source in sorted(sources, key=lambda source: source.name):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Offer:
+    """What one of the modules to wrap offers, under this selection. ``questioned``, see :func:`.assemble.questioned`."""
+
+    source: ModuleSource
+    answer: Answer
+    module: Module | None = None
+    warnings: tuple[str, ...] = ()
+    unless_declared: tuple[tuple[Declared, str], ...] = ()
+    mentioned: frozenset[Declared] = frozenset()
+    questioned: frozenset[Declared] = frozenset()
+    classes: tuple[Class, ...] = ()
+
+    @classmethod
+    def of(cls, source: ModuleSource, answer: Answer) -> _Offer:
+        found = answer.found
+        if not isinstance(found, Extract):
+            return cls(source, answer)
+        module = found.module
+        return cls(
+            source,
+            answer,
+            module,
+            found.warnings,
+            found.unless_declared,
+            frozenset(in_signatures(module.members)),
+            questioned(module),
+            tuple(each for each in module.members if isinstance(each, Class) and each.declared is not None),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Type:
+    """How a type is declared, and which others that takes."""
+
+    answer: Answer
+    declaration: Declaration | None
+    used: frozenset[Declared] = frozenset()
+
+    @classmethod
+    def of(cls, answer: Answer) -> _Type:
+        found = answer.found
+        return (
+            cls(answer, found, frozenset(used(found.class_))) if isinstance(found, Declaration) else cls(answer, None)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Types:
+    """Every type that is declared, sorted, and by the module that it is declared in."""
+
+    by_name: Mapping[Declared, Declaration]
+    by_module: Mapping[str, tuple[tuple[Declared, Declaration], ...]]
+
+    @classmethod
+    def of(cls, types: Mapping[Declared, _Type]) -> _Types:
+        found = {declared: each.declaration for declared, each in types.items() if each.declaration is not None}
+        by_name = dict(sorted(found.items(), key=lambda item: (item[0].module, item[0].name)))
+        by_module = groupby(by_name.items(), key=lambda item: item[0].module)
+        return cls(by_name, {module: tuple(items) for module, items in by_module})
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the module of a file is assembled from. ``declared`` are those of the types that it asks about."""
+
+    offered: Module | None
+    here: tuple[tuple[Declared, Declaration], ...]
+    moved: tuple[tuple[Declared, Class], ...]
+    declared: frozenset[Declared]
+
+    def are(self, others: _Parts) -> bool:
+        """Whether they are the very same. What is equal need not be told from what is not: it is assembled anew."""
+        if self.offered is not others.offered or self.declared != others.declared:
+            return False
+        pairs = ((self.here, others.here), (self.moved, others.moved))
+        return all(len(a) == len(b) and all(x[1] is y[1] for x, y in zip(a, b, strict=True)) for a, b in pairs)
+
+
+@dataclass(slots=True, eq=False)
+class _Made:
+    """What a file holds, and its text as it was last rendered, in that manner. It was assembled when ``types`` were there."""
+
+    types: _Types
+    parts: _Parts
+    module: Module
+    packed: bytes
+    edges: Edges
+    manner: tuple[Imports | None, bool, Style] | None = None
+    path: str = ""
+    text: bytes = b""
+
+
+class Wrapping:
+    """Wraps modules, again and again; see :func:`lastgood.wrappers.wrap_modules`. Not thread-safe.
+
+    ``cache`` is where what was found out outlives this object.
+    """
+
+    def __init__(self, cache: Cache | None = None) -> None:
+        self.cache: Cache = Nothing() if cache is None else cache
+        self._outlines = Outlines()
+        self._states: dict[str, str] = {}  # of every module that an answer depends on, when that was found out
+        self._offers: dict[str, _Offer] = {}
+        self._mentioned: frozenset[Declared] = frozenset()
+        self._each_type: dict[Declared, _Type] = {}
+        self._types = _Types({}, {})
+        self._made: dict[str, _Made] = {}
+        self._edges: dict[str, Edges] = {}
+        self._imports: Mapping[str, Imports] = {}
+        self._names: AbstractSet[str] = frozenset()
+        self._packages: Mapping[str, str] = {}
+
+    def wrap(
+        self, sources: Sequence[ModuleSource], find: Find, style: Style = "async", changed: Iterable[str] | None = None
+    ) -> Wrapped:
+        """See :func:`lastgood.wrappers.wrap_modules`.
+
+        ``changed`` names the modules that may be others than last time, be they wrapped or found; None: any may.
+        """
+        named = {source.name: source for source in sources}
+        self._outlines.turn(lambda name: named.get(name) or find(name))
+        self._forget_stale(self._states.keys() if changed is None else self._states.keys() & changed)
+        before, self._offers = self._offers, {}
+        for name in sorted(named):
+            known = before.get(name)
+            if known is None or known.source.selection != named[name].selection:
+                known = self._offer(named[name])
+            self._offers[name] = known
+        answers = [offer.answer for offer in self._offers.values() if offer.answer.failures]
+        types = self._declare()
+        answers += [each.answer for each in self._each_type.values() if each.answer.failures]
+        failures = {name: self._failure(name, *told) for answer in answers for name, told in answer.failures.items()}
+        self._assemble(types, failures)
+        files = self._files(named.keys(), style, failures)
+        warnings = [text for offer in self._offers.values() for text in _warnings(offer, types.by_name)]
+        warnings += [text for each in types.by_name.values() for text in each.warnings]
+        told = tuple(failure for _, failure in sorted(failures.items()))
+        irs = {name: made.packed for name, made in self._made.items() if name not in failures}
+        return Wrapped(files, tuple(warnings), told, irs)
+
+    # What was found out.
+
+    def _forget_stale(self, names: Iterable[str]) -> None:
+        """Forget the answers that depend on one of the modules that has changed since."""
+        stale = {name for name in names if self._outlines.state(name) != self._states[name]}
+        if not stale:
+            return
+        for name, offer in list(self._offers.items()):
+            if not stale.isdisjoint(offer.answer.consulted):
+                del self._offers[name]
+        for declared, type_ in list(self._each_type.items()):
+            if not stale.isdisjoint(type_.answer.consulted):
+                del self._each_type[declared]
+        self._states.update((name, self._outlines.state(name)) for name in stale)
+
+    def _offer(self, source: ModuleSource) -> _Offer:
         name = source.name
         if not all(part.isidentifier() and part != "__init__" for part in name.split(".")):
-            project.failures[name] = _failure(source, "this is no dotted module name that could be imported.")
-            continue
-        at = project.outline(name)
-        if at is None:
-            continue
-        with _failures_of(project, source):
-            extracts.append(extract(project, at))
-    declaring = Declaring(project, models)
-    modules: dict[str, Module] = {each.module.name: each.module for each in extracts}
-    imports: dict[str, Imports] = {}
-    try:
-        types = types_of(extracts, declaring)
-        modules = assemble(extracts, types, models)
-        imports = imports_between(modules)
-    except Circle as circle:
-        for name in circle.modules:
-            others = ", ".join(each for each in circle.modules if each != name)
-            problem = (
-                f"its types derive from those of {others}, and those from its own, so that neither can come first."
+            problem = "this is no dotted module name that could be imported."
+            return _Offer.of(source, Answer(None, {}, {name: (None, problem)}))
+        key = key_of("extract", name, source.state, repr(source.selection))
+        return _Offer.of(source, self._ask(key, name, lambda project, _: _extract(project, source)))
+
+    def _ask(self, key: str, name: str, question: Callable[[Project, Models], T | None]) -> Answer:
+        """The answer to a question about module ``name``."""
+        answer = answer_of(key, self.cache, self._holds, lambda: self._find_out(name, question))
+        self._states.update(answer.consulted)
+        return answer
+
+    def _holds(self, answer: Answer) -> bool:
+        return all(self._outlines.state(name) == state for name, state in answer.consulted.items())
+
+    def _find_out(self, name: str, question: Callable[[Project, Models], T | None]) -> Answer:
+        models = Models()
+        project = Project(self._outlines, models.judge)
+        found: T | None = None
+        with self._failures_of(name, project.failures):
+            found = question(project, models)
+        consulted = {each: self._outlines.state(each) for each in sorted(project.consulted)}
+        failures = {each.module: (each.line, each.message) for each in project.failures.values()}
+        return Answer(found, consulted, failures)
+
+    def _failure(self, name: str, line: int | None, message: str) -> ModuleFailure:
+        source = self._outlines.source(name)
+        return ModuleFailure(name, None if source is None else source.path, line, message)
+
+    # What becomes of it.
+
+    def _declare(self) -> _Types:
+        """Every type to be declared: what signatures mention, and what those mention in turn."""
+        mentioned: frozenset[Declared] = frozenset().union(*[offer.mentioned for offer in self._offers.values()])
+        left, seen, known = list(mentioned), set(mentioned), self._each_type
+        self._each_type = {}
+        while left:
+            declared = left.pop()
+            type_ = known.get(declared)
+            if type_ is None:
+                key = key_of("declare", declared.module, declared.name, self._outlines.state(declared.module))
+                type_ = _Type.of(self._ask(key, declared.module, _declaration_of(declared)))
+            self._each_type[declared] = type_
+            left += type_.used - seen
+            seen |= type_.used
+        if self._each_type != known:
+            self._types = _Types.of(self._each_type)
+        return self._types
+
+    def _assemble(self, types: _Types, failures: Failures) -> None:
+        """What each file holds, sorted by module."""
+        moved: dict[str, dict[Declared, Class]] = {}
+        for each in self._offers.values():
+            for class_ in each.classes:
+                if class_.declared is not None and is_moved(class_, each.source.name, types.by_name):
+                    moved.setdefault(class_.declared.module, {}).setdefault(class_.declared, class_)
+        names = [name for name, offer in self._offers.items() if offer.module is not None]
+        if not types.by_module.keys() <= self._offers.keys():
+            names = sorted({*names, *types.by_module})
+        made: dict[str, _Made] = {}
+        for name in names:
+            known = self._made.get(name)
+            offer = self._offers.get(name)
+            offered = None if offer is None else offer.module
+            if known is not None and known.types is types and known.parts.offered is offered and not moved:
+                made[name] = known
+                continue
+            parts = _Parts(
+                offered,
+                types.by_module.get(name, ()),
+                tuple(moved[name].items()) if name in moved else (),
+                offer.questioned & types.by_name.keys() if offer is not None and offer.questioned else _NO_TYPES,
             )
-            project.failures[name] = ModuleFailure(name, None, None, problem)
-        types = {}
-    except (RecursionError, MemoryError):
-        types = {}
-        for source in sources:
-            project.failures.setdefault(source.name, _failure(source, "the types that it uses are nested too deeply."))
-    files = _files(project, sources, modules, imports, style)
-    irs = {name: packed(module) for name, module in modules.items() if name not in project.failures}
-    warnings = [warning for each in extracts for warning in _warnings(each, types)]
-    warnings += [warning for declared in types for warning in declaring.warnings[declared]]
-    failures = tuple(failure for _, failure in sorted(project.failures.items()))
-    return dict(sorted(files.items())), tuple(warnings), failures, irs
+            if known is not None and known.parts.are(parts):
+                known.types = types
+                made[name] = known
+                continue
+            with self._failures_of(name, failures):
+                whole = assemble(name, parts.offered, parts.here, dict(parts.moved), types.by_name)
+                made[name] = _Made(types, parts, whole, packed(whole), Edges.of(whole))
+        self._made = made
+
+    def _files(self, named: AbstractSet[str], style: Style, failures: Failures) -> dict[str, bytes]:
+        imports = self._imports_between(failures)
+        names = named | self._made.keys()
+        if names != self._names:
+            self._names, self._packages = names, _packages_around(names)
+        files: dict[str, bytes] = {}
+        for name, made in self._made.items():
+            manner = imports.get(name), name in self._packages, style
+            if made.manner != manner:
+                made.manner = None
+                with self._failures_of(name, failures):
+                    text = render(made.module, manner[0], is_package=manner[1], style=style)
+                    made.path, made.text, made.manner = _path(name, manner[1]), with_header(name, text), manner
+            if made.manner is not None:
+                files[made.path] = made.text
+        for package, path in self._packages.items():
+            if package not in names:
+                files[path] = with_header(package, render_package(package))
+        return dict(sorted(files.items()))
+
+    def _imports_between(self, failures: Failures) -> Mapping[str, Imports]:
+        edges = {name: made.edges for name, made in self._made.items() if made.edges.wanted}
+        if edges == self._edges:
+            return self._imports
+        self._edges = {}
+        try:
+            self._imports = imports_between(edges)
+        except Circle as circle:
+            for name in circle.modules:
+                others = ", ".join(each for each in circle.modules if each != name)
+                problem = (
+                    f"its types derive from those of {others}, and those from its own, so that neither can come first."
+                )
+                failures[name] = ModuleFailure(name, None, None, problem)
+            return {}
+        self._edges = edges
+        return self._imports
+
+    @contextmanager
+    def _failures_of(self, name: str, failures: Failures) -> Iterator[None]:
+        """Note down what goes wrong with one module; the others are still to be told of."""
+        try:
+            yield
+        except (RecursionError, MemoryError):
+            problem = "an annotation or a default in it is nested too deeply."
+            failures[name] = self._failure(name, None, problem)
+        except Exception as error:  # a bug of ours
+            problem = f"it could not be wrapped: {type(error).__name__}: {error}"
+            failures[name] = self._failure(name, None, problem)
 
 
-def _files(
-    project: Project,
-    sources: Sequence[ModuleSource],
-    modules: Mapping[str, Module],
-    imports: Mapping[str, Imports],
-    style: Style,
-) -> dict[str, bytes]:
-    names = {source.name for source in sources} | modules.keys()
+_NO_TYPES: frozenset[Declared] = frozenset()
+
+
+def _extract(project: Project, source: ModuleSource) -> Extract | None:
+    at = project.outline(source.name)
+    return None if at is None else extract(project, at)
+
+
+def _declaration_of(declared: Declared) -> Callable[[Project, Models], Declaration | None]:
+    return lambda project, models: declare(project, models, declared)
+
+
+def _warnings(offer: _Offer, types: Container[Declared]) -> tuple[str, ...]:
+    return offer.warnings + tuple(text for declared, text in offer.unless_declared if declared not in types)
+
+
+def _packages_around(names: Iterable[str]) -> Mapping[str, str]:
+    """The packages that have to be there for ``names`` to be imported, and the path of each."""
     packages = {""} if names else set()
     for name in names:
         parts = name.split(".")
         packages.update(".".join(parts[:depth]) for depth in range(1, len(parts)))
-    files: dict[str, bytes] = {}
-    named = {source.name: source for source in sources}
-    for name, module in modules.items():
-        with _failures_of(project, named.get(name, ModuleSource(name, None, b"", is_package=False))):
-            text = render(module, imports.get(name), is_package=name in packages, style=style)
-            files[_path(name, name in packages)] = with_header(name, text)
-    for package in packages - names:
-        files[_path(package, True)] = with_header(package, render_package(package))
-    return files
-
-
-def _warnings(extract: Extract, types: Container[Declared]) -> tuple[str, ...]:
-    return extract.warnings + tuple(text for declared, text in extract.unless_declared if declared not in types)
-
-
-@contextmanager
-def _failures_of(project: Project, source: ModuleSource) -> Iterator[None]:
-    """Note down what goes wrong with one module; the others are still to be told of."""
-    try:
-        yield
-    except (RecursionError, MemoryError):
-        project.failures[source.name] = _failure(source, "an annotation or a default in it is nested too deeply.")
-    except Exception as error:  # a bug of ours
-        problem = f"it could not be wrapped: {type(error).__name__}: {error}"
-        project.failures[source.name] = _failure(source, problem)
+    return {package: _path(package, True) for package in sorted(packages)}
 
 
 def _path(name: str, is_package: bool) -> str:
     parts = name.split(".") if name else []
     return "/".join([*parts, "__init__.py"]) if is_package else f"{'/'.join(parts)}.py"
-
-
-def _failure(source: ModuleSource, message: str) -> ModuleFailure:
-    return ModuleFailure(source.name, source.path, None, message)

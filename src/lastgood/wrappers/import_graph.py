@@ -6,16 +6,17 @@ later. What a class statement itself needs, its bases and defaults, is imported 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lastgood.wrappers.declaring import needed, used
 from lastgood.wrappers.ir import Class, Declared, Function, Module, mentioned
 
-__all__ = ["Circle", "Imports", "imports_between"]
+__all__ = ["Circle", "Edges", "Imports", "imports_between"]
 
 _Graph = Mapping[str, AbstractSet[str]]
+_NONE: frozenset[str] = frozenset()
 
 
 class Circle(Exception):
@@ -27,44 +28,101 @@ class Circle(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Edges:
+    """What a module leads to, packages included, since importing a module runs those around it first: ``wanted`` for whatever
+    it mentions, ``needed`` for its own class statements. ``needed_itself`` has no packages. ``exports`` are the types that it
+    offers as its own.
+    """
+
+    wanted: frozenset[str]
+    needed: frozenset[str]
+    needed_itself: frozenset[str]
+    exports: Mapping[str, Declared]
+
+    @classmethod
+    def of(cls, module: Module) -> Edges:
+        """Those of ``module``."""
+        wanted = frozenset(each.module for each in _wanted(module)) - {module.name}
+        needed = frozenset(each.module for each in _needed(module.members)) - {module.name}
+        return cls(_with_packages(module.name, wanted), _with_packages(module.name, needed), needed, module.exports)
+
+
+@dataclass(frozen=True, slots=True)
 class Imports:
     """``late`` are the modules to be imported at the end, ``exports`` the names to be imported for others to find them."""
 
-    late: frozenset[str]
-    exports: Mapping[str, Declared]
+    late: frozenset[str] = _NONE
+    exports: Mapping[str, Declared] = field(default_factory=dict)
 
 
-def imports_between(modules: Mapping[str, Module]) -> dict[str, Imports]:
-    """How each module imports the others. Raises :class:`Circle`."""
-    wanted = _closed({name: {each.module for each in _wanted(module)} for name, module in modules.items()})
-    needed = _closed({name: {each.module for each in _needed(module.members)} for name, module in modules.items()})
-    circle = tuple(name for name in modules if name in needed[name])
-    if circle:
-        raise Circle(circle)
+def imports_between(edges: Mapping[str, Edges]) -> dict[str, Imports]:
+    """How each module that leads to others imports them; ``edges`` are those of each. Raises :class:`Circle`."""
+    needed = {name: each.needed for name, each in edges.items() if each.needed}
+    in_circles = {name for circle in _circles(needed) for name in circle}
+    if in_circles:
+        raise Circle(tuple(name for name in edges if name in in_circles))
+    wanted = {name: each.wanted for name, each in edges.items() if each.wanted}
+    together = {name: circle for circle in _circles(wanted) for name in circle}
+    reached: dict[str, set[str]] = {}
     imports = {}
-    for name, module in modules.items():
-        late = {other for other in wanted[name] if name in wanted.get(other, ())}
-        late -= {each.module for each in _needed(module.members)}
-        exports = {
-            alias: each
-            for alias, each in module.exports.items()
-            if each.module not in late or name not in needed[each.module]
-        }
-        imports[name] = Imports(frozenset(late), exports)
+    for name in wanted:
+        late = together.get(name, _NONE) - {name} - edges[name].needed_itself
+        exports = edges[name].exports
+        if late and exports:
+            for other in {each.module for each in exports.values()} & late:
+                reached[other] = reached.get(other) or _reach(needed, other)
+            exports = {
+                alias: each
+                for alias, each in exports.items()
+                if each.module not in late or name not in reached[each.module]
+            }
+        imports[name] = Imports(late, exports)
     return imports
 
 
-def _closed(graph: _Graph) -> dict[str, set[str]]:
-    """What each module leads to in the end, packages included: importing a module runs those around it first."""
-    full = {
-        name: {
-            module
-            for other in others - {name}
-            for module in (other, *(package for package in _around(other) if package not in (name, *_around(name))))
-        }
-        for name, others in graph.items()
-    }
-    return {name: _reach(full, name) for name in graph}
+def _circles(graph: _Graph) -> Iterator[frozenset[str]]:
+    """Every set of modules each of which leads to each other, as Tarjan's algorithm finds them."""
+    places: dict[str, int] = {}  # when a node was met
+    lowest: dict[str, int] = {}  # the earliest one on the path that it leads back to
+    path: list[str] = []
+    for start in graph:
+        if start in places:
+            continue
+        work = [(start, iter(graph[start]))]
+        places[start] = lowest[start] = len(places)
+        path.append(start)
+        while work:
+            name, others = work[-1]
+            for other in others:
+                if other not in graph:
+                    continue
+                if other not in places:
+                    places[other] = lowest[other] = len(places)
+                    path.append(other)
+                    work.append((other, iter(graph[other])))
+                    break
+                if other in lowest:
+                    lowest[name] = min(lowest[name], places[other])
+            else:
+                work.pop()
+                if work:
+                    above = work[-1][0]
+                    lowest[above] = min(lowest[above], lowest[name])
+                if lowest[name] == places[name]:
+                    circle = [path.pop()]
+                    while circle[-1] != name:
+                        circle.append(path.pop())
+                    for each in circle:
+                        del lowest[each]
+                    if len(circle) > 1:
+                        yield frozenset(circle)
+
+
+def _with_packages(name: str, others: Iterable[str]) -> frozenset[str]:
+    own = (name, *_around(name))
+    return frozenset(
+        module for other in others for module in (other, *(each for each in _around(other) if each not in own))
+    )
 
 
 def _wanted(module: Module) -> Iterator[Declared]:

@@ -41,8 +41,8 @@ FORMAT = 1
 """Of what :func:`packed` gives. To be raised with every change of a class here."""
 
 
-class _Part(msgspec.Struct, frozen=True, array_like=True):
-    """What everything here is."""
+class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What everything here is: trees, of which there are many, and in which the garbage collector finds no circles."""
 
 
 class Ref(_Part, frozen=True, tag=0):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,10 @@ from lastgood.wrappers.reading import ModuleSource, read
 if TYPE_CHECKING:
     from lastgood.wrappers.scope import Place
 
-__all__ = ["Located", "Missing", "Project", "settle"]
+__all__ = ["Located", "Missing", "Outlines", "Project", "settle"]
 
+
+OUTLINES_KEPT = 64
 
 _CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
 
@@ -44,23 +46,71 @@ class Missing:
     reason: str
 
 
+class Outlines:
+    """Every module that is looked into, by its source; :data:`OUTLINES_KEPT` are kept, for their trees are large."""
+
+    def __init__(self) -> None:
+        self._find: Callable[[str], ModuleSource | None] = lambda _: None
+        self._sources: dict[str, ModuleSource | None] = {}
+        self._read: dict[str, tuple[ModuleSource, Outline | ModuleFailure]] = {}
+
+    def turn(self, find: Callable[[str], ModuleSource | None]) -> None:
+        """From now on ``find`` gives the source of a module; None: it is not at hand. It is asked once for each."""
+        self._find = find
+        self._sources.clear()
+
+    def source(self, name: str) -> ModuleSource | None:
+        """The source of module ``name``."""
+        if name not in self._sources:
+            self._sources[name] = self._find(name) if all(part.isidentifier() for part in name.split(".")) else None
+        return self._sources[name]
+
+    def state(self, name: str) -> str:
+        """See :attr:`.ModuleSource.state`; "" where there is no source."""
+        source = self.source(name)
+        return "" if source is None else source.state
+
+    def outline(self, name: str) -> Outline | ModuleFailure | None:
+        """The outline of module ``name``, or what is broken about it."""
+        source = self.source(name)
+        if source is None:
+            return None
+        known = self._read.pop(name, None)
+        if known is None or known[0] != source:
+            known = source, _read(source)
+        self._read[name] = known
+        if len(self._read) > OUTLINES_KEPT:
+            del self._read[next(iter(self._read))]  # the one that has not been asked for the longest
+        return known[1]
+
+
+def _read(source: ModuleSource) -> Outline | ModuleFailure:
+    tree = read(source)
+    if isinstance(tree, ModuleFailure):
+        return tree
+    try:
+        return outline(source, tree)
+    except RecursionError:
+        problem = "it is nested too deeply to be read. Split it up."
+    except Exception as error:
+        # griffe met something that it does not know. The other modules are still to be told of.
+        problem = f"griffe could not read it: {type(error).__name__}: {error}"
+    return ModuleFailure(source.name, source.path, None, problem)
+
+
 class Project:
-    """The modules to wrap, and the ones that they lead to. Each is read at most once; broken ones are in ``failures``.
+    """The modules as one question about them sees them: what is extracted of one, how a type is declared.
 
     ``judge`` says of a class whether it is declared by its fields, or why it cannot be (None: it is none of that kind).
+    ``consulted`` are the modules that the answer depends on, whether they are there or not, and ``failures`` those among them
+    that are broken.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[ModuleSource],
-        find: Callable[[str], ModuleSource | None],
-        judge: Callable[[Project, Place], Declared | Refused | None],
-    ) -> None:
+    def __init__(self, outlines: Outlines, judge: Callable[[Project, Place], Declared | Refused | None]) -> None:
         self._judge = judge
         self.failures: dict[str, ModuleFailure] = {}
-        self._sources: dict[str, ModuleSource | None] = {source.name: source for source in sources}
-        self._find = find
-        self._outlines: dict[str, Outline | None] = {}
+        self.consulted: set[str] = set()
+        self._outlines = outlines
         self._exported: dict[str, dict[str, bool]] = {}
 
     def judge(self, place: Place) -> Declared | Refused | None:
@@ -69,31 +119,17 @@ class Project:
 
     def has(self, name: str) -> bool:
         """Whether ``name`` is a module whose source is at hand, broken or not."""
-        if name not in self._sources:
-            self._sources[name] = self._find(name) if all(part.isidentifier() for part in name.split(".")) else None
-        return self._sources[name] is not None
+        self.consulted.add(name)
+        return self._outlines.source(name) is not None
 
     def outline(self, name: str) -> Outline | None:
         """The outline of module ``name``; None if its source is not at hand or broken."""
-        if name not in self._outlines:
-            self._outlines[name] = self._read(name) if self.has(name) else None
-        return self._outlines[name]
-
-    def _read(self, name: str) -> Outline | None:
-        source = self._sources[name]
-        assert source is not None, "asked for by has()"
-        tree = read(source)
-        if isinstance(tree, ast.Module):
-            try:
-                return outline(source, tree)
-            except RecursionError:
-                tree = ModuleFailure(name, source.path, None, "it is nested too deeply to be read. Split it up.")
-            except Exception as error:
-                # griffe met something that it does not know. The other modules are still to be told of.
-                problem = f"griffe could not read it: {type(error).__name__}: {error}"
-                tree = ModuleFailure(name, source.path, None, problem)
-        self.failures[name] = tree
-        return None
+        self.consulted.add(name)
+        found = self._outlines.outline(name)
+        if isinstance(found, ModuleFailure):
+            self.failures[name] = found
+            return None
+        return found
 
     def locate(
         self, at: Outline, name: str, seen: frozenset[tuple[str, str]] = frozenset()

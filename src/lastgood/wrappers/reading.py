@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import io
 import tokenize
@@ -22,13 +23,23 @@ LARGEST = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class ModuleSource:
-    """One module to wrap, as read: ``path`` and ``data`` of its file (``None`` and ``b""`` for a namespace package)."""
+    """One module to wrap, as read: ``path`` and ``data`` of its file (``None`` and ``b""`` for a namespace package).
+
+    ``digest`` is the one of ``data``, where it is known already.
+    """
 
     name: str
     path: Path | None
     data: bytes
     is_package: bool
     selection: ModuleConfig = ModuleConfig()  # noqa: RUF009 (it is frozen)
+    digest: str = ""
+
+    @property
+    def state(self) -> str:
+        """What another reading of the module has in common with this one if, and only if, it says the same."""
+        digest = self.digest or hashlib.sha256(self.data).hexdigest()
+        return f"{digest}/" if self.is_package else digest
 
 
 def read(source: ModuleSource) -> ast.Module | ModuleFailure:
