@@ -11,6 +11,7 @@ import pytest
 
 from lastgood import runtime
 from lastgood.session import WatchProgram, watch
+from lastgood.wrappers.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
 
 
@@ -46,6 +47,14 @@ def start(project: RealProject, factory: FakeFactory, told: Told) -> Callable[..
         on_event=told,
         debounce=0.01,
     )
+
+
+@pytest.fixture(autouse=True)
+def wrappers_are_made_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process for it costs each session a quarter of a second; tests that are marked ``apart`` have one all the same."""
+    if request.node.get_closest_marker("apart") is None:
+        monkeypatch.setattr("lastgood.session.ExtractorProcess", HereExtractor)
+        monkeypatch.setattr("lastgood.wrappers.extractor_process.ExtractorProcess", HereExtractor)
 
 
 @pytest.fixture(autouse=True)

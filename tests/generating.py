@@ -19,6 +19,7 @@ from lastgood.interpreters.cycle_files import wrapper_texts
 from lastgood.interpreters.file_system import Disk
 from lastgood.pinning import Pinner
 from lastgood.resolution import resolve_modules
+from lastgood.wrappers.extractor import HereExtractor
 
 __all__ = ["Generated", "generated", "importable", "running"]
 
@@ -36,7 +37,9 @@ class Generated:
         (root / "lastgood.toml").write_text(f'python_import_path = ["src"]\n{tables}[output]\ndir = "generated"\n')
         self.config: Config = load_config(root / "lastgood.toml")
         resolved = resolve_modules(self.config, sys_path=())
-        texts, told, _ = wrapper_texts(Pinner(Disk()).pin(self.config, resolved, sys_path=()), self.config, resolved)
+        texts, told, _ = wrapper_texts(
+            HereExtractor(), Pinner(Disk()).pin(self.config, resolved, sys_path=()), self.config, resolved
+        )
         assert told.failures == ()
         self.warnings = told.warnings
         self.package = f"generated_{next(_numbers)}"

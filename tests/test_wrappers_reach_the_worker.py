@@ -15,6 +15,7 @@ from lastgood.interpreters.cycle_files import wrapper_texts
 from lastgood.interpreters.file_system import Disk
 from lastgood.pinning import Pinner
 from lastgood.resolution import resolve_modules
+from lastgood.wrappers.extractor import HereExtractor
 
 SOURCES = {
     "shop/__init__.py": """\
@@ -163,7 +164,9 @@ def config(config_file: Path) -> Config:
 
 async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(config: Config) -> None:
     modules = resolve_modules(config, sys_path=())
-    texts, generated, _ = wrapper_texts(Pinner(Disk()).pin(config, modules, sys_path=()), config, modules)
+    texts, generated, _ = wrapper_texts(
+        HereExtractor(), Pinner(Disk()).pin(config, modules, sys_path=()), config, modules
+    )
     assert generated.failures == ()
     wrapped = {
         "shop": wrapped_names(texts["shop/__init__.py"].decode()),

@@ -277,8 +277,9 @@ def _project(config_file: Path) -> Project:
     from lastgood.interpreters.cycle_files import Project
     from lastgood.interpreters.file_system import Disk
     from lastgood.resolution import worker_sys_path
+    from lastgood.wrappers.extractor_process import ExtractorProcess
 
-    return Project(Disk(), config_file, (), load_config, worker_sys_path, os.getpid())
+    return Project(Disk(), config_file, (), load_config, worker_sys_path, os.getpid(), ExtractorProcess())
 
 
 def _watch(config_file: Path, show: Callable[[WatchEvent], None]) -> None:

@@ -50,6 +50,7 @@ from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Star
 from lastgood.planner.states import Closed
 from lastgood.resolution import worker_sys_path
 from lastgood.watch_events import EventsMissed, WatchEvent
+from lastgood.wrappers.extractor_process import ExtractorProcess
 
 if TYPE_CHECKING:
     from lastgood.threaded import InThread
@@ -242,7 +243,13 @@ class Session:
         self._on_event = program.on_event
         self._slot = runtime.Slot(f"the session of {program.config_file}", program._entrance)
         self._project = Project(
-            Disk(), program.config_file, program.extra_watch_paths, load_config, worker_sys_path, os.getpid()
+            Disk(),
+            program.config_file,
+            program.extra_watch_paths,
+            load_config,
+            worker_sys_path,
+            os.getpid(),
+            ExtractorProcess(),
         )
         self._hooks = program.hooks
         self._interpreter: TrioInterpreter | None = None
@@ -470,7 +477,9 @@ class Session:
                         waiter.succeeded = succeeded
                         waiter.answered.set()
             case Interrupt():
+                assert self._interpreter is not None
                 self._deed.cancel()
+                self._interpreter.hurry()
             case SetTimer() | StopTimer() | Arm() | Look() | Unpublish() | CutOff():
                 assert self._interpreter is not None
                 self._interpreter.carry_out(signal)

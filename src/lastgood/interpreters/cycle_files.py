@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from lastgood.config import Config, ModuleConfig, ProcessConfig, decode_config
+from lastgood.config import Config, ProcessConfig, decode_config
 from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, ModuleFailure, NothingToUndo, PromotionError, UnwatchableModule
 from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
@@ -25,7 +25,8 @@ from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.resolution import Resolved, places_of, resolve_modules
 from lastgood.watch_events import ApiChange
-from lastgood.wrappers import Generated, ModuleSource, wrap_modules
+from lastgood.wrappers import Generated, ModuleSource
+from lastgood.wrappers.extractor import Extractor, HereExtractor
 
 __all__ = ["CycleFiles", "Project", "wrapper_texts"]
 
@@ -43,7 +44,7 @@ class Project:
     ``live`` is the output directory of the live generation, the ``generation``-th good one, and ``live_manifest`` what is kept
     of it; ``manifests`` are those of the bridges that are not disposed yet, by their cycles: a worker imports late from what
     is stored.
-    ``interpreter_path(process)`` gives the worker's ``sys.path`` and its built-in modules.
+    ``extractor`` reads the sources and makes the wrappers. ``interpreter_path(process)`` gives the worker's ``sys.path`` and its built-in modules.
     """
 
     files: FileSystem
@@ -52,6 +53,7 @@ class Project:
     load: Callable[[Path, Callable[[Path], bytes]], Config]
     interpreter_path: Callable[[ProcessConfig], tuple[Sequence[Path], Collection[str]]]
     pid: int
+    extractor: Extractor = field(default_factory=HereExtractor)
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
     live: OutputDirectory | None = None
     live_manifest: Path | None = None
@@ -62,8 +64,8 @@ class Project:
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._pinner = Pinner(self.files)
-        self._generator_pinner = Pinner(self.files)
+        self._pinner = Pinner(self.files, self.extractor.imports_of)
+        self._generator_pinner = Pinner(self.files, self.extractor.imports_of)
 
     @property
     def always_watched(self) -> WatchSet:
@@ -103,7 +105,8 @@ class Project:
         return self.live is not None and self.live.take_undo_request()
 
     def release(self) -> None:
-        """Let go of every output directory."""
+        """Let go of the extractor, and of every output directory."""
+        self.extractor.end()
         while self.claimed:
             _, output = self.claimed.popitem()
             output.release()
@@ -144,6 +147,8 @@ class CycleFiles:
         self._config_text = b""
         self.config = config = project.load(project.config_file, self._read_config)
         output = files.real_path(config.output.dir)
+        home = OutputDirectory.unclaimed(files, output).home
+        project.extractor.use(home if files.is_dir(home) else None, read_only=output not in project.claimed)
         places = {
             place for name in config.modules for entry in config.python_import_path for place in places_of(entry, name)
         }
@@ -238,7 +243,9 @@ class CycleFiles:
 
     def generate(self) -> Generated:
         """The built-in generator: wrap every module of the config into the stage."""
-        texts, generated, interfaces = wrapper_texts(self._pinned, self._config, self.modules)
+        extractor = self.project.extractor
+        extractor.use(self._output.home, read_only=False)
+        texts, generated, interfaces = wrapper_texts(extractor, self._pinned, self._config, self.modules)
         self._interfaces = Interfaces.to_keep(interfaces)
         self._write_stage(texts)
         return generated
@@ -472,33 +479,29 @@ class CycleFiles:
 
 
 def wrapper_texts(
-    pinned: Pinned, config: Config, modules: Mapping[str, Resolved]
+    extractor: Extractor, pinned: Pinned, config: Config, modules: Mapping[str, Resolved]
 ) -> tuple[Mapping[str, bytes], Generated, Mapping[str, bytes]]:
     """The wrappers of every module, by their paths relative to the output directory, what is to be said of them, and their
     IRs by the names of the modules.
     """
+    found = {name: ModuleSource(name, None, b"", is_package=True) for name in pinned.namespaces}
+    for each in pinned.modules:
+        if each.name not in found:
+            data = pinned.read(each.file)
+            found[each.name] = ModuleSource(each.name, each.file, data, each.is_package, digest=each.digest)
+    sources: list[ModuleSource] = []
     failures: list[ModuleFailure] = []
-    modules = modules if config.makes_wrappers else {}
-
-    def source(module: Resolved, selection: ModuleConfig) -> ModuleSource | None:
+    for name, module in modules.items() if config.makes_wrappers else ():
         try:
             data = b"" if module.file is None else pinned.read(module.file)
         except OSError as error:
             problem = f"the source cannot be read: {error.strerror or error}"
             failures.append(ModuleFailure(module.name, module.file, None, problem))
-            return None
-        return ModuleSource(module.name, module.file, data, module.is_package, selection)
-
-    def find(name: str) -> ModuleSource | None:
-        if name in pinned.namespaces:
-            return ModuleSource(name, None, b"", is_package=True)
-        module = pinned.find(name)
-        if module is None:
-            return None
-        return ModuleSource(name, module.file, pinned.read(module.file), module.is_package)
-
-    found = [source(module, config.modules[name]) for name, module in modules.items()]
-    wrapped = wrap_modules([each for each in found if each is not None], find=find, style=config.output.style)
+            continue
+        known = found.get(name)
+        digest = known.digest if known is not None and known.path == module.file else digest_of(data)
+        sources.append(ModuleSource(name, module.file, data, module.is_package, config.modules[name], digest))
+    wrapped = extractor.wrap(sources, found, config.output.style)
     failures.extend(wrapped.failures)
     generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated, wrapped.modules

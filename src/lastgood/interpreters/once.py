@@ -181,7 +181,7 @@ def _foresee(project: Project) -> tuple[Once, Mapping[str, bytes]]:
     assert work.pinned is not None
     files, path = project.files, project.files.real_path(work.config.output.dir)
     output = OutputDirectory.unclaimed(files, path)
-    texts, generated, interfaces = wrapper_texts(work.pinned, work.config, work.modules)
+    texts, generated, interfaces = wrapper_texts(project.extractor, work.pinned, work.config, work.modules)
     made, others = _made_elsewhere(work, texts)
     if failures := (*generated.failures, *others.failures):
         raise GenerationError(failures)

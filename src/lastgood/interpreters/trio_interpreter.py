@@ -128,6 +128,7 @@ class TrioInterpreter:
         self._observing = trio.CancelScope()
         self._timers: dict[str, trio.CancelScope] = {}
         self._deed: object = None
+        self._stages = False
         self._work: CycleFiles | None = None
         self._bridges = LiveBridges(
             hooks.create_bridge, hooks.probe, slot, nursery, tell, lambda cycle: project.manifests.pop(cycle, None)
@@ -191,7 +192,19 @@ class TrioInterpreter:
             return Failed(deed, since(started), error, time.time())
         return Failed(deed, since(started), error, time.time(), self._work.read, self._work.used)
 
+    def hurry(self) -> None:
+        """The deed that runs was interrupted: whatever its outcome, it is not wanted any more."""
+        if self._stages:
+            self._project.extractor.stop()
+
     async def _stage(self, deed: Stage, started: float) -> Event:
+        self._stages = True
+        try:
+            return await self._staged(deed, started)
+        finally:
+            self._stages = False
+
+    async def _staged(self, deed: Stage, started: float) -> Event:
         work = self._work = CycleFiles(self._project, deed.cycle)
         try:
             if self._to_publish:
@@ -202,6 +215,7 @@ class TrioInterpreter:
                 await self._in_thread(work.take_back, self._armed)
                 changes = await self._in_thread(work.changes)
                 return Staged(deed, since(started), work.watch, work.read, changes=changes)
+            self._project.extractor.start()
             problem = await self._resolve(work)
             if work.config is not None and (problem is None or await self._in_thread(work.has_history)):
                 # Also where a module is missing: what a kill has left must not wait until that is mended.

@@ -18,7 +18,6 @@ from typing import Protocol
 
 import msgspec
 
-from lastgood import __version__
 from lastgood.wrappers.declaring import Declaration
 from lastgood.wrappers.extract import Extract
 
@@ -90,8 +89,8 @@ def key_of(*parts: str) -> str:
 
 @functools.cache
 def _maker() -> str:
-    """What makes the answers: the versions, and our own text, so that a lastgood that is being worked on is another one."""
-    versions = f"{__version__} {importlib.metadata.version('griffelib')} {sys.version_info[:2]}"
+    """What makes the answers: griffe, Python's parser, and our own text, version or not."""
+    versions = f"{importlib.metadata.version('griffelib')} {sys.version_info[:2]}"
     digest = hashlib.sha256(versions.encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())

@@ -27,6 +27,7 @@ from lastgood.wrappers.models import Models
 from lastgood.wrappers.project import Outlines, Project
 from lastgood.wrappers.reading import ModuleSource
 from lastgood.wrappers.render import render, render_package
+from lastgood.wrappers.trial import Trial
 
 __all__ = ["Wrapping"]
 
@@ -126,16 +127,21 @@ class _Made:
     manner: tuple[Imports | None, bool, Style] | None = None
     path: str = ""
     text: bytes = b""
+    is_tried: bool = False
+    problem: str | None = None  # why it cannot be imported, if that was tried
 
 
 class Wrapping:
     """Wraps modules, again and again; see :func:`lastgood.wrappers.wrap_modules`. Not thread-safe.
 
-    ``cache`` is where what was found out outlives this object.
+    With a ``trial``, wrappers are imported as well, into this very process. ``cache`` is where what was found out outlives this
+    object, and ``at(name)`` is told of each module that is about to be looked into.
     """
 
-    def __init__(self, cache: Cache | None = None) -> None:
-        self.cache: Cache = Nothing() if cache is None else cache
+    def __init__(self, trial: Trial | None = None, at: Callable[[str], object] = lambda _: None) -> None:
+        self.cache: Cache = Nothing()
+        self._trial = trial
+        self._at = at
         self._outlines = Outlines()
         self._states: dict[str, str] = {}  # of every module that an answer depends on, when that was found out
         self._offers: dict[str, _Offer] = {}
@@ -170,6 +176,7 @@ class Wrapping:
         failures = {name: self._failure(name, *told) for answer in answers for name, told in answer.failures.items()}
         self._assemble(types, failures)
         files = self._files(named.keys(), style, failures)
+        self._try(failures)
         warnings = [text for offer in self._offers.values() for text in _warnings(offer, types.by_name)]
         warnings += [text for each in types.by_name.values() for text in each.warnings]
         told = tuple(failure for _, failure in sorted(failures.items()))
@@ -209,6 +216,7 @@ class Wrapping:
         return all(self._outlines.state(name) == state for name, state in answer.consulted.items())
 
     def _find_out(self, name: str, question: Callable[[Project, Models], T | None]) -> Answer:
+        self._at(name)
         models = Models()
         project = Project(self._outlines, models.judge)
         found: T | None = None
@@ -288,12 +296,27 @@ class Wrapping:
                 with self._failures_of(name, failures):
                     text = render(made.module, manner[0], is_package=manner[1], style=style)
                     made.path, made.text, made.manner = _path(name, manner[1]), with_header(name, text), manner
+                    made.is_tried = False
             if made.manner is not None:
                 files[made.path] = made.text
         for package, path in self._packages.items():
             if package not in names:
                 files[path] = with_header(package, render_package(package))
         return dict(sorted(files.items()))
+
+    def _try(self, failures: Failures) -> None:
+        """Import what is new, and what derives from it, unless something is wrong already."""
+        untried = [name for name, made in self._made.items() if not made.is_tried]
+        if self._trial is None or failures:
+            return
+        if untried:
+            needs = {name: made.edges.needed for name, made in self._made.items() if made.edges.needed}
+            untried = list(_leading_to(untried, needs))
+            for name, problem in self._trial.problems(self._made, needs, untried, self.cache).items():
+                self._made[name].is_tried, self._made[name].problem = True, problem
+        for name, made in self._made.items():
+            if made.problem is not None:
+                failures[name] = self._failure(name, None, made.problem)
 
     def _imports_between(self, failures: Failures) -> Mapping[str, Imports]:
         edges = {name: made.edges for name, made in self._made.items() if made.edges.wanted}
@@ -340,6 +363,14 @@ def _declaration_of(declared: Declared) -> Callable[[Project, Models], Declarati
 
 def _warnings(offer: _Offer, types: Container[Declared]) -> tuple[str, ...]:
     return offer.warnings + tuple(text for declared, text in offer.unless_declared if declared not in types)
+
+
+def _leading_to(names: Sequence[str], graph: Mapping[str, AbstractSet[str]]) -> AbstractSet[str]:
+    """``names``, and all that lead to one of them."""
+    found = set(names)
+    while more := {name for name, others in graph.items() if name not in found and not found.isdisjoint(others)}:
+        found |= more
+    return found
 
 
 def _packages_around(names: Iterable[str]) -> Mapping[str, str]:

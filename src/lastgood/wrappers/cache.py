@@ -1,0 +1,132 @@
+"""The cache on disk: answers by their keys, in one SQLite file beside the generations.
+
+It is only ever a shortcut. What cannot be read is not there, a file that is none of ours is made anew, and bytes that a power
+cut has spoilt are told by their digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["DiskCache"]
+
+_FORM = 1
+_LEAST_KEPT = 10_000
+_TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, digest BLOB, data BLOB, used INTEGER) WITHOUT ROWID"
+
+
+class DiskCache:
+    """See the module. ``read_only``: nothing is written, and no file made, until :meth:`make_writable`. For one thread."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._fresh: dict[str, bytes] = {}
+        self._used: set[str] = set()
+        self._database: sqlite3.Connection | None = None
+        self._open_or_make()
+
+    def _open_or_make(self) -> None:
+        if not self._open():
+            with suppress(OSError):
+                self.path.unlink()
+            self._open()
+
+    def _open(self) -> bool:
+        """Open the file; whether it is one of ours, or cannot be opened at all."""
+        if self._read_only and not self.path.exists():
+            return True
+        mode = "ro" if self._read_only else "rwc"
+        try:
+            database = sqlite3.connect(f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=0.5)
+        except sqlite3.Error:
+            return True
+        try:
+            (form,) = database.execute("PRAGMA user_version").fetchone()
+            if form == 0 and not self._read_only:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute(_TABLE)
+                database.execute(f"PRAGMA user_version = {_FORM}")
+                form = _FORM
+            database.execute("PRAGMA synchronous = OFF")
+            database.execute("SELECT key, digest, data, used FROM answers LIMIT 1").fetchone()
+        except sqlite3.OperationalError:  # locked, a full disk, or a directory that may not be written to
+            database.close()
+            return True
+        except sqlite3.DatabaseError:
+            form = -1
+        if form != _FORM:
+            database.close()
+            return self._read_only
+        self._database = database
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        """What was last put at ``key``; None if there is nothing."""
+        if key in self._fresh:
+            return self._fresh[key]
+        found = self._try(lambda database: database.execute("SELECT digest, data FROM answers WHERE key = ?", (key,)))
+        for digest, data in found or ():
+            if _digest(data) == digest:
+                self._used.add(key)
+                return bytes(data)
+        return None
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep ``data``, on disk from the next :meth:`flush` on."""
+        self._fresh[key] = data
+
+    def make_writable(self) -> None:
+        """From now on, what is put is written."""
+        if self._read_only:
+            self._read_only = False
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+            self._open_or_make()
+
+    def flush(self) -> None:
+        """Write what is new, and forget what has not been used for the longest, if that is much more than what is."""
+        fresh, used = self._fresh, self._used
+        if self._read_only or not (fresh or used):
+            return
+        self._fresh, self._used = {}, set()
+        self._try(lambda database: _write(database, fresh, used))
+
+    def close(self) -> None:
+        """Flush, and let go of the file."""
+        self.flush()
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _try(self, ask: Callable[[sqlite3.Connection], sqlite3.Cursor | None]) -> list[tuple[bytes, bytes]]:
+        if self._database is None:
+            return []
+        try:
+            answer = ask(self._database)
+            return [] if answer is None else answer.fetchall()
+        except sqlite3.Error:
+            return []
+
+
+def _write(database: sqlite3.Connection, fresh: dict[str, bytes], used: set[str]) -> None:
+    with database:
+        (last,) = database.execute("SELECT coalesce(max(used), 0) FROM answers").fetchone()
+        now = last + 1
+        database.executemany("UPDATE answers SET used = ? WHERE key = ?", [(now, key) for key in used])
+        rows = [(key, _digest(data), data, now) for key, data in fresh.items()]
+        database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
+        (count,) = database.execute("SELECT count(*) FROM answers").fetchone()
+        most = max(_LEAST_KEPT, 4 * len(used))
+        if count > 2 * most:
+            oldest = "SELECT key FROM answers ORDER BY used LIMIT ?"
+            database.execute(f"DELETE FROM answers WHERE key IN ({oldest})", (count - most,))
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()

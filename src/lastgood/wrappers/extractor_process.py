@@ -1,0 +1,218 @@
+"""The app's side of an extractor in a process of its own: blocking, for threads that the app's loop does not wait on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from lastgood.config import Style
+from lastgood.errors import GenerationError, ModuleFailure
+from lastgood.wrappers import ModuleSource, Wrapped
+from lastgood.wrappers.extractor_wire import (
+    LENGTH,
+    At,
+    Broke,
+    Found,
+    Made,
+    Read,
+    Reply,
+    Request,
+    Row,
+    Use,
+    Wrap,
+    encode,
+    reply_from,
+)
+from lastgood.wrappers.import_statements import Imports, guessed_imports
+
+__all__ = ["ExtractorProcess"]
+
+_LASTGOOD = Path(__file__).parents[2]
+_PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[2:]\nfrom lastgood.wrappers.extractor_main import main\nmain(int(sys.argv[1]))"
+)
+_END = 1.0
+"""Seconds that the process is given to write down what it has found out, when it is to end."""
+
+
+class _Ended(Exception):
+    """The process is gone, or talks nonsense. ``how`` completes a sentence about it; ``at`` is the module that it looked into."""
+
+    def __init__(self, how: str, at: str) -> None:
+        super().__init__(how, at)
+        self.how = how
+        self.at = at
+
+
+class ExtractorProcess:
+    """See :class:`.Extractor`. The process is started by :meth:`start`, else when it is first needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._cache: tuple[Path | None, bool] = (None, True)
+        self._forget()
+
+    def _forget(self) -> None:
+        """What a process that has just been started knows."""
+        self._told: tuple[Path | None, bool] = (None, True)
+        self._rows: dict[str, Row] = {}
+        self._sent: set[str] = set()
+        self._made = Wrapped({})
+
+    def start(self) -> None:
+        """Start the process, if none runs.
+
+        On the thread that the session runs on: on Linux the process is killed when the thread that started it ends.
+        """
+        with self._lock:
+            self._running()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        process = self._process
+        if process is not None and process.poll() is None:
+            return process
+        self._forget()
+        path = [*sys.path, str(_LASTGOOD)]
+        self._process = process = subprocess.Popen(
+            [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM, str(os.getpid()), *path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in the terminal is the app's
+        )
+        return process
+
+    def use(self, cache: Path | None, *, read_only: bool) -> None:
+        """See :class:`.Extractor`."""
+        self._cache = (cache, read_only)
+
+    def imports_of(self, data: bytes) -> Imports:
+        """See :class:`.Extractor`. Where reading the source kills the process, what looks like an import statement counts."""
+        with self._lock:
+            try:
+                reply = self._ask(Read(data))
+            except _Ended:
+                return guessed_imports(data)
+            assert isinstance(reply, Found)
+            return reply.imports
+
+    def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
+        """See :class:`.Extractor`. Raises :class:`GenerationError` if the process ends while it is at it."""
+        with self._lock:
+            self._running()
+            rows = {name: _row(source, is_named=False) for name, source in found.items()}
+            rows |= {source.name: _row(source, is_named=True) for source in sources}
+            data = {source.digest: source.data for source in (*found.values(), *sources)}
+            before = self._rows
+            changed = tuple(row for name, row in rows.items() if before.get(name) != row)
+            gone = tuple(before.keys() - rows.keys())
+            unsent = {row.digest for row in changed} - self._sent - {""}
+            try:
+                reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in sorted(unsent))))
+            except _Ended as ended:
+                problem = (
+                    f"the process that reads it {ended.how}. Nothing that it is made of should do that: it is a defect."
+                )
+                file = next((source.path for source in sources if source.name == ended.at), None)
+                raise GenerationError((ModuleFailure(ended.at, file, None, problem),)) from ended
+            assert isinstance(reply, Made)
+            self._rows, self._sent = rows, {row.digest for row in rows.values()}
+            self._made = _patched(self._made, reply)
+            return self._made
+
+    def _ask(self, request: Request) -> Reply:
+        """Send a request, and give its answer. Raises :class:`_Ended`."""
+        at = "lastgood"
+        process = self._running()
+        try:
+            if self._told != self._cache:
+                cache, read_only = self._cache
+                _send(process, Use(None if cache is None else str(cache), read_only))
+                self._told = self._cache
+            _send(process, request)
+            while isinstance(reply := _receive(process), At):
+                at = reply.module
+            if isinstance(reply, Broke):
+                raise _Ended(f"met a defect of lastgood:\n{reply.text.rstrip()}\n", at)
+            return reply
+        except (OSError, EOFError, msgspec.MsgspecError) as error:
+            self._kill(process)
+            raise _Ended(_how(process.returncode), at) from error
+
+    def stop(self) -> None:
+        """See :class:`.Extractor`."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def end(self) -> None:
+        """See :class:`.Extractor`."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            assert process.stdin is not None
+            with suppress(OSError):
+                process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_END)
+            self._kill(process)
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = None
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            with suppress(OSError):
+                stream.close()
+
+
+def _row(source: ModuleSource, *, is_named: bool) -> Row:
+    path = None if source.path is None else str(source.path)
+    return Row(source.name, path, source.digest, source.is_package, is_named, source.selection)
+
+
+def _patched(before: Wrapped, made: Made) -> Wrapped:
+    """What is there now, in order."""
+    files = {path: text for path, text in {**before.files, **made.files}.items() if path not in made.no_files}
+    modules = {name: data for name, data in {**before.modules, **made.modules}.items() if name not in made.no_modules}
+    failures = (
+        ModuleFailure(module, None if file is None else Path(file), line, message)
+        for module, file, line, message in made.failures
+    )
+    return Wrapped(dict(sorted(files.items())), made.warnings, tuple(failures), dict(sorted(modules.items())))
+
+
+def _send(process: subprocess.Popen[bytes], request: Request) -> None:
+    assert process.stdin is not None
+    process.stdin.write(encode(request))
+    process.stdin.flush()
+
+
+def _receive(process: subprocess.Popen[bytes]) -> Reply:
+    assert process.stdout is not None
+    (length,) = LENGTH.unpack(_exactly(process, LENGTH.size))
+    return reply_from(_exactly(process, length))
+
+
+def _exactly(process: subprocess.Popen[bytes], size: int) -> bytes:
+    assert process.stdout is not None
+    data = process.stdout.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"

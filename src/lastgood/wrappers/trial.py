@@ -1,0 +1,123 @@
+"""Wrappers are imported before anybody relies on them: one that does not import is a failure of its module (contract §5).
+
+They are served from memory, as a package of a private name, to the process that this runs in, which is never the app's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from types import CodeType
+from typing import Protocol
+
+from lastgood.wrappers.answers import Cache, key_of
+
+__all__ = ["File", "Trial"]
+
+_PACKAGE = "_lastgood_staged"
+
+
+class File(Protocol):
+    """A wrapper: its ``path`` in the output, and its ``text``."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def text(self) -> bytes: ...
+
+
+class Trial(MetaPathFinder):
+    """Imports wrappers, by the names of their modules."""
+
+    def __init__(self) -> None:
+        self._files: Mapping[str, File] = {}
+        self._packages: set[str] = set()
+        self._keys: dict[str, str] = {}
+
+    def problems(
+        self, files: Mapping[str, File], needs: Mapping[str, Iterable[str]], names: Iterable[str], cache: Cache
+    ) -> dict[str, str | None]:
+        """What stands in the way of importing each of ``names``; None: nothing. ``cache`` remembers which have passed.
+
+        ``files`` are all there are, and ``needs`` those that the class statements of others need. All that are not among
+        ``names`` are those of the last time.
+        """
+        self._files = files
+        self._packages = {"", *(name[:place] for name in files for place, letter in enumerate(name) if letter == ".")}
+        for name in self._keys.keys() - files.keys():
+            self._forget(name)
+        problems: dict[str, str | None] = {}
+        for name in names:
+            self._forget(name)
+        sys.meta_path.insert(0, self)
+        try:
+            for name in names:
+                key = self._key(name, needs)
+                problems[name] = None
+                if cache.get(key) is None:
+                    problems[name] = self._import(name)
+                    if problems[name] is None:
+                        cache.put(key, b"")
+        finally:
+            sys.meta_path.remove(self)
+        return problems
+
+    def _import(self, name: str) -> str | None:
+        try:
+            importlib.import_module(_full(name))
+        except Exception as error:
+            paths = {file.path for file in self._files.values()}
+            frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename in paths]
+            where = f" at line {frames[-1].lineno} of {frames[-1].filename}" if frames else ""
+            return (
+                f"its wrapper cannot be imported: {type(error).__name__}{where}: {error}. This is a defect of lastgood. Until "
+                "it is mended, leave out what it is about by exclude, under the module's table in the config."
+            )
+        return None
+
+    def _forget(self, name: str) -> None:
+        self._keys.pop(name, None)
+        sys.modules.pop(_full(name), None)
+
+    def _key(self, name: str, needs: Mapping[str, Iterable[str]]) -> str:
+        """What stands for the text of ``name``, and of those that it needs."""
+        if name not in self._keys:
+            needed = [self._key(other, needs) for other in sorted(needs.get(name, ())) if other in self._files]
+            self._keys[name] = key_of("trial", hashlib.sha256(self._files[name].text).hexdigest(), *needed)
+        return self._keys[name]
+
+    def find_spec(self, fullname: str, _path: object, _target: object = None, /) -> ModuleSpec | None:
+        """Find the file of that module; a package that there is no file for is an empty one."""
+        if fullname != _PACKAGE and not fullname.startswith(f"{_PACKAGE}."):
+            return None
+        name = fullname.removeprefix(_PACKAGE).removeprefix(".")
+        file = self._files.get(name)
+        if file is not None:
+            return spec_from_loader(fullname, _Loader(file.text, file.path))
+        return spec_from_loader(fullname, _Loader(b"", "__init__.py")) if name in self._packages else None
+
+
+class _Loader(InspectLoader):
+    def __init__(self, text: bytes, path: str) -> None:
+        self._text = text
+        self._path = path
+
+    def get_source(self, _fullname: str) -> str:
+        return self._text.decode()
+
+    def get_code(self, _fullname: str) -> CodeType:
+        return compile(self._text, self._path, "exec", dont_inherit=True)
+
+    def is_package(self, _fullname: str) -> bool:
+        return self._path.endswith("__init__.py")
+
+
+def _full(name: str) -> str:
+    return f"{_PACKAGE}.{name}" if name else _PACKAGE
