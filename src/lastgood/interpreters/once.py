@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import GenerationError
+from lastgood.generators.checking import check_staged_blocking
 from lastgood.generators.running import run_generators_blocking
 from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
 from lastgood.interpreters.file_system import FileSystem, digest_of
@@ -68,7 +69,10 @@ def generate_once(project: Project) -> Once:
         own = work.generate()
         assert work.config is not None
         assert work.stage is not None
-        generated = work.accept(own, run_generators_blocking(work.config, work.config_text, work.stage))
+        others = run_generators_blocking(work.config, work.config_text, work.stage)
+        generated = work.accept(own, others)
+        if failures := check_staged_blocking(work.stage, output.path.name, compiled=others.files):
+            raise GenerationError(failures)
         work.promote()
         work.commit()
     except BaseException as error:
@@ -197,7 +201,9 @@ def _made_elsewhere(work: CycleFiles, texts: Mapping[str, bytes]) -> tuple[Mappi
     with TemporaryDirectory(prefix="lastgood-") as directory:
         stage = Path(directory)
         others = run_generators_blocking(work.config, work.config_text, stage, texts)
-        return {name: (stage / name).read_bytes() for name in others.files}, others
+        wrong = check_staged_blocking(stage, work.config.output.dir.name, compiled=others.files)
+        made = {name: (stage / name).read_bytes() for name in others.files}
+        return made, replace(others, failures=(*others.failures, *wrong))
 
 
 def _changes_since(store: GenerationStore, fresh: Interfaces) -> tuple[ApiChange, ...]:

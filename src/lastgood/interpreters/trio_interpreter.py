@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +39,8 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.errors import BridgeError, LastgoodError
+from lastgood.errors import BridgeError, GenerationError, LastgoodError
+from lastgood.generators.checking import check_staged
 from lastgood.generators.running import run_generators
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.live_bridges import LiveBridges, since
@@ -73,6 +74,7 @@ from lastgood.planner.events import (
 from lastgood.planner.watch_set import WatchSet, merge
 from lastgood.runtime import Leased, Slot, publish, unpublish
 from lastgood.watch_events import PollingStarted, Recovered
+from lastgood.wrappers import Generated
 
 __all__ = ["Hooks", "Interrupted", "TrioInterpreter"]
 
@@ -129,6 +131,7 @@ class TrioInterpreter:
         self._timers: dict[str, trio.CancelScope] = {}
         self._deed: object = None
         self._stages = False
+        self._checked: Mapping[str, str] = {}
         self._work: CycleFiles | None = None
         self._bridges = LiveBridges(
             hooks.create_bridge, hooks.probe, slot, nursery, tell, lambda cycle: project.manifests.pop(cycle, None)
@@ -227,6 +230,7 @@ class TrioInterpreter:
             assert work.stage is not None
             others = await run_generators(work.config, work.config_text, work.stage)
             generated = await self._in_thread(work.accept, own, others)
+            await self._check(work, others)
             await self._in_thread(work.keep)
             previous, changes = await self._in_thread(lambda: (work.has_previous, work.changes()))
         except Exception as error:
@@ -280,6 +284,23 @@ class TrioInterpreter:
         # In a tuple, because trio lets no thread return a coroutine.
         (made,) = await self._in_thread(lambda config, stage: (generate(config, stage),), work.config, work.stage)
         return await made if inspect.isawaitable(made) else made
+
+    async def _check(self, work: CycleFiles, others: Generated) -> None:
+        """Have a look at the Python files that lastgood did not make itself, unless it has seen the same ones last.
+
+        Raises :class:`GenerationError`.
+        """
+        foreign = others.files if self._hooks.generate is None else work.staged.keys()
+        files = {name: work.staged[name] for name in foreign}
+        if files == self._checked:
+            return
+        assert work.stage is not None
+        assert work.output is not None
+        imported = files.keys() - set(others.files)
+        failures = await check_staged(work.stage, work.output.path.name, imported=imported, compiled=others.files)
+        if failures:
+            raise GenerationError(failures)
+        self._checked = files
 
     async def _advance(self, deed: Promote | Warm | Swap, started: float) -> Event:
         work = self._work

@@ -45,25 +45,26 @@ class DiskCache:
             database = sqlite3.connect(f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=0.5)
         except sqlite3.Error:
             return True
+        form = -1
         try:
+            database.execute("PRAGMA synchronous = OFF")  # a power cut may cost it what it has
             (form,) = database.execute("PRAGMA user_version").fetchone()
             if form == 0 and not self._read_only:
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute(_TABLE)
-                database.execute(f"PRAGMA user_version = {_FORM}")
+                with database:
+                    database.execute(_TABLE)
+                    database.execute(f"PRAGMA user_version = {_FORM}")
                 form = _FORM
-            database.execute("PRAGMA synchronous = OFF")
-            database.execute("SELECT key, digest, data, used FROM answers LIMIT 1").fetchone()
+            if form == _FORM:
+                database.execute("SELECT key, digest, data, used FROM answers LIMIT 1").fetchone()
+                self._database = database
+                return True
         except sqlite3.OperationalError:  # locked, a full disk, or a directory that may not be written to
             database.close()
             return True
         except sqlite3.DatabaseError:
-            form = -1
-        if form != _FORM:
-            database.close()
-            return self._read_only
-        self._database = database
-        return True
+            pass
+        database.close()
+        return self._read_only
 
     def get(self, key: str) -> bytes | None:
         """What was last put at ``key``; None if there is nothing."""
@@ -124,8 +125,8 @@ def _write(database: sqlite3.Connection, fresh: dict[str, bytes], used: set[str]
         (count,) = database.execute("SELECT count(*) FROM answers").fetchone()
         most = max(_LEAST_KEPT, 4 * len(used))
         if count > 2 * most:
-            oldest = "SELECT key FROM answers ORDER BY used LIMIT ?"
-            database.execute(f"DELETE FROM answers WHERE key IN ({oldest})", (count - most,))
+            oldest = "SELECT key FROM answers WHERE used < ? ORDER BY used LIMIT ?"
+            database.execute(f"DELETE FROM answers WHERE key IN ({oldest})", (now, count - most))
 
 
 def _digest(data: bytes) -> bytes:

@@ -85,8 +85,9 @@ class _Type:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Types:
-    """Every type that is declared, sorted, and by the module that it is declared in."""
+    """Every type that is declared, sorted, and by the module that it is declared in. ``each`` is what that was read off."""
 
+    each: Mapping[Declared, _Type]
     by_name: Mapping[Declared, Declaration]
     by_module: Mapping[str, tuple[tuple[Declared, Declaration], ...]]
 
@@ -95,7 +96,7 @@ class _Types:
         found = {declared: each.declaration for declared, each in types.items() if each.declaration is not None}
         by_name = dict(sorted(found.items(), key=lambda item: (item[0].module, item[0].name)))
         by_module = groupby(by_name.items(), key=lambda item: item[0].module)
-        return cls(by_name, {module: tuple(items) for module, items in by_module})
+        return cls(types, by_name, {module: tuple(items) for module, items in by_module})
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Wrapping:
         self._offers: dict[str, _Offer] = {}
         self._mentioned: frozenset[Declared] = frozenset()
         self._each_type: dict[Declared, _Type] = {}
-        self._types = _Types({}, {})
+        self._types = _Types({}, {}, {})
         self._made: dict[str, _Made] = {}
         self._edges: dict[str, Edges] = {}
         self._imports: Mapping[str, Imports] = {}
@@ -190,12 +191,9 @@ class Wrapping:
         stale = {name for name in names if self._outlines.state(name) != self._states[name]}
         if not stale:
             return
-        for name, offer in list(self._offers.items()):
-            if not stale.isdisjoint(offer.answer.consulted):
-                del self._offers[name]
-        for declared, type_ in list(self._each_type.items()):
-            if not stale.isdisjoint(type_.answer.consulted):
-                del self._each_type[declared]
+        offers, types = self._offers.items(), self._each_type.items()
+        self._offers = {name: each for name, each in offers if stale.isdisjoint(each.answer.consulted)}
+        self._each_type = {declared: each for declared, each in types if stale.isdisjoint(each.answer.consulted)}
         self._states.update((name, self._outlines.state(name)) for name in stale)
 
     def _offer(self, source: ModuleSource) -> _Offer:
@@ -246,7 +244,7 @@ class Wrapping:
             self._each_type[declared] = type_
             left += type_.used - seen
             seen |= type_.used
-        if self._each_type != known:
+        if self._each_type != self._types.each:
             self._types = _Types.of(self._each_type)
         return self._types
 

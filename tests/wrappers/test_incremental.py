@@ -1,0 +1,158 @@
+"""Wrapping again and again: the result is what wrapping everything anew gives, and costs what has changed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from lastgood.config import ModuleConfig, Style
+from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
+from lastgood.wrappers.cache import DiskCache
+from lastgood.wrappers.generate import Wrapping
+from wrapping import source
+
+MODELS = "from dataclasses import dataclass\n@dataclass\nclass Price:\n    amount: {}\n"
+SHOP = "from shop.models import Price\ndef price(sku: str) -> Price: ...\ndef prices(count: {}) -> list[Price]: ...\n"
+PLAIN = "def plain(value: {}) -> None: ...\n"
+
+
+class Project:
+    """Modules by name, wrapped by one :class:`Wrapping` that lives on, and by one that is made for each time."""
+
+    def __init__(self, **texts: str) -> None:
+        self.asked: list[str] = []
+        self.wrapping = Wrapping(at=self.asked.append)
+        self.style: Style = "async"
+        self.selections: dict[str, ModuleConfig] = {}
+        self.texts = {name.replace("__", "."): text for name, text in texts.items()}
+        self.named = set(self.texts)
+
+    def wrap(self) -> Wrapped:
+        """Both results, which must be the same; ``asked`` are then the modules that were looked into for it."""
+        self.asked.clear()
+        sources = {name: source(name, text, selection=self.selections.get(name)) for name, text in self.texts.items()}
+        named = [sources[name] for name in self.named if name in sources]
+        again = self.wrapping.wrap(named, sources.get, self.style)
+        assert again == wrap_modules(named, find=sources.get, style=self.style)
+        return again
+
+
+@pytest.fixture
+def shop() -> Project:
+    return Project(shop__models=MODELS.format("float"), shop__desk=SHOP.format("int"), other=PLAIN.format("int"))
+
+
+def test_nothing_changed_costs_nothing(shop: Project) -> None:
+    shop.wrap()
+    shop.wrap()
+    assert shop.asked == []
+
+
+def test_an_edit_costs_that_module_alone(shop: Project) -> None:
+    shop.wrap()
+    shop.texts["other"] = PLAIN.format("str")
+    assert b"value: str" in shop.wrap().files["other.py"]
+    assert shop.asked == ["other"]
+
+
+def test_whoever_uses_its_types_is_looked_into_again(shop: Project) -> None:
+    shop.wrap()
+    shop.texts["shop.models"] = MODELS.format("int")
+    assert b"amount: int" in shop.wrap().files["shop/models.py"]
+    assert set(shop.asked) == {"shop.models", "shop.desk"}
+
+
+def test_a_module_that_appears_is_noticed_by_whoever_looked_for_it(shop: Project) -> None:
+    models = shop.texts.pop("shop.models")
+    assert shop.wrap().warnings
+    shop.texts["shop.models"] = models
+    assert not shop.wrap().warnings
+    del shop.texts["shop.models"]
+    assert shop.wrap().warnings
+
+
+def test_a_selection_and_a_style_are_part_of_the_question(shop: Project) -> None:
+    shop.wrap()
+    shop.selections["shop.desk"] = ModuleConfig(functions=("price",))
+    assert b"prices" not in shop.wrap().files["shop/desk.py"]
+    assert shop.asked == ["shop.desk"]
+    shop.style = "sync"
+    assert b"async" not in shop.wrap().files["shop/desk.py"]
+    assert shop.asked == []
+
+
+def test_what_is_good_is_not_looked_into_again_while_another_is_broken(shop: Project) -> None:
+    shop.wrap()
+    good, shop.texts["other"] = shop.texts["other"], "def plain(:"
+    assert [failure.module for failure in shop.wrap().failures] == ["other"]
+    assert [failure.module for failure in shop.wrap().failures] == ["other"]
+    shop.texts["other"] = good
+    assert not shop.wrap().failures
+    assert set(shop.asked) <= {"other"}
+
+
+def test_a_module_that_moved_is_told_of_at_its_new_place(shop: Project) -> None:
+    broken = source("other", "def plain(:")
+    assert shop.wrapping.wrap([broken], lambda _: None).failures[0].file == broken.path
+    moved = ModuleSource("other", broken.path and broken.path.parent / "src" / "other.py", broken.data, False)
+    assert shop.wrapping.wrap([moved], lambda _: None).failures[0].file == moved.path
+
+
+def test_only_those_that_are_said_to_have_changed_are_looked_at() -> None:
+    wrapping = Wrapping()
+    sources = {name: source(name, PLAIN.format("int")) for name in ("a", "b")}
+    first = wrapping.wrap(list(sources.values()), sources.get)
+    sources = {name: source(name, PLAIN.format("str")) for name in ("a", "b")}
+    second = wrapping.wrap(list(sources.values()), sources.get, changed=["a"])
+    assert (second.files["a.py"] != first.files["a.py"], second.files["b.py"]) == (True, first.files["b.py"])
+
+
+def test_a_later_process_looks_into_nothing_that_is_kept(shop: Project, tmp_path: Path) -> None:
+    for expected in ({"shop.models", "shop.desk", "other"}, set()):
+        shop.wrapping = Wrapping(at=shop.asked.append)
+        shop.wrapping.cache = cache = DiskCache(tmp_path / "cache")
+        shop.wrap()
+        assert set(shop.asked) == expected
+        cache.close()
+    shop.texts["shop.models"] = MODELS.format("int")
+    shop.wrapping = Wrapping(at=shop.asked.append)
+    shop.wrapping.cache = cache = DiskCache(tmp_path / "cache")
+    shop.wrap()
+    assert set(shop.asked) == {"shop.models", "shop.desk"}
+    cache.close()
+
+
+TEXTS = [
+    MODELS.format("float"),
+    MODELS.format("int") + "@dataclass\nclass Tax(Price):\n    rate: float = 0.0\n",
+    "from m0 import *\nfrom m1 import Tax as Tax\ndef f(tax: Tax) -> list[Price]: ...\n",
+    "from m0 import Price\n__all__ = ['Price', 'g']\ndef g(price: Price | None = None) -> 'Price': ...\n",
+    "import m0, m1\nclass C:\n  @staticmethod\n  def s(p: m0.Price) -> m1.Tax: ...\n",
+    (
+        "from dataclasses import dataclass\nfrom m0 import Price\n"
+        "@dataclass\nclass Tax(Price):\n  @classmethod\n  def c(cls, n: int) -> 'Tax': ...\n"
+    ),
+    "from m2 import f as f, Tax as Tax\nfrom m3 import g as g\nN = 1\n",
+    "def broken(:",
+    "import os\ndef path() -> os.PathLike: ...\n",
+]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_changes_the_result_is_that_of_wrapping_anew(seed: int) -> None:
+    choose = random.Random(seed)
+    project = Project(**{f"m{number}": choose.choice(TEXTS) for number in range(5)})
+    for _ in range(25):
+        name = f"m{choose.randrange(5)}"
+        match choose.randrange(6):
+            case 0:
+                project.texts.pop(name, None)
+            case 1:
+                project.named ^= {name}
+            case 2:
+                project.selections[name] = ModuleConfig(exclude=(choose.choice(["f", "g", "Tax", "C"]),))
+            case _:
+                project.texts[name] = choose.choice(TEXTS)
+        project.wrap()
