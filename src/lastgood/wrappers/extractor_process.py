@@ -18,6 +18,7 @@ from lastgood.errors import GenerationError, ModuleFailure
 from lastgood.wrappers import ModuleSource, Wrapped
 from lastgood.wrappers.extractor_wire import (
     LENGTH,
+    MOST,
     At,
     Broke,
     Found,
@@ -78,8 +79,10 @@ class ExtractorProcess:
 
     def _running(self) -> subprocess.Popen[bytes]:
         process = self._process
-        if process is not None and process.poll() is None:
-            return process
+        if process is not None:
+            if process.poll() is None:
+                return process
+            self._kill(process)
         self._forget()
         path = [*sys.path, str(_LASTGOOD)]
         self._process = process = subprocess.Popen(
@@ -201,6 +204,8 @@ def _send(process: subprocess.Popen[bytes], request: Request) -> None:
 def _receive(process: subprocess.Popen[bytes]) -> Reply:
     assert process.stdout is not None
     (length,) = LENGTH.unpack(_exactly(process, LENGTH.size))
+    if length > MOST:
+        raise EOFError
     return reply_from(_exactly(process, length))
 
 

@@ -15,6 +15,7 @@ from lastgood.wrappers.import_statements import Imports
 
 __all__ = [
     "LENGTH",
+    "MOST",
     "At",
     "Broke",
     "Found",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 LENGTH = struct.Struct("<Q")
+MOST = 1 << 32
+"""Bytes of the largest message: what claims to be larger is none."""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
