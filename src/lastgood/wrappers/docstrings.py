@@ -24,6 +24,8 @@ def _escaped(line: str, quoted: bool) -> str:
     text = line.replace("\\", "\\\\")
     if quoted:
         text = text.replace('"', '\\"')
+    if text.isprintable():  # as nearly every line is
+        return text
     return "".join(char if _is_shown(char) else char.encode("unicode_escape").decode() for char in text)
 
 

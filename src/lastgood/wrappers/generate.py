@@ -6,12 +6,15 @@ In steps, each of which remembers what it made of what, so that doing it again c
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
+
+import msgspec
 
 from lastgood.config import Style
 from lastgood.errors import ModuleFailure
@@ -292,7 +295,7 @@ class Wrapping:
             if made.manner != manner:
                 made.manner = None
                 with self._failures_of(name, failures):
-                    text = render(made.module, manner[0], is_package=manner[1], style=style)
+                    text = self._render(made, *manner)
                     made.path, made.text, made.manner = _path(name, manner[1]), with_header(name, text), manner
                     made.is_tried = False
             if made.manner is not None:
@@ -301,6 +304,16 @@ class Wrapping:
             if package not in names:
                 files[path] = with_header(package, render_package(package))
         return dict(sorted(files.items()))
+
+    def _render(self, made: _Made, imports: Imports | None, is_package: bool, style: Style) -> str:
+        manner = (None if imports is None else (sorted(imports.late), imports.exports), is_package, style)
+        key = key_of("render", hashlib.sha256(made.packed).hexdigest(), _JSON.encode(manner).decode())
+        known = self.cache.get(key)
+        if known is not None:
+            return known.decode()
+        text = render(made.module, imports, is_package=is_package, style=style)
+        self.cache.put(key, text.encode())
+        return text
 
     def _try(self, failures: Failures) -> None:
         """Import what is new, and what derives from it, unless something is wrong already."""
@@ -348,6 +361,7 @@ class Wrapping:
 
 
 _NO_TYPES: frozenset[Declared] = frozenset()
+_JSON = msgspec.json.Encoder(order="deterministic")
 
 
 def _extract(project: Project, source: ModuleSource) -> Extract | None:
