@@ -129,8 +129,8 @@ class _Server:
             data = self._data[row.digest] if row.digest else b""
             self._sources[row.name] = ModuleSource(row.name, path, data, row.is_package, row.selection, row.digest)
             (self._named.add if row.is_named else self._named.discard)(row.name)
-        used = {source.digest for source in self._sources.values()}
-        self._data = {digest: data for digest, data in self._data.items() if digest in used}
+        for digest in self._data.keys() - {source.digest for source in self._sources.values()}:
+            del self._data[digest]
         before, sources = self._made, [self._sources[name] for name in self._named]
         changed = {*request.gone, *(row.name for row in request.changed)}
         made = self._made = self._wrapping.wrap(sources, self._sources.get, request.style, changed)

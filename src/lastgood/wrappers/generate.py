@@ -45,6 +45,7 @@ class _Offer:
 
     source: ModuleSource
     answer: Answer
+    consulted: frozenset[str]
     module: Module | None = None
     warnings: tuple[str, ...] = ()
     unless_declared: tuple[tuple[Declared, str], ...] = ()
@@ -55,12 +56,14 @@ class _Offer:
     @classmethod
     def of(cls, source: ModuleSource, answer: Answer) -> _Offer:
         found = answer.found
+        consulted = frozenset(answer.consulted)
         if not isinstance(found, Extract):
-            return cls(source, answer)
+            return cls(source, answer, consulted)
         module = found.module
         return cls(
             source,
             answer,
+            consulted,
             module,
             found.warnings,
             found.unless_declared,
@@ -75,15 +78,16 @@ class _Type:
     """How a type is declared, and which others that takes."""
 
     answer: Answer
-    declaration: Declaration | None
+    consulted: frozenset[str]
+    declaration: Declaration | None = None
     used: frozenset[Declared] = frozenset()
 
     @classmethod
     def of(cls, answer: Answer) -> _Type:
-        found = answer.found
-        return (
-            cls(answer, found, frozenset(used(found.class_))) if isinstance(found, Declaration) else cls(answer, None)
-        )
+        found, consulted = answer.found, frozenset(answer.consulted)
+        if not isinstance(found, Declaration):
+            return cls(answer, consulted)
+        return cls(answer, consulted, found, frozenset(used(found.class_)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,10 +173,10 @@ class Wrapping:
         self._outlines.turn(lambda name: named.get(name) or find(name))
         self._forget_stale(self._states.keys() if changed is None else self._states.keys() & changed)
         before, self._offers = self._offers, {}
-        for name in sorted(named):
+        for name, source in sorted(named.items()):
             known = before.get(name)
-            if known is None or known.source.selection != named[name].selection:
-                known = self._offer(named[name])
+            if known is None or (known.source is not source and known.source.selection != source.selection):
+                known = self._offer(source)
             self._offers[name] = known
         answers = [offer.answer for offer in self._offers.values() if offer.answer.failures]
         types = self._declare()
@@ -181,7 +185,8 @@ class Wrapping:
         self._assemble(types, failures)
         files = self._files(named.keys(), style, failures)
         self._try(failures)
-        warnings = [text for offer in self._offers.values() for text in _warnings(offer, types.by_name)]
+        talking = [offer for offer in self._offers.values() if offer.warnings or offer.unless_declared]
+        warnings = [text for offer in talking for text in _warnings(offer, types.by_name)]
         warnings += [text for each in types.by_name.values() for text in each.warnings]
         told = tuple(failure for _, failure in sorted(failures.items()))
         irs = {name: made.packed for name, made in self._made.items() if name not in failures}
@@ -195,8 +200,8 @@ class Wrapping:
         if not stale:
             return
         offers, types = self._offers.items(), self._each_type.items()
-        self._offers = {name: each for name, each in offers if stale.isdisjoint(each.answer.consulted)}
-        self._each_type = {declared: each for declared, each in types if stale.isdisjoint(each.answer.consulted)}
+        self._offers = {name: each for name, each in offers if stale.isdisjoint(each.consulted)}
+        self._each_type = {declared: each for declared, each in types if stale.isdisjoint(each.consulted)}
         self._states.update((name, self._outlines.state(name)) for name in stale)
 
     def _offer(self, source: ModuleSource) -> _Offer:

@@ -10,6 +10,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
@@ -38,7 +39,8 @@ class Trial(MetaPathFinder):
 
     def __init__(self) -> None:
         self._files: Mapping[str, File] = {}
-        self._packages: set[str] = set()
+        self._names: AbstractSet[str] = frozenset()
+        self._packages: set[str] = {""}
         self._keys: dict[str, str] = {}
 
     def problems(
@@ -50,7 +52,12 @@ class Trial(MetaPathFinder):
         ``names`` are those of the last time.
         """
         self._files = files
-        self._packages = {"", *(name[:place] for name in files for place, letter in enumerate(name) if letter == ".")}
+        if files.keys() != self._names:
+            self._names = set(files)
+            self._packages = {
+                "",
+                *(name[:place] for name in files for place, letter in enumerate(name) if letter == "."),
+            }
         for name in self._keys.keys() - files.keys():
             self._forget(name)
         problems: dict[str, str | None] = {}
