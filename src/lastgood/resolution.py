@@ -137,6 +137,7 @@ class _Finder:
         self._sys_path = tuple(sys_path)
         self._builtin_modules = builtin_modules
         self._known: dict[str, _Found | None] = {}
+        self._real: dict[str, str] = {}
 
     def find(self, name: str) -> _Found | None:
         if name not in self._known:
@@ -192,21 +193,24 @@ class _Finder:
         return tuple(dict.fromkeys(self._tree.real_path(path) for path in local or found.search))
 
     def _candidates(self, name: str, *, is_package: bool) -> Iterator[Path]:
-        seen = set()
+        found: dict[str, None] = {}
         for entry in self._import_path:
-            paths = []
-            directory = entry
+            directory = str(entry)
             for part in name.split("."):
-                paths.append(directory / f"{part}.py")
-                directory /= part
-                paths.append(directory / "__init__.py")
+                real = self._real_directory(directory)
+                found[f"{real}/{part}.py"] = None
+                directory = f"{directory}/{part}"
+                found[f"{self._real_directory(directory)}/__init__.py"] = None
             if is_package:
-                paths.append(directory)
-            for path in paths:
-                canonical = self._tree.real_path(path.parent) / path.name
-                if canonical not in seen:
-                    seen.add(canonical)
-                    yield canonical
+                found[f"{real}/{part}"] = None
+        return map(Path, found)
+
+    def _real_directory(self, directory: str) -> str:
+        """``directory`` without symbolic links, as far as it exists."""
+        known = self._real.get(directory)
+        if known is None:
+            known = self._real[directory] = str(self._tree.real_path(Path(directory)))
+        return known
 
 
 # --- the worker's interpreter --------------------------------------------------------------------------------
