@@ -6,6 +6,7 @@ They are real ones, and wait on events, never on the clock.
 from __future__ import annotations
 
 import logging
+import marshal
 import os
 import py_compile
 import shutil
@@ -241,6 +242,22 @@ async def test_no_bytecode_is_read_or_written(project: Project, monkeypatch: pyt
     py_compile.compile(str(helper))
     async with project.running() as bridge:
         assert await bridge.call("svc", "versions", [], {}) == PINNED
+
+
+async def test_a_module_is_compiled_once_for_all_workers(project: Project) -> None:
+    """So that the code which the first has kept is what the second runs; here it was exchanged for another one."""
+    helper = project.src / "helper.py"
+    digest = digest_of(helper.read_bytes())
+    async with project.running():
+        pass
+    (kept,) = (project.top / ".lastgood/generations/code").glob(f"{digest}-*")
+    exchanged = marshal.dumps(compile("VERSION = 'exchanged'", str(helper), "exec"))
+    kept.write_bytes(digest_of(exchanged).encode() + exchanged)
+    async with project.running() as bridge:
+        assert await run(bridge, "import helper\nresult = helper.VERSION") == "exchanged"
+    kept.write_bytes(b"damaged")
+    async with project.running() as bridge:
+        assert await run(bridge, "import helper\nresult = helper.VERSION") == "pinned"
 
 
 async def test_reloading_a_module_runs_the_same_bytes(project: Project) -> None:

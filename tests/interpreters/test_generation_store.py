@@ -155,6 +155,15 @@ def test_a_sweep_keeps_the_good_ones_and_those_in_use(files: Recording, store: G
     assert store.open(again).files == {"w": b"w0"}
 
 
+def test_a_sweep_keeps_the_codes_of_sources_that_are_kept(files: Recording, store: GenerationStore) -> None:
+    store.record(store.put(pinned({"a": "1"})), generation=1, at=0.0)
+    codes = [f"{digest('1')}-x", f"{digest('1')}-y", f"{digest('1')}-x.77-1", f"{digest('2')}-x", "rubbish"]
+    for name in codes:
+        files.put(TOP / "code" / name, b"code")
+    store.sweep()
+    assert files.children(TOP / "code") == codes[:2]
+
+
 def test_what_a_killed_process_left_is_in_nobodys_way(files: Recording, store: GenerationStore) -> None:
     leftover = TOP / "objects" / f"{digest('1')}.new"
     files.put(leftover, b"half")

@@ -3,6 +3,7 @@
 In ``<home>/generations/``, by content, so that keeping another generation costs what has changed:
 
 - ``objects/<digest>``: the bytes of a source, or of another file of a generation;
+- ``code/<digest>-…``: what workers have compiled the source with that digest to (see :mod:`lastgood.bridges.worker.codes`);
 - ``manifests/<digest>``: one for each generation (see :mod:`lastgood.bridges.worker.manifest`);
 - ``history.json``: the last good ones, oldest first.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,10 +173,11 @@ class GenerationStore:
                 digests |= _digests(self._load(name))
             except DamagedGeneration:
                 wanted.discard(name)  # nobody can run it any more
-        for directory, keep in ((self._manifests, wanted), (self._objects, digests)):
+        for directory, keep in ((self._manifests, wanted), (self._objects, digests), (self._top / "code", digests)):
             for name in self._files.children(directory):
-                if name not in keep:
-                    self._files.unlink(directory / name)
+                if name.partition("-")[0] not in keep or "." in name:
+                    with suppress(FileNotFoundError):  # a worker writes codes, under another name at first
+                        self._files.unlink(directory / name)
         self._known = {name: manifest for name, manifest in self._known.items() if name in wanted}
         self._sound &= digests
 

@@ -1,8 +1,8 @@
 """How the worker imports local modules: always from their source, and of a pinned generation from its bytes (contract §9).
 
 A ``.pyc`` is trusted by the size and the whole second of its source, so an edit of the same size within the same second would
-run as the old code. Local modules are few and small, so they are compiled from their bytes each time, and no ``.pyc`` of
-theirs is read or written. What is installed keeps its ``.pyc`` files.
+run as the old code. So no ``.pyc`` of a local module is read or written: it is compiled from its bytes, and where they are
+pinned, the code is kept by their digest (``codes``). What is installed keeps its ``.pyc`` files.
 
 With a manifest, two more things stand in the way from an import statement to the disk:
 
@@ -35,6 +35,7 @@ from importlib.machinery import (
 )
 from types import CodeType, ModuleType
 
+from .codes import Codes
 from .manifest import Damaged, Manifest, digest_of, read_object
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -167,6 +168,7 @@ class Sources:
         self._manifest = manifest
         self._report = report
         self._digests = {path: digest for _, digest, _, path in pinned.modules}
+        self._codes = Codes(manifest)
         self._read: dict[str, bytes] = {}
         self._places: dict[str, dict[str, str]] = {}
         for path in self._digests:
@@ -226,6 +228,16 @@ class Sources:
         self._place(path)
         return data
 
+    def code(self, path: str, compiled: Callable[[], CodeType]) -> CodeType:
+        """The code of the module at ``path``: what is kept of it, else what it is ``compiled`` to now."""
+        digest = self._digests.get(path)
+        code = None if digest is None else self._codes.get(digest, path)
+        if code is None:
+            code = compiled()
+            if digest is not None:
+                self._codes.keep(digest, path, code)
+        return code
+
     def lines(self, path: str) -> list[str] | None:
         """The lines of the source at ``path``; None if it is not pinned."""
         if path not in self._digests and path not in self._read:
@@ -259,7 +271,7 @@ class _PinnedLoader(_SourceLoader):
     def get_code(self, fullname: str) -> CodeType:
         """The code of the pinned bytes. A syntax error shows the line of theirs; Python itself reads it from the disk."""
         try:
-            return super().get_code(fullname)
+            return self._sources.code(self.path, partial(super().get_code, fullname))
         except SyntaxError as error:
             lines = self._sources.lines(self.path)
             if error.filename == self.path and lines and error.lineno and error.lineno <= len(lines):
