@@ -9,13 +9,13 @@ import gc
 import hashlib
 import os
 import select
-import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from lastgood.bridges.worker.parent import die_with
 from lastgood.wrappers import ModuleSource, Wrapped
 from lastgood.wrappers.answers import Nothing, key_of
 from lastgood.wrappers.cache import DiskCache
@@ -48,7 +48,7 @@ class _Gone(Exception):
 
 def main(parent: int) -> None:
     """Serve the app whose process is ``parent`` until it is done. The wire is what were standard input and output."""
-    _die_with(parent)
+    die_with(parent)
     requests, replies = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # whatever prints, does so where the app's user sees it, and never into the wire
     gc.freeze()
@@ -164,14 +164,3 @@ def _read(descriptor: int, size: int) -> bytes:
             raise _Gone
         data += chunk
     return bytes(data)
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel end this process with the thread that started it (Linux): also while it is busy, with no eye on its input."""
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig, sigkill = 1, 9
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigkill, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # it died before we could ask

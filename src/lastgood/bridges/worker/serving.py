@@ -31,6 +31,7 @@ from types import CoroutineType
 from . import frames, packing
 from .calling import Callables, Refused
 from .codec import CODEC, Lending
+from .parent import die_with
 from .values import Uncarriable, Values
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -465,7 +466,7 @@ def _refused(text: str) -> tuple[int, bytes]:
 
 def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int) -> None:
     """Be a worker on these descriptors (see main.py) until the app, process ``parent``, has gone."""
-    _die_with(parent)
+    die_with(parent)
     for descriptor in (requests, answers, incoming, outgoing):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
@@ -504,14 +505,3 @@ def _read_exactly(descriptor: int, size: int) -> bytes:
             sys.exit(0)  # the app has gone already
         data += chunk
     return bytes(data)
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends, however it ends (Linux)."""
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig, sigkill = 1, 9
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigkill, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # it died before we could ask
