@@ -122,6 +122,19 @@ def test_its_end_is_told_with_the_module_that_it_looked_into(
     assert failure.message.startswith(f"the process that reads it {told}")
 
 
+def test_a_defect_of_ours_is_told_with_its_traceback(
+    extractor: ExtractorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, main = extractor_process._PROGRAM.rsplit("\n", 1)
+    patch = "import lastgood.wrappers.generate as generate\ngenerate.in_signatures = None"
+    found = modules(models=MODELS.format("int"))
+    with monkeypatch.context() as patched:
+        patched.setattr(extractor_process, "_PROGRAM", f"{head}\n{patch}\n{main}")
+        with pytest.raises(GenerationError, match="met a defect of lastgood:\nTraceback"):
+            extractor.wrap(list(found.values()), found, "async")
+    assert extractor.wrap(list(found.values()), found, "async").files
+
+
 def test_a_source_that_kills_it_costs_the_others_nothing_afterwards(
     extractor: ExtractorProcess, doing: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

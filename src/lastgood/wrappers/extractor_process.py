@@ -144,6 +144,7 @@ class ExtractorProcess:
             while isinstance(reply := _receive(process), At):
                 at = reply.module
             if isinstance(reply, Broke):
+                self._kill(process)  # what it remembers is not to be relied on
                 raise _Ended(f"met a defect of lastgood:\n{reply.text.rstrip()}\n", at)
             return reply
         except (OSError, EOFError, msgspec.MsgspecError) as error:

@@ -153,7 +153,6 @@ class Wrapping:
         self._outlines = Outlines()
         self._states: dict[str, str] = {}  # of every module that an answer depends on, when that was found out
         self._offers: dict[str, _Offer] = {}
-        self._mentioned: frozenset[Declared] = frozenset()
         self._each_type: dict[Declared, _Type] = {}
         self._types = _Types({}, {}, {})
         self._made: dict[str, _Made] = {}
