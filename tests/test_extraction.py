@@ -123,7 +123,7 @@ def test_the_command_has_one_too(project: RealProject, monkeypatch: pytest.Monke
         ),
         ("X = 1\nimport no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'", 2),
         ("from . import shop\nfrom .shop import missing\n", "cannot import name 'missing' from 'generated.shop'", 2),
-        ("raise SystemExit(3)\n", "pricing.py was staged, but cannot be imported: SystemExit: 3", 1),
+        ("import sys\nsys.exit(3)\n", "pricing.py was staged, but cannot be imported: SystemExit: 3", 2),
         ("import os; os._exit(3)\n", "the process that imported the wrappers exited with status 3", None),
     ],
     ids=["syntax", "NUL", "import", "each other", "an exit", "the end"],
@@ -157,8 +157,9 @@ async def test_a_wrapper_that_does_not_import_never_reaches_the_output(
 async def test_what_only_its_place_can_tell_is_not_judged(start: Callable[..., WatchProgram], told: Told) -> None:
     def generate(_: Config, stage: Path) -> Generated:
         (stage / "pricing.py").write_text("from ..app import settings\n")
+        (stage / "note.py").write_text("nothing_that_is_there")
         (stage / "notes.txt").write_text("def f(:")
-        return Generated(("pricing.py", "notes.txt"))
+        return Generated(("pricing.py", "note.py", "notes.txt"))
 
     async with start(generate=generate):
         await told.success()
@@ -186,7 +187,7 @@ async def test_the_same_files_are_not_looked_at_again(
     seen = tmp_path_factory.mktemp("seen") / "imports"
 
     def generate(_: Config, stage: Path) -> Generated:
-        (stage / "pricing.py").write_text(f"open({str(seen)!r}, 'a').write('x')\n")
+        (stage / "pricing.py").write_text(f"import os\nopen({str(seen)!r}, 'a').write('x')\n")
         return Generated(("pricing.py",))
 
     async with start(generate=generate) as session:

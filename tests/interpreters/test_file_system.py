@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import sys
+import subprocess
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +168,24 @@ def test_a_lock_is_held_by_one_and_free_again(both: tuple[FileSystem, Path]) -> 
     assert again is not None
     again.release()
     assert files.is_file(top / "lock")
+
+
+def test_a_lock_that_a_child_of_a_dead_process_holds_is_waited_for(tmp_path: Path) -> None:
+    """A process that is killed while it starts another one leaves its descriptors with that one, until it has started."""
+    holds = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holds, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdout.readline()
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        assert Disk().lock(tmp_path / "lock", holder=os.getpid()) is None
+        assert Disk().lock(tmp_path / "lock") is None
+        threading.Timer(0.2, child.stdin.close).start()
+        claim = Disk().lock(tmp_path / "lock", holder=dead.pid)
+        assert claim is not None
+        claim.release()
 
 
 def test_a_barrier_takes_files_and_directories(both: tuple[FileSystem, Path]) -> None:

@@ -1,7 +1,7 @@
 """Python files that were not made by lastgood are looked at before they are promoted, in a process of their own (contract §5).
 
-What ``generate()`` wrote are wrappers: they are imported, as whoever uses them will. What other generators made need only
-compile: where it can be imported from is theirs to know.
+What ``generate()`` wrote are wrappers: they are imported, as whoever uses them will, if they define or import anything. What
+other generators made need only compile: where it can be imported from is theirs to know.
 """
 
 from __future__ import annotations

@@ -118,8 +118,12 @@ class FileSystem(Protocol):
         """``path`` without symbolic links, as far as it exists."""
         ...
 
-    def lock(self, path: Path) -> Claim | None:
-        """Claim the lock file at ``path``, in an existing directory; None if somebody else holds it."""
+    def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
+        """Claim the lock file at ``path``, in an existing directory; None if somebody else holds it.
+
+        ``holder`` is the process that is said to. May block for two seconds if that is gone: a child which it was about to
+        start when it was killed holds the lock until it is started.
+        """
         ...
 
     def is_file(self, path: Path) -> bool:
@@ -267,12 +271,16 @@ class Disk:
         """See :class:`FileSystem`."""
         return Path(os.path.realpath(path))
 
-    def lock(self, path: Path) -> Claim | None:
+    def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
         """See :class:`FileSystem`. A lock that a dead process left does not count: the system let go of it."""
         lock = filelock.FileLock(path, thread_local=False)
         with contextlib.suppress(filelock.Timeout):
             lock.acquire(blocking=False)
             return lock
+        if holder is not None and not _runs(holder):
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire(timeout=_ABOUT_TO_START, poll_interval=0.01)
+                return lock
         return None
 
     def is_file(self, path: Path) -> bool:
@@ -285,6 +293,8 @@ class Disk:
 
 
 _MANY = 32
+_ABOUT_TO_START = 2.0
+"""Seconds."""
 _PIECE = 1 << 20
 # That something cannot be looked at is no reason to act as if it were not there, least of all when it is a backup.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
@@ -292,6 +302,16 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 
 
 _DIRECTORY = Stat("directory", 0, (), 0.0)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _stat_of(found: os.stat_result) -> Stat:

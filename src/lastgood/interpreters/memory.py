@@ -204,7 +204,7 @@ class MemoryFiles:
     def real_path(self, path: Path) -> Path:
         return path
 
-    def lock(self, path: Path) -> MemoryClaim | None:
+    def lock(self, path: Path, *, holder: int | None = None) -> MemoryClaim | None:  # noqa: ARG002 - nobody there forks
         if path in self._locked:
             return None
         self._locked.add(path)

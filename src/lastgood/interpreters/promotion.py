@@ -93,7 +93,8 @@ class OutputDirectory:
         ignore = around / ".gitignore"
         if files.stat(ignore) is None:
             _overwrite(files, ignore, b"*\n")
-        lock = files.lock(home / "lock")
+        holder = _read_pid(files, home / "pid")
+        lock = files.lock(home / "lock", holder=holder)
         if lock is None:
             raise AlreadyWatched(path, _read_pid(files, home / "pid"))
         output = cls(files, path, home, lock)
