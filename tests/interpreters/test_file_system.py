@@ -170,9 +170,12 @@ def test_a_lock_is_held_by_one_and_free_again(both: tuple[FileSystem, Path]) -> 
     assert files.is_file(top / "lock")
 
 
-def test_a_lock_that_a_child_of_a_dead_process_holds_is_waited_for(tmp_path: Path) -> None:
+def test_a_lock_that_a_child_of_a_dead_process_holds_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that is killed while it starts another one leaves its descriptors with that one, until it has started."""
-    holds = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(); print(flush=True); sys.stdin.read()"
+    monkeypatch.setattr("lastgood.interpreters.file_system._ABOUT_TO_START", 30.0)
+    holds = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", holds, str(tmp_path / "lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
