@@ -55,6 +55,17 @@ def thread():
 class Problem(Exception):
     pass
 
+class Leaving(Exception):
+    def __str__(self):
+        sys.exit(3)
+
+class Gone(tuple):
+    def __iter__(self):
+        sys.exit(3)
+
+def gone():
+    return [Gone([1])]
+
 def fail(kind):
     inner(kind)
 
@@ -62,7 +73,7 @@ def inner(kind):
     if kind == "group":
         raise ValueError("bad") from KeyError("cause")
     raise {"value": ValueError("bad"), "own": Problem("mine"), "exit": SystemExit(3), "interrupt": KeyboardInterrupt(),
-           "generator": GeneratorExit()}[kind]
+           "generator": GeneratorExit(), "leaving": Leaving()}[kind]
 
 def die(status):
     print("last words", file=sys.stderr)
@@ -483,6 +494,7 @@ async def test_the_selection_binds_the_worker(source: Path) -> None:
         ("exit", "SystemExit", "3"),
         ("interrupt", "KeyboardInterrupt", ""),
         ("generator", "GeneratorExit", ""),
+        ("leaving", "svc.Leaving", "<its text could not be made: SystemExit>"),
     ],
 )
 async def test_an_exception_comes_as_remote_error_and_the_worker_lives_on(
@@ -494,6 +506,12 @@ async def test_an_exception_comes_as_remote_error_and_the_worker_lives_on(
     assert "in fail" in caught.value.traceback
     assert "in inner" in caught.value.traceback
     assert caught.value.traceback.count("  File") == 2
+    assert await bridge.call("svc", "give", [1], {}) == 1
+
+
+async def test_a_result_that_exits_while_it_is_read_is_a_remote_error(bridge: ProcessBridge) -> None:
+    with pytest.raises(RemoteError, match="SystemExit: 3"):
+        await bridge.call("svc", "gone", [], {})
     assert await bridge.call("svc", "give", [1], {}) == 1
 
 

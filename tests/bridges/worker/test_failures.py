@@ -16,6 +16,11 @@ class Mute(Exception):
         raise RuntimeError
 
 
+class Leaving(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
 def raised(error: BaseException) -> BaseException:
     try:
         try:
@@ -34,8 +39,9 @@ def raised(error: BaseException) -> BaseException:
         (Custom(), f"{__name__}.Custom", ""),
         (SystemExit(2), "SystemExit", "2"),
         (Mute(), f"{__name__}.Mute", "<its text could not be made: RuntimeError>"),
+        (Leaving(), f"{__name__}.Leaving", "<its text could not be made: SystemExit>"),
     ],
-    ids=["builtin", "key", "own", "exit", "mute"],
+    ids=["builtin", "key", "own", "exit", "mute", "leaving"],
 )
 def test_names_and_messages(error: BaseException, name: str, message: str) -> None:
     assert describe(raised(error))[:2] == [name, message]

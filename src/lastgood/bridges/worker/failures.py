@@ -17,13 +17,13 @@ def describe(error: BaseException) -> list[str]:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
-    except Exception as second:
+    except BaseException as second:  # also SystemExit: what a text does may not end the worker either
         message = f"<its text could not be made: {type(second).__name__}>"
     try:
         told = traceback.TracebackException.from_exception(error)
         _leave_out_ours(told)
         text = "".join(told.format())
-    except Exception as second:
+    except BaseException as second:  # likewise
         text = f"<its traceback could not be made: {type(second).__name__}>"
     return [name, _shortened(message), _shortened(text)]
 

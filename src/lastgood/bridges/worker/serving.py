@@ -449,7 +449,7 @@ def pack_result(result: Any) -> tuple[int, bytes]:
         return frames.RESULT, CODEC.dumps(result)
     except Uncarriable as error:
         return _refused(error.text("result"))
-    except Exception as error:  # a property of the user's that raises while its value is read
+    except BaseException as error:  # a property of the user's that raises while its value is read; also SystemExit
         return pack_raised(error)
 
 
