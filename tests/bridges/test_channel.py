@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 from lastgood.bridges import channel as channel_module
 from lastgood.bridges.channel import Answer, Channel
 from lastgood.bridges.worker import frames
-from lastgood.bridges.worker.frames import APART, CALL, FORGET, FORGOTTEN, HEADER, RESULT, Inbox
+from lastgood.bridges.worker.frames import APART, CALL, FORGET, FORGOTTEN, HEADER, LOADED, RESULT, Inbox
 from lastgood.errors import BridgeError
 
 
@@ -212,6 +212,25 @@ async def test_an_answer_that_nobody_asked_for_is_garbage(wire: Wire) -> None:
     with pytest.raises(BridgeError, match="garbage"):
         await wire.call("a")
     assert wire.garbage == ["an answer to call 7, which is not open"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "size", "told"),
+    [
+        (RESULT, 7, 1, "an answer to call 7, which is not open"),
+        (APART, 7, 0, "word of call 7, which is not open"),
+        (99, 1, 1000, "a frame of the unknown kind 99"),
+        (LOADED, 0, 1 << 21, "a frame of kind 32 and 2097152 bytes, none of which has more than 1048576"),
+    ],
+    ids=["answer", "word", "kind", "report"],
+)
+async def test_what_can_be_no_frame_is_garbage_before_its_body_comes(
+    wire: Wire, kind: int, number: int, size: int, told: str
+) -> None:
+    os.write(wire.answers, HEADER.pack(size, kind, number))
+    with pytest.raises(BridgeError, match="garbage"):
+        await wire.call("a")
+    assert wire.garbage == [told]
 
 
 async def test_failing_reaches_the_leader_and_those_who_wait(wire: Wire) -> None:

@@ -36,6 +36,8 @@ MAX_UNSENT = 1 << 30
 _SMALL_READ = 1 << 12
 _PIPE_SIZE = 1 << 20
 _F_SETPIPE_SZ = 1031
+_WORDS = frozenset((frames.FORGOTTEN, frames.APART, frames.LOADED))
+_LONGEST_WORD = 1 << 20  # the body of one of these, in bytes
 
 
 class Answer:
@@ -350,6 +352,9 @@ class Channel:
         try:
             for kind, number, body in self._inbox.feed(chunk):
                 self._dispatch(kind, number, body)
+            begun = self._inbox.begun()
+            if begun is not None:
+                self._check(*begun)
         except frames.FrameError as error:
             self._on_garbage(str(error))
         return True
@@ -370,19 +375,26 @@ class Channel:
             if kind == frames.RESULT:
                 self.tell_read(number)
         else:
-            raise frames.FrameError(f"an answer to call {number}, which is not open")
+            self._check(len(body), kind, number)
 
     def _dispatch_other(self, kind: int, number: int, body: bytes) -> None:
+        self._check(len(body), kind, number)
         if kind == frames.LOADED:
             self._on_loaded(body)
-        elif kind == frames.APART:
-            answer = self._open.get(number)
-            if answer is not None:
-                self._let_go(answer)
-            elif number not in self._forgotten:
-                raise frames.FrameError(f"word of call {number}, which is not open")
-        else:
+        elif number in self._open:  # it is APART
+            self._let_go(self._open[number])
+
+    def _check(self, length: int, kind: int, number: int) -> None:
+        """Raise for what can be no frame, also before its body comes: every call would wait for that, and memory fill."""
+        if kind not in frames.ANSWERS and kind not in _WORDS:
             raise frames.FrameError(f"a frame of the unknown kind {kind}")
+        if length > _LONGEST_WORD and kind in _WORDS:
+            raise frames.FrameError(
+                f"a frame of kind {kind} and {length} bytes, none of which has more than {_LONGEST_WORD}"
+            )
+        if kind != frames.LOADED and number not in self._open and number not in self._forgotten:
+            what = "an answer to" if kind in frames.ANSWERS else "word of"
+            raise frames.FrameError(f"{what} call {number}, which is not open")
 
     @trio.lowlevel.enable_ki_protection
     def _wake_another(self) -> None:

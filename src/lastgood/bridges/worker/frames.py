@@ -68,6 +68,10 @@ class Inbox:
         self._max_body = max_body
         self._rest = bytearray()
 
+    def begun(self) -> tuple[int, int, int] | None:
+        """(length, kind, number) of a frame whose header is there, and whose body is not yet."""
+        return HEADER.unpack_from(self._rest) if len(self._rest) >= HEADER.size else None
+
     def feed(self, chunk: bytes) -> list[tuple[int, int, bytes]]:
         """The frames that ``chunk`` completes, each as (kind, number, body). Raises :class:`FrameError`."""
         rest = self._rest
