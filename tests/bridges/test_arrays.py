@@ -78,6 +78,13 @@ ARRAYS: list[Any] = [
     np.array([1, 2], dtype=">i2"),
     np.array(["2024-01-01", "NaT"], dtype="M8[s]"),
     np.array([1 + 2j]),
+    np.array([(1, b"x", [0.5, 1])], dtype=[("a", "i4"), ("b", "S2"), ("c", "f8", (2,))]),
+    np.array([((1, "2024-01-01"), 2)], dtype=[("in", [("x", "i1"), ("y", "M8[D]")]), ("z", ">u2")]),
+    np.ones((2, 3), dtype=[(("a title", "a"), "i1"), ("b", "f8")]),
+    np.ones(3, dtype=np.dtype([("a", "i1"), ("b", "f8")], align=True)),
+    np.ones(3, dtype={"names": ["a", "b"], "formats": ["i4", "f4"], "offsets": [12, 4], "itemsize": 24}),
+    np.array([b"raw!"], dtype="V4"),
+    np.ones(300_000, dtype=[("a", "i4"), ("b", "f8")]),
     np.arange(1_000_000, dtype="f4").reshape(1000, 1000),
     np.asfortranarray(np.arange(600_000.0).reshape(300, 2000)),
     np.arange(2_000_000)[::2],
@@ -158,6 +165,8 @@ async def test_without_room_they_cross_in_the_frame(bridge: ProcessBridge, monke
 async def test_arrays_of_objects_are_named(bridge: ProcessBridge) -> None:
     with pytest.raises(BridgeError, match="argument 1: an array of dtype object cannot cross to the worker"):
         await bridge.call("svc", "give", [np.array([None])], {})
+    with pytest.raises(BridgeError, match=r"argument 1: an array of dtype \[\('a', 'O'\)\] cannot cross to the worker"):
+        await bridge.call("svc", "give", [np.array([(None,)], dtype=[("a", "O")])], {})
     with pytest.raises(BridgeError, match=r"argument 1\[1\]: object of type object"):
         await bridge.call("svc", "give", [[np.ones(500_000), object()]], {})
     with pytest.raises(BridgeError, match="result: an array of dtype object cannot cross from the worker"):

@@ -33,6 +33,8 @@ ANSWERS_WITH_ARRAYS: list[list[Any]] = [
     ["<i2", [5], True, 0, 10],
     ["O", [1], False, None, bytes(8)],
     ["U0", [10**9], False, None, b""],
+    [[8, [["a", "O", 0]]], [1], False, None, bytes(8)],
+    [["<i4", [2]], [1], False, None, bytes(8)],
 ]
 
 

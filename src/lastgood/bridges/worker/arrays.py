@@ -1,7 +1,7 @@
 """numpy's arrays, as they cross where both sides have numpy; small ones in the frame, large ones through an arena.
 
 An array arrives as one of its own, writable, of the same dtype and shape; its order in memory too, if that is C's or Fortran's.
-numpy's scalars arrive as the numbers they are. Arrays of objects and of records cannot cross.
+numpy's scalars arrive as the numbers they are. Arrays of records cross with the layout of their fields, arrays of objects never.
 pandas' tables and pyarrow's are in tables.py and arrow.py.
 """
 
@@ -26,7 +26,7 @@ LARGE = 1 << 20
 ARRAY = 100  # the code of its extension; far from those of values.py and rich.py
 NUMBERS = 101  # a list of numbers, whose bytes are shared
 PANDAS, ARROW = 102, 103  # those of tables.py and arrow.py
-_KINDS = "biufcmMSU"
+_KINDS = "biufcmMSUV"
 
 
 class Unreadable(ValueError):
@@ -65,7 +65,7 @@ class Carrier(Values):
         return super()._lower_rich(value, depth, plain)
 
     def _lower_array(self, numpy: Any, value: Any) -> Any:
-        if value.dtype.kind not in _KINDS or not value.dtype.itemsize:
+        if not _is_plain(value.dtype):
             raise Uncarriable(
                 f"an array of dtype {value.dtype} cannot cross {self._towards}, only one of plain values."
             )
@@ -73,7 +73,8 @@ class Carrier(Values):
         whole = numpy.ascontiguousarray(value.T if turned else value)
         data = whole.reshape(-1).view(numpy.uint8).data if whole.size else b""
         offset = self.outgoing.put(data) if len(data) >= LARGE else None
-        head = [value.dtype.str, list(value.shape), turned, offset, bytes(data) if offset is None else len(data)]
+        source = bytes(data) if offset is None else len(data)
+        head = [_described(value.dtype), list(value.shape), turned, offset, source]
         return self._ext(ARRAY, self._pack(head))
 
     def _ext_numbers(self, code: int, data: bytes) -> Any:
@@ -94,8 +95,8 @@ class Carrier(Values):
             return super()._lift(code, data)
         dtype, shape, turned, offset, source = self._unpack(data)
         numpy = needed("numpy", "an array")
-        kind = numpy.dtype(str(dtype))
-        if kind.kind not in _KINDS or not kind.itemsize or not all(type(each) is int and each >= 0 for each in shape):
+        kind = numpy.dtype(_dtype_argument(dtype))
+        if not _is_plain(kind) or not all(type(each) is int and each >= 0 for each in shape):
             raise ValueError(f"an array of dtype {dtype} and shape {shape}")
         size = math.prod(shape) * kind.itemsize
         if size != (source if type(source) is int else len(source)):
@@ -103,3 +104,37 @@ class Carrier(Values):
         memory = source if offset is None else self.incoming.view(offset, source)
         array = numpy.frombuffer(memory, kind, math.prod(shape)).copy() if size else numpy.empty(0, kind)
         return array.reshape(shape[::-1]).T if turned else array.reshape(shape)
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Whether the bytes of such an array are all that there is to it."""
+    return dtype.kind in _KINDS and dtype.itemsize > 0 and not dtype.hasobject
+
+
+def _described(dtype: Any) -> Any:
+    """A dtype as plain data: its text; [dtype, shape] of an array within a record; of a record [itemsize, fields]."""
+    if dtype.subdtype is not None:
+        return [_described(dtype.subdtype[0]), list(dtype.subdtype[1])]
+    if dtype.names is None:
+        return dtype.str
+    fields = []
+    for name in dtype.names:
+        kind, offset, *title = dtype.fields[name]
+        fields.append([name, _described(kind), offset, *map(str, title)])
+    return [dtype.itemsize, fields]
+
+
+def _dtype_argument(described: Any) -> Any:
+    """What ``numpy.dtype`` makes the dtype of. Raises ValueError and TypeError, as that does."""
+    if type(described) is str:
+        return described
+    first, second = described
+    if type(first) is not int:
+        return _dtype_argument(first), tuple(second)
+    return {
+        "names": [str(name) for name, *_ in second],
+        "formats": [_dtype_argument(kind) for _, kind, *_ in second],
+        "offsets": [offset for _, _, offset, *_ in second],
+        "titles": [title[0] if title else None for _, _, _, *title in second],
+        "itemsize": first,
+    }
