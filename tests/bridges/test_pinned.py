@@ -291,6 +291,22 @@ async def test_what_came_later_is_not_imported_instead(project: Project, intrude
         assert not (await run(bridge, "import helper\nresult = helper.colours()")).startswith(str(project.src))
 
 
+async def test_a_local_module_has_its_name_to_itself_though_the_worker_has_loaded_another(project: Project) -> None:
+    project.write(
+        {"queue.py": "VERSION = 'pinned'\n", "threading/__init__.py": "", "threading/more.py": "VERSION = 'pinned'\n"}
+    )
+    project.write(
+        {"helper.py": SOURCES["helper.py"] + "import queue\nfrom threading import more\nfound = [queue, more]\n"}
+    )
+    project.stage()
+    async with project.running() as bridge:
+        assert await bridge.call("svc", "versions", [], {}) == PINNED
+        assert await run(bridge, "import helper\nresult = [each.VERSION for each in helper.found]") == ["pinned"] * 2
+        with trio.move_on_after(0):
+            await bridge.call("svc", "versions", [], {})
+        assert await bridge.call("svc", "versions", [], {}) == PINNED
+
+
 # The user's paths.
 
 

@@ -92,12 +92,16 @@ class _SourceLoader(SourceFileLoader):
 
 
 def install(
-    import_path: Sequence[str], manifest: str | None = None, report: Callable[[str, str, str], None] | None = None
+    import_path: Sequence[str],
+    manifest: str | None = None,
+    report: Callable[[str, str, str], None] | None = None,
+    bare: Collection[str] = (),
 ) -> None:
     """Put ``import_path`` first on ``sys.path``, and have what is local there imported from source.
 
     ``manifest`` is the path of a pinned generation's. ``report(name, path, digest)`` is then called, on whatever thread
-    imports, for each local module that is not in it. Raises :class:`.manifest.Damaged`.
+    imports, for each local module that is not in it. ``bare`` are the names of modules that an interpreter loads by itself:
+    these stay what they are, also where a local one is called the same. Raises :class:`.manifest.Damaged`.
     """
     entries = [os.path.abspath(entry) for entry in import_path]
     installed = _installed()
@@ -111,6 +115,7 @@ def install(
         make_loader, roots = partial(_PinnedLoader, sources), pinned.roots
         sys.meta_path.insert(_before_the_path_finder(), _PinnedFinder(sources, pinned))
         _show_pinned_lines(sources)
+        _make_way(pinned, bare)
         os.environ[INHERITED] = manifest
     find_in = FileFinder.path_hook((ExtensionFileLoader, EXTENSION_SUFFIXES), (make_loader, SOURCE_SUFFIXES))  # type: ignore[arg-type]  # it is only called
 
@@ -146,11 +151,20 @@ def loaded_elsewhere(bare: Collection[str]) -> list[tuple[str, str]]:
     return loaded
 
 
-def inherit() -> None:
+def inherit(bare: Collection[str]) -> None:
     """In a fresh child of a worker, which has the worker's ``sys.path`` already: have its pins, too."""
     manifest = os.environ.get(INHERITED)
     if manifest is not None:
-        install((), manifest)
+        install((), manifest, bare=bare)
+
+
+def _make_way(pinned: Manifest, bare: Collection[str]) -> None:
+    """Let go of the names under which local modules are to be imported, where the worker has loaded others for itself."""
+    taken = {name for _, _, name, path in pinned.modules if getattr(sys.modules.get(name), "__file__", path) != path}
+    for name in list(sys.modules):
+        top = name.partition(".")[0]
+        if top in taken and top not in bare:
+            del sys.modules[name]
 
 
 def _before_the_path_finder() -> int:

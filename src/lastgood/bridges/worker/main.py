@@ -13,8 +13,8 @@ if sys.version_info < (3, 9):  # noqa: UP036 - not the Python of the app
     )
 
 import os
-import types
 
+BARE = frozenset(sys.modules)  # what the interpreter has loaded by itself; os is among it
 PACKAGE = "_lastgood_worker"
 
 
@@ -24,7 +24,7 @@ def load() -> None:
     # Python puts a script's directory first; left there, the user's code could import our files by accident.
     if sys.path and os.path.abspath(sys.path[0]) == here:
         del sys.path[0]
-    package = types.ModuleType(PACKAGE)
+    package = type(sys)(PACKAGE)
     package.__path__ = [here]
     sys.modules[PACKAGE] = package
 
@@ -36,7 +36,7 @@ def start() -> None:
     del sys.argv[1:]
     from _lastgood_worker.serving import run  # type: ignore[import-not-found]  # the package made just above
 
-    run(*descriptors)
+    run(*descriptors, bare=BARE)
 
 
 def inherit() -> None:
@@ -44,7 +44,7 @@ def inherit() -> None:
     load()
     from _lastgood_worker.importing import inherit as take_over  # type: ignore[import-not-found]  # likewise
 
-    take_over()
+    take_over(BARE)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Collection
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import CoroutineType
@@ -84,7 +85,7 @@ class Worker:
         self._loops: Loops | None = None
         self._threads = 1
         self._backend = "asyncio"
-        self._bare = frozenset(sys.modules)  # what a worker has without the user's modules
+        self._own = frozenset(sys.modules)  # what a worker has without the user's modules
         self._begun = 0  # counts calls; the watcher compares
         self._alarm = threading.Semaphore(0)
         self._lock = threading.Lock()  # guards everything below
@@ -104,7 +105,7 @@ class Worker:
 
     # The main thread.
 
-    def prepare(self, number: int, setup: bytes) -> bool:
+    def prepare(self, number: int, setup: bytes, bare: Collection[str] = ()) -> bool:
         """Import the modules, answer, and tell whether all is well."""
         from .importing import install, loaded_elsewhere
         from .manifest import Damaged
@@ -118,7 +119,7 @@ class Worker:
                 self._answer(number, *_refused(_NO_TRIO.format(sys.executable)))
                 return False
         try:
-            install(told["import_path"], told["pinned"], self._report)
+            install(told["import_path"], told["pinned"], self._report, bare)
         except Damaged as damaged:
             self._answer(number, *_refused(f"The pinned generation cannot be run. {damaged}"))
             return False
@@ -132,7 +133,7 @@ class Worker:
             return False
         CODEC.look()
         self._callables = Callables(modules, told["modules"])
-        self._answer(number, frames.RESULT, VALUES.dumps([list(each) for each in loaded_elsewhere(self._bare)]))
+        self._answer(number, frames.RESULT, VALUES.dumps([list(each) for each in loaded_elsewhere(self._own)]))
         return True
 
     def serve(self) -> None:
@@ -464,8 +465,11 @@ def _refused(text: str) -> tuple[int, bytes]:
     return frames.REFUSED, VALUES.dumps(text)
 
 
-def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int) -> None:
-    """Be a worker on these descriptors (see main.py) until the app, process ``parent``, has gone."""
+def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int, *, bare: Collection[str] = ()) -> None:
+    """Be a worker on these descriptors (see main.py) until the app, process ``parent``, has gone.
+
+    ``bare`` are the names of the modules that its interpreter had loaded before any of ours.
+    """
     die_with(parent)
     for descriptor in (requests, answers, incoming, outgoing):
         if descriptor >= 0:
@@ -482,7 +486,7 @@ def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int) 
     if kind != frames.SETUP:
         _not_its_app()
     threading.Thread(target=worker.watch, name="lastgood-watcher", daemon=True).start()
-    if worker.prepare(number, setup):
+    if worker.prepare(number, setup, bare):
         worker.serve()
 
 
