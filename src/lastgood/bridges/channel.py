@@ -352,8 +352,7 @@ class Channel:
         try:
             for kind, number, body in self._inbox.feed(chunk):
                 self._dispatch(kind, number, body)
-            begun = self._inbox.begun()
-            if begun is not None:
+            if self._inbox.rest and (begun := self._inbox.begun()) is not None:
                 self._check(*begun)
         except frames.FrameError as error:
             self._on_garbage(str(error))

@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 HEADER = Struct("<IBQ")
+_HEAD, _UNPACK_FROM = HEADER.size, HEADER.unpack_from  # as every call needs them
 TARGET_LENGTH = Struct("<H")
 MAX_BODY = 1 << 30
 """The longest body in bytes, in either direction."""
@@ -66,33 +67,34 @@ class Inbox:
 
     def __init__(self, max_body: int = MAX_BODY) -> None:
         self._max_body = max_body
-        self._rest = bytearray()
+        self.rest = bytearray()
+        """What came of the next frame so far."""
 
     def begun(self) -> tuple[int, int, int] | None:
         """(length, kind, number) of a frame whose header is there, and whose body is not yet."""
-        return HEADER.unpack_from(self._rest) if len(self._rest) >= HEADER.size else None
+        return HEADER.unpack_from(self.rest) if len(self.rest) >= _HEAD else None
 
     def feed(self, chunk: bytes) -> list[tuple[int, int, bytes]]:
         """The frames that ``chunk`` completes, each as (kind, number, body). Raises :class:`FrameError`."""
-        rest = self._rest
+        rest = self.rest
         if rest:
             rest += chunk
-        elif len(chunk) >= HEADER.size:
-            length, kind, number = HEADER.unpack_from(chunk)
-            if length == len(chunk) - HEADER.size and length <= self._max_body:
-                return [(kind, number, chunk[HEADER.size :])]  # one whole frame, as most often
+        elif len(chunk) >= _HEAD:
+            length, kind, number = _UNPACK_FROM(chunk)
+            if length == len(chunk) - _HEAD and length <= self._max_body:
+                return [(kind, number, chunk[_HEAD:])]  # one whole frame, as most often
         buffer = memoryview(rest or chunk)
         frames = []
         at, size = 0, len(buffer)
         with buffer:
-            while size - at >= HEADER.size:
-                length, kind, number = HEADER.unpack_from(buffer, at)
+            while size - at >= _HEAD:
+                length, kind, number = _UNPACK_FROM(buffer, at)
                 if length > self._max_body:
                     raise FrameError(f"a frame of {length} bytes, and no frame may have more than {self._max_body}")
-                end = at + HEADER.size + length
+                end = at + _HEAD + length
                 if end > size:
                     break
-                frames.append((kind, number, bytes(buffer[at + HEADER.size : end])))
+                frames.append((kind, number, bytes(buffer[at + _HEAD : end])))
                 at = end
         if rest:
             del rest[:at]

@@ -135,7 +135,7 @@ class Values:
         """Pack ``value``. Raises :class:`Uncarriable`."""
         try:
             try:
-                return self._pack(self._lower(value, 0, _PLAIN))
+                return self._pack(value if type(value) in _PLAIN else self._lower(value, 0, _PLAIN))
             except (OverflowError, UnicodeEncodeError):
                 # A large int or a lone surrogate somewhere: rare enough to look for them only now.
                 return self._pack(self._lower(value, 0, _CERTAIN))
