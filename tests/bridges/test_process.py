@@ -28,7 +28,7 @@ from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig, R
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
 
 SERVICE = '''
-import asyncio, os, signal, subprocess, sys, threading
+import asyncio, enum, os, signal, subprocess, sys, threading
 
 def echo(*args, **kwargs):
     return [args, kwargs]
@@ -99,8 +99,12 @@ def start_sleeper(detached):
 def start(*command):
     return subprocess.Popen(command).pid
 
+class Size(enum.Enum):
+    S = 1
+
 def odd(how):
-    return {"object": {"x": [0, object()]}, "loop": calls.append(calls) or calls}[how]
+    return {"object": {"x": [0, object()]}, "loop": calls.append(calls) or calls, "giant key": {10**5000: object()},
+            "equal keys": {Size.S: 1, 1: 2}}[how]
 
 arrived, everybody = 0, None
 
@@ -459,6 +463,10 @@ async def test_a_result_that_cannot_cross_is_named_and_harms_nothing(bridge: Pro
         await bridge.call("svc", "odd", ["object"], {})
     with pytest.raises(BridgeError, match="contains itself"):
         await bridge.call("svc", "odd", ["loop"], {})
+    with pytest.raises(BridgeError, match=r"^result\[an object of type int\]: object of type object cannot cross"):
+        await bridge.call("svc", "odd", ["giant key"], {})
+    with pytest.raises(BridgeError, match=r"^The result cannot be read: two keys of a dict became equal on the way"):
+        await bridge.call("svc", "odd", ["equal keys"], {})
     assert await bridge.call("svc", "give", [1], {}) == 1
 
 

@@ -17,9 +17,8 @@ from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.spare import Loaded, Place, Spare, stamps_of, take_spare
 from lastgood.bridges.surroundings import Surroundings, find_surroundings
 from lastgood.bridges.worker import frames
-from lastgood.bridges.worker.arrays import Unreadable
 from lastgood.bridges.worker.manifest import Damaged
-from lastgood.bridges.worker.values import Uncarriable, Values
+from lastgood.bridges.worker.values import Uncarriable, Unreadable, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
 

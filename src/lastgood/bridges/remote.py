@@ -16,13 +16,13 @@ from lastgood.bridges.child import Child
 from lastgood.bridges.surroundings import Surroundings
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.arena import Arena
-from lastgood.bridges.worker.arrays import Carrier, Unreadable
+from lastgood.bridges.worker.arrays import Carrier
+from lastgood.bridges.worker.values import PLAIN, Unreadable
 from lastgood.errors import BridgeError, WorkerDied
 
 __all__ = ["PACK", "RemoteWorker", "unpacker"]
 
 PACK = msgspec.msgpack.Encoder().encode
-_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 _EXIT_WAIT = 1.0  # seconds from the end of a worker's answers to its exit
 _KILL_WAIT = 5.0  # seconds from SIGKILL to its exit; one that needs more is stuck in the kernel
@@ -96,7 +96,7 @@ class RemoteWorker:
         return answer
 
     def _pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-        if not kwargs and _PLAIN.issuperset(map(type, args)):
+        if not kwargs and PLAIN.issuperset(map(type, args)):
             try:
                 return PACK((list(args), {}))  # what the codec would make of it, at half the cost of a small call
             except (OverflowError, UnicodeEncodeError):
@@ -104,7 +104,7 @@ class RemoteWorker:
         return self.codec.dumps([list(args), dict(kwargs)])
 
     def read(self, answer: Answer) -> Any:
-        """The value in an answer. Raises ValueError if that is none, :class:`Unreadable` if this side lacks what it needs."""
+        """The value in an answer. Raises ValueError if that is none, :class:`Unreadable` if it cannot be made on this side."""
         if not answer.body:
             return None
         reads = self.codec.incoming.reads

@@ -317,6 +317,15 @@ def test_what_cannot_be_made_names_argument_and_type() -> None:
         arrived(takes(Key), Key("a", Other.OTHER))  # type: ignore[arg-type]  # that is the point
     with pytest.raises(Refused, match=r"^argument value: unhashable type: 'dict', so it can be neither a key"):
         arrived(takes(Any), {KEY})
+    for collapsing in ({Side.BUY: 1, 1: 2}, {(Side.BUY,), (1,)}):
+        with pytest.raises(Refused, match=r"^argument value: two keys of a dict or elements of a set became equal"):
+            arrived(takes(Any), collapsing)
+
+
+def test_plain_values_beside_tagged_ones_are_passed_on_as_they_came() -> None:
+    loaded, _ = VALUES.loads(ARGUMENTS.dumps([[KEY, [1.5, 2], {"a": None}, {b"x"}], {}]))
+    made, _ = typed(takes(Any), loaded, {})
+    assert all(one is other for one, other in zip(made[1:], loaded[1:], strict=True))
 
 
 def test_calls_without_tagged_values_are_not_looked_at() -> None:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from lastgood.bridges.remote import PACK, unpacker
 from lastgood.bridges.worker.arena import Arena, make_arena
-from lastgood.bridges.worker.arrays import ARROW, LARGE, Carrier, Unreadable
-from lastgood.bridges.worker.values import Uncarriable
+from lastgood.bridges.worker.arrays import ARROW, LARGE, Carrier
+from lastgood.bridges.worker.values import Uncarriable, Unreadable
 
 pa = pytest.importorskip("pyarrow")
 

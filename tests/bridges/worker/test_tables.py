@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from lastgood.bridges.remote import PACK, unpacker
 from lastgood.bridges.worker.arena import Arena, make_arena
-from lastgood.bridges.worker.arrays import LARGE, PANDAS, Carrier, Unreadable
-from lastgood.bridges.worker.values import Uncarriable
+from lastgood.bridges.worker.arrays import LARGE, PANDAS, Carrier
+from lastgood.bridges.worker.values import Uncarriable, Unreadable
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")

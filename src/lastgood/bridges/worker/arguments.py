@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from . import rich
 from .calling import Refused
-from .values import Tagged
+from .values import PLAIN, Tagged
 
 TYPE_CHECKING = False  # as in all files of the worker, though typing is loaded here
 if TYPE_CHECKING:
@@ -233,42 +233,52 @@ def _resolve(value: Any, hints: _Hints) -> Any:
     if kind is Tagged:
         return _resolve_tagged(value, hints)
     if kind is list or kind is set or kind is frozenset:
+        if PLAIN.issuperset(map(type, value)):  # a million numbers beside one tagged value
+            return value
         inner = _element_hints(hints, kind)
-        made = [
-            _step(f"[{place}]" if kind is list else " (an element)", item, inner) for place, item in enumerate(value)
-        ]
-        return made if kind is list else _hashed(kind, made)
+        if kind is list:
+            return [_step("[{}]", place, item, inner) for place, item in enumerate(value)]
+        return _hashed(kind, [_step(" (an element)", None, item, inner) for item in value])
     if kind is tuple:
-        return tuple(_step(f"[{place}]", item, _place_hints(hints, place)) for place, item in enumerate(value))
+        return tuple(_step("[{}]", place, item, _place_hints(hints, place)) for place, item in enumerate(value))
     if kind is dict:
         return _resolve_dict(value, hints)
     return value
 
 
-def _step(step: str, value: Any, hints: _Hints) -> Any:
+def _step(step: str, key: Any, value: Any, hints: _Hints) -> Any:
+    """``value`` resolved, which is found by ``step``, a format for ``key``."""
     try:
         return _resolve(value, hints)
     except _Unmakable as error:
-        raise error.at(step) from None
+        raise error.at(step.format(key)) from None
 
 
-def _hashed(kind: Any, items: Iterable[Any]) -> Any:
+def _hashed(kind: Any, items: Sequence[Any]) -> Any:
     try:
-        return kind(items)
+        made = kind(items)
     except TypeError as error:
         raise _Unmakable(
             f"{error}, so it can be neither a key nor an element of a set. Annotate the parameter."
         ) from None
+    if len(made) != len(items):
+        raise _Unmakable(
+            "two keys of a dict or elements of a set became equal, as the plain data in enum members do. "
+            "Annotate the parameter."
+        )
+    return made
 
 
 def _resolve_dict(value: dict[Any, Any], hints: _Hints) -> dict[Any, Any]:
+    if PLAIN.issuperset(map(type, value)) and PLAIN.issuperset(map(type, value.values())):
+        return value
     keys = _parameters_of(hints, dict, 0)
     values = _parameters_of(hints, dict, 1)
     fields = [_field_types(hint) for hint in hints if _is_typed_dict(hint)]
     made = []
     for key, item in value.items():
         more = [each for own in fields for each in own.get(key, ())] if fields and type(key) is str else []
-        made.append((_step(" (a key)", key, keys), _step(f"[{key!r}]", item, [*values, *more])))
+        made.append((_step(" (a key)", None, key, keys), _step("[{!r}]", key, item, [*values, *more])))
     result: dict[Any, Any] = _hashed(dict, made)
     return result
 
@@ -367,10 +377,10 @@ def _named(value: Tagged, hints: _Hints) -> Any:
         if len(cls._fields) == len(items)  # type: ignore[attr-defined]  # it is a named tuple
     ]
     if not fitting:
-        return tuple(_step(f"[{place}]", item, _place_hints(hints, place)) for place, item in enumerate(items))
+        return tuple(_step("[{}]", place, item, _place_hints(hints, place)) for place, item in enumerate(items))
     cls: Any = fitting[0]
     types = _field_types(cls)
-    made = [_step(f".{field}", item, types.get(field, ())) for field, item in zip(cls._fields, items)]
+    made = [_step(".{}", field, item, types.get(field, ())) for field, item in zip(cls._fields, items)]
     return _constructed(cls, lambda: cls(*made))
 
 
@@ -383,7 +393,7 @@ def _record(value: Tagged, hints: _Hints) -> Any:
         return _resolve_dict(sent, hints)
     cls: Any = (named or sorted(alike, key=lambda cls: len(rich.field_names(cls) or ())))[0]
     types = _field_types(cls)
-    made = {name: _step(f".{name}", item, types.get(name, ())) for name, item in sent.items()}
+    made = {name: _step(".{}", name, item, types.get(name, ())) for name, item in sent.items()}
     return _constructed(cls, lambda: _built(cls, made))
 
 

@@ -12,13 +12,13 @@ import sys
 from importlib import import_module
 
 from .arena import Arena
-from .values import Uncarriable, Values
+from .values import Uncarriable, Unreadable, Values
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["ARROW", "LARGE", "PANDAS", "Carrier", "Unreadable", "needed"]
+__all__ = ["ARROW", "LARGE", "PANDAS", "Carrier", "needed"]
 
 LARGE = 1 << 20
 """Bytes, from which on an array goes through the arena."""
@@ -29,12 +29,8 @@ PANDAS, ARROW = 102, 103  # those of tables.py and arrow.py
 _KINDS = "biufcmMSUV"
 
 
-class Unreadable(ValueError):
-    """What came is whole, but this side lacks a library that it needs, or knows less."""
-
-
 def needed(library: str, what: str) -> Any:
-    """The library, imported because ``what`` of it came. Raises :class:`Unreadable` if it is not here."""
+    """The library, imported because ``what`` of it came. Raises :class:`.values.Unreadable` if it is not here."""
     try:
         return import_module(library)
     except ImportError:

@@ -84,7 +84,7 @@ def _write_to(pyarrow: Any, sink: Any, schema: Any, batches: Iterable[Any]) -> N
 
 
 def lift(carrier: Carrier, data: Any) -> Any:
-    """What :func:`lower` made. Raises ValueError at anything else, :class:`.arrays.Unreadable` without pyarrow."""
+    """What :func:`lower` made. Raises ValueError at anything else, :class:`.values.Unreadable` without pyarrow."""
     pyarrow = needed("pyarrow", "a table")
     kind, offset, source = carrier._unpack(data)
     size = len(source) if offset is None else source

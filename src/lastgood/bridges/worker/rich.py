@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 from uuid import UUID
 
+from .values import Unreadable
+
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
@@ -79,7 +81,7 @@ def _unpack_zone(packed: list[Any] | None) -> dt.tzinfo | None:
         except (LookupError, ValueError, OSError):
             name = key
     if offset is None:
-        raise ValueError(f"the time zone {name!r} is not known on this side")
+        raise Unreadable(f"the time zone {name!r} is not known on this side")
     delta = dt.timedelta(*offset)
     return dt.timezone(delta) if name is None else dt.timezone(delta, name)
 

@@ -23,8 +23,8 @@ from contextlib import suppress
 from copy import copy
 
 from . import arrow
-from .arrays import PANDAS, Unreadable, needed
-from .values import Uncarriable
+from .arrays import PANDAS, needed
+from .values import Uncarriable, Unreadable
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _library(kind: type) -> str | None:
 
 
 def lift(carrier: Carrier, data: Any) -> Any:
-    """What :func:`lower` made of pandas. Raises ValueError at anything else, :class:`.arrays.Unreadable` without pandas."""
+    """What :func:`lower` made of pandas. Raises ValueError at anything else, :class:`.values.Unreadable` without pandas."""
     pandas = needed("pandas", "a table")
     kind, *payload = carrier._unpack(data)
     return _Lifting(pandas, needed("numpy", "an array")).anything(kind, payload)

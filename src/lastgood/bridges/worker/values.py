@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["MAX_DEPTH", "Tagged", "Uncarriable", "Values"]
+__all__ = ["MAX_DEPTH", "PLAIN", "Tagged", "Uncarriable", "Unreadable", "Values"]
 
 MAX_DEPTH = 100
 """How deep values may be nested: both sides recurse, and neither knows how much stack the other has left."""
@@ -38,7 +38,8 @@ TUPLE, SET, FROZENSET, DICT, INT, TEXT, FLOATS, INTS = range(1, 9)
 # 9 and above are the codes of rich.py.
 
 _NUMBERS = frozenset((float, int))
-_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+"""Types whose values hold no other."""
 _CERTAIN = frozenset((type(None), bool, float, bytes))  # neither too large nor a lone surrogate
 _MANY = 64
 """From so many numbers on, a list of one type of them crosses as their bytes: five times faster in plain Python."""
@@ -74,8 +75,15 @@ class Uncarriable(TypeError):
         return root + "".join(_STEPS[how](key) for how, key in self.path[skip:]) + ": " + self.problem
 
 
+class Unreadable(ValueError):
+    """What came is whole, but cannot be made here: this side lacks a library that it needs, knows less, or has it twice."""
+
+
 def _quoted(key: Any) -> str:
-    text = f'"{key}"' if type(key) is str else repr(key)
+    try:
+        text = f'"{key}"' if type(key) is str else repr(key)
+    except Exception:  # an int of too many digits, or the user's own code
+        text = f"an object of type {_type_name(key)}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -135,7 +143,7 @@ class Values:
         """Pack ``value``. Raises :class:`Uncarriable`."""
         try:
             try:
-                return self._pack(value if type(value) in _PLAIN else self._lower(value, 0, _PLAIN))
+                return self._pack(value if type(value) in PLAIN else self._lower(value, 0, PLAIN))
             except (OverflowError, UnicodeEncodeError):
                 # A large int or a lone surrogate somewhere: rare enough to look for them only now.
                 return self._pack(self._lower(value, 0, _CERTAIN))
@@ -143,7 +151,7 @@ class Values:
             raise self._too_deep() from None
 
     def loads(self, data: Any) -> Any:
-        """What :meth:`dumps` of the other side packed. Raises ValueError at anything else."""
+        """What :meth:`dumps` of the other side packed. Raises :class:`Unreadable`, and ValueError at anything else."""
         try:
             return self._unpack(data)
         except ValueError:
@@ -348,7 +356,7 @@ def _paired(flat: list[Any]) -> dict[Any, Any]:
 
 def _whole(collection: Any, size: float, what: str) -> Any:
     if len(collection) != size:
-        raise ValueError(
+        raise Unreadable(
             f"two {what} became equal on the way: enum members and subclasses arrive as the plain data in them"
         )
     return collection
