@@ -260,6 +260,36 @@ async def test_a_module_is_compiled_once_for_all_workers(project: Project) -> No
         assert await run(bridge, "import helper\nresult = helper.VERSION") == "pinned"
 
 
+BY_PATH = """
+import importlib.util
+def load(path):
+    spec = importlib.util.spec_from_file_location("by_path", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.VERSION
+result = [load({path!r}), load({path!r})]
+"""
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+async def test_a_module_that_is_loaded_by_its_path_is_never_stale_either(
+    project: Project, monkeypatch: pytest.MonkeyPatch, pinned: bool
+) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    dynamic, code = project.src / "dynamic.py", BY_PATH.format(path=str(project.src / "dynamic.py"))
+    manifest = project.manifest if pinned else None
+    for version in ("pinned", "edited"):
+        async with project.running(pinned=manifest) as bridge:
+            assert await run(bridge, code) == [version] * 2
+            assert [late.path for late in bridge.loaded_late] == ([dynamic] if pinned else [])
+            edit_unnoticed(dynamic)
+            assert not pinned or await run(bridge, code) == [version] * 2
+    async with project.running() as bridge:
+        edit(project.src / "helper.py")
+        assert await run(bridge, BY_PATH.format(path=str(project.src / "helper.py"))) == ["pinned"] * 2
+    assert not list(project.top.rglob("*.pyc"))
+
+
 async def test_reloading_a_module_runs_the_same_bytes(project: Project) -> None:
     async with project.running() as bridge:
         edit(project.src / "helper.py")
@@ -379,12 +409,19 @@ try:
 except ValueError:
     logging.exception("caught")
 """
+HOOK = """
+import helper, sys
+try:
+    helper.fail()
+except ValueError:
+    sys.excepthook(*sys.exc_info())
+"""
 
 
 @pytest.mark.parametrize(
     ("code", "head"),
-    [(THREAD, "Exception in thread mine:\nTraceback"), (LOGGED, "caught\nTraceback")],
-    ids=["thread", "logging"],
+    [(THREAD, "Exception in thread mine:\nTraceback"), (LOGGED, "caught\nTraceback"), (HOOK, "Traceback")],
+    ids=["thread", "logging", "hook"],
 )
 async def test_what_python_prints_has_the_pinned_lines(
     project: Project, code: str, head: str, capfd: pytest.CaptureFixture[str]

@@ -33,7 +33,7 @@ from importlib.machinery import (
     PathFinder,
     SourceFileLoader,
 )
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, TracebackType
 
 from .codes import Codes
 from .manifest import Damaged, Manifest, digest_of, read_object
@@ -105,6 +105,7 @@ def install(
     """
     entries = [os.path.abspath(entry) for entry in import_path]
     installed = _installed()
+    sources: Sources | None = None
     make_loader: Callable[[str, str], SourceFileLoader]
     if manifest is None:
         os.environ.pop(INHERITED, None)
@@ -119,14 +120,36 @@ def install(
         os.environ[INHERITED] = manifest
     find_in = FileFinder.path_hook((ExtensionFileLoader, EXTENSION_SUFFIXES), (make_loader, SOURCE_SUFFIXES))  # type: ignore[arg-type]  # it is only called
 
+    def is_ours(directory: str) -> bool:
+        return is_local(os.path.abspath(directory), roots, installed)
+
     def hook(path: str) -> Any:
-        if not is_local(os.path.abspath(path), roots, installed):
+        if not is_ours(path):
             raise ImportError(f"{path} is not local")
         return find_in(path)
 
+    _see_to_other_loaders(is_ours, sources)
     sys.path_hooks.insert(0, hook)
     sys.path_importer_cache.clear()
     sys.path[:0] = entries
+
+
+def _see_to_other_loaders(is_ours: Callable[[str], bool], sources: Sources | None) -> None:
+    """Have loaders that user code makes itself (``spec_from_file_location``) do as ours do: no ``.pyc``, the pinned bytes."""
+    path_stats, get_data = SourceFileLoader.path_stats, SourceFileLoader.get_data
+
+    def no_stats(self: SourceFileLoader, path: str) -> Any:
+        if is_ours(os.path.dirname(path)):
+            raise OSError(f"no .pyc is wanted of {path}")
+        return path_stats(self, path)
+
+    def pinned_data(self: SourceFileLoader, path: str) -> bytes:
+        if sources is not None and path == self.path and is_ours(os.path.dirname(path)):
+            return sources.read(self.name, os.path.abspath(path))
+        return get_data(self, path)
+
+    SourceFileLoader.path_stats = no_stats  # type: ignore[method-assign]  # of every loader that there will be
+    SourceFileLoader.get_data = pinned_data  # type: ignore[method-assign,assignment]  # likewise
 
 
 def preload(names: Iterable[str]) -> None:
@@ -353,6 +376,7 @@ def _show_pinned_lines(sources: Sources) -> None:
     if "linecache" in sys.modules:
         _teach(sources, sys.modules["linecache"])
     if sys.version_info < (3, 13):
+        sys.excepthook = _print_exception
         threading.excepthook = _print_uncaught
 
 
@@ -383,8 +407,15 @@ def _after_loading(spec: ModuleSpec, call: Callable[[ModuleType], None]) -> None
     loader.exec_module = exec_module  # type: ignore[method-assign]  # for this one loader alone
 
 
+def _print_exception(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+    """As Python's own, which is written in C until Python 3.13, and there reads the lines from the disk."""
+    import traceback
+
+    traceback.print_exception(kind, value, trace)
+
+
 def _print_uncaught(args: threading.ExceptHookArgs) -> None:
-    """As threading's own, which is written in C until Python 3.13, and there reads the lines from the disk."""
+    """As threading's own, which is written in C likewise."""
     import traceback
 
     if args.exc_type is not SystemExit and sys.stderr is not None:
