@@ -181,6 +181,22 @@ async def test_a_module_that_is_imported_late_is_told_and_watched(
             assert await session.handle.call("pricing", "late", ["plugin"]) == "two"
 
 
+async def test_what_is_told_and_watched_of_a_module_that_is_imported_late_is_its_resolved_path(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    plugin = project.save("plugin.py", "NAME = 'one'\n")
+    plugin.with_name("alias.py").symlink_to(plugin)
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            assert await session.handle.call("pricing", "late", ["alias"]) == "one"
+            assert await told.next(ModuleLoadedLate) == ModuleLoadedLate("alias", plugin)
+            assert plugin in (await told.next(WatchPaths)).paths
+            project.save("plugin.py", "NAME = 'two'\n")
+            assert (await told.success()).changed == (plugin,)
+            assert await session.handle.call("pricing", "late", ["alias"]) == "two"
+
+
 async def test_a_module_that_is_imported_late_while_a_worker_warms_is_watched_with_the_rest(
     project: RealProject, told: Told, real: Callable[..., WatchProgram]
 ) -> None:

@@ -127,7 +127,7 @@ class LiveBridges:
         settled = self._settled
 
         def loaded_late(module: Any) -> None:
-            self._tell(LoadedLate(cycle, module.name, module.path, module.digest))
+            self._tell(LoadedLate(cycle, module.name, module.path.resolve(), module.digest))
 
         with scope:
             if hasattr(bridge, "on_loaded_late"):
