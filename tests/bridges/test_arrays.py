@@ -180,7 +180,7 @@ async def test_a_worker_without_numpy_says_so(tmp_path: Path) -> None:
     bridge = ProcessBridge(virtual_env=tmp_path / "venv", import_path=[tmp_path], modules=["bare"])
     await bridge.init()
     with pytest.raises(
-        BridgeError, match=r"cannot read the arguments of the call: .*an array of numpy came, and here is no"
+        BridgeError, match=r"cannot read the arguments of the call: an array of numpy came, and here is no numpy"
     ):
         await bridge.call("bare", "give", [np.ones(3)], {})
     assert await bridge.call("bare", "give", [1], {}) == 1

@@ -141,14 +141,17 @@ def _write_size(out: bytearray, size: int, tags: tuple[int | None, int, int]) ->
 
 
 def unpack(data: bytes, lift: Callable[[int, bytes], Any]) -> Any:
-    """Unpack one value; ``lift(code, bytes)`` gives the value of each extension. Raises :class:`PackError`."""
+    """Unpack one value; ``lift(code, bytes)`` gives the value of each extension.
+
+    Raises :class:`PackError`, and what ``lift`` says of its bytes by another ValueError.
+    """
     try:
         value, end = _read(data, 0, lift)
     except PackError:
         raise
     except (IndexError, StructError):
         raise PackError("the bytes end too early") from None
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, UnicodeDecodeError, RecursionError) as error:
         raise PackError(f"{type(error).__name__}: {error}") from error
     if end != len(data):
         raise PackError(f"{len(data) - end} bytes are left over")
