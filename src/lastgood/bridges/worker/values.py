@@ -76,7 +76,7 @@ class Uncarriable(TypeError):
 
 
 class Unreadable(ValueError):
-    """What came is whole, but cannot be made here: this side lacks a library that it needs, knows less, or has it twice."""
+    """What came is whole, but cannot be made here: this side lacks a library, knows less, or would lose a part of it."""
 
 
 def _quoted(key: Any) -> str:
