@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lastgood.config import ModuleConfig
 from lastgood.errors import ModuleFailure
+from lastgood.wrappers.newer_syntax import newer_syntax
 
 __all__ = ["ModuleSource", "read", "statements"]
 
@@ -59,6 +60,9 @@ def read(source: ModuleSource) -> ast.Module | ModuleFailure:
             # Some errors (return outside of a function, a parameter named twice) show in the symbol table only.
             compile(tree, str(source.path), "exec", dont_inherit=True)
     except SyntaxError as error:
+        newer = newer_syntax(text)
+        if newer is not None:
+            return _failure(source, newer.line, str(newer))
         return _failure(source, error.lineno, error.msg)
     except (RecursionError, MemoryError):
         return _failure(source, None, "it is nested too deeply for Python to parse. Split the expression up.")

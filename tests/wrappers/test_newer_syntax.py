@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from lastgood.wrappers.newer_syntax import newer_syntax
+from wrapping import wrap
+
+PARAMETERS = "a list of type parameters"
+STATEMENT = "the type statement"
+F_STRING = "an f-string with quotes, backslashes, comments or new lines in its braces"
+DEFAULT = "the default of a type parameter"
+TEMPLATE = "a template string"
+
+
+@pytest.mark.parametrize(
+    ("text", "python", "line", "what"),
+    [
+        ("x = 1\ntype X = int\n", (3, 12), 2, STATEMENT),
+        ("type X[T] = list[T]", (3, 12), 1, STATEMENT),
+        ("class C: type X = 'int'", (3, 12), 1, STATEMENT),
+        ("type = 1; type.x = 2\nprint(type)\ntype X = type", (3, 12), 3, STATEMENT),
+        ("def f[T](x: T) -> T: ...", (3, 12), 1, PARAMETERS),
+        ("class C[T: (int, str), *Ts, **P]: ...", (3, 12), 1, PARAMETERS),
+        ("class C:\n  @x\n  async def f[\n    T, # c\n  ](x): pass\n", (3, 12), 3, PARAMETERS),
+        ("def f[T](): ...\ndef g[T = int](x): ...", (3, 13), 2, DEFAULT),
+        ("type X[T: int = bool,] = T", (3, 13), 1, DEFAULT),
+        ("""x = f"{x["a"]}" "b" """, (3, 12), 1, F_STRING),
+        ("""x = f'{"\\n".join(x)}'""", (3, 12), 1, F_STRING),
+        ("""x = f"{x # }\n}" """, (3, 12), 1, F_STRING),
+        ("""x = f"{x:{y["a"]}>10}" """, (3, 12), 1, F_STRING),
+        ("""x = F'{f'{f'{1}'!r}'=}'""", (3, 12), 1, F_STRING),
+        ("""x = f"{ {"a": 1}["a"] }{{ }}\\N{EM DASH}" """, (3, 12), 1, F_STRING),
+        ('''x = rf"""\\{x["""a"""]:\\d}"""''', (3, 12), 1, F_STRING),
+        ("""x = t'a{x!r:>{y}}'""", (3, 14), 1, TEMPLATE),
+        ("""type X = int\nx = f"{f'{t'{x["a"]}'}'}" """, (3, 14), 2, TEMPLATE),
+    ],
+)
+def test_what_a_newer_python_would_take_is_told_with_its_version(
+    text: str, python: tuple[int, int], line: int, what: str
+) -> None:
+    failures = wrap(text).failures
+    if sys.version_info >= python:
+        assert failures == ()
+        return
+    needed, here = "{}.{}".format(*python), "{}.{}".format(*sys.version_info)
+    (failure,) = failures
+    assert str(failure) == (
+        f"pricing (/project/pricing.py:{line}): {what} is syntax of Python {needed}, and lastgood runs on Python {here}. "
+        f"Run it on Python {needed} or newer."
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = 1",
+        "x = (",
+        "def f(:",
+        "$",
+        "def f[T](x: ...",
+        "def f[](x): ...",
+        "def f[1](x): ...",
+        "def f[if](x): ...",
+        "def f[*T: int](x): ...",
+        "def f[T: int: str](x): ...",
+        "def f[T)(x): ...",
+        "class C[T]x: ...",
+        "class C[T.x]: ...",
+        "class C[T",
+        "type X = ",
+        "type X",
+        "type X == int",
+        "type X = int = str",
+        "type X = int, str",
+        "type X[T][U] = int",
+        "type if = int",
+        "type X[T = int = int",
+        "type X = int\nprint 'x'",
+        "try: pass\nexcept A, B: pass",
+        """f"{x["a"}" """,
+        """f"{}{x["a"]}" """,
+        """f"{1 +}{x["a"]}" """,
+        """f"{x["a"]!z}" """,
+        """f"{x["a"]! r}" """,
+        """f"{x["a"]!r!r}" """,
+        """f"{x["a"]!r""",
+        """f"{x["a"]\\}" """,
+        """f"{x["a"]}}" """,
+        """f"{x["a"]}\\N{DASH}" """,
+        """f"{x["a"]}\\N{""",
+        """f"{x["a"]:"a"}" """,
+        """f"{x["a"]\n:\n}" """,
+        """f"{x["a"]} """,
+        """b"" f"{x["a"]}" """,
+        """"a" t"b" """,
+        'f"{' * 30 + '""' + '}"' * 30,
+        f"x = f'{{'{'x' * 1_000_000}'}}'",
+    ],
+)
+def test_nothing_is_claimed_of_what_is_not_certain(text: str) -> None:
+    assert newer_syntax(text) is None
