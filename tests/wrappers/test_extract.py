@@ -8,6 +8,9 @@ from wrapping import load, source, text_of, wrap
 
 NOT_LOCAL = "whose source is not a local file."
 GENERATOR = "left out: it is a generator, which cannot cross to the worker. Return a list instead."
+CONTEXT_MANAGER = (
+    "left out: it gives a context manager, which cannot cross to the worker. Offer a function that does the whole work."
+)
 NO_INSTANCES = (
     "left out: it offers no static or class method, and instances (so its constructor, methods and properties) "
     "cannot cross to the worker."
@@ -65,6 +68,16 @@ class C:
         pytest.param("for x in y:\n  with z:\n    def f(): ...", ["f"], id="in-blocks"),
         pytest.param("if TYPE_CHECKING:\n  def f(): ...", [], id="not-there-at-run-time"),
         pytest.param("if TYPE_CHECKING:\n  def f(): ...\nelse:\n  f = make()", ["f"], id="typed-for-checkers"),
+        pytest.param("if not TYPE_CHECKING:\n  def f(): ...\nelse:\n  def g(): ...", ["f"], id="there-at-run-time"),
+        pytest.param(
+            "if sys.version_info >= (3, 9):\n  def f(): ...\nelif x:\n  def g(): ...\nelse:\n  K = 1",
+            ["f"],
+            id="of-old",
+        ),
+        pytest.param("if sys.version_info >= (3,):\n  K = 1\nelse:\n  K = 2", ["K"], id="constants-of-old"),
+        pytest.param("def f(): ...\ndef g(): ...\ndel f", ["g"], id="deleted"),
+        pytest.param("def f(): ...\ndel f\ndef f(): ...\nif x:\n  del f", ["f"], id="defined-again"),
+        pytest.param("def f(): ...\nf = register(f)\nf = x.y(1)(f)", ["f"], id="decorated-afterwards"),
         pytest.param("def f():\n  def g(): ...", ["f"], id="inner-function"),
         pytest.param("def f(): ...\nf = 1", [], id="overwritten"),
         pytest.param("f = 1\ndef f(): ...", ["f"], id="defined-last"),
@@ -101,6 +114,12 @@ class C:
             id="methods",
         ),
         pytest.param("class Desk: x = 1", [], id="class-of-constants"),
+        pytest.param(
+            "def _f(): ...\nclass Desk:\n  def f(): ...\n  f = staticmethod(f)\n  def _g(cls): ...\n  g = classmethod(_g)\n"
+            "  h = staticmethod(_f)\n  i = staticmethod(len)\n  j = h\n  def k(self): ...\n  del k",
+            ["Desk.f", "Desk.g", "Desk.h"],
+            id="methods-by-assignment",
+        ),
     ],
 )
 def test_what_is_offered(text: str, expected: list[str]) -> None:
@@ -178,6 +197,17 @@ def test_stars_in_a_circle_end() -> None:
             id="async-generator",
         ),
         pytest.param(
+            "from contextlib import contextmanager as c\n@c\ndef f():\n  yield",
+            f"f: {CONTEXT_MANAGER}",
+            id="context-manager",
+        ),
+        pytest.param(
+            "import contextlib\nclass C:\n  @staticmethod\n  @contextlib.asynccontextmanager\n  def f(): ...",
+            f"C.f: {CONTEXT_MANAGER}",
+            id="async-context-manager",
+        ),
+        pytest.param("__all__ = ['f']\ndef f(): ...\ndel f", "f: left out: the module deletes it again.", id="deleted"),
+        pytest.param(
             "import typing\n@typing.overload\ndef f(x): ...",
             "f: left out: it has overloads, but no implementation.",
             id="overloads-alone",
@@ -217,6 +247,14 @@ def test_a_function_that_makes_a_generator_is_none(text: str) -> None:
         ),
         pytest.param("if X:\n  def f(a): ...\ndef f(b): ...", "f(b: Any) -> Any", id="surely-redefined"),
         pytest.param("try:\n  from impl import f\nexcept E:\n  def f(z): ...", "f(z: Any) -> Any", id="fallback"),
+        pytest.param(
+            "if sys.version_info < (3, 9):\n  def f(a): ...\nelse:\n  def f(b): ...", "f(b: Any) -> Any", id="of-old"
+        ),
+        pytest.param(
+            "if not typing.TYPE_CHECKING:\n  def f(*a): ...\nelse:\n  def f(b): ...",
+            "f(*a: Any) -> Any",
+            id="not-type-checking",
+        ),
         pytest.param(
             "try:\n  from nowhere import f as f\nexcept E:\n  from impl import f as f",
             "f(x: int) -> int",

@@ -175,7 +175,7 @@ class _Extractor:
                 members += [] if member is None else [member]
             elif not self.allowed(inner):
                 continue
-            elif found.bindings[0].item.labels & {"staticmethod", "classmethod"}:
+            elif found.labels & {"staticmethod", "classmethod"}:
                 function = self.function(found, inner)
                 members += [] if function is None else [function]
             else:
@@ -195,6 +195,13 @@ class _Extractor:
         """The function, or the static or class method, at ``path``; None if its results cannot cross."""
         bindings = located.bindings
         last = bindings[-1]
+        if any(binding.is_context_manager for binding in bindings):
+            self.warn(
+                path,
+                "left out: it gives a context manager, which cannot cross to the worker. "
+                "Offer a function that does the whole work.",
+            )
+            return None
         generator = next((binding for binding in bindings if _yields(binding.node)), None)
         if generator is not None:
             kind = "an async generator" if isinstance(generator.node, ast.AsyncFunctionDef) else "a generator"
@@ -219,7 +226,11 @@ class _Extractor:
     def signature(self, located: Located, binding: Binding, unknown: list[str]) -> Signature:
         scope = Scope(self.project, located.outline, located.owner, type_parameters(binding.node))
         entries = griffe.get_parameters(binding.node.args)
-        if "classmethod" in binding.item.labels and entries and Kind(entries[0][2].value) not in _VARIADIC:
+        if (
+            "classmethod" in binding.item.labels | {located.method}
+            and entries
+            and Kind(entries[0][2].value) not in _VARIADIC
+        ):
             entries = entries[1:]  # cls
         parameters = []
         for name, annotation, kind, default in entries:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import griffe
 
+from lastgood.wrappers.conditions import holds
 from lastgood.wrappers.reading import ModuleSource, statements
 
 __all__ = ["Binding", "Outline", "documentation", "outline", "type_parameters"]
@@ -24,7 +26,7 @@ Names = Mapping[str, list["Binding"]]
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One statement that binds a name. ``conditional``: it stands inside an ``if``, a ``try`` or the like.
+    """One statement that binds a name. ``conditional``: it stands inside an ``if``, a ``try`` or the like, and may not run.
 
     ``type_only``: it stands under ``if TYPE_CHECKING``, so that the name is not there when the module runs.
     """
@@ -36,8 +38,15 @@ class Binding:
 
     @property
     def is_overload(self) -> bool:
-        overload = {"typing.overload", "typing_extensions.overload"}
-        return isinstance(self.item, griffe.Function) and any(d.callable_path in overload for d in self.item.decorators)
+        return self._is_decorated({"typing.overload", "typing_extensions.overload"})
+
+    @property
+    def is_context_manager(self) -> bool:
+        """Whether it is a function that gives one."""
+        return self._is_decorated({"contextlib.contextmanager", "contextlib.asynccontextmanager"})
+
+    def _is_decorated(self, paths: AbstractSet[str]) -> bool:
+        return isinstance(self.item, griffe.Function) and any(d.callable_path in paths for d in self.item.decorators)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,8 @@ class Outline:
     stars: tuple[str, ...]
     variables: frozenset[str]
     scopes: Mapping[ast.AST | None, Names]
+    deleted: frozenset[tuple[ast.AST | None, str]] = frozenset()
+    """Names that are gone by the end, with their scopes."""
 
     def names(self, owner: ast.AST | None = None) -> Names:
         """What the class statement ``owner`` binds (None: the module), by name, in source order."""
@@ -66,6 +77,7 @@ def outline(source: ModuleSource, tree: ast.Module) -> Outline:
     ledger = _Ledger()
     path = source.path or Path(*source.name.split("."), "__init__.py")
     visitor = _Visitor(source.name, path, "", griffe.Extensions(ledger))
+    visitor.ledger = ledger
     visitor.visit(tree)
     module = visitor.current.module
     exports = None
@@ -79,6 +91,7 @@ def outline(source: ModuleSource, tree: ast.Module) -> Outline:
         stars=tuple(ledger.stars),
         variables=frozenset(_variables(tree)),
         scopes=ledger.scopes,
+        deleted=frozenset(ledger.deleted),
     )
 
 
@@ -99,8 +112,12 @@ def type_parameters(node: Any) -> frozenset[str]:
 class _Visitor(griffe.Visitor):
     """griffe's visitor, kept to statements: no name is bound inside an expression that could be called from outside."""
 
+    ledger: _Ledger
+
     def visit(self, node: ast.AST) -> None:
-        if not isinstance(node, ast.expr):
+        if isinstance(node, ast.Delete):
+            self.ledger.delete(node)
+        elif not isinstance(node, ast.expr):
             super().visit(node)
 
     def handle_attribute(self, node: ast.Assign | ast.AnnAssign, annotation: str | griffe.Expr | None = None) -> None:
@@ -132,6 +149,7 @@ class _Ledger(griffe.Extension):
         super().__init__()
         self.scopes: dict[ast.AST | None, dict[str, list[Binding]]] = {}
         self.stars: list[str] = []
+        self.deleted: set[tuple[ast.AST | None, str]] = set()
 
     def on_instance(self, *, node: Any, obj: Any, agent: Any, **kwargs: Any) -> None:  # noqa: ARG002 (griffe's signature)
         if not isinstance(obj, griffe.Module):
@@ -143,23 +161,47 @@ class _Ledger(griffe.Extension):
         else:
             self._note(node, alias)
 
+    def delete(self, node: Any) -> None:
+        """Note a ``del`` down."""
+        scope, conditional, _ = _place(node)
+        if not conditional and isinstance(scope, ast.Module | ast.ClassDef):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            self.deleted.update((scope if isinstance(scope, ast.ClassDef) else None, name) for name in names)
+
     def _note(self, node: Any, item: Item) -> None:
-        conditional = type_only = False
-        child, owner = node, node.parent
-        while not isinstance(owner, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            conditional = True
-            type_only |= isinstance(owner, ast.If) and child in owner.body and _is_type_checking(owner.test)
-            child, owner = owner, owner.parent
+        owner, conditional, type_only = _place(node)
         if isinstance(owner, ast.Module | ast.ClassDef):
             scope = None if isinstance(owner, ast.Module) else owner
+            self.deleted.discard((scope, item.name))
             bindings = self.scopes.setdefault(scope, {}).setdefault(item.name, [])
             bindings.append(Binding(item, node, conditional, type_only))
 
 
-def _is_type_checking(test: ast.expr) -> bool:
-    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
-        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
-    )
+def _place(node: Any) -> tuple[ast.AST | None, bool, bool]:
+    """The scope that the statement ``node`` stands in, and whether it is conditional, and type-only, as a :class:`Binding` is.
+
+    The scope is None where nothing ever runs, nor is read by type checkers.
+    """
+    conditional = type_only = False
+    child, owner = node, node.parent
+    while not isinstance(owner, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        runs = _runs(child, owner, type_checking=False)
+        if runs is False:
+            type_only = True
+            if _runs(child, owner, type_checking=True) is False:
+                return None, conditional, type_only
+        conditional |= runs is not True
+        child, owner = owner, owner.parent
+    return owner, conditional, type_only
+
+
+def _runs(child: Any, owner: Any, *, type_checking: bool) -> bool | None:
+    """Whether ``child`` runs whenever ``owner``, a statement around it, does; None: it depends."""
+    if not isinstance(owner, ast.If):
+        return None
+    held = holds(owner.test, type_checking=type_checking)
+    is_else = bool(owner.orelse) and child.lineno >= owner.orelse[0].lineno
+    return None if held is None else held is not is_else
 
 
 def _exports(tree: ast.Module) -> Iterator[ast.expr]:

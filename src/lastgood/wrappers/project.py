@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import griffe
@@ -22,7 +22,7 @@ __all__ = ["Located", "Missing", "Outlines", "Project", "settle"]
 
 
 OUTLINES_KEPT = 64
-
+_METHODS = ("staticmethod", "classmethod")
 _CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
 
 
@@ -30,13 +30,20 @@ _CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cac
 class Located:
     """Where a public function or class is defined: one class, or a function in each of its alternative forms.
 
-    ``overloads`` are the ``@overload`` forms that stand beside it.
+    ``overloads`` are the ``@overload`` forms that stand beside it. ``method`` is ``"staticmethod"`` or ``"classmethod"`` if an
+    assignment makes it one.
     """
 
     outline: Outline
     owner: ast.ClassDef | None
     bindings: tuple[Binding, ...]
     overloads: tuple[Binding, ...] = ()
+    method: str = ""
+
+    @property
+    def labels(self) -> set[str]:
+        """griffe's, of its decorators."""
+        return self.bindings[0].item.labels | {self.method}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +217,8 @@ class Project:
             return dict.fromkeys(sorted(listed, key=lambda name: order.get(name, len(order))), True)
         names: dict[str, bool] = {}
         for name, bindings in at.names().items():
+            if (None, name) in at.deleted:
+                continue
             # griffe keeps silent about an assignment in a branch, as it does about the else of an if TYPE_CHECKING.
             runs = [binding for binding in bindings if not binding.type_only or name in at.variables]
             if any(self._is_public(at, binding) for binding in runs):
@@ -259,11 +268,17 @@ def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Miss
 
     Neither a function nor a class: the bindings themselves (none: the name is not bound when the module runs).
     """
+    if (owner, name) in at.deleted:
+        return Missing("the module deletes it again")
     everything = at.names(owner).get(name, [])
     overloads = tuple(binding for binding in everything if binding.is_overload)
     bindings = [binding for binding in everything if not binding.is_overload and not binding.type_only]
     if overloads and not bindings:
         return Missing("it has overloads, but no implementation")
+    method = ""
+    while len(bindings) > 1 and (decorator := _decorates(bindings[-1], name)):
+        method = method or decorator if decorator in _METHODS else method
+        bindings.pop()
     last = max((place for place, binding in enumerate(bindings) if not binding.conditional), default=0)
     alive = bindings[last:]
     functions = [binding for binding in alive if isinstance(binding.item, griffe.Function)]
@@ -272,7 +287,31 @@ def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Miss
         # if TYPE_CHECKING: def f(...): ... else: f = what only running the module would tell
         functions = [b for b in everything if b.type_only and isinstance(b.item, griffe.Function) and not b.is_overload]
     if functions:
-        return Located(at, owner, tuple(functions), overloads)
+        return Located(at, owner, tuple(functions), overloads, method)
     if alive and isinstance(alive[-1].item, griffe.Class):
         return Located(at, owner, (alive[-1],))
-    return tuple(alive)
+    made = _method(at, owner, alive[-1]) if owner is not None and alive else None
+    return made or tuple(alive)
+
+
+def _method(at: Outline, owner: ast.ClassDef, binding: Binding) -> Located | None:
+    """The function of ``name = staticmethod(function)`` in a class."""
+    match binding.node:
+        case ast.Assign(value=ast.Call(func=ast.Name(id=method), args=[ast.Name(id=other)], keywords=[])) if (
+            method in _METHODS
+        ):
+            scope = owner if other in at.names(owner) else None
+            bindings = at.names(scope).get(other, [])
+            found = settle(at, scope, other) if bindings and isinstance(bindings[-1].item, griffe.Function) else None
+            return replace(found, method=method) if isinstance(found, Located) else None
+    return None
+
+
+def _decorates(binding: Binding, name: str) -> str:
+    """The decorator in ``name = decorator(name)``, which is older than its ``@``; ``""`` in any other statement."""
+    match binding.node:
+        case ast.Assign(value=ast.Call(func=func, args=[ast.Name(id=other)], keywords=[])) if (
+            other == name and not binding.conditional
+        ):
+            return ast.unparse(func)
+    return ""
