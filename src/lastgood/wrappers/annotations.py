@@ -260,10 +260,10 @@ def literal(node: ast.expr) -> tuple[Literal] | None:
             return (node.value,)  # type: ignore[return-value] # mypy does not narrow by the pattern
         case ast.Constant(value=int(number)) if number.bit_length() <= 256:  # longer ones may have no decimal text
             return (number,)
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)) if (
-            type(number) is not bool
-        ):
-            return None if literal(node.operand) is None else (-number,)
+        case ast.UnaryOp(
+            op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as number)
+        ) if type(number) is not bool:
+            return None if literal(node.operand) is None else (-number if isinstance(sign, ast.USub) else number,)
         case ast.Tuple(elts=parts):
             boxes = [literal(part) for part in parts]
             return None if None in boxes else (tuple(box[0] for box in boxes if box is not None),)

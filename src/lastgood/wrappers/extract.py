@@ -279,8 +279,8 @@ def _class_paths(where: Located, path: str) -> Iterator[str]:
 
 def _mangled(name: str, owner: ast.ClassDef | None) -> str:
     """The name that a parameter of a method really has: inside a class, Python renames ``__x``."""
-    private = owner is not None and name.startswith("__") and not name.endswith("__")
-    return f"_{owner.name.lstrip('_')}{name}" if owner is not None and private else name
+    around = "" if owner is None else owner.name.lstrip("_")
+    return f"_{around}{name}" if around and name.startswith("__") and not name.endswith("__") else name
 
 
 def _parameter(name: str, kind: Kind, type_: Type, default: Any) -> Parameter:

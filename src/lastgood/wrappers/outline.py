@@ -172,8 +172,10 @@ class _Ledger(griffe.Extension):
         owner, conditional, type_only = _place(node)
         if isinstance(owner, ast.Module | ast.ClassDef):
             scope = None if isinstance(owner, ast.Module) else owner
-            self.deleted.discard((scope, item.name))
             bindings = self.scopes.setdefault(scope, {}).setdefault(item.name, [])
+            if (scope, item.name) in self.deleted:
+                self.deleted.remove((scope, item.name))
+                bindings.clear()
             bindings.append(Binding(item, node, conditional, type_only))
 
 

@@ -295,16 +295,19 @@ def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Miss
 
 
 def _method(at: Outline, owner: ast.ClassDef, binding: Binding) -> Located | None:
-    """The function of ``name = staticmethod(function)`` in a class."""
+    """The function of ``name = staticmethod(function)``, or ``name = function``, in a class."""
     match binding.node:
         case ast.Assign(value=ast.Call(func=ast.Name(id=method), args=[ast.Name(id=other)], keywords=[])) if (
             method in _METHODS
         ):
             scope = owner if other in at.names(owner) else None
-            bindings = at.names(scope).get(other, [])
-            found = settle(at, scope, other) if bindings and isinstance(bindings[-1].item, griffe.Function) else None
-            return replace(found, method=method) if isinstance(found, Located) else None
-    return None
+        case ast.Assign(value=ast.Name(id=other)):
+            method, scope = "", owner
+        case _:
+            return None
+    bindings = at.names(scope).get(other, [])
+    found = settle(at, scope, other) if bindings and isinstance(bindings[-1].item, griffe.Function) else None
+    return replace(found, method=method or found.method) if isinstance(found, Located) else None
 
 
 def _decorates(binding: Binding, name: str) -> str:
