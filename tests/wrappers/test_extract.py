@@ -116,7 +116,8 @@ class C:
         pytest.param("class Desk: x = 1", [], id="class-of-constants"),
         pytest.param(
             "def _f(): ...\nclass Desk:\n  def f(): ...\n  f = staticmethod(f)\n  def _g(cls): ...\n  g = classmethod(_g)\n"
-            "  h = staticmethod(_f)\n  i = staticmethod(len)\n  @staticmethod\n  def e(): ...\n  j = e\n  k = n\n  n = k\n  def o(self): ...\n  del o",
+            "  h = staticmethod(_f)\n  i = staticmethod(len)\n  @staticmethod\n  def e(): ...\n"
+            "  j = e\n  k = n\n  n = k\n  def o(self): ...\n  del o",
             ["Desk.f", "Desk.g", "Desk.h", "Desk.e", "Desk.j"],
             id="methods-by-assignment",
         ),

@@ -254,7 +254,7 @@ NAMES = [
     *("match", "case", "type", "_", "__x", "__x__", "_x", "ﬁ", "ℌ", "名", "_f_returns", "lastgood", "a", "b", "c"),
 ]
 FUNCTIONS = [
-    *("f", "g", "Any", "str", "dict", "print", "call", "match", "ﬁt", "annotations", "get_runtime_bridge", "named"),
+    *("f", "g", "Any", "tuple", "dict", "print", "call", "match", "ﬁt", "annotations", "get_runtime_bridge", "named"),
 ]
 LITERALS = [
     *("0", "1", "-2", "+3", "0xff", "1_000", "1.5", "-0.0", "1e400", "True", "False", "None", "()", "(1,)"),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lastgood.wrappers.characters import quoted
 from lastgood.wrappers.ir import ANY, NONE, Declared, Ref, Type, union
 
 __all__ = [
@@ -260,9 +261,9 @@ def literal(node: ast.expr) -> tuple[Literal] | None:
             return (node.value,)  # type: ignore[return-value] # mypy does not narrow by the pattern
         case ast.Constant(value=int(number)) if number.bit_length() <= 256:  # longer ones may have no decimal text
             return (number,)
-        case ast.UnaryOp(
-            op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as number)
-        ) if type(number) is not bool:
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as number)) if (
+            type(number) is not bool
+        ):
             return None if literal(node.operand) is None else (-number if isinstance(sign, ast.USub) else number,)
         case ast.Tuple(elts=parts):
             boxes = [literal(part) for part in parts]
@@ -276,7 +277,7 @@ def literal_text(value: Literal) -> str:
         return f"({', '.join(map(literal_text, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, float) and math.isinf(value):
         return "1e999" if value > 0 else "-1e999"
-    text = repr(value)
+    text = quoted(value) if isinstance(value, str) else repr(value)
     if isinstance(value, str | bytes) and text.endswith("'") and '"' not in text and r"\'" not in text:
         prefix = "b" if isinstance(value, bytes) else ""
         return f'{prefix}"{text[len(prefix) + 1 : -1]}"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+from lastgood.wrappers.characters import escaped
 
 __all__ = ["docstring"]
 
@@ -12,7 +12,7 @@ def docstring(doc: str, indent: str) -> list[str]:
     lines = [line.rstrip() for line in doc.split("\n")]
     text = "\n".join(lines)
     quoted = '"""' in text or text.startswith('"') or text.endswith('"')
-    raw = "\\" in text and not quoted and not text.endswith("\\") and all(map(_is_shown, text.replace("\n", "")))
+    raw = "\\" in text and not quoted and not text.endswith("\\") and all(line == escaped(line) for line in lines)
     if not raw:
         lines = [_escaped(line, quoted) for line in lines]
     opening = 'r"""' if raw else '"""'
@@ -24,10 +24,4 @@ def _escaped(line: str, quoted: bool) -> str:
     text = line.replace("\\", "\\\\")
     if quoted:
         text = text.replace('"', '\\"')
-    if text.isprintable():  # as nearly every line is
-        return text
-    return "".join(char if _is_shown(char) else char.encode("unicode_escape").decode() for char in text)
-
-
-def _is_shown(char: str) -> bool:
-    return char.isprintable() or unicodedata.category(char) == "Zs"
+    return escaped(text)
