@@ -37,9 +37,9 @@ def failure(data: bytes | str) -> ModuleFailure:
         pytest.param(b"# coding: rot13\nk = 1\n", 1, "cannot be decoded", id="not-an-encoding-of-text"),
         pytest.param(b"\xef\xbb\xbf# coding: latin-1\n", 1, "encoding problem", id="bom-against-cookie"),
         pytest.param(b"x = 1\ny = '\x00'\n", 2, "NUL bytes", id="nul"),
-        pytest.param("x = " + "(" * 5000 + ")" * 5000, None, "", id="brackets"),
-        pytest.param("x = " + "-" * 50_000 + "1", None, "nested too deeply", id="minus-signs"),
-        pytest.param("x = a" + ".b" * 50_000, None, "nested too deeply", id="attributes"),
+        pytest.param("x = " + "(" * 5000 + ")" * 5000, 1, "", id="brackets"),
+        pytest.param("x = 1\ny = " + "-" * 50_000 + "1\nz = 1", 2, "nested too deeply", id="minus-signs"),
+        pytest.param("x = 1\n\ny = a" + ".b" * 50_000, 3, "nested too deeply", id="attributes"),
     ],
 )
 def test_what_python_refuses_is_a_failure_with_its_line(data: bytes | str, line: int | None, message: str) -> None:
@@ -74,6 +74,13 @@ def test_what_a_source_warns_of_is_not_for_us() -> None:
 def test_deep_code_that_python_takes_is_taken() -> None:
     text = "x = " + " + ".join(["1"] * 700) + "\nprint(" + " + ".join(["x"] * 700) + ")\ndef f(): pass\n"
     assert wrap(text).failures == ()
+
+
+def test_deep_code_that_only_python_takes_is_told_of_with_its_line() -> None:
+    text = "x = 1\nif x:\n  pass\n" + "elif x:\n  pass\n" * 600
+    assert [str(found) for found in wrap(text).failures] == [
+        "pricing (/project/pricing.py:1202): it is nested too deeply to be read. Split it up."
+    ]
 
 
 def test_every_broken_module_is_told_of() -> None:

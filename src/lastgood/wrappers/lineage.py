@@ -37,7 +37,7 @@ def _order(project: Project, place: Place, around: frozenset[tuple[str, str]]) -
         if isinstance(found, Place):
             bases.append(found)
     orders = [_order(project, base, around | {key}) for base in bases]
-    return [place, *_merged([*orders, bases])]
+    return [place, *(orders[0] if len(orders) == 1 else _merged([*orders, bases]))]
 
 
 def _merged(orders: Sequence[Sequence[Place]]) -> list[Place]:

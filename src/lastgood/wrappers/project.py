@@ -13,7 +13,7 @@ from lastgood.errors import ModuleFailure
 from lastgood.wrappers.annotations import Refused
 from lastgood.wrappers.ir import Declared
 from lastgood.wrappers.outline import Binding, Outline, outline
-from lastgood.wrappers.reading import ModuleSource, read
+from lastgood.wrappers.reading import ModuleSource, deepest_line, read
 
 if TYPE_CHECKING:
     from lastgood.wrappers.scope import Place
@@ -95,14 +95,16 @@ def _read(source: ModuleSource) -> Outline | ModuleFailure:
     tree = read(source)
     if isinstance(tree, ModuleFailure):
         return tree
+    line = None
     try:
         return outline(source, tree)
     except RecursionError:
         problem = "it is nested too deeply to be read. Split it up."
+        line = deepest_line(tree)
     except Exception as error:
         # griffe met something that it does not know. The other modules are still to be told of.
         problem = f"griffe could not read it: {type(error).__name__}: {error}"
-    return ModuleFailure(source.name, source.path, None, problem)
+    return ModuleFailure(source.name, source.path, line, problem)
 
 
 class Project:

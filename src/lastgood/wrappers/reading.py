@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import bisect
 import hashlib
 import importlib.util
 import io
@@ -16,7 +17,7 @@ from lastgood.config import ModuleConfig
 from lastgood.errors import ModuleFailure
 from lastgood.wrappers.newer_syntax import newer_syntax
 
-__all__ = ["ModuleSource", "read", "statements"]
+__all__ = ["ModuleSource", "deepest_line", "read", "statements"]
 
 LARGEST = 4_000_000
 """Bytes of the largest source that is read: Python takes a second or so for each megabyte, and a hundred bytes for each."""
@@ -65,7 +66,8 @@ def read(source: ModuleSource) -> ast.Module | ModuleFailure:
             return _failure(source, newer.line, str(newer))
         return _failure(source, error.lineno, error.msg)
     except (RecursionError, MemoryError):
-        return _failure(source, None, "it is nested too deeply for Python to parse. Split the expression up.")
+        line = _line_that_is_too_deep(text)
+        return _failure(source, line, "it is nested too deeply for Python to parse. Split the expression up.")
     except ValueError as error:
         return _failure(source, None, f"Python cannot compile it: {error}")
     return _absolute(tree, source)
@@ -82,6 +84,33 @@ def statements(tree: ast.Module) -> Iterator[ast.stmt]:
                     yield child
                 if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
                     todo.append(child)
+
+
+def deepest_line(tree: ast.AST) -> int | None:
+    """The line of what is nested most deeply in ``tree``."""
+    line: int | None = None
+    level: list[tuple[int | None, ast.AST]] = [(None, tree)]
+    while level:
+        level = [(getattr(node, "lineno", around), node) for around, node in level]
+        line = level[0][0]
+        level = [(around, child) for around, node in level for child in ast.iter_child_nodes(node)]
+    return line
+
+
+def _line_that_is_too_deep(text: str) -> int:
+    """Where what Python cannot parse, since it is nested too deeply, ends."""
+    lines = text.split("\n")
+    return bisect.bisect_left(range(len(lines)), True, key=lambda count: _is_too_deep("\n".join(lines[:count])))
+
+
+def _is_too_deep(text: str) -> bool:
+    try:
+        compile(text, "", "exec", dont_inherit=True)
+    except (RecursionError, MemoryError):
+        return True
+    except (SyntaxError, ValueError):
+        return False
+    return False
 
 
 def _decode(source: ModuleSource) -> str | ModuleFailure:

@@ -30,6 +30,7 @@ class Names:
         self._imports = imports
         self._exported = {declared: alias for alias, declared in imports.exports.items()}
         self._spelt: dict[Ref | Declared | str, str] = {}
+        self._in_use = set(self.taken)
 
     def use(self, ref: Ref) -> str:
         """The name of something of the standard library, or of lastgood."""
@@ -51,7 +52,8 @@ class Names:
 
     def _name(self, key: Ref | Declared | str, name: str) -> str:
         if key not in self._spelt:
-            self._spelt[key] = free(name, self.taken | set(self._spelt.values()))
+            self._spelt[key] = free(name, self._in_use)
+            self._in_use.add(self._spelt[key])
         return self._spelt[key]
 
     def spell(self, type_: Type) -> str:
