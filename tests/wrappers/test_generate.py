@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,19 @@ def test_the_standard_library_can_be_wrapped() -> None:
         b"async def gather(*coros_or_futures: Any, return_exceptions: Any = False)"
         in wrapped.files["asyncio/__init__.py"]
     )
+
+
+@pytest.mark.torture
+def test_ten_thousand_functions_in_a_module_cost_ten_times_what_a_thousand_do() -> None:
+    def seconds(count: int) -> float:
+        function = 'def f{}(a: int, b: str = "x", *, c: list[int] | None = None) -> dict[str, int]:\n    """Doc."""\n'
+        begin = time.process_time()
+        wrapped = wrap_modules([source("pricing", "".join(map(function.format, range(count))))])
+        assert wrapped.failures == ()
+        assert wrapped.files["pricing.py"].count(b"async def f") == count
+        return time.process_time() - begin
+
+    assert seconds(10_000) <= 3 * 10 * min(seconds(1000) for _ in range(3))
 
 
 def test_nothing_of_the_users_is_executed() -> None:

@@ -1,0 +1,142 @@
+"""Sources whose signatures are hard to wrap, for Python 3.11 and newer."""
+
+from __future__ import annotations
+
+__all__ = ["HARD"]
+
+# By the names of what is hard about them: sources, and those defaults that are left to them.
+HARD = {
+    "every-kind": ("def f(a, b=1, /, c=2, *args, d, e=3, **kwargs): return locals()", ""),
+    "numbers": (
+        "def f(a=0x10, b=1_000, c=-1, d=+1, e=-0.0, g=1e400, h=-1e400, i=.5, j=True, k=10**2, l=1j, m=-(1)): ...",
+        "f.k f.l",
+    ),
+    "texts": (
+        r'''def f(a="it's", b='say "so"', c="""'"'""", d="a" "b", e=b"\x00'", g=r"\d", h="\u200b\U0001f6dc", i="é\n"): ...''',
+        "",
+    ),
+    "tuples": (
+        "def f(a=(), b=(1,), c=(1, 'x', (None, -1.5)), d=((),), e=(1, []), g=(1, *()), h=(...,)): ...",
+        "f.e f.g f.h",
+    ),
+    "no-literals": (
+        "def f(a=[], b={}, c=..., d=f'{1}', e=not 1, g=int, h=lambda: 0, i=1 if 1 else 0, *, j=object(), k={1}): ...",
+        "f.a f.b f.c f.d f.e f.g f.h f.i f.j f.k",
+    ),
+    "left-before-literals": (
+        "_L = object()\ndef f(a, b=_L, c=1, d=_L, /, e=2, f=_L, *g, h=3, i=_L): return locals()",
+        "f.b f.d f.f f.i",
+    ),
+    "decorated": (
+        """
+import functools
+def _keeps(f):
+    @functools.wraps(f)
+    def inner(*args, **kwargs): return f(*args, **kwargs)
+    return inner
+@_keeps
+def f(a, /, *, b=object()): ...
+@functools.cache
+def g(a, b=()): ...
+@functools.lru_cache(maxsize=1)
+@_keeps
+def h(a: int = 1) -> None: ...
+@functools.singledispatch
+def i(x, *more): ...
+def j(a, b=1): ...
+j = _keeps(j)
+""",
+        "f.b",
+    ),
+    "methods": (
+        """
+import functools
+def _helper(a, b=1): ...
+class Desk:
+    @staticmethod
+    def a(self, cls, __x, *, __y=1, __z__=2): ...
+    @classmethod
+    def b(cls, __x, /, *, _x=object()): ...
+    @classmethod
+    def c(*args, **cls): ...
+    @classmethod
+    def d(cls=None, a=1): ...
+    def e(x, y=1): ...
+    e = staticmethod(e)
+    f = classmethod(lambda cls: 1)
+    g = staticmethod(_helper)
+    h = classmethod(_helper)
+    i = a
+    @classmethod
+    @functools.cache
+    def j(cls, x): ...
+    def k(self, y): ...
+    class Drawer:
+        @staticmethod
+        def a(__q): ...
+class Desk2(Desk):
+    @classmethod
+    def b(cls, other): ...
+""",
+        "Desk.b._x",
+    ),
+    "names": (
+        """
+def call(self, call, kwargs, args, named, positional, result, _unset=object(), get_runtime_bridge=object()): ...
+def dict(dict, str, tuple=object(), *, Any=object(), object=1): ...
+def match(match, case, type=1, _=2): ...
+def fit(ﬁ, ℌ=1, *, ª=object()): ...
+def 𝔣𝔲𝔫(Returns: int = 1, *, _match_returns=2) -> object: ...
+def f(__x, *, __y=1, __debug=2): ...
+""",
+        "call._unset call.get_runtime_bridge dict.tuple dict.Any fit.a",
+    ),
+    "conditions": (
+        """
+import sys
+from typing import TYPE_CHECKING
+if sys.version_info >= (3, 9):
+    def f(a, b=1): ...
+else:
+    def f(a): ...
+if TYPE_CHECKING:
+    def g(a: int) -> int: ...
+else:
+    def g(*a, **b): ...
+if not TYPE_CHECKING:
+    def h(*a): ...
+else:
+    def h(a): ...
+try:
+    import nowhere_to_be_found
+except ImportError:
+    def i(a=1): ...
+def j(a): ...
+def j(b): ...
+def k(): ...
+del k
+with open(__import__("os").devnull):
+    def k(again): ...
+""",
+        "",
+    ),
+    "annotations": (
+        """
+from __future__ import annotations
+import typing as t
+from typing import *
+T = TypeVar("T", bound="Nowhere")
+P = ParamSpec("P")
+@overload
+def f(a: int, *, b: str = ...) -> int: ...
+@overload
+def f(a: str, *, b: str = ...) -> str: ...
+def f(a, *, b="x"): ...
+def g(a: T, b: List[T] = (), *args: P.args, **kwargs: P.kwargs) -> Callable[P, T]: ...
+def h(a: int = None, b: "str | None" = None, c: Annotated[int, t] = 1, d: Literal["x", 1] = 1, e: unknown = b"") -> Never: ...
+def i(a: 'not a type )(' = 1, b: '' = 2, *c: *tuple[int, ...], d: t.Optional['int'] = None, **e: Unpack[Nowhere]): ...
+async def j(a: float = 1, b: complex = 1, c: object = (), d: Sequence[int] = (1,), e: Any = None): ...
+""",
+        "g.b",
+    ),
+}
