@@ -8,6 +8,7 @@ from wrapping import load, source, text_of, wrap
 
 NOT_LOCAL = "whose source is not a local file."
 GENERATOR = "left out: it is a generator, which cannot cross to the worker. Return a list instead."
+ITERATOR = "left out: it gives an iterator, which cannot cross to the worker. Return a list instead."
 CONTEXT_MANAGER = (
     "left out: it gives a context manager, which cannot cross to the worker. Offer a function that does the whole work."
 )
@@ -108,6 +109,17 @@ class C:
         ),
         pytest.param("import impl\n__all__ = ['impl']", [], id="module"),
         pytest.param("import a.b.c as d\nimport impl as impl", [], id="modules"),
+        pytest.param(
+            "import impl as i, math\nfrom impl import C as _C\nf = i.f\nm = i.C.m\nn = _C.m\no = math.floor\np = i.no\nq = i.C.f",
+            ["f", "m", "n"],
+            id="attributes-of-modules",
+        ),
+        pytest.param(
+            "class D:\n  class E:\n    @classmethod\n    def f(cls): ...\n    def g(self): ...\nf = D.E.f\ng = D.E.g\nh = D().f\n"
+            "i = f.x",
+            ["D.E", "f"],
+            id="methods-of-a-class",
+        ),
         pytest.param(
             "class Desk:\n  @staticmethod\n  def f(): ...\n  @classmethod\n  def g(cls): ...\n  def h(self): ...",
             ["Desk.f", "Desk.g"],
@@ -212,6 +224,23 @@ def test_stars_in_a_circle_end() -> None:
             "import typing\n@typing.overload\ndef f(x): ...",
             "f: left out: it has overloads, but no implementation.",
             id="overloads-alone",
+        ),
+        pytest.param("import typing\ndef f() -> typing.Iterator[int]: ...", f"f: {ITERATOR}", id="iterator"),
+        pytest.param("from typing import *\ndef f() -> Iterator: ...", f"f: {ITERATOR}", id="iterator-by-star"),
+        pytest.param(
+            "from collections.abc import AsyncGenerator as A\nasync def f() -> 'A[int]': ...",
+            f"f: {ITERATOR}",
+            id="quoted",
+        ),
+        pytest.param(
+            "from typing import Callable\nclass C:\n  @staticmethod\n  def f() -> Callable[[], int]: ...",
+            "C.f: left out: it gives a function, which cannot cross to the worker. Offer one that calls it.",
+            id="function",
+        ),
+        pytest.param(
+            "from contextlib import AbstractContextManager as A\ndef f() -> A[int]: ...",
+            f"f: {CONTEXT_MANAGER}",
+            id="annotated-context-manager",
         ),
         pytest.param("class C:\n  def __init__(self): ...", f"C: {NO_INSTANCES}", id="constructor"),
         pytest.param("class C:\n  @property\n  def p(self): ...", f"C: {NO_INSTANCES}", id="property"),

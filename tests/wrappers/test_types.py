@@ -417,6 +417,26 @@ def test_new_types_are_what_they_are_made_of() -> None:
     assert "async def f(x: int) -> list[int]:" in body
 
 
+def test_what_makes_types_may_come_by_star() -> None:
+    text = """
+from dataclasses import *
+from typing import *
+UserId = NewType("UserId", int)
+limit: Final = 3
+@dataclass
+class Order:
+    sku: str
+    parts: list[int] = field(default_factory=list)
+    kinds: ClassVar[int] = 1
+def f(x: UserId, order: Order) -> Dict[str, UserId]: ...
+"""
+    body = text_of(wrap(text))
+    assert "async def f(x: int, order: Order) -> dict[str, int]:" in body
+    assert "limit: Final = 3" in body
+    assert "parts: list[int] = field(default_factory=list" in body
+    assert "kinds" not in body
+
+
 def test_members_in_a_literal_are_of_their_enum() -> None:
     body = text_of(wrap("import enum, typing\nclass C(enum.Enum):\n  A = 1\ndef f(x: typing.Literal[C.A]): ..."))
     assert "async def f(x: C) -> Any:" in body

@@ -204,15 +204,23 @@ class _Reader:
                 return Type(ref, (Type("()"),))
             case [item, ast.Constant(value=value)] if value is ...:
                 return Type(ref, (self.read(item, names), Type("...")))
-            case _ if any(isinstance(argument, ast.Starred) for argument in arguments):
+            case _ if any(map(_is_unpacked, arguments)):
                 self._any(arguments[0])
                 return Type(ref, (ANY, Type("...")))
         return Type(ref, tuple(self.read(argument, names) for argument in arguments))
 
     def _literal(self, node: ast.expr, ref: Ref, arguments: list[ast.expr], names: Names) -> Type:
-        values = [literal(argument) for argument in arguments]
-        if all(value is not None and _fits_literal(value[0]) for value in values):
-            texts = (Type(literal_text(value[0])) for value in values if value is not None)
+        texts: list[Type] = []
+        for argument in arguments:
+            value = literal(argument)
+            inner = _Reader().read(argument, names) if value is None else ANY
+            if value is not None and _fits_literal(value[0]):
+                texts.append(Type(literal_text(value[0])))
+            elif inner.head == ref:
+                texts += inner.args  # Literal[Literal["a"], "b"]
+            else:
+                break
+        else:
             return Type(ref, tuple(dict.fromkeys(texts)))
         # Of members, it is their enum that is kept.
         enums = [names.resolve(dotted_name(argument).rpartition(".")[0]) for argument in arguments]
@@ -248,6 +256,13 @@ def dotted_name(node: ast.expr) -> str:
         case ast.Attribute(value=value, attr=attr) if base := dotted_name(value):
             return f"{base}.{attr}"
     return ""
+
+
+def _is_unpacked(argument: ast.expr) -> bool:
+    """Whether it is ``*Ts``, or what that was before Python 3.11: ``Unpack[Ts]``."""
+    return isinstance(argument, ast.Starred) or (
+        isinstance(argument, ast.Subscript) and dotted_name(argument.value).rpartition(".")[2] == "Unpack"
+    )
 
 
 def _fits_literal(value: Literal) -> bool:

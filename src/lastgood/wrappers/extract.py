@@ -37,6 +37,17 @@ from lastgood.wrappers.warning_texts import about_annotation
 __all__ = ["Extract", "extract"]
 
 _VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
+_ABSTRACT = ("collections.abc", "contextlib", "typing", "typing_extensions")
+_ITERATOR = "it gives an iterator, which cannot cross to the worker. Return a list instead."
+_FUNCTION = "it gives a function, which cannot cross to the worker. Offer one that calls it."
+_CONTEXT = "it gives a context manager, which cannot cross to the worker. Offer a function that does the whole work."
+# What is annotated with one of these types never crosses.
+_STAYS = {
+    **dict.fromkeys(("Iterator", "Generator", "AsyncIterator", "AsyncGenerator"), _ITERATOR),
+    **dict.fromkeys(("ContextManager", "AsyncContextManager"), _CONTEXT),
+    **dict.fromkeys(("AbstractContextManager", "AbstractAsyncContextManager"), _CONTEXT),
+    "Callable": _FUNCTION,
+}
 _ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs", Kind.VAR_KEYWORD)))
 
 
@@ -195,17 +206,8 @@ class _Extractor:
         """The function, or the static or class method, at ``path``; None if its results cannot cross."""
         bindings = located.bindings
         last = bindings[-1]
-        if any(binding.is_context_manager for binding in bindings):
-            self.warn(
-                path,
-                "left out: it gives a context manager, which cannot cross to the worker. "
-                "Offer a function that does the whole work.",
-            )
-            return None
-        generator = next((binding for binding in bindings if _yields(binding.node)), None)
-        if generator is not None:
-            kind = "an async generator" if isinstance(generator.node, ast.AsyncFunctionDef) else "a generator"
-            self.warn(path, f"left out: it is {kind}, which cannot cross to the worker. Return a list instead.")
+        if (reason := self.cannot_cross(located)) is not None:
+            self.warn(path, f"left out: {reason}")
             return None
         doc = next(filter(None, (documentation(each.item) for each in reversed(bindings))), None)
         name = path.rpartition(".")[2]
@@ -222,6 +224,21 @@ class _Extractor:
         if len(overloads) < 2 or unclear or not all(_fits(overload, signature) for overload in overloads):
             overloads = ()  # the implementation alone says less, and nothing that a type checker would refuse
         return Function(name, signature, self.module, path, doc, overloads)
+
+    def cannot_cross(self, located: Located) -> str | None:
+        """Why what the function gives always stays in the worker; None: it may cross."""
+        for binding in located.bindings:
+            if binding.is_context_manager:
+                return _CONTEXT
+            if _yields(binding.node):
+                kind = "an async generator" if isinstance(binding.node, ast.AsyncFunctionDef) else "a generator"
+                return f"it is {kind}, which cannot cross to the worker. Return a list instead."
+            annotation = binding.node.returns
+            scope = Scope(self.project, located.outline, located.owner, type_parameters(binding.node))
+            module, _, name = (head_of(annotation, scope) if annotation is not None else "").rpartition(".")
+            if module in _ABSTRACT and name in _STAYS:
+                return _STAYS[name]
+        return None
 
     def signature(self, located: Located, binding: Binding, unknown: list[str]) -> Signature:
         scope = Scope(self.project, located.outline, located.owner, type_parameters(binding.node))

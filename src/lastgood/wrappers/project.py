@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import griffe
 
 from lastgood.errors import ModuleFailure
-from lastgood.wrappers.annotations import Refused
+from lastgood.wrappers.annotations import Refused, dotted_name
 from lastgood.wrappers.ir import Declared
 from lastgood.wrappers.outline import Binding, Outline, outline
 from lastgood.wrappers.reading import ModuleSource, deepest_line, read
@@ -197,9 +197,39 @@ class Project:
                         return Missing(
                             "it is a functools.partial, whose signature only running it tells. Define it with def"
                         )
+                    case ast.Attribute() as value:
+                        return self._attribute(at, dotted_name(value), seen)
                     case ast.Lambda():
                         return Missing("it is a lambda, which has no signature to keep. Define it with def")
         return None
+
+    def _attribute(self, at: Outline, dotted: str, seen: frozenset[tuple[str, str]]) -> Located | None:
+        """The function or class of another module, or the static or class method, that ``dotted`` leads to."""
+        head, _, rest = dotted.partition(".")
+        binding = next(reversed(at.names().get(head, [])), None)
+        match binding.item if binding is not None else None:
+            case griffe.Class():
+                return self._inside(self.locate(at, head, seen), rest)
+            case griffe.Alias(target_path=target):
+                parts = f"{target}.{rest}".split(".")
+                for cut in range(len(parts) - 1, 0, -1):
+                    origin = self.outline(".".join(parts[:cut]))
+                    if origin is not None:
+                        return self._inside(self.locate(origin, parts[cut], seen), ".".join(parts[cut + 1 :]))
+        return None
+
+    def _inside(self, found: Located | Missing | None, path: str) -> Located | None:
+        """What ``path`` leads to in the class ``found``; ``""``: that itself."""
+        if not isinstance(found, Located) or not path:
+            return found if isinstance(found, Located) else None
+        if not isinstance(found.bindings[0].item, griffe.Class):
+            return None
+        name, _, rest = path.partition(".")
+        inner = settle(found.outline, found.bindings[0].node, name)
+        if not isinstance(inner, Located):
+            return None
+        is_class = isinstance(inner.bindings[0].item, griffe.Class)
+        return self._inside(inner, rest) if is_class or inner.labels & set(_METHODS) else None
 
     def exported(self, at: Outline, _seen: frozenset[str] = frozenset()) -> dict[str, bool]:
         """The public names of a module, in order; the value tells whether it defines them or says that it exports them.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +21,11 @@ NAMEDTUPLE = "collections.namedtuple"
 TYPED_DICTS = frozenset(("typing.TypedDict", "typing_extensions.TypedDict"))
 _MAKERS = {*ENUMS, *NAMED_TUPLES, NAMEDTUPLE, *TYPED_DICTS}
 _NEW_TYPES = frozenset(("typing.NewType", "typing_extensions.NewType"))
+# Names of the standard library that mean something here, besides types, and may come by ``import *``.
+_STARRED = {
+    *(*_MAKERS, *_NEW_TYPES, "enum.auto", "typing.Callable", "typing.ClassVar", "typing.Final", "typing.Iterator"),
+    *("dataclasses.InitVar", "dataclasses.KW_ONLY", "dataclasses.dataclass", "dataclasses.field"),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +90,7 @@ class Scope:
             origin = self.project.outline(star)
             if origin is not None and (head in origin.names() or origin.stars):
                 return inner._elsewhere(origin).lead(dotted)
-            if origin is None and star in sys.stdlib_module_names and f"{star}.{dotted}" in _MAKERS:
+            if origin is None and f"{star}.{dotted}" in _STARRED:
                 return f"{star}.{dotted}"
         return f"builtins.{dotted}"
 
