@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import ast
 import sys
 
 import pytest
 
 from lastgood.wrappers.newer_syntax import newer_syntax
-from wrapping import wrap
+from wrapping import text_of, wrap
 
 PARAMETERS = "a list of type parameters"
 STATEMENT = "the type statement"
@@ -101,3 +102,31 @@ def test_what_a_newer_python_would_take_is_told_with_its_version(
 )
 def test_nothing_is_claimed_of_what_is_not_certain(text: str) -> None:
     assert newer_syntax(text) is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="this Python cannot read the source")
+def test_the_wrapper_of_a_source_for_a_newer_python_is_one_for_older_pythons_too() -> None:
+    text = """
+from dataclasses import dataclass
+from typing import Callable, NamedTuple, TypedDict
+type Money = int | list[Money]
+type Pair[A, B] = tuple[A, B]
+type Later = Box
+def f[T: int](a: Money, b: Pair[int, str], *c: T, d=f"{'x'}") -> T: ...
+async def g[**P, *Ts](call: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> tuple[*Ts]: ...
+@dataclass
+class Box[T]:
+    item: T
+class Row[T](NamedTuple):
+    x: T
+class Options[T](TypedDict):
+    x: T
+class Desk[T]:
+    @classmethod
+    def open[U](cls, box: Box[U], row: Row[int], options: Options[T]) -> "list[Later]": ...
+"""
+    body = text_of(wrap(text))
+    ast.parse(body, feature_version=(3, 11))
+    assert "async def f(a: int | list[Any], b: Any, *c: Any, d: Any = _unset) -> Any:" in body
+    assert "async def g(call: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:" in body
+    assert "async def open(box: Box, row: Row, options: Options) -> list[Box]:" in body

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.errors import ModuleFailure
+from lastgood.errors import GenerationError, ModuleFailure
 from lastgood.wrappers import wrap_modules
 from lastgood.wrappers.reading import read
 from wrapping import source, wrap
@@ -88,6 +88,36 @@ def test_every_broken_module_is_told_of() -> None:
     wrapped = wrap_modules([*broken, source("fine", "def f(): pass")])
     assert [found.module for found in wrapped.failures] == ["a.b", "b", "c"]
     assert "fine.py" in wrapped.files
+
+
+def test_each_way_to_be_broken_is_told_of_in_one_error_with_file_and_line() -> None:
+    derived = "import dataclasses as d, {0}\n@d.dataclass\nclass C:\n  x: int\n@d.dataclass\nclass D({0}.C): ...\ndef f(x: D): ..."
+    broken: dict[str, str | bytes] = {
+        "a": "x = 1\ndef f(:",
+        "b": b"x = 1\ny = '\xff'",
+        "c": "# coding: klingon",
+        "d": "x = 1\n\0",
+        "e": "x = 1\n\ny = " + "-" * 50_000 + "1",
+        "g": "if x:\n  pass\n" + "elif x:\n  pass\n" * 600,
+        "h": derived.format("i"),
+        "i": derived.format("h"),
+    }
+    ring = [source("k", "from l import f as f\ndef g(): ..."), source("l", "from k import f as f\ndef g(): ...")]
+    wrapped = wrap_modules([*(source(name, data) for name, data in broken.items()), *ring])
+    told = str(GenerationError(wrapped.failures)).splitlines()
+    assert told[0] == f"Generation failed for {len(broken)} module(s):"
+    assert [line.partition(": ")[0].strip() for line in told[1:]] == [
+        *(
+            "a (/project/a.py:2)",
+            "b (/project/b.py:2)",
+            "c (/project/c.py:1)",
+            "d (/project/d.py:2)",
+            "e (/project/e.py:3)",
+        ),
+        *("g (/project/g.py:1201)", "h (/project/h.py)", "i (/project/i.py)"),
+    ]
+    assert b"async def g" in wrapped.files["k.py"]
+    assert b"async def g" in wrapped.files["l.py"]
 
 
 def test_a_broken_module_that_a_wrapped_one_leads_to_is_told_of() -> None:

@@ -346,7 +346,7 @@ class Wrapping:
                 problem = (
                     f"its types derive from those of {others}, and those from its own, so that neither can come first."
                 )
-                failures[name] = ModuleFailure(name, None, None, problem)
+                failures[name] = self._failure(name, None, problem)
             return {}
         self._edges = edges
         return self._imports
