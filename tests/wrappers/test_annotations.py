@@ -1,7 +1,13 @@
 from __future__ import annotations
 
-import pytest
+import ast
+from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lastgood.wrappers.annotations import literal_text
 from wrapping import source, text_of, wrap
 
 HEAD = """
@@ -223,3 +229,26 @@ def test_a_default_is_shown_where_its_annotation_allows_it(parameter: str, expec
 )
 def test_a_literal_is_shown_as_itself_and_nothing_else_is(default: str, expected: str) -> None:
     assert f"x: Any = {expected}" in text_of(wrap(f"def f(x={default}): ..."))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("x", '"x"'),
+        ("it's", '"it' + "'" + 's"'),
+        ('"', """'"'"""),
+        ("'\"", r'''"'\""'''),
+        ('"\'"', r"""'"\'"'"""),
+        ("\\'\"", r'''"\\'\""'''),
+        (b"'\xff", r"""b"'\xff" """.strip()),
+        (("a", b"b", -1.5, (None,)), '("a", b"b", -1.5, (None,))'),
+    ],
+)
+def test_a_literal_is_quoted_as_formatters_do(value: Any, text: str) -> None:
+    assert literal_text(value) == text
+    assert ast.literal_eval(text) == value
+
+
+@given(st.text("'\"\\x\n") | st.binary().map(lambda data: data + b"'\"\\"))
+def test_a_literal_comes_back(value: str | bytes) -> None:
+    assert ast.literal_eval(literal_text(value)) == value

@@ -287,16 +287,18 @@ def literal(node: ast.expr) -> tuple[Literal] | None:
 
 
 def literal_text(value: Literal) -> str:
-    """``value`` as source text, with double quotes where they need no escape."""
+    """``value`` as source text, in double quotes unless fewer escapes are needed in others."""
     if isinstance(value, tuple):
         return f"({', '.join(map(literal_text, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, float) and math.isinf(value):
         return "1e999" if value > 0 else "-1e999"
-    text = quoted(value) if isinstance(value, str) else repr(value)
-    if isinstance(value, str | bytes) and text.endswith("'") and '"' not in text and r"\'" not in text:
-        prefix = "b" if isinstance(value, bytes) else ""
-        return f'{prefix}"{text[len(prefix) + 1 : -1]}"'
-    return text
+    if not isinstance(value, str | bytes):
+        return repr(value)
+    text = quoted(value) if isinstance(value, str) else repr(value).removeprefix("b")
+    plain = text[1:-1].replace(f"\\{text[0]}", text[0])
+    quote = "'" if plain.count('"') > plain.count("'") else '"'
+    inside = plain.replace(quote, f"\\{quote}")
+    return f"{'b' if isinstance(value, bytes) else ''}{quote}{inside}{quote}"
 
 
 _ABOVE_STR = ("Collection", "Container", "Iterable", "Reversible", "Sequence")
