@@ -22,6 +22,10 @@ SOURCES = {
 from shop.prices import quote as quote
 from .prices import Desk
 import os
+import shop.prices as _prices
+
+again = _prices.quote
+make = _prices.Desk.make
 
 def here() -> str:
     return "here"
@@ -68,6 +72,17 @@ class Desk:
     @classmethod
     def _secret(cls) -> int:
         return 0
+
+    def _price(cls: object = None, n: int = 7) -> int:
+        return n
+
+    price = classmethod(_price)
+    also = open
+
+    def close(n: int = 8) -> int:
+        return n
+
+    close = staticmethod(close)
 
     class Drawer:
         @staticmethod
@@ -173,8 +188,9 @@ async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(co
         "shop.prices": wrapped_names(texts["shop/prices.py"].decode()),
         "picky": wrapped_names(texts["picky.py"].decode()),
     }
-    assert {"here", "quote", "Desk.open", "Desk.make"} <= set(wrapped["shop"])
+    assert {"here", "quote", "again", "make", "Desk.open", "Desk.make"} <= set(wrapped["shop"])
     prices = {"quote", "cached", "later", "wrapped", "Desk.open", "Desk.Drawer.pull"}
+    prices |= {"Desk.price", "Desk.also", "Desk.close"}
     assert prices | {"Special.more", "Special.open", "Special.Drawer.pull"} <= set(wrapped["shop.prices"])
     assert wrapped["picky"] == ["one", "Kept.a"]
 
