@@ -64,6 +64,8 @@ class C:
         pytest.param("K = 1\nk: int = 2\n(a, b) = 1, 2\nL = []\nM = f()", ["K"], id="constants"),
         pytest.param("from typing import Final\nk: Final = 1\nm: Final[int] = 2\nn: int = 3", ["k", "m"], id="final"),
         pytest.param("K = 1\nK = 2\nif X:\n  L = 1", [], id="constants-that-may-differ"),
+        pytest.param("_K = 1\nk = 2\nL = _K\nM = k\nN = N\nO = L", ["L", "O"], id="constants-by-another-name"),
+        pytest.param("from impl import K as K, f as L, M as M", ["K"], id="constants-of-another"),
         pytest.param("if X:\n  def f(): ...\nelse:\n  def g(): ...", ["f", "g"], id="conditional"),
         pytest.param("try:\n  from nowhere import f\nexcept ImportError:\n  def f(): ...", ["f"], id="fallback"),
         pytest.param("for x in y:\n  with z:\n    def f(): ...", ["f"], id="in-blocks"),
@@ -95,16 +97,27 @@ class C:
         pytest.param("def f(): ...\n__all__ = ['_f', 'K']\nK = 1", ["K"], id="all-of-constants"),
         pytest.param("def f(): ...\n__all__ = make()", ["f"], id="all-that-only-running-tells"),
         pytest.param("def f(): ...\n__all__ = []\n__all__.append('f')", ["f"], id="all-appended-to"),
+        pytest.param(
+            "def f(): ...\n_g = f\n__all__ = []\n__all__.extend(['f', '_g'])\ndef h(): ...", ["f"], id="extended"
+        ),
+        pytest.param(
+            "def f(): ...\n__all__ = ['f']\n__all__.remove('f')\ndef g(): ...", ["f", "g"], id="all-removed-from"
+        ),
+        pytest.param(
+            "def f(): ...\ndef g(): ...\nif X:\n  __all__ = ['f']\nelse:\n  __all__ = ['g']",
+            ["f", "g"],
+            id="all-in-branches",
+        ),
         pytest.param("from impl import f", [], id="import"),
         pytest.param("from impl import f as f", ["f"], id="re-export"),
         pytest.param("from impl import f as h", [], id="renamed"),
         pytest.param("from impl import f as h\n__all__ = ['h']", ["h"], id="renamed-in-all"),
         pytest.param("from impl import C as C", ["C.m"], id="class"),
-        pytest.param("from impl import *", ["C.m", "f", "g"], id="star"),
+        pytest.param("from impl import *", ["C.m", "K", "f", "g"], id="star"),
         pytest.param("from impl import *\n__all__ = ['g']", ["g"], id="star-in-all"),
         pytest.param(
             "import impl\nfrom impl import *\n__all__ = ['k'] + impl.__all__\ndef k(): ...",
-            ["C.m", "f", "g", "k"],
+            ["C.m", "K", "f", "g", "k"],
             id="all-of-another",
         ),
         pytest.param("import impl\n__all__ = ['impl']", [], id="module"),

@@ -149,10 +149,28 @@ class _Extractor:
         return self.function(located, name) if self.allowed(name) else None
 
     def constant(self, at: Outline, name: str) -> Constant | None:
-        """The constant ``name`` (in capitals, or annotated as ``Final``) if it is bound once, to an immutable literal."""
-        bindings = at.names().get(name, [])
-        if len(bindings) != 1 or bindings[0].conditional or not self.allowed(name):
+        """The constant ``name``, of this module or of another one that it imports it from."""
+        value = self.value(at, name, frozenset()) if self.allowed(name) else None
+        return None if value is None else Constant(name, value)
+
+    def value(self, at: Outline, name: str, seen: frozenset[tuple[str, str]]) -> str | None:
+        """The text of ``name`` (in capitals, or annotated as ``Final``) if it is bound once, to an immutable literal."""
+        key = (at.source.name, name)
+        if key in seen:
             return None
+        seen |= {key}
+        bindings = at.names().get(name, [])
+        if not bindings:
+            origins = (self.project.outline(star) for star in reversed(at.stars))
+            origin = next((each for each in origins if each is not None and name in self.project.exported(each)), None)
+            return None if origin is None else self.value(origin, name, seen)
+        if len(bindings) != 1 or bindings[0].conditional:
+            return None
+        item = bindings[0].item
+        if isinstance(item, griffe.Alias):
+            module, _, other = item.target_path.rpartition(".")
+            origin = self.project.outline(module)
+            return None if origin is None else self.value(origin, other, seen)
         match bindings[0].node:
             case ast.Assign(value=node) if name.isupper():
                 pass
@@ -161,8 +179,10 @@ class _Extractor:
                     return None
             case _:
                 return None
-        value = literal(node)
-        return None if value is None else Constant(name, literal_text(value[0]))
+        if isinstance(node, ast.Name):
+            return self.value(at, node.id, seen)
+        found = literal(node)
+        return None if found is None else literal_text(found[0])
 
     def class_(self, located: Located, path: str) -> Class | None:
         """The class at ``path`` with what it offers; None if that is nothing."""

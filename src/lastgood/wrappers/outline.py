@@ -81,13 +81,17 @@ def outline(source: ModuleSource, tree: ast.Module) -> Outline:
     visitor.visit(tree)
     module = visitor.current.module
     exports = None
+    said = list(_exports(tree))
     if module.exports is not None:
         exports = tuple(name if isinstance(name, str) else name.canonical_path for name in module.exports)
+        exports += tuple(name for each in said for name in _added(each.value))
+    # Assigned twice, in the branches of an if, say, it may be either.
+    exports_are_known = all(_is_plain(each.value) for each in said) and sum(not each.adds for each in said) <= 1
     return Outline(
         source=source,
         doc=module.docstring.value if module.docstring else None,
         exports=exports,
-        exports_are_known=all(_is_plain(value) for value in _exports(tree)),
+        exports_are_known=exports_are_known,
         stars=tuple(ledger.stars),
         variables=frozenset(_variables(tree)),
         scopes=ledger.scopes,
@@ -206,18 +210,36 @@ def _runs(child: Any, owner: Any, *, type_checking: bool) -> bool | None:
     return None if held is None else held is not is_else
 
 
-def _exports(tree: ast.Module) -> Iterator[ast.expr]:
-    """Every expression that says something about ``__all__``."""
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """An expression that says something about ``__all__``: what it is, or (``adds``) what comes to it."""
+
+    value: ast.expr
+    adds: bool
+
+
+def _exports(tree: ast.Module) -> Iterator[_Said]:
     for node in statements(tree):
         match node:
             case ast.Assign(targets=[ast.Name(id="__all__")], value=value):
-                yield value
+                yield _Said(value, adds=False)
             case ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.expr() as value):
-                yield value
+                yield _Said(value, adds=False)
             case ast.AugAssign(target=ast.Name(id="__all__"), value=value):
-                yield value
+                yield _Said(value, adds=True)
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="__all__"))) as value):
-                yield value
+                yield _Said(value, adds=True)
+
+
+def _added(value: ast.expr) -> Iterator[str]:
+    """The names in ``__all__.append("name")`` and ``__all__.extend(["name"])``, which griffe does not read."""
+    match value:
+        case ast.Call(func=ast.Attribute(attr="append"), args=[ast.Constant(value=str(name))], keywords=[]):
+            yield name
+        case ast.Call(
+            func=ast.Attribute(attr="extend"), args=[ast.List(elts=parts) | ast.Tuple(elts=parts)], keywords=[]
+        ):
+            yield from (part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str))
 
 
 def _variables(tree: ast.Module) -> Iterator[str]:
@@ -234,7 +256,7 @@ def _variables(tree: ast.Module) -> Iterator[str]:
 
 
 def _is_plain(value: ast.expr) -> bool:
-    """Whether griffe can read ``value``: lists of names, sums of them, and the ``__all__`` of other modules."""
+    """Whether griffe, or :func:`_added`, can read ``value``: lists of names, sums of them, and the ``__all__`` of other modules."""
     match value:
         case ast.Constant(value=str()):
             return True
@@ -246,4 +268,10 @@ def _is_plain(value: ast.expr) -> bool:
             return _is_plain(inner)
         case ast.Attribute(attr="__all__"):
             return True
+        case ast.Call(func=ast.Attribute(attr="append"), args=[ast.Constant(value=str())], keywords=[]):
+            return True
+        case ast.Call(
+            func=ast.Attribute(attr="extend"), args=[ast.List(elts=parts) | ast.Tuple(elts=parts)], keywords=[]
+        ):
+            return all(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in parts)
     return False
