@@ -1,10 +1,14 @@
-"""Every generated file passes mypy strict, is formatted, and says nothing that a type checker would refuse to a caller."""
+"""Every generated file passes mypy strict and pyright strict, is formatted, and says nothing that a type checker would refuse
+to a caller."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from lastgood.config import Style
 from wrappers.test_types import wrap_declarations
@@ -82,6 +86,75 @@ class Circle(shapes.Shape):
     twin: Circle | None = None
 def unit(colour: shapes.Colour) -> Circle: ...
 """
+# What type checkers would refuse, or cannot make out by themselves, if it stood in a wrapper as it stands here.
+ODD = f'''
+""".. note::
+
+    An indented block behind the first line.
+"""
+from __future__ import annotations
+import enum
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypedDict
+import shapes
+from hidden import _Drawer, _OnlyElsewhere
+
+TABLE = {tuple((number, number + 1) for number in range(300))}
+MIXED = {tuple([1, "a", None, 2.5, b"x", True, (), (1,), ("a", 2), -3] * 30)}
+QUOTES = 'a "b" and \\'c\\', don\\'t'
+
+class Place(NamedTuple):
+    index: int
+    count: str = ""
+class Name(str, enum.Enum):
+    title = "x"
+    OTHER = "y"
+class Number(enum.IntEnum):
+    real = 1
+    value = 2
+@dataclass(eq=True, frozen=True, kw_only=True, match_args=False, order=True, repr=False, slots=True, unsafe_hash=True)
+class Base:
+    amount: int = 0
+    names: list[str] | None = field(default_factory=list)
+    more: Mapping[str, Sequence[Base]] = field(default_factory=dict, repr=False, compare=False, hash=False)
+    anything: Any = field(default_factory=set)
+    ids: Set[int] = field(default_factory=frozenset)
+@dataclass(frozen=True)
+class Derived(Base):
+    amount: str = field(default="a rather long text that makes the line break", repr=False)
+    names: None = None
+class Options(TypedDict):
+    size: int | str
+class MoreOptions(Options):
+    size: int
+    kind_of_the_thing: Literal["one of the first", "one of the others", "one of neither", "the one that is left"] | Place | None
+
+def odd(place: Place, name: Name, number: Number, derived: Derived, options: MoreOptions) -> tuple[Place, Derived] | None:
+    """First line.
+
+        Indented.
+    """
+def every(kinds: Literal["one of the first", "one of the others", "one of neither"] | Sequence[Place] | None = None) -> dict[
+    Literal["one of the first", "one of the others", "one of neither", "the one that is left"], tuple[Place, ...]
+]: ...
+def hidden(drawer: _Drawer, inner: _Drawer._Inner, other: _OnlyElsewhere) -> None: ...
+class Desk:
+    @staticmethod
+    def open(self: int, cls: int) -> int: ...
+'''
+HIDDEN = """
+from dataclasses import dataclass
+@dataclass
+class _Drawer:
+    size: int
+    @dataclass
+    class _Inner:
+        size: int
+@dataclass
+class _OnlyElsewhere:
+    size: int
+"""
 CALLER = """
 from decimal import Decimal
 from generated import circle, pricing, shapes
@@ -125,8 +198,10 @@ class Returns(Generic[T]):
 }
 
 
-def test_wrappers_pass_mypy_strict_and_are_formatted(tmp_path: Path) -> None:
-    own = [source("pricing", EVERYTHING), source("shapes", SHAPES), source("circle", CIRCLE)]
+def written(directory: Path) -> list[str]:
+    """Writes wrappers of all that is above into packages in ``directory``, whose names it gives, and who calls them."""
+    texts = {"pricing": EVERYTHING, "shapes": SHAPES, "circle": CIRCLE, "odd": ODD, "hidden": HIDDEN}
+    own = [source(name, text) for name, text in texts.items()]
     files: dict[str, str] = {}
     styles: dict[str, Style] = {"generated": "async", "plain": "sync"}
     for package, style in styles.items():
@@ -135,13 +210,28 @@ def test_wrappers_pass_mypy_strict_and_are_formatted(tmp_path: Path) -> None:
         files |= {f"{package}/{name}": data.decode() for name, data in wrapped.files.items()}
     files |= {f"lastgood/{name}": text for name, text in STUBS.items()} | {"caller.py": CALLER}
     for name, text in files.items():
-        path = tmp_path / name
+        path = directory / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
+    return list(styles)
+
+
+def test_wrappers_pass_mypy_strict_and_are_formatted(tmp_path: Path) -> None:
+    packages = written(tmp_path)
     options = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", "--no-error-summary"]
-    mypy = [sys.executable, "-m", "mypy", *options, *styles, "caller.py"]
+    mypy = [sys.executable, "-m", "mypy", *options, *packages, "caller.py"]
     checked = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (checked.stdout, checked.stderr, checked.returncode) == ("", "", 0)
-    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", *styles]
+    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", *packages]
     formatted = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (formatted.stdout, formatted.returncode) == ("", 0)
+
+
+@pytest.mark.peers
+def test_wrappers_pass_pyright_strict(tmp_path: Path) -> None:
+    pytest.importorskip("pyright", reason="pyright is in the extra 'peers'")
+    packages = written(tmp_path)
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "strict", "include": packages}))
+    pyright = [sys.executable, "-m", "pyright", "--project", str(tmp_path), "--pythonpath", sys.executable]
+    checked = subprocess.run(pyright, capture_output=True, text=True, check=False)
+    assert (checked.stdout.strip(), checked.returncode) == ("0 errors, 0 warnings, 0 informations", 0)

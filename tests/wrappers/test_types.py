@@ -68,8 +68,8 @@ DECLARATIONS = [
         block("""
 @dataclass
 class C:
-    a: list[int] = field(default_factory=list)
-    b: dict[Any, Any] = field(default_factory=dict, repr=False)
+    a: list[int] = field(default_factory=list[int])
+    b: dict[Any, Any] = field(default_factory=dict[Any, Any], repr=False)
     c: set[int] = field(default_factory=lambda: {1, 2})
     d: int = field(default=3, kw_only=True)
     e: int = field(init=False, repr=False, compare=False)"""),
@@ -96,7 +96,7 @@ class C:
     ),
     pytest.param(
         "@dataclass\nclass C(Generic[T]):\n  next: C[T] | None = None\n  all: t.List['C'] = field(default_factory=list)",
-        "@dataclass\nclass C:\n    next: C | None = None\n    all: list[C] = field(default_factory=list)",
+        "@dataclass\nclass C:\n    next: C | None = None\n    all: list[C] = field(default_factory=list[Any])",
         id="recursive",
     ),
     pytest.param(
@@ -181,9 +181,9 @@ class C:
 @dataclass
 class C:
     a: int
-    b: list[int] = field(default_factory=list, kw_only=True)
+    b: list[int] = field(default_factory=list[int], kw_only=True)
     c: int = 2
-    d: list[int] = field(default_factory=list)"""),
+    d: list[int] = field(default_factory=list[int])"""),
         id="attrs",
     ),
     pytest.param(
@@ -198,8 +198,8 @@ class C:
 @dataclass(frozen=True, kw_only=True)
 class C:
     a: int
-    b: list[int] = field(default_factory=list)
-    c: dict[str, int] = field(default_factory=dict)"""),
+    b: list[int] = field(default_factory=list[int])
+    c: dict[str, int] = field(default_factory=dict[str, int])"""),
         id="msgspec",
     ),
     pytest.param(
@@ -317,7 +317,7 @@ def test_what_a_field_is_that_cannot_be_told_is_any() -> None:
     text = (
         "class Desk: pass\n@dataclass\nclass C:\n  a: Desk\n  b: list[Desk] = field(default_factory=list)\n  c: str = 3"
     )
-    assert "    a: Any\n    b: list[Any] = field(default_factory=list)\n    c: Any = 3" in declared(text)
+    assert "    a: Any\n    b: list[Any] = field(default_factory=list[Any])\n    c: Any = 3" in declared(text)
     assert warnings(text) == (
         "pricing.C.a: the annotation of the field, Desk, became Any.",
         (
@@ -367,7 +367,7 @@ def test_what_no_wrapped_module_defines_is_declared_where_that_one_would_be() ->
     assert '"""The types that shop.models defines."""' in models
     assert '__all__ = ["Side"]' in models
     assert "class _Quote:\n    side: Side\n" in models
-    assert "Unused" not in models
+    assert "class Unused" not in models
     assert "parse" not in models
     shop = text_of(wrapped, "shop/__init__.py")
     assert "from .models import Side, _Quote\n" in shop

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import griffe
 import msgspec
@@ -33,6 +33,12 @@ _FIELD_OPTIONS = ("init", "repr", "hash", "compare", "kw_only")
 _UNSET = ("repr=False", "compare=False")
 _MARKERS = ("Required", "NotRequired", "ReadOnly")
 _MUTABLE = (ast.List, ast.Dict, ast.Set)
+_MIXED_IN = {"IntEnum": "int", "IntFlag": "int", "StrEnum": "str"}
+# What values have by names that fields and members may have, too.
+_METHODS = {
+    "Enum": ("name", "value"),
+    **{kind.__name__: tuple(each for each in dir(kind) if each[0] != "_") for kind in (bytes, float, int, str, tuple)},
+}
 
 
 class Declaration(msgspec.Struct, frozen=True, tag=1):
@@ -67,19 +73,31 @@ def declare(project: Project, models: Models, declared: Declared) -> Declaration
 
 
 class _Bases:
-    """What the bases of a model tell of how its fields may be given; each is asked once."""
+    """What the bases of a model tell of its fields; each is asked once."""
 
     def __init__(self, project: Project, models: Models) -> None:
         self._project = project
         self._models = models
-        self._by_name: dict[Declared, _Naming] = {}
+        self._found: dict[Declared, tuple[bool, Data]] = {}
+
+    def _of(self, model: Model) -> tuple[bool, Data]:
+        if model.declared not in self._found:
+            one = _Naming(self._project, self._models, model, self)
+            data = one.data()
+            self._found[model.declared] = (one.named_only, data)
+        return self._found[model.declared]
 
     def named_only(self, model: Model) -> bool:
         """Whether the fields of what derives from ``model`` must be given by name, since one of its own must."""
-        if model.declared not in self._by_name:
-            self._by_name[model.declared] = _Naming(self._project, self._models, model, self)
-            self._by_name[model.declared].data()
-        return self._by_name[model.declared].named_only
+        return self._of(model)[0]
+
+    def types_above(self, model: Model) -> dict[str, Type]:
+        """The types of the fields that the bases of ``model`` have."""
+        types: dict[str, Type] = {}
+        for base in reversed(model.bases):
+            types |= self.types_above(base)
+            types |= {field.name: field.type for field in self._of(base)[1].fields}
+        return types
 
 
 class _Naming:
@@ -95,6 +113,7 @@ class _Naming:
         self.outer = Scope(project, outline, model.place.owner)
         owner = self.node if self.node is not None else model.place.owner
         self.scope = Scope(project, outline, owner, type_parameters(node), in_fields=True)
+        self.bases = bases
         self.named_only = any(map(bases.named_only, model.bases))
 
     def warn(self, name: str, text: str) -> None:
@@ -104,15 +123,31 @@ class _Naming:
     def data(self) -> Data:
         model, form = self.model, self.model.family.form
         if form is Form.ENUM:
-            return Data(form, model.refs, tuple(map(self.member, model.raws)), self.boundary())
+            members = self.overriding(map(self.member, model.raws))
+            return Data(form, model.refs, members, self.boundary())
         bases = tuple(base.declared for base in model.bases)
         if form is Form.TYPED_DICT:
-            return Data(form, bases, tuple(map(self.key, model.raws)))
+            return Data(form, bases, self.overriding(map(self.key, model.raws)))
         raws = {raw.name: raw for raw in model.raws}.values()
         if form is Form.NAMED_TUPLE:
-            return Data(form, bases, self.items(list(raws)))
-        fields = tuple(map(self.field, raws)) if model.decorated else ()
+            return Data(form, bases, self.overriding(self.items(list(raws))))
+        fields = self.overriding(map(self.field, raws)) if model.decorated else ()
         return Data(form, bases, fields, tuple(self.options()) if model.decorated else None)
+
+    def overriding(self, fields: Iterable[Field]) -> tuple[Field, ...]:
+        """``fields`` with a mark at those that stand for something else in a base."""
+        model = self.model
+        if model.family.form is Form.NAMED_TUPLE:
+            taken: Mapping[str, Type | None] = dict.fromkeys(_METHODS["tuple"])
+        elif model.family.form is Form.ENUM:
+            kinds = (_MIXED_IN.get(ref.name, ref.name) for ref in model.refs)
+            taken = dict.fromkeys(name for kind in ("Enum", *kinds) for name in _METHODS.get(kind, ()))
+        else:
+            taken = self.bases.types_above(model)
+        return tuple(
+            replace(each, overrides=True) if each.name in taken and taken[each.name] != each.type else each
+            for each in fields
+        )
 
     # Enums.
 
@@ -182,9 +217,7 @@ class _Naming:
         """Whether a member of a ``class E(str, Enum)`` is the default of a ``str``."""
         if not isinstance(given.head, Declared) or not isinstance(type_.head, Ref):
             return False
-        names = {ref.name for ref in self.models[given.head].refs}
-        also = {"IntEnum": "int", "IntFlag": "int", "StrEnum": "str"}
-        return type_.head.name in {also.get(name, name) for name in names}
+        return type_.head.name in {_MIXED_IN.get(ref.name, ref.name) for ref in self.models[given.head].refs}
 
     # Dataclasses.
 

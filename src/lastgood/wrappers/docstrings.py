@@ -10,6 +10,8 @@ __all__ = ["docstring"]
 def docstring(doc: str, indent: str) -> list[str]:
     """The lines of a docstring that says exactly ``doc``, blanks at the ends of its lines apart."""
     lines = [line.rstrip() for line in doc.split("\n")]
+    if all(line.startswith(" ") for line in lines[1:] if line) and any(lines[1:]):
+        lines = ["", *lines]  # else what is in from the first line would count as the indentation of them all
     text = "\n".join(lines)
     quoted = '"""' in text or text.startswith('"') or text.endswith('"')
     raw = "\\" in text and not quoted and not text.endswith("\\") and all(line == escaped(line) for line in lines)

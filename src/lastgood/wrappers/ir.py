@@ -37,7 +37,7 @@ __all__ = [
     "unpacked",
 ]
 
-FORMAT = 1
+FORMAT = 2
 """Of what :func:`packed` gives. To be raised with every change of a class here."""
 
 
@@ -153,6 +153,7 @@ class Field(_Part, frozen=True):
 
     ``default`` is its default, or the member's value; ``factory`` what makes the default; None: there is none. ``options``
     are further arguments of ``dataclasses.field()``. ``required`` is false for a key that a typed dict may lack.
+    ``overrides``: a base has something of another type by this name, as its source has it, which type checkers refuse.
     """
 
     name: str
@@ -161,6 +162,7 @@ class Field(_Part, frozen=True):
     factory: Expression | None = None
     options: tuple[str, ...] = ()
     required: bool = True
+    overrides: bool = False
 
 
 class Data(_Part, frozen=True):

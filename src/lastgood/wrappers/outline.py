@@ -78,7 +78,8 @@ def outline(source: ModuleSource, tree: ast.Module) -> Outline:
     path = source.path or Path(*source.name.split("."), "__init__.py")
     visitor = _Visitor(source.name, path, "", griffe.Extensions(ledger))
     visitor.ledger = ledger
-    visitor.visit(tree)
+    with griffe.logger.disable():  # of annotations that it cannot read, which are read elsewhere
+        visitor.visit(tree)
     module = visitor.current.module
     exports = None
     said = list(_exports(tree))

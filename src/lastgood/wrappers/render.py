@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterator, Sequence
 
 from lastgood.config import Style
-from lastgood.wrappers.annotations import literal, literal_text
+from lastgood.wrappers.annotations import Literal, literal
 from lastgood.wrappers.docstrings import docstring
 from lastgood.wrappers.import_graph import Imports
 from lastgood.wrappers.ir import (
@@ -28,7 +28,7 @@ from lastgood.wrappers.ir import (
     Type,
     union,
 )
-from lastgood.wrappers.layout import WIDTH, Brackets, lay_out
+from lastgood.wrappers.layout import Annotated, Brackets, Shape, assign, define, lay_out
 from lastgood.wrappers.render_types import class_statement, holds_data
 from lastgood.wrappers.spelling import Names, free
 
@@ -60,7 +60,11 @@ def render(module: Module, imports: Imports | None = None, *, is_package: bool =
     listing = Brackets("[", [_quoted(name) for name in exports], "]")
     declared = "" if exports else f": {names.spell(_STRS)}"
     lines = docstring(module.doc or f"Calls {module.name} through the live bridge.", "")
-    lines += ["", "from __future__ import annotations" + (" as _annotations" if "annotations" in names.taken else "")]
+    lines += [
+        "",
+        *names.remarks(),
+        "from __future__ import annotations" + (" as _annotations" if "annotations" in names.taken else ""),
+    ]
     listed = ["", *lay_out(listing, "", before=f"__all__{declared} = ")]
     if names.unset:
         constants += [""] if constants else []
@@ -81,13 +85,29 @@ def render(module: Module, imports: Imports | None = None, *, is_package: bool =
 
 
 def _constant(constant: Constant, names: Names) -> list[str]:
-    start = f"{constant.name}: {names.use(Ref('typing', 'Final'))} = "
     value = literal(ast.parse(constant.value, mode="eval").body)
-    if value is not None and isinstance(value[0], tuple):
-        return lay_out(Brackets("(", [literal_text(item) for item in value[0]], ")"), "", before=start)
-    if len(start) + len(constant.value) > WIDTH >= len(_INDENT) + len(constant.value):
-        return [f"{start}(", f"{_INDENT}{constant.value}", ")"]
-    return [f"{start}{constant.value}"]
+    type_ = Type(Ref("typing", "Final"))
+    if value is not None and _is_long(value[0]):
+        type_ = Type(type_.head, (_type_of(value[0]),))
+    return assign(Annotated(constant.name, names.shape(type_), constant.value), "")
+
+
+_MOST_INFERRED = 256
+_MOST_KINDS = 8
+
+
+def _is_long(value: Literal) -> bool:
+    """Whether it has a tuple of which pyright does not find out the type."""
+    return isinstance(value, tuple) and (len(value) > _MOST_INFERRED or any(map(_is_long, value)))
+
+
+def _type_of(value: Literal) -> Type:
+    if not isinstance(value, tuple):
+        return NONE if value is None else Type(Ref("builtins", type(value).__name__))
+    kinds = dict.fromkeys(map(_type_of, value))
+    if len(value) <= _MOST_KINDS:
+        return Type(Ref("builtins", "tuple"), tuple(map(_type_of, value)) or (Type("()"),))
+    return Type(Ref("builtins", "tuple"), (union(*kinds) if len(kinds) <= _MOST_KINDS else ANY, Type("...")))
 
 
 def render_package(name: str) -> str:
@@ -139,7 +159,7 @@ def _class(member: Class, indent: str, names: Names) -> Iterator[str]:
 
 
 def _head(name: str, signature: Signature, indent: str, names: Names, is_overload: bool) -> list[str]:
-    parts: list[str] = []
+    parts: list[Shape] = []
     kinds = [parameter.kind for parameter in signature.parameters]
     for place, parameter in enumerate(signature.parameters):
         before = kinds[:place]
@@ -149,12 +169,14 @@ def _head(name: str, signature: Signature, indent: str, names: Names, is_overloa
         default = parameter.default
         if default is Default.LEFT:
             default = "..." if is_overload else names.use_unset()
-        given = f" = {default}" if isinstance(default, str) else ""
-        parts.append(f"{stars}{parameter.name}: {names.spell(parameter.type)}{given}")
+        given = default if isinstance(default, str) else None
+        parts.append(Annotated(f"{stars}{parameter.name}", names.shape(parameter.type), given))
         if parameter.kind is Kind.POSITIONAL_ONLY and kinds[place + 1 : place + 2] != [Kind.POSITIONAL_ONLY]:
             parts.append("/")
-    brackets = Brackets(f"{'async ' if names.is_async else ''}def {name}(", parts, ")", hugs=True)
-    return lay_out(brackets, indent, after=f" -> {names.spell(signature.returns)}:{' ...' if is_overload else ''}")
+    if indent and kinds and signature.parameters[0].name in ("cls", "self"):
+        names.pyright.add("reportSelfClsParameterName")
+    start = f"{'async ' if names.is_async else ''}def {name}"
+    return define(start, parts, names.shape(signature.returns), indent, ": ..." if is_overload else ":")
 
 
 def _call(function: Function, signature: Signature, indent: str, names: Names) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from lastgood.wrappers.import_graph import Imports
 from lastgood.wrappers.ir import Class, Constant, Declared, Expression, Function, Module, Ref, Type, mentioned
-from lastgood.wrappers.layout import Brackets, lay_out
+from lastgood.wrappers.layout import WIDTH, Brackets, Operands, Shape, lay_out
 
 __all__ = ["Names", "free"]
 
@@ -24,6 +24,8 @@ class Names:
         self.is_async = is_async
         self.taken = _taken(module.members) | imports.exports.keys()
         self.unset = ""
+        self.pyright: set[str] = set()
+        self._private = {member.name for member in module.members if _is_private(member)}
         self.returns: list[str] = []
         self._module = module.name
         self._package = module.name.split(".") if is_package else module.name.split(".")[:-1]
@@ -42,11 +44,14 @@ class Names:
 
     def declared(self, declared: Declared) -> str:
         """The name of a type that a wrapper declares."""
+        top, dot, rest = declared.name.partition(".")
         if declared.module == self._module:
+            self._private.discard(top)
+            self._note_private(rest)
             return declared.name
+        self._note_private(declared.name)
         if declared.module in self._imports.late:
             return f"{self._name(declared.module, '_' + declared.module.rpartition('.')[2])}.{declared.name}"
-        top, dot, rest = declared.name.partition(".")
         whole = Declared(declared.module, top)
         return (self._exported.get(whole) or self._name(whole, top)) + dot + rest
 
@@ -57,10 +62,15 @@ class Names:
         return self._spelt[key]
 
     def spell(self, type_: Type) -> str:
+        return str(self.shape(type_))
+
+    def shape(self, type_: Type) -> Shape:
+        """A type as it is spelt, in a form that can be broken over lines."""
+        args = list(map(self.shape, type_.args))
         if type_.head == "|":
-            return " | ".join(map(self.spell, type_.args))
+            return Operands(args)
         head = type_.head if isinstance(type_.head, str) else self._head(type_.head)
-        return f"{head}[{', '.join(map(self.spell, type_.args))}]" if type_.args else head
+        return Brackets(f"{head}[", args, "]", is_bare=True) if args else head
 
     def _head(self, head: Ref | Declared) -> str:
         return self.use(head) if isinstance(head, Ref) else self.declared(head)
@@ -78,12 +88,27 @@ class Names:
         path = function.path.replace(".", "_")
         name = self._name(f"{function.module}.{function.path}()", f"_{path}_returns".replace("__", "_"))
         late = any(declared.module in self._imports.late for declared in mentioned(returns))
-        spelt = self.spell(returns)
-        declared = _quoted(spelt) if late else spelt
+        declared = _quoted(self.spell(returns)) if late else self.shape(returns)
         call = [_quoted(f"{function.module}.{function.path}"), *([f"{self.use(_GLOBALS)}()"] if late else [])]
-        brackets = Brackets(f"{self.use(_RETURNS)}[{declared}](", call, ")", hugs=True)
-        self.returns += lay_out(brackets, "", before=f"{name} = ")
+        start = f"{name} = {self.use(_RETURNS)}["
+        whole = f"{start}{declared}]("
+        if len(whole) > WIDTH:
+            *lines, last = lay_out(Brackets(start, [declared], "](", is_bare=True), "")
+            self.returns += [*lines, *lay_out(Brackets(last, call, ")", hugs=True), "")]
+        else:
+            self.returns += lay_out(Brackets(whole, call, ")", hugs=True), "")
         return name
+
+    def _note_private(self, path: str) -> None:
+        if any(part.startswith("_") for part in path.split(".")):
+            self.pyright.add("reportPrivateUsage")
+
+    def remarks(self) -> list[str]:
+        """What pyright is told of names that are as the source has them. To be asked when all else is spelt."""
+        for declared in self._imports.exports.values():
+            self._note_private(declared.name)
+        rules = self.pyright | ({"reportUnusedClass"} if self._private else set())
+        return [f"# pyright: {', '.join(f'{rule}=false' for rule in sorted(rules))}"] if rules else []
 
     def imports(self) -> list[str]:
         """The import statements at the top: the standard library's, lastgood's, and those of other wrappers."""
@@ -133,6 +158,10 @@ def free(name: str, taken: AbstractSet[str]) -> str:
     return name
 
 
+def _is_private(member: Function | Class | Constant) -> bool:
+    return isinstance(member, Class) and member.name.startswith("_")
+
+
 def _taken(members: Sequence[Function | Class | Constant]) -> set[str]:
     """Every name of the user's in a wrapper: of functions, classes, fields and parameters, at any depth."""
     names: set[str] = set()
@@ -159,11 +188,7 @@ def _statements(imports: Sequence[tuple[str, str, str]]) -> Iterator[str]:
     listed = list(together.items()) + [(module, [text]) for module, text in alone]
     for module, names in sorted(listed, key=lambda each: (each[0], each[1])):
         one = f"from {module} import {', '.join(names)}"
-        yield from (
-            lay_out(Brackets("(", names, ")", hugs=True), "", before=f"from {module} import ")
-            if len(one) > 88
-            else [one]
-        )
+        yield from (lay_out(Brackets("(", names, ")"), "", before=f"from {module} import ") if len(one) > 88 else [one])
 
 
 def _quoted(text: str) -> str:
