@@ -250,6 +250,7 @@ def test_free_gives_a_name_that_no_class_mangles() -> None:
         "Ends with a backslash \\",
         r"A regex \d+ and a \N",
         "First.\n\nMore.\n    Indented.\n\tTabbed.",
+        "\nFirst.\n\n    All the rest\n    is indented.",
         'First.\n"Last"',
         "Control \x00 \x1b \x0c \x85 \u2028 and more",
         pytest.param(
