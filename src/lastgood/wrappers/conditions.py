@@ -32,6 +32,8 @@ def holds(test: ast.expr, *, type_checking: bool) -> bool | None:
             return type_checking
         case ast.Constant(value=value):
             return bool(value) or type_checking  # "if False" is an older way to say TYPE_CHECKING
+        case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
+            return False  # the module is imported
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             found = holds(operand, type_checking=type_checking)
             return None if found is None else not found

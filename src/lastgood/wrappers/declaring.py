@@ -34,10 +34,15 @@ _UNSET = ("repr=False", "compare=False")
 _MARKERS = ("Required", "NotRequired", "ReadOnly")
 _MUTABLE = (ast.List, ast.Dict, ast.Set)
 _MIXED_IN = {"IntEnum": "int", "IntFlag": "int", "StrEnum": "str"}
-# What values have by names that fields and members may have, too.
-_METHODS = {
+# What values have by names that fields and members may have, too: the same names whatever Python this is.
+_OF_NUMBERS = frozenset((*dir(int), *dir(float)))
+_METHODS: Mapping[str, Iterable[str]] = {
     "Enum": ("name", "value"),
-    **{kind.__name__: tuple(each for each in dir(kind) if each[0] != "_") for kind in (bytes, float, int, str, tuple)},
+    "bytes": dir(bytes),
+    "float": _OF_NUMBERS,
+    "int": _OF_NUMBERS,
+    "str": dir(str),
+    "tuple": dir(tuple),
 }
 
 

@@ -305,6 +305,9 @@ def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Miss
     everything = at.names(owner).get(name, [])
     overloads = tuple(binding for binding in everything if binding.is_overload)
     bindings = [binding for binding in everything if not binding.is_overload and not binding.type_only]
+    if not bindings and owner is None and "__getattr__" in at.names():
+        # What a module gets when it is asked for, it imports for type checkers alone.
+        bindings = [binding for binding in everything if isinstance(binding.item, griffe.Alias)]
     if overloads and not bindings:
         return Missing("it has overloads, but no implementation")
     method = ""
