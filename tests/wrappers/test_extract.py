@@ -81,6 +81,7 @@ class C:
         pytest.param("def f(): ...\ndef g(): ...\ndel f", ["g"], id="deleted"),
         pytest.param("def f(): ...\ndel f\ndef f(): ...\nif x:\n  del f", ["f"], id="defined-again"),
         pytest.param("def f(): ...\nf = register(f)\nf = x.y(1)(f)", ["f"], id="decorated-afterwards"),
+        pytest.param("def f(): ...\ndef g(): ...\nK = 1\ndel f, K\ndel g\ndef g(x): ...", ["g"], id="several-deleted"),
         pytest.param("if __name__ == '__main__':\n  K = 1\n  def f(): ...", [], id="not-there-when-imported"),
         pytest.param(
             "if TYPE_CHECKING:\n  from impl import f\ndef __getattr__(name): ...\n__all__ = ['f']", ["f"], id="lazily"
