@@ -109,7 +109,7 @@ CALLS: dict[str, dict[str, dict[str, Any] | None]] = {
     "std.heapq": {"nsmallest": {"n": int, "iterable": list[float]}, "nlargest": {"n": int, "iterable": list[int]}},
     "std.html": {"escape": {"s": str, "quote": bool}, "unescape": {"s": str}},
     "std.ipaddress": {"v4_int_to_packed": {"address": int}, "v6_int_to_packed": {"address": int}},
-    "std.locale": {"normalize": {"localename": str}, "delocalize": {"string": str}},
+    "std.locale": {"normalize": {"localename": str}},
     "std.ntpath": {"normcase": {"s": Short}},
     "std.posixpath": {
         "join": {"a": Short},

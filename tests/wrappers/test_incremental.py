@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lastgood.config import ModuleConfig, Style
-from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
+from lastgood.wrappers import ModuleSource, Wrapped, project, wrap_modules
 from lastgood.wrappers.cache import DiskCache
 from lastgood.wrappers.generate import Wrapping
 from wrapping import source
@@ -124,6 +124,14 @@ def test_a_later_process_looks_into_nothing_that_is_kept(shop: Project, tmp_path
     cache.close()
 
 
+def test_how_many_outlines_are_kept_makes_no_difference(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project, "KEPT_IN_A_RUN", 1)
+    shop.wrap()
+    assert len(shop.wrapping._outlines._read) == 1
+    shop.texts["shop.models"] = MODELS.format("int")
+    shop.wrap()
+
+
 TEXTS = [
     MODELS.format("float"),
     MODELS.format("int") + "@dataclass\nclass Tax(Price):\n    rate: float = 0.0\n",
@@ -143,16 +151,16 @@ TEXTS = [
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_changes_the_result_is_that_of_wrapping_anew(seed: int) -> None:
     choose = random.Random(seed)
-    project = Project(**{f"m{number}": choose.choice(TEXTS) for number in range(5)})
+    modules = Project(**{f"m{number}": choose.choice(TEXTS) for number in range(5)})
     for _ in range(25):
         name = f"m{choose.randrange(5)}"
         match choose.randrange(6):
             case 0:
-                project.texts.pop(name, None)
+                modules.texts.pop(name, None)
             case 1:
-                project.named ^= {name}
+                modules.named ^= {name}
             case 2:
-                project.selections[name] = ModuleConfig(exclude=(choose.choice(["f", "g", "Tax", "C"]),))
+                modules.selections[name] = ModuleConfig(exclude=(choose.choice(["f", "g", "Tax", "C"]),))
             case _:
-                project.texts[name] = choose.choice(TEXTS)
-        project.wrap()
+                modules.texts[name] = choose.choice(TEXTS)
+        modules.wrap()

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Located", "Missing", "Outlines", "Project", "settle"]
 
 
-OUTLINES_KEPT = 64
+KEPT_IN_A_RUN = 8_000_000
+"""Bytes of the sources whose outlines are kept while a project is looked through: each takes some sixty times as much."""
+KEPT_BETWEEN = 1_000_000
+"""Likewise, from one time to the next."""
 _METHODS = ("staticmethod", "classmethod")
 _CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
 
@@ -54,17 +57,19 @@ class Missing:
 
 
 class Outlines:
-    """Every module that is looked into, by its source; :data:`OUTLINES_KEPT` are kept, for their trees are large."""
+    """Every module that is looked into, by its source. The last are kept, but not all, for their trees are large."""
 
     def __init__(self) -> None:
         self._find: Callable[[str], ModuleSource | None] = lambda _: None
         self._sources: dict[str, ModuleSource | None] = {}
         self._read: dict[str, tuple[ModuleSource, Outline | ModuleFailure]] = {}
+        self._size = 0
 
     def turn(self, find: Callable[[str], ModuleSource | None]) -> None:
         """From now on ``find`` gives the source of a module; None: it is not at hand. It is asked once for each."""
         self._find = find
         self._sources.clear()
+        self._forget(KEPT_BETWEEN)
 
     def source(self, name: str) -> ModuleSource | None:
         """The source of module ``name``."""
@@ -83,12 +88,20 @@ class Outlines:
         if source is None:
             return None
         known = self._read.pop(name, None)
+        if known is not None:
+            self._size -= len(known[0].data)
         if known is None or known[0] != source:
             known = source, _read(source)
         self._read[name] = known
-        if len(self._read) > OUTLINES_KEPT:
-            del self._read[next(iter(self._read))]  # the one that has not been asked for the longest
+        self._size += len(source.data)
+        self._forget(KEPT_IN_A_RUN)
         return known[1]
+
+    def _forget(self, most: int) -> None:
+        """Forget those that have not been asked for the longest, until ``most`` bytes or a single one are left."""
+        while self._size > most and len(self._read) > 1:
+            source, _ = self._read.pop(next(iter(self._read)))
+            self._size -= len(source.data)
 
 
 def _read(source: ModuleSource) -> Outline | ModuleFailure:
