@@ -125,8 +125,12 @@ class _Parts:
 
 @dataclass(slots=True, eq=False)
 class _Made:
-    """What a file holds, and its text as it was last rendered, in that manner. It was assembled when ``types`` were there."""
+    """What a file holds, and its text as it was last rendered, in that manner.
 
+    ``offer`` and ``types`` are those that ``parts`` were last taken from.
+    """
+
+    offer: _Offer | None
     types: _Types
     parts: _Parts
     module: Module
@@ -198,8 +202,9 @@ class Wrapping:
         stale = {name for name in names if self._outlines.state(name) != self._states[name]}
         if not stale:
             return
-        offers, types = self._offers.items(), self._each_type.items()
-        self._offers = {name: each for name, each in offers if stale.isdisjoint(each.consulted)}
+        for name in [name for name, each in self._offers.items() if not stale.isdisjoint(each.consulted)]:
+            del self._offers[name]
+        types = self._each_type.items()
         self._each_type = {declared: each for declared, each in types if stale.isdisjoint(each.consulted)}
         self._states.update((name, self._outlines.state(name)) for name in stale)
 
@@ -265,49 +270,50 @@ class Wrapping:
         names = [name for name, offer in self._offers.items() if offer.module is not None]
         if not types.by_module.keys() <= self._offers.keys():
             names = sorted({*names, *types.by_module})
-        made: dict[str, _Made] = {}
-        for name in names:
+        made: dict[str, _Made | None] = dict.fromkeys(names)
+        offers = self._offers
+        if not moved:  # then nothing needs a second look whose offer is the very same, as are all types
+            of_old = self._made.items()
+            made |= {name: each for name, each in of_old if each.types is types and each.offer is offers.get(name)}
+        for name in [name for name, each in made.items() if each is None]:
             known = self._made.get(name)
-            offer = self._offers.get(name)
-            offered = None if offer is None else offer.module
-            if known is not None and known.types is types and known.parts.offered is offered and not moved:
-                made[name] = known
-                continue
+            offer = offers.get(name)
             parts = _Parts(
-                offered,
+                None if offer is None else offer.module,
                 types.by_module.get(name, ()),
                 tuple(moved[name].items()) if name in moved else (),
                 offer.questioned & types.by_name.keys() if offer is not None and offer.questioned else _NO_TYPES,
             )
             if known is not None and known.parts.are(parts):
-                known.types = types
+                known.offer, known.types = offer, types
                 made[name] = known
                 continue
             with self._failures_of(name, failures):
                 whole = assemble(name, parts.offered, parts.here, dict(parts.moved), types.by_name)
-                made[name] = _Made(types, parts, whole, packed(whole), Edges.of(whole))
-        self._made = made
+                made[name] = _Made(offer, types, parts, whole, packed(whole), Edges.of(whole))
+        self._made = {name: each for name, each in made.items() if each is not None}
 
     def _files(self, named: AbstractSet[str], style: Style, failures: Failures) -> dict[str, bytes]:
         imports = self._imports_between(failures)
         names = named | self._made.keys()
         if names != self._names:
             self._names, self._packages = names, _packages_around(names)
-        files: dict[str, bytes] = {}
-        for name, made in self._made.items():
-            manner = imports.get(name), name in self._packages, style
-            if made.manner != manner:
-                made.manner = None
-                with self._failures_of(name, failures):
-                    text = self._render(made, *manner)
-                    made.path, made.text, made.manner = _path(name, manner[1]), with_header(name, text), manner
-                    made.is_tried = False
-            if made.manner is not None:
-                files[made.path] = made.text
+        manners = {name: (imports.get(name), name in self._packages, style) for name in self._made}
+        for name, made in [(name, made) for name, made in self._made.items() if made.manner != manners[name]]:
+            made.manner = None
+            with self._failures_of(name, failures):
+                text = self._render(made, *manners[name])
+                made.path, made.text, made.is_tried = (
+                    _path(name, name in self._packages),
+                    with_header(name, text),
+                    False,
+                )
+                made.manner = manners[name]
+        files = {made.path: made.text for made in self._made.values() if made.manner is not None}
         for package, path in self._packages.items():
             if package not in names:
                 files[path] = with_header(package, render_package(package))
-        return dict(sorted(files.items()))
+        return {path: files[path] for path in sorted(files)}
 
     def _render(self, made: _Made, imports: Imports | None, is_package: bool, style: Style) -> str:
         manner = (None if imports is None else (sorted(imports.late), imports.exports), is_package, style)
@@ -329,9 +335,8 @@ class Wrapping:
             untried = list(_leading_to(untried, needs))
             for name, problem in self._trial.problems(self._made, needs, untried, self.cache).items():
                 self._made[name].is_tried, self._made[name].problem = True, problem
-        for name, made in self._made.items():
-            if made.problem is not None:
-                failures[name] = self._failure(name, None, made.problem)
+        for name, made in [(name, made) for name, made in self._made.items() if made.problem is not None]:
+            failures[name] = self._failure(name, None, made.problem or "")
 
     def _imports_between(self, failures: Failures) -> Mapping[str, Imports]:
         edges = {name: made.edges for name, made in self._made.items() if made.edges.wanted}
