@@ -40,7 +40,6 @@ from lastgood.effects import (
 )
 from lastgood.interpreters.course import Course
 from lastgood.planner import State, plan
-from lastgood.planner.transitions import RESTART, RESTART_WAITS
 from lastgood.planner.events import (
     CloseRequested,
     Disposed,
@@ -65,7 +64,18 @@ from lastgood.planner.events import (
     Warmed,
     Watched,
 )
-from lastgood.planner.states import Closed, Closing, Idle, Looking, Restarting, Running, Scheduled, Undoing, Unstarted
+from lastgood.planner.states import (
+    Closed,
+    Closing,
+    Idle,
+    Looking,
+    Restarting,
+    RollingBack,
+    Running,
+    Scheduled,
+    Unstarted,
+)
+from lastgood.planner.transitions import RESTART, RESTART_WAITS
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import ReloadError, ReloadStart, ReloadSuccess
 from strategies import events
@@ -286,7 +296,9 @@ class Outside(RuleBasedStateMachine):
         match self.deed:
             case None:
                 phase = self.course.state.phase
-                assert not isinstance(phase, Running | Undoing | Restarting | Closing), "nothing will ever come of this"
+                assert not isinstance(phase, Running | RollingBack | Restarting | Closing), (
+                    "nothing will ever come of this"
+                )
             case Stage() | Promote() | Warm() | Swap() | Watch():
                 assert self.deed.cycle == self.cycle.number
                 self.cycle.reached.append(self.deed)
@@ -387,7 +399,7 @@ class Outside(RuleBasedStateMachine):
         self.deed = None
         self.course.finish(self.outcome(deed, ok))
         if self.cycles and not self.cycle.over:
-            self.cycle.over = not isinstance(self.course.state.phase, Running | Undoing)
+            self.cycle.over = not isinstance(self.course.state.phase, Running | RollingBack)
             if self.cycle.over:
                 self.check_undone(self.cycle)
 
@@ -484,7 +496,7 @@ class Outside(RuleBasedStateMachine):
                 assert self.asked or (self.reading is not None and self.reading[1]), "it would look for ever"
             case Idle() | Closing() | Closed():
                 assert not self.waiting or self.deed is not None
-            case Unstarted() | Running() | Undoing() | Restarting():
+            case Unstarted() | Running() | RollingBack() | Restarting():
                 pass
         state = self.course.state
         if isinstance(state.phase, Idle) and state.lost is not None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.errors import Undone
 from lastgood.effects import (
     Answer,
     Arm,
@@ -33,6 +32,7 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
+from lastgood.errors import Undone
 from lastgood.planner import Settings, State, plan, plan_of_cycle
 from lastgood.planner.events import (
     CloseRequested,
@@ -68,14 +68,25 @@ from lastgood.planner.states import (
     Looking,
     Phase,
     Restarting,
+    RollingBack,
     Running,
     Scheduled,
     Stale,
-    Undoing,
     Unstarted,
 )
 from lastgood.planner.watch_set import Snapshot, WatchSet
-from lastgood.watch_events import BridgeLost, BridgeRestored, Change, GenerationUndone, ModuleLoadedLate, PollingStarted, ReloadError, ReloadStart, ReloadSuccess, WatchPaths
+from lastgood.watch_events import (
+    BridgeLost,
+    BridgeRestored,
+    Change,
+    GenerationUndone,
+    ModuleLoadedLate,
+    PollingStarted,
+    ReloadError,
+    ReloadStart,
+    ReloadSuccess,
+    WatchPaths,
+)
 from lastgood.watch_events import DisposeFailed as DisposeFailedNotice
 from lastgood.watch_events import RollbackFailed as RollbackFailedNotice
 
@@ -99,7 +110,7 @@ def deeds(cycle: int, live: int | None = None) -> tuple[Deed, ...]:
     return (Stage(cycle), Promote(cycle), Warm(cycle, 60.0), Swap(cycle), *dispose, Watch(cycle))
 
 
-def undo(cycle: int, *names: str) -> tuple[Rollback, ...]:
+def rollbacks(cycle: int, *names: str) -> tuple[Rollback, ...]:
     undoable = {"stage": Stage(cycle), "promote": Promote(cycle), "warm": Warm(cycle, 60.0)}
     return tuple(Rollback(undoable[name], 10.0) for name in names)  # type: ignore[arg-type]  # a union of the three
 
@@ -204,10 +215,10 @@ def interrupted() -> Script:
     return script
 
 
-def undoing() -> Script:
+def rolling_back() -> Script:
     """The stage of the second cycle has failed."""
     script = second_cycle()
-    script.send(Failed(Stage(2), 0.5, ERROR, at=1000.0), *undo(2, "stage"))
+    script.send(Failed(Stage(2), 0.5, ERROR, at=1000.0), *rollbacks(2, "stage"))
     return script
 
 
@@ -381,7 +392,7 @@ def test_a_file_that_comes_and_goes_while_a_cycle_runs_does_not_lead_to_another(
 
 
 def test_an_edit_while_a_failed_cycle_is_undone_leads_to_the_next_one() -> None:
-    script = undoing()
+    script = rolling_back()
     script.send(Observed(src("3")), Emit(Change(A)))
     error = ReloadError(2, False, (A,), error=ERROR, effect="stage", live_generation=1)
     script.send(RolledBack(Rollback(Stage(2), 10.0)), Emit(error), *SCHEDULE)
@@ -403,7 +414,7 @@ def test_bytes_that_were_there_for_the_cycle_alone_are_an_edit(fails: bool) -> N
     script = second_cycle()
     used = {A: "there for a moment", LIB / "c.py": "of nobody who watches"}
     if fails:
-        script.send(Failed(Stage(2), 0.5, ERROR, at=1000.0, used=used), Emit(Change(A)), *undo(2, "stage"))
+        script.send(Failed(Stage(2), 0.5, ERROR, at=1000.0, used=used), Emit(Change(A)), *rollbacks(2, "stage"))
         error = ReloadError(2, False, (A,), error=ERROR, effect="stage", live_generation=1)
         script.send(RolledBack(Rollback(Stage(2), 10.0)), Emit(error), *SCHEDULE)
     else:
@@ -419,7 +430,7 @@ def test_bytes_that_the_look_has_seen_are_no_edit() -> None:
 
 
 def test_bytes_that_failed_are_not_tried_again_by_themselves() -> None:
-    script = undoing()
+    script = rolling_back()
     script.give(RolledBack(Rollback(Stage(2), 10.0)))
     assert script.phase() == Idle()
     script.send(Observed(src("2")))
@@ -429,7 +440,7 @@ def test_bytes_that_failed_are_not_tried_again_by_themselves() -> None:
 def test_what_a_failed_stage_had_armed_stays_watched() -> None:
     script = second_cycle()
     read = {**src("2"), LIB: {LIB / "c.py": "1"}}
-    script.send(Failed(Stage(2), 0.5, ERROR, at=1000.0, read=read), *undo(2, "stage"))
+    script.send(Failed(Stage(2), 0.5, ERROR, at=1000.0, read=read), *rollbacks(2, "stage"))
     script.give(RolledBack(Rollback(Stage(2), 10.0)))
     script.send(Observed({**src("2"), LIB: {LIB / "c.py": "2"}}), Emit(Change(LIB / "c.py")), *SCHEDULE)
 
@@ -476,7 +487,7 @@ def test_a_reload_asked_for_while_a_cycle_runs_gets_the_next_one(last: str) -> N
 
 
 def test_a_reload_asked_for_while_a_cycle_is_undone_gets_the_next_one() -> None:
-    script = undoing()
+    script = rolling_back()
     script.send(ReloadRequested(5))
     assert script.give(RolledBack(Rollback(Stage(2), 10.0)))[-1] == Look()
 
@@ -516,8 +527,8 @@ def test_a_failure_undoes_what_was_reached_and_keeps_the_last_good(
     script = second_cycle()
     if done:
         script.through(2, done)
-    script.send(Failed(failed, 0.5, ERROR, at=1000.0), *undo(2, *undone))
-    *first, last = undo(2, *undone)
+    script.send(Failed(failed, 0.5, ERROR, at=1000.0), *rollbacks(2, *undone))
+    *first, last = rollbacks(2, *undone)
     for rollback in first:
         script.send(RolledBack(rollback))
     error = ReloadError(2, False, (A,), error=ERROR, effect=failed.name, live_generation=1)
@@ -528,7 +539,7 @@ def test_a_failure_undoes_what_was_reached_and_keeps_the_last_good(
 
 
 def test_stale_since_is_the_first_of_a_row_of_failures_until_one_succeeds() -> None:
-    script = undoing()
+    script = rolling_back()
     script.give(RolledBack(Rollback(Stage(2), 10.0)))
     for event in (ReloadRequested(5), Observed(src("2"), asked=True), Failed(Stage(3), 0.5, ERROR, at=2000.0)):
         script.give(event)
@@ -544,9 +555,9 @@ def test_stale_since_is_the_first_of_a_row_of_failures_until_one_succeeds() -> N
 
 def test_an_undoing_that_fails_is_told_with_both_errors_and_stops_nothing() -> None:
     script = second_cycle().through(2, "stage")
-    script.send(Failed(Promote(2), 0.5, ERROR, at=1000.0), *undo(2, "promote", "stage"))
+    script.send(Failed(Promote(2), 0.5, ERROR, at=1000.0), *rollbacks(2, "promote", "stage"))
     worse = OSError("worse")
-    promote, stage = undo(2, "promote", "stage")
+    promote, stage = rollbacks(2, "promote", "stage")
     script.send(RollbackFailed(promote, worse), Emit(RollbackFailedNotice("promote", worse, ERROR)))
     error = ReloadError(2, False, (A,), error=ERROR, effect="promote", live_generation=1)
     script.send(RolledBack(stage), Emit(error))
@@ -554,7 +565,7 @@ def test_an_undoing_that_fails_is_told_with_both_errors_and_stops_nothing() -> N
 
 def test_a_start_that_fails_is_told_and_ends_the_session() -> None:
     script = first_cycle()
-    script.send(Failed(Stage(1), 0.5, ERROR, at=1000.0), *undo(1, "stage"))
+    script.send(Failed(Stage(1), 0.5, ERROR, at=1000.0), *rollbacks(1, "stage"))
     error = ReloadError(1, True, (), error=ERROR, effect="stage", live_generation=None)
     script.send(RolledBack(Rollback(Stage(1), 10.0)), Emit(error), Answer((0,), succeeded=False), Release())
     script.send(Released())
@@ -621,7 +632,7 @@ def test_a_deed_that_ends_well_in_spite_of_a_close_is_undone(name: str) -> None:
         "promote": Promoted(Promote(2), 0.25, (), ()),
         "warm": Warmed(Warm(2, 60.0), 2.0),
     }
-    script.send(outcomes[name], *undo(2, *reversed(done)))
+    script.send(outcomes[name], *rollbacks(2, *reversed(done)))
 
 
 def test_a_swap_that_ends_well_in_spite_of_a_close_is_followed_by_the_rest_of_the_cycle() -> None:
@@ -642,7 +653,7 @@ def test_a_close_after_the_swap_lets_the_cycle_end_in_silence() -> None:
 
 
 def test_a_close_while_a_cycle_is_undone_waits_for_it_in_silence() -> None:
-    script = undoing()
+    script = rolling_back()
     script.send(CloseRequested(), *STOP_ALL, Unpublish())
     script.send(RolledBack(Rollback(Stage(2), 10.0)), Dispose(1, 10.0), Release())
 
@@ -736,9 +747,7 @@ def test_losses_are_forgotten_after_a_minute() -> None:
 def test_a_restart_that_fails_counts_like_a_loss() -> None:
     script = restarting()
     worse = OSError("no fork")
-    script.send(
-        RestartFailed(RESTART, 0.5, worse, 1001.0), Emit(BridgeLost(1, worse, 0.5)), SetTimer("restart", 0.5)
-    )
+    script.send(RestartFailed(RESTART, 0.5, worse, 1001.0), Emit(BridgeLost(1, worse, 0.5)), SetTimer("restart", 0.5))
     assert script.trouble() == Stale(ERROR, 1000.0)
 
 
@@ -925,7 +934,7 @@ PHASES: dict[str, Callable[[], Script]] = {
     "running": second_cycle,
     "swapped": swapped,
     "interrupted": interrupted,
-    "undoing": undoing,
+    "rolling back": rolling_back,
     "lost": lost,
     "restarting": restarting,
     "closing": closing,
@@ -1016,7 +1025,7 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("running", "lost"): (Running, "notice-bridge-lost"),
     ("running", "loaded late"): (Running, "notice-module-loaded-late watch-paths Arm"),
     ("running", "close"): (Running, f"{STOPS} StopTimer Unpublish Interrupt"),
-    ("running", "failed"): (Undoing, "rollback"),
+    ("running", "failed"): (RollingBack, "rollback"),
     ("swapped", "edit"): (Running, "change"),
     ("swapped", "reverted"): (Running, "change"),
     ("swapped", "looked"): (Running, "change"),
@@ -1024,24 +1033,24 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("swapped", "close"): (Running, f"{STOPS} StopTimer Unpublish"),
     ("swapped", "watched"): (Idle, "reload-success"),
     ("swapped", "dispose failed"): (Running, "notice-dispose-failed"),
-    ("swapped", "failed"): (Undoing, "rollback"),
+    ("swapped", "failed"): (RollingBack, "rollback"),
     ("interrupted", "undo"): (Running, "Answer"),
     ("interrupted", "request"): (Running, "Answer"),
     ("interrupted", "close"): (Running, f"{STOPS} StopTimer Unpublish"),
-    ("interrupted", "staged"): (Undoing, "rollback"),
-    ("interrupted", "promoted"): (Undoing, "rollback rollback"),
-    ("interrupted", "warmed"): (Undoing, "rollback rollback rollback"),
+    ("interrupted", "staged"): (RollingBack, "rollback"),
+    ("interrupted", "promoted"): (RollingBack, "rollback rollback"),
+    ("interrupted", "warmed"): (RollingBack, "rollback rollback rollback"),
     ("interrupted", "swapped"): (Running, "dispose watch"),
-    ("interrupted", "failed"): (Undoing, "rollback"),
-    ("undoing", "edit"): (Undoing, "change"),
-    ("undoing", "reverted"): (Undoing, "change"),
-    ("undoing", "looked"): (Undoing, "change"),
-    ("undoing", "looked, same"): (Undoing, "change"),
-    ("undoing", "lost"): (Undoing, "notice-bridge-lost"),
-    ("undoing", "loaded late"): (Undoing, "notice-module-loaded-late watch-paths Arm"),
-    ("undoing", "close"): (Undoing, f"{STOPS} StopTimer Unpublish"),
-    ("undoing", "rolled back"): (Idle, "reload-error"),
-    ("undoing", "rollback failed"): (Idle, "notice-rollback-failed reload-error"),
+    ("interrupted", "failed"): (RollingBack, "rollback"),
+    ("rolling back", "edit"): (RollingBack, "change"),
+    ("rolling back", "reverted"): (RollingBack, "change"),
+    ("rolling back", "looked"): (RollingBack, "change"),
+    ("rolling back", "looked, same"): (RollingBack, "change"),
+    ("rolling back", "lost"): (RollingBack, "notice-bridge-lost"),
+    ("rolling back", "loaded late"): (RollingBack, "notice-module-loaded-late watch-paths Arm"),
+    ("rolling back", "close"): (RollingBack, f"{STOPS} StopTimer Unpublish"),
+    ("rolling back", "rolled back"): (Idle, "reload-error"),
+    ("rolling back", "rollback failed"): (Idle, "notice-rollback-failed reload-error"),
     ("lost", "same"): (Scheduled, "change SetTimer SetTimer"),
     ("lost", "edit"): (Scheduled, "change SetTimer SetTimer"),
     ("lost", "looked"): (Scheduled, "change SetTimer SetTimer"),
@@ -1102,7 +1111,7 @@ def test_an_outcome_of_what_is_not_under_way_changes_nothing(phase: str, event: 
 
 
 def test_the_table_names_every_phase_and_event() -> None:
-    phases = {Unstarted, Idle, Scheduled, Looking, Running, Undoing, Restarting, Closing, Closed}
+    phases = {Unstarted, Idle, Scheduled, Looking, Running, RollingBack, Restarting, Closing, Closed}
     assert {type(make().state.phase) for make in PHASES.values()} == phases
     assert {type(event) for event in EVENTS.values()} == {*typing.get_args(Event)}
     assert {(phase, event) for phase, event in TABLE} <= {(phase, event) for phase in PHASES for event in EVENTS}

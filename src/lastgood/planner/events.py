@@ -14,6 +14,7 @@ from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import ApiChange, Notice
 
 __all__ = [
+    "NOBODY",
     "CloseRequested",
     "DisposeFailed",
     "Disposed",
@@ -21,7 +22,6 @@ __all__ = [
     "Event",
     "Failed",
     "LoadedLate",
-    "NOBODY",
     "Lost",
     "Noticed",
     "Observed",

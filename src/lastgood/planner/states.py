@@ -21,12 +21,12 @@ __all__ = [
     "Lost",
     "Phase",
     "Restarting",
+    "RollingBack",
     "Running",
     "Scheduled",
     "Settings",
     "Stale",
     "State",
-    "Undoing",
     "Unstarted",
 ]
 
@@ -119,8 +119,8 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Undoing:
-    """``cycle`` failed (``failure``), or a close came (None); ``left`` effects are still to be undone."""
+class RollingBack:
+    """``cycle`` failed (``failure``), or a close came (None); ``left`` effects are still to be rolled back."""
 
     cycle: Cycle
     failure: Failed | None
@@ -142,18 +142,18 @@ class Closed:
     """The end."""
 
 
-Phase = Unstarted | Idle | Scheduled | Looking | Running | Undoing | Restarting | Closing | Closed
+Phase = Unstarted | Idle | Scheduled | Looking | Running | RollingBack | Restarting | Closing | Closed
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """``cycle`` is the number of the last one; ``live`` the last good generation, ``retired`` those whose bridge is not gone yet.
 
-    ``watched`` is committed, ``late`` what only the live bridge has told of; ``attempted`` are the bytes the last cycle started from, ``observed`` those seen last, and
-    ``disturbed`` the files whose bytes changed while that cycle ran, so that it may have read others; ``tickets`` wait for
-    the next cycle, ``undos`` for one that brings back the generation before; ``stale`` says so until a cycle succeeds;
-    ``lost``: the live bridge is; ``losses`` are the times of the last ones; ``ending``: a close was asked for, and the user
-    is told nothing more.
+    ``watched`` is committed, ``late`` what only the live bridge has told of; ``attempted`` are the bytes the last cycle
+    started from, ``observed`` those seen last, and ``disturbed`` the files whose bytes changed while that cycle ran, so that
+    it may have read others; ``tickets`` wait for the next cycle, ``undos`` for one that brings back the generation before;
+    ``stale`` says so until a cycle succeeds; ``lost``: the live bridge is; ``losses`` are the times of the last ones;
+    ``ending``: a close was asked for, and the user is told nothing more.
     """
 
     settings: Settings = Settings()

@@ -9,7 +9,7 @@ The rules:
 - The plan of a cycle is whole before it starts. Deeds are done in order. When one fails, or a close comes before the swap,
   everything up to and including it is undone, the last first; an undoing that fails does not stop the others.
 - The swap is the commit point. After it there are only notices; a close then lets the cycle end in silence.
-- One cycle at a time: ``Running`` and ``Undoing`` hold it, and nothing starts another from there.
+- One cycle at a time: ``Running`` and ``RollingBack`` hold it, and nothing starts another from there.
 - An edit restarts the ``debounce`` timer; ``max-wait`` is set by the first edit and not by later ones. A call of
   ``reload_now()`` waits for no timer, and is answered by a cycle that starts after it.
 - At most two replaced bridges drain at once; one more, and the oldest is cut off.
@@ -83,16 +83,16 @@ from lastgood.planner.states import (
     Idle,
     Looking,
     Restarting,
+    RollingBack,
     Running,
     Scheduled,
     Settings,
     Stale,
     State,
-    Undoing,
     Unstarted,
 )
-from lastgood.planner.watch_set import Snapshot, WatchSet, differing, merge, overlay, restrict
 from lastgood.planner.states import Lost as LostBridge
+from lastgood.planner.watch_set import Snapshot, WatchSet, differing, merge, overlay, restrict
 from lastgood.watch_events import (
     BridgeLost,
     BridgeRestored,
@@ -155,7 +155,7 @@ def _transition(state: State, event: Event) -> Step:
         case Failed():
             return _failed(state, event)
         case RolledBack() | RollbackFailed():
-            return _undone(state, event)
+            return _rolled_back(state, event)
         case Draining():
             return _draining(state, event)
         case Disposed() | DisposeFailed():
@@ -189,7 +189,7 @@ def _started(state: State, event: Started) -> Step:
     match state.phase:
         case Unstarted():
             return _begin(replace(state, tickets=(event.ticket, *state.tickets)))
-        case Idle() | Scheduled() | Looking() | Running() | Undoing() | Restarting():
+        case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restarting():
             return Step(state)
         case Closing() | Closed():
             return Step(state, _answer((event.ticket,), succeeded=False))
@@ -200,7 +200,7 @@ def _started(state: State, event: Started) -> Step:
 def _observed(state: State, event: Observed) -> Step:
     changed = differing(state.observed, event.files)
     news = changed & differing(state.attempted, event.files)
-    if isinstance(state.phase, Running | Undoing):
+    if isinstance(state.phase, Running | RollingBack):
         state = replace(state, disturbed=state.disturbed | changed)
     state = replace(state, observed={**state.observed, **event.files})
     wanted = bool(state.tickets or _undo_next(state))
@@ -223,7 +223,7 @@ def _observed(state: State, event: Observed) -> Step:
             return _idle(state)
         case Unstarted() | Closing() | Closed():
             return Step(state)
-        case Idle() | Scheduled() | Looking() | Running() | Undoing() | Restarting():
+        case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restarting():
             return Step(state, changes)
         case _:
             assert_never(state.phase)
@@ -239,7 +239,17 @@ def _timer_elapsed(state: State, event: TimerElapsed) -> Step:
             settings = state.settings
             restart = Restart(state.live.cycle, settings.warm_timeout, settings.drain_timeout)
             return Step(replace(state, phase=Restarting()), (restart,))
-        case Unstarted() | Idle() | Scheduled() | Looking() | Running() | Undoing() | Restarting() | Closing() | Closed():
+        case (
+            Unstarted()
+            | Idle()
+            | Scheduled()
+            | Looking()
+            | Running()
+            | RollingBack()
+            | Restarting()
+            | Closing()
+            | Closed()
+        ):
             return Step(state)
         case _:
             assert_never(state.phase)
@@ -260,11 +270,11 @@ def _requested(state: State, event: ReloadRequested | UndoRequested) -> Step:
             return Step(replace(waiting, phase=Looking()), (*_STOP_TIMERS, Look()))
         case Unstarted() | Looking():
             return Step(waiting)
-        case Running() | Undoing() if not state.ending:
+        case Running() | RollingBack() if not state.ending:
             return Step(waiting)
         case Restarting() if not state.ending:
             return Step(waiting, (Interrupt(),))
-        case Running() | Undoing() | Restarting() | Closing() | Closed():
+        case Running() | RollingBack() | Restarting() | Closing() | Closed():
             return Step(state, _answer((event.ticket,), succeeded=False))
         case _:
             assert_never(state.phase)
@@ -415,7 +425,7 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
         case _:
             assert_never(event)
     if state.ending:
-        return _undo(state, cycle, event.effect, None)
+        return _roll_back(state, cycle, event.effect, None)
     return Step(replace(state, phase=Running(cycle)), effects)
 
 
@@ -462,17 +472,17 @@ def _failed(state: State, event: Failed) -> Step:
     if cycle is None:
         return Step(state)
     armed, changes = _armed(state, event)
-    step = _undo(armed, cycle, event.effect, None if state.ending else event)
+    step = _roll_back(armed, cycle, event.effect, None if state.ending else event)
     return Step(step.state, (*changes, *step.effects))
 
 
-def _undo(state: State, cycle: Cycle, reached: Deed, failure: Failed | None) -> Step:
-    undoing = cycle.plan.undo_through(reached)
-    return Step(replace(state, phase=Undoing(cycle, failure, len(undoing))), undoing)
+def _roll_back(state: State, cycle: Cycle, reached: Deed, failure: Failed | None) -> Step:
+    rollbacks = cycle.plan.undo_through(reached)
+    return Step(replace(state, phase=RollingBack(cycle, failure, len(rollbacks))), rollbacks)
 
 
-def _undone(state: State, event: RolledBack | RollbackFailed) -> Step:
-    if not isinstance(state.phase, Undoing):
+def _rolled_back(state: State, event: RolledBack | RollbackFailed) -> Step:
+    if not isinstance(state.phase, RollingBack):
         return Step(state)
     cycle, failure, left = state.phase.cycle, state.phase.failure, state.phase.left - 1
     effects: list[Effect] = []
@@ -480,7 +490,7 @@ def _undone(state: State, event: RolledBack | RollbackFailed) -> Step:
         cause = None if failure is None else failure.error
         effects.append(Emit(RollbackFailedNotice(event.effect.effect.name, event.error, cause)))
     if left:
-        return Step(replace(state, phase=Undoing(cycle, failure, left)), tuple(effects))
+        return Step(replace(state, phase=RollingBack(cycle, failure, left)), tuple(effects))
     if failure is not None:
         told = ReloadError(
             cycle.number,
@@ -531,7 +541,7 @@ def _close_requested(state: State) -> Step:
             return Step(ending, stop)
         case Running() | Restarting():
             return Step(ending, (*stop, Interrupt()))
-        case Undoing():
+        case RollingBack():
             return Step(ending, stop)
         case Closing() | Closed():
             return Step(state)
