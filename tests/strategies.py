@@ -9,7 +9,7 @@ from posixpath import dirname
 
 from hypothesis import strategies as st
 
-from lastgood.effects import Promote, Rollback, Stage, Swap, Warm, Watch
+from lastgood.effects import Promote, Restart, Rollback, Stage, Swap, Warm, Watch
 from lastgood.planner.events import (
     CloseRequested,
     Disposed,
@@ -17,17 +17,22 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    LoadedLate,
+    Lost,
     Noticed,
     Observed,
     Promoted,
     Released,
     ReloadRequested,
+    Restarted,
+    RestartFailed,
     RollbackFailed,
     RolledBack,
     Staged,
     Started,
     Swapped,
     TimerElapsed,
+    UndoRequested,
     Warmed,
     Watched,
 )
@@ -55,16 +60,18 @@ def events(cycles: int = 3) -> st.SearchStrategy[Event]:
     stages, promotes = cycle.map(Stage), cycle.map(Promote)
     warms = cycle.map(lambda number: Warm(number, 60.0))
     swaps, watches = cycle.map(Swap), cycle.map(Watch)
+    restarts = cycle.map(lambda number: Restart(number, 60.0, 10.0))
     rollbacks = st.one_of(stages, promotes, warms).map(lambda effect: Rollback(effect, 10.0))
     seconds, error, ticket = st.just(0.5), st.just(ValueError("no")), st.integers(0, 9)
     watch_sets = st.lists(st.sampled_from(ROOTS), unique=True).map(lambda roots: WatchSet(tuple(sorted(roots))))
     return st.one_of(
         ticket.map(Started),
         st.builds(Observed, snapshots(), st.booleans()),
-        st.sampled_from(["debounce", "max-wait"]).map(TimerElapsed),
+        st.sampled_from(["debounce", "max-wait", "restart"]).map(TimerElapsed),
         ticket.map(ReloadRequested),
+        ticket.map(UndoRequested),
         st.just(CloseRequested()),
-        st.builds(Staged, stages, seconds, watch_sets, snapshots()),
+        st.builds(Staged, stages, seconds, watch_sets, snapshots(), previous=st.booleans(), probation=st.just(5.0)),
         st.builds(Promoted, promotes, seconds, st.just(()), st.just(())),
         st.builds(Warmed, warms, seconds),
         st.builds(Swapped, swaps, seconds),
@@ -75,6 +82,10 @@ def events(cycles: int = 3) -> st.SearchStrategy[Event]:
         st.builds(Draining, cycle, seconds),
         st.builds(Disposed, cycle, seconds),
         st.builds(DisposeFailed, cycle, seconds, error),
+        st.builds(Lost, cycle, error, st.integers(0, 200).map(float)),
+        st.builds(Restarted, restarts, seconds),
+        st.builds(RestartFailed, restarts, seconds, st.none() | error, seconds),
+        st.builds(LoadedLate, cycle, st.just("late"), st.sampled_from(ROOTS), st.sampled_from(DIGESTS)),
         st.just(Noticed(PollingStarted("x"))),
         st.just(Released()),
     )

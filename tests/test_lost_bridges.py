@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config
 from lastgood.errors import GenerationError, Undone, WorkerDied
 from lastgood.session import Session, WatchProgram, watch
@@ -32,7 +33,7 @@ def real(project: RealProject, told: Told) -> Callable[..., WatchProgram]:
     """A session with real workers, and none of them on probation."""
     project.save("pricing.py", PRICING)
     configure(project)
-    return lambda: watch(project.config_file, on_event=told, debounce=0.01)
+    return lambda **options: watch(project.config_file, on_event=told, debounce=0.01, **options)
 
 
 def configure(project: RealProject, probation: float = 0, more: str = "") -> None:
@@ -207,6 +208,132 @@ async def test_a_module_that_is_imported_late_while_a_worker_warms_is_watched_wi
             assert plugin in (await told.next(WatchPaths)).paths
             project.save("plugin.py", "NAME = 'two'\n")
             await told.success()
+
+
+async def late(session: Session) -> str:
+    name: str = await session.handle.call("pricing", "late", ["plugin"])
+    return name
+
+
+async def break_the_sources(project: RealProject, told: Told) -> None:
+    """No cycle can succeed from here on, and the plugin on disk is another one."""
+    await told.success()
+    project.save("pricing.py", BROKEN)
+    await told.failure()
+    project.save("plugin.py", "NAME = 'two'\n")
+    await told.failure()
+
+
+async def test_a_worker_that_is_started_again_imports_late_what_the_one_before_did(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    project.save("plugin.py", "NAME = 'one'\n")
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            assert await late(session) == "one"
+            await break_the_sources(project, told)
+            for _ in range(2):
+                kill_worker(session)
+                await told.next(BridgeRestored)
+                assert await late(session) == "one"
+            notices = [event for event in told.events if isinstance(event, ModuleLoadedLate)]
+            assert len(notices) == 1, "it is known, and watched"
+
+
+async def test_what_a_worker_imports_late_and_dies_of_is_what_the_next_one_imports(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram], tmp_path: Path
+) -> None:
+    """It is lost in the very moment; and the plugin says which of its bytes were run."""
+    log = tmp_path / "log"
+    plugin = "import os\nopen({log!r}, 'a').write({mark!r})\nif {mark!r} == '1': os._exit(3)\nNAME = {mark!r}\n"
+    project.save("plugin.py", plugin.format(log=str(log), mark="1"))
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            with pytest.raises(WorkerDied):
+                await late(session)
+            project.save("pricing.py", BROKEN)
+            await told.next(BridgeRestored)
+            project.save("plugin.py", plugin.format(log=str(log), mark="2"))
+            with pytest.raises(WorkerDied):
+                await late(session)
+    assert log.read_text() == "11"
+
+
+async def test_each_worker_of_a_pool_that_is_started_again_imports_the_same(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(project, more="pool = 2\n")
+    project.save("plugin.py", "NAME = 'one'\n")
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            assert await late(session) == "one"
+            await break_the_sources(project, told)
+            kill_worker(session)
+            await told.next(BridgeRestored)
+            for worker in session.bridge._workers:
+                monkeypatch.setattr(session.bridge, "_least_busy", lambda worker=worker: worker)
+                assert await late(session) == "one"
+
+
+@pytest.mark.parametrize("how", ["undo()", "a loss on probation"])
+async def test_going_back_brings_what_was_imported_late_back_and_watches_it(
+    how: str, project: RealProject, told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    configure(project, probation=1000)
+    plugin = project.save("plugin.py", "NAME = 'one'\n")
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            assert await late(session) == "one"
+            project.save("plugin.py", "NAME = 'two'\n")
+            await told.success()  # the worker of this generation has not imported it
+            if how == "undo()":
+                assert await session.undo()
+            else:
+                kill_worker(session)
+            assert plugin in (await told.next(WatchPaths)).paths
+            await told.success()
+            assert await late(session) == "one"
+            assert isinstance(session.status.error, Undone)
+            project.save("plugin.py", "NAME = 'three'\n")
+            assert (await told.success()).changed == (plugin,)
+            assert await late(session) == "three"
+
+
+async def test_a_later_session_brings_what_was_imported_late_back(
+    project: RealProject, real: Callable[..., WatchProgram]
+) -> None:
+    project.save("plugin.py", "NAME = 'one'\n")
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            assert await late(session) == "one"
+        project.save("plugin.py", "NAME = 'two'\n")
+        project.save("pricing.py", PRICING.replace("return 1", "return 2"))
+        async with real() as session:
+            assert await late(session) == "two"
+            assert await session.undo()
+            assert await late(session) == "one"
+            assert await session.reload_now()
+            assert await late(session) == "two"
+
+
+async def test_a_bridge_around_the_default_one_needs_to_pass_on_nothing_of_it(
+    project: RealProject, told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    class Around:
+        def __init__(self, inner: ProcessBridge) -> None:
+            self.init, self.call, self.dispose = inner.init, inner.call, inner.dispose
+
+    plugin = project.save("plugin.py", "NAME = 'one'\n")
+    with trio.fail_after(DEADLINE):
+        async with real(create_bridge=lambda config: Around(ProcessBridge.from_config(config))) as session:
+            assert await late(session) == "one"
+            assert await told.next(ModuleLoadedLate) == ModuleLoadedLate("plugin", plugin)
+            project.save("plugin.py", "NAME = 'two'\n")
+            assert (await told.success()).changed == (plugin,)
+            assert await late(session) == "two"
+            assert await session.undo()
+            assert await late(session) == "one"
 
 
 # --- with bridges of one's own

@@ -13,7 +13,7 @@ import pytest
 
 from lastgood import testing
 from lastgood.config import Config
-from lastgood.effects import Stage, Warm
+from lastgood.effects import Prepare, Stage, Warm
 from lastgood.errors import (
     BridgeError,
     ConfigError,
@@ -422,6 +422,56 @@ def test_a_module_that_is_loaded_late_is_watched() -> None:
     world.write("plugins/late.py", TWO)
     world.advance(1)
     assert world.generation == 2
+
+
+def test_what_was_loaded_late_comes_back_with_the_bridge_and_with_an_undo() -> None:
+    world = started({**SOURCES, "plugins/late.py": ONE})
+    world.load_late("late", "plugins/late.py")
+    world.write("kept.py", "def broken(:\n")
+    world.write("plugins/late.py", TWO)
+    world.advance(1)
+    world.lose_bridge()
+    world.advance(1)
+    assert types(world)[-1] == "notice-bridge-restored"
+    assert bridge_of(world).sources["late"] == ONE
+    world.write("kept.py", TWO)
+    world.advance(1)
+    assert "late" not in bridge_of(world).sources
+    assert world.undo()
+    assert bridge_of(world).sources["late"] == ONE
+    assert ROOT / "plugins/late.py" in last_paths(world)
+    world.write("plugins/late.py", "def three() -> int: ...\n")
+    world.advance(1)
+    assert world.generation == 4
+
+
+@pytest.mark.parametrize("at", ["stage", "warm"])
+def test_what_is_loaded_late_while_a_cycle_runs_is_kept_all_the_same(at: str) -> None:
+    world = started({**SOURCES, "plugins/late.py": ONE})
+    world.at(at, 1, lambda: world.load_late("late", "plugins/late.py"))
+    world.fail(at, 2)
+    assert not world.reload_now()
+    world.write("kept.py", "def broken(:\n")
+    world.write("plugins/late.py", TWO)
+    world.advance(1)
+    world.lose_bridge()
+    world.advance(1)
+    assert bridge_of(world).sources["late"] == ONE
+
+
+def test_between_two_cycles_the_live_bridge_prepares_for_the_next() -> None:
+    world = started()
+    assert bridge_of(world).prepared
+    assert world.effects[-1] == Prepare(1)
+
+
+def bridge_of(world: World) -> ScriptedBridge:
+    assert world.bridge is not None
+    return world.bridge
+
+
+def last_paths(world: World) -> tuple[Path, ...]:
+    return [event for event in world.events if isinstance(event, WatchPaths)][-1].paths
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,9 @@ from lastgood.effects import (
     Emit,
     Interrupt,
     Look,
+    Pin,
     Plan,
+    Prepare,
     SetTimer,
     Signal,
     StopTimer,
@@ -480,7 +482,7 @@ class Session:
                 assert self._interpreter is not None
                 self._deed.cancel()
                 self._interpreter.hurry()
-            case SetTimer() | StopTimer() | Arm() | Look() | Unpublish() | CutOff():
+            case SetTimer() | StopTimer() | Arm() | Look() | Pin() | Prepare() | Unpublish() | CutOff():
                 assert self._interpreter is not None
                 self._interpreter.carry_out(signal)
             case _:

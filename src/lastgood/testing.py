@@ -32,7 +32,7 @@ from lastgood.interpreters.course import Course
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.memory import Fault, MemoryClock, MemoryFiles, MemoryInterpreter, ScriptedBridge
 from lastgood.planner import Settings, State
-from lastgood.planner.events import CloseRequested, Event, LoadedLate, ReloadRequested, Started, UndoRequested
+from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
 from lastgood.planner.states import Closed
 from lastgood.session import Status
 from lastgood.watch_events import WatchEvent
@@ -165,8 +165,7 @@ class World:
 
     def load_late(self, module: str, path: str) -> None:
         """Have the live bridge tell that it imported ``module``, to which no import statement leads, from ``path``."""
-        assert self.bridge is not None, "no bridge is live"
-        self._tell(LoadedLate(self.bridge.cycle, module, ROOT / path, self._disk.digest(ROOT / path)))
+        self._interpreter.load_late(module, ROOT / path)
         self._run()
 
     # --- files and time

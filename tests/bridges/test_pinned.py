@@ -24,7 +24,7 @@ from lastgood.bridges import process
 from lastgood.bridges.process import LoadedLate, ProcessBridge
 from lastgood.bridges.worker.manifest import digest_of, object_path
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
-from lastgood.errors import BridgeError, RemoteError
+from lastgood.errors import BridgeError, RemoteError, WorkerDied
 from lastgood.interpreters.file_system import Disk
 from lastgood.interpreters.generation_store import GenerationStore
 from lastgood.pinning import Pinner
@@ -513,6 +513,58 @@ async def test_what_is_loaded_late_at_import_is_told_with_init(project: Project)
         assert [late.name for late in bridge.loaded_late] == ["dynamic"]
 
 
+@pytest.mark.parametrize("mishap", [edit, Path.unlink], ids=["edited", "deleted"])
+async def test_the_workers_of_a_pool_import_what_the_first_of_them_read(
+    project: Project, mishap: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with project.running(pool=2) as bridge:
+        for worker in bridge._workers:
+            monkeypatch.setattr(bridge, "_least_busy", lambda worker=worker: worker)
+            assert await run(bridge, LATE) == "pinned"
+            if worker is bridge._workers[0]:
+                mishap(project.src / "dynamic.py")
+        assert [late.name for late in bridge.loaded_late] == ["dynamic"]
+
+
+async def test_a_worker_has_told_of_a_module_before_it_runs_it(project: Project) -> None:
+    fatal = b"import os\nos._exit(7)\n" + b"# much\n" * 100_000
+    (project.src / "dynamic.py").write_bytes(fatal)
+    async with project.running() as bridge:
+        with pytest.raises(WorkerDied):
+            await run(bridge, LATE)
+        assert [late.source for late in bridge.loaded_late] == [fatal]
+
+
+UNHEARD = """
+import os, threading, svc
+def late():
+    open({fifo!r}).read()
+    exec(svc.LATE, {{}})
+    os._exit(7)
+threading.Thread(target=late).start()
+"""
+
+
+async def test_what_a_worker_told_last_is_heard_though_nobody_was_listening(project: Project) -> None:
+    fifo = project.top / "go"
+    os.mkfifo(fifo)
+    async with project.running() as bridge:
+        await run(bridge, UNHEARD.format(fifo=str(fifo)))
+        await trio.to_thread.run_sync(fifo.write_text, "go")
+        await bridge.lost()
+        assert [late.name for late in bridge.loaded_late] == ["dynamic"]
+
+
+async def test_of_more_late_bytes_than_are_held_only_the_names_are_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(process, "MAX_LATE_BYTES", 10)
+    async with project.running() as bridge:
+        await run(bridge, LATE)
+        assert [(late.name, late.source) for late in bridge.loaded_late] == [("dynamic", None)]
+    assert "reads dynamic from the disk" in caplog.text
+
+
 def raise_an_error(_late: LoadedLate) -> None:
     raise RuntimeError
 
@@ -606,8 +658,9 @@ def read(size):
     return data
 def send(kind, number, body):
     os.write(answers, struct.pack("<IBQ", len(body), kind, number) + body)
-def loaded(*texts):
-    send(32, 0, bytes([0x90 + len(texts)]) + b"".join(bytes([0xA0 + len(text)]) + text.encode() for text in texts))
+def loaded(*fields):
+    texts = (bytes([0xA0 + len(field)]) + field.encode() for field in fields)
+    send(32, 0, bytes([0x90 + len(fields) + 1]) + b"".join(texts) + b"\\xc4\\x01#")
 length, kind, number = struct.unpack("<IBQ", read(13))
 read(length)
 {misdeed}
@@ -620,11 +673,13 @@ read(1)
     ("misdeed", "told"),
     [
         ("send(32, 0, b'\\xc1')", "malformed"),
-        ("send(32, 0, b'\\xc0')", "not iterable"),
-        ("loaded('a', 'b')", "not enough values"),
-        ("for n in range(4): loaded('a', f'/p/{n}', 'd')", "a report of more than 3 modules"),
+        ("send(32, 0, b'\\xc0')", "iterable"),
+        ("loaded('a')", "not enough values"),
+        ("send(32, 0, b'\\x93\\xa1a\\xa2/b\\x7f')", "is no module"),
+        ("loaded('a', 'b.py')", "'b.py' is said to be the path"),
+        ("for n in range(4): loaded('a', f'/p/{n}')", "a report of more than 3 modules"),
     ],
-    ids=["garbage", "none", "too-few", "flood"],
+    ids=["garbage", "none", "too-few", "a-number", "relative", "flood"],
 )
 async def test_a_worker_that_tells_nonsense_is_killed(
     tmp_path: Path, misdeed: str, told: str, monkeypatch: pytest.MonkeyPatch

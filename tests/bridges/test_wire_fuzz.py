@@ -60,6 +60,10 @@ BODIES = [
         VALUES.dumps,
         (None, 1, [1, "x", {"k": (1, 2)}], {1.5, b"x"}, 2**80, [0.5] * 70, ["a", "b", "c"], "why not"),
     ),
+    *map(
+        VALUES.dumps,
+        (["a", "/b.py", b"c"], ["a", "b.py", b"c"], ["a", "/b\0.py", b"c"], ["/b.py", b"c"], ["a", "/b.py", 10**12]),
+    ),
 ]
 
 
@@ -97,7 +101,14 @@ async def play(stream: bytes, cuts: list[int]) -> list[Any]:
 
     bridge = ProcessBridge()
     channel = Channel(
-        client_out, client_in, -1, on_end=end, on_garbage=garbage, on_loaded=bridge._note_loaded, timeout=60, threads=2
+        client_out,
+        client_in,
+        -1,
+        on_end=end,
+        on_garbage=garbage,
+        on_loaded=partial(bridge._note_loaded, BROKEN),
+        timeout=60,
+        threads=2,
     )
 
     async def call() -> None:
@@ -174,6 +185,9 @@ def echo(*args: Any, **kwargs: Any) -> list[Any]:
 CALL_BODIES = [call_body(name, *args) for name in ("echo", "os.x", "") for args in ([], [1, {"k": (2,)}])]
 
 
+PIN_BODIES = [*map(VALUES.dumps, (["/b.py", b"c"], ["/b.py", 10**12], [b"/b.py", b"c"]))]
+
+
 def serve(stream: bytes) -> list[tuple[int, int, bytes]]:
     """What a worker answers to all of this, in this very process."""
     requests, app_out = os.pipe()
@@ -199,7 +213,7 @@ def serve(stream: bytes) -> list[tuple[int, int, bytes]]:
 @pytest.mark.parametrize("amount", AMOUNTS)
 def test_a_worker_survives_whatever_comes(amount: int) -> None:
     @fuzz(amount)
-    @given(streams_of([frames.CALL, frames.FORGET, frames.SETUP], CALL_BODIES))
+    @given(streams_of([frames.CALL, frames.FORGET, frames.SETUP, frames.PIN], [*CALL_BODIES, *PIN_BODIES]))
     def run(stream: bytes) -> None:
         assert {kind for kind, _, _ in serve(stream)} <= frames.ANSWERS
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lastgood.bridges.worker.manifest import Manifest, read_object
 from lastgood.interpreters.file_system import Disk, FileSystem, digest_of
-from lastgood.interpreters.generation_store import KEPT, DamagedGeneration, GenerationStore
+from lastgood.interpreters.generation_store import KEPT, DamagedGeneration, GenerationStore, LateModule
 from lastgood.interpreters.memory import MemoryClock, MemoryFiles
 from lastgood.pinning import Pinned, PinnedModule
 
@@ -138,6 +138,72 @@ def test_what_was_undone_leaves_the_history(store: GenerationStore) -> None:
     assert [store.path(good) for good in store.history()] == made[:2]
 
 
+def late(name: str, text: str) -> LateModule:
+    return LateModule(name, Path("/p/src", *name.split(".")).with_suffix(".py"), text.encode())
+
+
+def test_what_is_imported_late_becomes_a_part_of_the_generation(files: Recording, store: GenerationStore) -> None:
+    made = store.put(pinned({"a": "1"}), {"w": b"w"})
+    store.record(made, generation=4, at=1000.0, changed=[Path("/p/src/a.py")])
+    more = store.put_late(made, [late("plugin", "2"), LateModule("pack", Path("/p/src/pack/__init__.py"), b"3")])
+    kept = GenerationStore(files, HOME).open(more)
+    assert kept.sources == {"a": b"1", "plugin": b"2", "pack": b"3"}
+    assert kept.files == {"w": b"w"}
+    assert kept.late == {"plugin": Path("/p/src/plugin.py"), "pack": Path("/p/src/pack/__init__.py")}
+    assert Manifest.loads(files.read(more), "").modules[1][0], "it is a package"
+    (good,) = store.history()
+    assert (store.path(good), good.generation, good.at) == (more, 4, 1000.0)
+    store.sweep()
+    assert files.manifests() == [more.name]
+    store.open(more)
+
+
+def test_of_a_module_that_is_imported_late_the_first_bytes_stay(files: Recording, store: GenerationStore) -> None:
+    made = store.put_late(store.put(pinned({"a": "1"})), [late("plugin", "2")])
+    files.done.clear()
+    assert store.put_late(made, [late("plugin", "other"), late("a", "other")]) == made
+    assert not files.done
+    other = store.put_late(made, [late("more", "3")])
+    assert store.open(other).sources == {"a": b"1", "plugin": b"2", "more": b"3"}
+
+
+def test_which_modules_come_late_first_makes_no_difference(store: GenerationStore) -> None:
+    made = store.put(pinned({"a": "1"}))
+    modules = [late("x", "2"), late("y", "3")]
+    assert store.put_late(made, modules) == store.put_late(made, modules[::-1])
+
+
+def test_equal_generations_are_one_again_when_they_have_imported_the_same(store: GenerationStore) -> None:
+    made = store.put(pinned({"a": "1"}))
+    store.record(made, generation=1, at=0.0)
+    store.put_late(made, [late("plugin", "2")])
+    store.record(made, generation=2, at=0.0)
+    assert [good.generation for good in store.history()] == [1, 2]
+    more = store.put_late(made, [late("plugin", "2")])
+    assert [(good.generation, store.path(good)) for good in store.history()] == [(2, more)]
+
+
+def test_a_file_that_only_one_of_two_generations_imported_late_did_not_change(store: GenerationStore) -> None:
+    plain = store.put(pinned({"a": "1"}))
+    other = store.put(pinned({"a": "1", "b": "2"}))
+    for made in (plain, store.put_late(other, [late("plugin", "3")])):
+        store.record(made, generation=1, at=0.0)
+    first, second = store.history()
+    assert store.changed(second, first) == (Path("/p/src/b.py"),)
+    store.record(store.put_late(plain, [late("plugin", "4")]), generation=2, at=0.0)
+    *_, second, third = store.history()
+    assert store.changed(third, second) == (Path("/p/src/b.py"), Path("/p/src/plugin.py"))
+    assert Path("/p/src/plugin.py") in store.changed(third, None)
+
+
+def test_what_nobody_reads_can_be_forgotten(files: Recording, store: GenerationStore) -> None:
+    made = store.put(pinned({"a": "1"}))
+    store.forget(made)
+    assert files.manifests() == []
+    with pytest.raises(DamagedGeneration):
+        store.open(made)
+
+
 def test_a_sweep_keeps_the_good_ones_and_those_in_use(files: Recording, store: GenerationStore) -> None:
     made = [store.put(pinned({"a": str(number), "b": "shared"}), {"w": f"w{number}".encode()}) for number in range(8)]
     for number in range(7):
@@ -245,6 +311,7 @@ def test_after_a_fault_at_any_operation_all_that_is_good_is_whole(fault: int, cr
     try:
         newer = store.put(pinned(sources), {"w": b"v"})
         store.record(newer, generation=2, at=0.0)
+        store.put_late(newer, [late("plugin", "4")])
         store.sweep()
     except OSError:
         pass

@@ -25,6 +25,8 @@ from lastgood.effects import (
     Emit,
     Interrupt,
     Look,
+    Pin,
+    Prepare,
     Promote,
     Release,
     Restart,
@@ -47,6 +49,7 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    LoadedLate,
     Lost,
     Observed,
     Promoted,
@@ -81,10 +84,12 @@ from lastgood.watch_events import ReloadError, ReloadStart, ReloadSuccess
 from strategies import events
 
 SRC, LIB = Path("/p/src"), Path("/p/lib")
+PLUGIN = Path("/p/plugin.py")
+"""What bridges load late. It is never edited."""
 FILES = {SRC / "a.py": SRC, SRC / "b.py": SRC, LIB / "c.py": LIB}
 ERROR = ValueError("no")
 VERSIONS = st.sampled_from(["0", "1", None])
-HAPPENINGS = ("nothing", "nothing", "save", "edit", "read", "flip", "request", "undo", "lose", "close")
+HAPPENINGS = ("nothing", "nothing", "save", "edit", "read", "flip", "request", "undo", "lose", "late", "close")
 MEANWHILE = st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from([*FILES]), VERSIONS)
 
 
@@ -134,6 +139,8 @@ class Outside(RuleBasedStateMachine):
         self.answers: Counter[int] = Counter()
         self.close_asked = False
         self.succeeded = 0
+        self.telling_late = 0
+        self.prepared = 0
         self.clock = 0.0
 
     # --- what comes from plan()
@@ -160,8 +167,17 @@ class Outside(RuleBasedStateMachine):
                 self.cut_off.add(bridge)
             case Unpublish():
                 assert self.close_asked
-            case Arm():
-                raise AssertionError("no bridge here loads anything late")
+            case Arm(path):
+                self.armed = tuple(sorted({*self.armed, path}))
+            case Pin(bridge):
+                assert bridge == self.telling_late, "only what was told can be kept"
+                self.telling_late = 0
+            case Prepare(bridge):
+                state = self.course.state
+                assert self.bridges[bridge] == "live"
+                assert isinstance(state.phase, Idle | Scheduled), "it would compete with a cycle"
+                assert state.lost is None
+                self.prepared = bridge
             case Interrupt():
                 assert self.deed is not None, "only what runs can be interrupted"
 
@@ -178,6 +194,7 @@ class Outside(RuleBasedStateMachine):
                 told = self.course.state.observed
                 start = {path: told.get(root, {}).get(path) for path, root in FILES.items()}
                 self.cycles.append(CycleModel(number, start, undoes=undoes is not None))
+                self.prepared = 0
             case ReloadSuccess():
                 assert self.course.state.live is not None
                 assert event.cycle == self.course.state.live.cycle == self.cycle.number
@@ -228,10 +245,9 @@ class Outside(RuleBasedStateMachine):
         self.unread.add(path)
 
     def look_at(self, roots: tuple[Path, ...]) -> Snapshot:
-        return {
-            root: {path: digest for path, digest in self.disk.items() if FILES[path] == root and digest is not None}
-            for root in roots
-        }
+        standing = {path: digest for path, digest in self.disk.items() if digest is not None}
+        read = {root: {path: digest for path, digest in standing.items() if FILES[path] == root} for root in roots}
+        return {root: {PLUGIN: "0"} if root == PLUGIN else files for root, files in read.items()}
 
     @precondition(lambda self: self.armed and self.reading is None)
     @rule()
@@ -275,6 +291,15 @@ class Outside(RuleBasedStateMachine):
         if live is not None:
             self.tell(Lost(live.cycle, ERROR, self.clock))
 
+    @rule()
+    def load_late(self) -> None:
+        """The live bridge imports what no import statement leads to."""
+        live = self.course.state.live
+        if live is not None and self.bridges[live.cycle] == "live":
+            self.telling_late = live.cycle
+            self.tell(LoadedLate(live.cycle, "plugin", PLUGIN, "0"))
+            assert not self.telling_late, "a restart would read it from the disk"
+
     @rule(really=st.integers(0, 15).map(lambda drawn: drawn == 7))
     def close(self, really: bool) -> None:
         if really:
@@ -312,6 +337,7 @@ class Outside(RuleBasedStateMachine):
                 assert live is None or self.deed.bridge != live.cycle, "the last good one is disposed"
             case Restart():
                 assert self.bridges[self.deed.bridge] == "live"
+                self.prepared = 0
                 if self.course.interrupted:
                     self.finish(ok=False)
             case Rollback(effect):
@@ -369,6 +395,8 @@ class Outside(RuleBasedStateMachine):
                 self.reload_now()
             case "undo":
                 self.undo()
+            case "late":
+                self.load_late()
             case "lose":
                 self.lose(0.5 if version == "0" else 100.0)
             case "flip":
@@ -501,6 +529,8 @@ class Outside(RuleBasedStateMachine):
         state = self.course.state
         if isinstance(state.phase, Idle) and state.lost is not None:
             assert RESTART in self.timers or len(state.losses) > len(RESTART_WAITS), "nobody brings the bridge back"
+        elif isinstance(state.phase, Idle) and state.live is not None:
+            assert self.prepared == state.live.cycle, "the next cycle will find nothing prepared"
 
     @invariant()
     def no_edit_is_forgotten(self) -> None:

@@ -19,7 +19,9 @@ from lastgood.effects import (
     Emit,
     Interrupt,
     Look,
+    Pin,
     Plan,
+    Prepare,
     Promote,
     Release,
     Restart,
@@ -270,7 +272,9 @@ def test_a_start_is_a_manual_cycle_without_anything_to_dispose() -> None:
         warnings=(),
         timings={"stage": 0.5, "promote": 0.25, "warm": 2.0, "swap": 0.0, "watch": 0.0},
     )
-    script.send(Watched(Watch(1), 0.0), Emit(WatchPaths((SRC,))), Emit(success), Answer((7,), succeeded=True))
+    script.send(
+        Watched(Watch(1), 0.0), Emit(WatchPaths((SRC,))), Emit(success), Answer((7,), succeeded=True), Prepare(1)
+    )
     assert script.phase() == Idle()
     assert script.state.live == Generation(1, 1)
 
@@ -292,7 +296,7 @@ def test_an_edit_leads_through_debounce_and_look_to_a_cycle() -> None:
         warnings=("careful", "kept"),
         timings={"stage": 0.5, "promote": 0.25, "warm": 2.0, "swap": 0.0, "dispose": 0.125, "watch": 0.0},
     )
-    script.send(Watched(Watch(2), 0.0), Emit(success))
+    script.send(Watched(Watch(2), 0.0), Emit(success), Prepare(2))
     assert script.phase() == Idle()
     assert script.state.generation == 2
     assert script.state.retired == ()
@@ -395,7 +399,7 @@ def test_an_edit_while_a_failed_cycle_is_undone_leads_to_the_next_one() -> None:
     script = rolling_back()
     script.send(Observed(src("3")), Emit(Change(A)))
     error = ReloadError(2, False, (A,), error=ERROR, effect="stage", live_generation=1)
-    script.send(RolledBack(Rollback(Stage(2), 10.0)), Emit(error), *SCHEDULE)
+    script.send(RolledBack(Rollback(Stage(2), 10.0)), Emit(error), Prepare(1), *SCHEDULE)
 
 
 def test_an_edit_of_what_a_stage_has_just_armed_is_found_by_its_own_reading() -> None:
@@ -416,7 +420,7 @@ def test_bytes_that_were_there_for_the_cycle_alone_are_an_edit(fails: bool) -> N
     if fails:
         script.send(Failed(Stage(2), 0.5, ERROR, at=1000.0, used=used), Emit(Change(A)), *rollbacks(2, "stage"))
         error = ReloadError(2, False, (A,), error=ERROR, effect="stage", live_generation=1)
-        script.send(RolledBack(Rollback(Stage(2), 10.0)), Emit(error), *SCHEDULE)
+        script.send(RolledBack(Rollback(Stage(2), 10.0)), Emit(error), Prepare(1), *SCHEDULE)
     else:
         script.send(Staged(Stage(2), 0.5, WATCH, src("2"), used=used), Emit(Change(A)))
         script.send(Observed(src("2")))
@@ -459,7 +463,7 @@ def test_a_reload_without_an_edit_runs_a_cycle_all_the_same() -> None:
     script = asked()
     script.send(Observed(src("1"), asked=True), Emit(ReloadStart(2, True, ())), *deeds(2, live=1))
     script.through(2, "dispose", live=1)
-    assert script.give(Watched(Watch(2), 0.0))[-1] == Answer((5,), succeeded=True)
+    assert script.give(Watched(Watch(2), 0.0))[-2:] == (Answer((5,), succeeded=True), Prepare(2))
 
 
 def test_a_reload_waits_for_no_timer() -> None:
@@ -472,7 +476,7 @@ def test_callers_that_wait_together_share_a_cycle() -> None:
     script.send(ReloadRequested(6))
     script.give(Observed(src("1"), asked=True))
     script.through(2, "dispose", live=1)
-    assert script.give(Watched(Watch(2), 0.0))[-1] == Answer((5, 6), succeeded=True)
+    assert script.give(Watched(Watch(2), 0.0))[-2:] == (Answer((5, 6), succeeded=True), Prepare(2))
 
 
 @pytest.mark.parametrize("last", ["stage", "promote", "warm", "swap", "dispose"])
@@ -497,7 +501,7 @@ def test_a_reload_asked_for_before_the_start_gets_the_first_cycle() -> None:
     script.send(ReloadRequested(5))
     script.send(Started(0), Emit(ReloadStart(1, True, ())), *deeds(1))
     script.through(1, "swap")
-    assert script.give(Watched(Watch(1), 0.0))[-1] == Answer((0, 5), succeeded=True)
+    assert script.give(Watched(Watch(1), 0.0))[-2:] == (Answer((0, 5), succeeded=True), Prepare(1))
 
 
 def test_a_reload_whose_cycle_fails_is_answered_with_false() -> None:
@@ -505,7 +509,7 @@ def test_a_reload_whose_cycle_fails_is_answered_with_false() -> None:
     script.give(Observed(src("1"), asked=True))
     script.give(Failed(Stage(2), 0.5, ERROR, at=1000.0))
     error = ReloadError(2, True, (), error=ERROR, effect="stage", live_generation=1)
-    script.send(RolledBack(Rollback(Stage(2), 10.0)), Emit(error), Answer((5,), succeeded=False))
+    script.send(RolledBack(Rollback(Stage(2), 10.0)), Emit(error), Answer((5,), succeeded=False), Prepare(1))
 
 
 # --- what fails
@@ -532,7 +536,7 @@ def test_a_failure_undoes_what_was_reached_and_keeps_the_last_good(
     for rollback in first:
         script.send(RolledBack(rollback))
     error = ReloadError(2, False, (A,), error=ERROR, effect=failed.name, live_generation=1)
-    script.send(RolledBack(last), Emit(error))
+    script.send(RolledBack(last), Emit(error), Prepare(1))
     assert script.phase() == Idle()
     assert script.state.live == Generation(1, 1)
     assert script.state.stale == Stale(ERROR, 1000.0)
@@ -560,7 +564,7 @@ def test_an_undoing_that_fails_is_told_with_both_errors_and_stops_nothing() -> N
     promote, stage = rollbacks(2, "promote", "stage")
     script.send(RollbackFailed(promote, worse), Emit(RollbackFailedNotice("promote", worse, ERROR)))
     error = ReloadError(2, False, (A,), error=ERROR, effect="promote", live_generation=1)
-    script.send(RolledBack(stage), Emit(error))
+    script.send(RolledBack(stage), Emit(error), Prepare(1))
 
 
 def test_a_start_that_fails_is_told_and_ends_the_session() -> None:
@@ -718,7 +722,7 @@ def test_a_notice_is_passed_on() -> None:
 def test_a_lost_bridge_is_made_once_more_and_the_status_says_so_meanwhile() -> None:
     script = restarting()
     assert script.trouble() == Stale(ERROR, 1000.0)
-    script.send(Restarted(RESTART, 0.5), Emit(BridgeRestored(1)))
+    script.send(Restarted(RESTART, 0.5), Emit(BridgeRestored(1)), Prepare(1))
     assert script.phase() == Idle()
     assert script.trouble() is None
     assert script.state.live == Generation(1, 1)
@@ -729,7 +733,7 @@ def test_a_bridge_that_is_lost_again_and_again_is_made_after_longer_waits_and_th
     for number, wait in enumerate((0.0, 0.5, 1.0, 2.0, 4.0)):
         script.send(Lost(1, ERROR, 1000.0 + number), Emit(BridgeLost(1, ERROR, wait)), SetTimer("restart", wait))
         script.send(TimerElapsed("restart"), RESTART)
-        script.send(Restarted(RESTART, 0.5), Emit(BridgeRestored(1)))
+        script.send(Restarted(RESTART, 0.5), Emit(BridgeRestored(1)), Prepare(1))
     script.send(Lost(1, ERROR, 1005.0), Emit(BridgeLost(1, ERROR, None)))
     assert script.phase() == Idle()
     script.give(Observed(src("2")))
@@ -819,10 +823,11 @@ def test_an_undo_is_a_cycle_that_leaves_the_status_stale_until_one_succeeds() ->
     script = on_trial()
     script.send(UndoRequested(7), Look())
     script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, True, ())), *undo_deeds(3, live=2))
-    notice, success, answer = through_undo(script, live=2)
+    notice, success, answer, prepare = through_undo(script, live=2)
     assert notice == Emit(GenerationUndone(2, None))
     assert name_of(success) == "reload-success"
     assert answer == Answer((7,), succeeded=True)
+    assert prepare == Prepare(3)
     assert script.state.generation == 3
     assert script.state.stale is not None
     assert isinstance(script.state.stale.error, Undone)
@@ -892,6 +897,36 @@ def test_the_first_generation_of_a_session_is_not_on_trial() -> None:
     script.send(Lost(1, ERROR, 1001.0), Emit(BridgeLost(1, ERROR, 0.0)), SetTimer("restart", 0.0))
 
 
+# --- what the next bridge can take over
+
+
+def test_a_cycle_that_is_over_has_the_live_bridge_prepare_for_the_next() -> None:
+    assert second_cycle().through(2, "dispose", live=1).give(Watched(Watch(2), 0.0))[-1] == Prepare(2)
+    assert rolling_back().give(RolledBack(Rollback(Stage(2), 10.0)))[-1] == Prepare(1), "it may have given what it had"
+
+
+def test_nothing_is_prepared_while_a_cycle_is_about_to_start() -> None:
+    script = second_cycle()
+    script.give(ReloadRequested(5))
+    assert script.through(2, "dispose", live=1).give(Watched(Watch(2), 0.0))[-1] == Look()
+
+
+def test_a_lost_bridge_prepares_nothing_before_it_is_back() -> None:
+    script = second_cycle()
+    script.give(Lost(1, ERROR, 1000.0))
+    script.give(Failed(Stage(2), 0.5, ERROR, at=1001.0))
+    assert Prepare(1) not in script.give(RolledBack(Rollback(Stage(2), 10.0)))
+    script.send(TimerElapsed("restart"), RESTART)
+    script.send(Restarted(RESTART, 0.5), Emit(BridgeRestored(1)), Prepare(1))
+
+
+def test_a_session_that_ends_prepares_nothing() -> None:
+    script = swapped()
+    script.give(CloseRequested())
+    script.give(Disposed(1, 0.125))
+    script.send(Watched(Watch(2), 0.0), Dispose(2, 10.0), Release())
+
+
 # --- modules that are loaded late
 
 
@@ -900,23 +935,29 @@ def test_what_is_loaded_late_is_watched_from_the_bytes_that_were_loaded() -> Non
     plugin = LIB / "plugin.py"
     watched = WatchPaths((plugin, SRC))
     script.send(
-        LoadedLate(1, "plugin", plugin, "1"), Emit(ModuleLoadedLate("plugin", plugin)), Emit(watched), Arm(plugin)
+        LoadedLate(1, "plugin", plugin, "1"),
+        Emit(ModuleLoadedLate("plugin", plugin)),
+        Pin(1),
+        Emit(watched),
+        Arm(plugin),
     )
     script.send(Observed({**src("1"), plugin: {plugin: "1"}}))
     script.send(Observed({**src("1"), plugin: {plugin: "2"}}), Emit(Change(plugin)), *SCHEDULE)
 
 
 def test_what_is_loaded_late_inside_of_what_is_watched_is_told_alone() -> None:
-    idle().send(LoadedLate(1, "late", SRC / "late.py", "1"), Emit(ModuleLoadedLate("late", SRC / "late.py")))
+    late = SRC / "late.py"
+    idle().send(LoadedLate(1, "late", late, "1"), Emit(ModuleLoadedLate("late", late)), Pin(1))
 
 
 def test_what_a_fresh_bridge_has_loaded_late_is_watched_with_the_rest_of_its_cycle() -> None:
     script = second_cycle().through(2, "swap", live=1)
     plugin = LIB / "plugin.py"
-    script.send(LoadedLate(2, "plugin", plugin, "1"), Emit(ModuleLoadedLate("plugin", plugin)))
+    script.send(LoadedLate(2, "plugin", plugin, "1"), Emit(ModuleLoadedLate("plugin", plugin)), Pin(2))
     script.give(Disposed(1, 0.0))
-    paths, success, arm = script.give(Watched(Watch(2), 0.0))
-    assert (paths, name_of(success), arm) == (Emit(WatchPaths((plugin, SRC))), "reload-success", Arm(plugin))
+    paths, success, arm, prepare = script.give(Watched(Watch(2), 0.0))
+    assert (paths, name_of(success)) == (Emit(WatchPaths((plugin, SRC))), "reload-success")
+    assert (arm, prepare) == (Arm(plugin), Prepare(2))
     script.give(ReloadRequested(5))
     script.give(Observed({**src("2"), plugin: {plugin: "1"}}, asked=True))
     script.through(3, "watch", live=2)
@@ -993,7 +1034,7 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("idle", "request"): (Looking, "Look"),
     ("idle", "undo"): (Looking, "Look"),
     ("idle", "lost"): (Idle, "notice-bridge-lost SetTimer"),
-    ("idle", "loaded late"): (Idle, "notice-module-loaded-late watch-paths Arm"),
+    ("idle", "loaded late"): (Idle, "notice-module-loaded-late Pin watch-paths Arm"),
     ("idle", "close"): (Closing, f"{STOPS} StopTimer Unpublish dispose release"),
     ("scheduled", "edit"): (Scheduled, "change SetTimer"),
     ("scheduled", "looked"): (Scheduled, "change SetTimer"),
@@ -1003,27 +1044,27 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("scheduled", "request"): (Looking, f"{STOPS} Look"),
     ("scheduled", "undo"): (Looking, f"{STOPS} Look"),
     ("scheduled", "lost"): (Scheduled, "notice-bridge-lost"),
-    ("scheduled", "loaded late"): (Scheduled, "notice-module-loaded-late watch-paths Arm"),
+    ("scheduled", "loaded late"): (Scheduled, "notice-module-loaded-late Pin watch-paths Arm"),
     ("scheduled", "close"): (Closing, f"{STOPS} StopTimer Unpublish dispose release"),
     ("looking", "edit"): (Looking, "change"),
     ("looking", "looked"): (Running, f"change reload-start {CYCLE2}"),
     ("looking", "looked, same"): (Idle, ""),
     ("looking", "lost"): (Looking, "notice-bridge-lost"),
-    ("looking", "loaded late"): (Looking, "notice-module-loaded-late watch-paths Arm"),
+    ("looking", "loaded late"): (Looking, "notice-module-loaded-late Pin watch-paths Arm"),
     ("looking", "close"): (Closing, f"{STOPS} StopTimer Unpublish dispose release"),
     ("asked", "same"): (Looking, "change"),
     ("asked", "edit"): (Looking, "change"),
     ("asked", "looked"): (Running, f"change reload-start {CYCLE2}"),
     ("asked", "looked, same"): (Running, f"reload-start {CYCLE2}"),
     ("asked", "lost"): (Looking, "notice-bridge-lost"),
-    ("asked", "loaded late"): (Looking, "notice-module-loaded-late watch-paths Arm"),
+    ("asked", "loaded late"): (Looking, "notice-module-loaded-late Pin watch-paths Arm"),
     ("asked", "close"): (Closing, f"{STOPS} StopTimer Answer Unpublish dispose release"),
     ("running", "edit"): (Running, "change"),
     ("running", "reverted"): (Running, "change"),
     ("running", "looked"): (Running, "change"),
     ("running", "looked, same"): (Running, "change"),
     ("running", "lost"): (Running, "notice-bridge-lost"),
-    ("running", "loaded late"): (Running, "notice-module-loaded-late watch-paths Arm"),
+    ("running", "loaded late"): (Running, "notice-module-loaded-late Pin watch-paths Arm"),
     ("running", "close"): (Running, f"{STOPS} StopTimer Unpublish Interrupt"),
     ("running", "failed"): (RollingBack, "rollback"),
     ("swapped", "edit"): (Running, "change"),
@@ -1031,7 +1072,7 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("swapped", "looked"): (Running, "change"),
     ("swapped", "looked, same"): (Running, "change"),
     ("swapped", "close"): (Running, f"{STOPS} StopTimer Unpublish"),
-    ("swapped", "watched"): (Idle, "reload-success"),
+    ("swapped", "watched"): (Idle, "reload-success Prepare"),
     ("swapped", "dispose failed"): (Running, "notice-dispose-failed"),
     ("swapped", "failed"): (RollingBack, "rollback"),
     ("interrupted", "undo"): (Running, "Answer"),
@@ -1042,22 +1083,23 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("interrupted", "warmed"): (RollingBack, "rollback rollback rollback"),
     ("interrupted", "swapped"): (Running, "dispose watch"),
     ("interrupted", "failed"): (RollingBack, "rollback"),
+    ("interrupted", "loaded late"): (Running, "Pin"),
     ("rolling back", "edit"): (RollingBack, "change"),
     ("rolling back", "reverted"): (RollingBack, "change"),
     ("rolling back", "looked"): (RollingBack, "change"),
     ("rolling back", "looked, same"): (RollingBack, "change"),
     ("rolling back", "lost"): (RollingBack, "notice-bridge-lost"),
-    ("rolling back", "loaded late"): (RollingBack, "notice-module-loaded-late watch-paths Arm"),
+    ("rolling back", "loaded late"): (RollingBack, "notice-module-loaded-late Pin watch-paths Arm"),
     ("rolling back", "close"): (RollingBack, f"{STOPS} StopTimer Unpublish"),
-    ("rolling back", "rolled back"): (Idle, "reload-error"),
-    ("rolling back", "rollback failed"): (Idle, "notice-rollback-failed reload-error"),
+    ("rolling back", "rolled back"): (Idle, "reload-error Prepare"),
+    ("rolling back", "rollback failed"): (Idle, "notice-rollback-failed reload-error Prepare"),
     ("lost", "same"): (Scheduled, "change SetTimer SetTimer"),
     ("lost", "edit"): (Scheduled, "change SetTimer SetTimer"),
     ("lost", "looked"): (Scheduled, "change SetTimer SetTimer"),
     ("lost", "restart timer"): (Restarting, "restart"),
     ("lost", "request"): (Looking, "Look"),
     ("lost", "undo"): (Looking, "Look"),
-    ("lost", "loaded late"): (Idle, "notice-module-loaded-late watch-paths Arm"),
+    ("lost", "loaded late"): (Idle, "notice-module-loaded-late Pin watch-paths Arm"),
     ("lost", "close"): (Closing, f"{STOPS} StopTimer Unpublish dispose release"),
     ("restarting", "same"): (Restarting, "change SetTimer"),
     ("restarting", "edit"): (Restarting, "change SetTimer"),
@@ -1065,10 +1107,10 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("restarting", "timer"): (Restarting, "Interrupt"),
     ("restarting", "request"): (Restarting, "Interrupt"),
     ("restarting", "undo"): (Restarting, "Interrupt"),
-    ("restarting", "restarted"): (Idle, "notice-bridge-restored"),
+    ("restarting", "restarted"): (Idle, "notice-bridge-restored Prepare"),
     ("restarting", "restart failed"): (Idle, "notice-bridge-lost SetTimer"),
     ("restarting", "restart interrupted"): (Idle, "SetTimer"),
-    ("restarting", "loaded late"): (Restarting, "notice-module-loaded-late watch-paths Arm"),
+    ("restarting", "loaded late"): (Restarting, "notice-module-loaded-late Pin watch-paths Arm"),
     ("restarting", "close"): (Restarting, f"{STOPS} StopTimer Unpublish Interrupt"),
     ("closing", "undo"): (Closing, "Answer"),
     ("closed", "undo"): (Closed, "Answer"),

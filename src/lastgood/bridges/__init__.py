@@ -14,8 +14,9 @@ class Bridge(Protocol):
 
     It may also have ``async init()``, awaited once before anything is called; ``async lost()``, which a session awaits of its
     live bridge, and which returns an error when the bridge has broken down by itself: the session then makes it once more from
-    the same generation (a pending one is cancelled when the bridge is replaced); and an attribute ``thread_safe``: true if
-    ``call`` may be used from any thread and event loop, rather than only from those that created it.
+    the same generation (a pending one is cancelled when the bridge is replaced); ``async prepare_spare()``, awaited of the
+    live bridge while no cycle runs, for what the next one can take over; and an attribute ``thread_safe``: true if ``call``
+    may be used from any thread and event loop, rather than only from those that created it.
     """
 
     async def call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

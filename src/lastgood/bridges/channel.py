@@ -35,6 +35,7 @@ MAX_UNSENT = 1 << 30
 
 _SMALL_READ = 1 << 12
 _PIPE_SIZE = 1 << 20
+_MOST_LEFT = 4 * _PIPE_SIZE  # a pipe holds no more
 _F_SETPIPE_SZ = 1031
 _WORDS = frozenset((frames.FORGOTTEN, frames.APART, frames.LOADED))
 _LONGEST_WORD = 1 << 20  # the body of one of these, in bytes
@@ -125,6 +126,11 @@ class Channel:
     def preload(self, body: bytes) -> None:
         """Send a PRELOAD frame."""
         self._send(frames.PRELOAD, 0, body)
+
+    def pin(self, body: bytes) -> None:
+        """Send a PIN frame, unless the worker is gone."""
+        if self._failure is None:
+            self._send(frames.PIN, 0, body)
 
     def busy(self) -> bool:
         """Whether the worker may still be doing something for us."""
@@ -349,6 +355,22 @@ class Channel:
             return False
         # One read for each turn of the app's event loop, so that a large answer does not hold it up.
         self._read_size = _PIPE_SIZE if len(chunk) >= _SMALL_READ else _SMALL_READ
+        self._take(chunk)
+        return True
+
+    @trio.lowlevel.enable_ki_protection
+    def drain(self) -> None:
+        """Read what a worker that has ended had still sent: answers, and what it told of."""
+        for _ in range(_MOST_LEFT // _PIPE_SIZE):
+            try:
+                chunk = b"" if self._closed else os.read(self._answers, _PIPE_SIZE)
+            except BlockingIOError:  # a child of it holds the pipe
+                return
+            if not chunk:
+                return
+            self._take(chunk)
+
+    def _take(self, chunk: bytes) -> None:
         try:
             for kind, number, body in self._inbox.feed(chunk):
                 self._dispatch(kind, number, body)
@@ -356,7 +378,6 @@ class Channel:
                 self._check(*begun)
         except frames.FrameError as error:
             self._on_garbage(str(error))
-        return True
 
     def _dispatch(self, kind: int, number: int, body: bytes) -> None:
         if kind not in frames.ANSWERS:

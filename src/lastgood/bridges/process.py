@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,37 +14,28 @@ import msgspec
 import trio
 
 from lastgood.bridges.channel import Answer
+from lastgood.bridges.late import HEARS_OF_LATE, LoadedLate
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.spare import Loaded, Place, Spare, stamps_of, take_spare
 from lastgood.bridges.surroundings import Surroundings, find_surroundings
 from lastgood.bridges.worker import frames
-from lastgood.bridges.worker.manifest import Damaged
+from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values import Uncarriable, Unreadable, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
 
-__all__ = ["MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
+__all__ = ["MAX_LATE_BYTES", "MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
 
 logger = logging.getLogger(__name__)
 
 MAX_LOADED_LATE = 10_000
 """Local modules that a worker may report to have loaded late."""
 
+MAX_LATE_BYTES = 64 << 20
+"""Bytes of those modules that are held; of what comes after them, only that it was loaded."""
 
 VALUES = Values(PACK, unpacker, msgspec.msgpack.Ext, towards="to the worker")
 """The app's side of the codec."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedLate:
-    """A local module that no import statement leads to: the worker pinned it when it was first imported (contract §9).
-
-    ``path`` is the user's file, as the worker's Python names it, ``digest`` the one of the bytes that it runs.
-    """
-
-    name: str
-    path: Path
-    digest: str
 
 
 class ProcessBridge:
@@ -104,14 +96,15 @@ class ProcessBridge:
         self._modules = modules if isinstance(modules, Mapping) else {name: ModuleConfig() for name in modules}
         self._pinned = None if pinned is None else os.path.abspath(pinned)
         self._loaded_late: dict[Path, LoadedLate] = {}
-        self.on_loaded_late: Callable[[LoadedLate], object] | None = None
+        self._late_bytes = 0
+        self.on_loaded_late = HEARS_OF_LATE.get()
         self._state: Literal["new", "starting", "ready", "disposed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
         self._workers: list[RemoteWorker] = []
         self._surroundings: Surroundings | None = None
         self._loaded = Loaded()
         self._spares: list[Spare] = []
-        self._taken: list[Spare] = []
+        self._taken: list[RemoteWorker] = []
         self._gone = trio.Event()
 
     @classmethod
@@ -237,11 +230,7 @@ class ProcessBridge:
                     nursery.start_soon(end, worker)
                 for spare in self._spares:
                     nursery.start_soon(spare.end)
-                # A bridge that did not become live gives back what it has used up.
-                for lender in {id(spare.lender): spare.lender for spare in self._taken}.values():
-                    nursery.start_soon(lender.prepare_spare)
         finally:
-            self._taken.clear()  # each names the bridge before, and that the one before it
             self._spares.clear()
             self._gone.set()
         if failed:
@@ -251,7 +240,8 @@ class ProcessBridge:
         """Have a spare worker made for each of this bridge's, for the next bridge of a pinned generation to take.
 
         It imports, in the background, the installed modules that this bridge's worker has loaded, and no local one. A session
-        asks for it after each swap. What stands in the way is logged only.
+        asks for it when a cycle is over, also when one has failed that may have taken what was there. What stands in the way
+        is logged only.
         """
         if self._state != "ready" or not (self._process.spare and self._pinned and self._surroundings):
             return
@@ -263,7 +253,7 @@ class ProcessBridge:
             self._spares = [spare for spare in self._spares if spare.is_waiting()]
             while self._state == "ready" and len(self._spares) < self._process.pool:
                 worker = self._make_worker(self._surroundings)
-                self._spares.append(Spare(worker, Place(self._surroundings), names, stamps, self))
+                self._spares.append(Spare(worker, Place(self._surroundings), names, stamps))
                 self._spares[-1].start()
         except (BridgeError, Damaged, OSError) as error:
             logger.warning("no spare worker could be made: %s", error)
@@ -278,23 +268,27 @@ class ProcessBridge:
                 self._workers.append(self._make_worker(surroundings))
                 continue
             spare.worker.channel.adopt(
-                threads=self._process.threads, timeout=self._process.timeout, on_loaded=self._note_loaded
+                threads=self._process.threads,
+                timeout=self._process.timeout,
+                on_loaded=partial(self._note_loaded, spare.worker),
             )
             self._workers.append(spare.worker)
-            self._taken.append(spare)
+            self._taken.append(spare.worker)
 
     async def _get_ready(self, index: int, answer: Answer, setup: bytes) -> None:
         worker = self._workers[index]
         try:
             await worker.channel.wait(answer)
         except WorkerDied:
-            if all(spare.worker is not worker for spare in self._taken):
+            if worker not in self._taken:
                 raise
             # What it had imported already may be at fault: a fresh one has the last word.
             await worker.end(0)
             assert self._surroundings is not None
             worker = self._workers[index] = self._make_worker(self._surroundings)
             answer = worker.channel.submit(frames.SETUP, setup)
+            for late in self._loaded_late.values():
+                _pin(worker, late)
             await worker.channel.wait(answer)
         loaded = self._result(worker, answer)
         try:
@@ -357,16 +351,29 @@ class ProcessBridge:
             failure = worker.break_with(str(error))
             raise failure from None
 
-    def _note_loaded(self, body: bytes) -> None:
-        try:
-            name, path, digest = map(str, VALUES.loads(body))
-            loaded = LoadedLate(name, Path(path), digest)
-        except (ValueError, TypeError) as error:
-            raise frames.FrameError(str(error)) from None
+    def _note_loaded(self, worker: RemoteWorker, body: bytes) -> None:
+        """The first to tell of a module has read it for all: the others import it from the same bytes.
+
+        Not one that was reading the file in this very moment. Then the two agree unless the file was just being edited, and
+        that edit leads to a cycle, since the file is watched from here on.
+        """
+        loaded = _loaded_late(body)
         if loaded.path in self._loaded_late:
             return
         if len(self._loaded_late) == MAX_LOADED_LATE:
             raise frames.FrameError(f"a report of more than {MAX_LOADED_LATE} modules that were loaded late")
+        assert loaded.source is not None
+        self._late_bytes += len(loaded.source)
+        for other in self._workers:
+            if other is not worker:
+                _pin(other, loaded)
+        if self._late_bytes > MAX_LATE_BYTES:
+            logger.warning(
+                "More than %d bytes of modules were loaded late; a worker that is started again reads %s from the disk.",
+                MAX_LATE_BYTES,
+                loaded.name,
+            )
+            loaded = replace(loaded, source=None)
         self._loaded_late[loaded.path] = loaded
         if self.on_loaded_late is not None:
             try:
@@ -385,6 +392,24 @@ class ProcessBridge:
         if self._state == "disposed":
             return BridgeError("The bridge was disposed; no more calls can be made through it.")
         return BridgeError("The bridge has no worker yet: await init() before the first call().")
+
+
+def _loaded_late(body: bytes) -> LoadedLate:
+    """What a LOADED frame says."""
+    try:
+        name, path, source = VALUES.loads(body)
+    except (ValueError, TypeError) as error:
+        raise frames.FrameError(str(error)) from None
+    if not (isinstance(name, str) and isinstance(path, str) and isinstance(source, bytes)):
+        raise frames.FrameError("what is said to have been loaded late is no module")
+    if not os.path.isabs(path) or "\0" in path:
+        raise frames.FrameError(f"{path[:200]!r} is said to be the path of a module")
+    return LoadedLate(name, Path(path), digest_of(source), source)
+
+
+def _pin(worker: RemoteWorker, late: LoadedLate) -> None:
+    if late.source is not None:
+        worker.channel.pin(VALUES.dumps([str(late.path), late.source]))
 
 
 def _command(python: str | Path) -> Path:

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -36,13 +37,18 @@ def unpacker(lift: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
 class RemoteWorker:
     """A worker, started at once. Of calls, ``threads`` run at once in it, and each may take ``timeout`` seconds.
 
-    ``ready`` is for its owner to set, when it has imported its modules. ``on_loaded`` takes the body of a LOADED frame.
+    ``ready`` is for its owner to set, when it has imported its modules. ``on_loaded`` takes this and the body of a LOADED frame.
     Raises :class:`BridgeError` if the interpreter cannot be started.
     """
 
     @trio.lowlevel.enable_ki_protection
     def __init__(
-        self, surroundings: Surroundings, *, threads: int, timeout: float, on_loaded: Callable[[bytes], object]
+        self,
+        surroundings: Surroundings,
+        *,
+        threads: int,
+        timeout: float,
+        on_loaded: Callable[[RemoteWorker, bytes], object],
     ) -> None:
         self.ready = False
         self._burying = trio.Lock()
@@ -64,7 +70,7 @@ class RemoteWorker:
             self._child.pidfd,
             on_end=self._bury,
             on_garbage=self.break_with,
-            on_loaded=on_loaded,
+            on_loaded=partial(on_loaded, self),
             on_over=self._have_back,
             threads=threads,
             timeout=timeout,
@@ -182,6 +188,7 @@ class RemoteWorker:
             if not await child.exited(_EXIT_WAIT):
                 child.signal(signal.SIGKILL)
                 await child.exited(_KILL_WAIT)
+            self.channel.drain()
             child.end()
             status, tail, doing = child.status, child.tail(), "" if self.ready else "before it was ready"
             self.channel.fail(lambda: WorkerDied(status, tail, doing=doing))

@@ -1,6 +1,6 @@
 """Spare workers: they have imported the installed modules that the live one has loaded, and wait for local ones (contract §10).
 
-Once the cycle that made a bridge live is over, it has as many made as it has workers; the next bridge takes them, so that
+When no cycle is under way, the live bridge has as many made as it has workers; the next bridge takes them, so that
 its warm-up imports local modules only. A spare is taken only where a fresh worker would do the very same: the same
 interpreter in the same surroundings, no installed file among those it loaded changed since, nothing installed or removed,
 and no local module that has the name of one of them. Else it is left to the bridge that had it made, which ends it with
@@ -13,7 +13,6 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import trio
 
@@ -21,20 +20,12 @@ from lastgood.bridges.remote import PACK, RemoteWorker
 from lastgood.bridges.surroundings import Surroundings
 from lastgood.bridges.worker.manifest import Manifest
 
-__all__ = ["Lender", "Loaded", "Place", "Spare", "stamps_of", "take_spare"]
+__all__ = ["Loaded", "Place", "Spare", "stamps_of", "take_spare"]
 
 _MOST = 50_000  # bytes of names: no more than a pipe takes at once
 
 Stamps = dict[str, tuple[int, int, int] | None]
 """Path to what changes when the file or directory does: inode, size, time in nanoseconds. None: it is not there."""
-
-
-class Lender(Protocol):
-    """A bridge that has spares made."""
-
-    async def prepare_spare(self) -> None:
-        """Have one made, if it has none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +58,12 @@ class Place:
 
 @dataclass(eq=False, slots=True)
 class Spare:
-    """``worker`` imports ``names``, or has; ``stamps`` are those of the moment before. ``lender`` had it made."""
+    """``worker`` imports ``names``, or has; ``stamps`` are those of the moment before."""
 
     worker: RemoteWorker
     place: Place
     names: tuple[str, ...]
     stamps: Stamps
-    lender: Lender
 
     def start(self) -> None:
         """Have it import, and let it be taken."""

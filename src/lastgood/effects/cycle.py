@@ -25,6 +25,8 @@ __all__ = [
     "Emit",
     "Interrupt",
     "Look",
+    "Pin",
+    "Prepare",
     "Promote",
     "Release",
     "Restart",
@@ -198,6 +200,20 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """Keep what ``bridge`` has told to have loaded late as a part of its generation, which is what it is made from once more."""
+
+    bridge: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Have the live ``bridge`` prepare, in the background, what the next one can take over: a spare worker, say."""
+
+    bridge: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Tell the callers of ``reload_now()`` who hold ``tickets`` whether their cycle succeeded."""
 
@@ -223,5 +239,5 @@ class CutOff:
 
 
 Deed = Stage | Promote | Warm | Swap | Dispose | Restart | Watch | Rollback | Release
-Signal = Emit | SetTimer | StopTimer | Arm | Look | Answer | Interrupt | Unpublish | CutOff
+Signal = Emit | SetTimer | StopTimer | Arm | Look | Pin | Prepare | Answer | Interrupt | Unpublish | CutOff
 Effect = Deed | Signal

@@ -17,8 +17,9 @@ from lastgood.config import Config, ProcessConfig, decode_config
 from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, ModuleFailure, NothingToUndo, PromotionError, UnwatchableModule
 from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
-from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
+from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore, Kept, LateModule
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
+from lastgood.interpreters.manifests_in_use import ManifestsInUse
 from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
 from lastgood.pinning import Pinned, Pinner
 from lastgood.planner.promotion import Promotion
@@ -42,9 +43,9 @@ class Project:
     """What outlives a cycle: where the config is, how it is read, and the output directories that are claimed.
 
     ``live`` is the output directory of the live generation, the ``generation``-th good one, and ``live_manifest`` what is kept
-    of it; ``manifests`` are those of the bridges that are not disposed yet, by their cycles: a worker imports late from what
-    is stored.
-    ``extractor`` reads the sources and makes the wrappers. ``interpreter_path(process)`` gives the worker's ``sys.path`` and its built-in modules.
+    of it; ``manifests`` are those of the bridges that are not disposed yet: a worker imports from what is stored.
+    ``extractor`` reads the sources and makes the wrappers. ``interpreter_path(process)`` gives the worker's ``sys.path`` and
+    its built-in modules.
     """
 
     files: FileSystem
@@ -58,7 +59,7 @@ class Project:
     live: OutputDirectory | None = None
     live_manifest: Path | None = None
     generation: int = 0
-    manifests: dict[int, Path] = field(default_factory=dict)
+    manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
     _pinner: Pinner = field(init=False)
     _generator_pinner: Pinner = field(init=False)
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
@@ -99,6 +100,34 @@ class Project:
     def store(self, output: OutputDirectory) -> GenerationStore:
         """The generations of ``output``."""
         return self._stores.setdefault(output.home, GenerationStore(self.files, output.home))
+
+    def kept(self, manifest: Path) -> Kept:
+        """What is kept of a generation. Raises :class:`DamagedGeneration`."""
+        return self._store_of(manifest).open(manifest)
+
+    def _store_of(self, manifest: Path) -> GenerationStore:
+        return self._stores[manifest.parents[2]]
+
+    def keep_late(self, cycle: int, late: Sequence[LateModule]) -> Path | None:
+        """Keep what the bridge of ``cycle`` has imported late as a part of its generation.
+
+        Gives the manifest that says so, for :meth:`kept_late`; None if that bridge is gone, or a later one runs an equal
+        generation, of which this is no part. Raises :class:`OSError`, :class:`DamagedGeneration`.
+        """
+        before = self.manifests.latest(cycle)
+        if before is None or not self.manifests.is_last_of(cycle):
+            return None
+        store = self._store_of(before)
+        made = store.put_late(before, late)
+        if made != before and not self.manifests.is_given(before):
+            store.forget(before)
+        return made
+
+    def kept_late(self, cycle: int, manifest: Path) -> None:
+        """That is what is kept of the generation now, if its bridge is still there."""
+        self.manifests.grow(cycle, manifest)
+        if self.manifests.is_live(cycle):
+            self.live_manifest = manifest
 
     def take_undo_request(self) -> bool:
         """Whether another process has asked for an undo of the live generation."""
@@ -300,7 +329,7 @@ class CycleFiles:
     # --- stage, for an undo
 
     def take_back(self, watch: WatchSet) -> None:
-        """Stage what was kept of the good generation before the live one; ``watch`` stays watched.
+        """Stage what was kept of the good generation before the live one; ``watch`` stays watched, and what it imported late.
 
         Raises :class:`NothingToUndo`, :class:`DamagedGeneration`, :class:`PromotionError`.
         """
@@ -314,6 +343,7 @@ class CycleFiles:
             raise NothingToUndo(live.path)
         self.manifest = store.path(good)
         kept = store.open(self.manifest)
+        self.watch = watch.besides(kept.late.values())
         config = decode_config(kept.files[_CONFIG], project.config_file)
         output = msgspec.structs.replace(config.output, dir=live.path)
         self.config = msgspec.structs.replace(config, output=output, pinned=self.manifest)
@@ -375,7 +405,7 @@ class CycleFiles:
         self.project.live_manifest = self.manifest
         self.project.generation += 1
         if self.manifest is not None:
-            self.project.manifests[self.cycle] = self.manifest
+            self.project.manifests.begin(self.cycle, self.manifest)
 
     def settle(self, now: float) -> None:
         """After the swap: remove what only an undoing would have needed, and empty a former output directory of ours.
@@ -393,17 +423,18 @@ class CycleFiles:
             steps.callback(self.promoting.sweep)
 
     def _record(self, now: float) -> None:
-        if self.manifest is None:
+        manifest = self.project.manifests.latest(self.cycle)  # its bridge may have imported something late by now
+        if manifest is None:
             return
         store = self.project.store(self._output)
         if self.is_undo:
-            store.retract(self.manifest)
+            store.retract(manifest)
         else:
-            store.record(self.manifest, generation=self.project.generation, at=now)
+            store.record(manifest, generation=self.project.generation, at=now)
 
     def _sweep_generations(self) -> None:
         if self.output is not None:
-            self.project.store(self.output).sweep(tuple(self.project.manifests.values()))
+            self.project.store(self.output).sweep(self.project.manifests.paths())
 
     def _empty(self, former: OutputDirectory) -> None:
         emptying = Promoting(former, self._stage, {})

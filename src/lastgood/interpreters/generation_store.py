@@ -4,7 +4,8 @@ In ``<home>/generations/``, by content, so that keeping another generation costs
 
 - ``objects/<digest>``: the bytes of a source, or of another file of a generation;
 - ``code/<digest>-…``: what workers have compiled the source with that digest to (see :mod:`lastgood.bridges.worker.codes`);
-- ``manifests/<digest>``: one for each generation (see :mod:`lastgood.bridges.worker.manifest`);
+- ``manifests/<digest>``: one for each generation (see :mod:`lastgood.bridges.worker.manifest`), and another when more of it is
+  kept: a module that no import statement leads to, from when a worker imports it;
 - ``history.json``: the last good ones, oldest first.
 
 Every file is written under another name and then renamed: what has its name is whole, unless the disk lost it. That is
@@ -16,7 +17,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -27,7 +29,7 @@ from lastgood.interpreters.file_system import FileSystem, digest_of
 from lastgood.interpreters.promotion import make_directories
 from lastgood.pinning import Pinned
 
-__all__ = ["KEPT", "DamagedGeneration", "GenerationStore", "Good", "Kept"]
+__all__ = ["KEPT", "DamagedGeneration", "GenerationStore", "Good", "Kept", "LateModule"]
 
 KEPT = 5
 """Good generations that are kept, besides those in use."""
@@ -62,10 +64,23 @@ class _History(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of a generation: the sources of its modules by their names, and its other files by theirs."""
+    """What is kept of a generation: the sources of its modules by their names, and its other files by theirs.
+
+    ``late`` has the paths of the modules to which no import statement leads.
+    """
 
     sources: Mapping[str, bytes]
     files: Mapping[str, bytes]
+    late: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LateModule:
+    """A module that a worker imported though no import statement leads to it, from ``path``; ``source`` is what it runs."""
+
+    name: str
+    path: Path
+    source: bytes = field(repr=False)
 
 
 class GenerationStore:
@@ -87,10 +102,39 @@ class GenerationStore:
         others = {name: (digest_of(data), data) for name, data in sorted((files or {}).items())}
         manifest = pinned.manifest()
         manifest.files = {name: digest for name, (digest, _) in others.items()}
+        sources = ((each.digest, pinned.sources[each.file]) for each in pinned.modules)
+        return self._put(manifest, (*sources, *others.values()))
+
+    def put_late(self, path: Path, late: Iterable[LateModule]) -> Path:
+        """Keep ``late`` as a part of the generation whose manifest is at ``path``. Gives the path of its manifest from then on.
+
+        Where the history names the one, it then names the other. The modules that are kept already stay as they are. Raises
+        :class:`OSError`, :class:`DamagedGeneration`.
+        """
+        before = self._load(path.name)
+        kept = {where for _, _, _, where in before.modules}
+        fresh = {str(each.path): each for each in late if str(each.path) not in kept}
+        if not fresh:
+            return path
+        manifest, objects = copy(before), []
+        manifest.modules, manifest.late = list(before.modules), sorted((*before.late, *fresh))
+        for where, each in sorted(fresh.items()):
+            objects.append((digest_of(each.source), each.source))
+            manifest.modules.append((each.path.name == "__init__.py", objects[-1][0], each.name, where))
+        made = self._put(manifest, objects)
+        self._rename(path.name, made.name)
+        return made
+
+    def forget(self, manifest: Path) -> None:
+        """Nobody has any use for it, nor does the history name it. Raises :class:`OSError`."""
+        self._known.pop(manifest.name, None)
+        self._files.unlink(manifest)
+
+    def _put(self, manifest: Manifest, objects: Iterable[tuple[str, bytes]]) -> Path:
         for directory in (self._objects, self._manifests):
             make_directories(self._files, directory)
         standing = set(self._files.children(self._objects))
-        for digest, data in (*((each.digest, pinned.sources[each.file]) for each in pinned.modules), *others.values()):
+        for digest, data in objects:
             if digest not in self._sound or digest not in standing:
                 self._put_object(digest, data, standing)
         text = manifest.dumps()
@@ -99,6 +143,13 @@ class GenerationStore:
             self._write(path, text)
         self._known[path.name] = manifest
         return path
+
+    def _rename(self, before: str, after: str) -> None:
+        history = self.history()
+        if any(good.manifest == before for good in history):
+            others = (good for good in history if good.manifest != after)
+            renamed = (msgspec.structs.replace(good, manifest=after) if good.manifest == before else good for good in others)
+            self._write_history(tuple(renamed))
 
     def record(self, manifest: Path, *, generation: int, at: float, changed: Iterable[Path] = ()) -> None:
         """A generation that was put has become good, and is now the last in the history.
@@ -137,11 +188,15 @@ class GenerationStore:
     def changed(self, good: Good, before: Good | None) -> tuple[Path, ...]:
         """The user's files that differ between two generations, sorted; all of them if there is none ``before``.
 
-        Raises :class:`DamagedGeneration`.
+        Of what only one of them has imported late nobody can say that. Raises :class:`DamagedGeneration`.
         """
         sources = self._sources_of(good)
-        known = {} if before is None else self._sources_of(before)
-        return tuple(sorted(path for path in {*sources, *known} if sources.get(path) != known.get(path)))
+        if before is None:
+            return tuple(sorted(sources))
+        known = self._sources_of(before)
+        late = {*map(Path, (*self._load(good.manifest).late, *self._load(before.manifest).late))}
+        compared = {*sources, *known} - (late - (sources.keys() & known.keys()))
+        return tuple(sorted(path for path in compared if sources.get(path) != known.get(path)))
 
     def _sources_of(self, good: Good) -> dict[Path, str]:
         return {Path(path): digest for _, digest, _, path in self._load(good.manifest).modules}
@@ -154,7 +209,8 @@ class GenerationStore:
         """What is kept of a generation, every byte of it checked. Raises :class:`DamagedGeneration`."""
         loaded = self._load(manifest.name)
         sources = {name: self._read(digest) for _, digest, name, _ in loaded.modules}
-        return Kept(sources, {name: self._read(digest) for name, digest in loaded.files.items()})
+        late = {name: Path(path) for _, _, name, path in loaded.modules if path in loaded.late}
+        return Kept(sources, {name: self._read(digest) for name, digest in loaded.files.items()}, late)
 
     def files(self, manifest: Path) -> Mapping[str, str]:
         """The digests of a generation's other files, by their names. Raises :class:`DamagedGeneration`."""

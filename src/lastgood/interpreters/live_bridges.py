@@ -9,20 +9,25 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import trio
 
 from lastgood.bridges import Bridge
+from lastgood.bridges.late import HEARS_OF_LATE, LoadedLate
 from lastgood.config import Config
 from lastgood.effects import Dispose, Restart
 from lastgood.errors import BridgeError
+from lastgood.interpreters.generation_store import LateModule
+from lastgood.planner import events
 from lastgood.planner.events import (
     Disposed,
     DisposeFailed,
     Draining,
     Event,
-    LoadedLate,
     Lost,
     Restarted,
     RestartFailed,
@@ -37,6 +42,23 @@ T = TypeVar("T")
 
 # However short the drain, a bridge has this long to let go.
 _LEAST_DISPOSE = 0.1
+
+
+class _Ear:
+    """Hears of what a bridge loads late, from when it is made; passes it on from when that bridge is live."""
+
+    def __init__(self) -> None:
+        self._early: list[LoadedLate] = []
+        self._pass_on: Callable[[LoadedLate], object] = self._early.append
+
+    def __call__(self, late: LoadedLate) -> None:
+        self._pass_on(late)
+
+    def open(self, pass_on: Callable[[LoadedLate], object]) -> None:
+        self._pass_on = pass_on
+        for late in self._early:
+            pass_on(late)
+        self._early.clear()
 
 
 class LiveBridges:
@@ -58,18 +80,25 @@ class LiveBridges:
         self._tell = tell
         self._gone = gone
         self._warmed: dict[int, Bridge] = {}
+        self._ears: dict[int, _Ear] = {}
         self._leased: dict[int, Leased] = {}
         self._configs: dict[int, Config] = {}
         self._retiring: list[Leased] = []
         self._guards: dict[int, trio.CancelScope] = {}
-        self._settled = trio.Event()  # the cycle that made the live bridge is over
+        self._preparing: dict[int, trio.CancelScope] = {}
+        self._loaded_late: dict[int, list[LateModule]] = {}
         self._draining = 0
         self._drained = trio.Event()
 
     async def warm(self, cycle: int, config: Config, timeout: float) -> None:
         """Get the bridge of ``cycle`` ready within ``timeout`` seconds. Raises what stands in the way; :meth:`discard` it then."""
-        with trio.move_on_after(timeout) as scope:
-            await self._create(cycle, config)
+        ear = self._ears[cycle] = _Ear()
+        hears = HEARS_OF_LATE.set(ear)
+        try:
+            with trio.move_on_after(timeout) as scope:
+                await self._create(cycle, config)
+        finally:
+            HEARS_OF_LATE.reset(hears)
         # Also where the cancel could not reach it: a bridge that is late is not taken.
         if scope.cancel_called:
             raise BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout). It was given up.")
@@ -97,19 +126,41 @@ class LiveBridges:
     async def discard(self, cycle: int, timeout: float) -> None:
         """Dispose a bridge that did not become live, however far it came."""
         bridge = self._warmed.pop(cycle, None)
+        self._ears.pop(cycle, None)
         if bridge is not None and callable(getattr(bridge, "dispose", None)):
             await self._dispose_within(bridge, timeout)
 
     def swap(self, cycle: int, config: Config) -> None:
         """The bridge of ``cycle``, made from ``config``, is the live one. Cannot fail."""
         self._configs[cycle] = config
-        self._settled = trio.Event()
         self._go_live(cycle)
         self._start_guard(cycle)
 
-    def settle(self) -> None:
-        """The cycle is over: what it left for later may be done."""
-        self._settled.set()
+    def loaded_late(self, cycle: int) -> tuple[LateModule, ...]:
+        """What the bridge of ``cycle`` has told to have loaded late, and was not :meth:`kept` yet."""
+        return tuple(self._loaded_late.get(cycle, ()))
+
+    def kept(self, cycle: int, late: tuple[LateModule, ...]) -> None:
+        """The first of those modules, these ones, are a part of its generation."""
+        if cycle in self._loaded_late:
+            del self._loaded_late[cycle][: len(late)]
+
+    def prepare(self, cycle: int) -> None:
+        """Have the bridge of ``cycle``, if it can, and still is live, prepare what the next one can take over."""
+        prepare = getattr(self._leased[cycle].bridge, "prepare_spare", None) if cycle in self._guards else None
+        if callable(prepare) and cycle not in self._preparing:
+            scope = self._preparing[cycle] = trio.CancelScope()
+            self._nursery.start_soon(self._prepare, cycle, prepare, scope)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _prepare(self, cycle: int, prepare: Callable[[], Any], scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                await prepare()
+            except Exception:
+                logger.exception("prepare_spare() of the live bridge raised; the next one does without")
+        if self._preparing.get(cycle) is scope:
+            del self._preparing[cycle]
 
     def _go_live(self, cycle: int) -> None:
         self._slot.swap(self._warmed.pop(cycle))
@@ -124,20 +175,9 @@ class LiveBridges:
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, cycle: int, bridge: Any, scope: trio.CancelScope) -> None:
         """Tell what a live bridge tells of itself, if it is one that does: that it loaded a module late, that it is lost."""
-        settled = self._settled
-
-        def loaded_late(module: Any) -> None:
-            self._tell(LoadedLate(cycle, module.name, module.path.resolve(), module.digest))
-
+        self._ears.pop(cycle).open(partial(self._load_late, cycle))
         with scope:
-            if hasattr(bridge, "on_loaded_late"):
-                for module in bridge.loaded_late:
-                    loaded_late(module)
-                bridge.on_loaded_late = loaded_late
             try:
-                if callable(getattr(bridge, "prepare_spare", None)):
-                    await settled.wait()  # a cycle is not to compete with what is for the next
-                    await bridge.prepare_spare()
                 if not callable(getattr(bridge, "lost", None)):
                     return
                 error = await bridge.lost()
@@ -146,14 +186,21 @@ class LiveBridges:
                 return
             self._tell(Lost(cycle, error, time.time()))
 
-    async def restart(self, deed: Restart, started: float) -> Event:
-        """Do it; ``started`` by trio's clock."""
+    def _load_late(self, cycle: int, late: LoadedLate) -> None:
+        if late.source is not None and cycle in self._guards:
+            self._loaded_late.setdefault(cycle, []).append(LateModule(late.name, late.path, late.source))
+        self._tell(events.LoadedLate(cycle, late.name, late.path.resolve(), late.digest))
+
+    async def restart(self, deed: Restart, pinned: Path | None, started: float) -> Event:
+        """Do it, from what is kept of the generation by now; ``started`` by trio's clock."""
         broken = self._leased[deed.bridge]
+        config = msgspec.structs.replace(self._configs[deed.bridge], pinned=pinned)
         try:
-            await self.warm(deed.bridge, self._configs[deed.bridge], deed.timeout)
+            await self.warm(deed.bridge, config, deed.timeout)
         except BaseException as error:
             with trio.CancelScope(shield=True):
                 await self._end_quietly(self._warmed.pop(deed.bridge, None), deed.drain_timeout)
+            self._ears.pop(deed.bridge, None)
             if not isinstance(error, Exception):
                 raise
             return RestartFailed(deed, since(started), error, time.time())
@@ -184,14 +231,16 @@ class LiveBridges:
             logger.exception("disposing a bridge that broke down, or did not get ready, failed")
 
     def _stop_guard(self, cycle: int) -> None:
-        guard = self._guards.pop(cycle, None)
-        if guard is not None:
-            guard.cancel()
+        for scopes in (self._guards, self._preparing):
+            scope = scopes.pop(cycle, None)
+            if scope is not None:
+                scope.cancel()
 
     async def dispose(self, deed: Dispose, started: float) -> Event:
         """Do it, at once or in the background."""
         self._stop_guard(deed.bridge)
         self._configs.pop(deed.bridge, None)
+        self._loaded_late.pop(deed.bridge, None)
         leased = self._leased.pop(deed.bridge)
         if leased.count == 0:
             return await self._dispose_now(deed, leased.bridge, started)

@@ -12,7 +12,7 @@ import errno
 import heapq
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
@@ -25,6 +25,8 @@ from lastgood.effects import (
     Dispose,
     Effect,
     Look,
+    Pin,
+    Prepare,
     Promote,
     Release,
     Restart,
@@ -41,6 +43,7 @@ from lastgood.effects import (
 from lastgood.errors import BridgeError, GenerationError, LastgoodError, ModuleFailure
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.file_system import Stat, digest_of
+from lastgood.interpreters.generation_store import LateModule
 from lastgood.interpreters.reading import Reader
 from lastgood.planner.events import (
     Disposed,
@@ -48,6 +51,7 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    LoadedLate,
     Lost,
     Noticed,
     Observed,
@@ -251,7 +255,7 @@ class MemoryClaim:
 @dataclass(slots=True, eq=False)
 class ScriptedBridge:
     """A bridge that only remembers. ``state``: "created", "ready", "lost", "disposed"; ``leases``: calls in flight on it;
-    ``cut_off``: they were ended.
+    ``cut_off``: they were ended; ``prepared``: it was told to prepare what the next one can take over.
     """
 
     cycle: int
@@ -259,6 +263,7 @@ class ScriptedBridge:
     state: str = "created"
     leases: int = 0
     cut_off: bool = False
+    prepared: bool = False
 
 
 @dataclass(slots=True)
@@ -304,6 +309,7 @@ class MemoryInterpreter:
     _work: CycleFiles | None = None
     _armed: WatchSet | None = None
     _draining: set[int] = field(default_factory=set)
+    _late: dict[int, list[LateModule]] = field(default_factory=dict)
     _reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -372,7 +378,7 @@ class MemoryInterpreter:
                 touched = tuple(Path(name) for name in work.promotion.touched)
                 return Promoted(deed, 0.0, work.written, touched, work.promotion.warnings)
             case Warm(cycle, timeout):
-                bridge = ScriptedBridge(cycle, self._sources())
+                bridge = ScriptedBridge(cycle, self._warm_sources())
                 try:
                     self._operation("create")
                     self.bridges[cycle] = bridge
@@ -395,6 +401,7 @@ class MemoryInterpreter:
         if deed.undo:
             assert self._armed is not None
             work.take_back(self._armed)
+            self._arm(work.watch, work)
             return Staged(deed, 0.0, work.watch, work.read, changes=work.changes())
         self._arm(self.project.always_watched, work)
         problem: LastgoodError | None = None
@@ -433,18 +440,39 @@ class MemoryInterpreter:
         if fresh:
             work.read = merge(work.read, self._reader.read(self._armed, self.clock.now))
 
-    def _sources(self) -> dict[str, str]:
-        """What the worker would import, by module: what was pinned, not what is on the disk by now."""
-        assert self._cycle.config is not None
-        config, live = self._cycle.config, self._cycle.output
+    def _warm_sources(self) -> dict[str, str]:
+        config = self._cycle.config
+        assert config is not None
         assert config.pinned is not None
-        assert live is not None
-        sources = self.project.store(live).open(config.pinned).sources
-        return {name: sources[name].decode() for name in config.modules if name in sources}
+        return self._sources(config.pinned, config.modules)
+
+    def _sources(self, manifest: Path, names: Iterable[str]) -> dict[str, str]:
+        """What the worker would import, by module: what was pinned, not what is on the disk by now."""
+        kept = self.project.kept(manifest)
+        return {name: kept.sources[name].decode() for name in (*names, *kept.late) if name in kept.sources}
+
+    def load_late(self, module: str, path: Path) -> None:
+        """The live bridge imports a module to which no import statement leads."""
+        assert self.live is not None, "no bridge is live"
+        late = LateModule(module, path, self.files.read(path))
+        self.live.sources[module] = late.source.decode()
+        self._late.setdefault(self.live.cycle, []).append(late)
+        self.tell(LoadedLate(self.live.cycle, module, path, digest_of(late.source)))
+
+    def _pin(self, cycle: int) -> None:
+        late, effect = self._late.pop(cycle, []), self._effect
+        self._effect = ""  # it is no part of the deed that runs
+        with contextlib.suppress(OSError):  # as the real one, which logs it
+            manifest = self.project.keep_late(cycle, late)
+            if manifest is not None:
+                self.project.kept_late(cycle, manifest)
+        self._effect = effect
 
     def _restart(self, deed: Restart) -> Event:
         broken = self.bridges[deed.bridge]
-        fresh = ScriptedBridge(deed.bridge, broken.sources)
+        manifest = self.project.manifests.give(deed.bridge)
+        assert manifest is not None
+        fresh = ScriptedBridge(deed.bridge, self._sources(manifest, broken.sources))
         try:
             for operation in ("create", "init", "probe"):
                 self._operation(operation)
@@ -474,7 +502,7 @@ class MemoryInterpreter:
     def _dispose_now(self, cycle: int) -> Event:
         bridge = self.bridges[cycle]
         bridge.state = "disposed"
-        self.project.manifests.pop(cycle, None)
+        self.project.manifests.end(cycle)
         if self.live is bridge:
             self.live = None
         try:
@@ -543,6 +571,10 @@ class MemoryInterpreter:
                 self.clock.call_later(timer, seconds, lambda: self.tell(TimerElapsed(timer)))
             case StopTimer(timer):
                 self.clock.forget(timer)
+            case Pin(bridge):
+                self._pin(bridge)
+            case Prepare(bridge):
+                self.bridges[bridge].prepared = True
             case Arm(path):
                 assert self._armed is not None
                 self._armed = self._armed.besides((path,))

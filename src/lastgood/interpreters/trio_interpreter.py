@@ -26,6 +26,8 @@ from lastgood.effects import (
     Deed,
     Dispose,
     Look,
+    Pin,
+    Prepare,
     Promote,
     Release,
     Restart,
@@ -54,7 +56,6 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
-    LoadedLate,
     Lost,
     Noticed,
     Observed,
@@ -123,6 +124,7 @@ class TrioInterpreter:
         self._notifier = Notifier(nursery, self._hinted, self._gave_out)
         self._reader = Reader(project.files)
         self._reading = trio.Lock()
+        self._keeping = trio.Lock()  # held by who works on what is kept of generations
         self._armed: WatchSet | None = None
         self._woken = trio.Event()
         self._asked = False
@@ -134,7 +136,7 @@ class TrioInterpreter:
         self._checked: Mapping[str, str] = {}
         self._work: CycleFiles | None = None
         self._bridges = LiveBridges(
-            hooks.create_bridge, hooks.probe, slot, nursery, tell, lambda cycle: project.manifests.pop(cycle, None)
+            hooks.create_bridge, hooks.probe, slot, nursery, tell, project.manifests.end
         )
 
     # --- deeds
@@ -164,9 +166,11 @@ class TrioInterpreter:
                 except Exception as error:
                     return self.failed(deed, error, started)
             case Dispose():
+                await self._pin(deed.bridge)  # as it was asked to; it may not have come to it
                 return await self._bridges.dispose(deed, started)
             case Restart():
-                return await self._bridges.restart(deed, started)
+                await self._pin(deed.bridge)  # likewise
+                return await self._bridges.restart(deed, self._project.manifests.give(deed.bridge), started)
             case Watch():
                 await self._commit_watch()
                 return Watched(deed, since(started))
@@ -215,8 +219,10 @@ class TrioInterpreter:
                 self._to_publish = False
             if deed.undo:
                 assert self._armed is not None
-                await self._in_thread(work.take_back, self._armed)
-                changes = await self._in_thread(work.changes)
+                async with self._keeping:
+                    await self._in_thread(work.take_back, self._armed)
+                    changes = await self._in_thread(work.changes)
+                await self._arm(work.watch, work)
                 return Staged(deed, since(started), work.watch, work.read, changes=changes)
             self._project.extractor.start()
             problem = await self._resolve(work)
@@ -231,8 +237,9 @@ class TrioInterpreter:
             others = await run_generators(work.config, work.config_text, work.stage)
             generated = await self._in_thread(work.accept, own, others)
             await self._check(work, others)
-            await self._in_thread(work.keep)
-            previous, changes = await self._in_thread(lambda: (work.has_previous, work.changes()))
+            async with self._keeping:
+                await self._in_thread(work.keep)
+                previous, changes = await self._in_thread(lambda: (work.has_previous, work.changes()))
         except Exception as error:
             return self.failed(deed, error, started)
         assert work.config is not None
@@ -332,7 +339,8 @@ class TrioInterpreter:
         assert work is not None
         match deed.effect:
             case Stage():
-                await self._in_thread(work.discard)
+                async with self._keeping:
+                    await self._in_thread(work.discard)
                 self._work = None
             case Promote():
                 await self._in_thread(work.restore)
@@ -343,10 +351,27 @@ class TrioInterpreter:
         await self._bridges.drained()
         self._observing.cancel()
         await self._notifier.arm(WatchSet(()))
-        await self._in_thread(self._project.release)
+        async with self._keeping:
+            await self._in_thread(self._project.release)
 
     async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(partial(work, *args), limiter=self._limiter)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _pin(self, cycle: int) -> None:
+        """Keep what the bridge of ``cycle`` has loaded late. What cannot be kept its next worker reads from the disk."""
+        async with self._keeping:
+            late = self._bridges.loaded_late(cycle)
+            if not late:
+                return
+            try:
+                manifest = await self._in_thread(self._project.keep_late, cycle, late)
+            except Exception:
+                logger.exception("what was loaded late could not be kept; a worker that is started again reads it anew")
+                return
+            self._bridges.kept(cycle, late)
+            if manifest is not None:
+                self._project.kept_late(cycle, manifest)
 
     # --- watching
 
@@ -365,10 +390,10 @@ class TrioInterpreter:
             await self._notifier.arm(work.watch)
         self._work = None
         try:
-            await self._in_thread(work.settle, time.time())
+            async with self._keeping:
+                await self._in_thread(work.settle, time.time())
         except Exception:
             logger.exception("what the cycle leaves could not be removed; the next start does it")
-        self._bridges.settle()
 
     @trio.lowlevel.enable_ki_protection
     async def observe(self) -> None:
@@ -418,6 +443,10 @@ class TrioInterpreter:
                 self._nursery.start_soon(self._run_timer, timer, seconds, scope)
             case StopTimer(timer):
                 self._stop_timer(timer)
+            case Pin(bridge):
+                self._nursery.start_soon(self._pin, bridge)
+            case Prepare(bridge):
+                self._bridges.prepare(bridge)
             case Arm(path):
                 assert self._armed is not None
                 self._armed = self._armed.besides((path,))

@@ -16,6 +16,9 @@ The rules:
 - A live bridge that is lost is made once more from its own generation, each time after a longer wait, and after a few
   losses within a minute no more. Whatever leads to a cycle comes first: the cycle replaces the bridge. A fresh one that is
   lost on probation is not made once more: the generation before is brought back.
+- What a live bridge has loaded late is pinned before it can be made once more.
+- When nothing is about to replace a live bridge, after a cycle or a restart, it prepares what the next one can take over: that
+  is for the next cycle, and must not compete with this one.
 - An undo is a cycle that stages what was kept. It attempts no bytes of the disk, so that no edit is lost by it.
 - A start that fails ends the session. After a close was asked for, nothing is emitted.
 """
@@ -36,6 +39,8 @@ from lastgood.effects.cycle import (
     Emit,
     Interrupt,
     Look,
+    Pin,
+    Prepare,
     Promote,
     Release,
     Restart,
@@ -307,14 +312,16 @@ def _undo_next(state: State) -> Undone | None:
 
 
 def _rest(state: State) -> Step:
-    """After a cycle: to what has been waiting for it."""
+    """After a cycle or a restart: to what has been waiting for it."""
     if state.ending:
         return _let_go(state)
     if state.tickets or _undo_next(state):
         return Step(replace(state, phase=Looking()), (Look(),))
+    prepare = () if state.live is None or state.lost is not None else (Prepare(state.live.cycle),)
     if state.edits:
-        return Step(replace(state, phase=Scheduled()), (_debounce(state), _max_wait(state)))
-    return _idle(state)
+        return Step(replace(state, phase=Scheduled()), (*prepare, _debounce(state), _max_wait(state)))
+    idle = _idle(state)
+    return Step(idle.state, (*prepare, *idle.effects))
 
 
 def _idle(state: State) -> Step:
@@ -369,16 +376,18 @@ def _restart_wait(state: State) -> float | None:
 
 
 def _loaded_late(state: State, event: LoadedLate) -> Step:
-    if state.live is None or state.live.cycle != event.bridge or state.ending:
+    if state.live is None or state.live.cycle != event.bridge:
         return Step(state)
+    if state.ending:
+        return Step(state, (Pin(event.bridge),))
     match state.phase:
         case Running(Cycle(swapped=True, staged=Staged(watch=watch))):
             committed = False  # the end of the cycle does it
         case _:
             watch, committed = state.watched or WatchSet(()), True
-    notice = Emit(ModuleLoadedLate(event.name, event.path))
+    told = (Emit(ModuleLoadedLate(event.name, event.path)), Pin(event.bridge))
     if any(event.path.is_relative_to(root) for root in watch.roots):
-        return Step(state, (notice,))
+        return Step(state, told)
     read: Snapshot = {event.path: {event.path: event.digest}}
     late = (*state.late, event.path)
     watched = watch.besides(late)
@@ -389,8 +398,8 @@ def _loaded_late(state: State, event: LoadedLate) -> Step:
         observed=merge(state.observed, read),
     )
     if not committed:
-        return Step(known, (notice,))
-    return Step(replace(known, watched=watched), (notice, Emit(WatchPaths(watched.paths)), Arm(event.path)))
+        return Step(known, told)
+    return Step(replace(known, watched=watched), (*told, Emit(WatchPaths(watched.paths)), Arm(event.path)))
 
 
 # --- in a cycle

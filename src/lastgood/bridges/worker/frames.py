@@ -11,13 +11,15 @@ many at once as the SETUP says, those that are APART or forgotten not counted; s
                     CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs]
                     FORGET     no body: nobody waits for the answer to this call any more
                     READ       no body: what the answer to this call has in the arena was read
+                    PIN        its number is 0; body: packed [path, source] of a local module that another worker of the
+                               bridge has LOADED
     worker -> app   RESULT     body: the packed value
                     RAISED     body: packed [type, message, traceback]
                     REFUSED    body: a packed text, why the worker would not do it
                     FORGOTTEN  no body: a forgotten call has come to its end
                     APART      no answer, no body: this call runs on an event loop from here, and holds up no other
-                    LOADED     no answer, its number is 0; body: packed [name, path, digest] of a local module that was
-                               imported, and is not in the manifest
+                    LOADED     no answer, its number is 0; body: packed [name, path, source] of a local module that is
+                               about to be imported, and is not in the manifest
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ __all__ = [
     "HEADER",
     "LOADED",
     "MAX_BODY",
+    "PIN",
     "PRELOAD",
     "RAISED",
     "READ",
@@ -52,7 +55,7 @@ TARGET_LENGTH = Struct("<H")
 MAX_BODY = 1 << 30
 """The longest body in bytes, in either direction."""
 
-SETUP, CALL, FORGET, READ, PRELOAD = 1, 2, 3, 4, 5
+SETUP, CALL, FORGET, READ, PRELOAD, PIN = 1, 2, 3, 4, 5, 6
 RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
 LOADED, APART = 32, 33
 ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN))

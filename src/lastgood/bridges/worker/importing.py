@@ -11,9 +11,11 @@ With a manifest, two more things stand in the way from an import statement to th
 - *The loader* gives a module the pinned bytes under the path of the user's file. ``__file__``, ``inspect``, ``linecache``
   and ``pickle`` see the user's paths; data files beside the module, and what lists directories, come from the disk.
 
-A local module that is not pinned was reached by a dynamic import. It is read from the disk once, reported, and pinned from
-then on. A child that multiprocessing makes has the same pins: a forked one has everything, and one that starts afresh
-("spawn", "forkserver") runs ``main.py`` first, which comes to :func:`inherit`. Other programs that user code starts import
+A local module that is not pinned was reached by a dynamic import. It is read from the disk once, reported before any of it
+runs, and pinned from then on; what another worker of the bridge has reported is not read here at all, if that was heard in
+time. A child that multiprocessing makes has the same pins: a forked one has everything, and one that starts afresh
+("spawn", "forkserver") runs ``main.py`` first, which comes to :func:`inherit`; only what its worker had imported late it reads
+from the disk once more. Other programs that user code starts import
 from the disk, as they would without lastgood.
 """
 
@@ -94,14 +96,15 @@ class _SourceLoader(SourceFileLoader):
 def install(
     import_path: Sequence[str],
     manifest: str | None = None,
-    report: Callable[[str, str, str], None] | None = None,
+    report: Callable[[str, str, bytes], None] | None = None,
     bare: Collection[str] = (),
-) -> None:
+) -> Sources | None:
     """Put ``import_path`` first on ``sys.path``, and have what is local there imported from source.
 
-    ``manifest`` is the path of a pinned generation's. ``report(name, path, digest)`` is then called, on whatever thread
-    imports, for each local module that is not in it. ``bare`` are the names of modules that an interpreter loads by itself:
-    these stay what they are, also where a local one is called the same. Raises :class:`.manifest.Damaged`.
+    ``manifest`` is the path of a pinned generation's; what is imported from is given back then, and
+    ``report(name, path, source)`` called, on whatever thread imports, for each local module that is not in it. ``bare`` are
+    the names of modules that an interpreter loads by itself: these stay what they are, also where a local one is called the
+    same. Raises :class:`.manifest.Damaged`.
     """
     entries = [os.path.abspath(entry) for entry in import_path]
     installed = _installed()
@@ -132,6 +135,7 @@ def install(
     sys.path_hooks.insert(0, hook)
     sys.path_importer_cache.clear()
     sys.path[:0] = entries
+    return sources
 
 
 def _see_to_other_loaders(is_ours: Callable[[str], bool], sources: Sources | None) -> None:
@@ -201,7 +205,9 @@ def _before_the_path_finder() -> int:
 class Sources:
     """The bytes of local modules, by the path of the user's file: each read once, and the same ever after."""
 
-    def __init__(self, pinned: Manifest, manifest: str, report: Callable[[str, str, str], None] | None = None) -> None:
+    def __init__(
+        self, pinned: Manifest, manifest: str, report: Callable[[str, str, bytes], None] | None = None
+    ) -> None:
         self._manifest = manifest
         self._report = report
         self._digests = {path: digest for _, digest, _, path in pinned.modules}
@@ -236,9 +242,18 @@ class Sources:
         data = self._read.get(path)
         if data is None:
             digest = self._digests.get(path)
-            fresh = self._read_late(name, path) if digest is None else self._read_pinned(name, path, digest)
-            data = self._read.setdefault(path, fresh)  # another thread may have been faster
+            fresh = _read_file(path) if digest is None else self._read_pinned(name, path, digest)
+            data = self._read.setdefault(path, fresh)  # another thread, or worker, may have been faster
+            if digest is None and data is fresh:
+                self._place(path)
+                if self._report is not None:
+                    self._report(name, path, data)
         return data
+
+    def pin(self, path: str, data: bytes) -> None:
+        """These are the bytes at ``path``, unless others were read there already."""
+        self._read.setdefault(path, data)
+        self._place(path)
 
     def _read_pinned(self, name: str, path: str, digest: str) -> bytes:
         try:
@@ -257,13 +272,6 @@ class Sources:
                 name=name,
                 path=path,
             ) from None
-
-    def _read_late(self, name: str, path: str) -> bytes:
-        data = _read_file(path)
-        if self._report is not None:
-            self._report(name, path, digest_of(data))
-        self._place(path)
-        return data
 
     def code(self, path: str, compiled: Callable[[], CodeType]) -> CodeType:
         """The code of the module at ``path``: what is kept of it, else what it is ``compiled`` to now."""

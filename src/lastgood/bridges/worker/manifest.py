@@ -7,6 +7,7 @@ A manifest is text, one line a fact, its fields separated by tabs; the first lin
     module    <digest> <name> <path>    a module, and where the user's file lies
     package   <digest> <name> <path>    likewise, an ``__init__.py``
     namespace <name> <path>             a directory of a namespace package; as many lines as it has, in their order
+    late      <path>                    the module there was pinned when a worker imported it: no import statement leads to it
     elsewhere <name>                    an import statement leads to this module, and it is not local
     file      <digest> <name>           what else was kept with the generation
 
@@ -36,12 +37,15 @@ class Damaged(Exception):
 
 
 class Manifest:
-    """``modules`` are (is a package, digest, name, path); ``namespaces`` name to directories; ``files`` name to digest."""
+    """``modules`` are (is a package, digest, name, path), ``late`` the paths of some of them; ``namespaces`` name to
+    directories; ``files`` name to digest.
+    """
 
     def __init__(self) -> None:
         self.roots: list[str] = []
         self.modules: list[tuple[bool, str, str, str]] = []
         self.namespaces: dict[str, list[str]] = {}
+        self.late: list[str] = []
         self.elsewhere: list[str] = []
         self.files: dict[str, str] = {}
 
@@ -50,6 +54,7 @@ class Manifest:
         rows: list[tuple[str, ...]] = [("root", root) for root in self.roots]
         rows += [(_MODULES[module[0]], *module[1:]) for module in self.modules]
         rows += [("namespace", name, path) for name, paths in self.namespaces.items() for path in paths]
+        rows += [("late", path) for path in self.late]
         rows += [("elsewhere", name) for name in self.elsewhere]
         rows += [("file", digest, name) for name, digest in self.files.items()]
         body = "".join("\t".join(map(_escape, row)) + "\n" for row in rows).encode("utf-8", "surrogateescape")
@@ -71,6 +76,8 @@ class Manifest:
                 made.modules.append((kind == "package", fields[1], fields[2], fields[3]))
             elif kind == "namespace":
                 made.namespaces.setdefault(fields[1], []).append(fields[2])
+            elif kind == "late":
+                made.late.append(fields[1])
             elif kind == "elsewhere":
                 made.elsewhere.append(fields[1])
             elif kind == "root":

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from .asyncs import Loops
+    from .importing import Sources
 
 __all__ = ["MAX_FORGOTTEN", "pack_raised", "pack_result", "run"]
 
@@ -89,6 +90,8 @@ class Worker:
         self._begun = 0  # counts calls; the watcher compares
         self._alarm = threading.Semaphore(0)
         self._lock = threading.Lock()  # guards everything below
+        self._sources: Sources | None = None
+        self._early_pins: list[tuple[str, bytes]] = []  # they came before there were sources
         self._dormant = False  # the watcher waits for the alarm
         self._main_reads = False
         self._main_idles = False  # the main thread waits for a call that the watcher reads
@@ -119,7 +122,7 @@ class Worker:
                 self._answer(number, *_refused(_NO_TRIO.format(sys.executable)))
                 return False
         try:
-            install(told["import_path"], told["pinned"], self._report, bare)
+            self._import_from(install(told["import_path"], told["pinned"], self._report, bare))
         except Damaged as damaged:
             self._answer(number, *_refused(f"The pinned generation cannot be run. {damaged}"))
             return False
@@ -135,6 +138,14 @@ class Worker:
         self._callables = Callables(modules, told["modules"])
         self._answer(number, frames.RESULT, VALUES.dumps([list(each) for each in loaded_elsewhere(self._own)]))
         return True
+
+    def _import_from(self, sources: Sources | None) -> None:
+        with self._lock:
+            self._sources = sources
+            early, self._early_pins = self._early_pins, []
+        if sources is not None:
+            for path, source in early:
+                sources.pin(path, source)
 
     def serve(self) -> None:
         """Run calls until the app has gone."""
@@ -308,9 +319,23 @@ class Worker:
         if blocks:
             CODEC.outgoing.have_back(blocks)
 
-    def _report(self, name: str, path: str, digest: str) -> None:
+    def _report(self, name: str, path: str, source: bytes) -> None:
         if os.getpid() == self._pid:  # a forked child has no app
-            self._send(frames.LOADED, 0, VALUES.dumps([name, path, digest]))
+            self._send(frames.LOADED, 0, VALUES.dumps([name, path, source]))
+
+    def _pin(self, body: bytes) -> None:
+        try:
+            path, source = VALUES.loads(body)
+        except (ValueError, TypeError) as error:
+            raise frames.FrameError(str(error)) from None
+        if not (isinstance(path, str) and isinstance(source, bytes)):
+            raise frames.FrameError("what is to be pinned is no module")
+        with self._lock:
+            sources = self._sources
+            if sources is None:
+                self._early_pins.append((path, source))
+        if sources is not None:
+            sources.pin(path, source)
 
     def _send(self, kind: int, number: int, body: bytes) -> None:
         head = frames.HEADER.pack(len(body), kind, number)
@@ -347,6 +372,8 @@ class Worker:
                     self._forget(number)
                 elif kind == frames.READ:
                     self._have_back(number)
+                elif kind == frames.PIN:
+                    self._pin(body)
         except (OSError, frames.FrameError) as error:
             print(f"lastgood's worker cannot read from its app: {error}", file=sys.stderr)
             return None
