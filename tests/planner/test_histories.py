@@ -42,6 +42,7 @@ from lastgood.effects import (
 )
 from lastgood.interpreters.course import Course
 from lastgood.planner import State, plan
+from lastgood.planner.brake import RESTART_WAITS
 from lastgood.planner.events import (
     CloseRequested,
     Disposed,
@@ -78,7 +79,7 @@ from lastgood.planner.states import (
     Scheduled,
     Unstarted,
 )
-from lastgood.planner.transitions import RESTART, RESTART_WAITS
+from lastgood.planner.transitions import RESTART
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import ReloadError, ReloadStart, ReloadSuccess
 from strategies import events

@@ -397,7 +397,12 @@ class TrioInterpreter:
 
     @trio.lowlevel.enable_ki_protection
     async def observe(self) -> None:
-        """Read what is armed whenever a hint, a question or the time gives reason to, and tell. Runs until released."""
+        """Read what is armed whenever a hint, a question or the time gives reason to, and tell. Runs until released.
+
+        With each reading a request of ``lastgood undo`` is looked for. Also when nothing happens, a reading comes after
+        ``_IDLE_LOOK`` seconds, or after ``1 / _IDLE_SHARE`` times what the last one took, if that is more: so long a request
+        may lie there. None is lost, since it is a file that only this removes.
+        """
         later: list[float] = []
         took = 0.0
         with self._observing:

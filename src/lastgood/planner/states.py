@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lastgood.effects.plan import Plan
@@ -89,6 +89,10 @@ class Cycle:
     staged: Staged | None = None
     promoted: Promoted | None = None
     swapped: bool = False
+
+    def timed(self, effect: str, seconds: float) -> Cycle:
+        """This, and what the effect of that name took."""
+        return replace(self, timings={**self.timings, effect: seconds})
 
 
 @dataclass(frozen=True, slots=True)

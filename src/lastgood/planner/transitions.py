@@ -54,6 +54,7 @@ from lastgood.effects.cycle import (
 )
 from lastgood.effects.plan import Plan
 from lastgood.errors import Undone
+from lastgood.planner.brake import counted, restart_wait
 from lastgood.planner.events import (
     CloseRequested,
     Disposed,
@@ -112,16 +113,12 @@ from lastgood.watch_events import (
 from lastgood.watch_events import DisposeFailed as DisposeFailedNotice
 from lastgood.watch_events import RollbackFailed as RollbackFailedNotice
 
-__all__ = ["DEBOUNCE", "MAX_WAIT", "RESTART", "RESTART_WAITS", "Step", "plan", "plan_of_cycle"]
+__all__ = ["DEBOUNCE", "MAX_WAIT", "RESTART", "Step", "plan", "plan_of_cycle"]
 
 DEBOUNCE = "debounce"
 MAX_WAIT = "max-wait"
 RESTART = "restart"
 MOST_DRAINING = 2
-RESTART_WAITS = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before a lost bridge is made once more: after the first loss within :data:`LOSSES_COUNT`, the second, and so on."""
-LOSSES_COUNT = 60.0
-"""Seconds for which a loss is remembered."""
 _STOP_TIMERS: tuple[StopTimer, ...] = (StopTimer(DEBOUNCE), StopTimer(MAX_WAIT))
 
 
@@ -326,7 +323,7 @@ def _rest(state: State) -> Step:
 
 def _idle(state: State) -> Step:
     """Nothing waits, but perhaps a bridge that is lost."""
-    wait = None if state.lost is None else _restart_wait(state)
+    wait = None if state.lost is None else restart_wait(state.losses)
     timer = () if wait is None else (SetTimer(RESTART, wait),)
     return Step(replace(state, phase=Idle()), timer)
 
@@ -339,7 +336,7 @@ def _lost(state: State, event: Lost) -> Step:
     if live is None or live.cycle != event.bridge or state.lost is not None:
         return Step(state)
     lost = LostBridge(event.error, event.at, failed_trial=event.at < live.trial_ends)
-    return _told_lost(replace(_counted(state, event.at), lost=lost), live, event.error)
+    return _told_lost(replace(state, losses=counted(state.losses, event.at), lost=lost), live, event.error)
 
 
 def _restarted(state: State, event: Restarted | RestartFailed) -> Step:
@@ -350,7 +347,7 @@ def _restarted(state: State, event: Restarted | RestartFailed) -> Step:
         return Step(rest.state, (Emit(BridgeRestored(state.live.number)), *rest.effects))
     if event.error is None:
         return _rest(state)
-    told = _told_lost(replace(_counted(state, event.at), phase=Idle()), state.live, event.error)
+    told = _told_lost(replace(state, losses=counted(state.losses, event.at), phase=Idle()), state.live, event.error)
     rest = _rest(told.state)
     return Step(rest.state, (*told.effects[:1], *rest.effects))
 
@@ -362,17 +359,7 @@ def _told_lost(state: State, live: Generation, error: BaseException) -> Step:
             return Step(replace(state, phase=Looking()), (told, Look()))
         return Step(state, (told,))
     step = _idle(state)
-    return Step(step.state, (Emit(BridgeLost(live.number, error, _restart_wait(state))), *step.effects))
-
-
-def _counted(state: State, at: float) -> State:
-    return replace(state, losses=(*(loss for loss in state.losses if at - loss < LOSSES_COUNT), at))
-
-
-def _restart_wait(state: State) -> float | None:
-    """Seconds until a lost bridge is made once more; None if it was lost too often."""
-    count = len(state.losses)
-    return RESTART_WAITS[count - 1] if count <= len(RESTART_WAITS) else None
+    return Step(step.state, (Emit(BridgeLost(live.number, error, restart_wait(state.losses))), *step.effects))
 
 
 def _loaded_late(state: State, event: LoadedLate) -> Step:
@@ -410,7 +397,7 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
     if cycle is None:
         return Step(state)
     effects: tuple[Effect, ...] = ()
-    cycle = _timed(cycle, event.effect.name, event.seconds)
+    cycle = cycle.timed(event.effect.name, event.seconds)
     match event:
         case Staged():
             cycle = replace(cycle, staged=event)
@@ -613,10 +600,6 @@ def _timed_dispose(state: State, event: Draining | Disposed | DisposeFailed) -> 
         case Running(cycle) if any(
             isinstance(deed, Dispose) and deed.bridge == event.bridge for deed in cycle.plan.deeds
         ):
-            return replace(state, phase=Running(_timed(cycle, "dispose", event.seconds)))
+            return replace(state, phase=Running(cycle.timed("dispose", event.seconds)))
         case _:
             return state
-
-
-def _timed(cycle: Cycle, effect: str, seconds: float) -> Cycle:
-    return replace(cycle, timings={**cycle.timings, effect: seconds})
