@@ -17,6 +17,7 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    Late,
     LoadedLate,
     Lost,
     Noticed,
@@ -64,6 +65,7 @@ def events(cycles: int = 3) -> st.SearchStrategy[Event]:
     rollbacks = st.one_of(stages, promotes, warms).map(lambda effect: Rollback(effect, 10.0))
     seconds, error, ticket = st.just(0.5), st.just(ValueError("no")), st.integers(0, 9)
     watch_sets = st.lists(st.sampled_from(ROOTS), unique=True).map(lambda roots: WatchSet(tuple(sorted(roots))))
+    late = st.builds(Late, st.just("late"), st.sampled_from(ROOTS), st.sampled_from(DIGESTS))
     return st.one_of(
         ticket.map(Started),
         st.builds(Observed, snapshots(), st.booleans()),
@@ -85,7 +87,7 @@ def events(cycles: int = 3) -> st.SearchStrategy[Event]:
         st.builds(Lost, cycle, error, st.integers(0, 200).map(float)),
         st.builds(Restarted, restarts, seconds),
         st.builds(RestartFailed, restarts, seconds, st.none() | error, seconds),
-        st.builds(LoadedLate, cycle, st.just("late"), st.sampled_from(ROOTS), st.sampled_from(DIGESTS)),
+        st.builds(LoadedLate, cycle, st.lists(late, max_size=2).map(tuple)),
         st.just(Noticed(PollingStarted("x"))),
         st.just(Released()),
     )

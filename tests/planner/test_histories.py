@@ -50,6 +50,7 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    Late,
     LoadedLate,
     Lost,
     Observed,
@@ -168,8 +169,8 @@ class Outside(RuleBasedStateMachine):
                 self.cut_off.add(bridge)
             case Unpublish():
                 assert self.close_asked
-            case Arm(path):
-                self.armed = tuple(sorted({*self.armed, path}))
+            case Arm(paths):
+                self.armed = tuple(sorted({*self.armed, *paths}))
             case Pin(bridge):
                 assert bridge == self.telling_late, "only what was told can be kept"
                 self.telling_late = 0
@@ -298,7 +299,7 @@ class Outside(RuleBasedStateMachine):
         live = self.course.state.live
         if live is not None and self.bridges[live.cycle] == "live":
             self.telling_late = live.cycle
-            self.tell(LoadedLate(live.cycle, "plugin", PLUGIN, "0"))
+            self.tell(LoadedLate(live.cycle, (Late("plugin", PLUGIN, "0"),)))
             assert not self.telling_late, "a restart would read it from the disk"
 
     @rule(really=st.integers(0, 15).map(lambda drawn: drawn == 7))

@@ -43,6 +43,7 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    Late,
     LoadedLate,
     Lost,
     Noticed,
@@ -935,11 +936,11 @@ def test_what_is_loaded_late_is_watched_from_the_bytes_that_were_loaded() -> Non
     plugin = LIB / "plugin.py"
     watched = WatchPaths((plugin, SRC))
     script.send(
-        LoadedLate(1, "plugin", plugin, "1"),
+        LoadedLate(1, (Late("plugin", plugin, "1"),)),
         Emit(ModuleLoadedLate("plugin", plugin)),
         Pin(1),
         Emit(watched),
-        Arm(plugin),
+        Arm((plugin,)),
     )
     script.send(Observed({**src("1"), plugin: {plugin: "1"}}))
     script.send(Observed({**src("1"), plugin: {plugin: "2"}}), Emit(Change(plugin)), *SCHEDULE)
@@ -947,17 +948,26 @@ def test_what_is_loaded_late_is_watched_from_the_bytes_that_were_loaded() -> Non
 
 def test_what_is_loaded_late_inside_of_what_is_watched_is_told_alone() -> None:
     late = SRC / "late.py"
-    idle().send(LoadedLate(1, "late", late, "1"), Emit(ModuleLoadedLate("late", late)), Pin(1))
+    idle().send(LoadedLate(1, (Late("late", late, "1"),)), Emit(ModuleLoadedLate("late", late)), Pin(1))
+
+
+def test_what_is_loaded_late_together_is_watched_at_once() -> None:
+    script = idle()
+    x, y = LIB / "x.py", LIB / "y.py"
+    late = Late("y", y, "1"), Late("a.late", SRC / "late.py", "1"), Late("x", x, "1")
+    notices = [Emit(ModuleLoadedLate(each.name, each.path)) for each in late]
+    script.send(LoadedLate(1, late), *notices, Pin(1), Emit(WatchPaths((x, y, SRC))), Arm((x, y)))
+    script.send(LoadedLate(1, late[:1]), notices[0], Pin(1))
 
 
 def test_what_a_fresh_bridge_has_loaded_late_is_watched_with_the_rest_of_its_cycle() -> None:
     script = second_cycle().through(2, "swap", live=1)
     plugin = LIB / "plugin.py"
-    script.send(LoadedLate(2, "plugin", plugin, "1"), Emit(ModuleLoadedLate("plugin", plugin)), Pin(2))
+    script.send(LoadedLate(2, (Late("plugin", plugin, "1"),)), Emit(ModuleLoadedLate("plugin", plugin)), Pin(2))
     script.give(Disposed(1, 0.0))
     paths, success, arm, prepare = script.give(Watched(Watch(2), 0.0))
     assert (paths, name_of(success)) == (Emit(WatchPaths((plugin, SRC))), "reload-success")
-    assert (arm, prepare) == (Arm(plugin), Prepare(2))
+    assert (arm, prepare) == (Arm((plugin,)), Prepare(2))
     script.give(ReloadRequested(5))
     script.give(Observed({**src("2"), plugin: {plugin: "1"}}, asked=True))
     script.through(3, "watch", live=2)
@@ -1015,8 +1025,8 @@ EVENTS: dict[str, Event] = {
     "restarted": Restarted(RESTART, 0.5),
     "restart failed": RestartFailed(RESTART, 0.5, ERROR, 6.0),
     "restart interrupted": RestartFailed(RESTART, 0.5, None, 6.0),
-    "loaded late": LoadedLate(1, "plugin", LIB / "plugin.py", "1"),
-    "loaded late, unknown": LoadedLate(99, "plugin", LIB / "plugin.py", "1"),
+    "loaded late": LoadedLate(1, (Late("plugin", LIB / "plugin.py", "1"),)),
+    "loaded late, unknown": LoadedLate(99, (Late("plugin", LIB / "plugin.py", "1"),)),
     "noticed": Noticed(PollingStarted("x")),
     "released": Released(),
 }

@@ -189,9 +189,9 @@ class StopTimer:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Watch ``path`` besides what is watched, until the next watched set is committed."""
+    """Watch ``paths`` besides what is watched, until the next watched set is committed."""
 
-    path: Path
+    paths: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)

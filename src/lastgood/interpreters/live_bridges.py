@@ -87,6 +87,7 @@ class LiveBridges:
         self._guards: dict[int, trio.CancelScope] = {}
         self._preparing: dict[int, trio.CancelScope] = {}
         self._loaded_late: dict[int, list[LateModule]] = {}
+        self._to_tell: dict[int, list[events.Late]] = {}
         self._draining = 0
         self._drained = trio.Event()
 
@@ -184,12 +185,25 @@ class LiveBridges:
             except Exception:
                 logger.exception("lost() of the live bridge raised; whether it breaks down is not noticed any more")
                 return
+            await self._tell_late(cycle)
             self._tell(Lost(cycle, error, time.time()))
 
     def _load_late(self, cycle: int, late: LoadedLate) -> None:
-        if late.source is not None and cycle in self._guards:
+        if cycle not in self._guards:
+            return
+        if late.source is not None:
             self._loaded_late.setdefault(cycle, []).append(LateModule(late.name, late.path, late.source))
-        self._tell(events.LoadedLate(cycle, late.name, late.path.resolve(), late.digest))
+        # They often come by the hundred, and each event costs what is watched already.
+        told = self._to_tell.setdefault(cycle, [])
+        told.append(events.Late(late.name, late.path.resolve(), late.digest))
+        if len(told) == 1:
+            self._nursery.start_soon(self._tell_late, cycle)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _tell_late(self, cycle: int) -> None:
+        told = self._to_tell.pop(cycle, None)
+        if told:
+            self._tell(events.LoadedLate(cycle, tuple(told)))
 
     async def restart(self, deed: Restart, pinned: Path | None, started: float) -> Event:
         """Do it, from what is kept of the generation by now; ``started`` by trio's clock."""

@@ -51,6 +51,7 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    Late,
     LoadedLate,
     Lost,
     Noticed,
@@ -457,7 +458,7 @@ class MemoryInterpreter:
         late = LateModule(module, path, self.files.read(path))
         self.live.sources[module] = late.source.decode()
         self._late.setdefault(self.live.cycle, []).append(late)
-        self.tell(LoadedLate(self.live.cycle, module, path, digest_of(late.source)))
+        self.tell(LoadedLate(self.live.cycle, (Late(module, path, digest_of(late.source)),)))
 
     def _pin(self, cycle: int) -> None:
         late, effect = self._late.pop(cycle, []), self._effect
@@ -575,9 +576,9 @@ class MemoryInterpreter:
                 self._pin(bridge)
             case Prepare(bridge):
                 self.bridges[bridge].prepared = True
-            case Arm(path):
+            case Arm(paths):
                 assert self._armed is not None
-                self._armed = self._armed.besides((path,))
+                self._armed = self._armed.besides(paths)
             case Unpublish():
                 self.live = None
             case CutOff(bridge):

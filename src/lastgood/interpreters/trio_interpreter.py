@@ -452,9 +452,9 @@ class TrioInterpreter:
                 self._nursery.start_soon(self._pin, bridge)
             case Prepare(bridge):
                 self._bridges.prepare(bridge)
-            case Arm(path):
+            case Arm(paths):
                 assert self._armed is not None
-                self._armed = self._armed.besides((path,))
+                self._armed = self._armed.besides(paths)
                 self._woken.set()
             case Unpublish():
                 self._slot.close()

@@ -21,6 +21,7 @@ __all__ = [
     "Draining",
     "Event",
     "Failed",
+    "Late",
     "LoadedLate",
     "Lost",
     "Noticed",
@@ -224,13 +225,20 @@ class RestartFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedLate:
-    """The bridge has imported the module ``name`` from ``path``, to which no import statement leads (contract §9)."""
+class Late:
+    """A module to which no import statement leads; ``digest`` is that of the bytes that were imported."""
 
-    bridge: int
     name: str
     path: Path
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedLate:
+    """The bridge has imported ``modules``, to which no import statement leads (contract §9)."""
+
+    bridge: int
+    modules: tuple[Late, ...]
 
 
 @dataclass(frozen=True, slots=True)

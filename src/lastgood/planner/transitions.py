@@ -372,21 +372,23 @@ def _loaded_late(state: State, event: LoadedLate) -> Step:
             committed = False  # the end of the cycle does it
         case _:
             watch, committed = state.watched or WatchSet(()), True
-    told = (Emit(ModuleLoadedLate(event.name, event.path)), Pin(event.bridge))
-    if any(event.path.is_relative_to(root) for root in watch.roots):
+    notices = (Emit(ModuleLoadedLate(late.name, late.path)) for late in event.modules)
+    told: tuple[Effect, ...] = (*notices, Pin(event.bridge))
+    fresh = {late.path: late.digest for late in event.modules}
+    fresh = {path: fresh[path] for path in watch.lacking(fresh) if path not in state.late}
+    if not fresh:
         return Step(state, told)
-    read: Snapshot = {event.path: {event.path: event.digest}}
-    late = (*state.late, event.path)
-    watched = watch.besides(late)
+    read: Snapshot = {path: {path: digest} for path, digest in fresh.items()}
     known = replace(
         state,
-        late=late,
+        late=(*state.late, *fresh),
         attempted=merge(state.attempted, read),
         observed=merge(state.observed, read),
     )
     if not committed:
         return Step(known, told)
-    return Step(replace(known, watched=watched), (*told, Emit(WatchPaths(watched.paths)), Arm(event.path)))
+    watched = watch.besides(fresh)
+    return Step(replace(known, watched=watched), (*told, Emit(WatchPaths(watched.paths)), Arm(tuple(fresh))))
 
 
 # --- in a cycle
@@ -452,7 +454,9 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         timings=MappingProxyType(dict(cycle.timings)),
         changes=cycle.staged.changes,
     )
-    effects += [Emit(success), *_answer(cycle.tickets, succeeded=not state.ending), *map(Arm, state.late)]
+    effects += [Emit(success), *_answer(cycle.tickets, succeeded=not state.ending)]
+    if state.late:
+        effects.append(Arm(state.late))
     settled = replace(
         state,
         watched=watch,

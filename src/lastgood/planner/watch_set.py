@@ -55,8 +55,14 @@ class WatchSet:
 
     def besides(self, paths: Iterable[Path]) -> WatchSet:
         """This, and ``paths`` as far as they lie in none of its own."""
-        fresh = {path for path in paths if not any(path.is_relative_to(known) for known in self.paths)}
+        known = frozenset(self.paths)
+        fresh = {path for path in paths if known.isdisjoint((path, *path.parents))}
         return replace(self, paths=tuple(sorted({*self.paths, *fresh}))) if fresh else self
+
+    def lacking(self, paths: Iterable[Path]) -> tuple[Path, ...]:
+        """Those of ``paths``, sorted, that are not read with it."""
+        known = frozenset((*self.paths, *self.candidates))
+        return tuple(sorted(path for path in paths if known.isdisjoint((path, *path.parents))))
 
     def union(self, other: WatchSet | None) -> WatchSet:
         """Both, for as long as it is not known which will stay; the output is this one's."""
