@@ -1068,6 +1068,32 @@ async def test_what_a_worker_started_is_asked_to_end_before_it_is_killed(bridge:
     assert told.read_text() == "asked\n"
 
 
+@pytest.mark.parametrize("how", ["a crash", "a crash of one that had left"])
+async def test_what_a_worker_that_dies_had_started_is_asked_to_end_before_the_death_is_told(
+    how: str, bridge: ProcessBridge, tmp_path: Path
+) -> None:
+    gate, told = Gate(tmp_path), tmp_path / "told"
+    script = f"trap 'echo asked > {told}; exit' TERM; : > {gate.path}; while :; do sleep 0.01; done"
+    if how == "a crash of one that had left":  # its parent is not there any more
+        script = f"({script}) &"
+    await bridge.call("svc", "start", ["sh", "-c", script], {})
+    await trio.to_thread.run_sync(Path(gate.path).read_bytes)
+    with pytest.raises(WorkerDied, match="status 3"):
+        await bridge.call("svc", "die", [3], {})
+    assert told.read_text() == "asked\n"
+
+
+async def test_what_will_not_end_when_its_worker_has_died_is_killed(source: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    script = f"trap '' TERM; : > {gate.path}; while :; do sleep 0.01; done"
+    async with running(source, grace=0.05) as bridge:
+        child = await bridge.call("svc", "start", ["sh", "-c", script], {})
+        await trio.to_thread.run_sync(Path(gate.path).read_bytes)
+        with pytest.raises(WorkerDied, match="status 3"):
+            await bridge.call("svc", "die", [3], {})
+        await until(lambda: not is_alive(child))
+
+
 async def test_a_grandchild_that_holds_stderr_does_not_hold_up_dispose(bridge: ProcessBridge) -> None:
     sleeper = await bridge.call("svc", "start_sleeper", [True], {})
     try:

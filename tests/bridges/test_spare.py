@@ -158,6 +158,24 @@ async def test_a_cycle_that_fails_has_another_spare_made(
             assert session.bridge.pid == again.worker.pid
 
 
+async def test_a_spare_that_died_is_replaced_when_the_next_cycle_is_over(
+    project: RealProject, real: Callable[..., WatchProgram], told: Told
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            spare = await spare_of(session)
+            assert spare.worker.pid is not None
+            os.kill(spare.worker.pid, signal.SIGKILL)
+            while not spare.worker.has_exited():
+                await trio.to_thread.run_sync(os.sched_yield)
+            project.save("pricing.py", "def quote(:\n")
+            await told.failure()
+            while spare.is_waiting():
+                await trio.to_thread.run_sync(os.sched_yield)
+            assert (await spare_of(session)).worker.pid is not None
+
+
 async def test_a_lost_worker_is_replaced_by_its_spare(real: Callable[..., WatchProgram], told: Told) -> None:
     with trio.fail_after(DEADLINE):
         async with real() as session:

@@ -99,6 +99,14 @@ class Child:
                     started += map(int, file.read().split())
         return [pidfd for pid in started if _group_of(pid) == self.pid and (pidfd := open_pidfd(pid)) >= 0]
 
+    def companions(self) -> list[int]:
+        """Likewise for each process that is in its group, also when itself has exited; it takes a look at every process."""
+        running: list[int] = []
+        with suppress(OSError):
+            running += (int(name) for name in os.listdir("/proc") if name.isdecimal())
+        others = (pid for pid in running if pid != self.pid and _group_of(pid) == self.pid)
+        return [pidfd for pid in others if (pidfd := open_pidfd(pid)) >= 0]
+
     def signal(self, number: int) -> None:
         """Send a signal to it, and to all it started that did not leave its process group."""
         # Once it has been reaped, its number may be another's.

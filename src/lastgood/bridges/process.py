@@ -250,6 +250,9 @@ class ProcessBridge:
             names = await trio.to_thread.run_sync(loaded.named_by, manifest)
             paths = {*loaded.files(), self._surroundings.python}
             stamps = await trio.to_thread.run_sync(stamps_of, paths)
+            for spare in self._spares:
+                if spare.worker.has_exited():
+                    await spare.end()
             self._spares = [spare for spare in self._spares if spare.is_waiting()]
             while self._state == "ready" and len(self._spares) < self._process.pool:
                 worker = self._make_worker(self._surroundings)
@@ -302,6 +305,7 @@ class ProcessBridge:
             surroundings,
             threads=self._process.threads,
             timeout=self._process.timeout,
+            grace=self._process.grace,
             on_loaded=self._note_loaded,
         )
 

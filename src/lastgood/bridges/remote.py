@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,8 @@ def unpacker(lift: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
 
 
 class RemoteWorker:
-    """A worker, started at once. Of calls, ``threads`` run at once in it, and each may take ``timeout`` seconds.
+    """A worker, started at once. Of calls, ``threads`` run at once in it, and each may take ``timeout`` seconds; when it has
+    died, what it started is given ``grace`` seconds to end.
 
     ``ready`` is for its owner to set, when it has imported its modules. ``on_loaded`` takes this and the body of a LOADED frame.
     Raises :class:`BridgeError` if the interpreter cannot be started.
@@ -48,9 +49,11 @@ class RemoteWorker:
         *,
         threads: int,
         timeout: float,
+        grace: float,
         on_loaded: Callable[[RemoteWorker, bytes], object],
     ) -> None:
         self.ready = False
+        self._grace = grace
         self._burying = trio.Lock()
         self._child = Child(surroundings)
         outgoing, incoming = map(Arena, self._child.arenas)
@@ -154,11 +157,9 @@ class RemoteWorker:
                 child.signal(signal.SIGTERM)  # to its whole group
                 with trio.move_on_after(grace):
                     await child.exited(grace)
-                    for pidfd in offspring:
-                        await trio.lowlevel.wait_readable(pidfd)
+                    await _all_exited(offspring)
         finally:
-            for pidfd in offspring:
-                os.close(pidfd)
+            _close(offspring)
             with trio.CancelScope(shield=True):
                 if child.status is None:
                     child.signal(signal.SIGKILL)
@@ -180,7 +181,10 @@ class RemoteWorker:
         return self.channel.failure()
 
     async def _bury(self) -> None:
-        """Its answers have ended, or it has: find out how it died."""
+        """Its answers have ended, or it has: find out how it died, and have what it started gone before that is told.
+
+        Whoever is told will start another one, which may want what they hold: a port, say.
+        """
         async with self._burying:
             if self.channel.failed():
                 return
@@ -189,6 +193,24 @@ class RemoteWorker:
                 child.signal(signal.SIGKILL)
                 await child.exited(_KILL_WAIT)
             self.channel.drain()
+            companions = child.companions() if child.status is None else []
+            try:
+                if companions:
+                    child.signal(signal.SIGTERM)  # to its whole group
+                    with trio.move_on_after(self._grace):
+                        await _all_exited(companions)
+            finally:
+                _close(companions)
             child.end()
             status, tail, doing = child.status, child.tail(), "" if self.ready else "before it was ready"
             self.channel.fail(lambda: WorkerDied(status, tail, doing=doing))
+
+
+async def _all_exited(pidfds: Iterable[int]) -> None:
+    for pidfd in pidfds:
+        await trio.lowlevel.wait_readable(pidfd)
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
