@@ -445,6 +445,32 @@ def test_what_was_loaded_late_comes_back_with_the_bridge_and_with_an_undo() -> N
     assert world.generation == 4
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["", "that had loaded a module late"])
+def test_a_reload_of_the_same_generation_is_neither_on_trial_nor_undone_to_itself(late: bool) -> None:
+    world = started({**SOURCES, "plugins/late.py": ONE})
+    world.write("kept.py", TWO)
+    world.advance(1)
+    if late:
+        world.load_late("late", "plugins/late.py")
+    assert world.reload_now()
+    world.lose_bridge()
+    world.advance(1)
+    assert types(world)[-1] == "notice-bridge-restored"
+    assert world.undo()
+    assert bridge_of(world).sources["kept"] == ONE
+
+
+def test_of_equal_generations_that_loaded_other_bytes_late_each_can_be_gone_back_to() -> None:
+    world = started({**SOURCES, "plugins/late.py": ONE})
+    world.load_late("late", "plugins/late.py")
+    world.write("plugins/late.py", TWO)
+    world.advance(1)
+    world.lose_bridge()
+    world.advance(1)
+    assert types(world)[-1] == "reload-success", "the new bytes are on trial"
+    assert bridge_of(world).sources["late"] == ONE
+
+
 @pytest.mark.parametrize("at", ["stage", "warm"])
 def test_what_is_loaded_late_while_a_cycle_runs_is_kept_all_the_same(at: str) -> None:
     world = started({**SOURCES, "plugins/late.py": ONE})

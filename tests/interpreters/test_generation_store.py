@@ -196,6 +196,31 @@ def test_a_file_that_only_one_of_two_generations_imported_late_did_not_change(st
     assert Path("/p/src/plugin.py") in store.changed(third, None)
 
 
+def test_a_generation_that_repeats_the_one_before_takes_its_place(files: Recording, store: GenerationStore) -> None:
+    plain = store.put(pinned({"a": "1"}))
+    store.record(plain, generation=1, at=0.0)
+    before = store.put_late(plain, [late("plugin", "2")])
+    files.put(Path("/p/src/plugin.py"), b"2")
+    assert store.is_still(before, plain)
+    assert store.is_still(plain, plain)
+    store.record(plain, generation=2, at=0.0, repeats=before)
+    assert [good.generation for good in store.history()] == [2]
+
+
+def test_a_generation_whose_late_modules_are_others_by_now_is_another_one(
+    files: Recording, store: GenerationStore
+) -> None:
+    plain, other = store.put(pinned({"a": "1"})), store.put(pinned({"a": "2"}))
+    before = store.put_late(plain, [late("plugin", "2")])
+    assert not store.is_still(before, plain), "it is gone"
+    files.put(Path("/p/src/plugin.py"), b"3")
+    assert not store.is_still(before, plain)
+    assert not store.is_still(plain, other)
+    files.unlink(before)
+    assert not GenerationStore(files, HOME).is_still(before, plain)
+    assert not GenerationStore(files, Path("/p/elsewhere")).is_still(plain, plain)
+
+
 def test_what_nobody_reads_can_be_forgotten(files: Recording, store: GenerationStore) -> None:
     made = store.put(pinned({"a": "1"}))
     store.forget(made)

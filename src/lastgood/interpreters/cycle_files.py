@@ -160,6 +160,7 @@ class CycleFiles:
         self.manifest: Path | None = None
         self._interfaces: Mapping[str, bytes] = {}
         self.is_undo = False
+        self._repeats: Path | None = None  # the manifest of the live generation, if this is the same once more
         self.promoting: Promoting | None = None
         self.former: OutputDirectory | None = None
 
@@ -355,8 +356,12 @@ class CycleFiles:
 
     @property
     def has_previous(self) -> bool:
-        """Whether there is a good generation before this one."""
-        return self.project.store(self._output).before(self.manifest) is not None
+        """Whether there is a good generation before this one, of which this one is not a mere repetition."""
+        store, live = self.project.store(self._output), self.project.live_manifest
+        if live is not None and self.manifest is not None and store.is_still(live, self.manifest):
+            self._repeats = live
+            return False
+        return store.before(self.manifest) is not None
 
     def changes(self) -> tuple[ApiChange, ...]:
         """What callers see differently than in the live generation, or where there is none, in the last that was kept."""
@@ -430,7 +435,7 @@ class CycleFiles:
         if self.is_undo:
             store.retract(manifest)
         else:
-            store.record(manifest, generation=self.project.generation, at=now)
+            store.record(manifest, generation=self.project.generation, at=now, repeats=self._repeats)
 
     def _sweep_generations(self) -> None:
         if self.output is not None:

@@ -151,14 +151,42 @@ class GenerationStore:
             renamed = (msgspec.structs.replace(good, manifest=after) if good.manifest == before else good for good in others)
             self._write_history(tuple(renamed))
 
-    def record(self, manifest: Path, *, generation: int, at: float, changed: Iterable[Path] = ()) -> None:
-        """A generation that was put has become good, and is now the last in the history.
+    def record(
+        self,
+        manifest: Path,
+        *,
+        generation: int,
+        at: float,
+        changed: Iterable[Path] = (),
+        repeats: Path | None = None,
+    ) -> None:
+        """A generation that was put has become good, and is now the last in the history; the one that it ``repeats`` leaves it.
 
         The history has each generation once, and forgets all but the last :data:`KEPT`. Raises :class:`OSError`.
         """
         entry = Good(manifest.name, generation, at, tuple(map(str, changed)))
-        before = (good for good in self.history() if good.manifest != entry.manifest)
+        same = {entry.manifest, None if repeats is None else repeats.name}
+        before = (good for good in self.history() if good.manifest not in same)
         self._write_history((*before, entry)[-KEPT:])
+
+    def is_still(self, before: Path, manifest: Path) -> bool:
+        """Whether a generation is the one ``before`` once more, and what that had imported late lies there as it was."""
+        if before.parent != self._manifests:
+            return False
+        try:
+            known = self._load(before.name)
+        except DamagedGeneration:
+            return False
+        plain = copy(known)
+        plain.modules, plain.late = [module for module in known.modules if module[3] not in known.late], []
+        late = (module for module in known.modules if module[3] in known.late)
+        return digest_of(plain.dumps()) == manifest.name and all(self._lies(path, digest) for _, digest, _, path in late)
+
+    def _lies(self, path: str, digest: str) -> bool:
+        try:
+            return self._files.digest(Path(path)) == digest
+        except OSError:
+            return False
 
     def retract(self, manifest: Path) -> None:
         """The generations that became good after this one have been undone: it is the last in the history again.
