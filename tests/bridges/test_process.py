@@ -1181,10 +1181,10 @@ async def test_a_worker_that_floods_the_app_is_killed(tmp_path: Path, misdeed: s
         "def late():\n"
         "    global count\n"
         "    count += 1\n"
-        "    return b'\\x93\\xa1a\\xa8/' + b'%07d' % count + b'\\xc4\\x01c'\n"
+        "    return b'\\x93\\xa1a\\xad/p/' + b'%07d' % count + b'.py\\xc4\\x01c'\n"
     )
     fake = script(tmp_path / "python", FAKE.format(python=sys.executable, misdeed=late + misdeed))
-    async with running(tmp_path, python=fake, modules=[], grace=0.05) as bridge:
+    async with running(Path("/p"), python=fake, modules=[], grace=0.05) as bridge:
         pid = bridge.pid
         with pytest.raises(BridgeError, match=told):
             await bridge.call("svc", "f", [], {})

@@ -62,7 +62,7 @@ BODIES = [
     ),
     *map(
         VALUES.dumps,
-        (["a", "/b.py", b"c"], ["a", "b.py", b"c"], ["a", "/b\0.py", b"c"], ["/b.py", b"c"], ["a", "/b.py", 10**12]),
+        (["a", "/p/b.py", b"c"], ["a", "b.py", b"c"], ["a", "/p/b\0.py", b"c"], ["/b.py", b"c"], ["a", "/p/b.py", 10**12]),
     ),
 ]
 
@@ -99,7 +99,7 @@ async def play(stream: bytes, cuts: list[int]) -> list[Any]:
     def garbage(problem: str) -> None:
         channel.fail(lambda: BridgeError(problem))
 
-    bridge = ProcessBridge()
+    bridge = ProcessBridge(import_path=["/p"])
     channel = Channel(
         client_out,
         client_in,

@@ -361,7 +361,7 @@ class ProcessBridge:
         Not one that was reading the file in this very moment. Then the two agree unless the file was just being edited, and
         that edit leads to a cycle, since the file is watched from here on.
         """
-        loaded = _loaded_late(body)
+        loaded = _loaded_late(body, self._import_path)
         if loaded.path in self._loaded_late:
             return
         if len(self._loaded_late) == MAX_LOADED_LATE:
@@ -398,15 +398,16 @@ class ProcessBridge:
         return BridgeError("The bridge has no worker yet: await init() before the first call().")
 
 
-def _loaded_late(body: bytes) -> LoadedLate:
-    """What a LOADED frame says."""
+def _loaded_late(body: bytes, import_path: Sequence[str]) -> LoadedLate:
+    """What a LOADED frame says. The path will be watched, so it must be one of a local module."""
     try:
         name, path, source = VALUES.loads(body)
     except (ValueError, TypeError) as error:
         raise frames.FrameError(str(error)) from None
     if not (isinstance(name, str) and isinstance(path, str) and isinstance(source, bytes)):
         raise frames.FrameError("what is said to have been loaded late is no module")
-    if not os.path.isabs(path) or "\0" in path:
+    is_local = any(path.startswith(os.path.join(entry, "")) for entry in import_path)
+    if not (is_local and path.endswith((".py", ".pyw")) and os.path.normpath(path) == path and "\0" not in path):
         raise frames.FrameError(f"{path[:200]!r} is said to be the path of a module")
     return LoadedLate(name, Path(path), digest_of(source), source)
 
