@@ -223,8 +223,9 @@ def test_a_generation_whose_late_modules_are_others_by_now_is_another_one(
 
 def test_what_nobody_reads_can_be_forgotten(files: Recording, store: GenerationStore) -> None:
     made = store.put(pinned({"a": "1"}))
-    store.forget(made)
-    assert files.manifests() == []
+    for _ in range(2):
+        store.forget(made)
+        assert files.manifests() == []
     with pytest.raises(DamagedGeneration):
         store.open(made)
 

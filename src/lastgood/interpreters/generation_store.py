@@ -128,7 +128,8 @@ class GenerationStore:
     def forget(self, manifest: Path) -> None:
         """Nobody has any use for it, nor does the history name it. Raises :class:`OSError`."""
         self._known.pop(manifest.name, None)
-        self._files.unlink(manifest)
+        with suppress(FileNotFoundError):
+            self._files.unlink(manifest)
 
     def _put(self, manifest: Manifest, objects: Iterable[tuple[str, bytes]]) -> Path:
         for directory in (self._objects, self._manifests):

@@ -93,8 +93,8 @@ class Staged:
     """Everything is generated. ``watch`` is what the cycle wants watched, ``read`` the reading of what was armed for it, and
     ``used`` the digests of the very bytes it was made from, where they may have been others than the look before it saw.
 
-    ``previous``: a good generation before it is kept, and it is not the live one once more; ``probation``: the bridge is on trial for so many seconds; ``changes``:
-    how its wrappers differ from those of the generation before.
+    ``previous``: a good generation before it is kept, and it is not the live one once more; ``probation``: the bridge is on
+    trial for so many seconds; ``changes``: how its wrappers differ from those of the generation before.
     """
 
     effect: Stage

@@ -375,20 +375,21 @@ def _loaded_late(state: State, event: LoadedLate) -> Step:
     notices = (Emit(ModuleLoadedLate(late.name, late.path)) for late in event.modules)
     told: tuple[Effect, ...] = (*notices, Pin(event.bridge))
     fresh = {late.path: late.digest for late in event.modules}
-    fresh = {path: fresh[path] for path in watch.lacking(fresh) if path not in state.late}
+    known = frozenset(state.late)
+    fresh = {path: fresh[path] for path in watch.lacking(fresh) if path not in known}
     if not fresh:
         return Step(state, told)
     read: Snapshot = {path: {path: digest} for path, digest in fresh.items()}
-    known = replace(
+    state = replace(
         state,
         late=(*state.late, *fresh),
         attempted=merge(state.attempted, read),
         observed=merge(state.observed, read),
     )
     if not committed:
-        return Step(known, told)
+        return Step(state, told)
     watched = watch.besides(fresh)
-    return Step(replace(known, watched=watched), (*told, Emit(WatchPaths(watched.paths)), Arm(tuple(fresh))))
+    return Step(replace(state, watched=watched), (*told, Emit(WatchPaths(watched.paths)), Arm(tuple(fresh))))
 
 
 # --- in a cycle

@@ -55,14 +55,12 @@ class WatchSet:
 
     def besides(self, paths: Iterable[Path]) -> WatchSet:
         """This, and ``paths`` as far as they lie in none of its own."""
-        known = frozenset(self.paths)
-        fresh = {path for path in paths if known.isdisjoint((path, *path.parents))}
+        fresh = _outside(paths, self.paths)
         return replace(self, paths=tuple(sorted({*self.paths, *fresh}))) if fresh else self
 
     def lacking(self, paths: Iterable[Path]) -> tuple[Path, ...]:
         """Those of ``paths``, sorted, that are not read with it."""
-        known = frozenset((*self.paths, *self.candidates))
-        return tuple(sorted(path for path in paths if known.isdisjoint((path, *path.parents))))
+        return tuple(sorted(_outside(paths, (*self.paths, *self.candidates))))
 
     def union(self, other: WatchSet | None) -> WatchSet:
         """Both, for as long as it is not known which will stay; the output is this one's."""
@@ -73,6 +71,20 @@ class WatchSet:
             tuple(sorted({*self.candidates, *other.candidates})),
             self.output,
         )
+
+
+def _outside(paths: Iterable[Path], roots: Iterable[Path]) -> set[Path]:
+    """Those of ``paths`` that are, and lie in, none of ``roots``. There may be thousands of either."""
+    known = dict.fromkeys(roots, True)
+
+    def is_inside(path: Path) -> bool:
+        inside = known.get(path)
+        if inside is None:
+            above = path.parent
+            inside = known[path] = above != path and is_inside(above)
+        return inside
+
+    return {path for path in paths if not is_inside(path)}
 
 
 def is_ignored_name(name: str) -> bool:
