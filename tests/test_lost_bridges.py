@@ -397,6 +397,69 @@ async def test_an_edit_ends_a_restart_that_hangs(
             assert session.bridge is factory.latest
 
 
+class Preparing:
+    """Notes what its session had told when it was asked to prepare for the next one; ``error``: and raises it."""
+
+    def __init__(self, told: Told, error: Exception | None = None) -> None:
+        self.told = told
+        self.error = error
+        self.breakdown = trio.Event()
+        self.prepared = trio.Event()
+        self.asked: list[str] = []
+
+    async def call(self, *_: object) -> int:
+        return 1
+
+    async def dispose(self) -> None: ...
+
+    async def lost(self) -> BaseException:
+        await self.breakdown.wait()
+        return WorkerDied(1, "")
+
+    async def prepare_spare(self) -> None:
+        self.asked.append(self.told.events[-1].type)
+        self.prepared.set()
+        if self.error is not None:
+            raise self.error
+
+
+async def test_a_bridge_is_asked_to_prepare_for_the_next_when_nothing_is_under_way(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told
+) -> None:
+    made: list[Preparing] = []
+
+    def create(_: Config) -> Preparing:
+        made.append(Preparing(told))
+        return made[-1]
+
+    with trio.fail_after(DEADLINE):
+        async with start(create_bridge=create, probe=None) as session:
+            await made[0].prepared.wait()
+            made[0].breakdown.set()
+            await told.next(BridgeRestored)
+            await made[1].prepared.wait()
+            made[1].prepared = trio.Event()
+            project.save("pricing.py", BROKEN)
+            await told.failure()
+            await made[1].prepared.wait()
+            assert session.bridge is made[1]
+    assert [bridge.asked for bridge in made] == [
+        ["reload-success"],
+        ["notice-bridge-restored", "reload-error"],
+    ]
+
+
+async def test_a_bridge_that_cannot_prepare_is_live_all_the_same(
+    start: Callable[..., WatchProgram], told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    bridge = Preparing(told, LookupError("mine"))
+    with trio.fail_after(DEADLINE):
+        async with start(create_bridge=lambda _: bridge, probe=None) as session:
+            await bridge.prepared.wait()
+            assert await session.handle.call("m", "f") == 1
+    assert "prepare_spare() of the live bridge raised" in caplog.text
+
+
 async def test_a_bridge_whose_lost_raises_is_only_not_guarded(
     start: Callable[..., WatchProgram], caplog: pytest.LogCaptureFixture
 ) -> None:

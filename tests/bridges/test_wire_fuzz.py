@@ -62,7 +62,13 @@ BODIES = [
     ),
     *map(
         VALUES.dumps,
-        (["a", "/p/b.py", b"c"], ["a", "b.py", b"c"], ["a", "/p/b\0.py", b"c"], ["/b.py", b"c"], ["a", "/p/b.py", 10**12]),
+        (
+            ["a", "/p/b.py", b"c"],
+            ["a", "b.py", b"c"],
+            ["a", "/p/b\0.py", b"c"],
+            ["/b.py", b"c"],
+            ["a", "/p/b.py", 10**12],
+        ),
     ),
 ]
 

@@ -157,7 +157,7 @@ class LiveBridges:
     async def _prepare(self, cycle: int, prepare: Callable[[], Any], scope: trio.CancelScope) -> None:
         with scope:
             try:
-                await prepare()
+                await _result_of(prepare())
             except Exception:
                 logger.exception("prepare_spare() of the live bridge raised; the next one does without")
         if self._preparing.get(cycle) is scope:
