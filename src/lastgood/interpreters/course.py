@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from lastgood.effects import Deed, Dispose, Interrupt, Promote, Release, Restart, Rollback, Signal, Stage, Swap, Warm, Watch
+from lastgood.effects import (
+    Deed,
+    Dispose,
+    Interrupt,
+    Promote,
+    Release,
+    Restart,
+    Rollback,
+    Signal,
+    Stage,
+    Swap,
+    Warm,
+    Watch,
+)
 from lastgood.planner import State, plan
 from lastgood.planner.events import Event, Failed
 
@@ -47,9 +60,7 @@ class Course:
         self.state = step.state
         for effect in step.effects:
             match effect:
-                case (
-                    Stage() | Promote() | Warm() | Swap() | Dispose() | Restart() | Watch() | Rollback() | Release()
-                ):
+                case Stage() | Promote() | Warm() | Swap() | Dispose() | Restart() | Watch() | Rollback() | Release():
                     self._agenda.append(effect)
                 case Interrupt():
                     self._interrupt(effect)

@@ -14,7 +14,15 @@ from pathlib import Path
 import msgspec
 
 from lastgood.config import Config, ProcessConfig, decode_config
-from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, ModuleFailure, NothingToUndo, PromotionError, UnwatchableModule
+from lastgood.errors import (
+    AlreadyWatched,
+    ConfigError,
+    GenerationError,
+    ModuleFailure,
+    NothingToUndo,
+    PromotionError,
+    UnwatchableModule,
+)
 from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
 from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore, Kept, LateModule

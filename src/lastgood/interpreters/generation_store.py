@@ -149,7 +149,9 @@ class GenerationStore:
         history = self.history()
         if any(good.manifest == before for good in history):
             others = (good for good in history if good.manifest != after)
-            renamed = (msgspec.structs.replace(good, manifest=after) if good.manifest == before else good for good in others)
+            renamed = (
+                msgspec.structs.replace(good, manifest=after) if good.manifest == before else good for good in others
+            )
             self._write_history(tuple(renamed))
 
     def record(
@@ -181,7 +183,9 @@ class GenerationStore:
         plain = copy(known)
         plain.modules, plain.late = [module for module in known.modules if module[3] not in known.late], []
         late = (module for module in known.modules if module[3] in known.late)
-        return digest_of(plain.dumps()) == manifest.name and all(self._lies(path, digest) for _, digest, _, path in late)
+        return digest_of(plain.dumps()) == manifest.name and all(
+            self._lies(path, digest) for _, digest, _, path in late
+        )
 
     def _lies(self, path: str, digest: str) -> bool:
         try:

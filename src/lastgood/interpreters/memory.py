@@ -196,7 +196,9 @@ class MemoryFiles:
         if found is None:
             return None
         times = (int(found.mtime * 1e9), int(found.ctime * 1e9))
-        return Stat("file", found.mode, (found.number, len(found.data), *times), max(found.mtime, found.ctime), found.mtime)
+        return Stat(
+            "file", found.mode, (found.number, len(found.data), *times), max(found.mtime, found.ctime), found.mtime
+        )
 
     def children(self, path: Path) -> list[str]:
         return sorted({each.name for each in (*self.names, *self.directories) if each.parent == path and each != path})

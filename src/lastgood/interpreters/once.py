@@ -160,9 +160,7 @@ def differences(project: Project, label: Callable[[Path], str] = str) -> tuple[O
     return would, _diff(project.files, would, texts, label)
 
 
-def _diff(
-    files: FileSystem, would: Once, texts: Mapping[str, bytes], label: Callable[[Path], str]
-) -> Iterator[str]:
+def _diff(files: FileSystem, would: Once, texts: Mapping[str, bytes], label: Callable[[Path], str]) -> Iterator[str]:
     for name in sorted((*would.written, *would.removed)):
         path = would.output / name
         standing = files.stat(path)

@@ -18,7 +18,6 @@ from typing import Any, TypeVar, assert_never
 
 import trio
 
-from lastgood.bridges import Bridge
 from lastgood.config import Config
 from lastgood.effects import (
     Arm,
@@ -41,7 +40,7 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.errors import BridgeError, GenerationError, LastgoodError
+from lastgood.errors import GenerationError, LastgoodError
 from lastgood.generators.checking import check_staged
 from lastgood.generators.running import run_generators
 from lastgood.interpreters.cycle_files import CycleFiles, Project
@@ -51,17 +50,12 @@ from lastgood.interpreters.reading import Reader
 from lastgood.interpreters.watching import Notifier
 from lastgood.planner.events import (
     NOBODY,
-    Disposed,
-    DisposeFailed,
-    Draining,
     Event,
     Failed,
-    Lost,
     Noticed,
     Observed,
     Promoted,
     Released,
-    Restarted,
     RestartFailed,
     RollbackFailed,
     RolledBack,
@@ -73,7 +67,7 @@ from lastgood.planner.events import (
     Watched,
 )
 from lastgood.planner.watch_set import WatchSet, merge
-from lastgood.runtime import Leased, Slot, publish, unpublish
+from lastgood.runtime import Slot, publish, unpublish
 from lastgood.watch_events import PollingStarted, Recovered
 from lastgood.wrappers import Generated
 
@@ -135,9 +129,7 @@ class TrioInterpreter:
         self._stages = False
         self._checked: Mapping[str, str] = {}
         self._work: CycleFiles | None = None
-        self._bridges = LiveBridges(
-            hooks.create_bridge, hooks.probe, slot, nursery, tell, project.manifests.end
-        )
+        self._bridges = LiveBridges(hooks.create_bridge, hooks.probe, slot, nursery, tell, project.manifests.end)
 
     # --- deeds
 
