@@ -678,7 +678,7 @@ read(1)
         ("send(32, 0, b'\\x93\\xa1a\\xa2/b\\x7f')", "is no module"),
         *(
             (f"loaded('a', {path!r})", "is said to be the path of a module")
-            for path in ("b.py", "/", "/p", "/p/data.txt", "/other/b.py", "/p/../b.py", "/p/\0.py")
+            for path in ("b.py", "/", "/p", "/p/x/", "/other/b.py", "/p/../b.py", "/p/\0.py")
         ),
         ("for n in range(4): loaded('a', f'/p/{n}.py')", "a report of more than 3 modules"),
     ],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
-import sys
-import subprocess
 import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn

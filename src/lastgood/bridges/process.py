@@ -407,7 +407,7 @@ def _loaded_late(body: bytes, import_path: Sequence[str]) -> LoadedLate:
     if not (isinstance(name, str) and isinstance(path, str) and isinstance(source, bytes)):
         raise frames.FrameError("what is said to have been loaded late is no module")
     is_local = any(path.startswith(os.path.join(entry, "")) for entry in import_path)
-    if not (is_local and path.endswith((".py", ".pyw")) and os.path.normpath(path) == path and "\0" not in path):
+    if not (is_local and os.path.normpath(path) == path and "\0" not in path):
         raise frames.FrameError(f"{path[:200]!r} is said to be the path of a module")
     return LoadedLate(name, Path(path), digest_of(source), source)
 
