@@ -478,7 +478,7 @@ class Unlocked:
         """Nothing is held."""
 
 
-def unlocked(_disk: Disk, path: Path) -> Unlocked:
+def unlocked(_disk: Disk, path: Path, **_: object) -> Unlocked:
     """Of a process that was killed the system takes the locks; here the killed one lives on."""
     path.touch()
     return Unlocked()
