@@ -167,6 +167,8 @@ class CycleFiles:
         self.pinned: Pinned | None = None
         self.manifest: Path | None = None
         self._interfaces: Mapping[str, bytes] = {}
+        self._texts: Mapping[str, tuple[str, bytes]] = {}  # digest and text of what was staged here
+        self._shared: dict[str, bytes] = {}
         self.is_undo = False
         self._repeats: Path | None = None  # the manifest of the live generation, if this is the same once more
         self.promoting: Promoting | None = None
@@ -289,10 +291,19 @@ class CycleFiles:
         return generated
 
     def _write_stage(self, texts: Mapping[str, bytes]) -> None:
-        files, stage = self.project.files, self._stage
+        """Write the stage. What is kept already is linked to: making a file costs many times as much."""
+        files, stage, store = self.project.files, self._stage, self.project.store(self._output)
+        self._texts = {name: (digest_of(text), text) for name, text in texts.items()}
         try:
-            for name, text in texts.items():
-                make_directories(files, (stage / name).parent)
+            for directory in sorted({(stage / name).parent for name in texts}):
+                make_directories(files, directory)
+            for name, (digest, text) in self._texts.items():
+                kept = store.place(digest)
+                if kept is not None:
+                    with contextlib.suppress(FileNotFoundError):
+                        files.link(kept, stage / name)
+                        self._shared[name] = text
+                        continue
                 files.write(stage / name, text)
         except OSError as error:
             raise PromotionError(
@@ -316,7 +327,9 @@ class CycleFiles:
         failures = (*generated.failures, *others.failures)
         if failures:
             raise GenerationError(failures)
-        self.staged = staged_files(self.project.files, self._stage, (*generated.files, *others.files))
+        told = [name for name in (*generated.files, *others.files) if name not in self._texts]
+        self.staged = {name: digest for name, (digest, _) in self._texts.items()}
+        self.staged |= staged_files(self.project.files, self._stage, told)
         return replace(generated, warnings=(*generated.warnings, *others.warnings))
 
     def keep(self) -> None:
@@ -326,7 +339,9 @@ class CycleFiles:
         """
         files, output = self.project.files, self._output
         try:
-            kept = {f"{_WRAPPERS}{name}": files.read(self._stage / name) for name in self.staged}
+            known = {name: text for name, (_, text) in self._texts.items()}
+            texts = {name: known.get(name) or files.read(self._stage / name) for name in self.staged}
+            kept = {f"{_WRAPPERS}{name}": text for name, text in texts.items()}
             kept |= {**self._interfaces, _CONFIG: self._config_text}
             self.manifest = self.project.store(output).put(self._pinned, kept)
         except OSError as error:
@@ -392,7 +407,7 @@ class CycleFiles:
     def promote(self) -> None:
         """Make the output directory hold the stage."""
         self.former = self._find_former()
-        self.promoting = Promoting(self._output, self._stage, self.staged, self.former)
+        self.promoting = Promoting(self._output, self._stage, self.staged, self.former, self._shared)
         self.promoting.apply()
 
     def _find_former(self) -> OutputDirectory | None:

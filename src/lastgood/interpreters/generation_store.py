@@ -253,6 +253,10 @@ class GenerationStore:
         """The bytes of that digest, checked. Raises :class:`DamagedGeneration`."""
         return self._read(digest)
 
+    def place(self, digest: str) -> Path | None:
+        """Where the bytes with that digest lie, if this process has written or checked them."""
+        return self._objects / digest if digest in self._sound else None
+
     def sweep(self, in_use: Collection[Path] = ()) -> None:
         """Remove every generation but the good ones in the history and those ``in_use``. Raises :class:`OSError`."""
         wanted = {good.manifest for good in self.history()} | {path.name for path in in_use}

@@ -254,16 +254,24 @@ class _Unclaimed:
 class Promoting:
     """One promotion of ``stage`` into ``output``: :meth:`apply`, then :meth:`commit` or :meth:`undo`.
 
-    ``former`` is the output directory that ``output`` takes over from: the manifest names it until it is emptied.
+    ``former`` is the output directory that ``output`` takes over from: the manifest names it until it is emptied. ``shared``
+    are the texts of those files of the stage that are also kept elsewhere, by a hard link: where one of them is promoted, it
+    becomes a file of its own first, since whoever edits the output in place must not edit what is kept.
     """
 
     def __init__(
-        self, output: OutputDirectory, stage: Path, staged: Mapping[str, str], former: OutputDirectory | None = None
+        self,
+        output: OutputDirectory,
+        stage: Path,
+        staged: Mapping[str, str],
+        former: OutputDirectory | None = None,
+        shared: Mapping[str, bytes] | None = None,
     ) -> None:
         self.output = output
         self.former = former
         self.stage = stage
         self.staged = staged
+        self.shared = shared or {}
         self.promotion = Promotion()
         self._journal: _Journal | None = None
         self._begun = False
@@ -282,6 +290,7 @@ class Promoting:
                 manifest = _Manifest(1, files)
             else:
                 return
+            self._unshare()
             self._prepare()
             for operation in self.promotion.operations:
                 self._do(operation)
@@ -310,6 +319,13 @@ class Promoting:
         if self._journal is not None:
             _Undoing(self.output).undo(self._journal, begun=self._begun)
             self._journal = None
+
+    def _unshare(self) -> None:
+        files = self.output.files
+        for operation in self.promotion.operations:
+            if isinstance(operation, WriteFile | ReplaceFile) and operation.path in self.shared:
+                files.unlink(self.stage / operation.path)
+                files.write(self.stage / operation.path, self.shared[operation.path])
 
     def _prepare(self) -> None:
         files, home, path = self.output.files, self.output.home, self.output.path
