@@ -33,6 +33,11 @@ class Files:
     def is_dir(self, path: Path) -> bool:
         return any(self.real_path(path) in file.parents for file in self.files)
 
+    def children(self, path: Path) -> set[str]:
+        inside = (*self.files, *self.links)
+        below = {each.relative_to(self.real_path(path)) for each in inside if self.real_path(path) in each.parents}
+        return {each.parts[0] for each in below}
+
     def real_path(self, path: Path) -> Path:
         for link, target in self.links.items():
             if path == link or link in path.parents:

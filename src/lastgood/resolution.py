@@ -36,6 +36,10 @@ class Tree(Protocol):
 
     def is_dir(self, path: Path) -> bool: ...
 
+    def children(self, path: Path) -> Collection[str]:
+        """The names in a directory; none where there is no directory. This one alone may raise :class:`OSError`."""
+        ...
+
     def real_path(self, path: Path) -> Path:
         """``path`` with every symbolic link in it resolved, whether it exists or not."""
         ...
@@ -73,6 +77,9 @@ class _Disk:
 
     def is_dir(self, path: Path) -> bool:
         return os.path.isdir(path)
+
+    def children(self, path: Path) -> Collection[str]:
+        return os.listdir(path)
 
     def real_path(self, path: Path) -> Path:
         return Path(os.path.realpath(path))
@@ -138,6 +145,7 @@ class _Finder:
         self._builtin_modules = builtin_modules
         self._known: dict[str, _Found | None] = {}
         self._real: dict[str, str] = {}
+        self._names: dict[Path, frozenset[str]] = {}
 
     def find(self, name: str) -> _Found | None:
         if name not in self._known:
@@ -170,19 +178,38 @@ class _Finder:
 
     def _look_in(self, entries: Iterable[Path], tail: str) -> _Found | None:
         """What Python's path finder would find for ``tail`` in ``entries``."""
-        is_file = self._tree.is_file
         portions = []
         for entry in entries:
-            directory = entry / tail
-            is_dir = self._tree.is_dir(directory)
-            for stem in (f"{tail}/__init__", tail) if is_dir else (tail,):
-                search = (directory,) if stem != tail else None
-                for suffix in (*_EXTENSIONS, ".py", ".pyc"):
-                    if is_file(file := entry / (stem + suffix)):
-                        return _Found(file, search, has_source=suffix == ".py")
-            if is_dir:
+            names = self._children(entry)
+            found = None
+            if tail in names and self._tree.is_dir(directory := entry / tail):
+                found = self._look_at(directory, "__init__", (directory,))
                 portions.append(directory)
+            found = found or self._look_at(entry, tail, None, names)
+            if found is not None:
+                return found
         return _Found(None, tuple(portions)) if portions else None
+
+    def _look_at(
+        self, directory: Path, stem: str, search: tuple[Path, ...] | None, names: Collection[str] | None = None
+    ) -> _Found | None:
+        """The module ``stem`` of any kind in ``directory``, of which ``names`` are all names there (None: not known)."""
+        for suffix in (*_EXTENSIONS, ".py", ".pyc"):
+            name = stem + suffix
+            if (names is None or name in names) and self._tree.is_file(file := directory / name):
+                return _Found(file, search, has_source=suffix == ".py")
+        return None
+
+    def _children(self, directory: Path) -> frozenset[str]:
+        """The names in a directory, read once. Python's path finder takes one that it cannot read for an empty one, too."""
+        known = self._names.get(directory)
+        if known is None:
+            try:
+                known = frozenset(self._tree.children(directory))
+            except OSError:
+                known = frozenset()
+            self._names[directory] = known
+        return known
 
     def _roots(self, name: str, found: _Found) -> tuple[Path, ...]:
         if found.search is None:

@@ -189,14 +189,24 @@ class CycleFiles:
         output = files.real_path(config.output.dir)
         home = OutputDirectory.unclaimed(files, output).home
         project.extractor.use(home if files.is_dir(home) else None, read_only=output not in project.claimed)
-        places = {
-            place for name in config.modules for entry in config.python_import_path for place in places_of(entry, name)
-        }
         inputs = project.generator_inputs(config)
-        places.update(inputs.candidates)
-        always = {*self.watch.paths, *inputs.paths}
-        known = {*always, *inputs.helpers}
-        self.watch = WatchSet(tuple(sorted(known)), tuple(sorted({*self.watch.candidates, *places} - known)), output)
+        try:
+            self._pin(config, inputs, output)
+        except BaseException:
+            self._watch_for_a_change(config, inputs, output)
+            raise
+
+    def _watch_for_a_change(self, config: Config, inputs: Inputs, output: Path) -> None:
+        """Watch whatever could make the modules be found otherwise: they are missing, or are not what they should be."""
+        always = self.project.always_watched
+        entries = config.python_import_path
+        places = {place for name in config.modules for entry in entries for place in places_of(entry, name)}
+        known = {*always.paths, *inputs.paths, *inputs.helpers}
+        candidates = {*always.candidates, *places, *inputs.candidates} - known
+        self.watch = WatchSet(tuple(sorted(known)), tuple(sorted(candidates)), output)
+
+    def _pin(self, config: Config, inputs: Inputs, output: Path) -> None:
+        project = self.project
         if inputs.problem is not None:
             raise inputs.problem
         self.modules = project.resolve(config)
@@ -213,7 +223,7 @@ class CycleFiles:
                 )
             sources.update(own)
         candidates = {path for module in self.modules.values() for path in module.candidates}
-        paths = {*always, *sources}
+        paths = {*project.always_watched.paths, *inputs.paths, *sources}
         candidates.update(project.always_watched.candidates, inputs.candidates)
         self.pinned = project.pin(config, self.modules)
         self.used.update((module.file, module.digest) for module in self.pinned.modules)
@@ -221,7 +231,7 @@ class CycleFiles:
         helpers = (*self.pinned.helpers, *inputs.helpers)
         paths.update(path for path in helpers if not str(path).startswith(directories))
         candidates.update(self.pinned.candidates)
-        self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths)), output)
+        self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths, key=str)), output)
 
     def _read_config(self, path: Path) -> bytes:
         data = self._config_text = self.project.files.read(path)
