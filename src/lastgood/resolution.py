@@ -236,7 +236,12 @@ class _Finder:
         """``directory`` without symbolic links, as far as it exists."""
         known = self._real.get(directory)
         if known is None:
-            known = self._real[directory] = str(self._tree.real_path(Path(directory)))
+            above, _, name = directory.rpartition("/")
+            if above in self._real and name not in self._children(Path(above)):
+                known = f"{self._real[above]}/{name}"  # there is nothing, and so no link
+            else:
+                known = str(self._tree.real_path(Path(directory)))
+            self._real[directory] = known
         return known
 
 
