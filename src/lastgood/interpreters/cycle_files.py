@@ -203,7 +203,7 @@ class CycleFiles:
         places = {place for name in config.modules for entry in entries for place in places_of(entry, name)}
         known = {*always.paths, *inputs.paths, *inputs.helpers}
         candidates = {*always.candidates, *places, *inputs.candidates} - known
-        self.watch = WatchSet(tuple(sorted(known)), tuple(sorted(candidates)), output)
+        self.watch = WatchSet(tuple(sorted(known)), tuple(sorted(candidates, key=str)), output)
 
     def _pin(self, config: Config, inputs: Inputs, output: Path) -> None:
         project = self.project
