@@ -141,6 +141,18 @@ def test_trio_run_of_it_watches_until_close(start: Callable[..., WatchProgram], 
     assert factory.latest.disposed
 
 
+async def test_what_was_live_last_is_still_told_after_the_end(
+    project: RealProject, start: Callable[..., WatchProgram]
+) -> None:
+    async with start() as session:
+        assert await session.reload_now()
+        project.save("pricing.py", BROKEN)
+        assert not await session.reload_now()
+    assert (session.generation, session.status.generation, session.status.stale) == (2, 2, True)
+    with pytest.raises(Disposed):
+        _ = session.bridge
+
+
 def test_trio_run_of_it_watches_until_ctrl_c(
     project: RealProject, start: Callable[..., WatchProgram], factory: FakeFactory
 ) -> None:

@@ -161,7 +161,7 @@ def test_an_event_is_frozen_and_comparable(event: Any) -> None:
     for field in dataclasses.fields(event):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(event, field.name, None)
-    with pytest.raises((dataclasses.FrozenInstanceError, AttributeError, TypeError)):
+    with pytest.raises(dataclasses.FrozenInstanceError):
         event.type = "other"
 
 

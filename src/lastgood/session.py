@@ -283,7 +283,7 @@ class Session:
 
     @property
     def generation(self) -> int:
-        """The number of the live generation."""
+        """The number of the live generation; after ``close()``, of the last one."""
         return self._course.state.generation
 
     @property

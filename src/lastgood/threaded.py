@@ -96,7 +96,7 @@ class ThreadedSession:
 
     @property
     def generation(self) -> int:
-        """The number of the live generation."""
+        """The number of the live generation; after ``close()``, of the last one."""
         return self._live_session.generation
 
     @property

@@ -34,9 +34,11 @@ __all__ = [
 
 
 class _Told:
-    """Gives an event its ``to_dict()``."""
+    """Gives an event its ``to_dict()``.
 
-    __slots__ = ()
+    Events have no slots: with them, the frozen ``__setattr__`` fails by a TypeError of its own for ``type``, which is no field.
+    """
+
     type: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,7 +94,7 @@ class ApiChange:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WatchPaths(_Told):
     """The watched set was committed, or changed: ``paths`` are sorted."""
 
@@ -100,7 +102,7 @@ class WatchPaths(_Told):
     paths: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change(_Told):
     """The bytes at ``path`` changed, and a reload has been scheduled.
 
@@ -112,7 +114,7 @@ class Change(_Told):
     manual: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReloadStart(_Told):
     """A cycle begins. ``manual``: start-up or ``reload_now()``; ``changed``: every path that led here, sorted."""
 
@@ -122,7 +124,7 @@ class ReloadStart(_Told):
     changed: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReloadSuccess(_Told):
     """A cycle succeeded; ``generation`` is now the live one.
 
@@ -143,7 +145,7 @@ class ReloadSuccess(_Told):
     changes: tuple[ApiChange, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReloadError(_Told):
     """A cycle failed and was undone. ``error`` is the exception object itself, ``effect`` the name of the effect that failed.
 
@@ -160,10 +162,10 @@ class ReloadError(_Told):
 
 
 class _Notice(_Told):
-    __slots__ = ()
+    """What is not fatal but must not be silent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DisposeFailed(_Notice):
     """The replaced bridge of ``generation`` raised ``error`` when it was disposed, or did not finish in time."""
 
@@ -172,7 +174,7 @@ class DisposeFailed(_Notice):
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RollbackFailed(_Notice):
     """``effect`` of a failed cycle could not be undone: ``error``. ``cause`` is what had made the undoing necessary.
 
@@ -185,7 +187,7 @@ class RollbackFailed(_Notice):
     cause: BaseException | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PollingStarted(_Notice):
     """The system's own watching gave out; ``reason`` says why, and how to get it back. Files are polled instead."""
 
@@ -193,7 +195,7 @@ class PollingStarted(_Notice):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Recovered(_Notice):
     """A promotion that had been cut short was undone from its journal: ``restored`` files, relative to ``output``."""
 
@@ -202,7 +204,7 @@ class Recovered(_Notice):
     restored: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BridgeLost(_Notice):
     """The live bridge of ``generation`` broke down, or could not be brought back: ``error``.
 
@@ -216,7 +218,7 @@ class BridgeLost(_Notice):
     restart_in: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BridgeRestored(_Notice):
     """The bridge of ``generation`` is back."""
 
@@ -224,7 +226,7 @@ class BridgeRestored(_Notice):
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GenerationUndone(_Notice):
     """``generation`` was undone: the wrappers and the bridge of the one before are live again, as a generation of their own.
 
@@ -236,7 +238,7 @@ class GenerationUndone(_Notice):
     reason: BaseException | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModuleLoadedLate(_Notice):
     """The worker imported ``module`` from ``path``, to which no import statement leads: it is pinned from now on, and watched."""
 
@@ -245,7 +247,7 @@ class ModuleLoadedLate(_Notice):
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EventsMissed(_Notice):
     """Told to one ``events()`` iterator alone: it fell behind, and ``count`` events were dropped for it."""
 

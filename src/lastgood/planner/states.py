@@ -157,7 +157,8 @@ class State:
     started from, ``observed`` those seen last, and ``disturbed`` the files whose bytes changed while that cycle ran, so that
     it may have read others; ``tickets`` wait for the next cycle, ``undos`` for one that brings back the generation before;
     ``stale`` says so until a cycle succeeds; ``lost``: the live bridge is; ``losses`` are the times of the last ones;
-    ``ending``: a close was asked for, and the user is told nothing more.
+    ``ending``: a close was asked for, and the user is told nothing more; ``closed_at``
+    is the generation that was live then.
     """
 
     settings: Settings = Settings()
@@ -176,11 +177,12 @@ class State:
     lost: Lost | None = None
     losses: tuple[float, ...] = ()
     ending: bool = False
+    closed_at: int = 0
 
     @property
     def generation(self) -> int:
-        """The number of the live generation; 0 where there is none."""
-        return 0 if self.live is None else self.live.number
+        """The number of the live generation, or of the last that was; 0 where there never was one."""
+        return self.closed_at if self.live is None else self.live.number
 
     @property
     def trouble(self) -> Stale | None:

@@ -555,7 +555,14 @@ def _let_go(state: State) -> Step:
     dispose = tuple(Dispose(each.cycle, state.settings.drain_timeout) for each in live)
     waiting = (*state.tickets, *state.undos)
     letting_go = replace(
-        state, phase=Closing(), live=None, retired=(*state.retired, *live), tickets=(), undos=(), lost=None
+        state,
+        phase=Closing(),
+        live=None,
+        closed_at=state.generation,
+        retired=(*state.retired, *live),
+        tickets=(),
+        undos=(),
+        lost=None,
     )
     return Step(letting_go, (*_answer(waiting, succeeded=False), *dispose, Release()))
 
