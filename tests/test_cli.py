@@ -407,9 +407,26 @@ def test_undo_asks_the_session_that_runs(run: Run, project: RealProject, watch: 
     ran = run("undo")
     assert (ran.status, ran.err) == (0, "")
     assert "Asked the session of process" in ran.out
+    assert "It has gone back to that of 20" in ran.out
+    assert b"number" not in project.tree()["pricing.py"], "the command returns when it is done"
     running.line("generation 2 is undone")
     running.line("STALE")
-    assert b"number" not in project.tree()["pricing.py"]
+    again = run("undo")
+    assert again.status == 1
+    assert "nothing to go back to" in again.err
+
+
+def test_undo_does_not_wait_for_ever(run: Run, project: RealProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_generations(project)
+    monkeypatch.setattr("lastgood.cli.PATIENCE", 0.0)
+    lock = Disk().lock(project.root / ".lastgood" / "generated" / "lock")  # of a session that hears nothing
+    assert lock is not None
+    try:
+        ran = run("undo")
+    finally:
+        lock.release()
+    assert (ran.status, ran.out) == (1, "Asked a session to undo its live generation.\n")
+    assert ran.err.startswith("Error: the session has not gone back within 0 s.")
 
 
 def test_init_writes_a_start_and_says_what_to_do_next(

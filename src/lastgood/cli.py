@@ -32,6 +32,9 @@ WARNED = 2
 OUT_OF_DATE = 3
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+PATIENCE = 10.0
+"""Seconds that ``lastgood undo`` gives a session that runs."""
+
 
 class _Commands(click.Group):
     """Turns errors into messages and exit statuses, for every command alike."""
@@ -181,8 +184,6 @@ def plan(config: Path | None) -> None:
 @_config
 def history(config: Path | None) -> None:
     """List the good generations that are kept, the newest first."""
-    from datetime import datetime
-
     from lastgood.event_lines import listed, make_console, nearby
     from lastgood.interpreters.generation_store import DamagedGeneration
     from lastgood.interpreters.once import output_path
@@ -200,7 +201,7 @@ def history(config: Path | None) -> None:
         except DamagedGeneration as error:
             changed = f"cannot be used: {error}"
         mark = "* " if each is good[-1] else "  "
-        console.print(f"{mark}{datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}  {changed or 'the config'}")
+        console.print(f"{mark}{_moment(each.at)}  {changed or 'the config'}")
 
 
 @main.command()
@@ -208,7 +209,8 @@ def history(config: Path | None) -> None:
 def undo(config: Path | None) -> None:
     """Go back to the good generation before the last one.
 
-    A session that runs is asked to do it, wrappers and worker; where none runs, the wrappers alone are brought back.
+    A session that runs is asked to do it, wrappers and worker, and waited for; where none runs, the wrappers alone are
+    brought back.
     """
     from lastgood.errors import AlreadyWatched
     from lastgood.event_lines import make_console, nearby
@@ -219,9 +221,10 @@ def undo(config: Path | None) -> None:
     try:
         done = undo_once(project)
     except AlreadyWatched as error:
-        ask_undo(project)
         who = "a session" if error.pid is None else f"the session of process {error.pid}"
-        console.print(f"Asked {who} to undo its live generation. It tells what came of it.")
+        console.print(f"Asked {who} to undo its live generation.")
+        gone_back_to = ask_undo(project, PATIENCE)
+        console.print(f"It has gone back to that of {_moment(gone_back_to.at)}.")
         return
     output = Path(nearby(done.output, Path.cwd()))
     for label, paths in (("wrote", done.written), ("removed", done.removed)):
@@ -306,6 +309,12 @@ def _watch(config_file: Path, show: Callable[[WatchEvent], None]) -> None:
     trio.run(run, lastgood.watch(config_file, on_event=on_event))
     if broken:
         raise broken[0]
+
+
+def _moment(at: float) -> str:
+    from datetime import datetime
+
+    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
 
 
 def _operation(operation: FileOperation, output: Path) -> str:

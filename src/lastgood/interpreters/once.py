@@ -15,12 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
-from lastgood.errors import GenerationError
+from lastgood.errors import GenerationError, NothingToUndo, WatchError
 from lastgood.generators.checking import check_staged_blocking
 from lastgood.generators.running import run_generators_blocking
 from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
 from lastgood.interpreters.file_system import FileSystem, digest_of
-from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
+from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore, Good
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.planner.promotion import Promotion
@@ -28,6 +28,9 @@ from lastgood.watch_events import ApiChange
 from lastgood.wrappers import Generated
 
 __all__ = ["Once", "ask_undo", "differences", "generate_once", "output_path", "preview", "undo_once"]
+
+_LOOK = 0.02
+"""Seconds between two looks whether a session has done what it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,28 @@ def undo_once(project: Project) -> Once:
     return _once(output, work.promotion, work.staged, (*work.promotion.warnings, *problems), output.recovered)
 
 
-def ask_undo(project: Project) -> None:
-    """Ask the session that has the output directory to undo its live generation; it does so within two seconds."""
-    OutputDirectory.unclaimed(project.files, output_path(project)).ask_undo()
+def ask_undo(project: Project, patience: float) -> Good:
+    """Ask the session that has the output directory to undo its live generation: the one that it has gone back to.
+
+    Raises :class:`NothingToUndo` where no earlier generation is kept, and :class:`WatchError` if it has not gone back within
+    ``patience`` seconds (it looks for requests every two); it may do so later, or have told its user why it cannot.
+    """
+    output = OutputDirectory.unclaimed(project.files, output_path(project))
+    store = project.store(output)
+    live = store.before(None)
+    if live is None or store.before(store.path(live)) is None:
+        raise NothingToUndo(output.path)
+    output.ask_undo()
+    given_up_at = time.monotonic() + patience
+    while True:
+        good = store.history()
+        if good and live.manifest not in {each.manifest for each in good}:
+            return good[-1]
+        if time.monotonic() >= given_up_at:
+            raise WatchError(
+                f"the session has not gone back within {patience:g} s. If it tried and failed, what it tells says why."
+            )
+        time.sleep(_LOOK)
 
 
 def output_path(project: Project) -> Path:
