@@ -256,6 +256,15 @@ def test_the_wrappers_are_no_sources() -> None:
     assert names(pinned) == {"pkg"}
 
 
+@pytest.mark.parametrize("name", ["lib.one", "lib.two"], ids=["a module", "a package"])
+def test_a_named_source_inside_the_output_directory_is_pinned(name: str) -> None:
+    tree = {**LIBRARY, "lib/three.py": ""}
+    settings = config(name, output="/p/src/lib")
+    pinned = pin_in(memory(tree), settings)
+    assert name in names(pinned)
+    assert not {"lib", "lib.three"} & names(pinned)
+
+
 NAMESPACE = {"/p/one/ns/a.py": "from ns import b", "/p/two/ns/b.py": "", "/p/two/ns/unused.py": "", "/py/ns/c.py": ""}
 
 

@@ -701,6 +701,11 @@ def source_as_output(project: RealProject) -> None:
     project.configure("generated")
 
 
+def module_named_as_output(project: RealProject) -> None:
+    project.save("generated.py", QUOTE)  # which generated/, once it is there, would hide
+    project.configure("generated")
+
+
 @pytest.mark.parametrize(
     ("spoil", "error", "says"),
     [
@@ -721,6 +726,7 @@ def source_as_output(project: RealProject) -> None:
         (clash, UnmanagedFile, "lastgood did not write this file"),
         (file_as_output, PromotionError, "is not a directory"),
         (source_as_output, ConfigError, "is a source"),
+        (module_named_as_output, ConfigError, "is a source"),
     ],
     ids=[
         "no config",
@@ -732,6 +738,7 @@ def source_as_output(project: RealProject) -> None:
         "unmanaged file",
         "output is a file",
         "output is a source",
+        "output would become a source",
     ],
 )
 async def test_a_project_that_cannot_start_raises_the_very_error_before_any_bridge_is_made(

@@ -172,6 +172,17 @@ async def test_the_output_may_lie_inside_a_watched_package(
     assert set(told.changes) == {project.root / "shop" / "__init__.py"}
 
 
+async def test_a_source_may_lie_inside_the_output_directory(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told
+) -> None:
+    project.configure("shop", head='python_import_path = ["generated/src"]')
+    project.save("generated/src/shop.py", QUOTE)
+    async with start():
+        assert (await told.success()).written == (Path("__init__.py"), Path("shop.py"))
+        project.save("generated/src/shop.py", quote(2))
+        await assert_the_next_cycle_is_of(project, told, "generated/src/shop.py")
+
+
 # --- packages and directories -------------------------------------------------------------------------------------
 
 

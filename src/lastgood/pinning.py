@@ -133,7 +133,8 @@ class Pinner:
         """
         finder = _Finder(self._files, config.python_import_path, sys_path, frozenset(builtin_modules))
         output = self._files.real_path(config.output.dir)
-        reading = _Reading(self._files, finder, self._imports, self._imports_of, output)
+        wrappers = _Wrappers(output, modules.values())
+        reading = _Reading(self._files, finder, self._imports, self._imports_of, wrappers)
         for module in modules.values():
             reading.pin_named(module)
         reading.follow()
@@ -280,6 +281,20 @@ class _Finder:
         return _Found(entry, search=search) if self.has_file(directory, f"{stem}.pyc") else None
 
 
+class _Wrappers:
+    """What is no source: the files in the output directory, but for those of modules that were put there and named."""
+
+    def __init__(self, output: Path, named: Iterable[Resolved]) -> None:
+        self._inside = f"{output}{os.sep}"
+        files = {str(module.file) for module in named if module.file is not None}
+        roots = {f"{root}{os.sep}" for module in named for root in module.roots}
+        self._named = tuple(path for path in files | roots if path.startswith(self._inside))
+
+    def __contains__(self, path: object) -> bool:
+        text = str(path)
+        return text.startswith(self._inside) and not text.startswith(self._named)
+
+
 # --- one reading --------------------------------------------------------------------------------------------------
 
 
@@ -292,12 +307,12 @@ class _Reading:
         finder: _Finder,
         known: Mapping[str, Imports],
         imports_of: Callable[[bytes], Imports],
-        output: Path,
+        wrappers: _Wrappers,
     ) -> None:
         self._files = files
         self._imports_of = imports_of
         self._finder = finder
-        self._output = f"{output}{os.sep}"
+        self._wrappers = wrappers
         self._known = known
         self.imports: dict[str, Imports] = {}
         self._modules: dict[tuple[str, str], PinnedModule] = {}
@@ -377,7 +392,7 @@ class _Reading:
         """Read ``file`` once; gives the digest of its bytes, None if it is none of the sources."""
         if file in self._digests:
             return self._digests[file]
-        if file in self._unreadable or str(file).startswith(self._output):
+        if file in self._unreadable or file in self._wrappers:
             return None
         try:
             data = self._files.read(file)
@@ -484,7 +499,9 @@ class _Reading:
         own = tuple(f"{root}{os.sep}" for module in named for root in module.roots)
         files = {module.file for module in named}
         helpers = (file for file in self._sources if file not in files and not str(file).startswith(own))
-        candidates = (Path(path) for path in self._candidates if not path.startswith((*own, self._output)))
+        candidates = (
+            Path(path) for path in self._candidates if not path.startswith(own) and path not in self._wrappers
+        )
         return Pinned(
             roots=tuple(map(Path, self._finder.roots)),
             modules=tuple(self._modules[key] for key in sorted(self._modules)),

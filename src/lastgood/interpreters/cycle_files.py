@@ -214,7 +214,8 @@ class CycleFiles:
         sources: set[Path] = set()
         for name, module in self.modules.items():
             own = module.roots or ((module.file,) if module.file is not None else ())
-            if output in own:
+            # The second: once wrappers are there, Python takes the directory for the module.
+            if output in own or output / "__init__.py" in module.candidates:
                 raise ConfigError(
                     f'{output} is a source: module "{name}" lies there. Wrappers need a directory of their own; '
                     "it may lie inside a source.",

@@ -477,7 +477,7 @@ def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) ->
         relative = PurePosixPath(Path(name).as_posix())
         if relative.is_absolute() or ".." in relative.parts or not relative.parts:
             raise PromotionError(
-                f'the generator says it wrote "{name}", which is not a path inside the stage directory.'
+                f'the generator says it wrote "{name}", which is not a path inside the stage directory and relative to it.'
             )
         if not _is_text(str(relative)):
             raise PromotionError(f"the generator says it wrote {name!r}, a name that cannot be encoded in UTF-8.")
