@@ -92,16 +92,10 @@ def test_python_m_lastgood_is_the_same_and_help_loads_no_machinery() -> None:
     assert run_process([sys.executable, "-c", code], Path()) == Ran(0, f"lastgood {lastgood.__version__}\nlight\n", "")
 
 
-def test_ctrl_c_while_the_command_is_loaded_is_no_traceback() -> None:
-    code = (
-        "import runpy, sys\n"
-        "class CtrlC:\n"
-        "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'click': raise KeyboardInterrupt\n"
-        "sys.meta_path.insert(0, CtrlC())\n"
-        "runpy.run_module('lastgood', run_name='__main__')"
-    )
-    assert run_process([sys.executable, "-c", code], Path()) == Ran(130, "", "Stopped.\n")
+@pytest.mark.parametrize("text", ["raise KeyboardInterrupt", "exec('raise KeyboardInterrupt')"], ids=["plain", "exec"])
+def test_ctrl_c_while_the_command_is_loaded_is_no_traceback(text: str, tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text(text)  # python -m looks here first
+    assert run_process([sys.executable, "-m", "lastgood", "plan"], tmp_path) == Ran(130, "", "Stopped.\n")
 
 
 # --- which config -------------------------------------------------------------------------------------------

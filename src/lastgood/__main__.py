@@ -7,10 +7,15 @@ def main() -> None:
     """Load the command and run it: :mod:`lastgood.cli`."""
     try:
         from lastgood.cli import main as command
+
+        command(prog_name="lastgood")
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)  # as the command itself has it
-    command(prog_name="lastgood")
+    finally:
+        # CPython notes a KeyboardInterrupt that left an exec() of text, such as dataclasses are made by, and python -m then
+        # ends by the signal, whatever the exit status. The next evaluation of text takes the note away.
+        eval("None")
 
 
 if __name__ == "__main__":
