@@ -276,7 +276,7 @@ def decode_config(data: bytes, path: Path) -> Config:
     return Config(
         path=path,
         python_import_path=decoder.convert(
-            root.get("python_import_path", ["."]), tuple[Path, ...], "python_import_path", decoder.resolve
+            root.get("python_import_path", ["."]), _PATHS, "python_import_path", decoder.resolve
         ),
         modules={name: decoder.module(name, table) for name, table in modules.items()},
         output=output,
@@ -360,6 +360,11 @@ def _refuse_legacy(root: Table, path: Path) -> None:
 
 
 # --- from tables to the types above -------------------------------------------------------------------------
+
+
+# msgspec resolves a struct's annotations when it first meets it: here, before anything (pyfakefs, say) exchanges Path.
+_PATHS = tuple[Path, ...]
+msgspec.json.Decoder(tuple[OutputConfig, RuntimeConfig, GeneratorConfig])
 
 
 class _Root(msgspec.Struct):

@@ -16,7 +16,7 @@ import trio.testing
 from watchfiles._rust_notify import RustNotify
 
 from lastgood.interpreters import watching
-from lastgood.interpreters.watching import LIMIT_ADVICE, Notifier, places
+from lastgood.interpreters.watching import LIMIT_ADVICE, OPEN_FILES_ADVICE, Notifier, places
 from lastgood.planner.watch_set import WatchSet
 from real_project import DEADLINE
 
@@ -268,11 +268,13 @@ class BreaksLater:
     ("notify", "reason"),
     [
         (refusing(OSError("OS file watch limit reached. about [/x]")), LIMIT_ADVICE),
+        (refusing(RuntimeError("Too many open files (os error 24)")), OPEN_FILES_ADVICE),
         (refusing(PermissionError(13, "Permission denied")), "Permission denied"),
+        (refusing(FileNotFoundError(2, "No such file or directory")), "No such file or directory"),
         (refusing(RuntimeError("error in underlying watcher")), "error in underlying watcher"),
         (BreaksLater, "error in underlying watcher"),
     ],
-    ids=["limit", "permission", "internal", "later"],
+    ids=["limit", "open files", "permission", "there for Python alone", "internal", "later"],
 )
 async def test_when_the_system_gives_out_the_caller_is_told_once_to_poll(
     notify: Callable[..., object],

@@ -6,7 +6,6 @@ replaced by rename, or a root that is removed and made again, goes on being seen
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import stat
@@ -20,7 +19,7 @@ from watchfiles._rust_notify import RustNotify
 
 from lastgood.planner.watch_set import WatchSet
 
-__all__ = ["LIMIT_ADVICE", "Notifier", "places"]
+__all__ = ["LIMIT_ADVICE", "OPEN_FILES_ADVICE", "Notifier", "places"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +28,15 @@ LIMIT_ADVICE = (
     '"sudo sysctl fs.inotify.max_user_watches=524288". Until then files are polled'
 )
 
+OPEN_FILES_ADVICE = (
+    "the system's limit of watchers, or this process's of open files, is reached; raise it with "
+    '"sudo sysctl fs.inotify.max_user_instances=1024", or "ulimit -n". Until then files are polled'
+)
+
 # Milliseconds. The step decides how soon a save is seen, at the price of as many wake-ups.
 _STEP = 10
 _LONGEST_BATCH = 50
 _WAKE_UP = 5_000
-
 
 Places = Mapping[Path, tuple[int, int]]
 """Directories, each with what tells it from another one of the same name: device and inode."""
@@ -145,11 +148,12 @@ class Notifier:
     def _give_out(self, error: OSError | RuntimeError | UnicodeError) -> None:
         if not self.polling:
             self.polling = True
-            reason = (
-                LIMIT_ADVICE
-                if "limit" in str(error)
-                else f"the system cannot watch ({error}). Files are polled instead"
-            )
+            if "limit" in str(error):
+                reason = LIMIT_ADVICE
+            elif "os error 24" in str(error):  # EMFILE, which comes as an internal error
+                reason = OPEN_FILES_ADVICE
+            else:
+                reason = f"the system cannot watch ({error}). Files are polled instead"
             logger.warning("%s", reason)
             self._gave_out(reason)
 
@@ -161,9 +165,13 @@ async def _set_when_cancelled(stop: threading.Event) -> None:
         stop.set()
 
 
-def _start(directories: list[Path], recursive: bool) -> RustNotify:
-    while True:
-        there = [str(directory) for directory in directories if directory.is_dir()]
-        # What goes between the look and the start is told by the directory above it.
-        with contextlib.suppress(FileNotFoundError):
-            return RustNotify(there, False, False, 300, recursive, False)
+def _start(directories: list[Path], recursive: bool, tries: int = 10) -> RustNotify:
+    there = [str(directory) for directory in directories if directory.is_dir()]
+    try:
+        return RustNotify(there, False, False, 300, recursive, False)
+    except FileNotFoundError:
+        # What goes between the look and the start is told by the directory above it. But some are there for Python alone,
+        # as in a fake file system.
+        if tries == 1:
+            raise
+        return _start(directories, recursive, tries - 1)
