@@ -220,6 +220,7 @@ OUTPUT = '[output]\ndir = "generated"\n'
             "expected a number, found a boolean",
         ),
         (MINIMAL + '[runtime.process]\ntimeout = "1"', "runtime.process.timeout", "expected a number, found a string"),
+        (MINIMAL + '[runtime.process]\nspare = "no"', "runtime.process.spare", "expected a boolean, found a string"),
         (MINIMAL + "[runtime.process]\ntimeout = 0", "runtime.process.timeout", "more than 0, found 0"),
         (MINIMAL + "[runtime.process]\ntimeout = -1.5", "runtime.process.timeout", "more than 0, found -1.5"),
         (MINIMAL + "[runtime.process]\ntimeout = inf", "runtime.process.timeout", "finite and more than 0, found inf"),
@@ -292,18 +293,18 @@ def test_an_unknown_field_is_told_with_its_near_miss_or_the_known_ones(text: str
     "name", ["", ".pricing", "a..b", "a.", "../x", "src/x", "a-b", "class", "a.import", "1a", "a b"]
 )
 def test_a_module_is_named_as_after_import(name: str) -> None:
-    assert "is no module name" in str(failure(f'[modules."{name}"]\n' + OUTPUT))
+    assert "is not a module name" in str(failure(f'[modules."{name}"]\n' + OUTPUT))
 
 
 @pytest.mark.parametrize(
     ("data", "line", "says"),
     [
-        (b"a = 1\nb = \n", 2, "is no valid TOML: Invalid value at column 5."),
-        (b"a = [\n\n", 3, "is no valid TOML: Invalid value at the end of the file."),
-        (b"a = 1\na = 2\n", 2, "is no valid TOML: Cannot overwrite a value"),
+        (b"a = 1\nb = \n", 2, "is not valid TOML: Invalid value at column 5."),
+        (b"a = [\n\n", 3, "is not valid TOML: Invalid value at the end of the file."),
+        (b"a = 1\na = 2\n", 2, "is not valid TOML: Cannot overwrite a value"),
         (b"a = 1\nb = '\xff'\n", 2, "is not UTF-8: byte 0xff"),
         (b"a = " + b"[" * 5000, None, "is nested too deeply"),
-        (b"a = " + b"1" * 5000, None, "is no valid TOML: Exceeds the limit"),
+        (b"a = " + b"1" * 5000, None, "is not valid TOML: Exceeds the limit"),
     ],
     ids=["syntax", "end of file", "twice", "encoding", "depth", "digits"],
 )
@@ -397,7 +398,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a directory"):
         load_config(tmp_path)
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(ConfigError, match="is no regular file"):
+    with pytest.raises(ConfigError, match="is not a regular file"):
         load_config(tmp_path / "fifo")
     (tmp_path / "loop.toml").symlink_to(tmp_path / "loop.toml")
     with pytest.raises(ConfigError, match="cannot be read: Too many levels of symbolic links"):

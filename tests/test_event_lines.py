@@ -215,7 +215,7 @@ def raised_here() -> Exception:
         (GenerationError((ModuleFailure("a", SOURCE, None, "no"),)), "pricing.py: a: no"),
         (REMOTE, "stock.py:8: ZeroDivisionError: division by zero"),
         (RemoteError("KeyboardInterrupt", "", ""), "KeyboardInterrupt"),
-        (ConfigError("is no valid TOML: x.", file=BASE / "c.toml", line=3), "c.toml:3: is no valid TOML: x."),
+        (ConfigError("is not valid TOML: x.", file=BASE / "c.toml", line=3), "c.toml:3: is not valid TOML: x."),
         (UnwatchableModule("m", 'Module "m" is not', file=BASE / "c.toml"), 'c.toml: Module "m" is not'),
         (WorkerDied(3, "a\nb\n"), "The worker process exited with status 3. Its last output"),
         (PromotionError("is no directory.", path=BASE / "generated"), "generated: is no directory."),

@@ -296,11 +296,12 @@ def test_what_is_printed_at_start_is_not_the_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("echo oh; echo dear >&2; exit 3", "it ended with status 3: dear"),
+        ("echo oh; echo dear. >&2; exit 3", "it ended with status 3: dear. Expected"),
+        ("exit 3", "it ended with status 3. Expected"),
         ("echo hello", "it did not answer as a Python interpreter does"),
         ("true", "it did not answer as a Python interpreter does"),
     ],
-    ids=["fails", "no python", "silent"],
+    ids=["fails", "fails in silence", "no python", "silent"],
 )
 def test_an_interpreter_that_is_none_is_told(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as caught:

@@ -237,7 +237,7 @@ def load_config(path: str | os.PathLike[str], read: Callable[[Path], bytes] | No
             hint = "" if found is None else f"Did you mean {found}?"
             raise ConfigError("is a directory; expected a config file.", file=file, hint=hint)
         if not stat.S_ISREG(mode):  # reading a FIFO would never end
-            raise ConfigError("is no regular file; expected a config file.", file=file)
+            raise ConfigError("is not a regular file; expected a config file.", file=file)
         data = file.read_bytes() if read is None else read(file)
     except (FileNotFoundError, NotADirectoryError):
         hint = 'Make one with "lastgood init".' if file.name == "lastgood.toml" else "Check the path."
@@ -314,7 +314,7 @@ def _parse(data: bytes, path: Path) -> dict[str, Any]:
             problem = found[1]
             line = int(found["line"]) if found["line"] else text.count("\n") + 1
             column = f" at column {found['column']}" if found["column"] else " at the end of the file"
-        raise ConfigError(f"is no valid TOML: {problem}{column}.", file=path, line=line) from error
+        raise ConfigError(f"is not valid TOML: {problem}{column}.", file=path, line=line) from error
 
 
 def _lastgood_table(document: Table, path: Path) -> dict[str, Any]:
@@ -386,6 +386,7 @@ _fields_of = functools.cache(msgspec.structs.fields)  # it reads annotations ane
 _MSGSPEC_ERROR = re.compile(r"^Expected `(?P<expected>[^`]*)`, got `(?P<got>[^`]*)`(?: - at `\$(?P<at>[^`]*)`)?$")
 _EXPECTED = {
     "str": "a string",
+    "bool": "a boolean",
     "int": "an integer",
     "float": "a number",
     "object": "a table",
@@ -451,7 +452,7 @@ class _Decoder:
         for name in names:
             if not all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split(".")):
                 hint = 'Quote dotted names: [modules."package.module"].'
-                problem = "is no module name; expected one as after import, such as package.module."
+                problem = "is not a module name; expected one as after import, such as package.module."
                 raise self._error(problem, _join("modules", name), hint)
 
     def check_style(self, output: Any) -> None:

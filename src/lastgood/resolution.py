@@ -294,8 +294,9 @@ def _ask(
     except subprocess.TimeoutExpired as error:
         raise unusable(executable, f"it did not answer within {INTERPRETER_TIMEOUT:g} s") from error
     except subprocess.CalledProcessError as error:
-        last_words = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise unusable(executable, f"it ended with status {error.returncode}: {last_words}") from error
+        last_words = error.stderr.decode(errors="replace").strip().rpartition("\n")[2].rstrip(".")
+        ended = f"it ended with status {error.returncode}"
+        raise unusable(executable, f"{ended}: {last_words}" if last_words else ended) from error
     except OSError as error:
         raise unusable(executable, f"{error.strerror}") from error
     except (ValueError, IndexError) as error:

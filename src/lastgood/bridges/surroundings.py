@@ -84,7 +84,7 @@ def _virtual_env(directory: Path) -> tuple[str, str]:
     field, hint = "runtime.process.virtual_env", f'Make one with "python -m venv {directory}".'
     expected = "expected the directory of a virtual environment"
     if not os.path.isdir(directory):
-        problem = "is no directory" if os.path.exists(directory) else "does not exist"
+        problem = "is not a directory" if os.path.exists(directory) else "does not exist"
         raise ConfigError(f"{directory} {problem}; {expected}.", field=field, hint=hint)
     if not os.path.isfile(directory / "pyvenv.cfg"):
         raise ConfigError(f"{directory} has no pyvenv.cfg; {expected}.", field=field, hint=hint)
@@ -97,7 +97,7 @@ def _virtual_env(directory: Path) -> tuple[str, str]:
 
 def _working_directory(directory: Path) -> str:
     if not os.path.isdir(directory):
-        problem = "is no directory" if os.path.exists(directory) else "does not exist"
+        problem = "is not a directory" if os.path.exists(directory) else "does not exist"
         raise ConfigError(
             f"{directory} {problem}; expected the directory that the worker runs in.",
             field="runtime.process.cwd",

@@ -211,7 +211,7 @@ class Wrapping:
     def _offer(self, source: ModuleSource) -> _Offer:
         name = source.name
         if not all(part.isidentifier() and part != "__init__" for part in name.split(".")):
-            problem = "this is no dotted module name that could be imported."
+            problem = "this is not a module name that can be imported."
             return _Offer.of(source, Answer(None, {}, {name: (None, problem)}))
         key = key_of("extract", name, source.state, repr(source.selection))
         return _Offer.of(source, self._ask(key, name, lambda project, _: _extract(project, source)))
