@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -65,6 +66,24 @@ def test_it_gives_what_is_given_here(extractor: ExtractorProcess) -> None:
 def test_it_reads_import_statements(extractor: ExtractorProcess) -> None:
     for text in (b"import a.b\nfrom . import c", b"from x import (", b"\xff", b""):
         assert extractor.imports_of(text) == imports_of(text)
+
+
+def test_where_none_can_be_started_it_works_here(
+    extractor: ExtractorProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    extractor.start()
+    found = modules(models=MODELS.format("int"), desk=DESK)
+    wrapped = extractor.wrap([found["desk"]], found, "async")
+    assert wrapped == HereExtractor().wrap([found["desk"]], found, "async")
+    assert extractor.imports_of(b"import os") == imports_of(b"import os")
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "it is told once"
+    monkeypatch.undo()
+    extractor.end()
+    assert pid_of(extractor), "the next session tries again"
 
 
 def test_the_same_process_serves_until_the_end(extractor: ExtractorProcess) -> None:

@@ -95,9 +95,9 @@ class _Group:
             self._process.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_REAP)
+        GUARDIAN.remove(self._process.pid)
         if self._pidfd >= 0:
             os.close(self._pidfd)
-        GUARDIAN.remove(self._process.pid)
 
 
 def _tail(file: IO[bytes]) -> str:

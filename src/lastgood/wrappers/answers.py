@@ -90,7 +90,11 @@ def key_of(*parts: str) -> str:
 @functools.cache
 def _maker() -> str:
     """What makes the answers: griffe, Python's parser, and our own text, version or not."""
-    versions = f"{importlib.metadata.version('griffelib')} {sys.version_info[:2]}"
+    try:
+        griffe = importlib.metadata.version("griffelib")
+    except importlib.metadata.PackageNotFoundError:  # where its metadata cannot be seen, as in a fake file system
+        griffe = "unknown"
+    versions = f"{griffe} {sys.version_info[:2]}"
     digest = hashlib.sha256(versions.encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())

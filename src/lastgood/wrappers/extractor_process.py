@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import msgspec
 from lastgood.config import Style
 from lastgood.errors import GenerationError, ModuleFailure
 from lastgood.wrappers import ModuleSource, Wrapped
+from lastgood.wrappers.extractor import HereExtractor
 from lastgood.wrappers.extractor_wire import (
     LENGTH,
     MOST,
@@ -32,9 +34,11 @@ from lastgood.wrappers.extractor_wire import (
     encode,
     reply_from,
 )
-from lastgood.wrappers.import_statements import Imports, guessed_imports
+from lastgood.wrappers.import_statements import Imports, guessed_imports, imports_of
 
 __all__ = ["ExtractorProcess"]
+
+logger = logging.getLogger(__name__)
 
 _LASTGOOD = Path(__file__).parents[2]
 _PROGRAM = (
@@ -53,12 +57,20 @@ class _Ended(Exception):
         self.at = at
 
 
+class _NoProcess(Exception):
+    """None can be started."""
+
+
 class ExtractorProcess:
-    """See :class:`.Extractor`. The process is started by :meth:`start`, else when it is first needed."""
+    """See :class:`.Extractor`. The process is started by :meth:`start`, else when it is first needed.
+
+    Where the system refuses to start one, sources are read here, up to :meth:`end`.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._here: HereExtractor | None = None
         self._cache: tuple[Path | None, bool] = (None, True)
         self._forget()
 
@@ -74,7 +86,7 @@ class ExtractorProcess:
 
         On the thread that the session runs on: on Linux the process is killed when the thread that started it ends.
         """
-        with self._lock:
+        with self._lock, suppress(_NoProcess):
             self._running()
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -84,13 +96,20 @@ class ExtractorProcess:
                 return process
             self._kill(process)
         self._forget()
+        if self._here is not None:
+            raise _NoProcess
         path = [*sys.path, str(_LASTGOOD)]
-        self._process = process = subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM, str(os.getpid()), *path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in the terminal is the app's
-        )
+        try:
+            self._process = process = subprocess.Popen(
+                [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM, str(os.getpid()), *path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in the terminal is the app's
+            )
+        except OSError as error:
+            logger.warning("sources are read in the app's own process, since no other can be started: %s", error)
+            self._here = HereExtractor()
+            raise _NoProcess from error
         return process
 
     def use(self, cache: Path | None, *, read_only: bool) -> None:
@@ -102,6 +121,8 @@ class ExtractorProcess:
         with self._lock:
             try:
                 reply = self._ask(Read(data))
+            except _NoProcess:
+                return imports_of(data)
             except _Ended:
                 return guessed_imports(data)
             assert isinstance(reply, Found)
@@ -110,26 +131,33 @@ class ExtractorProcess:
     def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
         """See :class:`.Extractor`. Raises :class:`GenerationError` if the process ends while it is at it."""
         with self._lock:
-            self._running()
-            rows = {name: _row(source, is_named=False) for name, source in found.items()}
-            rows |= {source.name: _row(source, is_named=True) for source in sources}
-            data = {source.digest: source.data for source in (*found.values(), *sources)}
-            before = self._rows
-            changed = tuple(row for name, row in rows.items() if before.get(name) != row)
-            gone = tuple(before.keys() - rows.keys())
-            unsent = {row.digest for row in changed} - self._sent - {""}
             try:
-                reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in sorted(unsent))))
-            except _Ended as ended:
-                problem = (
-                    f"the process that reads it {ended.how}. Nothing that it is made of should do that: it is a defect."
-                )
-                file = next((source.path for source in sources if source.name == ended.at), None)
-                raise GenerationError((ModuleFailure(ended.at, file, None, problem),)) from ended
-            assert isinstance(reply, Made)
-            self._rows, self._sent = rows, {row.digest for row in rows.values()}
-            self._made = _patched(self._made, reply)
-            return self._made
+                return self._wrap(sources, found, style)
+            except _NoProcess:
+                assert self._here is not None
+                return self._here.wrap(sources, found, style)
+
+    def _wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
+        self._running()
+        rows = {name: _row(source, is_named=False) for name, source in found.items()}
+        rows |= {source.name: _row(source, is_named=True) for source in sources}
+        data = {source.digest: source.data for source in (*found.values(), *sources)}
+        before = self._rows
+        changed = tuple(row for name, row in rows.items() if before.get(name) != row)
+        gone = tuple(before.keys() - rows.keys())
+        unsent = {row.digest for row in changed} - self._sent - {""}
+        try:
+            reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in sorted(unsent))))
+        except _Ended as ended:
+            problem = (
+                f"the process that reads it {ended.how}. Nothing that it is made of should do that: it is a defect."
+            )
+            file = next((source.path for source in sources if source.name == ended.at), None)
+            raise GenerationError((ModuleFailure(ended.at, file, None, problem),)) from ended
+        assert isinstance(reply, Made)
+        self._rows, self._sent = rows, {row.digest for row in rows.values()}
+        self._made = _patched(self._made, reply)
+        return self._made
 
     def _ask(self, request: Request) -> Reply:
         """Send a request, and give its answer. Raises :class:`_Ended`."""
@@ -160,7 +188,7 @@ class ExtractorProcess:
     def end(self) -> None:
         """See :class:`.Extractor`."""
         with self._lock:
-            process, self._process = self._process, None
+            process, self._process, self._here = self._process, None, None
             if process is None:
                 return
             assert process.stdin is not None
