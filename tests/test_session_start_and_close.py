@@ -710,7 +710,7 @@ def module_named_as_output(project: RealProject) -> None:
     ("spoil", "error", "says"),
     [
         (lambda project: project.remove("lastgood.toml"), ConfigError, "the config file does not exist"),
-        (spoil_config, ConfigError, "no valid TOML"),
+        (spoil_config, ConfigError, "not valid TOML"),
         (spoil_field, ConfigMigrationError, 'Legacy config field "development" is no longer supported.'),
         (
             lambda project: project.remove("pricing.py"),
