@@ -6,7 +6,6 @@ other generators made need only compile: where it can be imported from is theirs
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -48,18 +47,14 @@ async def check_staged(
     }
     if not names and not call["compiled"]:
         return ()
+    if not await trio.Path(_PROGRAM).exists():
+        logger.warning("%s: not looked at before it is promoted: a process would not see this file system", package)
+        return ()
     with TemporaryDirectory(prefix="lastgood-") as directory:
         told, answer = trio.Path(directory, "call"), trio.Path(directory, "answer")
         await told.write_text(json.dumps(call))
         arguments = [sys.executable, "-P", str(_PROGRAM), str(told), str(answer)]
-        try:
-            ended = await run_process(arguments, cwd=Path(os.getcwd()), timeout=_TIMEOUT)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            # The descriptors are none of the system's: this is a fake file system, of which no process can see anything.
-            logger.warning("%s: generated files are not looked at before they are promoted: %s", package, error)
-            return ()
+        ended = await run_process(arguments, cwd=Path(os.getcwd()), timeout=_TIMEOUT)
         try:
             problems = json.loads(await answer.read_bytes())
         except (OSError, ValueError):  # os._exit(), a signal, or the timeout
