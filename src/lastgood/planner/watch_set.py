@@ -41,7 +41,8 @@ class WatchSet:
     """What one cycle wants watched.
 
     ``paths`` are what the user is told, sorted; ``candidates`` are paths whose appearance would change where a module is
-    found, in the order of their texts, which is told many times faster; ``output`` is the directory of the wrappers, ignored wherever it lies inside a watched root.
+    found, in the order of their texts, which is told many times faster; ``output`` is the directory of the wrappers, ignored
+    wherever it lies inside a watched root.
     """
 
     paths: tuple[Path, ...]
