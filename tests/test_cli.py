@@ -268,11 +268,11 @@ def test_generate_leaves_a_file_that_is_not_ours(run: Run, project: RealProject)
 
 
 def test_generate_beside_a_session_names_its_pid(run: Run, project: RealProject) -> None:
-    session = OutputDirectory.claim(Disk(), project.output, 4711)
+    session = OutputDirectory.claim(Disk(), project.output, 1)
     ran = run("generate")
     session.release()
     assert (ran.status, ran.out) == (1, "")
-    assert "already kept up to date by the session of process 4711" in ran.err
+    assert "already kept up to date by the session of process 1" in ran.err
 
 
 def test_generate_of_no_module_says_so(run: Run, project: RealProject) -> None:

@@ -123,8 +123,8 @@ def test_every_broken_module_is_named_and_nothing_is_written(project: RealProjec
 
 
 def test_a_session_that_has_the_output_directory_is_respected(project: RealProject) -> None:
-    other = OutputDirectory.claim(Disk(), project.output, 4711)
-    with pytest.raises(AlreadyWatched, match="process 4711"):
+    other = OutputDirectory.claim(Disk(), project.output, 1)
+    with pytest.raises(AlreadyWatched, match="process 1"):
         generate(project)
     other.release()
     assert generate(project).written

@@ -126,10 +126,10 @@ def leftovers(path: Path) -> list[str]:
 
 
 def test_a_second_claim_names_the_first_ones_process(tmp_path: Path) -> None:
-    first = claim(tmp_path / "generated", pid=4711)
-    with pytest.raises(AlreadyWatched, match="process 4711") as caught:
+    first = claim(tmp_path / "generated", pid=1)
+    with pytest.raises(AlreadyWatched, match="process 1") as caught:
         claim(tmp_path / "generated", pid=4712)
-    assert (caught.value.output, caught.value.pid) == (tmp_path / "generated", 4711)
+    assert (caught.value.output, caught.value.pid) == (tmp_path / "generated", 1)
     first.release()
     claim(tmp_path / "generated", pid=4712).release()
 
