@@ -7,8 +7,10 @@ the rounds. The floor is the least that any two processes need: thirty bytes sen
 Single calls are measured on one core: only one of the two processes ever runs, and where the other core sleeps, waking it costs
 more than the exchange, here and in the floor. What runs at once, or moves many bytes, has all cores.
 
-The peers, as far as they are installed (pip install anyio execnet rpyc trio-parallel), are called from the same trio program;
-rpyc and execnet block its loop meanwhile, which flatters them.
+How much slower Python is than the kernel differs from machine to machine: the second row is the same exchange with trio
+waiting for the answer, below which no client under trio comes. The peers, as far as they are installed (pip install anyio
+execnet rpyc trio-parallel), are called from the same trio program; rpyc and execnet block its loop meanwhile, which flatters
+them.
 """
 
 from __future__ import annotations
@@ -49,12 +51,18 @@ Run = Callable[[], Awaitable[object]]
 
 
 @contextmanager
-def floor() -> Iterator[Callable[[], float]]:
-    """A raw ping-pong through two pipes, with no event loop on either side: microseconds for one exchange."""
+def pinging() -> Iterator[tuple[int, int]]:
+    """A process that sends back what it gets: the descriptors to write to it, and to read from it."""
     with subprocess.Popen([sys.executable, "-c", PONG], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pong:
         assert pong.stdin is not None
         assert pong.stdout is not None
-        to, back = pong.stdin.fileno(), pong.stdout.fileno()
+        yield pong.stdin.fileno(), pong.stdout.fileno()
+
+
+@contextmanager
+def floor() -> Iterator[Callable[[], float]]:
+    """A raw ping-pong through two pipes, with no event loop on either side: microseconds for one exchange."""
+    with pinging() as (to, back):
 
         def exchange() -> float:
             start = time.perf_counter()
@@ -67,6 +75,19 @@ def floor() -> Iterator[Callable[[], float]]:
 
 
 # --- the peers: each gives what makes one small call
+
+
+@asynccontextmanager
+async def pipe_from_trio() -> AsyncIterator[Run]:
+    """The floor's ping-pong with trio to wait for the answer: the least that any client under trio needs."""
+    with pinging() as (to, back):
+
+        async def exchange() -> None:
+            os.write(to, b"x" * 30)
+            await trio.lowlevel.wait_readable(back)
+            os.read(back, 64)
+
+        yield exchange
 
 
 @asynccontextmanager
@@ -149,6 +170,7 @@ async def connection_peer() -> AsyncIterator[Run]:
 
 
 PEERS: dict[str, tuple[str, Callable[[], Any]]] = {
+    "raw pipe ping-pong, waited for by trio": ("trio", pipe_from_trio),
     "rpyc": ("rpyc", rpyc_peer),
     "execnet": ("execnet", execnet_peer),
     "anyio.to_process": ("anyio", anyio_peer),
