@@ -2,8 +2,9 @@
 
 Generated wrappers make a :class:`Returns` for each function; it works on what any bridge gives. Plain data become what is
 declared: a dict a dataclass, a value the member of an enum, a tuple a named tuple, at any depth. What is right already
-stays the very object that it is. Abstract types (``Sequence``, ``Iterable``, ...) are checked by their kind; inside of lists,
-tuples, sets and dicts also what they hold.
+stays the very object that it is. Where plain data leave a type in doubt (:mod:`lastgood.doubts`), the bridge is asked which
+classes they are of, and a :class:`Typed` stands in the place of each instance. Abstract types (``Sequence``, ``Iterable``, ...)
+are checked by their kind; inside of lists, tuples, sets and dicts also what they hold.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from __future__ import annotations
 import operator
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from lastgood.bridges.worker.values import PLAIN, Typed
+from lastgood.doubts import UNIONS, classes_in_doubt, derived_from, hints_of, is_declared, told_class
 from lastgood.errors import ReturnTypeError
 
 __all__ = ["Returns"]
 
 T = TypeVar("T")
+H = TypeVar("H")
 
 _Convert = Callable[[Any], Any]
 
@@ -57,13 +61,14 @@ class Returns(Generic[T]):
     The type may be given as text, for names that are not there yet; these are then looked up in ``namespace`` at the first call.
     """
 
-    __slots__ = ("__orig_class__", "_call", "_convert", "_declared", "_namespace")
+    __slots__ = ("__orig_class__", "_call", "_convert", "_declared", "_namespace", "_types")
 
     def __init__(self, call: str, namespace: Mapping[str, Any] | None = None) -> None:
         self._call = call
         self._namespace = namespace
         self._convert: _Convert = self._first
         self._declared: Any = Any
+        self._types: tuple[tuple[str, str], ...] | None = None  # not known before the first call
 
     def __call__(self, value: object) -> T:
         try:
@@ -73,13 +78,30 @@ class Returns(Generic[T]):
             error = ReturnTypeError(self._call, _spelt(self._declared), mismatch.came, mismatch.expected, where)
         raise error
 
+    def through(self, handle: H) -> H:
+        """The handle to call through: ``handle``, or one that tells the classes that plain data leave in doubt."""
+        if self._types is None:
+            self._prepare()
+        telling: H = handle.telling(self._types) if self._types and hasattr(handle, "telling") else handle
+        return telling
+
     def _first(self, value: Any) -> Any:
+        self._prepare()
+        return self._convert(value)
+
+    def _prepare(self) -> None:
         declared = self.__orig_class__.__args__[0] if hasattr(self, "__orig_class__") else Any
         if isinstance(declared, typing.ForwardRef):
             declared = eval(declared.__forward_arg__, dict(self._namespace or {}))
         self._declared = declared
-        self._convert = _Compiler().compile(declared).convert
-        return self._convert(value)
+        convert = _Compiler().compile(declared).convert
+        classes = classes_in_doubt(declared)
+        if classes:
+            told = _Compiler(classes).compile(declared).convert
+            self._convert = lambda value: (told if type(value) is Typed else convert)(value)
+        else:
+            self._convert = convert
+        self._types = tuple((each.__module__, each.__qualname__) for each in classes)
 
 
 def _mismatch(expected: Any, value: Any) -> _Mismatch:
@@ -121,12 +143,44 @@ _EXACT: dict[Any, frozenset[type]] = {
 
 
 class _Compiler:
-    """Makes converters. ``_known`` are those of classes with fields, each made once, so that types may contain themselves."""
+    """Makes converters. ``_known`` are those of classes with fields, each made once, so that types may contain themselves.
 
-    def __init__(self) -> None:
+    With ``told``, of values in which a :class:`Typed` stands for each instance of one of these classes.
+    """
+
+    def __init__(self, told: Sequence[type] = ()) -> None:
         self._known: dict[Any, _Converter] = {}
+        self._told = told
 
     def compile(self, declared: Any) -> _Converter:
+        plain = self._compile(declared)
+        if not self._told or typing.get_origin(declared) in UNIONS:
+            return plain
+        convert, told = plain.convert, self._told
+        if declared not in _EXACT and (
+            convert is _as_it_is or (isinstance(declared, type) and not is_declared(declared))
+        ):
+            # What it holds has no declared type: it is plain data.
+            return plain._replace(convert=lambda value: _bare(convert(value.data if type(value) is Typed else value)))
+        if declared not in told:
+            return plain._replace(convert=lambda value: convert(value.data if type(value) is Typed else value))
+
+        def instance(value: Any) -> Any:
+            if type(value) is not Typed:
+                return convert(value)
+            kind, data = told_class(value, told), value.data
+            if kind is declared and plain.keys is not None:
+                # More fields than it has are those of a class that is not known here: it is not to be guessed by them.
+                data = {name: item for name, item in data.items() if name in plain.keys}
+            if kind is declared or kind is None:
+                return convert(data)
+            if not issubclass(kind, declared):
+                raise _Mismatch(_spelt(declared), _spelt(kind))
+            return self.compile(kind).convert(value)
+
+        return plain._replace(convert=instance)
+
+    def _compile(self, declared: Any) -> _Converter:
         if declared in _NOT_CHECKED:
             return _Converter(_as_it_is)
         declared = types.NoneType if declared is None else declared
@@ -134,7 +188,7 @@ class _Compiler:
         if certain is not None:
             return _Converter(_plain(declared, certain), certain)
         origin, arguments = typing.get_origin(declared), typing.get_args(declared)
-        if origin in (types.UnionType, typing.Union):
+        if origin in UNIONS:
             return self._union(declared, arguments)
         if origin is typing.Literal:
             return _Converter(_literal(declared, arguments))
@@ -170,7 +224,7 @@ class _Compiler:
             if certain and certain.issuperset(map(type, value)):
                 return value
             made = _each(value, item, step)
-            return value if _same(made, value) else kind(made)
+            return value if _same(made, value) else _rebuilt(kind, made)
 
         return _Converter(convert)
 
@@ -202,7 +256,7 @@ class _Compiler:
                 items = _each_value(value, item)
             if (keys is value or _same(keys, value)) and (not isinstance(items, list) or _same(items, value.values())):
                 return value
-            return dict(zip(keys, items, strict=True))
+            return _rebuilt(dict, list(zip(keys, items, strict=True)))
 
         return _Converter(convert)
 
@@ -213,38 +267,44 @@ class _Compiler:
         else:
             kinds = {kind: self._items(declared, kind, arguments[0]).convert for kind in (list, tuple, set, frozenset)}
 
+        bare = _bare if self._told else _as_it_is
+
         def convert(value: Any) -> Any:
             if not isinstance(value, origin):
                 raise _mismatch(declared, value)
             known = kinds.get(type(value))
-            return value if known is None else known(value)
+            return bare(value) if known is None else known(value)
 
         return _Converter(convert)
 
     def _union(self, declared: Any, options: tuple[Any, ...]) -> _Converter:
         compiled = [self.compile(option) for option in options]
         certain = frozenset[type]().union(*(option.certain for option in compiled))
-        if any(option.convert is _as_it_is for option in compiled):
-            return _Converter(_as_it_is)
+        if any(option in _NOT_CHECKED for option in options):
+            return _Converter(_bare if self._told else _as_it_is)
+        others = [each for each, option in zip(compiled, options, strict=True) if option not in self._told]
+        own = {option: each for each, option in zip(compiled, options, strict=True) if option in self._told}
 
         def convert(value: Any) -> Any:
             if type(value) in certain:
                 return value
-            found: list[Any] = []
-            failures: list[_Mismatch] = []
-            for option in _best_first(compiled, value):
+            if not own:
+                return _first_fit(compiled, value, declared)
+            if type(value) is not Typed:
                 try:
-                    made = option.convert(value)
-                except _Mismatch as mismatch:
-                    failures.append(mismatch)
-                    continue
-                if made is value:
-                    return value
-                found.append(made)
-            if found:
-                return found[0]
-            inner = [failure for failure in failures if failure.path]
-            raise inner[0] if len(inner) == 1 else _mismatch(declared, value)
+                    return _first_fit(others, value, declared)
+                except _Mismatch:
+                    return _first_fit(compiled, value, declared)
+            kind = told_class(value, self._told)
+            for base in () if kind is None else kind.__mro__:
+                if base in own:
+                    return own[base].convert(value)
+            try:
+                return _first_fit(others, value, declared)
+            except _Mismatch as mismatch:
+                if kind is None:
+                    return _first_fit(compiled, value.data, declared)
+                raise mismatch if mismatch.path else _Mismatch(_spelt(declared), _spelt(kind)) from None
 
         return _Converter(convert, certain)
 
@@ -267,7 +327,7 @@ class _Compiler:
         own = fields(declared)
         names = frozenset(field.name for field in own)
         cell = self._forward(declared, names)
-        hints = _hints(declared)
+        hints = hints_of(declared)
         converters = {field.name: self.compile(hints.get(field.name, Any)).convert for field in own}
         given = frozenset(field.name for field in own if field.init)
         needed = frozenset(
@@ -295,7 +355,7 @@ class _Compiler:
 
     def _named_tuple(self, declared: Any) -> _Converter:
         cell = self._forward(declared, None)
-        hints = _hints(declared)
+        hints = hints_of(declared)
         items = [self.compile(hints.get(name, Any)).convert for name in declared._fields]
         steps = [f".{name}" for name in declared._fields]
 
@@ -309,7 +369,7 @@ class _Compiler:
         return self._finish(declared, cell, convert, None)
 
     def _typed_dict(self, declared: Any) -> _Converter:
-        hints = _hints(declared)
+        hints = hints_of(declared)
         names = frozenset(hints)
         cell = self._forward(declared, names)
         needed = frozenset(
@@ -333,24 +393,49 @@ class _Compiler:
         return self._finish(declared, cell, convert, names)
 
 
-def _hints(declared: Any) -> dict[str, Any]:
-    # An empty namespace of its own, since a field's default must not hide the type of the same name in the module.
-    return typing.get_type_hints(declared, localns={}, include_extras=True)
-
-
 def _as_it_is(value: Any) -> Any:
     return value
 
 
 def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:
-    """A dataclass that derives from ``declared`` and has exactly these fields."""
-    subclasses: list[type] = type.__subclasses__(declared)
-    for derived in reversed(subclasses):  # of a class with slots=True the one before it got them comes first
-        if is_dataclass(derived) and keys == {field.name for field in fields(derived)}:
-            return derived
-        if (further := _derived_with(derived, keys)) is not None:
-            return further
-    return None
+    """The dataclass that derives from ``declared`` and has exactly these fields. Raises :class:`_Mismatch` if several do."""
+    # Of a class with slots=True the one before it got them has the same name, and comes first.
+    found = {
+        (each.__module__, each.__qualname__): each
+        for each in derived_from(declared)
+        if keys == {field.name for field in fields(each)}
+    }
+    if len(found) > 1:
+        raise _Mismatch(
+            _spelt(declared), f"dict that would do for {' and '.join(sorted(map(_spelt, found.values())))} alike"
+        )
+    return next(iter(found.values()), None)
+
+
+def _bare(value: Any) -> Any:
+    """The plain data that ``value`` is; itself if nothing in it is told."""
+    kind = type(value)
+    if kind is Typed:
+        return _bare(value.data)
+    if kind is dict:
+        keys, items = list(map(_bare, value)), list(map(_bare, value.values()))
+        same = _same(keys, value) and _same(items, value.values())
+        return value if same else _rebuilt(dict, list(zip(keys, items, strict=True)))
+    if kind not in (list, tuple, set, frozenset) or PLAIN.issuperset(map(type, value)):
+        return value
+    made = list(map(_bare, value))
+    return value if _same(made, value) else _rebuilt(kind, made)
+
+
+def _rebuilt(kind: Any, items: list[Any]) -> Any:
+    """A collection of this kind of ``items``, which may be equal, or not hashable, though what they were made of was not."""
+    try:
+        made = kind(items)
+    except TypeError as error:
+        raise _Mismatch("what can be hashed", f"{_spelt(kind)} with another: {error}") from None
+    if len(made) != len(items):
+        raise _Mismatch("what stays apart", f"{_spelt(kind)} in which two became equal")
+    return made
 
 
 def _is_namesake(value: Any, declared: type) -> bool:
@@ -468,7 +553,7 @@ def _fields(
         convert = converters.get(name)
         if convert is None:
             if names is None:
-                made[name] = item
+                made[name] = _bare(item)
             continue
         try:
             made[name] = convert(item)
@@ -482,9 +567,33 @@ def _key(key: Any) -> str:
     return f"[{text if len(text) <= 60 else text[:57] + '...'}]"
 
 
-def _best_first(options: list[_Converter], value: Any) -> list[_Converter]:
-    """A dict is first tried as the types whose keys are most like its own."""
-    if type(value) is not dict or sum(option.keys is not None for option in options) < 2:
-        return options
+def _first_fit(options: list[_Converter], value: Any, declared: Any) -> Any:
+    """``value`` as the first of these types, its own before others, that it is, or can be made. If it might be several: none."""
+    found: list[tuple[int, Any]] = []
+    failures: list[_Mismatch] = []
+    for distance, option in _best_first(options, value):
+        try:
+            made = option.convert(value)
+        except _Mismatch as mismatch:
+            failures.append(mismatch)
+            continue
+        if made is value:
+            return value
+        found.append((distance, made))
+    nearest = [made for distance, made in found if distance == found[0][0]]
+    kinds = dict.fromkeys(_spelt(type(made)) for made in nearest)
+    if len(kinds) > 1:
+        raise _Mismatch(_spelt(declared), f"{_spelt(type(value))} that would do for {' and '.join(kinds)} alike")
+    if nearest:
+        return nearest[0]
+    inner = [failure for failure in failures if failure.path]
+    raise inner[0] if len(inner) == 1 else _mismatch(declared, value)
+
+
+def _best_first(options: list[_Converter], value: Any) -> list[tuple[int, _Converter]]:
+    """The types with how far each is from ``value``: of a dict by its keys, the nearest first."""
+    if type(value) is not dict:
+        return [(0, option) for option in options]
     keys = value.keys()
-    return sorted(options, key=lambda each: (1, 0) if each.keys is None else (0, len(keys ^ each.keys)))
+    distances = [len(keys) if each.keys is None else len(keys ^ each.keys) for each in options]
+    return sorted(zip(distances, options, strict=True), key=lambda each: each[0])

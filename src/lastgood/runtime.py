@@ -161,26 +161,42 @@ class Slot:
         """The error for who comes after :meth:`close`."""
         return Disposed(f"{self.owner} is over: it was closed or disposed.")
 
-    async def _call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Any:
+    async def _call(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        types: Sequence[tuple[str, str]] = (),
+    ) -> Any:
         home = self._home
         loop = home if home is not None and home.is_here() else loops.current()
         entrance = self._entrance
         if entrance is not None and loop is not None and not entrance.is_here() and not _is_thread_safe(self._live):
             try:
-                return await entrance.cross(lambda: self._call(module, function, args, kwargs))
+                return await entrance.cross(lambda: self._call(module, function, args, kwargs, types))
             except LoopOver:
                 raise self.over() from None
         guard = _Unguarded() if loop is None else loop.guard()
         leased = self._lease(guard, loop)
         try:
             with guard:
+                if types and (call_typed := getattr(leased.bridge, "call_typed", None)) is not None:
+                    return await call_typed(module, function, args, {} if kwargs is None else kwargs, types)
                 return await leased.bridge.call(module, function, args, {} if kwargs is None else kwargs)
         finally:
             if waiting := leased._end(guard):
                 await leased._tell_idle(waiting, loop)
         raise leased._cut_error()
 
-    def _call_blocking(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Any:
+    def _call_blocking(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        types: Sequence[tuple[str, str]] = (),
+    ) -> Any:
         home, entrance = self._home, self._entrance
         if (home is not None and home.is_here()) or (entrance is not None and entrance.is_here()):
             raise BridgeError(
@@ -189,12 +205,12 @@ class Slot:
             )
         if entrance is not None:
             try:
-                return entrance.cross_blocking(lambda: self._call(module, function, args, kwargs))
+                return entrance.cross_blocking(lambda: self._call(module, function, args, kwargs, types))
             except LoopOver:
                 raise self.over() from None
         if home is not None:
             raise self._refusal(self._live, None)
-        return _result_at_once(self._call(module, function, args, kwargs))
+        return _result_at_once(self._call(module, function, args, kwargs, types))
 
     def _lease(self, guard: Guard, loop: Loop | None) -> Leased:
         at_home = self._home is None or loop is self._home
@@ -285,6 +301,31 @@ class Handle:
         Raises like :meth:`call`; also :class:`BridgeError` on the loop that the bridge lives on, where it would wait for itself.
         """
         return self._slot()._call_blocking(module, function, args, kwargs)
+
+    def telling(self, types: Sequence[tuple[str, str]]) -> Handle:
+        """The same handle, whose calls go to the bridge's ``call_typed`` if it has one, with these ``types``.
+
+        See :class:`lastgood.bridges.Bridge`. Wrappers use it by :meth:`lastgood.returns.Returns.through`.
+        """
+        return _Telling(self._slot, types)
+
+
+class _Telling(Handle):
+    __slots__ = ("_types",)
+
+    def __init__(self, slot: Callable[[], Slot], types: Sequence[tuple[str, str]]) -> None:
+        super().__init__(slot)
+        self._types = types
+
+    async def call(
+        self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return await self._slot()._call(module, function, args, kwargs, self._types)
+
+    def call_blocking(
+        self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return self._slot()._call_blocking(module, function, args, kwargs, self._types)
 
 
 # --- what is published --------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from lastgood.bridges.spare import Loaded, Place, Spare, stamps_of, take_spare
 from lastgood.bridges.surroundings import Surroundings, find_surroundings
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
-from lastgood.bridges.worker.values import Uncarriable, Unreadable, Values
+from lastgood.bridges.worker.values import Typed, Uncarriable, Unreadable, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
 
@@ -184,6 +184,27 @@ class ProcessBridge:
         if answer.kind is None:
             raise CallTimeout(f"{module}.{function}", self._process.timeout)
         return self._result(worker, answer)
+
+    async def call_typed(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        types: Sequence[tuple[str, str]],
+    ) -> Typed:
+        """The same, and told which values of the result are instances of ``types`` (see :class:`lastgood.bridges.Bridge`)."""
+        if self._state != "ready":
+            raise self._not_ready()
+        self._check_loop("call_typed")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        worker = self._least_busy()
+        answer = _submit(worker, module, function, args, kwargs, types)
+        await worker.channel.wait(answer)
+        if answer.kind is None:
+            raise CallTimeout(f"{module}.{function}", self._process.timeout)
+        result = self._result(worker, answer)
+        return result if type(result) is Typed else Typed(None, result)
 
     async def lost(self) -> BridgeError:
         """Wait until a worker has died by itself, and give the error that its calls raise. To be called after ``init()``.
@@ -432,9 +453,16 @@ def _current_token(what: str) -> trio.lowlevel.TrioToken:
         ) from None
 
 
-def _submit(worker: RemoteWorker, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer:
+def _submit(
+    worker: RemoteWorker,
+    module: str,
+    function: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    types: Sequence[tuple[str, str]] = (),
+) -> Answer:
     try:
-        return worker.submit(f"{module}\0{function}".encode(), args, kwargs)
+        return worker.submit(f"{module}\0{function}".encode(), args, kwargs, types)
     except Uncarriable as error:
         raise BridgeError(_argument(error)) from None
     except (UnicodeEncodeError, frames.StructError):

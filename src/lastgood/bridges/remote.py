@@ -88,12 +88,18 @@ class RemoteWorker:
         """Its process id; None when it has ended."""
         return None if self._child.status is not None else self._child.pid
 
-    def submit(self, target: bytes, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer:
-        """Make a call. Raises :class:`.values.Uncarriable`, and what :meth:`.Channel.submit` does."""
+    def submit(
+        self, target: bytes, args: Sequence[Any], kwargs: Mapping[str, Any], types: Sequence[tuple[str, str]] = ()
+    ) -> Answer:
+        """Make a call, whose answer tells instances of ``types``, if there are any.
+
+        Raises :class:`.values.Uncarriable`, and what :meth:`.Channel.submit` does.
+        """
         blocks: list[int] = []
         puts = self.codec.outgoing.puts
         try:
-            body = frames.TARGET_LENGTH.pack(len(target)) + target + self._pack(args, kwargs)
+            packed = self._pack_asking(args, kwargs, types) if types else self._pack(args, kwargs)
+            body = frames.TARGET_LENGTH.pack(len(target)) + target + packed
             if self.codec.outgoing.puts != puts:
                 blocks = self.codec.outgoing.lent()
             answer = self.channel.submit(frames.CALL, body)
@@ -111,6 +117,9 @@ class RemoteWorker:
             except (OverflowError, UnicodeEncodeError):
                 pass  # a large int or a lone surrogate
         return self.codec.dumps([list(args), dict(kwargs)])
+
+    def _pack_asking(self, args: Sequence[Any], kwargs: Mapping[str, Any], types: Sequence[tuple[str, str]]) -> bytes:
+        return self.codec.dumps([list(args), dict(kwargs), [list(each) for each in types]])
 
     def read(self, answer: Answer) -> Any:
         """The value in an answer. Raises ValueError if that is none, :class:`Unreadable` if it cannot be made on this side."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from lastgood.config import Style
 from lastgood.wrappers.annotations import Literal, literal
 from lastgood.wrappers.docstrings import docstring
+from lastgood.wrappers.doubtful import is_doubtful
 from lastgood.wrappers.import_graph import Imports
 from lastgood.wrappers.ir import (
     ANY,
     NONE,
     Class,
     Constant,
+    Declared,
     Default,
     Function,
     Kind,
@@ -43,10 +46,20 @@ _NAMED = (Kind.POSITIONAL_OR_KEYWORD, Kind.KEYWORD_ONLY)
 _INDENT = "    "
 
 
-def render(module: Module, imports: Imports | None = None, *, is_package: bool = False, style: Style = "async") -> str:
-    """The body of the wrapper of ``module``, without its header. ``is_package``: it is the ``__init__`` of one."""
+def render(
+    module: Module,
+    imports: Imports | None = None,
+    *,
+    is_package: bool = False,
+    style: Style = "async",
+    doubtful: AbstractSet[Declared] = frozenset(),
+) -> str:
+    """The body of the wrapper of ``module``, without its header. ``is_package``: it is the ``__init__`` of one.
+
+    ``doubtful`` are the declared types whose values have to be told apart (see lastgood.doubts).
+    """
     imports = imports or Imports(frozenset(), module.exports)
-    names = Names(module, imports, is_package=is_package, is_async=style == "async")
+    names = Names(module, imports, is_package=is_package, is_async=style == "async", doubtful=doubtful)
     types: list[str] = []
     definitions: list[str] = []
     constants: list[str] = []
@@ -185,13 +198,15 @@ def _call(function: Function, signature: Signature, indent: str, names: Names) -
     lines, args, kwargs = _arguments(signature.parameters, indent, names)
     bridge = names.use(_BRIDGE)
     awaits, method = ("await ", "call") if names.is_async else ("", "call_blocking")
+    returns = signature.returns
+    check = "" if returns in (ANY, _OBJECT) else names.check(function, returns)
+    handle = f"{check}.through({bridge}())" if is_doubtful(returns, names.doubtful) else f"{bridge}()"
     call = Brackets(
-        f"{awaits}{bridge}().{method}(",
+        f"{awaits}{handle}.{method}(",
         [_quoted(function.module), _quoted(function.path), args, kwargs],
         ")",
         hugs=True,
     )
-    returns = signature.returns
     if returns == ANY:
         return [*lines, *lay_out(call, indent, before="return ")]
     result = free("result", own)
@@ -199,8 +214,7 @@ def _call(function: Function, signature: Signature, indent: str, names: Names) -
         lines += lay_out(call, indent, before=f"{result}: {names.spell(returns)} = ")
         return [*lines, f"{indent}return {result}"]
     lines += lay_out(call, indent, before=f"{result} = ")
-    check = f"{names.check(function, returns)}({result})"
-    return [*lines, f"{indent}{check}" if returns == NONE else f"{indent}return {check}"]
+    return [*lines, f"{indent}{'' if returns == NONE else 'return '}{check}({result})"]
 
 
 def _arguments(

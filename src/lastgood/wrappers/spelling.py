@@ -17,10 +17,19 @@ _RETURNS = Ref("lastgood.returns", "Returns")
 class Names:
     """The names in the wrapper of ``module``; ``taken`` are the user's. ``is_package``: it is the ``__init__`` of a package.
 
-    ``is_async``: its functions are to be awaited.
+    ``is_async``: its functions are to be awaited. ``doubtful`` are the declared types whose values have to be told apart.
     """
 
-    def __init__(self, module: Module, imports: Imports, *, is_package: bool, is_async: bool = True) -> None:
+    def __init__(
+        self,
+        module: Module,
+        imports: Imports,
+        *,
+        is_package: bool,
+        is_async: bool = True,
+        doubtful: AbstractSet[Declared] = frozenset(),
+    ) -> None:
+        self.doubtful = doubtful
         self.is_async = is_async
         self.taken = _taken(module.members) | imports.exports.keys()
         self.unset = ""

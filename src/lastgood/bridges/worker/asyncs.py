@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 
 from . import frames
-from .serving import MAX_FORGOTTEN, pack_raised, pack_result
+from .serving import MAX_FORGOTTEN, pack_raised
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     Outcome = tuple[int, bytes]
     Finish = Callable[[Outcome], None]
+    Pack = Callable[[Any], Outcome]
 
 __all__ = ["Loops"]
 
@@ -38,7 +39,7 @@ class _Home:
     def soon(self, function: Callable[..., None], *args: Any) -> None:
         raise NotImplementedError
 
-    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], finish: Finish) -> None:
+    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish) -> None:
         raise NotImplementedError
 
     def cancel(self, number: int) -> None:
@@ -66,8 +67,8 @@ class _Asyncio(_Home):
     def soon(self, function: Callable[..., None], *args: Any) -> None:
         self._loop.call_soon_threadsafe(function, *args)
 
-    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], finish: Finish) -> None:
-        task = self._tasks[number] = self._loop.create_task(_outcome(coroutine))
+    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish) -> None:
+        task = self._tasks[number] = self._loop.create_task(_outcome(coroutine, pack))
         task.add_done_callback(partial(self._end, number, coroutine, finish))
 
     def _end(
@@ -101,17 +102,17 @@ class _Trio(_Home):
     def soon(self, function: Callable[..., None], *args: Any) -> None:
         self._token.run_sync_soon(function, *args)
 
-    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], finish: Finish) -> None:
+    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish) -> None:
         from trio import CancelScope
 
         self._scopes[number] = CancelScope()
-        self._nursery.start_soon(self._perform, number, coroutine, finish)
+        self._nursery.start_soon(self._perform, number, coroutine, pack, finish)
 
-    async def _perform(self, number: int, coroutine: Coroutine[Any, Any, Any], finish: Finish) -> None:
+    async def _perform(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish) -> None:
         outcome = _FORGOTTEN  # so it stays if the scope is cancelled
         try:
             with self._scopes[number]:
-                outcome = pack_result(await coroutine)
+                outcome = pack(await coroutine)
         except BaseException as error:  # also SystemExit, which would end the loop: every call is answered
             outcome = pack_raised(error)
         del self._scopes[number]
@@ -137,8 +138,8 @@ class Loops:
         self._current: _Home | None = None
         self._stuck = 0
 
-    def start(self, number: int, coroutine: Coroutine[Any, Any, Any]) -> bool:
-        """Run ``coroutine`` and answer call ``number`` with what it gives. False: too many loops are stuck."""
+    def start(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack) -> bool:
+        """Run ``coroutine`` and answer call ``number`` with what ``pack`` makes of its result. False: too many loops are stuck."""
         with self._choosing:
             current = self._usable()
         if current is None:
@@ -146,7 +147,7 @@ class Loops:
             return False
         with self._lock:
             self._homes[number] = current
-        current.soon(current.spawn, number, coroutine, partial(self._finish, current, number))
+        current.soon(current.spawn, number, coroutine, pack, partial(self._finish, current, number))
         return True
 
     def _usable(self) -> _Home | None:
@@ -176,8 +177,8 @@ class Loops:
         self._answer(number, *outcome)
 
 
-async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> Outcome:
+async def _outcome(coroutine: Coroutine[Any, Any, Any], pack: Pack) -> Outcome:
     try:
-        return pack_result(await coroutine)
+        return pack(await coroutine)
     except BaseException as error:  # likewise; and CancelledError
         return pack_raised(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 from . import packing
 from .arena import Arena
@@ -60,11 +61,14 @@ class Codec:
         self.decide()
         return self.values.loads(memoryview(body)[start:] if self._fast else body[start:])
 
-    def dumps(self, value: Any) -> bytes:
-        """Pack ``value``. Raises :class:`.values.Uncarriable`, and whatever the user's own code does."""
+    def dumps(self, value: Any, places: Mapping[type, int] | None = None) -> bytes:
+        """Pack ``value``, told by ``places`` as :meth:`.Values.dumps_typed` has it.
+
+        Raises :class:`.values.Uncarriable`, and whatever the user's own code does.
+        """
         puts = self.outgoing.puts
         try:
-            body = self.values.dumps(value)
+            body = self.values.dumps(value) if places is None else self.values.dumps_typed(value, places)
         except BaseException:
             self.outgoing.have_back(self.outgoing.lent())
             raise

@@ -8,7 +8,9 @@ many at once as the SETUP says, those that are APART or forgotten not counted; s
                                manifest, or None, "threads": calls that run at once, "async_backend": "asyncio" or "trio"};
                                its answer says "ready", and has [name, path] of each installed module that is loaded
                     PRELOAD    no answer, and before SETUP alone; body: packed names of installed modules to import already
-                    CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs]
+                    CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs], or
+                               [args, kwargs, [[module, name], ...]] to be told which values of the result are instances
+                               of these classes (see telling.py)
                     FORGET     no body: nobody waits for the answer to this call any more
                     READ       no body: what the answer to this call has in the arena was read
                     PIN        its number is 0; body: packed [path, source] of a local module that another worker of the

@@ -19,11 +19,24 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DECODERS", "ENCODERS", "MEMBER", "NAMED", "RECORD", "Enum", "base", "field_names", "is_named_tuple"]
+__all__ = [
+    "DECODERS",
+    "ENCODERS",
+    "MEMBER",
+    "NAMED",
+    "RECORD",
+    "TYPED",
+    "Enum",
+    "base",
+    "field_names",
+    "is_named_tuple",
+]
 
 DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_, PATH = range(9, 16)
 RECORD, MEMBER, NAMED = range(16, 19)
 """Codes of values that arrive as the types of whoever takes them (see arguments.py): by fields, an enum's member, a named tuple."""
+TYPED = 19
+"""The code of an instance, in a result, of one of the classes that the caller has named."""
 
 
 @lru_cache(maxsize=1024)

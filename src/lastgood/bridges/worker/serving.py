@@ -24,7 +24,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import CoroutineType
@@ -260,7 +260,7 @@ class Worker:
             (length,) = frames.TARGET_LENGTH.unpack_from(body)
             end = frames.TARGET_LENGTH.size + length
             tagged = CODEC.values.last_tagged
-            args, kwargs = CODEC.loads(body, end)
+            args, kwargs, *asked = CODEC.loads(body, end)
         except (ValueError, TypeError, frames.StructError) as error:
             return _refused(f"The worker cannot read the arguments of the call: {error}.")
         try:
@@ -275,17 +275,19 @@ class Worker:
         except BaseException as error:  # also SystemExit: a call may not end the worker
             return pack_raised(error)
         if type(result) is CoroutineType:
-            return self._start(number, result)
-        return pack_result(result)
+            return self._start(number, result, asked)
+        return pack_result(result, asked)
 
-    def _start(self, number: int, coroutine: CoroutineType[Any, Any, Any]) -> tuple[int, bytes] | None:
+    def _start(
+        self, number: int, coroutine: CoroutineType[Any, Any, Any], asked: Sequence[Any]
+    ) -> tuple[int, bytes] | None:
         with self._lock:
             if self._loops is None:
                 from .asyncs import Loops
 
                 self._loops = Loops(self._backend, self._answer)
         self._send(frames.APART, number, b"")  # before it can be answered
-        if not self._loops.start(number, coroutine):
+        if not self._loops.start(number, coroutine, partial(pack_result, asked=asked)):
             return _refused(f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls.")
         with self._lock:
             forgotten = number in self._forgotten
@@ -471,9 +473,13 @@ class Worker:
         return self._main_turn is not None and self._main_turn.running is not None
 
 
-def pack_result(result: Any) -> tuple[int, bytes]:
-    """The answer of a function that returned ``result``."""
+def pack_result(result: Any, asked: Sequence[Any] = ()) -> tuple[int, bytes]:
+    """The answer of a function that returned ``result``. ``asked`` are what came with the call besides its arguments."""
     try:
+        if asked:
+            from .telling import places_of
+
+            return frames.RESULT, CODEC.dumps(result, places_of(asked[0]))
         return frames.RESULT, CODEC.dumps(result)
     except Uncarriable as error:
         return _refused(error.text("result"))

@@ -10,7 +10,8 @@ Decimal, UUID and Path. Other types arrive as the plain data in them:
     subclass of one above the base type; a subclass of datetime, date, time or timedelta only if it equals that base
 
 Instances of attrs, msgspec and pydantic classes count as dataclass instances. Sent with ``tags``, enum members, dataclass
-instances and named tuples arrive as a :class:`Tagged` each, for whoever knows their types to make them of it.
+instances and named tuples arrive as a :class:`Tagged` each, for whoever knows their types to make them of it; sent by
+:meth:`Values.dumps_typed`, the instances of some classes arrive as a :class:`Typed` each.
 
 A time zone of :mod:`zoneinfo` crosses by its key (as a fixed offset where the other side does not know the key), every
 other one as its offset at that moment. Where both sides have the library, arrays of numpy (arrays.py) and tables of pandas and
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["MAX_DEPTH", "PLAIN", "Tagged", "Uncarriable", "Unreadable", "Values"]
+__all__ = ["MAX_DEPTH", "PLAIN", "Tagged", "Typed", "Uncarriable", "Unreadable", "Values"]
 
 MAX_DEPTH = 100
 """How deep values may be nested: both sides recurse, and neither knows how much stack the other has left."""
@@ -116,6 +117,19 @@ class Tagged:
         self.payload = payload
 
 
+class Typed:
+    """A result, or a value in one, of which it was asked which classes it is of: an instance of the one at ``place`` among them.
+
+    ``place`` is None if it is of none of them. ``data`` are the plain data in it, with others of its kind at any depth.
+    """
+
+    __slots__ = ("data", "place")
+
+    def __init__(self, place: int | None, data: Any) -> None:
+        self.place = place
+        self.data = data
+
+
 class Values:
     """The codec, on top of a msgpack: ``pack(value)``, ``unpacker(lift)(data)`` and the type of its extensions.
 
@@ -137,6 +151,7 @@ class Values:
         self._ext = ext
         self._towards = towards
         self._tags = tags
+        self._places: Mapping[type, int] = {}
         self.last_tagged: Tagged | None = None
 
     def dumps(self, value: Any) -> bytes:
@@ -149,6 +164,13 @@ class Values:
                 return self._pack(self._lower(value, 0, _CERTAIN))
         except RecursionError:
             raise self._too_deep() from None
+
+    def dumps_typed(self, value: Any, places: Mapping[type, int]) -> bytes:
+        """Pack ``value``; instances of these classes, and of those that derive from them, as :class:`Typed`. Raises likewise."""
+        own: Any = object.__new__(type(self))  # other threads pack with this one meanwhile
+        vars(own).update(vars(self), _places=places)
+        packed: bytes = own.dumps(value)
+        return packed
 
     def loads(self, data: Any) -> Any:
         """What :meth:`dumps` of the other side packed. Raises :class:`Unreadable`, and ValueError at anything else."""
@@ -249,6 +271,8 @@ class Values:
         rich = _load_rich()
         if self._tags and type(value) is not tuple and (tag := self._tag(value, depth, plain)) is not None:
             return tag
+        if self._places and (place := self._place(type(value))) is not None:
+            return self._ext(rich.TYPED, self._pack([place, self._lower_plain(value, depth, plain)]))
         if isinstance(value, rich.Enum):
             return self._lower_key(value.value, depth + 1, plain)
         if isinstance(value, tuple):
@@ -270,6 +294,17 @@ class Values:
             return self._ext(code, self._pack(payload))
         if self._tags and (tag := self._tag(value, depth, plain)) is not None:
             return tag
+        if self._places and (place := self._place(type(value))) is not None:
+            return self._ext(rich.TYPED, self._pack([place, self._lower_plain(value, depth, plain)]))
+        return self._lower_plain(value, depth, plain)
+
+    def _place(self, kind: type) -> int | None:
+        """The place of the nearest class that it derives from."""
+        places = self._places
+        return next((places[cls] for cls in kind.__mro__ if cls in places), None)
+
+    def _lower_plain(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+        rich = _load_rich()
         if isinstance(value, rich.Enum):
             return self._lower_member(value, depth, plain)
         names = rich.field_names(type(value))
@@ -345,6 +380,11 @@ class Values:
             # A new object each time, so that whoever compares it with that of before cannot be misled by another thread.
             self.last_tagged = tagged = Tagged(code, *payload)
             return tagged
+        if code == rich.TYPED:
+            place, data = payload
+            if type(place) is not int:
+                raise ValueError("an instance of a class without a number")
+            return Typed(place, data)
         if code not in rich.DECODERS:
             raise ValueError(f"no value has the code {code}")
         return rich.DECODERS[code](payload)
