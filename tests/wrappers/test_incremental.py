@@ -142,6 +142,7 @@ TEXTS = [
         "from dataclasses import dataclass\nfrom m0 import Price\n"
         "@dataclass\nclass Tax(Price):\n  @classmethod\n  def c(cls, n: int) -> 'Tax': ...\n"
     ),
+    "from m0 import Price\nfrom m1 import Tax\ndef h(n: int) -> Price | Tax | None: ...\ndef i() -> Price: ...\n",
     "from m2 import f as f, Tax as Tax\nfrom m3 import g as g\nN = 1\n",
     "def broken(:",
     "import os\ndef path() -> os.PathLike: ...\n",
