@@ -171,7 +171,7 @@ def test_generate_tells_what_it_wrote_removed_and_left(run: Run, project: RealPr
     project.configure("pricing")
     assert run("generate") == Ran(
         0,
-        "  removed    generated/old.py\n  unchanged  generated/__init__.py\n  unchanged  generated/pricing.py\n",
+        "  removed    generated/old.py\n  2 unchanged\n",
         "",
     )
 

@@ -142,13 +142,11 @@ def _generate(config: Path | None) -> tuple[str, ...]:
         console.print("A promotion that was cut short has been undone first:", style="yellow")
     for path in done.recovered:
         console.print(f"  restored   {output / path}")
-    for label, style, paths in (
-        ("wrote", "green", done.written),
-        ("removed", "red", done.removed),
-        ("unchanged", "dim", done.unchanged),
-    ):
+    for label, style, paths in (("wrote", "green", done.written), ("removed", "red", done.removed)):
         for path in paths:
             console.print(f"  {label:<9}  {output / path}", style=style)
+    if done.unchanged:
+        console.print(f"  {len(done.unchanged)} unchanged", style="dim")
     if not (done.written or done.removed or done.unchanged):
         console.print("  There is nothing to wrap: [modules] is empty.")
     return done.warnings
