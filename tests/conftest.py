@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,12 @@ from lastgood import runtime
 from lastgood.session import WatchProgram, watch
 from lastgood.wrappers.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
+
+
+def pytest_sessionstart() -> None:
+    """A shell starts what it puts in the background with Ctrl-C ignored, here and in every process from here on."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
