@@ -276,7 +276,9 @@ def test_the_bridge_is_asked_only_where_a_type_is_in_doubt(style: Style) -> None
     )
     flat = "".join(text.split())
     begin, method = ("await", "call") if style == "async" else ("", "call_blocking")
-    assert f'{begin}_either_returns.through(get_runtime_bridge()).{method}("pricing","either",(),{{}})' in flat
+    assert (
+        f'bridge=_either_returns.through(get_runtime_bridge())result={begin}bridge.{method}("pricing","either",' in flat
+    )
     assert f'{begin}get_runtime_bridge().{method}("pricing","color",(),{{}})' in flat
     assert f'{begin}get_runtime_bridge().{method}("pricing","number",(),{{}})' in flat
     space = load(text, lambda *_: 1)  # whose handle knows nothing of telling

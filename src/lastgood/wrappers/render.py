@@ -200,7 +200,11 @@ def _call(function: Function, signature: Signature, indent: str, names: Names) -
     awaits, method = ("await ", "call") if names.is_async else ("", "call_blocking")
     returns = signature.returns
     check = "" if returns in (ANY, _OBJECT) else names.check(function, returns)
-    handle = f"{check}.through({bridge}())" if is_doubtful(returns, names.doubtful) else f"{bridge}()"
+    handle = f"{bridge}()"
+    if is_doubtful(returns, names.doubtful):
+        through = Brackets(f"{check}.through(", [handle], ")", hugs=True)
+        handle = free("bridge", own)
+        lines += lay_out(through, indent, before=f"{handle} = ")
     call = Brackets(
         f"{awaits}{handle}.{method}(",
         [_quoted(function.module), _quoted(function.path), args, kwargs],
