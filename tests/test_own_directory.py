@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from lastgood.config import Config
 from lastgood.session import WatchProgram
 from lastgood.wrappers import Generated
-from real_project import FakeFactory, RealProject
+from real_project import QUOTE, FakeFactory, RealProject, Told
 
 
 async def test_journal_lock_manifest_and_staging_lie_in_it_under_a_gitignore_of_its_own(
@@ -54,3 +55,29 @@ async def test_wrappers_are_staged_beside_the_output_on_its_file_system(
     async with start(generate=generate):
         assert stages[0].is_relative_to(project.root / "deep" / ".lastgood")
         assert not stages[0].exists()
+
+
+async def test_no_wrapper_shares_its_file_with_what_is_kept(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told
+) -> None:
+    """Unchanged wrappers are linked into the stage; one that is promoted is a file of its own, to be edited in place."""
+
+    def links() -> set[int]:
+        return {os.stat(project.output / name).st_nlink for name in ("__init__.py", "pricing.py")}
+
+    async with start() as session:
+        await told.success()
+        good = project.tree()["pricing.py"]
+        (project.output / "pricing.py").write_bytes(good + b"# by hand\n")
+        assert await session.reload_now()
+        assert project.tree()["pricing.py"] == good
+        assert links() == {1}
+        project.save("pricing.py", QUOTE.replace("sku", "code"))
+        await told.success()  # the one that was asked for
+        await told.success()
+        assert await session.undo()
+        assert project.tree()["pricing.py"] == good
+        assert links() == {1}
+        (project.output / "pricing.py").write_bytes(b"# by hand\n")
+        kept = (project.root / ".lastgood/generated/generations/objects").iterdir()
+        assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in kept)

@@ -68,6 +68,12 @@ def test_another_text_is_another_module(trial: Trial) -> None:
     assert problems["b"] is not None
 
 
+def test_a_module_of_last_time_is_not_found_as_what_its_package_has(trial: Trial) -> None:
+    for number in (1, 2):
+        made = files(a=f"X = {number}", b=f"from . import a\nassert a.X == {number}")
+        assert tried(trial, made, "b", "a") == {"a": None, "b": None}
+
+
 def test_one_that_is_gone_cannot_be_imported_any_more(trial: Trial) -> None:
     tried(trial, files(a="X = 1", b="from .a import X"), "a", "b")
     (problem,) = tried(trial, files(b="from .a import X"), "b").values()

@@ -92,6 +92,10 @@ class Trial(MetaPathFinder):
     def _forget(self, name: str) -> None:
         self._keys.pop(name, None)
         sys.modules.pop(_full(name), None)
+        above, _, last = _full(name).rpartition(".")
+        package = sys.modules.get(above)
+        if package is not None:
+            vars(package).pop(last, None)  # "from . import name" looks there first
 
     def _key(self, name: str, needs: Mapping[str, Iterable[str]]) -> str:
         """What stands for the text of ``name``, and of those that it needs."""
