@@ -510,6 +510,62 @@ def test_a_bridge_that_allows_it_is_called_from_anywhere(flavour: Flavour) -> No
     flavour.run(main)
 
 
+def test_no_swap_comes_between_choosing_a_bridge_and_the_lease_on_it() -> None:
+    """Else its end would be told to whoever waits for that, and a call would begin after it."""
+    swap_came = threading.Event()  # it is done, or waits for the lease
+    told = threading.Event()
+
+    class Contended:
+        """The slot's lock, which tells when somebody has to wait for it."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            if not self.lock.acquire(blocking=False):
+                swap_came.set()
+                self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+
+    seen: list[str] = []
+
+    class Old(Named):
+        @property
+        def thread_safe(self) -> bool:
+            """Asked after it was chosen and before there is a lease."""
+            swapper.start()
+            assert swap_came.wait(30)
+            return True
+
+        async def call(self, *_: Any) -> None:
+            swapper.join(30)
+            seen.append("called")
+
+    def swap() -> None:
+        old = slot.swap(Named("new"))
+        assert old is not None
+        swap_came.set()
+        old.on_idle(follow)
+
+    def follow() -> None:
+        seen.append("idle")
+        told.set()
+
+    slot = Slot("a test")
+    slot._lock = Contended()  # type: ignore[assignment]  # as much of a lock as is used
+    swapper = threading.Thread(target=swap)
+
+    async def at_home() -> None:
+        slot.swap(Old("old"))
+        await trio.to_thread.run_sync(lambda: asyncio.run(slot.handle.call("m", "f")))
+        assert await trio.to_thread.run_sync(lambda: told.wait(30))
+
+    trio.run(at_home)
+    assert seen == ["called", "idle"]
+
+
 @pytest.mark.parametrize("foreign", FLAVOURS, ids=lambda foreign: f"from {foreign.name}")
 def test_what_follows_a_foreign_call_runs_at_home(flavour: Flavour, foreign: Flavour) -> None:
     async def main() -> None:

@@ -352,6 +352,25 @@ def test_calls_cross_from_another_loop_without_holding_it_up(
         assert bridge.threads == {session._thread.name}
 
 
+def test_a_bridge_that_allows_calls_from_any_thread_is_called_right_there(
+    project: RealProject, flavour: Flavour
+) -> None:
+    class Anywhere:
+        thread_safe = True
+
+        async def call(self, *_: object) -> str:
+            return threading.current_thread().name
+
+        async def dispose(self) -> None: ...
+
+    with watch(project.config_file, create_bridge=lambda _: Anywhere(), debounce=0.01).in_thread() as session:
+        here = threading.current_thread().name
+        assert flavour.run(lambda: session.handle.call("pricing", "f")) == here
+        assert session.handle.call_blocking("pricing", "f") == session._thread.name, (
+            "plain code has no loop to run it on"
+        )
+
+
 def test_cancelling_the_caller_cancels_the_call(program: WatchProgram, bridges: Bridges, flavour: Flavour) -> None:
     with program.in_thread() as session:
 

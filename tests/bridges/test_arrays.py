@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 
+from lastgood.bridges import channel as channel_module
 from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.worker import arena as arena_module
 from lastgood.errors import BridgeError
@@ -20,6 +21,8 @@ from real_project import DEADLINE
 np = pytest.importorskip("numpy")
 
 SERVICE = """
+import sys
+
 import numpy as np
 
 kept = []
@@ -47,7 +50,18 @@ def hold(path):
 
 def odd():
     return np.array([object()])
+
+def half_odd(size):
+    return [np.ones(size), object()]
+
+def crowded(size):
+    sys.modules["_lastgood_worker.frames"].MAX_BODY = 1000
+    return [np.ones(size), "x" * 1001]
 """
+
+ONES = 500_000
+BLOCK = 4 << 20
+"""The bytes of a block that so many take."""
 
 
 @pytest.fixture
@@ -63,6 +77,11 @@ def free(bridge: ProcessBridge) -> bool:
     """Whether every block of the app's arena is had back."""
     arena = bridge._workers[0].codec.outgoing
     return arena._free.keys() == arena._blocks.keys()
+
+
+def lent_by_the_worker(bridge: ProcessBridge) -> int:
+    """The bytes that the worker's arena has come to: those of one block, if each is had back before the next result."""
+    return os.fstat(bridge._workers[0].codec.incoming._descriptor).st_size
 
 
 ARRAYS: list[Any] = [
@@ -157,6 +176,50 @@ async def test_a_call_that_is_forgotten_gives_its_blocks_back(bridge: ProcessBri
     assert os.fstat(bridge._workers[0].codec.incoming._descriptor).st_size <= 14 << 20
 
 
+async def test_a_result_that_nobody_waits_for_any_more_gives_its_blocks_back(
+    bridge: ProcessBridge, tmp_path: Path
+) -> None:
+    for number in range(3):
+        gate = tmp_path / f"gate{number}"
+        os.mkfifo(gate)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.call, "svc", "hold", [str(gate)], {})
+            end = await trio.to_thread.run_sync(os.open, gate, os.O_WRONLY)
+            nursery.cancel_scope.cancel()
+        await bridge.call("svc", "give", [1], {})  # the worker has heard by then that nobody waits
+        os.close(end)
+        with trio.fail_after(DEADLINE):
+            while bridge._workers[0].channel.busy():
+                await bridge.call("svc", "give", [1], {})
+    assert lent_by_the_worker(bridge) == 2 * BLOCK
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("half_odd", r"result\[1\]: object of type object cannot cross"),
+        ("crowded", "The result takes .* bytes; no more"),
+    ],
+)
+async def test_a_result_that_cannot_cross_gives_its_blocks_back(
+    bridge: ProcessBridge, function: str, told: str
+) -> None:
+    for _ in range(3):
+        with pytest.raises(BridgeError, match=told):
+            await bridge.call("svc", function, [ONES], {})
+    assert lent_by_the_worker(bridge) == BLOCK
+
+
+async def test_a_call_that_is_refused_gives_its_blocks_back(
+    bridge: ProcessBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "MAX_OPEN", 0)
+    with pytest.raises(BridgeError, match="calls are in flight already"):
+        await bridge.call("svc", "give", [np.ones(ONES)], {})
+    assert bridge._workers[0].codec.outgoing.puts == 1
+    assert free(bridge)
+
+
 async def test_without_room_they_cross_in_the_frame(bridge: ProcessBridge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arena_module, "LIMIT", 0)
     assert (await bridge.call("svc", "give", [np.ones(500_000)], {})).sum() == 500_000
@@ -191,9 +254,10 @@ async def test_an_app_without_numpy_says_so_and_the_worker_lives(
     bridge: ProcessBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
-    for size in (3, 500_000):
+    for size in (3, *[ONES] * 3):
         with pytest.raises(
             BridgeError, match="The result cannot be read: an array of numpy came, and here is no numpy"
         ):
             await bridge.call("svc", "make", [size], {})
     assert await bridge.call("svc", "give", [1], {}) == 1
+    assert lent_by_the_worker(bridge) == BLOCK

@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 from lastgood.bridges import channel as channel_module
 from lastgood.bridges.channel import Answer, Channel
 from lastgood.bridges.worker import frames
-from lastgood.bridges.worker.frames import APART, CALL, FORGET, FORGOTTEN, HEADER, LOADED, RESULT, Inbox
+from lastgood.bridges.worker.frames import APART, CALL, FORGET, FORGOTTEN, HEADER, LOADED, READ, RESULT, Inbox
 from lastgood.errors import BridgeError
 
 
@@ -27,7 +27,16 @@ class Wire:
         self.inbox = Inbox()
         self.garbage: list[str] = []
         self.ends = 0
-        self.channel = Channel(client_out, client_in, -1, on_end=self._end, on_garbage=self._on_garbage, **options)
+        self.over: list[int] = []
+        self.channel = Channel(
+            client_out,
+            client_in,
+            -1,
+            on_end=self._end,
+            on_garbage=self._on_garbage,
+            on_over=self.over.append,
+            **options,
+        )
         self.answered: list[tuple[str, bytes]] = []
         self.late: dict[str, float] = {}
 
@@ -117,8 +126,10 @@ async def test_when_the_leader_is_cancelled_another_leads(wire: Wire) -> None:
     assert wire.answered == [("b", b"2")]
 
 
-@pytest.mark.parametrize("kind", [RESULT, FORGOTTEN], ids=["result", "forgotten"])
-async def test_a_late_answer_is_dropped(wire: Wire, kind: int) -> None:
+@pytest.mark.parametrize(("kind", "told"), [(RESULT, [(READ, 1, 0)]), (FORGOTTEN, [])], ids=["result", "forgotten"])
+async def test_a_late_answer_is_dropped_and_what_was_lent_with_it_given_back(
+    wire: Wire, kind: int, told: list[tuple[int, int, int]]
+) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wire.call, "a")
         await wait_all_tasks_blocked()
@@ -127,9 +138,12 @@ async def test_a_late_answer_is_dropped(wire: Wire, kind: int) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wire.call, "b")
         await wait_all_tasks_blocked()
+        assert wire.received() == [(CALL, 1, 0), (FORGET, 1, 0), (CALL, 2, 0)]
         wire.answer(1, kind=kind)
         wire.answer(2)
     assert wire.answered == [("b", b"2")]
+    assert wire.received() == told
+    assert wire.over == [1, 2]
     assert not wire.channel.busy()
     assert not wire.garbage
 
@@ -176,6 +190,7 @@ async def test_a_call_that_is_cancelled_before_any_of_it_was_sent_leaves_no_trac
         while not (came := wire.received()):
             await wait_all_tasks_blocked()
         assert came == [(CALL, 1, 5_000_000)]
+        assert wire.over == [2], "what was lent with it is free again"
         wire.answer(1)
     assert not wire.channel.busy()
 
@@ -342,3 +357,18 @@ async def test_time_goes_on_after_nothing_was_due_for_long(timed: Wire, autojump
     start = autojump_clock.current_time()
     await timed.call("late")
     assert timed.late == {"late": start + 5}
+
+
+async def test_whoever_is_answered_is_not_kept_until_its_time_would_be_over(timed: Wire) -> None:
+    timed.channel.adopt(threads=2, timeout=1e6, on_loaded=lambda _body: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timed.call, "long")  # it is answered last, and holds up none
+        await wait_all_tasks_blocked()
+        for number in range(2, 102):
+            nursery.start_soon(timed.call, str(number))
+            await wait_all_tasks_blocked()
+            timed.answer(number)
+            await wait_all_tasks_blocked()
+        timed.answer(1)
+    assert len(timed.answered) == 101
+    assert not timed.channel._due

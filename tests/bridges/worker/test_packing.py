@@ -43,7 +43,11 @@ def test_reads_what_msgspec_packs(tree: Any) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("make", [str.encode, str, list, lambda text: dict.fromkeys(range(len(text)))], ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [str.encode, str, list, lambda text: dict.fromkeys(range(len(text)))],
+    ids=["bytes", "str", "list", "dict"],
+)
 def test_every_size_crosses_both_ways(size: int, make: Any) -> None:
     value = make("x" * size)
     assert msgspec.msgpack.decode(pack(value)) == value

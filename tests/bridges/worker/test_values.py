@@ -270,10 +270,20 @@ def test_the_deepest_value_crosses(sender: Values, receiver: Values) -> None:
     assert receiver.loads(sender.dumps(value)) == value
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({Colour.RED: 1, "red": 2}, "two keys of a dict became equal"),
+        ({"a": [{(Colour.RED,): 1, ("red",): 2}]}, "two keys of a dict became equal"),
+        ({Colour.RED, "red"}, "two elements of a set became equal"),
+        (frozenset((Colour.RED, "red")), "two elements of a set became equal"),
+    ],
+    ids=["keys", "keys, further in", "set", "frozenset"],
+)
 @DIRECTIONS
-def test_keys_that_became_equal_are_not_lost_silently(sender: Values, receiver: Values) -> None:
-    with pytest.raises(ValueError, match="two keys of a dict became equal") as caught:
-        receiver.loads(sender.dumps({Colour.RED: 1, "red": 2}))
+def test_what_became_equal_is_not_lost_silently(sender: Values, receiver: Values, value: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told) as caught:
+        receiver.loads(sender.dumps(value))
     assert type(caught.value) is Unreadable or receiver is WORKER
 
 
