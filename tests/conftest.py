@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,27 @@ def pytest_collection_finish() -> None:
     """What stands by now stands to the end: a collection that looked at it each time would take a tenth of a second."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """None: as many as there are cores. ``coverage run`` measures this process and no other."""
+    coverage = sys.modules.get("coverage")
+    return None if coverage is None or coverage.Coverage.current() is None else 0
+
+
+LONG = ("torture", "peers")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is known to take long has an hour."""
+    for item in items:
+        if any(map(item.get_closest_marker, LONG)):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if any(map(item.get_closest_marker, LONG)):
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture

@@ -45,7 +45,8 @@ def make(size):
     return np.ones(size)
 
 def hold(path):
-    open(path).close()
+    with open(path) as gate:
+        gate.read()
     return np.ones(1_000_000)
 
 def odd():
