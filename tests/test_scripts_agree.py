@@ -2,6 +2,8 @@
 
 After every step both must have told the same events, hold the same generation and status, have the same bridges in the same
 states, and have the very same wrappers. A :class:`~lastgood.watch_events.Change` is left out: when it comes is up to the system.
+
+What they agree on, all but the text of wrappers, is that of ``records/scripts/``; ``recording.py`` says how to renew it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from lastgood.session import Session, Status, watch
 from lastgood.testing import ROOT, World
 from lastgood.watch_events import Change, ReloadError, ReloadStart, ReloadSuccess, WatchEvent, WatchPaths
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject, Told
+from recording import compare_with_record
 
 MORE = QUOTE + "def more(sku: str) -> str: ...\n"
 SAME = QUOTE.replace("1.0", "2.0")
@@ -404,15 +407,39 @@ def flat(script: Sequence[Any]) -> list[Step]:
     return [step for each in script for step in ([each] if isinstance(each[0], str) else each)]
 
 
-@pytest.mark.parametrize("script", [flat(script) for script in SCRIPTS.values()], ids=list(SCRIPTS))
-async def test_both_interpreters_agree(script: list[Step], tmp_path: Path) -> None:
-    done = 0
-    virtual = Virtual(FILES)
+class Transcript:
+    """What a script leads to: under each step what it made told, and what stands after it where that is something else."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._told = 0
+        self._stands: tuple[Any, ...] = ()
+
+    def add(self, step: str, standing: tuple[Any, ...]) -> None:
+        events, status, disposed, output, left = standing
+        self.lines.append(step)
+        self.lines += [f"    {' '.join(map(str, event))}" for event in events[self._told :]]
+        self._told = len(events)
+        stands = status, disposed, list(output), left
+        if stands != self._stands:
+            self._stands = stands
+            generation, stale, _, error = status
+            gone = ", ".join("disposed" if each else "there" for each in disposed)
+            self.lines.append(
+                f"    = generation {generation}, {f'stale: {error}' if stale else 'good'}; bridges {gone}"
+            )
+            self.lines.append(f"      {' '.join(output)}; left {' '.join(left) or 'nothing'}")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_both_interpreters_agree(name: str, tmp_path: Path) -> None:
+    virtual, transcript = Virtual(FILES), Transcript()
+    transcript.add("start", virtual.standing())
     async with real(tmp_path, FILES) as live:
         assert live.standing() == virtual.standing()
-        for step, *arguments in script:
+        for step, *arguments in flat(SCRIPTS[name]):
             for player in (virtual, live):
                 await getattr(player, step)(*arguments)
             assert live.standing() == virtual.standing(), (step, *arguments)
-            done += 1
-    assert done == len(script)
+            transcript.add(" ".join([step, *map(repr, arguments)]), live.standing())
+    compare_with_record(f"scripts/{name.replace(', ', ' ').replace(' ', '-')}", "\n".join(transcript.lines) + "\n")
