@@ -232,7 +232,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("place", "kills"),
     [
-        ("memory", 10),
+        ("memory", 4),
         pytest.param("memory", 200, marks=pytest.mark.torture),
         pytest.param("disk", 100, marks=pytest.mark.torture),
     ],

@@ -1,0 +1,21 @@
+"""What CONTRIBUTING.md says of the sources, as far as it can be counted."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import lastgood
+
+SOURCES = Path(lastgood.__file__).parent
+
+
+def test_functions_stay_within_seventy_lines() -> None:
+    functions = [
+        (node.end_lineno - node.lineno + 1, f"{path.relative_to(SOURCES)}:{node.lineno} {node.name}")
+        for path in SOURCES.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
+    ]
+    assert len(functions) > 1000
+    assert [each for each in functions if each[0] > 70] == []
