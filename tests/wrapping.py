@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 from unittest.mock import patch
 
+from lastgood import declarations
 from lastgood.config import ModuleConfig, Style
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 
@@ -52,10 +53,12 @@ def load(data: bytes | str, answer: Calls) -> dict[str, Any]:
             assert type(kwargs) is dict
             return answer(module, function, args, kwargs)
 
-    runtime = ModuleType("lastgood.runtime")
-    vars(runtime)["get_runtime_bridge"] = Handle
+    stand_in = ModuleType("lastgood.declarations")
+    vars(stand_in)["remote"] = FunctionType(
+        declarations.remote.__code__, {**vars(declarations), "get_runtime_bridge": Handle}
+    )
     space: dict[str, Any] = {"__name__": "generated"}
-    with patch.dict(sys.modules, {"lastgood.runtime": runtime}):
+    with patch.dict(sys.modules, {"lastgood.declarations": stand_in}):
         exec(compile(data, "generated.py", "exec", dont_inherit=True), space)
     return space
 

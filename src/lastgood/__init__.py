@@ -13,8 +13,9 @@ effects        the vocabulary of the core, pure values
 planner        the one place that decides, pure
 interpreters   what does the effects: for real under trio, or in memory
 bridges        ProcessBridge, and the worker's side of it
-wrappers       sources -> wrapper text, in a process of its own: extractor_process here, extractor_main there; returns: what a
-               wrapper makes of what its call gave; doubts: where plain data do not tell what that is
+wrappers       sources -> wrapper text, in a process of its own: extractor_process here, extractor_main there; declarations:
+               what makes a wrapper's functions call; returns: what they make of what a call gave; doubts: where plain data do
+               not tell what that is
 generators     programs and functions of the user's own that make files, besides the wrappers or instead
 testing        the in-memory world, for tests of your own
 event_lines    an event as a line for a person; starter: what "lastgood init" writes; demo: what "lastgood demo" plays

@@ -38,7 +38,7 @@ class Desk: pass
 def annotated(annotation: str) -> tuple[str, tuple[str, ...]]:
     wrapped = wrap(HEAD + f"def f(x: {annotation}): ...")
     head = next(line for line in text_of(wrapped).splitlines() if line.startswith(("async def f", "    x: ")))
-    return head.partition("x: ")[2].removesuffix(",").removesuffix(") -> Any:"), wrapped.warnings
+    return head.partition("x: ")[2].removesuffix(",").removesuffix(") -> Any: ..."), wrapped.warnings
 
 
 @pytest.mark.parametrize(
@@ -186,16 +186,16 @@ def test_a_function_that_never_returns_gives_nothing() -> None:
         ("x: float = 1", "x: float = 1"),
         ("x: int = None", "x: int | None = None"),
         ("x: list[int] | None = None", "x: list[int] | None = None"),
-        ("x: str = 1", "x: str = _unset"),
-        ("x: list[int] = ()", "x: list[int] = _unset"),
-        ("x: int = []", "x: int = _unset"),
+        ("x: str = 1", "x: str = ..."),
+        ("x: list[int] = ()", "x: list[int] = ..."),
+        ("x: int = []", "x: int = ..."),
         ("x: tuple[int, ...] = (1, 2)", "x: tuple[int, ...] = (1, 2)"),
-        ("x: tuple[int, str] = (1, 2)", "x: tuple[int, str] = _unset"),
+        ("x: tuple[int, str] = (1, 2)", "x: tuple[int, str] = ..."),
         ("x: t.Sequence[str] = ('a',)", 'x: Sequence[str] = ("a",)'),
         ("x: t.Sequence[str] = 'a'", 'x: Sequence[str] = "a"'),
         ("x: t.Literal['a', 'b'] = 'a'", 'x: Literal["a", "b"] = "a"'),
-        ("x: t.Literal['a', 'b'] = 'c'", 'x: Literal["a", "b"] = _unset'),
-        ("x: bool = 0", "x: bool = _unset"),
+        ("x: t.Literal['a', 'b'] = 'c'", 'x: Literal["a", "b"] = ...'),
+        ("x: bool = 0", "x: bool = ..."),
         ("x: object = b'a'", 'x: object = b"a"'),
     ],
 )
@@ -215,16 +215,16 @@ def test_a_default_is_shown_where_its_annotation_allows_it(parameter: str, expec
         ("'a' 'b'", '"ab"'),
         ("'\\ud800\\n'", r'"\ud800\n"'),
         ("((), (1,), (None, True))", "((), (1,), (None, True))"),
-        ("...", "_unset"),
-        ("1j", "_unset"),
-        ("f'{1}'", "_unset"),
-        ("[]", "_unset"),
-        ("(1, [])", "_unset"),
-        ("not True", "_unset"),
-        ("-True", "_unset"),
-        ("int", "_unset"),
-        ("1 << 20", "_unset"),
-        ("0x1" + "0" * 5000, "_unset"),
+        ("...", "..."),
+        ("1j", "..."),
+        ("f'{1}'", "..."),
+        ("[]", "..."),
+        ("(1, [])", "..."),
+        ("not True", "..."),
+        ("-True", "..."),
+        ("int", "..."),
+        ("1 << 20", "..."),
+        ("0x1" + "0" * 5000, "..."),
     ],
 )
 def test_a_literal_is_shown_as_itself_and_nothing_else_is(default: str, expected: str) -> None:

@@ -37,7 +37,7 @@ def warnings(text: str, *local: ModuleSource, selection: ModuleConfig | None = N
 
 def head(text: str, *local: ModuleSource) -> str:
     lines = text_of(wrap(text, *local)).splitlines()
-    return next(line for line in lines if line.startswith("async def")).removeprefix("async def ").removesuffix(":")
+    return next(line for line in lines if line.startswith("async def")).removeprefix("async def ").removesuffix(": ...")
 
 
 IMPL = source(
@@ -165,7 +165,7 @@ def test_a_package_re_exports_what_comes_from_local_modules() -> None:
         "pricing._deep": source("pricing._deep", "def f(x: int): ..."),
     }
     wrapped = wrap_modules([package], find=local.get)
-    assert 'call("pricing", "f", (x,), {})' in wrapped.files["pricing.py"].decode()
+    assert '@remote("pricing", "f")' in wrapped.files["pricing.py"].decode()
     assert "async def f(x: int) -> Any:" in wrapped.files["pricing.py"].decode()
     assert wrapped.warnings == ()
 
@@ -459,4 +459,4 @@ class Odd(Odd, unknown()):
     body = text_of(wrap(text, local))
     assert "async def f(top: int) -> Any:" in body
     assert body.count("async def f(right: str, *, _Right__x: Any = 1) -> Any:") == 2
-    assert '"pricing", "Both.f", (right,), {"_Right__x": _Right__x}' in body
+    assert '@remote("pricing", "Both.f")' in body

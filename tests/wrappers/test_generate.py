@@ -42,8 +42,8 @@ def test_each_module_lies_where_it_is_imported_from(names: list[str], files: lis
 
 def test_a_package_with_a_wrapped_module_below_holds_its_own_functions() -> None:
     wrapped = wrap_modules([source("a", "def g(): ...", is_package=True), source("a.b", F)])
-    assert b'call("a", "g", (), {})' in wrapped.files["a/__init__.py"]
-    assert b'call("a.b", "f", (x,), {})' in wrapped.files["a/b.py"]
+    assert b'@remote("a", "g")' in wrapped.files["a/__init__.py"]
+    assert b'@remote("a.b", "f")' in wrapped.files["a/b.py"]
 
 
 def test_a_namespace_package_has_an_empty_wrapper() -> None:

@@ -127,6 +127,6 @@ class Desk[T]:
 """
     body = text_of(wrap(text))
     ast.parse(body, feature_version=(3, 11))
-    assert "async def f(a: int | list[Any], b: Any, *c: Any, d: Any = _unset) -> Any:" in body
+    assert "async def f(a: int | list[Any], b: Any, *c: Any, d: Any = ...) -> Any:" in body
     assert "async def g(call: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:" in body
     assert "async def open(box: Box, row: Row, options: Options) -> list[Box]:" in body

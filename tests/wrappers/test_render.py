@@ -46,7 +46,7 @@ SIGNATURES = [
     "(a=(1, 'x', None), b=-1.5, c=b'\\x00', d=True)",
     "(named, positional, result=LEFT, /, args=LEFT, kwargs=LEFT)",
     "(self, cls)",
-    "(Any, get_runtime_bridge, _unset=LEFT, *, dict=LEFT, str=1, tuple=2)",
+    "(Any, remote, call=LEFT, *, dict=LEFT, str=1, tuple=2)",
     "(match, case, type, _)",
     "(a: int, b: 'list[str]' = LEFT, /, c: Optional[float] = None, *args: tuple[int, ...], d: Literal['x'] = 'x', **more: bytes)",
     "(ä, 变量=1, ﬁ=2)",
@@ -199,13 +199,13 @@ class Desk:
     run(space["Desk"].Drawer.find())
     assert calls == [
         ("pricing", "Desk.open", ("a",), {"_Desk__fee": 2}),
-        ("pricing", "Desk.load", ("x",), {}),
+        ("pricing", "Desk.load", (), {}),
         ("pricing", "Desk.Drawer.find", (), {}),
     ]
 
 
 NAMES = [
-    *("Any", "overload", "get_runtime_bridge", "list", "dict", "str", "tuple", "staticmethod", "annotations"),
+    *("Any", "overload", "remote", "list", "dict", "str", "tuple", "staticmethod", "annotations"),
     *("result", "named", "positional", "args", "kwargs", "object", "builtins", "typing", "datetime", "print", "match"),
 ]
 
@@ -228,7 +228,7 @@ class Desk:
     space = load(text_of(wrap(text)), answer)
     assert run(space[name]([1])) == {}
     assert run(getattr(space["Desk"], name)([1], "a", b=2)) == ()
-    assert calls == [(name, ([1],), {"x": None}), (f"Desk.{name}", ([1], "a"), {"b": 2})]
+    assert calls == [(name, ([1],), {}), (f"Desk.{name}", ([1], "a"), {"b": 2})]
     assert space["__all__"] == sorted(["Desk", name])
 
 
@@ -236,7 +236,7 @@ def test_free_gives_a_name_that_no_class_mangles() -> None:
     assert free("Any", set()) == "Any"
     assert free("Any", {"Any"}) == "_Any"
     assert free("Any", {"Any", "_Any"}) == "_Any_"
-    assert free("_unset", {"_unset"}) == "_unset_"
+    assert free("_private", {"_private"}) == "_private_"
 
 
 @pytest.mark.parametrize(

@@ -181,21 +181,11 @@ def plain_main() -> None:
 """
 STUBS = {
     "__init__.pyi": "",
-    "runtime.pyi": """
-from typing import Any
-class Handle:
-    async def call(self, m: str, f: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
-    def call_blocking(self, m: str, f: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
-def get_runtime_bridge() -> Handle: ...
-""",
-    "returns.pyi": """
-from typing import Any, Generic, TypeVar
-T = TypeVar("T")
-H = TypeVar("H")
-class Returns(Generic[T]):
-    def __init__(self, call: str, namespace: dict[str, Any] | None = None) -> None: ...
-    def __call__(self, value: object) -> T: ...
-    def through(self, handle: H) -> H: ...
+    "declarations.pyi": """
+from collections.abc import Callable
+from typing import Any, TypeVar
+F = TypeVar("F", bound=Callable[..., Any])
+def remote(module: str, function: str) -> Callable[[F], F]: ...
 """,
 }
 

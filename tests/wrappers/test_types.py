@@ -118,9 +118,8 @@ class C:
     a: int
 
     @staticmethod
-    async def make(n: int = 1) -> C:
-        result = await get_runtime_bridge().call("pricing", "C.make", (n,), {})
-        return _C_make_returns(result)"""),
+    @remote("pricing", "C.make")
+    async def make(n: int = 1) -> C: ..."""),
         id="static-methods",
     ),
     pytest.param(
@@ -372,7 +371,7 @@ def test_what_no_wrapped_module_defines_is_declared_where_that_one_would_be() ->
     shop = text_of(wrapped, "shop/__init__.py")
     assert "from .models import Side, _Quote\n" in shop
     assert '__all__ = ["Side", "f"]' in shop
-    assert 'Returns[dict[str, _Quote]]("shop.f")' in shop
+    assert '@remote("shop", "f")\nasync def f(x: list[_Quote]) -> dict[str, _Quote]: ...' in shop
 
 
 def test_what_a_wrapped_module_defines_is_declared_in_its_wrapper() -> None:
@@ -395,8 +394,7 @@ def test_a_class_that_is_re_exported_is_one_class_with_its_methods() -> None:
     assert "from .impl import Desk\n" in text_of(body)
     assert '__all__ = ["Desk"]' in text_of(body)
     declaration = text_of(body, "impl.py")
-    assert 'call("pricing", "Desk.open", (), {})' in declaration
-    assert 'Returns[Desk]("pricing.Desk.open")' in declaration
+    assert '    @remote("pricing", "Desk.open")\n    async def open() -> Desk: ...\n' in declaration
 
 
 def test_a_name_that_is_taken_is_imported_under_another_one() -> None:

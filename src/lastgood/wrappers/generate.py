@@ -22,7 +22,6 @@ from lastgood.wrappers import Wrapped
 from lastgood.wrappers.answers import Answer, Cache, Nothing, answer_of, key_of
 from lastgood.wrappers.assemble import assemble, in_signatures, is_moved, questioned
 from lastgood.wrappers.declaring import Declaration, declare, used
-from lastgood.wrappers.doubtful import doubtful_among, returned
 from lastgood.wrappers.extract import Extract, extract
 from lastgood.wrappers.header import with_header
 from lastgood.wrappers.import_graph import Circle, Edges, Imports, imports_between
@@ -98,15 +97,13 @@ class _Types:
     each: Mapping[Declared, _Type]
     by_name: Mapping[Declared, Declaration]
     by_module: Mapping[str, tuple[tuple[Declared, Declaration], ...]]
-    doubtful: frozenset[Declared]
 
     @classmethod
     def of(cls, types: Mapping[Declared, _Type]) -> _Types:
         found = {declared: each.declaration for declared, each in types.items() if each.declaration is not None}
         by_name = dict(sorted(found.items(), key=lambda item: (item[0].module, item[0].name)))
         by_module = groupby(by_name.items(), key=lambda item: item[0].module)
-        doubtful = doubtful_among({declared: each.class_ for declared, each in by_name.items()})
-        return cls(types, by_name, {module: tuple(items) for module, items in by_module}, doubtful)
+        return cls(types, by_name, {module: tuple(items) for module, items in by_module})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +136,7 @@ class _Made:
     module: Module
     packed: bytes
     edges: Edges
-    returned: frozenset[Declared]
-    manner: tuple[Imports | None, bool, Style, AbstractSet[Declared]] | None = None
+    manner: tuple[Imports | None, bool, Style] | None = None
     path: str = ""
     text: bytes = b""
     is_tried: bool = False
@@ -162,7 +158,7 @@ class Wrapping:
         self._states: dict[str, str] = {}  # of every module that an answer depends on, when that was found out
         self._offers: dict[str, _Offer] = {}
         self._each_type: dict[Declared, _Type] = {}
-        self._types = _Types({}, {}, {}, frozenset())
+        self._types = _Types({}, {}, {})
         self._made: dict[str, _Made] = {}
         self._edges: dict[str, Edges] = {}
         self._imports: Mapping[str, Imports] = {}
@@ -294,9 +290,7 @@ class Wrapping:
                 continue
             with self._failures_of(name, failures):
                 whole = assemble(name, parts.offered, parts.here, dict(parts.moved), types.by_name)
-                made[name] = _Made(
-                    offer, types, parts, whole, packed(whole), Edges.of(whole), frozenset(returned(whole.members))
-                )
+                made[name] = _Made(offer, types, parts, whole, packed(whole), Edges.of(whole))
         self._made = {name: each for name, each in made.items() if each is not None}
 
     def _files(self, named: AbstractSet[str], style: Style, failures: Failures) -> dict[str, bytes]:
@@ -304,11 +298,7 @@ class Wrapping:
         names = named | self._made.keys()
         if names != self._names:
             self._names, self._packages = names, _packages_around(names)
-        doubtful = self._types.doubtful
-        manners = {
-            name: (imports.get(name), name in self._packages, style, doubtful & made.returned)
-            for name, made in self._made.items()
-        }
+        manners = {name: (imports.get(name), name in self._packages, style) for name in self._made}
         for name, made in [(name, made) for name, made in self._made.items() if made.manner != manners[name]]:
             made.manner = None
             with self._failures_of(name, failures):
@@ -325,16 +315,13 @@ class Wrapping:
                 files[path] = with_header(package, render_package(package))
         return {path: files[path] for path in sorted(files)}
 
-    def _render(
-        self, made: _Made, imports: Imports | None, is_package: bool, style: Style, doubtful: AbstractSet[Declared]
-    ) -> str:
-        named = sorted((each.module, each.name) for each in doubtful)
-        manner = (None if imports is None else (sorted(imports.late), imports.exports), is_package, style, named)
+    def _render(self, made: _Made, imports: Imports | None, is_package: bool, style: Style) -> str:
+        manner = (None if imports is None else (sorted(imports.late), imports.exports), is_package, style)
         key = key_of("render", hashlib.sha256(made.packed).hexdigest(), _JSON.encode(manner).decode())
         known = self.cache.get(key)
         if known is not None:
             return known.decode()
-        text = render(made.module, imports, is_package=is_package, style=style, doubtful=doubtful)
+        text = render(made.module, imports, is_package=is_package, style=style)
         self.cache.put(key, text.encode())
         return text
 

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from lastgood.wrappers.import_graph import Imports
-from lastgood.wrappers.ir import Class, Constant, Declared, Expression, Function, Module, Ref, Type, mentioned
-from lastgood.wrappers.layout import WIDTH, Brackets, Operands, Shape, lay_out
+from lastgood.wrappers.ir import Class, Constant, Declared, Expression, Function, Module, Ref, Type
+from lastgood.wrappers.layout import Brackets, Operands, Shape, lay_out
 
 __all__ = ["Names", "free"]
 
-_RETURNS = Ref("lastgood.returns", "Returns")
+_REMOTE = Ref("lastgood.declarations", "remote")
 
 
 class Names:
     """The names in the wrapper of ``module``; ``taken`` are the user's. ``is_package``: it is the ``__init__`` of a package.
 
-    ``is_async``: its functions are to be awaited. ``doubtful`` are the declared types whose values have to be told apart.
+    ``is_async``: its functions are to be awaited.
     """
 
     def __init__(
@@ -27,15 +27,11 @@ class Names:
         *,
         is_package: bool,
         is_async: bool = True,
-        doubtful: AbstractSet[Declared] = frozenset(),
     ) -> None:
-        self.doubtful = doubtful
         self.is_async = is_async
         self.taken = _taken(module.members) | imports.exports.keys()
-        self.unset = ""
         self.pyright: set[str] = set()
         self._private = {member.name for member in module.members if _is_private(member)}
-        self.returns: list[str] = []
         self._module = module.name
         self._package = module.name.split(".") if is_package else module.name.split(".")[:-1]
         self._imports = imports
@@ -47,9 +43,9 @@ class Names:
         """The name of something of the standard library, or of lastgood."""
         return self._name(ref, ref.name)
 
-    def use_unset(self) -> str:
-        self.unset = self.unset or free("_unset", self.taken)
-        return self.unset
+    def remote(self) -> str:
+        """The name of the decorator of declarations."""
+        return self.use(_REMOTE)
 
     def declared(self, declared: Declared) -> str:
         """The name of a type that a wrapper declares."""
@@ -92,32 +88,20 @@ class Names:
             text += spelt.removeprefix(f"{inside}.") if isinstance(part, Declared) else spelt
         return text
 
-    def check(self, function: Function, returns: Type) -> str:
-        """The name of what checks that a call of ``function`` gives ``returns``."""
-        path = function.path.replace(".", "_")
-        name = self._name(f"{function.module}.{function.path}()", f"_{path}_returns".replace("__", "_"))
-        late = any(declared.module in self._imports.late for declared in mentioned(returns))
-        declared = _quoted(self.spell(returns)) if late else self.shape(returns)
-        call = [_quoted(f"{function.module}.{function.path}"), *([f"{self.use(_GLOBALS)}()"] if late else [])]
-        start = f"{name} = {self.use(_RETURNS)}["
-        whole = f"{start}{declared}]("
-        if len(whole) > WIDTH:
-            *lines, last = lay_out(Brackets(start, [declared], "](", is_bare=True), "")
-            self.returns += [*lines, *lay_out(Brackets(last, call, ")", hugs=True), "")]
-        else:
-            self.returns += lay_out(Brackets(whole, call, ")", hugs=True), "")
-        return name
-
     def _note_private(self, path: str) -> None:
         if any(part.startswith("_") for part in path.split(".")):
             self.pyright.add("reportPrivateUsage")
 
     def remarks(self) -> list[str]:
-        """What pyright is told of names that are as the source has them. To be asked when all else is spelt."""
+        """What type checkers are told: of bodies that are not there, and of names that are as the source has them.
+
+        To be asked when all else is spelt.
+        """
         for declared in self._imports.exports.values():
             self._note_private(declared.name)
         rules = self.pyright | ({"reportUnusedClass"} if self._private else set())
-        return [f"# pyright: {', '.join(f'{rule}=false' for rule in sorted(rules))}"] if rules else []
+        mypy = ['# mypy: disable-error-code="empty-body"'] if _REMOTE in self._spelt else []
+        return mypy + ([f"# pyright: {', '.join(f'{rule}=false' for rule in sorted(rules))}"] if rules else [])
 
     def imports(self) -> list[str]:
         """The import statements at the top: the standard library's, lastgood's, and those of other wrappers."""
@@ -155,9 +139,6 @@ class Names:
         while shared < min(len(parts), len(self._package)) and parts[shared] == self._package[shared]:
             shared += 1
         return "." * (len(self._package) - shared + 1) + ".".join(parts[shared:])
-
-
-_GLOBALS = Ref("builtins", "globals")
 
 
 def free(name: str, taken: AbstractSet[str]) -> str:
@@ -198,7 +179,3 @@ def _statements(imports: Sequence[tuple[str, str, str]]) -> Iterator[str]:
     for module, names in sorted(listed, key=lambda each: (each[0], each[1])):
         one = f"from {module} import {', '.join(names)}"
         yield from (lay_out(Brackets("(", names, ")"), "", before=f"from {module} import ") if len(one) > 88 else [one])
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if '"' not in text else repr(text)
