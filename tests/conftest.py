@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lastgood import runtime
+from lastgood.interpreters.live_imports import LiveImports
 from lastgood.session import WatchProgram, watch
 from lastgood.wrappers.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
@@ -89,8 +90,9 @@ def wrappers_are_made_here(request: pytest.FixtureRequest, monkeypatch: pytest.M
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_published() -> Iterator[None]:
-    """What one test leaves in the registry must not reach the next."""
+    """What one test leaves in the registry, or in ``sys.meta_path``, must not reach the next."""
     yield
     left = runtime._published
     runtime.clear_runtime_bridge()
     assert left is None
+    assert not [finder for finder in sys.meta_path if type(finder).__module__ == LiveImports.__module__]

@@ -46,6 +46,7 @@ from lastgood.errors import Disposed, WatchError
 from lastgood.interpreters.course import Course
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.file_system import Disk
+from lastgood.interpreters.live_imports import LiveImports
 from lastgood.interpreters.trio_interpreter import Hooks, Interrupted, TrioInterpreter
 from lastgood.planner import Settings, State, plan_of_cycle
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
@@ -252,6 +253,7 @@ class Session:
             worker_sys_path,
             os.getpid(),
             ExtractorProcess(),
+            LiveImports(),
         )
         self._hooks = program.hooks
         self._interpreter: TrioInterpreter | None = None

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from lastgood.config import Config, ProcessConfig, decode_config
+from lastgood.effects.files import MakeDirectory, RemoveDirectory, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import (
     AlreadyWatched,
     ConfigError,
@@ -27,6 +28,7 @@ from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
 from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore, Kept, LateModule
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
+from lastgood.interpreters.live_imports import LiveImports
 from lastgood.interpreters.manifests_in_use import ManifestsInUse
 from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
 from lastgood.pinning import Pinned, Pinner
@@ -53,7 +55,7 @@ class Project:
     ``live`` is the output directory of the live generation, the ``generation``-th good one, and ``live_manifest`` what is kept
     of it; ``manifests`` are those of the bridges that are not disposed yet: a worker imports from what is stored.
     ``extractor`` reads the sources and makes the wrappers. ``interpreter_path(process)`` gives the worker's ``sys.path`` and
-    its built-in modules.
+    its built-in modules. ``imports``: those of this very process, if it is an app that may import wrappers at any moment.
     """
 
     files: FileSystem
@@ -63,6 +65,7 @@ class Project:
     interpreter_path: Callable[[ProcessConfig], tuple[Sequence[Path], Collection[str]]]
     pid: int
     extractor: Extractor = field(default_factory=HereExtractor)
+    imports: LiveImports | None = None
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
     live: OutputDirectory | None = None
     live_manifest: Path | None = None
@@ -141,8 +144,15 @@ class Project:
         """Whether another process has asked for an undo of the live generation."""
         return self.live is not None and self.live.take_undo_request()
 
+    def free_imports(self, output: OutputDirectory) -> None:
+        """What is in ``output`` is what was there before the last promotion."""
+        if self.imports is not None:
+            self.imports.free(output.path)
+
     def release(self) -> None:
-        """Let go of the extractor, and of every output directory."""
+        """Let go of the extractor, of the app's imports, and of every output directory."""
+        if self.imports is not None:
+            self.imports.close()
         self.extractor.end()
         while self.claimed:
             _, output = self.claimed.popitem()
@@ -286,6 +296,7 @@ class CycleFiles:
         if output is not None and project.files.is_file(output.home / "lock"):
             project.claimed[path] = output
             output.recover()
+            project.free_imports(output)
             return output
         if output is not None:
             output.release()  # somebody has removed .lastgood/, as git clean does: this is the lock of nothing
@@ -419,7 +430,23 @@ class CycleFiles:
         """Make the output directory hold the stage."""
         self.former = self._find_former()
         self.promoting = Promoting(self._output, self._stage, self.staged, self.former, self._shared)
-        self.promoting.apply()
+        self.promoting.apply(self._hold_imports)
+
+    def _hold_imports(self) -> None:
+        """Have the app import what there is now until the swap. Before the first one there is nothing live to go on with."""
+        project, output = self.project, self._output
+        if project.imports is None or project.live is None:
+            return
+        before: dict[str, bytes | bool | None] = {}
+        for operation in self.promotion.operations:
+            match operation:
+                case ReplaceFile(name) | RemoveFile(name) if name.endswith(".py"):
+                    before[name] = project.files.read(output.path / name)
+                case WriteFile(name) | MakeDirectory(name):
+                    before[name] = None
+                case RemoveDirectory(name):
+                    before[name] = True
+        project.imports.hold(output.path, before)
 
     def _find_former(self) -> OutputDirectory | None:
         """The output directory that this one takes over from, in this session, or in one that was killed before it was empty."""
@@ -440,6 +467,8 @@ class CycleFiles:
         """The files' half of the swap."""
         assert self.promoting is not None, "promote() comes first"
         self.promoting.commit()
+        if self.project.imports is not None:
+            self.project.imports.follow(self._output.path)
         self.project.live = self._output
         self.project.live_manifest = self.manifest
         self.project.generation += 1
@@ -492,6 +521,7 @@ class CycleFiles:
         """Undo :meth:`promote`, however far it came."""
         if self.promoting is not None:
             self.promoting.undo()
+            self.project.free_imports(self._output)
 
     def discard(self) -> None:
         """Undo the stage, however far it came."""

@@ -17,7 +17,7 @@ and started again. The commit is the removal of the journal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -276,9 +276,10 @@ class Promoting:
         self._journal: _Journal | None = None
         self._begun = False
 
-    def apply(self) -> None:
+    def apply(self, before_changes: Callable[[], object] = lambda: None) -> None:
         """Make the output directory hold the stage. Raises what failed; :meth:`undo` is right at any point of it.
 
+        ``before_changes`` is called once ``promotion`` is known, and before anything is changed, if anything is to be.
         Raises :class:`UnmanagedFile` before anything is changed, :class:`PromotionError` for an operation that failed.
         """
         files = dict(sorted(self.staged.items()))
@@ -292,6 +293,7 @@ class Promoting:
                 return
             self._unshare()
             self._prepare()
+            before_changes()
             for operation in self.promotion.operations:
                 self._do(operation)
             drop_bytecode(self.output.files, (self.output.path / name for name in self.promotion.touched))

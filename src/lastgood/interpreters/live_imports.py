@@ -1,0 +1,207 @@
+"""Imports of wrappers in the app: at any moment those of the live generation.
+
+From before the first change of a promotion until its commit, or until it has been undone, the output directory holds what may
+never become live, and a module keeps the text that it was imported with. Meanwhile a finder in ``sys.meta_path`` finds what was
+there before the promotion, with the text that it had. It is there for as long as a session has a live generation.
+
+An import that is on its way when a promotion begins may have found or read the old file, or the new one: once its code is made,
+the loader checks that no promotion began or ended since, and else makes it again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import FileFinder, ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["Before", "LiveImports"]
+
+Before = Mapping[str, bytes | bool | None]
+"""What stood at a path of the output directory: a file's text, a directory (True), or nothing (None). Others are unchanged."""
+
+
+class LiveImports:
+    """The output directories of one session."""
+
+    def __init__(self) -> None:
+        self._mine: set[str] = set()
+
+    def hold(self, output: Path, before: Before) -> None:
+        """Import from ``output`` what was there ``before``; paths relative to it. To be called before the first change."""
+        held = {os.path.join(output, name): what for name, what in before.items()}
+        self._set({**_finder.outputs, str(output): held}, self._mine | {str(output)})
+
+    def free(self, output: Path) -> None:
+        """Import from ``output`` what is there, if that was held back."""
+        if str(output) in self._mine:
+            self._set({**_finder.outputs, str(output): {}}, self._mine)
+
+    def follow(self, output: Path) -> None:
+        """``output`` is that of the live generation, and the only one from now on: import what is there."""
+        others = {path: held for path, held in _finder.outputs.items() if path not in self._mine}
+        self._set({**others, str(output): {}}, {str(output)})
+
+    def close(self) -> None:
+        """Leave no trace: the session is over."""
+        if self._mine:
+            self._set({path: held for path, held in _finder.outputs.items() if path not in self._mine}, set())
+
+    def _set(self, outputs: Mapping[str, Before], mine: set[str]) -> None:
+        self._mine = mine
+        _finder.set(outputs)
+
+
+class _Finder(MetaPathFinder):
+    """The one of this process. ``outputs`` has what is held back in each output directory, by absolute paths.
+
+    ``turn`` grows whenever that changes, after it did.
+    """
+
+    def __init__(self) -> None:
+        self.outputs: Mapping[str, Before] = {}
+        self.turn = 0
+        self.lock = threading.Lock()
+        self._real: dict[str, str] = {}
+
+    def set(self, outputs: Mapping[str, Before]) -> None:
+        """Begin the next turn."""
+        with self.lock:
+            self.outputs = outputs
+            self._real = {}
+            self.turn += 1
+            others = [finder for finder in sys.meta_path if finder is not self]
+            if bool(outputs) is (len(others) == len(sys.meta_path)):
+                # Not in place: an import in another thread may be on its way through the list.
+                sys.meta_path = [self, *others] if outputs else others
+        # Their listings are as old as the directory's time, which stands still for some milliseconds.
+        for finder in list(sys.path_importer_cache.values()):
+            if isinstance(finder, FileFinder):
+                finder.invalidate_caches()
+
+    def forget(self) -> None:
+        """This is a process that was forked: it has no session, and nobody will end what another thread has begun."""
+        self.lock = threading.Lock()
+        if self.outputs:
+            self.set({})
+
+    def held(self, path: str) -> Before | None:
+        """What is held back around ``path``, a real one; None if it lies in no output directory."""
+        around = [output for output in self.outputs if path == output or path.startswith(output + os.sep)]
+        return self.outputs.get(max(around, key=len)) if around else None
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None, /
+    ) -> ModuleSpec | None:
+        """Find a module of an output directory; None for any other."""
+        tail = fullname.rpartition(".")[2]
+        entries = [entry for entry in (sys.path if path is None else path) if isinstance(entry, str)]
+        places = [self.real(entry, tail) for entry in entries]
+        held = [self.held(place) for place in places]
+        if not any(each is not None for each in held):
+            return None
+        portions: list[str] = []
+        is_touched = False
+        for entry, place, before in zip(entries, places, held, strict=True):
+            spec = _touched(fullname, entry, place, before) if before else None
+            is_touched |= spec is not None
+            if spec is None:
+                spec = PathFinder.find_spec(fullname, [entry], target)
+            if spec is None:
+                continue
+            if spec.loader is not None:
+                if before is not None and type(spec.loader) is SourceFileLoader:
+                    spec.loader = _Loader(spec.loader.name, spec.loader.path)
+                return spec if before is not None or is_touched else None
+            portions += spec.submodule_search_locations or ()
+        if not is_touched:
+            return None  # others find the same
+        if not portions:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+        spec = ModuleSpec(fullname, None, is_package=True)
+        spec.submodule_search_locations = portions
+        return spec
+
+    def real(self, entry: str, tail: str) -> str:
+        """Where the module ``tail`` of a path's ``entry`` really lies, or would as a package."""
+        real = self._real.get(entry)
+        if real is None:
+            real = os.path.realpath(entry or os.curdir)
+            if os.path.isabs(entry):
+                self._real[entry] = real
+        place = os.path.join(real, tail)
+        return os.path.realpath(place) if os.path.islink(place) else place
+
+
+def _touched(fullname: str, entry: str, place: str, before: Before) -> ModuleSpec | None:
+    """A module as it was before the promotion touched it; None if it did not. One that was not there has no location."""
+    package, module = os.path.join(place, "__init__.py"), f"{place}.py"
+    if before.keys().isdisjoint((place, package, module)):
+        return None
+    tail = fullname.rpartition(".")[2]
+    directory = os.path.join(entry, tail)
+    if _was_there(package, before):
+        location, inside = os.path.join(directory, "__init__.py"), [directory]
+    elif _was_there(module, before):
+        location, inside = f"{directory}.py", None
+    else:
+        absent = ModuleSpec(fullname, None, is_package=True)
+        absent.submodule_search_locations = [directory] if _was_there(place, before) else []
+        return absent
+    loader = _Loader(fullname, location)
+    return spec_from_file_location(fullname, location, loader=loader, submodule_search_locations=inside)
+
+
+def _was_there(path: str, before: Before) -> bool:
+    return before[path] is not None if path in before else os.path.exists(path)
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module of an output directory, from the text that is live when its code is made."""
+
+    _turn = -1
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """See :class:`importlib.abc.InspectLoader`."""
+        while True:
+            turn = self._turn = _finder.turn
+            try:
+                if self._held() is not None:  # no bytecode: it is that of another text
+                    return self.source_to_code(self.get_data(self.path), self.path)
+                code = super().get_code(fullname)
+            except Exception:
+                if turn == _finder.turn:
+                    raise
+            else:
+                if turn == _finder.turn:
+                    return code
+
+    def get_data(self, path: str) -> bytes:
+        """See :class:`importlib.abc.ResourceLoader`."""
+        held = self._held() if path == self.path else None
+        return super().get_data(path) if held is None else held
+
+    def set_data(self, path: str, data: ReadableBuffer, *, _mode: int = 0o666) -> None:
+        """Write bytecode, unless a promotion came since the source was read: that has removed the old one."""
+        with _finder.lock:
+            if self._turn == _finder.turn:
+                super().set_data(path, data, _mode=_mode)
+
+    def _held(self) -> bytes | None:
+        path = os.path.join(os.path.realpath(os.path.dirname(self.path)), os.path.basename(self.path))
+        before = (_finder.held(path) or {}).get(path)
+        return before if isinstance(before, bytes) else None
+
+
+_finder = _Finder()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_finder.forget)
