@@ -67,7 +67,7 @@ def test_the_map_of_the_house_names_every_room() -> None:
 
 def test_watch_has_the_contracts_parameters_with_their_defaults() -> None:
     positional, *named = inspect.signature(lastgood.watch).parameters.values()
-    assert (positional.name, positional.default) == ("config_file", inspect.Parameter.empty)
+    assert (positional.name, positional.default) == ("config_file", None)
     assert {each.kind for each in named} == {inspect.Parameter.KEYWORD_ONLY}
     assert {each.name: each.default for each in named} == {
         "create_bridge": None,

@@ -19,8 +19,9 @@ import trio.testing
 from lastgood import runtime
 from lastgood.config import Config
 from lastgood.errors import BridgeError, GenerationError, ModuleFailure, NoRuntimeBridge, WatchError
+from lastgood.event_stream import EVENTS_KEPT
 from lastgood.interpreters.file_system import Disk
-from lastgood.session import EVENTS_KEPT, Session, WatchProgram
+from lastgood.session import Session, WatchProgram
 from lastgood.watch_events import (
     Change,
     DisposeFailed,
@@ -189,7 +190,7 @@ async def test_one_that_falls_behind_is_told_how_many_events_it_missed(
     start: Callable[..., WatchProgram], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert EVENTS_KEPT >= 100
-    monkeypatch.setattr("lastgood.session.EVENTS_KEPT", 3)
+    monkeypatch.setattr("lastgood.event_stream.EVENTS_KEPT", 3)
     async with start() as session:
         slow = session.events()
         for _ in range(3):
@@ -431,7 +432,7 @@ async def test_a_dispose_that_raises_is_a_notice_and_the_cycle_a_success(
         assert not session.status.stale
     notices = [event for event in told.events if isinstance(event, DisposeFailed)]
     assert [(notice.generation, notice.error) for notice in notices] == [(1, error)]
-    assert "disposing a replaced bridge failed" in caplog.text
+    assert caplog.records == [], "who has an on_event logs it, or does not"
 
 
 @pytest.mark.parametrize("error", [MINE, SystemExit(3)], ids=lambda error: type(error).__name__)
@@ -802,7 +803,7 @@ async def test_a_handle_taken_before_a_swap_reaches_the_new_bridge_after_it(
 
 async def test_a_session_that_is_not_published_has_its_handle_all_the_same(start: Callable[..., WatchProgram]) -> None:
     async with start(set_as_global=False) as session:
-        with pytest.raises(NoRuntimeBridge, match=r"^No runtime bridge configured$"):
+        with pytest.raises(NoRuntimeBridge, match=r"^No runtime bridge configured\n"):
             runtime.get_runtime_bridge()
         assert await session.handle.call("pricing", "quote") == 1
 

@@ -8,7 +8,8 @@ config         lastgood.toml -> Config; resolution: where a module's source lies
 runtime        the registry: the live bridge, its leases; loops: trio and asyncio, whichever runs; crossing: the way from one
                loop or thread to another
 reloader       create_bridge_reloader(): swap bridges by hand, under trio, asyncio or Pyodide
-session        watch(): sources in, reloads out; threaded: the same in a background thread
+session        watch(): sources in, reloads out; threaded: the same in a background thread, for plain code and asyncio;
+               event_stream: events on their way to listeners
 effects        the vocabulary of the core, pure values
 planner        the one place that decides, pure
 interpreters   what does the effects: for real under trio, or in memory
@@ -18,7 +19,7 @@ wrappers       sources -> wrapper text, in a process of its own: extractor_proce
                not tell what that is
 generators     programs and functions of the user's own that make files, besides the wrappers or instead
 testing        the in-memory world, for tests of your own
-event_lines    an event as a line for a person; starter: what "lastgood init" writes; demo: what "lastgood demo" plays
+event_lines    an event as a line for a person, or in a log; starter: what "lastgood init" writes; demo: what "lastgood demo" plays
 cli            the lastgood command
 
 What is public is importable from here, and loaded when it is first asked for: a program that only takes the reloader loads

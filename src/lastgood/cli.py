@@ -87,7 +87,7 @@ def watch(config: Path | None, as_json: bool) -> None:
         return
     from lastgood.event_lines import EventLines, make_console, nearby
 
-    console, lines = make_console(), EventLines()
+    console, lines = make_console(), EventLines(base=Path.cwd())
     console.print(f"lastgood {lastgood.__version__} watches for {nearby(path, Path.cwd())}. Ctrl-C ends it.")
 
     def show(event: WatchEvent) -> None:

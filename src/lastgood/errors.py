@@ -203,10 +203,16 @@ class Disposed(LastgoodError):
 
 
 class NoRuntimeBridge(LastgoodError):
-    """No bridge is published. The text is the contract's (§2)."""
+    """No bridge is published. A note says how to set one; ``hint``, if given, replaces it."""
 
-    def __init__(self, problem: str = "No runtime bridge configured") -> None:
+    def __init__(self, problem: str = "No runtime bridge configured", *, hint: str = "") -> None:
         super().__init__(problem)
+        self.add_note(
+            hint
+            or "Wrappers call through the bridge of a session that runs: start one by `with lastgood.watch():` or "
+            "`lastgood.watch().start()`, under trio and asyncio by `async with lastgood.watch():`. A bridge of your own is "
+            "published by `lastgood.set_runtime_bridge(bridge)`."
+        )
 
 
 class BridgeError(LastgoodError):

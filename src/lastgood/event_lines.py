@@ -1,21 +1,19 @@
-"""How a session's events read on a terminal: a line for each, and a STALE line while the last cycle failed.
+"""A session's events as lines: on a terminal, with a STALE line while the last cycle failed, and in a log.
 
-``lastgood watch`` and ``lastgood demo`` print these. Text that comes from the user (paths, messages, module names) is never
-read as markup.
+``lastgood watch`` and ``lastgood demo`` print these; a session without ``on_event`` logs them. Text that comes from the user
+(paths, messages, module names) is never read as markup.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO, assert_never
-
-from rich.console import Console
-from rich.text import Text
+from typing import IO, TYPE_CHECKING, assert_never
 
 from lastgood.errors import ConfigError, GenerationError, LastgoodError, RemoteError
 from lastgood.watch_events import (
@@ -37,7 +35,11 @@ from lastgood.watch_events import (
     WatchPaths,
 )
 
-__all__ = ["EventLines", "brief", "change_text", "describe", "listed", "make_console", "nearby"]
+if TYPE_CHECKING:  # a session that logs nothing needs no rich
+    from rich.console import Console
+    from rich.text import Text
+
+__all__ = ["EventLines", "EventLog", "brief", "change_text", "describe", "listed", "make_console", "nearby"]
 
 _MOST_LISTED = 6
 _INDENT = " " * 11
@@ -47,14 +49,16 @@ _FRAME = re.compile(r'^ *File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTI
 
 def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Console:
     """A console for plain sentences: nothing is wrapped, guessed or read as markup; colours on a terminal alone."""
+    from rich.console import Console
+
     return Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 class EventLines:
-    """Events to lines, in order. ``now`` gives the local time; paths below ``base`` are shown relative to it."""
+    """Events to lines, in order. ``now`` gives the local time; paths below ``base``, if there is one, are shown relative to it."""
 
     def __init__(self, *, base: Path | None = None, now: Callable[[], datetime] = datetime.now) -> None:
-        self._base = Path.cwd() if base is None else base
+        self._base = base
         self._now = now
         self._stale_since: datetime | None = None
         self._warned: frozenset[str] = frozenset()
@@ -66,6 +70,8 @@ class EventLines:
         stamp = f"{now:%H:%M:%S}"
         lines = [_line(stamp, label, style, text) for label, style, text in self._said(event, now)]
         if isinstance(event, ReloadError) and event.live_generation is not None:  # a start raises its error, too
+            from rich.text import Text
+
             details = describe(event.error).splitlines()
             lines[1:1] = [Text(f"{_INDENT}{each}".rstrip()) for each in details]
         return lines
@@ -167,6 +173,57 @@ class EventLines:
         return brief(error, self._base)
 
 
+class EventLog(EventLines):
+    """The ``on_event`` of a session that was given none: logs its events, paths in full.
+
+    A start that fails raises its error, and is not logged.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def __call__(self, event: WatchEvent) -> None:
+        level = _level(event)
+        if not self._logger.isEnabledFor(level):
+            return
+        error = getattr(event, "error", None)
+        if not isinstance(event, ReloadError):
+            said = self._said(event, self._now())
+            text = "\n  ".join(text if label == "notice" else f"{label}: {text}" for label, _, text in said)
+        elif event.live_generation is None:
+            return
+        else:
+            text = f"reload failed, generation {event.live_generation} stays live: {_in_full(event.error)}"
+        # What a function of the user's raised is found by its traceback; lastgood's own errors say where it is.
+        foreign = error is not None and not isinstance(error, LastgoodError)
+        self._logger.log(level, "%s", text, exc_info=error if foreign else None)
+
+
+def _level(event: WatchEvent) -> int:
+    match event:
+        case ReloadError() | RollbackFailed():
+            return logging.ERROR
+        case DisposeFailed() | PollingStarted() | Recovered() | BridgeLost() | GenerationUndone() | EventsMissed():
+            return logging.WARNING
+        case ReloadSuccess() | BridgeRestored() | ModuleLoadedLate():
+            return logging.INFO
+        case WatchPaths() | Change() | ReloadStart():
+            return logging.DEBUG
+        case _:
+            assert_never(event)
+
+
+def _in_full(error: BaseException) -> str:
+    """An error for a log: in one line, and below it, indented, what that leaves out."""
+    lines = describe(error).splitlines()
+    if isinstance(error, GenerationError) and len(error.failures) == 1:
+        lines = list(getattr(error, "__notes__", ()))
+    elif not isinstance(error, GenerationError | RemoteError):
+        lines = lines[1:]
+    return "\n  ".join([brief(error), *lines])
+
+
 def change_text(change: ApiChange) -> str:
     """What callers see differently, in one line, without the word that says whether it was added, removed or altered."""
     between = {"function": "", "type": ": ", "constant": " = "}[change.what]
@@ -175,10 +232,10 @@ def change_text(change: ApiChange) -> str:
     return f"{change.what} {change.module}.{change.name}{between}{change.old or change.new}{now}{mark}"
 
 
-def nearby(path: Path | str, base: Path) -> str:
+def nearby(path: Path | str, base: Path | None) -> str:
     """``path`` as text: relative to ``base`` if it lies below it, else as it is."""
     text = str(path)
-    prefix = os.path.join(base, "")
+    prefix = "" if base is None else os.path.join(base, "")
     return text.removeprefix(prefix) if text != prefix else text
 
 
@@ -202,7 +259,7 @@ def describe(error: BaseException) -> str:
     return "\n".join([said, *getattr(error, "__notes__", ())])
 
 
-def brief(error: BaseException, base: Path) -> str:
+def brief(error: BaseException, base: Path | None = None) -> str:
     """An error in one line: file and line, as far as they are known, and what is wrong."""
     match error:
         case GenerationError(failures=(first, *others)):
@@ -215,7 +272,8 @@ def brief(error: BaseException, base: Path) -> str:
             place = f"{nearby(frames[-1]['file'], base)}:{frames[-1]['line']}: " if frames else ""
             return place + _first_line(f"{error.type_name}: {error.message}" if error.message else error.type_name)
         case LastgoodError():
-            return _first_line(describe(error)).replace(os.path.join(base, ""), "")
+            said = _first_line(describe(error))
+            return said if base is None else said.replace(os.path.join(base, ""), "")
         case _:
             raised = traceback.extract_tb(error.__traceback__)
             place = f"{nearby(raised[-1].filename, base)}:{raised[-1].lineno}: " if raised else ""
@@ -243,6 +301,8 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _line(stamp: str, label: str, style: str, text: str) -> Text:
+    from rich.text import Text
+
     # A text of several lines, as a reason or a warning may be, stays below its label.
     aligned = text.replace("\n", f"\n{_INDENT}")
     gap = " " * max(1, 10 - len(label))

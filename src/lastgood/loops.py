@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Guard", "Loop", "TrioLoop", "current"]
+__all__ = ["AsyncioLoop", "Guard", "Loop", "TrioLoop", "current", "here"]
 
 
 class Guard(Protocol):
@@ -81,7 +81,7 @@ class TrioLoop:
         return False
 
 
-class _Asyncio:
+class AsyncioLoop:
     """A running loop of asyncio."""
 
     __slots__ = ("_loop", "_running", "_tasks", "_thread")
@@ -143,7 +143,7 @@ class _Asyncio:
         return finished
 
 
-Loop: TypeAlias = TrioLoop | _Asyncio
+Loop: TypeAlias = TrioLoop | AsyncioLoop
 
 
 class _TaskGuard:
@@ -190,5 +190,11 @@ def current() -> Loop | None:
         import asyncio
 
         with suppress(RuntimeError):
-            return _Asyncio(asyncio.get_running_loop())
+            return AsyncioLoop(asyncio.get_running_loop())
     return None
+
+
+def here() -> str:
+    """Where the calling code runs, for a sentence: its loop, or its thread."""
+    loop = current()
+    return f"no event loop, in thread {threading.current_thread().name!r}" if loop is None else str(loop)

@@ -161,6 +161,15 @@ class Slot:
         """The error for who comes after :meth:`close`."""
         return Disposed(f"{self.owner} is over: it was closed or disposed.")
 
+    def nothing_live(self) -> Disposed | NoRuntimeBridge:
+        """The error for who comes before the first swap, or after :meth:`close`."""
+        if self._closed:
+            return self.over()
+        return NoRuntimeBridge(
+            hint=f"Nothing can be called yet: {self.owner} is starting. Call once it has started, so neither in create_bridge, "
+            "generate or probe, nor before `with` or `async with` has been entered."
+        )
+
     async def _call(
         self,
         module: str,
@@ -209,7 +218,7 @@ class Slot:
             except LoopOver:
                 raise self.over() from None
         if home is not None:
-            raise self._refusal(self._live, None)
+            raise self._refusal(self._live)
         return _result_at_once(self._call(module, function, args, kwargs, types))
 
     def _lease(self, guard: Guard, loop: Loop | None) -> Leased:
@@ -219,17 +228,21 @@ class Slot:
             if leased is not None and (at_home or _is_thread_safe(leased)):
                 leased._in_flight[guard] = loop
                 return leased
-        raise self._refusal(leased, loop)
+        raise self._refusal(leased)
 
-    def _refusal(self, leased: Leased | None, loop: Loop | None) -> LastgoodError:
-        """Why a call from ``loop`` (None: from a plain thread) cannot be made."""
+    def _refusal(self, leased: Leased | None) -> LastgoodError:
+        """Why a call cannot be made from here."""
         if leased is None:
-            return self.over() if self._closed else NoRuntimeBridge()
-        here = f"no event loop, in thread {threading.current_thread().name!r}" if loop is None else str(loop)
+            return self.nothing_live()
+        if self._entrance is None:
+            advice = (
+                "Call it from there, or run the session by `with watch(...)`, `watch(...).start()` or `watch(...).in_thread()`: it "
+                "takes calls from every thread and loop. A bridge that may be awaited anywhere says thread_safe = True."
+            )
+        else:
+            advice = "Await it on a loop of trio or asyncio; in plain code use `handle.call_blocking(...)`, or sync wrappers."
         return BridgeError(
-            f"A call through {self.owner} came from {here}, but its bridge "
-            f"lives on {self._home}. Call it from there, or run the session by watch(...).in_thread(); a bridge that may be "
-            "awaited anywhere says thread_safe = True."
+            f"A call through {self.owner} came from {loops.here()}, but its bridge lives on {self._home}. {advice}"
         )
 
 
@@ -246,7 +259,7 @@ def _result_at_once(call: Coroutine[Any, Any, Any]) -> Any:
     call.close()
     raise BridgeError(
         "A blocking call has to wait, and its bridge lives on no event loop to wait on: it was set outside of one. "
-        "Run a session by watch(...).in_thread()."
+        "Await it, or run a session by `with watch(...)` or `watch(...).start()`."
     )
 
 
@@ -279,7 +292,7 @@ class Handle:
         slot = self._slot()
         live = slot.live
         if live is None:
-            raise slot.over() if slot._closed else NoRuntimeBridge()
+            raise slot.nothing_live()
         return live.bridge
 
     async def call(
@@ -296,7 +309,7 @@ class Handle:
     def call_blocking(
         self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """The same for plain code: it blocks the thread. For a session that runs :meth:`~lastgood.WatchProgram.in_thread`.
+        """The same for plain code: it blocks the thread. For a session that runs in a thread of its own: ``with watch(...)``.
 
         Raises like :meth:`call`; also :class:`BridgeError` on the loop that the bridge lives on, where it would wait for itself.
         """
@@ -349,8 +362,9 @@ def get_runtime_bridge() -> Handle:
 
     Raises :class:`NoRuntimeBridge` if none is now; so does the handle if none is by then.
     """
-    if _published is None or _published.live is None:
-        raise NoRuntimeBridge
+    slot = _published_slot()
+    if slot.live is None:
+        raise NoRuntimeBridge if slot._closed else slot.nothing_live()
     return _published_handle
 
 

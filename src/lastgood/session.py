@@ -12,20 +12,19 @@ import inspect
 import itertools
 import logging
 import os
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, assert_never
 
 import trio
 
-from lastgood import runtime
+from lastgood import loops, runtime
 from lastgood.bridges import Bridge
-from lastgood.config import Config, load_config
-from lastgood.crossing import Entrance
+from lastgood.config import Config, find_config, load_config
+from lastgood.crossing import Entrance, LoopOver
 from lastgood.effects import (
     Answer,
     Arm,
@@ -43,6 +42,8 @@ from lastgood.effects import (
     Unpublish,
 )
 from lastgood.errors import Disposed, WatchError
+from lastgood.event_lines import EventLog
+from lastgood.event_stream import EventStream, Listener, tell_event
 from lastgood.interpreters.course import Course
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.file_system import Disk
@@ -52,17 +53,17 @@ from lastgood.planner import Settings, State, plan_of_cycle
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
 from lastgood.planner.states import Closed
 from lastgood.resolution import worker_sys_path
-from lastgood.watch_events import EventsMissed, WatchEvent
+from lastgood.watch_events import WatchEvent
 from lastgood.wrappers.extractor_process import ExtractorProcess
 
 if TYPE_CHECKING:
-    from lastgood.threaded import InThread
+    from lastgood.threaded import InThread, ThreadedSession
 
-__all__ = ["Backlog", "Listener", "Session", "Status", "WatchProgram", "watch"]
+__all__ = ["Session", "Status", "WatchProgram", "watch"]
 
 logger = logging.getLogger(__name__)
 
-EVENTS_KEPT = 1000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Status:
 
 
 def watch(
-    config_file: str | os.PathLike[str],
+    config_file: str | os.PathLike[str] | None = None,
     *,
     create_bridge: Callable[[Config], Any] | None = None,
     generate: Callable[[Config, Path], Any] | None = None,
@@ -101,9 +102,11 @@ def watch(
     on_event: Callable[[WatchEvent], object] | None = None,
     set_as_global: bool = True,
 ) -> WatchProgram:
-    """Keep wrappers and one live bridge in step with the sources that ``config_file`` names (contract §2).
+    """Keep wrappers and one live bridge in step with the sources that ``config_file`` names.
 
-    Nothing is touched until the program runs. ``create_bridge(config)`` makes a bridge (left out: a
+    Without ``config_file``, the program looks when it runs for the nearest ``lastgood.toml``, or ``pyproject.toml`` with a
+    ``[tool.lastgood]`` table, from the directory upwards that is the working directory now. Nothing is touched until the
+    program runs. ``create_bridge(config)`` makes a bridge (left out: a
     :class:`~lastgood.ProcessBridge`), ``generate(config, stage_dir)`` writes wrappers and gives a
     :class:`~lastgood.Generated` (left out: the built-in generator; a plain one runs in a thread), ``probe(bridge)`` raises if
     the bridge is not ready. ``extra_watch_paths`` are files or directories that are watched besides.
@@ -111,7 +114,8 @@ def watch(
     Seconds: an edit waits ``debounce`` for others, all of them no longer than ``max_wait``; a bridge has ``warm_timeout`` to
     get ready; calls on a bridge that was replaced have ``drain_timeout`` to end.
 
-    ``on_event(event)`` is called for each event; it must be plain, and what it raises is logged. With ``set_as_global`` the
+    ``on_event(event)`` is called for each event; it must be plain, and what it raises is logged. Without it, failures, losses
+    and successes are logged as ``lastgood.session``. With ``set_as_global`` the
     bridge is what :func:`lastgood.runtime.get_runtime_bridge` gives.
 
     Raises :class:`TypeError` and :class:`ValueError` for arguments that cannot be meant.
@@ -141,7 +145,8 @@ def watch(
                 f"watch(): {name} must be {'more than' if least is None else 'at least'} 0 s, not {seconds}."
             )
     return WatchProgram(
-        config_file=Path(os.path.abspath(config_file)),
+        config_file=None if config_file is None else Path(os.path.abspath(config_file)),
+        directory=Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file))),
         extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
         settings=Settings(float(debounce), float(max_wait), float(warm_timeout), float(drain_timeout)),
         hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
@@ -155,44 +160,58 @@ def _default_bridge(config: Config) -> Bridge:
     return ProcessBridge.from_config(config)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class WatchProgram:
-    """What :func:`watch` gives: to be run by ``trio.run``, entered by ``async with``, or planned by :meth:`plan`."""
+    """What :func:`watch` gives: to be called by ``trio.run``, entered by ``async with`` or ``with``, or planned by :meth:`plan`."""
 
-    config_file: Path
+    config_file: Path | None
+    """None: the nearest one is taken, from ``directory`` upwards."""
+    directory: Path
     extra_watch_paths: tuple[Path, ...]
     settings: Settings
     hooks: Hooks
     on_event: Callable[[WatchEvent], object] | None
     session: Session | None = field(default=None, init=False)
-    """The session, while one runs."""
+    """The session, while one runs that was entered by ``async with``."""
     _entered: AbstractAsyncContextManager[Session] | None = field(default=None, init=False)
+    _threaded: InThread | None = field(default=None, init=False)
     _entrance: Entrance | None = field(default=None, init=False)
     """Brings calls from other loops and threads to the session's, if it is to take them."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<lastgood.watch() of {self.config_file or self.directory}. Run it by `trio.run(program)` or "
+            "`asyncio.run(program())`; in an app, by `async with program as session:`, `with`, or `program.start()`>"
+        )
 
     def plan(self) -> Plan:
         """The plan of the first cycle; it prints. Nothing is touched."""
         return plan_of_cycle(self.settings, 1, None)
 
-    def in_thread(self) -> InThread:
-        """To run the session on a trio loop of its own in a background thread: ``with watch(...).in_thread() as session:``.
-
-        Its methods block; wrappers may be called from any thread and event loop, asyncio's among them.
-        """
-        from lastgood.threaded import InThread
-
-        return InThread(replace(self))
+    # --- trio, asyncio
 
     async def __call__(self) -> None:
         """Watch until cancelled, Ctrl-C, or the session's ``close()``."""
         async with self as session:
             await session.wait_closed()
 
+    def __await__(self) -> NoReturn:
+        raise TypeError("A watch() program is called, not awaited: `await watch(...)()`, or `async with watch(...)`.")
+
     async def __aenter__(self) -> Session:
-        """Run the first cycle. Raises what made it fail, as itself."""
-        if self._entered is not None:
-            raise WatchError("This watch() program is running already; call watch() again for a second session.")
-        self._entered = _running(self)
+        """Run the first cycle. Raises what made it fail, as itself. Under asyncio the session runs in a background thread."""
+        self._check_free()
+        match loops.current():
+            case None:
+                raise WatchError(
+                    "`async with watch(...)` needs a running loop of trio or asyncio. In other code, use `with watch(...)`."
+                )
+            case loops.TrioLoop():
+                self._entered = _running(self)
+            case _:
+                from lastgood.threaded import BesideAsyncio
+
+                self._entered = BesideAsyncio(self)
         try:
             self.session = await self._entered.__aenter__()
         except BaseException:
@@ -207,6 +226,42 @@ class WatchProgram:
         entered, self._entered, self.session = self._entered, None, None
         assert entered is not None
         return await entered.__aexit__(kind, error, traceback)
+
+    def _check_free(self) -> None:
+        if self._entered is not None or (self._threaded is not None and self._threaded.running):
+            raise WatchError("This watch() program is running already; call watch() again for a second session.")
+
+    # --- plain code
+
+    def start(self) -> ThreadedSession:
+        """Run the first cycle in a background thread, and wait for it. Raises what made it fail, as itself.
+
+        The session's methods block; wrappers may be called from any thread and event loop. It ends by its ``close()``, or with
+        the process. It is what ``with`` enters. Raises :class:`WatchError` in a task of trio, whose loop it would hold up.
+        """
+        self._check_free()
+        if isinstance(loops.current(), loops.TrioLoop):
+            raise WatchError(
+                "Starting a session by `with` or start() would hold up the trio loop that runs here. "
+                "Use `async with watch(...) as session:`."
+            )
+        self._threaded = self.in_thread()
+        return self._threaded.__enter__()
+
+    __enter__ = start
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the session. Raises :class:`WatchError` if watching had died, unless the block raises something itself."""
+        assert self._threaded is not None, "__enter__() comes first"
+        self._threaded.__exit__(kind, error, traceback)
+
+    def in_thread(self) -> InThread:
+        """The same for a program that several sessions are made of: ``with watch(...).in_thread() as session:``."""
+        from lastgood.threaded import InThread
+
+        return InThread(replace(self))
 
 
 @asynccontextmanager
@@ -239,15 +294,20 @@ async def _running(program: WatchProgram) -> AsyncIterator[Session]:
 
 
 class Session:
-    """One run of a :class:`WatchProgram` (contract §2). Made by it, never by hand; for the trio loop it runs on."""
+    """One run of a :class:`WatchProgram`. Made by it, never by hand.
+
+    For the trio loop it runs on; one that runs in a thread beside an asyncio app is for any loop.
+    """
 
     def __init__(self, program: WatchProgram) -> None:
+        config_file = find_config(program.directory) if program.config_file is None else program.config_file
         self._course = Course(State(program.settings), self._follow)
-        self._on_event = program.on_event
-        self._slot = runtime.Slot(f"the session of {program.config_file}", program._entrance)
+        self._on_event = EventLog(logger) if program.on_event is None else program.on_event
+        self._entrance = program._entrance
+        self._slot = runtime.Slot(f"the session of {config_file}", program._entrance)
         self._project = Project(
             Disk(),
-            program.config_file,
+            config_file,
             program.extra_watch_paths,
             load_config,
             worker_sys_path,
@@ -257,7 +317,7 @@ class Session:
         )
         self._hooks = program.hooks
         self._interpreter: TrioInterpreter | None = None
-        self._token = trio.lowlevel.current_trio_token()
+        self._home = loops.TrioLoop()
         self._more = trio.Event()
         self._deed = trio.CancelScope()
         self._tickets = itertools.count()
@@ -295,8 +355,12 @@ class Session:
 
     def events(self) -> AsyncIterator[WatchEvent]:
         """The events from now on. It ends with the session. One that falls behind loses the oldest, and is told how many."""
-        stream = _EventStream(self._streams)
-        self.listen(stream)
+        stream = EventStream(functools.partial(self._at_home, "events"), self._streams.discard)
+        if self._is_home("events"):
+            self.listen(stream)
+        else:
+            assert self._entrance is not None
+            self._entrance.send(functools.partial(self.listen, stream))
         return stream
 
     def listen(self, listener: Listener) -> None:
@@ -310,7 +374,8 @@ class Session:
         """Whether a cycle that started after this call succeeded. Callers that wait together share one.
 
         False also when the session was closed meanwhile. Raises :class:`Disposed` if it is closed already, and
-        :class:`WatchError` inside of ``create_bridge``, ``generate`` or ``probe``, where it would wait for itself.
+        :class:`WatchError` on another loop than the session is for, and inside of ``create_bridge``, ``generate`` or ``probe``,
+        where it would wait for itself.
         """
         return await self._request("reload_now", ReloadRequested)
 
@@ -324,29 +389,43 @@ class Session:
         return await self._request("undo", UndoRequested)
 
     async def _request(self, method: str, request: Callable[[int], ReloadRequested | UndoRequested]) -> bool:
+        async def answered() -> bool:
+            self._check_open()
+            self._check_deed(method)
+            ticket = next(self._tickets)
+            waiter = self._waiting[ticket] = _Waiter()
+            self._tell(request(ticket))
+            try:
+                await waiter.answered.wait()
+            finally:
+                self._waiting.pop(ticket, None)
+            return waiter.succeeded
+
         self._check_open()
-        self._check_place(method)
-        ticket = next(self._tickets)
-        waiter = self._waiting[ticket] = _Waiter()
-        self._tell(request(ticket))
         try:
-            await waiter.answered.wait()
-        finally:
-            self._waiting.pop(ticket, None)
-        return waiter.succeeded
+            return await self._at_home(method, answered)
+        except LoopOver:
+            raise Disposed("The session is closed.") from None
 
     async def close(self) -> None:
-        """End the session. When it returns, watchers, threads and worker processes are gone. More than once is fine.
+        """End the session. When it returns, watchers and worker processes are gone. More than once is fine.
 
-        Raises :class:`WatchError` inside of ``create_bridge``, ``generate`` or ``probe``, where it would wait for itself.
+        Raises :class:`WatchError` on another loop than the session is for, and inside of ``create_bridge``, ``generate`` or
+        ``probe``, where it would wait for itself.
         """
-        self._check_place("close")
-        self._tell(CloseRequested())
-        await self._gone.wait()
+
+        async def gone() -> None:
+            self._check_deed("close")
+            self._tell(CloseRequested())
+            await self._gone.wait()
+
+        with suppress(LoopOver):
+            await self._at_home("close", gone)
 
     async def wait_closed(self) -> None:
         """Return when the session is closed."""
-        await self._gone.wait()
+        with suppress(LoopOver):
+            await self._at_home("wait_closed", self._gone.wait)
 
     def hurry(self) -> None:
         """Have a close that waits for calls in flight end them now. To be called on the session's loop."""
@@ -361,13 +440,29 @@ class Session:
         if self._ended:
             raise Disposed("The session is closed.")
 
-    def _check_place(self, method: str) -> None:
-        if trio.lowlevel.current_trio_token() is not self._token:
-            raise WatchError(f"{method}() belongs to the trio loop that the session runs on.")
+    def _check_deed(self, method: str) -> None:
         if self._interpreter is not None and self._interpreter.is_in_deed():
             raise WatchError(
                 f"{method}() was called from create_bridge, generate or probe: it would wait for the cycle it is part of."
             )
+
+    async def _at_home(self, method: str, function: Callable[[], Awaitable[T]]) -> T:
+        """Run ``function`` on the session's loop, for a caller on any that it is for. Raises :class:`LoopOver`."""
+        if self._is_home(method):
+            return await function()
+        assert self._entrance is not None
+        return await self._entrance.cross(function)
+
+    def _is_home(self, method: str) -> bool:
+        """Whether the caller is on the session's loop; raises :class:`WatchError` if it should be and is not."""
+        if self._home.is_here():
+            return True
+        if self._entrance is not None:
+            return False
+        raise WatchError(
+            f"{method}() belongs to the trio loop that the session runs on, {self._home}, and was called from {loops.here()}. "
+            "Call it there, or start the session by `with watch(...)` or `watch(...).start()`: its methods are for every thread."
+        )
 
     # --- the body's side
 
@@ -493,12 +588,7 @@ class Session:
     def _emit(self, event: WatchEvent) -> None:
         for stream in self._streams:
             stream.put(event)
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except BaseException:  # whatever it raises, even SystemExit, must not break a reload (contract §3)
-            logger.exception("on_event raised for %s", event.type)
+        tell_event(self._on_event, event)
 
 
 class _Waiter:
@@ -509,75 +599,3 @@ class _Waiter:
     def __init__(self) -> None:
         self.answered = trio.Event()
         self.succeeded = False
-
-
-class Listener(Protocol):
-    """Who is told of events, on the session's loop. Neither may raise or wait."""
-
-    def put(self, event: WatchEvent) -> None: ...
-
-    def end(self) -> None:
-        """No more will come."""
-        ...
-
-
-class Backlog:
-    """Events that a listener has not taken yet. Bounded: the oldest give way, and their number is told in their place."""
-
-    def __init__(self) -> None:
-        self._kept: deque[WatchEvent] = deque()
-        self._missed = 0
-
-    def put(self, event: WatchEvent) -> None:
-        if len(self._kept) == EVENTS_KEPT:
-            self._kept.popleft()
-            self._missed += 1
-        self._kept.append(event)
-
-    def take(self) -> WatchEvent | None:
-        if self._missed:
-            missed, self._missed = self._missed, 0
-            return EventsMissed(missed)
-        return self._kept.popleft() if self._kept else None
-
-    def clear(self) -> None:
-        self._kept.clear()
-        self._missed = 0
-
-
-class _EventStream:
-    """One ``events()`` iterator, until the session ends or it is closed."""
-
-    def __init__(self, streams: set[Listener]) -> None:
-        self._streams = streams
-        self._backlog = Backlog()
-        self._ended = False
-        self._news = trio.Event()
-
-    def put(self, event: WatchEvent) -> None:
-        self._backlog.put(event)
-        self._news.set()
-
-    def end(self) -> None:
-        self._ended = True
-        self._streams.discard(self)
-        self._news.set()
-
-    async def aclose(self) -> None:
-        """Take no further part."""
-        self._backlog.clear()
-        self.end()
-        await trio.lowlevel.checkpoint()
-
-    def __aiter__(self) -> _EventStream:
-        return self
-
-    async def __anext__(self) -> WatchEvent:
-        await trio.lowlevel.checkpoint()
-        while (event := self._backlog.take()) is None:
-            if self._ended:
-                raise StopAsyncIteration
-            if self._news.is_set():  # another task may wait for it as well
-                self._news = trio.Event()
-            await self._news.wait()
-        return event

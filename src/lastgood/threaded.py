@@ -1,32 +1,38 @@
-"""``watch(...).in_thread()``: a session on a trio loop of its own, in a background thread (contract §2).
+"""A session on a trio loop of its own, in a background thread: ``with watch(...)``, and ``async with`` under asyncio.
 
-For plain and threaded code, for notebooks, and for apps on asyncio or on a trio loop of their own: wrappers called from any of
-these cross to the session's loop (:mod:`lastgood.crossing`). What a :class:`ThreadedSession` does blocks, and is safe from any
-thread but the session's own, where it would wait for itself and is an error instead.
+For plain and threaded code, for notebooks, and for apps on asyncio: wrappers called from any of these cross to the session's
+loop (:mod:`lastgood.crossing`). What a :class:`ThreadedSession` does blocks, and is safe from any thread but the session's own,
+where it would wait for itself and is an error instead. :class:`BesideAsyncio` waits for the same thread without holding up
+the app's loop.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextvars
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
+from lastgood import loops
 from lastgood.crossing import Entrance, LoopOver
 from lastgood.errors import Disposed, WatchError
+from lastgood.event_stream import Backlog, tell_event
 from lastgood.runtime import Handle
-from lastgood.session import Backlog, Session, Status, WatchProgram
+from lastgood.session import Session, Status, WatchProgram
 from lastgood.watch_events import WatchEvent
 
 if TYPE_CHECKING:
+    import asyncio
     from typing import Self
 
-__all__ = ["InThread", "ThreadedSession"]
+__all__ = ["BesideAsyncio", "InThread", "ThreadedSession"]
 
 T = TypeVar("T")
 
@@ -38,15 +44,20 @@ _BEGINS = 1.0
 
 
 class InThread:
-    """A program to be entered by ``with``, or by ``__enter__()`` alone in a notebook: then ``session.close()`` ends it."""
+    """A program to be entered by ``with``, or by ``__enter__()`` alone: then ``session.close()`` ends it."""
 
     def __init__(self, program: WatchProgram) -> None:
         self._program = program
         self._session: ThreadedSession | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether its session has started and is not closed."""
+        return self._session is not None and not self._session.closed
+
     def __enter__(self) -> ThreadedSession:
         """Start the thread and run the first cycle. Raises what made it fail, as itself; the thread is gone then."""
-        if self._session is not None and not self._session.closed:
+        if self.running:
             raise WatchError("This program is running in a thread already; call watch() again for a second session.")
         session = ThreadedSession(self._program)
         session._start()
@@ -66,11 +77,13 @@ class InThread:
 class ThreadedSession:
     """The face of a session that runs in a thread. Made by :class:`InThread`; any thread may use it, and several at once.
 
-    ``on_event``, ``create_bridge`` and ``probe`` run in the session's thread.
+    ``on_event``, ``create_bridge`` and ``probe`` run in the session's thread. ``news()`` is called there when it has started, when
+    watching has died, and when it is over.
     """
 
-    def __init__(self, program: WatchProgram) -> None:
+    def __init__(self, program: WatchProgram, news: Callable[[], object] = bool) -> None:
         self._program = program
+        self._news = news
         self._session: Session | None = None
         self._entrance: Entrance | None = None
         self._scope = trio.CancelScope()
@@ -80,7 +93,9 @@ class ThreadedSession:
         self._ready = threading.Event()
         self._over = threading.Event()
         # A daemon, since a notebook may end without closing: atexit closes then, which would come too late for another.
-        self._thread = threading.Thread(target=self._run, name=f"lastgood-session-{program.config_file}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"lastgood-session-{program.config_file or program.directory}", daemon=True
+        )
 
     # --- what a user sees
 
@@ -107,7 +122,7 @@ class ThreadedSession:
     @property
     def config_file(self) -> Path:
         """The config file, absolute."""
-        return self._program.config_file
+        return self._live_session._project.config_file
 
     @property
     def closed(self) -> bool:
@@ -187,20 +202,28 @@ class ThreadedSession:
 
     def _finish(self) -> None:
         """Have it end, and wait for that. Ctrl-C ends the calls that are waited for, and is raised afterwards."""
-        self._unwanted = True
-        self._send(self._scope.cancel)
+        self._stop()
         interrupt: KeyboardInterrupt | None = None
         while not self._over.is_set():
             try:
                 self._over.wait()
             except KeyboardInterrupt as error:
                 interrupt = error
-                if self._session is not None:
-                    self._send(self._session.hurry)
+                self._hurry()
         self._thread.join()
         atexit.unregister(self._finish)
         if interrupt is not None:
             raise interrupt
+
+    def _stop(self) -> None:
+        """Have it end."""
+        self._unwanted = True
+        self._send(self._scope.cancel)
+
+    def _hurry(self) -> None:
+        """End the calls that are waited for."""
+        if self._session is not None:
+            self._send(self._session.hurry)
 
     def _send(self, function: Callable[[], object]) -> None:
         if self._entrance is not None:
@@ -217,6 +240,7 @@ class ThreadedSession:
         finally:
             self._over.set()
             self._ready.set()
+            self._news()
 
     async def _main(self) -> None:
         self._entrance = self._program._entrance = Entrance()
@@ -226,7 +250,11 @@ class ThreadedSession:
             async with self._program as session:
                 self._session = session
                 self._ready.set()
-                await session.wait_closed()
+                self._news()
+                try:
+                    await session.wait_closed()
+                finally:
+                    self._news()
         await self._entrance.emptied(_LAST_WORDS)
 
 
@@ -260,3 +288,108 @@ class _Events:
                     raise StopIteration
                 self._news.wait()
         return event
+
+
+class BesideAsyncio:
+    """``async with watch(...)`` under asyncio: the session runs in a thread, and nothing of it holds up the app's loop."""
+
+    def __init__(self, program: WatchProgram) -> None:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._body = loops.AsyncioLoop(self._loop).guard()
+        on_event = None if program.on_event is None else _OnLoop(self._loop, program.on_event)
+        self._thread = ThreadedSession(replace(program, on_event=on_event), self._news)
+
+    async def __aenter__(self) -> Session:
+        """Start the thread and run the first cycle. Raises what made it fail, as itself; the thread is gone then."""
+        import asyncio
+
+        thread = self._thread
+        thread._thread.start()
+        atexit.register(thread._finish)  # an app may end without leaving the block, as when its loop is closed
+        try:
+            while not thread._ready.is_set():
+                await self._next()
+        except asyncio.CancelledError:
+            await self._end()
+            raise
+        except BaseException:  # the app's task was thrown away, and nothing can be awaited here
+            thread._stop()
+            raise
+        if thread._session is None or thread._session._died is not None:
+            cancelled = await self._end()
+            assert thread._failure is not None, "only a cancellation can end it otherwise"
+            raise thread._failure if cancelled is None else cancelled
+        self._body.__enter__()
+        return thread._session
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Close the session. Raises :class:`WatchError` if watching had died, unless the body raises something itself."""
+        import asyncio
+
+        cut = self._body.__exit__(kind, error, traceback)
+        if asyncio._get_running_loop() is not self._loop:  # the body was thrown away, and nothing can be awaited here
+            self._thread._stop()
+            return False
+        cancelled = await self._end()
+        if cancelled is not None and (cut or not isinstance(error, asyncio.CancelledError)):
+            raise cancelled
+        if self._thread._failure is not None and (error is None or cut):
+            raise self._thread._failure
+        return False
+
+    async def _end(self) -> BaseException | None:
+        """Have the session end, and wait for that whoever cancels: it ends the calls that are waited for. Returns the cancel."""
+        import asyncio
+
+        self._thread._stop()
+        cancelled: BaseException | None = None
+        while not self._thread.closed:
+            try:
+                await self._next()
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self._thread._hurry()
+        self._thread._finish()  # it is over: the thread is making its last step
+        return cancelled
+
+    async def _next(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    def _news(self) -> None:
+        with suppress(RuntimeError):  # the app's loop was closed
+            self._loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        self._changed.set()
+        session = self._thread._session
+        if session is not None and session._died is not None:
+            self._body.cancel()
+
+
+class _OnLoop:
+    """``on_event`` of an asyncio app: called on its loop, in order. One that falls behind loses the oldest, and is told so."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_event: Callable[[WatchEvent], object]) -> None:
+        self._loop = loop
+        self._on_event = on_event
+        self._context = contextvars.copy_context()
+        self._backlog = Backlog()
+
+    def __call__(self, event: WatchEvent) -> None:
+        if self._backlog.put(event):
+            with suppress(RuntimeError):  # the app's loop was closed
+                self._loop.call_soon_threadsafe(self._deliver, context=self._context)
+
+    def _deliver(self) -> None:
+        try:
+            while (event := self._backlog.take()) is not None:
+                tell_event(self._on_event, event, passing=(KeyboardInterrupt,))  # which is asyncio's
+        finally:
+            if self._backlog:
+                self._loop.call_soon_threadsafe(self._deliver, context=self._context)

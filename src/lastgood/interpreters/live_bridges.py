@@ -286,7 +286,6 @@ class LiveBridges:
         except trio.Cancelled:
             raise
         except BaseException as error:  # after the swap there are only notices
-            logger.exception("disposing a replaced bridge failed")
             return DisposeFailed(deed.bridge, since(started), error)
         finally:
             self._gone(deed.bridge)

@@ -172,7 +172,6 @@ class TrioInterpreter:
                 except trio.Cancelled:
                     raise
                 except BaseException as error:  # SystemExit and the like out of a user's dispose()
-                    logger.exception("rolling back %s failed", deed.effect.name)
                     return RollbackFailed(deed, error)
                 return RolledBack(deed)
             case Release():
@@ -249,7 +248,6 @@ class TrioInterpreter:
 
     def _tell_recovered(self, output: OutputDirectory) -> None:
         if output.recovered:
-            logger.warning("%s: a promotion that was cut short has been undone", output.path)
             self._tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
             output.recovered = ()
 

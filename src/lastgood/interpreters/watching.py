@@ -6,7 +6,6 @@ replaced by rename, or a root that is removed and made again, goes on being seen
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import threading
@@ -20,8 +19,6 @@ from watchfiles._rust_notify import RustNotify
 from lastgood.planner.watch_set import WatchSet
 
 __all__ = ["LIMIT_ADVICE", "OPEN_FILES_ADVICE", "Notifier", "places"]
-
-logger = logging.getLogger(__name__)
 
 LIMIT_ADVICE = (
     "the system's limit of watched directories is reached; raise it with "
@@ -154,7 +151,6 @@ class Notifier:
                 reason = OPEN_FILES_ADVICE
             else:
                 reason = f"the system cannot watch ({error}). Files are polled instead"
-            logger.warning("%s", reason)
             self._gave_out(reason)
 
 
