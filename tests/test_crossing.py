@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 from collections.abc import Iterator
@@ -200,3 +201,13 @@ def test_a_loop_can_wait_until_nothing_is_inside() -> None:
         assert log == ["done"]
 
     trio.run(main)
+
+
+def test_a_ctrl_c_that_ends_the_callback_at_the_way_back_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Event(asyncio.Event):
+        def set(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(asyncio, "Event", Event)
+    with a_loop() as loop, pytest.raises(KeyboardInterrupt):
+        asyncio.run(loop.entrance.cross(where))

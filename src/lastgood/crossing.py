@@ -120,6 +120,8 @@ class _Crossing(Generic[T]):
         self._wake: Callable[[], object] = bool
         self._value: T | None = None
         self._error: BaseException | None = None
+        self.over = False
+        """Whether it is back."""
         self.cancelled = False
         """Whether :meth:`cancel` is what ended it."""
 
@@ -173,6 +175,7 @@ class _Crossing(Generic[T]):
 
     def _end(self, error: BaseException | None) -> None:
         self._error = error
+        self.over = True
         self._wake()
 
 
@@ -207,7 +210,7 @@ async def _wait_on_asyncio(crossing: _Crossing[Any]) -> None:
 
     crossing.begin(wake)
     cancelled: BaseException | None = None
-    while not back.is_set():
+    while not crossing.over:  # a Ctrl-C may have ended the callback that sets the event
         try:
             await back.wait()
         except asyncio.CancelledError as error:

@@ -427,10 +427,11 @@ class Session:
         with suppress(LoopOver):
             await self._at_home("wait_closed", self._gone.wait)
 
-    def hurry(self) -> None:
-        """Have a close that waits for calls in flight end them now. To be called on the session's loop."""
+    def hurry(self, what: str = "Ctrl-C") -> None:
+        """Close, and end the calls in flight now, because of ``what``. To be called on the session's loop."""
         if self._interpreter is not None:
-            self._interpreter.cut_off_all("was cut off by Ctrl-C")
+            self._tell(CloseRequested())
+            self._interpreter.cut_off_all(f"was cut off by {what}")
 
     @property
     def _ended(self) -> bool:

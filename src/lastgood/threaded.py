@@ -14,6 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -220,13 +221,13 @@ class ThreadedSession:
         self._unwanted = True
         self._send(self._scope.cancel)
 
-    def _hurry(self) -> None:
+    def _hurry(self, what: str = "Ctrl-C") -> None:
         """End the calls that are waited for."""
         if self._session is not None:
-            self._send(self._session.hurry)
+            self._send(partial(self._session.hurry, what))
 
     def _send(self, function: Callable[[], object]) -> None:
-        if self._entrance is not None:
+        if self._entrance is not None and not self._over.is_set():
             self._entrance.send(function)
 
     # --- the thread's side
@@ -298,7 +299,8 @@ class BesideAsyncio:
 
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._body = loops.AsyncioLoop(self._loop).guard()
+        self._app = loops.AsyncioLoop(self._loop)
+        self._body = self._app.guard()
         on_event = None if program.on_event is None else _OnLoop(self._loop, program.on_event)
         self._thread = ThreadedSession(replace(program, on_event=on_event), self._news)
 
@@ -329,12 +331,12 @@ class BesideAsyncio:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         """Close the session. Raises :class:`WatchError` if watching had died, unless the body raises something itself."""
+        if not self._app.is_here():  # the body was thrown away, and nothing can be awaited, or imported, here
+            self._thread._stop()
+            return False
         import asyncio
 
         cut = self._body.__exit__(kind, error, traceback)
-        if asyncio._get_running_loop() is not self._loop:  # the body was thrown away, and nothing can be awaited here
-            self._thread._stop()
-            return False
         cancelled = await self._end()
         if cancelled is not None and (cut or not isinstance(error, asyncio.CancelledError)):
             raise cancelled
@@ -353,7 +355,7 @@ class BesideAsyncio:
                 await self._next()
             except asyncio.CancelledError as error:
                 cancelled = error
-                self._thread._hurry()
+                self._thread._hurry("a cancellation")
         self._thread._finish()  # it is over: the thread is making its last step
         return cancelled
 
