@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -18,14 +19,14 @@ import trio
 from flavours import CANCELLED, DEADLINE, FLAVOURS, Flavour
 from generating import importable
 from lastgood.config import Config
-from lastgood.errors import BridgeError, Disposed, NoRuntimeBridge, WatchError
+from lastgood.errors import BridgeError, Disposed, GenerationError, NoRuntimeBridge, WatchError
 from lastgood.interpreters.reading import Reader
 from lastgood.runtime import clear_runtime_bridge, get_runtime_bridge, set_runtime_bridge
 from lastgood.session import WatchProgram, watch
 from lastgood.threaded import ThreadedSession
 from lastgood.watch_events import ReloadError, ReloadStart, ReloadSuccess, WatchEvent
 from lastgood.wrappers import Generated
-from real_project import QUOTE, FakeFactory, RealProject
+from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 from running import ENVIRONMENT
 
 
@@ -240,6 +241,80 @@ def test_when_watching_dies_the_block_is_told_at_its_end(
         monkeypatch.setattr(Reader, "read", die)
         assert not session.reload_now()
         session.wait_closed()
+
+
+# --- without in_thread() ----------------------------------------------------------------------------------------
+
+
+def test_a_plain_with_is_the_same(program: WatchProgram, bridges: Bridges) -> None:
+    with program as session:
+        assert isinstance(session, ThreadedSession)
+        assert get_runtime_bridge().call_blocking("pricing", "f")[0] == 1
+        assert session.reload_now()
+        with pytest.raises(WatchError, match="running already"):
+            program.start()
+    assert all(bridge.disposed for bridge in bridges.made)
+    error = LookupError("mine")
+    with pytest.raises(LookupError) as caught, program:
+        raise error
+    assert caught.value is error
+
+
+def test_started_where_no_block_fits_it_runs_until_closed(program: WatchProgram, project: RealProject) -> None:
+    session = program.start()
+    assert session.config_file == project.config_file
+    with pytest.raises(WatchError, match="running already"):
+        program.start()
+    with pytest.raises(WatchError, match="running already"):
+        trio.run(program)
+    session.close()
+    again = program.start()
+    assert again.generation == 1
+    again.close()
+
+
+def test_a_start_that_fails_may_be_tried_again(project: RealProject, bridges: Bridges) -> None:
+    program = watch(project.config_file, create_bridge=bridges.create)
+    project.save("pricing.py", BROKEN)
+    with pytest.raises(GenerationError):
+        program.start()
+    project.save("pricing.py", QUOTE)
+    program.start().close()
+
+
+def test_a_plain_with_dies_as_watching_does(program: WatchProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> None:
+        raise RuntimeError("no more")
+
+    with pytest.raises(WatchError, match="Watching stopped: no more"), program as session:
+        monkeypatch.setattr(Reader, "read", die)
+        session.reload_now()
+        session.wait_closed()
+
+
+def test_on_a_running_loop_of_asyncio_it_works_as_a_notebook_needs_it(program: WatchProgram) -> None:
+    async def cell() -> None:
+        session = program.start()
+        assert session.handle.call_blocking("pricing", "f")[0] == 1
+        assert (await session.handle.call("pricing", "f"))[0] == 1
+        session.close()
+        with program:
+            assert (await get_runtime_bridge().call("pricing", "f"))[0] == 2
+
+    asyncio.run(cell())
+
+
+def test_in_a_task_of_trio_it_is_an_error_that_names_async_with(program: WatchProgram) -> None:
+    async def main() -> None:
+        for enter in (program.start, program.__enter__):
+            with pytest.raises(
+                WatchError, match=r"would hold up the trio loop .* `async with watch\(\.\.\.\) as session:`"
+            ):
+                enter()
+        session = await trio.to_thread.run_sync(program.start)
+        await trio.to_thread.run_sync(session.close)
+
+    trio.run(main)
 
 
 # --- where it would wait for itself -----------------------------------------------------------------------------
@@ -532,7 +607,7 @@ def test_async_wrappers_reach_a_real_worker_from_any_loop(project: RealProject, 
 PROGRAM = """
 import sys
 from lastgood import watch
-session = watch("lastgood.toml").in_thread().__enter__()
+session = watch().start()
 sys.path.insert(0, ".")
 from generated import pricing
 print(pricing.pid(), flush=True)
