@@ -66,24 +66,22 @@ def test_the_example_runs_and_lives_through_a_broken_edit(tmp_path: Path, proces
 @pytest.mark.parametrize(
     ("style", "text"),
     [
-        ("sync", "generation {session.generation}"),
-        ("sync", "as session:"),
-        ("async", "asyncio.run"),
-        ("sync", "__enter__"),
+        ("sync", "{pricing.quote('apple', 3)}"),
+        ("sync", "\nwith lastgood.watch() as session:"),
+        ("async", "asyncio.run(main())"),
+        ("sync", ".start()"),
     ],
     ids=["README", "plain", "asyncio", "notebook"],
 )
 def test_the_examples_with_a_thread_run(tmp_path: Path, style: str, text: str) -> None:
-    blocks = BLOCKS if "generation" in text else re.findall(r"^```(\w+)\n(.*?)^```$", THREADS, re.DOTALL | re.MULTILINE)
-    (code,) = [
-        code for kind, code in blocks if kind == "python" and text in code and "in_thread" in code and "..." not in code
-    ]
+    blocks = BLOCKS if "{" in text else re.findall(r"^```(\w+)\n(.*?)^```$", THREADS, re.DOTALL | re.MULTILINE)
+    (code,) = [code for kind, code in blocks if kind == "python" and text in code]
     source = block("python", "def quote(sku: str, quantity: int = 1)")
     config = f'[modules.pricing]\n[output]\ndir = "generated"\nstyle = "{style}"\n'
     RealProject(tmp_path, {"lastgood.toml": config, "pricing.py": source, "app.py": code})
     ran = run([sys.executable, "app.py"], tmp_path)
     assert (ran.status, ran.err) == (0, "")
-    assert ran.out.rstrip().endswith("7.5")
+    assert "7.5" in ran.out
 
 
 def test_the_printed_plan_is_the_plan() -> None:

@@ -160,7 +160,7 @@ def _default_bridge(config: Config) -> Bridge:
     return ProcessBridge.from_config(config)
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class WatchProgram:
     """What :func:`watch` gives: to be called by ``trio.run``, entered by ``async with`` or ``with``, or planned by :meth:`plan`."""
 
@@ -461,7 +461,7 @@ class Session:
         if self._entrance is not None:
             return False
         raise WatchError(
-            f"{method}() belongs to the trio loop that the session runs on, {self._home}, and was called from {loops.here()}. "
+            f"{method}() belongs to the trio loop that the session runs on, and was called from {loops.here()}. "
             "Call it there, or start the session by `with watch(...)` or `watch(...).start()`: its methods are for every thread."
         )
 
