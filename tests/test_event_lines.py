@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from lastgood.errors import (
     UnwatchableModule,
     WorkerDied,
 )
-from lastgood.event_lines import EventLines, brief, describe, listed, make_console
+from lastgood.event_lines import EventLines, EventLog, brief, describe, listed, make_console
 from lastgood.watch_events import (
     ApiChange,
     BridgeLost,
@@ -289,3 +290,96 @@ def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[31m" in printed(make_console(Terminal()))
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[31m" not in printed(make_console(Terminal()))
+
+
+# --- in a log ---------------------------------------------------------------------------------------------------
+
+
+def logged(caplog: pytest.LogCaptureFixture, *events: WatchEvent) -> list[str]:
+    """What a log of every level has of the events."""
+    caplog.set_level(logging.DEBUG, "tests.log")
+    log = EventLog(logging.getLogger("tests.log"))
+    for event in events:
+        log(event)
+    return [f"{each.levelname} {each.getMessage()}" for each in caplog.records]
+
+
+def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCaptureFixture) -> None:
+    events: list[WatchEvent] = [
+        WatchPaths((SOURCE,)),
+        Change(SOURCE),
+        ReloadStart(5, False, (SOURCE,)),
+        failure(),
+        success(3, "a.py", "a.py", warnings=("pricing.f is left out",)),
+        DisposeFailed(1, WorkerDied(-9, "")),
+        RollbackFailed("promote", PromotionError("disk full.", path=SOURCE), None),
+        PollingStarted("no inotify"),
+        Recovered(BASE / "generated", (Path("a.py"),)),
+        BridgeLost(2, WorkerDied(-9, ""), 0.5),
+        BridgeRestored(2),
+        GenerationUndone(3, None),
+        ModuleLoadedLate("plugin", BASE / "plugin.py"),
+        EventsMissed(7),
+    ]
+    assert {type(event) for event in events} == {
+        *get_args(Notice),
+        WatchPaths,
+        Change,
+        ReloadStart,
+        ReloadSuccess,
+        ReloadError,
+    }
+    assert logged(caplog, *events) == [
+        "DEBUG watching: /project/pricing.py",
+        "DEBUG change: /project/pricing.py",
+        "DEBUG reload: cycle 5: /project/pricing.py",
+        "ERROR reload failed, generation 2 stays live: /project/pricing.py:14: pricing: invalid syntax",
+        f"INFO live: generation 3 (cycle 4): wrote a.py; {TOOK}\n  warning: pricing.f is left out",
+        "WARNING the bridge of generation 1 was not disposed: The worker process was killed by signal 9.",
+        "ERROR promote could not be undone; the next cycle tries again: /project/pricing.py: disk full.",
+        "WARNING files are polled from now on: no inotify",
+        "WARNING a promotion cut short was undone in /project/generated: a.py",
+        (
+            "WARNING the bridge of generation 2 broke down: The worker process was killed by signal 9.\n"
+            "  it is restarted in 0.5 s"
+        ),
+        "INFO the bridge of generation 2 is back",
+        "WARNING generation 3 is undone",
+        "INFO plugin was imported late, and is watched too: /project/plugin.py",
+        "WARNING 7 event(s) were missed",
+    ]
+
+
+def test_a_log_leaves_a_failed_start_to_who_raises_it(caplog: pytest.LogCaptureFixture) -> None:
+    assert logged(caplog, failure(live=None)) == []
+
+
+def noted(error: BaseException) -> BaseException:
+    error.add_note("try again")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (noted(GenerationError(BROKEN.failures)), "/project/pricing.py:14: pricing: invalid syntax\n  try again"),
+        (
+            GenerationError((*BROKEN.failures, ModuleFailure("stock", BASE / "stock.py", None, "is gone"))),
+            (
+                "/project/pricing.py:14: pricing: invalid syntax (and 1 more)\n  Generation failed for 2 module(s):\n"
+                "    pricing (/project/pricing.py:14): invalid syntax\n    stock (/project/stock.py): is gone"
+            ),
+        ),
+        (REMOTE, "/project/stock.py:8: ZeroDivisionError: division by zero\n  Traceback (most recent call last):\n"),
+        (
+            WorkerDied(3, "last\nwords\n"),
+            "The worker process exited with status 3. Its last output\n  last\n  words",
+        ),
+        (noted(LookupError("mine")), "LookupError: mine\n  try again\nLookupError: mine\ntry again"),
+    ],
+    ids=["one module", "several", "in the worker", "a dead worker", "a function of the user's"],
+)
+def test_a_failed_cycle_in_a_log(error: BaseException, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    logged(caplog, failure(error))
+    (record,) = caplog.records
+    assert logging.Formatter().format(record).startswith(f"reload failed, generation 2 stays live: {text}")
