@@ -17,6 +17,7 @@ from lastgood.errors import (
     ConfigError,
     ConfigMigrationError,
     Disposed,
+    Forked,
     GenerationError,
     LastgoodError,
     ModuleFailure,
@@ -52,6 +53,7 @@ PARENTS: dict[type, tuple[type, ...]] = {
     RemoteError: (BridgeError,),
     CallTimeout: (BridgeError,),
     WorkerDied: (BridgeError,),
+    Forked: (BridgeError,),
     ReturnTypeError: (BridgeError,),
 }
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lastgood.errors import ConfigError as ConfigError
     from lastgood.errors import ConfigMigrationError as ConfigMigrationError
     from lastgood.errors import Disposed as Disposed
+    from lastgood.errors import Forked as Forked
     from lastgood.errors import GenerationError as GenerationError
     from lastgood.errors import LastgoodError as LastgoodError
     from lastgood.errors import ModuleFailure as ModuleFailure
@@ -93,6 +94,7 @@ _ERRORS = (
     "ConfigError",
     "ConfigMigrationError",
     "Disposed",
+    "Forked",
     "GenerationError",
     "LastgoodError",
     "ModuleFailure",

@@ -17,6 +17,7 @@ LastgoodError
     ├── RemoteError             a function in the worker raised
     ├── CallTimeout             a call took longer than its timeout
     ├── WorkerDied              the worker process is gone
+    ├── Forked                  it belongs to the process that this one was forked from
     └── ReturnTypeError         a function returned another type than it declares
 
 Errors carry data; the text is written from it in ``__str__``.
@@ -34,6 +35,7 @@ __all__ = [
     "ConfigError",
     "ConfigMigrationError",
     "Disposed",
+    "Forked",
     "GenerationError",
     "LastgoodError",
     "ModuleFailure",
@@ -217,6 +219,21 @@ class NoRuntimeBridge(LastgoodError):
 
 class BridgeError(LastgoodError):
     """A bridge, or the way to it, failed."""
+
+
+class Forked(BridgeError):
+    """What was used belongs to the process that this one was forked from. ``owner`` is what it was, ``pid`` that process."""
+
+    def __init__(self, owner: str, pid: int) -> None:
+        super().__init__(owner, pid)
+        self.owner = owner
+        self.pid = pid
+
+    def __str__(self) -> str:
+        return (
+            f"This process was forked from process {self.pid}, and {self.owner} stayed there. Start a session here, after the "
+            'fork, or start processes by multiprocessing\'s "spawn".'
+        )
 
 
 class RemoteError(BridgeError):

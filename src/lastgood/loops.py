@@ -6,17 +6,19 @@ own, so that the registry and the reloader are written once for both.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["AsyncioLoop", "Guard", "Loop", "TrioLoop", "current", "here"]
+__all__ = ["AsyncioLoop", "Guard", "Loop", "TrioLoop", "current", "end_forked", "here"]
 
 
 class Guard(Protocol):
@@ -198,3 +200,21 @@ def here() -> str:
     """Where the calling code runs, for a sentence: its loop, or its thread."""
     loop = current()
     return f"no event loop, in thread {threading.current_thread().name!r}" if loop is None else str(loop)
+
+
+def end_forked(error: BaseException | None) -> NoReturn:
+    """End a process that was forked in a task and leaves it, by ``error`` if there is one, as multiprocessing ends its own.
+
+    It must not go on to end the loop: what a loop waits for is kept in the kernel, and shared with the loop that was forked.
+    """
+    status = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if not isinstance(error.code, int | None):
+            print(error.code, file=sys.stderr)
+    elif error is not None:
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(status & 0xFF)

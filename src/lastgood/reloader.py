@@ -68,6 +68,7 @@ class BridgeReloader(Generic[B]):
     @property
     def current(self) -> B:
         """The live bridge: the factory's own object. Raises :class:`Disposed` after :meth:`dispose`."""
+        self._slot.check_process()
         if self._disposed or self._current is None:
             raise self._slot.over()
         return self._current
@@ -104,6 +105,8 @@ class BridgeReloader(Generic[B]):
         Idempotent. A reload in the middle is not waited for: its new bridge is disposed, and it raises
         :class:`Disposed`.
         """
+        if self._slot.was_left():
+            return
         self._refuse_reentry("dispose()")
         self._disposed = True
         self._current = None
@@ -160,6 +163,7 @@ class BridgeReloader(Generic[B]):
             logger.error("Disposing of %r was given up: it had not ended after %g s", bridge, DISPOSE_TIMEOUT)
 
     def _refuse_reentry(self, what: str) -> None:
+        self._slot.check_process()
         if not self._loop.is_here():
             raise BridgeError(f"{what} was called from another event loop than the reloader's, which is {self._loop}.")
         if self._attempt is not None and _creating.get() is self._attempt:

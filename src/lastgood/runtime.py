@@ -8,6 +8,7 @@ wrappers use that of :func:`get_runtime_bridge`. Runs under trio, asyncio and Py
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lastgood import loops
 from lastgood.crossing import Entrance, LoopOver
-from lastgood.errors import BridgeError, Disposed, LastgoodError, NoRuntimeBridge
+from lastgood.errors import BridgeError, Disposed, Forked, LastgoodError, NoRuntimeBridge
 from lastgood.loops import Guard, Loop
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Slot:
         self._fresh = True
         self._closed = False
         self._lock = threading.Lock()
+        self._pid = os.getpid()
 
     @property
     def live(self) -> Leased | None:
@@ -157,6 +159,18 @@ class Slot:
             old, self._live, self._closed = self._live, None, True
         return old
 
+    def check_process(self) -> None:
+        """Raise :class:`Forked` in a process that was forked since: the loop that a bridge lives on did not come along.
+
+        A bridge that was set on no loop did.
+        """
+        if self.was_left():
+            raise Forked(self.owner, self._pid)
+
+    def was_left(self) -> bool:
+        """Whether :meth:`check_process` raises."""
+        return os.getpid() != self._pid and (self._fresh or self._home is not None)
+
     def over(self) -> Disposed:
         """The error for who comes after :meth:`close`."""
         return Disposed(f"{self.owner} is over: it was closed or disposed.")
@@ -178,6 +192,7 @@ class Slot:
         kwargs: Mapping[str, Any] | None,
         types: Sequence[tuple[str, str]] = (),
     ) -> Any:
+        self.check_process()
         home = self._home
         loop = home if home is not None and home.is_here() else loops.current()
         entrance = self._entrance
@@ -206,6 +221,7 @@ class Slot:
         kwargs: Mapping[str, Any] | None,
         types: Sequence[tuple[str, str]] = (),
     ) -> Any:
+        self.check_process()
         home, entrance = self._home, self._entrance
         if (home is not None and home.is_here()) or (entrance is not None and entrance.is_here()):
             raise BridgeError(
@@ -290,6 +306,7 @@ class Handle:
     def bridge(self) -> Bridge:
         """The live bridge itself. Raises like :meth:`call`."""
         slot = self._slot()
+        slot.check_process()
         live = slot.live
         if live is None:
             raise slot.nothing_live()
@@ -301,8 +318,9 @@ class Handle:
         """Call ``function`` of ``module`` on the live bridge, holding a lease on it until that returns or raises.
 
         What the bridge's ``call`` raises comes as it is. Else raises :class:`NoRuntimeBridge` if no bridge is live,
-        :class:`Disposed` if the session or reloader behind this handle is over, :class:`BridgeError` if the call comes
-        from another loop or thread than the bridge's, or was cut off because the bridge had to go.
+        :class:`Disposed` if the session or reloader behind this handle is over, :class:`Forked` in a process that was forked
+        from theirs, :class:`BridgeError` if the call comes from another loop or thread than the bridge's, or was cut off
+        because the bridge had to go.
         """
         return await self._slot()._call(module, function, args, kwargs)
 
@@ -351,6 +369,7 @@ def _published_slot() -> Slot:
     slot = _published
     if slot is None:
         raise NoRuntimeBridge
+    slot.check_process()
     return slot
 
 
@@ -360,7 +379,8 @@ _published_handle = Handle(_published_slot)
 def get_runtime_bridge() -> Handle:
     """A handle on whatever bridge is published at the moment of each call.
 
-    Raises :class:`NoRuntimeBridge` if none is now; so does the handle if none is by then.
+    Raises :class:`NoRuntimeBridge` if none is now, and :class:`Forked` in a process that was forked from one in which one is; so
+    does the handle by then.
     """
     slot = _published_slot()
     if slot.live is None:
@@ -398,7 +418,7 @@ def publish(slot: Slot) -> None:
     """
     global _published
     with _publishing:
-        if _published is not None and _published is not slot:
+        if _published is not None and _published is not slot and not _published.was_left():
             raise BridgeError(
                 f"Only one bridge can be published, and {_published.owner} is already: {slot.owner} has to wait. Close the "
                 "former, call clear_runtime_bridge(), or start the latter with set_as_global=False and use its handle."
@@ -412,3 +432,17 @@ def unpublish(slot: Slot) -> None:
     with _publishing:
         if _published is slot:
             _published = None
+
+
+def _after_fork() -> None:
+    """In a forked child: whatever held a lock in another thread did not come along."""
+    global _publishing
+    _publishing = threading.Lock()
+    if _published is not None:
+        _published._lock = threading.Lock()
+        if _published._live is not None:
+            _published._live._lock = _published._lock
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -278,6 +278,8 @@ async def _running(program: WatchProgram) -> AsyncIterator[Session]:
                     yield session
             except BaseException as error:  # raised again below, outside of the nursery, as the same object
                 raised = error
+            if session._was_left:
+                loops.end_forked(raised)
             await session._shut_down()
     except BaseExceptionGroup:
         # Nothing but a Ctrl-C in the nursery's last moment can come this way.
@@ -419,11 +421,15 @@ class Session:
             self._tell(CloseRequested())
             await self._gone.wait()
 
+        if self._was_left:
+            return
         with suppress(LoopOver):
             await self._at_home("close", gone)
 
     async def wait_closed(self) -> None:
         """Return when the session is closed."""
+        if self._was_left:
+            return
         with suppress(LoopOver):
             await self._at_home("wait_closed", self._gone.wait)
 
@@ -434,10 +440,16 @@ class Session:
             self._interpreter.cut_off_all(f"was cut off by {what}")
 
     @property
+    def _was_left(self) -> bool:
+        """Whether this is a process that was forked from the session's, and has none."""
+        return os.getpid() != self._project.pid
+
+    @property
     def _ended(self) -> bool:
         return self._course.state.ending or isinstance(self._course.state.phase, Closed)
 
     def _check_open(self) -> None:
+        self._slot.check_process()
         if self._ended:
             raise Disposed("The session is closed.")
 
@@ -456,6 +468,7 @@ class Session:
 
     def _is_home(self, method: str) -> bool:
         """Whether the caller is on the session's loop; raises :class:`WatchError` if it should be and is not."""
+        self._slot.check_process()
         if self._home.is_here():
             return True
         if self._entrance is not None:

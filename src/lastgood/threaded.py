@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextvars
+import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -23,7 +24,7 @@ import trio
 
 from lastgood import loops
 from lastgood.crossing import Entrance, LoopOver
-from lastgood.errors import Disposed, WatchError
+from lastgood.errors import Disposed, Forked, WatchError
 from lastgood.event_stream import Backlog, tell_event
 from lastgood.runtime import Handle
 from lastgood.session import Session, Status, WatchProgram
@@ -93,6 +94,7 @@ class ThreadedSession:
         self._begun = threading.Event()
         self._ready = threading.Event()
         self._over = threading.Event()
+        self._pid = os.getpid()
         # A daemon, since a notebook may end without closing: atexit closes then, which would come too late for another.
         self._thread = threading.Thread(
             target=self._run, name=f"lastgood-session-{program.config_file or program.directory}", daemon=True
@@ -127,8 +129,8 @@ class ThreadedSession:
 
     @property
     def closed(self) -> bool:
-        """Whether it is over, and its thread gone or about to go."""
-        return self._over.is_set()
+        """Whether it is over, and its thread gone or about to go. A process that was forked from its own has no session."""
+        return self._was_left or self._over.is_set()
 
     def reload_now(self) -> bool:
         """Whether a cycle that started after this call succeeded. See :meth:`Session.reload_now`."""
@@ -156,12 +158,16 @@ class ThreadedSession:
 
         Raises :class:`WatchError` on the session's own loop, and inside of ``generate``, where it would wait for itself.
         """
+        if self._was_left:
+            return
         with suppress(Disposed):
             self._cross("close", self._live_session.close)
         self._finish()
 
     def wait_closed(self) -> None:
         """Return when the session is closed, by whomever."""
+        if self._was_left:
+            return
         self._refuse_here("wait_closed")
         self._over.wait()
 
@@ -172,7 +178,14 @@ class ThreadedSession:
         assert self._session is not None, "made by InThread alone, which starts it"
         return self._session
 
+    @property
+    def _was_left(self) -> bool:
+        """Whether this is a process that was forked from the session's: the thread did not come along."""
+        return os.getpid() != self._pid
+
     def _refuse_here(self, method: str) -> None:
+        if self._was_left:
+            raise Forked("the session", self._pid)
         if self._entrance is not None and self._entrance.is_here():
             raise WatchError(
                 f"{method}() blocks, and was called on the session's own loop (by on_event, create_bridge or probe, say): "
@@ -203,6 +216,8 @@ class ThreadedSession:
 
     def _finish(self) -> None:
         """Have it end, and wait for that. Ctrl-C ends the calls that are waited for, and is raised afterwards."""
+        if self._was_left:
+            return
         self._stop()
         interrupt: KeyboardInterrupt | None = None
         while not self._over.is_set():
@@ -227,7 +242,7 @@ class ThreadedSession:
             self._send(partial(self._session.hurry, what))
 
     def _send(self, function: Callable[[], object]) -> None:
-        if self._entrance is not None and not self._over.is_set():
+        if self._entrance is not None and not self.closed:
             self._entrance.send(function)
 
     # --- the thread's side
@@ -331,6 +346,8 @@ class BesideAsyncio:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         """Close the session. Raises :class:`WatchError` if watching had died, unless the body raises something itself."""
+        if self._thread._was_left:
+            loops.end_forked(error)
         if not self._app.is_here():  # the body was thrown away, and nothing can be awaited, or imported, here
             self._thread._stop()
             return False

@@ -40,6 +40,7 @@ class Child:
     @trio.lowlevel.enable_ki_protection
     def __init__(self, surroundings: Surroundings) -> None:
         self.status: int | None = None
+        self._app = os.getpid()
         try:
             with ExitStack() as undo, ExitStack() as theirs:
                 self._stderr = StderrPump()
@@ -109,8 +110,8 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Send a signal to it, and to all it started that did not leave its process group."""
-        # Once it has been reaped, its number may be another's.
-        if self._process.returncode is None:
+        # Once it has been reaped, its number may be another's. A process that was forked from the app has no workers.
+        if self._process.returncode is None and os.getpid() == self._app:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 

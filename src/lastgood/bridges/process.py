@@ -22,7 +22,7 @@ from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values import Typed, Uncarriable, Unreadable, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
-from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
+from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError, WorkerDied
 
 __all__ = ["MAX_LATE_BYTES", "MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
 
@@ -106,6 +106,7 @@ class ProcessBridge:
         self._spares: list[Spare] = []
         self._taken: list[RemoteWorker] = []
         self._gone = trio.Event()
+        self._app = os.getpid()
 
     @classmethod
     def from_config(cls, config: Config) -> ProcessBridge:
@@ -173,7 +174,7 @@ class ProcessBridge:
         Raises :class:`RemoteError` if the function raised, :class:`CallTimeout`, :class:`WorkerDied`, or another
         :class:`BridgeError` if the function may not be called, or if an argument or the result cannot cross.
         """
-        if self._state != "ready":
+        if self._state != "ready" or os.getpid() != self._app:
             raise self._not_ready()
         if _current_token("call") is not self._token:  # asked here rather than there: each frame costs a call a percent
             self._check_loop("call")
@@ -194,7 +195,7 @@ class ProcessBridge:
         types: Sequence[tuple[str, str]],
     ) -> Typed:
         """The same, and told which values of the result are instances of ``types`` (see :class:`lastgood.bridges.Bridge`)."""
-        if self._state != "ready":
+        if self._state != "ready" or os.getpid() != self._app:
             raise self._not_ready()
         self._check_loop("call_typed")
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -229,7 +230,7 @@ class ProcessBridge:
         It is asked to exit by the end of its requests, after ``grace`` by SIGTERM, after as much again by SIGKILL; one that is
         busy, at once by SIGTERM. Cancelled, it goes straight to SIGKILL. When this returns, nothing of the worker is left.
         """
-        if not self._workers:
+        if not self._workers or os.getpid() != self._app:  # a forked child has none to end
             self._state = "disposed"
             return
         self._check_loop("dispose")
@@ -407,6 +408,8 @@ class ProcessBridge:
                 logger.exception("on_loaded_late raised for %s", loaded.name)
 
     def _check_loop(self, what: str) -> None:
+        if os.getpid() != self._app:
+            raise Forked("the bridge", self._app)
         if _current_token(what) is not self._token:
             raise BridgeError(
                 f"{what}() of a ProcessBridge was used from another event loop or thread than its init(). "
@@ -414,6 +417,8 @@ class ProcessBridge:
             )
 
     def _not_ready(self) -> BridgeError:
+        if os.getpid() != self._app:
+            return Forked("the bridge", self._app)
         if self._state == "disposed":
             return BridgeError("The bridge was disposed; no more calls can be made through it.")
         return BridgeError("The bridge has no worker yet: await init() before the first call().")
