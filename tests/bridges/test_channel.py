@@ -267,6 +267,19 @@ async def test_failing_reaches_the_leader_and_those_who_wait(wire: Wire) -> None
     assert errors == ["over"] * 3
 
 
+async def test_after_a_failure_nothing_is_sent_and_the_first_one_stays(wire: Wire) -> None:
+    wire.channel.fail(lambda: BridgeError("first"))
+    wire.channel.fail(lambda: BridgeError("second"))
+    wire.channel.pin(b"a module")
+    wire.channel.tell_read(1)
+    with pytest.raises(BridgeError, match="first"):
+        wire.channel.submit(CALL, b"")
+    assert wire.received() == []
+    wire.channel.close()
+    wire.channel.pin(b"a module")  # its descriptor may be somebody else's by now
+    wire.channel.tell_read(1)
+
+
 async def test_calls_in_flight_and_their_size_are_bounded(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel_module, "MAX_OPEN", 2)
     monkeypatch.setattr(frames, "MAX_BODY", 10)
@@ -333,18 +346,32 @@ async def test_one_that_runs_apart_holds_up_no_other(timed: Wire, autojump_clock
     assert {name: at - start for name, at in timed.late.items()} == {"a": 5, "b": 5, "c": 6}
 
 
-async def test_one_that_is_cancelled_while_it_waits_never_begins(timed: Wire, autojump_clock: Clock) -> None:
+async def test_those_that_are_cancelled_while_they_wait_never_begin(timed: Wire, autojump_clock: Clock) -> None:
     start = autojump_clock.current_time()
-    async with trio.open_nursery() as nursery:
-        for name in "ab":
-            nursery.start_soon(timed.call, name)
-            await wait_all_tasks_blocked()
-        async with trio.open_nursery() as inner:
-            inner.start_soon(timed.call, "never")
-            await wait_all_tasks_blocked()
-            inner.cancel_scope.cancel()
-        nursery.start_soon(timed.call, "c")
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for name in "ab":
+                nursery.start_soon(timed.call, name)
+                await wait_all_tasks_blocked()
+            async with trio.open_nursery() as inner:
+                for _ in range(2):  # as many as run at once
+                    inner.start_soon(timed.call, "never")
+                await wait_all_tasks_blocked()
+                inner.cancel_scope.cancel()
+            nursery.start_soon(timed.call, "c")
     assert {name: at - start for name, at in timed.late.items()} == {"a": 5, "b": 5, "c": 10}
+
+
+async def test_an_answer_that_is_there_does_not_become_late(timed: Wire, autojump_clock: Clock) -> None:
+    del autojump_clock
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timed.call, "late")
+        await wait_all_tasks_blocked()
+        answer = timed.channel.submit(CALL, b"")
+        timed.answer(answer.number)
+        await trio.sleep(10)
+    assert (answer.kind, answer.late) == (RESULT, False)
+    assert list(timed.late) == ["late"]
 
 
 async def test_time_goes_on_after_nothing_was_due_for_long(timed: Wire, autojump_clock: Clock) -> None:

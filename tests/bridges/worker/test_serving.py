@@ -1,0 +1,60 @@
+"""The worker's reading, frame by frame, without a process; what it does with calls is tested through real ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lastgood.bridges.process import VALUES
+from lastgood.bridges.worker.frames import HEADER, PIN
+from lastgood.bridges.worker.serving import Worker
+
+
+class Reading:
+    """A worker, and the app's end of its requests."""
+
+    def __init__(self) -> None:
+        requests, self.app = os.pipe()
+        self.descriptors = requests, self.app
+        self.worker = Worker(requests, -1)
+
+    def pin(self, told: Any) -> list[tuple[int, bytes]] | None:
+        """What it reads when it is sent a PIN frame of this: the calls in it; None if it reads no more."""
+        body = VALUES.dumps(told)
+        os.write(self.app, HEADER.pack(len(body), PIN, 0) + body)
+        return self.worker._read()
+
+
+class Sources:
+    def __init__(self) -> None:
+        self.pinned: list[tuple[str, bytes]] = []
+
+    def pin(self, path: str, source: bytes) -> None:
+        self.pinned.append((path, source))
+
+
+@pytest.fixture
+def reading() -> Iterator[Reading]:
+    made = Reading()
+    yield made
+    for descriptor in made.descriptors:
+        os.close(descriptor)
+
+
+def test_a_module_is_pinned_also_if_that_comes_before_there_are_sources(reading: Reading) -> None:
+    assert reading.pin(["/p/early.py", b"1"]) == []
+    sources: Any = Sources()
+    reading.worker._import_from(sources)
+    assert reading.pin(["/p/late.py", b"2"]) == []
+    assert sources.pinned == [("/p/early.py", b"1"), ("/p/late.py", b"2")]
+
+
+@pytest.mark.parametrize("told", [["/p/a.py", "text"], [1, b""], ["/p/a.py"], 5], ids=repr)
+def test_what_can_be_no_module_to_pin_ends_the_reading(
+    reading: Reading, told: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reading.pin(told) is None
+    assert "cannot read from its app" in capsys.readouterr().err
