@@ -125,6 +125,16 @@ async def linger(path):
     finally:
         note("cancelled")
 
+async def forever():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        note("cancelled")
+
+def hold_forever(path):
+    hold(path)
+    return forever()
+
 async def hold_loop(path):
     return hold(path)
 
@@ -786,6 +796,19 @@ async def test_a_forgotten_call_that_goes_on_harms_no_other(bridge: ProcessBridg
     while await bridge.call("svc", "thread", [], {}) != "MainThread":
         pass
     assert await bridge.call("svc", "give", [2], {}) == 2
+
+
+async def test_what_a_forgotten_call_would_begin_on_the_loop_is_cancelled(
+    bridge: ProcessBridge, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+    await forget_a_call(bridge, gate, "hold_forever")
+    assert await bridge.call("svc", "noted", [], {}) == []  # it has heard by then that nobody waits
+    gate.open()
+    while bridge._workers[0].channel.busy():
+        await bridge.call("svc", "give", [1], {})
+    assert await bridge.call("svc", "noted", [], {}) in ([], ["cancelled"])  # begun or not
+    assert await bridge.call("svc", "meet", [1], {}) == 1
 
 
 async def test_calls_that_wait_behind_a_forgotten_one_go_on(bridge: ProcessBridge, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lastgood.bridges.process import VALUES
-from lastgood.bridges.worker.frames import HEADER, PIN
+from lastgood.bridges.worker.frames import FORGET, HEADER, PIN
 from lastgood.bridges.worker.serving import Worker
 
 
@@ -21,11 +21,13 @@ class Reading:
         self.descriptors = requests, self.app
         self.worker = Worker(requests, -1)
 
-    def pin(self, told: Any) -> list[tuple[int, bytes]] | None:
-        """What it reads when it is sent a PIN frame of this: the calls in it; None if it reads no more."""
-        body = VALUES.dumps(told)
-        os.write(self.app, HEADER.pack(len(body), PIN, 0) + body)
+    def send(self, kind: int, number: int, body: bytes = b"") -> list[tuple[int, bytes]] | None:
+        """What it reads then: the calls that came; None if it reads no more."""
+        os.write(self.app, HEADER.pack(len(body), kind, number) + body)
         return self.worker._read()
+
+    def pin(self, told: Any) -> list[tuple[int, bytes]] | None:
+        return self.send(PIN, 0, VALUES.dumps(told))
 
 
 class Sources:
@@ -58,3 +60,8 @@ def test_what_can_be_no_module_to_pin_ends_the_reading(
 ) -> None:
     assert reading.pin(told) is None
     assert "cannot read from its app" in capsys.readouterr().err
+
+
+def test_of_a_call_that_was_answered_already_nothing_is_kept_when_it_is_forgotten(reading: Reading) -> None:
+    assert reading.send(FORGET, 7) == []
+    assert not reading.worker._forgotten
