@@ -11,12 +11,19 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lastgood import runtime
 from lastgood.interpreters.live_imports import LiveImports
 from lastgood.session import WatchProgram, watch
 from lastgood.wrappers.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
+
+# How long an example takes says how busy the machine is, and a run says the same as the one before.
+# "explore" is for finding what nobody thought of: pytest --hypothesis-profile=explore.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("suite")
 
 
 def pytest_sessionstart() -> None:

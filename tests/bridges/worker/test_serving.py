@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from lastgood.bridges.process import VALUES
-from lastgood.bridges.worker.frames import FORGET, HEADER, PIN
+from lastgood.bridges.worker import main
+from lastgood.bridges.worker.frames import CALL, FORGET, HEADER, MAX_BODY, PIN, PRELOAD, SETUP
 from lastgood.bridges.worker.serving import Worker
 
 
@@ -65,3 +68,26 @@ def test_what_can_be_no_module_to_pin_ends_the_reading(
 def test_of_a_call_that_was_answered_already_nothing_is_kept_when_it_is_forgotten(reading: Reading) -> None:
     assert reading.send(FORGET, 7) == []
     assert not reading.worker._forgotten
+
+
+NOTHING = VALUES.dumps([])
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HEADER.pack(len(NOTHING), CALL, 1) + NOTHING,
+        HEADER.pack(MAX_BODY + 1, SETUP, 1),
+        2 * (HEADER.pack(len(NOTHING), PRELOAD, 0) + NOTHING),
+    ],
+    ids=["a call", "more than a frame can have", "nothing but preloads"],
+)
+def test_what_does_not_begin_as_an_app_does_is_told_and_gets_no_worker(sent: bytes) -> None:
+    requests, app = os.pipe()
+    os.write(app, sent)
+    os.close(app)
+    command = [sys.executable, "-u", main.__file__, str(requests), "1", "-1", "-1", str(os.getpid())]
+    worker = subprocess.run(command, pass_fds=[requests], capture_output=True, text=True, check=False)
+    os.close(requests)
+    assert (worker.returncode, worker.stdout) == (1, "")
+    assert worker.stderr == "lastgood's worker was started by something that is not its app.\n"
