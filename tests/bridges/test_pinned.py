@@ -692,3 +692,18 @@ async def test_a_worker_that_tells_nonsense_is_killed(
     fake.chmod(0o755)
     with trio.fail_after(DEADLINE), pytest.raises(BridgeError, match=told):
         await ProcessBridge(fake, import_path=["/p"], grace=0.05).init()
+
+
+async def test_what_is_told_twice_is_heard_once(tmp_path: Path) -> None:
+    fake = tmp_path / "python"
+    twice = "loaded('a', '/p/a.py'); loaded('a', '/p/a.py')"
+    fake.write_text(HOSTILE.format(python=sys.executable, misdeed=twice))
+    fake.chmod(0o755)
+    heard: list[LoadedLate] = []
+    bridge = ProcessBridge(fake, import_path=["/p"], grace=0.05)
+    bridge.on_loaded_late = heard.append
+    with trio.fail_after(DEADLINE):
+        await bridge.init()
+        await bridge.dispose()
+    assert [each.path for each in heard] == [Path("/p/a.py")]
+    assert bridge.loaded_late == tuple(heard)
