@@ -228,8 +228,8 @@ async def test_two_sessions_have_each_its_own(
         watch(second.config_file, create_bridge=theirs.create_bridge, set_as_global=False, debounce=0.01) as another,
     ):
         second.save("pricing.py", MORE)
-        project.save("pricing.py", MORE)
         assert await another.reload_now()
+        project.save("pricing.py", MORE)
         warming = Warming(factory, lambda: (load(), load("other.pricing")))
         assert not await session.reload_now()
         assert [hasattr(each, "more") for each in warming.only] == [False, True]

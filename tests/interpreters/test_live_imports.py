@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -305,3 +305,21 @@ def test_a_process_that_is_forked_has_none(output: Output) -> None:
         os._exit(0 if load("made.a").which() == "new" else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert load("made.a").which() == "old"
+
+
+def test_one_that_is_looking_for_a_file_when_a_promotion_makes_it_does_not_find_it(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load("made")
+    find, todo = PathFinder.find_spec, ["c.py"]
+
+    def find_spec(*arguments: Any) -> Any:
+        if todo:
+            output.hold({todo[0]: None})
+            output.write(todo.pop(), NEW)
+        return find(*arguments)
+
+    monkeypatch.setattr(PathFinder, "find_spec", find_spec)
+    with pytest.raises(ModuleNotFoundError):
+        load("made.c")
+    assert not todo

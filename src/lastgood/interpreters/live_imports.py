@@ -1,11 +1,10 @@
-"""Imports of wrappers in the app: at any moment those of the live generation.
+"""Imports of wrappers in the app: they give the live generation's text at any moment.
 
-From before the first change of a promotion until its commit, or until it has been undone, the output directory holds what may
-never become live, and a module keeps the text that it was imported with. Meanwhile a finder in ``sys.meta_path`` finds what was
-there before the promotion, with the text that it had. It is there for as long as a session has a live generation.
-
-An import that is on its way when a promotion begins may have found or read the old file, or the new one: once its code is made,
-the loader checks that no promotion began or ended since, and else makes it again.
+From the first change of a promotion until its commit, or until it has been undone, the output directory holds what may never
+become live, and a module keeps the text that it was imported with. Meanwhile a finder in ``sys.meta_path`` finds the modules
+that were there before the promotion, with the text that they had. It stays for as long as a session has a live generation:
+an import that is under way when a promotion begins may have found or read an old file or a new one, so that finder and loader
+start again if a promotion has begun or ended since they started.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import FileFinder, ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,75 +33,89 @@ class LiveImports:
     """The output directories of one session."""
 
     def __init__(self) -> None:
-        self._mine: set[str] = set()
+        self._mine: frozenset[str] = frozenset()
 
     def hold(self, output: Path, before: Before) -> None:
         """Import from ``output`` what was there ``before``; paths relative to it. To be called before the first change."""
-        held = {os.path.join(output, name): what for name, what in before.items()}
-        self._set({**_finder.outputs, str(output): held}, self._mine | {str(output)})
+        with _finder.writing:  # bytecode that is written by now is removed with its source
+            self._set(output, {os.path.join(output, name): what for name, what in before.items()})
 
     def free(self, output: Path) -> None:
         """Import from ``output`` what is there, if that was held back."""
         if str(output) in self._mine:
-            self._set({**_finder.outputs, str(output): {}}, self._mine)
+            self._set(output, {})
 
     def follow(self, output: Path) -> None:
         """``output`` is that of the live generation, and the only one from now on: import what is there."""
-        others = {path: held for path, held in _finder.outputs.items() if path not in self._mine}
-        self._set({**others, str(output): {}}, {str(output)})
+        self._set(output, {}, gone=self._mine)
 
     def close(self) -> None:
         """Leave no trace: the session is over."""
         if self._mine:
-            self._set({path: held for path, held in _finder.outputs.items() if path not in self._mine}, set())
+            _finder.change(gone=self._mine)
+            self._mine = frozenset()
 
-    def _set(self, outputs: Mapping[str, Before], mine: set[str]) -> None:
-        self._mine = mine
-        _finder.set(outputs)
+    def _set(self, output: Path, before: Before, gone: frozenset[str] = frozenset()) -> None:
+        _finder.change({str(output): before}, gone)
+        self._mine = self._mine - gone | {str(output)}
 
 
 class _Finder(MetaPathFinder):
-    """The one of this process. ``outputs`` has what is held back in each output directory, by absolute paths.
+    """The finder of this process. ``outputs``: what stood in each output directory, by absolute paths, while it is held.
 
-    ``turn`` grows whenever that changes, after it did.
+    ``turn`` is counted up after each change of ``outputs``, and before the files that it is about are changed.
     """
 
     def __init__(self) -> None:
         self.outputs: Mapping[str, Before] = {}
         self.turn = 0
-        self.lock = threading.Lock()
+        self.writing = threading.Lock()  # held while bytecode is written
+        self._changing = threading.Lock()
         self._real: dict[str, str] = {}
 
-    def set(self, outputs: Mapping[str, Before]) -> None:
-        """Begin the next turn."""
-        with self.lock:
-            self.outputs = outputs
+    def change(self, outputs: Mapping[str, Before] = MappingProxyType({}), gone: Collection[str] = ()) -> None:
+        """Begin the next turn: with these ``outputs``, and without those that are ``gone``."""
+        with self._changing:
+            others = {output: before for output, before in self.outputs.items() if output not in gone}
+            self.outputs = {**others, **outputs}
             self._real = {}
             self.turn += 1
-            others = [finder for finder in sys.meta_path if finder is not self]
-            if bool(outputs) is (len(others) == len(sys.meta_path)):
+            finders = [finder for finder in sys.meta_path if finder is not self]
+            if bool(self.outputs) is (len(finders) == len(sys.meta_path)):
                 # Not in place: an import in another thread may be on its way through the list.
-                sys.meta_path = [self, *others] if outputs else others
+                sys.meta_path = [self, *finders] if self.outputs else finders
         # Their listings are as old as the directory's time, which stands still for some milliseconds.
         for finder in list(sys.path_importer_cache.values()):
             if isinstance(finder, FileFinder):
                 finder.invalidate_caches()
 
     def forget(self) -> None:
-        """This is a process that was forked: it has no session, and nobody will end what another thread has begun."""
-        self.lock = threading.Lock()
+        """Drop everything in a forked process: it has no session, and none of the threads that hold a lock."""
+        self.writing, self._changing = threading.Lock(), threading.Lock()
         if self.outputs:
-            self.set({})
+            self.change(gone=self.outputs)
 
     def held(self, path: str) -> Before | None:
-        """What is held back around ``path``, a real one; None if it lies in no output directory."""
+        """The output directory around ``path``, which has no links in it, as it was; None if there is none."""
         around = [output for output in self.outputs if path == output or path.startswith(output + os.sep)]
         return self.outputs.get(max(around, key=len)) if around else None
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None, /
     ) -> ModuleSpec | None:
-        """Find a module of an output directory; None for any other."""
+        """Find a module of an output directory. None for any other, and for one that everybody finds alike."""
+        while True:
+            turn = self.turn
+            try:
+                spec = self._find(fullname, path, target)
+            except ModuleNotFoundError:
+                if turn == self.turn:
+                    raise
+            else:
+                if turn == self.turn:
+                    return spec
+
+    def _find(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
         tail = fullname.rpartition(".")[2]
         entries = [entry for entry in (sys.path if path is None else path) if isinstance(entry, str)]
         places = [self.real(entry, tail) for entry in entries]
@@ -124,7 +137,7 @@ class _Finder(MetaPathFinder):
                 return spec if before is not None or is_touched else None
             portions += spec.submodule_search_locations or ()
         if not is_touched:
-            return None  # others find the same
+            return None
         if not portions:
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
         spec = ModuleSpec(fullname, None, is_package=True)
@@ -132,7 +145,7 @@ class _Finder(MetaPathFinder):
         return spec
 
     def real(self, entry: str, tail: str) -> str:
-        """Where the module ``tail`` of a path's ``entry`` really lies, or would as a package."""
+        """The directory of the package ``tail`` in ``entry`` of a path, links resolved, as far as it exists."""
         real = self._real.get(entry)
         if real is None:
             real = os.path.realpath(entry or os.curdir)
@@ -143,7 +156,7 @@ class _Finder(MetaPathFinder):
 
 
 def _touched(fullname: str, entry: str, place: str, before: Before) -> ModuleSpec | None:
-    """A module as it was before the promotion touched it; None if it did not. One that was not there has no location."""
+    """The module as it was before the promotion; None if that does not touch it. If it was not there, it has no location."""
     package, module = os.path.join(place, "__init__.py"), f"{place}.py"
     if before.keys().isdisjoint((place, package, module)):
         return None
@@ -166,7 +179,7 @@ def _was_there(path: str, before: Before) -> bool:
 
 
 class _Loader(SourceFileLoader):
-    """Loads a module of an output directory, from the text that is live when its code is made."""
+    """The loader of a module in an output directory: it reads the text that is live when the code is made."""
 
     _turn = -1
 
@@ -175,9 +188,8 @@ class _Loader(SourceFileLoader):
         while True:
             turn = self._turn = _finder.turn
             try:
-                if self._held() is not None:  # no bytecode: it is that of another text
-                    return self.source_to_code(self.get_data(self.path), self.path)
-                code = super().get_code(fullname)
+                held = self._held()  # its bytecode is gone, or another text's
+                code = super().get_code(fullname) if held is None else self.source_to_code(held, self.path)
             except Exception:
                 if turn == _finder.turn:
                     raise
@@ -191,8 +203,8 @@ class _Loader(SourceFileLoader):
         return super().get_data(path) if held is None else held
 
     def set_data(self, path: str, data: ReadableBuffer, *, _mode: int = 0o666) -> None:
-        """Write bytecode, unless a promotion came since the source was read: that has removed the old one."""
-        with _finder.lock:
+        """Write bytecode, unless a promotion has begun since the source was read: it removes what is out of date."""
+        with _finder.writing:
             if self._turn == _finder.turn:
                 super().set_data(path, data, _mode=_mode)
 
