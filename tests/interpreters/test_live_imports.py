@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import os
 import sys
@@ -323,3 +324,15 @@ def test_one_that_is_looking_for_a_file_when_a_promotion_makes_it_does_not_find_
     with pytest.raises(ModuleNotFoundError):
         load("made.c")
     assert not todo
+
+
+def test_what_was_found_in_an_earlier_generation_is_not_loaded_from_one_that_may_fail(output: Output) -> None:
+    spec = importlib.util.find_spec("made.a")
+    assert spec is not None
+    assert spec.loader is not None
+    (output.path / "a.py").unlink()
+    output.imports.follow(output.path)
+    output.hold({"a.py": None})
+    output.write("a.py", NEW)
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'made\.a'"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))

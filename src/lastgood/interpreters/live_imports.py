@@ -210,8 +210,13 @@ class _Loader(SourceFileLoader):
 
     def _held(self) -> bytes | None:
         path = os.path.join(os.path.realpath(os.path.dirname(self.path)), os.path.basename(self.path))
-        before = (_finder.held(path) or {}).get(path)
-        return before if isinstance(before, bytes) else None
+        before = _finder.held(path) or {}
+        if path not in before:
+            return None
+        text = before[path]
+        if not isinstance(text, bytes):  # it was found while an earlier generation was live
+            raise ModuleNotFoundError(f"No module named {self.name!r}", name=self.name)
+        return text
 
 
 _finder = _Finder()
