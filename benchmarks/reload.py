@@ -108,7 +108,7 @@ async def reloads(project: Project, between: Callable[[], None]) -> list[float]:
     ):
         for _ in range(ROUNDS):
             between()
-            await trio.sleep(1.0)  # the spare has its time between two edits, as between those of a person
+            await trio.sleep(1.0)  # as between the edits of a person
             nursery.start_soon(heartbeat, news)
             start, wait = time.perf_counter(), news.wait()
             project.save()

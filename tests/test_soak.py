@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config
@@ -35,7 +36,8 @@ class Soaked:
         if self.fault == "create":
             raise ArithmeticError(self.fault)
         self.made += 1
-        return ProcessBridge.from_config(config)
+        process = replace(config.runtime.process, spare=True)
+        return ProcessBridge.from_config(replace(config, runtime=replace(config.runtime, process=process)))
 
     async def probe(self, bridge: ProcessBridge) -> None:
         assert await bridge.call("pricing", "quote", ["x"], {}) == self.cycle

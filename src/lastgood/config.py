@@ -137,7 +137,8 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     a worker, ``pool`` how many workers there are, ``grace`` how many seconds one is given to exit by itself.
     A bridge that is lost within ``probation`` seconds of its swap brings the generation before back.
     ``async_backend`` is the event loop for ``async def`` functions there: ``"asyncio"``, or ``"trio"`` where that is installed.
-    With ``spare``, a worker for the next generation is kept that has imported what is installed and was needed.
+    With ``spare``, a worker for the next generation is kept that has imported what is installed and was needed. Off, because it
+    imports these modules first: what local code does before it imports one (set a variable, patch another) comes too late.
     """
 
     python: Path | None = None
@@ -150,7 +151,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pool: int = 1
     grace: float = 1.0
     async_backend: str = "asyncio"
-    spare: bool = True
+    spare: bool = False
 
     def wrong_field(self) -> tuple[str, str] | None:
         """The first field whose value is not one, and what of it: what was expected, and what was found. None: all are fine."""

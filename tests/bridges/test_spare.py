@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
+from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.spare import Spare
+from lastgood.config import load_config
 from lastgood.session import Session, WatchProgram, watch
 from lastgood.watch_events import BridgeRestored
 from real_project import DEADLINE, RealProject, Told
@@ -43,7 +47,7 @@ def imports(project: RealProject) -> Path:
 
 @pytest.fixture
 def real(project: RealProject, told: Told, imports: Path) -> Callable[..., WatchProgram]:
-    """A session whose workers have a package installed; ``more`` stands under [runtime.process]."""
+    """A session with spares whose workers have a package installed; ``more`` stands under [runtime.process]."""
     project.save("pricing.py", PRICING)
     project.save("site-packages/slow/__init__.py", SLOW)
 
@@ -51,7 +55,7 @@ def real(project: RealProject, told: Told, imports: Path) -> Callable[..., Watch
         installed = project.root / "site-packages"
         project.save(
             "lastgood.toml",
-            f'[modules.pricing]\n[output]\ndir = "generated"\n[runtime.process]\nprobation = 0\n{more}\n'
+            f'[modules.pricing]\n[output]\ndir = "generated"\n[runtime.process]\nprobation = 0\nspare = true\n{more}\n'
             f'[runtime.process.env]\nPYTHONPATH = "{installed}"\nIMPORTS = "{imports}"\n',
         )
         return watch(project.config_file, on_event=told, debounce=0.01)
@@ -65,6 +69,19 @@ async def spare_of(session: Session) -> Spare:
         await trio.to_thread.run_sync(os.sched_yield)
     spare: Spare = spares[0]
     return spare
+
+
+async def stop(pid: int) -> None:
+    """Stop a process, as Ctrl-Z does, and wait until it has stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    stopped = partial(os.waitid, os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+    await trio.to_thread.run_sync(stopped)
+
+
+def assert_gone(pid: int) -> None:
+    """The process has ended, and has been reaped."""
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def imported_by(imports: Path) -> list[int]:
@@ -103,7 +120,7 @@ async def test_what_is_local_is_never_in_a_spare(project: RealProject, real: Cal
             assert (await spare_of(session)).names == ("slow",)
 
 
-@pytest.mark.parametrize("what", ["changed", "installed", "a local module of its name", "killed"])
+@pytest.mark.parametrize("what", ["changed", "installed", "a local module of its name", "killed", "stopped"])
 async def test_a_spare_that_will_not_do_is_not_taken(
     what: str, project: RealProject, real: Callable[..., WatchProgram]
 ) -> None:
@@ -123,6 +140,8 @@ async def test_a_spare_that_will_not_do_is_not_taken(
                     os.kill(pid, signal.SIGKILL)
                     while not spare.worker.has_exited():
                         await trio.to_thread.run_sync(os.sched_yield)
+                case "stopped":
+                    await stop(pid)
             assert await reload(session, project) != pid
             expected = 3 if what in ("changed", "a local module of its name") else 2
             assert await session.handle.call("pricing", "quote") == expected
@@ -140,6 +159,86 @@ async def test_a_spare_that_dies_when_it_is_taken_gives_way_to_a_fresh_worker(
             os.kill(pid, signal.SIGKILL)
             assert await reload(session, project) != pid
             assert session.bridge.pids == (session.bridge.pid,)
+
+
+async def test_a_stopped_spare_is_passed_over_and_gone_before_the_next_generation_is_live(
+    project: RealProject, real: Callable[..., WatchProgram]
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            spare = await spare_of(session)
+            pid = spare.worker.pid
+            assert pid is not None
+            await stop(pid)
+            await reload(session, project)
+            assert_gone(pid)
+
+
+async def test_a_spare_that_is_stopped_when_it_is_taken_gives_way_to_a_fresh_worker(
+    project: RealProject, real: Callable[..., WatchProgram], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[RemoteWorker] = []
+
+    def only_later(worker: RemoteWorker) -> bool:
+        asked.append(worker)
+        return len(asked) > 1
+
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            spare = await spare_of(session)
+            pid = spare.worker.pid
+            assert pid is not None
+            await stop(pid)
+            monkeypatch.setattr(RemoteWorker, "is_stopped", only_later)
+            assert await reload(session, project) != pid
+            assert session.bridge.pids == (session.bridge.pid,)
+            assert_gone(pid)
+
+
+async def test_of_a_pool_only_the_stopped_spare_is_passed_over(
+    project: RealProject, real: Callable[..., WatchProgram]
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real("pool = 2") as session:
+            await spare_of(session)
+            stopped, good = (spare.worker.pid for spare in session.bridge._spares)
+            assert stopped is not None
+            await stop(stopped)
+            await reload(session, project)
+            assert good in session.bridge.pids
+            assert stopped not in session.bridge.pids
+            assert_gone(stopped)
+
+
+async def test_a_spare_that_was_stopped_for_a_while_is_taken(
+    project: RealProject, real: Callable[..., WatchProgram]
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            spare = await spare_of(session)
+            pid = spare.worker.pid
+            assert pid is not None
+            await stop(pid)
+            os.kill(pid, signal.SIGCONT)
+            assert await reload(session, project) == pid
+
+
+async def test_a_stopped_spare_is_replaced_when_the_next_cycle_is_over(
+    project: RealProject, real: Callable[..., WatchProgram], told: Told
+) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            spare = await spare_of(session)
+            pid = spare.worker.pid
+            assert pid is not None
+            await stop(pid)
+            project.save("pricing.py", "def quote(:\n")
+            await told.failure()
+            while spare.worker.pid is not None:
+                await trio.to_thread.run_sync(os.sched_yield)
+            assert_gone(pid)
+            assert (await spare_of(session)).worker.pid != pid
 
 
 async def test_a_cycle_that_fails_has_another_spare_made(
@@ -195,9 +294,18 @@ async def test_a_pool_has_as_many(project: RealProject, real: Callable[..., Watc
             assert {*session.bridge.pids} == spares
 
 
-async def test_it_can_be_switched_off(project: RealProject, real: Callable[..., WatchProgram]) -> None:
+def test_it_is_off_unless_it_is_asked_for(project: RealProject) -> None:
+    assert not load_config(project.config_file).runtime.process.spare
+    assert inspect.signature(ProcessBridge).parameters["spare"].default is False
+
+
+@pytest.mark.parametrize("asked", ["", "spare = false\n"])
+async def test_without_it_none_is_made(asked: str, project: RealProject, real: Callable[..., WatchProgram]) -> None:
     with trio.fail_after(DEADLINE):
-        async with real("spare = false") as session:
+        program = real()
+        config = project.config_file.read_text()
+        project.save("lastgood.toml", config.replace("spare = true\n", asked))
+        async with program as session:
             await reload(session, project)
             await session.bridge.prepare_spare()
             assert session.bridge._spares == []
@@ -210,5 +318,14 @@ async def test_close_ends_it(real: Callable[..., WatchProgram]) -> None:
             pid = spare.worker.pid
             assert pid is not None
         assert spare.worker.pid is None
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+        assert_gone(pid)
+
+
+async def test_close_ends_a_stopped_one(real: Callable[..., WatchProgram]) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            spare = await spare_of(session)
+            pid = spare.worker.pid
+            assert pid is not None
+            await stop(pid)
+        assert_gone(pid)

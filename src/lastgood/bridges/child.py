@@ -80,6 +80,12 @@ class Child:
             return bool(select.select([self.pidfd], [], [], 0)[0])
         return self._process.poll() is not None
 
+    def is_stopped(self) -> bool:
+        """Whether it has been stopped by a signal, and not continued since."""
+        with suppress(ChildProcessError, AttributeError):  # it has been reaped; macOS has no waitid before Python 3.13
+            return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+        return False
+
     async def exited(self, within: float) -> bool:
         """Wait until it has exited, at most ``within`` seconds; tells whether it has. One task at a time."""
         with trio.move_on_after(within):

@@ -16,13 +16,13 @@ import trio
 from lastgood.bridges.channel import Answer
 from lastgood.bridges.late import HEARS_OF_LATE, LoadedLate
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
-from lastgood.bridges.spare import Loaded, Place, Spare, stamps_of, take_spare
+from lastgood.bridges.spare import Loaded, Place, Spare, gets_ready, stamps_of, take_spare
 from lastgood.bridges.surroundings import Surroundings, find_surroundings
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values import Typed, Uncarriable, Unreadable, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
-from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError, WorkerDied
+from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError
 
 __all__ = ["MAX_LATE_BYTES", "MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
 
@@ -49,6 +49,7 @@ class ProcessBridge:
     ``"trio"``. The worker has the app's environment, with ``env`` added to it, and its working directory or
     ``cwd``; what it prints goes to the app's stderr. With ``pool``, there are so many workers, and a call goes to the least
     busy one. One that dies takes its own calls with it, and when all have died, every call raises :class:`WorkerDied`.
+    With ``spare``, a bridge that is ready keeps one worker more for the next, see :class:`lastgood.config.ProcessConfig`.
     ``pinned`` is the manifest of a pinned generation: local modules are then imported from the bytes that it names. Keep it,
     and those, for as long as the bridge lives. ``on_loaded_late`` may be set to hear of modules that are not in it.
 
@@ -71,7 +72,7 @@ class ProcessBridge:
         pool: int = 1,
         grace: float = 1.0,
         async_backend: str = "asyncio",
-        spare: bool = True,
+        spare: bool = False,
         pinned: str | Path | None = None,
     ) -> None:
         if isinstance(modules, str) or isinstance(import_path, str):
@@ -273,7 +274,7 @@ class ProcessBridge:
             paths = {*loaded.files(), self._surroundings.python}
             stamps = await trio.to_thread.run_sync(stamps_of, paths)
             for spare in self._spares:
-                if spare.worker.has_exited():
+                if spare.worker.has_exited() or spare.worker.is_stopped():
                     await spare.end()
             self._spares = [spare for spare in self._spares if spare.is_waiting()]
             while self._state == "ready" and len(self._spares) < self._process.pool:
@@ -302,11 +303,9 @@ class ProcessBridge:
 
     async def _get_ready(self, index: int, answer: Answer, setup: bytes) -> None:
         worker = self._workers[index]
-        try:
+        if worker not in self._taken:
             await worker.channel.wait(answer)
-        except WorkerDied:
-            if worker not in self._taken:
-                raise
+        elif not await gets_ready(worker, answer):
             # What it had imported already may be at fault: a fresh one has the last word.
             await worker.end(0)
             assert self._surroundings is not None

@@ -83,6 +83,10 @@ class RemoteWorker:
         """Whether its process has ended, though nobody may have noticed yet."""
         return self._child.status is not None or self._child.has_exited()
 
+    def is_stopped(self) -> bool:
+        """Whether its process has been stopped by a signal, and not continued since."""
+        return self._child.is_stopped()
+
     @property
     def pid(self) -> int | None:
         """Its process id; None when it has ended."""

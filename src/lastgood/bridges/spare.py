@@ -5,6 +5,9 @@ its warm-up imports local modules only. A spare is taken only where a fresh work
 interpreter in the same surroundings, no installed file among those it loaded changed since, nothing installed or removed,
 and no local module that has the name of one of them. Else it is left to the bridge that had it made, which ends it with
 itself.
+
+Off unless it is asked for: what local code does before it imports an installed module, such as setting a variable that the
+module reads as it is imported, comes too late in a spare.
 """
 
 from __future__ import annotations
@@ -16,12 +19,15 @@ from pathlib import Path
 
 import trio
 
+from lastgood.bridges.channel import Answer
 from lastgood.bridges.remote import PACK, RemoteWorker
 from lastgood.bridges.surroundings import Surroundings
 from lastgood.bridges.worker.manifest import Manifest
+from lastgood.errors import BridgeError, WorkerDied
 
 __all__ = ["Loaded", "Place", "Spare", "stamps_of", "take_spare"]
 
+_LOOK = 0.05  # seconds
 _MOST = 50_000  # bytes of names: no more than a pipe takes at once
 
 Stamps = dict[str, tuple[int, int, int] | None]
@@ -98,11 +104,35 @@ async def take_spare(surroundings: Surroundings, manifest: Path) -> Spare | None
     for spare in [each for each in _waiting if each.place == place]:
         if not {name.partition(".")[0] for name in spare.names}.isdisjoint(local):
             continue
+        if spare.worker.is_stopped():
+            await spare.end()
+            continue
         stamps = await trio.to_thread.run_sync(stamps_of, spare.stamps)
         if stamps == spare.stamps and spare in _waiting and not spare.worker.has_exited():
             _waiting.remove(spare)
             return spare
     return None
+
+
+async def gets_ready(worker: RemoteWorker, answer: Answer) -> bool:
+    """Wait for the answer of a spare that was taken. False if it died instead, or was stopped, from which nothing may wake it."""
+    failure: BridgeError | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_when_stopped, worker, nursery.cancel_scope)
+        try:
+            await worker.channel.wait(answer)
+        except BridgeError as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None and not isinstance(failure, WorkerDied):
+        raise failure
+    return answer.kind is not None
+
+
+async def _cancel_when_stopped(worker: RemoteWorker, scope: trio.CancelScope) -> None:
+    while not worker.is_stopped():  # noqa: ASYNC110 - nothing tells of a stop but asking
+        await trio.sleep(_LOOK)
+    scope.cancel()
 
 
 def _local_names(manifest: Path) -> set[str]:
