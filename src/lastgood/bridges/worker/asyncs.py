@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from functools import partial
 
 from . import frames
+from .contexts import CONTEXTS
 from .serving import MAX_FORGOTTEN, pack_raised
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -25,12 +27,15 @@ _FORGOTTEN = frames.FORGOTTEN, b""
 
 
 class _Home:
-    """An event loop and its thread. ``soon`` has it call a function; ``spawn`` and ``cancel`` are called on it."""
+    """An event loop and its thread. ``soon`` has it call a function; ``spawn`` and ``cancel`` are called on it.
+
+    ``spawn`` begins a task in ``context``: what a plain function set before it gave the coroutine is there.
+    """
 
     def __init__(self, name: str) -> None:
         self.doubtful: set[int] = set()  # calls that were cancelled, and are not over yet
         self._ready = threading.Event()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        threading.Thread(target=CONTEXTS.run, args=(self._run,), name=name, daemon=True).start()
         self._ready.wait()
 
     def _run(self) -> None:
@@ -39,7 +44,9 @@ class _Home:
     def soon(self, function: Callable[..., None], *args: Any) -> None:
         raise NotImplementedError
 
-    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish) -> None:
+    def spawn(
+        self, number: int, context: Context, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish
+    ) -> None:
         raise NotImplementedError
 
     def cancel(self, number: int) -> None:
@@ -67,8 +74,10 @@ class _Asyncio(_Home):
     def soon(self, function: Callable[..., None], *args: Any) -> None:
         self._loop.call_soon_threadsafe(function, *args)
 
-    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish) -> None:
-        task = self._tasks[number] = self._loop.create_task(_outcome(coroutine, pack))
+    def spawn(
+        self, number: int, context: Context, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish
+    ) -> None:
+        task = self._tasks[number] = context.run(self._loop.create_task, _outcome(coroutine, pack))
         task.add_done_callback(partial(self._end, number, coroutine, finish))
 
     def _end(
@@ -102,11 +111,13 @@ class _Trio(_Home):
     def soon(self, function: Callable[..., None], *args: Any) -> None:
         self._token.run_sync_soon(function, *args)
 
-    def spawn(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish) -> None:
+    def spawn(
+        self, number: int, context: Context, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish
+    ) -> None:
         from trio import CancelScope
 
         self._scopes[number] = CancelScope()
-        self._nursery.start_soon(self._perform, number, coroutine, pack, finish)
+        context.run(self._nursery.start_soon, self._perform, number, coroutine, pack, finish)
 
     async def _perform(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish) -> None:
         outcome = _FORGOTTEN  # so it stays if the scope is cancelled
@@ -139,7 +150,10 @@ class Loops:
         self._stuck = 0
 
     def start(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack) -> bool:
-        """Run ``coroutine`` and answer call ``number`` with what ``pack`` makes of its result. False: too many loops are stuck."""
+        """Run ``coroutine``, in a copy of the current context, and answer call ``number`` with what ``pack`` makes of its result.
+
+        False: too many loops are stuck.
+        """
         with self._choosing:
             current = self._usable()
         if current is None:
@@ -147,7 +161,8 @@ class Loops:
             return False
         with self._lock:
             self._homes[number] = current
-        current.soon(current.spawn, number, coroutine, pack, partial(self._finish, current, number))
+        finish = partial(self._finish, current, number)
+        current.soon(current.spawn, number, copy_context(), coroutine, pack, finish)
         return True
 
     def _usable(self) -> _Home | None:

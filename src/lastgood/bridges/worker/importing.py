@@ -38,6 +38,7 @@ from importlib.machinery import (
 from types import CodeType, ModuleType, TracebackType
 
 from .codes import Codes
+from .contexts import CONTEXTS
 from .manifest import Damaged, Manifest, digest_of, read_object
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -91,6 +92,11 @@ class _SourceLoader(SourceFileLoader):
         path = self.get_filename(fullname)
         code: CodeType = self.source_to_code(self.get_data(path), path)
         return code
+
+    def exec_module(self, module: ModuleType) -> None:
+        before = CONTEXTS.before_import()
+        super().exec_module(module)
+        CONTEXTS.after_import(before)
 
 
 def install(

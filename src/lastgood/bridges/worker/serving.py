@@ -14,6 +14,8 @@ Threads, and what each does:
   calls of a substitute.
 - ``async def`` functions run together on the event loop of asyncs.py.
 
+Whatever thread or loop a call runs in, it begins with a copy of the context that the imports left (contexts.py).
+
 Threads cannot be ended from outside, so forgotten calls that go on are counted; past MAX_FORGOTTEN calls are refused until
 one of them ends.
 """
@@ -32,6 +34,7 @@ from types import CoroutineType
 from . import frames, packing
 from .calling import Callables, Refused
 from .codec import CODEC, Lending
+from .contexts import CONTEXTS
 from .parent import die_with
 from .values import Uncarriable, Values
 
@@ -134,6 +137,7 @@ class Worker:
         except BaseException as error:
             self._answer(number, *pack_raised(error))
             return False
+        CONTEXTS.keep()
         CODEC.look()
         self._callables = Callables(modules, told["modules"])
         self._answer(number, frames.RESULT, VALUES.dumps([list(each) for each in loaded_elsewhere(self._own)]))
@@ -191,7 +195,8 @@ class Worker:
         return _Turn()
 
     def _start_thread(self, name: str) -> None:
-        threading.Thread(target=self._substitute, args=(self._new_turn(),), name=name, daemon=True).start()
+        work = self._substitute, self._new_turn()
+        threading.Thread(target=CONTEXTS.run, args=work, name=name, daemon=True).start()
 
     def _substitute(self, turn: _Turn | None) -> None:
         while turn is not None:
@@ -243,7 +248,7 @@ class Worker:
             if self._dormant:
                 self._dormant = False
                 self._alarm.release()
-        outcome = self._perform(number, body) if wanted else _FORGOTTEN
+        outcome = CONTEXTS.fresh().run(self._perform, number, body) if wanted else _FORGOTTEN
         with self._lock:
             turn.running = None
             del self._runs[number]

@@ -1,0 +1,92 @@
+"""The contexts of calls, in one process: what is kept of the imports, and numpy 1, whose error state belongs to a thread."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextvars import Context, ContextVar
+from types import SimpleNamespace
+
+import pytest
+
+from lastgood.bridges.worker.contexts import Contexts
+
+VAR = ContextVar("VAR", default="unset")
+
+
+class NumpyOne(threading.local):
+    """As numpy 1 keeps its error state: a list for each thread, which is given out and changed in place."""
+
+    def __init__(self) -> None:
+        self.errors = [8192, 521, None]
+
+    def geterrobj(self) -> list[object]:
+        return self.errors  # type: ignore[return-value]  # mypy's lists are invariant
+
+    def seterrobj(self, errors: list[object]) -> None:
+        self.errors = errors  # type: ignore[assignment]  # likewise
+
+
+@pytest.fixture
+def numpy(monkeypatch: pytest.MonkeyPatch) -> NumpyOne:
+    made = NumpyOne()
+    monkeypatch.setitem(sys.modules, "numpy", SimpleNamespace(geterrobj=made.geterrobj, seterrobj=made.seterrobj))
+    return made
+
+
+def kept(value: str) -> Contexts:
+    """Contexts of imports that left this value."""
+    made = Contexts()
+
+    def leave() -> None:
+        VAR.set(value)
+        made.keep()
+
+    Context().run(leave)
+    return made
+
+
+def on_another_thread(contexts: Contexts, numpy: NumpyOne) -> object:
+    seen: list[object] = []
+    thread = threading.Thread(target=contexts.run, args=(lambda: seen.append(numpy.geterrobj()[1]),))
+    thread.start()
+    thread.join()
+    return seen[0]
+
+
+def test_until_the_imports_are_done_contexts_are_empty() -> None:
+    contexts = Contexts()
+    assert contexts.run(VAR.get) == "unset"
+    assert contexts.before_import() is None
+    contexts.after_import(None)
+
+
+def test_each_has_what_the_imports_left() -> None:
+    contexts = kept("left")
+    contexts.run(VAR.set, "changed")
+    assert contexts.run(VAR.get) == "left"
+
+
+def test_numpy_1_has_its_error_state_on_every_thread_and_in_every_call(numpy: NumpyOne) -> None:
+    numpy.errors[1] = 1
+    contexts = kept("left")
+
+    def change() -> None:
+        numpy.geterrobj()[1] = 2
+
+    contexts.run(change)
+    assert contexts.run(numpy.geterrobj)[1] == 1
+    assert on_another_thread(contexts, numpy) == 1
+
+
+def test_what_a_late_import_sets_in_numpy_1_stays(numpy: NumpyOne) -> None:
+    contexts = kept("left")
+
+    def late() -> None:
+        before = contexts.before_import()
+        numpy.geterrobj()[1] = 3
+        contexts.after_import(before)
+
+    contexts.run(late)
+    assert on_another_thread(contexts, numpy) == 3
+    assert contexts.run(VAR.get) == "left"
