@@ -1004,14 +1004,22 @@ async def test_a_worker_inherits_nothing_of_another_or_of_the_app(source: Path) 
         pipes = [_pipes(bridge.pid) for bridge in (first, second)]
         assert not pipes[0] & pipes[1]
         for bridge in (first, second):
-            assert len(os.listdir(f"/proc/{bridge.pid}/fd")) == 7  # stdin, stdout, stderr, two pipes, two arenas
+            own = [
+                link for link in _links(bridge.pid).values() if "/libffi.so" not in link
+            ]  # some hold themselves open
+            assert len(own) == 7  # stdin, stdout, stderr, two pipes, two arenas
+
+
+def _links(pid: int | None) -> dict[str, str]:
+    """Its descriptors, and where each leads."""
+    directory = f"/proc/{pid}/fd"
+    return {f"{directory}/{name}": os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
 
 
 def _pipes(pid: int | None) -> set[str]:
     """Its pipes and arenas, each as what no other is called."""
-    directory = f"/proc/{pid}/fd"
-    links = {name: os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
-    numbered = {f"{link} {os.stat(f'{directory}/{name}').st_ino}" for name, link in links.items() if "arena" in link}
+    links = _links(pid)
+    numbered = {f"{link} {os.stat(entry).st_ino}" for entry, link in links.items() if "arena" in link}
     return numbered | {link for link in links.values() if link.startswith("pipe:")}
 
 
@@ -1172,7 +1180,7 @@ request()
         ("answer(16, number, b'\\xc1')", "malformed"),
         ("answer(16, number, b'\\xc7\\x01\\x63\\xc0')", "no value has the code 99"),
         ("answer(17, number, b'\\xc0')", "unpack"),
-        ("answer(16, number, b'\\x91' * 100000)", "recursion"),
+        ("answer(16, number, b'\\x91' * 100000)", "(?i)recursion"),
     ],
     ids=["garbage", "wrong-id", "wrong-kind", "wrong-msgpack", "wrong-extension", "wrong-exception", "bomb"],
 )

@@ -23,6 +23,12 @@ TYPE_CHECKING = False  # as in all files of the worker, though typing is loaded 
 if TYPE_CHECKING:
     from typing import Any
 
+_SIGNATURE_OPTIONS: dict[str, Any] = {}
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    _SIGNATURE_OPTIONS["annotation_format"] = annotationlib.Format.FORWARDREF
+
 __all__ = ["typed"]
 
 _UNIONS = (typing.Union, getattr(__import__("types"), "UnionType", typing.Union))
@@ -92,8 +98,8 @@ class _Signature:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         try:
-            parameters = list(inspect.signature(function).parameters.values())
-        except (TypeError, ValueError):
+            parameters = list(inspect.signature(function, **_SIGNATURE_OPTIONS).parameters.values())
+        except Exception:  # it has none; or its annotations, evaluated only now, raise
             parameters = []
         self.positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self.named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -129,16 +135,22 @@ def _read_hints(thing: Any) -> dict[str, Any]:
         hints: dict[str, Any] = {}
         for cls in reversed(thing.__mro__):
             namespace = _namespace(cls, vars(sys.modules.get(cls.__module__, builtins)))
-            for name, annotation in _own_annotations(cls).items():
-                hints[name] = _evaluated(annotation, namespace)
+            hints.update(_evaluated_all(cls, namespace))
         return hints
     if not inspect.isroutine(thing) and not hasattr(thing, "__wrapped__"):
         thing = type(thing).__call__  # an instance that can be called
     inner = inspect.unwrap(thing)
     namespace = _namespace(inner, getattr(inner, "__globals__", {}))
-    return {
-        name: _evaluated(annotation, namespace) for name, annotation in getattr(thing, "__annotations__", {}).items()
-    }
+    return _evaluated_all(thing, namespace)
+
+
+def _evaluated_all(thing: Any, namespace: dict[str, Any]) -> dict[str, Any]:
+    """The types in a function's or class's own annotations."""
+    values, texts = _own_annotations(thing)
+    found = {name: _evaluated(value, namespace) for name, value in values.items()}
+    unknown = [name for name, hint in found.items() if hint is None and name in texts]
+    found.update((name, _evaluated(texts[name], namespace)) for name in unknown)
+    return found
 
 
 def _namespace(thing: Any, module: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,10 +166,25 @@ def _namespace(thing: Any, module: Mapping[str, Any]) -> dict[str, Any]:
     return names
 
 
-def _own_annotations(cls: type) -> Mapping[str, Any]:
-    get: Any = getattr(inspect, "get_annotations", None)  # Python 3.10 and newer
-    own: Mapping[str, Any] = vars(cls).get("__annotations__", {}) if get is None else get(cls)
-    return own
+if sys.version_info >= (3, 14):
+
+    def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """The annotations as values, and as text: unquoted ones may name what is imported for type checkers alone."""
+        forms = annotationlib.Format
+        try:
+            values = annotationlib.get_annotations(thing, format=forms.FORWARDREF)
+            return values, annotationlib.get_annotations(thing, format=forms.STRING)
+        except Exception:  # they are evaluated only now, and may raise
+            return {}, {}
+
+else:
+
+    def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """The annotations as values; those that are quoted are texts among them."""
+        if isinstance(thing, type):
+            get: Any = getattr(inspect, "get_annotations", None)  # Python 3.10 and newer
+            return vars(thing).get("__annotations__", {}) if get is None else get(thing), {}
+        return getattr(thing, "__annotations__", {}), {}
 
 
 def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
@@ -189,8 +216,9 @@ def _read(node: ast.expr, namespace: dict[str, Any]) -> Any:
         inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if head is typing.Annotated:
             return _read(inside[0], namespace)
-        arguments = [_read(each, namespace) for each in inside]
-        return head[tuple(typing.Any if each is None else each for each in arguments)]
+        known = [_read(each, namespace) for each in inside]
+        arguments = tuple(typing.Any if each is None else each for each in known)
+        return head[arguments[0] if len(arguments) == 1 else arguments]  # Optional takes no tuple
     try:
         found = eval(compile(ast.Expression(node), "<annotation>", "eval"), namespace)
     except NameError:

@@ -31,6 +31,7 @@ from importlib.machinery import (
     SOURCE_SUFFIXES,
     ExtensionFileLoader,
     FileFinder,
+    FrozenImporter,
     ModuleSpec,
     PathFinder,
     SourceFileLoader,
@@ -387,8 +388,11 @@ def _show_pinned_lines(sources: Sources) -> None:
 
     It takes what is on the disk before it asks a loader.
     """
-    if "linecache" in sys.modules:
-        _teach(sources, sys.modules["linecache"])
+    # Elsewhere it is imported when it is needed, by way of the finder; a frozen one (Python 3.15) does not come by there.
+    if "linecache" in sys.modules or FrozenImporter.find_spec("linecache") is not None:
+        import linecache
+
+        _teach(sources, linecache)
     if sys.version_info < (3, 13):
         sys.excepthook = _print_exception
         threading.excepthook = _print_uncaught
