@@ -86,7 +86,7 @@ def test_not_on_where_it_lies_nor_on_the_order_of_the_config_nor_on_hashes(
     assert generate(elsewhere, MODULES[::-1], seed=seed + 2) == expected
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14", "3.15"])
 def test_not_on_the_python(version: str, expected: Mapping[str, bytes], tmp_path: Path) -> None:
     assert generate(tmp_path, MODULES, python=python(version)) == expected
 

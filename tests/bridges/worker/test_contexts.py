@@ -67,6 +67,18 @@ def test_each_has_what_the_imports_left() -> None:
     assert contexts.run(VAR.get) == "left"
 
 
+def test_a_variable_of_the_users_that_is_called_as_decimals_is_one_of_theirs() -> None:
+    own = ContextVar[list[int]]("decimal_context")
+    contexts = Contexts()
+
+    def leave() -> None:
+        own.set([1])
+        contexts.keep()
+
+    Context().run(leave)
+    assert contexts.run(own.get) == [1]
+
+
 def test_numpy_1_has_its_error_state_on_every_thread_and_in_every_call(numpy: NumpyOne) -> None:
     numpy.errors[1] = 1
     contexts = kept("left")

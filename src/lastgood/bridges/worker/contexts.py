@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["CONTEXTS", "Contexts"]
 
 _UNSET = object()
-_DECIMAL = "decimal_context"  # the name of decimal's variable, be it written in C or in Python
+_DECIMAL = "decimal_context"  # the name of decimal's variable, both of the module in C and of that in Python
 
 
 class Contexts:
@@ -37,6 +37,7 @@ class Contexts:
         self._left: Context | None = None  # never run in, but to change it
         self._decimal: tuple[ContextVar[Any], Any] | None = None
         self._errors: list[Any] | None = None
+        self._set_errors: Callable[[list[Any]], object] = list
         self.fresh: Callable[[], Context] = Context
         """Make a context; on the thread that will run in it."""
 
@@ -70,9 +71,11 @@ class Contexts:
         assert self._left is not None
         for var, value in values.items():
             self._left.run(var.set, value)
-            if var.name == _DECIMAL:
+            if _is_decimals(var, value):
                 self._decimal = var, value
         self._errors = errors
+        if errors is not None:
+            self._set_errors = sys.modules["numpy"].seterrobj
         self.fresh = self._left.copy if self._decimal is None and errors is None else self._fresh
 
     def _fresh(self) -> Context:
@@ -82,19 +85,23 @@ class Contexts:
             var, value = self._decimal
             context.run(var.set, value.copy())
         if self._errors is not None:
-            sys.modules["numpy"].seterrobj(self._errors.copy())
+            self._set_errors(self._errors.copy())
         return context
 
 
 def _current() -> Changed:
     """The values of the current context, and the error state of numpy 1."""
-    values = {var: value.copy() if var.name == _DECIMAL else value for var, value in copy_context().items()}
+    values = {var: value.copy() if _is_decimals(var, value) else value for var, value in copy_context().items()}
     read = getattr(sys.modules.get("numpy"), "geterrobj", None)
     return values, None if read is None else read().copy()
 
 
+def _is_decimals(var: ContextVar[Any], value: Any) -> bool:
+    return var.name == _DECIMAL and hasattr(value, "clear_flags")
+
+
 def _differs(var: ContextVar[Any], value: Any, before: Any) -> bool:
-    if var.name != _DECIMAL or before is _UNSET:
+    if before is _UNSET or not _is_decimals(var, value):
         return value is not before
     pair = value.copy(), before.copy()
     for each in pair:
