@@ -13,6 +13,8 @@ STATEMENT = "the type statement"
 F_STRING = "an f-string with quotes, backslashes, comments or new lines in its braces"
 DEFAULT = "the default of a type parameter"
 TEMPLATE = "a template string"
+UNPACKING = "unpacking in a comprehension"
+LAZY = "a lazy import"
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,12 @@ TEMPLATE = "a template string"
         ('''x = rf"""\\{x["""a"""]:\\d}"""''', (3, 12), 1, F_STRING),
         ("""x = t'a{x!r:>{y}}'""", (3, 14), 1, TEMPLATE),
         ("""type X = int\nx = f"{f'{t'{x["a"]}'}'}" """, (3, 14), 2, TEMPLATE),
+        ("x = [*y for y in z]", (3, 15), 1, UNPACKING),
+        ("x = {\n  **f(y, *z) for y in z if y}", (3, 15), 2, UNPACKING),
+        ("print(*y for y in z)\ntype X = {*(a, *b) for b in c}", (3, 15), 1, UNPACKING),
+        ("async def f(): return [*y async for y in z]", (3, 15), 1, UNPACKING),
+        ("lazy import a.b as c, d; x = 1", (3, 15), 1, LAZY),
+        ("import a\nlazy from a import (\n  b,\n  c)\n", (3, 15), 2, LAZY),
     ],
 )
 def test_what_a_newer_python_would_take_is_told_with_its_version(
@@ -58,6 +66,17 @@ def test_what_a_newer_python_would_take_is_told_with_its_version(
     [
         "x = 1",
         "x = (",
+        "x = [*y for y in]",
+        "x = [**y for y in z]",
+        "x = [*y, for y in z]",
+        "x = [*y if a else b for y in z]",
+        "x = {**y: 1 for y in z}",
+        "f(1, *y for y in z)",
+        "f(**y for y in z)",
+        "lazy import",
+        "lazy from a import *",
+        "def f():\n    lazy import a",
+        "lazy lazy import a",
         "def f(:",
         "$",
         "def f[T](x: ...",

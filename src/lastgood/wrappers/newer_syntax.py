@@ -1,8 +1,8 @@
 """Of a source that this Python cannot parse: which newer Python it was written for, if that is certain.
 
 What this Python does not know yet is found by its tokens, checked, and put as an older Python would: type parameters go, a
-``type`` statement becomes another one, an f-string a plain string. If that makes it a Python source, nothing else
-was wrong with it. In any other case nothing is said: the source may just be broken.
+``type`` statement becomes another one, an f-string a plain string, and so on. If that makes it a Python source, nothing else
+was wrong with it. In any other case nothing is said: the source may just be broken, or, with ``except A, B:``, be Python 2.
 """
 
 from __future__ import annotations
@@ -40,7 +40,14 @@ _STATEMENT = "the type statement"
 _F_STRING = "an f-string with quotes, backslashes, comments or new lines in its braces"
 _DEFAULT = "the default of a type parameter"
 _TEMPLATE = "a template string"
-_SINCE = {_PARAMETERS: (3, 12), _STATEMENT: (3, 12), _F_STRING: (3, 12), _DEFAULT: (3, 13), _TEMPLATE: (3, 14)}
+_UNPACKING = "unpacking in a comprehension"
+_LAZY = "a lazy import"
+_SINCE = {
+    **dict.fromkeys((_PARAMETERS, _STATEMENT, _F_STRING), (3, 12)),
+    _DEFAULT: (3, 13),
+    _TEMPLATE: (3, 14),
+    **dict.fromkeys((_UNPACKING, _LAZY), (3, 15)),
+}
 _BLANK = re.compile(r"(\s|#[^\r\n]*)*")
 _LARGEST = 1_000_000  # characters that are looked through: about a second
 _DEEPEST = 20  # strings in the braces of strings that are followed
@@ -53,7 +60,7 @@ def newer_syntax(text: str) -> Newer | None:
     try:
         scanner = _Scanner(text)
         tokens = scanner.tokens()
-        rewrites = [*_of_statements(text, tokens), *scanner.rewrites]
+        rewrites = [*_of_statements(text, tokens), *_of_comprehensions(text, tokens), *scanner.rewrites]
         ast.parse(_rewritten(text, 0, len(text), rewrites))
     except (_Unclear, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
@@ -123,6 +130,10 @@ def _of_statements(text: str, tokens: Sequence[_Token]) -> Iterator[_Rewrite]:
                     parameters, equals = _without_type_parameters(text, tokens, equals)
                     yield parameters
                 yield _as_older_statement(tokens, place, equals)
+            case ["lazy", "import" | "from", *_] if token.start == 0 or text[token.start - 1] in "\r\n":
+                rest = itertools.takewhile(lambda each: each.text not in ("\n", ";"), tokens[place:])
+                if all(each.text != "*" for each in rest):
+                    yield _Rewrite(token.start, tokens[place + 1].start, "", _LAZY)
 
 
 def _as_older_statement(tokens: Sequence[_Token], place: int, equals: int) -> _Rewrite:
@@ -165,6 +176,27 @@ def _has_default(parameter: str) -> bool:
         case [ast.Assign(targets=[ast.Name()])]:
             return True
     raise _Unclear
+
+
+# Comprehensions.
+
+
+def _of_comprehensions(text: str, tokens: Sequence[_Token]) -> Iterator[_Rewrite]:
+    unfinished: list[
+        tuple[str, _Token] | None
+    ] = []  # each bracket that is open, and the star behind it, if there is one
+    for token, following in itertools.pairwise([each for each in tokens if each.text != "\n"]):
+        if token.deeper == 1:
+            unfinished.append((token.text, following) if following.text == "*" else None)
+        elif token.deeper == -1:
+            del unfinished[-1:]
+        elif unfinished and unfinished[-1] is not None and token.text in (",", "for", "async"):
+            bracket, star = unfinished[-1]
+            unfinished[-1] = None
+            unpacked = text[star.start : token.start]
+            takes = _is_expression(unpacked) or (bracket == "{" and _is_expression(f"{{{unpacked}}}"))
+            if token.text != "," and takes:
+                yield _Rewrite(star.start, star.start + len(unpacked) - len(unpacked.lstrip("*")), "", _UNPACKING)
 
 
 # Strings.
