@@ -82,8 +82,11 @@ class Child:
 
     def is_stopped(self) -> bool:
         """Whether it has been stopped by a signal, and not continued since."""
-        with suppress(ChildProcessError, AttributeError):  # it has been reaped; macOS has no waitid before Python 3.13
-            return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+        with suppress(
+            ChildProcessError, AttributeError
+        ):  # somebody else has reaped it; macOS has no waitid before Python 3.13
+            ways = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+            return self.status is None and os.waitid(os.P_PID, self.pid, ways) is not None
         return False
 
     async def exited(self, within: float) -> bool:
