@@ -78,6 +78,7 @@ def test_watch_has_the_contracts_parameters_with_their_defaults() -> None:
         "max_wait": 2.0,
         "warm_timeout": 60.0,
         "drain_timeout": 10.0,
+        "stage_timeout": None,
         "on_event": None,
         "set_as_global": True,
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import threading
@@ -21,6 +22,7 @@ import trio.testing
 
 from lastgood import runtime
 from lastgood.config import Config
+from lastgood.effects import Stage
 from lastgood.errors import (
     AlreadyWatched,
     BridgeError,
@@ -86,6 +88,11 @@ def test_the_plan_of_the_first_cycle_prints_before_anything_runs() -> None:
     ]
 
 
+@pytest.mark.parametrize(("given", "seconds"), [(None, 60.0), (5, 5.0), (math.inf, math.inf)])
+def test_a_stage_has_a_minute_unless_it_is_said_otherwise(given: float | None, seconds: float) -> None:
+    assert watch("nowhere.toml", stage_timeout=given).plan().deeds[0] == Stage(1, timeout=seconds)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
@@ -102,6 +109,9 @@ def test_the_plan_of_the_first_cycle_prints_before_anything_runs() -> None:
         ({"max_wait": float("nan")}, ValueError, "max_wait must be at least 0 s"),
         ({"warm_timeout": 0}, ValueError, "warm_timeout must be more than 0 s"),
         ({"drain_timeout": -0.5}, ValueError, "drain_timeout must be at least 0 s"),
+        ({"stage_timeout": 0}, ValueError, "stage_timeout must be more than 0 s"),
+        ({"stage_timeout": float("nan")}, ValueError, "stage_timeout must be more than 0 s"),
+        ({"stage_timeout": "1"}, TypeError, "stage_timeout must be a number of seconds, not str"),
     ],
 )
 def test_arguments_that_cannot_be_meant_are_refused(

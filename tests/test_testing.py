@@ -71,8 +71,16 @@ def started(
     max_wait: float = 2.0,
     warm_timeout: float = 60.0,
     drain_timeout: float = 10.0,
+    stage_timeout: float = 60.0,
 ) -> World:
-    world = World(files, debounce=debounce, max_wait=max_wait, warm_timeout=warm_timeout, drain_timeout=drain_timeout)
+    world = World(
+        files,
+        debounce=debounce,
+        max_wait=max_wait,
+        warm_timeout=warm_timeout,
+        drain_timeout=drain_timeout,
+        stage_timeout=stage_timeout,
+    )
     world.start()
     world.advance(5)  # so that a file that is written anew has another time
     return world
@@ -785,6 +793,34 @@ def test_a_warm_up_that_hangs_is_given_up_after_its_timeout(at: int) -> None:
     assert world.clock.now - begun == 7.0
     assert wrappers(world) == before
     assert not_disposed(world) == [1]
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_a_stage_that_hangs_is_given_up_after_its_timeout_and_the_next_edit_is_tried(at: int) -> None:
+    world = started(stage_timeout=7.0)
+    before, begun = wrappers(world), world.clock.now
+    world.hang("stage", at)
+    assert not world.reload_now()
+    [failure] = failures(world)
+    assert failure.effect == "stage"
+    assert isinstance(failure.error, GenerationError)
+    assert "the stage was not done within 7 s (stage_timeout)" in str(failure.error)
+    assert world.clock.now - begun == 7.0
+    assert world.status.stale
+    assert (wrappers(world), world.leftovers, world.generation) == (before, (), 1)
+    edit(world)
+    world.advance(0.1)
+    assert (world.status.stale, world.generation) == (False, 2)
+
+
+def test_an_undo_has_the_time_of_a_stage() -> None:
+    world = started(stage_timeout=7.0)
+    edit(world)
+    world.advance(0.1)
+    world.hang("stage", 1)
+    assert not world.undo()
+    assert "7 s (stage_timeout)" in str(failures(world)[-1].error)
+    assert world.generation == 2
 
 
 # --- bridges that are replaced (§4)

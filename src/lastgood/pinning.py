@@ -111,12 +111,19 @@ class Pinned:
 class Pinner:
     """Makes readings, and remembers from one to the next what a module imports. Not thread-safe: one reading at a time.
 
-    ``imports_of`` reads the import statements off a source, here or in another process.
+    ``imports_of`` reads the import statements off a source, here or in another process. ``note(name, file)`` is told of each
+    module that is about to be read.
     """
 
-    def __init__(self, files: Files, imports_of: Callable[[bytes], Imports] = imports_of) -> None:
+    def __init__(
+        self,
+        files: Files,
+        imports_of: Callable[[bytes], Imports] = imports_of,
+        note: Callable[[str, Path], object] = lambda _name, _file: None,
+    ) -> None:
         self._files = files
         self._imports_of = imports_of
+        self._note = note
         self._imports: dict[str, Imports] = {}
 
     def pin(
@@ -134,7 +141,7 @@ class Pinner:
         finder = _Finder(self._files, config.python_import_path, sys_path, frozenset(builtin_modules))
         output = self._files.real_path(config.output.dir)
         wrappers = _Wrappers(output, modules.values())
-        reading = _Reading(self._files, finder, self._imports, self._imports_of, wrappers)
+        reading = _Reading(self._files, finder, self._imports, self._imports_of, wrappers, self._note)
         for module in modules.values():
             reading.pin_named(module)
         reading.follow()
@@ -308,8 +315,10 @@ class _Reading:
         known: Mapping[str, Imports],
         imports_of: Callable[[bytes], Imports],
         wrappers: _Wrappers,
+        note: Callable[[str, Path], object],
     ) -> None:
         self._files = files
+        self._note = note
         self._imports_of = imports_of
         self._finder = finder
         self._wrappers = wrappers
@@ -382,6 +391,7 @@ class _Reading:
         if (name, path) in self._modules:
             return
         file = self._finder.real_file(path)
+        self._note(name, file)
         digest = self._read(file)
         if digest is not None:
             module = PinnedModule(name, Path(path), file, is_package, digest)

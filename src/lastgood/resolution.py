@@ -11,14 +11,15 @@ from __future__ import annotations
 import functools
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Protocol
 
+from lastgood.bridges.child import ProcessGroup
 from lastgood.bridges.surroundings import existing_interpreter, find_surroundings, unusable
 from lastgood.config import Config, ProcessConfig
 from lastgood.errors import UnwatchableModule
@@ -271,7 +272,7 @@ def worker_sys_path(process: ProcessConfig) -> tuple[tuple[Path, ...], tuple[str
 # "" stands for the working directory, which the worker does not import from.
 _QUESTION = (
     "import json, os, sys; path = [os.path.abspath(entry) for entry in sys.path if entry]; "
-    "print(); print(json.dumps([path, sys.builtin_module_names]))"
+    "answer = open(sys.argv[1], 'w'); answer.write(json.dumps([path, sys.builtin_module_names])); answer.close()"
 )
 
 
@@ -279,28 +280,33 @@ _QUESTION = (
 def _ask(
     executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | None, cwd: str | None
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    try:
-        answer = subprocess.run(
-            [executable, "-c", _QUESTION],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=INTERPRETER_TIMEOUT,
-            check=True,
-            env=None if env is None else dict(env),
-            cwd=cwd,
-        )
-        # The last line alone: what a .pth file or sitecustomize prints comes before it.
-        entries, builtin_modules = json.loads(answer.stdout.splitlines()[-1])
-    except subprocess.TimeoutExpired as error:
-        raise unusable(executable, f"it did not answer within {INTERPRETER_TIMEOUT:g} s") from error
-    except subprocess.CalledProcessError as error:
-        last_words = error.stderr.decode(errors="replace").strip().rpartition("\n")[2].rstrip(".")
-        ended = f"it ended with status {error.returncode}"
-        raise unusable(executable, f"{ended}: {last_words}" if last_words else ended) from error
-    except OSError as error:
-        raise unusable(executable, f"{error.strerror}") from error
-    except (ValueError, IndexError) as error:
-        raise unusable(executable, "it did not answer as a Python interpreter does") from error
+    # The answer is in a file of its own: a .pth file, sitecustomize or atexit may print whatever it likes.
+    with TemporaryDirectory(prefix="lastgood-") as directory, TemporaryFile() as printed:
+        answer = Path(directory, "answer")
+        try:
+            group = ProcessGroup(
+                [executable, "-c", _QUESTION, answer],
+                printed,
+                printed,
+                cwd=cwd,
+                env=None if env is None else dict(env),
+            )
+        except OSError as error:
+            raise unusable(executable, f"{error.strerror}") from error
+        try:
+            if not group.has_exited(INTERPRETER_TIMEOUT):
+                raise unusable(executable, f"it did not answer within {INTERPRETER_TIMEOUT:g} s")
+        finally:
+            group.end()
+        if group.status != 0:
+            printed.seek(0)
+            last_words = printed.read().decode(errors="replace").strip().rpartition("\n")[2].rstrip(".")
+            ended = f"it ended with status {group.status}"
+            raise unusable(executable, f"{ended}: {last_words}" if last_words else ended)
+        try:
+            entries, builtin_modules = json.loads(answer.read_bytes())
+        except (OSError, ValueError) as error:
+            raise unusable(executable, "it did not answer as a Python interpreter does") from error
     return _paths(entries), tuple(builtin_modules)
 
 

@@ -99,6 +99,7 @@ def watch(
     max_wait: float = 2.0,
     warm_timeout: float = 60.0,
     drain_timeout: float = 10.0,
+    stage_timeout: float | None = None,
     on_event: Callable[[WatchEvent], object] | None = None,
     set_as_global: bool = True,
 ) -> WatchProgram:
@@ -112,7 +113,8 @@ def watch(
     the bridge is not ready. ``extra_watch_paths`` are files or directories that are watched besides.
 
     Seconds: an edit waits ``debounce`` for others, all of them no longer than ``max_wait``; a bridge has ``warm_timeout`` to
-    get ready; calls on a bridge that was replaced have ``drain_timeout`` to end.
+    get ready; calls on a bridge that was replaced have ``drain_timeout`` to end; ``stage_timeout`` (None: 60) is what resolving
+    the config and generating the wrappers may take, ``math.inf``: any time.
 
     ``on_event(event)`` is called for each event; it must be plain, and what it raises is logged. Without it, failures, losses
     and successes are logged as ``lastgood.session``. With ``set_as_global`` the
@@ -132,11 +134,14 @@ def watch(
         raise TypeError("watch(): on_event must be a plain function. To await something, use session.events().")
     if isinstance(extra_watch_paths, str | os.PathLike):
         raise TypeError("watch(): extra_watch_paths must be a list of paths, not a single one.")
+    if stage_timeout is None:
+        stage_timeout = Settings().stage_timeout
     for name, seconds, least in (
         ("debounce", debounce, 0.0),
         ("max_wait", max_wait, 0.0),
         ("warm_timeout", warm_timeout, None),
         ("drain_timeout", drain_timeout, 0.0),
+        ("stage_timeout", stage_timeout, None),
     ):
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise TypeError(f"watch(): {name} must be a number of seconds, not {type(seconds).__name__}.")
@@ -148,7 +153,9 @@ def watch(
         config_file=None if config_file is None else Path(os.path.abspath(config_file)),
         directory=Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file))),
         extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
-        settings=Settings(float(debounce), float(max_wait), float(warm_timeout), float(drain_timeout)),
+        settings=Settings(
+            float(debounce), float(max_wait), float(warm_timeout), float(drain_timeout), float(stage_timeout)
+        ),
         hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
         on_event=on_event,
     )
@@ -434,10 +441,13 @@ class Session:
             await self._at_home("wait_closed", self._gone.wait)
 
     def hurry(self, what: str = "Ctrl-C") -> None:
-        """Close, and end the calls in flight now, because of ``what``. To be called on the session's loop."""
+        """Close, and wait no more for calls in flight and the thread of a stage, because of ``what``.
+
+        To be called on the session's loop.
+        """
         if self._interpreter is not None:
             self._tell(CloseRequested())
-            self._interpreter.cut_off_all(f"was cut off by {what}")
+            self._interpreter.give_up(f"was cut off by {what}")
 
     @property
     def _was_left(self) -> bool:

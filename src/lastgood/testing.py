@@ -58,6 +58,7 @@ class World:
         max_wait: float = 2.0,
         warm_timeout: float = 60.0,
         drain_timeout: float = 10.0,
+        stage_timeout: float = 60.0,
     ) -> None:
         self.clock = MemoryClock()
         self.events: list[WatchEvent] = []
@@ -67,7 +68,8 @@ class World:
             self._disk.put(ROOT / name, text.encode())
         self._project = Project(self._disk, ROOT / config_file, (), self._load, lambda _: ((), ("sys", "math")), 1)
         self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._tell, self.effects)
-        self._course = Course(State(Settings(debounce, max_wait, warm_timeout, drain_timeout)), self._follow)
+        settings = Settings(debounce, max_wait, warm_timeout, drain_timeout, stage_timeout)
+        self._course = Course(State(settings), self._follow)
         self._tickets = itertools.count()
         self._answers: dict[int, bool] = {}
         self._working = False
@@ -225,7 +227,7 @@ class World:
         self._interpreter.faults.append(Fault(effect, at, OSError("injected") if error is None else error))
 
     def hang(self, effect: str, at: int = 1) -> None:
-        """Make operation ``at`` of the next "warm" or "dispose" not end by itself."""
+        """Make operation ``at`` of the next "stage", "warm" or "dispose" not end by itself."""
         self._interpreter.faults.append(Fault(effect, at, hang=True))
 
     def at(self, effect: str, at: int, call: Callable[[], object]) -> None:

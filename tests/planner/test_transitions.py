@@ -1175,3 +1175,15 @@ def test_plan_is_pure() -> None:
     for event in EVENTS.values():
         assert plan(script.state, event) == plan(script.state, event)
     assert script.state == before
+
+
+# --- a stage is bounded
+
+
+def test_a_stage_and_the_wait_for_its_thread_have_the_time_that_was_asked_for() -> None:
+    script = Script(dataclasses.replace(SETTINGS, stage_timeout=5.0))
+    assert script.give(Started(0))[1] == Stage(1, timeout=5.0)
+    assert script.give(CloseRequested())[-1] == Interrupt()
+    script.give(Failed(Stage(1, timeout=5.0), 0.5, ERROR, at=1000.0))
+    rolled_back = script.give(RolledBack(Rollback(Stage(1, timeout=5.0), 10.0)))
+    assert rolled_back[-1] == Release(5.0)

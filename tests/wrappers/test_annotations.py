@@ -252,3 +252,31 @@ def test_a_literal_is_quoted_as_formatters_do(value: Any, text: str) -> None:
 @given(st.text("'\"\\x\n") | st.binary().map(lambda data: data + b"'\"\\"))
 def test_a_literal_comes_back(value: str | bytes) -> None:
     assert ast.literal_eval(literal_text(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("first", "doubled"),
+    [
+        ("int", "dict[{0}, {0}]"),
+        ("int", "t.Tuple[{0}, {0}]"),
+        ("int", "t.Optional[dict[{0}, '{0}']]"),
+        ("int", "t.Union[{0}, {0}]"),
+        ("int", "{0} | {0}"),
+        ("t.Literal['a']", "t.Literal[{0}, {0}]"),
+    ],
+)
+def test_aliases_that_double_each_other_become_any_before_they_fill_the_disk(first: str, doubled: str) -> None:
+    aliases = "".join(f"A{number} = {doubled.format(f'A{number - 1}')}\n" for number in range(1, 31))
+    wrapped = wrap(f"import typing as t\nA0 = {first}\n{aliases}def f(x: A30) -> int: ...\ndef g(x: A2) -> int: ...")
+    text = text_of(wrapped)
+    assert "async def f(x: Any) -> int:" in text
+    assert "async def g(x: Any)" not in text, "a few are what they say"
+    [warning] = wrapped.warnings
+    assert "A30 (its aliases stand for more than 1000 types)" in warning
+
+
+def test_a_long_annotation_without_aliases_is_kept() -> None:
+    text = " | ".join(f"list[{'list[' * number}int{']' * number}]" for number in range(60))
+    wrapped = wrap(f"def f(x: {text}) -> int: ...")
+    assert not wrapped.warnings
+    assert "Any" not in text_of(wrapped).partition("async def f")[2].partition("->")[0]

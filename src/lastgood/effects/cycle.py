@@ -46,12 +46,14 @@ __all__ = [
 class Stage:
     """Resolve the config afresh, claim its output directory, arm the new watches, and generate every wrapper into a stage.
 
-    ``undo``: take all of it from what was kept of the good generation before the live one, instead.
+    ``undo``: take all of it from what was kept of the good generation before the live one, instead. After ``timeout`` seconds it
+    is given up.
     """
 
     name: ClassVar[str] = "stage"
     cycle: int
     undo: bool = False
+    timeout: float = 60.0
 
     def __str__(self) -> str:
         if self.undo:
@@ -157,9 +159,13 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Wait for the bridges that still drain, stop watching, and let go of the output directory."""
+    """Wait for the bridges that still drain, stop watching, and let go of the output directory.
+
+    A thread of a stage that was given up has ``timeout`` seconds to come back.
+    """
 
     name: ClassVar[str] = "release"
+    timeout: float = 60.0
 
     def __str__(self) -> str:
         return "wait for draining bridges, stop watching, release the output directory"

@@ -10,8 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +19,7 @@ import trio
 from lastgood.errors import ModuleFailure
 from lastgood.generators.process import run_process
 
-__all__ = ["check_staged", "check_staged_blocking"]
+__all__ = ["check_staged"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +30,17 @@ _TIMEOUT = 60.0
 
 
 async def check_staged(
-    stage: Path, package: str, *, imported: Iterable[str] = (), compiled: Iterable[str] = ()
+    stage: Path,
+    package: str,
+    *,
+    imported: Iterable[str] = (),
+    compiled: Iterable[str] = (),
+    note: Callable[[str], object] = lambda _: None,
 ) -> tuple[ModuleFailure, ...]:
     """What is wrong with files of ``stage``, by their paths there. Those that are not Python's are fine.
 
-    Wrappers are ``imported`` as modules of ``package``; from where that lies in a larger one it is not judged.
+    Wrappers are ``imported`` as modules of ``package``; from where that lies in a larger one it is not judged. ``note(module)``
+    is told where it was when it did not come to an end.
     """
     names = {each for each in imported if each.endswith(".py")}
     call = {
@@ -53,19 +58,25 @@ async def check_staged(
     with TemporaryDirectory(prefix="lastgood-") as directory:
         told, answer = trio.Path(directory, "call"), trio.Path(directory, "answer")
         await told.write_text(json.dumps(call))
-        arguments = [sys.executable, "-P", str(_PROGRAM), str(told), str(answer)]
-        ended = await run_process(arguments, cwd=Path(os.getcwd()), timeout=_TIMEOUT)
+        arguments = [sys.executable, "-P", str(_PROGRAM), str(told), str(answer), str(Path(directory, "at"))]
+        try:
+            ended = await run_process(arguments, cwd=Path(os.getcwd()), timeout=_TIMEOUT)
+        finally:  # a cancel is the end of the stage's time
+            at = _named_in(Path(directory, "at"), package)
+            note(at)
         try:
             problems = json.loads(await answer.read_bytes())
         except (OSError, ValueError):  # os._exit(), a signal, or the timeout
             said = f":\n{ended.err.strip()}" if ended.err.strip() else "."
-            return (ModuleFailure(package, None, None, f"the process that imported the wrappers {ended.how}{said}"),)
+            return (ModuleFailure(at, None, None, f"the process that imported the wrappers {ended.how}{said}"),)
     return tuple(ModuleFailure(_module(name), None, line, text) for name, line, text in problems)
 
 
-def check_staged_blocking(stage: Path, package: str, *, compiled: Iterable[str]) -> tuple[ModuleFailure, ...]:
-    """The same for who runs on no event loop. Ctrl-C ends it."""
-    return trio.run(partial(check_staged, stage, package, compiled=tuple(compiled)))
+def _named_in(file: Path, otherwise: str) -> str:
+    try:
+        return _module(file.read_text())
+    except OSError:
+        return otherwise
 
 
 def _module(name: str) -> str:

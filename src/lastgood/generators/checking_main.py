@@ -1,4 +1,7 @@
-"""The program of the process that looks at staged files: ``python -P checking_main.py CALL ANSWER``, two files of JSON."""
+"""The program of the process that looks at staged files: ``python -P checking_main.py CALL ANSWER AT``.
+
+CALL and ANSWER are files of JSON; AT is one that names the file which is being imported.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ def _import(stage: Path, package: str, name: str) -> tuple[int | None, str] | No
     return None
 
 
-def _main(call_file: str, answer_file: str) -> None:
+def _main(call_file: str, answer_file: str, at_file: str) -> None:
     call = json.loads(Path(call_file).read_bytes())
     sys.path[:] = call["path"]
     sys.dont_write_bytecode = True
@@ -81,6 +84,7 @@ def _main(call_file: str, answer_file: str) -> None:
         sys.meta_path.insert(0, _Top(package, stage))
         for name in call["imported"]:
             if _is_wrapper(texts[name]):
+                Path(at_file).write_text(name)
                 wrong[name] = _import(stage, package, name)
     found = [(name, *problem) for name, problem in sorted(wrong.items()) if problem is not None]
     Path(answer_file).write_text(json.dumps(found))

@@ -7,10 +7,8 @@ holds nobody up.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,14 +16,12 @@ from typing import IO
 
 import trio
 
-from lastgood.bridges.child import open_pidfd
-from lastgood.bridges.guardian import GUARDIAN
+from lastgood.bridges.child import ProcessGroup, open_pidfd
 
 __all__ = ["Ended", "run_process"]
 
 _TAIL = 16 * 1024  # bytes of its output that are kept
 _POLL = 0.005  # seconds, where there are no pidfds
-_REAP = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,50 +50,25 @@ async def run_process(arguments: Sequence[str | Path], *, cwd: Path, timeout: fl
     """
     with ExitStack() as files:
         out, err = (files.enter_context(TemporaryFile()) for _ in range(2))
-        group = _Group(arguments, cwd, out, err)
+        group = ProcessGroup(arguments, out, err, cwd=cwd)
         try:
             with trio.move_on_after(timeout) as scope:
-                await group.exited()
+                await _exited(group)
         finally:
             group.end()
         return Ended(None if scope.cancelled_caught else group.status, _tail(out), _tail(err))
 
 
-class _Group:
-    """A process, and all it starts. Killed with the app by the guardian, should that be killed itself."""
-
-    def __init__(self, arguments: Sequence[str | Path], cwd: Path, out: IO[bytes], err: IO[bytes]) -> None:
-        self._process = subprocess.Popen(
-            arguments, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-        )
-        self._pidfd = open_pidfd(self._process.pid)
-        GUARDIAN.add(self._process.pid)
-
-    @property
-    def status(self) -> int | None:
-        return self._process.returncode
-
-    async def exited(self) -> None:
-        if self._pidfd >= 0:
-            await trio.lowlevel.wait_readable(self._pidfd)
-            return
-        while self._process.poll() is None:  # noqa: ASYNC110 - nothing tells of an exit but asking
-            await trio.sleep(_POLL)
-
-    @trio.lowlevel.enable_ki_protection
-    def end(self) -> None:
-        """Kill what is left of it."""
-        # Before it is reaped: afterwards its number may be another's.
-        if hasattr(os, "killpg") and self._process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        elif self._process.returncode is None:
-            self._process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_REAP)
-        GUARDIAN.remove(self._process.pid)
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
+async def _exited(group: ProcessGroup) -> None:
+    pidfd = open_pidfd(group.pid)
+    if pidfd >= 0:
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            os.close(pidfd)
+        return
+    while not group.has_exited(0):  # noqa: ASYNC110 - nothing tells of an exit but asking
+        await trio.sleep(_POLL)
 
 
 def _tail(file: IO[bytes]) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,16 @@ _FUNCTION = Path(__file__).with_name("function.py")
 _LASTGOOD = Path(__file__).parents[2]
 
 
-async def run_generators(config: Config, text: bytes, stage: Path, taken: Collection[str] = ()) -> Generated:
+async def run_generators(
+    config: Config,
+    text: bytes,
+    stage: Path,
+    taken: Collection[str] = (),
+    note: Callable[[str], object] = lambda _: None,
+) -> Generated:
     """Run ``config``'s generators into ``stage``; ``text`` is the config file's. ``taken`` are paths that others have made.
+
+    ``note(label)`` is told of each generator that is about to be run.
 
     Every process is gone when this returns, also when it is cancelled. Raises :class:`ConfigError` for a source that does not
     exist, and :class:`OSError`; all else is among the failures.
@@ -38,6 +46,7 @@ async def run_generators(config: Config, text: bytes, stage: Path, taken: Collec
     warnings: list[str] = []
     failures: list[ModuleFailure] = []
     for number, generator in enumerate(config.generators):
+        note(generator.label)
         attempt = _Attempt(config, text, generator, stage / f"generator-{number}")
         for run in await trio.to_thread.run_sync(attempt.prepare):
             try:

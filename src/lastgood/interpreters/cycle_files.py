@@ -56,6 +56,7 @@ class Project:
     of it; ``manifests`` are those of the bridges that are not disposed yet: a worker imports from what is stored.
     ``extractor`` reads the sources and makes the wrappers. ``interpreter_path(process)`` gives the worker's ``sys.path`` and
     its built-in modules. ``imports``: those of this very process, if it is an app that may import wrappers at any moment.
+    ``at`` is the module that a stage is at, or what else takes its time, and its file.
     """
 
     files: FileSystem
@@ -70,14 +71,22 @@ class Project:
     live: OutputDirectory | None = None
     live_manifest: Path | None = None
     generation: int = 0
+    at: tuple[str, Path | None] = ("", None)
+    refused: tuple[ProcessConfig, ConfigError] | None = None
+    """What the cycle found of the worker's interpreter: one that hangs is not asked twice."""
     manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
     _pinner: Pinner = field(init=False)
     _generator_pinner: Pinner = field(init=False)
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._pinner = Pinner(self.files, self.extractor.imports_of)
-        self._generator_pinner = Pinner(self.files, self.extractor.imports_of)
+        self.extractor.note = self.note
+        self._pinner = Pinner(self.files, self.extractor.imports_of, self.note)
+        self._generator_pinner = Pinner(self.files, self.extractor.imports_of, self.note)
+
+    def note(self, name: str, file: Path | None = None) -> None:
+        """Remember what a stage is at, for the error if it takes too long."""
+        self.at = name, file
 
     @property
     def always_watched(self) -> WatchSet:
@@ -102,10 +111,14 @@ class Project:
         return inputs_of(config, self.files, self._generator_pinner, path, builtin)
 
     def _interpreter_path(self, config: Config) -> tuple[Sequence[Path], Collection[str]]:
+        process = config.runtime.process
+        if self.refused is not None and self.refused[0] == process:
+            raise self.refused[1]
         try:
-            return self.interpreter_path(config.runtime.process)
+            return self.interpreter_path(process)
         except ConfigError as error:
             error.file = config.path  # the interpreter was asked without knowing who names it
+            self.refused = process, error
             raise
 
     def store(self, output: OutputDirectory) -> GenerationStore:
@@ -164,6 +177,7 @@ class CycleFiles:
 
     def __init__(self, project: Project, cycle: int) -> None:
         self.project = project
+        project.refused = None
         self.cycle = cycle
         self.config: Config | None = None
         self.watch = project.always_watched
@@ -183,8 +197,19 @@ class CycleFiles:
         self._repeats: Path | None = None  # the manifest of the live generation, if this is the same once more
         self.promoting: Promoting | None = None
         self.former: OutputDirectory | None = None
+        self._is_discarded = False
 
     # --- stage
+
+    def late(self, timeout: float, *, waited: bool = False) -> GenerationError:
+        """The error of a stage that takes longer than ``timeout`` seconds. ``waited``: a later one that has waited for this."""
+        name, file = self.project.at
+        limit = f"{timeout:g} s (stage_timeout)"
+        if waited:
+            problem = f"an earlier stage still is at this, and the next one has waited {limit} for it to return."
+        else:
+            problem = f"the stage was not done within {limit}, and was given up when it was at this."
+        return GenerationError((ModuleFailure(name, file, None, f"{problem} Simplify it, or raise stage_timeout."),))
 
     def resolve(self) -> None:
         """Read the config, find every module and pin it; ``watch`` is what that depends on, also when it raises.
@@ -192,6 +217,7 @@ class CycleFiles:
         Raises :class:`ConfigError`, :class:`UnwatchableModule`.
         """
         project, files = self.project, self.project.files
+        project.note(project.config_file.name, project.config_file)
         self.watch = project.always_watched
         self.used.clear()
         self._config_text = b""
@@ -315,6 +341,8 @@ class CycleFiles:
     def _write_stage(self, texts: Mapping[str, bytes]) -> None:
         """Write the stage. What is kept already is linked to: making a file costs many times as much."""
         files, stage, store = self.project.files, self._stage, self.project.store(self._output)
+        if self._is_discarded:
+            return
         self._texts = {name: (digest_of(text), text) for name, text in texts.items()}
         try:
             for directory in sorted({(stage / name).parent for name in texts}):
@@ -525,12 +553,19 @@ class CycleFiles:
 
     def discard(self) -> None:
         """Undo the stage, however far it came."""
+        self._is_discarded = True
         try:
             if self.stage is not None:
                 remove_tree(self.project.files, self.stage)
                 self._sweep_generations()
         finally:
             self._release_others()
+
+    def clear_if_discarded(self) -> None:
+        """Remove what a thread that was given up has still written into the stage."""
+        if self._is_discarded and self.stage is not None:
+            with contextlib.suppress(OSError):
+                remove_tree(self.project.files, self.stage)
 
     def _release_others(self) -> None:
         """Keep the live output directory alone, unless a journal there still has to be undone."""

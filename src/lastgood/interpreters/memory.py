@@ -374,7 +374,11 @@ class MemoryInterpreter:
     def _advance(self, deed: Stage | Promote | Warm | Swap) -> Event:
         match deed:
             case Stage():
-                return self._stage(deed)
+                try:
+                    return self._stage(deed)
+                except _HangError:
+                    self.clock.advance(deed.timeout)
+                    raise self._cycle.late(deed.timeout) from None
             case Promote():
                 work = self._cycle
                 work.promote()

@@ -8,26 +8,35 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import trio
 
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import GenerationError, NothingToUndo, WatchError
-from lastgood.generators.checking import check_staged_blocking
-from lastgood.generators.running import run_generators_blocking
+from lastgood.generators.checking import check_staged
+from lastgood.generators.running import run_generators
+from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
 from lastgood.interpreters.file_system import FileSystem, digest_of
 from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore, Good
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.promotion import OutputDirectory
+from lastgood.planner import Settings
 from lastgood.planner.promotion import Promotion
 from lastgood.watch_events import ApiChange
 from lastgood.wrappers import Generated
 
 __all__ = ["Once", "ask_undo", "differences", "generate_once", "output_path", "preview", "undo_once"]
+
+_STAGE_TIMEOUT = Settings().stage_timeout
+
+T = TypeVar("T")
 
 _LOOK = 0.02
 """Seconds between two looks whether a session has done what it was asked."""
@@ -60,22 +69,15 @@ class Once:
         return tuple(sorted(each.path for each in self.operations if isinstance(each, RemoveFile)))
 
 
-def generate_once(project: Project) -> Once:
-    """Generate every wrapper and promote them. Raises what failed, with the output directory as it was.
+def generate_once(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
+    """Generate every wrapper, within ``timeout`` seconds, and promote them. Raises what failed, with the output directory as
+    it was.
 
     When the undoing fails, too, the error says so in a note, and the next run finishes it.
     """
     work = CycleFiles(project, 1)
     try:
-        work.resolve()
-        output = work.claim()
-        own = work.generate()
-        assert work.config is not None
-        assert work.stage is not None
-        others = run_generators_blocking(work.config, work.config_text, work.stage)
-        generated = work.accept(own, others)
-        if failures := check_staged_blocking(work.stage, output.path.name, compiled=others.files):
-            raise GenerationError(failures)
+        output, generated = _within(timeout, _staged, work)
         work.promote()
         work.commit()
     except BaseException as error:
@@ -83,6 +85,35 @@ def generate_once(project: Project) -> Once:
         raise
     warnings = (*generated.warnings, *work.promotion.warnings, *_tidied(project, work))
     return _once(output, work.promotion, work.staged, warnings, output.recovered)
+
+
+async def _staged(work: CycleFiles, bounded: BoundedStage) -> tuple[OutputDirectory, Generated]:
+    await bounded.step(work, work.resolve)
+    output = await bounded.step(work, work.claim)
+    own = await bounded.step(work, work.generate)
+    assert work.config is not None
+    assert work.stage is not None
+    others = await run_generators(work.config, work.config_text, work.stage, note=work.project.note)
+    generated = await bounded.step(work, work.accept, own, others)
+    if failures := await check_staged(work.stage, output.path.name, compiled=others.files, note=work.project.note):
+        raise GenerationError(failures)
+    return output, generated
+
+
+def _within(timeout: float, stage: Callable[[CycleFiles, BoundedStage], Awaitable[T]], work: CycleFiles) -> T:
+    """Run ``stage`` on an event loop of its own. Ctrl-C ends it, and does not wait for a thread that hangs."""
+
+    @trio.lowlevel.enable_ki_protection  # it comes while something is awaited
+    async def run() -> T:
+        bounded = BoundedStage()
+        work.project.extractor.start()
+        try:
+            return await bounded.run(partial(stage, work, bounded), work, timeout)
+        except KeyboardInterrupt:
+            work.project.extractor.stop()
+            raise
+
+    return trio.run(run)
 
 
 def _problem_of(step: Callable[[], None]) -> Exception | None:
@@ -157,7 +188,7 @@ def _tidied(project: Project, work: CycleFiles) -> tuple[str, ...]:
     return tuple(f"{work.home} could not be tidied up: {problem}." for problem in problems)
 
 
-def preview(project: Project) -> Once:
+def preview(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
     """What :func:`generate_once` would do. Nothing is written, claimed or locked. Raises as that does.
 
     Generators that the config names are run, into a temporary directory: nothing else tells what they make.
@@ -165,18 +196,20 @@ def preview(project: Project) -> Once:
     generator's alone: what would be kept aside is among the operations.
     """
     try:
-        return _foresee(project)[0]
+        return _foresee(project, timeout)[0]
     finally:
         project.release()
 
 
-def differences(project: Project, label: Callable[[Path], str] = str) -> tuple[Once, Iterator[str]]:
+def differences(
+    project: Project, label: Callable[[Path], str] = str, timeout: float = _STAGE_TIMEOUT
+) -> tuple[Once, Iterator[str]]:
     """A :func:`preview`, and the files that it would change as the lines of a unified diff, each with its line ending.
 
     ``label`` names a file in it.
     """
     try:
-        would, texts = _foresee(project)
+        would, texts = _foresee(project, timeout)
     finally:
         project.release()
     return would, _diff(project.files, would, texts, label)
@@ -198,30 +231,38 @@ def _lines(data: bytes) -> list[str]:
     return [f"{line}\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
 
 
-def _foresee(project: Project) -> tuple[Once, Mapping[str, bytes]]:
+def _foresee(project: Project, timeout: float) -> tuple[Once, Mapping[str, bytes]]:
     work = CycleFiles(project, 1)
-    work.resolve()
-    assert work.config is not None
-    assert work.pinned is not None
-    files, path = project.files, project.files.real_path(work.config.output.dir)
-    output = OutputDirectory.unclaimed(files, path)
-    texts, generated, interfaces = wrapper_texts(project.extractor, work.pinned, work.config, work.modules)
-    made, others = _made_elsewhere(work, texts)
+    texts, generated, others, interfaces = _within(timeout, _foreseen, work)
     if failures := (*generated.failures, *others.failures):
         raise GenerationError(failures)
-    texts = {**texts, **made}
+    assert work.config is not None
+    output = OutputDirectory.unclaimed(project.files, project.files.real_path(work.config.output.dir))
     staged = {name: digest_of(text) for name, text in texts.items()}
     would = _once(output, output.plan(staged), staged, (*generated.warnings, *others.warnings), ())
     return replace(would, changes=_changes_since(project.store(output), Interfaces.of(interfaces))), texts
 
 
-def _made_elsewhere(work: CycleFiles, texts: Mapping[str, bytes]) -> tuple[Mapping[str, bytes], Generated]:
+async def _foreseen(
+    work: CycleFiles, bounded: BoundedStage
+) -> tuple[Mapping[str, bytes], Generated, Generated, Mapping[str, bytes]]:
+    await bounded.step(work, work.resolve)
+    assert work.config is not None
+    assert work.pinned is not None
+    texts, generated, interfaces = await bounded.step(
+        work, wrapper_texts, work.project.extractor, work.pinned, work.config, work.modules
+    )
+    made, others = await _made_elsewhere(work, texts)
+    return {**texts, **made}, generated, others, interfaces
+
+
+async def _made_elsewhere(work: CycleFiles, texts: Mapping[str, bytes]) -> tuple[Mapping[str, bytes], Generated]:
     """What the config's own generators make. They run into a temporary directory: only running them tells."""
     assert work.config is not None
     with TemporaryDirectory(prefix="lastgood-") as directory:
         stage = Path(directory)
-        others = run_generators_blocking(work.config, work.config_text, stage, texts)
-        wrong = check_staged_blocking(stage, work.config.output.dir.name, compiled=others.files)
+        others = await run_generators(work.config, work.config_text, stage, texts, work.project.note)
+        wrong = await check_staged(stage, work.config.output.dir.name, compiled=others.files, note=work.project.note)
         made = {name: (stage / name).read_bytes() for name in others.files}
         return made, replace(others, failures=(*others.failures, *wrong))
 

@@ -43,6 +43,7 @@ from lastgood.effects import (
 from lastgood.errors import GenerationError, LastgoodError
 from lastgood.generators.checking import check_staged
 from lastgood.generators.running import run_generators
+from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.promotion import OutputDirectory
@@ -115,6 +116,7 @@ class TrioInterpreter:
         self._nursery = nursery
         self._tell = tell
         self._limiter = trio.CapacityLimiter(4)
+        self._bounded = BoundedStage()
         self._notifier = Notifier(nursery, self._hinted, self._gave_out)
         self._reader = Reader(project.files)
         self._reading = trio.Lock()
@@ -175,7 +177,7 @@ class TrioInterpreter:
                     return RollbackFailed(deed, error)
                 return RolledBack(deed)
             case Release():
-                await self._release()
+                await self._release(deed)
                 return Released()
             case _:
                 assert_never(deed)
@@ -196,44 +198,42 @@ class TrioInterpreter:
             self._project.extractor.stop()
 
     async def _stage(self, deed: Stage, started: float) -> Event:
-        self._stages = True
-        try:
-            return await self._staged(deed, started)
-        finally:
-            self._stages = False
-
-    async def _staged(self, deed: Stage, started: float) -> Event:
         work = self._work = CycleFiles(self._project, deed.cycle)
+        self._stages = True
         try:
             if self._to_publish:
                 publish(self._slot)
                 self._to_publish = False
-            if deed.undo:
-                assert self._armed is not None
-                async with self._keeping:
-                    await self._in_thread(work.take_back, self._armed)
-                    changes = await self._in_thread(work.changes)
-                await self._arm(work.watch, work)
-                return Staged(deed, since(started), work.watch, work.read, changes=changes)
-            self._project.extractor.start()
-            problem = await self._resolve(work)
-            if work.config is not None and (problem is None or await self._in_thread(work.has_history)):
-                # Also where a module is missing: what a kill has left must not wait until that is mended.
-                self._tell_recovered(await self._in_thread(work.claim))
-            if problem is not None:
-                raise problem
-            own = await self._generate(work)
-            assert work.config is not None
-            assert work.stage is not None
-            others = await run_generators(work.config, work.config_text, work.stage)
-            generated = await self._in_thread(work.accept, own, others)
-            await self._check(work, others)
-            async with self._keeping:
-                await self._in_thread(work.keep)
-                previous, changes = await self._in_thread(lambda: (work.has_previous, work.changes()))
+            return await self._bounded.run(partial(self._staged, deed, work, started), work, deed.timeout)
         except Exception as error:
             return self.failed(deed, error, started)
+        finally:
+            self._stages = False
+
+    async def _staged(self, deed: Stage, work: CycleFiles, started: float) -> Event:
+        if deed.undo:
+            assert self._armed is not None
+            async with self._keeping:
+                await self._in_thread(work.take_back, self._armed)
+                changes = await self._in_thread(work.changes)
+            await self._arm(work.watch, work)
+            return Staged(deed, since(started), work.watch, work.read, changes=changes)
+        self._project.extractor.start()
+        problem = await self._resolve(work)
+        if work.config is not None and (problem is None or await self._in_thread(work.has_history)):
+            # Also where a module is missing: what a kill has left must not wait until that is mended.
+            self._tell_recovered(await self._in_thread(work.claim))
+        if problem is not None:
+            raise problem
+        own = await self._generate(work, deed.timeout)
         assert work.config is not None
+        assert work.stage is not None
+        others = await run_generators(work.config, work.config_text, work.stage, note=self._project.note)
+        generated = await self._bounded.step(work, work.accept, own, others)
+        await self._check(work, others)
+        async with self._keeping:
+            await self._in_thread(work.keep)
+            previous, changes = await self._in_thread(lambda: (work.has_previous, work.changes()))
         return Staged(
             deed,
             since(started),
@@ -262,7 +262,7 @@ class TrioInterpreter:
         while True:
             problem: LastgoodError | None = None
             try:
-                await self._in_thread(work.resolve)
+                await self._bounded.step(work, work.resolve)
             except LastgoodError as error:
                 problem = error
             if self._armed is not None and set(work.watch.roots) <= set(self._armed.roots):
@@ -270,17 +270,26 @@ class TrioInterpreter:
             await self._arm(work.watch, work)
         return problem
 
-    async def _generate(self, work: CycleFiles) -> object:
+    async def _generate(self, work: CycleFiles, timeout: float) -> object:
         generate = self._hooks.generate
         if generate is None:
-            return await self._in_thread(work.generate)
+            return await self._bounded.step(work, work.generate)
         assert work.config is not None
         assert work.stage is not None
+        self._project.note("generate()")
+        made: object
         if _is_async(generate):
-            return await generate(work.config, work.stage)
-        # In a tuple, because trio lets no thread return a coroutine.
-        (made,) = await self._in_thread(lambda config, stage: (generate(config, stage),), work.config, work.stage)
-        return await made if inspect.isawaitable(made) else made
+            made = generate(work.config, work.stage)
+        else:  # in a tuple, because trio lets no thread return a coroutine
+            call = partial(lambda config, stage: (generate(config, stage),), work.config, work.stage)
+            (made,) = await self._bounded.step(work, call)
+        if not inspect.isawaitable(made):
+            return made
+        with trio.move_on_after(timeout) as scope:
+            made = await made
+        if scope.cancelled_caught:
+            raise work.late(timeout)
+        return made
 
     async def _check(self, work: CycleFiles, others: Generated) -> None:
         """Have a look at the Python files that lastgood did not make itself, unless it has seen the same ones last.
@@ -294,7 +303,9 @@ class TrioInterpreter:
         assert work.stage is not None
         assert work.output is not None
         imported = files.keys() - set(others.files)
-        failures = await check_staged(work.stage, work.output.path.name, imported=imported, compiled=others.files)
+        failures = await check_staged(
+            work.stage, work.output.path.name, imported=imported, compiled=others.files, note=self._project.note
+        )
         if failures:
             raise GenerationError(failures)
         self._checked = files
@@ -320,8 +331,9 @@ class TrioInterpreter:
             case _:
                 assert_never(deed)
 
-    def cut_off_all(self, why: str) -> None:
-        """End every lease now."""
+    def give_up(self, why: str) -> None:
+        """End every lease now, and wait for no thread of a stage."""
+        self._bounded.give_up()
         self._bridges.cut_off_all(why)
 
     async def _roll_back(self, deed: Rollback) -> None:
@@ -337,10 +349,12 @@ class TrioInterpreter:
             case Warm(cycle):
                 await self._bridges.discard(cycle, deed.timeout)
 
-    async def _release(self) -> None:
+    async def _release(self, deed: Release) -> None:
         await self._bridges.drained()
         self._observing.cancel()
         await self._notifier.arm(WatchSet(()))
+        if not await self._bounded.back(deed.timeout):
+            logger.warning("%s: a thread that was at this has not returned, and is left behind", self._project.at[0])
         async with self._keeping:
             await self._in_thread(self._project.release)
 
@@ -370,7 +384,7 @@ class TrioInterpreter:
         async with self._reading:
             self._armed = watch.union(self._armed)
             await self._notifier.arm(self._armed)
-            work.read = merge(work.read, await self._in_thread(self._reader.read, self._armed, time.time()))
+            work.read = merge(work.read, await self._bounded.read(self._reader.read, self._armed, time.time()))
 
     async def _commit_watch(self) -> None:
         work = self._work
@@ -410,7 +424,7 @@ class TrioInterpreter:
                     if armed is None:
                         continue
                     await self._notifier.arm(armed)
-                    read = await self._in_thread(self._reader.read, armed, time.time())
+                    read = await self._bounded.read(self._reader.read, armed, time.time())
                     undo_asked = await self._in_thread(self._project.take_undo_request)
                 took = trio.current_time() - now
                 self._tell(Observed(read, asked))

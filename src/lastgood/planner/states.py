@@ -39,6 +39,7 @@ class Settings:
     max_wait: float = 2.0
     warm_timeout: float = 60.0
     drain_timeout: float = 10.0
+    stage_timeout: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

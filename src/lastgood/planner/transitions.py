@@ -178,7 +178,8 @@ def _transition(state: State, event: Event) -> Step:
 
 def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, undo: bool = False) -> Plan:
     """The deeds of cycle ``number``, in the contract's order (§4). ``undo``: it brings back the generation before."""
-    deeds: tuple[Deed, ...] = (Stage(number, undo), Promote(number), Warm(number, settings.warm_timeout), Swap(number))
+    stage = Stage(number, undo, settings.stage_timeout)
+    deeds: tuple[Deed, ...] = (stage, Promote(number), Warm(number, settings.warm_timeout), Swap(number))
     if live is not None:
         deeds += (Dispose(live.cycle, settings.drain_timeout),)
     return Plan(number, (*deeds, Watch(number)), settings.drain_timeout)
@@ -564,7 +565,7 @@ def _let_go(state: State) -> Step:
         undos=(),
         lost=None,
     )
-    return Step(letting_go, (*_answer(waiting, succeeded=False), *dispose, Release()))
+    return Step(letting_go, (*_answer(waiting, succeeded=False), *dispose, Release(state.settings.stage_timeout)))
 
 
 def _draining(state: State, event: Draining) -> Step:

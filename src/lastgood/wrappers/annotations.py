@@ -32,6 +32,8 @@ __all__ = [
 
 Literal = None | bool | int | float | str | bytes | tuple["Literal", ...]
 
+_MOST = 1000
+"""Types that the aliases in one annotation may stand for."""
 _VARIADIC = -1  # tuple
 _FORMS = -2  # Optional, Literal, ...: read each in its own way
 
@@ -130,7 +132,10 @@ def read_annotation(node: ast.expr | None, names: Names) -> tuple[Type, tuple[st
     if node is None:
         return ANY, ()
     reader = _Reader()
-    return reader.read(node, names), tuple(dict.fromkeys(reader.unknown))
+    try:
+        return reader.read(node, names), tuple(dict.fromkeys(reader.unknown))
+    except _TooLarge:
+        return ANY, (f"{ast.unparse(node)} (its aliases stand for more than {_MOST} types)",)
 
 
 def read_returns(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
@@ -142,11 +147,21 @@ def read_returns(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, 
     return read_annotation(node, names)
 
 
+class _TooLarge(Exception):
+    """The aliases in an annotation stand for too much: each can double the one before."""
+
+
 class _Reader:
     def __init__(self) -> None:
         self.unknown: list[str] = []
+        self._aliases = 0  # those around what is read
+        self._expanded = 0
 
     def read(self, node: ast.expr, names: Names) -> Type:
+        if self._aliases:
+            self._expanded += 1
+            if self._expanded > _MOST:
+                raise _TooLarge
         node = unquoted(node)
         match node:
             case ast.Constant(value=None):
@@ -170,7 +185,12 @@ class _Reader:
             place, value = found
             # A quoted alias is text to Python and to type checkers alike; what is called gives a TypeVar or the like.
             is_type = isinstance(value, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp)
-            return self.read(value, place) if is_type else self._any(node)
+            if not is_type:
+                return self._any(node)
+            self._aliases += 1
+            type_ = self.read(value, place)
+            self._aliases -= 1
+            return type_
         if isinstance(found, Declared | Refused):
             return self._declared(node, found)
         if found is None:
@@ -213,7 +233,7 @@ class _Reader:
         texts: list[Type] = []
         for argument in arguments:
             value = literal(argument)
-            inner = _Reader().read(argument, names) if value is None else ANY
+            inner = self._tried(argument, names) if value is None else ANY
             if value is not None and _fits_literal(value[0]):
                 texts.append(Type(literal_text(value[0])))
             elif inner.head == ref:
@@ -227,6 +247,13 @@ class _Reader:
         if all(isinstance(enum, Declared) for enum in enums):
             return union(*(Type(enum) for enum in enums if isinstance(enum, Declared)))
         return self._any(node)
+
+    def _tried(self, node: ast.expr, names: Names) -> Type:
+        """What is read without telling of what is unknown in it."""
+        unknown, self.unknown = self.unknown, []
+        type_ = self.read(node, names)
+        self.unknown = unknown
+        return type_
 
     def _declared(self, node: ast.expr, found: Declared | Refused) -> Type:
         return Type(found) if isinstance(found, Declared) else self._any(node, found.reason)

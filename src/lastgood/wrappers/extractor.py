@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +18,9 @@ __all__ = ["Extractor", "HereExtractor"]
 
 class Extractor(Protocol):
     """Remembers from one call to the next. For one thread at a time."""
+
+    note: Callable[[str, Path | None], object]
+    """Is told of each module that is about to be looked into, and its file. To be set by who wants to know."""
 
     def start(self) -> None:
         """Get ready in the background, if that takes time. To be called on the thread that the session runs on."""
@@ -48,7 +51,9 @@ class HereExtractor:
     """The extractor that works where it is called. It keeps nothing on disk, and imports no wrapper."""
 
     def __init__(self) -> None:
+        self.note: Callable[[str, Path | None], object] = lambda _name, _file: None
         self._wrapping: Wrapping | None = None
+        self._paths: Mapping[str, Path | None] = {}
 
     def start(self) -> None:
         """Nothing."""
@@ -65,7 +70,8 @@ class HereExtractor:
         # griffe takes ten times as long to import as all the rest.
         from lastgood.wrappers.generate import Wrapping
 
-        self._wrapping = self._wrapping or Wrapping()
+        self._wrapping = self._wrapping or Wrapping(at=lambda name: self.note(name, self._paths.get(name)))
+        self._paths = {source.name: source.path for source in (*found.values(), *sources)}
         return self._wrapping.wrap(sources, found.get, style)
 
     def stop(self) -> None:

@@ -46,11 +46,9 @@ class _Gone(Exception):
     """The app does not listen any more."""
 
 
-def main(parent: int) -> None:
-    """Serve the app whose process is ``parent`` until it is done. The wire is what were standard input and output."""
+def main(parent: int, requests: int, replies: int) -> None:
+    """Serve the app whose process is ``parent`` until it is done. The wire are the descriptors ``requests`` and ``replies``."""
     die_with(parent)
-    requests, replies = os.dup(0), os.dup(1)
-    os.dup2(2, 1)  # whatever prints, does so where the app's user sees it, and never into the wire
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)  # trees come and go by the hundred thousand
     server = _Server(replies)

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
 
 import msgspec
 
@@ -42,8 +44,11 @@ logger = logging.getLogger(__name__)
 
 _LASTGOOD = Path(__file__).parents[2]
 _PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[2:]\nfrom lastgood.wrappers.extractor_main import main\nmain(int(sys.argv[1]))"
+    "import sys; sys.path[:] = sys.argv[4:]\n"
+    "from lastgood.wrappers.extractor_main import main\n"
+    "main(*map(int, sys.argv[1:4]))"
 )
+_STDERR = 2
 _END = 1.0
 """Seconds that the process is given to write down what it has found out, when it is to end."""
 
@@ -68,8 +73,11 @@ class ExtractorProcess:
     """
 
     def __init__(self) -> None:
+        self.note: Callable[[str, Path | None], object] = lambda _name, _file: None
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._wire: tuple[BinaryIO, BinaryIO] | None = None  # requests to it, replies from it
+        self._is_stopped = False
         self._here: HereExtractor | None = None
         self._cache: tuple[Path | None, bool] = (None, True)
         self._forget()
@@ -87,6 +95,7 @@ class ExtractorProcess:
         On the thread that the session runs on: on Linux the process is killed when the thread that started it ends.
         """
         with self._lock, suppress(_NoProcess):
+            self._is_stopped = False
             self._running()
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -96,21 +105,17 @@ class ExtractorProcess:
                 return process
             self._kill(process)
         self._forget()
+        if self._is_stopped:
+            raise _Ended("was stopped", "lastgood")
         if self._here is not None:
             raise _NoProcess
-        path = [*sys.path, str(_LASTGOOD)]
         try:
-            self._process = process = subprocess.Popen(
-                [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM, str(os.getpid()), *path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C in the terminal is the app's
-            )
+            self._process, self._wire = _started()
         except OSError as error:
             logger.warning("sources are read in the app's own process, since no other can be started: %s", error)
             self._here = HereExtractor()
             raise _NoProcess from error
-        return process
+        return self._process
 
     def use(self, cache: Path | None, *, read_only: bool) -> None:
         """See :class:`.Extractor`."""
@@ -123,7 +128,9 @@ class ExtractorProcess:
                 reply = self._ask(Read(data))
             except _NoProcess:
                 return imports_of(data)
-            except _Ended:
+            except _Ended as ended:
+                if self._is_stopped:  # nobody waits for it, and a guess would be remembered
+                    raise _failure(ended, None) from ended
                 return guessed_imports(data)
             assert isinstance(reply, Found)
             return reply.imports
@@ -135,6 +142,7 @@ class ExtractorProcess:
                 return self._wrap(sources, found, style)
             except _NoProcess:
                 assert self._here is not None
+                self._here.note = self.note
                 return self._here.wrap(sources, found, style)
 
     def _wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
@@ -146,31 +154,37 @@ class ExtractorProcess:
         changed = tuple(row for name, row in rows.items() if before.get(name) != row)
         gone = tuple(before.keys() - rows.keys())
         unsent = {row.digest for row in changed} - self._sent - {""}
+        for name in sorted(row.name for row in changed if row.is_named)[:1]:
+            self._note(name, rows)  # until it says where it is
         try:
-            reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in sorted(unsent))))
+            reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in sorted(unsent))), rows)
         except _Ended as ended:
-            problem = (
-                f"the process that reads it {ended.how}. Nothing that it is made of should do that: it is a defect."
-            )
             file = next((source.path for source in sources if source.name == ended.at), None)
-            raise GenerationError((ModuleFailure(ended.at, file, None, problem),)) from ended
+            raise _failure(ended, file) from ended
         assert isinstance(reply, Made)
         self._rows, self._sent = rows, {row.digest for row in rows.values()}
         self._made = _patched(self._made, reply)
         return self._made
 
-    def _ask(self, request: Request) -> Reply:
-        """Send a request, and give its answer. Raises :class:`_Ended`."""
+    def _note(self, name: str, rows: Mapping[str, Row]) -> None:
+        path = rows[name].path if name in rows else None
+        self.note(name, None if path is None else Path(path))
+
+    def _ask(self, request: Request, rows: Mapping[str, Row] = MappingProxyType({})) -> Reply:
+        """Send a request, which is about ``rows``, and give its answer. Raises :class:`_Ended`."""
         at = "lastgood"
         process = self._running()
+        assert self._wire is not None
+        requests, replies = self._wire
         try:
             if self._told != self._cache:
                 cache, read_only = self._cache
-                _send(process, Use(None if cache is None else str(cache), read_only))
+                _send(requests, Use(None if cache is None else str(cache), read_only))
                 self._told = self._cache
-            _send(process, request)
-            while isinstance(reply := _receive(process), At):
+            _send(requests, request)
+            while isinstance(reply := _receive(replies), At):
                 at = reply.module
+                self._note(at, rows)
             if isinstance(reply, Broke):
                 self._kill(process)  # what it remembers is not to be relied on
                 raise _Ended(f"met a defect of lastgood:\n{reply.text.rstrip()}\n", at)
@@ -181,6 +195,7 @@ class ExtractorProcess:
 
     def stop(self) -> None:
         """See :class:`.Extractor`."""
+        self._is_stopped = True
         process = self._process
         if process is not None:
             process.kill()
@@ -188,24 +203,57 @@ class ExtractorProcess:
     def end(self) -> None:
         """See :class:`.Extractor`."""
         with self._lock:
-            process, self._process, self._here = self._process, None, None
-            if process is None:
+            process, self._here, self._is_stopped = self._process, None, False
+            if process is None or self._wire is None:
                 return
-            assert process.stdin is not None
             with suppress(OSError):
-                process.stdin.close()
+                self._wire[0].close()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_END)
             self._kill(process)
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = None
         process.kill()
         process.wait()
-        for stream in (process.stdin, process.stdout):
-            assert stream is not None
+        wire, self._process, self._wire = self._wire, None, None
+        for stream in wire or ():
             with suppress(OSError):
                 stream.close()
+
+
+def _started() -> tuple[subprocess.Popen[bytes], tuple[BinaryIO, BinaryIO]]:
+    """Start a process; with it the streams of requests to it and of replies from it.
+
+    They have descriptors of their own: whatever a ``sitecustomize`` prints or reads is none of theirs.
+    """
+    with ExitStack() as undo, ExitStack() as theirs:
+        (requests, to), (back, replies) = os.pipe(), os.pipe()
+        for descriptor in (requests, replies):
+            theirs.callback(os.close, descriptor)
+        wire = undo.enter_context(open(to, "wb")), undo.enter_context(open(back, "rb"))
+        command = [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM]
+        process = subprocess.Popen(
+            [*command, str(os.getpid()), str(requests), str(replies), *sys.path, str(_LASTGOOD)],
+            stdin=subprocess.DEVNULL,
+            stdout=_STDERR if _is_open(_STDERR) else subprocess.DEVNULL,
+            pass_fds=(requests, replies),
+            start_new_session=True,  # Ctrl-C in the terminal is the app's
+        )
+        undo.pop_all()
+    return process, wire
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _failure(ended: _Ended, file: Path | None) -> GenerationError:
+    problem = f"the process that reads it {ended.how}. Nothing that it is made of should do that: it is a defect."
+    return GenerationError((ModuleFailure(ended.at, file, None, problem),))
 
 
 def _row(source: ModuleSource, *, is_named: bool) -> Row:
@@ -224,23 +272,20 @@ def _patched(before: Wrapped, made: Made) -> Wrapped:
     return Wrapped(dict(sorted(files.items())), made.warnings, tuple(failures), dict(sorted(modules.items())))
 
 
-def _send(process: subprocess.Popen[bytes], request: Request) -> None:
-    assert process.stdin is not None
-    process.stdin.write(encode(request))
-    process.stdin.flush()
+def _send(requests: BinaryIO, request: Request) -> None:
+    requests.write(encode(request))
+    requests.flush()
 
 
-def _receive(process: subprocess.Popen[bytes]) -> Reply:
-    assert process.stdout is not None
-    (length,) = LENGTH.unpack(_exactly(process, LENGTH.size))
+def _receive(replies: BinaryIO) -> Reply:
+    (length,) = LENGTH.unpack(_exactly(replies, LENGTH.size))
     if length > MOST:
         raise EOFError
-    return reply_from(_exactly(process, length))
+    return reply_from(_exactly(replies, length))
 
 
-def _exactly(process: subprocess.Popen[bytes], size: int) -> bytes:
-    assert process.stdout is not None
-    data = process.stdout.read(size)
+def _exactly(replies: BinaryIO, size: int) -> bytes:
+    data = replies.read(size)
     if len(data) < size:
         raise EOFError
     return data

@@ -288,6 +288,7 @@ class Wrapping:
                 known.offer, known.types = offer, types
                 made[name] = known
                 continue
+            self._at(name)
             with self._failures_of(name, failures):
                 whole = assemble(name, parts.offered, parts.here, dict(parts.moved), types.by_name)
                 made[name] = _Made(offer, types, parts, whole, packed(whole), Edges.of(whole))
@@ -321,6 +322,7 @@ class Wrapping:
         known = self.cache.get(key)
         if known is not None:
             return known.decode()
+        self._at(made.module.name)
         text = render(made.module, imports, is_package=is_package, style=style)
         self.cache.put(key, text.encode())
         return text
@@ -333,7 +335,7 @@ class Wrapping:
         if untried:
             needs = {name: made.edges.needed for name, made in self._made.items() if made.edges.needed}
             untried = list(_leading_to(untried, needs))
-            for name, problem in self._trial.problems(self._made, needs, untried, self.cache).items():
+            for name, problem in self._trial.problems(self._made, needs, untried, self.cache, self._at).items():
                 self._made[name].is_tried, self._made[name].problem = True, problem
         for name, made in [(name, made) for name, made in self._made.items() if made.problem is not None]:
             failures[name] = self._failure(name, None, made.problem or "")

@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -44,12 +44,17 @@ class Trial(MetaPathFinder):
         self._keys: dict[str, str] = {}
 
     def problems(
-        self, files: Mapping[str, File], needs: Mapping[str, Iterable[str]], names: Iterable[str], cache: Cache
+        self,
+        files: Mapping[str, File],
+        needs: Mapping[str, Iterable[str]],
+        names: Iterable[str],
+        cache: Cache,
+        at: Callable[[str], object] = lambda _: None,
     ) -> dict[str, str | None]:
         """What stands in the way of importing each of ``names``; None: nothing. ``cache`` remembers which have passed.
 
         ``files`` are all there are, and ``needs`` those that the class statements of others need. All that are not among
-        ``names`` are those of the last time.
+        ``names`` are those of the last time. ``at(name)`` is told of each that is about to be imported.
         """
         self._files = files
         if files.keys() != self._names:
@@ -69,6 +74,7 @@ class Trial(MetaPathFinder):
                 key = self._key(name, needs)
                 problems[name] = None
                 if cache.get(key) is None:
+                    at(name)
                     problems[name] = self._import(name)
                     if problems[name] is None:
                         cache.put(key, b"")

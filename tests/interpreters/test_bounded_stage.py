@@ -1,0 +1,541 @@
+"""A stage has ``stage_timeout`` seconds: an error that names what it was at, the last good generation, and the next edit is tried.
+
+The tests say themselves when the time is over, and only the last ones look at a clock.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from lastgood.config import Config, load_config
+from lastgood.errors import GenerationError
+from lastgood.interpreters import bounded_stage
+from lastgood.interpreters.bounded_stage import BoundedStage
+from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.interpreters.file_system import Disk
+from lastgood.interpreters.once import generate_once, preview
+from lastgood.resolution import worker_sys_path
+from lastgood.session import Session, WatchProgram
+from lastgood.wrappers import Generated, extractor_process
+from real_project import DEADLINE, QUOTE, RealProject, Told
+
+MORE = QUOTE + "def more() -> None: ...\n"
+
+
+class Time:
+    """The time of a stage is over when the test says so."""
+
+    def __init__(self) -> None:
+        self._over = trio.Event()
+
+    async def call_after(self, _seconds: float, call: Callable[[], object]) -> None:
+        await self._over.wait()
+        self._over = trio.Event()
+        call()
+
+    def is_over(self) -> None:
+        self._over.set()
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr(bounded_stage, "_call_after", time.call_after)
+    return time
+
+
+class Gate:
+    """Blocks threads while it is shut. ``reached``: one waits there."""
+
+    def __init__(self) -> None:
+        self.is_shut = False
+        self.visits = 0
+        self._open = threading.Event()
+        self._reached = threading.Event()
+
+    def pass_by(self) -> None:
+        self.visits += 1
+        if self.is_shut:
+            self._reached.set()
+            assert self._open.wait(DEADLINE)
+
+    async def reached(self) -> None:
+        assert await trio.to_thread.run_sync(self._reached.wait, DEADLINE)
+        self._reached.clear()
+
+    def open(self) -> None:
+        self.is_shut = False
+        self._open.set()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.open()
+
+
+class Notes:
+    """What stages were at."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._names: list[str] = []
+        self._more = threading.Condition()
+        note = Project.note
+
+        def noted(project: Project, name: str, file: Path | None = None) -> None:
+            note(project, name, file)
+            with self._more:
+                self._names.append(name)
+                self._more.notify()
+
+        monkeypatch.setattr(Project, "note", noted)
+
+    def clear(self) -> None:
+        self._names.clear()
+
+    async def last_is(self, name: str) -> None:
+        def wait() -> bool:
+            with self._more:
+                return self._more.wait_for(lambda: self._names[-1:] == [name], DEADLINE)
+
+        assert await trio.to_thread.run_sync(wait)
+
+
+class Fifo:
+    """Where a process tells that it has come to a point: it opens the file for writing."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = path
+        self.hang = f"open({str(path)!r}, 'w').close(); import signal; signal.pause()"
+
+    async def reached(self) -> None:
+        with trio.fail_after(DEADLINE):
+            await trio.Path(self.path).read_text()
+
+
+@pytest.fixture
+def fifo(tmp_path_factory: pytest.TempPathFactory) -> Fifo:
+    return Fifo(tmp_path_factory.mktemp("fifo") / "reached")
+
+
+@asynccontextmanager
+async def reloading(session: Session) -> AsyncIterator[list[bool]]:
+    """A ``reload_now()`` besides; its answer is there at the end."""
+    answers: list[bool] = []
+
+    async def reload() -> None:
+        answers.append(await session.reload_now())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reload)
+        yield answers
+
+
+async def failure(told: Told) -> tuple[str, Path | None, str]:
+    failed = await told.failure()
+    assert failed.effect == "stage"
+    assert isinstance(failed.error, GenerationError)
+    [each] = failed.error.failures
+    return each.module, each.file, each.message
+
+
+LATE = (
+    "the stage was not done within 60 s (stage_timeout), and was given up when it was at this. "
+    "Simplify it, or raise stage_timeout."
+)
+WAITED = (
+    "an earlier stage still is at this, and the next one has waited 60 s (stage_timeout) for it to return. "
+    "Simplify it, or raise stage_timeout."
+)
+
+
+# --- generate -----------------------------------------------------------------------------------------------------
+
+
+def generating(gate: Gate) -> Callable[[Config, Path], Generated]:
+    def generate(_: Config, stage: Path) -> Generated:
+        gate.pass_by()
+        (stage / "pricing.py").write_text(f"# {gate.visits}\n")
+        return Generated(("pricing.py",))
+
+    return generate
+
+
+async def test_a_plain_generate_that_hangs_is_an_error_and_is_not_started_again_before_it_is_back(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told, gate: Gate, time: Time
+) -> None:
+    async with start(generate=generating(gate)) as session:
+        await told.success()
+        before, gate.is_shut = project.exact_tree(), True
+        async with reloading(session) as answers:
+            await gate.reached()
+            time.is_over()
+        assert answers == [False]
+        assert await failure(told) == ("generate()", None, LATE)
+        assert session.status.stale
+        assert session.generation == 1
+        async with reloading(session) as answers:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            time.is_over()
+        assert await failure(told) == ("generate()", None, WAITED)
+        assert gate.visits == 2, "it was not called once more"
+        assert project.exact_tree() == before
+        gate.open()
+        assert await session.reload_now()
+        assert project.tree() == {"pricing.py": b"# 3\n"}
+    assert project.leftovers() == []
+
+
+async def test_the_next_edit_waits_for_a_generate_that_comes_back_in_time(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told, gate: Gate, time: Time
+) -> None:
+    async with start(generate=generating(gate)) as session:
+        await told.success()
+        gate.is_shut = True
+        async with reloading(session):
+            await gate.reached()
+            time.is_over()
+        await told.failure()
+        project.save("pricing.py", MORE)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        gate.open()
+        await told.success()
+        assert project.tree() == {"pricing.py": b"# 3\n"}
+    assert project.leftovers() == [], "nor what the one given up had still written"
+
+
+async def test_an_async_generate_that_hangs_is_cancelled(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told, time: Time
+) -> None:
+    hangs, reached, cancelled = False, trio.Event(), []
+
+    async def generate(_: Config, stage: Path) -> Generated:
+        await trio.Path(stage / "pricing.py").write_text("")
+        if hangs:
+            reached.set()
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled:
+                cancelled.append(True)
+                raise
+        return Generated(("pricing.py",))
+
+    async with start(generate=generate) as session:
+        await told.success()
+        hangs = True
+        async with reloading(session):
+            await reached.wait()
+            time.is_over()
+        assert await failure(told) == ("generate()", None, LATE)
+        assert cancelled == [True]
+        hangs = False
+        project.save("pricing.py", MORE)
+        await told.success()
+
+
+async def test_close_waits_for_a_generate_that_hangs(
+    start: Callable[..., WatchProgram], told: Told, gate: Gate, time: Time
+) -> None:
+    async with start(generate=generating(gate)) as session, trio.open_nursery() as nursery:
+        await told.success()
+        gate.is_shut = True
+        async with reloading(session):
+            await gate.reached()
+            time.is_over()
+        closed = trio.Event()
+
+        async def close() -> None:
+            await session.close()
+            closed.set()
+
+        nursery.start_soon(close)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert not closed.is_set()
+        gate.open()
+        with trio.fail_after(DEADLINE):
+            await closed.wait()
+
+
+@pytest.mark.parametrize("when", ["in the stage", "after it was given up"])
+async def test_a_second_ctrl_c_leaves_a_generate_that_hangs_behind(
+    when: str, start: Callable[..., WatchProgram], told: Told, gate: Gate, time: Time
+) -> None:
+    async with start(generate=generating(gate)) as session, trio.open_nursery() as nursery:
+        await told.success()
+        gate.is_shut = True
+        nursery.start_soon(session.reload_now)
+        await gate.reached()
+        if when == "after it was given up":
+            time.is_over()
+            await told.failure()
+        nursery.start_soon(session.close)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        session.hurry()
+        with trio.fail_after(DEADLINE):
+            await session.wait_closed()
+        assert gate.is_shut
+
+
+async def test_a_close_after_the_time_of_a_stage_waits_as_long_again(
+    start: Callable[..., WatchProgram], told: Told, gate: Gate, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with start(generate=generating(gate)) as session, trio.open_nursery() as nursery:
+        await told.success()
+        gate.is_shut = True
+        async with reloading(session):
+            await gate.reached()
+            time.is_over()
+        await told.failure()
+        nursery.start_soon(session.close)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        time.is_over()
+        with trio.fail_after(DEADLINE):
+            await session.wait_closed()
+    assert caplog.messages == ["generate(): a thread that was at this has not returned, and is left behind"]
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow_shop(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> Gate:
+    """Reading shop.py for a stage passes by the gate, as from a network that is gone."""
+    read = Disk.read
+
+    def slow(self: Disk, path: Path) -> bytes:
+        if path.name == "shop.py" and "generated" not in path.parts:
+            gate.pass_by()
+        return read(self, path)
+
+    monkeypatch.setattr(Disk, "read", slow)
+    return gate
+
+
+async def test_a_read_that_hangs_is_an_error_that_names_the_module(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told, slow_shop: Gate, time: Time
+) -> None:
+    project.configure("pricing", "shop", "stock")
+    for name in ("shop.py", "stock.py"):
+        project.save(name, QUOTE)
+    async with start() as session:
+        await told.success()
+        slow_shop.is_shut = True
+        project.save("pricing.py", MORE)
+        await slow_shop.reached()
+        time.is_over()
+        assert await failure(told) == ("shop", project.root / "shop.py", LATE)
+        slow_shop.open()
+        project.save("pricing.py", QUOTE)
+        await told.success()
+        assert session.generation == 2
+
+
+async def test_close_does_not_wait_for_a_look_at_what_is_watched_that_hangs(
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    told: Told,
+    gate: Gate,
+    time: Time,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digest = Disk.digest
+
+    def slow(self: Disk, path: Path) -> str:
+        gate.pass_by()
+        return digest(self, path)
+
+    async with start() as session, trio.open_nursery() as nursery:
+        await told.success()
+        gate.is_shut = True
+        monkeypatch.setattr(Disk, "digest", slow)
+        project.save("pricing.py", MORE)
+        await gate.reached()
+        nursery.start_soon(session.close)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        time.is_over()
+        with trio.fail_after(DEADLINE):
+            await session.wait_closed()
+
+
+@pytest.mark.parametrize("do", [generate_once, preview], ids=["generate", "plan"])
+def test_a_command_is_bounded_likewise(do: Callable[..., Any], project: RealProject, slow_shop: Gate) -> None:
+    project.configure("pricing", "shop")
+    project.save("shop.py", QUOTE)
+
+    def fresh() -> Project:
+        return Project(Disk(), project.config_file, (), load_config, worker_sys_path, os.getpid())
+
+    slow_shop.is_shut = True
+    with pytest.raises(GenerationError, match=r"shop \(.*shop\.py\): the stage was not done within 0\.2 s") as caught:
+        do(fresh(), timeout=0.2)
+    assert not hasattr(caught.value, "__notes__"), "and undone without another error"
+    assert not project.output.exists()
+    slow_shop.open()
+    assert len(do(fresh()).written) == 3
+
+
+# --- processes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.apart
+async def test_a_stopped_extractor_is_an_error_and_is_replaced(
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    told: Told,
+    time: Time,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes = Notes(monkeypatch)
+    async with start() as session:
+        await told.success()
+        extractor = session._project.extractor
+        assert isinstance(extractor, extractor_process.ExtractorProcess)
+        stopped = extractor._process
+        assert stopped is not None
+        stopped.send_signal(signal.SIGSTOP)
+        notes.clear()
+        project.save("pricing.py", MORE)
+        await notes.last_is("pricing")  # and now it asks the extractor
+        time.is_over()
+        assert (await failure(told))[:2] == ("pricing", project.root / "pricing.py")
+        assert session.status.stale
+        project.save("pricing.py", QUOTE)
+        await told.success()
+        assert stopped.returncode == -signal.SIGKILL
+
+
+@pytest.mark.apart
+async def test_an_extractor_that_hangs_names_the_module_it_is_at(
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    time: Time,
+    fifo: Fifo,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes = Notes(monkeypatch)
+    head, main = extractor_process._PROGRAM.rsplit("\n", 1)
+    hang = (
+        "import lastgood.wrappers.generate as generate\nextract = generate.extract\n"
+        f"def hang(project, at):\n    if at.source.name == 'shop': {fifo.hang}\n    return extract(project, at)\n"
+        "generate.extract = hang"
+    )
+    project.configure("pricing", "shop", "stock")
+    for name in ("shop.py", "stock.py"):
+        project.save(name, QUOTE)
+    with monkeypatch.context() as patched:
+        patched.setattr(extractor_process, "_PROGRAM", f"{head}\n{hang}\n{main}")
+        async with trio.open_nursery() as nursery:
+
+            async def end_time() -> None:
+                await fifo.reached()
+                await notes.last_is("shop")  # it has said so before
+                time.is_over()
+
+            nursery.start_soon(end_time)
+            with pytest.raises(GenerationError, match=r"shop \(.*shop\.py\): the stage was not done within 60 s"):
+                async with start():
+                    pytest.fail("it started")
+    async with start() as session:
+        assert session.generation == 1
+
+
+@pytest.mark.parametrize("last", ["signal.pause()", "os.kill(os.getpid(), signal.SIGSTOP)"], ids=["hanging", "stopped"])
+async def test_a_generator_that_does_not_end_is_named(
+    last: str, project: RealProject, start: Callable[..., WatchProgram], told: Told, time: Time, fifo: Fifo
+) -> None:
+    project.configure("pricing")
+    table = f'[generator]\ncommand = ["{sys.executable}", "-m", "tool"]\nwatch = ["tool.py"]\n'
+    project.save("lastgood.toml", f"{project.config_file.read_text()}{table}")
+    project.save("tool.py", "")
+    async with start():
+        await told.success()
+        project.save("tool.py", f"import os, signal\nopen({str(fifo.path)!r}, 'w').close()\n{last}\n")
+        await fifo.reached()
+        time.is_over()
+        assert await failure(told) == ("tool", None, LATE)
+        project.save("tool.py", "")
+        await told.success()
+
+
+async def test_a_wrapper_that_hangs_when_it_is_imported_is_named(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told, time: Time, fifo: Fifo
+) -> None:
+    texts = {"a.py": "X = 1\n", "b.py": "def f(): ...\n", "c.py": "def f(): ...\n"}
+
+    def generate(_: Config, stage: Path) -> Generated:
+        for name, text in texts.items():
+            (stage / name).write_text(text)
+        return Generated(tuple(texts))
+
+    async with start(generate=generate):
+        await told.success()
+        texts["b.py"] = f"def f(): ...\n{fifo.hang}"
+        project.save("pricing.py", MORE)
+        await fifo.reached()
+        time.is_over()
+        assert await failure(told) == ("b", None, LATE)
+        texts["b.py"] = ""
+        project.save("pricing.py", QUOTE)
+        await told.success()
+
+
+# --- the clock ----------------------------------------------------------------------------------------------------
+
+
+def work_of(project: RealProject) -> CycleFiles:
+    return CycleFiles(Project(Disk(), project.config_file, (), load_config, worker_sys_path, os.getpid()), 1)
+
+
+async def test_the_time_of_a_stage_is_the_machines(project: RealProject) -> None:
+    work = work_of(project)
+    work.project.note("pricing")
+    with pytest.raises(GenerationError, match=r"pricing: .* within 0\.01 s"):
+        await BoundedStage().run(trio.sleep_forever, work, 0.01)
+
+
+def test_a_virtual_clock_that_jumps_while_a_thread_works_ends_no_stage(project: RealProject, gate: Gate) -> None:
+    gate.is_shut = True
+    bounded, work = BoundedStage(), work_of(project)
+
+    async def stage() -> str:
+        await bounded.step(work, gate.pass_by)
+        return "done"
+
+    async def main() -> None:
+        made = []
+
+        async def run() -> None:
+            made.append(await bounded.run(stage, work, 60.0))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await trio.sleep(1000)
+            gate.open()
+        assert made == ["done"]
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_what_a_stage_raises_comes_in_no_group(project: RealProject) -> None:
+    mine = SystemExit(3)
+
+    async def stage() -> None:
+        await trio.lowlevel.checkpoint()
+        raise mine
+
+    with pytest.raises(SystemExit) as caught:
+        await BoundedStage().run(stage, work_of(project), 60.0)
+    assert caught.value is mine
