@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import os
-import subprocess
+import select
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from lastgood import resolution
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
 from lastgood.errors import ConfigError, UnwatchableModule, WatchError
 from lastgood.resolution import Resolved, resolve_modules, worker_sys_path
+from real_project import DEADLINE
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ def test_nothing_of_the_users_is_imported(tmp_path: Path) -> None:
 
 
 def test_this_interpreter_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(resolution, "ProcessGroup", None)
     monkeypatch.setattr(sys, "path", ["", "/first", "relative"])
     entries, builtin_modules = worker_sys_path(ProcessConfig())
     assert entries == (Path("/first"), Path.cwd() / "relative")
@@ -278,7 +279,7 @@ def test_another_interpreter_tells_its_own_path_once(tmp_path: Path, monkeypatch
     assert entries[0] == tmp_path / "extra"
     assert all(entry.is_absolute() for entry in entries)
     assert set(builtin_modules) == set(sys.builtin_module_names)
-    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(resolution, "ProcessGroup", None)
     assert worker_sys_path(ProcessConfig(python=python)) == (entries, builtin_modules)
 
 
@@ -286,6 +287,25 @@ def script(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os; os.write(1, b'abc')",
+        "import os; os.write(2, b'x' * 100_000)",
+        "import os; os.write(1, b'x' * 100_000)",
+        "import atexit; atexit.register(print, 'bye')",
+        "import sys; sys.stdin.read()",
+    ],
+    ids=["three bytes", "much on stderr", "much", "at its end", "reads"],
+)
+def test_what_sitecustomize_does_with_the_standard_streams_is_not_the_answer(text: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(text)
+    process = ProcessConfig(python=Path(sys.executable), env={"PYTHONPATH": str(tmp_path)})
+    entries, builtin_modules = worker_sys_path(process)
+    assert entries[0] == tmp_path
+    assert "sys" in builtin_modules
 
 
 def test_what_is_printed_at_start_is_not_the_answer(tmp_path: Path) -> None:
@@ -313,6 +333,24 @@ def test_an_interpreter_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(resolution, "INTERPRETER_TIMEOUT", 0.05)
     with pytest.raises(ConfigError, match=r"did not answer within 0\.05 s"):
         worker_sys_path(ProcessConfig(python=script(tmp_path / "python", "exec sleep 60")))
+
+
+@pytest.mark.parametrize(("last", "timeout"), [("exit 0", DEADLINE), ("exec sleep 60", 0.05)], ids=["ends", "hangs"])
+def test_what_an_interpreter_has_started_is_ended_with_it(
+    last: str, timeout: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fifo = tmp_path / "held"
+    os.mkfifo(fifo)
+    end = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    mine = os.open(fifo, os.O_WRONLY)
+    monkeypatch.setattr(resolution, "INTERPRETER_TIMEOUT", timeout)
+    with pytest.raises(ConfigError):
+        worker_sys_path(ProcessConfig(python=script(tmp_path / "python", f"exec 9> '{fifo}'\nsleep 60 &\n{last}")))
+    os.close(mine)
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    assert poll.poll(DEADLINE * 1000), "nobody holds it open any more"
+    os.close(end)
 
 
 def test_an_interpreter_that_may_not_run_is_told(tmp_path: Path) -> None:

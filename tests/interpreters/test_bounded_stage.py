@@ -18,8 +18,8 @@ import pytest
 import trio
 import trio.testing
 
-from lastgood.config import Config, load_config
-from lastgood.errors import GenerationError
+from lastgood.config import Config, ProcessConfig, load_config
+from lastgood.errors import ConfigError, GenerationError
 from lastgood.interpreters import bounded_stage
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles, Project
@@ -539,3 +539,30 @@ async def test_what_a_stage_raises_comes_in_no_group(project: RealProject) -> No
     with pytest.raises(SystemExit) as caught:
         await BoundedStage().run(stage, work_of(project), 60.0)
     assert caught.value is mine
+
+
+# --- the worker's interpreter -------------------------------------------------------------------------------------
+
+
+async def test_an_interpreter_that_hangs_is_asked_once_in_a_cycle(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ProcessConfig] = []
+
+    def hang(process: ProcessConfig) -> Any:
+        if process == ProcessConfig():  # this one, for the functions of generators
+            return (), ("sys",)
+        asked.append(process)
+        raise ConfigError("it did not answer", field="runtime.process.python")
+
+    async with start() as session:
+        await told.success()
+        monkeypatch.setattr(session._project, "interpreter_path", hang)
+        project.configure(
+            "pricing", "shop", head="runtime.process.threads = 2"
+        )  # what is to be watched is new, so that the config is read twice
+        error = (await told.failure()).error
+        assert isinstance(error, ConfigError)
+        assert error.file == project.config_file
+        assert not await session.reload_now()
+    assert len(asked) == 2, "once in each of two cycles"

@@ -194,6 +194,59 @@ def test_it_is_stopped_from_another_thread(
     assert len(raised) == 1
 
 
+def test_one_that_was_stopped_is_replaced_only_by_a_start(extractor: ExtractorProcess) -> None:
+    found = modules(models=MODELS.format("int"))
+    first = pid_of(extractor)
+    extractor.stop()
+    with pytest.raises(GenerationError, match=r"was stopped|was killed"):
+        extractor.imports_of(b"import a")
+    with pytest.raises(GenerationError, match="was stopped"):  # or a thread that nobody waits for would own the new one
+        extractor.wrap(list(found.values()), found, "async")
+    assert pid_of(extractor) != first
+    assert extractor.wrap(list(found.values()), found, "async").files
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("os.write(1, b'abc')", "abc"),
+        ("os.write(2, b'abc')", "abc"),
+        ("os.write(1, b'x' * 100_000)", "x" * 100_000),
+        ("os.write(2, b'x' * 100_000)", "x" * 100_000),
+        ("print('hello')", "hello\n"),
+        ("sys.stdin.read()", ""),
+        ("sys.stdout.close()", ""),
+    ],
+    ids=["three bytes", "on stderr", "much", "much on stderr", "a line", "reads", "closes"],
+)
+def test_what_sitecustomize_does_with_the_standard_streams_is_off_the_wire(
+    text: str,
+    printed: str,
+    extractor: ExtractorProcess,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import os, sys\n{text}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = modules(models=MODELS.format("int"), desk=DESK)
+    assert extractor.wrap(list(found.values()), found, "async") == HereExtractor().wrap(
+        list(found.values()), found, "async"
+    )
+    assert capfd.readouterr() == ("", printed), "it is the app's stderr that tells of it"
+
+
+def test_it_starts_in_an_app_without_stderr() -> None:
+    program = (
+        "import os; from lastgood.wrappers.extractor_process import ExtractorProcess\n"
+        "os.close(2)\n"
+        "extractor = ExtractorProcess(); extractor.start(); print(extractor.imports_of(b'import a.b').statements)\n"
+        "print(extractor._process is not None); extractor.end()"
+    )
+    app = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert app.stdout == "((0, 'a.b', ()),)\nTrue\n"
+
+
 def test_it_ends_with_its_app() -> None:
     program = (
         "import os, sys; from lastgood.wrappers.extractor_process import ExtractorProcess\n"

@@ -144,6 +144,9 @@ class ExtractorProcess:
                 assert self._here is not None
                 self._here.note = self.note
                 return self._here.wrap(sources, found, style)
+            except _Ended as ended:
+                file = next((source.path for source in sources if source.name == ended.at), None)
+                raise _failure(ended, file) from ended
 
     def _wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
         self._running()
@@ -156,11 +159,7 @@ class ExtractorProcess:
         unsent = {row.digest for row in changed} - self._sent - {""}
         for name in sorted(row.name for row in changed if row.is_named)[:1]:
             self._note(name, rows)  # until it says where it is
-        try:
-            reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in sorted(unsent))), rows)
-        except _Ended as ended:
-            file = next((source.path for source in sources if source.name == ended.at), None)
-            raise _failure(ended, file) from ended
+        reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in sorted(unsent))), rows)
         assert isinstance(reply, Made)
         self._rows, self._sent = rows, {row.digest for row in rows.values()}
         self._made = _patched(self._made, reply)
