@@ -296,3 +296,12 @@ def test_many_files_are_flushed_together(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_digests_tell_bytes_apart() -> None:
     assert digest_of(b"1") == digest_of(b"1") != digest_of(b"2")
+
+
+def test_a_fifo_is_an_error_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for read in (Disk().read, Disk().digest):
+        for name in ("pipe", "link"):
+            with pytest.raises(OSError, match="it is not a regular file"):
+                read(tmp_path / name)

@@ -140,11 +140,13 @@ class Disk:
 
     def read(self, path: Path) -> bytes:
         """See :class:`FileSystem`."""
+        _refuse_other(path)
         with open(path, "rb") as file:
             return file.read()
 
     def digest(self, path: Path) -> str:
         """See :class:`FileSystem`."""
+        _refuse_other(path)
         with open(path, "rb") as file:
             found = hashlib.sha256()
             while piece := file.read(_PIECE):
@@ -302,6 +304,12 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 
 
 _DIRECTORY = Stat("directory", 0, (), 0.0)
+
+
+def _refuse_other(path: Path) -> None:
+    """Raise :class:`OSError` for a FIFO or a device, for whose reader nobody may ever write anything."""
+    if _kind(os.stat(path).st_mode) == "other":
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def _runs(pid: int) -> bool:

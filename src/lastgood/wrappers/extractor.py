@@ -70,9 +70,12 @@ class HereExtractor:
         # griffe takes ten times as long to import as all the rest.
         from lastgood.wrappers.generate import Wrapping
 
-        self._wrapping = self._wrapping or Wrapping(at=lambda name: self.note(name, self._paths.get(name)))
+        self._wrapping = self._wrapping or Wrapping(at=self._tell, makes=self._tell)
         self._paths = {source.name: source.path for source in (*found.values(), *sources)}
         return self._wrapping.wrap(sources, found.get, style)
+
+    def _tell(self, module: str) -> None:
+        self.note(module, self._paths.get(module))
 
     def stop(self) -> None:
         """Nothing."""

@@ -66,7 +66,7 @@ class _Server:
     def __init__(self, replies: int) -> None:
         self._replies = replies
         self._cache: DiskCache | None = None
-        self._wrapping = Wrapping(Trial(), lambda name: self._reply(At(name)))
+        self._wrapping = Wrapping(Trial(), self._tell, self._tell)
         self._data: dict[str, bytes] = {}
         self._sources: dict[str, ModuleSource] = {}
         self._named: set[str] = set()
@@ -140,6 +140,9 @@ class _Server:
             made.warnings,
             tuple((each.module, _text(each.file), each.line, each.message) for each in made.failures),
         )
+
+    def _tell(self, module: str) -> None:
+        self._reply(At(module))
 
     def _reply(self, reply: Reply) -> None:
         data = memoryview(encode(reply))

@@ -147,13 +147,20 @@ class Wrapping:
     """Wraps modules, again and again; see :func:`lastgood.wrappers.wrap_modules`. Not thread-safe.
 
     With a ``trial``, wrappers are imported as well, into this very process. ``cache`` is where what was found out outlives this
-    object, and ``at(name)`` is told of each module that is about to be looked into.
+    object. ``at(name)`` is told of each module that is about to be looked into, and ``makes(name)`` of each whose wrapper is
+    about to be put together, rendered or tried.
     """
 
-    def __init__(self, trial: Trial | None = None, at: Callable[[str], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        trial: Trial | None = None,
+        at: Callable[[str], object] = lambda _: None,
+        makes: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self.cache: Cache = Nothing()
         self._trial = trial
         self._at = at
+        self._makes = makes
         self._outlines = Outlines()
         self._states: dict[str, str] = {}  # of every module that an answer depends on, when that was found out
         self._offers: dict[str, _Offer] = {}
@@ -288,7 +295,7 @@ class Wrapping:
                 known.offer, known.types = offer, types
                 made[name] = known
                 continue
-            self._at(name)
+            self._makes(name)
             with self._failures_of(name, failures):
                 whole = assemble(name, parts.offered, parts.here, dict(parts.moved), types.by_name)
                 made[name] = _Made(offer, types, parts, whole, packed(whole), Edges.of(whole))
@@ -322,7 +329,7 @@ class Wrapping:
         known = self.cache.get(key)
         if known is not None:
             return known.decode()
-        self._at(made.module.name)
+        self._makes(made.module.name)
         text = render(made.module, imports, is_package=is_package, style=style)
         self.cache.put(key, text.encode())
         return text
@@ -335,7 +342,7 @@ class Wrapping:
         if untried:
             needs = {name: made.edges.needed for name, made in self._made.items() if made.edges.needed}
             untried = list(_leading_to(untried, needs))
-            for name, problem in self._trial.problems(self._made, needs, untried, self.cache, self._at).items():
+            for name, problem in self._trial.problems(self._made, needs, untried, self.cache, self._makes).items():
                 self._made[name].is_tried, self._made[name].problem = True, problem
         for name, made in [(name, made) for name, made in self._made.items() if made.problem is not None]:
             failures[name] = self._failure(name, None, made.problem or "")
