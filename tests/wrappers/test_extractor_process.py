@@ -206,6 +206,14 @@ def test_one_that_was_stopped_is_replaced_only_by_a_start(extractor: ExtractorPr
     assert extractor.wrap(list(found.values()), found, "async").files
 
 
+def test_one_that_another_thread_has_started_is_replaced_by_a_start(extractor: ExtractorProcess) -> None:
+    thread = threading.Thread(target=extractor.imports_of, args=(b"import a",))
+    thread.start()
+    thread.join()
+    started = extractor._process
+    assert pid_of(extractor) != (None if started is None else started.pid), "that one goes with its thread"
+
+
 @pytest.mark.parametrize(
     ("text", "printed"),
     [

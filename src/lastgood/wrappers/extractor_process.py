@@ -77,6 +77,7 @@ class ExtractorProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._wire: tuple[BinaryIO, BinaryIO] | None = None  # requests to it, replies from it
+        self._starter = 0
         self._is_stopped = False
         self._here: HereExtractor | None = None
         self._cache: tuple[Path | None, bool] = (None, True)
@@ -90,12 +91,14 @@ class ExtractorProcess:
         self._made = Wrapped({})
 
     def start(self) -> None:
-        """Start the process, if none runs.
+        """Start the process, if none runs, or only one that a thread of a stage had to start.
 
         On the thread that the session runs on: on Linux the process is killed when the thread that started it ends.
         """
         with self._lock, suppress(_NoProcess):
             self._is_stopped = False
+            if self._process is not None and self._starter != threading.get_ident():
+                self._kill(self._process)
             self._running()
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -111,6 +114,7 @@ class ExtractorProcess:
             raise _NoProcess
         try:
             self._process, self._wire = _started()
+            self._starter = threading.get_ident()
         except OSError as error:
             logger.warning("sources are read in the app's own process, since no other can be started: %s", error)
             self._here = HereExtractor()
