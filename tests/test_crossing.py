@@ -143,6 +143,43 @@ def test_a_cancellation_that_comes_too_late_does_not_lose_the_result() -> None:
         trio.run(main)
 
 
+def test_what_is_cancelled_already_does_not_cross() -> None:
+    crossed: list[str] = []
+
+    async def cross() -> None:
+        crossed.append("there")
+
+    with a_loop() as loop:
+
+        async def main() -> None:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await loop.entrance.cross(cross)
+            assert scope.cancelled_caught
+            await loop.entrance.cross(where)
+
+        trio.run(main)
+    assert crossed == []
+
+
+def test_a_caller_whose_loop_was_closed_under_it_harms_nobody() -> None:
+    begun, go_on = threading.Event(), trio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await go_on.wait()
+
+    with a_loop() as loop:
+        callers = asyncio.new_event_loop()
+        call = callers.create_task(loop.entrance.cross(wait))
+        callers.run_until_complete(asyncio.sleep(0))
+        assert begun.wait(DEADLINE)
+        callers.close()
+        loop.entrance.send(go_on.set)
+        assert loop.entrance.cross_blocking(where)[0] == loop._thread.name
+        del call
+
+
 def test_a_loop_that_is_over_says_so(flavour: Flavour) -> None:
     with a_loop() as loop:
         pass

@@ -179,6 +179,27 @@ def test_a_call_in_flight_stays_on_its_bridge_and_holds_it(flavour: Flavour) -> 
     flavour.run(main)
 
 
+def test_of_several_calls_only_the_end_of_the_last_is_told(flavour: Flavour) -> None:
+    async def main() -> None:
+        gates = [flavour.event() for _ in range(3)]
+        waiting = iter(gates)
+        slot, old = slot_with(Scripted(lambda: next(waiting).wait()))
+        idle: list[int] = []
+        async with flavour.tasks() as start:
+            calls = []
+            for _ in gates:
+                calls.append(start(lambda: slot.handle.call("m", "f")))
+                await flavour.settle()
+            slot.swap(Named("new"))
+            old.on_idle(lambda: idle.append(old.count))
+            for left, (gate, call) in enumerate(zip(gates, calls, strict=True), 1):
+                gate.set()
+                await call.result()
+                assert (old.count, idle) == (3 - left, [0] if left == 3 else [])
+
+    flavour.run(main)
+
+
 def test_an_idle_bridge_is_told_so_at_once(flavour: Flavour) -> None:
     async def main() -> None:
         _, live = slot_with(Named("idle"))
