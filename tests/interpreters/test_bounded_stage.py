@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -490,6 +491,23 @@ async def test_a_wrapper_that_hangs_when_it_is_imported_is_named(
         texts["b.py"] = ""
         project.save("pricing.py", QUOTE)
         await told.success()
+
+
+def test_ctrl_c_ends_a_command_whose_extractor_hangs(project: RealProject, fifo: Fifo) -> None:
+    command = (
+        "from lastgood.wrappers import extractor_process; from lastgood.cli import main\n"
+        f"extractor_process._PROGRAM = {fifo.hang!r}\nmain(['generate', {str(project.config_file)!r}])"
+    )
+    with subprocess.Popen([sys.executable, "-c", command], stderr=subprocess.PIPE) as generate:
+        try:
+            fifo.path.read_text()  # the process has opened it
+            generate.send_signal(signal.SIGINT)
+            _, err = generate.communicate(timeout=DEADLINE)
+        finally:
+            generate.kill()
+    assert (generate.returncode, err) == (130, b"Stopped.\n")
+    assert not project.output.exists()
+    assert project.leftovers() == []
 
 
 # --- the clock ----------------------------------------------------------------------------------------------------
