@@ -86,6 +86,18 @@ def test_where_none_can_be_started_it_works_here(
     assert pid_of(extractor), "the next session tries again"
 
 
+def test_where_no_descriptors_can_be_passed_on_it_works_here(
+    extractor: ExtractorProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(extractor_process, "_CAN_PASS_DESCRIPTORS", False)
+    extractor.start()
+    found = modules(models=MODELS.format("int"), desk=DESK)
+    for _ in range(2):
+        assert extractor.wrap([found["desk"]], found, "async") == HereExtractor().wrap([found["desk"]], found, "async")
+        extractor.end()
+    assert (extractor._process, caplog.records) == (None, [])
+
+
 def test_the_same_process_serves_until_the_end(extractor: ExtractorProcess) -> None:
     pid = pid_of(extractor)
     extractor.imports_of(b"import a")

@@ -48,6 +48,7 @@ _PROGRAM = (
     "from lastgood.wrappers.extractor_main import main\n"
     "main(*map(int, sys.argv[1:4]))"
 )
+_CAN_PASS_DESCRIPTORS = os.name == "posix"
 _STDERR = 2
 _END = 1.0
 """Seconds that the process is given to write down what it has found out, when it is to end."""
@@ -69,7 +70,7 @@ class _NoProcess(Exception):
 class ExtractorProcess:
     """See :class:`.Extractor`. The process is started by :meth:`start`, else when it is first needed.
 
-    Where the system refuses to start one, sources are read here, up to :meth:`end`.
+    Where the system refuses to start one, sources are read here, up to :meth:`end`; on Windows always.
     """
 
     def __init__(self) -> None:
@@ -110,6 +111,8 @@ class ExtractorProcess:
         self._forget()
         if self._is_stopped:
             raise _Ended("was stopped", "lastgood")
+        if not _CAN_PASS_DESCRIPTORS:
+            self._here = self._here or HereExtractor()
         if self._here is not None:
             raise _NoProcess
         try:
