@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from held_up import hold_up
 from lastgood.bridges import channel as channel_module
 from lastgood.bridges.channel import Answer, Channel
 from lastgood.bridges.worker import frames
@@ -67,7 +69,7 @@ class Wire:
         """Make a call, and note its answer under this name."""
         answer = self.channel.submit(CALL, body)
         await self.channel.wait(answer)
-        if answer.late:
+        if answer.kind is None:
             self.late[name] = trio.current_time()
         else:
             self.answered.append((name, answer.body))
@@ -399,3 +401,150 @@ async def test_whoever_is_answered_is_not_kept_until_its_time_would_be_over(time
         timed.answer(1)
     assert len(timed.answered) == 101
     assert not timed.channel._due
+
+
+# The app does not run for a while. Trio shuffles what it does in one turn, so some of these are tried several times.
+
+IN_ANY_ORDER = range(20)
+
+
+async def call_held_up(wire: Wire, clock: Clock, seconds: float, *names: str, arrived: bytes = b"") -> None:
+    """Make calls, and let so much time pass in which ``arrived`` comes and the app does nothing."""
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(wire.call, name)
+            await wait_all_tasks_blocked()
+        await hold_up(partial(os.write, wire.answers, arrived), partial(clock.jump, seconds))
+
+
+def answers(*numbers: int) -> bytes:
+    return b"".join(HEADER.pack(1, RESULT, number) + b"!" for number in numbers)
+
+
+@pytest.fixture(params=["epoll", "tasks"])
+async def held_up(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
+    if request.param == "tasks":
+        monkeypatch.delattr("select.epoll")
+    made = Wire(threads=2, timeout=5)
+    yield made
+    made.close()
+
+
+async def test_a_call_whose_answer_has_come_is_not_late(held_up: Wire, autojump_clock: Clock) -> None:
+    for turn in IN_ANY_ORDER:
+        await call_held_up(held_up, autojump_clock, 100, "led", "parked", arrived=answers(2 * turn + 2, 2 * turn + 1))
+    assert not held_up.late
+    assert len(held_up.answered) == 2 * len(IN_ANY_ORDER)
+    assert not held_up.channel.busy()
+
+
+async def test_one_behind_another_long_answer_is_not_late_either(held_up: Wire, autojump_clock: Clock) -> None:
+    for turn in IN_ANY_ORDER:
+        large = HEADER.pack(50_000, RESULT, 2 * turn + 1) + bytes(50_000)
+        await call_held_up(held_up, autojump_clock, 100, "a", "b", arrived=large + answers(2 * turn + 2))
+    assert not held_up.late
+    assert len(held_up.answered) == 2 * len(IN_ANY_ORDER)
+
+
+async def test_a_call_has_as_long_again_as_the_look_was_late_and_never_more_than_its_time(
+    timed: Wire, autojump_clock: Clock
+) -> None:
+    start = autojump_clock.current_time()
+    await call_held_up(timed, autojump_clock, 7, "stopped for 2 s")
+    await call_held_up(timed, autojump_clock, 100, "stopped for 95 s")
+    ended = [at - start for at in timed.late.values()]
+    assert ended == [7 + 2, 9 + 100 + 5]
+
+
+async def test_what_is_answered_in_that_time_is_not_late(timed: Wire, autojump_clock: Clock) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timed.call, "a")
+        await wait_all_tasks_blocked()
+        autojump_clock.jump(7)
+        await trio.sleep(1)
+        timed.answer(1)
+    assert timed.answered == [("a", b"1")]
+
+
+async def test_one_that_begins_in_that_time_has_its_own(timed: Wire, autojump_clock: Clock) -> None:
+    start = autojump_clock.current_time()
+    async with trio.open_nursery() as nursery:
+        for name in "abc":  # two run at once
+            nursery.start_soon(timed.call, name)
+            await wait_all_tasks_blocked()
+        timed.answer(1)
+        autojump_clock.jump(9)
+    assert timed.answered == [("a", b"1")]
+    assert {name: at - start for name, at in timed.late.items()} == {"b": 13, "c": 14}
+
+
+async def test_an_answer_that_is_on_its_way_is_waited_for_once_more(timed: Wire, autojump_clock: Clock) -> None:
+    start = autojump_clock.current_time()
+    async with trio.open_nursery() as nursery:
+        for name in "ab":
+            nursery.start_soon(timed.call, name)
+            await wait_all_tasks_blocked()
+        await trio.sleep(4.5)
+        os.write(timed.answers, HEADER.pack(10, RESULT, 1) + b"half")
+        await trio.sleep(3)
+        os.write(timed.answers, b"rest..")
+    assert timed.answered == [("a", b"halfrest..")]
+    assert {name: at - start for name, at in timed.late.items()} == {"b": 5}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timed.call, "never whole")
+        await wait_all_tasks_blocked()
+        start = autojump_clock.current_time()
+        os.write(timed.answers, HEADER.pack(10, RESULT, 3) + b"half")
+    assert timed.late["never whole"] - start == 10
+
+
+async def test_a_worker_that_has_gone_meanwhile_is_no_timeout(held_up: Wire, autojump_clock: Clock) -> None:
+    async with trio.open_nursery() as nursery:
+        for name in "ab":
+            nursery.start_soon(expect_end, held_up, name)
+            await wait_all_tasks_blocked()
+        await hold_up(partial(os.close, held_up.answers), partial(autojump_clock.jump, 100))
+    assert held_up.ends == 1
+    held_up.answers = os.dup(held_up.requests)  # for close()
+
+
+async def expect_end(wire: Wire, name: str) -> None:
+    with pytest.raises(BridgeError, match="ended"):
+        await wire.call(name)
+
+
+async def test_what_can_be_no_answer_is_no_timeout_either(held_up: Wire, autojump_clock: Clock) -> None:
+    async def expect_garbage(name: str) -> None:
+        with pytest.raises(BridgeError, match="garbage"):
+            await held_up.call(name)
+
+    async with trio.open_nursery() as nursery:
+        for name in "ab":
+            nursery.start_soon(expect_garbage, name)
+            await wait_all_tasks_blocked()
+        await hold_up(partial(os.write, held_up.answers, answers(7)), partial(autojump_clock.jump, 100))
+    assert len(held_up.garbage) == 1
+
+
+async def test_a_deadline_of_the_callers_own_passes_with_the_answer(held_up: Wire, autojump_clock: Clock) -> None:
+    async def within(seconds: float, name: str) -> None:
+        with trio.move_on_after(seconds):
+            await held_up.call(name)
+
+    for turn in IN_ANY_ORDER:
+        async with trio.open_nursery() as nursery:
+            for name in ("led", "parked"):
+                nursery.start_soon(within, 3, name)
+                await wait_all_tasks_blocked()
+            os.write(held_up.answers, answers(2 * turn + 1, 2 * turn + 2))
+            autojump_clock.jump(4)
+    assert len(held_up.answered) == 2 * len(IN_ANY_ORDER)
+    assert not held_up.channel.busy()
+
+
+async def test_without_an_answer_a_cancelled_caller_goes_at_once(held_up: Wire, autojump_clock: Clock) -> None:
+    start = autojump_clock.current_time()
+    with trio.move_on_after(3):
+        await call_held_up(held_up, autojump_clock, 0, "led", "parked")
+    assert autojump_clock.current_time() == start + 3
+    assert held_up.received()[-2:] in ([(FORGET, 1, 0), (FORGET, 2, 0)], [(FORGET, 2, 0), (FORGET, 1, 0)])

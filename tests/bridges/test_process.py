@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import gc
 import os
 import py_compile
+import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
+from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
@@ -21,9 +25,11 @@ import pytest
 import trio
 
 import lastgood.bridges
+from held_up import hold_up
 from lastgood.bridges import child as child_module
 from lastgood.bridges import remote
 from lastgood.bridges.process import ProcessBridge
+from lastgood.bridges.worker import frames
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig, RuntimeConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, RemoteError, WorkerDied
 
@@ -751,6 +757,46 @@ async def test_a_call_past_its_timeout(source: Path, tmp_path: Path, autojump_cl
     await bridge.init()
     with pytest.raises(CallTimeout, match=r"^svc.hold did not return within 5 s"):
         await bridge.call("svc", "hold", [gate.path], {})
+    await bridge.dispose()
+
+
+def await_answers(descriptor: int, number: int) -> None:
+    """Block until so many small answers lie in the pipe."""
+    size = number * (frames.HEADER.size + 1)
+    waiting = array("i", [0])
+    while waiting[0] < size:
+        assert select.select([descriptor], [], [], DEADLINE)[0]
+        fcntl.ioctl(descriptor, termios.FIONREAD, waiting)
+
+
+@pytest.mark.parametrize(("function", "each"), [("hold", 2), ("hold_loop", 1)])
+@pytest.mark.parametrize("pool", [1, 2])
+async def test_a_call_whose_answer_has_come_is_not_late(
+    function: str, each: int, pool: int, source: Path, tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    """The app was stopped (Ctrl-Z), or its loop was blocked: it looks when the time has long been over."""
+    gates = [Gate(tmp_path, str(number)) for number in range(each * pool)]
+    bridge = ProcessBridge(import_path=[source], modules=["svc"], timeout=5, pool=pool, threads=2)
+    await bridge.init()
+    results: list[str] = []
+
+    async def caller(gate: Gate) -> None:
+        results.append(await bridge.call("svc", function, [gate.path], {}))
+
+    def meanwhile() -> None:
+        for gate in gates:
+            gate.open()
+        for worker in bridge._workers:
+            await_answers(worker._child.answers, each)
+        mock_clock.jump(1000)
+
+    async with trio.open_nursery() as nursery:
+        for gate in gates:
+            nursery.start_soon(caller, gate)
+            await gate.reached()
+        await trio.testing.wait_all_tasks_blocked()
+        await hold_up(meanwhile)
+    assert results == [""] * each * pool
     await bridge.dispose()
 
 

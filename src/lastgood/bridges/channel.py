@@ -9,15 +9,20 @@ waits for a step that must be whole (``enable_ki_protection``).
 
 The worker begins calls in the order in which they were made, ``threads`` at once, and a call's time counts from when it begins.
 A cancel scope for each call would cost as much as the rest of it, so one task keeps the time of all: every call may take
-equally long, so the first to begin is the first to be late.
+equally long, so the first to begin is the first to be late. The app may come to look at the time long after a deadline: it
+was stopped (Ctrl-Z), or its loop was blocked. So what has arrived is read before any call is late, and a call whose answer
+is not among it gets, once, as long again as the look was late: its worker may have been stopped as well. (A stop that ended
+before the deadline is not noticed, and counts.)
 """
 
 from __future__ import annotations
 
 import math
 import os
+from bisect import insort
 from collections import deque
 from collections.abc import Awaitable, Callable
+from operator import attrgetter
 
 import trio
 
@@ -39,15 +44,16 @@ _MOST_LEFT = 4 * _PIPE_SIZE  # a pipe holds no more
 _F_SETPIPE_SZ = 1031
 _WORDS = frozenset((frames.FORGOTTEN, frames.APART, frames.LOADED))
 _LONGEST_WORD = 1 << 20  # the body of one of these, in bytes
+_deadline = attrgetter("deadline")
 
 
 class Answer:
     """What a call waits for: ``kind`` and ``body`` of the frame, once it is there (``kind`` None: not yet).
 
-    ``late``: its time is over. ``holds``: it has begun, and others wait for it to end.
+    ``late``: its time is over. ``holds``: it has begun, and others wait for it to end. ``extended``: it was given more time.
     """
 
-    __slots__ = ("body", "deadline", "holds", "kind", "late", "number", "parked")
+    __slots__ = ("body", "deadline", "extended", "holds", "kind", "late", "number", "parked")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -57,6 +63,7 @@ class Answer:
         self.deadline = 0.0
         self.late = False
         self.holds = False
+        self.extended = False
 
 
 class _Unsent:
@@ -184,7 +191,7 @@ class Channel:
                 if self._failure is not None:
                     raise self._failure()
                 if self._leader is not None:
-                    await _park(answer)
+                    await self._park(answer)
                     continue
                 self._leader = answer
                 try:
@@ -317,8 +324,8 @@ class Channel:
         assert self._keeper is not None
         with self._keeper:
             while True:
-                while self._due and self._due[0].deadline <= trio.current_time():
-                    self._be_late(self._due.popleft())
+                if self._due and self._due[0].deadline <= trio.current_time():
+                    await self._end_late_calls()
                 if self._due:
                     await trio.sleep_until(self._due[0].deadline)
                 else:
@@ -332,13 +339,33 @@ class Channel:
         self._keeper_parked = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def _be_late(self, answer: Answer) -> None:
-        if answer.number in self._open:
-            answer.late = True
-            if answer is self._leader:
-                self._readiness.wake()
+    async def _end_late_calls(self) -> None:
+        if not self._catch_up() or self._failure is not None:
+            # The worker has gone, or sent rubbish: every call ends by what the leader finds out.
+            await self._park_keeper()
+            return
+        now = trio.current_time()
+        while self._due and self._due[0].deadline <= now:
+            answer = self._due.popleft()
+            if answer.number not in self._open:
+                continue
+            begun = self._inbox.begun()
+            is_coming = begun is not None and begun[2] == answer.number
+            more = self._timeout if is_coming else min(now - answer.deadline, self._timeout)
+            if more > 0 and not answer.extended:
+                answer.extended = True
+                answer.deadline = now + more
+                insort(self._due, answer, key=_deadline)
             else:
-                _unpark(answer)
+                answer.late = True
+                self._rouse(answer)
+
+    def _rouse(self, answer: Answer) -> None:
+        """Have its caller look at it."""
+        if answer is self._leader:
+            self._readiness.wake()
+        else:
+            _unpark(answer)
 
     # Reading.
 
@@ -357,6 +384,19 @@ class Channel:
         self._read_size = _PIPE_SIZE if len(chunk) >= _SMALL_READ else _SMALL_READ
         self._take(chunk)
         return True
+
+    @trio.lowlevel.enable_ki_protection
+    def _catch_up(self) -> bool:
+        """Read all that has arrived, though it is not the leader who asks; False if there will be no more."""
+        leader = self._leader
+        try:
+            chunk = b"" if self._closed else os.read(self._answers, _PIPE_SIZE)  # a pipe holds no more
+        except BlockingIOError:
+            return not self._readiness.exited()
+        self._take(chunk)
+        if leader is not None and (leader.kind is not None or self._failure is not None):
+            self._readiness.wake()
+        return bool(chunk)
 
     @trio.lowlevel.enable_ki_protection
     def drain(self) -> None:
@@ -424,14 +464,17 @@ class Channel:
                 _unpark(answer)
                 return
 
+    async def _park(self, answer: Answer) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            # A deadline of the caller's own may pass in the very moment when its answer arrives, as after a stop.
+            self._catch_up()
+            if answer.parked is None:
+                return trio.lowlevel.Abort.FAILED  # it was rescheduled, and takes what came
+            answer.parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
 
-async def _park(answer: Answer) -> None:
-    def abort(_: object) -> trio.lowlevel.Abort:
-        answer.parked = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    answer.parked = trio.lowlevel.current_task()
-    await trio.lowlevel.wait_task_rescheduled(abort)
+        answer.parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
 
 def _unpark(answer: Answer) -> None:
