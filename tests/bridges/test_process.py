@@ -98,6 +98,19 @@ def chatter():
 def stubborn():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+def part_slowly(path, told):
+    """Take a last step that ends when whoever opens the FIFO for writing closes it again. No time passes in between: of what
+    the worker waits, a second is over at once, and ten never."""
+    import atexit, time
+
+    def part():
+        hold(path)
+        with open(told, "w") as file:
+            file.write("parted")
+
+    atexit.register(part)
+    time.sleep = lambda seconds: None if seconds < 2 else threading.Event().wait()
+
 def start_sleeper(detached):
     sleeper = subprocess.Popen(["sleep", "1000"], start_new_session=detached)
     return sleeper.pid
@@ -1101,6 +1114,27 @@ async def test_dispose_ends_calls_in_flight(bridge: ProcessBridge, tmp_path: Pat
         await trio.testing.wait_all_tasks_blocked()
         await bridge.dispose()
     assert errors == ["The bridge was disposed while the call was in flight."] * 3
+    gate.open()
+
+
+async def test_an_idle_worker_has_its_grace_to_exit_by_itself(source: Path, tmp_path: Path) -> None:
+    gate, told = Gate(tmp_path), tmp_path / "told"
+    async with running(source, grace=5) as bridge:
+        await bridge.call("svc", "part_slowly", [gate.path, str(told)], {})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.dispose)
+            await gate.reached()
+            gate.open()
+    assert told.read_text() == "parted"
+
+
+async def test_one_that_is_busy_has_none(source: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    async with running(source, grace=1000) as bridge:
+        pid = bridge.pid
+        assert pid is not None
+        await forget_a_call(bridge, gate)
+    assert not is_alive(pid)
     gate.open()
 
 

@@ -349,6 +349,7 @@ class ProcessBridge:
             "import_path": self._import_path,
             "pinned": self._pinned,
             "threads": self._process.threads,
+            "grace": self._process.grace,
             "async_backend": self._process.async_backend,
             "modules": {
                 name: {

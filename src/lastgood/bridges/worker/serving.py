@@ -50,7 +50,7 @@ __all__ = ["MAX_FORGOTTEN", "pack_raised", "pack_result", "run"]
 MAX_FORGOTTEN = 32
 _READ = 1 << 12
 _LARGE_READ = 1 << 20
-_EXIT_GRACE = 1.0
+_LEAST_GRACE = 1.0  # seconds; who gives none kills the worker at once
 _LOOK = 0.002  # seconds between two looks of the watcher
 _IDLE_LOOKS = 25
 _MANY = 200  # calls, after which it is worth it, too, once nothing happens for a moment
@@ -88,6 +88,7 @@ class Worker:
         self._callables = Callables({}, {})
         self._loops: Loops | None = None
         self._threads = 1
+        self._grace = _LEAST_GRACE
         self._backend = "asyncio"
         self._own = frozenset(sys.modules)  # what a worker has without the user's modules
         self._begun = 0  # counts calls; the watcher compares
@@ -118,6 +119,7 @@ class Worker:
 
         told = VALUES.loads(setup)
         self._threads, self._backend = told["threads"], told["async_backend"]
+        self._grace = max(told["grace"], _LEAST_GRACE)
         if self._backend == "trio" and "trio" not in sys.modules:
             from importlib.util import find_spec
 
@@ -449,7 +451,8 @@ class Worker:
                 if came:
                     self._enqueue(came)
         self._calls.put(None)
-        time.sleep(_EXIT_GRACE)
+        # As long as the app waits before SIGTERM, and once more before SIGKILL: this is for when it is there no more.
+        time.sleep(2 * self._grace)
         os._exit(1)
 
     def _watch_the_main_thread(self) -> None:
