@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,11 +27,22 @@ settings.register_profile("explore", deadline=None, suppress_health_check=[Healt
 settings.register_profile("suite", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("suite")
 
+_HOME = TemporaryDirectory(prefix="lastgood-tests-")
+
 
 def pytest_sessionstart() -> None:
-    """A shell starts what it puts in the background with Ctrl-C ignored, here and in every process from here on."""
+    """The key and the caches of the user who runs the tests are none of their business.
+
+    A shell starts what it puts in the background with Ctrl-C ignored, here and in every process from here on.
+    """
+    for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        os.environ[variable] = str(Path(_HOME.name, variable))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    _HOME.cleanup()
 
 
 def pytest_collection_finish() -> None:

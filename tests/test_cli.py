@@ -353,6 +353,9 @@ def test_plan_names_every_kind_of_change(run: Run, project: RealProject) -> None
         "  remove   generated/shop/old.py\n"
         "  remove   generated/shop/\n"
         "  1 unchanged\n"
+        "\n"
+        "against the last good generation\n"
+        "  removed  function shop.old.quote(sku: str) -> float; breaking\n"
     )
     assert ran.err.startswith("Warning: fresh.stream: left out")
 

@@ -16,6 +16,7 @@ from lastgood.cli import main
 from lastgood.config import Config
 from lastgood.errors import GenerationError
 from lastgood.session import WatchProgram
+from lastgood.user_key import cache_directory
 from lastgood.wrappers import Generated, extractor_process
 from real_project import BROKEN, DEADLINE, QUOTE, RealProject, Told
 
@@ -102,7 +103,10 @@ def test_the_command_has_one_too(project: RealProject, monkeypatch: pytest.Monke
     monkeypatch.chdir(project.root)
     runner = CliRunner()
     assert runner.invoke(main, ["generate"]).exit_code == 0
-    assert (project.root / ".lastgood/generated/cache").is_file()
+    kept = cache_directory(project.root / ".lastgood/generated")
+    assert kept is not None
+    assert (kept / "cache").is_file()
+    assert not (project.root / ".lastgood/generated/cache").exists()
     assert runner.invoke(main, ["generate", "--check"]).exit_code == 0
     project.save("pricing.py", CHANGED)
     assert runner.invoke(main, ["generate", "--check"]).exit_code == 3

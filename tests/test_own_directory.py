@@ -7,7 +7,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from lastgood.config import Config
+from lastgood.interpreters.promotion import Promoting
 from lastgood.session import WatchProgram
 from lastgood.wrappers import Generated
 from real_project import QUOTE, FakeFactory, RealProject, Told
@@ -40,21 +43,39 @@ async def test_journal_lock_manifest_and_staging_lie_in_it_under_a_gitignore_of_
 
 
 async def test_wrappers_are_staged_beside_the_output_on_its_file_system(
-    project: RealProject, start: Callable[..., WatchProgram]
+    project: RealProject, start: Callable[..., WatchProgram], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.configure("pricing", output="deep/generated")
     stages: list[Path] = []
+    apply = Promoting.apply
 
-    def generate(_: Config, stage: Path) -> Generated:
-        stages.append(stage)
-        (stage / "pricing.py").write_text("")
-        assert list(stage.iterdir()) == [stage / "pricing.py"]
-        assert os.stat(stage).st_dev == os.stat(project.root).st_dev
+    def look(promoting: Promoting) -> None:
+        stages.append(promoting.stage)
+        assert sorted(path.name for path in promoting.stage.iterdir()) == ["__init__.py.staged", "pricing.py.staged"]
+        assert os.stat(promoting.stage).st_dev == os.stat(project.root).st_dev
+        apply(promoting)
+
+    monkeypatch.setattr(Promoting, "apply", look)
+    async with start():
+        assert stages[0].is_relative_to(project.root / "deep" / ".lastgood")
+        assert not stages[0].exists()
+
+
+async def test_what_a_generate_of_ones_own_writes_is_staged_likewise(
+    project: RealProject, start: Callable[..., WatchProgram]
+) -> None:
+    directories: list[Path] = []
+
+    def generate(_: Config, directory: Path) -> Generated:
+        directories.append(directory)
+        (directory / "pricing.py").write_text("")
+        assert list(directory.iterdir()) == [directory / "pricing.py"]
         return Generated(("pricing.py",))
 
     async with start(generate=generate):
-        assert stages[0].is_relative_to(project.root / "deep" / ".lastgood")
-        assert not stages[0].exists()
+        assert not directories[0].is_relative_to(project.root)
+        assert not directories[0].exists()
+        assert project.tree() == {"pricing.py": b""}
 
 
 async def test_no_wrapper_shares_its_file_with_what_is_kept(

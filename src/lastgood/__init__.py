@@ -4,7 +4,8 @@ The map of the house:
 
 errors         every exception that a caller can see
 watch_events   what a session tells its user
-config         lastgood.toml -> Config; resolution: where a module's source lies; pinning: what a generation is made of
+config         lastgood.toml -> Config; resolution: where a module's source lies; pinning: what a generation is made of;
+               user_key: what lastgood knows its own files by, and where its caches are
 runtime        the registry: the live bridge, its leases; loops: trio and asyncio, whichever runs; crossing: the way from one
                loop or thread to another
 reloader       create_bridge_reloader(): swap bridges by hand, under trio, asyncio or Pyodide

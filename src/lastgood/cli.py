@@ -185,11 +185,10 @@ def history(config: Path | None) -> None:
     from lastgood.event_lines import listed, make_console, nearby
     from lastgood.interpreters.generation_store import DamagedGeneration
     from lastgood.interpreters.once import output_path
-    from lastgood.interpreters.promotion import OutputDirectory
 
     project = _project(_config_file(config))
     output = output_path(project)
-    store = project.store(OutputDirectory.unclaimed(project.files, output))
+    store = project.store(project.look_at(output))
     console, good = make_console(), store.history()
     if not good:
         console.print(f"No good generation of {nearby(output, Path.cwd())} is kept yet.")

@@ -29,6 +29,7 @@ from lastgood.interpreters.file_system import Disk
 from lastgood.interpreters.generation_store import GenerationStore
 from lastgood.pinning import Pinner
 from lastgood.resolution import resolve_modules, worker_sys_path
+from lastgood.user_key import cache_directory
 
 DEADLINE = 60
 
@@ -250,7 +251,9 @@ async def test_a_module_is_compiled_once_for_all_workers(project: Project) -> No
     digest = digest_of(helper.read_bytes())
     async with project.running():
         pass
-    (kept,) = (project.top / ".lastgood/generations/code").glob(f"{digest}-*")
+    caches = cache_directory(project.top / ".lastgood")
+    assert caches is not None
+    (kept,) = (caches / "code").glob(f"{digest}-*")
     exchanged = marshal.dumps(compile("VERSION = 'exchanged'", str(helper), "exec"))
     kept.write_bytes(digest_of(exchanged).encode() + exchanged)
     async with project.running() as bridge:

@@ -248,12 +248,15 @@ def test_a_sweep_keeps_the_good_ones_and_those_in_use(files: Recording, store: G
 
 
 def test_a_sweep_keeps_the_codes_of_sources_that_are_kept(files: Recording, store: GenerationStore) -> None:
+    store.codes = Path("/cache/code")
     store.record(store.put(pinned({"a": "1"})), generation=1, at=0.0)
     codes = [f"{digest('1')}-x", f"{digest('1')}-y", f"{digest('1')}-x.77-1", f"{digest('2')}-x", "rubbish"]
     for name in codes:
-        files.put(TOP / "code" / name, b"code")
+        files.put(store.codes / name, b"code")
+    files.put(TOP / "code" / codes[0], b"where an earlier version kept it")
     store.sweep()
-    assert files.children(TOP / "code") == codes[:2]
+    assert files.children(store.codes) == codes[:2]
+    assert files.children(TOP / "code") == []
 
 
 def test_what_a_killed_process_left_is_in_nobodys_way(files: Recording, store: GenerationStore) -> None:

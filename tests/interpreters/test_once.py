@@ -15,10 +15,11 @@ from lastgood.effects import MakeDirectory, RemoveFile, ReplaceFile, SetAside, W
 from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, PromotionError, UnmanagedFile
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.file_system import Disk
-from lastgood.interpreters.once import Once, generate_once, preview
+from lastgood.interpreters.once import Once, generate_once, preview, undo_once
 from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.resolution import worker_sys_path
-from real_project import BROKEN, QUOTE, RealProject
+from lastgood.session import watch
+from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 
 
 @pytest.fixture
@@ -245,3 +246,54 @@ def test_a_preview_fails_as_generate_would(project: RealProject, spoil: Any, err
     with pytest.raises(error) as happened:
         generate(project)
     assert str(foreseen.value) == str(happened.value)
+
+
+# --- what is kept of it
+
+
+def test_a_generation_is_kept_as_a_sessions_is(project: RealProject) -> None:
+    generate(project)
+    first = project.tree()
+    project.save("pricing.py", QUOTE.replace("sku", "code"))
+    generate(project)
+    second = project.tree()
+    generate(project)  # the same once more is none to go back to
+    store = project_of(project).store(OutputDirectory.unclaimed(Disk(), project.output))
+    assert [good.generation for good in store.history()] == [1, 1]
+    undo_once(project_of(project))
+    assert project.tree() == first
+    assert len(store.history()) == 1
+    generate(project)
+    assert project.tree() == second
+
+
+async def test_a_session_that_starts_later_goes_back_to_it(project: RealProject, factory: FakeFactory) -> None:
+    generate(project)
+    first = project.tree()
+    project.save("pricing.py", QUOTE.replace("sku", "code"))
+    async with watch(project.config_file, create_bridge=factory.create_bridge) as session:
+        assert await session.undo()
+        assert project.tree() == first
+
+
+async def test_it_stands_between_the_generations_of_sessions(project: RealProject, factory: FakeFactory) -> None:
+    async with watch(project.config_file, create_bridge=factory.create_bridge):
+        first = project.tree()
+    project.save("pricing.py", QUOTE.replace("sku", "code"))
+    generate(project)
+    second = project.tree()
+    project.save("pricing.py", QUOTE.replace("sku", "name"))
+    async with watch(project.config_file, create_bridge=factory.create_bridge) as session:
+        assert await session.undo()
+        assert project.tree() == second
+        assert await session.undo()
+        assert project.tree() == first
+
+
+def test_what_failed_is_no_part_of_the_history(project: RealProject) -> None:
+    generate(project)
+    project.save("pricing.py", BROKEN)
+    with pytest.raises(GenerationError):
+        generate(project)
+    store = project_of(project).store(OutputDirectory.unclaimed(Disk(), project.output))
+    assert len(store.history()) == 1

@@ -13,9 +13,9 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from lastgood.errors import PromotionError
-from lastgood.interpreters.file_system import Disk
+from lastgood.interpreters.file_system import Disk, digest_of
 from lastgood.interpreters.memory import MemoryClock, MemoryFiles
-from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, staged_files
+from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, staged_place
 from lastgood.wrappers.header import with_header
 
 Tree = dict[str, tuple[bytes, int, int]]
@@ -146,8 +146,12 @@ def stage(output: OutputDirectory, texts: dict[str, str]) -> Promoting:
     where = output.home / "stage-1"
     for name, text in texts.items():
         make_directories(Disk(), (where / name).parent)
-        Disk().write(where / name, with_header(name, text))
-    return Promoting(output, where, staged_files(Disk(), where, tuple(texts)))
+        Disk().write(staged_place(where, name), with_header(name, text))
+    return Promoting(output, where, digests(texts))
+
+
+def digests(texts: dict[str, str]) -> dict[str, str]:
+    return {name: digest_of(with_header(name, text)) for name, text in texts.items()}
 
 
 def project(top: Path) -> Path:
@@ -335,8 +339,8 @@ def test_a_kill_during_the_recovery_of_a_kill_at_every_pair_of_operations() -> N
         where = output.home / "stage-1"
         for name, text in NEW.items():
             make_directories(files, (where / name).parent)
-            files.write(where / name, with_header(name, text))
-        promoting = Promoting(output, where, staged_files(files, where, tuple(NEW)))
+            files.write(staged_place(where, name), with_header(name, text))
+        promoting = Promoting(output, where, digests(NEW))
         promoting.apply()
         promoting.commit()
         promoting.sweep()

@@ -17,8 +17,17 @@ from pyfakefs.fake_filesystem import FakeFilesystem
 
 from lastgood.errors import AlreadyWatched, PromotionError, UnmanagedFile
 from lastgood.interpreters import file_system
-from lastgood.interpreters.file_system import Disk
-from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
+from lastgood.interpreters.file_system import Disk, digest_of
+from lastgood.interpreters.promotion import (
+    OutputDirectory,
+    Promoting,
+    make_directories,
+    read_sealed,
+    remove_tree,
+    staged_files,
+    staged_place,
+    write_sealed,
+)
 from lastgood.wrappers.header import with_header
 
 Tree = dict[str, tuple[bytes, int, int]]
@@ -53,8 +62,9 @@ def staged(output: OutputDirectory, texts: dict[str, str]) -> Promoting:
     where = output.home / "stage-1"
     for name, text in texts.items():
         make_directories(Disk(), (where / name).parent)
-        Disk().write(where / name, with_header(name, text))
-    return Promoting(output, where, staged_files(Disk(), where, tuple(texts)))
+        Disk().write(staged_place(where, name), with_header(name, text))
+    digests = {name: digest_of(with_header(name, text)) for name, text in texts.items()}
+    return Promoting(output, where, digests)
 
 
 def promote(output: OutputDirectory, texts: dict[str, str]) -> None:
@@ -169,7 +179,7 @@ def test_a_gitignore_of_somebody_elses_making_stays(tmp_path: Path) -> None:
 def test_a_claim_that_fails_lets_go_of_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "generated"
     home(path).mkdir(parents=True)
-    (home(path) / "journal.json").write_text("{")
+    write_sealed(Disk(), home(path) / "journal.json", b"{")
     for _ in range(2):
         with pytest.raises(PromotionError, match="journal"):
             claim(path)
@@ -210,7 +220,7 @@ def test_a_manifest_that_cannot_be_read_counts_as_none(
     path = tmp_path / "generated"
     output = claim(path)
     promote(output, OLD)
-    (output.home / "manifest.json").write_text(content)
+    write_sealed(Disk(), output.home / "manifest.json", content.encode())
     assert output.manifest() == {}
     assert "cannot be used" in caplog.text
     promote(output, NEW)
@@ -233,14 +243,14 @@ def test_a_journal_that_cannot_be_followed_says_so_and_stays(tmp_path: Path, con
     path = tmp_path / "generated"
     project(path / "x")  # something beside it
     home(path).mkdir(parents=True, exist_ok=True)
-    (home(path) / "journal.json").write_text(content)
+    write_sealed(Disk(), home(path) / "journal.json", content.encode())
     (home(path) / "backup").mkdir()
     (home(path) / "backup" / "0").write_text("kept\n")
     with pytest.raises(PromotionError, match="backup") as caught:
         claim(path)
     assert caught.value.path == home(path) / "journal.json"
     assert (home(path) / "backup" / "0").read_text() == "kept\n"
-    assert (home(path) / "journal.json").read_text() == content
+    assert read_sealed(Disk(), home(path) / "journal.json") == content.encode()
 
 
 # --- what a generator says it wrote

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -89,10 +90,16 @@ def test_bytes_that_were_spoilt_are_not_there(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
-    cache = DiskCache(tmp_path / "missing" / "cache")
+    (tmp_path / "file").write_bytes(b"")
+    cache = DiskCache(tmp_path / "file" / "cache")
     cache.put("a", b"1")
     cache.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_its_directory_is_made_for_nobody_else(tmp_path: Path) -> None:
+    kept(tmp_path / "project" / "cache", a=b"1")
+    assert stat.S_IMODE((tmp_path / "project").stat().st_mode) == 0o700
 
 
 def test_a_directory_in_its_place_is_left_alone(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values import Typed, Uncarriable, Unreadable, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError
+from lastgood.user_key import cache_directory
 
 __all__ = ["MAX_LATE_BYTES", "MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
 
@@ -345,9 +346,12 @@ class ProcessBridge:
         return min(living or self._workers, key=lambda worker: worker.channel.load())
 
     def _setup(self) -> dict[str, Any]:
+        home = None if self._pinned is None else Path(self._pinned, "../../..")
+        cache = None if home is None else cache_directory(Path(os.path.abspath(home)))
         return {
             "import_path": self._import_path,
             "pinned": self._pinned,
+            "codes": None if cache is None else str(cache / "code"),
             "threads": self._process.threads,
             "grace": self._process.grace,
             "async_backend": self._process.async_backend,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +32,14 @@ from lastgood.interpreters.generation_store import DamagedGeneration, Generation
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.live_imports import LiveImports
 from lastgood.interpreters.manifests_in_use import ManifestsInUse
-from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, remove_tree, staged_files
+from lastgood.interpreters.promotion import (
+    OutputDirectory,
+    Promoting,
+    make_directories,
+    remove_tree,
+    staged_files,
+    staged_place,
+)
 from lastgood.pinning import Pinned, Pinner
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
@@ -121,6 +130,15 @@ class Project:
             self.refused = process, error
             raise
 
+    def look_at(self, path: Path) -> OutputDirectory:
+        """The output directory at ``path``, unclaimed. Raises :class:`ConfigError`, :class:`PromotionError`."""
+        return OutputDirectory.unclaimed(self.files, path, self.config_file)
+
+    def claim(self, path: Path) -> OutputDirectory:
+        """The output directory at ``path``, claimed. Raises as :meth:`OutputDirectory.claim` does."""
+        output = self.claimed[path] = OutputDirectory.claim(self.files, path, self.pid, self.config_file)
+        return output
+
     def store(self, output: OutputDirectory) -> GenerationStore:
         """The generations of ``output``."""
         return self._stores.setdefault(output.home, GenerationStore(self.files, output.home))
@@ -187,11 +205,12 @@ class CycleFiles:
         self.modules: Mapping[str, Resolved] = {}
         self.output: OutputDirectory | None = None
         self.stage: Path | None = None
+        self._workplace: Path | None = None
         self.staged: Mapping[str, str] = {}
         self.pinned: Pinned | None = None
         self.manifest: Path | None = None
         self._interfaces: Mapping[str, bytes] = {}
-        self._texts: Mapping[str, tuple[str, bytes]] = {}  # digest and text of what was staged here
+        self._texts: dict[str, tuple[str, bytes]] = {}  # digest and text of what is staged
         self._shared: dict[str, bytes] = {}
         self.is_undo = False
         self._repeats: Path | None = None  # the manifest of the live generation, if this is the same once more
@@ -223,8 +242,8 @@ class CycleFiles:
         self._config_text = b""
         self.config = config = project.load(project.config_file, self._read_config)
         output = files.real_path(config.output.dir)
-        home = OutputDirectory.unclaimed(files, output).home
-        project.extractor.use(home if files.is_dir(home) else None, read_only=output not in project.claimed)
+        cache = files.cache(project.look_at(output).home)
+        project.extractor.use(cache, read_only=output not in project.claimed)
         inputs = project.generator_inputs(config)
         try:
             self._pin(config, inputs, output)
@@ -292,7 +311,7 @@ class CycleFiles:
     def has_history(self) -> bool:
         """Whether a session has worked on the output directory before. If none has, there is nothing to recover."""
         path = self.project.files.real_path(self._config.output.dir)
-        return self.project.files.is_dir(OutputDirectory.unclaimed(self.project.files, path).home)
+        return self.project.files.is_dir(self.project.look_at(path).home)
 
     def claim(self) -> OutputDirectory:
         """Claim the output directory, recover what a kill or a failed rollback has left there, and make the stage.
@@ -326,39 +345,54 @@ class CycleFiles:
             return output
         if output is not None:
             output.release()  # somebody has removed .lastgood/, as git clean does: this is the lock of nothing
-        project.claimed[path] = output = OutputDirectory.claim(project.files, path, project.pid)
-        return output
+        return project.claim(path)
 
     def generate(self) -> Generated:
         """The built-in generator: wrap every module of the config into the stage."""
         extractor = self.project.extractor
-        extractor.use(self._output.home, read_only=False)
+        extractor.use(self.project.files.cache(self._output.home), read_only=False)
         texts, generated, interfaces = wrapper_texts(extractor, self._pinned, self._config, self.modules)
         self._interfaces = Interfaces.to_keep(interfaces)
         self._write_stage(texts)
         return generated
 
     def _write_stage(self, texts: Mapping[str, bytes]) -> None:
-        """Write the stage. What is kept already is linked to: making a file costs many times as much."""
+        """Write to the stage. What is kept already is linked to: making a file costs many times as much."""
         files, stage, store = self.project.files, self._stage, self.project.store(self._output)
         if self._is_discarded:
             return
-        self._texts = {name: (digest_of(text), text) for name, text in texts.items()}
+        fresh = {name: (digest_of(text), text) for name, text in texts.items()}
+        self._texts |= fresh
         try:
             for directory in sorted({(stage / name).parent for name in texts}):
                 make_directories(files, directory)
-            for name, (digest, text) in self._texts.items():
+            for name, (digest, text) in fresh.items():
                 kept = store.place(digest)
                 if kept is not None:
                     with contextlib.suppress(FileNotFoundError):
-                        files.link(kept, stage / name)
+                        files.link(kept, staged_place(stage, name))
                         self._shared[name] = text
                         continue
-                files.write(stage / name, text)
+                files.write(staged_place(stage, name), text)
         except OSError as error:
             raise PromotionError(
                 f"the wrappers could not be staged: {error.strerror or error}.", path=place_of(error, stage)
             ) from error
+
+    @property
+    def workplace(self) -> Path:
+        """The directory that generators of the user's own write to, until what they made is accepted.
+
+        It is no part of the project: to whoever watches that for Python sources, those would be edits of it.
+        """
+        if self._workplace is None:
+            self._workplace = Path(tempfile.mkdtemp(prefix="lastgood-"))
+        return self._workplace
+
+    @property
+    def made(self) -> Collection[str]:
+        """The paths of what is in the stage."""
+        return self._texts.keys()
 
     @property
     def config_text(self) -> bytes:
@@ -378,8 +412,10 @@ class CycleFiles:
         if failures:
             raise GenerationError(failures)
         told = [name for name in (*generated.files, *others.files) if name not in self._texts]
-        self.staged = {name: digest for name, (digest, _) in self._texts.items()}
-        self.staged |= staged_files(self.project.files, self._stage, told)
+        if told:
+            found = staged_files(self.project.files, self.workplace, told)
+            self._write_stage({name: self.project.files.read(self.workplace / name) for name in found})
+        self.staged = {name: digest for name, (digest, _) in sorted(self._texts.items())}
         return replace(generated, warnings=(*generated.warnings, *others.warnings))
 
     def keep(self) -> None:
@@ -387,11 +423,10 @@ class CycleFiles:
 
         Raises :class:`PromotionError`.
         """
-        files, output = self.project.files, self._output
+        output = self._output
         try:
-            known = {name: text for name, (_, text) in self._texts.items()}
-            texts = {name: known.get(name) or files.read(self._stage / name) for name in self.staged}
-            kept = {f"{_WRAPPERS}{name}": text for name, text in texts.items()}
+            self._leave_workplace()
+            kept = {f"{_WRAPPERS}{name}": text for name, (_, text) in self._texts.items()}
             kept |= {**self._interfaces, _CONFIG: self._config_text}
             self.manifest = self.project.store(output).put(self._pinned, kept)
         except OSError as error:
@@ -399,6 +434,11 @@ class CycleFiles:
                 f"the generation cannot be kept: {error.strerror or error}.", path=place_of(error, output.home)
             ) from error
         self.config = msgspec.structs.replace(self._config, pinned=self.manifest)
+
+    def _leave_workplace(self) -> None:
+        if self._workplace is not None:
+            shutil.rmtree(self._workplace, ignore_errors=True)
+            self._workplace = None
 
     # --- stage, for an undo
 
@@ -423,9 +463,8 @@ class CycleFiles:
         self.config = msgspec.structs.replace(config, output=output, pinned=self.manifest)
         self.claim()
         texts = {name: text for name, text in kept.files.items() if name.startswith(_WRAPPERS)}
-        wrappers = {name.removeprefix(_WRAPPERS): text for name, text in texts.items()}
-        self._write_stage(wrappers)
-        self.staged = staged_files(files, self._stage, tuple(wrappers))
+        self._write_stage({name.removeprefix(_WRAPPERS): text for name, text in texts.items()})
+        self.staged = {name: digest for name, (digest, _) in sorted(self._texts.items())}
 
     @property
     def has_previous(self) -> bool:
@@ -435,6 +474,13 @@ class CycleFiles:
             self._repeats = live
             return False
         return store.before(self.manifest) is not None
+
+    def note_repetition(self) -> None:
+        """Where no session runs: the last good generation leaves the history if this is the same once more."""
+        store = self.project.store(self._output)
+        last = store.before(None)
+        if last is not None and self.manifest is not None and store.is_still(store.path(last), self.manifest):
+            self._repeats = store.path(last)
 
     def changes(self) -> tuple[ApiChange, ...]:
         """What callers see differently than in the live generation, or where there is none, in the last that was kept."""
@@ -485,11 +531,9 @@ class CycleFiles:
         if left is None:
             return None
         try:
-            former = OutputDirectory.claim(project.files, left.path, project.pid)
-        except (AlreadyWatched, PromotionError):  # somebody has it, who keeps it in order, too
+            return project.claim(left.path)
+        except (AlreadyWatched, ConfigError, PromotionError):  # somebody has it, who keeps it in order, too
             return None
-        project.claimed[former.path] = former
-        return former
 
     def commit(self) -> None:
         """The files' half of the swap."""
@@ -554,6 +598,7 @@ class CycleFiles:
     def discard(self) -> None:
         """Undo the stage, however far it came."""
         self._is_discarded = True
+        self._leave_workplace()
         try:
             if self.stage is not None:
                 remove_tree(self.project.files, self.stage)
@@ -564,6 +609,7 @@ class CycleFiles:
     def clear_if_discarded(self) -> None:
         """Remove what a thread that was given up has still written into the stage."""
         if self._is_discarded and self.stage is not None:
+            self._leave_workplace()
             with contextlib.suppress(OSError):
                 remove_tree(self.project.files, self.stage)
 

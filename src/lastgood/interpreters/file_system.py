@@ -19,6 +19,8 @@ from typing import Protocol
 
 import filelock
 
+from lastgood.user_key import cache_directory, user_key
+
 __all__ = ["Claim", "Disk", "FileSystem", "Stat", "digest_of", "place_of"]
 
 
@@ -38,7 +40,8 @@ class Stat:
     """What stands at a path. ``kind``: "file", "directory", "link" or "other"; ``mode``: the permission bits.
 
     ``signature`` changes when the content may have (inode, size, mtime, ctime, all in nanoseconds where they are times);
-    ``changed`` is the later of mtime and ctime, in seconds since the epoch; ``modified`` the mtime, as exactly as it is known.
+    ``changed`` is the later of mtime and ctime, in seconds since the epoch; ``modified`` the mtime, as exactly as it is known;
+    ``size`` in bytes; ``owner`` the uid.
     """
 
     kind: str
@@ -46,6 +49,8 @@ class Stat:
     signature: tuple[int, ...]
     changed: float
     modified: float = 0.0
+    size: int = 0
+    owner: int = 0
 
 
 class Claim(Protocol):
@@ -59,8 +64,26 @@ class Claim(Protocol):
 class FileSystem(Protocol):
     """Paths are absolute. Every method raises :class:`OSError` as the system does, unless it says otherwise."""
 
+    def user(self) -> int:
+        """The uid for whom all this is done; 0 where there are none."""
+        ...
+
+    def cache(self, home: Path) -> Path | None:
+        """The directory outside of any project for the caches of ``home``, a ``.lastgood/<name>/``; None: there is none.
+
+        Nobody but this user can write there. It need not exist yet.
+        """
+        ...
+
+    def key(self) -> bytes:
+        """The secret by which what this user's lastgood has written is known again. Never raises.
+
+        Where it cannot be kept, it is one of this process alone.
+        """
+        ...
+
     def read(self, path: Path) -> bytes:
-        """The bytes of the file."""
+        """The bytes of the file. Nothing but a regular file is waited for, or read without end."""
         ...
 
     def digest(self, path: Path) -> str:
@@ -137,6 +160,22 @@ class FileSystem(Protocol):
 
 class Disk:
     """The real file system."""
+
+    _key: bytes | None = None
+
+    def user(self) -> int:
+        """See :class:`FileSystem`."""
+        return _user()
+
+    def cache(self, home: Path) -> Path | None:
+        """See :class:`FileSystem`."""
+        return cache_directory(home)
+
+    def key(self) -> bytes:
+        """See :class:`FileSystem`."""
+        if self._key is None:
+            self._key = user_key()
+        return self._key
 
     def read(self, path: Path) -> bytes:
         """See :class:`FileSystem`."""
@@ -275,6 +314,9 @@ class Disk:
 
     def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
         """See :class:`FileSystem`. A lock that a dead process left does not count: the system let go of it."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(path).st_nlink > 1:
+                os.unlink(path)  # to lock it is to truncate it, and it is a file of somebody else's
         lock = filelock.FileLock(path, thread_local=False)
         with contextlib.suppress(filelock.Timeout):
             lock.acquire(blocking=False)
@@ -312,6 +354,10 @@ def _refuse_other(path: Path) -> None:
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
+def _user() -> int:
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -325,7 +371,15 @@ def _runs(pid: int) -> bool:
 def _stat_of(found: os.stat_result) -> Stat:
     signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     changed = max(found.st_mtime, found.st_ctime)
-    return Stat(_kind(found.st_mode), stat.S_IMODE(found.st_mode), signature, changed, found.st_mtime_ns)
+    return Stat(
+        _kind(found.st_mode),
+        stat.S_IMODE(found.st_mode),
+        signature,
+        changed,
+        found.st_mtime_ns,
+        found.st_size,
+        found.st_uid,
+    )
 
 
 def _kind(mode: int) -> str:

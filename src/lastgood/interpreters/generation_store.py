@@ -3,10 +3,13 @@
 In ``<home>/generations/``, by content, so that keeping another generation costs what has changed:
 
 - ``objects/<digest>``: the bytes of a source, or of another file of a generation;
-- ``code/<digest>-…``: what workers have compiled the source with that digest to (see :mod:`lastgood.bridges.worker.codes`);
 - ``manifests/<digest>``: one for each generation (see :mod:`lastgood.bridges.worker.manifest`), and another when more of it is
   kept: a module that no import statement leads to, from when a worker imports it;
-- ``history.json``: the last good ones, oldest first.
+- ``history.json``: the last good ones, oldest first, under this user's seal (see :mod:`lastgood.user_key`).
+  It vouches for the manifests that it names, and these for the objects; no other is opened that this process has not written.
+
+What workers have compiled a source to (see :mod:`lastgood.bridges.worker.codes`) lies outside of the project, where the user's
+caches are: ``code/<digest of the source>-…``.
 
 Every file is written under another name and then renamed: what has its name is whole, unless the disk lost it. That is
 noticed, since a name is a digest: what an earlier process wrote is checked before it is relied upon, and mended.
@@ -26,7 +29,7 @@ import msgspec
 from lastgood.bridges.worker.manifest import Damaged, Manifest
 from lastgood.errors import LastgoodError
 from lastgood.interpreters.file_system import FileSystem, digest_of
-from lastgood.interpreters.promotion import make_directories
+from lastgood.interpreters.promotion import make_directories, overwrite, read_sealed, remove_tree, write_sealed
 from lastgood.pinning import Pinned
 
 __all__ = ["KEPT", "DamagedGeneration", "GenerationStore", "Good", "Kept", "LateModule"]
@@ -91,6 +94,9 @@ class GenerationStore:
         self._top = home / "generations"
         self._objects = self._top / "objects"
         self._manifests = self._top / "manifests"
+        self._former_codes = self._top / "code"  # where an earlier version kept them
+        cache = files.cache(home)
+        self.codes = None if cache is None else cache / "code"
         self._sound: set[str] = set()  # objects that this process has written or checked
         self._known: dict[str, Manifest] = {}
 
@@ -132,6 +138,7 @@ class GenerationStore:
             self._files.unlink(manifest)
 
     def _put(self, manifest: Manifest, objects: Iterable[tuple[str, bytes]]) -> Path:
+        self._remove_links()
         for directory in (self._objects, self._manifests):
             make_directories(self._files, directory)
         standing = set(self._files.children(self._objects))
@@ -141,9 +148,16 @@ class GenerationStore:
         text = manifest.dumps()
         path = self._manifests / digest_of(text)
         if not self._is(path, text):
-            self._write(path, text)
+            overwrite(self._files, path, text)
         self._known[path.name] = manifest
         return path
+
+    def _remove_links(self) -> None:
+        """Whoever puts a link in place of a directory wants us to write, or remove, elsewhere."""
+        for directory in (self._top, self._objects, self._manifests, self._former_codes):
+            standing = self._files.stat(directory)
+            if standing is not None and standing.kind != "directory":
+                self._files.unlink(directory)
 
     def _rename(self, before: str, after: str) -> None:
         history = self.history()
@@ -212,9 +226,10 @@ class GenerationStore:
         return history[-1] if history else None
 
     def history(self) -> tuple[Good, ...]:
-        """The last good generations, oldest first. A history that cannot be read counts as none."""
+        """The last good generations, oldest first. A history that is not this user's, or cannot be read, counts as none."""
         try:
-            return msgspec.json.decode(self._files.read(self._top / "history.json"), type=_History).good
+            data = read_sealed(self._files, self._top / "history.json")
+            return () if data is None else msgspec.json.decode(data, type=_History).good
         except (OSError, msgspec.MsgspecError):
             return ()
 
@@ -266,24 +281,31 @@ class GenerationStore:
                 digests |= _digests(self._load(name))
             except DamagedGeneration:
                 wanted.discard(name)  # nobody can run it any more
-        for directory, keep in ((self._manifests, wanted), (self._objects, digests), (self._top / "code", digests)):
+        self._remove_links()
+        kept: list[tuple[Path, Collection[str]]] = [(self._manifests, wanted), (self._objects, digests)]
+        kept.append((self._former_codes, ()))
+        if self.codes is not None:
+            kept.append((self.codes, digests))
+        for directory, keep in kept:
             for name in self._files.children(directory):
                 if name.partition("-")[0] not in keep or "." in name:
                     with suppress(FileNotFoundError):  # a worker writes codes, under another name at first
-                        self._files.unlink(directory / name)
+                        remove_tree(self._files, directory / name)
         self._known = {name: manifest for name, manifest in self._known.items() if name in wanted}
         self._sound &= digests
 
     def _put_object(self, digest: str, data: bytes, standing: set[str]) -> None:
         path = self._objects / digest
         if digest not in standing or not self._is(path, data):
-            self._write(path, data)
+            overwrite(self._files, path, data)
             standing.add(digest)
         self._sound.add(digest)
 
     def _is(self, path: Path, data: bytes) -> bool:
         try:
-            return self._files.read(path) == data
+            standing = self._files.stat(path)
+            is_file = standing is not None and standing.kind == "file" and standing.size == len(data)
+            return is_file and self._files.read(path) == data
         except OSError:
             return False
 
@@ -292,35 +314,27 @@ class GenerationStore:
         if manifest is None:
             path = self._manifests / name
             try:
-                manifest = self._known[name] = Manifest.loads(self._files.read(path), str(path))
-            except OSError as error:
-                raise DamagedGeneration(_unreadable(path, error), path=path) from error
+                manifest = self._known[name] = Manifest.loads(self._checked(path), str(path))
             except Damaged as error:
                 raise DamagedGeneration(str(error), path=path) from error
         return manifest
 
     def _read(self, digest: str) -> bytes:
-        path = self._objects / digest
+        return self._checked(self._objects / digest)
+
+    def _checked(self, path: Path) -> bytes:
+        """The bytes of a file whose name is their digest."""
         try:
             data = self._files.read(path)
         except OSError as error:
             raise DamagedGeneration(_unreadable(path, error), path=path) from error
-        if digest_of(data) != digest:
+        if digest_of(data) != path.name:
             raise DamagedGeneration(f"{path} is damaged: its bytes are not those that its name stands for.", path=path)
         return data
 
     def _write_history(self, good: tuple[Good, ...]) -> None:
         text = msgspec.json.format(msgspec.json.encode(_History(1, good)))
-        self._write(self._top / "history.json", text + b"\n")
-
-    def _write(self, path: Path, data: bytes) -> None:
-        fresh = path.with_name(f"{path.name}.new")
-        try:
-            self._files.write(fresh, data)
-        except FileExistsError:  # left by a process that was killed
-            self._files.unlink(fresh)
-            self._files.write(fresh, data)
-        self._files.replace(fresh, path)
+        write_sealed(self._files, self._top / "history.json", text + b"\n")
 
 
 def _digests(manifest: Manifest) -> set[str]:

@@ -131,8 +131,17 @@ class MemoryFiles:
         mode = 0o644 if known is None else known.mode
         self.names[path] = MemoryFile(data, mode, self._clock.now, self._clock.now, next(self._numbers))
 
-    def read(self, path: Path) -> bytes:
+    def user(self) -> int:
         """See :class:`~lastgood.interpreters.file_system.FileSystem`; so for all that follow."""
+        return 0
+
+    def cache(self, home: Path) -> Path | None:  # noqa: ARG002 - nothing is worth it there
+        return None
+
+    def key(self) -> bytes:
+        return b"there is but one user in memory"
+
+    def read(self, path: Path) -> bytes:
         if path in self.directories:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         return self._file(path).data
@@ -196,9 +205,8 @@ class MemoryFiles:
         if found is None:
             return None
         times = (int(found.mtime * 1e9), int(found.ctime * 1e9))
-        return Stat(
-            "file", found.mode, (found.number, len(found.data), *times), max(found.mtime, found.ctime), found.mtime
-        )
+        size, changed = len(found.data), max(found.mtime, found.ctime)
+        return Stat("file", found.mode, (found.number, size, *times), changed, found.mtime, size)
 
     def children(self, path: Path) -> list[str]:
         return sorted({each.name for each in (*self.names, *self.directories) if each.parent == path and each != path})

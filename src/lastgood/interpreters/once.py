@@ -92,11 +92,16 @@ async def _staged(work: CycleFiles, bounded: BoundedStage) -> tuple[OutputDirect
     output = await bounded.step(work, work.claim)
     own = await bounded.step(work, work.generate)
     assert work.config is not None
-    assert work.stage is not None
-    others = await run_generators(work.config, work.config_text, work.stage, note=work.project.note)
+    note, others = work.project.note, Generated(())
+    if work.config.generators:
+        others = await run_generators(work.config, work.config_text, work.workplace, work.made, note)
     generated = await bounded.step(work, work.accept, own, others)
-    if failures := await check_staged(work.stage, output.path.name, compiled=others.files, note=work.project.note):
-        raise GenerationError(failures)
+    if others.files:
+        failures = await check_staged(work.workplace, output.path.name, compiled=others.files, note=note)
+        if failures:
+            raise GenerationError(failures)
+    await bounded.step(work, work.keep)
+    await bounded.step(work, work.note_repetition)
     return output, generated
 
 
@@ -129,8 +134,7 @@ def undo_once(project: Project) -> Once:
 
     :class:`~lastgood.errors.AlreadyWatched` if a session has the output directory: leave it a request then.
     """
-    output = OutputDirectory.claim(project.files, output_path(project), project.pid)
-    project.claimed[output.path] = project.live = output
+    output = project.live = project.claim(output_path(project))
     last = project.store(output).before(None)
     project.live_manifest = None if last is None else project.store(output).path(last)
     work = CycleFiles(project, 1)
@@ -151,7 +155,7 @@ def ask_undo(project: Project, patience: float) -> Good:
     Raises :class:`NothingToUndo` where no earlier generation is kept, and :class:`WatchError` if it has not gone back within
     ``patience`` seconds (it looks for requests every two); it may do so later, or have told its user why it cannot.
     """
-    output = OutputDirectory.unclaimed(project.files, output_path(project))
+    output = project.look_at(output_path(project))
     store = project.store(output)
     live = store.before(None)
     if live is None or store.before(store.path(live)) is None:
@@ -237,7 +241,7 @@ def _foresee(project: Project, timeout: float) -> tuple[Once, Mapping[str, bytes
     if failures := (*generated.failures, *others.failures):
         raise GenerationError(failures)
     assert work.config is not None
-    output = OutputDirectory.unclaimed(project.files, project.files.real_path(work.config.output.dir))
+    output = project.look_at(project.files.real_path(work.config.output.dir))
     staged = {name: digest_of(text) for name, text in texts.items()}
     would = _once(output, output.plan(staged), staged, (*generated.warnings, *others.warnings), ())
     return replace(would, changes=_changes_since(project.store(output), Interfaces.of(interfaces))), texts

@@ -9,6 +9,9 @@ Plain and synchronous, on the :class:`~lastgood.interpreters.file_system.FileSys
 - ``journal.json``, ``backup/``: what a promotion is about to do, and the files it replaces or removes, as hard links;
 - ``undo-request``: another process asks the session that has the output directory to undo its live generation.
 
+None of it is believed unless it has this user's seal (see :mod:`lastgood.user_key`): it may have come with a
+repository. What has none counts as absent, a link or a directory in a file's place is removed as such.
+
 The order is what makes it safe. Backups, then the journal, are on disk before the first change; undoing goes by the journal
 and not by how far the work came, so that the same code undoes a failure and recovers from a kill; it can itself be cut short
 and started again. The commit is the removal of the journal.
@@ -20,6 +23,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from shlex import quote
 
 import msgspec
 from returns.result import Failure, Success
@@ -33,17 +37,32 @@ from lastgood.effects.files import (
     SetAside,
     WriteFile,
 )
-from lastgood.errors import AlreadyWatched, PromotionError, UnmanagedFile
+from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, UnmanagedFile
 from lastgood.interpreters.file_system import Claim, FileSystem, Stat, digest_of, place_of
 from lastgood.planner.promotion import Existing, Promotion, plan_promotion
+from lastgood.user_key import seal, unseal
 from lastgood.wrappers.header import is_generated
 
-__all__ = ["OutputDirectory", "Promoting", "remove_tree", "staged_files"]
+__all__ = [
+    "OutputDirectory",
+    "Promoting",
+    "make_directories",
+    "overwrite",
+    "read_sealed",
+    "remove_tree",
+    "staged_files",
+    "staged_place",
+    "write_sealed",
+]
 
 logger = logging.getLogger(__name__)
 
 _CACHE = "__pycache__"
 _HOME = ".lastgood"
+_PRIVATE = 0o700
+_SWEPT = ("backup", "undo-request", "cache", "cache-journal")  # the last two: of an earlier version
+_MOST = 1 << 28
+"""Bytes in a file of ours: one that is larger is none."""
 
 
 class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,13 +75,16 @@ class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One operation in the journal. ``digest``: of what it puts there, so that nothing else is ever taken away."""
+    """One operation in the journal. ``digest``: of what it puts there, so that nothing else is ever taken away; ``kept``: of
+    the backup, so that nothing else is ever put back.
+    """
 
     operation: str
     path: str
     to: str = ""
     digest: str = ""
     mode: int = 0
+    kept: str = ""
 
 
 class _Journal(msgspec.Struct, frozen=True):
@@ -83,23 +105,29 @@ class OutputDirectory:
     recovered: tuple[str, ...] = ()
 
     @classmethod
-    def claim(cls, files: FileSystem, path: Path, pid: int) -> OutputDirectory:
+    def claim(cls, files: FileSystem, path: Path, pid: int, config_file: Path | None = None) -> OutputDirectory:
         """Lock the output directory, finish what a journal says, and sweep what dead sessions have left.
 
-        Raises :class:`AlreadyWatched` if another session has it, :class:`PromotionError` if it is no directory.
+        Raises :class:`AlreadyWatched` if another session has it, :class:`PromotionError` if it is no directory, and
+        :class:`ConfigError` if its ``.lastgood/`` is a link, or somebody's who is not to be trusted.
         """
-        around, home = cls._homes(files, path)
+        around, home = cls._homes(files, path, config_file)
         make_directories(files, home)
+        standing = files.stat(around)
+        if standing is not None and standing.mode != _PRIVATE and standing.owner == files.user():
+            files.chmod(around, _PRIVATE)
         ignore = around / ".gitignore"
-        if files.stat(ignore) is None:
-            _overwrite(files, ignore, b"*\n")
+        if not _is_file(files, ignore):
+            overwrite(files, ignore, b"*\n")
+        if not _is_file(files, home / "lock"):
+            remove_tree(files, home / "lock")
         holder = _read_pid(files, home / "pid")
         lock = files.lock(home / "lock", holder=holder)
         if lock is None:
             raise AlreadyWatched(path, _read_pid(files, home / "pid"))
         output = cls(files, path, home, lock)
         try:
-            _overwrite(files, home / "pid", f"{pid}\n".encode())
+            overwrite(files, home / "pid", f"{pid}\n".encode())
             output.recover()
             output._sweep()
         except BaseException:
@@ -108,41 +136,52 @@ class OutputDirectory:
         return output
 
     @classmethod
-    def unclaimed(cls, files: FileSystem, path: Path) -> OutputDirectory:
-        """The output directory, to be looked at only. Raises :class:`PromotionError` if it is no directory."""
-        return cls(files, path, cls._homes(files, path)[1], _Unclaimed())
+    def unclaimed(cls, files: FileSystem, path: Path, config_file: Path | None = None) -> OutputDirectory:
+        """The output directory, to be looked at only. Raises as :meth:`claim` does."""
+        return cls(files, path, cls._homes(files, path, config_file)[1], _Unclaimed())
 
     @classmethod
-    def _homes(cls, files: FileSystem, path: Path) -> tuple[Path, Path]:
+    def _homes(cls, files: FileSystem, path: Path, config_file: Path | None) -> tuple[Path, Path]:
         standing = files.stat(path, follow=True) or files.stat(path)  # the latter: a link that leads nowhere
         if standing is not None and standing.kind != "directory":
             raise PromotionError("the output directory [output] dir names is not a directory.", path=path)
         around = path.parent / _HOME
+        _check_is_own(files, around, config_file)
+        _check_is_own(files, around / path.name, config_file)
         return around, around / path.name
 
     def release(self) -> None:
         """Let the next session have it."""
         try:
-            _unlink_if_there(self.files, self.home / "pid")
+            remove_tree(self.files, self.home / "pid")
         finally:
             self.lock.release()
 
     def ask_undo(self) -> None:
         """Leave a request for the session that has the output directory."""
-        _overwrite(self.files, self.home / "undo-request", b"")
+        write_sealed(self.files, self.home / "undo-request", b"")
 
     def take_undo_request(self) -> bool:
-        """Whether somebody has left a request; it is gone then."""
+        """Whether this user has left a request; it is gone then."""
         if self.files.stat(self.home / "undo-request") is None:
             return False
-        self.files.unlink(self.home / "undo-request")
-        return True
+        is_own = read_sealed(self.files, self.home / "undo-request") is not None
+        remove_tree(self.files, self.home / "undo-request")
+        return is_own
 
     def recover(self) -> None:
         """If a journal is there, undo what it says. Does nothing else, so it can be called before every cycle."""
         if self.files.stat(self.home / "journal.json") is None:
             return
         journal = self._read_journal()
+        if journal is None:
+            logger.warning(
+                "%s was not written by this user's lastgood, or the key of that is gone: it is not followed. If a promotion "
+                "was cut short here, the wrappers that it wrote are made anew.",
+                self.home / "journal.json",
+            )
+            remove_tree(self.files, self.home / "journal.json")
+            return
         restored = tuple(
             entry.path
             for entry in journal.entries
@@ -153,11 +192,11 @@ class OutputDirectory:
 
     def _sweep(self) -> None:
         for name in self.files.children(self.home):
-            if name.startswith("stage-") or name in ("backup", "undo-request") or name.endswith(".new"):
+            if name.startswith("stage-") or name in _SWEPT or name.endswith(".new"):
                 remove_tree(self.files, self.home / name)
 
     def manifest(self) -> Mapping[str, str]:
-        """Managed file to digest, as of the last commit. A manifest that cannot be read counts as none: headers decide."""
+        """Managed file to digest, as of the last commit. A manifest that is not this user's counts as none: headers decide."""
         return self._read_manifest().files
 
     def former(self) -> OutputDirectory | None:
@@ -170,7 +209,7 @@ class OutputDirectory:
             return None
         try:
             former = OutputDirectory.unclaimed(self.files, Path(manifest.former))
-        except PromotionError:
+        except (ConfigError, PromotionError):
             return None
         return former if former.manifest_digest() == manifest.former_manifest else None
 
@@ -185,23 +224,29 @@ class OutputDirectory:
 
     def _read_manifest(self) -> _Manifest:
         try:
-            return msgspec.json.decode(self.files.read(self.home / "manifest.json"), type=_Manifest)
-        except FileNotFoundError:
-            return _Manifest(1, {})
+            data = read_sealed(self.files, self.home / "manifest.json")
+            manifest = _Manifest(1, {}) if data is None else msgspec.json.decode(data, type=_Manifest)
         except (OSError, msgspec.MsgspecError) as error:
             logger.warning("%s cannot be used and is ignored: %s", self.home / "manifest.json", error)
             return _Manifest(1, {})
+        return manifest if all(map(_is_inside, manifest.files)) else _Manifest(1, {})
 
-    def _read_journal(self) -> _Journal:
+    def _read_journal(self) -> _Journal | None:
+        """The journal; None if it is not this user's."""
         path = self.home / "journal.json"
         try:
-            return msgspec.json.decode(self.files.read(path), type=_Journal)
+            data = read_sealed(self.files, path)
+            journal = None if data is None else msgspec.json.decode(data, type=_Journal)
         except (OSError, msgspec.MsgspecError) as error:
             raise PromotionError(
                 f"the journal of a promotion that was cut short cannot be read ({error}). The files it replaced are in "
                 f"{self.home / 'backup'}: put them back, then remove the journal.",
                 path=path,
             ) from error
+        if journal is None:
+            return None
+        names = [name for entry in journal.entries for name in (entry.path, entry.to) if name]
+        return journal if all(map(_is_inside, (*names, journal.stage))) and "/" not in journal.stage else None
 
     def existing(self) -> Mapping[str, Existing]:
         """Everything in the output directory, bytecode caches left out."""
@@ -237,7 +282,11 @@ class OutputDirectory:
 
     def plan(self, staged: Mapping[str, str]) -> Promotion:
         """What a promotion of ``staged`` (path to digest) would do. Raises :class:`UnmanagedFile`; changes nothing."""
-        match plan_promotion(self.existing(), staged, self.manifest()):
+        return self.plan_from(self.existing(), staged)
+
+    def plan_from(self, existing: Mapping[str, Existing], staged: Mapping[str, str]) -> Promotion:
+        """The same, for what was found there."""
+        match plan_promotion(existing, staged, self.manifest()):
             case Success(promotion):
                 return promotion
             case Failure(clash):
@@ -274,6 +323,7 @@ class Promoting:
         self.shared = shared or {}
         self.promotion = Promotion()
         self._journal: _Journal | None = None
+        self._existing: Mapping[str, Existing] = {}
         self._begun = False
 
     def apply(self, before_changes: Callable[[], object] = lambda: None) -> None:
@@ -284,7 +334,8 @@ class Promoting:
         """
         files = dict(sorted(self.staged.items()))
         try:
-            self.promotion = self.output.plan(self.staged)
+            self._existing = self.output.existing()
+            self.promotion = self.output.plan_from(self._existing, self.staged)
             if self.former is not None:
                 manifest = _Manifest(1, files, str(self.former.path), self.former.manifest_digest())
             elif self.promotion.operations or self.output.manifest() != files:
@@ -326,12 +377,13 @@ class Promoting:
         files = self.output.files
         for operation in self.promotion.operations:
             if isinstance(operation, WriteFile | ReplaceFile) and operation.path in self.shared:
-                files.unlink(self.stage / operation.path)
-                files.write(self.stage / operation.path, self.shared[operation.path])
+                staged = staged_place(self.stage, operation.path)
+                files.unlink(staged)
+                files.write(staged, self.shared[operation.path])
 
     def _prepare(self) -> None:
         files, home, path = self.output.files, self.output.home, self.output.path
-        had_manifest = files.stat(home / "manifest.json") is not None
+        had_manifest = _is_file(files, home / "manifest.json")
         self._journal = _Journal(
             1,
             tuple(self._entry(operation) for operation in self.promotion.operations),
@@ -347,8 +399,9 @@ class Promoting:
                 files.link(path / entry.path, backup / str(number))
         if had_manifest:
             files.link(home / "manifest.json", backup / "manifest.json")
-        _unlink_if_there(files, home / "journal.new")
-        files.write(home / "journal.new", msgspec.json.encode(self._journal))
+        remove_tree(files, home / "journal.new")
+        sealed = seal(files.key(), home / "journal.json", msgspec.json.encode(self._journal))
+        files.write(home / "journal.new", sealed)
         files.barrier((home / "journal.new", backup))
         self._begun = True
         files.replace(home / "journal.new", home / "journal.json")
@@ -361,9 +414,14 @@ class Promoting:
         match operation:
             case SetAside(name, to):
                 return _Entry("SetAside", name, to, digest_of(self.output.files.read(path)))
-            case WriteFile(name) | ReplaceFile(name):
-                return _Entry(type(operation).__name__, name, digest=self.staged[name], mode=mode)
-            case MakeDirectory(name) | RemoveDirectory(name) | RemoveFile(name):
+            case WriteFile(name):
+                return _Entry("WriteFile", name, digest=self.staged[name], mode=mode)
+            case ReplaceFile(name):
+                kept = self._existing[name].digest
+                return _Entry("ReplaceFile", name, digest=self.staged[name], mode=mode, kept=kept)
+            case RemoveFile(name):
+                return _Entry("RemoveFile", name, mode=mode, kept=self._existing[name].digest)
+            case MakeDirectory(name) | RemoveDirectory(name):
                 return _Entry(type(operation).__name__, name, mode=mode)
 
     def _do(self, operation: FileOperation) -> None:
@@ -376,13 +434,13 @@ class Promoting:
                 files.link(path, self.output.path / to)
             case WriteFile(name):
                 # A link, and not a rename: it cannot overwrite what somebody put there since the plan was made.
-                files.link(self.stage / name, path)
-                files.unlink(self.stage / name)
+                files.link(staged_place(self.stage, name), path)
+                files.unlink(staged_place(self.stage, name))
             case ReplaceFile(name):
                 standing = files.stat(path)
                 if standing is not None:
-                    files.chmod(self.stage / name, standing.mode)
-                files.replace(self.stage / name, path)
+                    files.chmod(staged_place(self.stage, name), standing.mode)
+                files.replace(staged_place(self.stage, name), path)
             case RemoveFile():
                 files.unlink(path)
             case RemoveDirectory():
@@ -408,13 +466,21 @@ class _Undoing:
     def undo(self, journal: _Journal, *, begun: bool) -> None:
         """``begun``: the backups are complete, and what the journal says may have been done."""
         if begun:
-            for number, entry in reversed(tuple(enumerate(journal.entries))):
+            entries = [each for each in enumerate(journal.entries) if not self._leads_away(each[1].path)]
+            for number, entry in reversed(entries):
                 self._undo(number, entry, self.output.home / journal.stage)
-            drop_bytecode(self.files, (self.output.path / entry.path for entry in journal.entries))
+            drop_bytecode(self.files, (self.output.path / entry.path for _, entry in entries))
             self._restore_manifest(journal)
         for unfinished in ("journal.json", "journal.new", "manifest.json.new"):
-            _unlink_if_there(self.files, self.output.home / unfinished)
+            remove_tree(self.files, self.output.home / unfinished)
         remove_tree(self.files, self.backup)
+
+    def _leads_away(self, name: str) -> bool:
+        """Whether somebody has put a link on the way to that file since: what lies behind it was never promoted."""
+        path = self.output.path / name
+        return bool(name) and self.files.real_path(path.parent) != self.files.real_path(
+            self.output.path
+        ) / path.parent.relative_to(self.output.path)
 
     def _undo(self, number: int, entry: _Entry, stage: Path) -> None:
         files = self.files
@@ -425,12 +491,10 @@ class _Undoing:
                 if standing is not None and self._is_written(entry, standing, stage):
                     files.unlink(path)
             case "ReplaceFile" | "RemoveFile":
-                kept = self.backup / str(number)
-                if files.stat(kept) is not None:
+                if _is_file(files, kept := self.backup / str(number), entry.kept):
                     files.replace(kept, path)
             case "SetAside":
-                aside = self.output.path / entry.to
-                if files.stat(aside) is not None and digest_of(files.read(aside)) == entry.digest:
+                if _is_file(files, aside := self.output.path / entry.to, entry.digest):
                     files.unlink(aside)
             case "MakeDirectory":
                 if standing is not None and standing.kind == "directory":
@@ -455,15 +519,15 @@ class _Undoing:
         if standing.kind != "file" or digest_of(self.files.read(path)) != entry.digest:
             return False
         # The staged file goes once it is in place. Until then its second name, or its copy, has its time.
-        staged = self.files.stat(stage / entry.path)
+        staged = self.files.stat(staged_place(stage, entry.path))
         return staged is None or staged.modified == standing.modified
 
     def _restore_manifest(self, journal: _Journal) -> None:
         manifest = self.output.home / "manifest.json"
         kept = self.backup / "manifest.json"
         if not journal.had_manifest:
-            _unlink_if_there(self.files, manifest)
-        elif self.files.stat(kept) is not None:
+            remove_tree(self.files, manifest)
+        elif _is_file(self.files, kept):
             self.files.replace(kept, manifest)
 
 
@@ -505,9 +569,10 @@ def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
         stems.setdefault(source.parent, set()).add(source.stem)
     for directory, names in stems.items():
         cache = directory / _CACHE
-        for name in files.children(cache):
+        standing = files.stat(cache)
+        for name in files.children(cache) if standing is not None and standing.kind == "directory" else ():
             if name.endswith(".pyc") and name.split(".")[0] in names:
-                _unlink_if_there(files, cache / name)
+                remove_tree(files, cache / name)
 
 
 def make_directories(files: FileSystem, path: Path) -> None:
@@ -518,16 +583,83 @@ def make_directories(files: FileSystem, path: Path) -> None:
 
 
 def remove_tree(files: FileSystem, path: Path) -> None:
-    """Remove ``path`` and everything below it; links are removed, not followed."""
+    """Remove ``path`` and everything below it, however deep; links are removed, not followed."""
+    left = [path]
+    while left:
+        standing = files.stat(left[-1])
+        if standing is None:
+            left.pop()
+        elif standing.kind != "directory":
+            files.unlink(left.pop())
+        elif below := files.children(left[-1]):
+            left.extend(left[-1] / name for name in reversed(below))
+        else:
+            files.rmdir(left.pop())
+
+
+def staged_place(stage: Path, name: str) -> Path:
+    """Where the file that becomes ``name`` lies in the stage: under no name that a watcher of sources looks for."""
+    return stage / f"{name}.staged"
+
+
+def read_sealed(files: FileSystem, path: Path) -> bytes | None:
+    """What this user's lastgood last wrote to ``path``; None if something else is there, or nothing. Raises :class:`OSError`."""
+    standing = files.stat(path)
+    if standing is None or standing.kind != "file" or standing.size > _MOST:
+        return None
+    return unseal(files.key(), path, files.read(path))
+
+
+def write_sealed(files: FileSystem, path: Path, data: bytes) -> None:
+    """Write what :func:`read_sealed` is to read, in place of whatever is there."""
+    overwrite(files, path, seal(files.key(), path, data))
+
+
+def overwrite(files: FileSystem, path: Path, data: bytes) -> None:
+    """Write a file as a whole, in place of whatever is there: where that is a link, it is the link that goes."""
+    fresh = path.with_name(f"{path.name}.new")
+    remove_tree(files, fresh)  # left by a process that was killed
+    files.write(fresh, data)
+    standing = files.stat(path)
+    if standing is not None and standing.kind == "directory":
+        remove_tree(files, path)
+    files.replace(fresh, path)
+
+
+def _check_is_own(files: FileSystem, path: Path, config_file: Path | None) -> None:
+    """Refuse a directory that is a link, or that belongs to somebody who could not write to the config either."""
     standing = files.stat(path)
     if standing is None:
         return
     if standing.kind != "directory":
-        files.unlink(path)
-        return
-    for name in files.children(path):
-        remove_tree(files, path / name)
-    files.rmdir(path)
+        what = "is a symbolic link" if standing.kind == "link" else "is no directory"
+        raise ConfigError(
+            f"{path} {what}; lastgood keeps what it has made there.",
+            file=config_file,
+            hint=f"Run: rm {quote(str(path))}",
+        )
+    config = None if config_file is None else files.stat(config_file, follow=True)
+    if standing.owner not in (files.user(), 0, None if config is None else config.owner):
+        raise ConfigError(
+            f"{path} belongs to another user (uid {standing.owner}), who could change what lastgood keeps there.",
+            file=config_file,
+            hint=f"If nobody needs it, run: rm -r {quote(str(path))}",
+        )
+
+
+def _is_file(files: FileSystem, path: Path, digest: str | None = None) -> bool:
+    """Whether a file is there, not a link to one; with that digest, if one is given."""
+    standing = files.stat(path)
+    return (
+        standing is not None
+        and standing.kind == "file"
+        and digest in (None, "" if digest is None else files.digest(path))
+    )
+
+
+def _is_inside(name: str) -> bool:
+    """Whether it names something below the directory that it is relative to."""
+    return name not in ("", ".") and not name.startswith("/") and "\0" not in name and ".." not in name.split("/")
 
 
 def _is_text(name: str) -> bool:
@@ -548,19 +680,7 @@ def _existing_file(files: FileSystem, path: Path) -> Existing:
 
 
 def _put_manifest(files: FileSystem, home: Path, manifest: _Manifest) -> None:
-    _overwrite(files, home / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-
-
-def _overwrite(files: FileSystem, path: Path, data: bytes) -> None:
-    fresh = path.with_name(f"{path.name}.new")
-    _unlink_if_there(files, fresh)
-    files.write(fresh, data)
-    files.replace(fresh, path)
-
-
-def _unlink_if_there(files: FileSystem, path: Path) -> None:
-    if files.stat(path) is not None:
-        files.unlink(path)
+    write_sealed(files, home / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
 
 def _read_pid(files: FileSystem, path: Path) -> int | None:

@@ -226,9 +226,7 @@ class TrioInterpreter:
         if problem is not None:
             raise problem
         own = await self._generate(work, deed.timeout)
-        assert work.config is not None
-        assert work.stage is not None
-        others = await run_generators(work.config, work.config_text, work.stage, note=self._project.note)
+        others = await self._run_generators(work)
         generated = await self._bounded.step(work, work.accept, own, others)
         await self._check(work, others)
         async with self._keeping:
@@ -275,13 +273,12 @@ class TrioInterpreter:
         if generate is None:
             return await self._bounded.step(work, work.generate)
         assert work.config is not None
-        assert work.stage is not None
         self._project.note("generate()")
         made: object
         if _is_async(generate):
-            made = generate(work.config, work.stage)
+            made = generate(work.config, work.workplace)
         else:  # in a tuple, because trio lets no thread return a coroutine
-            call = partial(lambda config, stage: (generate(config, stage),), work.config, work.stage)
+            call = partial(lambda config, stage: (generate(config, stage),), work.config, work.workplace)
             (made,) = await self._bounded.step(work, call)
         if not inspect.isawaitable(made):
             return made
@@ -290,6 +287,13 @@ class TrioInterpreter:
         if scope.cancelled_caught:
             raise work.late(timeout)
         return made
+
+    async def _run_generators(self, work: CycleFiles) -> Generated:
+        assert work.config is not None
+        if not work.config.generators:
+            return Generated(())
+        note = self._project.note
+        return await run_generators(work.config, work.config_text, work.workplace, work.made, note)
 
     async def _check(self, work: CycleFiles, others: Generated) -> None:
         """Have a look at the Python files that lastgood did not make itself, unless it has seen the same ones last.
@@ -300,11 +304,10 @@ class TrioInterpreter:
         files = {name: work.staged[name] for name in foreign}
         if files == self._checked:
             return
-        assert work.stage is not None
         assert work.output is not None
         imported = files.keys() - set(others.files)
         failures = await check_staged(
-            work.stage, work.output.path.name, imported=imported, compiled=others.files, note=self._project.note
+            work.workplace, work.output.path.name, imported=imported, compiled=others.files, note=self._project.note
         )
         if failures:
             raise GenerationError(failures)

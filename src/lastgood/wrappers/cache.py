@@ -1,4 +1,6 @@
-"""The cache on disk: answers by their keys, in one SQLite file beside the generations.
+"""The cache on disk: answers by their keys, in one SQLite file in the user's own directory of caches.
+
+Never in the project: of an answer wrappers are made, which the app imports, and SQLite was not made to open what others wrote.
 
 It is only ever a shortcut. What cannot be read is not there, a file that is none of ours is made anew, and bytes that a power
 cut has spoilt are told by their digest.
@@ -7,6 +9,7 @@ cut has spoilt are told by their digest.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,8 +45,10 @@ class DiskCache:
             return True
         mode = "ro" if self._read_only else "rwc"
         try:
+            if not self._read_only:
+                os.makedirs(self.path.parent, mode=0o700, exist_ok=True)
             database = sqlite3.connect(f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=0.5)
-        except sqlite3.Error:
+        except (OSError, sqlite3.Error):
             return True
         form = -1
         try:

@@ -16,13 +16,13 @@ PATH = "/p/src/pricing.py"
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> str:
-    return str(tmp_path / "manifests" / "one")
+def directory(tmp_path: Path) -> str:
+    return str(tmp_path / "cache" / "code")
 
 
-def kept(manifest: str) -> Path:
+def kept(directory: str) -> Path:
     """The one file of code."""
-    (file,) = (Path(manifest).parents[1] / "code").iterdir()
+    (file,) = Path(directory).iterdir()
     return file
 
 
@@ -31,19 +31,18 @@ def value(codes: Codes, digest: str = DIGEST, path: str = PATH) -> object:
     return None if code is None else eval(code)
 
 
-def test_what_was_kept_is_there_for_any_generation_beside(manifest: str) -> None:
-    Codes(manifest).keep(DIGEST, PATH, compile("6 * 7", PATH, "eval"))
-    assert value(Codes(manifest)) == 42
-    assert value(Codes(manifest.replace("one", "two"))) == 42
-    assert kept(manifest).name.startswith(f"{DIGEST}-")
+def test_what_was_kept_is_there_for_another(directory: str) -> None:
+    Codes(directory).keep(DIGEST, PATH, compile("6 * 7", PATH, "eval"))
+    assert value(Codes(directory)) == 42
+    assert kept(directory).name.startswith(f"{DIGEST}-")
 
 
-def test_another_source_or_path_or_interpreter_has_other_code(manifest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    Codes(manifest).keep(DIGEST, PATH, compile("42", PATH, "eval"))
-    assert value(Codes(manifest), digest=digest_of(b"other")) is None
-    assert value(Codes(manifest), path="/q/pricing.py") is None
+def test_another_source_or_path_or_interpreter_has_other_code(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Codes(directory).keep(DIGEST, PATH, compile("42", PATH, "eval"))
+    assert value(Codes(directory), digest=digest_of(b"other")) is None
+    assert value(Codes(directory), path="/q/pricing.py") is None
     monkeypatch.setattr(sys, "version", "another")
-    assert value(Codes(manifest)) is None
+    assert value(Codes(directory)) is None
 
 
 @pytest.mark.parametrize(
@@ -51,25 +50,25 @@ def test_another_source_or_path_or_interpreter_has_other_code(manifest: str, mon
     [lambda _: b"", lambda data: data[:70], lambda data: data[:-1] + b"x", lambda data: b"x" + data],
     ids=["empty", "cut", "spoilt", "shifted"],
 )
-def test_what_is_damaged_is_not_there(damage: object, manifest: str) -> None:
+def test_what_is_damaged_is_not_there(damage: object, directory: str) -> None:
     assert callable(damage)
-    Codes(manifest).keep(DIGEST, PATH, compile("42", PATH, "eval"))
-    file = kept(manifest)
+    Codes(directory).keep(DIGEST, PATH, compile("42", PATH, "eval"))
+    file = kept(directory)
     file.write_bytes(damage(file.read_bytes()))
-    assert value(Codes(manifest)) is None
-    Codes(manifest).keep(DIGEST, PATH, compile("43", PATH, "eval"))
-    assert value(Codes(manifest)) == 43
+    assert value(Codes(directory)) is None
+    Codes(directory).keep(DIGEST, PATH, compile("43", PATH, "eval"))
+    assert value(Codes(directory)) == 43
 
 
 def test_where_nothing_can_be_written_nothing_is_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    codes = Codes(str(tmp_path / "file" / "manifests" / "one"))
-    codes.keep(DIGEST, PATH, compile("42", PATH, "eval"))
-    assert value(codes) is None
+    for codes in (Codes(str(tmp_path / "file" / "code")), Codes(None)):
+        codes.keep(DIGEST, PATH, compile("42", PATH, "eval"))
+        assert value(codes) is None
 
 
-def test_a_code_is_no_more_than_its_digest_and_what_marshal_makes_of_it(manifest: str) -> None:
+def test_a_code_is_no_more_than_its_digest_and_what_marshal_makes_of_it(directory: str) -> None:
     code = compile("42", PATH, "eval")
-    Codes(manifest).keep(DIGEST, PATH, code)
+    Codes(directory).keep(DIGEST, PATH, code)
     data = marshal.dumps(code)
-    assert kept(manifest).read_bytes() == digest_of(data).encode() + data
+    assert kept(directory).read_bytes() == digest_of(data).encode() + data

@@ -1,9 +1,10 @@
 """What the pinned sources were compiled to, kept by their content, so that a worker compiles what has changed (contract §9).
 
 A ``.pyc`` goes by size and time; this goes by the digest of the source, its path, which is part of the code, and the very
-interpreter: what is found is never the code of another source. Each file begins with the digest of the rest. They lie beside
-the generations, in ``<home>/code/<digest of the source>-<digest of the others>``; the app removes those that no generation
-needs. Several workers may write at once: whoever is last wins, with the same bytes.
+interpreter: what is found is never the code of another source. Each file begins with the digest of the rest. They lie where
+the app says, in a directory that nobody but the user can write to, and never in the project: what lies there is run. Each is
+``<digest of the source>-<digest of the others>``; the app removes those that no generation needs. Several workers may write
+at once: whoever is last wins, with the same bytes.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ _HEAD = 64
 
 
 class Codes:
-    """The codes of the generations that ``manifest`` is one of. What cannot be read is not there, or written is not kept."""
+    """The codes in ``directory``; None: none are kept. What cannot be read is not there, or written is not kept."""
 
-    def __init__(self, manifest: str) -> None:
-        self._directory = os.path.join(os.path.dirname(os.path.dirname(manifest)), "code")
+    def __init__(self, directory: str | None) -> None:
+        self._directory = directory
         self._interpreter = f"{sys.version}\t{sys.flags.optimize}\t"
 
     def get(self, digest: str, path: str) -> CodeType | None:
         """The code of the source with that digest, which lies at ``path``."""
+        if self._directory is None:
+            return None
         try:
-            with open(self._place(digest, path), "rb") as file:
+            with open(self._place(self._directory, digest, path), "rb") as file:
                 data = file.read()
         except OSError:
             return None
@@ -42,17 +45,19 @@ class Codes:
 
     def keep(self, digest: str, path: str, code: CodeType) -> None:
         """Keep ``code`` for the next worker."""
-        place = self._place(digest, path)
+        if self._directory is None:
+            return
+        place = self._place(self._directory, digest, path)
         fresh = f"{place}.{os.getpid()}-{threading.get_ident()}"
         try:
             data = marshal.dumps(code)
-            os.makedirs(self._directory, exist_ok=True)
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
             with open(fresh, "wb") as file:
                 file.write(digest_of(data).encode() + data)
             os.replace(fresh, place)
         except (OSError, ValueError):
             return
 
-    def _place(self, digest: str, path: str) -> str:
+    def _place(self, directory: str, digest: str, path: str) -> str:
         others = digest_of(f"{self._interpreter}{path}".encode("utf-8", "surrogateescape"))
-        return os.path.join(self._directory, f"{digest}-{others[:16]}")
+        return os.path.join(directory, f"{digest}-{others[:16]}")

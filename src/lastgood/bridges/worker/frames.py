@@ -5,8 +5,9 @@ one that nobody waits for any more, so both sides know which numbers are open. C
 many at once as the SETUP says, those that are APART or forgotten not counted; so both sides know which have begun.
 
     app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}, "pinned": the path of a
-                               manifest, or None, "threads": calls that run at once, "grace": seconds it is given to
-                               exit, "async_backend": "asyncio" or "trio"};
+                               manifest, or None, "codes": the directory of what sources were compiled to, or None,
+                               "threads": calls that run at once, "grace": seconds it is given to exit,
+                               "async_backend": "asyncio" or "trio"};
                                its answer says "ready", and has [name, path] of each installed module that is loaded
                     PRELOAD    no answer, and before SETUP alone; body: packed names of installed modules to import already
                     CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs], or

@@ -46,10 +46,12 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["INHERITED", "Sources", "inherit", "install", "is_local", "local_roots"]
+__all__ = ["CODES", "INHERITED", "Sources", "inherit", "install", "is_local", "local_roots"]
 
 INHERITED = "LASTGOOD_PINNED"
 """The environment variable that tells the children of a worker which manifest it has."""
+CODES = "LASTGOOD_CODES"
+"""The one that tells them where codes are kept; not set where none are."""
 
 _INSTALLED = frozenset(("site-packages", "dist-packages"))
 _INIT = "__init__.py"
@@ -105,29 +107,33 @@ def install(
     manifest: str | None = None,
     report: Callable[[str, str, bytes], None] | None = None,
     bare: Collection[str] = (),
+    codes: str | None = None,
 ) -> Sources | None:
     """Put ``import_path`` first on ``sys.path``, and have what is local there imported from source.
 
     ``manifest`` is the path of a pinned generation's; what is imported from is given back then, and
     ``report(name, path, source)`` called, on whatever thread imports, for each local module that is not in it. ``bare`` are
     the names of modules that an interpreter loads by itself: these stay what they are, also where a local one is called the
-    same. Raises :class:`.manifest.Damaged`.
+    same. ``codes`` is the directory of what sources were compiled to. Raises :class:`.manifest.Damaged`.
     """
     entries = [os.path.abspath(entry) for entry in import_path]
     installed = _installed()
     sources: Sources | None = None
     make_loader: Callable[[str, str], SourceFileLoader]
+    os.environ.pop(CODES, None)
     if manifest is None:
         os.environ.pop(INHERITED, None)
         make_loader, roots = _SourceLoader, local_roots(entries, installed)
     else:
         pinned = Manifest.load(manifest)
-        sources = Sources(pinned, manifest, report)
+        sources = Sources(pinned, manifest, report, codes)
         make_loader, roots = partial(_PinnedLoader, sources), pinned.roots
         sys.meta_path.insert(_before_the_path_finder(), _PinnedFinder(sources, pinned))
         _show_pinned_lines(sources)
         _make_way(pinned, bare)
         os.environ[INHERITED] = manifest
+        if codes is not None:
+            os.environ[CODES] = codes
     find_in = FileFinder.path_hook((ExtensionFileLoader, EXTENSION_SUFFIXES), (make_loader, SOURCE_SUFFIXES))  # type: ignore[arg-type]  # it is only called
 
     def is_ours(directory: str) -> bool:
@@ -189,7 +195,7 @@ def inherit(bare: Collection[str]) -> None:
     """In a fresh child of a worker, which has the worker's ``sys.path`` already: have its pins, too."""
     manifest = os.environ.get(INHERITED)
     if manifest is not None:
-        install((), manifest, bare=bare)
+        install((), manifest, bare=bare, codes=os.environ.get(CODES))
 
 
 def _make_way(pinned: Manifest, bare: Collection[str]) -> None:
@@ -213,12 +219,16 @@ class Sources:
     """The bytes of local modules, by the path of the user's file: each read once, and the same ever after."""
 
     def __init__(
-        self, pinned: Manifest, manifest: str, report: Callable[[str, str, bytes], None] | None = None
+        self,
+        pinned: Manifest,
+        manifest: str,
+        report: Callable[[str, str, bytes], None] | None = None,
+        codes: str | None = None,
     ) -> None:
         self._manifest = manifest
         self._report = report
         self._digests = {path: digest for _, digest, _, path in pinned.modules}
-        self._codes = Codes(manifest)
+        self._codes = Codes(codes)
         self._read: dict[str, bytes] = {}
         self._places: dict[str, dict[str, str]] = {}
         for path in self._digests:

@@ -127,7 +127,8 @@ class Worker:
                 self._answer(number, *_refused(_NO_TRIO.format(sys.executable)))
                 return False
         try:
-            self._import_from(install(told["import_path"], told["pinned"], self._report, bare))
+            sources = install(told["import_path"], told["pinned"], self._report, bare, told["codes"])
+            self._import_from(sources)
         except Damaged as damaged:
             self._answer(number, *_refused(f"The pinned generation cannot be run. {damaged}"))
             return False
