@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lastgood.config import Config
+from lastgood.interpreters.file_system import Disk
 from lastgood.interpreters.promotion import Promoting
 from lastgood.session import WatchProgram
 from lastgood.wrappers import Generated
@@ -76,6 +80,64 @@ async def test_what_a_generate_of_ones_own_writes_is_staged_likewise(
         assert not directories[0].is_relative_to(project.root)
         assert not directories[0].exists()
         assert project.tree() == {"pricing.py": b""}
+
+
+# What a watcher of sources would see, noted when a generator has just made its file.
+LOOK = """
+from pathlib import Path
+
+def look(top):
+    seen = [str(path.relative_to(top)) for path in Path(top).rglob("*.py")]
+    Path(top, "seen").write_text("\\n".join(seen))
+"""
+PROGRAM = "import looking, sys; open(sys.argv[1] + '/made.py', 'w').close(); looking.look(sys.argv[2])"
+FUNCTION = (
+    "import looking\ndef make(config, stage):\n    (stage / 'made.py').touch()\n    looking.look(config.path.parent)\n"
+)
+
+
+@pytest.mark.parametrize("kind", ["built in", "generate", "a program", "a function"])
+async def test_no_other_watcher_takes_what_is_staged_or_kept_for_sources(
+    project: RealProject, start: Callable[..., WatchProgram], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    project.save("looking.py", LOOK)
+    project.save("making.py", FUNCTION)
+    heads = {
+        "a program": f"""[[generators]]
+command = ["{sys.executable}", "-c", {json.dumps(PROGRAM)}, "{{stage}}", "{project.root}"]""",
+        "a function": '[[generators]]\nuse = "making:make"',
+    }
+    project.save("lastgood.toml", project.config_file.read_text() + heads.get(kind, ""))
+    monkeypatch.chdir(project.root)
+    own = project.root / ".lastgood"
+    named: set[Path] = set()
+
+    def spy(operation: str) -> None:
+        do = getattr(Disk, operation)
+
+        def noted(self: Disk, *args: Any, **kwargs: Any) -> Any:
+            named.update(path for path in args if isinstance(path, Path) and own in path.parents)
+            return do(self, *args, **kwargs)
+
+        monkeypatch.setattr(Disk, operation, noted)
+
+    for operation in ("write", "link", "replace", "mkdir"):
+        spy(operation)
+
+    def generate(_: Config, directory: Path) -> Generated:
+        (directory / "made.py").touch()
+        (project.root / "seen").write_text("\n".join(map(str, project.root.rglob("*.py"))))
+        return Generated(("made.py",))
+
+    async with start(generate=generate) if kind == "generate" else start() as session:
+        project.save("pricing.py", QUOTE.replace("sku", "code"))
+        assert await session.reload_now()
+        await session.undo()
+    assert "made.py" in project.tree() or kind == "built in"
+    assert {path.name for path in named} >= {"pricing.py.staged" if kind != "generate" else "made.py.staged"}
+    assert [path for path in named if path.suffix.startswith(".py")] == []
+    if kind != "built in":
+        assert ".lastgood" not in (project.root / "seen").read_text()
 
 
 async def test_no_wrapper_shares_its_file_with_what_is_kept(

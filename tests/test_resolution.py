@@ -105,7 +105,6 @@ TWO = ("/p/one", "/p/two")
         ("a.b", ["/p/one/a/x.py", "/p/two/a/b.py"], TWO, "/p/two/a/b.py", []),
         ("a.b", ["/p/one/a/x.py", "/py/a/b.py"], TWO, "/py/a/b.py", []),
         ("a.b", ["/p/one/a/b/x.py", "/p/two/a/b/y.py"], TWO, None, ["/p/one/a/b", "/p/two/a/b"]),
-        ("math", ["/p/src/math.py"], ("/p/src",), "/p/src/math.py", []),
     ],
     ids=[
         "module", "module on a later entry", "first entry wins", "package", "package before module",
@@ -114,7 +113,6 @@ TWO = ("/p/one", "/p/two")
         "package of the interpreter", "namespace of the interpreter", "local first",
         "module of the interpreter before bare directory", "namespace on both", "submodule", "submodule of a namespace",
         "submodule in a later portion", "submodule in the interpreter's portion", "nested namespace",
-        "local module with a builtin's name",
     ],
 )  # fmt: skip
 def test_where_a_module_lies(
@@ -151,6 +149,51 @@ def test_a_module_without_source_cannot_be_watched(name: str, files: list[str]) 
     assert caught.value.file == Path("/p/lastgood.toml")
     assert isinstance(caught.value, ConfigError)
     assert isinstance(caught.value, WatchError)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "where"),
+    [
+        ("math", ["/p/src/math.py"], "/p/src/math.py"),
+        ("math", ["/p/src/math/__init__.py"], "/p/src/math"),
+        ("math.deep", ["/p/src/math/__init__.py", "/p/src/math/deep.py"], "/p/src/math"),
+    ],
+    ids=["module", "package", "submodule"],
+)
+def test_a_local_module_that_a_built_in_one_hides_is_refused(name: str, files: list[str], where: str) -> None:
+    with pytest.raises(UnwatchableModule) as caught:
+        resolve(name, *files)
+    assert str(caught.value).startswith(
+        f'/p/lastgood.toml: Module "{name}" cannot be watched: a worker would not import it'
+    )
+    assert f"from {where}, since" in str(caught.value)
+    assert "Rename yours" in str(caught.value)
+    assert caught.value.field == f"modules.{name}"
+
+
+def test_a_submodule_may_have_a_built_in_ones_name() -> None:
+    assert resolve("a.math", "/p/src/a/__init__.py", "/p/src/a/math.py").file == Path("/p/src/a/math.py")
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["this interpreter", "another"])
+def test_what_is_refused_is_what_a_worker_would_not_import(tmp_path: Path, own: bool) -> None:
+    """Of what an interpreter has loaded by itself, or frozen; the rest of the standard library may be hidden in its turn."""
+    process = ProcessConfig() if own else ProcessConfig(env={"PYTHONPATH": ""})
+    hidden = {"time", "sys", "os", "abc", "codecs", "io", "zipimport", "runpy", "encodings", "site"}
+    free = {"json", "colorsys", "pricing", "decimal"}
+    refused = set()
+    sys_path, taken = worker_sys_path(process)
+    for name in hidden | free:
+        (tmp_path / f"{name}.py").write_text("def who() -> str:\n    return 'local'\n")
+        try:
+            resolve_modules(config(name, import_path=(str(tmp_path),)), sys_path=sys_path, builtin_modules=taken)
+        except UnwatchableModule:
+            refused.add(name)
+    assert refused == hidden
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+    code += f"print([n for n in {sorted(hidden | free)} if not hasattr(__import__(n), 'who')])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == repr(sorted(hidden))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +321,8 @@ def test_another_interpreter_tells_its_own_path_once(tmp_path: Path, monkeypatch
     entries, builtin_modules = worker_sys_path(ProcessConfig(python=python))
     assert entries[0] == tmp_path / "extra"
     assert all(entry.is_absolute() for entry in entries)
-    assert set(builtin_modules) == set(sys.builtin_module_names)
+    assert {*sys.builtin_module_names, "os", "encodings"} <= set(builtin_modules)
+    assert "json" not in builtin_modules
     monkeypatch.setattr(resolution, "ProcessGroup", None)
     assert worker_sys_path(ProcessConfig(python=python)) == (entries, builtin_modules)
 

@@ -8,6 +8,7 @@ looked for in the directories of ``a``. The tree is seen through a small port, s
 
 from __future__ import annotations
 
+import _imp
 import functools
 import json
 import os
@@ -99,7 +100,7 @@ def resolve_modules(
     """Find every module under ``[modules]``, in the config's order.
 
     ``sys_path`` and ``builtin_modules`` are the worker's, as :func:`worker_sys_path` gives them. Raises
-    :class:`UnwatchableModule` for the first module that is missing or has no Python source.
+    :class:`UnwatchableModule` for the first module that is missing, has no Python source, or would not be imported from it.
     """
     finder = _Finder(tree, config.python_import_path, sys_path, frozenset(builtin_modules))
     resolved = {}
@@ -111,6 +112,12 @@ def resolve_modules(
         if not found.has_source:
             problem = "is not backed by a local Python source file or package directory and cannot be watched"
             raise UnwatchableModule(name, f'Module "{name}" {problem}', file=config.path)
+        if (hidden := finder.hidden(name)) is not None:
+            problem = (
+                f"cannot be watched: a worker would not import it from {hidden}, since its interpreter has a module of that "
+                "name of its own, built in or loaded before any other. Rename yours, there and in the config."
+            )
+            raise UnwatchableModule(name, f'{config.path}: Module "{name}" {problem}', file=config.path)
         resolved[name] = finder.resolved(name, found)
     return resolved
 
@@ -152,6 +159,14 @@ class _Finder:
         if name not in self._known:
             self._known[name] = self._find_anew(name)
         return self._known[name]
+
+    def hidden(self, name: str) -> Path | None:
+        """Where on ``python_import_path`` a module lies, or the package it is in, that a module of the interpreter hides."""
+        top = name.partition(".")[0]
+        found = self.find(top)
+        if top not in self._builtin_modules or found is None or found.file is None:
+            return None
+        return found.file if found.search is None else found.file.parent
 
     def resolved(self, name: str, found: _Found) -> Resolved:
         return Resolved(
@@ -250,7 +265,8 @@ class _Finder:
 
 
 def worker_sys_path(process: ProcessConfig) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Where a worker's interpreter looks for modules (its ``sys.path``), and the names of those built into it.
+    """Where a worker's interpreter looks for modules (its ``sys.path``), and the names of those that it never looks for there:
+    built-in and frozen ones, and those that it loads before any other.
 
     ``process`` is ``[runtime.process]``. This interpreter, in surroundings that do not change where it looks, need not be
     asked. Another one is run once in the worker's own surroundings, and again after its file or they have changed; that
@@ -259,7 +275,11 @@ def worker_sys_path(process: ProcessConfig) -> tuple[tuple[Path, ...], tuple[str
     """
     found = find_surroundings(process)
     if found.own:
-        return _paths(sys.path), tuple(sys.builtin_module_names)
+        return _paths(sys.path), (
+            *sys.builtin_module_names,
+            *getattr(_imp, "_frozen_module_names", list)(),
+            *_LOADED_FIRST,
+        )
     executable = existing_interpreter(found)
     try:
         changed = os.stat(executable).st_mtime_ns
@@ -271,9 +291,13 @@ def worker_sys_path(process: ProcessConfig) -> tuple[tuple[Path, ...], tuple[str
 
 # "" stands for the working directory, which the worker does not import from.
 _QUESTION = (
-    "import json, os, sys; path = [os.path.abspath(entry) for entry in sys.path if entry]; "
-    "answer = open(sys.argv[1], 'w'); answer.write(json.dumps([path, sys.builtin_module_names])); answer.close()"
+    "import sys; taken = {*sys.modules, *sys.builtin_module_names}; "
+    "import _imp, json, os; path = [os.path.abspath(entry) for entry in sys.path if entry]; "
+    "taken.update(getattr(_imp, '_frozen_module_names', list)()); "
+    "answer = open(sys.argv[1], 'w'); answer.write(json.dumps([path, sorted(taken)])); answer.close()"
 )
+# Of the app's own interpreter, which need not be asked. What a .pth file loads besides is not known here.
+_LOADED_FIRST = ("encodings",)
 
 
 @functools.lru_cache(maxsize=16)
