@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,11 +54,11 @@ async def test_wrappers_are_staged_beside_the_output_on_its_file_system(
     stages: list[Path] = []
     apply = Promoting.apply
 
-    def look(promoting: Promoting) -> None:
+    def look(promoting: Promoting, *args: Any) -> None:
         stages.append(promoting.stage)
         assert sorted(path.name for path in promoting.stage.iterdir()) == ["__init__.py.staged", "pricing.py.staged"]
         assert os.stat(promoting.stage).st_dev == os.stat(project.root).st_dev
-        apply(promoting)
+        apply(promoting, *args)
 
     monkeypatch.setattr(Promoting, "apply", look)
     async with start():
@@ -73,13 +74,16 @@ async def test_what_a_generate_of_ones_own_writes_is_staged_likewise(
     def generate(_: Config, directory: Path) -> Generated:
         directories.append(directory)
         (directory / "pricing.py").write_text("")
+        os.utime(directory / "pricing.py", (1, 1))
+        os.chmod(directory / "pricing.py", 0o755)
         assert list(directory.iterdir()) == [directory / "pricing.py"]
         return Generated(("pricing.py",))
 
     async with start(generate=generate):
         assert not directories[0].is_relative_to(project.root)
-        assert not directories[0].exists()
-        assert project.tree() == {"pricing.py": b""}
+        assert not directories[0].parent.exists()
+        about = (project.output / "pricing.py").stat()
+        assert (about.st_size, about.st_mtime, stat.S_IMODE(about.st_mode), about.st_nlink) == (0, 1, 0o755, 1)
 
 
 # What a watcher of sources would see, noted when a generator has just made its file.

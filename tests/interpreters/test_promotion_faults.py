@@ -244,8 +244,8 @@ def test_what_was_promoted_is_on_disk_before_the_commit(tops: Iterator[Path]) ->
     where = output.home / "stage-1"
     for name, text in NEW.items():  # staged by the disk that keeps the account
         make_directories(disk, (where / name).parent)
-        disk.write(where / name, with_header(name, text))
-    promoting = Promoting(output, where, staged_files(disk, where, tuple(NEW)))
+        disk.write(staged_place(where, name), with_header(name, text))
+    promoting = Promoting(output, where, digests(NEW))
     promoting.apply()
     promoting.commit()
     unsafe = disk.before["unlink journal.json"]

@@ -379,6 +379,19 @@ class CycleFiles:
                 f"the wrappers could not be staged: {error.strerror or error}.", path=place_of(error, stage)
             ) from error
 
+    def _fetch(self, made: Mapping[str, str]) -> None:
+        """Have in the stage, with its mode and times, what generators have made in :attr:`workplace`: path to digest."""
+        files, stage = self.project.files, self._stage
+        try:
+            for name, digest in made.items():
+                make_directories(files, staged_place(stage, name).parent)
+                files.link(self.workplace / name, staged_place(stage, name))
+                self._texts[name] = (digest, files.read(staged_place(stage, name)))
+        except OSError as error:
+            raise PromotionError(
+                f"what was generated could not be staged: {error.strerror or error}.", path=place_of(error, stage)
+            ) from error
+
     @property
     def workplace(self) -> Path:
         """The directory that generators of the user's own write to, until what they made is accepted.
@@ -386,7 +399,8 @@ class CycleFiles:
         It is no part of the project: to whoever watches that for Python sources, those would be edits of it.
         """
         if self._workplace is None:
-            self._workplace = Path(tempfile.mkdtemp(prefix="lastgood-"))
+            self._workplace = Path(tempfile.mkdtemp(prefix="lastgood-"), "stage")  # in a directory for nobody else
+            self._workplace.mkdir()
         return self._workplace
 
     @property
@@ -413,8 +427,7 @@ class CycleFiles:
             raise GenerationError(failures)
         told = [name for name in (*generated.files, *others.files) if name not in self._texts]
         if told:
-            found = staged_files(self.project.files, self.workplace, told)
-            self._write_stage({name: self.project.files.read(self.workplace / name) for name in found})
+            self._fetch(staged_files(self.project.files, self.workplace, told))
         self.staged = {name: digest for name, (digest, _) in sorted(self._texts.items())}
         return replace(generated, warnings=(*generated.warnings, *others.warnings))
 
@@ -437,7 +450,7 @@ class CycleFiles:
 
     def _leave_workplace(self) -> None:
         if self._workplace is not None:
-            shutil.rmtree(self._workplace, ignore_errors=True)
+            shutil.rmtree(self._workplace.parent, ignore_errors=True)
             self._workplace = None
 
     # --- stage, for an undo
