@@ -17,6 +17,7 @@ import trio
 from click.testing import CliRunner, Result
 
 import lastgood
+from lastgood.bridges.worker.manifest import Damaged, Manifest
 from lastgood.cli import main
 from lastgood.config import load_config
 from lastgood.errors import ConfigError, NothingToUndo
@@ -350,6 +351,18 @@ def test_code_that_was_planted_is_not_run(victim: Victim) -> None:
     kept.unlink()
     assert trio.run(quote) == 1.0
     assert not (victim.home / "generations" / "code" / kept.name).exists()
+
+
+def test_a_manifest_that_was_exchanged_is_not_run(tmp_path: Path) -> None:
+    """A worker that is started again opens what its session has made: under that name nothing else is that."""
+    own, planted = Manifest(), Manifest()
+    planted.roots = ["/"]
+    path = tmp_path / digest_of(own.dumps())
+    path.write_bytes(own.dumps())
+    assert Manifest.load(str(path)).roots == []
+    path.write_bytes(planted.dumps())
+    with pytest.raises(Damaged, match="not those that its name stands for"):
+        Manifest.load(str(path))
 
 
 # --- the directory itself

@@ -716,6 +716,16 @@ def module_named_as_output(project: RealProject) -> None:
     project.configure("generated")
 
 
+def hidden_by_a_built_in_module(project: RealProject) -> None:
+    project.save("time.py", QUOTE)
+    project.configure("time")
+
+
+def link_as_own_directory(project: RealProject) -> None:
+    (project.root / "elsewhere").mkdir()
+    (project.root / ".lastgood").symlink_to(project.root / "elsewhere")
+
+
 @pytest.mark.parametrize(
     ("spoil", "error", "says"),
     [
@@ -732,6 +742,8 @@ def module_named_as_output(project: RealProject) -> None:
             UnwatchableModule,
             'Module "math" is not backed by a local Python source file or package directory and cannot be watched',
         ),
+        (hidden_by_a_built_in_module, UnwatchableModule, "since its interpreter has a module of that name"),
+        (link_as_own_directory, ConfigError, ".lastgood is a symbolic link"),
         (spoil_source, GenerationError, "Generation failed for 1 module(s):\n  pricing ("),
         (clash, UnmanagedFile, "lastgood did not write this file"),
         (file_as_output, PromotionError, "is not a directory"),
@@ -744,6 +756,8 @@ def module_named_as_output(project: RealProject) -> None:
         "legacy field",
         "missing module",
         "no local source",
+        "hidden by a built-in module",
+        ".lastgood is a link",
         "broken source",
         "unmanaged file",
         "output is a file",

@@ -226,6 +226,7 @@ class TrioInterpreter:
         if problem is not None:
             raise problem
         own = await self._generate(work, deed.timeout)
+        assert work.config is not None
         others = await self._run_generators(work)
         generated = await self._bounded.step(work, work.accept, own, others)
         await self._check(work, others)

@@ -88,12 +88,17 @@ class Manifest:
 
     @classmethod
     def load(cls, path: str) -> Manifest:
-        """The manifest at ``path`` on the disk. Raises :class:`Damaged`, also if there is none."""
+        """The manifest at ``path`` on the disk. Raises :class:`Damaged`, also if there is none, or if it is not the one of that
+        name: whoever gives the path says with it what may be run.
+        """
         try:
             with open(path, "rb") as file:
-                return cls.loads(file.read(), path)
+                data = file.read()
         except OSError as error:
             raise Damaged(f"{path} cannot be read: {error.strerror}.") from None
+        if digest_of(data) != os.path.basename(path):
+            raise Damaged(f"{path} is damaged: its bytes are not those that its name stands for.")
+        return cls.loads(data, path)
 
 
 def digest_of(data: bytes) -> str:
