@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lastgood.interpreters.file_system import Disk
-from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, staged_files
+from lastgood.interpreters.file_system import Disk, digest_of
+from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, staged_place
 from lastgood.wrappers.header import with_header
 
 ROUNDS = 7
@@ -68,9 +68,9 @@ def journaled(top: Path, count: int, mark: int) -> float:
     output = OutputDirectory.claim(Disk(), top / "journaled", os.getpid())
     stage = output.home / f"stage-{mark}"
     files = texts(count, mark)
-    fill(stage, files)
+    fill(stage, {str(staged_place(Path(), name)): data for name, data in files.items()})
     started = time.perf_counter()
-    promoting = Promoting(output, stage, staged_files(Disk(), stage, tuple(files)))
+    promoting = Promoting(output, stage, {name: digest_of(data) for name, data in files.items()})
     promoting.apply()
     promoting.commit()
     took = time.perf_counter() - started

@@ -396,6 +396,23 @@ def test_undo_brings_the_wrappers_back_where_no_session_runs(run: Run, project: 
     assert "nothing to go back to" in again.err
 
 
+def test_undo_goes_back_to_what_generate_wrote_before(run: Run, project: RealProject) -> None:
+    run("generate")
+    before = project.tree()
+    project.save("pricing.py", TWO)
+    run("generate")
+    lines = run("history").out.splitlines()
+    assert [line[:2] for line in lines] == ["* ", "  "]
+    assert lines[0].endswith("  pricing.py")
+    assert run("undo").status == 0
+    assert project.tree() == before
+    assert len(run("history").out.splitlines()) == 1
+    ran = run("undo")
+    assert ran.status == 1
+    assert "back" in ran.err
+    assert project.tree() == before
+
+
 def test_undo_asks_the_session_that_runs(run: Run, project: RealProject, watch: Callable[..., Running]) -> None:
     running = watch()
     running.line("live ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import os
 import select
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from lastgood.config import load_config
 from lastgood.effects import MakeDirectory, RemoveFile, ReplaceFile, SetAside, WriteFile
@@ -268,7 +269,7 @@ def test_a_generation_is_kept_as_a_sessions_is(project: RealProject) -> None:
 
 
 async def test_a_session_that_starts_later_goes_back_to_it(project: RealProject, factory: FakeFactory) -> None:
-    generate(project)
+    await trio.to_thread.run_sync(generate, project)
     first = project.tree()
     project.save("pricing.py", QUOTE.replace("sku", "code"))
     async with watch(project.config_file, create_bridge=factory.create_bridge) as session:
@@ -280,7 +281,7 @@ async def test_it_stands_between_the_generations_of_sessions(project: RealProjec
     async with watch(project.config_file, create_bridge=factory.create_bridge):
         first = project.tree()
     project.save("pricing.py", QUOTE.replace("sku", "code"))
-    generate(project)
+    await trio.to_thread.run_sync(generate, project)
     second = project.tree()
     project.save("pricing.py", QUOTE.replace("sku", "name"))
     async with watch(project.config_file, create_bridge=factory.create_bridge) as session:
