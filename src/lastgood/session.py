@@ -153,9 +153,7 @@ def watch(
         config_file=None if config_file is None else Path(os.path.abspath(config_file)),
         directory=Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file))),
         extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
-        settings=Settings(
-            float(debounce), float(max_wait), float(warm_timeout), float(drain_timeout), float(stage_timeout)
-        ),
+        settings=Settings(*map(float, (debounce, max_wait, warm_timeout, drain_timeout, stage_timeout))),
         hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
         on_event=on_event,
     )
