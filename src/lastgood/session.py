@@ -107,18 +107,17 @@ def watch(
 
     Without ``config_file``, the program looks when it runs for the nearest ``lastgood.toml``, or ``pyproject.toml`` with a
     ``[tool.lastgood]`` table, from the directory upwards that is the working directory now. Nothing is touched until the
-    program runs. ``create_bridge(config)`` makes a bridge (left out: a
-    :class:`~lastgood.ProcessBridge`), ``generate(config, stage_dir)`` writes wrappers and gives a
-    :class:`~lastgood.Generated` (left out: the built-in generator; a plain one runs in a thread), ``probe(bridge)`` raises if
-    the bridge is not ready. ``extra_watch_paths`` are files or directories that are watched besides.
+    program runs. ``create_bridge(config)`` makes a bridge (left out: a :class:`~lastgood.ProcessBridge`),
+    ``generate(config, stage_dir)`` writes wrappers and gives a :class:`~lastgood.Generated` (left out: the built-in generator; a
+    plain one runs in a thread), ``probe(bridge)`` raises if the bridge is not ready. ``extra_watch_paths`` are files or directories
+    that are watched besides.
 
     Seconds: an edit waits ``debounce`` for others, all of them no longer than ``max_wait``; a bridge has ``warm_timeout`` to
     get ready; calls on a bridge that was replaced have ``drain_timeout`` to end; ``stage_timeout`` (None: 60) is what resolving
     the config and generating the wrappers may take, ``math.inf``: any time.
 
     ``on_event(event)`` is called for each event; it must be plain, and what it raises is logged. Without it, failures, losses
-    and successes are logged as ``lastgood.session``. With ``set_as_global`` the
-    bridge is what :func:`lastgood.runtime.get_runtime_bridge` gives.
+    and successes are logged as ``lastgood.session``. :func:`.runtime.get_runtime_bridge` gives the bridge if ``set_as_global``.
 
     Raises :class:`TypeError` and :class:`ValueError` for arguments that cannot be meant.
     """
