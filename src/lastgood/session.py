@@ -1,4 +1,4 @@
-"""``watch()`` and its ``Session`` (contract §2): event -> plan -> effects -> events. Nothing is decided here.
+"""``watch()`` and its ``Session``: event -> plan -> effects -> events. Nothing is decided here.
 
 What is where: the *body* is the user's code inside ``async with``, in the user's task. The *machine* is one task with a
 nursery of its own in which everything else runs; it is shielded from the user's cancel scopes and from Ctrl-C, because it has
@@ -51,7 +51,7 @@ from lastgood.interpreters.live_imports import LiveImports
 from lastgood.interpreters.trio_interpreter import Hooks, Interrupted, TrioInterpreter
 from lastgood.planner import Settings, State, plan_of_cycle
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
-from lastgood.planner.states import Closed
+from lastgood.planner.states import Closed, Status
 from lastgood.resolution import worker_sys_path
 from lastgood.watch_events import WatchEvent
 from lastgood.wrappers.extractor_process import ExtractorProcess
@@ -64,28 +64,6 @@ __all__ = ["Session", "Status", "WatchProgram", "watch"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Whether what is live is what is on disk.
-
-    ``stale``: it is not, because the last cycle failed, a generation was undone, or the live bridge is lost; ``since``:
-    seconds since the epoch at which that began (the first of a row of failures); ``error``: why, the last failure's.
-    """
-
-    generation: int
-    stale: bool
-    since: float | None
-    error: BaseException | None
-
-    @classmethod
-    def of(cls, state: State) -> Status:
-        """What there is to say of ``state``."""
-        trouble = state.trouble
-        if trouble is None:
-            return cls(state.generation, False, None, None)
-        return cls(state.generation, True, trouble.since, trouble.error)
 
 
 def watch(
@@ -105,19 +83,18 @@ def watch(
 ) -> WatchProgram:
     """Keep wrappers and one live bridge in step with the sources that ``config_file`` names.
 
-    Without ``config_file``, the program looks when it runs for the nearest ``lastgood.toml``, or ``pyproject.toml`` with a
-    ``[tool.lastgood]`` table, from the directory upwards that is the working directory now. Nothing is touched until the
-    program runs. ``create_bridge(config)`` makes a bridge (left out: a :class:`~lastgood.ProcessBridge`),
-    ``generate(config, stage_dir)`` writes wrappers and gives a :class:`~lastgood.Generated` (left out: the built-in generator; a
-    plain one runs in a thread), ``probe(bridge)`` raises if the bridge is not ready. ``extra_watch_paths`` are files or directories
-    that are watched besides.
+    Without ``config_file``, the nearest ``lastgood.toml``, or ``pyproject.toml`` with a ``[tool.lastgood]`` table, is taken, from
+    the present working directory upwards. Nothing is touched, or looked for, until the program runs.
+    ``create_bridge(config)`` makes a bridge (left out: a :class:`~lastgood.ProcessBridge`), ``generate(config, stage_dir)``
+    writes wrappers and gives a :class:`~lastgood.Generated` (left out: the built-in generator; a plain one runs in a thread),
+    ``probe(bridge)`` raises if the bridge is not ready. ``extra_watch_paths`` are files or directories that are watched besides.
 
     Seconds: an edit waits ``debounce`` for others, all of them no longer than ``max_wait``; a bridge has ``warm_timeout`` to
     get ready; calls on a bridge that was replaced have ``drain_timeout`` to end; ``stage_timeout`` (None: 60) is what resolving
     the config and generating the wrappers may take, ``math.inf``: any time.
 
-    ``on_event(event)`` is called for each event; it must be plain, and what it raises is logged. Without it, failures, losses
-    and successes are logged as ``lastgood.session``. :func:`.runtime.get_runtime_bridge` gives the bridge if ``set_as_global``.
+    ``on_event(event)`` is called for each event; it must be plain, and what it raises is logged. Without it, events are logged
+    under ``lastgood.session``. With ``set_as_global`` the bridge is what :func:`lastgood.runtime.get_runtime_bridge` gives.
 
     Raises :class:`TypeError` and :class:`ValueError` for arguments that cannot be meant.
     """
@@ -208,7 +185,7 @@ class WatchProgram:
         match loops.current():
             case None:
                 raise WatchError(
-                    "`async with watch(...)` needs a running loop of trio or asyncio. In other code, use `with watch(...)`."
+                    "`async with watch(...)` needs a loop of trio or asyncio. In other code, use `with watch(...)`."
                 )
             case loops.TrioLoop():
                 self._entered = _running(self)
@@ -380,8 +357,7 @@ class Session:
         """Whether a cycle that started after this call succeeded. Callers that wait together share one.
 
         False also when the session was closed meanwhile. Raises :class:`Disposed` if it is closed already, and
-        :class:`WatchError` on another loop than the session is for, and inside of ``create_bridge``, ``generate`` or ``probe``,
-        where it would wait for itself.
+        :class:`WatchError` on another loop than the session's, and in ``create_bridge``, ``generate`` or ``probe``: a deadlock.
         """
         return await self._request("reload_now", ReloadRequested)
 
@@ -416,8 +392,7 @@ class Session:
     async def close(self) -> None:
         """End the session. When it returns, watchers and worker processes are gone. More than once is fine.
 
-        Raises :class:`WatchError` on another loop than the session is for, and inside of ``create_bridge``, ``generate`` or
-        ``probe``, where it would wait for itself.
+        Raises :class:`WatchError` as :meth:`reload_now` does.
         """
 
         async def gone() -> None:

@@ -35,7 +35,7 @@ from lastgood.effects import (
     Watch,
 )
 from lastgood.errors import Undone
-from lastgood.planner import Settings, State, plan, plan_of_cycle
+from lastgood.planner import Settings, State, plan, plan_of_cycle, states
 from lastgood.planner.events import (
     CloseRequested,
     Disposed,
@@ -1187,3 +1187,11 @@ def test_a_stage_and_the_wait_for_its_thread_have_the_time_that_was_asked_for() 
     script.give(Failed(Stage(1, timeout=5.0), 0.5, ERROR, at=1000.0))
     rolled_back = script.give(RolledBack(Rollback(Stage(1, timeout=5.0), 10.0)))
     assert rolled_back[-1] == Release(5.0)
+
+
+def test_a_status_is_stale_by_a_failure_or_a_loss() -> None:
+    error = LookupError("mine")
+    live = Generation(3, 4)
+    assert states.Status.of(State(live=live)) == states.Status(3, False, None, None)
+    assert states.Status.of(State(live=live, stale=Stale(error, 7.0))) == states.Status(3, True, 7.0, error)
+    assert states.Status.of(State(live=live, lost=states.Lost(error, 8.0))) == states.Status(3, True, 8.0, error)

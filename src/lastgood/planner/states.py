@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "Stale",
     "State",
+    "Status",
     "Unstarted",
 ]
 
@@ -198,3 +199,25 @@ class State:
         # What only came and went while a cycle ran, a lock file say, is not worth another one.
         disturbed = among(self.disturbed, self.attempted)
         return tuple(sorted(differing(self.attempted, self.observed) | disturbed))
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether what is live is what is on disk.
+
+    ``stale``: it is not, because the last cycle failed, a generation was undone, or the live bridge is lost; ``since``:
+    seconds since the epoch at which that began (the first of a row of failures); ``error``: why, the last failure's.
+    """
+
+    generation: int
+    stale: bool
+    since: float | None
+    error: BaseException | None
+
+    @classmethod
+    def of(cls, state: State) -> Status:
+        """What there is to say of ``state``."""
+        trouble = state.trouble
+        if trouble is None:
+            return cls(state.generation, False, None, None)
+        return cls(state.generation, True, trouble.since, trouble.error)
