@@ -867,6 +867,26 @@ def test_at_most_two_bridges_drain_and_the_oldest_is_cut_off() -> None:
     ]
 
 
+def test_those_that_broke_down_count_and_drain_like_any_other() -> None:
+    world = started(drain_timeout=100.0)
+    broken = []
+    for _ in range(3):
+        broken.append(world.begin_call())
+        world.lose_bridge(calls_go_on=True)
+        world.advance(5.0)
+    assert [(bridge.state, bridge.cut_off) for bridge in broken] == [
+        ("disposed", True),
+        ("lost", False),
+        ("lost", False),
+    ]
+    world.end_calls(broken[1])
+    assert (broken[1].state, broken[1].cut_off) == ("disposed", False)
+    world.advance(100.0)
+    assert (broken[2].state, broken[2].cut_off) == ("disposed", True)
+    assert world.bridge is not None
+    assert world.bridge.state == "ready"
+
+
 def test_a_close_gives_calls_in_flight_their_time_then_cuts_them_off() -> None:
     world = started(drain_timeout=10.0)
     old = world.begin_call()

@@ -160,9 +160,12 @@ class World:
         self._interpreter.end_leases(bridge.cycle, cut_off=False)
         self._run()
 
-    def lose_bridge(self, error: BaseException | None = None) -> None:
-        """Have the live bridge break down by itself, as a worker does that dies."""
-        self._interpreter.lose(WorkerDied(1, "") if error is None else error)
+    def lose_bridge(self, error: BaseException | None = None, *, calls_go_on: bool = False) -> None:
+        """Have the live bridge break down by itself, as a worker does that dies.
+
+        Its calls end by that; with ``calls_go_on`` they do not, as those of a pool's other workers.
+        """
+        self._interpreter.lose(WorkerDied(1, "") if error is None else error, calls_go_on=calls_go_on)
         self._run()
 
     def load_late(self, module: str, path: str) -> None:

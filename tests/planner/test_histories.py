@@ -453,8 +453,13 @@ class Outside(RuleBasedStateMachine):
                 return RolledBack(deed) if ok else RollbackFailed(deed, ERROR)
             case Release():
                 return Released()
+            case Restart() if not ok:
+                return RestartFailed(deed, 0.0, ERROR, self.clock)
             case Restart():
-                return Restarted(deed, 0.0) if ok else RestartFailed(deed, 0.0, ERROR, self.clock)
+                assert deed.broken not in self.bridges
+                if draining := deed.broken % 3 != 0:
+                    self.bridges[deed.broken] = "draining"
+                return Restarted(deed, 0.0, draining)
             case _ if not ok:
                 return Failed(deed, 0.0, ERROR, 1.0, self.cycle.read if isinstance(deed, Stage) else {})
             case Stage():

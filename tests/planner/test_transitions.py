@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -733,12 +734,26 @@ def test_a_bridge_that_is_lost_again_and_again_is_made_after_longer_waits_and_th
     script = idle()
     for number, wait in enumerate((0.0, 0.5, 1.0, 2.0, 4.0)):
         script.send(Lost(1, ERROR, 1000.0 + number), Emit(BridgeLost(1, ERROR, wait)), SetTimer("restart", wait))
-        script.send(TimerElapsed("restart"), RESTART)
-        script.send(Restarted(RESTART, 0.5), Emit(BridgeRestored(1)), Prepare(1))
+        restart = replace(RESTART, broken=-1 - number)
+        script.send(TimerElapsed("restart"), restart)
+        script.send(Restarted(restart, 0.5), Emit(BridgeRestored(1)), Prepare(1))
     script.send(Lost(1, ERROR, 1005.0), Emit(BridgeLost(1, ERROR, None)))
     assert script.phase() == Idle()
     script.give(Observed(src("2")))
     assert script.phase() == Scheduled(), "an edit is worth a try"
+
+
+def test_at_most_two_drain_after_losses_too_and_the_oldest_is_cut_off() -> None:
+    script = idle()
+    for number, cut_off in enumerate(((), (), (CutOff(-1),), (CutOff(-2),))):
+        script.give(Lost(1, ERROR, 1000.0 + 100 * number))
+        restart = replace(RESTART, broken=-1 - number)
+        script.send(TimerElapsed("restart"), restart)
+        script.send(Restarted(restart, 0.5, draining=True), Emit(BridgeRestored(1)), *cut_off, Prepare(1))
+        if cut_off:
+            script.send(Disposed(cut_off[0].bridge, 0.5))
+    script.send(DisposeFailed(-3, 0.5, ERROR), Emit(DisposeFailedNotice(1, ERROR)))
+    assert [each.cycle for each in script.state.retired] == [-4]
 
 
 def test_losses_are_forgotten_after_a_minute() -> None:

@@ -114,13 +114,15 @@ class Dispose:
 class Restart:
     """Replace a live bridge that broke down by another one made from the same generation, ready within ``timeout`` seconds.
 
-    The broken one's ``dispose()`` gets ``drain_timeout`` seconds.
+    The broken one goes on under the name ``broken``, and is disposed in the background as by :class:`Dispose`, with
+    ``drain_timeout``.
     """
 
     name: ClassVar[str] = "restart"
     bridge: int
     timeout: float
     drain_timeout: float
+    broken: int = -1
 
     def __str__(self) -> str:
         return f"create the bridge of cycle {self.bridge} once more, init() and probe it, within {self.timeout:g} s"

@@ -83,7 +83,6 @@ class LiveBridges:
         self._ears: dict[int, _Ear] = {}
         self._leased: dict[int, Leased] = {}
         self._configs: dict[int, Config] = {}
-        self._retiring: list[Leased] = []
         self._guards: dict[int, trio.CancelScope] = {}
         self._preparing: dict[int, trio.CancelScope] = {}
         self._loaded_late: dict[int, list[LateModule]] = {}
@@ -220,20 +219,10 @@ class LiveBridges:
             return RestartFailed(deed, since(started), error, time.time())
         self._go_live(deed.bridge)
         self._stop_guard(deed.bridge)
-        self._draining += 1
-        self._nursery.start_soon(self._retire, broken, deed.drain_timeout)
+        draining = broken.count > 0
+        self._start_drain(Dispose(deed.broken, deed.drain_timeout), broken)
         self._start_guard(deed.bridge)
-        return Restarted(deed, since(started))
-
-    @trio.lowlevel.enable_ki_protection
-    async def _retire(self, broken: Leased, timeout: float) -> None:
-        """Let go of a bridge that was made once more: one of its workers died, and others may still be at work."""
-        self._retiring.append(broken)
-        await _idle(broken, timeout)
-        broken.cut_off(lambda: BridgeError("The call was cut off: its bridge broke down, and has been replaced."))
-        await self._end_quietly(broken.bridge, timeout)
-        self._retiring.remove(broken)
-        self._drain_ended()
+        return Restarted(deed, since(started), draining)
 
     async def _end_quietly(self, bridge: Any, timeout: float) -> None:
         """Dispose what is of no more use to anybody."""
@@ -258,10 +247,13 @@ class LiveBridges:
         leased = self._leased.pop(deed.bridge)
         if leased.count == 0:
             return await self._dispose_now(deed, leased.bridge, started)
+        self._start_drain(deed, leased)
+        return Draining(deed.bridge, since(started))
+
+    def _start_drain(self, deed: Dispose, leased: Leased) -> None:
         self._draining += 1
         self._leased[deed.bridge] = leased
         self._nursery.start_soon(self._drain, deed, leased)
-        return Draining(deed.bridge, since(started))
 
     @trio.lowlevel.enable_ki_protection
     async def _drain(self, deed: Dispose, leased: Leased) -> None:
@@ -310,8 +302,6 @@ class LiveBridges:
         """End every lease now."""
         for bridge in tuple(self._leased):
             self.cut_off(bridge, why)
-        for broken in self._retiring:
-            broken.cut_off(lambda: BridgeError(f"The call {why}."))
 
     def cut_off(self, bridge: int, why: str) -> None:
         """End the leases of a bridge now."""

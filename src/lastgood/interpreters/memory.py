@@ -496,23 +496,32 @@ class MemoryInterpreter:
             return RestartFailed(deed, 0.0, _late(deed.timeout), self.clock.now)
         except Exception as error:
             return RestartFailed(deed, 0.0, error, self.clock.now)
-        broken.state, fresh.state = "disposed", "ready"
+        fresh.state = "ready"
         self.bridges[deed.bridge] = self.live = fresh
-        return Restarted(deed, 0.0)
+        if not broken.leases:
+            broken.state = "disposed"
+            return Restarted(deed, 0.0)
+        broken.cycle = deed.broken
+        self.bridges[deed.broken] = broken
+        self._start_drain(deed.broken, deed.drain_timeout)
+        return Restarted(deed, 0.0, draining=True)
 
-    def lose(self, error: BaseException) -> None:
+    def lose(self, error: BaseException, *, calls_go_on: bool) -> None:
         """The live bridge breaks down by itself."""
         assert self.live is not None, "there is no live bridge to lose"
-        self.live.state, self.live.leases = "lost", 0
+        self.live.state, self.live.leases = "lost", self.live.leases if calls_go_on else 0
         self.tell(Lost(self.live.cycle, error, self.clock.now))
 
     def _dispose(self, deed: Dispose) -> Event:
         bridge = self.bridges[deed.bridge]
         if bridge.leases:
-            self._draining.add(deed.bridge)
-            self.clock.call_later(f"drain {deed.bridge}", deed.timeout, lambda: self.end_leases(deed.bridge))
+            self._start_drain(deed.bridge, deed.timeout)
             return Draining(deed.bridge, 0.0)
         return self._dispose_now(deed.bridge)
+
+    def _start_drain(self, bridge: int, timeout: float) -> None:
+        self._draining.add(bridge)
+        self.clock.call_later(f"drain {bridge}", timeout, lambda: self.end_leases(bridge))
 
     def _dispose_now(self, cycle: int) -> Event:
         bridge = self.bridges[cycle]

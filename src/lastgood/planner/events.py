@@ -208,10 +208,11 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The bridge is back."""
+    """The bridge is back. ``draining``: the one that broke down still has leases, those of a pool's other workers, say."""
 
     effect: Restart
     seconds: float
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)

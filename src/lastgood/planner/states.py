@@ -159,6 +159,7 @@ class State:
     started from, ``observed`` those seen last, and ``disturbed`` the files whose bytes changed while that cycle ran, so that
     it may have read others; ``tickets`` wait for the next cycle, ``undos`` for one that brings back the generation before;
     ``stale`` says so until a cycle succeeds; ``lost``: the live bridge is; ``losses`` are the times of the last ones;
+    ``restarts`` is how many bridges that broke down were replaced by another of their generation: -1 names the first of them;
     ``ending``: a close was asked for, and the user is told nothing more; ``closed_at``
     is the generation that was live then.
     """
@@ -178,6 +179,7 @@ class State:
     stale: Stale | None = None
     lost: Lost | None = None
     losses: tuple[float, ...] = ()
+    restarts: int = 0
     ending: bool = False
     closed_at: int = 0
 

@@ -12,7 +12,7 @@ The rules:
 - One cycle at a time: ``Running`` and ``RollingBack`` hold it, and nothing starts another from there.
 - An edit restarts the ``debounce`` timer; ``max-wait`` is set by the first edit and not by later ones. A call of
   ``reload_now()`` waits for no timer, and is answered by a cycle that starts after it.
-- At most two replaced bridges drain at once; one more, and the oldest is cut off.
+- At most two replaced bridges drain at once, those that broke down among them; one more, and the oldest is cut off.
 - A live bridge that is lost is made once more from its own generation, each time after a longer wait, and after a few
   losses within a minute no more. Whatever leads to a cycle comes first: the cycle replaces the bridge. A fresh one that is
   lost on probation is not made once more: the generation before is brought back.
@@ -240,7 +240,8 @@ def _timer_elapsed(state: State, event: TimerElapsed) -> Step:
             return Step(state, (Interrupt(),))
         case Idle() if event.timer == RESTART and state.lost is not None and state.live is not None:
             settings = state.settings
-            restart = Restart(state.live.cycle, settings.warm_timeout, settings.drain_timeout)
+            broken = -1 - state.restarts
+            restart = Restart(state.live.cycle, settings.warm_timeout, settings.drain_timeout, broken)
             return Step(replace(state, phase=Restarting()), (restart,))
         case (
             Unstarted()
@@ -344,8 +345,10 @@ def _restarted(state: State, event: Restarted | RestartFailed) -> Step:
     if not isinstance(state.phase, Restarting) or state.live is None:
         return Step(state)
     if isinstance(event, Restarted):
-        rest = _rest(replace(state, lost=None))
-        return Step(rest.state, (Emit(BridgeRestored(state.live.number)), *rest.effects))
+        broken = (replace(state.live, cycle=event.effect.broken),) if event.draining else ()
+        back = replace(state, lost=None, retired=state.retired + broken, restarts=state.restarts + 1)
+        rest = _rest(back)
+        return Step(rest.state, (Emit(BridgeRestored(state.live.number)), *_cut_off(back), *rest.effects))
     if event.error is None:
         return _rest(state)
     told = _told_lost(replace(state, losses=counted(state.losses, event.at), phase=Idle()), state.live, event.error)
@@ -569,8 +572,13 @@ def _let_go(state: State) -> Step:
 
 
 def _draining(state: State, event: Draining) -> Step:
+    return Step(_timed_dispose(state, event), _cut_off(state))
+
+
+def _cut_off(state: State) -> tuple[CutOff, ...]:
+    """The oldest of those that drain, if they are too many."""
     too_many = state.retired[: max(0, len(state.retired) - MOST_DRAINING)]
-    return Step(_timed_dispose(state, event), tuple(CutOff(each.cycle) for each in too_many))
+    return tuple(CutOff(each.cycle) for each in too_many)
 
 
 def _gone(state: State, event: Disposed | DisposeFailed) -> Step:
