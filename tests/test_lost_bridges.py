@@ -12,7 +12,8 @@ import trio
 
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config
-from lastgood.errors import GenerationError, Undone, WorkerDied
+from lastgood.errors import BridgeError, GenerationError, Undone, WorkerDied
+from lastgood.planner import brake
 from lastgood.session import Session, WatchProgram, watch
 from lastgood.watch_events import BridgeLost, BridgeRestored, GenerationUndone, ModuleLoadedLate, WatchPaths
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told
@@ -350,6 +351,38 @@ async def test_a_bridge_of_ones_own_that_says_it_is_lost_is_made_once_more(
             assert session.bridge is factory.latest is not first
             assert factory.latest.log == ["init", "probe"]
             assert factory.configs[0] == factory.configs[1]
+    assert all(bridge.disposed for bridge in factory.bridges)
+
+
+async def test_at_most_two_that_broke_down_drain_and_the_oldest_is_cut_off(
+    start: Callable[..., WatchProgram], factory: FakeFactory, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brake, "RESTART_WAITS", (0.0,) * 5)
+    ended: list[str] = []
+
+    async def call(session: Session, name: str) -> None:
+        try:
+            await session.handle.call("pricing", "wait")
+            ended.append(name)
+        except BridgeError as error:
+            ended.append(f"{name} {error}")
+
+    with trio.fail_after(DEADLINE):
+        async with start() as session, trio.open_nursery() as nursery:
+            for name in "abc":
+                live = session.bridge
+                nursery.start_soon(call, session, name)
+                await live.in_flight.wait()
+                live.breakdown.set()
+                await told.next(BridgeRestored)
+            while not ended:
+                await trio.lowlevel.checkpoint()
+            assert ended == [
+                "a The call was cut off: it was still in flight when two later bridges had been replaced as well."
+            ]
+            for bridge in factory.bridges:
+                bridge.answer.set()
+    assert sorted(ended)[1:] == ["b", "c"]
     assert all(bridge.disposed for bridge in factory.bridges)
 
 
