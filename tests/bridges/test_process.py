@@ -1128,6 +1128,19 @@ async def test_an_idle_worker_has_its_grace_to_exit_by_itself(source: Path, tmp_
     assert told.read_text() == "parted"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork in a process that has threads
+async def test_a_forked_child_that_lives_does_not_hold_up_its_exit(source: Path) -> None:
+    async with running(source, grace=1000) as bridge:
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        try:
+            await bridge.dispose()
+        finally:
+            os.kill(child, signal.SIGKILL)
+            await trio.to_thread.run_sync(os.waitpid, child, 0)
+
+
 async def test_one_that_is_busy_has_none(source: Path, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     async with running(source, grace=1000) as bridge:

@@ -23,6 +23,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Awaitable, Callable
 from operator import attrgetter
+from weakref import WeakSet
 
 import trio
 
@@ -125,6 +126,7 @@ class Channel:
         self._keeper_parked: trio.lowlevel.Task | None = None
         self._failure: Callable[[], BridgeError] | None = None
         self._closed = False
+        _channels.add(self)
 
     def adopt(self, *, threads: int, timeout: float, on_loaded: Callable[[bytes], object]) -> None:
         """Have another owner, before there was any call."""
@@ -229,6 +231,12 @@ class Channel:
         self._readiness.close()
         os.close(self._answers)
         os.close(self._requests)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: hold the requests open no longer, by whose end the worker learns that it is to exit."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._requests)
 
     # Writing.
 
@@ -475,6 +483,18 @@ class Channel:
 
         answer.parked = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+_channels: WeakSet[Channel] = WeakSet()
+
+
+def _after_fork() -> None:
+    for channel in tuple(_channels):
+        channel.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _unpark(answer: Answer) -> None:
