@@ -137,7 +137,7 @@ def doing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
         ("os._exit(3)", "ended with status 3"),
-        ("for fd in range(3, 20):\n        with suppress(OSError): os.write(fd, b'x' * 100)", "was killed by SIGKILL"),
+        ("for fd in range(3, 1024):\n        with suppress(OSError): os.write(fd, b'x' * 100)", "was killed by SIGKILL"),
     ],
     ids=["a crash", "an exit", "rubbish on the wire"],
 )
