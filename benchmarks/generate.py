@@ -25,7 +25,7 @@ import griffe
 import trio
 
 from lastgood.wrappers import ModuleSource, Wrapped
-from lastgood.wrappers.extractor_process import ExtractorProcess
+from lastgood.wrappers.process.extractor_process import ExtractorProcess
 
 ROUNDS = 25
 

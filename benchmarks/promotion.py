@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lastgood.interpreters.file_system import Disk, digest_of
-from lastgood.interpreters.promotion import OutputDirectory, Promoting, make_directories, staged_place
-from lastgood.wrappers.header import with_header
+from lastgood.store.file_system import Disk, digest_of
+from lastgood.store.header import with_header
+from lastgood.store.promotion import OutputDirectory, Promoting, make_directories, staged_place
 
 ROUNDS = 7
 

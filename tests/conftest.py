@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, settings
 
-from lastgood import runtime
-from lastgood.interpreters.live_imports import LiveImports
-from lastgood.session import WatchProgram, watch
-from lastgood.wrappers.extractor import HereExtractor
+from lastgood.calls import registry as runtime
+from lastgood.calls.live_imports import LiveImports
+from lastgood.session.session import WatchProgram, watch
+from lastgood.wrappers.process.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
 
 # How long an example takes says how busy the machine is, and a run says the same as the one before.
@@ -104,8 +104,8 @@ def start(project: RealProject, factory: FakeFactory, told: Told) -> Callable[..
 def wrappers_are_made_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process for it costs each session a quarter of a second; tests that are marked ``apart`` have one all the same."""
     if request.node.get_closest_marker("apart") is None:
-        monkeypatch.setattr("lastgood.session.ExtractorProcess", HereExtractor)
-        monkeypatch.setattr("lastgood.wrappers.extractor_process.ExtractorProcess", HereExtractor)
+        monkeypatch.setattr("lastgood.session.session.ExtractorProcess", HereExtractor)
+        monkeypatch.setattr("lastgood.wrappers.process.extractor_process.ExtractorProcess", HereExtractor)
 
 
 @pytest.fixture(autouse=True)

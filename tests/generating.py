@@ -16,10 +16,10 @@ from lastgood import clear_runtime_bridge, set_runtime_bridge
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config, load_config
 from lastgood.interpreters.cycle_files import wrapper_texts
-from lastgood.interpreters.file_system import Disk
-from lastgood.pinning import Pinner
-from lastgood.resolution import resolve_modules
-from lastgood.wrappers.extractor import HereExtractor
+from lastgood.sources.pinning import Pinner
+from lastgood.sources.resolution import resolve_modules
+from lastgood.store.file_system import Disk
+from lastgood.wrappers.process.extractor import HereExtractor
 
 __all__ = ["Generated", "generated", "importable", "running"]
 

@@ -29,9 +29,9 @@ from lastgood.errors import (
     UnwatchableModule,
 )
 from lastgood.interpreters.cycle_files import CycleFiles, Project
-from lastgood.interpreters.file_system import Disk
-from lastgood.resolution import worker_sys_path
-from lastgood.session import WatchProgram, watch
+from lastgood.session.session import WatchProgram, watch
+from lastgood.sources.resolution import worker_sys_path
+from lastgood.store.file_system import Disk
 from lastgood.wrappers import Generated
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told
 

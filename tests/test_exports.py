@@ -93,7 +93,7 @@ def test_it_is_typed() -> None:
     [
         ("import lastgood", ("trio", "watchfiles", "griffe", "msgspec", "rich", "returns", "lastgood.errors")),
         ("from lastgood import create_bridge_reloader", ("trio", "watchfiles", "griffe", "msgspec", "rich", "returns")),
-        ("from lastgood.runtime import get_runtime_bridge", ("trio", "watchfiles", "griffe", "msgspec", "rich")),
+        ("from lastgood.calls.registry import get_runtime_bridge", ("trio", "watchfiles", "griffe", "msgspec", "rich")),
         ("from lastgood import watch", ("griffe", "rich")),
         ("import lastgood.planner, lastgood.effects", ("trio", "watchfiles", "griffe", "msgspec", "subprocess")),
     ],

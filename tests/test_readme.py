@@ -13,7 +13,7 @@ import pytest
 
 import lastgood
 from lastgood import watch_events
-from lastgood.cli import main
+from lastgood.cli.commands import main
 from lastgood.config import decode_config
 from real_project import DEADLINE, RealProject
 from running import Ran, Running, run

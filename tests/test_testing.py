@@ -25,7 +25,7 @@ from lastgood.errors import (
     UnmanagedFile,
     WorkerDied,
 )
-from lastgood.session import Status
+from lastgood.session.session import Status
 from lastgood.testing import ROOT, ScriptedBridge, World
 from lastgood.watch_events import (
     BridgeLost,

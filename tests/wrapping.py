@@ -9,7 +9,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from lastgood import declarations
+from lastgood.calls import declarations
 from lastgood.config import ModuleConfig, Style
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 
@@ -53,12 +53,12 @@ def load(data: bytes | str, answer: Calls) -> dict[str, Any]:
             assert type(kwargs) is dict
             return answer(module, function, args, kwargs)
 
-    stand_in = ModuleType("lastgood.declarations")
+    stand_in = ModuleType("lastgood.calls.declarations")
     vars(stand_in)["remote"] = FunctionType(
         declarations.remote.__code__, {**vars(declarations), "get_runtime_bridge": Handle}
     )
     space: dict[str, Any] = {"__name__": "generated"}
-    with patch.dict(sys.modules, {"lastgood.declarations": stand_in}):
+    with patch.dict(sys.modules, {"lastgood.calls.declarations": stand_in}):
         exec(compile(data, "generated.py", "exec", dont_inherit=True), space)
     return space
 

@@ -1,27 +1,23 @@
 """lastgood keeps generated wrappers and one live bridge in step with your Python sources, and the last good ones live.
 
-The map of the house:
+The rooms, each of which imports those below it alone:
 
-errors         every exception that a caller can see
-watch_events   what a session tells its user
-config         lastgood.toml -> Config; resolution: where a module's source lies; pinning: what a generation is made of;
-               user_key: what lastgood knows its own files by, and where its caches are
-runtime        the registry: the live bridge, its leases; loops: trio and asyncio, whichever runs; crossing: the way from one
-               loop or thread to another
-reloader       create_bridge_reloader(): swap bridges by hand, under trio, asyncio or Pyodide
-session        watch(): sources in, reloads out; threaded: the same in a background thread, for plain code and asyncio;
-               event_stream: events on their way to listeners
-effects        the vocabulary of the core, pure values
-planner        the one place that decides, pure
-interpreters   what does the effects: for real under trio, or in memory
-bridges        ProcessBridge, and the worker's side of it
-wrappers       sources -> wrapper text, in a process of its own: extractor_process here, extractor_main there; declarations:
-               what makes a wrapper's functions call; returns: what they make of what a call gave; doubts: where plain data do
-               not tell what that is
-generators     programs and functions of the user's own that make files, besides the wrappers or instead
+cli            the lastgood command, and what init and demo write and show
 testing        the in-memory world, for tests of your own
-event_lines    an event as a line for a person, or in a log; starter: what "lastgood init" writes; demo: what "lastgood demo" plays
-cli            the lastgood command
+session        watch() and its session: under trio, under asyncio, in a thread; the reloader; events on their way, and as lines
+interpreters   what carries effects out: under trio for real, or in memory; one cycle's files; live bridges; watching
+generators     programs and functions of the user's own that make files, besides the wrappers or instead
+runtime        the registry of the live bridge, as users and wrappers import it
+calls          from a wrapper to the live bridge: registry and leases, event loops, the way between threads, result types
+wrappers       sources to wrapper text: read/, types/, write/, and process/, since they are made in a process of their own
+bridges        ProcessBridge; worker/ is its other side, on the standard library alone
+sources        where a module lies, what a generation is made of, which interpreter and environment runs it
+children       programs that run beside the app, ended with all that they have started
+store          what is on disk: the file-system port, promotion and its journal, generations, the user's key
+planner        the one place that decides, pure
+effects        the vocabulary of the core, pure values
+config         lastgood.toml to Config; watch_events: what a session tells its user
+errors         every exception that a caller can see
 
 What is public is importable from here, and loaded when it is first asked for: a program that only takes the reloader loads
 neither trio nor watchfiles nor griffe.
@@ -58,17 +54,17 @@ if TYPE_CHECKING:
     from lastgood.errors import UnwatchableModule as UnwatchableModule
     from lastgood.errors import WatchError as WatchError
     from lastgood.errors import WorkerDied as WorkerDied
-    from lastgood.reloader import BridgeReloader as BridgeReloader
-    from lastgood.reloader import create_bridge_reloader as create_bridge_reloader
     from lastgood.runtime import clear_runtime_bridge as clear_runtime_bridge
     from lastgood.runtime import get_runtime_bridge as get_runtime_bridge
     from lastgood.runtime import set_runtime_bridge as set_runtime_bridge
-    from lastgood.session import Session as Session
-    from lastgood.session import Status as Status
-    from lastgood.session import WatchProgram as WatchProgram
-    from lastgood.session import watch as watch
-    from lastgood.threaded import InThread as InThread
-    from lastgood.threaded import ThreadedSession as ThreadedSession
+    from lastgood.session.reloader import BridgeReloader as BridgeReloader
+    from lastgood.session.reloader import create_bridge_reloader as create_bridge_reloader
+    from lastgood.session.session import Session as Session
+    from lastgood.session.session import Status as Status
+    from lastgood.session.session import WatchProgram as WatchProgram
+    from lastgood.session.session import watch as watch
+    from lastgood.session.threaded import InThread as InThread
+    from lastgood.session.threaded import ThreadedSession as ThreadedSession
     from lastgood.watch_events import ApiChange as ApiChange
     from lastgood.watch_events import BridgeLost as BridgeLost
     from lastgood.watch_events import BridgeRestored as BridgeRestored
@@ -135,17 +131,17 @@ _WHERE = {
     "Bridge": "bridges",
     "ProcessBridge": "bridges.process",
     "Config": "config",
-    "BridgeReloader": "reloader",
-    "create_bridge_reloader": "reloader",
+    "BridgeReloader": "session.reloader",
+    "create_bridge_reloader": "session.reloader",
     "clear_runtime_bridge": "runtime",
     "get_runtime_bridge": "runtime",
     "set_runtime_bridge": "runtime",
-    "Session": "session",
-    "Status": "session",
-    "WatchProgram": "session",
-    "watch": "session",
-    "InThread": "threaded",
-    "ThreadedSession": "threaded",
+    "Session": "session.session",
+    "Status": "session.session",
+    "WatchProgram": "session.session",
+    "watch": "session.session",
+    "InThread": "session.threaded",
+    "ThreadedSession": "session.threaded",
     "Generated": "wrappers",
 }
 

@@ -4,9 +4,9 @@ import sys
 
 
 def main() -> None:
-    """Load the command and run it: :mod:`lastgood.cli`."""
+    """Load the command and run it: :mod:`lastgood.cli.commands`."""
     try:
-        from lastgood.cli import main as command
+        from lastgood.cli.commands import main as command
 
         command(prog_name="lastgood")
     except KeyboardInterrupt:

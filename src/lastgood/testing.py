@@ -28,13 +28,13 @@ from pathlib import Path
 from lastgood.config import Config, decode_config
 from lastgood.effects import Answer, Effect, Emit, Interrupt, Signal
 from lastgood.errors import ConfigError, Disposed, WatchError, WorkerDied
-from lastgood.interpreters.course import Course
 from lastgood.interpreters.cycle_files import Project
+from lastgood.interpreters.driver import Course
 from lastgood.interpreters.memory import Fault, MemoryClock, MemoryFiles, MemoryInterpreter, ScriptedBridge
 from lastgood.planner import Settings, State
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
 from lastgood.planner.states import Closed
-from lastgood.session import Status
+from lastgood.session.session import Status
 from lastgood.watch_events import WatchEvent
 
 __all__ = ["ScriptedBridge", "World"]

@@ -14,7 +14,7 @@ import trio
 
 from lastgood.bridges import channel as channel_module
 from lastgood.bridges.process import ProcessBridge
-from lastgood.bridges.worker import arena as arena_module
+from lastgood.bridges.worker.values import arena as arena_module
 from lastgood.errors import BridgeError
 from real_project import DEADLINE
 

@@ -25,11 +25,11 @@ from lastgood.bridges.process import LoadedLate, ProcessBridge
 from lastgood.bridges.worker.manifest import digest_of, object_path
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
 from lastgood.errors import BridgeError, RemoteError, WorkerDied
-from lastgood.interpreters.file_system import Disk
-from lastgood.interpreters.generation_store import GenerationStore
-from lastgood.pinning import Pinner
-from lastgood.resolution import resolve_modules, worker_sys_path
-from lastgood.user_key import cache_directory
+from lastgood.sources.pinning import Pinner
+from lastgood.sources.resolution import resolve_modules, worker_sys_path
+from lastgood.store.file_system import Disk
+from lastgood.store.generations import GenerationStore
+from lastgood.store.user_key import cache_directory
 
 DEADLINE = 60
 

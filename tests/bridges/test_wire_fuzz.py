@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from lastgood.bridges.channel import Answer, Channel
 from lastgood.bridges.process import VALUES, ProcessBridge
 from lastgood.bridges.remote import PACK, unpacker
-from lastgood.bridges.worker import arrays, frames, serving
-from lastgood.bridges.worker.arena import Arena, make_arena
-from lastgood.bridges.worker.arrays import Carrier
+from lastgood.bridges.worker import frames, serving
 from lastgood.bridges.worker.calling import Callables
 from lastgood.bridges.worker.frames import HEADER
+from lastgood.bridges.worker.values import arrays
+from lastgood.bridges.worker.values.arena import Arena, make_arena
+from lastgood.bridges.worker.values.arrays import Carrier
 from lastgood.errors import BridgeError
 
 ANSWERS = [frames.RESULT, frames.RAISED, frames.REFUSED, frames.FORGOTTEN, frames.LOADED, frames.APART]

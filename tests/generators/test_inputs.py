@@ -10,8 +10,8 @@ import pytest
 from lastgood.config import Config, decode_config
 from lastgood.errors import ConfigError
 from lastgood.generators.inputs import Inputs, expand_sources, field_of, inputs_of
-from lastgood.interpreters.file_system import Disk
-from lastgood.pinning import Pinner
+from lastgood.sources.pinning import Pinner
+from lastgood.store.file_system import Disk
 from real_project import RealProject
 
 FILES = {

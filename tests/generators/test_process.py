@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from lastgood.bridges.guardian import GUARDIAN
+from lastgood.children.guardian import GUARDIAN
 from lastgood.generators import process
 from lastgood.generators.process import Ended, run_process
 from real_project import DEADLINE

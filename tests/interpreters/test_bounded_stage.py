@@ -24,11 +24,12 @@ from lastgood.errors import ConfigError, GenerationError
 from lastgood.interpreters import bounded_stage
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles, Project
-from lastgood.interpreters.file_system import Disk
 from lastgood.interpreters.once import generate_once, preview
-from lastgood.resolution import worker_sys_path
-from lastgood.session import Session, WatchProgram
-from lastgood.wrappers import Generated, extractor_process
+from lastgood.session.session import Session, WatchProgram
+from lastgood.sources.resolution import worker_sys_path
+from lastgood.store.file_system import Disk
+from lastgood.wrappers import Generated
+from lastgood.wrappers.process import extractor_process
 from real_project import DEADLINE, QUOTE, RealProject, Told
 
 MORE = QUOTE + "def more() -> None: ...\n"
@@ -503,7 +504,7 @@ async def test_a_wrapper_that_hangs_when_it_is_imported_is_named(
 
 def test_ctrl_c_ends_a_command_whose_extractor_hangs(project: RealProject, fifo: Fifo) -> None:
     command = (
-        "from lastgood.wrappers import extractor_process; from lastgood.cli import main\n"
+        "from lastgood.wrappers.process import extractor_process; from lastgood.cli.commands import main\n"
         f"extractor_process._PROGRAM = {fifo.hang!r}\nmain(['generate', {str(project.config_file)!r}])"
     )
     with subprocess.Popen([sys.executable, "-c", command], stderr=subprocess.PIPE) as generate:

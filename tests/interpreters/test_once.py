@@ -15,11 +15,11 @@ from lastgood.config import load_config
 from lastgood.effects import MakeDirectory, RemoveFile, ReplaceFile, SetAside, WriteFile
 from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, PromotionError, UnmanagedFile
 from lastgood.interpreters.cycle_files import Project
-from lastgood.interpreters.file_system import Disk
 from lastgood.interpreters.once import Once, generate_once, preview, undo_once
-from lastgood.interpreters.promotion import OutputDirectory
-from lastgood.resolution import worker_sys_path
-from lastgood.session import watch
+from lastgood.session.session import watch
+from lastgood.sources.resolution import worker_sys_path
+from lastgood.store.file_system import Disk
+from lastgood.store.promotion import OutputDirectory
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 
 

@@ -12,7 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from lastgood import runtime
+from lastgood.calls import registry as runtime
+from lastgood.calls.registry import Slot
 from lastgood.config import Config, load_config
 from lastgood.effects import (
     CutOff,
@@ -32,10 +33,9 @@ from lastgood.effects import (
 )
 from lastgood.errors import BridgeError, ConfigError, Disposed, GenerationError, NoRuntimeBridge, UnwatchableModule
 from lastgood.interpreters.cycle_files import Project
-from lastgood.interpreters.file_system import Disk
 from lastgood.interpreters.trio_interpreter import Hooks, TrioInterpreter
 from lastgood.planner import events
-from lastgood.runtime import Slot
+from lastgood.store.file_system import Disk
 from lastgood.watch_events import Recovered
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject
 

@@ -40,7 +40,7 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.interpreters.course import Course
+from lastgood.interpreters.driver import Course
 from lastgood.planner import State, plan
 from lastgood.planner.brake import RESTART_WAITS
 from lastgood.planner.events import (

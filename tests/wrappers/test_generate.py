@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lastgood.store.header import is_generated
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
-from lastgood.wrappers.extract import Extract, extract
-from lastgood.wrappers.header import is_generated
-from lastgood.wrappers.outline import Outline
-from lastgood.wrappers.project import Project
+from lastgood.wrappers.read.extract import Extract, extract
+from lastgood.wrappers.read.outline import Outline
+from lastgood.wrappers.read.project import Project
 from wrapping import source
 
 F = "def f(x: int = 1) -> int: ..."
@@ -131,7 +131,9 @@ def test_nothing_of_the_users_is_executed() -> None:
 
 def test_the_same_bytes_whatever_the_hash_seed() -> None:
     script = (
-        "import hashlib, sys; from wrappers.test_generate import wrap_stdlib; from wrappers.test_types import wrap_declarations;"
+        "import hashlib, sys\n"
+        "from wrappers.test_generate import wrap_stdlib\n"
+        "from wrappers.types.test_types import wrap_declarations\n"
         "print(hashlib.sha256(repr([wrap_stdlib(), wrap_declarations()]).encode()).hexdigest())"
     )
     seen = set()

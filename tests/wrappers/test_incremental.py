@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from lastgood.config import ModuleConfig, Style
-from lastgood.wrappers import ModuleSource, Wrapped, project, wrap_modules
-from lastgood.wrappers.cache import DiskCache
+from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 from lastgood.wrappers.generate import Wrapping
+from lastgood.wrappers.process.cache import DiskCache
+from lastgood.wrappers.read import project
 from wrapping import source
 
 MODELS = "from dataclasses import dataclass\n@dataclass\nclass Price:\n    amount: {}\n"

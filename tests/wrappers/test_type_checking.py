@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lastgood.config import Style
-from wrappers.test_types import wrap_declarations
+from wrappers.types.test_types import wrap_declarations
 from wrapping import source
 
 EVERYTHING = '''

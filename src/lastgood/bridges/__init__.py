@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from lastgood.bridges.worker.values import Typed
+from lastgood.bridges.worker.values.values import Typed
 
 __all__ = ["Bridge", "Typed"]
 

@@ -17,13 +17,13 @@ from lastgood.bridges.channel import Answer
 from lastgood.bridges.late import HEARS_OF_LATE, LoadedLate
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.spare import Loaded, Place, Spare, gets_ready, stamps_of, take_spare
-from lastgood.bridges.surroundings import Surroundings, find_surroundings
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
-from lastgood.bridges.worker.values import Typed, Uncarriable, Unreadable, Values
+from lastgood.bridges.worker.values.values import Typed, Uncarriable, Unreadable, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError
-from lastgood.user_key import cache_directory
+from lastgood.sources.environment import Surroundings, find_surroundings
+from lastgood.store.user_key import cache_directory
 
 __all__ = ["MAX_LATE_BYTES", "MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
 

@@ -14,12 +14,12 @@ import trio
 
 from lastgood.bridges.channel import Answer, Channel
 from lastgood.bridges.child import Child
-from lastgood.bridges.surroundings import Surroundings
 from lastgood.bridges.worker import frames
-from lastgood.bridges.worker.arena import Arena
-from lastgood.bridges.worker.arrays import Carrier
-from lastgood.bridges.worker.values import PLAIN, Unreadable
+from lastgood.bridges.worker.values.arena import Arena
+from lastgood.bridges.worker.values.arrays import Carrier
+from lastgood.bridges.worker.values.values import PLAIN, Unreadable
 from lastgood.errors import BridgeError, WorkerDied
+from lastgood.sources.environment import Surroundings
 
 __all__ = ["PACK", "RemoteWorker", "unpacker"]
 

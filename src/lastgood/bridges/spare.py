@@ -21,9 +21,9 @@ import trio
 
 from lastgood.bridges.channel import Answer
 from lastgood.bridges.remote import PACK, RemoteWorker
-from lastgood.bridges.surroundings import Surroundings
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.errors import BridgeError, WorkerDied
+from lastgood.sources.environment import Surroundings
 
 __all__ = ["Loaded", "Place", "Spare", "stamps_of", "take_spare"]
 

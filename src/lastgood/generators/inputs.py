@@ -11,12 +11,12 @@ from typing import Protocol
 
 import msgspec
 
-from lastgood import pinning
 from lastgood.config import Config, GeneratorConfig, ModuleConfig
 from lastgood.errors import ConfigError, UnwatchableModule
 from lastgood.generators.commands import needs_source
-from lastgood.pinning import Pinner
-from lastgood.resolution import Tree, places_of, resolve_modules
+from lastgood.sources import pinning
+from lastgood.sources.pinning import Pinner
+from lastgood.sources.resolution import Tree, places_of, resolve_modules
 
 __all__ = ["Inputs", "expand_sources", "field_of", "inputs_of", "watched_paths"]
 

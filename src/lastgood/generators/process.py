@@ -16,7 +16,7 @@ from typing import IO
 
 import trio
 
-from lastgood.bridges.child import ProcessGroup, open_pidfd
+from lastgood.children.group import ProcessGroup, open_pidfd
 
 __all__ = ["Ended", "run_process"]
 

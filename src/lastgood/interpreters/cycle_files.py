@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from lastgood.calls.live_imports import LiveImports
 from lastgood.config import Config, ProcessConfig, decode_config
 from lastgood.effects.files import MakeDirectory, RemoveDirectory, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import (
@@ -27,12 +28,15 @@ from lastgood.errors import (
     UnwatchableModule,
 )
 from lastgood.generators.inputs import Inputs, inputs_of
-from lastgood.interpreters.file_system import FileSystem, digest_of, place_of
-from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore, Kept, LateModule
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
-from lastgood.interpreters.live_imports import LiveImports
-from lastgood.interpreters.manifests_in_use import ManifestsInUse
-from lastgood.interpreters.promotion import (
+from lastgood.planner.promotion import Promotion
+from lastgood.planner.watch_set import Snapshot, WatchSet
+from lastgood.sources.pinning import Pinned, Pinner
+from lastgood.sources.resolution import Resolved, places_of, resolve_modules
+from lastgood.store.file_system import FileSystem, digest_of, place_of
+from lastgood.store.generations import DamagedGeneration, GenerationStore, Kept, LateModule
+from lastgood.store.manifests_in_use import ManifestsInUse
+from lastgood.store.promotion import (
     OutputDirectory,
     Promoting,
     make_directories,
@@ -40,13 +44,9 @@ from lastgood.interpreters.promotion import (
     staged_files,
     staged_place,
 )
-from lastgood.pinning import Pinned, Pinner
-from lastgood.planner.promotion import Promotion
-from lastgood.planner.watch_set import Snapshot, WatchSet
-from lastgood.resolution import Resolved, places_of, resolve_modules
 from lastgood.watch_events import ApiChange
 from lastgood.wrappers import Generated, ModuleSource
-from lastgood.wrappers.extractor import Extractor, HereExtractor
+from lastgood.wrappers.process.extractor import Extractor, HereExtractor
 
 __all__ = ["CycleFiles", "Project", "wrapper_texts"]
 

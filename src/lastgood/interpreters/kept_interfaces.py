@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from lastgood.interpreters.file_system import digest_of
-from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore
+from lastgood.store.file_system import digest_of
+from lastgood.store.generations import DamagedGeneration, GenerationStore
 from lastgood.watch_events import ApiChange
 
 __all__ = ["Interfaces", "changes_between"]

@@ -18,10 +18,10 @@ import trio
 
 from lastgood.bridges import Bridge
 from lastgood.bridges.late import HEARS_OF_LATE, LoadedLate
+from lastgood.calls.registry import Leased, Slot
 from lastgood.config import Config
 from lastgood.effects import Dispose, Restart
 from lastgood.errors import BridgeError
-from lastgood.interpreters.generation_store import LateModule
 from lastgood.planner import events
 from lastgood.planner.events import (
     Disposed,
@@ -32,7 +32,7 @@ from lastgood.planner.events import (
     Restarted,
     RestartFailed,
 )
-from lastgood.runtime import Leased, Slot
+from lastgood.store.generations import LateModule
 
 __all__ = ["LiveBridges", "since"]
 

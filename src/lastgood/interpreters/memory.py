@@ -42,9 +42,6 @@ from lastgood.effects import (
 )
 from lastgood.errors import BridgeError, GenerationError, LastgoodError, ModuleFailure
 from lastgood.interpreters.cycle_files import CycleFiles, Project
-from lastgood.interpreters.file_system import Stat, digest_of
-from lastgood.interpreters.generation_store import LateModule
-from lastgood.interpreters.reading import Reader
 from lastgood.planner.events import (
     Disposed,
     DisposeFailed,
@@ -69,6 +66,9 @@ from lastgood.planner.events import (
     Watched,
 )
 from lastgood.planner.watch_set import WatchSet, merge
+from lastgood.sources.snapshots import Reader
+from lastgood.store.file_system import Stat, digest_of
+from lastgood.store.generations import LateModule
 from lastgood.watch_events import Recovered
 
 __all__ = ["Fault", "MemoryClock", "MemoryFile", "MemoryFiles", "MemoryInterpreter", "ScriptedBridge"]
@@ -113,7 +113,7 @@ class MemoryFile:
 
 
 class MemoryFiles:
-    """A :class:`~lastgood.interpreters.file_system.FileSystem` on a dict. ``before(operation, path)`` is called for each change."""
+    """A :class:`~lastgood.store.file_system.FileSystem` on a dict. ``before(operation, path)`` is called for each change."""
 
     def __init__(self, clock: MemoryClock) -> None:
         self.names: dict[Path, MemoryFile] = {}
@@ -132,7 +132,7 @@ class MemoryFiles:
         self.names[path] = MemoryFile(data, mode, self._clock.now, self._clock.now, next(self._numbers))
 
     def user(self) -> int:
-        """See :class:`~lastgood.interpreters.file_system.FileSystem`; so for all that follow."""
+        """See :class:`~lastgood.store.file_system.FileSystem`; so for all that follow."""
         return 0
 
     def cache(self, home: Path) -> Path | None:  # noqa: ARG002 - nothing is worth it there

@@ -23,12 +23,12 @@ from lastgood.generators.checking import check_staged
 from lastgood.generators.running import run_generators
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
-from lastgood.interpreters.file_system import FileSystem, digest_of
-from lastgood.interpreters.generation_store import DamagedGeneration, GenerationStore, Good
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
-from lastgood.interpreters.promotion import OutputDirectory
 from lastgood.planner import Settings
 from lastgood.planner.promotion import Promotion
+from lastgood.store.file_system import FileSystem, digest_of
+from lastgood.store.generations import DamagedGeneration, GenerationStore, Good
+from lastgood.store.promotion import OutputDirectory
 from lastgood.watch_events import ApiChange
 from lastgood.wrappers import Generated
 

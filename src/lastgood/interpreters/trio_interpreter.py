@@ -18,6 +18,7 @@ from typing import Any, TypeVar, assert_never
 
 import trio
 
+from lastgood.calls.registry import Slot, publish, unpublish
 from lastgood.config import Config
 from lastgood.effects import (
     Arm,
@@ -46,8 +47,6 @@ from lastgood.generators.running import run_generators
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.live_bridges import LiveBridges, since
-from lastgood.interpreters.promotion import OutputDirectory
-from lastgood.interpreters.reading import Reader
 from lastgood.interpreters.watching import Notifier
 from lastgood.planner.events import (
     NOBODY,
@@ -68,7 +67,8 @@ from lastgood.planner.events import (
     Watched,
 )
 from lastgood.planner.watch_set import WatchSet, merge
-from lastgood.runtime import Slot, publish, unpublish
+from lastgood.sources.snapshots import Reader
+from lastgood.store.promotion import OutputDirectory
 from lastgood.watch_events import PollingStarted, Recovered
 from lastgood.wrappers import Generated
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lastgood.config import Style
 from lastgood.errors import ModuleFailure
-from lastgood.wrappers.reading import ModuleSource
+from lastgood.sources.parsing import ModuleSource
 
 __all__ = ["Generated", "ModuleSource", "Wrapped", "wrap_modules"]
 

@@ -18,8 +18,8 @@ from typing import Protocol
 
 import msgspec
 
-from lastgood.wrappers.declaring import Declaration
-from lastgood.wrappers.extract import Extract
+from lastgood.wrappers.read.extract import Extract
+from lastgood.wrappers.types.declaring import Declaration
 
 __all__ = ["Answer", "Cache", "Nothing", "answer_of", "key_of"]
 
@@ -96,6 +96,6 @@ def _maker() -> str:
         griffe = "unknown"
     versions = f"{griffe} {sys.version_info[:2]}"
     digest = hashlib.sha256(versions.encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()

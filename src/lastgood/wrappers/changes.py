@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from lastgood.watch_events import ApiChange
-from lastgood.wrappers.annotations import admits, literal
 from lastgood.wrappers.ir import (
     Class,
     Constant,
@@ -38,6 +37,7 @@ from lastgood.wrappers.ir import (
     Signature,
     Type,
 )
+from lastgood.wrappers.types.annotations import admits, literal
 
 __all__ = ["accepts", "compare", "fields_text", "signature_text"]
 

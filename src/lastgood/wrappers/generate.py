@@ -18,19 +18,19 @@ import msgspec
 
 from lastgood.config import Style
 from lastgood.errors import ModuleFailure
+from lastgood.sources.parsing import ModuleSource
+from lastgood.store.header import with_header
 from lastgood.wrappers import Wrapped
 from lastgood.wrappers.answers import Answer, Cache, Nothing, answer_of, key_of
-from lastgood.wrappers.assemble import assemble, in_signatures, is_moved, questioned
-from lastgood.wrappers.declaring import Declaration, declare, used
-from lastgood.wrappers.extract import Extract, extract
-from lastgood.wrappers.header import with_header
-from lastgood.wrappers.import_graph import Circle, Edges, Imports, imports_between
 from lastgood.wrappers.ir import Class, Declared, Module, packed
-from lastgood.wrappers.models import Models
-from lastgood.wrappers.project import Outlines, Project
-from lastgood.wrappers.reading import ModuleSource
-from lastgood.wrappers.render import render, render_package
-from lastgood.wrappers.trial import Trial
+from lastgood.wrappers.process.trial import Trial
+from lastgood.wrappers.read.extract import Extract, extract
+from lastgood.wrappers.read.project import Outlines, Project
+from lastgood.wrappers.types.declaring import Declaration, declare, used
+from lastgood.wrappers.types.models import Models
+from lastgood.wrappers.write.assemble import assemble, in_signatures, is_moved, questioned
+from lastgood.wrappers.write.import_graph import Circle, Edges, Imports, imports_between
+from lastgood.wrappers.write.render import render, render_package
 
 __all__ = ["Wrapping"]
 

@@ -11,7 +11,7 @@ import pytest
 import lastgood.bridges.worker
 
 DIRECTORY = Path(lastgood.bridges.worker.__file__).parent
-FILES = sorted(DIRECTORY.glob("*.py"))
+FILES = sorted(DIRECTORY.rglob("*.py"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -31,12 +31,13 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from types import CoroutineType
 
-from . import frames, packing
+from . import frames
 from .calling import Callables, Refused
-from .codec import CODEC, Lending
 from .contexts import CONTEXTS
 from .parent import die_with
-from .values import Uncarriable, Values
+from .values import packing
+from .values.codec import CODEC, Lending
+from .values.values import Uncarriable, Values
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ class Worker:
         try:
             function = self._callables.find(body[end - length : end])
             if CODEC.values.last_tagged is not tagged:
-                from .arguments import typed
+                from .values.arguments import typed
 
                 args, kwargs = typed(function, args, kwargs)
             result = function(*args, **kwargs)
@@ -486,7 +487,7 @@ def pack_result(result: Any, asked: Sequence[Any] = ()) -> tuple[int, bytes]:
     """The answer of a function that returned ``result``. ``asked`` are what came with the call besides its arguments."""
     try:
         if asked:
-            from .telling import places_of
+            from .values.telling import places_of
 
             return frames.RESULT, CODEC.dumps(result, places_of(asked[0]))
         return frames.RESULT, CODEC.dumps(result)

@@ -1,0 +1,482 @@
+"""Tagged arguments -> instances of the types that the called function's annotations name (contract §10).
+
+Imported at the first call with such an argument. Where no annotation tells a type, the value becomes the plain data in it. Among
+several types, as in a union, the one of the same name is taken, else one with the same fields.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from weakref import WeakKeyDictionary
+
+from ..calling import Refused
+from . import rich
+from .values import PLAIN, Tagged
+
+TYPE_CHECKING = False  # as in all files of the worker, though typing is loaded here
+if TYPE_CHECKING:
+    from typing import Any
+
+_SIGNATURE_OPTIONS: dict[str, Any] = {}
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    _SIGNATURE_OPTIONS["annotation_format"] = annotationlib.Format.FORWARDREF
+
+__all__ = ["typed"]
+
+_UNIONS = (typing.Union, getattr(__import__("types"), "UnionType", typing.Union))
+_NOT_SEARCHED = ("builtins", "collections.abc", "typing")  # much derives from what is there
+_Hints = Sequence[typing.Any]
+_known: WeakKeyDictionary[typing.Any, typing.Any] = WeakKeyDictionary()
+
+
+def typed(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments with every tagged value resolved. Raises :class:`Refused`."""
+    signature = _remembered(function, _Signature)
+    positional, named = signature.positional, signature.named
+    places = [positional[place] if place < len(positional) else signature.rest for place in range(len(args))]
+    made_args = [
+        _made(value, signature.types.get(name, ()), name or f"argument {place + 1}")
+        for place, (value, name) in enumerate(zip(args, places))
+    ]
+    made_kwargs = {
+        name: _made(value, signature.types.get(name if name in named else signature.more, ()), name)
+        for name, value in kwargs.items()
+    }
+    return made_args, made_kwargs
+
+
+def _made(value: Any, hints: _Hints, name: str) -> Any:
+    try:
+        return _resolve(value, hints)
+    except _Unmakable as error:
+        raise Refused(f"{error.where(name)}: {error.problem}") from None
+
+
+def _remembered(thing: Any, make: Callable[[Any], Any]) -> Any:
+    """``make(thing)``, made once for each function or class."""
+    key = getattr(thing, "__func__", thing)
+    try:
+        found = _known.get(key)
+    except TypeError:  # it cannot be referred to weakly
+        return make(thing)
+    if found is None:
+        found = _known[key] = make(thing)
+    return found
+
+
+class _Unmakable(Exception):
+    """A type's own constructor refused what was sent."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path: list[str] = []
+
+    def at(self, step: str) -> _Unmakable:
+        self.path.insert(0, step)
+        return self
+
+    def where(self, name: str) -> str:
+        return ("" if name.startswith("argument ") else "argument ") + name + "".join(self.path)
+
+
+# Which annotation is whose.
+
+
+class _Signature:
+    """Of a function: the names of its parameters by how they are given ("": there is none), and the types of each."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        try:
+            parameters = list(inspect.signature(function, **_SIGNATURE_OPTIONS).parameters.values())
+        except Exception:  # it has none; or its annotations, evaluated only now, raise
+            parameters = []
+        self.positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self.named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        self.rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
+        self.more = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
+        self.types = {name: _alternatives(hint) for name, hint in _read_hints(function).items()}
+
+
+def _field_types(cls: type) -> dict[str, list[Any]]:
+    """What the values of each field of a class may be."""
+    found: dict[str, list[Any]] = _remembered(cls, _read_field_types)
+    return found
+
+
+def _read_field_types(cls: type) -> dict[str, list[Any]]:
+    return {name: _alternatives(hint) for name, hint in _read_hints(cls).items()}
+
+
+def _origin(hint: Any) -> Any:
+    return typing.get_origin(hint)
+
+
+def _arguments(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint)
+
+
+def _read_hints(thing: Any) -> dict[str, Any]:
+    """The types in the annotations of a function or a class, those that can be evaluated."""
+    if isinstance(thing, functools.partial):
+        return _read_hints(thing.func)
+    thing = getattr(thing, "__func__", thing)
+    if isinstance(thing, type):
+        hints: dict[str, Any] = {}
+        for cls in reversed(thing.__mro__):
+            namespace = _namespace(cls, vars(sys.modules.get(cls.__module__, builtins)))
+            hints.update(_evaluated_all(cls, namespace))
+        return hints
+    if not inspect.isroutine(thing) and not hasattr(thing, "__wrapped__"):
+        thing = type(thing).__call__  # an instance that can be called
+    inner = inspect.unwrap(thing)
+    namespace = _namespace(inner, getattr(inner, "__globals__", {}))
+    return _evaluated_all(thing, namespace)
+
+
+def _evaluated_all(thing: Any, namespace: dict[str, Any]) -> dict[str, Any]:
+    """The types in a function's or class's own annotations."""
+    values, texts = _own_annotations(thing)
+    found = {name: _evaluated(value, namespace) for name, value in values.items()}
+    unknown = [name for name, hint in found.items() if hint is None and name in texts]
+    found.update((name, _evaluated(texts[name], namespace)) for name in unknown)
+    return found
+
+
+def _namespace(thing: Any, module: Mapping[str, Any]) -> dict[str, Any]:
+    """The names that annotations in ``thing`` may use: those of its module, and the classes in the classes around it."""
+    names = dict(module)
+    around: Any = None
+    path = getattr(thing, "__qualname__", "").split(".")
+    for part in path if isinstance(thing, type) else path[:-1]:
+        around = module.get(part) if around is None else vars(around).get(part)
+        if not isinstance(around, type):
+            break
+        names.update((name, value) for name, value in vars(around).items() if isinstance(value, type))
+    return names
+
+
+if sys.version_info >= (3, 14):
+
+    def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """The annotations as values, and as text: unquoted ones may name what is imported for type checkers alone."""
+        forms = annotationlib.Format
+        try:
+            values = annotationlib.get_annotations(thing, format=forms.FORWARDREF)
+            return values, annotationlib.get_annotations(thing, format=forms.STRING)
+        except Exception:  # they are evaluated only now, and may raise
+            return {}, {}
+
+else:
+
+    def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """The annotations as values; those that are quoted are texts among them."""
+        if isinstance(thing, type):
+            get: Any = getattr(inspect, "get_annotations", None)  # Python 3.10 and newer
+            return vars(thing).get("__annotations__", {}) if get is None else get(thing), {}
+        return getattr(thing, "__annotations__", {}), {}
+
+
+def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
+    """The type that an annotation is; None if it cannot be told, which is that of an import for type checkers, say."""
+
+    def holder() -> None: ...
+
+    holder.__annotations__ = {"x": annotation}
+    try:
+        return typing.get_type_hints(holder, namespace)["x"]
+    except Exception:
+        if not isinstance(annotation, str):
+            return None
+    try:
+        return _read(ast.parse(annotation.strip(), mode="eval").body, namespace)
+    except Exception:
+        return None
+
+
+def _read(node: ast.expr, namespace: dict[str, Any]) -> Any:
+    """The type that an expression is, as far as its names are there; ``|`` also for Python 3.9, which has none."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return _evaluated(node.value, namespace)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        known = [each for each in (_read(node.left, namespace), _read(node.right, namespace)) if each is not None]
+        return typing.Union[tuple(known)] if known else None  # it is made, not written
+    if isinstance(node, ast.Subscript):
+        head = _read(node.value, namespace)
+        inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if head is typing.Annotated:
+            return _read(inside[0], namespace)
+        known = [_read(each, namespace) for each in inside]
+        arguments = tuple(typing.Any if each is None else each for each in known)
+        return head[arguments[0] if len(arguments) == 1 else arguments]  # Optional takes no tuple
+    try:
+        found = eval(compile(ast.Expression(node), "<annotation>", "eval"), namespace)
+    except NameError:
+        return None
+    return type(None) if found is None else found
+
+
+def _alternatives(*hints: Any) -> list[Any]:
+    """What a value of these types may be: unions, ``Annotated``, ``NewType`` and the like taken apart."""
+    found = []
+    for hint in hints:
+        origin = _origin(hint)
+        if origin in _UNIONS:
+            found += _alternatives(*_arguments(hint))
+        elif hasattr(hint, "__metadata__"):
+            found += _alternatives(hint.__origin__)
+        elif origin is typing.Literal:
+            found += [type(value) for value in _arguments(hint)]
+        elif hasattr(hint, "__supertype__"):
+            found += _alternatives(hint.__supertype__)
+        elif hasattr(hint, "__value__"):  # type X = ...
+            found += _alternatives(hint.__value__)
+        elif isinstance(hint, typing.TypeVar):
+            found += _alternatives(*(hint.__constraints__ or (hint.__bound__,)))
+        elif str(origin).startswith(
+            ("typing.Required", "typing.NotRequired", "typing.ReadOnly", "typing.Final", "typing_ext")
+        ):
+            found += _alternatives(*_arguments(hint)[:1])
+        elif hint is not None:
+            found.append(hint)
+    return found
+
+
+# Values.
+
+
+def _resolve(value: Any, hints: _Hints) -> Any:
+    """``value`` without any tag in it, as one of ``hints``."""
+    kind = type(value)
+    if kind is Tagged:
+        return _resolve_tagged(value, hints)
+    if kind is list or kind is set or kind is frozenset:
+        if PLAIN.issuperset(map(type, value)):  # a million numbers beside one tagged value
+            return value
+        inner = _element_hints(hints, kind)
+        if kind is list:
+            return [_step("[{}]", place, item, inner) for place, item in enumerate(value)]
+        return _hashed(kind, [_step(" (an element)", None, item, inner) for item in value])
+    if kind is tuple:
+        return tuple(_step("[{}]", place, item, _place_hints(hints, place)) for place, item in enumerate(value))
+    if kind is dict:
+        return _resolve_dict(value, hints)
+    return value
+
+
+def _step(step: str, key: Any, value: Any, hints: _Hints) -> Any:
+    """``value`` resolved, which is found by ``step``, a format for ``key``."""
+    try:
+        return _resolve(value, hints)
+    except _Unmakable as error:
+        raise error.at(step.format(key)) from None
+
+
+def _hashed(kind: Any, items: Sequence[Any]) -> Any:
+    try:
+        made = kind(items)
+    except TypeError as error:
+        raise _Unmakable(
+            f"{error}, so it can be neither a key nor an element of a set. Annotate the parameter."
+        ) from None
+    if len(made) != len(items):
+        raise _Unmakable(
+            "two keys of a dict or elements of a set became equal, as the plain data in enum members do. "
+            "Annotate the parameter."
+        )
+    return made
+
+
+def _resolve_dict(value: dict[Any, Any], hints: _Hints) -> dict[Any, Any]:
+    if PLAIN.issuperset(map(type, value)) and PLAIN.issuperset(map(type, value.values())):
+        return value
+    keys = _parameters_of(hints, dict, 0)
+    values = _parameters_of(hints, dict, 1)
+    fields = [_field_types(hint) for hint in hints if _is_typed_dict(hint)]
+    made = []
+    for key, item in value.items():
+        more = [each for own in fields for each in own.get(key, ())] if fields and type(key) is str else []
+        made.append((_step(" (a key)", None, key, keys), _step("[{!r}]", key, item, [*values, *more])))
+    result: dict[Any, Any] = _hashed(dict, made)
+    return result
+
+
+def _element_hints(hints: _Hints, kind: type) -> list[Any]:
+    return _parameters_of(hints, kind, 0)
+
+
+def _place_hints(hints: _Hints, place: int) -> list[Any]:
+    found = []
+    for hint in hints:
+        arguments = _arguments(hint)
+        if _origin(hint) is tuple and arguments[-1:] != (...,):
+            found += list(arguments[place : place + 1])
+    return _alternatives(*found) + _parameters_of([h for h in hints if not _is_fixed(h)], tuple, 0)
+
+
+def _is_fixed(hint: Any) -> bool:
+    return _origin(hint) is tuple and _arguments(hint)[-1:] != (...,)
+
+
+def _parameters_of(hints: _Hints, kind: type, place: int) -> list[Any]:
+    """The types that ``hints`` have for what is in a ``kind``: of ``list[int]``, ``Sequence[int]``, ``Mapping[str, int]``."""
+    found = []
+    for hint in hints:
+        origin, arguments = _origin(hint), _arguments(hint)
+        if isinstance(origin, type) and place < len(arguments) and _holds(origin, kind):
+            found.append(arguments[place])
+    return _alternatives(*found)
+
+
+def _holds(origin: type, kind: type) -> bool:
+    try:
+        return issubclass(kind, origin) or issubclass(origin, kind)
+    except TypeError:
+        return False
+
+
+def _resolve_tagged(value: Tagged, hints: _Hints) -> Any:
+    if value.kind == rich.MEMBER:
+        return _member(value, hints)
+    if value.kind == rich.NAMED:
+        return _named(value, hints)
+    return _record(value, hints)
+
+
+def _classes(hints: _Hints, name: str, fits: Callable[[type], bool]) -> list[type]:
+    """The classes among ``hints`` that fit, the one of that name first: itself, or one that derives from it."""
+    found: list[type] = []
+    for hint in hints:
+        cls = _origin(hint) or hint
+        if isinstance(cls, type):
+            found += [cls] if fits(cls) else []
+            if cls.__module__ not in _NOT_SEARCHED:
+                found += [sub for sub in _derived(cls) if sub.__qualname__ == name and fits(sub)]
+    return sorted(found, key=lambda cls: (cls.__qualname__ != name, cls.__name__ != name.rpartition(".")[2]))
+
+
+def _derived(cls: type) -> list[type]:
+    found: list[type] = []
+    left = [cls]
+    while left:
+        try:
+            subclasses: list[type] = type.__subclasses__(left.pop())
+        except TypeError:
+            continue
+        # Of a class with slots=True the one before it got them comes first.
+        fresh = [sub for sub in reversed(subclasses) if sub not in found]
+        found += fresh
+        left += fresh
+    return found
+
+
+def _member(value: Tagged, hints: _Hints) -> Any:
+    name, payload = value.payload
+    plain = _resolve(payload, ())
+    candidates = _classes(hints, value.name, lambda cls: issubclass(cls, rich.Enum))
+    for cls in candidates:
+        enum: Any = cls
+        if name in enum.__members__:
+            return enum.__members__[name]
+        try:
+            return enum(plain)  # flags in combination, or a name that only the app's side has
+        except (ValueError, TypeError, KeyError):
+            continue
+    if candidates and all(hint in candidates for hint in hints):
+        raise _Unmakable(f"{candidates[0].__qualname__} has no member {name or plain!r}.")
+    return plain
+
+
+def _named(value: Tagged, hints: _Hints) -> Any:
+    items = value.payload
+    fitting = [
+        cls
+        for cls in _classes(hints, value.name, rich.is_named_tuple)
+        if len(cls._fields) == len(items)  # type: ignore[attr-defined]  # it is a named tuple
+    ]
+    if not fitting:
+        return tuple(_step("[{}]", place, item, _place_hints(hints, place)) for place, item in enumerate(items))
+    cls: Any = fitting[0]
+    types = _field_types(cls)
+    made = [_step(".{}", field, item, types.get(field, ())) for field, item in zip(cls._fields, items)]
+    return _constructed(cls, lambda: cls(*made))
+
+
+def _record(value: Tagged, hints: _Hints) -> Any:
+    sent = value.payload
+    candidates = _classes(hints, value.name, lambda cls: rich.field_names(cls) is not None)
+    named = [cls for cls in candidates if cls.__name__ == value.name.rpartition(".")[2]]
+    alike = [cls for cls in candidates if set(rich.field_names(cls) or ()) >= set(sent)]
+    if not (named or alike):
+        return _resolve_dict(sent, hints)
+    cls: Any = (named or sorted(alike, key=lambda cls: len(rich.field_names(cls) or ())))[0]
+    types = _field_types(cls)
+    made = {name: _step(".{}", name, item, types.get(name, ())) for name, item in sent.items()}
+    return _constructed(cls, lambda: _built(cls, made))
+
+
+def _constructed(cls: type, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except Exception as error:
+        raise _Unmakable(
+            f"{cls.__qualname__} cannot be made of what was sent: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _built(cls: Any, values: dict[str, Any]) -> Any:
+    """An instance with these fields, by the way that its kind of class has."""
+    parameters = getattr(cls, "__dataclass_params__", None)
+    if parameters is not None:
+        import dataclasses
+
+        if not parameters.init:
+            return _filled(cls.__new__(cls), values, values)
+        inits = {field.name: field.name for field in dataclasses.fields(cls) if field.init}
+    elif hasattr(cls, "__attrs_attrs__"):
+        inits = {
+            each.name: getattr(each, "alias", None) or each.name.lstrip("_")
+            for each in cls.__attrs_attrs__
+            if each.init
+        }
+    elif hasattr(cls, "__struct_fields__"):
+        return cls(**values)
+    else:
+        return _validated(cls, values)
+    instance = cls(**{inits[name]: value for name, value in values.items() if name in inits})
+    return _filled(instance, values, values.keys() - inits.keys())
+
+
+def _filled(instance: Any, values: Mapping[str, Any], names: Iterable[str]) -> Any:
+    for name in names:
+        object.__setattr__(instance, name, values[name])
+    return instance
+
+
+def _validated(cls: Any, values: Mapping[str, Any]) -> Any:
+    """An instance of a pydantic model, whose constructor takes aliases."""
+    fields = getattr(cls, "__pydantic_fields__", None)
+    if fields is None:  # version 1
+        return cls(
+            **{cls.__fields__[name].alias if name in cls.__fields__ else name: value for name, value in values.items()}
+        )
+    aliases = {}
+    for name in values:
+        field = fields.get(name)
+        alias = getattr(field, "validation_alias", None) or getattr(field, "alias", None)
+        aliases[name] = alias if isinstance(alias, str) else name
+    return cls.model_validate({aliases[name]: value for name, value in values.items()})
+
+
+def _is_typed_dict(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, dict) and hasattr(hint, "__total__")

@@ -1,0 +1,140 @@
+"""Which types plain data leave in doubt: a result of ``Cat | Dog`` may come as a dict that would do for either (contract §10).
+
+In doubt is a union if the plain data of one of its members may be those of another and one of them has a class in it, and a
+dataclass that others derive from. Where a part of a type is in doubt, the bridge is asked about every class in it.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from enum import Enum
+from itertools import combinations
+from typing import Any
+
+from lastgood.bridges.worker.values.values import Typed
+
+__all__ = ["UNIONS", "classes_in_doubt", "derived_from", "hints_of", "is_declared", "told_class"]
+
+UNIONS = (types.UnionType, typing.Union)
+_NUMBERS = frozenset((int, float, bool))
+_ANY = frozenset[type]()  # of the kinds of plain data: any may come
+
+
+def classes_in_doubt(declared: Any) -> tuple[type, ...]:
+    """The enums, dataclasses and named tuples that ``declared`` has, at any depth, if any part of it is in doubt."""
+    survey = _Survey()
+    survey.visit(declared)
+    # Of a class with slots=True the one before it got them has the same name, and comes first.
+    named = {(each.__module__, each.__qualname__): each for each in survey.classes}
+    return tuple(named.values()) if survey.in_doubt else ()
+
+
+def derived_from(declared: Any) -> Iterator[type]:
+    """The dataclasses that derive from ``declared``, in no particular order."""
+    subclasses: list[type] = type.__subclasses__(declared)
+    for derived in subclasses:
+        if is_dataclass(derived):
+            yield derived
+        yield from derived_from(derived)
+
+
+def hints_of(declared: Any) -> dict[str, Any]:
+    """The types of its fields."""
+    # An empty namespace of its own, since a field's default must not hide the type of the same name in the module.
+    return typing.get_type_hints(declared, localns={}, include_extras=True)
+
+
+def is_declared(kind: type) -> bool:
+    """Whether what values of this type hold has types that are declared."""
+    return is_dataclass(kind) or typing.is_typeddict(kind) or hasattr(kind, "_fields") or issubclass(kind, Enum)
+
+
+def told_class(value: Typed, classes: Sequence[type]) -> type | None:
+    """Which of the ``classes`` that were asked about it is an instance of."""
+    place = value.place
+    return classes[place] if place is not None and 0 <= place < len(classes) else None
+
+
+class _Survey:
+    def __init__(self) -> None:
+        self.classes: dict[Any, None] = {}
+        self.in_doubt = False
+        self._seen: set[Any] = set()
+
+    def visit(self, declared: Any) -> None:
+        if typing.get_origin(declared) is typing.Literal:
+            return
+        arguments = typing.get_args(declared)
+        if arguments:
+            if typing.get_origin(declared) in UNIONS:
+                self.in_doubt |= _is_in_doubt(arguments)
+            for argument in arguments:
+                self.visit(argument)
+        elif isinstance(declared, type) and declared not in self._seen:
+            self._seen.add(declared)
+            self._visit_class(declared)
+
+    def _visit_class(self, declared: Any) -> None:
+        if is_dataclass(declared):
+            for derived in derived_from(declared):
+                self.in_doubt = True
+                self.visit(derived)
+        if _is_class(declared):
+            self.classes[declared] = None
+        if is_dataclass(declared) or _is_named_tuple(declared) or typing.is_typeddict(declared):
+            for hint in hints_of(declared).values():
+                self.visit(hint)
+
+
+def _is_in_doubt(options: tuple[Any, ...]) -> bool:
+    if Any in options or object in options:
+        return False  # whatever came stays
+    kinds = [(_kinds(option), _has_class(option)) for option in options]
+    return any(
+        (one_has or other_has) and (not one or not other or not one.isdisjoint(other))
+        for (one, one_has), (other, other_has) in combinations(kinds, 2)
+    )
+
+
+def _kinds(declared: Any) -> frozenset[type]:
+    """The types that the plain data of ``declared`` have; none: any."""
+    origin, arguments = typing.get_origin(declared), typing.get_args(declared)
+    if origin is typing.Literal:
+        return frozenset(map(type, arguments))
+    if isinstance(origin, type):
+        if origin in (list, tuple, set, frozenset, dict):
+            return frozenset((origin,))
+        return frozenset((dict,)) if issubclass(origin, Mapping) else _ANY
+    if declared is None:
+        return frozenset((types.NoneType,))
+    if not isinstance(declared, type):
+        return _ANY
+    if issubclass(declared, Enum):
+        # A member's value may be an instance of anything.
+        values = frozenset(type(member.value) for member in declared)
+        return values if values <= {*_NUMBERS, str, bytes, types.NoneType} else _ANY
+    if is_dataclass(declared) or typing.is_typeddict(declared):
+        return frozenset((dict,))
+    if _is_named_tuple(declared):
+        return frozenset((tuple,))
+    return _NUMBERS if declared is float else frozenset((declared,))
+
+
+def _has_class(declared: Any) -> bool:
+    if typing.get_origin(declared) is typing.Literal:
+        return False
+    return _is_class(declared) or typing.is_typeddict(declared) or any(map(_has_class, typing.get_args(declared)))
+
+
+def _is_class(declared: Any) -> bool:
+    """Whether it is one of those that come as plain data."""
+    return isinstance(declared, type) and (
+        issubclass(declared, Enum) or is_dataclass(declared) or _is_named_tuple(declared)
+    )
+
+
+def _is_named_tuple(declared: Any) -> bool:
+    return isinstance(declared, type) and issubclass(declared, tuple) and hasattr(declared, "_fields")

@@ -1,0 +1,599 @@
+"""What a call gave, brought into the type that its function declares, and checked against it (contract §10).
+
+Generated wrappers make a :class:`Returns` for each function; it works on what any bridge gives. Plain data become what is
+declared: a dict a dataclass, a value the member of an enum, a tuple a named tuple, at any depth. What is right already
+stays the very object that it is. Where plain data leave a type in doubt (:mod:`lastgood.calls.ambiguity`), the bridge is asked
+which classes they are of, and a :class:`Typed` stands in the place of each instance. Abstract types (``Sequence``,
+``Iterable``, ...) are checked by their kind; inside of lists, tuples, sets and dicts also what they hold.
+"""
+
+from __future__ import annotations
+
+import operator
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from lastgood.bridges.worker.values.values import PLAIN, Typed
+from lastgood.calls.ambiguity import UNIONS, classes_in_doubt, derived_from, hints_of, is_declared, told_class
+from lastgood.errors import ReturnTypeError
+
+__all__ = ["Returns"]
+
+T = TypeVar("T")
+H = TypeVar("H")
+
+_Convert = Callable[[Any], Any]
+
+
+class _Mismatch(Exception):
+    """A value is not of its type. ``path`` leads to it, innermost step first."""
+
+    def __init__(self, expected: str, came: str) -> None:
+        super().__init__(expected, came)
+        self.expected = expected
+        self.came = came
+        self.path: list[str] = []
+
+    def at(self, step: str) -> _Mismatch:
+        self.path.append(step)
+        return self
+
+
+class _Converter(NamedTuple):
+    """``convert`` gives the value in its type, or raises :class:`_Mismatch`. Values whose type is in ``certain`` are right.
+
+    ``keys`` are those of a dict that stands for exactly this type.
+    """
+
+    convert: _Convert
+    certain: frozenset[type] = frozenset()
+    keys: frozenset[str] | None = None
+
+
+class Returns(Generic[T]):
+    """``Returns[list[Quote]]("pricing.quotes")(value)`` gives ``value`` as a list of quotes, or raises :class:`ReturnTypeError`.
+
+    The type may be given as text, for names that are not there yet; these are then looked up in ``namespace`` at the first call.
+    """
+
+    __slots__ = ("__orig_class__", "_call", "_convert", "_declared", "_namespace", "_types")
+
+    def __init__(self, call: str, namespace: Mapping[str, Any] | None = None) -> None:
+        self._call = call
+        self._namespace = namespace
+        self._convert: _Convert = self._first
+        self._declared: Any = Any
+        self._types: tuple[tuple[str, str], ...] | None = None  # not known before the first call
+
+    def __call__(self, value: object) -> T:
+        try:
+            return self._convert(value)  # type: ignore[no-any-return]  # that it is a T is what it sees to
+        except _Mismatch as mismatch:
+            where = "".join(["result", *reversed(mismatch.path)])
+            error = ReturnTypeError(self._call, _spelt(self._declared), mismatch.came, mismatch.expected, where)
+        raise error
+
+    def through(self, handle: H) -> H:
+        """The handle to call through: ``handle``, or one that tells the classes that plain data leave in doubt."""
+        if self._types is None:
+            self._prepare()
+        telling: H = handle.telling(self._types) if self._types and hasattr(handle, "telling") else handle
+        return telling
+
+    def _first(self, value: Any) -> Any:
+        self._prepare()
+        return self._convert(value)
+
+    def _prepare(self) -> None:
+        declared = self.__orig_class__.__args__[0] if hasattr(self, "__orig_class__") else Any
+        if isinstance(declared, typing.ForwardRef):
+            declared = eval(declared.__forward_arg__, dict(self._namespace or {}))
+        self._declared = declared
+        convert = _Compiler().compile(declared).convert
+        classes = classes_in_doubt(declared)
+        if classes:
+            told = _Compiler(classes).compile(declared).convert
+            self._convert = lambda value: (told if type(value) is Typed else convert)(value)
+        else:
+            self._convert = convert
+        self._types = tuple((each.__module__, each.__qualname__) for each in classes)
+
+
+def _mismatch(expected: Any, value: Any) -> _Mismatch:
+    return _Mismatch(_spelt(expected), _spelt(type(value)))
+
+
+def _spelt(declared: Any) -> str:
+    """A type as its users write it."""
+    if declared is None or declared is types.NoneType:
+        return "None"
+    if declared is ...:
+        return "..."
+    origin, arguments = typing.get_origin(declared), typing.get_args(declared)
+    if origin in (types.UnionType, typing.Union):
+        return " | ".join(map(_spelt, arguments))
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(map(repr, arguments))}]"
+    if origin is not None:
+        return f"{_spelt(origin)}[{', '.join(map(_spelt, arguments)) or '()'}]"
+    name = getattr(declared, "__qualname__", None) or getattr(declared, "__name__", None)
+    return str(name or declared)
+
+
+def _same(made: Collection[Any], value: Collection[Any]) -> bool:
+    """Whether converting has changed none of the items."""
+    return not any(map(operator.is_not, made, value))
+
+
+_NOT_CHECKED = (Any, object)
+_EXACT: dict[Any, frozenset[type]] = {
+    # PEP 484: an int will do for a float; a bool is an int.
+    bool: frozenset((bool,)),
+    bytes: frozenset((bytes,)),
+    float: frozenset((float, int, bool)),
+    int: frozenset((int, bool)),
+    str: frozenset((str,)),
+    types.NoneType: frozenset((types.NoneType,)),
+}
+
+
+class _Compiler:
+    """Makes converters. ``_known`` are those of classes with fields, each made once, so that types may contain themselves.
+
+    With ``told``, of values in which a :class:`Typed` stands for each instance of one of these classes.
+    """
+
+    def __init__(self, told: Sequence[type] = ()) -> None:
+        self._known: dict[Any, _Converter] = {}
+        self._told = told
+
+    def compile(self, declared: Any) -> _Converter:
+        plain = self._compile(declared)
+        if not self._told or typing.get_origin(declared) in UNIONS:
+            return plain
+        convert, told = plain.convert, self._told
+        if declared not in _EXACT and (
+            convert is _as_it_is or (isinstance(declared, type) and not is_declared(declared))
+        ):
+            # What it holds has no declared type: it is plain data.
+            return plain._replace(convert=lambda value: _bare(convert(value.data if type(value) is Typed else value)))
+        if declared not in told:
+            return plain._replace(convert=lambda value: convert(value.data if type(value) is Typed else value))
+
+        def instance(value: Any) -> Any:
+            if type(value) is not Typed:
+                return convert(value)
+            kind, data = told_class(value, told), value.data
+            if kind is declared and plain.keys is not None:
+                # More fields than it has are those of a class that is not known here: it is not to be guessed by them.
+                data = {name: item for name, item in data.items() if name in plain.keys}
+            if kind is declared or kind is None:
+                return convert(data)
+            if not issubclass(kind, declared):
+                raise _Mismatch(_spelt(declared), _spelt(kind))
+            return self.compile(kind).convert(value)
+
+        return plain._replace(convert=instance)
+
+    def _compile(self, declared: Any) -> _Converter:
+        if declared in _NOT_CHECKED:
+            return _Converter(_as_it_is)
+        declared = types.NoneType if declared is None else declared
+        certain = _EXACT.get(declared)
+        if certain is not None:
+            return _Converter(_plain(declared, certain), certain)
+        origin, arguments = typing.get_origin(declared), typing.get_args(declared)
+        if origin in UNIONS:
+            return self._union(declared, arguments)
+        if origin is typing.Literal:
+            return _Converter(_literal(declared, arguments))
+        if origin is tuple:
+            return self._tuple(declared, arguments)
+        if origin in (list, set, frozenset):
+            return self._items(declared, origin, arguments[0])
+        if origin is dict:
+            return self._dict(declared, *arguments)
+        if origin is not None:
+            return self._abstract(declared, origin, arguments)
+        if typing.is_typeddict(declared):
+            return self._known.get(declared) or self._typed_dict(declared)
+        if issubclass(declared, Enum):
+            return _Converter(_enum(declared))
+        if is_dataclass(declared):
+            return self._known.get(declared) or self._dataclass(declared)
+        if issubclass(declared, tuple) and hasattr(declared, "_fields"):
+            return self._known.get(declared) or self._named_tuple(declared)
+        return _Converter(_instance(declared))
+
+    # Containers.
+
+    def _items(self, declared: Any, kind: Any, argument: Any) -> _Converter:
+        item, certain, _ = self.compile(argument)
+        if item is _as_it_is:
+            return _Converter(_instance(kind, declared))
+        step = "[{}]" if kind in (list, tuple) else " (an element)"
+
+        def convert(value: Any) -> Any:
+            if not isinstance(value, kind):
+                raise _mismatch(declared, value)
+            if certain and certain.issuperset(map(type, value)):
+                return value
+            made = _each(value, item, step)
+            return value if _same(made, value) else _rebuilt(kind, made)
+
+        return _Converter(convert)
+
+    def _tuple(self, declared: Any, arguments: tuple[Any, ...]) -> _Converter:
+        if arguments[-1:] == (...,):
+            return self._items(declared, tuple, arguments[0])
+        items = [self.compile(argument).convert for argument in arguments]
+
+        def convert(value: Any) -> Any:
+            if not isinstance(value, tuple):
+                raise _mismatch(declared, value)
+            made = _in_order(value, items, declared)
+            return value if _same(made, value) else tuple(made)
+
+        return _Converter(convert)
+
+    def _dict(self, declared: Any, key_type: Any, value_type: Any) -> _Converter:
+        key, certain_keys, _ = self.compile(key_type)
+        item, certain_values, _ = self.compile(value_type)
+
+        def convert(value: Any) -> Any:
+            if not isinstance(value, dict):
+                raise _mismatch(declared, value)
+            keys: Any = value
+            if key is not _as_it_is and not (certain_keys and certain_keys.issuperset(map(type, value))):
+                keys = _each(value, key, " (a key)")
+            items: Any = value.values()
+            if item is not _as_it_is and not (certain_values and certain_values.issuperset(map(type, items))):
+                items = _each_value(value, item)
+            if (keys is value or _same(keys, value)) and (not isinstance(items, list) or _same(items, value.values())):
+                return value
+            return _rebuilt(dict, list(zip(keys, items, strict=True)))
+
+        return _Converter(convert)
+
+    def _abstract(self, declared: Any, origin: Any, arguments: tuple[Any, ...]) -> _Converter:
+        """``Sequence[int]``, ``Mapping[str, Quote]``, ...: what is of a kind that is known is converted as that."""
+        if len(arguments) == 2:
+            kinds: dict[Any, _Convert] = {dict: self._dict(declared, *arguments).convert}
+        else:
+            kinds = {kind: self._items(declared, kind, arguments[0]).convert for kind in (list, tuple, set, frozenset)}
+
+        bare = _bare if self._told else _as_it_is
+
+        def convert(value: Any) -> Any:
+            if not isinstance(value, origin):
+                raise _mismatch(declared, value)
+            known = kinds.get(type(value))
+            return bare(value) if known is None else known(value)
+
+        return _Converter(convert)
+
+    def _union(self, declared: Any, options: tuple[Any, ...]) -> _Converter:
+        compiled = [self.compile(option) for option in options]
+        certain = frozenset[type]().union(*(option.certain for option in compiled))
+        if any(option in _NOT_CHECKED for option in options):
+            return _Converter(_bare if self._told else _as_it_is)
+        others = [each for each, option in zip(compiled, options, strict=True) if option not in self._told]
+        own = {option: each for each, option in zip(compiled, options, strict=True) if option in self._told}
+
+        def convert(value: Any) -> Any:
+            if type(value) in certain:
+                return value
+            if not own:
+                return _first_fit(compiled, value, declared)
+            if type(value) is not Typed:
+                try:
+                    return _first_fit(others, value, declared)
+                except _Mismatch:
+                    return _first_fit(compiled, value, declared)
+            kind = told_class(value, self._told)
+            for base in () if kind is None else kind.__mro__:
+                if base in own:
+                    return own[base].convert(value)
+            try:
+                return _first_fit(others, value, declared)
+            except _Mismatch as mismatch:
+                if kind is None:
+                    return _first_fit(compiled, value.data, declared)
+                raise mismatch if mismatch.path else _Mismatch(_spelt(declared), _spelt(kind)) from None
+
+        return _Converter(convert, certain)
+
+    # Classes with fields.
+
+    def _forward(self, declared: Any, keys: frozenset[str] | None) -> list[_Convert]:
+        """Note ``declared`` down before its own fields are compiled; the converter is the one put into what this gives."""
+        cell: list[_Convert] = []
+        self._known[declared] = _Converter(lambda value: cell[0](value), keys=keys)
+        return cell
+
+    def _finish(
+        self, declared: Any, cell: list[_Convert], convert: _Convert, keys: frozenset[str] | None
+    ) -> _Converter:
+        cell.append(convert)
+        self._known[declared] = _Converter(convert, keys=keys)
+        return self._known[declared]
+
+    def _dataclass(self, declared: Any) -> _Converter:
+        own = fields(declared)
+        names = frozenset(field.name for field in own)
+        cell = self._forward(declared, names)
+        hints = hints_of(declared)
+        converters = {field.name: self.compile(hints.get(field.name, Any)).convert for field in own}
+        given = frozenset(field.name for field in own if field.init)
+        needed = frozenset(
+            field.name for field in own if field.init and field.default is MISSING and field.default_factory is MISSING
+        )
+
+        def convert(value: Any) -> Any:
+            if isinstance(value, declared):
+                return value
+            if _is_namesake(value, declared) and is_dataclass(value):
+                value = {field.name: getattr(value, field.name) for field in fields(value)}
+            if not isinstance(value, dict):
+                raise _mismatch(declared, value)
+            if not names.issuperset(value) and (derived := _derived_with(declared, value.keys())) is not None:
+                return self.compile(derived).convert(value)
+            made = _fields(value, converters, names, needed, declared)
+            if len(given) == len(names):
+                return declared(**made)
+            instance = declared(**{name: made[name] for name in made if name in given})
+            for name in made.keys() - given:
+                object.__setattr__(instance, name, made[name])
+            return instance
+
+        return self._finish(declared, cell, convert, names)
+
+    def _named_tuple(self, declared: Any) -> _Converter:
+        cell = self._forward(declared, None)
+        hints = hints_of(declared)
+        items = [self.compile(hints.get(name, Any)).convert for name in declared._fields]
+        steps = [f".{name}" for name in declared._fields]
+
+        def convert(value: Any) -> Any:
+            if isinstance(value, declared):
+                return value
+            if not isinstance(value, tuple):
+                raise _mismatch(declared, value)
+            return declared(*_in_order(value, items, declared, steps))
+
+        return self._finish(declared, cell, convert, None)
+
+    def _typed_dict(self, declared: Any) -> _Converter:
+        hints = hints_of(declared)
+        names = frozenset(hints)
+        cell = self._forward(declared, names)
+        needed = frozenset(
+            name
+            for name, hint in hints.items()
+            if typing.get_origin(hint) is typing.Required
+            or (typing.get_origin(hint) is not typing.NotRequired and name in declared.__required_keys__)
+        )
+        bare = {
+            name: typing.get_args(hint)[0] if typing.get_origin(hint) in (typing.Required, typing.NotRequired) else hint
+            for name, hint in hints.items()
+        }
+        converters = {name: self.compile(hint).convert for name, hint in bare.items()}
+
+        def convert(value: Any) -> Any:
+            if not isinstance(value, dict):
+                raise _mismatch(declared, value)
+            made = _fields(value, converters, None, needed, declared)
+            return value if _same(made.values(), value.values()) else made
+
+        return self._finish(declared, cell, convert, names)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:
+    """The dataclass that derives from ``declared`` and has exactly these fields. Raises :class:`_Mismatch` if several do."""
+    # Of a class with slots=True the one before it got them has the same name, and comes first.
+    found = {
+        (each.__module__, each.__qualname__): each
+        for each in derived_from(declared)
+        if keys == {field.name for field in fields(each)}
+    }
+    if len(found) > 1:
+        raise _Mismatch(
+            _spelt(declared), f"dict that would do for {' and '.join(sorted(map(_spelt, found.values())))} alike"
+        )
+    return next(iter(found.values()), None)
+
+
+def _bare(value: Any) -> Any:
+    """The plain data that ``value`` is; itself if nothing in it is told."""
+    kind = type(value)
+    if kind is Typed:
+        return _bare(value.data)
+    if kind is dict:
+        keys, items = list(map(_bare, value)), list(map(_bare, value.values()))
+        same = _same(keys, value) and _same(items, value.values())
+        return value if same else _rebuilt(dict, list(zip(keys, items, strict=True)))
+    if kind not in (list, tuple, set, frozenset) or PLAIN.issuperset(map(type, value)):
+        return value
+    made = list(map(_bare, value))
+    return value if _same(made, value) else _rebuilt(kind, made)
+
+
+def _rebuilt(kind: Any, items: list[Any]) -> Any:
+    """A collection of this kind of ``items``, which may be equal, or not hashable, though what they were made of was not."""
+    try:
+        made = kind(items)
+    except TypeError as error:
+        raise _Mismatch("what can be hashed", f"{_spelt(kind)} with another: {error}") from None
+    if len(made) != len(items):
+        raise _Mismatch("what stays apart", f"{_spelt(kind)} in which two became equal")
+    return made
+
+
+def _is_namesake(value: Any, declared: type) -> bool:
+    """Whether it is an instance of the source's own class: a bridge may run the source in the app's process."""
+    return type(value).__qualname__ == declared.__qualname__
+
+
+def _plain(declared: Any, certain: AbstractSet[type]) -> _Convert:
+    kinds = tuple(certain)
+
+    def convert(value: Any) -> Any:
+        if type(value) in certain or isinstance(value, kinds):
+            return value
+        raise _mismatch(declared, value)
+
+    return convert
+
+
+def _instance(kind: Any, declared: Any = None) -> _Convert:
+    def convert(value: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        raise _mismatch(kind if declared is None else declared, value)
+
+    return convert
+
+
+def _literal(declared: Any, values: tuple[Any, ...]) -> _Convert:
+    exact = {(type(value), value) for value in values}
+
+    def convert(value: Any) -> Any:
+        try:
+            if (type(value), value) in exact:
+                return value
+        except TypeError:  # it cannot be hashed
+            pass
+        raise _Mismatch(_spelt(declared), repr(value) if isinstance(value, int | str | bytes) else _spelt(type(value)))
+
+    return convert
+
+
+def _enum(declared: type[Enum]) -> _Convert:
+    kinds = {type(member.value) for member in declared}
+    exact = {(type(member.value), member.value): member for member in declared.__members__.values()}
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, declared):
+            return value
+        if isinstance(value, Enum) and _is_namesake(value, declared):
+            value = value.value
+        try:
+            return exact[type(value), value]
+        except (KeyError, TypeError):
+            pass
+        if type(value) not in kinds:
+            raise _mismatch(declared, value)
+        try:
+            return declared(value)  # flags in combination
+        except (ValueError, KeyError, TypeError):
+            raise _Mismatch(declared.__qualname__, repr(value)) from None
+
+    return convert
+
+
+def _each(value: Any, convert: _Convert, step: str) -> list[Any]:
+    made: list[Any] = []
+    try:
+        for item in value:
+            made.append(convert(item))  # noqa: PERF401  # how far it came is told
+    except _Mismatch as mismatch:
+        raise mismatch.at(step.format(len(made))) from None
+    return made
+
+
+def _each_value(value: Mapping[Any, Any], convert: _Convert) -> list[Any]:
+    made: list[Any] = []
+    for key, item in value.items():
+        try:
+            made.append(convert(item))
+        except _Mismatch as mismatch:
+            raise mismatch.at(_key(key)) from None
+    return made
+
+
+def _in_order(
+    value: tuple[Any, ...], items: list[_Convert], declared: Any, steps: list[str] | None = None
+) -> list[Any]:
+    if len(value) != len(items):
+        raise _Mismatch(_spelt(declared), f"tuple of {len(value)}")
+    made: list[Any] = []
+    try:
+        for convert, item in zip(items, value, strict=True):
+            made.append(convert(item))  # how far it came is told
+    except _Mismatch as mismatch:
+        raise mismatch.at(f"[{len(made)}]" if steps is None else steps[len(made)]) from None
+    return made
+
+
+def _fields(
+    value: Mapping[Any, Any],
+    converters: Mapping[str, _Convert],
+    names: AbstractSet[str] | None,
+    needed: AbstractSet[str],
+    declared: Any,
+) -> dict[Any, Any]:
+    """The converted items of ``value``: no other than ``names`` (None: any), and all that are ``needed``.
+
+    A field too many is left out: a wrapper that was imported before the source got it goes on to give what it declares.
+    """
+    missing = needed - value.keys()
+    if missing:
+        raise _Mismatch(_spelt(declared), f"dict without {_key(min(missing))[1:-1]}")
+    made = {}
+    for name, item in value.items():
+        convert = converters.get(name)
+        if convert is None:
+            if names is None:
+                made[name] = _bare(item)
+            continue
+        try:
+            made[name] = convert(item)
+        except _Mismatch as mismatch:
+            raise mismatch.at(_key(name) if names is None else f".{name}") from None
+    return made
+
+
+def _key(key: Any) -> str:
+    text = f'"{key}"' if isinstance(key, str) else repr(key)
+    return f"[{text if len(text) <= 60 else text[:57] + '...'}]"
+
+
+def _first_fit(options: list[_Converter], value: Any, declared: Any) -> Any:
+    """``value`` as the first of these types, its own before others, that it is, or can be made. If it might be several: none."""
+    found: list[tuple[int, Any]] = []
+    failures: list[_Mismatch] = []
+    for distance, option in _best_first(options, value):
+        try:
+            made = option.convert(value)
+        except _Mismatch as mismatch:
+            failures.append(mismatch)
+            continue
+        if made is value:
+            return value
+        found.append((distance, made))
+    nearest = [made for distance, made in found if distance == found[0][0]]
+    kinds = dict.fromkeys(_spelt(type(made)) for made in nearest)
+    if len(kinds) > 1:
+        raise _Mismatch(_spelt(declared), f"{_spelt(type(value))} that would do for {' and '.join(kinds)} alike")
+    if nearest:
+        return nearest[0]
+    inner = [failure for failure in failures if failure.path]
+    raise inner[0] if len(inner) == 1 else _mismatch(declared, value)
+
+
+def _best_first(options: list[_Converter], value: Any) -> list[tuple[int, _Converter]]:
+    """The types with how far each is from ``value``: of a dict by its keys, the nearest first."""
+    if type(value) is not dict:
+        return [(0, option) for option in options]
+    keys = value.keys()
+    distances = [len(keys) if each.keys is None else len(keys ^ each.keys) for each in options]
+    return sorted(zip(distances, options, strict=True), key=lambda each: each[0])

@@ -1,0 +1,5 @@
+"""The ``lastgood`` command."""
+
+from lastgood.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,350 @@
+"""The ``lastgood`` command (contract §7): watch, generate, plan, init, demo.
+
+What a user got wrong is told in one message on stderr, with exit status 1 (2 for wrong usage, and for warnings where they are
+to fail); wrappers that are out of date are status 3, Ctrl-C 130. What is wrong with lastgood itself keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lastgood import __version__
+from lastgood.errors import LastgoodError
+
+if TYPE_CHECKING:
+    from lastgood.effects import FileOperation
+    from lastgood.interpreters.cycle_files import Project
+    from lastgood.session.session import WatchProgram
+    from lastgood.watch_events import WatchEvent
+
+# What a command needs is imported when it runs: "lastgood --help" should not wait for griffe and trio.
+
+__all__ = ["main"]
+
+WARNED = 2
+OUT_OF_DATE = 3
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+PATIENCE = 10.0
+"""Seconds that ``lastgood undo`` gives a session that runs."""
+
+
+class _Commands(click.Group):
+    """Turns errors into messages and exit statuses, for every command alike."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            # A file name need not be text in any encoding; it must not keep the line about it from being printed.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # the terminal has left the cursor behind a "^C"
+            click.echo("Stopped.", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:  # who read the output has gone; click ends in silence
+            raise
+        except (LastgoodError, OSError) as error:
+            _tell_error(error)
+            ctx.exit(1)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(self.commands)  # as they are defined: the most used first
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lastgood", message="%(prog)s %(version)s")
+def main() -> None:
+    """Keep generated wrappers and a live worker in step with Python sources. When anything fails, the last good ones stay.
+
+    CONFIG is a lastgood.toml, or a pyproject.toml with a [tool.lastgood] table. Without it, the nearest one is taken, from
+    the working directory upwards.
+    """
+
+
+_config = click.argument("config", required=False, type=click.Path(path_type=Path))
+
+
+@main.command()
+@_config
+@click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object a line, and nothing else.")
+def watch(config: Path | None, as_json: bool) -> None:
+    """Reload on every edit, and tell of it, until Ctrl-C."""
+    import lastgood
+
+    path = _config_file(config)
+    if as_json:
+        _watch(path, lambda event: click.echo(json.dumps(event.to_dict())))
+        return
+    from lastgood.session.event_lines import EventLines, make_console, nearby
+
+    console, lines = make_console(), EventLines(base=Path.cwd())
+    console.print(f"lastgood {lastgood.__version__} watches for {nearby(path, Path.cwd())}. Ctrl-C ends it.")
+
+    def show(event: WatchEvent) -> None:
+        for line in lines.lines(event):
+            console.print(line)
+
+    _watch(path, show)
+
+
+@main.command()
+@_config
+@click.option("--check", is_flag=True, help="Write nothing: status 3, and a diff, if a wrapper is out of date.")
+@click.option("--fail-on-warn", is_flag=True, help="End with status 2 if there were warnings.")
+def generate(config: Path | None, check: bool, fail_on_warn: bool) -> None:
+    """Write the wrappers once, without a worker."""
+    if check:
+        warnings, status = _check(config)
+    else:
+        warnings, status = _generate(config), 0
+    _tell_warnings(warnings)
+    sys.exit(WARNED if fail_on_warn and warnings else status)
+
+
+def _check(config: Path | None) -> tuple[tuple[str, ...], int]:
+    """Show how the wrappers on disk differ from those that would be written; the warnings, and the status."""
+    from lastgood.interpreters.once import differences
+    from lastgood.session.event_lines import nearby
+
+    would, diff = differences(_project(_config_file(config)), lambda path: nearby(path, Path.cwd()))
+    files = [*would.written, *would.removed]
+    if not files:
+        click.echo(f"{_counted(len(would.unchanged), 'file')} up to date in {nearby(would.output, Path.cwd())}.")
+        return would.warnings, 0
+    for line in diff:
+        click.echo(line, nl=False)
+    click.echo(f"{_counted(len(files), 'file')} out of date: run lastgood generate.", err=True)
+    return would.warnings, OUT_OF_DATE
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what} is" if number == 1 else f"{number} {what}s are"
+
+
+def _generate(config: Path | None) -> tuple[str, ...]:
+    """Write the wrappers and tell of it; the warnings."""
+    from lastgood.interpreters.once import generate_once
+    from lastgood.session.event_lines import make_console, nearby
+
+    done = generate_once(_project(_config_file(config)))
+    console, output = make_console(), Path(nearby(done.output, Path.cwd()))
+    if done.recovered:
+        console.print("A promotion that was cut short has been undone first:", style="yellow")
+    for path in done.recovered:
+        console.print(f"  restored   {output / path}")
+    for label, style, paths in (("wrote", "green", done.written), ("removed", "red", done.removed)):
+        for path in paths:
+            console.print(f"  {label:<9}  {output / path}", style=style)
+    if done.unchanged:
+        console.print(f"  {len(done.unchanged)} unchanged", style="dim")
+    if not (done.written or done.removed or done.unchanged):
+        console.print("  There is nothing to wrap: [modules] is empty.")
+    return done.warnings
+
+
+@main.command()
+@_config
+def plan(config: Path | None) -> None:
+    """Show what a first cycle would do, and touch nothing."""
+    import lastgood
+    from lastgood.interpreters.once import preview
+    from lastgood.session.event_lines import change_text, make_console, nearby
+
+    path = _config_file(config)
+    would = preview(_project(path))
+    console, output = make_console(), Path(nearby(would.output, Path.cwd()))
+    console.print(str(lastgood.watch(path).plan()))
+    console.print(f"\nfiles in {output}")
+    for operation in would.operations:
+        console.print(f"  {_operation(operation, output)}")
+    if would.unchanged:
+        console.print(f"  {len(would.unchanged)} unchanged")
+    if not (would.operations or would.unchanged):
+        console.print("  nothing: [modules] is empty")
+    if would.changes:
+        console.print("\nagainst the last good generation")
+    for change in would.changes:
+        console.print(f"  {change.kind:<8} {change_text(change)}", style="red" if change.breaking else None)
+    _tell_warnings(would.warnings)
+
+
+@main.command()
+@_config
+def history(config: Path | None) -> None:
+    """List the good generations that are kept, the newest first."""
+    from lastgood.interpreters.once import output_path
+    from lastgood.session.event_lines import listed, make_console, nearby
+    from lastgood.store.generations import DamagedGeneration
+
+    project = _project(_config_file(config))
+    output = output_path(project)
+    store = project.store(project.look_at(output))
+    console, good = make_console(), store.history()
+    if not good:
+        console.print(f"No good generation of {nearby(output, Path.cwd())} is kept yet.")
+    for each, before in reversed([*zip(good, [None, *good], strict=False)]):
+        try:
+            changed = listed([nearby(path, Path.cwd()) for path in store.changed(each, before)])
+        except DamagedGeneration as error:
+            changed = f"cannot be used: {error}"
+        mark = "* " if each is good[-1] else "  "
+        console.print(f"{mark}{_moment(each.at)}  {changed or 'the config'}")
+
+
+@main.command()
+@_config
+def undo(config: Path | None) -> None:
+    """Go back to the good generation before the last one.
+
+    A session that runs is asked to do it, wrappers and worker, and waited for; where none runs, the wrappers alone are
+    brought back.
+    """
+    from lastgood.errors import AlreadyWatched
+    from lastgood.interpreters.once import ask_undo, undo_once
+    from lastgood.session.event_lines import make_console, nearby
+
+    project = _project(_config_file(config))
+    console = make_console()
+    try:
+        done = undo_once(project)
+    except AlreadyWatched as error:
+        who = "a session" if error.pid is None else f"the session of process {error.pid}"
+        console.print(f"Asked {who} to undo its live generation.")
+        gone_back_to = ask_undo(project, PATIENCE)
+        console.print(f"It has gone back to that of {_moment(gone_back_to.at)}.")
+        return
+    output = Path(nearby(done.output, Path.cwd()))
+    for label, paths in (("wrote", done.written), ("removed", done.removed)):
+        for path in paths:
+            console.print(f"  {label:<9}  {output / path}")
+    if not (done.written or done.removed):
+        console.print("  The wrappers are the same in both generations.")
+    _tell_warnings(done.warnings)
+
+
+@main.command()
+@click.argument("directory", required=False, default=".", type=click.Path(path_type=Path, file_okay=False))
+def init(directory: Path) -> None:
+    """Write a commented lastgood.toml to start from. Nothing is overwritten."""
+    from lastgood.cli.starter import start_project
+    from lastgood.session.event_lines import listed, make_console, nearby
+
+    started = start_project(directory)
+    console = make_console()
+    for path in started.written:
+        console.print(f"  wrote  {nearby(path, Path.cwd())}", style="green")
+    console.print("\nNext:")
+    if started.directory != Path.cwd():
+        console.print(f"  cd {directory}")
+    if len(started.written) == 1:
+        found = f" ({listed(started.found)})" if started.found else ""
+        console.print(f"  Name the modules to wrap under [modules] in lastgood.toml{found}.")
+    console.print("  lastgood plan       shows what would be written")
+    console.print("  lastgood watch      writes it, and reloads on every edit")
+
+
+@main.command()
+def demo() -> None:
+    """Play a real session with real edits in a temporary directory."""
+    from lastgood.cli.demo import run
+
+    sys.exit(run())
+
+
+# --- small parts
+
+
+def _config_file(given: Path | None) -> Path:
+    from lastgood.config import find_config
+
+    return find_config(Path.cwd()) if given is None else Path.cwd() / given
+
+
+def _project(config_file: Path) -> Project:
+    import os
+
+    from lastgood.config import load_config
+    from lastgood.interpreters.cycle_files import Project
+    from lastgood.sources.resolution import worker_sys_path
+    from lastgood.store.file_system import Disk
+    from lastgood.wrappers.process.extractor_process import ExtractorProcess
+
+    return Project(Disk(), config_file, (), load_config, worker_sys_path, os.getpid(), ExtractorProcess())
+
+
+def _watch(config_file: Path, show: Callable[[WatchEvent], None]) -> None:
+    """Run a session that shows its events; it ends when what it writes to is closed."""
+    import trio
+
+    import lastgood
+
+    scope = trio.CancelScope()
+    broken: list[BrokenPipeError] = []
+
+    def on_event(event: WatchEvent) -> None:
+        # Nobody hears what an on_event raises, and rich makes a SystemExit of a pipe that nobody reads.
+        try:
+            show(event)
+        except (BrokenPipeError, SystemExit):
+            broken.append(BrokenPipeError(errno.EPIPE, "nobody reads the events"))
+            scope.cancel()
+
+    async def run(program: WatchProgram) -> None:
+        with scope:
+            await program()
+
+    trio.run(run, lastgood.watch(config_file, on_event=on_event))
+    if broken:
+        raise broken[0]
+
+
+def _moment(at: float) -> str:
+    from datetime import datetime
+
+    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
+
+
+def _operation(operation: FileOperation, output: Path) -> str:
+    from lastgood.effects import MakeDirectory, RemoveDirectory, RemoveFile, ReplaceFile, SetAside, WriteFile
+
+    path = output / operation.path
+    match operation:
+        case MakeDirectory():
+            return f"make     {path}/"
+        case WriteFile():
+            return f"write    {path}"
+        case ReplaceFile():
+            return f"replace  {path}"
+        case RemoveFile():
+            return f"remove   {path}"
+        case SetAside(_, to):
+            return f"keep     {path} as {output / to}"
+        case RemoveDirectory():
+            return f"remove   {path}/"
+
+
+def _tell_warnings(warnings: tuple[str, ...]) -> None:
+    from lastgood.session.event_lines import make_console
+
+    console = make_console(stderr=True)
+    for warning in warnings:
+        console.print(f"Warning: {warning}", style="yellow")
+
+
+def _tell_error(error: LastgoodError | OSError) -> None:
+    from lastgood.session.event_lines import describe, make_console
+
+    message = describe(error)
+    if isinstance(error, OSError) and error.strerror is not None and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}"
+    make_console(stderr=True).print(f"Error: {message}", style="red")

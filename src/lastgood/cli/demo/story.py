@@ -1,0 +1,160 @@
+"""How the demo is told, checked and bounded. What happens in it is in :mod:`lastgood.cli.demo.scenario`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import trio
+from rich.console import Console
+from rich.text import Text
+
+from lastgood.session.event_lines import EventLines, describe, make_console
+from lastgood.watch_events import ReloadError, ReloadSuccess, WatchEvent
+
+__all__ = ["Story", "run"]
+
+DEADLINE = 60.0  # seconds for everything; it takes about three
+_BETWEEN_CALLS = 0.01  # seconds
+
+
+class Unexpected(Exception):  # it has been told when it is raised
+    """Something was not as it should be."""
+
+
+class Story:
+    """Prints steps, events and checks as they come."""
+
+    def __init__(self, console: Console, project: Path) -> None:
+        self._console = console
+        self._lines = EventLines(base=project)
+        self._outcomes: list[str] = []
+        self._step = "Before the start."
+        self._steps = 0
+        self._checks = 0
+
+    def step(self, what: str) -> None:
+        """Begin a step of the story."""
+        self._step = what
+        self._steps += 1
+        self._console.print(f"\n{self._steps}. {what}", style="bold")
+
+    def on_event(self, event: WatchEvent) -> None:
+        """Print an event of the session, and keep what a cycle came to."""
+        # A pipe that nobody reads any more ends the demo at its next check: here nobody would hear of it.
+        with suppress(BrokenPipeError, SystemExit):
+            for line in self._lines.lines(event):
+                self._console.print(Text("   ") + line)
+        match event:
+            case ReloadSuccess():
+                self._outcomes.append(event.type)
+            case ReloadError():
+                self._outcomes.append(f"{event.type} at {event.effect}")
+            case _:
+                pass
+
+    async def outcome(self, meanwhile: Callable[[], Awaitable[object]]) -> str:
+        """What the next cycle comes to; until it is told, ``meanwhile()`` is done over and over."""
+        while not self._outcomes:
+            await meanwhile()
+            await trio.sleep(_BETWEEN_CALLS)
+        return self._outcomes.pop(0)
+
+    def check(self, what: str, came: object, expected: object) -> None:
+        """Say that ``came`` is what was expected; raises :class:`Unexpected` if it is not."""
+        if came != expected:
+            self.fail(what, expected, came)
+            raise Unexpected
+        self._checks += 1
+        self._console.print(f"   ok       {what}: {_shown(came)}", style="green")
+
+    def fail(self, what: str, expected: object, came: object) -> None:
+        """Say what was expected, and what came."""
+        self._console.print(f"   FAILED   {what}", style="bold red")
+        self._console.print(f"            expected: {_shown(expected)}")
+        self._console.print(f"            came:     {_shown(came)}")
+
+    def end(self, summary: str) -> None:
+        """Say that it went well."""
+        self._console.print(f"\n{summary}\nAll {self._checks} checks hold.", style="bold")
+
+    @property
+    def where(self) -> str:
+        """The step it has come to."""
+        return self._step
+
+
+def run() -> int:
+    """Play the demo in a temporary directory. The exit status: 0 if each step went as the contract says, else 1."""
+    from lastgood.cli.demo.scenario import play
+
+    with tempfile.TemporaryDirectory(prefix="lastgood-demo-") as temporary:
+        project = Path(temporary).resolve()
+        copy_project(project)
+        story = Story(make_console(), project)
+
+        async def bounded() -> None:
+            with trio.fail_after(DEADLINE):
+                await play(project, story)
+
+        try:
+            with _importable(project):
+                trio.run(bounded)
+        except Unexpected:
+            return 1
+        except trio.TooSlowError:
+            story.fail(story.where, f"an end within {DEADLINE:g} s", None)
+            return 1
+        except Exception as error:
+            story.fail(story.where, None, error)
+            return 1
+    return 0
+
+
+def copy_project(directory: Path) -> None:
+    """Copy the demo's little project into ``directory``, also out of a wheel that was not unpacked."""
+    _copy(resources.files("lastgood.cli.demo") / "project", directory)
+
+
+def _copy(source: Traversable, target: Path) -> None:
+    for entry in source.iterdir():
+        if entry.is_file():
+            (target / entry.name).write_bytes(entry.read_bytes())
+        elif entry.name != "__pycache__":
+            (target / entry.name).mkdir()
+            _copy(entry, target / entry.name)
+
+
+@contextmanager
+def _importable(project: Path) -> Iterator[None]:
+    """Have modules of ``project`` importable, as they are for an app that lies there; and forgotten afterwards."""
+    known = set(sys.modules)
+    sys.path.insert(0, str(project))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(project))
+        for name in set(sys.modules) - known:
+            if name.startswith("greenhouse_wrappers"):
+                del sys.modules[name]
+
+
+def _shown(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case None:
+            return "none"
+        case list() | set() if not value:
+            return "none"
+        case BaseException():
+            return describe(value)
+        case type():
+            return value.__name__
+        case _:
+            return str(value)

@@ -1,0 +1,97 @@
+"""The import statements of a source, wherever in it they stand (contract §9). Nothing of it is executed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from lastgood.sources.parsing import LARGEST
+
+__all__ = ["Imports", "guessed_imports", "imports_of"]
+
+
+class Imports(msgspec.Struct, frozen=True):
+    """What a module's import statements say, wherever they stand.
+
+    ``statements`` are (level, module, names) as in :class:`ast.ImportFrom`; no names: ``import module``. ``exports`` are
+    what ``__all__`` lists, as far as that can be read off.
+    """
+
+    statements: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
+    exports: tuple[str, ...] = ()
+
+
+_NOTHING = Imports()
+
+# Expressions hold no statements: they are not looked into.
+_BLOCKS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("FunctionDef", "AsyncFunctionDef", "ClassDef", "With", "AsyncWith"), ("body",)),
+    **dict.fromkeys(("If", "For", "AsyncFor", "While"), ("body", "orelse")),
+    **dict.fromkeys(("Try", "TryStar"), ("body", "handlers", "orelse", "finalbody")),
+    **dict.fromkeys(("ExceptHandler", "match_case"), ("body",)),
+    "Match": ("cases",),
+}
+
+
+def imports_of(data: bytes) -> Imports:
+    """The import statements in a source, and its ``__all__``.
+
+    One that this Python cannot parse may yet be right for the worker's: what looks like an import statement in it counts.
+
+    >>> imports_of(b"import os.path\\nfrom . import a, b\\n").statements
+    ((0, 'os.path', ()), (1, '', ('a', 'b')))
+    """
+    if b"import" not in data and b"__all__" not in data:
+        return _NOTHING
+    if len(data) > LARGEST:  # a tree of it would take seconds, and gigabytes
+        return guessed_imports(data)
+    try:
+        # What a source warns of is for its own runs, and under -W error it would come as a SyntaxError here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(data)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return guessed_imports(data)
+    statements: list[tuple[int, str, tuple[str, ...]]] = []
+    exports: list[str] = []
+    todo: list[Sequence[ast.AST]] = [tree.body]
+    while todo:
+        for node in todo.pop():
+            if isinstance(node, ast.Import):
+                statements.extend((0, alias.name, ()) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                statements.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+            elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+                exports += _exports(node)
+            else:
+                todo.extend(getattr(node, block) for block in _BLOCKS.get(type(node).__name__, ()))
+    return Imports(tuple(dict.fromkeys(statements)), tuple(exports))
+
+
+def _exports(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> Iterator[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else (node.target,)
+    if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+        for item in getattr(node.value, "elts", ()):
+            if isinstance(item, ast.Constant) and isinstance(item.value, str):
+                yield item.value
+
+
+_IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]+)", re.MULTILINE)
+_FROM = re.compile(r"^[ \t]*from[ \t]+(\.*)[ \t]*([\w.]*)[ \t]+import[ \t]*(\([^()]*\)|[^\n#;]*)", re.MULTILINE)
+
+
+def guessed_imports(data: bytes) -> Imports:
+    """What looks like an import statement in a source, without it being parsed."""
+    text = data.decode("utf-8", "replace")
+    statements: list[tuple[int, str, tuple[str, ...]]] = []
+    for found in _IMPORT.finditer(text):
+        statements.extend((0, words[0], ()) for part in found[1].split(",") if (words := part.split()))
+    for found in _FROM.finditer(text):
+        listed = re.sub(r"#[^\n]*", "", found[3]).strip("()").replace("\\", " ").split(",")
+        names = tuple(words[0] for part in listed if (words := part.split()))
+        statements.append((len(found[1]), found[2], names))
+    return Imports(tuple(statements))

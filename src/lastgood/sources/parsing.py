@@ -1,0 +1,162 @@
+"""Source bytes -> syntax tree, or the reason why not (contract §5). Compiled to be checked, never executed."""
+
+from __future__ import annotations
+
+import ast
+import bisect
+import hashlib
+import importlib.util
+import io
+import tokenize
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lastgood.config import ModuleConfig
+from lastgood.errors import ModuleFailure
+from lastgood.sources.newer_syntax import newer_syntax
+
+__all__ = ["ModuleSource", "deepest_line", "read", "statements"]
+
+LARGEST = 4_000_000
+"""Bytes of the largest source that is read: Python takes a second or so for each megabyte, and a hundred bytes for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSource:
+    """One module to wrap, as read: ``path`` and ``data`` of its file (``None`` and ``b""`` for a namespace package).
+
+    ``digest`` is the one of ``data``, where it is known already.
+    """
+
+    name: str
+    path: Path | None
+    data: bytes
+    is_package: bool
+    selection: ModuleConfig = ModuleConfig()  # noqa: RUF009 (it is frozen)
+    digest: str = ""
+
+    @property
+    def state(self) -> str:
+        """What another reading of the module has in common with this one if, and only if, it says the same."""
+        digest = self.digest or hashlib.sha256(self.data).hexdigest()
+        return f"{digest}/" if self.is_package else digest
+
+
+def read(source: ModuleSource) -> ast.Module | ModuleFailure:
+    """The tree of ``source`` with the imports outside of functions made absolute, or why Python would refuse to import it."""
+    if len(source.data) > LARGEST:
+        size, most = len(source.data) / 1e6, LARGEST / 1e6
+        problem = f"it is too large to be wrapped: {size:.1f} MB, of at most {most:g} MB."
+        return _failure(source, None, f"{problem} Move what is data in it to a file that it reads.")
+    text = _decode(source)
+    if isinstance(text, ModuleFailure):
+        return text
+    try:
+        # What a source warns of is for its own runs, and under -W error it would come as a SyntaxError here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text, str(source.path))
+            # Some errors (return outside of a function, a parameter named twice) show in the symbol table only.
+            compile(tree, str(source.path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        newer = newer_syntax(text)
+        if newer is not None:
+            return _failure(source, newer.line, str(newer))
+        return _failure(source, error.lineno, error.msg)
+    except (RecursionError, MemoryError):
+        line = _line_that_is_too_deep(text)
+        return _failure(source, line, "it is nested too deeply for Python to parse. Split the expression up.")
+    except ValueError as error:
+        return _failure(source, None, f"Python cannot compile it: {error}")
+    return _absolute(tree, source)
+
+
+def statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Every statement outside of functions, at any depth: what binds names of the module or of a class in it."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            for child in getattr(node, block, ()):
+                if isinstance(child, ast.stmt):
+                    yield child
+                if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                    todo.append(child)
+
+
+def deepest_line(tree: ast.AST) -> int | None:
+    """The line of what is nested most deeply in ``tree``."""
+    line: int | None = None
+    level: list[tuple[int | None, ast.AST]] = [(None, tree)]
+    while level:
+        level = [(getattr(node, "lineno", around), node) for around, node in level]
+        line = level[0][0]
+        level = [(around, child) for around, node in level for child in ast.iter_child_nodes(node)]
+    return line
+
+
+def _line_that_is_too_deep(text: str) -> int:
+    """Where what Python cannot parse, since it is nested too deeply, ends."""
+    lines = text.split("\n")
+    return bisect.bisect_left(range(len(lines)), True, key=lambda count: _is_too_deep("\n".join(lines[:count])))
+
+
+def _is_too_deep(text: str) -> bool:
+    try:
+        compile(text, "", "exec", dont_inherit=True)
+    except (RecursionError, MemoryError):
+        return True
+    except (SyntaxError, ValueError):
+        return False
+    return False
+
+
+def _decode(source: ModuleSource) -> str | ModuleFailure:
+    data = source.data
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{data[error.start]:02x} is not {error.encoding}"
+        return _failure(source, line, f"{byte}. Save the file as UTF-8, or declare its encoding in the first line.")
+    except SyntaxError as error:  # a bad coding cookie, or bad UTF-8 in the first two lines
+        bad = _first_undecodable_line(data)
+        return _failure(
+            source, bad or 1, f"{error.msg}. Save the file as UTF-8, or declare its encoding in the first line."
+        )
+    except (LookupError, UnicodeError, ValueError) as error:
+        return _failure(source, 1, f"it cannot be decoded as its first lines declare: {error}")
+    if "\0" in text:
+        return _failure(
+            source, text.count("\n", 0, text.index("\0")) + 1, "it contains NUL bytes, so it is no Python source."
+        )
+    return text
+
+
+def _first_undecodable_line(data: bytes) -> int | None:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return data.count(b"\n", 0, error.start) + 1
+    return None
+
+
+def _absolute(tree: ast.Module, source: ModuleSource) -> ast.Module:
+    """Write relative imports out, since griffe, seeing a module without its package, cannot."""
+    package = source.name if source.is_package else source.name.rpartition(".")[0]
+    for node in statements(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            relative = "." * node.level + (node.module or "")
+            try:
+                node.module = importlib.util.resolve_name(relative, package)
+            except ImportError:
+                node.module = relative  # beyond the top: found nowhere, and said so where it matters
+            node.level = 0
+    return tree
+
+
+def _failure(source: ModuleSource, line: int | None, message: str) -> ModuleFailure:
+    return ModuleFailure(source.name, source.path, line, message)

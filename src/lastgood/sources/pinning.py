@@ -1,0 +1,551 @@
+"""What a generation is made of: one reading of the sources (contract §9). Nothing of the user's is imported for it.
+
+Pinned are the trees of the named modules, and every local module that an import statement in a pinned one leads to: absolute
+or relative, inside functions, under ``if TYPE_CHECKING``, with the packages above it, at any depth. Local is what lies under
+``python_import_path`` and was not installed there. What a module imports is known by the digest of its bytes, so that a
+further reading parses only what has changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Protocol
+
+from lastgood.bridges.worker.importing import is_local, local_roots
+from lastgood.bridges.worker.manifest import Manifest
+from lastgood.config import Config
+from lastgood.sources.import_statements import Imports, imports_of
+from lastgood.sources.resolution import Resolved
+
+__all__ = ["Files", "Pinned", "PinnedModule", "Pinner", "Standing"]
+
+
+class Standing(Protocol):
+    """What stands at a path; ``kind``: "file", "directory", "link" or "other"."""
+
+    @property
+    def kind(self) -> str: ...
+
+
+class Files(Protocol):
+    """What pinning needs of a file system, as :class:`lastgood.store.file_system.FileSystem` has it."""
+
+    def read(self, path: Path) -> bytes: ...
+
+    def scan(self, directory: str) -> Sequence[tuple[str, Standing]]: ...
+
+    def real_path(self, path: Path) -> Path: ...
+
+    def is_file(self, path: Path) -> bool: ...
+
+    def is_dir(self, path: Path) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedModule:
+    """A module by one of its names. ``path`` is its file as Python would name it, ``file`` the canonical path of the same."""
+
+    name: str
+    path: Path
+    file: Path
+    is_package: bool
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """One reading of the sources.
+
+    ``roots`` are the local directories of ``python_import_path``; ``modules`` are sorted by name and path, one that can be
+    imported by several names stands there as often. ``namespaces`` gives the directories of each namespace package.
+    ``elsewhere`` are the modules that an import statement leads to and that are not local, by the first part of their names.
+
+    ``helpers`` are the pinned files that lie in no named module's file or roots, sorted; ``candidates`` the paths whose
+    appearance would change where an import statement leads, except to the standard library. Both are canonical, as
+    ``sources`` is, the bytes of every pinned file, and ``unreadable``.
+    """
+
+    roots: tuple[Path, ...]
+    modules: tuple[PinnedModule, ...]
+    namespaces: Mapping[str, tuple[Path, ...]]
+    elsewhere: tuple[str, ...]
+    helpers: tuple[Path, ...]
+    candidates: tuple[Path, ...]
+    sources: Mapping[Path, bytes]
+    unreadable: Mapping[Path, OSError]
+    _by_name: dict[str, PinnedModule] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for module in self.modules:
+            self._by_name.setdefault(module.name, module)
+
+    def find(self, name: str) -> PinnedModule | None:
+        """The pinned module of that name; None if there is none, or it is a namespace package."""
+        return self._by_name.get(name)
+
+    def read(self, file: Path) -> bytes:
+        """The bytes of a pinned file, by its canonical path. Raises :class:`OSError`, as reading it did."""
+        if file in self.unreadable:
+            raise self.unreadable[file]
+        if file not in self.sources:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+        return self.sources[file]
+
+    def objects(self) -> Iterable[tuple[str, bytes]]:
+        """The bytes of every module, with their digests."""
+        return ((each.digest, self.sources[each.file]) for each in self.modules)
+
+    def manifest(self) -> Manifest:
+        """What the worker is told of it."""
+        manifest = Manifest()
+        manifest.roots = [str(root) for root in self.roots]
+        manifest.modules = [(each.is_package, each.digest, each.name, str(each.path)) for each in self.modules]
+        manifest.namespaces = {name: [str(path) for path in paths] for name, paths in self.namespaces.items()}
+        manifest.elsewhere = list(self.elsewhere)
+        return manifest
+
+
+class Pinner:
+    """Makes readings, and remembers from one to the next what a module imports. Not thread-safe: one reading at a time.
+
+    ``imports_of`` reads the import statements off a source, here or in another process. ``note(name, file)`` is told of each
+    module that is about to be read.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        imports_of: Callable[[bytes], Imports] = imports_of,
+        note: Callable[[str, Path], object] = lambda _name, _file: None,
+    ) -> None:
+        self._files = files
+        self._imports_of = imports_of
+        self._note = note
+        self._imports: dict[str, Imports] = {}
+
+    def pin(
+        self,
+        config: Config,
+        modules: Mapping[str, Resolved],
+        *,
+        sys_path: Sequence[Path],
+        builtin_modules: Collection[str] = sys.builtin_module_names,
+    ) -> Pinned:
+        """Read what ``modules``, found by :func:`.resolution.resolve_modules` for ``config``, are made of.
+
+        ``sys_path`` and ``builtin_modules`` are the worker's. A file that cannot be read, or parsed, is no error here.
+        """
+        finder = _Finder(self._files, config.python_import_path, sys_path, frozenset(builtin_modules))
+        output = self._files.real_path(config.output.dir)
+        wrappers = _Wrappers(output, modules.values())
+        reading = _Reading(self._files, finder, self._imports, self._imports_of, wrappers, self._note)
+        for module in modules.values():
+            reading.pin_named(module)
+        reading.follow()
+        self._imports = reading.imports
+        return reading.result(modules.values())
+
+
+# --- where a name leads -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What Python would make of a name. ``where`` is the directory it was found in ("": in none).
+
+    ``file`` is None for a namespace package and where there is no source, ``search`` where submodules are looked for (None:
+    it can have none).
+    """
+
+    where: str
+    file: str | None = None
+    search: tuple[str, ...] | None = None
+    is_namespace: bool = False
+
+
+_IN_THE_INTERPRETER = _Found("")
+
+# Any interpreter's extension modules, not just this one's: the worker may run another.
+_EXTENSIONS = tuple(dict.fromkeys((*EXTENSION_SUFFIXES, ".so", ".pyd")))
+
+
+class _Finder:
+    """The rules of :mod:`lastgood.sources.resolution`, on listings: each directory is read once, and what is found agrees."""
+
+    def __init__(
+        self, files: Files, import_path: Iterable[Path], sys_path: Iterable[Path], builtin_modules: Collection[str]
+    ) -> None:
+        self._files = files
+        self.import_path = tuple(map(str, import_path))
+        self._sys_path = tuple(map(str, sys_path))
+        self._builtin_modules = builtin_modules
+        self._listings: dict[str, dict[str, str]] = {}
+        self._known: dict[str, _Found | None] = {}
+        self._local: dict[str, bool] = {}
+        self._real: dict[str, str] = {}
+        self._installed = [entry for entry in self._sys_path if self._is_installed(entry)]
+        self.roots = tuple(local_roots(self.import_path, self._installed))
+
+    def _is_installed(self, entry: str) -> bool:
+        if not {"site-packages", "dist-packages"}.isdisjoint(entry.split(os.sep)):
+            return True
+        return all(self._files.is_file(Path(entry, name)) for name in ("os.py", "site.py"))  # the standard library
+
+    def is_local(self, directory: str) -> bool:
+        known = self._local.get(directory)
+        if known is None:
+            known = self._local[directory] = is_local(directory, self.roots, self._installed)
+        return known
+
+    def listing(self, directory: str) -> Mapping[str, str]:
+        """The names in a directory, and what kind each is of."""
+        known = self._listings.get(directory)
+        if known is None:
+            known = {name: standing.kind for name, standing in self._files.scan(directory)}
+            self._listings[directory] = known
+        return known
+
+    def has_file(self, directory: str, name: str) -> bool:
+        kind = self.listing(directory).get(name)
+        return kind == "file" or (kind == "link" and self._files.is_file(Path(directory, name)))
+
+    def has_directory(self, directory: str, name: str) -> bool:
+        kind = self.listing(directory).get(name)
+        return kind == "directory" or (kind == "link" and self._files.is_dir(Path(directory, name)))
+
+    def real_directory(self, directory: str) -> str:
+        """``directory`` without symbolic links, as far as it exists."""
+        known = self._real.get(directory)
+        if known is None:
+            above, name = os.path.split(directory)
+            # Where its parent was listed, most need no system call.
+            if self._listings.get(above, {}).get(name) == "directory":
+                known = os.path.join(self.real_directory(above), name)
+            else:
+                known = str(self._files.real_path(Path(directory)))
+            self._real[directory] = known
+        return known
+
+    def real_file(self, path: str) -> Path:
+        """The file at ``path`` without symbolic links."""
+        directory, name = os.path.split(path)
+        if self.listing(directory).get(name) == "link":
+            return self._files.real_path(Path(path))
+        return Path(self.real_directory(directory), name)
+
+    def find(self, name: str) -> _Found | None:
+        if name not in self._known:
+            self._known[name] = self._find_anew(name)
+        return self._known[name]
+
+    def entries(self, name: str) -> tuple[str, ...]:
+        """Where a module of that name is looked for before the interpreter's own path."""
+        parent = name.rpartition(".")[0]
+        if not parent:
+            return self.import_path
+        package = self.find(parent)
+        return () if package is None or package.search is None else package.search
+
+    def _find_anew(self, name: str) -> _Found | None:
+        parent, _, tail = name.rpartition(".")
+        if parent:
+            return self._look_in(self.entries(name), tail)
+        if name in self._builtin_modules:
+            return _IN_THE_INTERPRETER
+        local = self._look_in(self.import_path, tail)
+        if local is not None and not local.is_namespace:
+            return local
+        # Nothing there, or only directories of a namespace package: any module of the interpreter's goes before these.
+        if name in sys.stdlib_module_names:
+            return _IN_THE_INTERPRETER
+        return self._look_in((*self.import_path, *self._sys_path), tail)
+
+    def _look_in(self, entries: Iterable[str], tail: str) -> _Found | None:
+        """What Python's path finder would find for ``tail`` in ``entries``."""
+        portions = []
+        for entry in entries:
+            if not self.listing(entry):
+                continue
+            is_dir = self.has_directory(entry, tail)
+            directory = f"{entry}/{tail}"
+            if is_dir and (found := self._look_at(entry, directory, "__init__", (directory,))):
+                return found
+            if found := self._look_at(entry, entry, tail, None):
+                return found
+            if is_dir:
+                portions.append(directory)
+        return _Found(portions[0], search=tuple(portions), is_namespace=True) if portions else None
+
+    def _look_at(self, entry: str, directory: str, stem: str, search: tuple[str, ...] | None) -> _Found | None:
+        listing = self.listing(directory)
+        if any(stem + suffix in listing and self.has_file(directory, stem + suffix) for suffix in _EXTENSIONS):
+            return _Found(entry, search=search)
+        if self.has_file(directory, f"{stem}.py"):
+            return _Found(entry, f"{directory}/{stem}.py", search)
+        return _Found(entry, search=search) if self.has_file(directory, f"{stem}.pyc") else None
+
+
+class _Wrappers:
+    """What is no source: the files in the output directory, but for those of modules that were put there and named."""
+
+    def __init__(self, output: Path, named: Iterable[Resolved]) -> None:
+        self._inside = f"{output}{os.sep}"
+        files = {str(module.file) for module in named if module.file is not None}
+        roots = {f"{root}{os.sep}" for module in named for root in module.roots}
+        self._named = tuple(path for path in files | roots if path.startswith(self._inside))
+
+    def __contains__(self, path: object) -> bool:
+        text = str(path)
+        return text.startswith(self._inside) and not text.startswith(self._named)
+
+
+# --- one reading --------------------------------------------------------------------------------------------------
+
+
+class _Reading:
+    """Pins by and by: what is pinned waits in ``_todo`` for its imports to be followed."""
+
+    def __init__(
+        self,
+        files: Files,
+        finder: _Finder,
+        known: Mapping[str, Imports],
+        imports_of: Callable[[bytes], Imports],
+        wrappers: _Wrappers,
+        note: Callable[[str, Path], object],
+    ) -> None:
+        self._files = files
+        self._note = note
+        self._imports_of = imports_of
+        self._finder = finder
+        self._wrappers = wrappers
+        self._known = known
+        self.imports: dict[str, Imports] = {}
+        self._modules: dict[tuple[str, str], PinnedModule] = {}
+        self._todo: list[PinnedModule] = []
+        self._reached: dict[str, _Found | None] = {}
+        self._namespaces: dict[str, tuple[str, ...]] = {}
+        self._elsewhere: set[str] = set()
+        self._candidates: set[str] = set()
+        self._digests: dict[Path, str] = {}
+        self._sources: dict[Path, bytes] = {}
+        self._unreadable: dict[Path, OSError] = {}
+
+    # What is pinned.
+
+    def pin_named(self, module: Resolved) -> None:
+        """A named module, wherever it lies: the packages above it as far as they are local, and its tree."""
+        name, finder = module.name, self._finder
+        self._reach(name)
+        found = finder.find(name)
+        if found is not None and found.file is not None:
+            self._pin(name, found.file, is_package=found.search is not None)
+        elif module.file is not None:  # its name is also one of the interpreter's
+            self._pin(name, str(module.file), is_package=module.is_package)
+        if not module.is_package:
+            return
+        inside = name.replace(".", "/")
+        above, _, tail = inside.rpartition("/")
+        directories = [
+            f"{entry}/{inside}"
+            for entry in finder.import_path
+            if finder.has_directory(f"{entry}/{above}" if above else entry, tail)
+        ]
+        if found is not None and found.search is not None:
+            if found.is_namespace:
+                self._namespaces[name] = found.search
+            if not (found.is_namespace and directories):
+                directories += found.search
+        for directory in dict.fromkeys(directories):
+            self._pin_tree(name, directory)
+
+    def _pin_tree(self, name: str, top: str) -> None:
+        finder = self._finder
+        seen: set[str] = set()
+        left = [(name, top)]
+        while left:
+            package, directory = left.pop()
+            real = finder.real_directory(directory)
+            if real in seen:
+                continue
+            seen.add(real)
+            listing = finder.listing(directory)
+            for entry, kind in listing.items():
+                stem, dot, suffix = entry.partition(".")
+                if dot and suffix == "py" and kind in ("file", "link"):
+                    # Python prefers an extension module to the source that it may have been made from.
+                    if not any(stem + extension in listing for extension in _EXTENSIONS):
+                        inner = package if stem == "__init__" else f"{package}.{stem}"
+                        self._pin(inner, f"{directory}/{entry}", is_package=stem == "__init__")
+                elif (
+                    not dot
+                    and entry not in ("__pycache__", "site-packages", "dist-packages")
+                    and (kind == "directory" or (kind == "link" and finder.has_directory(directory, entry)))
+                ):
+                    left.append((f"{package}.{entry}", f"{directory}/{entry}"))
+
+    def _pin(self, name: str, path: str, *, is_package: bool) -> None:
+        if (name, path) in self._modules:
+            return
+        file = self._finder.real_file(path)
+        self._note(name, file)
+        digest = self._read(file)
+        if digest is not None:
+            module = PinnedModule(name, Path(path), file, is_package, digest)
+            self._modules[name, path] = module
+            self._todo.append(module)
+
+    def _read(self, file: Path) -> str | None:
+        """Read ``file`` once; gives the digest of its bytes, None if it is none of the sources."""
+        if file in self._digests:
+            return self._digests[file]
+        if file in self._unreadable or file in self._wrappers:
+            return None
+        try:
+            data = self._files.read(file)
+        except OSError as error:
+            self._unreadable[file] = error
+            return None
+        digest = hashlib.sha256(data).hexdigest()
+        if digest not in self.imports:
+            self.imports[digest] = self._known[digest] if digest in self._known else self._imports_of(data)
+        self._sources[file] = data
+        self._digests[file] = digest
+        return digest
+
+    # Where import statements lead.
+
+    def follow(self) -> None:
+        """Pin what the import statements of all that is pinned lead to."""
+        while self._todo:
+            module = self._todo.pop()
+            package = module.name if module.is_package else module.name.rpartition(".")[0]
+            for level, target, names in self.imports[module.digest].statements:
+                base = _absolute(package, level, target)
+                if base:
+                    self._follow(base, names)
+
+    def _follow(self, base: str, names: tuple[str, ...]) -> None:
+        found = self._reach(base)
+        if not names or found is None or found.search is None:
+            return
+        for name in names:
+            if name == "*":
+                for exported in self._exports(found):
+                    self._reach_in(base, found, exported)
+            else:
+                self._reach_in(base, found, name)
+
+    def _reach_in(self, package: str, found: _Found, name: str) -> None:
+        """``from package import name``, where that may be a submodule."""
+        inner = f"{package}.{name}"
+        if self._finder.find(inner) is not None:
+            self._reach(inner)
+        elif found.file is None or name.encode() not in self._source(found.file):
+            self._note_candidates(inner, None)  # the package does not mention it: it will be a submodule
+
+    def _exports(self, package: _Found) -> tuple[str, ...]:
+        if package.file is None or (digest := self._digests.get(self._finder.real_file(package.file))) is None:
+            return ()
+        return self.imports[digest].exports
+
+    def _source(self, path: str) -> bytes:
+        return self._sources.get(self._finder.real_file(path), b"")
+
+    def _reach(self, name: str) -> _Found | None:
+        """Pin what ``import name`` imports, as far as it is local; gives what ``name`` is, None if it is not local."""
+        if name in self._reached:
+            return self._reached[name]
+        self._reached[name] = None
+        parent = name.rpartition(".")[0]
+        if parent and self._reach(parent) is None:
+            return None
+        found = self._finder.find(name)
+        if found is None:
+            self._note_candidates(name, None)
+            return None
+        directories = found.search if found.is_namespace and found.search is not None else (found.where,)
+        if not any(map(self._finder.is_local, directories)):
+            if not parent:
+                self._elsewhere.add(name)
+            if name not in sys.stdlib_module_names:
+                self._note_candidates(name, None)
+            return None
+        if found.file is not None:
+            self._pin(name, found.file, is_package=found.search is not None)
+        elif found.is_namespace and found.search is not None:
+            self._namespaces[name] = found.search
+        self._note_candidates(name, found)
+        self._reached[name] = found
+        return found
+
+    def _note_candidates(self, name: str, found: _Found | None) -> None:
+        """What would go before ``found``, if it appeared."""
+        tail = name.rpartition(".")[2]
+        for entry in self._finder.entries(name):
+            if not self._finder.is_local(entry):
+                continue
+            here = found is not None and not found.is_namespace and found.where == entry
+            is_package = here and found is not None and found.search is not None
+            real = self._finder.real_directory(entry)
+            if not here:
+                self._candidates.add(f"{real}/{tail}.py")
+            if not is_package:
+                inner = f"{entry}/{tail}"
+                linked = self._finder.listing(entry).get(tail) == "link"
+                self._candidates.add(
+                    f"{self._finder.real_directory(inner) if linked else f'{real}/{tail}'}/__init__.py"
+                )
+            if here:
+                return
+
+    # What it comes to.
+
+    def result(self, named: Iterable[Resolved]) -> Pinned:
+        self._find_namespaces()
+        own = tuple(f"{root}{os.sep}" for module in named for root in module.roots)
+        files = {module.file for module in named}
+        helpers = (file for file in self._sources if file not in files and not str(file).startswith(own))
+        candidates = (
+            Path(path) for path in self._candidates if not path.startswith(own) and path not in self._wrappers
+        )
+        return Pinned(
+            roots=tuple(map(Path, self._finder.roots)),
+            modules=tuple(self._modules[key] for key in sorted(self._modules)),
+            namespaces={name: tuple(map(Path, paths)) for name, paths in sorted(self._namespaces.items())},
+            elsewhere=tuple(sorted(self._elsewhere)),
+            helpers=tuple(sorted(helpers)),
+            candidates=tuple(sorted(path for path in candidates if path not in self._sources)),
+            sources=self._sources,
+            unreadable=self._unreadable,
+        )
+
+    def _find_namespaces(self) -> None:
+        """Directories without ``__init__`` in a tree are packages, too."""
+        seen: set[str] = set()
+        for name, _ in self._modules:
+            package = name.rpartition(".")[0]
+            while package and package not in seen:
+                seen.add(package)
+                found = self._finder.find(package)
+                if found is not None and found.is_namespace and found.search is not None:
+                    self._namespaces[package] = found.search
+                package = package.rpartition(".")[0]
+
+
+def _absolute(package: str, level: int, target: str) -> str:
+    """The module that a statement names; "" if that is beyond the topmost package."""
+    if not level:
+        return target
+    parts = package.split(".") if package else []
+    if level > len(parts):
+        return ""
+    base = ".".join(parts[: len(parts) - level + 1])
+    return f"{base}.{target}" if target else base

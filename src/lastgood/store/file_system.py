@@ -1,0 +1,390 @@
+"""The file system as a port: what promotion, staging and reading need of it, and no more.
+
+One method is one operation, so that a fault can be injected at each. :class:`Disk` is the real one; whatever it changes it
+changes through :mod:`os`, never through ``open()``, so that a fake of :mod:`os` sees every operation. The in-memory one is in
+:mod:`lastgood.interpreters.memory`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import filelock
+
+from lastgood.store.user_key import cache_directory, user_key
+
+__all__ = ["Claim", "Disk", "FileSystem", "Stat", "digest_of", "place_of"]
+
+
+def digest_of(data: bytes) -> str:
+    """The digest by which bytes are told apart."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def place_of(error: OSError, otherwise: Path) -> Path:
+    """The file that an error is about: of two, a source and a target, the target."""
+    names = (error.filename2, error.filename)
+    return next((Path(name) for name in names if isinstance(name, str | Path)), otherwise)
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What stands at a path. ``kind``: "file", "directory", "link" or "other"; ``mode``: the permission bits.
+
+    ``signature`` changes when the content may have (inode, size, mtime, ctime, all in nanoseconds where they are times);
+    ``changed`` is the later of mtime and ctime, in seconds since the epoch; ``modified`` the mtime, as exactly as it is known;
+    ``size`` in bytes; ``owner`` the uid.
+    """
+
+    kind: str
+    mode: int
+    signature: tuple[int, ...]
+    changed: float
+    modified: float = 0.0
+    size: int = 0
+    owner: int = 0
+
+
+class Claim(Protocol):
+    """A lock that is held."""
+
+    def release(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class FileSystem(Protocol):
+    """Paths are absolute. Every method raises :class:`OSError` as the system does, unless it says otherwise."""
+
+    def user(self) -> int:
+        """The uid for whom all this is done; 0 where there are none."""
+        ...
+
+    def cache(self, home: Path) -> Path | None:
+        """The directory outside of any project for the caches of ``home``, a ``.lastgood/<name>/``; None: there is none.
+
+        Nobody but this user can write there. It need not exist yet.
+        """
+        ...
+
+    def key(self) -> bytes:
+        """The secret by which what this user's lastgood has written is known again. Never raises.
+
+        Where it cannot be kept, it is one of this process alone.
+        """
+        ...
+
+    def read(self, path: Path) -> bytes:
+        """The bytes of the file. Nothing but a regular file is waited for, or read without end."""
+        ...
+
+    def digest(self, path: Path) -> str:
+        """:func:`digest_of` the bytes of the file, however many these are."""
+        ...
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Make a new file; one that is there already is an error. Half a file is not left."""
+        ...
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename, over whatever file is at ``target``, atomically."""
+        ...
+
+    def link(self, source: Path, target: Path) -> None:
+        """A second name for the same file, or where that cannot be, a copy with its mode and times."""
+        ...
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+        ...
+
+    def mkdir(self, path: Path) -> None:
+        """Make one directory."""
+        ...
+
+    def rmdir(self, path: Path) -> None:
+        """Remove an empty directory."""
+        ...
+
+    def chmod(self, path: Path, mode: int) -> None:
+        """Set the permission bits."""
+        ...
+
+    def barrier(self, paths: Sequence[Path]) -> None:
+        """Return when these files and directories, as they are now, would survive a loss of power."""
+        ...
+
+    def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
+        """What stands at ``path``; None where nothing does."""
+        ...
+
+    def children(self, path: Path) -> list[str]:
+        """The names in a directory, sorted; none where there is no directory."""
+        ...
+
+    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+        """The names in a directory, each with what stands there; none where there is no directory that can be read.
+
+        Of a directory in it only the kind is told, which saves a system call for each.
+        """
+        ...
+
+    def real_path(self, path: Path) -> Path:
+        """``path`` without symbolic links, as far as it exists."""
+        ...
+
+    def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
+        """Claim the lock file at ``path``, in an existing directory; None if somebody else holds it.
+
+        ``holder`` is the process that is said to. May block for two seconds if that is gone: a child which it was about to
+        start when it was killed holds the lock until it is started.
+        """
+        ...
+
+    def is_file(self, path: Path) -> bool:
+        """Whether a regular file is there, links followed."""
+        ...
+
+    def is_dir(self, path: Path) -> bool:
+        """Whether a directory is there, links followed."""
+        ...
+
+
+class Disk:
+    """The real file system."""
+
+    _key: bytes | None = None
+
+    def user(self) -> int:
+        """See :class:`FileSystem`."""
+        return _user()
+
+    def cache(self, home: Path) -> Path | None:
+        """See :class:`FileSystem`."""
+        return cache_directory(home)
+
+    def key(self) -> bytes:
+        """See :class:`FileSystem`."""
+        if self._key is None:
+            self._key = user_key()
+        return self._key
+
+    def read(self, path: Path) -> bytes:
+        """See :class:`FileSystem`."""
+        _refuse_other(path)
+        with open(path, "rb") as file:
+            return file.read()
+
+    def digest(self, path: Path) -> str:
+        """See :class:`FileSystem`."""
+        _refuse_other(path)
+        with open(path, "rb") as file:
+            found = hashlib.sha256()
+            while piece := file.read(_PIECE):
+                found.update(piece)
+            return found.hexdigest()
+
+    def write(self, path: Path, data: bytes) -> None:
+        """See :class:`FileSystem`."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(descriptor, left) :]
+            finally:
+                os.close(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+
+    def replace(self, source: Path, target: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.replace(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """See :class:`FileSystem`."""
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._copy(source, target)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        """What a link would have been: it is there as a whole, with mode and times, or not at all."""
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(source), None, str(target))
+        was = os.stat(source)
+        # Where a kill leaves it, it is swept.
+        beside = target if ".lastgood" in target.parts else source
+        part = beside.with_name(f"{beside.name}.part")
+        self.write(part, self.read(source))
+        try:
+            os.chmod(part, stat.S_IMODE(was.st_mode))
+            os.utime(part, ns=(was.st_atime_ns, was.st_mtime_ns))
+            os.replace(part, target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+            raise
+
+    def unlink(self, path: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.unlink(path)
+
+    def mkdir(self, path: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.mkdir(path)
+
+    def rmdir(self, path: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.rmdir(path)
+
+    def chmod(self, path: Path, mode: int) -> None:
+        """See :class:`FileSystem`."""
+        os.chmod(path, mode)
+
+    def barrier(self, paths: Sequence[Path]) -> None:
+        """See :class:`FileSystem`. Many are flushed together, since each flush of its own waits for the device."""
+        if len(paths) > _MANY and hasattr(os, "sync"):
+            os.sync()
+            return
+        for path in paths:
+            if os.path.isdir(path):
+                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+            else:
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+
+    def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
+        """See :class:`FileSystem`."""
+        try:
+            found = os.stat(path) if follow else os.lstat(path)
+        except ValueError:  # a name that no file can have
+            return None
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
+        return _stat_of(found)
+
+    def children(self, path: Path) -> list[str]:
+        """See :class:`FileSystem`."""
+        try:
+            return sorted(os.listdir(path))
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return []
+            raise
+
+    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+        """See :class:`FileSystem`."""
+        found: list[tuple[str, Stat]] = []
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        found.append((entry.name, _DIRECTORY))
+                        continue
+                    # What goes between the listing and the look at it is not there.
+                    with contextlib.suppress(OSError):
+                        found.append((entry.name, _stat_of(entry.stat(follow_symlinks=False))))
+        except OSError:
+            return []
+        return found
+
+    def real_path(self, path: Path) -> Path:
+        """See :class:`FileSystem`."""
+        return Path(os.path.realpath(path))
+
+    def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
+        """See :class:`FileSystem`. A lock that a dead process left does not count: the system let go of it."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(path).st_nlink > 1:
+                os.unlink(path)  # to lock it is to truncate it, and it is a file of somebody else's
+        lock = filelock.FileLock(path, thread_local=False)
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(blocking=False)
+            return lock
+        if holder is not None and not _runs(holder):
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire(timeout=_ABOUT_TO_START, poll_interval=0.01)
+                return lock
+        return None
+
+    def is_file(self, path: Path) -> bool:
+        """See :class:`FileSystem`."""
+        return os.path.isfile(path)
+
+    def is_dir(self, path: Path) -> bool:
+        """See :class:`FileSystem`."""
+        return os.path.isdir(path)
+
+
+_MANY = 32
+_ABOUT_TO_START = 2.0
+"""Seconds."""
+_PIECE = 1 << 20
+# That something cannot be looked at is no reason to act as if it were not there, least of all when it is a backup.
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
+
+
+_DIRECTORY = Stat("directory", 0, (), 0.0)
+
+
+def _refuse_other(path: Path) -> None:
+    """Raise :class:`OSError` for a FIFO or a device, for whose reader nobody may ever write anything."""
+    if _kind(os.stat(path).st_mode) == "other":
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def _user() -> int:
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _stat_of(found: os.stat_result) -> Stat:
+    signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    changed = max(found.st_mtime, found.st_ctime)
+    return Stat(
+        _kind(found.st_mode),
+        stat.S_IMODE(found.st_mode),
+        signature,
+        changed,
+        found.st_mtime_ns,
+        found.st_size,
+        found.st_uid,
+    )
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "link" if stat.S_ISLNK(mode) else "other"

@@ -1,0 +1,690 @@
+"""Promotion: the stage becomes the output directory's content, or everything stays as it was (contract §§4, 5).
+
+Plain and synchronous, on the :class:`~lastgood.store.file_system.FileSystem` port. Beside the output directory lies
+``.lastgood/<its name>/``:
+
+- ``lock``, ``pid``: who has the output directory;
+- ``manifest.json``: what lastgood wrote there, with digests;
+- ``stage-…``: what a cycle has generated;
+- ``journal.json``, ``backup/``: what a promotion is about to do, and the files it replaces or removes, as hard links;
+- ``undo-request``: another process asks the session that has the output directory to undo its live generation.
+
+None of it is believed unless it has this user's seal (see :mod:`lastgood.store.user_key`): it may have come with a
+repository. What has none counts as absent, a link or a directory in a file's place is removed as such.
+
+The order is what makes it safe. Backups, then the journal, are on disk before the first change; undoing goes by the journal
+and not by how far the work came, so that the same code undoes a failure and recovers from a kill; it can itself be cut short
+and started again. The commit is the removal of the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from shlex import quote
+
+import msgspec
+from returns.result import Failure, Success
+
+from lastgood.effects.files import (
+    FileOperation,
+    MakeDirectory,
+    RemoveDirectory,
+    RemoveFile,
+    ReplaceFile,
+    SetAside,
+    WriteFile,
+)
+from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, UnmanagedFile
+from lastgood.planner.promotion import Existing, Promotion, plan_promotion
+from lastgood.store.file_system import Claim, FileSystem, Stat, digest_of, place_of
+from lastgood.store.header import is_generated
+from lastgood.store.user_key import seal, unseal
+
+__all__ = [
+    "OutputDirectory",
+    "Promoting",
+    "make_directories",
+    "overwrite",
+    "read_sealed",
+    "remove_tree",
+    "staged_files",
+    "staged_place",
+    "write_sealed",
+]
+
+logger = logging.getLogger(__name__)
+
+_CACHE = "__pycache__"
+_HOME = ".lastgood"
+_PRIVATE = 0o700
+_SWEPT = ("backup", "undo-request", "cache", "cache-journal")  # the last two: of an earlier version
+_MOST = 1 << 28
+"""Bytes in a file of ours: one that is larger is none."""
+
+
+class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``former``: the output directory that this one took over from, until that is emptied, and the digest of its manifest."""
+
+    version: int
+    files: dict[str, str]
+    former: str = ""
+    former_manifest: str = ""
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """One operation in the journal. ``digest``: of what it puts there, so that nothing else is ever taken away; ``kept``: of
+    the backup, so that nothing else is ever put back.
+    """
+
+    operation: str
+    path: str
+    to: str = ""
+    digest: str = ""
+    mode: int = 0
+    kept: str = ""
+
+
+class _Journal(msgspec.Struct, frozen=True):
+    version: int
+    entries: tuple[_Entry, ...]
+    had_manifest: bool
+    stage: str
+
+
+@dataclass(slots=True)
+class OutputDirectory:
+    """One output directory and its ``.lastgood/<name>/``. Made by :meth:`claim`, which recovers what a kill has left."""
+
+    files: FileSystem
+    path: Path
+    home: Path
+    lock: Claim
+    recovered: tuple[str, ...] = ()
+
+    @classmethod
+    def claim(cls, files: FileSystem, path: Path, pid: int, config_file: Path | None = None) -> OutputDirectory:
+        """Lock the output directory, finish what a journal says, and sweep what dead sessions have left.
+
+        Raises :class:`AlreadyWatched` if another session has it, :class:`PromotionError` if it is no directory, and
+        :class:`ConfigError` if its ``.lastgood/`` is a link, or somebody's who is not to be trusted.
+        """
+        around, home = cls._homes(files, path, config_file)
+        make_directories(files, home)
+        standing = files.stat(around)
+        if standing is not None and standing.mode != _PRIVATE and standing.owner == files.user():
+            files.chmod(around, _PRIVATE)
+        ignore = around / ".gitignore"
+        if not _is_file(files, ignore):
+            overwrite(files, ignore, b"*\n")
+        if not _is_file(files, home / "lock"):
+            remove_tree(files, home / "lock")
+        holder = _read_pid(files, home / "pid")
+        lock = files.lock(home / "lock", holder=holder)
+        if lock is None:
+            raise AlreadyWatched(path, _read_pid(files, home / "pid"))
+        output = cls(files, path, home, lock)
+        try:
+            overwrite(files, home / "pid", f"{pid}\n".encode())
+            output.recover()
+            output._sweep()
+        except BaseException:
+            lock.release()
+            raise
+        return output
+
+    @classmethod
+    def unclaimed(cls, files: FileSystem, path: Path, config_file: Path | None = None) -> OutputDirectory:
+        """The output directory, to be looked at only. Raises as :meth:`claim` does."""
+        return cls(files, path, cls._homes(files, path, config_file)[1], _Unclaimed())
+
+    @classmethod
+    def _homes(cls, files: FileSystem, path: Path, config_file: Path | None) -> tuple[Path, Path]:
+        standing = files.stat(path, follow=True) or files.stat(path)  # the latter: a link that leads nowhere
+        if standing is not None and standing.kind != "directory":
+            raise PromotionError("the output directory [output] dir names is not a directory.", path=path)
+        around = path.parent / _HOME
+        _check_is_own(files, around, config_file)
+        _check_is_own(files, around / path.name, config_file)
+        return around, around / path.name
+
+    def release(self) -> None:
+        """Let the next session have it."""
+        try:
+            remove_tree(self.files, self.home / "pid")
+        finally:
+            self.lock.release()
+
+    def ask_undo(self) -> None:
+        """Leave a request for the session that has the output directory."""
+        write_sealed(self.files, self.home / "undo-request", b"")
+
+    def take_undo_request(self) -> bool:
+        """Whether this user has left a request; it is gone then."""
+        if self.files.stat(self.home / "undo-request") is None:
+            return False
+        is_own = read_sealed(self.files, self.home / "undo-request") is not None
+        remove_tree(self.files, self.home / "undo-request")
+        return is_own
+
+    def recover(self) -> None:
+        """If a journal is there, undo what it says. Does nothing else, so it can be called before every cycle."""
+        if self.files.stat(self.home / "journal.json") is None:
+            return
+        journal = self._read_journal()
+        if journal is None:
+            logger.warning(
+                "%s was not written by this user's lastgood, or the key of that is gone: it is not followed. If a promotion "
+                "was cut short here, the wrappers that it wrote are made anew.",
+                self.home / "journal.json",
+            )
+            remove_tree(self.files, self.home / "journal.json")
+            return
+        restored = tuple(
+            entry.path
+            for entry in journal.entries
+            if entry.operation not in ("MakeDirectory", "RemoveDirectory", "SetAside")
+        )
+        _Undoing(self).undo(journal, begun=True)
+        self.recovered = restored
+
+    def _sweep(self) -> None:
+        for name in self.files.children(self.home):
+            if name.startswith("stage-") or name in _SWEPT or name.endswith(".new"):
+                remove_tree(self.files, self.home / name)
+
+    def manifest(self) -> Mapping[str, str]:
+        """Managed file to digest, as of the last commit. A manifest that is not this user's counts as none: headers decide."""
+        return self._read_manifest().files
+
+    def former(self) -> OutputDirectory | None:
+        """The output directory that this one took over from, if it was to be emptied and that has not been done.
+
+        Unclaimed; None also where somebody else has promoted into it since.
+        """
+        manifest = self._read_manifest()
+        if not manifest.former:
+            return None
+        try:
+            former = OutputDirectory.unclaimed(self.files, Path(manifest.former))
+        except (ConfigError, PromotionError):
+            return None
+        return former if former.manifest_digest() == manifest.former_manifest else None
+
+    def forget_former(self) -> None:
+        """It is emptied."""
+        _put_manifest(self.files, self.home, _Manifest(1, dict(self.manifest())))
+
+    def manifest_digest(self) -> str:
+        """What tells the manifest from any other."""
+        path = self.home / "manifest.json"
+        return "" if self.files.stat(path) is None else digest_of(self.files.read(path))
+
+    def _read_manifest(self) -> _Manifest:
+        try:
+            data = read_sealed(self.files, self.home / "manifest.json")
+            manifest = _Manifest(1, {}) if data is None else msgspec.json.decode(data, type=_Manifest)
+        except (OSError, msgspec.MsgspecError) as error:
+            logger.warning("%s cannot be used and is ignored: %s", self.home / "manifest.json", error)
+            return _Manifest(1, {})
+        return manifest if all(map(_is_inside, manifest.files)) else _Manifest(1, {})
+
+    def _read_journal(self) -> _Journal | None:
+        """The journal; None if it is not this user's."""
+        path = self.home / "journal.json"
+        try:
+            data = read_sealed(self.files, path)
+            journal = None if data is None else msgspec.json.decode(data, type=_Journal)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise PromotionError(
+                f"the journal of a promotion that was cut short cannot be read ({error}). The files it replaced are in "
+                f"{self.home / 'backup'}: put them back, then remove the journal.",
+                path=path,
+            ) from error
+        if journal is None:
+            return None
+        names = [name for entry in journal.entries for name in (entry.path, entry.to) if name]
+        return journal if all(map(_is_inside, (*names, journal.stage))) and "/" not in journal.stage else None
+
+    def existing(self) -> Mapping[str, Existing]:
+        """Everything in the output directory, bytecode caches left out."""
+        found: dict[str, Existing] = {}
+        top = self.files.stat(self.path, follow=True)
+        if top is None:
+            return found
+        found[""] = Existing("directory")
+        self._walk(self.path, "", found)
+        return found
+
+    def _walk(self, directory: Path, prefix: str, found: dict[str, Existing]) -> None:
+        for name in self.files.children(directory):
+            path = directory / name
+            relative = f"{prefix}{name}"
+            standing = self.files.stat(path)
+            if name == _CACHE or standing is None:
+                continue
+            if not _is_text(name):
+                found[relative] = Existing("other")  # no file of ours has such a name, and no journal could tell of it
+            elif standing.kind == "file":
+                found[relative] = _existing_file(self.files, path)
+            elif standing.kind == "directory":
+                found[relative] = Existing("directory")
+                if name != _HOME and not self._is_anothers(path):
+                    self._walk(path, f"{relative}/", found)
+            else:
+                found[relative] = Existing("other")
+
+    def _is_anothers(self, directory: Path) -> bool:
+        """Whether it is an output directory of its own, inside of this one: what is generated there is not ours."""
+        return bool(OutputDirectory.unclaimed(self.files, directory).manifest())
+
+    def plan(self, staged: Mapping[str, str]) -> Promotion:
+        """What a promotion of ``staged`` (path to digest) would do. Raises :class:`UnmanagedFile`; changes nothing."""
+        return self.plan_from(self.existing(), staged)
+
+    def plan_from(self, existing: Mapping[str, Existing], staged: Mapping[str, str]) -> Promotion:
+        """The same, for what was found there."""
+        match plan_promotion(existing, staged, self.manifest()):
+            case Success(promotion):
+                return promotion
+            case Failure(clash):
+                raise UnmanagedFile(self.path / clash.path)
+
+
+class _Unclaimed:
+    """The lock of an output directory that is only looked at."""
+
+    def release(self) -> None:
+        """There is nothing to let go of."""
+
+
+class Promoting:
+    """One promotion of ``stage`` into ``output``: :meth:`apply`, then :meth:`commit` or :meth:`undo`.
+
+    ``former`` is the output directory that ``output`` takes over from: the manifest names it until it is emptied. ``shared``
+    are the texts of those files of the stage that are also kept elsewhere, by a hard link: where one of them is promoted, it
+    becomes a file of its own first, since whoever edits the output in place must not edit what is kept.
+    """
+
+    def __init__(
+        self,
+        output: OutputDirectory,
+        stage: Path,
+        staged: Mapping[str, str],
+        former: OutputDirectory | None = None,
+        shared: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.output = output
+        self.former = former
+        self.stage = stage
+        self.staged = staged
+        self.shared = shared or {}
+        self.promotion = Promotion()
+        self._journal: _Journal | None = None
+        self._existing: Mapping[str, Existing] = {}
+        self._begun = False
+
+    def apply(self, before_changes: Callable[[], object] = lambda: None) -> None:
+        """Make the output directory hold the stage. Raises what failed; :meth:`undo` is right at any point of it.
+
+        ``before_changes`` is called once ``promotion`` is known, and before anything is changed, if anything is to be.
+        Raises :class:`UnmanagedFile` before anything is changed, :class:`PromotionError` for an operation that failed.
+        """
+        files = dict(sorted(self.staged.items()))
+        try:
+            self._existing = self.output.existing()
+            self.promotion = self.output.plan_from(self._existing, self.staged)
+            if self.former is not None:
+                manifest = _Manifest(1, files, str(self.former.path), self.former.manifest_digest())
+            elif self.promotion.operations or self.output.manifest() != files:
+                manifest = _Manifest(1, files)
+            else:
+                return
+            self._unshare()
+            self._prepare()
+            before_changes()
+            for operation in self.promotion.operations:
+                self._do(operation)
+            drop_bytecode(self.output.files, (self.output.path / name for name in self.promotion.touched))
+            _put_manifest(self.output.files, self.output.home, manifest)
+            self._flush()
+        except OSError as error:
+            where = place_of(error, self.output.home)
+            raise PromotionError(
+                f"the wrappers could not be promoted: {error.strerror or error}.", path=where
+            ) from error
+
+    def commit(self) -> None:
+        """From here on the new files are the last good ones."""
+        if self._journal is None:
+            return
+        self.output.files.unlink(self.output.home / "journal.json")
+        self._journal = None
+
+    def sweep(self) -> None:
+        """Remove the backups of a commit; what cannot be removed now goes at the next start."""
+        remove_tree(self.output.files, self.output.home / "backup")
+
+    def undo(self) -> None:
+        """Make everything as it was before :meth:`apply`."""
+        if self._journal is not None:
+            _Undoing(self.output).undo(self._journal, begun=self._begun)
+            self._journal = None
+
+    def _unshare(self) -> None:
+        files = self.output.files
+        for operation in self.promotion.operations:
+            if isinstance(operation, WriteFile | ReplaceFile) and operation.path in self.shared:
+                staged = staged_place(self.stage, operation.path)
+                files.unlink(staged)
+                files.write(staged, self.shared[operation.path])
+
+    def _prepare(self) -> None:
+        files, home, path = self.output.files, self.output.home, self.output.path
+        had_manifest = _is_file(files, home / "manifest.json")
+        self._journal = _Journal(
+            1,
+            tuple(self._entry(operation) for operation in self.promotion.operations),
+            had_manifest,
+            self.stage.name,
+        )
+        make_directories(files, path.parent)
+        backup = home / "backup"
+        remove_tree(files, backup)
+        files.mkdir(backup)
+        for number, entry in enumerate(self._journal.entries):
+            if entry.operation in ("ReplaceFile", "RemoveFile"):
+                files.link(path / entry.path, backup / str(number))
+        if had_manifest:
+            files.link(home / "manifest.json", backup / "manifest.json")
+        remove_tree(files, home / "journal.new")
+        sealed = seal(files.key(), home / "journal.json", msgspec.json.encode(self._journal))
+        files.write(home / "journal.new", sealed)
+        files.barrier((home / "journal.new", backup))
+        self._begun = True
+        files.replace(home / "journal.new", home / "journal.json")
+        files.barrier((home,))
+
+    def _entry(self, operation: FileOperation) -> _Entry:
+        path = self.output.path / operation.path
+        standing = self.output.files.stat(path)
+        mode = 0 if standing is None else standing.mode
+        match operation:
+            case SetAside(name, to):
+                return _Entry("SetAside", name, to, digest_of(self.output.files.read(path)))
+            case WriteFile(name):
+                return _Entry("WriteFile", name, digest=self.staged[name], mode=mode)
+            case ReplaceFile(name):
+                kept = self._existing[name].digest
+                return _Entry("ReplaceFile", name, digest=self.staged[name], mode=mode, kept=kept)
+            case RemoveFile(name):
+                return _Entry("RemoveFile", name, mode=mode, kept=self._existing[name].digest)
+            case MakeDirectory(name) | RemoveDirectory(name):
+                return _Entry(type(operation).__name__, name, mode=mode)
+
+    def _do(self, operation: FileOperation) -> None:
+        files = self.output.files
+        path = self.output.path / operation.path
+        match operation:
+            case MakeDirectory():
+                files.mkdir(path)
+            case SetAside(_, to):
+                files.link(path, self.output.path / to)
+            case WriteFile(name):
+                # A link, and not a rename: it cannot overwrite what somebody put there since the plan was made.
+                files.link(staged_place(self.stage, name), path)
+                files.unlink(staged_place(self.stage, name))
+            case ReplaceFile(name):
+                standing = files.stat(path)
+                if standing is not None:
+                    files.chmod(staged_place(self.stage, name), standing.mode)
+                files.replace(staged_place(self.stage, name), path)
+            case RemoveFile():
+                files.unlink(path)
+            case RemoveDirectory():
+                remove_tree(files, path / _CACHE)
+                files.rmdir(path)
+
+    def _flush(self) -> None:
+        path = self.output.path
+        written = [path / op.path for op in self.promotion.operations if isinstance(op, WriteFile | ReplaceFile)]
+        around = {(path / op.path).parent for op in self.promotion.operations if (path / op.path).parent != path.parent}
+        standing = [each for each in sorted(around) if self.output.files.stat(each) is not None]
+        self.output.files.barrier((*written, *standing, self.output.home))
+
+
+class _Undoing:
+    """Undoes what a journal says, however far it was done. Each step is right when it has been taken already."""
+
+    def __init__(self, output: OutputDirectory) -> None:
+        self.files = output.files
+        self.output = output
+        self.backup = output.home / "backup"
+
+    def undo(self, journal: _Journal, *, begun: bool) -> None:
+        """``begun``: the backups are complete, and what the journal says may have been done."""
+        if begun:
+            entries = [each for each in enumerate(journal.entries) if not self._leads_away(each[1].path)]
+            for number, entry in reversed(entries):
+                self._undo(number, entry, self.output.home / journal.stage)
+            drop_bytecode(self.files, (self.output.path / entry.path for _, entry in entries))
+            self._restore_manifest(journal)
+        for unfinished in ("journal.json", "journal.new", "manifest.json.new"):
+            remove_tree(self.files, self.output.home / unfinished)
+        remove_tree(self.files, self.backup)
+
+    def _leads_away(self, name: str) -> bool:
+        """Whether somebody has put a link on the way to that file since: what lies behind it was never promoted."""
+        path = self.output.path / name
+        return bool(name) and self.files.real_path(path.parent) != self.files.real_path(
+            self.output.path
+        ) / path.parent.relative_to(self.output.path)
+
+    def _undo(self, number: int, entry: _Entry, stage: Path) -> None:
+        files = self.files
+        path = self.output.path / entry.path
+        standing = files.stat(path)
+        match entry.operation:
+            case "WriteFile":
+                if standing is not None and self._is_written(entry, standing, stage):
+                    files.unlink(path)
+            case "ReplaceFile" | "RemoveFile":
+                if _is_file(files, kept := self.backup / str(number), entry.kept):
+                    files.replace(kept, path)
+            case "SetAside":
+                if _is_file(files, aside := self.output.path / entry.to, entry.digest):
+                    files.unlink(aside)
+            case "MakeDirectory":
+                if standing is not None and standing.kind == "directory":
+                    remove_tree(files, path / _CACHE)
+                    if not files.children(path):
+                        files.rmdir(path)
+            case "RemoveDirectory":
+                if standing is None:
+                    files.mkdir(path)
+                if standing is None or (standing.kind == "directory" and standing.mode != entry.mode):
+                    files.chmod(path, entry.mode)
+            case _:
+                raise PromotionError(
+                    f'the journal names an operation "{entry.operation}" that this version of lastgood does not know. '
+                    "Start the version that wrote it once, or restore the files from the backup directory beside it.",
+                    path=self.output.home / "journal.json",
+                )
+
+    def _is_written(self, entry: _Entry, standing: Stat, stage: Path) -> bool:
+        """Whether the promotion put this file there, and not somebody else one with the same bytes."""
+        path = self.output.path / entry.path
+        if standing.kind != "file" or digest_of(self.files.read(path)) != entry.digest:
+            return False
+        # The staged file goes once it is in place. Until then its second name, or its copy, has its time.
+        staged = self.files.stat(staged_place(stage, entry.path))
+        return staged is None or staged.modified == standing.modified
+
+    def _restore_manifest(self, journal: _Journal) -> None:
+        manifest = self.output.home / "manifest.json"
+        kept = self.backup / "manifest.json"
+        if not journal.had_manifest:
+            remove_tree(self.files, manifest)
+        elif _is_file(self.files, kept):
+            self.files.replace(kept, manifest)
+
+
+def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) -> Mapping[str, str]:
+    """Path to digest of the files that a generator says it wrote into ``stage``.
+
+    Raises :class:`PromotionError` for a path that is absolute, climbs out, leads through a link, or was not written.
+    """
+    staged: dict[str, str] = {}
+    real = files.real_path(stage)
+    inside: set[PurePosixPath] = set()
+    for name in names:
+        relative = PurePosixPath(Path(name).as_posix())
+        if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+            raise PromotionError(
+                f'the generator says it wrote "{name}", which is not a path inside the stage directory and relative to it.'
+            )
+        if not _is_text(str(relative)):
+            raise PromotionError(f"the generator says it wrote {name!r}, a name that cannot be encoded in UTF-8.")
+        standing = files.stat(stage / relative)
+        if standing is None or standing.kind != "file":
+            raise PromotionError(
+                f'the generator says it wrote "{name}", but there is no such file in the stage directory.', path=stage
+            )
+        if relative.parent not in inside and files.real_path(stage / relative.parent) != real / relative.parent:
+            raise PromotionError(
+                f'the generator says it wrote "{name}", which leads through a symbolic link.',
+                path=stage / relative.parent,
+            )
+        inside.add(relative.parent)
+        staged[str(relative)] = digest_of(files.read(stage / relative))
+    return dict(sorted(staged.items()))
+
+
+def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
+    """Remove the cached bytecode of ``sources``: a process that imports one must not get an older one."""
+    stems: dict[Path, set[str]] = {}
+    for source in sources:
+        stems.setdefault(source.parent, set()).add(source.stem)
+    for directory, names in stems.items():
+        cache = directory / _CACHE
+        standing = files.stat(cache)
+        for name in files.children(cache) if standing is not None and standing.kind == "directory" else ():
+            if name.endswith(".pyc") and name.split(".")[0] in names:
+                remove_tree(files, cache / name)
+
+
+def make_directories(files: FileSystem, path: Path) -> None:
+    """Make ``path`` and what is missing above it."""
+    if not files.is_dir(path):
+        make_directories(files, path.parent)
+        files.mkdir(path)
+
+
+def remove_tree(files: FileSystem, path: Path) -> None:
+    """Remove ``path`` and everything below it, however deep; links are removed, not followed."""
+    left = [path]
+    while left:
+        standing = files.stat(left[-1])
+        if standing is None:
+            left.pop()
+        elif standing.kind != "directory":
+            files.unlink(left.pop())
+        elif below := files.children(left[-1]):
+            left.extend(left[-1] / name for name in reversed(below))
+        else:
+            files.rmdir(left.pop())
+
+
+def staged_place(stage: Path, name: str) -> Path:
+    """Where the file that becomes ``name`` lies in the stage: under no name that a watcher of sources looks for."""
+    return stage / f"{name}.staged"
+
+
+def read_sealed(files: FileSystem, path: Path) -> bytes | None:
+    """What this user's lastgood last wrote to ``path``; None if something else is there, or nothing. Raises :class:`OSError`."""
+    standing = files.stat(path)
+    if standing is None or standing.kind != "file" or standing.size > _MOST:
+        return None
+    return unseal(files.key(), path, files.read(path))
+
+
+def write_sealed(files: FileSystem, path: Path, data: bytes) -> None:
+    """Write what :func:`read_sealed` is to read, in place of whatever is there."""
+    overwrite(files, path, seal(files.key(), path, data))
+
+
+def overwrite(files: FileSystem, path: Path, data: bytes) -> None:
+    """Write a file as a whole, in place of whatever is there: where that is a link, it is the link that goes."""
+    fresh = path.with_name(f"{path.name}.new")
+    remove_tree(files, fresh)  # left by a process that was killed
+    files.write(fresh, data)
+    standing = files.stat(path)
+    if standing is not None and standing.kind == "directory":
+        remove_tree(files, path)
+    files.replace(fresh, path)
+
+
+def _check_is_own(files: FileSystem, path: Path, config_file: Path | None) -> None:
+    """Refuse a directory that is a link, or that belongs to somebody who could not write to the config either."""
+    standing = files.stat(path)
+    if standing is None:
+        return
+    if standing.kind != "directory":
+        what = "is a symbolic link" if standing.kind == "link" else "is no directory"
+        raise ConfigError(
+            f"{path} {what}; lastgood keeps what it has made there.",
+            file=config_file,
+            hint=f"Run: rm {quote(str(path))}",
+        )
+    config = None if config_file is None else files.stat(config_file, follow=True)
+    if standing.owner not in (files.user(), 0, None if config is None else config.owner):
+        raise ConfigError(
+            f"{path} belongs to another user (uid {standing.owner}), who could change what lastgood keeps there.",
+            file=config_file,
+            hint=f"If nobody needs it, run: rm -r {quote(str(path))}",
+        )
+
+
+def _is_file(files: FileSystem, path: Path, digest: str | None = None) -> bool:
+    """Whether a file is there, not a link to one; with that digest, if one is given."""
+    standing = files.stat(path)
+    return (
+        standing is not None
+        and standing.kind == "file"
+        and digest in (None, "" if digest is None else files.digest(path))
+    )
+
+
+def _is_inside(name: str) -> bool:
+    """Whether it names something below the directory that it is relative to."""
+    return name not in ("", ".") and not name.startswith("/") and "\0" not in name and ".." not in name.split("/")
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be written down: a name of other bytes than UTF-8 has surrogates in it (:pep:`383`)."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _existing_file(files: FileSystem, path: Path) -> Existing:
+    try:
+        data = files.read(path)
+    except PermissionError:
+        return Existing("other")
+    return Existing("file", digest_of(data), is_generated(data))
+
+
+def _put_manifest(files: FileSystem, home: Path, manifest: _Manifest) -> None:
+    write_sealed(files, home / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+
+
+def _read_pid(files: FileSystem, path: Path) -> int | None:
+    try:
+        return int(files.read(path))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""The process beside the app that reads sources and makes wrappers: both its ends, and its cache."""

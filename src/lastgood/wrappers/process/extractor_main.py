@@ -1,0 +1,167 @@
+"""The extractor process: reads sources, makes wrappers of them, imports these, for an app whose loop must not wait for it.
+
+It ends with its app: the kernel sees to that on Linux, and the end of its input everywhere.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import select
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from lastgood.bridges.worker.parent import die_with
+from lastgood.sources.import_statements import Imports, imports_of
+from lastgood.wrappers import ModuleSource, Wrapped
+from lastgood.wrappers.answers import Nothing, key_of
+from lastgood.wrappers.generate import Wrapping
+from lastgood.wrappers.process.cache import DiskCache
+from lastgood.wrappers.process.extractor_wire import (
+    LENGTH,
+    At,
+    Broke,
+    Found,
+    Made,
+    Read,
+    Reply,
+    Use,
+    Wrap,
+    encode,
+    request_from,
+)
+from lastgood.wrappers.process.trial import Trial
+
+__all__ = ["main"]
+
+_QUIET = 0.2
+"""Seconds without a request, after which there is time to tidy up."""
+
+
+class _Gone(Exception):
+    """The app does not listen any more."""
+
+
+def main(parent: int, requests: int, replies: int) -> None:
+    """Serve the app whose process is ``parent`` until it is done. The wire are the descriptors ``requests`` and ``replies``."""
+    die_with(parent)
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)  # trees come and go by the hundred thousand
+    server = _Server(replies)
+    with suppress(_Gone):
+        while True:
+            if os.name == "posix" and not select.select([requests], [], [], _QUIET)[0]:
+                server.tidy()
+            (length,) = LENGTH.unpack(_read(requests, LENGTH.size))
+            server.serve(_read(requests, length))
+    server.close()
+    os._exit(0)  # there is nothing left to let go of, and taking the trees apart would take a while
+
+
+class _Server:
+    def __init__(self, replies: int) -> None:
+        self._replies = replies
+        self._cache: DiskCache | None = None
+        self._wrapping = Wrapping(Trial(), self._tell, self._tell)
+        self._data: dict[str, bytes] = {}
+        self._sources: dict[str, ModuleSource] = {}
+        self._named: set[str] = set()
+        self._made = Wrapped({})
+
+    def serve(self, data: bytes) -> None:
+        request = request_from(data)
+        try:
+            match request:
+                case Read(data):
+                    self._reply(Found(self._imports_of(data)))
+                case Use(directory, read_only):
+                    self._use(directory, read_only)
+                case Wrap():
+                    self._reply(self._wrap(request))
+        except _Gone:
+            raise
+        except Exception:
+            self._reply(Broke(traceback.format_exc()))
+
+    def tidy(self) -> None:
+        """What can wait until nobody waits."""
+        if self._cache is not None:
+            self._cache.flush()
+        gc.collect()
+
+    def close(self) -> None:
+        if self._cache is not None:
+            self._cache.close()
+
+    def _use(self, directory: str | None, read_only: bool) -> None:
+        path = None if directory is None else Path(directory, "cache")
+        if self._cache is not None and self._cache.path == path:
+            if not read_only:
+                self._cache.make_writable()
+            return
+        self.close()
+        self._cache = None if path is None else DiskCache(path, read_only=read_only)
+        self._wrapping.cache = self._cache or Nothing()
+
+    def _imports_of(self, data: bytes) -> Imports:
+        key = key_of("imports", hashlib.sha256(data).hexdigest())
+        known = self._wrapping.cache.get(key)
+        if known is not None:
+            with suppress(msgspec.MsgspecError):
+                return msgspec.msgpack.decode(known, type=Imports)
+        imports = imports_of(data)
+        self._wrapping.cache.put(key, msgspec.msgpack.encode(imports))
+        return imports
+
+    def _wrap(self, request: Wrap) -> Made:
+        self._data.update((hashlib.sha256(data).hexdigest(), data) for data in request.data)
+        for name in request.gone:
+            del self._sources[name]
+            self._named.discard(name)
+        for row in request.changed:
+            path = None if row.path is None else Path(row.path)
+            data = self._data[row.digest] if row.digest else b""
+            self._sources[row.name] = ModuleSource(row.name, path, data, row.is_package, row.selection, row.digest)
+            (self._named.add if row.is_named else self._named.discard)(row.name)
+        for digest in self._data.keys() - {source.digest for source in self._sources.values()}:
+            del self._data[digest]
+        before, sources = self._made, [self._sources[name] for name in self._named]
+        changed = {*request.gone, *(row.name for row in request.changed)}
+        made = self._made = self._wrapping.wrap(sources, self._sources.get, request.style, changed)
+        return Made(
+            {path: text for path, text in made.files.items() if before.files.get(path) is not text},
+            tuple(before.files.keys() - made.files.keys()),
+            {name: data for name, data in made.modules.items() if before.modules.get(name) is not data},
+            tuple(before.modules.keys() - made.modules.keys()),
+            made.warnings,
+            tuple((each.module, _text(each.file), each.line, each.message) for each in made.failures),
+        )
+
+    def _tell(self, module: str) -> None:
+        self._reply(At(module))
+
+    def _reply(self, reply: Reply) -> None:
+        data = memoryview(encode(reply))
+        try:
+            while data:
+                data = data[os.write(self._replies, data) :]
+        except BrokenPipeError:
+            raise _Gone from None
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        chunk = os.read(descriptor, min(size - len(data), 1 << 20))
+        if not chunk:
+            raise _Gone
+        data += chunk
+    return bytes(data)

@@ -1,0 +1,303 @@
+"""The app's side of an extractor in a process of its own: blocking, for threads that the app's loop does not wait on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
+
+import msgspec
+
+from lastgood.config import Style
+from lastgood.errors import GenerationError, ModuleFailure
+from lastgood.sources.import_statements import Imports, guessed_imports, imports_of
+from lastgood.wrappers import ModuleSource, Wrapped
+from lastgood.wrappers.process.extractor import HereExtractor
+from lastgood.wrappers.process.extractor_wire import (
+    LENGTH,
+    MOST,
+    At,
+    Broke,
+    Found,
+    Made,
+    Read,
+    Reply,
+    Request,
+    Row,
+    Use,
+    Wrap,
+    encode,
+    reply_from,
+)
+
+__all__ = ["ExtractorProcess"]
+
+logger = logging.getLogger(__name__)
+
+_LASTGOOD = Path(__file__).parents[3]
+_PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[4:]\n"
+    "from lastgood.wrappers.process.extractor_main import main\n"
+    "main(*map(int, sys.argv[1:4]))"
+)
+_CAN_PASS_DESCRIPTORS = os.name == "posix"
+_STDERR = 2
+_END = 1.0
+"""Seconds that the process is given to write down what it has found out, when it is to end."""
+
+
+class _Ended(Exception):
+    """The process is gone, or talks nonsense. ``how`` completes a sentence about it; ``at`` is the module that it looked into."""
+
+    def __init__(self, how: str, at: str) -> None:
+        super().__init__(how, at)
+        self.how = how
+        self.at = at
+
+
+class _NoProcess(Exception):
+    """None can be started."""
+
+
+class ExtractorProcess:
+    """See :class:`.Extractor`. The process is started by :meth:`start`, else when it is first needed.
+
+    Where the system refuses to start one, sources are read here, up to :meth:`end`; on Windows always.
+    """
+
+    def __init__(self) -> None:
+        self.note: Callable[[str, Path | None], object] = lambda _name, _file: None
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._wire: tuple[BinaryIO, BinaryIO] | None = None  # requests to it, replies from it
+        self._starter = 0
+        self._is_stopped = False
+        self._here: HereExtractor | None = None
+        self._cache: tuple[Path | None, bool] = (None, True)
+        self._forget()
+
+    def _forget(self) -> None:
+        """What a process that has just been started knows."""
+        self._told: tuple[Path | None, bool] = (None, True)
+        self._rows: dict[str, Row] = {}
+        self._sent: set[str] = set()
+        self._made = Wrapped({})
+
+    def start(self) -> None:
+        """Start the process, if none runs, or only one that a thread of a stage had to start.
+
+        On the thread that the session runs on: on Linux the process is killed when the thread that started it ends.
+        """
+        with self._lock, suppress(_NoProcess):
+            self._is_stopped = False
+            if self._process is not None and self._starter != threading.get_ident():
+                self._kill(self._process)
+            self._running()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        process = self._process
+        if process is not None:
+            if process.poll() is None:
+                return process
+            self._kill(process)
+        self._forget()
+        if self._is_stopped:
+            raise _Ended("was stopped", "lastgood")
+        if not _CAN_PASS_DESCRIPTORS:
+            self._here = self._here or HereExtractor()
+        if self._here is not None:
+            raise _NoProcess
+        try:
+            self._process, self._wire = _started()
+            self._starter = threading.get_ident()
+        except OSError as error:
+            logger.warning("sources are read in the app's own process, since no other can be started: %s", error)
+            self._here = HereExtractor()
+            raise _NoProcess from error
+        return self._process
+
+    def use(self, cache: Path | None, *, read_only: bool) -> None:
+        """See :class:`.Extractor`."""
+        self._cache = (cache, read_only)
+
+    def imports_of(self, data: bytes) -> Imports:
+        """See :class:`.Extractor`. Where reading the source kills the process, what looks like an import statement counts."""
+        with self._lock:
+            try:
+                reply = self._ask(Read(data))
+            except _NoProcess:
+                return imports_of(data)
+            except _Ended as ended:
+                if self._is_stopped:  # nobody waits for it, and a guess would be remembered
+                    raise _failure(ended, None) from ended
+                return guessed_imports(data)
+            assert isinstance(reply, Found)
+            return reply.imports
+
+    def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
+        """See :class:`.Extractor`. Raises :class:`GenerationError` if the process ends while it is at it."""
+        with self._lock:
+            try:
+                return self._wrap(sources, found, style)
+            except _NoProcess:
+                assert self._here is not None
+                self._here.note = self.note
+                return self._here.wrap(sources, found, style)
+            except _Ended as ended:
+                file = next((source.path for source in sources if source.name == ended.at), None)
+                raise _failure(ended, file) from ended
+
+    def _wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
+        self._running()
+        rows = {name: _row(source, is_named=False) for name, source in found.items()}
+        rows |= {source.name: _row(source, is_named=True) for source in sources}
+        data = {source.digest: source.data for source in (*found.values(), *sources)}
+        before = self._rows
+        changed = tuple(row for name, row in rows.items() if before.get(name) != row)
+        gone = tuple(before.keys() - rows.keys())
+        unsent = {row.digest for row in changed} - self._sent - {""}
+        for name in sorted(row.name for row in changed if row.is_named)[:1]:
+            self._note(name, rows)  # until it says where it is
+        reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in sorted(unsent))), rows)
+        assert isinstance(reply, Made)
+        self._rows, self._sent = rows, {row.digest for row in rows.values()}
+        self._made = _patched(self._made, reply)
+        return self._made
+
+    def _note(self, name: str, rows: Mapping[str, Row]) -> None:
+        path = rows[name].path if name in rows else None
+        self.note(name, None if path is None else Path(path))
+
+    def _ask(self, request: Request, rows: Mapping[str, Row] = MappingProxyType({})) -> Reply:
+        """Send a request, which is about ``rows``, and give its answer. Raises :class:`_Ended`."""
+        at = "lastgood"
+        process = self._running()
+        assert self._wire is not None
+        requests, replies = self._wire
+        try:
+            if self._told != self._cache:
+                cache, read_only = self._cache
+                _send(requests, Use(None if cache is None else str(cache), read_only))
+                self._told = self._cache
+            _send(requests, request)
+            while isinstance(reply := _receive(replies), At):
+                at = reply.module
+                self._note(at, rows)
+            if isinstance(reply, Broke):
+                self._kill(process)  # what it remembers is not to be relied on
+                raise _Ended(f"met a defect of lastgood:\n{reply.text.rstrip()}\n", at)
+            return reply
+        except (OSError, EOFError, msgspec.MsgspecError) as error:
+            self._kill(process)
+            raise _Ended(_how(process.returncode), at) from error
+
+    def stop(self) -> None:
+        """See :class:`.Extractor`."""
+        self._is_stopped = True
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def end(self) -> None:
+        """See :class:`.Extractor`."""
+        with self._lock:
+            process, self._here, self._is_stopped = self._process, None, False
+            if process is None or self._wire is None:
+                return
+            with suppress(OSError):
+                self._wire[0].close()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_END)
+            self._kill(process)
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        process.wait()
+        wire, self._process, self._wire = self._wire, None, None
+        for stream in wire or ():
+            with suppress(OSError):
+                stream.close()
+
+
+def _started() -> tuple[subprocess.Popen[bytes], tuple[BinaryIO, BinaryIO]]:
+    """Start a process; with it the streams of requests to it and of replies from it.
+
+    They have descriptors of their own: whatever a ``sitecustomize`` prints or reads is none of theirs.
+    """
+    with ExitStack() as undo, ExitStack() as theirs:
+        (requests, to), (back, replies) = os.pipe(), os.pipe()
+        for descriptor in (requests, replies):
+            theirs.callback(os.close, descriptor)
+        wire = undo.enter_context(open(to, "wb")), undo.enter_context(open(back, "rb"))
+        command = [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM]
+        process = subprocess.Popen(
+            [*command, str(os.getpid()), str(requests), str(replies), *sys.path, str(_LASTGOOD)],
+            stdin=subprocess.DEVNULL,
+            stdout=_STDERR if _is_open(_STDERR) else subprocess.DEVNULL,
+            pass_fds=(requests, replies),
+            start_new_session=True,  # Ctrl-C in the terminal is the app's
+        )
+        undo.pop_all()
+    return process, wire
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _failure(ended: _Ended, file: Path | None) -> GenerationError:
+    problem = f"the process that reads it {ended.how}. Nothing that it is made of should do that: it is a defect."
+    return GenerationError((ModuleFailure(ended.at, file, None, problem),))
+
+
+def _row(source: ModuleSource, *, is_named: bool) -> Row:
+    path = None if source.path is None else str(source.path)
+    return Row(source.name, path, source.digest, source.is_package, is_named, source.selection)
+
+
+def _patched(before: Wrapped, made: Made) -> Wrapped:
+    """What is there now, in order."""
+    files = {path: text for path, text in {**before.files, **made.files}.items() if path not in made.no_files}
+    modules = {name: data for name, data in {**before.modules, **made.modules}.items() if name not in made.no_modules}
+    failures = (
+        ModuleFailure(module, None if file is None else Path(file), line, message)
+        for module, file, line, message in made.failures
+    )
+    return Wrapped(dict(sorted(files.items())), made.warnings, tuple(failures), dict(sorted(modules.items())))
+
+
+def _send(requests: BinaryIO, request: Request) -> None:
+    requests.write(encode(request))
+    requests.flush()
+
+
+def _receive(replies: BinaryIO) -> Reply:
+    (length,) = LENGTH.unpack(_exactly(replies, LENGTH.size))
+    if length > MOST:
+        raise EOFError
+    return reply_from(_exactly(replies, length))
+
+
+def _exactly(replies: BinaryIO, size: int) -> bytes:
+    data = replies.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"

@@ -1,0 +1,1 @@
+"""Source text to an outline, and names to what they lead to."""

@@ -1,0 +1,370 @@
+"""Outline -> intermediate representation: what of a module is offered, with which signature, and what is left out and why."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import griffe
+import msgspec
+
+from lastgood.bridges.worker.selection import allows
+from lastgood.config import ModuleConfig
+from lastgood.wrappers.ir import (
+    NONE,
+    Class,
+    Constant,
+    Declared,
+    Default,
+    Function,
+    Kind,
+    Module,
+    Parameter,
+    Signature,
+    Type,
+    union,
+)
+from lastgood.wrappers.read.lineage import inherited
+from lastgood.wrappers.read.outline import Binding, Outline, documentation, type_parameters
+from lastgood.wrappers.read.project import Located, Missing, Project, settle
+from lastgood.wrappers.read.scope import ENUMS, Place, Scope, qualified
+from lastgood.wrappers.types.annotations import (
+    admits,
+    dotted_name,
+    literal,
+    literal_text,
+    read_annotation,
+    read_returns,
+)
+from lastgood.wrappers.types.models import head_of
+from lastgood.wrappers.types.warning_texts import about_annotation
+
+__all__ = ["Extract", "extract"]
+
+_VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
+_ABSTRACT = ("collections.abc", "contextlib", "typing", "typing_extensions")
+_ITERATOR = "it gives an iterator, which cannot cross to the worker. Return a list instead."
+_FUNCTION = "it gives a function, which cannot cross to the worker. Offer one that calls it."
+_CONTEXT = "it gives a context manager, which cannot cross to the worker. Offer a function that does the whole work."
+# What is annotated with one of these types never crosses.
+_STAYS = {
+    **dict.fromkeys(("Iterator", "Generator", "AsyncIterator", "AsyncGenerator"), _ITERATOR),
+    **dict.fromkeys(("ContextManager", "AsyncContextManager"), _CONTEXT),
+    **dict.fromkeys(("AbstractContextManager", "AbstractAsyncContextManager"), _CONTEXT),
+    "Callable": _FUNCTION,
+}
+_ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs", Kind.VAR_KEYWORD)))
+
+
+class Extract(msgspec.Struct, frozen=True, tag=0):
+    """What a module offers under its selection. ``unless_declared`` are warnings that are void if the class is declared."""
+
+    module: Module
+    warnings: tuple[str, ...]
+    unless_declared: tuple[tuple[Declared, str], ...]
+
+
+def extract(project: Project, at: Outline) -> Extract:
+    """What the module ``at`` offers under its selection, and warnings about what it does not."""
+    extractor = _Extractor(project, at.source.name, at.source.selection)
+    members = tuple(extractor.members(at))
+    scope = Scope(project, at)
+    types = {name: scope.resolve(name) for name in project.exported(at)}
+    exports = {name: found for name, found in types.items() if isinstance(found, Declared)}
+    module = Module(at.source.name, members, at.doc, exports)
+    return Extract(module, tuple(extractor.warnings), tuple(extractor.unless_declared))
+
+
+class _Extractor:
+    def __init__(self, project: Project, module: str, selection: ModuleConfig) -> None:
+        self.project = project
+        self.module = module
+        self.selection = selection
+        self.warnings: list[str] = []
+        self.unless_declared: list[tuple[Declared, str]] = []
+
+    def warn(self, name: str, text: str, declared: Declared | None = None) -> None:
+        warning = f"{self.module}.{name}: {text}"
+        if declared is None:
+            self.warnings.append(warning)
+        else:
+            self.unless_declared.append((declared, warning))
+
+    def allowed(self, name: str, *, is_class: bool = False) -> bool:
+        selection = self.selection
+        return allows(
+            name,
+            functions=selection.classes if is_class else selection.functions,
+            classes=selection.classes,
+            exclude=selection.exclude,
+            exclude_patterns=selection.exclude_patterns,
+        )
+
+    def members(self, at: Outline) -> Iterator[Function | Class | Constant]:
+        exported = self.project.exported(at)
+        chosen = dict.fromkeys(name.partition(".")[0] for name in self.chosen())
+        found: dict[str, Located] = {}
+        for name in exported | chosen:
+            where = None if name.startswith("_") else self.project.locate(at, name)
+            if isinstance(where, Located):
+                found[name] = where
+                member = self.class_(where, name) if _is_class(where) else self.top_function(where, name)
+                if member is not None:
+                    yield member
+            elif where is None and (constant := self.constant(at, name)) is not None:
+                yield constant
+            elif isinstance(where, Missing) and exported.get(name) and name not in chosen and self.allowed(name):
+                self.warn_missing(name, where)
+            elif where is None and name in (at.exports or ()) and self.allowed(name) and _is_object(at, name):
+                self.warn(name, "left out: it is an object, and stays in the worker. Offer a function that uses it.")
+        self.check_selection(at, found)
+
+    def chosen(self) -> Iterator[str]:
+        yield from self.selection.functions or ()
+        yield from self.selection.classes or ()
+
+    def warn_missing(self, name: str, missing: Missing) -> None:
+        if not name.isupper():  # in capitals it is a constant's, which are left out without a word
+            self.warn(name, f"left out: {missing.reason}.")
+
+    def check_selection(self, at: Outline, found: Mapping[str, Located]) -> None:
+        """Warn of names in the selection that name nothing."""
+        functions = [name for name, where in found.items() if not _is_class(where)]
+        classes = [path for name, where in found.items() if _is_class(where) for path in _class_paths(where, name)]
+        for name in self.selection.functions or ():
+            if name not in functions:
+                self.warn(name, f"named in 'functions', but {self.why_not(at, name, functions, classes, 'classes')}")
+        for name in self.selection.classes or ():
+            if name not in classes:
+                self.warn(name, f"named in 'classes', but {self.why_not(at, name, classes, functions, 'functions')}")
+
+    def why_not(self, at: Outline, name: str, there: list[str], others: list[str], their_field: str) -> str:
+        if name in others:
+            return f"it belongs in {their_field!r}."
+        if any(part.startswith("_") for part in name.split(".")):
+            return "names that start with an underscore are private and never callable."
+        where = self.project.locate(at, name)
+        if name in at.names():
+            reason = where.reason if isinstance(where, Missing) else "it is neither a function nor a class"
+            return f"{reason}."
+        near = difflib.get_close_matches(name, sorted({*there, *others}), n=1)
+        return "the module has no such name." + (f" Did you mean {near[0]!r}?" if near else "")
+
+    def top_function(self, located: Located, name: str) -> Function | None:
+        return self.function(located, name) if self.allowed(name) else None
+
+    def constant(self, at: Outline, name: str) -> Constant | None:
+        """The constant ``name``, of this module or of another one that it imports it from."""
+        value = self.value(at, name, frozenset()) if self.allowed(name) else None
+        return None if value is None else Constant(name, value)
+
+    def value(self, at: Outline, name: str, seen: frozenset[tuple[str, str]]) -> str | None:
+        """The text of ``name`` (in capitals, or annotated as ``Final``) if it is bound once, to an immutable literal."""
+        key = (at.source.name, name)
+        if key in seen:
+            return None
+        seen |= {key}
+        bindings = at.names().get(name, [])
+        if not bindings:
+            origins = (self.project.outline(star) for star in reversed(at.stars))
+            origin = next((each for each in origins if each is not None and name in self.project.exported(each)), None)
+            return None if origin is None else self.value(origin, name, seen)
+        if len(bindings) != 1 or bindings[0].conditional:
+            return None
+        item = bindings[0].item
+        if isinstance(item, griffe.Alias):
+            module, _, other = item.target_path.rpartition(".")
+            origin = self.project.outline(module)
+            return None if origin is None else self.value(origin, other, seen)
+        match bindings[0].node:
+            case ast.Assign(value=node) if name.isupper():
+                pass
+            case ast.AnnAssign(value=ast.expr() as node, annotation=annotation):
+                if not name.isupper() and head_of(annotation, Scope(self.project, at)) != "typing.Final":
+                    return None
+            case _:
+                return None
+        if isinstance(node, ast.Name):
+            return self.value(at, node.id, seen)
+        found = literal(node)
+        return None if found is None else literal_text(found[0])
+
+    def class_(self, located: Located, path: str) -> Class | None:
+        """The class at ``path`` with what it offers; None if that is nothing."""
+        binding = located.bindings[0]
+        place = Place(located.outline, located.owner, binding, qualified(binding.node))
+        declared = self.project.judge(place)
+        declared = declared if isinstance(declared, Declared) else None
+        members: list[Function | Class] = []
+        needs_instance = False
+        own = located.outline.names(binding.node)
+        for name, found in inherited(self.project, place).items():
+            inner = f"{path}.{name}"
+            if name.startswith("_"):
+                needs_instance |= name in own and name in ("__init__", "__new__")
+            elif not isinstance(found, Located):
+                items = () if isinstance(found, Missing) else [binding.item for binding in found]
+                is_property = any(isinstance(item, griffe.Attribute) and "property" in item.labels for item in items)
+                needs_instance |= name in own and is_property and self.allowed(inner)
+            elif _is_class(found):
+                member = self.class_(found, inner)
+                members += [] if member is None else [member]
+            elif not self.allowed(inner):
+                continue
+            elif found.labels & {"staticmethod", "classmethod"}:
+                function = self.function(found, inner)
+                members += [] if function is None else [function]
+            else:
+                needs_instance |= name in own
+        if members:
+            return Class(path.rpartition(".")[2], tuple(members), documentation(binding.item), declared)
+        if self.allowed(path, is_class=True) and (needs_instance or path in (self.selection.classes or ())):
+            self.warn(
+                path,
+                "left out: it offers no static or class method, and instances (so its constructor, methods and "
+                "properties) cannot cross to the worker.",
+                declared,
+            )
+        return None
+
+    def function(self, located: Located, path: str) -> Function | None:
+        """The function, or the static or class method, at ``path``; None if its results cannot cross."""
+        bindings = located.bindings
+        last = bindings[-1]
+        if (reason := self.cannot_cross(located)) is not None:
+            self.warn(path, f"left out: {reason}")
+            return None
+        doc = next(filter(None, (documentation(each.item) for each in reversed(bindings))), None)
+        name = path.rpartition(".")[2]
+        unknown: list[str] = []
+        signature = self.signature(located, last, unknown)
+        if any(self.signature(located, binding, []) != signature for binding in bindings[:-1]):
+            lines = ", ".join(str(binding.node.lineno) for binding in bindings)
+            self.warn(path, f"it is defined with different signatures at lines {lines}, so it takes (*args, **kwargs).")
+            return Function(name, _ANYTHING, self.module, path, doc)
+        for text in unknown:
+            self.warn(path, text)
+        unclear: list[str] = []
+        overloads = tuple(self.signature(located, overload, unclear) for overload in located.overloads)
+        if len(overloads) < 2 or unclear or not all(_fits(overload, signature) for overload in overloads):
+            overloads = ()  # the implementation alone says less, and nothing that a type checker would refuse
+        return Function(name, signature, self.module, path, doc, overloads)
+
+    def cannot_cross(self, located: Located) -> str | None:
+        """Why what the function gives always stays in the worker; None: it may cross."""
+        for binding in located.bindings:
+            if binding.is_context_manager:
+                return _CONTEXT
+            if _yields(binding.node):
+                kind = "an async generator" if isinstance(binding.node, ast.AsyncFunctionDef) else "a generator"
+                return f"it is {kind}, which cannot cross to the worker. Return a list instead."
+            annotation = binding.node.returns
+            scope = Scope(self.project, located.outline, located.owner, type_parameters(binding.node))
+            module, _, name = (head_of(annotation, scope) if annotation is not None else "").rpartition(".")
+            if module in _ABSTRACT and name in _STAYS:
+                return _STAYS[name]
+        return None
+
+    def signature(self, located: Located, binding: Binding, unknown: list[str]) -> Signature:
+        scope = Scope(self.project, located.outline, located.owner, type_parameters(binding.node))
+        entries = griffe.get_parameters(binding.node.args)
+        if (
+            "classmethod" in binding.item.labels | {located.method}
+            and entries
+            and Kind(entries[0][2].value) not in _VARIADIC
+        ):
+            entries = entries[1:]  # cls
+        parameters = []
+        for name, annotation, kind, default in entries:
+            type_, parts = read_annotation(_expression(annotation), scope)
+            unknown += about_annotation(f"parameter {name!r}", annotation, type_, parts)
+            parameters.append(_parameter(_mangled(name, located.owner), Kind(kind.value), type_, default))
+        read = read_annotation if binding.is_overload else read_returns
+        returns, parts = read(binding.node.returns, scope)
+        unknown += about_annotation("the result", binding.node.returns, returns, parts)
+        return Signature(tuple(parameters), returns)
+
+
+def _is_class(where: Located) -> bool:
+    return isinstance(where.bindings[0].item, griffe.Class)
+
+
+def _is_object(at: Outline, name: str) -> bool:
+    """Whether the name is assigned what a call gives, or a display, that is no type."""
+    value = getattr(at.names().get(name, [None])[-1], "node", None)
+    match getattr(value, "value", None):
+        case ast.List() | ast.Dict() | ast.Set():
+            return True
+        case ast.Call(func=func):
+            made = dotted_name(func).rpartition(".")[2]
+            return made not in (
+                "NamedTuple",
+                "NewType",
+                "ParamSpec",
+                "TypeVar",
+                "TypeVarTuple",
+                "TypedDict",
+                "namedtuple",
+            ) and (made not in ENUMS.values())
+    return False
+
+
+def _class_paths(where: Located, path: str) -> Iterator[str]:
+    """The class at ``path``, and every public name in it, at any depth."""
+    yield path
+    binding = where.bindings[0]
+    for name in where.outline.names(binding.node) if _is_class(where) else ():
+        inner = None if name.startswith("_") else settle(where.outline, binding.node, name)
+        if isinstance(inner, Located):
+            yield from _class_paths(inner, f"{path}.{name}")
+
+
+def _mangled(name: str, owner: ast.ClassDef | None) -> str:
+    """The name that a parameter of a method really has: inside a class, Python renames ``__x``."""
+    around = "" if owner is None else owner.name.lstrip("_")
+    return f"_{around}{name}" if around and name.startswith("__") and not name.endswith("__") else name
+
+
+def _parameter(name: str, kind: Kind, type_: Type, default: Any) -> Parameter:
+    if default is None or kind in _VARIADIC:
+        return Parameter(name, kind, type_)
+    value = literal(default)
+    if value is None:
+        return Parameter(name, kind, type_, Default.LEFT)
+    if value == (None,) and not admits(type_, None):
+        type_ = union(type_, NONE)  # what "x: int = None" was once agreed to mean
+    # A default that its own annotation does not surely allow is not written down: no type checker would take it.
+    return Parameter(name, kind, type_, literal_text(value[0]) if admits(type_, value[0]) else Default.LEFT)
+
+
+def _expression(annotation: Any) -> ast.expr | None:
+    return annotation if isinstance(annotation, ast.expr) else None
+
+
+def _yields(node: Any) -> bool:
+    """Whether the function itself yields, functions inside it apart."""
+    todo: list[ast.AST] = list(node.body)
+    while todo:
+        inner = todo.pop()
+        if isinstance(inner, ast.Yield | ast.YieldFrom):
+            return True
+        if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            todo += ast.iter_child_nodes(inner)
+    return False
+
+
+def _fits(overload: Signature, implementation: Signature) -> bool:
+    """Whether the implementation takes, by name and kind, whatever the overload takes."""
+    declared = {parameter.name: parameter for parameter in implementation.parameters}
+    for parameter in overload.parameters:
+        other = declared.pop(parameter.name, None)
+        if other is None or other.kind is not parameter.kind:
+            return False
+        if parameter.default is not Default.REQUIRED and other.default is Default.REQUIRED:
+            return False
+    in_order = [p.name for p in implementation.parameters if p.name in {q.name for q in overload.parameters}]
+    return in_order == [p.name for p in overload.parameters] and all(
+        left.default is not Default.REQUIRED or left.kind in _VARIADIC for left in declared.values()
+    )

@@ -1,0 +1,52 @@
+"""What a class has of its own and by inheritance, as far as its bases are local classes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from lastgood.wrappers.read.outline import Binding
+from lastgood.wrappers.read.project import Located, Missing, Project, settle
+from lastgood.wrappers.read.scope import Place, Scope
+from lastgood.wrappers.types.annotations import dotted_name
+
+__all__ = ["inherited"]
+
+
+def inherited(project: Project, place: Place) -> dict[str, Located | Missing | tuple[Binding, ...]]:
+    """What each name in the class at ``place`` is, its own first."""
+    found: dict[str, Located | Missing | tuple[Binding, ...]] = {}
+    for each in _order(project, place, frozenset()):
+        node = each.binding.node
+        for name in each.outline.names(node):
+            if name not in found:
+                found[name] = settle(each.outline, node, name)
+    return found
+
+
+def _order(project: Project, place: Place, around: frozenset[tuple[str, str]]) -> list[Place]:
+    """The method resolution order, as far as it is known; where Python would find none, the order in which bases are named."""
+    node = place.binding.node
+    key = (place.outline.source.name, place.name)
+    if not isinstance(node, ast.ClassDef) or key in around:
+        return []
+    scope = Scope(project, place.outline, place.owner)
+    bases = []
+    for base in node.bases:
+        found = scope.lead(dotted_name(base.value if isinstance(base, ast.Subscript) else base))
+        if isinstance(found, Place):
+            bases.append(found)
+    orders = [_order(project, base, around | {key}) for base in bases]
+    return [place, *(orders[0] if len(orders) == 1 else _merged([*orders, bases]))]
+
+
+def _merged(orders: Sequence[Sequence[Place]]) -> list[Place]:
+    left = [[each.declared for each in order] for order in orders]
+    places = {each.declared: each for order in orders for each in order}
+    merged = []
+    while any(left):
+        heads = [order[0] for order in left if order]
+        chosen = next((head for head in heads if not any(head in order[1:] for order in left)), heads[0])
+        merged.append(places[chosen])
+        left = [[each for each in order if each != chosen] for order in left]
+    return merged

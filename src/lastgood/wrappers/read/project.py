@@ -1,0 +1,368 @@
+"""Where a name leads: through imports, ``__all__``, stars and assignments, across modules, without running any of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import griffe
+
+from lastgood.errors import ModuleFailure
+from lastgood.sources.parsing import ModuleSource, deepest_line, read
+from lastgood.wrappers.ir import Declared
+from lastgood.wrappers.read.outline import Binding, Outline, outline
+from lastgood.wrappers.types.annotations import Refused, dotted_name
+
+if TYPE_CHECKING:
+    from lastgood.wrappers.read.scope import Place
+
+__all__ = ["Located", "Missing", "Outlines", "Project", "settle"]
+
+
+KEPT_IN_A_RUN = 8_000_000
+"""Bytes of the sources whose outlines are kept while a project is looked through: each takes some sixty times as much."""
+KEPT_BETWEEN = 1_000_000
+"""Likewise, from one time to the next."""
+_METHODS = ("staticmethod", "classmethod")
+_CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a public function or class is defined: one class, or a function in each of its alternative forms.
+
+    ``overloads`` are the ``@overload`` forms that stand beside it. ``method`` is ``"staticmethod"`` or ``"classmethod"`` if an
+    assignment makes it one.
+    """
+
+    outline: Outline
+    owner: ast.ClassDef | None
+    bindings: tuple[Binding, ...]
+    overloads: tuple[Binding, ...] = ()
+    method: str = ""
+
+    @property
+    def labels(self) -> set[str]:
+        """griffe's, of its decorators."""
+        return self.bindings[0].item.labels | {self.method}
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a name that should be a function or a class led nowhere. ``reason`` completes a sentence about it."""
+
+    reason: str
+
+
+class Outlines:
+    """Every module that is looked into, by its source. The last are kept, but not all, for their trees are large."""
+
+    def __init__(self) -> None:
+        self._find: Callable[[str], ModuleSource | None] = lambda _: None
+        self._sources: dict[str, ModuleSource | None] = {}
+        self._read: dict[str, tuple[ModuleSource, Outline | ModuleFailure]] = {}
+        self._size = 0
+
+    def turn(self, find: Callable[[str], ModuleSource | None]) -> None:
+        """From now on ``find`` gives the source of a module; None: it is not at hand. It is asked once for each."""
+        self._find = find
+        self._sources.clear()
+        self._forget(KEPT_BETWEEN)
+
+    def source(self, name: str) -> ModuleSource | None:
+        """The source of module ``name``."""
+        if name not in self._sources:
+            self._sources[name] = self._find(name) if all(part.isidentifier() for part in name.split(".")) else None
+        return self._sources[name]
+
+    def state(self, name: str) -> str:
+        """See :attr:`.ModuleSource.state`; "" where there is no source."""
+        source = self.source(name)
+        return "" if source is None else source.state
+
+    def outline(self, name: str) -> Outline | ModuleFailure | None:
+        """The outline of module ``name``, or what is broken about it."""
+        source = self.source(name)
+        if source is None:
+            return None
+        known = self._read.pop(name, None)
+        if known is not None:
+            self._size -= len(known[0].data)
+        if known is None or known[0] != source:
+            known = source, _read(source)
+        self._read[name] = known
+        self._size += len(source.data)
+        self._forget(KEPT_IN_A_RUN)
+        return known[1]
+
+    def _forget(self, most: int) -> None:
+        """Forget those that have not been asked for the longest, until ``most`` bytes or a single one are left."""
+        while self._size > most and len(self._read) > 1:
+            source, _ = self._read.pop(next(iter(self._read)))
+            self._size -= len(source.data)
+
+
+def _read(source: ModuleSource) -> Outline | ModuleFailure:
+    tree = read(source)
+    if isinstance(tree, ModuleFailure):
+        return tree
+    line = None
+    try:
+        return outline(source, tree)
+    except RecursionError:
+        problem = "it is nested too deeply to be read. Split it up."
+        line = deepest_line(tree)
+    except Exception as error:
+        # griffe met something that it does not know. The other modules are still to be told of.
+        problem = f"griffe could not read it: {type(error).__name__}: {error}"
+    return ModuleFailure(source.name, source.path, line, problem)
+
+
+class Project:
+    """The modules as one question about them sees them: what is extracted of one, how a type is declared.
+
+    ``judge`` says of a class whether it is declared by its fields, or why it cannot be (None: it is none of that kind).
+    ``consulted`` are the modules that the answer depends on, whether they are there or not, and ``failures`` those among them
+    that are broken.
+    """
+
+    def __init__(self, outlines: Outlines, judge: Callable[[Project, Place], Declared | Refused | None]) -> None:
+        self._judge = judge
+        self.failures: dict[str, ModuleFailure] = {}
+        self.consulted: set[str] = set()
+        self._outlines = outlines
+        self._exported: dict[str, dict[str, bool]] = {}
+
+    def judge(self, place: Place) -> Declared | Refused | None:
+        """What becomes of the class at ``place`` where it is used as a type."""
+        return self._judge(self, place)
+
+    def has(self, name: str) -> bool:
+        """Whether ``name`` is a module whose source is at hand, broken or not."""
+        self.consulted.add(name)
+        return self._outlines.source(name) is not None
+
+    def outline(self, name: str) -> Outline | None:
+        """The outline of module ``name``; None if its source is not at hand or broken."""
+        self.consulted.add(name)
+        found = self._outlines.outline(name)
+        if isinstance(found, ModuleFailure):
+            self.failures[name] = found
+            return None
+        return found
+
+    def locate(
+        self, at: Outline, name: str, seen: frozenset[tuple[str, str]] = frozenset()
+    ) -> Located | Missing | None:
+        """The function or class that ``name`` is in the module ``at``; None if it is something else, a constant say."""
+        key = (at.source.name, name)
+        if key in seen:
+            return Missing("its imports lead round in a circle")
+        seen |= {key}
+        settled = settle(at, None, name)
+        if isinstance(settled, Located | Missing):
+            return settled
+        if not settled:
+            return self._locate_unbound(at, name, seen)
+        found: Located | Missing | None = None
+        for binding in settled:
+            found = self._follow(at, binding, seen)
+            if isinstance(found, Located):
+                return found
+        return found
+
+    def _locate_unbound(self, at: Outline, name: str, seen: frozenset[tuple[str, str]]) -> Located | Missing | None:
+        unknown = []
+        for star in reversed(at.stars):
+            origin = self.outline(star)
+            if origin is None:
+                unknown.append(star)
+            elif name in self.exported(origin):
+                return self.locate(origin, name, seen)
+        if name in at.variables or self.has(f"{at.source.name}.{name}"):
+            return None  # assigned to in a way that no function is, or a submodule
+        if unknown:
+            return Missing(f"it may come from {unknown[0]!r}, whose source is not a local file")
+        return Missing("the module does not define it")
+
+    def _follow(self, at: Outline, binding: Binding, seen: frozenset[tuple[str, str]]) -> Located | Missing | None:
+        node = binding.node
+        match binding.item:
+            case griffe.Alias(target_path=target) if isinstance(node, ast.ImportFrom):
+                module, _, name = target.rpartition(".")
+                origin = self.outline(module)
+                if origin is not None:
+                    return self.locate(origin, name, seen)
+                if self.has(module) or self.has(target):
+                    return None  # a broken module, told of as such; or a module, which is no function
+                return Missing(f"it is imported from {module!r}, whose source is not a local file")
+            case griffe.Attribute():
+                match getattr(node, "value", None):
+                    case ast.Name(id=other):
+                        found = self.locate(at, other, seen)
+                        return found if isinstance(found, Located) else None
+                    case ast.Call(func=func, args=[ast.Name(id=other)], keywords=[]) if ast.unparse(func) in _CACHES:
+                        found = self.locate(at, other, seen)
+                        return found if isinstance(found, Located) else None
+                    case ast.Call(func=func) if ast.unparse(func) in ("functools.partial", "partial"):
+                        return Missing(
+                            "it is a functools.partial, whose signature only running it tells. Define it with def"
+                        )
+                    case ast.Attribute() as value:
+                        return self._attribute(at, dotted_name(value), seen)
+                    case ast.Lambda():
+                        return Missing("it is a lambda, which has no signature to keep. Define it with def")
+        return None
+
+    def _attribute(self, at: Outline, dotted: str, seen: frozenset[tuple[str, str]]) -> Located | None:
+        """The function or class of another module, or the static or class method, that ``dotted`` leads to."""
+        head, _, rest = dotted.partition(".")
+        binding = next(reversed(at.names().get(head, [])), None)
+        match binding.item if binding is not None else None:
+            case griffe.Class():
+                return self._inside(self.locate(at, head, seen), rest)
+            case griffe.Alias(target_path=target):
+                parts = f"{target}.{rest}".split(".")
+                for cut in range(len(parts) - 1, 0, -1):
+                    origin = self.outline(".".join(parts[:cut]))
+                    if origin is not None:
+                        return self._inside(self.locate(origin, parts[cut], seen), ".".join(parts[cut + 1 :]))
+        return None
+
+    def _inside(self, found: Located | Missing | None, path: str) -> Located | None:
+        """What ``path`` leads to in the class ``found``; ``""``: that itself."""
+        if not isinstance(found, Located) or not path:
+            return found if isinstance(found, Located) else None
+        if not isinstance(found.bindings[0].item, griffe.Class):
+            return None
+        name, _, rest = path.partition(".")
+        inner = settle(found.outline, found.bindings[0].node, name)
+        if not isinstance(inner, Located):
+            return None
+        is_class = isinstance(inner.bindings[0].item, griffe.Class)
+        return self._inside(inner, rest) if is_class or inner.labels & set(_METHODS) else None
+
+    def exported(self, at: Outline, _seen: frozenset[str] = frozenset()) -> dict[str, bool]:
+        """The public names of a module, in order; the value tells whether it defines them or says that it exports them.
+
+        With an ``__all__`` those in it; else what it defines, what it imports ``as`` the same name or by ``*``, and in
+        a package's ``__init__`` what comes from local modules (as type checkers see it, :pep:`484`).
+        """
+        if not _seen and at.source.name in self._exported:
+            return self._exported[at.source.name]
+        names = self._collect(at, _seen | {at.source.name})
+        return names if _seen else self._exported.setdefault(at.source.name, names)
+
+    def _collect(self, at: Outline, seen: frozenset[str]) -> dict[str, bool]:
+        listed, is_whole = self._listed(at, seen)
+        if is_whole:
+            order = {name: place for place, name in enumerate(at.names())}
+            return dict.fromkeys(sorted(listed, key=lambda name: order.get(name, len(order))), True)
+        names: dict[str, bool] = {}
+        for name, bindings in at.names().items():
+            if (None, name) in at.deleted:
+                continue
+            # griffe keeps silent about an assignment in a branch, as it does about the else of an if TYPE_CHECKING.
+            runs = [binding for binding in bindings if not binding.type_only or name in at.variables]
+            if any(self._is_public(at, binding) for binding in runs):
+                names[name] = any(_is_said(binding) for binding in bindings)
+        for star in at.stars:
+            origin = None if star in seen else self.outline(star)
+            if origin is not None:
+                names |= {name: False for name in self.exported(origin, seen) if name not in names}
+        names |= dict.fromkeys(listed, True)
+        return {name: said for name, said in names.items() if not name.startswith("_")}
+
+    def _listed(self, at: Outline, seen: frozenset[str]) -> tuple[list[str], bool]:
+        """The public names in ``__all__``, with the ``__all__`` of others filled in, and whether these are all there are."""
+        names: list[str] = []
+        is_whole = at.exports is not None and at.exports_are_known
+        for entry in at.exports or ():
+            module = entry.removesuffix(".__all__")
+            if module == entry:
+                names.append(entry)
+                continue
+            if module.partition(".")[0] not in at.names():
+                module = f"{at.source.name}.{module}"  # a submodule, which its own import made a name of the package
+            origin = None if module in seen else self.outline(module)
+            is_whole &= origin is not None
+            names += [] if origin is None else self.exported(origin, seen)
+        return [name for name in dict.fromkeys(names) if not name.startswith("_")], is_whole
+
+    def _is_public(self, at: Outline, binding: Binding) -> bool:
+        if _is_said(binding):
+            return True
+        item, node = binding.item, binding.node
+        if not at.source.is_package or not isinstance(item, griffe.Alias) or not isinstance(node, ast.ImportFrom):
+            return False
+        return self.has(item.target_path.rpartition(".")[0])
+
+
+def _is_said(binding: Binding) -> bool:
+    """Whether it is a definition, or ``from x import y as y``, by which a module says that ``y`` is its own, too."""
+    if not isinstance(binding.item, griffe.Alias):
+        return True
+    node, name = binding.node, binding.item.name
+    return isinstance(node, ast.ImportFrom) and any(alias.asname == alias.name == name for alias in node.names)
+
+
+def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Missing | tuple[Binding, ...]:
+    """What ``name`` is once the scope has run: the last binding, and those that a condition may put in its place.
+
+    Neither a function nor a class: the bindings themselves (none: the name is not bound when the module runs).
+    """
+    if (owner, name) in at.deleted:
+        return Missing("the module deletes it again")
+    everything = at.names(owner).get(name, [])
+    overloads = tuple(binding for binding in everything if binding.is_overload)
+    bindings = [binding for binding in everything if not binding.is_overload and not binding.type_only]
+    if not bindings and owner is None and "__getattr__" in at.names():
+        # What a module gets when it is asked for, it imports for type checkers alone.
+        bindings = [binding for binding in everything if isinstance(binding.item, griffe.Alias)]
+    if overloads and not bindings:
+        return Missing("it has overloads, but no implementation")
+    method = ""
+    while len(bindings) > 1 and (decorator := _decorates(bindings[-1], name)):
+        method = method or decorator if decorator in _METHODS else method
+        bindings.pop()
+    last = max((place for place, binding in enumerate(bindings) if not binding.conditional), default=0)
+    alive = bindings[last:]
+    functions = [binding for binding in alive if isinstance(binding.item, griffe.Function)]
+    is_assigned = bool(alive) and not isinstance(alive[-1].item, griffe.Class)
+    if not functions and (is_assigned or (not alive and name in at.variables)):
+        # if TYPE_CHECKING: def f(...): ... else: f = what only running the module would tell
+        functions = [b for b in everything if b.type_only and isinstance(b.item, griffe.Function) and not b.is_overload]
+    if functions:
+        return Located(at, owner, tuple(functions), overloads, method)
+    if alive and isinstance(alive[-1].item, griffe.Class):
+        return Located(at, owner, (alive[-1],))
+    made = _method(at, owner, alive[-1]) if owner is not None and alive else None
+    return made or tuple(alive)
+
+
+def _method(at: Outline, owner: ast.ClassDef, binding: Binding) -> Located | None:
+    """The function of ``name = staticmethod(function)``, or ``name = function``, in a class."""
+    match binding.node:
+        case ast.Assign(value=ast.Call(func=ast.Name(id=method), args=[ast.Name(id=other)], keywords=[])) if (
+            method in _METHODS
+        ):
+            scope = owner if other in at.names(owner) else None
+        case ast.Assign(value=ast.Name(id=other)):
+            method, scope = "", owner
+        case _:
+            return None
+    bindings = at.names(scope).get(other, [])
+    found = settle(at, scope, other) if bindings and isinstance(bindings[-1].item, griffe.Function) else None
+    return replace(found, method=method or found.method) if isinstance(found, Located) else None
+
+
+def _decorates(binding: Binding, name: str) -> str:
+    """The decorator in ``name = decorator(name)``, which is older than its ``@``; ``""`` in any other statement."""
+    match binding.node:
+        case ast.Assign(value=ast.Call(func=func, args=[ast.Name(id=other)], keywords=[])) if (
+            other == name and not binding.conditional
+        ):
+            return ast.unparse(func)
+    return ""

@@ -1,0 +1,175 @@
+"""What a name in an annotation, a base or a decorator leads to, from where it stands, without running anything."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import griffe
+
+from lastgood.wrappers.ir import Declared
+from lastgood.wrappers.read.outline import Binding, Outline
+from lastgood.wrappers.read.project import Project
+from lastgood.wrappers.types.annotations import Refused, dotted_name, is_known
+
+__all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope", "qualified"]
+
+ENUMS = {f"enum.{name}": name for name in ("Enum", "Flag", "IntEnum", "IntFlag", "ReprEnum", "StrEnum")}
+NAMED_TUPLES = frozenset(("typing.NamedTuple", "typing_extensions.NamedTuple"))
+NAMEDTUPLE = "collections.namedtuple"
+TYPED_DICTS = frozenset(("typing.TypedDict", "typing_extensions.TypedDict"))
+_MAKERS = {*ENUMS, *NAMED_TUPLES, NAMEDTUPLE, *TYPED_DICTS}
+_NEW_TYPES = frozenset(("typing.NewType", "typing_extensions.NewType"))
+# Names of the standard library that mean something here, besides types, and may come by ``import *``.
+_STARRED = {
+    *(*_MAKERS, *_NEW_TYPES, "enum.auto", "typing.Callable", "typing.ClassVar", "typing.Final", "typing.Iterator"),
+    *("dataclasses.InitVar", "dataclasses.KW_ONLY", "dataclasses.dataclass", "dataclasses.field"),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where a class is made: by a class statement, or by an assigned call (``namedtuple("Point", "x y")``).
+
+    ``name`` is its name in its module, with the classes around it.
+    """
+
+    outline: Outline
+    owner: ast.ClassDef | None
+    binding: Binding
+    name: str
+
+    @property
+    def declared(self) -> Declared:
+        return Declared(self.outline.source.name, self.name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """Where a name stands: a module, or the class ``owner`` in it.
+
+    ``type_parameters`` are the names of :pep:`695` around it. ``in_fields``: it stands in the annotation or the default of a
+    field, where the fields themselves (``date: date | None = None``) are not what is meant.
+    """
+
+    project: Project
+    at: Outline
+    owner: ast.ClassDef | None = None
+    type_parameters: frozenset[str] = frozenset()
+    in_fields: bool = False
+    seen: frozenset[tuple[str, str]] = field(default=frozenset())
+
+    def resolve(self, dotted: str) -> str | Declared | Refused | tuple[Scope, ast.expr] | None:
+        """What type ``dotted`` is: a known one, by its full path; one to be declared, or why it cannot be; the value of a type
+        alias and its own scope; or None.
+        """
+        found = self.lead(dotted)
+        if isinstance(found, Place):
+            return self.project.judge(found)
+        return None if isinstance(found, str) and not is_known(found) else found
+
+    def lead(self, dotted: str) -> str | Place | tuple[Scope, ast.expr] | None:
+        """Where ``dotted`` leads: out of the local modules, by the full path; to a class; to the value that is assigned to it."""
+        head, _, rest = dotted.partition(".")
+        key = (self.at.source.name, dotted)
+        if not head or head in self.type_parameters or key in self.seen:
+            return None
+        inner = replace(self, seen=self.seen | {key})
+        if self.owner is not None and (bindings := self.at.names(self.owner).get(head)):
+            item = bindings[0].item
+            if isinstance(item, griffe.Alias | griffe.Class):
+                return inner._bound(bindings, rest, self.owner)
+            if not self.in_fields or not isinstance(item, griffe.Attribute):
+                return None
+        if bindings := self.at.names().get(head):
+            return inner._bound(bindings, rest, None)
+        for star in reversed(self.at.stars):
+            if is_known(f"{star}.{dotted}"):
+                return f"{star}.{dotted}"
+            origin = self.project.outline(star)
+            if origin is not None and (head in origin.names() or origin.stars):
+                return inner._elsewhere(origin).lead(dotted)
+            if origin is None and f"{star}.{dotted}" in _STARRED:
+                return f"{star}.{dotted}"
+        return f"builtins.{dotted}"
+
+    def _bound(
+        self, bindings: Sequence[Binding], rest: str, owner: ast.ClassDef | None
+    ) -> str | Place | tuple[Scope, ast.expr] | None:
+        items = [binding.item for binding in bindings]
+        paths = [f"{i.target_path}.{rest}" if rest else i.target_path for i in items if isinstance(i, griffe.Alias)]
+        if len(paths) == len(bindings):
+            known = [path for path in paths if is_known(path)]
+            return known[0] if known else self._imported(paths)
+        # try: from enum import StrEnum, except ImportError: class StrEnum(str, Enum): ...
+        standard = [path for path in paths if path in _MAKERS]
+        if standard:
+            return standard[0]
+        if len(bindings) > 1:
+            return None
+        if isinstance(items[0], griffe.Class):
+            return self._class(bindings[0], rest, owner)
+        return None if rest else self._assigned(bindings[0], owner)
+
+    def _class(self, binding: Binding, rest: str, owner: ast.ClassDef | None) -> Place | None:
+        name = qualified(binding.node)
+        while rest:
+            owner = binding.node
+            head, _, rest = rest.partition(".")
+            bindings = self.at.names(owner).get(head, [])
+            if len(bindings) != 1 or not isinstance(bindings[0].item, griffe.Class):
+                return None
+            binding = bindings[0]
+            name = f"{name}.{head}"
+        return Place(self.at, owner, binding, name)
+
+    def _assigned(self, binding: Binding, owner: ast.ClassDef | None) -> Place | tuple[Scope, ast.expr] | None:
+        here = self._elsewhere(self.at)
+        match binding.node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=func, args=arguments) as value):
+                maker = here.lead(dotted_name(func))
+                if maker in _NEW_TYPES and len(arguments) == 2:
+                    return here, arguments[1]
+                return Place(self.at, owner, binding, name) if maker in _MAKERS else (here, value)
+            case ast.Assign(targets=[ast.Name()], value=value):
+                return here, value
+            case ast.AnnAssign(annotation=annotation, value=ast.expr() as value):
+                is_alias = self.resolve(ast.unparse(annotation)) == "typing.TypeAlias"
+                return (here, value) if is_alias else None
+            case node if type(node).__name__ == "TypeAlias" and not node.type_params:  # ast.TypeAlias is new in 3.12
+                return here, node.value
+        return None
+
+    def _imported(self, paths: Iterable[str]) -> str | Place | tuple[Scope, ast.expr] | None:
+        outside = None
+        for path in paths:
+            parts = path.split(".")
+            for cut in range(len(parts) - 1, 0, -1):
+                module = ".".join(parts[:cut])
+                origin = self.project.outline(module)
+                if origin is not None:
+                    found = self._elsewhere(origin).lead(".".join(parts[cut:]))
+                    # What a module does not bind is no builtin of its own.
+                    if found is not None and found != f"builtins.{'.'.join(parts[cut:])}":
+                        return found
+                    break
+                if self.project.has(module):
+                    break
+            else:
+                outside = outside or path
+        return outside
+
+    def _elsewhere(self, at: Outline) -> Scope:
+        return Scope(self.project, at, seen=self.seen)
+
+
+def qualified(node: ast.ClassDef) -> str:
+    """The name of a class statement, with those of the classes around it."""
+    names = [node.name]
+    around = getattr(node, "parent", None)
+    while around is not None:
+        if isinstance(around, ast.ClassDef):
+            names.append(around.name)
+        around = getattr(around, "parent", None)
+    return ".".join(reversed(names))

@@ -1,0 +1,369 @@
+"""Annotations -> types that a caller of the worker can rely on (contract §10).
+
+Kept are the types whose values cross by value, and the abstract ones that such values have. What a name means is looked up
+in its scope. Anything else becomes ``Any`` at its place, and is told of: never a wrong type.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lastgood.wrappers.ir import ANY, NONE, Declared, Ref, Type, union
+from lastgood.wrappers.write.characters import quoted
+
+__all__ = [
+    "Literal",
+    "Names",
+    "Refused",
+    "admits",
+    "dotted_name",
+    "is_known",
+    "known",
+    "literal",
+    "literal_text",
+    "read_annotation",
+    "read_returns",
+    "unquoted",
+]
+
+Literal = None | bool | int | float | str | bytes | tuple["Literal", ...]
+
+_MOST = 1000
+"""Types that the aliases in one annotation may stand for."""
+_VARIADIC = -1  # tuple
+_FORMS = -2  # Optional, Literal, ...: read each in its own way
+
+_PLAIN = {
+    "builtins": ("bool", "bytes", "float", "int", "object", "str"),
+    "datetime": ("date", "datetime", "time", "timedelta"),
+    "decimal": ("Decimal",),
+    "pathlib": ("Path",),
+    "uuid": ("UUID", "SafeUUID"),
+    # Enums and named tuples of the standard library, which cross like anybody's.
+    "difflib": ("Match",),
+    "http": ("HTTPMethod", "HTTPStatus"),
+    "plistlib": ("PlistFormat",),
+    "re": ("RegexFlag",),
+    "signal": ("Handlers", "Signals", "Sigmasks"),
+    "socket": ("AddressFamily", "SocketKind"),
+    "ssl": ("TLSVersion", "VerifyFlags", "VerifyMode"),
+    "statistics": ("LinearRegression",),
+    "tokenize": ("TokenInfo",),
+    "urllib.parse": ("DefragResult", "ParseResult", "SplitResult"),
+    "typing": ("Any", "SupportsFloat", "SupportsIndex", "SupportsInt"),
+    "collections.abc": ("Hashable", "Sized"),
+}
+_GENERIC = {
+    "builtins": {"dict": 2, "frozenset": 1, "list": 1, "set": 1, "tuple": _VARIADIC},
+    "collections.abc": {
+        "Collection": 1,
+        "Container": 1,
+        "Iterable": 1,
+        "Mapping": 2,
+        "MutableMapping": 2,
+        "MutableSequence": 1,
+        "MutableSet": 1,
+        "Reversible": 1,
+        "Sequence": 1,
+        "Set": 1,
+    },
+}
+_CAPITALS = {"dict": "Dict", "frozenset": "FrozenSet", "list": "List", "set": "Set", "tuple": "Tuple"}
+_SPECIAL = ("Annotated", "Literal", "Never", "NoReturn", "Optional", "TypeAlias", "Union")
+
+
+def _known() -> Iterator[tuple[str, tuple[Ref, int]]]:
+    for module, plain in _PLAIN.items():
+        for name in plain:
+            yield f"{module}.{name}", (Ref(module, name), 0)
+    for module, generic in _GENERIC.items():
+        for name, arity in generic.items():
+            yield f"{module}.{name}", (Ref(module, name), arity)
+            # typing spells the same ones List, Dict, ..., Sequence, Mapping, ..., and Set from collections.abc AbstractSet
+            old = "AbstractSet" if name == "Set" else _CAPITALS.get(name, name)
+            yield f"typing.{old}", (Ref(module, name), arity)
+    for name in ("Hashable", "Sized"):
+        yield f"typing.{name}", (Ref("collections.abc", name), 0)
+    for name in ("Text", "LiteralString"):
+        yield f"typing.{name}", (Ref("builtins", "str"), 0)
+    for name in _SPECIAL:
+        yield f"typing.{name}", (Ref("typing", name), _FORMS)
+
+
+_KNOWN: dict[str, tuple[Ref, int]] = dict(_known())
+_KNOWN |= {
+    path.replace("typing.", "typing_extensions."): known for path, known in _KNOWN.items() if path.startswith("typing.")
+}
+
+
+def is_known(path: str) -> bool:
+    """Whether the name at the full ``path`` is a type, or a form of types, that is read here."""
+    return path in _KNOWN
+
+
+def known(path: str) -> Ref:
+    """The type at ``path``, which is known."""
+    return _KNOWN[path][0]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A class of values that cannot be declared. ``reason`` is a clause about it."""
+
+    reason: str
+
+
+class Names(Protocol):
+    """Where the names in an annotation are looked up."""
+
+    def resolve(self, dotted: str) -> str | Declared | Refused | tuple[Names, ast.expr] | None:
+        """A known type's full path; or one that the wrappers declare, or why they cannot; or a type alias' value and where that
+        stands; or None: something else.
+        """
+        ...
+
+
+def read_annotation(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
+    """The type that ``node`` (None: no annotation) means, and the texts of those parts for which ``Any`` stands."""
+    if node is None:
+        return ANY, ()
+    reader = _Reader()
+    try:
+        return reader.read(node, names), tuple(dict.fromkeys(reader.unknown))
+    except _TooLarge:
+        return ANY, (f"{ast.unparse(node)} (its aliases stand for more than {_MOST} types)",)
+
+
+def read_returns(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
+    """As :func:`read_annotation`, where a function that never returns may stand as one that returns nothing."""
+    dotted = dotted_name(unquoted(node)) if node is not None else None
+    form = names.resolve(dotted) if dotted else None
+    if isinstance(form, str) and _KNOWN[form][0].name in ("Never", "NoReturn"):
+        return NONE, ()
+    return read_annotation(node, names)
+
+
+class _TooLarge(Exception):
+    """The aliases in an annotation stand for too much: each can double the one before."""
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.unknown: list[str] = []
+        self._aliases = 0  # those around what is read
+        self._expanded = 0
+
+    def read(self, node: ast.expr, names: Names) -> Type:
+        if self._aliases:
+            self._expanded += 1
+            if self._expanded > _MOST:
+                raise _TooLarge
+        node = unquoted(node)
+        match node:
+            case ast.Constant(value=None):
+                return NONE
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return union(self.read(left, names), self.read(right, names))
+            case ast.Name() | ast.Attribute():
+                return self._bare(node, names)
+            case ast.Subscript(value=value, slice=inside):
+                arguments = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+                found = names.resolve(dotted_name(value))
+                if isinstance(found, str):
+                    return self._subscript(node, *_KNOWN[found], arguments, names)
+                if isinstance(found, Declared | Refused):
+                    return self._declared(node, found)  # its own type parameters are Any in its fields
+        return self._any(node)
+
+    def _bare(self, node: ast.expr, names: Names) -> Type:
+        found = names.resolve(dotted_name(node))
+        if isinstance(found, tuple):
+            place, value = found
+            # A quoted alias is text to Python and to type checkers alike; what is called gives a TypeVar or the like.
+            is_type = isinstance(value, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp)
+            if not is_type:
+                return self._any(node)
+            self._aliases += 1
+            type_ = self.read(value, place)
+            self._aliases -= 1
+            return type_
+        if isinstance(found, Declared | Refused):
+            return self._declared(node, found)
+        if found is None:
+            return self._any(node)
+        ref, arity = _KNOWN[found]
+        if arity == _FORMS:
+            return self._any(node)
+        if arity == _VARIADIC:
+            return Type(ref, (ANY, Type("...")))
+        return Type(ref, (ANY,) * arity)
+
+    def _subscript(self, node: ast.Subscript, ref: Ref, arity: int, arguments: list[ast.expr], names: Names) -> Type:
+        match ref.name:
+            case "Optional" if len(arguments) == 1:
+                return union(self.read(arguments[0], names), NONE)
+            case "Union" if arguments:
+                return union(*(self.read(argument, names) for argument in arguments))
+            case "Annotated" if arguments:
+                return self.read(arguments[0], names)
+            case "Literal" if arguments:
+                return self._literal(node, ref, arguments, names)
+            case "tuple":
+                return self._tuple(ref, arguments, names)
+            case _ if arity == len(arguments) > 0:
+                return Type(ref, tuple(self.read(argument, names) for argument in arguments))
+        return self._any(node)
+
+    def _tuple(self, ref: Ref, arguments: list[ast.expr], names: Names) -> Type:
+        match arguments:
+            case [] | [ast.Tuple(elts=[])]:
+                return Type(ref, (Type("()"),))
+            case [item, ast.Constant(value=value)] if value is ...:
+                return Type(ref, (self.read(item, names), Type("...")))
+            case _ if any(map(_is_unpacked, arguments)):
+                self._any(arguments[0])
+                return Type(ref, (ANY, Type("...")))
+        return Type(ref, tuple(self.read(argument, names) for argument in arguments))
+
+    def _literal(self, node: ast.expr, ref: Ref, arguments: list[ast.expr], names: Names) -> Type:
+        texts: list[Type] = []
+        for argument in arguments:
+            value = literal(argument)
+            inner = self._tried(argument, names) if value is None else ANY
+            if value is not None and _fits_literal(value[0]):
+                texts.append(Type(literal_text(value[0])))
+            elif inner.head == ref:
+                texts += inner.args  # Literal[Literal["a"], "b"]
+            else:
+                break
+        else:
+            return Type(ref, tuple(dict.fromkeys(texts)))
+        # Of members, it is their enum that is kept.
+        enums = [names.resolve(dotted_name(argument).rpartition(".")[0]) for argument in arguments]
+        if all(isinstance(enum, Declared) for enum in enums):
+            return union(*(Type(enum) for enum in enums if isinstance(enum, Declared)))
+        return self._any(node)
+
+    def _tried(self, node: ast.expr, names: Names) -> Type:
+        """What is read without telling of what is unknown in it."""
+        unknown, self.unknown = self.unknown, []
+        type_ = self.read(node, names)
+        self.unknown = unknown
+        return type_
+
+    def _declared(self, node: ast.expr, found: Declared | Refused) -> Type:
+        return Type(found) if isinstance(found, Declared) else self._any(node, found.reason)
+
+    def _any(self, node: ast.expr, reason: str = "") -> Type:
+        text = ast.unparse(node)
+        self.unknown.append(f"{text} ({reason})" if reason else text)
+        return ANY
+
+
+def unquoted(node: ast.expr) -> ast.expr:
+    """What a quoted annotation says; anything else as it is."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        try:
+            # Parenthesized, as type checkers read it, so that it may begin with a space or span lines.
+            return ast.parse(f"({node.value})", mode="eval").body
+        except (SyntaxError, ValueError):
+            return node
+    return node
+
+
+def dotted_name(node: ast.expr) -> str:
+    """``a.b.c`` as text; ``""``, which names nothing, if ``node`` is no such thing."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=attr) if base := dotted_name(value):
+            return f"{base}.{attr}"
+    return ""
+
+
+def _is_unpacked(argument: ast.expr) -> bool:
+    """Whether it is ``*Ts``, or what that was before Python 3.11: ``Unpack[Ts]``."""
+    return isinstance(argument, ast.Starred) or (
+        isinstance(argument, ast.Subscript) and dotted_name(argument.value).rpartition(".")[2] == "Unpack"
+    )
+
+
+def _fits_literal(value: Literal) -> bool:
+    return not isinstance(value, float | tuple)
+
+
+def literal(node: ast.expr) -> tuple[Literal] | None:
+    """The value of an immutable literal that can cross to the worker, boxed; None if ``node`` is anything else."""
+    match node:
+        case ast.Constant(value=None | bool() | float() | str() | bytes()):
+            return (node.value,)  # type: ignore[return-value] # mypy does not narrow by the pattern
+        case ast.Constant(value=int(number)) if number.bit_length() <= 256:  # longer ones may have no decimal text
+            return (number,)
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as number)) if (
+            type(number) is not bool
+        ):
+            return None if literal(node.operand) is None else (-number if isinstance(sign, ast.USub) else number,)
+        case ast.Tuple(elts=parts):
+            boxes = [literal(part) for part in parts]
+            return None if None in boxes else (tuple(box[0] for box in boxes if box is not None),)
+    return None
+
+
+def literal_text(value: Literal) -> str:
+    """``value`` as source text, in double quotes unless fewer escapes are needed in others."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(literal_text, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, float) and math.isinf(value):
+        return "1e999" if value > 0 else "-1e999"
+    if not isinstance(value, str | bytes):
+        return repr(value)
+    text = quoted(value) if isinstance(value, str) else repr(value).removeprefix("b")
+    plain = text[1:-1].replace(f"\\{text[0]}", text[0])
+    quote = "'" if plain.count('"') > plain.count("'") else '"'
+    inside = plain.replace(quote, f"\\{quote}")
+    return f"{'b' if isinstance(value, bytes) else ''}{quote}{inside}{quote}"
+
+
+_ABOVE_STR = ("Collection", "Container", "Iterable", "Reversible", "Sequence")
+_ABOVE_ALL = ("Any", "object", "Hashable")
+
+
+def admits(type_: Type, value: Literal) -> bool:
+    """Whether ``value`` is certainly of ``type_``, as a type checker sees it."""
+    head = type_.head
+    if isinstance(head, Declared):
+        return False
+    if isinstance(head, str):
+        return value is None if head == "None" else head == "|" and any(admits(part, value) for part in type_.args)
+    name = head.name
+    if name in _ABOVE_ALL:
+        return True
+    if name == "Literal":
+        return Type(literal_text(value)) in type_.args
+    match value:
+        case bool():
+            return name in ("bool", "int", "float", "SupportsInt", "SupportsFloat", "SupportsIndex")
+        case int():
+            return name in ("int", "float", "SupportsInt", "SupportsFloat", "SupportsIndex")
+        case float():
+            return name in ("float", "SupportsInt", "SupportsFloat")
+        case str():
+            return name == "str" or (name in _ABOVE_STR and admits(type_.args[0], value)) or name == "Sized"
+        case bytes():
+            return name == "bytes" or (name in _ABOVE_STR and admits(type_.args[0], 0)) or name == "Sized"
+        case tuple():
+            return _admits_tuple(name, type_.args, value)
+    return False
+
+
+def _admits_tuple(name: str, args: tuple[Type, ...], value: tuple[Any, ...]) -> bool:
+    if name in _ABOVE_STR or (name == "tuple" and args[-1] == Type("...")):
+        return all(admits(args[0], item) for item in value)
+    if name == "tuple":
+        items = () if args == (Type("()"),) else args
+        return len(items) == len(value) and all(map(admits, items, value))
+    return name == "Sized"

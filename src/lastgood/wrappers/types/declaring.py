@@ -1,0 +1,365 @@
+"""Models -> what a wrapper declares of them: fields with their types and defaults, options, and what had to be left out."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+
+import griffe
+import msgspec
+from msgspec.structs import replace
+
+from lastgood.wrappers.ir import ANY, NONE, Class, Data, Declared, Expression, Field, Form, Ref, Type, mentioned, union
+from lastgood.wrappers.read.outline import documentation, type_parameters
+from lastgood.wrappers.read.project import Project
+from lastgood.wrappers.read.scope import Place, Scope
+from lastgood.wrappers.types.annotations import dotted_name, read_annotation, unquoted
+from lastgood.wrappers.types.defaults import Value, default_value, factory_value, fresh, takes
+from lastgood.wrappers.types.models import Family, Model, Models, Raw, head_of
+from lastgood.wrappers.types.warning_texts import about_annotation
+
+__all__ = ["Declaration", "declare", "needed", "used"]
+
+_FIELD_MAKERS = frozenset(
+    (
+        *("attr.attrib", "attr.field", "attr.ib", "attrs.field", "dataclasses.field", "msgspec.field"),
+        *("pydantic.Field", "pydantic.fields.Field", "pydantic.dataclasses.Field"),
+    )
+)
+_FACTORY_MAKERS = frozenset(("attr.Factory", "attrs.Factory"))
+_CLASS_OPTIONS = ("eq", "frozen", "kw_only", "match_args", "order", "repr", "slots", "unsafe_hash")
+_COMMON_OPTIONS = ("eq", "frozen", "kw_only", "order")
+_FIELD_OPTIONS = ("init", "repr", "hash", "compare", "kw_only")
+_UNSET = ("repr=False", "compare=False")
+_MARKERS = ("Required", "NotRequired", "ReadOnly")
+_MUTABLE = (ast.List, ast.Dict, ast.Set)
+_MIXED_IN = {"IntEnum": "int", "IntFlag": "int", "StrEnum": "str"}
+# What values have by names that fields and members may have, too: the same names whatever Python this is.
+_OF_NUMBERS = frozenset((*dir(int), *dir(float)))
+_METHODS: Mapping[str, Iterable[str]] = {
+    "Enum": ("name", "value"),
+    "bytes": dir(bytes),
+    "float": _OF_NUMBERS,
+    "int": _OF_NUMBERS,
+    "str": dir(str),
+    "tuple": dir(tuple),
+}
+
+
+class Declaration(msgspec.Struct, frozen=True, tag=1):
+    """What a wrapper declares of a class: ``class_``, with no members, and what is to be said about it.
+
+    ``line`` is where its source stands.
+    """
+
+    class_: Class
+    warnings: tuple[str, ...]
+    line: int
+
+
+def declare(project: Project, models: Models, declared: Declared) -> Declaration | None:
+    """The declaration of the class that something led to by the name ``declared``; None if nothing leads there any more.
+
+    Raises RecursionError at annotations nested too deeply.
+    """
+    at = project.outline(declared.module)
+    place = None if at is None else Scope(project, at).lead(declared.name)
+    if not isinstance(place, Place) or project.judge(place) != declared:
+        return None
+    node = place.binding.node
+    one = _Naming(project, models, models[declared], _Bases(project, models))
+    data = one.data()
+    doc = None
+    if isinstance(node, ast.ClassDef):
+        one.warnings += one.about_methods()
+        doc = documentation(place.binding.item)
+    class_ = Class(declared.name.rpartition(".")[2], (), doc, declared, data)
+    return Declaration(class_, tuple(one.warnings), node.lineno)
+
+
+class _Bases:
+    """What the bases of a model tell of its fields; each is asked once."""
+
+    def __init__(self, project: Project, models: Models) -> None:
+        self._project = project
+        self._models = models
+        self._found: dict[Declared, tuple[bool, Data]] = {}
+
+    def _of(self, model: Model) -> tuple[bool, Data]:
+        if model.declared not in self._found:
+            one = _Naming(self._project, self._models, model, self)
+            data = one.data()
+            self._found[model.declared] = (one.named_only, data)
+        return self._found[model.declared]
+
+    def named_only(self, model: Model) -> bool:
+        """Whether the fields of what derives from ``model`` must be given by name, since one of its own must."""
+        return self._of(model)[0]
+
+    def types_above(self, model: Model) -> dict[str, Type]:
+        """The types of the fields that the bases of ``model`` have."""
+        types: dict[str, Type] = {}
+        for base in reversed(model.bases):
+            types |= self.types_above(base)
+            types |= {field.name: field.type for field in self._of(base)[1].fields}
+        return types
+
+
+class _Naming:
+    """One model in the making. ``named_only``: a default that only the source can tell came after one that is known."""
+
+    def __init__(self, project: Project, models: Models, model: Model, bases: _Bases) -> None:
+        self.models = models
+        self.model = model
+        self.warnings: list[str] = []
+        node = model.place.binding.node
+        self.node = node if isinstance(node, ast.ClassDef) else None
+        outline = model.place.outline
+        self.outer = Scope(project, outline, model.place.owner)
+        owner = self.node if self.node is not None else model.place.owner
+        self.scope = Scope(project, outline, owner, type_parameters(node), in_fields=True)
+        self.bases = bases
+        self.named_only = any(map(bases.named_only, model.bases))
+
+    def warn(self, name: str, text: str) -> None:
+        declared = self.model.declared
+        self.warnings.append(f"{declared.module}.{declared.name}{f'.{name}' if name else ''}: {text}")
+
+    def data(self) -> Data:
+        model, form = self.model, self.model.family.form
+        if form is Form.ENUM:
+            members = self.overriding(map(self.member, model.raws))
+            return Data(form, model.refs, members, self.boundary())
+        bases = tuple(base.declared for base in model.bases)
+        if form is Form.TYPED_DICT:
+            return Data(form, bases, self.overriding(map(self.key, model.raws)))
+        raws = {raw.name: raw for raw in model.raws}.values()
+        if form is Form.NAMED_TUPLE:
+            return Data(form, bases, self.overriding(self.items(list(raws))))
+        fields = self.overriding(map(self.field, raws)) if model.decorated else ()
+        return Data(form, bases, fields, tuple(self.options()) if model.decorated else None)
+
+    def overriding(self, fields: Iterable[Field]) -> tuple[Field, ...]:
+        """``fields`` with a mark at those that stand for something else in a base."""
+        model = self.model
+        if model.family.form is Form.NAMED_TUPLE:
+            taken: Mapping[str, Type | None] = dict.fromkeys(_METHODS["tuple"])
+        elif model.family.form is Form.ENUM:
+            kinds = (_MIXED_IN.get(ref.name, ref.name) for ref in model.refs)
+            taken = dict.fromkeys(name for kind in ("Enum", *kinds) for name in _METHODS.get(kind, ()))
+        else:
+            taken = self.bases.types_above(model)
+        return tuple(
+            replace(each, overrides=True) if each.name in taken and taken[each.name] != each.type else each
+            for each in fields
+        )
+
+    # Enums.
+
+    def member(self, raw: Raw) -> Field:
+        value = raw.value
+        if value is None or isinstance(value, ast.Call):
+            return Field(raw.name, default=(Ref("enum", "auto"), "()"))
+        found = default_value(value, self.outer, self.models)
+        return Field(raw.name, default=found[0] if found is not None and not _is_name(value) else (ast.unparse(value),))
+
+    def boundary(self) -> tuple[Expression, ...]:
+        path = self.outer.lead(dotted_name(self.model.keywords.get("boundary", ast.Constant(None))))
+        if isinstance(path, str) and path.removeprefix("enum.") in ("CONFORM", "EJECT", "KEEP", "STRICT"):
+            return (("boundary=", Ref("enum", path.removeprefix("enum."))),)
+        return ()
+
+    # Types of fields.
+
+    def type_of(self, raw: Raw, annotation: ast.expr | None) -> Type:
+        if annotation is None:
+            return ANY
+        type_, unknown = read_annotation(annotation, self.scope)
+        for text in about_annotation("the field", annotation, type_, unknown):
+            self.warn(raw.name, text)
+        return type_
+
+    def key(self, raw: Raw) -> Field:
+        """The key of a typed dict, with the marks around its type taken off."""
+        annotation, required = raw.annotation, raw.required
+        while annotation is not None:
+            annotation = unquoted(annotation)
+            mark = head_of(annotation, self.scope).rpartition(".")[2]
+            if not isinstance(annotation, ast.Subscript) or mark not in (*_MARKERS, "Annotated"):
+                break
+            required = {"Required": True, "NotRequired": False}.get(mark, required)
+            inside = annotation.slice
+            annotation = inside.elts[0] if mark == "Annotated" and isinstance(inside, ast.Tuple) else inside
+        return Field(raw.name, self.type_of(raw, annotation), required=required)
+
+    def items(self, raws: list[Raw]) -> tuple[Field, ...]:
+        """The items of a named tuple. One default that is not known takes away those before it."""
+        fields: list[Field] = []
+        for raw in raws:
+            type_ = self.type_of(raw, raw.annotation)
+            found = None if raw.value is None else default_value(raw.value, self.scope, self.models)
+            if raw.value is not None and found is None:
+                self.warn(raw.name, _MUST_BE_GIVEN)
+                fields = [replace(field, default=None) for field in fields]
+            fields.append(Field(raw.name, *self.fitting(raw, type_, found)))
+        return tuple(fields)
+
+    def fitting(self, raw: Raw, type_: Type, found: Value | None) -> tuple[Type, Expression | None]:
+        """The type and the default of a field, of which the type gives way if they do not fit."""
+        if found is None:
+            return type_, None
+        text, given = found
+        if takes(type_, given):
+            return type_, text
+        if text == ("None",):
+            return union(type_, NONE), text
+        if self.is_mixed_in(type_, given):
+            return type_, text
+        self.warn(raw.name, "its default is of another type than it is annotated with, so that it became Any.")
+        return ANY, text
+
+    def is_mixed_in(self, type_: Type, given: Type) -> bool:
+        """Whether a member of a ``class E(str, Enum)`` is the default of a ``str``."""
+        if not isinstance(given.head, Declared) or not isinstance(type_.head, Ref):
+            return False
+        return type_.head.name in {_MIXED_IN.get(ref.name, ref.name) for ref in self.models[given.head].refs}
+
+    # Dataclasses.
+
+    def field(self, raw: Raw) -> Field:
+        annotation = None if raw.annotation is None else unquoted(raw.annotation)
+        if isinstance(annotation, ast.Subscript) and head_of(annotation, self.scope) == "typing.Final":
+            annotation = annotation.slice
+        type_ = self.type_of(raw, annotation)
+        default, factory, options, is_known = self.assigned(raw)
+        kw_only = raw.kw_only or "kw_only=True" in options
+        if not is_known:
+            self.warn(raw.name, _MUST_BE_GIVEN)
+            self.named_only |= not kw_only and self.has_default_before(raw)
+        if (self.named_only or raw.kw_only) and not self.all_by_name():
+            options = (*(option for option in options if not option.startswith("kw_only")), "kw_only=True")
+        if "init=False" in options and not (default or factory):
+            # The source sets it, in __post_init__ say. An instance made on this side has no such attribute.
+            options = (*(each for each in options if not each.startswith(("repr", "compare"))), *_UNSET)
+        found = default or factory
+        type_, text = self.fitting(raw, type_, found)
+        return Field(raw.name, type_, text if default else None, text if factory else None, options)
+
+    def all_by_name(self) -> bool:
+        return self.model.family is Family.PYDANTIC or self.model.flag("kw_only") is True
+
+    def has_default_before(self, raw: Raw) -> bool:
+        """Whether a field that can be given by position has a default, in a base or before ``raw``."""
+        if self.all_by_name():
+            return False
+        own = self.model.raws[: self.model.raws.index(raw)]
+        return any(other.value is not None for other in own) or any(
+            any(other.value is not None for other in base.raws) for base in _all_bases(self.model)
+        )
+
+    def assigned(self, raw: Raw) -> tuple[Value | None, Value | None, tuple[str, ...], bool]:
+        """The default, the factory and the options that are assigned to a field, and whether they say all there is to know."""
+        value = raw.value
+        if value is None:
+            return None, None, (), True
+        maker = self.scope.lead(dotted_name(value.func)) if isinstance(value, ast.Call) else None
+        if (
+            not isinstance(value, ast.Call)
+            or not isinstance(maker, str)
+            or maker not in (_FIELD_MAKERS | _FACTORY_MAKERS)
+        ):
+            default, factory = self.default(value)
+            return default, factory, (), bool(default or factory)
+        words = {word.arg: word.value for word in value.keywords if word.arg}
+        given = words.get("default", value.args[0] if value.args else None)
+        made_by = words.get("default_factory", words.get("factory"))
+        if maker in _FACTORY_MAKERS:
+            made_by, given = given, None
+        elif isinstance(given, ast.Call) and self.scope.lead(dotted_name(given.func)) in _FACTORY_MAKERS and given.args:
+            made_by, given = given.args[0], None
+        if isinstance(given, ast.Constant) and given.value is ...:
+            given = None
+        options = tuple(self.field_options(words))
+        if made_by is not None:
+            factory = factory_value(made_by, self.scope, self.models)
+            return None, factory, options, factory is not None
+        if given is None:
+            return None, None, options, True
+        default, factory = self.default(given)
+        return default, factory, options, bool(default or factory)
+
+    def default(self, value: ast.expr) -> tuple[Value | None, Value | None]:
+        if isinstance(value, _MUTABLE) and self.model.family in (Family.MSGSPEC, Family.PYDANTIC):
+            return None, fresh(value)  # both give each instance one of its own
+        return default_value(value, self.scope, self.models), None
+
+    def field_options(self, words: dict[str, ast.expr]) -> Iterator[str]:
+        names = _FIELD_OPTIONS if self.model.family is Family.DATACLASS else ("init", "kw_only")
+        for name in names:
+            match words.get(name):
+                case ast.Constant(value=bool(value)):
+                    yield f"{name}={value}"
+
+    def options(self) -> Iterator[Expression]:
+        """The arguments of ``@dataclass``."""
+        model = self.model
+        if model.family is Family.PYDANTIC:
+            yield ("kw_only=True",)
+        own = _CLASS_OPTIONS if model.family is Family.DATACLASS else _COMMON_OPTIONS
+        for name in own:
+            value = self.frozen() if name == "frozen" and model.family is not Family.DATACLASS else model.flag(name)
+            if value is not None and not (name == "kw_only" and model.family is Family.PYDANTIC):
+                yield (f"{name}={value}",)
+
+    def frozen(self) -> bool | None:
+        """A dataclass is frozen if and only if its bases are; others mix."""
+        bases = [base for base in _all_bases(self.model) if base.decorated]
+        models = [*bases[-1:]] or [self.model]
+        return True if models[0].flag("frozen") or models[0].path.endswith(".frozen") else None
+
+    # What is not carried.
+
+    def about_methods(self) -> Iterator[str]:
+        assert self.node is not None
+        names = []
+        for name, bindings in self.model.place.outline.names(self.node).items():
+            item = bindings[-1].item
+            static = item.labels & {"staticmethod", "classmethod"}
+            is_property = isinstance(item, griffe.Attribute) and "property" in item.labels
+            if not name.startswith("_") and ((isinstance(item, griffe.Function) and not static) or is_property):
+                names.append(name)
+        if names:
+            declared = self.model.declared
+            yield (
+                f"{declared.module}.{declared.name}: it is declared by its fields. Left out: what needs an instance in the "
+                f"worker ({', '.join(names)})."
+            )
+
+
+_MUST_BE_GIVEN = "only the source can tell its default, so that callers have to give it."
+
+
+def _is_name(value: ast.expr) -> bool:
+    return isinstance(value, ast.Name)
+
+
+def _all_bases(model: Model) -> Iterator[Model]:
+    for base in model.bases:
+        yield base
+        yield from _all_bases(base)
+
+
+def needed(data: Data) -> Iterator[Declared]:
+    """The declared types that must be there when the class statement of ``data`` runs."""
+    expressions = [each for field in data.fields for each in (field.default, field.factory) if each is not None]
+    for part in (*data.bases, *(part for expression in expressions for part in expression)):
+        if isinstance(part, Declared):
+            yield part
+
+
+def used(class_: Class) -> Iterator[Declared]:
+    """Every declared type that a declaration needs or mentions."""
+    if class_.data is not None:
+        yield from needed(class_.data)
+        for field in class_.data.fields:
+            yield from mentioned(field.type)

@@ -1,0 +1,153 @@
+"""What is assigned to a field, as source text that gives an equal value in a wrapper (None: only running the source tells)."""
+
+from __future__ import annotations
+
+import ast
+
+import griffe
+
+from lastgood.wrappers.ir import Declared, Expression, Form, Ref, Type
+from lastgood.wrappers.read.scope import Scope
+from lastgood.wrappers.types.annotations import admits, dotted_name, known, literal, literal_text
+from lastgood.wrappers.types.models import Models
+
+__all__ = ["Value", "default_value", "factory_value", "fresh", "takes"]
+
+Value = tuple[Expression, Type]
+"""The text of a value, and its type (of a literal: a ``Literal`` with its text)."""
+
+_LITERAL = Ref("typing", "Literal")
+_MAKERS = frozenset(
+    (
+        *("datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta"),
+        *("decimal.Decimal", "pathlib.Path", "uuid.UUID"),
+        *("builtins.bytes", "builtins.float", "builtins.frozenset", "builtins.int", "builtins.str", "builtins.tuple"),
+    )
+)
+_EMPTY = frozenset(f"builtins.{name}" for name in ("bytes", "dict", "float", "frozenset", "int", "list", "set", "str"))
+_STANDARD_ENUMS = frozenset(
+    (
+        *("http.HTTPMethod", "http.HTTPStatus", "plistlib.PlistFormat", "re.RegexFlag", "signal.Handlers"),
+        *("signal.Sigmasks", "signal.Signals", "socket.AddressFamily", "socket.SocketKind", "ssl.TLSVersion"),
+        *("ssl.VerifyFlags", "ssl.VerifyMode", "uuid.SafeUUID"),
+    )
+)
+_ABOVE = {
+    "dict": ("Collection", "Container", "Iterable", "Mapping", "MutableMapping", "Reversible", "Sized"),
+    "frozenset": ("Collection", "Container", "Hashable", "Iterable", "Set", "Sized"),
+    "int": ("float",),
+    "list": ("Collection", "Container", "Iterable", "MutableSequence", "Reversible", "Sequence", "Sized"),
+    "set": ("Collection", "Container", "Iterable", "MutableSet", "Set", "Sized"),
+    "str": ("Collection", "Container", "Iterable", "Reversible", "Sequence", "Sized"),
+}
+
+
+def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
+    """The value of ``node``: a literal, a module's constant that is one, an enum's member, or a plain value made of literals."""
+    value = literal(node)
+    if value is not None:
+        text = literal_text(value[0])
+        return (text,), Type(_LITERAL, (Type(text),))
+    match node:
+        case ast.Attribute(value=base, attr=name):
+            enum = scope.resolve(dotted_name(base))
+            if isinstance(enum, Declared) and models[enum].family.form is Form.ENUM:
+                there = any(raw.name == name for raw in models[enum].raws)
+                return ((enum, f".{name}"), Type(enum)) if there else None
+            if isinstance(enum, str) and enum in _STANDARD_ENUMS and name.isupper():
+                return (known(enum), f".{name}"), Type(known(enum))
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):  # flags
+            sides = default_value(left, scope, models), default_value(right, scope, models)
+            if sides[0] is not None and sides[1] is not None and isinstance(sides[0][1].head, Declared):
+                same = sides[0][1] == sides[1][1]
+                return ((*sides[0][0], " | ", *sides[1][0]), sides[0][1]) if same else None
+        case ast.Name(id=name) if name.isupper():
+            return _constant(name, scope)
+        case ast.Call(func=func, args=arguments, keywords=words):
+            maker = scope.lead(dotted_name(func))
+            values = [literal(argument) for argument in (*arguments, *(word.value for word in words))]
+            if isinstance(maker, str) and maker in _MAKERS and None not in values and all(word.arg for word in words):
+                texts = [literal_text(each[0]) for each in values if each is not None]
+                names = [""] * len(arguments) + [f"{word.arg}=" for word in words]
+                inside = ", ".join(map("".join, zip(names, texts, strict=True)))
+                ref = Ref(*maker.rsplit(".", 1))
+                return (ref, f"({inside})"), Type(ref)
+    return None
+
+
+def _constant(name: str, scope: Scope) -> Value | None:
+    """A name in capitals that its module binds once, to a literal."""
+    bindings = scope.at.names().get(name, [])
+    if len(bindings) != 1 or bindings[0].conditional or not isinstance(bindings[0].item, griffe.Attribute):
+        return None
+    value = literal(bindings[0].node.value) if bindings[0].node.value is not None else None
+    if value is None:
+        return None
+    text = literal_text(value[0])
+    return (text,), Type(_LITERAL, (Type(text),))
+
+
+def factory_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
+    """What ``default_factory=node`` calls: a class of empty values, a dataclass, or a lambda that gives a display of literals."""
+    match node:
+        case ast.Lambda(args=ast.arguments(posonlyargs=[], args=[], vararg=None, kwonlyargs=[], kwarg=None), body=body):
+            return fresh(body)
+        case ast.Name() | ast.Attribute():
+            found = scope.resolve(dotted_name(node))
+            if isinstance(found, Declared) and models[found].family.form is Form.DATACLASS:
+                return (found,), Type(found)
+            path = scope.lead(dotted_name(node))
+            if isinstance(path, str) and path in _EMPTY:
+                ref = Ref(*path.rsplit(".", 1))
+                return (ref,), Type(ref)
+    return None
+
+
+def fresh(node: ast.expr) -> Value | None:
+    """The factory of a list, dict or set display of literals."""
+    name = {ast.List: "list", ast.Dict: "dict", ast.Set: "set"}.get(type(node))
+    if name is None:
+        return None
+    text = _display(node)
+    ref = Ref("builtins", name)
+    if text in ("[]", "{}"):
+        return (ref,), Type(ref)
+    return None if text is None else ((f"lambda: {text}",), Type(ref))
+
+
+def _display(node: ast.expr) -> str | None:
+    value = literal(node)
+    if value is not None:
+        return literal_text(value[0])
+    match node:
+        case ast.List(elts=parts) | ast.Set(elts=parts):
+            inside = [_display(part) for part in parts]
+            open_, close = "[]" if isinstance(node, ast.List) else "{}"
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            pairs = [
+                (_display(key), _display(value)) for key, value in zip(keys, values, strict=True) if key is not None
+            ]
+            inside = [None if key is None or value is None else f"{key}: {value}" for key, value in pairs]
+            open_, close = "{", "}"
+        case _:
+            return None
+    return None if None in inside else open_ + ", ".join(part for part in inside if part is not None) + close
+
+
+def takes(type_: Type, given: Type) -> bool:
+    """Whether a type checker certainly lets a field of ``type_`` have a value of type ``given``."""
+    if given.head == _LITERAL:
+        text = given.args[0].head
+        assert isinstance(text, str), "the text of a literal"
+        value = literal(ast.parse(text, mode="eval").body)
+        return value is not None and admits(type_, value[0])
+    head = type_.head
+    if head == given.head:
+        return True
+    if isinstance(head, str):
+        return head == "|" and any(takes(part, given) for part in type_.args)
+    if isinstance(head, Declared):
+        return False
+    if head.name in ("Any", "object"):
+        return True
+    return isinstance(given.head, Ref) and head.name in _ABOVE.get(given.head.name, ())

@@ -1,0 +1,446 @@
+"""Which classes are values that a wrapper can declare: dataclasses (also attrs', msgspec's, pydantic's), enums, named tuples and
+typed dicts (contract §10). What of a class depends on running it refuses it: its values stay plain data, and that is told.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from lastgood.wrappers.ir import Declared, Form, Ref
+from lastgood.wrappers.read.project import Project
+from lastgood.wrappers.read.scope import ENUMS, NAMED_TUPLES, NAMEDTUPLE, TYPED_DICTS, Place, Scope
+from lastgood.wrappers.types.annotations import Refused, dotted_name, known, literal, unquoted
+
+__all__ = ["Family", "Model", "Models", "Raw", "called", "head_of"]
+
+
+class Family(Enum):
+    """Whose rules a class follows."""
+
+    DATACLASS = Form.DATACLASS
+    ATTRS = "attrs"
+    MSGSPEC = "msgspec"
+    PYDANTIC = "pydantic"
+    ENUM = Form.ENUM
+    NAMED_TUPLE = Form.NAMED_TUPLE
+    TYPED_DICT = Form.TYPED_DICT
+
+    @property
+    def form(self) -> Form:
+        """What it is declared as."""
+        return self.value if isinstance(self.value, Form) else Form.DATACLASS
+
+
+_DECORATORS = {
+    "dataclasses.dataclass": Family.DATACLASS,
+    "pydantic.dataclasses.dataclass": Family.DATACLASS,
+    **{f"attrs.{name}": Family.ATTRS for name in ("define", "frozen", "mutable")},
+    **{f"attr.{name}": Family.ATTRS for name in ("attrs", "dataclass", "define", "frozen", "mutable", "s")},
+}
+_BASES = {
+    **dict.fromkeys(ENUMS, Family.ENUM),
+    **dict.fromkeys(NAMED_TUPLES, Family.NAMED_TUPLE),
+    **dict.fromkeys(TYPED_DICTS, Family.TYPED_DICT),
+    "msgspec.Struct": Family.MSGSPEC,
+    "pydantic.BaseModel": Family.PYDANTIC,
+    "pydantic.main.BaseModel": Family.PYDANTIC,
+}
+_FIELD_MAKERS = frozenset(("attr.attrib", "attr.field", "attr.ib", "attrs.field"))
+_WITHOUT_FIELDS = frozenset(
+    (
+        "abc.ABC",
+        "builtins.object",
+        "typing.Generic",
+        "typing.Protocol",
+        "typing_extensions.Generic",
+        "typing_extensions.Protocol",
+    )
+)
+_MIXINS = frozenset(f"builtins.{name}" for name in ("bytes", "float", "int", "str"))
+_DEPENDS = "what it is made of depends on a condition"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A field as its class says it: what stands at it (None: nothing), and what is assigned to it."""
+
+    name: str
+    annotation: ast.expr | None = None
+    value: ast.expr | None = None
+    kw_only: bool = False
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A class of values. ``bases`` are those of them that are values themselves; ``refs`` what an enum derives from.
+
+    ``keywords`` are the arguments of its decorator or, beside its bases, of its class statement; ``decorated`` is false for
+    what only inherits its being a dataclass.
+    """
+
+    place: Place
+    family: Family
+    bases: tuple[Model, ...] = ()
+    refs: tuple[Ref, ...] = ()
+    raws: tuple[Raw, ...] = ()
+    keywords: Mapping[str, ast.expr] = field(default_factory=dict)
+    path: str = ""
+    decorated: bool = True
+
+    @property
+    def declared(self) -> Declared:
+        return self.place.declared
+
+    def flag(self, name: str) -> bool | None:
+        """The keyword ``name`` if it is a literal bool."""
+        match self.keywords.get(name):
+            case ast.Constant(value=bool(value)):
+                return value
+        return None
+
+
+class Models:
+    """Every class that was asked for, judged once."""
+
+    def __init__(self) -> None:
+        self._judged: dict[Declared, Model | Refused | None] = {}
+
+    def judge(self, project: Project, place: Place) -> Declared | Refused | None:
+        """See :class:`Project`."""
+        found = self.of(project, place)
+        return found.declared if isinstance(found, Model) else found
+
+    def of(self, project: Project, place: Place) -> Model | Refused | None:
+        """The model at ``place``, why there is none, or None: it is a class like any."""
+        key = place.declared
+        if key not in self._judged:
+            self._judged[key] = None  # a class that derives from itself is nothing
+            self._judged[key] = _Reader(self, project, place).read()
+        return self._judged[key]
+
+    def __getitem__(self, declared: Declared) -> Model:
+        found = self._judged[declared]
+        assert isinstance(found, Model), "only such are declared"
+        return found
+
+
+class _Problem(Exception):
+    """Why a class of values cannot be declared."""
+
+
+class _Reader:
+    def __init__(self, models: Models, project: Project, place: Place) -> None:
+        self.models = models
+        self.project = project
+        self.place = place
+        self.scope = Scope(project, place.outline, place.owner)
+
+    def read(self) -> Model | Refused | None:
+        parts = [*self.place.declared.module.split("."), *self.place.name.split(".")]
+        try:
+            node = self.place.binding.node
+            found = self.class_(node) if isinstance(node, ast.ClassDef) else self.made(node.value)
+            if found is not None and any(part.startswith("__") for part in parts):
+                raise _Problem("its name is private")
+            if found is not None and self.place.binding.type_only:
+                raise _Problem("it is not there when the module runs")
+        except _Problem as problem:
+            return Refused(str(problem))
+        return found
+
+    # A class statement.
+
+    def class_(self, node: ast.ClassDef) -> Model | None:
+        family, keywords, path = None, {word.arg: word.value for word in node.keywords if word.arg}, ""
+        for decorator in node.decorator_list:
+            function, arguments = called(decorator)
+            found = self.scope.lead(dotted_name(function))
+            if isinstance(found, str) and found in _DECORATORS:
+                family, path = _DECORATORS[found], found
+                keywords = {word.arg: word.value for word in arguments if word.arg}
+        decorated = family is not None
+        bases: list[Model] = []
+        refs: list[Ref] = []
+        strange: list[str] = []
+        raws: list[Raw] = []
+        for base in node.bases:
+            of_base = self.base(base, bases, refs, raws, strange)
+            family = family or of_base
+        if family is None:
+            return None
+        if strange:
+            raise _Problem(f"its base {strange[0]} is not known")
+        if any(base.family.form is not family.form for base in bases):
+            raise _Problem("its bases are of several kinds")
+        if family.form is not Form.ENUM and refs:
+            raise _Problem(f"it derives from {refs[0].name}")
+        decorated |= family not in (Family.DATACLASS, Family.ATTRS)
+        if not decorated:
+            keywords = {}
+        elif family.form in (Form.DATACLASS, Form.TYPED_DICT):
+            raws = list(self.fields(node, family, keywords, path))
+        elif family is Family.ENUM:
+            raws = list(self.members(node))
+        elif not bases and not raws:
+            raws = list(self.annotated(node))
+        return Model(self.place, family, tuple(bases), tuple(refs), tuple(raws), keywords, path, decorated)
+
+    def base(
+        self, node: ast.expr, bases: list[Model], refs: list[Ref], raws: list[Raw], strange: list[str]
+    ) -> Family | None:
+        """Note down one base; gives the family that it makes the class one of."""
+        node = node.value if isinstance(node, ast.Subscript) else node
+        if isinstance(node, ast.Call):  # class Point(namedtuple("Point", "x y")):
+            made = self.made(node)
+            raws += () if made is None else made.raws
+            strange += [ast.unparse(node)] if made is None else []
+            return None if made is None else made.family
+        found = self.scope.lead(dotted_name(node))
+        if isinstance(found, Place):
+            model = self.models.of(self.project, found)
+            if isinstance(model, Refused):
+                raise _Problem(f"its base {ast.unparse(node)} cannot be declared, since {model.reason}")
+            if model is None:
+                self.plain_base(found, strange)
+                return None
+            if model.family is Family.ENUM:
+                refs += model.refs
+            else:
+                bases.append(model)
+            return model.family
+        if isinstance(found, str) and found in _BASES:
+            if found in ENUMS:
+                refs.append(Ref("enum", ENUMS[found]))
+            return _BASES[found]
+        if isinstance(found, str) and found in _MIXINS:
+            refs.append(known(found))
+        elif found not in _WITHOUT_FIELDS:
+            strange.append(ast.unparse(node))
+        return None
+
+    def plain_base(self, place: Place, strange: list[str], seen: frozenset[Declared] = frozenset()) -> None:
+        """A class without values may add methods; what it derives from itself must add nothing else."""
+        node = place.binding.node
+        if place.declared in seen:
+            strange.append(place.name)  # it derives from itself
+            return
+        for base in node.bases if isinstance(node, ast.ClassDef) else ():
+            inner = base.value if isinstance(base, ast.Subscript) else base
+            found = Scope(self.project, place.outline, place.owner).lead(dotted_name(inner))
+            if isinstance(found, Place) and self.models.of(self.project, found) is None:
+                self.plain_base(found, strange, seen | {place.declared})
+            elif found not in _WITHOUT_FIELDS:
+                strange.append(place.name)
+
+    # Fields.
+
+    def fields(self, node: ast.ClassDef, family: Family, keywords: Mapping[str, ast.expr], path: str) -> Iterator[Raw]:
+        if family is Family.ATTRS:
+            annotated_only = not path.endswith((".s", ".attrs"))
+            match keywords.get("auto_attribs"):
+                case ast.Constant(value=bool(value)):
+                    annotated_only = value
+            makers = [raw for raw in self.attributes(node) if raw.annotation is None]
+            if not annotated_only or (makers and "auto_attribs" not in keywords):
+                yield from (raw for raw in self.attributes(node) if self.makes_field(raw.value))
+                return
+        total = not (isinstance(keywords.get("total"), ast.Constant) and keywords["total"].value is False)  # type: ignore[attr-defined] # mypy does not narrow a subscript
+        for raw in self.annotated(node):
+            if family is Family.PYDANTIC and raw.name.startswith("_"):
+                continue  # a private attribute
+            yield Raw(raw.name, raw.annotation, raw.value, raw.kw_only, total) if family is Family.TYPED_DICT else raw
+
+    def annotated(self, node: ast.ClassDef) -> Iterator[Raw]:
+        """The fields that annotations make."""
+        scope = Scope(self.project, self.place.outline, node, in_fields=True)
+        kw_only = False
+        for statement in node.body:
+            match statement:
+                case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value):
+                    head = head_of(annotation, scope)
+                    if head == "dataclasses.InitVar":
+                        raise _Problem(f"its InitVar {name} is no field")
+                    if head == "dataclasses.KW_ONLY":
+                        kw_only = True
+                    elif head not in ("typing.ClassVar", "typing_extensions.ClassVar"):
+                        yield Raw(name, annotation, value, kw_only)
+                case ast.If() | ast.Try() | ast.For() | ast.While() | ast.With():
+                    if any(isinstance(inner, ast.AnnAssign) for inner in ast.walk(statement)):
+                        raise _Problem(_DEPENDS)
+
+    def attributes(self, node: ast.ClassDef) -> Iterator[Raw]:
+        """What attrs may make fields of: annotations, and what is assigned an ``attr.ib()``."""
+        for statement in node.body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if self.makes_field(value):
+                    _, arguments = called(value)
+                    yield Raw(name, next((word.value for word in arguments if word.arg == "type"), None), value)
+                case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value):
+                    if head_of(annotation, self.scope) != "typing.ClassVar":
+                        yield Raw(name, annotation, value)
+
+    def makes_field(self, value: ast.expr | None) -> bool:
+        return isinstance(value, ast.Call) and self.scope.lead(dotted_name(value.func)) in _FIELD_MAKERS
+
+    # Members of an enum.
+
+    def members(self, node: ast.ClassDef) -> Iterator[Raw]:
+        names: set[str] = set()
+        for statement in node.body:
+            targets: list[ast.expr]
+            match statement:
+                case ast.FunctionDef(name="__new__" | "_generate_next_value_" as name):
+                    raise _Problem(f"its {name} makes its values")
+                case ast.Assign(value=value):
+                    targets = statement.targets
+                case ast.AnnAssign(value=ast.expr() as value):
+                    targets = [statement.target]
+                case ast.If() | ast.Try() | ast.For() | ast.While() | ast.With():
+                    raise _Problem(_DEPENDS)
+                case _:
+                    continue
+            for target in targets:
+                if not isinstance(target, ast.Name):
+                    raise _Problem(f"its members {ast.unparse(target)} are unpacked from a value")
+                if not _is_member(target.id, value):
+                    continue
+                self.check_value(target.id, value, names)
+                names.add(target.id)
+                yield Raw(target.id, value=value)
+
+    def check_value(self, name: str, value: ast.expr, names: set[str]) -> None:
+        """Refuse the enum if the value of a member is not plain from the text."""
+        scope = Scope(self.project, self.place.outline, self.place.owner)
+        if isinstance(value, ast.Call) and not value.args and scope.lead(dotted_name(value.func)) == "enum.auto":
+            return
+        if literal(value) is None and not _is_sum(value, names):
+            raise _Problem(f"the value of its member {name} is no literal")
+
+    # Calls that make a class.
+
+    def made(self, call: ast.Call) -> Model | None:
+        """The class that ``namedtuple("Point", "x y")`` and the like make."""
+        maker = self.scope.lead(dotted_name(call.func))
+        words = {word.arg: word.value for word in call.keywords if word.arg}
+        if len(call.args) > 2 or any(isinstance(argument, ast.Starred) for argument in call.args):
+            raise _Problem("only running the module tells its fields")
+        given = call.args[1] if len(call.args) == 2 else next(iter(words.values()), None)
+        if maker in NAMED_TUPLES:
+            return Model(self.place, Family.NAMED_TUPLE, raws=tuple(_pairs(given)))
+        if maker == NAMEDTUPLE:
+            return Model(self.place, Family.NAMED_TUPLE, raws=_named(given, words))
+        if maker in TYPED_DICTS and isinstance(given, ast.Dict):
+            match words.get("total"):
+                case ast.Constant(value=False):
+                    total = False
+                case _:
+                    total = True
+            pairs = _pairs(given)
+            return Model(
+                self.place,
+                Family.TYPED_DICT,
+                raws=tuple(Raw(raw.name, raw.annotation, required=total) for raw in pairs),
+            )
+        if maker in ENUMS and isinstance(maker, str):
+            if set(words) - {"names", "module", "qualname"}:
+                raise _Problem("only running the module tells its members")
+            return Model(self.place, Family.ENUM, refs=(Ref("enum", ENUMS[maker]),), raws=tuple(_numbered(given)))
+        return None
+
+
+def called(node: ast.expr) -> tuple[ast.expr, list[ast.keyword]]:
+    """The function of a call and its named arguments; what is no call is its own function."""
+    return (node.func, node.keywords) if isinstance(node, ast.Call) else (node, [])
+
+
+def head_of(annotation: ast.expr, scope: Scope) -> str:
+    """The full path of the form that an annotation is: ``"typing.ClassVar"`` of ``ClassVar[int]``. ``""``: none."""
+    node = unquoted(annotation)
+    found = scope.lead(dotted_name(node.value if isinstance(node, ast.Subscript) else node))
+    return found if isinstance(found, str) else ""
+
+
+def _is_member(name: str, value: ast.expr) -> bool:
+    if name.startswith("__") or (name.startswith("_") and name.endswith("_")):
+        return False
+    return not isinstance(value, ast.Lambda)
+
+
+_OPERATORS = ast.Add | ast.BitAnd | ast.BitOr | ast.BitXor | ast.LShift | ast.Mult | ast.RShift | ast.Sub
+
+
+def _is_sum(value: ast.expr, names: set[str]) -> bool:
+    """Whether it is made of small ints and earlier members alone, as the values of flags are."""
+    match value:
+        case ast.Name(id=name):
+            return name in names
+        case ast.Constant(value=int(number)):
+            return number.bit_length() <= 64
+        case ast.BinOp(left=left, op=op, right=right):
+            return isinstance(op, _OPERATORS) and _is_sum(left, names) and _is_sum(right, names)
+        case ast.UnaryOp(op=ast.Invert() | ast.USub(), operand=operand):
+            return _is_sum(operand, names)
+    return False
+
+
+def _pairs(given: ast.expr | None) -> Iterator[Raw]:
+    """``[("x", int), ...]`` or ``{"x": int, ...}``."""
+    match given:
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            for item in items:
+                match item:
+                    case ast.Tuple(elts=[ast.Constant(value=str(name)), annotation]):
+                        yield Raw(name, annotation)
+                    case _:
+                        raise _Problem("only running the module tells its fields")
+        case ast.Dict(keys=keys, values=values):
+            for key, annotation in zip(keys, values, strict=True):
+                if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
+                    raise _Problem("only running the module tells its fields")
+                yield Raw(key.value, annotation)
+        case _:
+            raise _Problem("only running the module tells its fields")
+
+
+def _words(given: ast.expr | None) -> list[str]:
+    """``"x y"``, ``"x, y"`` or ``["x", "y"]``."""
+    value = None if given is None else literal(given if not isinstance(given, ast.List) else ast.Tuple(given.elts))
+    match value:
+        case (str(text),):
+            return text.replace(",", " ").split()
+        case (tuple(names),) if all(isinstance(name, str) for name in names):
+            return [str(name) for name in names]
+    raise _Problem("only running the module tells its fields")
+
+
+def _named(given: ast.expr | None, words: Mapping[str, ast.expr]) -> tuple[Raw, ...]:
+    names = _words(given)
+    if "rename" in words or any(name.startswith("_") or not name.isidentifier() for name in names):
+        raise _Problem("its fields are renamed")
+    defaults: list[ast.expr] = []
+    match words.get("defaults"):
+        case None | ast.Constant(value=None):
+            pass
+        case ast.List(elts=defaults) | ast.Tuple(elts=defaults):
+            pass
+        case _:
+            raise _Problem("only running the module tells its defaults")
+    values = [None] * (len(names) - len(defaults)) + defaults
+    return tuple(Raw(name, value=value) for name, value in zip(names, values, strict=False))
+
+
+def _numbered(given: ast.expr | None) -> Iterator[Raw]:
+    """The members of ``Enum("Colour", "RED GREEN")``, by whichever way they are told."""
+    match given:
+        case ast.List(elts=[ast.Tuple(), *_]) | ast.Tuple(elts=[ast.Tuple(), *_]) | ast.Dict():
+            for raw in _pairs(given):
+                if raw.annotation is None or literal(raw.annotation) is None:
+                    raise _Problem(f"the value of its member {raw.name} is no literal")
+                yield Raw(raw.name, value=raw.annotation)
+        case _:
+            for name in _words(given):
+                yield Raw(name)

@@ -1,0 +1,167 @@
+"""Which file of the output imports which, so that whichever is imported first, every class is there when it is needed.
+
+Modules that import each other in a circle import each other as modules, at their ends: names in annotations are looked up
+later. What a class statement itself needs, its bases and defaults, is imported at the top all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from lastgood.wrappers.ir import Class, Declared, Function, Module, mentioned
+from lastgood.wrappers.types.declaring import needed, used
+
+__all__ = ["Circle", "Edges", "Imports", "imports_between"]
+
+_Graph = Mapping[str, AbstractSet[str]]
+_NONE: frozenset[str] = frozenset()
+
+
+class Circle(Exception):
+    """``modules`` need each other's classes for their own class statements, so that none of them can be imported first."""
+
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        super().__init__(modules)
+        self.modules = modules
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What a module leads to, packages included, since importing a module runs those around it first: ``wanted`` for whatever
+    it mentions, ``needed`` for its own class statements. ``needed_itself`` has no packages. ``exports`` are the types that it
+    offers as its own.
+    """
+
+    wanted: frozenset[str]
+    needed: frozenset[str]
+    needed_itself: frozenset[str]
+    exports: Mapping[str, Declared]
+
+    @classmethod
+    def of(cls, module: Module) -> Edges:
+        """Those of ``module``."""
+        wanted = frozenset(each.module for each in _wanted(module)) - {module.name}
+        needed = frozenset(each.module for each in _needed(module.members)) - {module.name}
+        return cls(_with_packages(module.name, wanted), _with_packages(module.name, needed), needed, module.exports)
+
+
+@dataclass(frozen=True, slots=True)
+class Imports:
+    """``late`` are the modules to be imported at the end, ``exports`` the names to be imported for others to find them."""
+
+    late: frozenset[str] = _NONE
+    exports: Mapping[str, Declared] = field(default_factory=dict)
+
+
+def imports_between(edges: Mapping[str, Edges]) -> dict[str, Imports]:
+    """How each module that leads to others imports them; ``edges`` are those of each. Raises :class:`Circle`."""
+    needed = {name: each.needed for name, each in edges.items() if each.needed}
+    in_circles = {name for circle in _circles(needed) for name in circle}
+    if in_circles:
+        raise Circle(tuple(name for name in edges if name in in_circles))
+    wanted = {name: each.wanted for name, each in edges.items() if each.wanted}
+    together = {name: circle for circle in _circles(wanted) for name in circle}
+    reached: dict[str, set[str]] = {}
+    imports = {}
+    for name in wanted:
+        late = together.get(name, _NONE) - {name} - edges[name].needed_itself
+        exports = edges[name].exports
+        if late and exports:
+            for other in {each.module for each in exports.values()} & late:
+                reached[other] = reached.get(other) or _reach(needed, other)
+            exports = {
+                alias: each
+                for alias, each in exports.items()
+                if each.module not in late or name not in reached[each.module]
+            }
+        imports[name] = Imports(late, exports)
+    return imports
+
+
+def _circles(graph: _Graph) -> Iterator[frozenset[str]]:
+    """Every set of modules each of which leads to each other, as Tarjan's algorithm finds them."""
+    places: dict[str, int] = {}  # when a node was met
+    lowest: dict[str, int] = {}  # the earliest one on the path that it leads back to
+    path: list[str] = []
+    for start in graph:
+        if start in places:
+            continue
+        work = [(start, iter(graph[start]))]
+        places[start] = lowest[start] = len(places)
+        path.append(start)
+        while work:
+            name, others = work[-1]
+            for other in others:
+                if other not in graph:
+                    continue
+                if other not in places:
+                    places[other] = lowest[other] = len(places)
+                    path.append(other)
+                    work.append((other, iter(graph[other])))
+                    break
+                if other in lowest:
+                    lowest[name] = min(lowest[name], places[other])
+            else:
+                work.pop()
+                if work:
+                    above = work[-1][0]
+                    lowest[above] = min(lowest[above], lowest[name])
+                if lowest[name] == places[name]:
+                    circle = [path.pop()]
+                    while circle[-1] != name:
+                        circle.append(path.pop())
+                    for each in circle:
+                        del lowest[each]
+                    if len(circle) > 1:
+                        yield frozenset(circle)
+
+
+def _with_packages(name: str, others: Iterable[str]) -> frozenset[str]:
+    own = (name, *_around(name))
+    return frozenset(
+        module for other in others for module in (other, *(each for each in _around(other) if each not in own))
+    )
+
+
+def _wanted(module: Module) -> Iterator[Declared]:
+    yield from module.exports.values()
+    yield from _mentioned(module.members)
+
+
+def _mentioned(members: object) -> Iterator[Declared]:
+    assert isinstance(members, tuple)
+    for member in members:
+        if isinstance(member, Class):
+            yield from used(member)
+            yield from _mentioned(member.members)
+        elif isinstance(member, Function):
+            for signature in (member.signature, *member.overloads):
+                for type_ in (*(parameter.type for parameter in signature.parameters), signature.returns):
+                    yield from mentioned(type_)
+
+
+def _needed(members: object) -> Iterator[Declared]:
+    assert isinstance(members, tuple)
+    for member in members:
+        if isinstance(member, Class):
+            if member.data is not None:
+                yield from needed(member.data)
+            yield from _needed(member.members)
+
+
+def _around(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _reach(graph: _Graph, start: str) -> set[str]:
+    seen: set[str] = set()
+    left = [start]
+    while left:
+        for other in graph.get(left.pop(), ()):
+            if other not in seen:
+                seen.add(other)
+                left.append(other)
+    return seen

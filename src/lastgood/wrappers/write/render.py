@@ -1,0 +1,171 @@
+"""Intermediate representation -> the text of a wrapper: typed, formatted, and the same on every run and machine.
+
+Whatever the user's names are, they keep their meaning: a name of lastgood or of the standard library that one of them would
+hide is imported under another one.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from lastgood.config import Style
+from lastgood.wrappers.ir import (
+    ANY,
+    NONE,
+    Class,
+    Constant,
+    Default,
+    Function,
+    Kind,
+    Module,
+    Parameter,
+    Ref,
+    Signature,
+    Type,
+    union,
+)
+from lastgood.wrappers.types.annotations import Literal, literal
+from lastgood.wrappers.write.docstrings import docstring
+from lastgood.wrappers.write.import_graph import Imports
+from lastgood.wrappers.write.layout import Annotated, Brackets, Shape, assign, define, lay_out
+from lastgood.wrappers.write.render_types import class_statement, holds_data
+from lastgood.wrappers.write.spelling import Names
+
+__all__ = ["render", "render_package"]
+
+_STRS = Type(Ref("builtins", "list"), (Type(Ref("builtins", "str")),))
+_INDENT = "    "
+
+
+def render(
+    module: Module,
+    imports: Imports | None = None,
+    *,
+    is_package: bool = False,
+    style: Style = "async",
+) -> str:
+    """The body of the wrapper of ``module``, without its header. ``is_package``: it is the ``__init__`` of one."""
+    imports = imports or Imports(frozenset(), module.exports)
+    names = Names(module, imports, is_package=is_package, is_async=style == "async")
+    types: list[str] = []
+    definitions: list[str] = []
+    constants: list[str] = []
+    for member in module.members:
+        if isinstance(member, Constant):
+            constants += _constant(member, names)
+        else:
+            is_type = isinstance(member, Class) and holds_data(member)
+            (types if is_type else definitions).extend(["", "", *_member(member, "", names)])
+    exports = sorted({member.name for member in module.members} - module.hidden | {*imports.exports})
+    listing = Brackets("[", [_quoted(name) for name in exports], "]")
+    declared = "" if exports else f": {names.spell(_STRS)}"
+    lines = docstring(module.doc or f"Calls {module.name} through the live bridge.", "")
+    lines += [
+        "",
+        *names.remarks(),
+        "from __future__ import annotations" + (" as _annotations" if "annotations" in names.taken else ""),
+    ]
+    listed = ["", *lay_out(listing, "", before=f"__all__{declared} = ")]
+    body = [*listed, *([""] if constants else []), *constants, *types, *definitions]
+    return "\n".join([*lines, *names.imports(), *body, *names.late_imports()]) + "\n"
+
+
+def _constant(constant: Constant, names: Names) -> list[str]:
+    value = literal(ast.parse(constant.value, mode="eval").body)
+    type_ = Type(Ref("typing", "Final"))
+    if value is not None and _is_long(value[0]):
+        type_ = Type(type_.head, (_type_of(value[0]),))
+    return assign(Annotated(constant.name, names.shape(type_), constant.value), "")
+
+
+_MOST_INFERRED = 256
+_MOST_KINDS = 8
+
+
+def _is_long(value: Literal) -> bool:
+    """Whether it has a tuple of which pyright does not find out the type."""
+    return isinstance(value, tuple) and (len(value) > _MOST_INFERRED or any(map(_is_long, value)))
+
+
+def _type_of(value: Literal) -> Type:
+    if not isinstance(value, tuple):
+        return NONE if value is None else Type(Ref("builtins", type(value).__name__))
+    kinds = dict.fromkeys(map(_type_of, value))
+    if len(value) <= _MOST_KINDS:
+        return Type(Ref("builtins", "tuple"), tuple(map(_type_of, value)) or (Type("()"),))
+    return Type(Ref("builtins", "tuple"), (union(*kinds) if len(kinds) <= _MOST_KINDS else ANY, Type("...")))
+
+
+def render_package(name: str) -> str:
+    """The body of an ``__init__`` that is there for the wrappers beneath it alone; ``name`` is ``""`` at the top."""
+    return (
+        f'"""Wrappers of what lies in {name}."""\n'
+        if name
+        else '"""Wrappers: each calls its source through the live bridge."""\n'
+    )
+
+
+def _member(member: Function | Class, indent: str, names: Names) -> Iterator[str]:
+    if isinstance(member, Class):
+        yield from _class(member, indent, names)
+        return
+    decorators = [f"{indent}@{names.use(Ref('builtins', 'staticmethod'))}"] if indent else []
+    for overload in member.overloads:
+        yield f"{indent}@{names.use(Ref('typing', 'overload'))}"
+        yield from decorators
+        yield from _head(member.name, overload, indent, names, ": ...")
+        yield from [""] if indent else ["", ""]
+    signature = member.signature
+    if member.overloads:
+        # Type checkers show the overloads alone; the implementation only has to take, and to give, whatever they do.
+        parameters = tuple(Parameter(p.name, p.kind, ANY, p.default) for p in signature.parameters)
+        given = [overload.returns for overload in member.overloads]
+        signature = Signature(parameters, ANY if ANY in given else union(*given))
+    yield from decorators
+    target = Brackets(f"@{names.remote()}(", [_quoted(member.module), _quoted(member.path)], ")", hugs=True)
+    yield from lay_out(target, indent)
+    if member.doc:
+        inner = indent + _INDENT
+        yield from _head(member.name, signature, indent, names, ":")
+        yield from [*docstring(member.doc, inner), f"{inner}..."]
+    else:
+        yield from _head(member.name, signature, indent, names, ": ...")
+
+
+def _class(member: Class, indent: str, names: Names) -> Iterator[str]:
+    inner = indent + _INDENT
+    head, fields = class_statement(member, indent, names)
+    yield from head
+    parts: list[list[str]] = [docstring(member.doc, inner)] if member.doc and head[-1].endswith(":") else []
+    children = [list(_member(child, inner, names)) for child in member.members]
+    nested = [isinstance(child, Class) for child in member.members]
+    parts += [lines for lines, is_class in zip(children, nested, strict=True) if is_class and member.data]
+    parts += [fields] if fields else []
+    parts += [lines for lines, is_class in zip(children, nested, strict=True) if not (is_class and member.data)]
+    for place, lines in enumerate(parts):
+        yield from [""] if place else []
+        yield from lines
+
+
+def _head(name: str, signature: Signature, indent: str, names: Names, end: str) -> list[str]:
+    parts: list[Shape] = []
+    kinds = [parameter.kind for parameter in signature.parameters]
+    for place, parameter in enumerate(signature.parameters):
+        before = kinds[:place]
+        if parameter.kind is Kind.KEYWORD_ONLY and not {Kind.VAR_POSITIONAL, Kind.KEYWORD_ONLY} & set(before):
+            parts.append("*")
+        stars = {Kind.VAR_POSITIONAL: "*", Kind.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        default = "..." if parameter.default is Default.LEFT else parameter.default
+        given = default if isinstance(default, str) else None
+        parts.append(Annotated(f"{stars}{parameter.name}", names.shape(parameter.type), given))
+        if parameter.kind is Kind.POSITIONAL_ONLY and kinds[place + 1 : place + 2] != [Kind.POSITIONAL_ONLY]:
+            parts.append("/")
+    if indent and kinds and signature.parameters[0].name in ("cls", "self"):
+        names.pyright.add("reportSelfClsParameterName")
+    start = f"{'async ' if names.is_async else ''}def {name}"
+    return define(start, parts, names.shape(signature.returns), indent, end)
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'

@@ -1,0 +1,104 @@
+"""The statements that declare a class by its fields."""
+
+from __future__ import annotations
+
+import keyword
+
+from lastgood.wrappers.ir import ANY, Class, Data, Field, Form, Ref, Type, mentioned
+from lastgood.wrappers.types.defaults import takes
+from lastgood.wrappers.write.layout import Annotated, Brackets, Shape, assign, lay_out
+from lastgood.wrappers.write.spelling import Names
+
+__all__ = ["class_statement", "holds_data"]
+
+_INDENT = "    "
+_ROOTS = {
+    Form.NAMED_TUPLE: Ref("typing", "NamedTuple"),
+    Form.TYPED_DICT: Ref("typing", "TypedDict"),
+}
+# Which of these mypy finds, whether all of them, depends on what is overridden, and on its version.
+_OVERRIDES = dict.fromkeys(Form, "  # type: ignore[assignment, unused-ignore]")
+_OVERRIDES[Form.TYPED_DICT] = "  # type: ignore[assignment, misc, unused-ignore]"
+_ITEMS = {"dict": 2, "frozenset": 1, "list": 1, "set": 1}
+
+
+def holds_data(member: Class) -> bool:
+    """Whether the class, or one in it, is declared by its fields."""
+    return member.data is not None or any(holds_data(inner) for inner in member.members if isinstance(inner, Class))
+
+
+def class_statement(member: Class, indent: str, names: Names) -> tuple[list[str], list[str]]:
+    """The lines of the head of a class, which end with ``:`` unless they are all there is to it, and those of its fields."""
+    data = member.data
+    if data is None:
+        return [f"{indent}class {member.name}:"], []
+    if data.form is Form.TYPED_DICT and any(_is_no_name(field.name) for field in data.fields):
+        return _by_call(member.name, data, indent, names), []
+    bases = [names.use(base) if isinstance(base, Ref) else names.declared(base) for base in data.bases]
+    if not bases and data.form in _ROOTS:
+        bases = [names.use(_ROOTS[data.form])]
+    head = []
+    inside = str(member.declared.name) if member.declared is not None else member.name
+    if data.form is Form.DATACLASS and data.options is not None:
+        options = [names.express(option, inside) for option in data.options]
+        decorator = f"{indent}@{names.use(Ref('dataclasses', 'dataclass'))}"
+        head = lay_out(Brackets(f"{decorator}(", options, ")", hugs=True), "") if options else [decorator]
+    elif data.options:
+        bases += [names.express(option, inside) for option in data.options]
+    if bases:
+        head += lay_out(Brackets("(", bases, ")", hugs=True), indent, f"class {member.name}", ":")
+    else:
+        head.append(f"{indent}class {member.name}:")
+    inner = indent + _INDENT
+    fields = [line for field in data.fields for line in _field(field, data.form, inner, inside, names)]
+    if not fields and not member.doc and not member.members:
+        fields = [f"{inner}pass"]
+    return head, fields
+
+
+def _is_no_name(name: str) -> bool:
+    return not name.isidentifier() or keyword.iskeyword(name)
+
+
+def _by_call(name: str, data: Data, indent: str, names: Names) -> list[str]:
+    """A typed dict with keys that are no names."""
+    pairs = [f"{field.name!r}: {str(_type(field, data.form, names))!r}".replace("'", '"') for field in data.fields]
+    root = names.use(_ROOTS[Form.TYPED_DICT])
+    return lay_out(
+        Brackets(f"{root}(", [f'"{name}"', Brackets("{", pairs, "}")], ")", hugs=True), indent, before=f"{name} = "
+    )
+
+
+def _type(field: Field, form: Form, names: Names) -> Shape:
+    may_lack = form is Form.TYPED_DICT and not field.required
+    return names.shape(Type(Ref("typing", "NotRequired"), (field.type,)) if may_lack else field.type)
+
+
+def _factory(field: Field, inside: str, names: Names) -> str:
+    """What makes a field's default. Of an empty ``list`` pyright does not find out by itself what it is to hold."""
+    assert field.factory is not None
+    made = field.factory[0]
+    text = names.express(field.factory, inside)
+    arity = _ITEMS.get(made.name, 0) if isinstance(made, Ref) else 0
+    if not arity:
+        return text
+    options = field.type.args if field.type.head == "|" else (field.type,)
+    items = next((each.args for each in options if len(each.args) == arity and takes(each, Type(made))), ())
+    if not items or any(True for item in items for _ in mentioned(item)):
+        items = (ANY,) * arity  # of a class that may not be there yet
+    return f"{text}[{', '.join(map(names.spell, items))}]"
+
+
+def _field(field: Field, form: Form, indent: str, inside: str, names: Names) -> list[str]:
+    default = None if field.default is None else names.express(field.default, inside)
+    if form is Form.ENUM:
+        assert default is not None, "a member has a value"
+        first, *rest = assign(default, indent, before=f"{field.name} = ")
+    else:
+        value = default
+        if field.factory is not None or field.options:
+            given = [] if default is None else [f"default={default}"]
+            given += [] if field.factory is None else [f"default_factory={_factory(field, inside, names)}"]
+            value = f"{names.use(Ref('dataclasses', 'field'))}({', '.join([*given, *field.options])})"
+        first, *rest = assign(Annotated(field.name, _type(field, form, names), value), indent)
+    return [first + (_OVERRIDES[form] if field.overrides else ""), *rest]

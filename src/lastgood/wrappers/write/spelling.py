@@ -1,0 +1,181 @@
+"""How the names that a wrapper needs are spelt in it, next to the user's own, and the imports that this takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+
+from lastgood.wrappers.ir import Class, Constant, Declared, Expression, Function, Module, Ref, Type
+from lastgood.wrappers.write.import_graph import Imports
+from lastgood.wrappers.write.layout import Brackets, Operands, Shape, lay_out
+
+__all__ = ["Names", "free"]
+
+_REMOTE = Ref("lastgood.calls.declarations", "remote")
+
+
+class Names:
+    """The names in the wrapper of ``module``; ``taken`` are the user's. ``is_package``: it is the ``__init__`` of a package.
+
+    ``is_async``: its functions are to be awaited.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        imports: Imports,
+        *,
+        is_package: bool,
+        is_async: bool = True,
+    ) -> None:
+        self.is_async = is_async
+        self.taken = _taken(module.members) | imports.exports.keys()
+        self.pyright: set[str] = set()
+        self._private = {member.name for member in module.members if _is_private(member)}
+        self._module = module.name
+        self._package = module.name.split(".") if is_package else module.name.split(".")[:-1]
+        self._imports = imports
+        self._exported = {declared: alias for alias, declared in imports.exports.items()}
+        self._spelt: dict[Ref | Declared | str, str] = {}
+        self._in_use = set(self.taken)
+
+    def use(self, ref: Ref) -> str:
+        """The name of something of the standard library, or of lastgood."""
+        return self._name(ref, ref.name)
+
+    def remote(self) -> str:
+        """The name of the decorator of declarations."""
+        return self.use(_REMOTE)
+
+    def declared(self, declared: Declared) -> str:
+        """The name of a type that a wrapper declares."""
+        top, dot, rest = declared.name.partition(".")
+        if declared.module == self._module:
+            self._private.discard(top)
+            self._note_private(rest)
+            return declared.name
+        self._note_private(declared.name)
+        if declared.module in self._imports.late:
+            return f"{self._name(declared.module, '_' + declared.module.rpartition('.')[2])}.{declared.name}"
+        whole = Declared(declared.module, top)
+        return (self._exported.get(whole) or self._name(whole, top)) + dot + rest
+
+    def _name(self, key: Ref | Declared | str, name: str) -> str:
+        if key not in self._spelt:
+            self._spelt[key] = free(name, self._in_use)
+            self._in_use.add(self._spelt[key])
+        return self._spelt[key]
+
+    def spell(self, type_: Type) -> str:
+        return str(self.shape(type_))
+
+    def shape(self, type_: Type) -> Shape:
+        """A type as it is spelt, in a form that can be broken over lines."""
+        args = list(map(self.shape, type_.args))
+        if type_.head == "|":
+            return Operands(args)
+        head = type_.head if isinstance(type_.head, str) else self._head(type_.head)
+        return Brackets(f"{head}[", args, "]", is_bare=True) if args else head
+
+    def _head(self, head: Ref | Declared) -> str:
+        return self.use(head) if isinstance(head, Ref) else self.declared(head)
+
+    def express(self, expression: Expression, inside: str) -> str:
+        """``expression`` in the body of the class ``inside``, whose own inner classes go by their last names there."""
+        text = ""
+        for part in expression:
+            spelt = part if isinstance(part, str) else self._head(part)
+            text += spelt.removeprefix(f"{inside}.") if isinstance(part, Declared) else spelt
+        return text
+
+    def _note_private(self, path: str) -> None:
+        if any(part.startswith("_") for part in path.split(".")):
+            self.pyright.add("reportPrivateUsage")
+
+    def remarks(self) -> list[str]:
+        """What type checkers are told: of bodies that are not there, and of names that are as the source has them.
+
+        To be asked when all else is spelt.
+        """
+        for declared in self._imports.exports.values():
+            self._note_private(declared.name)
+        rules = self.pyright | ({"reportUnusedClass"} if self._private else set())
+        mypy = ['# mypy: disable-error-code="empty-body"'] if _REMOTE in self._spelt else []
+        return mypy + ([f"# pyright: {', '.join(f'{rule}=false' for rule in sorted(rules))}"] if rules else [])
+
+    def imports(self) -> list[str]:
+        """The import statements at the top: the standard library's, lastgood's, and those of other wrappers."""
+        refs = [(ref.module, ref.name, name) for ref, name in self._spelt.items() if isinstance(ref, Ref)]
+        standard = [each for each in refs if not each[0].startswith("lastgood") and each[:2] != ("builtins", each[2])]
+        ours = [each for each in refs if each[0].startswith("lastgood")]
+        types = [(each.module, each.name, name) for each, name in self._spelt.items() if isinstance(each, Declared)]
+        types += [(each.module, each.name, alias) for alias, each in self._early_exports()]
+        near = [(self._relative(module), name, alias) for module, name, alias in types]
+        blocks = [list(_statements(block)) for block in (standard, ours, near)]
+        return [line for block in blocks if block for line in ("", *block)]
+
+    def late_imports(self) -> list[str]:
+        """The import statements at the end."""
+        lines = []
+        for module, name in self._spelt.items():
+            if isinstance(module, str) and module in self._imports.late:
+                parent, _, last = module.rpartition(".")
+                lines.append(f"from {self._relative(parent)} import {last} as {name}")
+        late = [(self._relative(each.module), each.name, alias) for alias, each in self._exports(late=True)]
+        lines = sorted(lines) + list(_statements(late))
+        return ["", "", "# Down here, since these modules import this one too.", *lines] if lines else []
+
+    def _early_exports(self) -> Iterator[tuple[str, Declared]]:
+        return self._exports(late=False)
+
+    def _exports(self, *, late: bool) -> Iterator[tuple[str, Declared]]:
+        for alias, declared in self._imports.exports.items():
+            if (declared.module in self._imports.late) is late:
+                yield alias, declared
+
+    def _relative(self, module: str) -> str:
+        parts = module.split(".") if module else []
+        shared = 0
+        while shared < min(len(parts), len(self._package)) and parts[shared] == self._package[shared]:
+            shared += 1
+        return "." * (len(self._package) - shared + 1) + ".".join(parts[shared:])
+
+
+def free(name: str, taken: AbstractSet[str]) -> str:
+    """``name``, or what it becomes with underscores, if ``taken``. Never with two in front, which a class would mangle."""
+    while name in taken:
+        name = f"{name}_" if name.startswith("_") else f"_{name}"
+    return name
+
+
+def _is_private(member: Function | Class | Constant) -> bool:
+    return isinstance(member, Class) and member.name.startswith("_")
+
+
+def _taken(members: Sequence[Function | Class | Constant]) -> set[str]:
+    """Every name of the user's in a wrapper: of functions, classes, fields and parameters, at any depth."""
+    names: set[str] = set()
+    for member in members:
+        names.add(member.name)
+        if isinstance(member, Class):
+            names |= _taken(member.members)
+            names.update(field.name for field in (member.data.fields if member.data else ()))
+        elif isinstance(member, Function):
+            for signature in (member.signature, *member.overloads):
+                names.update(parameter.name for parameter in signature.parameters)
+    return names
+
+
+def _statements(imports: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """``from module import name as alias``, those of a module together that keep their names, in the order of isort."""
+    together: dict[str, list[str]] = {}
+    alone: list[tuple[str, str]] = []
+    for module, name, alias in sorted(set(imports)):
+        if name == alias:
+            together.setdefault(module, []).append(name)
+        else:
+            alone.append((module, f"{name} as {alias}"))
+    listed = list(together.items()) + [(module, [text]) for module, text in alone]
+    for module, names in sorted(listed, key=lambda each: (each[0], each[1])):
+        one = f"from {module} import {', '.join(names)}"
+        yield from (lay_out(Brackets("(", names, ")"), "", before=f"from {module} import ") if len(one) > 88 else [one])

@@ -1,0 +1,312 @@
+"""Values cross both ways between the app's codec (on msgspec) and the worker's (in plain Python)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections import OrderedDict, namedtuple
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum, IntEnum
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lastgood.bridges.process import VALUES as APP
+from lastgood.bridges.worker.serving import VALUES as WORKER
+from lastgood.bridges.worker.values import values
+from lastgood.bridges.worker.values.values import Uncarriable, Unreadable, Values
+
+DIRECTIONS = pytest.mark.parametrize(
+    ("sender", "receiver"), [pytest.param(APP, WORKER, id="to-worker"), pytest.param(WORKER, APP, id="from-worker")]
+)
+
+
+class Colour(Enum):
+    RED = "red"
+    PAIR = (1, 2)
+
+
+class Unset(Enum):
+    NOTHING = object()
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Point(NamedTuple):
+    x: int
+    y: float
+
+
+@dataclass(frozen=True)
+class Price:
+    amount: Decimal
+    tags: tuple[str, ...] = ()
+
+
+class Name(str):
+    __slots__ = ()
+
+
+class Moment(dt.datetime):
+    """What pandas' Timestamp is: a datetime that holds more."""
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = dt.datetime.__hash__
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal, of equal types, at every depth; nan is nan."""
+    if type(left) is not type(right):
+        return False
+    match left:
+        case float():
+            return (left == right and math.copysign(1, left) == math.copysign(1, right)) or (
+                left != left and right != right
+            )
+        case list() | tuple():
+            return len(left) == len(right) and all(map(same, left, right))
+        case dict():
+            return (
+                len(left) == len(right)
+                and all(map(same, left, right))
+                and all(map(same, left.values(), right.values()))
+            )
+        case dt.datetime() | dt.time():
+            return left == right and left.fold == right.fold and str(left.tzinfo) == str(right.tzinfo)
+        case Decimal():
+            return str(left) == str(right)
+    return bool(left == right)
+
+
+ZONES = st.sampled_from(
+    [
+        None,
+        dt.UTC,
+        dt.timezone(dt.timedelta(hours=5, minutes=30)),
+        dt.timezone(dt.timedelta(seconds=-1), "odd"),
+        ZoneInfo("Europe/Berlin"),
+        ZoneInfo("UTC"),
+    ]
+)
+FIXED_ZONES = st.sampled_from([None, dt.UTC, dt.timezone(dt.timedelta(hours=-3), "there")])
+TEXTS = st.text() | st.text(st.characters(categories=["Cs", "Ll"]), max_size=5)
+KEYS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | TEXTS
+    | st.binary()
+    | st.uuids()
+    | st.dates()
+    | st.tuples(st.integers(), TEXTS)
+    | st.frozensets(st.integers(), max_size=3)
+)
+LEAVES = (
+    KEYS
+    | st.floats()
+    | st.integers(min_value=-(10**40), max_value=10**40)
+    | st.datetimes(timezones=ZONES)
+    | st.times(timezones=FIXED_ZONES)
+    | st.timedeltas()
+    | st.decimals()
+    | st.builds(Path, st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+    | st.sets(KEYS, max_size=4)
+    | st.lists(st.floats(), min_size=64, max_size=66)
+    | st.lists(st.integers(min_value=-(2**65), max_value=2**65), min_size=64, max_size=66)
+)
+NESTED = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple) | st.dictionaries(KEYS, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@DIRECTIONS
+@given(value=NESTED)
+def test_values_arrive_as_they_were(sender: Values, receiver: Values, value: Any) -> None:
+    assert same(receiver.loads(sender.dumps(value)), value)
+
+
+Legacy = namedtuple("Legacy", "a b")  # noqa: PYI024 - the other kind of named tuple
+IDENTIFIER = uuid4()
+
+
+@DIRECTIONS
+@pytest.mark.parametrize(
+    ("value", "arrives"),
+    [
+        pytest.param(Colour.RED, "red", id="enum"),
+        pytest.param(Colour.PAIR, (1, 2), id="enum-of-tuple"),
+        pytest.param(Level.HIGH, 3, id="int-enum"),
+        pytest.param({Level.HIGH: Colour.RED}, {3: "red"}, id="enum-as-key"),
+        pytest.param({Colour.PAIR: 1}, {(1, 2): 1}, id="enum-of-tuple-as-key"),
+        pytest.param(Point(1, 2.0), (1, 2.0), id="named-tuple"),
+        pytest.param(Legacy("x", [Point(1, 2.0)]), ("x", [(1, 2.0)]), id="named-tuple-nested"),
+        pytest.param({Point(1, 2.0)}, {(1, 2.0)}, id="named-tuple-in-set"),
+        pytest.param(Price(Decimal("1.50")), {"amount": Decimal("1.50"), "tags": ()}, id="dataclass"),
+        pytest.param([Price(Decimal(1), ("a",))], [{"amount": Decimal(1), "tags": ("a",)}], id="dataclass-nested"),
+        pytest.param(bytearray(b"ab"), b"ab", id="bytearray"),
+        pytest.param(memoryview(b"ab"), b"ab", id="memoryview"),
+        pytest.param(Name("n"), "n", id="str-subclass"),
+        pytest.param(OrderedDict(b=1, a=2), {"b": 1, "a": 2}, id="dict-subclass"),
+        pytest.param(PurePosixPath("a/b"), Path("a/b"), id="pure-path"),
+        pytest.param(IDENTIFIER, IDENTIFIER, id="uuid"),
+        pytest.param(2**64, 2**64, id="one-bit-too-many"),
+        pytest.param(-(2**63) - 1, -(2**63) - 1, id="one-too-low"),
+        pytest.param([2**200] * 70, [2**200] * 70, id="many-large-ints"),
+        pytest.param([1] * 64 + [True], [1] * 64 + [True], id="bool-among-ints"),
+        pytest.param("\ud800", "\ud800", id="lone-surrogate"),
+        pytest.param({"\udcff": {"\udcff": 1}}, {"\udcff": {"\udcff": 1}}, id="lone-surrogate-as-key"),
+        pytest.param(Path("a\udcff"), Path("a\udcff"), id="undecodable-path"),
+        pytest.param({None: 1, 1.5: 2, b"k": 3, True: 4}, {None: 1, 1.5: 2, b"k": 3, True: 4}, id="plain-keys"),
+        pytest.param(dt.datetime(2025, 10, 26, 2, 30, fold=1), dt.datetime(2025, 10, 26, 2, 30, fold=1), id="fold"),
+    ],
+)
+def test_what_has_no_form_of_its_own_arrives_as_plain_data(
+    sender: Values, receiver: Values, value: Any, arrives: Any
+) -> None:
+    assert same(receiver.loads(sender.dumps(value)), arrives)
+
+
+def test_a_time_zone_without_a_key_arrives_as_its_offset() -> None:
+    class Local(dt.tzinfo):
+        def utcoffset(self, _: dt.datetime | None) -> dt.timedelta:
+            return dt.timedelta(hours=2)
+
+        def dst(self, _: dt.datetime | None) -> None:
+            return None
+
+        def tzname(self, _: dt.datetime | None) -> str:
+            return "LOCAL"
+
+    arrived = WORKER.loads(APP.dumps(dt.datetime(2025, 6, 1, 12, tzinfo=Local())))
+    assert arrived.utcoffset() == dt.timedelta(hours=2)
+    assert arrived.tzname() == "LOCAL"
+
+
+def test_a_zone_that_the_other_side_does_not_know_arrives_as_its_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = APP.dumps(dt.datetime(2025, 6, 1, 12, tzinfo=ZoneInfo("Europe/Berlin")))
+
+    def unknown(key: str) -> ZoneInfo:
+        raise LookupError(key)
+
+    monkeypatch.setattr("zoneinfo.ZoneInfo", unknown)
+    arrived = WORKER.loads(packed)
+    assert arrived.utcoffset() == dt.timedelta(hours=2)
+    assert arrived.tzname() == "Europe/Berlin"
+
+
+class Odd:
+    pass
+
+
+def cyclic() -> list[Any]:
+    loop: list[Any] = []
+    loop.append({"again": (loop,)})
+    return loop
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+HERE = Odd.__module__
+
+
+@pytest.mark.parametrize("sender", [APP, WORKER], ids=["app", "worker"])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        pytest.param(Odd(), f"it: object of type {HERE}.Odd cannot cross", id="object"),
+        pytest.param({"prices": [0, 1, 2, Odd()]}, f'it["prices"][3]: object of type {HERE}.Odd cannot', id="nested"),
+        pytest.param((1, {(1, 2): {3: 1 + 2j}}), "it[1][(1, 2)][3]: object of type complex cannot", id="by-tuple-key"),
+        pytest.param(
+            {10**5000: Odd()}, f"it[an object of type int]: object of type {HERE}.Odd cannot", id="by-giant-key"
+        ),
+        pytest.param({Odd: 1}, "it (a key): object of type type cannot", id="as-key"),
+        pytest.param({"s": {Odd}}, 'it["s"] (an element): object of type type cannot', id="in-set"),
+        pytest.param([Price(amount=1j)], "it[0].amount: object of type complex", id="field"),  # type: ignore[arg-type]  # meant
+        pytest.param(Unset.NOTHING, "it.value: object of type object", id="enum-value"),
+        pytest.param(iter([]), "it: object of type list_iterator cannot", id="iterator"),
+        pytest.param(
+            PureWindowsPath("c:/x"),
+            f"it: object of type {PureWindowsPath.__module__}.PureWindowsPath cannot",
+            id="foreign-path",
+        ),
+        pytest.param(Moment(2025, 1, 1), f"it: object of type {HERE}.Moment cannot", id="more-than-a-datetime"),
+        pytest.param({Price(Decimal(1)): 1}, "it would arrive as a dict", id="dataclass-as-key"),
+        pytest.param(cyclic(), "contains itself, or is nested more than 100 deep", id="cycle"),
+        pytest.param(nested(10_000), "contains itself, or is nested more than 100 deep", id="deep"),
+    ],
+)
+def test_what_cannot_cross_is_named_with_its_place(sender: Values, value: Any, text: str) -> None:
+    with pytest.raises(Uncarriable) as caught:
+        sender.dumps(value)
+    assert text in caught.value.text("it")
+
+
+@DIRECTIONS
+def test_the_deepest_value_crosses(sender: Values, receiver: Values) -> None:
+    value: Any = ()
+    for _ in range(values.MAX_DEPTH):
+        value = (value,)
+    assert receiver.loads(sender.dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({Colour.RED: 1, "red": 2}, "two keys of a dict became equal"),
+        ({"a": [{(Colour.RED,): 1, ("red",): 2}]}, "two keys of a dict became equal"),
+        ({Colour.RED, "red"}, "two elements of a set became equal"),
+        (frozenset((Colour.RED, "red")), "two elements of a set became equal"),
+    ],
+    ids=["keys", "keys, further in", "set", "frozenset"],
+)
+@DIRECTIONS
+def test_what_became_equal_is_not_lost_silently(sender: Values, receiver: Values, value: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told) as caught:
+        receiver.loads(sender.dumps(value))
+    assert type(caught.value) is Unreadable or receiver is WORKER
+
+
+@pytest.mark.parametrize("receiver", [APP, WORKER], ids=["app", "worker"])
+@given(garbage=st.binary(max_size=60))
+def test_garbage_is_a_value_error(receiver: Values, garbage: bytes) -> None:
+    with suppress(ValueError):
+        receiver.loads(garbage)
+
+
+@pytest.mark.parametrize("receiver", [APP, WORKER], ids=["app", "worker"])
+@given(code=st.integers(min_value=0, max_value=20), payload=st.binary(max_size=20) | LEAVES.map(APP.dumps))
+def test_garbage_in_an_extension_is_a_value_error(receiver: Values, code: int, payload: bytes) -> None:
+    with suppress(ValueError):
+        receiver.loads(bytes((0xC7, len(payload) % 256, code)) + payload)
+
+
+@pytest.mark.parametrize("receiver", [APP, WORKER], ids=["app", "worker"])
+@pytest.mark.parametrize("bomb", [b"\x91" * 100_000, b"\xc9\x00\xff\xff\xff\x01" * 50_000], ids=["lists", "tuples"])
+def test_a_nesting_bomb_is_a_value_error(receiver: Values, bomb: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        receiver.loads(bomb)
+
+
+def test_a_uuid_is_not_confused_with_bytes() -> None:
+    assert WORKER.loads(APP.dumps(UUID(int=5))) == UUID(int=5)

@@ -1,0 +1,241 @@
+"""What a call gave becomes what is declared, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum, Flag, IntEnum, auto
+from typing import Any, Literal, NamedTuple, NotRequired, SupportsInt, TypedDict
+
+import pytest
+
+from lastgood.calls.results import Returns
+from lastgood.errors import BridgeError, ReturnTypeError
+
+
+class Side(Enum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class Rights(Flag):
+    READ = auto()
+    WRITE = auto()
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Point(NamedTuple):
+    x: int
+    y: float = 0.0
+
+
+@dataclass(frozen=True)
+class Key:
+    sku: str
+
+
+@dataclass
+class Quote:
+    price: Decimal
+    side: Side = Side.BUY
+    date: date | None = None
+    parent: Quote | None = None
+    total: int = field(init=False)
+
+
+@dataclass
+class Cat:
+    name: str
+
+
+@dataclass
+class Dog:
+    name: str
+    breed: str = ""
+
+
+@dataclass(slots=True)
+class Lion(Cat):
+    mane: float
+
+
+class Options(TypedDict):
+    side: Side
+    points: NotRequired[list[Point]]
+
+
+def returns(declared: Any) -> Any:
+    return Returns[declared]("pricing.quote")
+
+
+QUOTE = {"price": Decimal(1), "side": "sell", "date": None, "parent": None, "total": 3}
+ONE = Quote(Decimal(1), Side.SELL)
+ONE.total = 3
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "expected"),
+    [
+        (Side, "buy", Side.BUY),
+        (Rights, 3, Rights.READ | Rights.WRITE),
+        (Level, 3, Level.HIGH),
+        (Point, (1, 2.0), Point(1, 2.0)),
+        (Key, {"sku": "a"}, Key("a")),
+        (Quote, QUOTE, ONE),
+        (Quote | None, QUOTE, ONE),
+        (list[Side], ["buy", "sell"], [Side.BUY, Side.SELL]),
+        (tuple[Side, ...], ("buy",), (Side.BUY,)),
+        (tuple[int, Side], (1, "buy"), (1, Side.BUY)),
+        (set[Side], {"buy"}, {Side.BUY}),
+        (frozenset[Point], frozenset([(1, 0.5)]), frozenset([Point(1, 0.5)])),
+        (dict[Side, list[Point]], {"buy": [(1, 2)]}, {Side.BUY: [Point(1, 2)]}),
+        (dict[str, Side], {"a": "buy"}, {"a": Side.BUY}),
+        (Sequence[Side], ["buy"], [Side.BUY]),
+        (Iterable[Side], ("buy",), (Side.BUY,)),
+        (Mapping[str, Side], {"a": "buy"}, {"a": Side.BUY}),
+        (Options, {"side": "buy", "points": [(1, 2)]}, {"side": Side.BUY, "points": [Point(1, 2)]}),
+        (Cat | Dog, {"name": "x"}, Cat("x")),
+        (Dog | Cat, {"name": "x"}, Cat("x")),
+        (Cat | Dog, {"name": "x", "breed": "y"}, Dog("x", "y")),
+        (int | Side, "sell", Side.SELL),
+        (Cat, {"name": "x", "mane": 1.0}, Lion("x", 1.0)),
+    ],
+)
+def test_plain_data_become_what_is_declared(declared: Any, given: Any, expected: Any) -> None:
+    made = returns(declared)(given)
+    assert made == expected
+    assert type(made) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("declared", "value"),
+    [
+        (int, 3),
+        (int, True),
+        (int, Level.HIGH),
+        (float, 3),
+        (float, 1.5),
+        (str, "x"),
+        (bytes, b"x"),
+        (None, None),
+        (Any, object()),
+        (object, object()),
+        (date, datetime(2024, 1, 1)),
+        (Side, Side.BUY),
+        (Quote, Quote(Decimal(1))),
+        (Point, Point(1)),
+        (list[Quote], [Quote(Decimal(1))]),
+        (list[Any], [object()]),
+        (list[int | str], [1, "x"]),
+        (dict[str, Quote], {"a": Quote(Decimal(1))}),
+        (dict[str, Any], {"a": object()}),
+        (tuple[()], ()),
+        (tuple[int, Side], (1, Side.BUY)),
+        (Options, {"side": Side.BUY}),
+        (Sequence[str], "abc"),
+        (Iterable[int], range(3)),
+        (SupportsInt, 3),
+        (Side | str, "buy"),
+        ((Literal["a", 1] | None), "a"),
+        (Any | None, 3),
+    ],
+)
+def test_what_is_right_already_stays(declared: Any, value: Any) -> None:
+    assert returns(declared)(value) is value
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "told"),
+    [
+        (int, "x", "return int, but what it returned is something else: result: expected int, got str."),
+        (int, 1.0, "result: expected int, got float."),
+        (bool, 1, "result: expected bool, got int."),
+        (None, 3, "return None, but what it returned is something else: result: expected None, got int."),
+        (str, b"x", "result: expected str, got bytes."),
+        (Decimal, "1", "result: expected Decimal, got str."),
+        (list[int], (1,), "result: expected list[int], got tuple."),
+        (list[int], [1, 2, "x"], "result[2]: expected int, got str."),
+        (
+            list[Quote],
+            [QUOTE, QUOTE | {"price": "1"}],
+            "return list[Quote], but what it returned is something else: result[1].price: expected Decimal, got str.",
+        ),
+        (Quote, QUOTE | {"parent": QUOTE | {"side": "no"}}, "result.parent.side: expected Side, got 'no'."),
+        (Quote, {"side": "buy"}, 'result: expected Quote, got dict without "price".'),
+        (Quote, [1], "result: expected Quote, got list."),
+        (Side, 1, "result: expected Side, got int."),
+        (Level, True, "result: expected Level, got bool."),
+        (Level, 3.0, "result: expected Level, got float."),
+        (Point, (1,), "result: expected Point, got tuple of 1."),
+        (Point, (1, "x"), "result.y: expected float, got str."),
+        (tuple[int, str], (1, 2), "result[1]: expected str, got int."),
+        (tuple[int, ...], (1, "x"), "result[1]: expected int, got str."),
+        (set[int], {"x"}, "result (an element): expected int, got str."),
+        (dict[int, str], {"a": "b"}, "result (a key): expected int, got str."),
+        (dict[str, int], {"a": "b"}, 'result["a"]: expected int, got str.'),
+        (dict[str, list[int]], {"a": [None]}, 'result["a"][0]: expected int, got None.'),
+        (Options, {"points": []}, 'result: expected Options, got dict without "side".'),
+        (Options, {"side": "buy", "points": [(1, None)]}, 'result["points"][0].y: expected float, got None.'),
+        (Sequence[int], {1}, "result: expected Sequence[int], got set."),
+        (Sequence[int], ["x"], "result[0]: expected int, got str."),
+        (Mapping[str, int], {"a": "b"}, 'result["a"]: expected int, got str.'),
+        (
+            int | None,
+            "x",
+            "return int | None, but what it returned is something else: result: expected int | None, got str.",
+        ),
+        (Quote | None, QUOTE | {"price": 1}, "result.price: expected Decimal, got int."),
+        (Literal["a", 1], "b", "result: expected Literal['a', 1], got 'b'."),
+        (Literal[1], True, "result: expected Literal[1], got True."),
+        (Literal["a"], [], "result: expected Literal['a'], got list."),
+    ],
+)
+def test_what_is_wrong_is_refused_with_where_and_what(declared: Any, value: Any, told: str) -> None:
+    with pytest.raises(ReturnTypeError) as caught:
+        returns(declared)(value)
+    assert told in str(caught.value)
+    assert str(caught.value).startswith("pricing.quote is declared to return ")
+    assert isinstance(caught.value, BridgeError)
+    assert caught.value.call == "pricing.quote"
+
+
+def test_what_a_dict_lacks_has_its_default_or_is_not_set() -> None:
+    made = returns(Quote)({"price": Decimal(1)})
+    assert made.side is Side.BUY
+    assert not hasattr(made, "total")
+
+
+def test_a_field_that_came_later_is_left_out() -> None:
+    assert returns(Key)({"sku": "a", "new": 1}) == Key("a")
+    assert returns(Cat | Dog)({"name": "x", "breed": "y", "new": 1}) == Dog("x", "y")
+
+
+def test_names_that_are_not_there_yet_are_looked_up_at_the_first_call() -> None:
+    namespace: dict[str, Any] = {}
+    late = Returns["list[Late]"]("m.f", namespace)  # type: ignore[name-defined]  # that is the point
+    namespace["Late"] = Side
+    assert late(["buy"]) == [Side.BUY]
+
+
+def test_instances_of_the_sources_own_classes_are_taken_by_their_fields() -> None:
+    def own() -> tuple[type, type]:
+        @dataclass
+        class Key:
+            sku: str
+
+        class Side(Enum):
+            BUY = "buy"
+
+        Key.__qualname__, Side.__qualname__ = "Key", "Side"
+        return Key, Side
+
+    key, side = own()
+    assert returns(Key)(key("a")) == Key("a")
+    assert returns(Side)(side("buy")) is Side.BUY
+    with pytest.raises(ReturnTypeError, match="expected Key, got Cat"):
+        returns(Key)(Cat("a"))

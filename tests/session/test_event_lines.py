@@ -1,0 +1,385 @@
+"""How events read on a terminal (contract §3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from rich.console import Console
+
+from lastgood.errors import (
+    BridgeError,
+    ConfigError,
+    GenerationError,
+    ModuleFailure,
+    PromotionError,
+    RemoteError,
+    UnwatchableModule,
+    WorkerDied,
+)
+from lastgood.session.event_lines import EventLines, EventLog, brief, describe, listed, make_console
+from lastgood.watch_events import (
+    ApiChange,
+    BridgeLost,
+    BridgeRestored,
+    Change,
+    DisposeFailed,
+    EventsMissed,
+    GenerationUndone,
+    ModuleLoadedLate,
+    Notice,
+    PollingStarted,
+    Recovered,
+    ReloadError,
+    ReloadStart,
+    ReloadSuccess,
+    RollbackFailed,
+    WatchEvent,
+    WatchPaths,
+)
+
+BASE = Path("/project")
+SOURCE = BASE / "pricing.py"
+NOON = datetime(2026, 1, 2, 12, 0, 0)
+LATER = datetime(2026, 1, 2, 12, 5, 0)
+NEXT_DAY = datetime(2026, 1, 3, 9, 0, 0)
+
+TOOK = "stage 192, promote 18, warm 131, swap <0.1, watch 1.4 ms"
+
+BROKEN = GenerationError((ModuleFailure("pricing", SOURCE, 14, "invalid syntax"),))
+REMOTE = RemoteError(
+    "ZeroDivisionError",
+    "division by zero",
+    'Traceback (most recent call last):\n  File "/project/pricing.py", line 3, in <module>\n    import stock\n'
+    '  File "/project/stock.py", line 8, in <module>\n    1/0\nZeroDivisionError: division by zero\n',
+)
+
+
+def lines_of(events: Sequence[WatchEvent], times: Sequence[datetime] = ()) -> list[str]:
+    """What is printed for the events, told at these times (noon, when they run out)."""
+    clock = iter(times)
+    printer = EventLines(base=BASE, now=lambda: next(clock, NOON))
+    return [line.plain for event in events for line in printer.lines(event)]
+
+
+def success(
+    generation: int = 1, written: str = "pricing.py", touched: str = "", warnings: tuple[str, ...] = ()
+) -> ReloadSuccess:
+    paths = [tuple(Path(name) for name in names.split()) for names in (written, touched)]
+    timings = {"stage": 0.192, "promote": 0.0181, "warm": 0.1312, "swap": 0.00003, "watch": 0.0014}
+    return ReloadSuccess(4, False, (SOURCE,), generation, paths[0], paths[1], warnings, timings)
+
+
+def failure(error: BaseException = BROKEN, live: int | None = 2) -> ReloadError:
+    return ReloadError(5, False, (SOURCE,), error, "stage", live)
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (WatchPaths((BASE / "lastgood.toml", SOURCE)), "watching  lastgood.toml, pricing.py"),
+        (WatchPaths((Path("/elsewhere/a.py"),)), "watching  /elsewhere/a.py"),
+        (Change(SOURCE), "change    pricing.py"),
+        (ReloadStart(1, True, ()), "reload    cycle 1: start-up"),
+        (ReloadStart(2, False, (SOURCE,)), "reload    cycle 2: pricing.py"),
+        (ReloadStart(3, True, ()), "reload    cycle 3: asked for"),
+        (ReloadStart(3, True, (SOURCE,)), "reload    cycle 3: asked for; pricing.py"),
+        (
+            success(3, "a.py b.py", "b.py c.py"),
+            f"live      generation 3 (cycle 4): wrote b.py; removed c.py; {TOOK}",
+        ),
+        (
+            success(),
+            f"live      generation 1 (cycle 4): no wrapper changed; {TOOK}",
+        ),
+        (
+            failure(live=None),
+            "failed    cycle 5 at stage; nothing is live yet, so the session ends",
+        ),
+        (DisposeFailed(1, ValueError("no")), "notice    the bridge of generation 1 was not disposed: ValueError: no"),
+        (
+            RollbackFailed("promote", PermissionError("no"), None),
+            "notice    promote could not be undone; the next cycle tries again: PermissionError: no",
+        ),
+        (PollingStarted("no inotify"), "notice    files are polled from now on: no inotify"),
+        (
+            Recovered(BASE / "generated", (Path("a.py"),)),
+            "notice    a promotion cut short was undone in generated: a.py",
+        ),
+        (BridgeLost(2, WorkerDied(-9, ""), 0.0), None),
+        (GenerationUndone(3, None), "notice    generation 3 is undone"),
+        (
+            GenerationUndone(3, WorkerDied(-9, "")),
+            (
+                "notice    generation 3 is undone, for its bridge was lost on probation: "
+                "The worker process was killed by signal 9."
+            ),
+        ),
+        (
+            ModuleLoadedLate("plugin", BASE / "plugin.py"),
+            "notice    plugin was imported late, and is watched too: plugin.py",
+        ),
+        (BridgeRestored(2), "notice    the bridge of generation 2 is back"),
+        (EventsMissed(7), "notice    7 event(s) were missed"),
+    ],
+    ids=lambda value: getattr(value, "type", None),
+)
+def test_an_event_is_one_line_with_its_time(event: WatchEvent, line: str | None) -> None:
+    line = line or "notice    the bridge of generation 2 broke down: The worker process was killed by signal 9."
+    assert lines_of([event]) == [f"12:00:00  {line}"]
+
+
+def test_what_callers_see_differently_is_a_line_each() -> None:
+    changes = (
+        ApiChange("added", "function", "pricing", "Shop.quote", None, "(sku: str) -> float", breaking=False),
+        ApiChange("removed", "constant", "pricing", "LIMIT", "3", None, breaking=True),
+        ApiChange("altered", "type", "pricing", "Price", "enum (A = 1)", "enum (A = 1, B = 2)", breaking=False),
+    )
+    assert lines_of([dataclasses.replace(success(), changes=changes)])[1:] == [
+        "12:00:00  added     function pricing.Shop.quote(sku: str) -> float",
+        "12:00:00  removed   constant pricing.LIMIT = 3; breaking",
+        "12:00:00  altered   type pricing.Price: enum (A = 1), now enum (A = 1, B = 2)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("restart_in", "line"),
+    [
+        (0.5, "12:00:00  notice    it is restarted in 0.5 s"),
+        (None, "12:00:00  notice    it is not restarted by itself now; an edit or reload_now() replaces it"),
+    ],
+)
+def test_what_becomes_of_a_lost_bridge_is_told_with_it(restart_in: float | None, line: str) -> None:
+    assert lines_of([BridgeLost(2, WorkerDied(-9, ""), restart_in)])[1] == line
+
+
+def test_an_undo_ends_with_a_stale_line() -> None:
+    *_, stale = lines_of([GenerationUndone(2, None), success(generation=3)])
+    assert stale == (
+        "12:00:00  STALE     since 12:00:00; what was live before generation 2 is live, until an edit or reload_now()"
+    )
+
+
+def test_every_event_has_its_line() -> None:
+    kinds = {*get_args(Notice), WatchPaths, Change, ReloadStart, ReloadSuccess, ReloadError}
+    assert set(get_args(WatchEvent)) == kinds
+
+
+def test_a_failure_tells_the_whole_error_and_that_it_is_stale() -> None:
+    assert lines_of([failure()]) == [
+        "12:00:00  failed    cycle 5 at stage",
+        "           Generation failed for 1 module(s):",
+        "             pricing (/project/pricing.py:14): invalid syntax",
+        "12:00:00  STALE     since 12:00:00; generation 2 is live. pricing.py:14: pricing: invalid syntax",
+    ]
+
+
+def test_stale_is_repeated_with_the_time_of_the_first_failure_until_a_cycle_succeeds() -> None:
+    events: list[WatchEvent] = [failure(), failure(REMOTE), success(3), failure(live=3)]
+    stale = [line for line in lines_of(events, [NOON, LATER, LATER, LATER]) if "STALE" in line]
+    assert stale == [
+        "12:00:00  STALE     since 12:00:00; generation 2 is live. pricing.py:14: pricing: invalid syntax",
+        "12:05:00  STALE     since 12:00:00; generation 2 is live. stock.py:8: ZeroDivisionError: division by zero",
+        "12:05:00  STALE     since 12:05:00; generation 3 is live. pricing.py:14: pricing: invalid syntax",
+    ]
+
+
+def test_stale_since_another_day_says_which() -> None:
+    assert "since 2026-01-02 12:00:00;" in lines_of([failure(), failure()], [NOON, NEXT_DAY])[-1]
+
+
+def test_a_warning_is_told_once_and_again_when_it_comes_back() -> None:
+    events = [success(warnings=("f: w",)), success(warnings=("f: w", "g: w")), success(), success(warnings=("f: w",))]
+    said = [line.partition("  ")[2] for line in lines_of(events) if "warning" in line]
+    assert said == ["warning   f: w", "warning   g: w", "warning   f: w"]
+
+
+def raised_here() -> Exception:
+    try:
+        raise KeyError("sku")
+    except KeyError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (BROKEN, "pricing.py:14: pricing: invalid syntax"),
+        (GenerationError((*BROKEN.failures, *BROKEN.failures)), "pricing.py:14: pricing: invalid syntax (and 1 more)"),
+        (GenerationError((ModuleFailure("a", None, None, "no"),)), "a: no"),
+        (GenerationError((ModuleFailure("a", SOURCE, None, "no"),)), "pricing.py: a: no"),
+        (REMOTE, "stock.py:8: ZeroDivisionError: division by zero"),
+        (RemoteError("KeyboardInterrupt", "", ""), "KeyboardInterrupt"),
+        (ConfigError("is not valid TOML: x.", file=BASE / "c.toml", line=3), "c.toml:3: is not valid TOML: x."),
+        (UnwatchableModule("m", 'Module "m" is not', file=BASE / "c.toml"), 'c.toml: Module "m" is not'),
+        (WorkerDied(3, "a\nb\n"), "The worker process exited with status 3. Its last output"),
+        (PromotionError("is no directory.", path=BASE / "generated"), "generated: is no directory."),
+        (OSError(28, "No space left"), "OSError: [Errno 28] No space left"),
+        (ValueError(), "ValueError"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_brief_is_one_line_with_file_and_line_where_they_are_known(error: BaseException, line: str) -> None:
+    assert brief(error, BASE) == line
+
+
+def test_brief_names_the_line_that_raised_what_a_users_function_raised() -> None:
+    line = raised_here.__code__.co_firstlineno + 2
+    assert brief(raised_here(), Path(__file__).parent) == f"{Path(__file__).name}:{line}: KeyError: 'sku'"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (BROKEN, "Generation failed for 1 module(s):\n  pricing (/project/pricing.py:14): invalid syntax"),
+        (REMOTE, REMOTE.traceback.rstrip()),
+        (RemoteError("Stop", "now", ""), "Stop: now"),
+        (BridgeError("gone"), "gone"),
+        (ValueError("no"), "ValueError: no"),
+    ],
+)
+def test_describe_tells_the_whole_error(error: BaseException, text: str) -> None:
+    assert describe(error) == text
+
+
+def test_describe_tells_the_notes() -> None:
+    error = BridgeError("gone")
+    error.add_note("while closing")
+    assert describe(error) == "gone\nwhile closing"
+
+
+def test_many_names_are_cut_short() -> None:
+    assert listed(["a", "b"]) == "a, b"
+    assert listed([str(number) for number in range(9)]) == "0, 1, 2, 3, 4, 5 and 3 more"
+
+
+@pytest.mark.parametrize("width", [20, 200])
+def test_what_looks_like_markup_is_printed_as_it_is(width: int) -> None:
+    out = io.StringIO()
+    console = make_console(out)
+    console.width = width
+    for line in EventLines(base=BASE, now=lambda: NOON).lines(Change(BASE / "[bold]a :smile:.py")):
+        console.print(line)
+    assert out.getvalue() == "12:00:00  change    [bold]a :smile:.py\n"
+
+
+def printed(console: Console) -> str:
+    for line in EventLines(base=BASE, now=lambda: NOON).lines(failure()):
+        console.print(line)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert "\x1b[" not in printed(make_console(io.StringIO()))
+    assert "\x1b[31m" in printed(make_console(Terminal()))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[31m" not in printed(make_console(Terminal()))
+
+
+# --- in a log ---------------------------------------------------------------------------------------------------
+
+
+def logged(caplog: pytest.LogCaptureFixture, *events: WatchEvent) -> list[str]:
+    """What a log of every level has of the events."""
+    caplog.set_level(logging.DEBUG, "tests.log")
+    log = EventLog(logging.getLogger("tests.log"))
+    for event in events:
+        log(event)
+    return [f"{each.levelname} {each.getMessage()}" for each in caplog.records]
+
+
+def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCaptureFixture) -> None:
+    events: list[WatchEvent] = [
+        WatchPaths((SOURCE,)),
+        Change(SOURCE),
+        ReloadStart(5, False, (SOURCE,)),
+        failure(),
+        success(3, "a.py", "a.py", warnings=("pricing.f is left out",)),
+        DisposeFailed(1, WorkerDied(-9, "")),
+        RollbackFailed("promote", PromotionError("disk full.", path=SOURCE), None),
+        PollingStarted("no inotify"),
+        Recovered(BASE / "generated", (Path("a.py"),)),
+        BridgeLost(2, WorkerDied(-9, ""), 0.5),
+        BridgeRestored(2),
+        GenerationUndone(3, None),
+        ModuleLoadedLate("plugin", BASE / "plugin.py"),
+        EventsMissed(7),
+    ]
+    assert {type(event) for event in events} == {
+        *get_args(Notice),
+        WatchPaths,
+        Change,
+        ReloadStart,
+        ReloadSuccess,
+        ReloadError,
+    }
+    assert logged(caplog, *events) == [
+        "DEBUG watching: /project/pricing.py",
+        "DEBUG change: /project/pricing.py",
+        "DEBUG reload: cycle 5: /project/pricing.py",
+        "ERROR reload failed, generation 2 stays live: /project/pricing.py:14: pricing: invalid syntax",
+        f"INFO live: generation 3 (cycle 4): wrote a.py; {TOOK}\n  warning: pricing.f is left out",
+        "WARNING the bridge of generation 1 was not disposed: The worker process was killed by signal 9.",
+        "ERROR promote could not be undone; the next cycle tries again: /project/pricing.py: disk full.",
+        "WARNING files are polled from now on: no inotify",
+        "WARNING a promotion cut short was undone in /project/generated: a.py",
+        (
+            "WARNING the bridge of generation 2 broke down: The worker process was killed by signal 9.\n"
+            "  it is restarted in 0.5 s"
+        ),
+        "INFO the bridge of generation 2 is back",
+        "WARNING generation 3 is undone",
+        "INFO plugin was imported late, and is watched too: /project/plugin.py",
+        "WARNING 7 event(s) were missed",
+    ]
+
+
+def test_a_log_leaves_a_failed_start_to_who_raises_it(caplog: pytest.LogCaptureFixture) -> None:
+    assert logged(caplog, failure(live=None)) == []
+
+
+def noted(error: BaseException) -> BaseException:
+    error.add_note("try again")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (noted(GenerationError(BROKEN.failures)), "/project/pricing.py:14: pricing: invalid syntax\n  try again"),
+        (
+            GenerationError((*BROKEN.failures, ModuleFailure("stock", BASE / "stock.py", None, "is gone"))),
+            (
+                "/project/pricing.py:14: pricing: invalid syntax (and 1 more)\n  Generation failed for 2 module(s):\n"
+                "    pricing (/project/pricing.py:14): invalid syntax\n    stock (/project/stock.py): is gone"
+            ),
+        ),
+        (REMOTE, "/project/stock.py:8: ZeroDivisionError: division by zero\n  Traceback (most recent call last):\n"),
+        (
+            WorkerDied(3, "last\nwords\n"),
+            "The worker process exited with status 3. Its last output\n  last\n  words",
+        ),
+        (noted(LookupError("mine")), "LookupError: mine\n  try again\nLookupError: mine\ntry again"),
+    ],
+    ids=["one module", "several", "in the worker", "a dead worker", "a function of the user's"],
+)
+def test_a_failed_cycle_in_a_log(error: BaseException, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    logged(caplog, failure(error))
+    (record,) = caplog.records
+    assert logging.Formatter().format(record).startswith(f"reload failed, generation 2 stays live: {text}")

@@ -1,0 +1,417 @@
+"""A ``.lastgood/`` that somebody has committed gets the next command to generate anew, and to nothing else (contract §5)."""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+from click.testing import CliRunner, Result
+
+import lastgood
+from lastgood.bridges.worker.manifest import Damaged, Manifest
+from lastgood.cli.commands import main
+from lastgood.config import load_config
+from lastgood.errors import ConfigError, NothingToUndo
+from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.sources.resolution import worker_sys_path
+from lastgood.store.file_system import Disk, Stat, digest_of
+from lastgood.store.promotion import OutputDirectory, Promoting, read_sealed, write_sealed
+from lastgood.store.user_key import cache_directory
+from real_project import QUOTE, FakeFactory, RealProject
+
+PLANTED = b"import pathlib; pathlib.Path(__file__).with_name('executed').touch()\n"
+PRECIOUS = b"# hand-written\n"
+
+Entry = Mapping[str, object]
+
+
+class Victim:
+    """A project with a hand-written file in its output directory, and files of the user's beside it."""
+
+    def __init__(self, top: Path) -> None:
+        self.project = RealProject(top / "project")
+        self.home = self.project.root / ".lastgood" / "generated"
+        self.outside = top / "outside"
+        for directory in (self.home, self.outside, self.project.output):
+            directory.mkdir(parents=True)
+        for file in (
+            self.outside / "precious",
+            self.outside / "pricing.cpython-311.pyc",
+            self.project.output / "mine.py",
+        ):
+            file.write_bytes(PRECIOUS)
+        os.chmod(self.outside / "precious", 0o600)
+
+    def commit(self, name: str, data: bytes | str | object) -> None:
+        """Put a file into ``.lastgood/generated/``."""
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = data if isinstance(data, bytes | str) else json.dumps(data)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    def journal(self, *entries: Entry, stage: str = "stage-1") -> None:
+        rows = [{"to": "", "digest": "", "mode": 0o777, "kept": "", **entry} for entry in entries]
+        self.commit("journal.json", {"version": 1, "entries": rows, "had_manifest": True, "stage": stage})
+        for number in range(len(entries)):
+            self.commit(f"backup/{number}", PLANTED)
+        self.commit("backup/manifest.json", {"version": 1, "files": {"mine.py": ""}})
+
+    def untouched(self) -> dict[str, tuple[int, bytes]]:
+        """What no command may change: all there is outside, and what the user wrote."""
+        files = [*self.outside.rglob("*"), self.project.output / "mine.py", self.project.root / "pricing.py"]
+        stats = {path: path.lstat() for path in files}
+        return {str(p): (s.st_mode, p.read_bytes() if p.is_file() else b"") for p, s in stats.items()}
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(main, [*arguments, str(self.project.config_file)])
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Victim:
+    return Victim(tmp_path)
+
+
+# --- each kind of file, forged in turn
+
+
+def entry(operation: str, path: str, **others: object) -> Entry:
+    return {"operation": operation, "path": path, **others}
+
+
+OPERATIONS = ("WriteFile", "ReplaceFile", "RemoveFile", "SetAside", "MakeDirectory", "RemoveDirectory", "Teleport")
+PATHS = ("absolute", "link/precious", "", ".", "a\0b", "sub/../mine.py")
+
+
+def forged_journal(operation: str, path: str) -> Callable[[Victim], None]:
+    def forge(victim: Victim) -> None:
+        os.symlink(victim.outside, victim.project.output / "link")
+        absolute = str(victim.outside / "precious") if path == "absolute" else path
+        victim.journal(entry(operation, absolute, digest=digest_of(PRECIOUS), to="../../outside/precious"))
+
+    return forge
+
+
+def link(name: str, target: str = "") -> Callable[[Victim], None]:
+    def forge(victim: Victim) -> None:
+        path = victim.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.symlink(victim.outside / target if target else victim.outside, path)
+
+    return forge
+
+
+def hard_link(name: str) -> Callable[[Victim], None]:
+    return lambda victim: os.link(victim.outside / "precious", victim.home / name)
+
+
+def fifo(name: str) -> Callable[[Victim], None]:
+    def forge(victim: Victim) -> None:
+        (victim.home / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(victim.home / name)
+
+    return forge
+
+
+def directory(name: str) -> Callable[[Victim], None]:
+    return lambda victim: victim.commit(f"{name}/within", b"")
+
+
+def content(name: str, data: object) -> Callable[[Victim], None]:
+    return lambda victim: victim.commit(name, data)
+
+
+def huge(name: str) -> Callable[[Victim], None]:
+    def forge(victim: Victim) -> None:
+        victim.commit(name, b"")
+        os.truncate(victim.home / name, 1 << 40)
+
+    return forge
+
+
+def deep_directories(victim: Victim) -> None:
+    """Deeper than Python recurses."""
+    here = os.open(victim.home, os.O_RDONLY)
+    for name in ("stage-1", *(["d"] * 1200)):
+        os.mkdir(name, dir_fd=here)
+        here, above = os.open(name, os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    os.close(here)
+
+
+def former(victim: Victim) -> None:
+    """A manifest that has another directory emptied, whose own manifest names all that lies there."""
+    files = {"precious": digest_of(PRECIOUS)}
+    other = victim.outside.parent / ".lastgood" / "outside" / "manifest.json"
+    other.parent.mkdir(parents=True)
+    other.write_text(json.dumps({"version": 1, "files": files}))
+    told = {"former": str(victim.outside), "former_manifest": digest_of(other.read_bytes())}
+    victim.commit("manifest.json", {"version": 1, "files": {}, **told})
+
+
+def a_cache(victim: Victim) -> None:
+    """SQLite of an earlier version's place, with a trigger."""
+    database = sqlite3.connect(victim.home / "cache")
+    database.executescript(
+        "CREATE TABLE answers (key TEXT PRIMARY KEY, digest BLOB, data BLOB, used INTEGER) WITHOUT ROWID;"
+        "CREATE TRIGGER t AFTER INSERT ON answers BEGIN DELETE FROM answers; END; PRAGMA user_version = 1;"
+    )
+    database.close()
+
+
+OWN = (
+    "lock",
+    "pid",
+    "manifest.json",
+    "journal.json",
+    "journal.new",
+    "undo-request",
+    "manifest.json.new",
+    "../.gitignore",
+)
+DIRECTORIES = ("backup", "stage-1", "generations", "generations/objects", "generations/manifests", "generations/code")
+HISTORY = "generations/history.json"
+MANIFEST = {"version": 1, "files": {"mine.py": digest_of(PRECIOUS), "../../outside/precious": digest_of(PRECIOUS)}}
+
+FORGED: Mapping[str, Callable[[Victim], None]] = {
+    **{f"{each} outside": forged_journal(each, "../../outside/precious") for each in OPERATIONS},
+    **{f"{each} of what is not ours": forged_journal(each, "mine.py") for each in OPERATIONS},
+    **{f"ReplaceFile {path!r}": forged_journal("ReplaceFile", path) for path in PATHS},
+    "stage elsewhere": lambda victim: victim.journal(
+        entry("WriteFile", "mine.py", digest=digest_of(PRECIOUS)), stage="../.."
+    ),
+    "manifest": content("manifest.json", MANIFEST),
+    "former": former,
+    "history": content(
+        HISTORY, {"version": 1, "good": [{"manifest": "../../../../outside/precious", "generation": 1, "at": 1}]}
+    ),
+    **{f"{name} is a link": link(name, "precious") for name in (*OWN, HISTORY, "cache")},
+    **{
+        f"{name} is a hard link": hard_link(name)
+        for name in ("lock", "manifest.json", "journal.json", "pid", "undo-request")
+    },
+    **{f"{name} is a FIFO": fifo(name) for name in (*OWN, HISTORY, "cache", *DIRECTORIES)},
+    **{f"{name} is a directory": directory(name) for name in (*OWN, HISTORY, "cache")},
+    **{f"{name} is a link to a directory": link(name) for name in DIRECTORIES},
+    **{f"{name} is huge": huge(name) for name in ("manifest.json", "journal.json", HISTORY)},
+    "deep JSON": content("manifest.json", b"[" * 100_000),
+    "deep directories": deep_directories,
+    "a cache": a_cache,
+    "a damaged cache": content("cache", b"SQLite format 3\0" + bytes(100)),
+}
+
+
+@pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
+def test_what_is_forged_changes_nothing_but_what_is_generated(victim: Victim, forge: Callable[[Victim], None]) -> None:
+    forge(victim)
+    before = victim.untouched()
+    for command, status in (("plan", 0), ("history", 0), ("undo", 1), ("generate", 0)):
+        done = victim.run(command)
+        assert done.exit_code == status, f"{command}: {done.output}"
+        assert victim.untouched() == before, command
+    assert b"async def quote" in victim.project.tree()["pricing.py"]
+
+
+async def test_a_session_starts_anew_beside_it_all(victim: Victim, factory: FakeFactory) -> None:
+    victim.journal(entry("ReplaceFile", "mine.py", digest=digest_of(PRECIOUS)))
+    victim.commit("manifest.json", MANIFEST)
+    victim.commit(HISTORY, {"version": 1, "good": [{"manifest": "one", "generation": 1, "at": 1}]})
+    victim.commit("undo-request", b"")
+    before = victim.untouched()
+    async with lastgood.watch(victim.project.config_file, create_bridge=factory.create_bridge) as session:
+        assert session.generation == 1
+        assert not await session.undo()
+        assert isinstance(session.status.error, NothingToUndo)
+    assert victim.untouched() == before
+
+
+# --- what is genuine, but not this user's
+
+
+def test_what_another_user_has_made_and_committed_is_not_brought_back(
+    victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every byte of it is as lastgood writes it, at this very path; an undo would run it."""
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
+        victim.project.save("pricing.py", PLANTED.decode() + QUOTE)
+        assert victim.run("generate").exit_code == 0
+        victim.project.save("pricing.py", QUOTE)
+        assert victim.run("generate").exit_code == 0
+        assert "mine" not in victim.run("history").output
+    assert "No good generation" in victim.run("history").output
+    assert victim.run("undo").exit_code == 1
+    assert victim.run("generate").exit_code == 0
+
+
+def test_a_sealed_file_is_none_in_another_place(tmp_path: Path) -> None:
+    write_sealed(Disk(), tmp_path / "manifest.json", b"{}")
+    (tmp_path / "journal.json").write_bytes((tmp_path / "manifest.json").read_bytes())
+    assert read_sealed(Disk(), tmp_path / "manifest.json") == b"{}"
+    assert read_sealed(Disk(), tmp_path / "journal.json") is None
+
+
+def test_a_promotion_that_was_cut_short_before_the_key_was_lost_is_made_anew(
+    victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (victim.project.output / "mine.py").unlink()
+    promoting = cut_short(victim)
+    assert promoting.promotion.operations
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new"))
+    assert victim.run("generate").exit_code == 0
+    assert "not written by this user's lastgood" in caplog.text
+    assert b"code: str" in victim.project.tree()["pricing.py"]
+    assert victim.project.leftovers() == []
+
+
+# --- what is this user's own, and was tampered with after a kill
+
+
+def cut_short(victim: Victim) -> Promoting:
+    """A promotion that was killed before its commit."""
+    assert victim.run("generate").exit_code == 0
+    victim.project.save("pricing.py", QUOTE.replace("sku", "code"))
+    work = CycleFiles(project_of(victim), 1)
+    work.resolve()
+    output = work.claim()
+    work.accept(work.generate())
+    work.keep()
+    work.promote()
+    output.lock.release()
+    assert work.promoting is not None
+    return work.promoting
+
+
+def project_of(victim: Victim) -> Project:
+    return Project(Disk(), victim.project.config_file, (), load_config, worker_sys_path, os.getpid())
+
+
+def test_a_backup_that_was_exchanged_is_not_put_back(victim: Victim) -> None:
+    cut_short(victim)
+    for backup in (victim.home / "backup").glob("[0-9]*"):
+        backup.unlink()
+        backup.write_bytes(PLANTED)
+    assert victim.run("generate").exit_code == 0
+    assert PLANTED not in victim.project.tree().values()
+
+
+def test_a_link_on_the_way_is_not_followed_when_a_journal_is(victim: Victim) -> None:
+    victim.project.configure("shop.pricing")
+    victim.project.save("shop/pricing.py", QUOTE)
+    victim.project.save("shop/__init__.py", "")
+    assert victim.run("generate").exit_code == 0
+    victim.project.save("shop/pricing.py", QUOTE.replace("sku", "code"))
+    work = CycleFiles(project_of(victim), 1)
+    work.resolve()
+    output = work.claim()
+    work.accept(work.generate())
+    work.promote()
+    output.lock.release()
+    there = victim.outside / "shop"
+    (victim.project.output / "shop").rename(there)
+    (victim.project.output / "shop").symlink_to(there)
+    before = {path.name: path.read_bytes() for path in there.glob("*.py")}
+    victim.run("generate")  # it may well say that the link is in its way
+    assert {path.name: path.read_bytes() for path in there.glob("*.py")} == before
+
+
+def test_bytecode_behind_a_link_is_none_of_ours(victim: Victim) -> None:
+    os.symlink(victim.outside, victim.project.output / "__pycache__")
+    before = victim.untouched()
+    assert victim.run("generate").exit_code == 0
+    victim.project.save("pricing.py", QUOTE.replace("sku", "code"))
+    assert victim.run("generate").exit_code == 0
+    after = victim.untouched()
+    del before[str(victim.project.root / "pricing.py")], after[str(victim.project.root / "pricing.py")]
+    assert after == before
+
+
+def test_code_that_was_planted_is_not_run(victim: Victim) -> None:
+    """Where an earlier version kept it, by the very name that the worker looks for."""
+    source = victim.project.root / "pricing.py"
+    codes = cache_directory(victim.home)
+    assert codes is not None
+
+    async def quote() -> object:
+        async with lastgood.watch(victim.project.config_file) as session:
+            return await session.bridge.call("pricing", "quote", ["a"], {})
+
+    assert trio.run(quote) == 1.0
+    (kept,) = (codes / "code").glob(f"{digest_of(source.read_bytes())}-*")
+    planted = marshal.dumps(compile("def quote(sku): return 'planted'", str(source), "exec"))
+    victim.commit(f"generations/code/{kept.name}", digest_of(planted).encode() + planted)
+    kept.unlink()
+    assert trio.run(quote) == 1.0
+    assert not (victim.home / "generations" / "code" / kept.name).exists()
+
+
+def test_a_manifest_that_was_exchanged_is_not_run(tmp_path: Path) -> None:
+    """A worker that is started again opens what its session has made: under that name nothing else is that."""
+    own, planted = Manifest(), Manifest()
+    planted.roots = ["/"]
+    path = tmp_path / digest_of(own.dumps())
+    path.write_bytes(own.dumps())
+    assert Manifest.load(str(path)).roots == []
+    path.write_bytes(planted.dumps())
+    with pytest.raises(Damaged, match="not those that its name stands for"):
+        Manifest.load(str(path))
+
+
+# --- the directory itself
+
+
+def test_it_is_made_private_and_kept_so(victim: Victim) -> None:
+    own = victim.home.parent
+    os.chmod(own, 0o777)
+    assert victim.run("generate").exit_code == 0
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+    shutil.rmtree(own)
+    before = os.umask(0)
+    try:
+        assert victim.run("generate").exit_code == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("command", ["generate", "plan", "history", "undo"])
+@pytest.mark.parametrize("which", [".lastgood", ".lastgood/generated"])
+@pytest.mark.parametrize("what", ["a link", "a file"])
+def test_one_that_is_no_directory_is_refused(victim: Victim, command: str, which: str, what: str) -> None:
+    path = victim.project.root / which
+    shutil.rmtree(path)
+    path.symlink_to(victim.outside) if what == "a link" else path.write_bytes(b"")
+    before = victim.untouched()
+    done = victim.run(command)
+    assert done.exit_code == 1
+    assert f"rm {path}" in done.output.replace("\n", "")
+    assert victim.untouched() == before
+
+
+@pytest.mark.parametrize(("owner", "config", "trusted"), [(1, 0, False), (0, 1, True), (1, 1, True), (7, 0, True)])
+def test_one_of_another_user_is_refused(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch, owner: int, config: int, trusted: bool
+) -> None:
+    """Trusted are this user (7), root, and whoever owns the config."""
+    look, me = Disk.stat, victim.home.parent
+
+    def fake(self: Disk, path: Path, *, follow: bool = False) -> Stat | None:
+        found = look(self, path, follow=follow)
+        owners = {me: owner, victim.home: owner, victim.project.config_file: config}
+        return found if found is None else replace(found, owner=owners.get(path, 7))
+
+    monkeypatch.setattr(Disk, "stat", fake)
+    monkeypatch.setattr(Disk, "user", lambda _: 7)
+    if trusted:
+        OutputDirectory.unclaimed(Disk(), victim.project.output, victim.project.config_file)
+        return
+    with pytest.raises(ConfigError, match=f"uid 1.*run: rm -r {me}"):
+        OutputDirectory.unclaimed(Disk(), victim.project.output, victim.project.config_file)

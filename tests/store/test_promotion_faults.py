@@ -1,0 +1,392 @@
+"""A promotion that fails or is killed at any of its operations leaves the old tree or the new one, never else (contract §5)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from pyfakefs.fake_filesystem import FakeFilesystem
+
+from lastgood.errors import PromotionError
+from lastgood.interpreters.memory import MemoryClock, MemoryFiles
+from lastgood.store.file_system import Disk, digest_of
+from lastgood.store.header import with_header
+from lastgood.store.promotion import OutputDirectory, Promoting, make_directories, staged_place
+
+Tree = dict[str, tuple[bytes, int, int]]
+
+OLD = {
+    "__init__.py": "",
+    "same.py": "same",
+    "changed.py": "old",
+    "removed.py": "goes",
+    "emptied/deep/mod.py": "goes, and its directories",
+    "edited.py": "generated",
+    "module.py": "becomes a package",
+}
+NEW = {
+    "__init__.py": "",
+    "same.py": "same",
+    "changed.py": "new",
+    "edited.py": "generated anew",
+    "fresh/deep/mod.py": "new, with its directories",
+    "module/__init__.py": "a package now",
+}
+
+
+class Buffered(Disk):
+    """A disk that knows what a loss of power could still take: files and directories changed since their last barrier."""
+
+    def __init__(self) -> None:
+        self.unsafe: set[Path] = set()
+        self.before: dict[str, set[Path]] = {}
+        """Operation and name of what it acts on -> what was unsafe when it began."""
+
+    def _note(self, operation: str, path: Path) -> None:
+        self.before[f"{operation} {path.name}"] = set(self.unsafe)
+
+    def _moved(self, source: Path, target: Path) -> None:
+        if source in self.unsafe:
+            self.unsafe.add(target)
+        self.unsafe |= {source.parent, target.parent}
+
+    def write(self, path: Path, data: bytes) -> None:
+        super().write(path, data)
+        self.unsafe |= {path, path.parent}
+
+    def replace(self, source: Path, target: Path) -> None:
+        self._note("replace", target)
+        super().replace(source, target)
+        self._moved(source, target)
+        self.unsafe.discard(source)
+
+    def link(self, source: Path, target: Path) -> None:
+        self._note("link", target)
+        super().link(source, target)
+        self._moved(source, target)
+
+    def unlink(self, path: Path) -> None:
+        self._note("unlink", path)
+        super().unlink(path)
+        self.unsafe.discard(path)
+        self.unsafe.add(path.parent)
+
+    def mkdir(self, path: Path) -> None:
+        super().mkdir(path)
+        self.unsafe |= {path, path.parent}
+
+    def rmdir(self, path: Path) -> None:
+        super().rmdir(path)
+        self.unsafe.discard(path)
+        self.unsafe.add(path.parent)
+
+    def barrier(self, paths: Sequence[Path]) -> None:
+        super().barrier(paths)
+        self.unsafe -= set(paths)
+
+
+class Killed(BaseException):
+    """The process is gone: nothing may catch this."""
+
+
+class FaultyDisk(Disk):
+    """A disk whose operation ``at`` raises, before or after it has acted."""
+
+    def __init__(self, at: int, fault: Callable[[], BaseException], *, acts: bool) -> None:
+        self.at = at
+        self.fault = fault
+        self.acts = acts
+        self.count = 0
+
+    def _through(self, act: Callable[[], None]) -> None:
+        self.count += 1
+        if self.count != self.at:
+            act()
+            return
+        if self.acts:
+            act()
+        raise self.fault()
+
+    def write(self, path: Path, data: bytes) -> None:
+        self._through(lambda: Disk.write(self, path, data))
+
+    def replace(self, source: Path, target: Path) -> None:
+        self._through(lambda: Disk.replace(self, source, target))
+
+    def link(self, source: Path, target: Path) -> None:
+        self._through(lambda: Disk.link(self, source, target))
+
+    def unlink(self, path: Path) -> None:
+        self._through(lambda: Disk.unlink(self, path))
+
+    def mkdir(self, path: Path) -> None:
+        self._through(lambda: Disk.mkdir(self, path))
+
+    def rmdir(self, path: Path) -> None:
+        self._through(lambda: Disk.rmdir(self, path))
+
+    def chmod(self, path: Path, mode: int) -> None:
+        self._through(lambda: Disk.chmod(self, path, mode))
+
+    def barrier(self, paths: Sequence[Path]) -> None:
+        self._through(lambda: Disk.barrier(self, paths))
+
+
+def disk_full() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def stage(output: OutputDirectory, texts: dict[str, str]) -> Promoting:
+    """A promotion of these texts, staged with a disk that does not fail."""
+    where = output.home / "stage-1"
+    for name, text in texts.items():
+        make_directories(Disk(), (where / name).parent)
+        Disk().write(staged_place(where, name), with_header(name, text))
+    return Promoting(output, where, digests(texts))
+
+
+def digests(texts: dict[str, str]) -> dict[str, str]:
+    return {name: digest_of(with_header(name, text)) for name, text in texts.items()}
+
+
+def project(top: Path) -> Path:
+    """An output directory as an earlier generation and its user have left it."""
+    top.mkdir(parents=True)
+    path = top / "generated"
+    output = OutputDirectory.claim(Disk(), path, 1)
+    promoting = stage(output, OLD)
+    promoting.apply()
+    promoting.commit()
+    output.release()
+    (path / "edited.py").write_text("edited by hand\n")
+    (path / "notes.txt").write_text("somebody else's\n")
+    for number, file in enumerate(sorted(path.rglob("*.py"))):
+        os.chmod(file, 0o600 + 8 * number)
+        os.utime(file, ns=(10**18 + number, 10**18 + number))
+    return path
+
+
+def put_bytecode(path: Path) -> Path:
+    """As an import of a wrapper leaves it."""
+    (path / "__pycache__").mkdir(exist_ok=True)
+    bytecode = path / "__pycache__" / "changed.cpython-311.pyc"
+    bytecode.write_bytes(b"old bytecode")
+    return bytecode
+
+
+def tree(path: Path) -> Tree:
+    """Every file, caches apart, with its mode and time; directories by their names alone."""
+    found: Tree = {}
+    for each in sorted(path.rglob("*")):
+        if "__pycache__" in each.parts:
+            continue
+        seen = each.stat()
+        name = each.relative_to(path).as_posix()
+        found[name] = (
+            (b"", 0, 0) if each.is_dir() else (each.read_bytes(), stat.S_IMODE(seen.st_mode), seen.st_mtime_ns)
+        )
+    return found
+
+
+def leftovers(path: Path) -> list[str]:
+    home = path.parent / ".lastgood" / path.name
+    return [each.name for each in sorted(home.iterdir()) if each.name not in ("lock", "pid", "manifest.json")]
+
+
+def operations_of(top: Path) -> int:
+    """How many operations a whole promotion has, up to and with the commit."""
+    disk = FaultyDisk(0, disk_full, acts=False)
+    path = project(top)
+    bytecode = put_bytecode(path)
+    output = OutputDirectory.claim(Disk(), path, 1)
+    output.files = disk
+    promoting = stage(output, NEW)
+    promoting.apply()
+    promoting.commit()
+    output.files = Disk()
+    output.release()
+    assert not bytecode.exists()
+    return disk.count
+
+
+@pytest.fixture
+def tops(fs: FakeFilesystem) -> Iterator[Path]:
+    """A new, empty directory for each run, in a file system that forgets."""
+    del fs
+    return (Path(f"/run{number}") for number in range(10_000))
+
+
+def test_backups_and_journal_are_on_disk_before_it_has_its_name_and_that_before_the_first_change(
+    tops: Iterator[Path],
+) -> None:
+    path = project(next(tops))
+    disk = Buffered()
+    output = OutputDirectory.claim(disk, path, 1)
+    home = output.home
+    promoting = stage(output, NEW)
+    promoting.apply()
+    named = disk.before["replace journal.json"]
+    assert named.isdisjoint({home / "journal.new", home / "backup"})
+    first = disk.before["link edited.py.edited"]
+    assert first.isdisjoint({home / "journal.json", home})
+    output.release()
+
+
+def test_what_was_promoted_is_on_disk_before_the_commit(tops: Iterator[Path]) -> None:
+    path = project(next(tops))
+    disk = Buffered()
+    output = OutputDirectory.claim(disk, path, 1)
+    where = output.home / "stage-1"
+    for name, text in NEW.items():  # staged by the disk that keeps the account
+        make_directories(disk, (where / name).parent)
+        disk.write(staged_place(where, name), with_header(name, text))
+    promoting = Promoting(output, where, digests(NEW))
+    promoting.apply()
+    promoting.commit()
+    unsafe = disk.before["unlink journal.json"]
+    assert not {each for each in unsafe if each.is_relative_to(path)}
+    assert output.home not in unsafe
+    output.release()
+
+
+@pytest.mark.parametrize("acts", [False, True], ids=["before it acts", "after it acted"])
+def test_a_fault_at_every_operation_is_undone_byte_for_byte(tops: Iterator[Path], acts: bool) -> None:
+    count = operations_of(next(tops))
+    assert count > 25
+    path = project(next(tops))
+    before = tree(path)
+    for at in range(1, count + 1):
+        put_bytecode(path)
+        output = OutputDirectory.claim(Disk(), path, 1)
+        promoting = stage(output, NEW)
+        output.files = FaultyDisk(at, disk_full, acts=acts)
+        with pytest.raises((PromotionError, OSError), match="No space left"):
+            promoting.apply()
+            promoting.commit()
+        committed = acts and at == count
+        if not committed:
+            promoting.undo()
+            assert tree(path) == before, f"operation {at} of {count}"
+            assert leftovers(path) == ["stage-1"], f"operation {at} of {count}"
+        output.release()
+
+
+@pytest.mark.parametrize("acts", [False, True], ids=["before it acts", "after it acted"])
+def test_a_kill_at_every_operation_comes_back_to_old_or_new(tops: Iterator[Path], acts: bool) -> None:
+    count = operations_of(next(tops))
+    outcomes = set()
+    path = project(next(tops))
+    before = tree(path)
+    for at in range(1, count + 1):
+        put_bytecode(path)
+        output = OutputDirectory.claim(Disk(), path, 1)
+        promoting = stage(output, NEW)
+        output.files = FaultyDisk(at, Killed, acts=acts)
+        with pytest.raises(Killed):
+            promoting.apply()
+            promoting.commit()
+        output.lock.release()  # as the system does for the dead
+
+        again = OutputDirectory.claim(Disk(), path, 2)
+        came_back = tree(path) == before
+        outcomes.add(came_back)
+        if not came_back:
+            assert (acts, at) == (True, count), f"operation {at} of {count}: neither old nor new"
+            now = {name for name, (data, _, _) in tree(path).items() if data}
+            assert now == {*NEW, "notes.txt", "edited.py.edited"}
+        assert leftovers(path) == []
+        again.release()
+    assert outcomes == ({True, False} if acts else {True})
+
+
+def test_a_kill_during_the_recovery_of_a_kill_at_every_pair_of_operations() -> None:
+    """In memory, where two thousand runs take no time."""
+
+    def files_at(state: str) -> MemoryFiles:
+        files = MemoryFiles(MemoryClock())
+        for name, text in (OLD if state == "old" else NEW).items():
+            files.put(Path("/p/generated") / name, with_header(name, text))
+        return files
+
+    def snapshot(files: MemoryFiles) -> dict[Path, tuple[bytes, int, float]]:
+        inside = (path for path in files.names if path.is_relative_to("/p/generated"))
+        return {path: (files.names[path].data, files.names[path].mode, files.names[path].mtime) for path in inside}
+
+    def run(files: MemoryFiles, at: int, act: Callable[[MemoryFiles], None]) -> int:
+        """Do it, killed at operation ``at``; how many operations there were."""
+        count = 0
+
+        def before(_operation: str, _path: Path) -> None:
+            nonlocal count
+            count += 1
+            if count == at:
+                raise Killed
+
+        files.before = before
+        with suppress(Killed):
+            act(files)
+        files.before = lambda _operation, _path: None
+        files._locked.clear()
+        return count
+
+    def promote(files: MemoryFiles) -> None:
+        output = OutputDirectory.claim(files, Path("/p/generated"), 1)
+        where = output.home / "stage-1"
+        for name, text in NEW.items():
+            make_directories(files, (where / name).parent)
+            files.write(staged_place(where, name), with_header(name, text))
+        promoting = Promoting(output, where, digests(NEW))
+        promoting.apply()
+        promoting.commit()
+        promoting.sweep()
+
+    def recover(files: MemoryFiles) -> None:
+        OutputDirectory.claim(files, Path("/p/generated"), 2)
+
+    new = files_at("old")
+    old = snapshot(new)
+    total = run(new, 0, promote)
+    promoted = snapshot(new)
+    runs = 0
+    for first in range(1, total + 1):
+        second = 0
+        while True:
+            second += 1
+            files = files_at("old")
+            run(files, first, promote)
+            reached = run(files, second, recover)
+            run(files, 0, recover)
+            assert snapshot(files) in (old, promoted), f"killed at {first}, then at {second}"
+            assert not any("stage-" in str(path) or "backup" in path.parts for path in files.names)
+            assert not any("journal" in path.name for path in files.names)
+            runs += 1
+            if reached < second:
+                break
+    assert runs > 500
+
+
+def test_a_file_of_somebody_elses_with_the_very_bytes_is_not_taken_away(tops: Iterator[Path]) -> None:
+    path = project(next(tops))
+    output = OutputDirectory.claim(Disk(), path, 1)
+    promoting = stage(output, {**NEW, "late.py": "late"})
+    theirs = path / "late.py"
+
+    class Race(Disk):
+        def link(self, source: Path, target: Path) -> None:
+            if target == theirs:
+                theirs.write_bytes(source.read_bytes())
+                os.utime(theirs, ns=(10**18, 10**18))
+            Disk.link(self, source, target)
+
+    output.files = Race()
+    with pytest.raises(PromotionError) as caught:
+        promoting.apply()
+    assert caught.value.path == theirs
+    promoting.undo()
+    assert theirs.exists()
+    output.release()

@@ -1,0 +1,129 @@
+"""lastgood.store.user_key: a secret of this user's, or of this process alone, and never an error."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lastgood.store.user_key import cache_directory, seal, unseal, user_key
+
+
+@pytest.fixture(autouse=True)
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    return tmp_path / "XDG_STATE_HOME"
+
+
+def test_it_is_made_once_and_for_nobody_else(base: Path) -> None:
+    key = user_key()
+    assert len(key) == 32
+    assert user_key() == key
+    file = base / "lastgood" / "key"
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (key, 0o600)
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert os.listdir(file.parent) == ["key"]
+
+
+def test_all_who_make_it_at_once_have_the_same() -> None:
+    barrier, keys = threading.Barrier(8), []
+
+    def make() -> None:
+        barrier.wait()
+        keys.append(user_key())
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({*keys}) == 1
+
+
+def test_without_the_variables_it_lies_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which counts as not set
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_key() == (tmp_path / ".local/state/lastgood/key").read_bytes()
+    home = cache_directory(Path("/p/.lastgood/generated"))
+    assert home is not None
+    assert home.parent == tmp_path / ".cache/lastgood"
+    assert home != cache_directory(Path("/q/.lastgood/generated"))
+    assert not home.parent.exists(), "it is made when there is something to keep"
+
+
+def readable_for_others(file: Path) -> None:
+    file.chmod(0o644)
+
+
+def too_short(file: Path) -> None:
+    file.write_bytes(b"short")
+
+
+def too_long(file: Path) -> None:
+    file.write_bytes(bytes(33))
+
+
+def a_link(file: Path) -> None:
+    file.rename(file.with_name("elsewhere"))
+    file.symlink_to("elsewhere")
+
+
+def a_fifo(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file, 0o600)
+
+
+def a_directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def open_to_all(file: Path) -> None:
+    file.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [readable_for_others, too_short, too_long, a_link, a_fifo, a_directory, open_to_all],
+    ids=lambda each: each.__name__,
+)
+def test_what_may_be_known_to_others_is_not_used(base: Path, harm: Callable[[Path], None]) -> None:
+    key = user_key()
+    harm(base / "lastgood" / "key")
+    assert user_key() not in (key, b"")
+    assert user_key() == user_key(), "it lasts as long as the process"
+
+
+def test_somebody_elses_home_is_left_alone(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of sudo, which may leave HOME as it was."""
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert len(user_key()) == 32
+    assert cache_directory(Path("/p")) is None
+    assert not base.exists()
+
+
+def test_where_nothing_can_be_written_it_is_this_process_s_alone(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base.parent.joinpath("file").write_bytes(b"")
+    monkeypatch.setenv("XDG_STATE_HOME", str(base.parent / "file"))
+    assert user_key() == user_key()
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "")
+    assert user_key() == user_key()
+
+
+def test_a_seal_holds_for_one_key_one_path_and_the_very_bytes() -> None:
+    key, path = b"key", Path("/p/manifest.json")
+    sealed = seal(key, path, b"one\ntwo\n")
+    assert unseal(key, path, sealed) == b"one\ntwo\n"
+    assert unseal(b"other", path, sealed) is None
+    assert unseal(key, Path("/q/manifest.json"), sealed) is None
+    assert unseal(key, path, sealed + b"x") is None
+    assert unseal(key, path, b"") is None
+    assert unseal(key, path, b"one\ntwo\n") is None
+    assert unseal(key, path, "lastgood-sealed-1 ä\n".encode()) is None

@@ -1,0 +1,310 @@
+"""lastgood.wrappers.process.extractor_process: the same as in one's own process, and no harm from what befalls the other."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from lastgood.errors import GenerationError
+from lastgood.sources.import_statements import imports_of
+from lastgood.wrappers import ModuleSource
+from lastgood.wrappers.process import extractor_process
+from lastgood.wrappers.process.extractor import HereExtractor
+from lastgood.wrappers.process.extractor_process import ExtractorProcess
+from wrapping import source
+
+pytestmark = pytest.mark.apart
+
+MODELS = "from dataclasses import dataclass\n@dataclass\nclass Price:\n    amount: {}\n"
+DESK = "from models import Price\ndef price(sku: str) -> Price: ...\n"
+
+
+def modules(**texts: str) -> Mapping[str, ModuleSource]:
+    made = {}
+    for name, text in texts.items():
+        module = source(name, text)
+        made[name] = ModuleSource(name, module.path, module.data, False, digest=module.state)
+    return made
+
+
+@pytest.fixture
+def extractor() -> Iterator[ExtractorProcess]:
+    extractor = ExtractorProcess()
+    yield extractor
+    extractor.end()
+
+
+def pid_of(extractor: ExtractorProcess) -> int:
+    extractor.start()
+    assert extractor._process is not None
+    return extractor._process.pid
+
+
+def test_it_gives_what_is_given_here(extractor: ExtractorProcess) -> None:
+    here = HereExtractor()
+    steps = [
+        modules(models=MODELS.format("int"), desk=DESK),
+        modules(models=MODELS.format("float"), desk=DESK),
+        modules(models=MODELS.format("float"), desk=DESK, other="X = 1\ndef f(): ..."),
+        modules(models="def broken(:", desk=DESK),
+        modules(models=MODELS.format("float"), other="def f(): yield"),
+        {},
+    ]
+    for found in steps:
+        for named in (list(found.values()), list(found.values())[:1]):
+            assert extractor.wrap(named, found, "sync") == here.wrap(named, found, "sync")
+
+
+def test_it_reads_import_statements(extractor: ExtractorProcess) -> None:
+    for text in (b"import a.b\nfrom . import c", b"from x import (", b"\xff", b""):
+        assert extractor.imports_of(text) == imports_of(text)
+
+
+def test_where_none_can_be_started_it_works_here(
+    extractor: ExtractorProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    extractor.start()
+    found = modules(models=MODELS.format("int"), desk=DESK)
+    wrapped = extractor.wrap([found["desk"]], found, "async")
+    assert wrapped == HereExtractor().wrap([found["desk"]], found, "async")
+    assert extractor.imports_of(b"import os") == imports_of(b"import os")
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "it is told once"
+    monkeypatch.undo()
+    extractor.end()
+    assert pid_of(extractor), "the next session tries again"
+
+
+def test_where_no_descriptors_can_be_passed_on_it_works_here(
+    extractor: ExtractorProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(extractor_process, "_CAN_PASS_DESCRIPTORS", False)
+    extractor.start()
+    found = modules(models=MODELS.format("int"), desk=DESK)
+    for _ in range(2):
+        assert extractor.wrap([found["desk"]], found, "async") == HereExtractor().wrap([found["desk"]], found, "async")
+        extractor.end()
+    assert (extractor._process, caplog.records) == (None, [])
+
+
+def test_the_same_process_serves_until_the_end(extractor: ExtractorProcess) -> None:
+    pid = pid_of(extractor)
+    extractor.imports_of(b"import a")
+    assert pid_of(extractor) == pid
+    extractor.end()
+    assert subprocess.run(["ps", "-p", str(pid)], capture_output=True, check=False).returncode != 0
+    assert extractor.imports_of(b"import a") == imports_of(b"import a")  # from another
+
+
+def test_one_that_was_killed_is_replaced(extractor: ExtractorProcess) -> None:
+    found = modules(models=MODELS.format("int"))
+    first = extractor.wrap(list(found.values()), found, "async")
+    os.kill(pid_of(extractor), signal.SIGKILL)
+    assert extractor._process is not None
+    extractor._process.wait()
+    assert extractor.wrap(list(found.values()), found, "async") == first
+
+
+# --- what befalls it --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have the process do that, whenever it looks into a module."""
+
+    def do(what: str) -> None:
+        head, main = extractor_process._PROGRAM.rsplit("\n", 1)
+        imports = "from contextlib import suppress\nimport os, signal, lastgood.wrappers.generate as generate"
+        program = f"{head}\n{imports}\ndef extract(*_):\n    {what}\ngenerate.extract = extract\n{main}"
+        monkeypatch.setattr(extractor_process, "_PROGRAM", program)
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
+        ("os._exit(3)", "ended with status 3"),
+        (
+            "for fd in range(3, 1024):\n        with suppress(OSError): os.write(fd, b'x' * 100)",
+            "was killed by SIGKILL",
+        ),
+    ],
+    ids=["a crash", "an exit", "rubbish on the wire"],
+)
+def test_its_end_is_told_with_the_module_that_it_looked_into(
+    what: str, told: str, extractor: ExtractorProcess, doing: Callable[[str], None]
+) -> None:
+    found = modules(models=MODELS.format("int"))
+    doing(what)
+    with pytest.raises(GenerationError) as caught:
+        extractor.wrap(list(found.values()), found, "async")
+    (failure,) = caught.value.failures
+    assert (failure.module, failure.file) == ("models", Path("/project/models.py"))
+    assert failure.message.startswith(f"the process that reads it {told}")
+
+
+def test_a_defect_of_ours_is_told_with_its_traceback(
+    extractor: ExtractorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, main = extractor_process._PROGRAM.rsplit("\n", 1)
+    patch = "import lastgood.wrappers.generate as generate\ngenerate.in_signatures = None"
+    found = modules(models=MODELS.format("int"))
+    with monkeypatch.context() as patched:
+        patched.setattr(extractor_process, "_PROGRAM", f"{head}\n{patch}\n{main}")
+        with pytest.raises(GenerationError, match="met a defect of lastgood:\nTraceback"):
+            extractor.wrap(list(found.values()), found, "async")
+    assert extractor.wrap(list(found.values()), found, "async").files
+
+
+def test_a_source_that_kills_it_costs_the_others_nothing_afterwards(
+    extractor: ExtractorProcess, doing: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = modules(models=MODELS.format("int"))
+    with monkeypatch.context():
+        doing("os._exit(3)")
+        with pytest.raises(GenerationError):
+            extractor.wrap(list(found.values()), found, "async")
+    monkeypatch.undo()
+    assert extractor.wrap(list(found.values()), found, "async").files
+
+
+def test_what_reading_kills_is_guessed_at(extractor: ExtractorProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extractor_process, "_PROGRAM", "import os; os._exit(1)")
+    assert extractor.imports_of(b"import a.b\n").statements == ((0, "a.b", ()),)
+
+
+def test_it_is_stopped_from_another_thread(
+    extractor: ExtractorProcess, doing: Callable[[str], None], tmp_path: Path
+) -> None:
+    found = modules(models=MODELS.format("int"))
+    os.mkfifo(tmp_path / "hangs")
+    doing(f"open({str(tmp_path / 'hangs')!r}, 'w').close(); signal.pause()")
+    raised: list[GenerationError] = []
+
+    def wrap() -> None:
+        try:
+            extractor.wrap(list(found.values()), found, "async")
+        except GenerationError as error:
+            raised.append(error)
+
+    extractor.start()
+    thread = threading.Thread(target=wrap)
+    thread.start()
+    (tmp_path / "hangs").read_text()  # it has opened it
+    extractor.stop()
+    thread.join(30)
+    assert len(raised) == 1
+
+
+def test_one_that_was_stopped_is_replaced_only_by_a_start(extractor: ExtractorProcess) -> None:
+    found = modules(models=MODELS.format("int"))
+    first = pid_of(extractor)
+    extractor.stop()
+    with pytest.raises(GenerationError, match=r"was stopped|was killed"):
+        extractor.imports_of(b"import a")
+    with pytest.raises(GenerationError, match="was stopped"):  # or a thread that nobody waits for would own the new one
+        extractor.wrap(list(found.values()), found, "async")
+    assert pid_of(extractor) != first
+    assert extractor.wrap(list(found.values()), found, "async").files
+
+
+def test_one_that_another_thread_has_started_is_replaced_by_a_start(extractor: ExtractorProcess) -> None:
+    thread = threading.Thread(target=extractor.imports_of, args=(b"import a",))
+    thread.start()
+    thread.join()
+    started = extractor._process
+    assert pid_of(extractor) != (None if started is None else started.pid), "that one goes with its thread"
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("os.write(1, b'abc')", "abc"),
+        ("os.write(2, b'abc')", "abc"),
+        ("os.write(1, b'x' * 100_000)", "x" * 100_000),
+        ("os.write(2, b'x' * 100_000)", "x" * 100_000),
+        ("print('hello')", "hello\n"),
+        ("sys.stdin.read()", ""),
+        ("sys.stdout.close()", ""),
+    ],
+    ids=["three bytes", "on stderr", "much", "much on stderr", "a line", "reads", "closes"],
+)
+def test_what_sitecustomize_does_with_the_standard_streams_is_off_the_wire(
+    text: str,
+    printed: str,
+    extractor: ExtractorProcess,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import os, sys\n{text}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = modules(models=MODELS.format("int"), desk=DESK)
+    assert extractor.wrap(list(found.values()), found, "async") == HereExtractor().wrap(
+        list(found.values()), found, "async"
+    )
+    assert capfd.readouterr() == ("", printed), "it is the app's stderr that tells of it"
+
+
+def test_it_starts_in_an_app_without_stderr() -> None:
+    program = (
+        "import os; from lastgood.wrappers.process.extractor_process import ExtractorProcess\n"
+        "os.close(2)\n"
+        "extractor = ExtractorProcess(); extractor.start(); print(extractor.imports_of(b'import a.b').statements)\n"
+        "print(extractor._process is not None); extractor.end()"
+    )
+    app = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert app.stdout == "((0, 'a.b', ()),)\nTrue\n"
+
+
+def test_it_ends_with_its_app() -> None:
+    program = (
+        "import os, sys; from lastgood.wrappers.process.extractor_process import ExtractorProcess\n"
+        "extractor = ExtractorProcess(); extractor.start(); extractor.imports_of(b'import a')\n"
+        "print(extractor._process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    app = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    pidfd = -1
+    try:
+        pidfd = os.pidfd_open(int(app.stdout))
+        assert select.select([pidfd], [], [], 30)[0]
+    except ProcessLookupError:
+        pass
+    finally:
+        if pidfd >= 0:
+            os.close(pidfd)
+
+
+def test_what_it_found_out_is_kept(extractor: ExtractorProcess, tmp_path: Path) -> None:
+    found = modules(models=MODELS.format("int"), desk=DESK)
+    extractor.use(tmp_path, read_only=False)
+    first = extractor.wrap(list(found.values()), found, "async")
+    extractor.end()
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    again = ExtractorProcess()
+    again.use(tmp_path, read_only=True)
+    assert again.wrap(list(found.values()), found, "async") == first
+    again.end()
+
+
+def test_the_app_imports_no_griffe_for_it() -> None:
+    program = (
+        "import sys; from lastgood.wrappers.process.extractor_process import ExtractorProcess\n"
+        "extractor = ExtractorProcess(); extractor.imports_of(b'import a'); extractor.wrap([], {}, 'async')\n"
+        "extractor.end(); sys.exit('griffe' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lastgood.wrappers.types.annotations import literal_text
+from wrapping import source, text_of, wrap
+
+HEAD = """
+from __future__ import annotations
+import collections.abc, datetime as dt, decimal, pathlib, typing, typing as t, uuid
+from collections.abc import Mapping, Sequence as Seq, Set as AbstractSet
+from typing import Annotated, Any, Dict, List, Literal, NoReturn, Optional as O, Tuple, TypeVar, Union
+from decimal import Decimal as D
+if t.TYPE_CHECKING:
+    from datetime import timedelta
+    from elsewhere import Unknown
+try:
+    from typing import LiteralString
+except ImportError:
+    from typing_extensions import LiteralString
+Price = D
+Prices = dict[str, "Price"]
+Loop = list["Loop"]
+Declared: t.TypeAlias = int
+Twice = int
+Twice = str
+T = TypeVar("T")
+Text = "int"
+class Desk: pass
+"""
+
+
+def annotated(annotation: str) -> tuple[str, tuple[str, ...]]:
+    wrapped = wrap(HEAD + f"def f(x: {annotation}): ...")
+    head = next(line for line in text_of(wrapped).splitlines() if line.startswith(("async def f", "    x: ")))
+    return head.partition("x: ")[2].removesuffix(",").removesuffix(") -> Any: ..."), wrapped.warnings
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        ("None", "None"),
+        ("int", "int"),
+        ("'int'", "int"),
+        ("object", "object"),
+        ("Any", "Any"),
+        ("O[int]", "int | None"),
+        ("O['int']", "int | None"),
+        ("'O[int]'", "int | None"),
+        ("Union[int, str, None, int]", "int | str | None"),
+        ("int | Union[str, O[bytes]]", "int | str | bytes | None"),
+        ("list", "list[Any]"),
+        ("List", "list[Any]"),
+        ("dict", "dict[Any, Any]"),
+        ("Dict[str, t.List[int]]", "dict[str, list[int]]"),
+        ("tuple", "tuple[Any, ...]"),
+        ("Tuple[int, ...]", "tuple[int, ...]"),
+        ("tuple[()]", "tuple[()]"),
+        ("tuple[int, str]", "tuple[int, str]"),
+        ("Seq[bytes]", "Sequence[bytes]"),
+        ("typing.Sequence", "Sequence[Any]"),
+        ("typing.AbstractSet[int]", "Set[int]"),
+        ("AbstractSet[int]", "Set[int]"),
+        ("collections.abc.Mapping[str, float]", "Mapping[str, float]"),
+        ("dt.datetime | dt.date", "datetime | date"),
+        ("frozenset[int]", "frozenset[int]"),
+        ("t.FrozenSet[int]", "frozenset[int]"),
+        ("timedelta", "timedelta"),
+        ("decimal.Decimal", "Decimal"),
+        ("uuid.UUID", "UUID"),
+        ("pathlib.Path", "Path"),
+        ("Literal['a', 1, -1, None, b'x', True]", 'Literal["a", 1, -1, None, b"x", True]'),
+        ("Literal[Literal['a', 1], 'b', Literal['a']]", 'Literal["a", 1, "b"]'),
+        ("Annotated[int, print('never run')]", "int"),
+        ("LiteralString", "str"),
+        ("Price", "Decimal"),
+        ("Prices", "dict[str, Decimal]"),
+        ("Declared", "int"),
+    ],
+)
+def test_a_type_whose_values_cross_is_kept(annotation: str, expected: str) -> None:
+    assert annotated(annotation) == (expected, ())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        ("Desk", "Any"),
+        ("list[Desk]", "list[Any]"),
+        ("Desk | None", "Any | None"),
+        ("Unknown", "Any"),
+        ("undefined", "Any"),
+        ("dt.tzinfo", "Any"),
+        ("complex", "Any"),
+        ("type[int]", "Any"),
+        ("t.Callable[[int], str]", "Any"),
+        ("typing.Iterator[int]", "Any"),
+        ("T", "Any"),
+        ("list[T]", "list[Any]"),
+        ("Twice", "Any"),
+        ("Text", "Any"),
+        ("Loop", "list[Any]"),
+        ("list[int, str]", "Any"),
+        ("int[str]", "Any"),
+        ("O", "Any"),
+        ("Literal[Desk.A]", "Any"),
+        ("tuple[*Ts]", "tuple[Any, ...]"),
+        ("t.Tuple[int, t.Unpack[Ts]]", "tuple[Any, ...]"),
+        ("Literal[Literal['a'], Desk.A]", "Any"),
+        ("'not a type'", "Any"),
+        ("'int) + (str'", "Any"),
+        ("print('never run')", "Any"),
+        ("3", "Any"),
+        ("NoReturn", "Any"),
+    ],
+)
+def test_anything_else_is_any_and_told_of(annotation: str, expected: str) -> None:
+    text, warnings = annotated(annotation)
+    assert text == expected
+    assert len(warnings) == 1
+    assert warnings[0].startswith("pricing.f: the annotation of parameter 'x', ")
+
+
+def test_a_warning_names_the_annotation_and_the_part_that_is_not_known() -> None:
+    assert annotated("dict[str, Desk]")[1] == (
+        (
+            "pricing.f: the annotation of parameter 'x', dict[str, Desk], became Any in part. "
+            "Not known to cross to the worker by value: Desk."
+        ),
+    )
+
+
+def test_a_long_annotation_is_cut_short() -> None:
+    warning = annotated("Desk[" + ", ".join(["int"] * 100) + "]")[1][0]
+    assert len(warning) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("class int: pass\ndef f() -> int: ...", "Any", id="module-class"),
+        pytest.param("from elsewhere import int\ndef f() -> int: ...", "Any", id="import"),
+        pytest.param("from local import int\ndef f() -> int: ...", "str", id="alias-of-a-local-module"),
+        pytest.param("from local import *\ndef f() -> int: ...", "str", id="star"),
+        pytest.param("from local import Missing\ndef f() -> Missing: ...", "Any", id="not-there"),
+        pytest.param("import local\ndef f() -> local.int: ...", "str", id="attribute-of-a-local-module"),
+        pytest.param("from typing import *\ndef f() -> List[int]: ...", "list[int]", id="star-of-typing"),
+        pytest.param("from elsewhere import *\ndef f() -> int: ...", "int", id="star-of-an-unknown-module"),
+        pytest.param("from ring import R\ndef f() -> R: ...", "Any", id="circle"),
+    ],
+)
+def test_a_name_means_what_its_module_makes_it(text: str, expected: str) -> None:
+    ring = source("ring", "from gnir import R"), source("gnir", "from ring import R")
+    body = text_of(wrap(text, source("local", "int = str"), *ring))
+    assert f"async def f() -> {expected}:" in body
+
+
+def test_a_class_hides_the_names_of_its_module() -> None:
+    text = """
+class Desk:
+    @staticmethod
+    def list() -> dict[str, int]: ...
+    @staticmethod
+    def names() -> list[str]: ...
+"""
+    wrapped = wrap(text)
+    assert "async def names() -> Any:" in text_of(wrapped)
+    assert wrapped.warnings == ("pricing.Desk.names: the annotation of the result, list[str], became Any.",)
+
+
+def test_a_function_that_never_returns_gives_nothing() -> None:
+    text = "import typing\ndef f() -> typing.NoReturn: ...\ndef g() -> 'typing.Never': ...\n"
+    assert text_of(wrap(text)).count(") -> None:") == 2
+
+
+@pytest.mark.parametrize(
+    ("parameter", "expected"),
+    [
+        ("x=1", "x: Any = 1"),
+        ("x: int = 1", "x: int = 1"),
+        ("x: float = 1", "x: float = 1"),
+        ("x: int = None", "x: int | None = None"),
+        ("x: list[int] | None = None", "x: list[int] | None = None"),
+        ("x: str = 1", "x: str = ..."),
+        ("x: list[int] = ()", "x: list[int] = ..."),
+        ("x: int = []", "x: int = ..."),
+        ("x: tuple[int, ...] = (1, 2)", "x: tuple[int, ...] = (1, 2)"),
+        ("x: tuple[int, str] = (1, 2)", "x: tuple[int, str] = ..."),
+        ("x: t.Sequence[str] = ('a',)", 'x: Sequence[str] = ("a",)'),
+        ("x: t.Sequence[str] = 'a'", 'x: Sequence[str] = "a"'),
+        ("x: t.Literal['a', 'b'] = 'a'", 'x: Literal["a", "b"] = "a"'),
+        ("x: t.Literal['a', 'b'] = 'c'", 'x: Literal["a", "b"] = ...'),
+        ("x: bool = 0", "x: bool = ..."),
+        ("x: object = b'a'", 'x: object = b"a"'),
+    ],
+)
+def test_a_default_is_shown_where_its_annotation_allows_it(parameter: str, expected: str) -> None:
+    assert f"({expected})" in text_of(wrap(f"import typing as t\ndef f({parameter}): ..."))
+
+
+@pytest.mark.parametrize(
+    ("default", "expected"),
+    [
+        ("-1.5", "-1.5"),
+        ("1e999", "1e999"),
+        ("-1e999", "-1e999"),
+        ("0xFF", "255"),
+        ("'it\\'s'", '"it\'s"'),
+        ("'say \"x\"'", "'say \"x\"'"),
+        ("'a' 'b'", '"ab"'),
+        ("'\\ud800\\n'", r'"\ud800\n"'),
+        ("((), (1,), (None, True))", "((), (1,), (None, True))"),
+        ("...", "..."),
+        ("1j", "..."),
+        ("f'{1}'", "..."),
+        ("[]", "..."),
+        ("(1, [])", "..."),
+        ("not True", "..."),
+        ("-True", "..."),
+        ("int", "..."),
+        ("1 << 20", "..."),
+        ("0x1" + "0" * 5000, "..."),
+    ],
+)
+def test_a_literal_is_shown_as_itself_and_nothing_else_is(default: str, expected: str) -> None:
+    assert f"x: Any = {expected}" in text_of(wrap(f"def f(x={default}): ..."))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("x", '"x"'),
+        ("it's", '"it' + "'" + 's"'),
+        ('"', """'"'"""),
+        ("'\"", r'''"'\""'''),
+        ('"\'"', r"""'"\'"'"""),
+        ("\\'\"", r'''"\\'\""'''),
+        (b"'\xff", r"""b"'\xff" """.strip()),
+        (("a", b"b", -1.5, (None,)), '("a", b"b", -1.5, (None,))'),
+    ],
+)
+def test_a_literal_is_quoted_as_formatters_do(value: Any, text: str) -> None:
+    assert literal_text(value) == text
+    assert ast.literal_eval(text) == value
+
+
+@given(st.text("'\"\\x\n") | st.binary().map(lambda data: data + b"'\"\\"))
+def test_a_literal_comes_back(value: str | bytes) -> None:
+    assert ast.literal_eval(literal_text(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("first", "doubled"),
+    [
+        ("int", "dict[{0}, {0}]"),
+        ("int", "t.Tuple[{0}, {0}]"),
+        ("int", "t.Optional[dict[{0}, '{0}']]"),
+        ("int", "t.Union[{0}, {0}]"),
+        ("int", "{0} | {0}"),
+        ("t.Literal['a']", "t.Literal[{0}, {0}]"),
+    ],
+)
+def test_aliases_that_double_each_other_become_any_before_they_fill_the_disk(first: str, doubled: str) -> None:
+    aliases = "".join(f"A{number} = {doubled.format(f'A{number - 1}')}\n" for number in range(1, 31))
+    wrapped = wrap(f"import typing as t\nA0 = {first}\n{aliases}def f(x: A30) -> int: ...\ndef g(x: A2) -> int: ...")
+    text = text_of(wrapped)
+    assert "async def f(x: Any) -> int:" in text
+    assert "async def g(x: Any)" not in text, "a few are what they say"
+    [warning] = wrapped.warnings
+    assert "A30 (its aliases stand for more than 1000 types)" in warning
+
+
+def test_a_long_annotation_without_aliases_is_kept() -> None:
+    text = " | ".join(f"list[{'list[' * number}int{']' * number}]" for number in range(60))
+    wrapped = wrap(f"def f(x: {text}) -> int: ...")
+    assert not wrapped.warnings
+    assert "Any" not in text_of(wrapped).partition("async def f")[2].partition("->")[0]
