@@ -1,4 +1,4 @@
-"""Wrapping a source given as text, and calling the result with a bridge that is a plain function."""
+"""Pipeline a source given as text, and calling the result with a bridge that is a plain function."""
 
 from __future__ import annotations
 

@@ -26,10 +26,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lastgood.config import Config, decode_config
-from lastgood.effects import Answer, Effect, Emit, Interrupt, Signal
+from lastgood.effects import Answer, Command, Effect, Emit, Interrupt
 from lastgood.errors import ConfigError, Disposed, WatchError, WorkerDied
 from lastgood.interpreters.cycle_files import Project
-from lastgood.interpreters.driver import Course
+from lastgood.interpreters.driver import Driver
 from lastgood.interpreters.memory import Fault, MemoryClock, MemoryFiles, MemoryInterpreter, ScriptedBridge
 from lastgood.planner import Settings, State
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
@@ -69,7 +69,7 @@ class World:
         self._project = Project(self._disk, ROOT / config_file, (), self._load, lambda _: ((), ("sys", "math")), 1)
         self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._tell, self.effects)
         settings = Settings(debounce, max_wait, warm_timeout, drain_timeout, stage_timeout)
-        self._course = Course(State(settings), self._follow)
+        self._driver = Driver(State(settings), self._follow)
         self._tickets = itertools.count()
         self._answers: dict[int, bool] = {}
         self._working = False
@@ -81,7 +81,7 @@ class World:
         ticket = next(self._tickets)
         self._tell(Started(ticket))
         self._run()
-        trouble = self._course.state.trouble
+        trouble = self._driver.state.trouble
         if not self._answers.get(ticket, False):
             raise WatchError("The session ended before it had started.") if trouble is None else trouble.error
 
@@ -96,7 +96,7 @@ class World:
         return self._request(ReloadRequested)
 
     def _request(self, request: Callable[[int], ReloadRequested | UndoRequested]) -> int:
-        if self._course.state.ending:
+        if self._driver.state.ending:
             raise Disposed("The session is closed.")
         ticket = next(self._tickets)
         self._tell(request(ticket))
@@ -124,17 +124,17 @@ class World:
     @property
     def status(self) -> Status:
         """As ``Session.status``."""
-        return Status.of(self._course.state)
+        return Status.of(self._driver.state)
 
     @property
     def generation(self) -> int:
         """The number of the live generation."""
-        return self._course.state.generation
+        return self._driver.state.generation
 
     @property
     def closed(self) -> bool:
         """Whether the session has ended."""
-        return isinstance(self._course.state.phase, Closed)
+        return isinstance(self._driver.state.phase, Closed)
 
     # --- bridges
 
@@ -250,7 +250,7 @@ class World:
         return decode_config(read(path), path)
 
     def _tell(self, event: Event) -> None:
-        self._course.tell(event)
+        self._driver.tell(event)
         self._run()
 
     def _run(self) -> None:
@@ -262,25 +262,25 @@ class World:
             while True:
                 if self._interpreter.asked:
                     self._interpreter.observe()
-                deed = self._course.take()
-                if deed is None:
+                action = self._driver.take()
+                if action is None:
                     if not self._interpreter.asked:
                         return
-                elif self._course.interrupted:
-                    self._course.finish(self._interpreter.failed(deed, WatchError("interrupted")))
+                elif self._driver.interrupted:
+                    self._driver.finish(self._interpreter.failed(action, WatchError("interrupted")))
                 else:
-                    self._course.finish(self._interpreter.perform(deed))
+                    self._driver.finish(self._interpreter.perform(action))
         finally:
             self._working = False
 
-    def _follow(self, signal: Signal) -> None:
-        self.effects.append(signal)
-        match signal:
+    def _follow(self, command: Command) -> None:
+        self.effects.append(command)
+        match command:
             case Emit(event):
                 self.events.append(event)
             case Answer(tickets, succeeded):
                 self._answers.update(dict.fromkeys(tickets, succeeded))
             case Interrupt():
-                pass  # a deed here is done as soon as it has begun; what the planner does next is up to its outcome
+                pass  # an action here is done as soon as it has begun; what the planner does next is up to its outcome
             case _:
-                self._interpreter.carry_out(signal)
+                self._interpreter.carry_out(command)

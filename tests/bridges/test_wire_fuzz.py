@@ -204,7 +204,7 @@ def serve(stream: bytes) -> list[tuple[int, int, bytes]]:
     worker._callables = Callables({"svc": __import__("sys").modules[__name__]}, {})
     os.write(app_out, stream)
     os.close(app_out)
-    turn = serving._Turn()
+    turn = serving._RunSlot()
     while (came := worker._read()) is not None:
         for number, body in came:
             worker._run(turn, number, body)

@@ -42,7 +42,7 @@ def never_restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def never_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    status = property(lambda self: Status(self.generation, False, None, self._course.state.stale.error))
+    status = property(lambda self: Status(self.generation, False, None, self._driver.state.stale.error))
     monkeypatch.setattr(Session, "status", status)
 
 

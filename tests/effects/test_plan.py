@@ -9,7 +9,8 @@ import pytest
 
 from lastgood import effects
 from lastgood.effects import (
-    Deed,
+    Action,
+    Command,
     Dispose,
     FileOperation,
     MakeDirectory,
@@ -22,7 +23,6 @@ from lastgood.effects import (
     Restart,
     Rollback,
     SetAside,
-    Signal,
     Stage,
     Swap,
     Warm,
@@ -57,20 +57,22 @@ def test_a_plan_prints_its_deeds_numbered_with_what_undoes_each() -> None:
         (Warm(8, 60.0), ["warm", "promote", "stage"]),
         (Swap(8), ["warm", "promote", "stage"]),
     ],
-    ids=lambda value: value.name if isinstance(value, Deed) else None,
+    ids=lambda value: value.name if isinstance(value, Action) else None,
 )
-def test_a_failure_undoes_everything_up_to_itself_the_last_first(failed: Deed, undone: list[str]) -> None:
+def test_a_failure_undoes_everything_up_to_itself_the_last_first(failed: Action, undone: list[str]) -> None:
     assert [each.effect.name for each in WHOLE.undo_through(failed)] == undone
     assert {each.timeout for each in WHOLE.undo_through(failed)} == {10.0}
 
 
-@pytest.mark.parametrize("deed", [Swap(8), Dispose(7, 10.0), Watch(8), Release()], ids=lambda deed: str(deed.name))
-def test_what_lies_at_the_commit_point_or_after_it_has_no_undo(deed: Deed) -> None:
-    assert WHOLE.undo(deed) is None
+@pytest.mark.parametrize(
+    "action", [Swap(8), Dispose(7, 10.0), Watch(8), Release()], ids=lambda action: str(action.name)
+)
+def test_what_lies_at_the_commit_point_or_after_it_has_no_undo(action: Action) -> None:
+    assert WHOLE.undo(action) is None
 
 
 @pytest.mark.parametrize(
-    ("deed", "text"),
+    ("action", "text"),
     [
         (Rollback(Stage(8), 10.0), "discard the stage"),
         (Rollback(Promote(8), 10.0), "restore every file as it was"),
@@ -81,8 +83,8 @@ def test_what_lies_at_the_commit_point_or_after_it_has_no_undo(deed: Deed) -> No
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_deeds_outside_of_a_plan_print_too(deed: Deed, text: str) -> None:
-    assert str(deed) == text
+def test_deeds_outside_of_a_plan_print_too(action: Action, text: str) -> None:
+    assert str(action) == text
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,8 @@ def test_effects_are_frozen_comparable_hashable_values() -> None:
 
 
 def test_every_effect_is_exported_and_its_name_is_the_contracts() -> None:
-    kinds = (*typing.get_args(Deed), *typing.get_args(Signal), *typing.get_args(FileOperation), Plan)
+    kinds = (*typing.get_args(Action), *typing.get_args(Command), *typing.get_args(FileOperation), Plan)
     assert {kind.__name__ for kind in kinds} <= {*effects.__all__}
-    assert [kind.name for kind in typing.get_args(Deed)] == [kind.__name__.lower() for kind in typing.get_args(Deed)]
+    assert [kind.name for kind in typing.get_args(Action)] == [
+        kind.__name__.lower() for kind in typing.get_args(Action)
+    ]

@@ -1,4 +1,4 @@
-"""The trio interpreter, deed by deed and signal by signal: what it does, and what it says came of it (contract §§4, 5)."""
+"""The trio interpreter, action by action and signal by signal: what it does, and what it says came of it (contract §§4, 5)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lastgood.calls import registry as runtime
 from lastgood.calls.registry import Slot
 from lastgood.config import Config, load_config
 from lastgood.effects import (
+    Action,
     CutOff,
-    Deed,
     Dispose,
     Look,
     Promote,
@@ -58,10 +58,10 @@ class Workshop:
         self.told.append(event)
         self._more.set()
 
-    async def perform(self, *deeds: Deed) -> Any:
+    async def perform(self, *actions: Action) -> Any:
         """Do them, and give the outcome of the last."""
-        for deed in deeds:
-            outcome = await self.interpreter.perform(deed)
+        for action in actions:
+            outcome = await self.interpreter.perform(action)
         return outcome
 
     async def next(self) -> Any:
@@ -80,7 +80,7 @@ async def workshop(project: RealProject, factory: FakeFactory, nursery: trio.Nur
     workshop.files.release()
 
 
-# --- deeds ------------------------------------------------------------------------------------------------------
+# --- actions ------------------------------------------------------------------------------------------------------
 
 
 async def test_a_stage_tells_what_is_to_be_watched_and_what_it_read(workshop: Workshop, project: RealProject) -> None:
@@ -208,8 +208,8 @@ async def test_a_warming_that_fails_is_undone_with_all_before_it(
     failed = await workshop.perform(STAGE, PROMOTE, WARM)
     assert isinstance(failed, events.Failed)
     assert failed.error is error
-    for deed in (WARM, PROMOTE, STAGE):
-        assert isinstance(await workshop.perform(Rollback(deed, 1)), events.RolledBack)
+    for action in (WARM, PROMOTE, STAGE):
+        assert isinstance(await workshop.perform(Rollback(action, 1)), events.RolledBack)
     assert [bridge.log[-1] for bridge in factory.bridges] == ["dispose"] * len(factory.bridges)
     assert not project.output.exists()
     assert project.leftovers() == []
@@ -233,7 +233,7 @@ async def test_a_deed_can_be_cancelled(workshop: Workshop, factory: FakeFactory)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(workshop.perform, WARM)
             await pause.reached.wait()
-            assert not workshop.interpreter.is_in_deed()  # this code is no part of it
+            assert not workshop.interpreter.is_in_action()  # this code is no part of it
             scope.cancel()
     assert isinstance(await workshop.perform(Rollback(WARM, DEADLINE)), events.RolledBack)
     assert factory.latest.disposed

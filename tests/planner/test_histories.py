@@ -1,6 +1,6 @@
 """lastgood.planner in any history that an interpreter could tell, against a small model of what lies outside of it.
 
-The model knows what is on disk, which bytes each stage read, which bridges stand, and who waits for what. It does the deeds
+The model knows what is on disk, which bytes each stage read, which bridges stand, and who waits for what. It does the actions
 one at a time, and says of each what it likes. What must hold in every history (contract §§4, 5) is asserted where it happens,
 or after each step.
 """
@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from lastgood.effects import (
+    Action,
     Answer,
     Arm,
+    Command,
     CutOff,
-    Deed,
     Dispose,
     Emit,
     Interrupt,
@@ -32,7 +33,6 @@ from lastgood.effects import (
     Restart,
     Rollback,
     SetTimer,
-    Signal,
     Stage,
     StopTimer,
     Swap,
@@ -40,7 +40,7 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.interpreters.driver import Course
+from lastgood.interpreters.driver import Driver
 from lastgood.planner import State, plan
 from lastgood.planner.brake import RESTART_WAITS
 from lastgood.planner.events import (
@@ -112,8 +112,8 @@ class CycleModel:
     """What was on disk, as far as it had been told, when the cycle started."""
     used: dict[Path, str | None] = field(default_factory=dict)
     """The bytes that its stage read."""
-    reached: list[Deed] = field(default_factory=list)
-    undone: list[Deed] = field(default_factory=list)
+    reached: list[Action] = field(default_factory=list)
+    undone: list[Action] = field(default_factory=list)
     watch: WatchSet = field(default_factory=lambda: WatchSet((SRC,)))
     read: Snapshot = field(default_factory=dict)
     over: bool = False
@@ -126,14 +126,14 @@ class Outside(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.course = Course(State(), self.follow)
+        self.driver = Driver(State(), self.follow)
         self.disk: dict[Path, str | None] = dict.fromkeys(FILES, "0")
         self.unread: set[Path] = set()
         self.armed: tuple[Path, ...] = ()
         self.reading: tuple[Snapshot, bool] | None = None
         self.asked = False
         self.timers: set[str] = set()
-        self.deed: Deed | None = None
+        self.action: Action | None = None
         self.cycles: list[CycleModel] = []
         self.bridges: dict[int, str] = {}
         self.cut_off: set[int] = set()
@@ -147,8 +147,8 @@ class Outside(RuleBasedStateMachine):
 
     # --- what comes from plan()
 
-    def follow(self, signal: Signal) -> None:
-        match signal:
+    def follow(self, command: Command) -> None:
+        match command:
             case Emit(event):
                 assert not self.close_asked, f"{event.type} after a close was asked for"
                 self.emitted(event)
@@ -175,34 +175,34 @@ class Outside(RuleBasedStateMachine):
                 assert bridge == self.telling_late, "only what was told can be kept"
                 self.telling_late = 0
             case Prepare(bridge):
-                state = self.course.state
+                state = self.driver.state
                 assert self.bridges[bridge] == "live"
                 assert isinstance(state.phase, Idle | Scheduled), "it would compete with a cycle"
                 assert state.lost is None
                 self.prepared = bridge
             case Interrupt():
-                assert self.deed is not None, "only what runs can be interrupted"
+                assert self.action is not None, "only what runs can be interrupted"
 
     def emitted(self, event: object) -> None:
         match event:
             case ReloadStart(number, manual, changed):
                 assert number == len(self.cycles) + 1
                 assert all(cycle.over for cycle in self.cycles), "two cycles overlap"
-                phase = self.course.state.phase
+                phase = self.driver.state.phase
                 assert isinstance(phase, Running)
                 undoes = phase.cycle.undoes
                 assert manual == bool(self.waiting) or (undoes is not None and undoes.reason is ERROR)
                 assert manual or changed or undoes, "failed bytes are not tried again by themselves"
-                told = self.course.state.observed
+                told = self.driver.state.observed
                 start = {path: told.get(root, {}).get(path) for path, root in FILES.items()}
                 self.cycles.append(CycleModel(number, start, undoes=undoes is not None))
                 self.prepared = 0
             case ReloadSuccess():
-                assert self.course.state.live is not None
-                assert event.cycle == self.course.state.live.cycle == self.cycle.number
+                assert self.driver.state.live is not None
+                assert event.cycle == self.driver.state.live.cycle == self.cycle.number
                 assert event.generation == len([c for c in self.cycles if Swap(c.number) in c.reached and not c.undone])
             case ReloadError():
-                live = self.course.state.live
+                live = self.driver.state.live
                 assert event.live_generation == (None if live is None else live.number)
             case _:
                 pass
@@ -212,9 +212,9 @@ class Outside(RuleBasedStateMachine):
         return self.cycles[-1]
 
     def tell(self, event: Event) -> None:
-        before = self.course.state
-        self.course.tell(event)
-        after = self.course.state
+        before = self.driver.state
+        self.driver.tell(event)
+        after = self.driver.state
         if before.live is not None and not self.close_asked:
             assert after.live is not None, "the last good is lost"
             assert after.live.number >= before.live.number
@@ -276,27 +276,27 @@ class Outside(RuleBasedStateMachine):
     @rule()
     def reload_now(self) -> None:
         ticket = len(self.waiting) + self.answers.total()
-        self.waiting[ticket] = self.course.state.cycle
+        self.waiting[ticket] = self.driver.state.cycle
         self.tell(ReloadRequested(ticket))
 
     @rule()
     def undo(self) -> None:
         ticket = len(self.waiting) + self.answers.total()
-        self.waiting[ticket] = self.course.state.cycle
+        self.waiting[ticket] = self.driver.state.cycle
         self.tell(UndoRequested(ticket))
 
     @rule(after=st.sampled_from([0.5, 10.0, 100.0]))
     def lose(self, after: float) -> None:
         """The live bridge breaks down."""
         self.clock += after
-        live = self.course.state.live
+        live = self.driver.state.live
         if live is not None:
             self.tell(Lost(live.cycle, ERROR, self.clock))
 
     @rule()
     def load_late(self) -> None:
         """The live bridge imports what no import statement leads to."""
-        live = self.course.state.live
+        live = self.driver.state.live
         if live is not None and self.bridges[live.cycle] == "live":
             self.telling_late = live.cycle
             self.tell(LoadedLate(live.cycle, (Late("plugin", PLUGIN, "0"),)))
@@ -314,33 +314,33 @@ class Outside(RuleBasedStateMachine):
         """Nothing happens for a while, and everything goes well."""
         self.settle()
 
-    # --- deeds
+    # --- actions
 
-    @precondition(lambda self: self.deed is None)
+    @precondition(lambda self: self.action is None)
     @rule(lib=st.booleans())
     def begin_deed(self, lib: bool) -> None:
-        self.deed = self.course.take()
-        match self.deed:
+        self.action = self.driver.take()
+        match self.action:
             case None:
-                phase = self.course.state.phase
+                phase = self.driver.state.phase
                 assert not isinstance(phase, Running | RollingBack | Restarting | Closing), (
                     "nothing will ever come of this"
                 )
             case Stage() | Promote() | Warm() | Swap() | Watch():
-                assert self.deed.cycle == self.cycle.number
-                self.cycle.reached.append(self.deed)
-                if self.course.interrupted:
+                assert self.action.cycle == self.cycle.number
+                self.cycle.reached.append(self.action)
+                if self.driver.interrupted:
                     self.finish(ok=False)
                 else:
-                    self.begin(self.deed, lib)
+                    self.begin(self.action, lib)
             case Dispose():
-                live = self.course.state.live
-                assert self.bridges[self.deed.bridge] in ("live", "retired")
-                assert live is None or self.deed.bridge != live.cycle, "the last good one is disposed"
+                live = self.driver.state.live
+                assert self.bridges[self.action.bridge] in ("live", "retired")
+                assert live is None or self.action.bridge != live.cycle, "the last good one is disposed"
             case Restart():
-                assert self.bridges[self.deed.bridge] == "live"
+                assert self.bridges[self.action.bridge] == "live"
                 self.prepared = 0
-                if self.course.interrupted:
+                if self.driver.interrupted:
                     self.finish(ok=False)
             case Rollback(effect):
                 assert effect not in self.cycle.undone, "undone twice"
@@ -348,8 +348,8 @@ class Outside(RuleBasedStateMachine):
             case Release():
                 assert "live" not in self.bridges.values()
 
-    def begin(self, deed: Stage | Promote | Warm | Swap | Watch, lib: bool) -> None:
-        match deed:
+    def begin(self, action: Stage | Promote | Warm | Swap | Watch, lib: bool) -> None:
+        match action:
             case Stage():
                 if self.reading is not None:
                     self.end_reading()  # arming waits for it
@@ -371,17 +371,17 @@ class Outside(RuleBasedStateMachine):
         lib=st.booleans(),
     )
     def work(self, script: list[tuple[list[tuple[str, Path, str | None]], bool]], lib: bool) -> None:
-        """A few deeds, one after another, each with what happens in the midst of it, and whether it ends well."""
-        if isinstance(self.course.state.phase, Idle):
+        """A few actions, one after another, each with what happens in the midst of it, and whether it ends well."""
+        if isinstance(self.driver.state.phase, Idle):
             self.reload_now()
         while self.wait():
             pass
         for meanwhile, ok in script:
-            if self.deed is None:
+            if self.action is None:
                 self.begin_deed(lib)
             for what, path, version in meanwhile:
                 self.happen(what, path, version)
-            if self.deed is None:
+            if self.action is None:
                 return
             self.end_deed(ok)
 
@@ -391,7 +391,7 @@ class Outside(RuleBasedStateMachine):
                 self.save(path, version)
             case "edit":
                 self.edit(path, version)
-            case "read" if isinstance(self.deed, Stage):
+            case "read" if isinstance(self.action, Stage):
                 self.stage_reads(path)
             case "request":
                 self.reload_now()
@@ -405,42 +405,42 @@ class Outside(RuleBasedStateMachine):
                 # Saved, read by a stage, and taken back.
                 was = self.disk[path]
                 self.save(path, "1" if was == "0" else "0")
-                if isinstance(self.deed, Stage):
+                if isinstance(self.action, Stage):
                     self.stage_reads(path)
                 self.save(path, was)
             case "close":
                 self.close(really=version == "0")
 
-    @precondition(lambda self: isinstance(self.deed, Stage))
+    @precondition(lambda self: isinstance(self.action, Stage))
     @rule(path=st.sampled_from([*FILES]))
     def stage_reads(self, path: Path) -> None:
         self.cycle.used.setdefault(path, self.disk[path])
 
-    @precondition(lambda self: self.deed is not None)
+    @precondition(lambda self: self.action is not None)
     @rule(ok=st.sampled_from([True, True, True, False]))
     def end_deed(self, ok: bool) -> None:
         self.finish(ok=ok)
 
     def finish(self, *, ok: bool) -> None:
-        deed = self.deed
-        assert deed is not None
-        if isinstance(deed, Release):
+        action = self.action
+        assert action is not None
+        if isinstance(action, Release):
             self.end_drains()
-        self.deed = None
-        self.course.finish(self.outcome(deed, ok))
+        self.action = None
+        self.driver.finish(self.outcome(action, ok))
         if self.cycles and not self.cycle.over:
-            self.cycle.over = not isinstance(self.course.state.phase, Running | RollingBack)
+            self.cycle.over = not isinstance(self.driver.state.phase, Running | RollingBack)
             if self.cycle.over:
                 self.check_undone(self.cycle)
 
-    def outcome(self, deed: Deed, ok: bool) -> Event:
-        match deed:
+    def outcome(self, action: Action, ok: bool) -> Event:
+        match action:
             case Watch(number):
                 if self.reading is not None:
                     self.end_reading()
                 self.armed = self.cycle.watch.roots
                 self.succeeded = number
-                return Watched(deed, 0.0)
+                return Watched(action, 0.0)
             case Dispose(bridge):
                 if ok:
                     self.bridges[bridge] = "draining"
@@ -450,35 +450,35 @@ class Outside(RuleBasedStateMachine):
             case Rollback(effect):
                 if isinstance(effect, Warm):
                     self.bridges[effect.cycle] = "gone"
-                return RolledBack(deed) if ok else RollbackFailed(deed, ERROR)
+                return RolledBack(action) if ok else RollbackFailed(action, ERROR)
             case Release():
                 return Released()
             case Restart() if not ok:
-                return RestartFailed(deed, 0.0, ERROR, self.clock)
+                return RestartFailed(action, 0.0, ERROR, self.clock)
             case Restart():
-                assert deed.broken not in self.bridges
-                if draining := deed.broken % 3 != 0:
-                    self.bridges[deed.broken] = "draining"
-                return Restarted(deed, 0.0, draining)
+                assert action.broken not in self.bridges
+                if draining := action.broken % 3 != 0:
+                    self.bridges[action.broken] = "draining"
+                return Restarted(action, 0.0, draining)
             case _ if not ok:
-                return Failed(deed, 0.0, ERROR, 1.0, self.cycle.read if isinstance(deed, Stage) else {})
+                return Failed(action, 0.0, ERROR, 1.0, self.cycle.read if isinstance(action, Stage) else {})
             case Stage():
                 self.cycle.used = {**self.disk, **self.cycle.used}
-                return Staged(deed, 0.0, self.cycle.watch, self.cycle.read, previous=True, probation=5.0)
+                return Staged(action, 0.0, self.cycle.watch, self.cycle.read, previous=True, probation=5.0)
             case Promote():
-                return Promoted(deed, 0.0, (), ())
+                return Promoted(action, 0.0, (), ())
             case Warm():
-                return Warmed(deed, 0.0)
+                return Warmed(action, 0.0)
             case Swap(number):
                 for bridge, how in self.bridges.items():
                     if how == "live":
                         self.bridges[bridge] = "retired"
                 self.bridges[number] = "live"
-                return Swapped(deed, 0.0, self.clock)
+                return Swapped(action, 0.0, self.clock)
 
     def check_undone(self, cycle: CycleModel) -> None:
         """Exactly what was done is undone, in reverse; nothing of a cycle that came through."""
-        undoable = [deed for deed in cycle.reached if isinstance(deed, Stage | Promote | Warm)]
+        undoable = [action for action in cycle.reached if isinstance(action, Stage | Promote | Warm)]
         swapped = (
             self.bridges.get(cycle.number) in ("live", "retired", "draining") or Watch(cycle.number) in cycle.reached
         )
@@ -500,7 +500,7 @@ class Outside(RuleBasedStateMachine):
 
     @invariant()
     def bridges_are_accounted_for(self) -> None:
-        state = self.course.state
+        state = self.driver.state
         assert [number for number, how in self.bridges.items() if how == "live"] == (
             [state.live.cycle]
             if state.live is not None
@@ -521,19 +521,19 @@ class Outside(RuleBasedStateMachine):
 
     @invariant()
     def everything_that_waits_waits_for_something(self) -> None:
-        if isinstance(self.course.state.phase, Idle | Scheduled | Looking):
-            assert self.course.state.live is not None, "a start that fails ends the session"
-        match self.course.state.phase:
+        if isinstance(self.driver.state.phase, Idle | Scheduled | Looking):
+            assert self.driver.state.live is not None, "a start that fails ends the session"
+        match self.driver.state.phase:
             case Scheduled():
                 assert self.timers - {RESTART}
-                assert self.course.state.edits
+                assert self.driver.state.edits
             case Looking():
                 assert self.asked or (self.reading is not None and self.reading[1]), "it would look for ever"
             case Idle() | Closing() | Closed():
-                assert not self.waiting or self.deed is not None
+                assert not self.waiting or self.action is not None
             case Unstarted() | Running() | RollingBack() | Restarting():
                 pass
-        state = self.course.state
+        state = self.driver.state
         if isinstance(state.phase, Idle) and state.lost is not None:
             assert RESTART in self.timers or len(state.losses) > len(RESTART_WAITS), "nobody brings the bridge back"
         elif isinstance(state.phase, Idle) and state.live is not None:
@@ -543,9 +543,9 @@ class Outside(RuleBasedStateMachine):
     def no_edit_is_forgotten(self) -> None:
         """With nothing under way and everything read, what is live, or what failed, was made of what is on disk."""
         unread = {path for path in self.unread if FILES[path] in self.armed}
-        if not isinstance(self.course.state.phase, Idle) or unread or self.reading is not None:
+        if not isinstance(self.driver.state.phase, Idle) or unread or self.reading is not None:
             return
-        assert self.course.state.edits == ()
+        assert self.driver.state.edits == ()
         attempt = next(cycle for cycle in reversed(self.cycles) if not cycle.undoes)
         for path, root in FILES.items():
             # A file that came and went is not looked for.
@@ -556,12 +556,12 @@ class Outside(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let everything come to its end, then close: whoever waits is answered, and no bridge is left."""
         self.settle()
-        if isinstance(self.course.state.phase, Idle):
+        if isinstance(self.driver.state.phase, Idle):
             self.no_edit_is_forgotten()
         self.close_asked = True
         self.tell(CloseRequested())
         self.settle()
-        assert self.course.state.phase == Closed()
+        assert self.driver.state.phase == Closed()
         assert not self.waiting
         assert {*self.answers.values()} == {1}, "answered exactly once"
         assert {*self.bridges.values()} <= {"gone"}
@@ -569,16 +569,16 @@ class Outside(RuleBasedStateMachine):
 
     def settle(self) -> None:
         for _ in range(1000):
-            if self.deed is not None:
+            if self.action is not None:
                 self.finish(ok=True)
             elif not self.wait():
                 self.begin_deed(lib=False)
-                if self.deed is None:
+                if self.action is None:
                     return
-        raise AssertionError(f"this never comes to rest: {self.course.state}")
+        raise AssertionError(f"this never comes to rest: {self.driver.state}")
 
     def wait(self) -> bool:
-        """Whether something comes without a deed: a reading, a timer."""
+        """Whether something comes without an action: a reading, a timer."""
         if self.reading is not None:
             self.end_reading()
         elif self.armed and (self.asked or any(FILES[path] in self.armed for path in self.unread)):

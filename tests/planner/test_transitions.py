@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lastgood.effects import (
+    Action,
     Answer,
     Arm,
     CutOff,
-    Deed,
     Dispose,
     Effect,
     Emit,
@@ -109,7 +109,7 @@ def src(a: str = "1", **more: str) -> Snapshot:
     return {SRC: {A: a} | {SRC / f"{name}.py": digest for name, digest in more.items()}}
 
 
-def deeds(cycle: int, live: int | None = None) -> tuple[Deed, ...]:
+def actions(cycle: int, live: int | None = None) -> tuple[Action, ...]:
     dispose = () if live is None else (Dispose(live, 10.0),)
     return (Stage(cycle), Promote(cycle), Warm(cycle, 60.0), Swap(cycle), *dispose, Watch(cycle))
 
@@ -148,7 +148,7 @@ class Script:
         self.send(Staged(Stage(cycle), 0.5, watch, src() if read is None else read))
 
     def through(self, cycle: int, last: str, watch: WatchSet = WATCH, live: int | None = None) -> Script:
-        """Let the deeds of ``cycle``, which has begun, succeed, until ``last`` has."""
+        """Let the actions of ``cycle``, which has begun, succeed, until ``last`` has."""
         outcomes: dict[str, Event] = {
             "stage": Staged(Stage(cycle), 0.5, watch, src(), ("careful",)),
             "promote": Promoted(Promote(cycle), 0.25, (Path("a.py"), Path("b.py")), (Path("a.py"),), ("kept",)),
@@ -171,7 +171,7 @@ def unstarted() -> Script:
 def first_cycle() -> Script:
     """Running, nothing done yet."""
     script = Script()
-    script.send(Started(0), Emit(ReloadStart(1, True, ())), *deeds(1))
+    script.send(Started(0), Emit(ReloadStart(1, True, ())), *actions(1))
     return script
 
 
@@ -203,7 +203,7 @@ def asked() -> Script:
 def second_cycle() -> Script:
     """Running, because of an edit of a.py; nothing is done yet."""
     script = looking()
-    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(2, False, (A,))), *deeds(2, live=1))
+    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(2, False, (A,))), *actions(2, live=1))
     return script
 
 
@@ -259,7 +259,7 @@ def closed() -> Script:
 
 def test_a_start_is_a_manual_cycle_without_anything_to_dispose() -> None:
     script = unstarted()
-    script.send(Started(7), Emit(ReloadStart(1, True, ())), *deeds(1))
+    script.send(Started(7), Emit(ReloadStart(1, True, ())), *actions(1))
     script.stage(1)
     script.send(Promoted(Promote(1), 0.25, (Path("a.py"),), (Path("a.py"),)))
     script.send(Warmed(Warm(1, 60.0), 2.0))
@@ -285,7 +285,7 @@ def test_an_edit_leads_through_debounce_and_look_to_a_cycle() -> None:
     script = idle()
     script.send(Observed(src("2")), Emit(Change(A)), *SCHEDULE)
     script.send(TimerElapsed("debounce"), *STOP, Look())
-    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(2, False, (A,))), *deeds(2, live=1))
+    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(2, False, (A,))), *actions(2, live=1))
     script.through(2, "swap")
     script.send(Disposed(1, 0.125))
     success = ReloadSuccess(
@@ -305,8 +305,8 @@ def test_an_edit_leads_through_debounce_and_look_to_a_cycle() -> None:
 
 
 def test_the_plan_of_a_cycle_is_whole_before_it_starts() -> None:
-    assert plan_of_cycle(SETTINGS, 1, None) == Plan(1, deeds(1), 10.0)
-    assert plan_of_cycle(SETTINGS, 9, Generation(4, 7)) == Plan(9, deeds(9, live=7), 10.0)
+    assert plan_of_cycle(SETTINGS, 1, None) == Plan(1, actions(1), 10.0)
+    assert plan_of_cycle(SETTINGS, 9, Generation(4, 7)) == Plan(9, actions(9, live=7), 10.0)
 
 
 def test_watch_paths_are_told_when_the_set_changes_and_only_then() -> None:
@@ -358,13 +358,13 @@ def test_an_edit_that_is_taken_back_before_the_look_is_none() -> None:
 def test_a_reading_that_began_before_the_look_starts_no_cycle() -> None:
     script = looking()
     script.send(Observed(src("3")), Emit(Change(A)))
-    script.send(Observed(src("3"), asked=True), Emit(ReloadStart(2, False, (A,))), *deeds(2, live=1))
+    script.send(Observed(src("3"), asked=True), Emit(ReloadStart(2, False, (A,))), *actions(2, live=1))
 
 
 def test_an_edit_that_the_look_finds_is_told_before_the_cycle_and_belongs_to_it() -> None:
     script = looking()
     start = ReloadStart(2, False, (A, B))
-    script.send(Observed(src("2", b="1"), asked=True), Emit(Change(B)), Emit(start), *deeds(2, live=1))
+    script.send(Observed(src("2", b="1"), asked=True), Emit(Change(B)), Emit(start), *actions(2, live=1))
 
 
 @pytest.mark.parametrize("last", ["stage", "promote", "warm", "swap", "dispose"])
@@ -374,7 +374,7 @@ def test_an_edit_while_a_cycle_runs_leads_to_the_next_one(last: str) -> None:
     script.through(2, "watch", live=1)
     assert script.phase() == Scheduled()
     script.send(TimerElapsed("debounce"), *STOP, Look())
-    script.send(Observed(src("3"), asked=True), Emit(ReloadStart(3, False, (A,))), *deeds(3, live=2))
+    script.send(Observed(src("3"), asked=True), Emit(ReloadStart(3, False, (A,))), *actions(3, live=2))
 
 
 def test_an_edit_that_is_taken_back_while_a_cycle_runs_still_leads_to_the_next_one() -> None:
@@ -384,7 +384,7 @@ def test_an_edit_that_is_taken_back_while_a_cycle_runs_still_leads_to_the_next_o
     script.through(2, "watch", live=1)
     assert script.phase() == Scheduled()
     script.send(TimerElapsed("debounce"), *STOP, Look())
-    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, False, (A,))), *deeds(3, live=2))
+    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, False, (A,))), *actions(3, live=2))
     script.through(3, "watch", live=2)
     assert script.phase() == Idle()
 
@@ -458,12 +458,12 @@ def test_a_reload_looks_first_and_tells_what_it_finds() -> None:
     script = idle()
     script.send(ReloadRequested(5), Look())
     start = (Emit(Change(A, manual=True)), Emit(ReloadStart(2, True, (A,))))
-    script.send(Observed(src("2"), asked=True), *start, *deeds(2, live=1))
+    script.send(Observed(src("2"), asked=True), *start, *actions(2, live=1))
 
 
 def test_a_reload_without_an_edit_runs_a_cycle_all_the_same() -> None:
     script = asked()
-    script.send(Observed(src("1"), asked=True), Emit(ReloadStart(2, True, ())), *deeds(2, live=1))
+    script.send(Observed(src("1"), asked=True), Emit(ReloadStart(2, True, ())), *actions(2, live=1))
     script.through(2, "dispose", live=1)
     assert script.give(Watched(Watch(2), 0.0))[-2:] == (Answer((5,), succeeded=True), Prepare(2))
 
@@ -489,7 +489,7 @@ def test_a_reload_asked_for_while_a_cycle_runs_gets_the_next_one(last: str) -> N
     effects = script.give(Watched(Watch(2), 0.0))
     assert effects[-1] == Look()
     assert not [each for each in effects if isinstance(each, Answer)]
-    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, True, ())), *deeds(3, live=2))
+    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, True, ())), *actions(3, live=2))
 
 
 def test_a_reload_asked_for_while_a_cycle_is_undone_gets_the_next_one() -> None:
@@ -501,7 +501,7 @@ def test_a_reload_asked_for_while_a_cycle_is_undone_gets_the_next_one() -> None:
 def test_a_reload_asked_for_before_the_start_gets_the_first_cycle() -> None:
     script = unstarted()
     script.send(ReloadRequested(5))
-    script.send(Started(0), Emit(ReloadStart(1, True, ())), *deeds(1))
+    script.send(Started(0), Emit(ReloadStart(1, True, ())), *actions(1))
     script.through(1, "swap")
     assert script.give(Watched(Watch(1), 0.0))[-2:] == (Answer((0, 5), succeeded=True), Prepare(1))
 
@@ -775,7 +775,7 @@ def test_what_leads_to_a_cycle_ends_a_restart_and_the_cycle_replaces_the_bridge(
     script = restarting()
     script.send(ReloadRequested(5), Interrupt())
     script.send(RestartFailed(RESTART, 0.5, None, 1001.0), Look())
-    script.send(Observed(src("1"), asked=True), Emit(ReloadStart(2, True, ())), *deeds(2, live=1))
+    script.send(Observed(src("1"), asked=True), Emit(ReloadStart(2, True, ())), *actions(2, live=1))
     script.through(2, "watch", live=1)
     assert script.phase() == Idle()
     assert script.state.lost is None
@@ -811,11 +811,11 @@ def test_a_close_during_a_restart_ends_the_session() -> None:
 # --- undo
 
 
-def undo_deeds(cycle: int, live: int) -> tuple[Deed, ...]:
-    return (Stage(cycle, undo=True), *deeds(cycle, live)[1:])
+def undo_deeds(cycle: int, live: int) -> tuple[Action, ...]:
+    return (Stage(cycle, undo=True), *actions(cycle, live)[1:])
 
 
-def on_trial() -> Script:
+def on_probation() -> Script:
     """Generation 2 is live since the second 1000, on trial for 5 seconds."""
     script = second_cycle()
     script.give(Staged(Stage(2), 0.5, WATCH, src("2"), previous=True, probation=5.0))
@@ -836,7 +836,7 @@ def through_undo(script: Script, live: int) -> tuple[Effect, ...]:
 
 
 def test_an_undo_is_a_cycle_that_leaves_the_status_stale_until_one_succeeds() -> None:
-    script = on_trial()
+    script = on_probation()
     script.send(UndoRequested(7), Look())
     script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, True, ())), *undo_deeds(3, live=2))
     notice, success, answer, prepare = through_undo(script, live=2)
@@ -858,7 +858,7 @@ def test_an_undo_is_a_cycle_that_leaves_the_status_stale_until_one_succeeds() ->
 
 
 def test_an_undo_attempts_no_edit_and_so_loses_none() -> None:
-    script = on_trial()
+    script = on_probation()
     script.give(Observed(src("3")))
     script.give(UndoRequested(7))
     script.send(Observed(src("3"), asked=True), Emit(ReloadStart(3, True, ())), *undo_deeds(3, live=2))
@@ -867,10 +867,10 @@ def test_an_undo_attempts_no_edit_and_so_loses_none() -> None:
 
 
 def test_requests_are_served_in_the_order_they_came() -> None:
-    script = on_trial()
+    script = on_probation()
     for event in (ReloadRequested(7), UndoRequested(8), ReloadRequested(9)):
         script.give(event)
-    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, True, ())), *deeds(3, live=2))
+    script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, True, ())), *actions(3, live=2))
     assert isinstance(script.state.phase, Running)
     assert script.state.phase.cycle.tickets == (7, 9), "those who wait for a reload share one"
     script.through(3, "watch", live=2)
@@ -878,7 +878,7 @@ def test_requests_are_served_in_the_order_they_came() -> None:
 
 
 def test_a_bridge_that_is_lost_on_trial_brings_the_generation_before_back() -> None:
-    script = on_trial()
+    script = on_probation()
     script.send(Lost(2, ERROR, 1004.0), Emit(BridgeLost(2, ERROR)), Look())
     script.send(Observed(src("2"), asked=True), Emit(ReloadStart(3, False, ())), *undo_deeds(3, live=2))
     notice, *_ = through_undo(script, live=2)
@@ -890,11 +890,11 @@ def test_a_bridge_that_is_lost_on_trial_brings_the_generation_before_back() -> N
 
 
 def test_after_its_trial_a_bridge_that_is_lost_is_made_once_more() -> None:
-    on_trial().send(Lost(2, ERROR, 1005.0), Emit(BridgeLost(2, ERROR, 0.0)), SetTimer("restart", 0.0))
+    on_probation().send(Lost(2, ERROR, 1005.0), Emit(BridgeLost(2, ERROR, 0.0)), SetTimer("restart", 0.0))
 
 
 def test_an_undo_by_loss_that_fails_leaves_the_bridge_to_be_made_once_more() -> None:
-    script = on_trial()
+    script = on_probation()
     script.give(Lost(2, ERROR, 1004.0))
     script.give(Observed(src("2"), asked=True))
     worse = OSError("damaged")
@@ -1007,7 +1007,7 @@ PHASES: dict[str, Callable[[], Script]] = {
     "closed": closed,
 }
 
-# By what they are in the second cycle. "stray" is an outcome of a deed of no cycle that there is.
+# By what they are in the second cycle. "stray" is an outcome of an action of no cycle that there is.
 EVENTS: dict[str, Event] = {
     "started": Started(9),
     "same": Observed(src("2")),

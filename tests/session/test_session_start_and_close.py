@@ -90,7 +90,7 @@ def test_the_plan_of_the_first_cycle_prints_before_anything_runs() -> None:
 
 @pytest.mark.parametrize(("given", "seconds"), [(None, 60.0), (5, 5.0), (math.inf, math.inf)])
 def test_a_stage_has_a_minute_unless_it_is_said_otherwise(given: float | None, seconds: float) -> None:
-    assert watch("nowhere.toml", stage_timeout=given).plan().deeds[0] == Stage(1, timeout=seconds)
+    assert watch("nowhere.toml", stage_timeout=given).plan().actions[0] == Stage(1, timeout=seconds)
 
 
 @pytest.mark.parametrize(

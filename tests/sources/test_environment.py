@@ -11,7 +11,7 @@ import pytest
 
 from lastgood.config import ProcessConfig
 from lastgood.errors import ConfigError
-from lastgood.sources.environment import Surroundings, existing_interpreter, find_surroundings
+from lastgood.sources.environment import Environment, existing_interpreter, find_environment
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def apps_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"PATH": "/usr/bin:/bin", "PYTHONHOME": "/home"})
 
 
-def environment(found: Surroundings) -> dict[str, str]:
+def environment(found: Environment) -> dict[str, str]:
     """But for what pytest puts there itself."""
     return {name: value for name, value in (found.env or {}).items() if name != "PYTEST_CURRENT_TEST"}
 
@@ -39,11 +39,11 @@ def virtual_env(tmp_path: Path) -> Path:
 
 
 def test_nothing_said_is_the_apps_own() -> None:
-    assert find_surroundings(ProcessConfig()) == Surroundings(sys.executable, own=True)
+    assert find_environment(ProcessConfig()) == Environment(sys.executable, own=True)
 
 
 def test_env_is_added_and_taken_literally() -> None:
-    found = find_surroundings(ProcessConfig(env={"NEW": "$PATH ~", "PATH": "/only"}))
+    found = find_environment(ProcessConfig(env={"NEW": "$PATH ~", "PATH": "/only"}))
     assert environment(found) == {"PATH": "/only", "PYTHONHOME": "/home", "NEW": "$PATH ~"}
     assert found.own
 
@@ -52,11 +52,11 @@ def test_env_is_added_and_taken_literally() -> None:
     "process", [{"env": {"PYTHONPATH": "x"}}, {"cwd": Path("/")}, {"python": Path(sys.executable)}], ids=str
 )
 def test_what_may_change_where_modules_are_looked_for_is_not_the_apps_own(process: dict[str, Any]) -> None:
-    assert not find_surroundings(ProcessConfig(**process)).own
+    assert not find_environment(ProcessConfig(**process)).own
 
 
 def test_a_virtual_environment_is_entered_as_activate_does(virtual_env: Path) -> None:
-    found = find_surroundings(ProcessConfig(virtual_env=virtual_env))
+    found = find_environment(ProcessConfig(virtual_env=virtual_env))
     assert found.python == str(virtual_env / "bin" / "python")
     assert environment(found) == {"PATH": f"{virtual_env}/bin:/usr/bin:/bin", "VIRTUAL_ENV": str(virtual_env)}
     assert not found.own
@@ -64,13 +64,13 @@ def test_a_virtual_environment_is_entered_as_activate_does(virtual_env: Path) ->
 
 def test_env_goes_before_the_virtual_environment(virtual_env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
-    found = find_surroundings(ProcessConfig(virtual_env=virtual_env, env={"PYTHONHOME": "/own"}))
+    found = find_environment(ProcessConfig(virtual_env=virtual_env, env={"PYTHONHOME": "/own"}))
     assert environment(found) == {"PATH": f"{virtual_env}/bin", "VIRTUAL_ENV": str(virtual_env), "PYTHONHOME": "/own"}
 
 
 def test_a_bare_name_is_looked_up_on_the_workers_path(tmp_path: Path) -> None:
     python = executable(tmp_path / "my-python")
-    found = find_surroundings(ProcessConfig(python=Path("my-python"), env={"PATH": str(tmp_path)}))
+    found = find_environment(ProcessConfig(python=Path("my-python"), env={"PATH": str(tmp_path)}))
     assert found.python == str(python)
     assert existing_interpreter(found) == python
 
@@ -103,5 +103,5 @@ def test_what_is_not_there_is_a_config_error_with_its_field(
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "pyvenv.cfg").write_text("")
     with pytest.raises(ConfigError, match=says) as caught:
-        existing_interpreter(find_surroundings(ProcessConfig(**process)))  # type: ignore[arg-type]  # each is a Path
+        existing_interpreter(find_environment(ProcessConfig(**process)))  # type: ignore[arg-type]  # each is a Path
     assert caught.value.field == f"runtime.process.{field}"

@@ -1,4 +1,4 @@
-"""Wrapping again and again: the result is what wrapping everything anew gives, and costs what has changed."""
+"""Pipeline again and again: the result is what wrapping everything anew gives, and costs what has changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from lastgood.config import ModuleConfig, Style
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
-from lastgood.wrappers.generate import Wrapping
+from lastgood.wrappers.generate import Pipeline
 from lastgood.wrappers.process.cache import DiskCache
 from lastgood.wrappers.read import project
 from wrapping import source
@@ -20,11 +20,11 @@ PLAIN = "def plain(value: {}) -> None: ...\n"
 
 
 class Project:
-    """Modules by name, wrapped by one :class:`Wrapping` that lives on, and by one that is made for each time."""
+    """Modules by name, wrapped by one :class:`Pipeline` that lives on, and by one that is made for each time."""
 
     def __init__(self, **texts: str) -> None:
         self.asked: list[str] = []
-        self.wrapping = Wrapping(at=self.asked.append)
+        self.wrapping = Pipeline(at=self.asked.append)
         self.style: Style = "async"
         self.selections: dict[str, ModuleConfig] = {}
         self.texts = {name.replace("__", "."): text for name, text in texts.items()}
@@ -102,7 +102,7 @@ def test_a_module_that_moved_is_told_of_at_its_new_place(shop: Project) -> None:
 
 
 def test_only_those_that_are_said_to_have_changed_are_looked_at() -> None:
-    wrapping = Wrapping()
+    wrapping = Pipeline()
     sources = {name: source(name, PLAIN.format("int")) for name in ("a", "b")}
     first = wrapping.wrap(list(sources.values()), sources.get)
     sources = {name: source(name, PLAIN.format("str")) for name in ("a", "b")}
@@ -112,13 +112,13 @@ def test_only_those_that_are_said_to_have_changed_are_looked_at() -> None:
 
 def test_a_later_process_looks_into_nothing_that_is_kept(shop: Project, tmp_path: Path) -> None:
     for expected in ({"shop.models", "shop.desk", "other"}, set()):
-        shop.wrapping = Wrapping(at=shop.asked.append)
+        shop.wrapping = Pipeline(at=shop.asked.append)
         shop.wrapping.cache = cache = DiskCache(tmp_path / "cache")
         shop.wrap()
         assert set(shop.asked) == expected
         cache.close()
     shop.texts["shop.models"] = MODELS.format("int")
-    shop.wrapping = Wrapping(at=shop.asked.append)
+    shop.wrapping = Pipeline(at=shop.asked.append)
     shop.wrapping.cache = cache = DiskCache(tmp_path / "cache")
     shop.wrap()
     assert set(shop.asked) == {"shop.models", "shop.desk"}

@@ -16,7 +16,7 @@ from lastgood.bridges.worker.values.arena import make_arena
 from lastgood.children.group import open_pidfd
 from lastgood.children.guardian import GUARDIAN
 from lastgood.errors import BridgeError
-from lastgood.sources.environment import Surroundings
+from lastgood.sources.environment import Environment
 
 __all__ = ["Child"]
 
@@ -39,7 +39,7 @@ class Child:
     """
 
     @trio.lowlevel.enable_ki_protection
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, environment: Environment) -> None:
         self.status: int | None = None
         self._app = os.getpid()
         try:
@@ -54,18 +54,18 @@ class Child:
                         undo.callback(os.close, arena)
                 shared = [theirs_in, theirs_out, *self.arenas]
                 self._process = subprocess.Popen(
-                    [surroundings.python, "-u", str(_MAIN), *map(str, shared), str(os.getpid())],
+                    [environment.python, "-u", str(_MAIN), *map(str, shared), str(os.getpid())],
                     stdin=subprocess.DEVNULL,
                     stdout=self._stderr.write_end,
                     stderr=self._stderr.write_end,
                     pass_fds=[descriptor for descriptor in shared if descriptor >= 0],
-                    env=surroundings.env,
-                    cwd=surroundings.cwd,
+                    env=environment.env,
+                    cwd=environment.cwd,
                     start_new_session=True,
                 )
                 undo.pop_all()
         except (OSError, ValueError) as error:
-            raise BridgeError(_cannot_start(surroundings.python, error)) from error
+            raise BridgeError(_cannot_start(environment.python, error)) from error
         self.pid = self._process.pid
         self.pidfd = open_pidfd(self.pid)
         GUARDIAN.add(self.pid)

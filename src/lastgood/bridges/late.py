@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["HEARS_OF_LATE", "LoadedLate"]
+__all__ = ["LATE_IMPORT_LISTENER", "LoadedLate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class LoadedLate:
     source: bytes | None = field(default=None, repr=False, compare=False)
 
 
-HEARS_OF_LATE: ContextVar[Callable[[LoadedLate], object] | None] = ContextVar("hears_of_late", default=None)
+LATE_IMPORT_LISTENER: ContextVar[Callable[[LoadedLate], object] | None] = ContextVar("hears_of_late", default=None)
 """Who hears of what the bridges load late that are made in this context.
 
 A session sets it around ``create_bridge`` and ``init()``, so that it hears of it also where the user's bridge has another inside.

@@ -14,15 +14,15 @@ import msgspec
 import trio
 
 from lastgood.bridges.channel import Answer
-from lastgood.bridges.late import HEARS_OF_LATE, LoadedLate
+from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.spare import Loaded, Place, Spare, gets_ready, stamps_of, take_spare
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
-from lastgood.bridges.worker.values.values import Typed, Uncarriable, Unreadable, Values
+from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Typed, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError
-from lastgood.sources.environment import Surroundings, find_surroundings
+from lastgood.sources.environment import Environment, find_environment
 from lastgood.store.user_key import cache_directory
 
 __all__ = ["MAX_LATE_BYTES", "MAX_LOADED_LATE", "VALUES", "LoadedLate", "ProcessBridge"]
@@ -99,11 +99,11 @@ class ProcessBridge:
         self._pinned = None if pinned is None else os.path.abspath(pinned)
         self._loaded_late: dict[Path, LoadedLate] = {}
         self._late_bytes = 0
-        self.on_loaded_late = HEARS_OF_LATE.get()
+        self.on_loaded_late = LATE_IMPORT_LISTENER.get()
         self._state: Literal["new", "starting", "ready", "disposed"] = "new"
         self._token: trio.lowlevel.TrioToken | None = None
         self._workers: list[RemoteWorker] = []
-        self._surroundings: Surroundings | None = None
+        self._environment: Environment | None = None
         self._loaded = Loaded()
         self._spares: list[Spare] = []
         self._taken: list[RemoteWorker] = []
@@ -151,7 +151,7 @@ class ProcessBridge:
         """Start the worker, and wait until it has imported every module.
 
         What a module raises while it is imported comes as :class:`RemoteError`; an interpreter that cannot be started, or
-        surroundings that are not there, are a :class:`BridgeError` (:class:`ConfigError` for a bridge made from a config),
+        environment that are not there, are a :class:`BridgeError` (:class:`ConfigError` for a bridge made from a config),
         one that ends before it is ready :class:`WorkerDied`. Failed or cancelled, it leaves nothing.
         """
         if self._state != "new":
@@ -267,32 +267,32 @@ class ProcessBridge:
         asks for it when a cycle is over, also when one has failed that may have taken what was there. What stands in the way
         is logged only.
         """
-        if self._state != "ready" or not (self._process.spare and self._pinned and self._surroundings):
+        if self._state != "ready" or not (self._process.spare and self._pinned and self._environment):
             return
         loaded, manifest = self._loaded, Path(self._pinned)
         try:
             names = await trio.to_thread.run_sync(loaded.named_by, manifest)
-            paths = {*loaded.files(), self._surroundings.python}
+            paths = {*loaded.files(), self._environment.python}
             stamps = await trio.to_thread.run_sync(stamps_of, paths)
             for spare in self._spares:
                 if spare.worker.has_exited() or spare.worker.is_stopped():
                     await spare.end()
             self._spares = [spare for spare in self._spares if spare.is_waiting()]
             while self._state == "ready" and len(self._spares) < self._process.pool:
-                worker = self._make_worker(self._surroundings)
-                self._spares.append(Spare(worker, Place(self._surroundings), names, stamps))
+                worker = self._make_worker(self._environment)
+                self._spares.append(Spare(worker, Place(self._environment), names, stamps))
                 self._spares[-1].start()
         except (BridgeError, Damaged, OSError) as error:
             logger.warning("no spare worker could be made: %s", error)
 
     async def _start(self) -> None:
-        surroundings = self._surroundings = self._find_surroundings()
+        environment = self._environment = self._find_environment()
         for _ in range(self._process.pool):
             spare = None
             if self._process.spare and self._pinned:
-                spare = await take_spare(surroundings, Path(self._pinned))
+                spare = await take_spare(environment, Path(self._pinned))
             if spare is None:
-                self._workers.append(self._make_worker(surroundings))
+                self._workers.append(self._make_worker(environment))
                 continue
             spare.worker.channel.adopt(
                 threads=self._process.threads,
@@ -309,8 +309,8 @@ class ProcessBridge:
         elif not await gets_ready(worker, answer):
             # What it had imported already may be at fault: a fresh one has the last word.
             await worker.end(0)
-            assert self._surroundings is not None
-            worker = self._workers[index] = self._make_worker(self._surroundings)
+            assert self._environment is not None
+            worker = self._workers[index] = self._make_worker(self._environment)
             answer = worker.channel.submit(frames.SETUP, setup)
             for late in self._loaded_late.values():
                 _pin(worker, late)
@@ -322,18 +322,18 @@ class ProcessBridge:
             raise worker.break_with(str(error)) from None
         worker.ready = True
 
-    def _make_worker(self, surroundings: Surroundings) -> RemoteWorker:
+    def _make_worker(self, environment: Environment) -> RemoteWorker:
         return RemoteWorker(
-            surroundings,
+            environment,
             threads=self._process.threads,
             timeout=self._process.timeout,
             grace=self._process.grace,
             on_loaded=self._note_loaded,
         )
 
-    def _find_surroundings(self) -> Surroundings:
+    def _find_environment(self) -> Environment:
         try:
-            return find_surroundings(self._process)
+            return find_environment(self._process)
         except ConfigError as error:
             if self._config_file is None:
                 raise BridgeError(f"The worker cannot be started: {error}") from None
@@ -375,7 +375,7 @@ class ProcessBridge:
                 name, message, traceback = map(str, value or ())
                 raise RemoteError(name, message, traceback)
             raise BridgeError(str(value))
-        except Unreadable as error:
+        except DecodeError as error:
             raise BridgeError(f"The result cannot be read: {error}.") from None
         except (ValueError, TypeError) as error:
             failure = worker.break_with(str(error))
@@ -472,7 +472,7 @@ def _submit(
 ) -> Answer:
     try:
         return worker.submit(f"{module}\0{function}".encode(), args, kwargs, types)
-    except Uncarriable as error:
+    except EncodeError as error:
         raise BridgeError(_argument(error)) from None
     except (UnicodeEncodeError, frames.StructError):
         raise BridgeError(
@@ -480,7 +480,7 @@ def _submit(
         ) from None
 
 
-def _argument(error: Uncarriable) -> str:
+def _argument(error: EncodeError) -> str:
     match error.path:
         case [_, ("item", int(index)), *_]:
             return error.text(f"argument {index + 1}", skip=2)

@@ -17,9 +17,9 @@ from lastgood.bridges.child import Child
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.arena import Arena
 from lastgood.bridges.worker.values.arrays import Carrier
-from lastgood.bridges.worker.values.values import PLAIN, Unreadable
+from lastgood.bridges.worker.values.values import PLAIN, DecodeError
 from lastgood.errors import BridgeError, WorkerDied
-from lastgood.sources.environment import Surroundings
+from lastgood.sources.environment import Environment
 
 __all__ = ["PACK", "RemoteWorker", "unpacker"]
 
@@ -29,9 +29,9 @@ _EXIT_WAIT = 1.0  # seconds from the end of a worker's answers to its exit
 _KILL_WAIT = 5.0  # seconds from SIGKILL to its exit; one that needs more is stuck in the kernel
 
 
-def unpacker(lift: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
-    """What reads msgpack, with ``lift`` for its extensions."""
-    return msgspec.msgpack.Decoder(ext_hook=lift).decode
+def unpacker(decode: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
+    """What reads msgpack, with ``decode`` for its extensions."""
+    return msgspec.msgpack.Decoder(ext_hook=decode).decode
 
 
 class RemoteWorker:
@@ -45,7 +45,7 @@ class RemoteWorker:
     @trio.lowlevel.enable_ki_protection
     def __init__(
         self,
-        surroundings: Surroundings,
+        environment: Environment,
         *,
         threads: int,
         timeout: float,
@@ -55,7 +55,7 @@ class RemoteWorker:
         self.ready = False
         self._grace = grace
         self._burying = trio.Lock()
-        self._child = Child(surroundings)
+        self._child = Child(environment)
         outgoing, incoming = map(Arena, self._child.arenas)
         self.codec = Carrier(
             PACK,
@@ -71,10 +71,10 @@ class RemoteWorker:
             self._child.requests,
             self._child.answers,
             self._child.pidfd,
-            on_end=self._bury,
+            on_end=self._reap,
             on_garbage=self.break_with,
             on_loaded=partial(on_loaded, self),
-            on_over=self._have_back,
+            on_over=self._reclaim,
             threads=threads,
             timeout=timeout,
         )
@@ -97,7 +97,7 @@ class RemoteWorker:
     ) -> Answer:
         """Make a call, whose answer tells instances of ``types``, if there are any.
 
-        Raises :class:`.values.Uncarriable`, and what :meth:`.Channel.submit` does.
+        Raises :class:`.values.EncodeError`, and what :meth:`.Channel.submit` does.
         """
         blocks: list[int] = []
         puts = self.codec.outgoing.puts
@@ -108,7 +108,7 @@ class RemoteWorker:
                 blocks = self.codec.outgoing.lent()
             answer = self.channel.submit(frames.CALL, body)
         except BaseException:
-            self.codec.outgoing.have_back(blocks or self.codec.outgoing.lent())
+            self.codec.outgoing.reclaim(blocks or self.codec.outgoing.lent())
             raise
         if blocks:
             self._lent[answer.number] = blocks
@@ -126,22 +126,22 @@ class RemoteWorker:
         return self.codec.dumps([list(args), dict(kwargs), [list(each) for each in types]])
 
     def read(self, answer: Answer) -> Any:
-        """The value in an answer. Raises ValueError if that is none, :class:`Unreadable` if it cannot be made on this side."""
+        """The value in an answer. Raises ValueError if that is none, :class:`DecodeError` if it cannot be made on this side."""
         if not answer.body:
             return None
         reads = self.codec.incoming.reads
         try:
             value = self.codec.loads(answer.body)
-        except Unreadable:
+        except DecodeError:
             self.channel.tell_read(answer.number)
             raise
         if self.codec.incoming.reads != reads:
             self.channel.tell_read(answer.number)
         return value
 
-    def _have_back(self, number: int) -> None:
+    def _reclaim(self, number: int) -> None:
         if self._lent and number in self._lent:
-            self.codec.outgoing.have_back(self._lent.pop(number))
+            self.codec.outgoing.reclaim(self._lent.pop(number))
 
     def break_with(self, problem: str) -> BridgeError:
         """It sent what it should not: have no more to do with it."""
@@ -190,10 +190,10 @@ class RemoteWorker:
                 os.close(pidfd)
         else:
             await self._child.exited(math.inf)
-        await self._bury()
+        await self._reap()
         return self.channel.failure()
 
-    async def _bury(self) -> None:
+    async def _reap(self) -> None:
         """Its answers have ended, or it has: find out how it died, and have what it started gone before that is told.
 
         Whoever is told will start another one, which may want what they hold: a port, say.

@@ -2,7 +2,7 @@
 
 When no cycle is under way, the live bridge has as many made as it has workers; the next bridge takes them, so that
 its warm-up imports local modules only. A spare is taken only where a fresh worker would do the very same: the same
-interpreter in the same surroundings, no installed file among those it loaded changed since, nothing installed or removed,
+interpreter in the same environment, no installed file among those it loaded changed since, nothing installed or removed,
 and no local module that has the name of one of them. Else it is left to the bridge that had it made, which ends it with
 itself.
 
@@ -23,7 +23,7 @@ from lastgood.bridges.channel import Answer
 from lastgood.bridges.remote import PACK, RemoteWorker
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.errors import BridgeError, WorkerDied
-from lastgood.sources.environment import Surroundings
+from lastgood.sources.environment import Environment
 
 __all__ = ["Loaded", "Place", "Spare", "stamps_of", "take_spare"]
 
@@ -54,10 +54,10 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a worker runs in, whole: with what ``surroundings`` leave to the app as it is now, and the app's event loop."""
+    """What a worker runs in, whole: with what ``environment`` leaves to the app as it is now, and the app's event loop."""
 
-    surroundings: Surroundings
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environment: Environment
+    variables: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     directory: str = field(default_factory=os.getcwd)
     token: trio.lowlevel.TrioToken = field(default_factory=trio.lowlevel.current_trio_token)
 
@@ -97,9 +97,9 @@ class Spare:
 _waiting: list[Spare] = []
 
 
-async def take_spare(surroundings: Surroundings, manifest: Path) -> Spare | None:
+async def take_spare(environment: Environment, manifest: Path) -> Spare | None:
     """A spare that does for a bridge which runs that pinned generation; None if there is none."""
-    place = Place(surroundings)
+    place = Place(environment)
     local = await trio.to_thread.run_sync(_local_names, manifest) if _waiting else set()
     for spare in [each for each in _waiting if each.place == place]:
         if not {name.partition(".")[0] for name in spare.names}.isdisjoint(local):

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lastgood.calls import loops
-from lastgood.calls.crossing import Entrance, LoopOver
 from lastgood.calls.loops import Guard, Loop
+from lastgood.calls.portal import LoopClosed, Portal
 from lastgood.errors import BridgeError, Disposed, Forked, LastgoodError, NoRuntimeBridge
 
 if TYPE_CHECKING:
@@ -123,13 +123,13 @@ class Slot:
     """Where one session or reloader keeps its live bridge. ``owner`` says whose it is, in errors: ``"a bridge reloader"``.
 
     The first :meth:`swap` binds it to the loop it is called on: calls from elsewhere are refused, unless the bridge's
-    ``thread_safe`` is true. Called on no loop, it is bound to none. With an ``entrance`` to that loop, calls from elsewhere
+    ``thread_safe`` is true. Called on no loop, it is bound to none. With an ``portal`` to that loop, calls from elsewhere
     are brought there instead: the lease, the call and its end are then as local as any.
     """
 
-    def __init__(self, owner: str, entrance: Entrance | None = None) -> None:
+    def __init__(self, owner: str, portal: Portal | None = None) -> None:
         self.owner = owner
-        self._entrance = entrance
+        self._portal = portal
         self.handle = Handle(lambda: self)
         self._live: Leased | None = None
         self._home: Loop | None = None
@@ -195,11 +195,11 @@ class Slot:
         self.check_process()
         home = self._home
         loop = home if home is not None and home.is_here() else loops.current()
-        entrance = self._entrance
-        if entrance is not None and loop is not None and not entrance.is_here() and not _is_thread_safe(self._live):
+        portal = self._portal
+        if portal is not None and loop is not None and not portal.is_here() and not _is_thread_safe(self._live):
             try:
-                return await entrance.cross(lambda: self._call(module, function, args, kwargs, types))
-            except LoopOver:
+                return await portal.cross(lambda: self._call(module, function, args, kwargs, types))
+            except LoopClosed:
                 raise self.over() from None
         guard = _Unguarded() if loop is None else loop.guard()
         leased = self._lease(guard, loop)
@@ -222,16 +222,16 @@ class Slot:
         types: Sequence[tuple[str, str]] = (),
     ) -> Any:
         self.check_process()
-        home, entrance = self._home, self._entrance
-        if (home is not None and home.is_here()) or (entrance is not None and entrance.is_here()):
+        home, portal = self._home, self._portal
+        if (home is not None and home.is_here()) or (portal is not None and portal.is_here()):
             raise BridgeError(
                 f"The call of {module}.{function} blocks, and came from the very loop that its bridge lives on: it would wait "
                 'for itself. Call it in another thread, or await it (wrappers of [output] style = "async").'
             )
-        if entrance is not None:
+        if portal is not None:
             try:
-                return entrance.cross_blocking(lambda: self._call(module, function, args, kwargs, types))
-            except LoopOver:
+                return portal.cross_blocking(lambda: self._call(module, function, args, kwargs, types))
+            except LoopClosed:
                 raise self.over() from None
         if home is not None:
             raise self._refusal(self._live)
@@ -250,7 +250,7 @@ class Slot:
         """Why a call cannot be made from here."""
         if leased is None:
             return self.nothing_live()
-        if self._entrance is None:
+        if self._portal is None:
             advice = (
                 "Call it from there, or run the session by `with watch(...)`, `watch(...).start()` or `watch(...).in_thread()`: it "
                 "takes calls from every thread and loop. A bridge that may be awaited anywhere says thread_safe = True."

@@ -1,10 +1,11 @@
 """The vocabulary of the functional core (contract §8): what the planner asks for, and nothing that does it."""
 
 from lastgood.effects.cycle import (
+    Action,
     Answer,
     Arm,
+    Command,
     CutOff,
-    Deed,
     Dispose,
     Effect,
     Emit,
@@ -17,7 +18,6 @@ from lastgood.effects.cycle import (
     Restart,
     Rollback,
     SetTimer,
-    Signal,
     Stage,
     StopTimer,
     Swap,
@@ -37,10 +37,11 @@ from lastgood.effects.files import (
 from lastgood.effects.plan import Plan
 
 __all__ = [
+    "Action",
     "Answer",
     "Arm",
+    "Command",
     "CutOff",
-    "Deed",
     "Dispose",
     "Effect",
     "Emit",
@@ -60,7 +61,6 @@ __all__ = [
     "Rollback",
     "SetAside",
     "SetTimer",
-    "Signal",
     "Stage",
     "StopTimer",
     "Swap",

@@ -1,8 +1,8 @@
 """What the planner can ask for: imperatives, as frozen, comparable, printable values (contract §8).
 
-*Deeds* take time and can fail. An interpreter does them one after another, in order, and tells the planner the outcome of
+*Actions* take time and can fail. An interpreter does them one after another, in order, and tells the planner the outcome of
 each as an event; when one fails, or at :class:`Interrupt`, it drops those that are left, because what the planner answers
-replaces them. *Signals* are carried out at once, also while a deed runs.
+replaces them. *Commands* are carried out at once, also while an action runs.
 
 Bridges are named by the number of the cycle that warmed them.
 """
@@ -16,10 +16,11 @@ from typing import ClassVar, assert_never
 from lastgood.watch_events import WatchEvent
 
 __all__ = [
+    "Action",
     "Answer",
     "Arm",
+    "Command",
     "CutOff",
-    "Deed",
     "Dispose",
     "Effect",
     "Emit",
@@ -32,7 +33,6 @@ __all__ = [
     "Restart",
     "Rollback",
     "SetTimer",
-    "Signal",
     "Stage",
     "StopTimer",
     "Swap",
@@ -231,7 +231,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """Stop the deed that runs as soon as it can be stopped, and drop those that are left. Its outcome is told all the same."""
+    """Stop the action that runs as soon as it can be stopped, and drop those that are left. Its outcome is told all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +246,6 @@ class CutOff:
     bridge: int
 
 
-Deed = Stage | Promote | Warm | Swap | Dispose | Restart | Watch | Rollback | Release
-Signal = Emit | SetTimer | StopTimer | Arm | Look | Pin | Prepare | Answer | Interrupt | Unpublish | CutOff
-Effect = Deed | Signal
+Action = Stage | Promote | Warm | Swap | Dispose | Restart | Watch | Rollback | Release
+Command = Emit | SetTimer | StopTimer | Arm | Look | Pin | Prepare | Answer | Interrupt | Unpublish | CutOff
+Effect = Action | Command

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from lastgood.effects import Deed, Signal
+from lastgood.effects import Action, Command
 
 __all__ = ["Interpreter"]
 
@@ -16,10 +16,10 @@ Outcome = TypeVar("Outcome", covariant=True)
 class Interpreter(Protocol[Outcome]):
     """What a session needs to have its effects done. ``Outcome`` is an event, or an awaitable of one."""
 
-    def perform(self, deed: Deed) -> Outcome:
+    def perform(self, action: Action) -> Outcome:
         """Do it, and say what came of it. A failure is an event, too."""
         ...
 
-    def carry_out(self, signal: Signal) -> None:
+    def carry_out(self, command: Command) -> None:
         """Do it at once, without waiting."""
         ...

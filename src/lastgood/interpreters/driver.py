@@ -1,6 +1,6 @@
-"""The course of effects, common to every interpreter: events in, the planner's answers out, in the right order.
+"""The queue of effects, common to every interpreter: events in, the planner's answers out, in the right order.
 
-Signals are followed as they come; deeds wait in the agenda and are taken one at a time. A deed that failed and an
+Commands are followed as they come; actions wait in the queue and are taken one at a time. An action that failed and an
 :class:`~lastgood.effects.Interrupt` drop what is left of it, for the planner's answer replaces it (contract §8).
 """
 
@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Callable
 
 from lastgood.effects import (
-    Deed,
+    Action,
+    Command,
     Dispose,
     Interrupt,
     Promote,
     Release,
     Restart,
     Rollback,
-    Signal,
     Stage,
     Swap,
     Warm,
@@ -26,18 +26,18 @@ from lastgood.effects import (
 from lastgood.planner import State, plan
 from lastgood.planner.events import Event, Failed
 
-__all__ = ["Course"]
+__all__ = ["Driver"]
 
 
-class Course:
-    """``follow(signal)`` is called for each signal; an Interrupt reaches it only while a deed runs."""
+class Driver:
+    """``follow(command)`` is called for each command; an Interrupt reaches it only while an action runs."""
 
-    def __init__(self, state: State, follow: Callable[[Signal], None]) -> None:
+    def __init__(self, state: State, follow: Callable[[Command], None]) -> None:
         self.state = state
-        self.running: Deed | None = None
+        self.running: Action | None = None
         self.interrupted = False
         self._follow = follow
-        self._agenda: deque[Deed] = deque()
+        self._queue: deque[Action] = deque()
         self._inbox: deque[Event] = deque()
         self._telling = False
 
@@ -55,13 +55,13 @@ class Course:
 
     def _answer(self, event: Event) -> None:
         if isinstance(event, Failed):
-            self._agenda.clear()
+            self._queue.clear()
         step = plan(self.state, event)
         self.state = step.state
         for effect in step.effects:
             match effect:
                 case Stage() | Promote() | Warm() | Swap() | Dispose() | Restart() | Watch() | Rollback() | Release():
-                    self._agenda.append(effect)
+                    self._queue.append(effect)
                 case Interrupt():
                     self._interrupt(effect)
                 case _:
@@ -69,21 +69,21 @@ class Course:
 
     def _interrupt(self, effect: Interrupt) -> None:
         if self.running is not None:
-            self._agenda.clear()
+            self._queue.clear()
             self._follow(effect)
             return
-        # Nothing runs yet: the first deed is told as interrupted, without being done.
-        while len(self._agenda) > 1:
-            self._agenda.pop()
+        # Nothing runs yet: the first action is told as interrupted, without being done.
+        while len(self._queue) > 1:
+            self._queue.pop()
         self.interrupted = True
 
-    def take(self) -> Deed | None:
-        """The next deed, which runs from now on until :meth:`finish`; None if there is nothing to do."""
-        self.running = self._agenda.popleft() if self._agenda else None
+    def take(self) -> Action | None:
+        """The next action, which runs from now on until :meth:`finish`; None if there is nothing to do."""
+        self.running = self._queue.popleft() if self._queue else None
         return self.running
 
     def finish(self, outcome: Event) -> None:
-        """The deed that ran has come to ``outcome``."""
+        """The action that ran has come to ``outcome``."""
         self.running = None
         self.interrupted = False
         self.tell(outcome)

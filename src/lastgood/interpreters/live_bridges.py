@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from lastgood.bridges import Bridge
-from lastgood.bridges.late import HEARS_OF_LATE, LoadedLate
+from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.calls.registry import Leased, Slot
 from lastgood.config import Config
 from lastgood.effects import Dispose, Restart
@@ -44,7 +44,7 @@ T = TypeVar("T")
 _LEAST_DISPOSE = 0.1
 
 
-class _Ear:
+class _LateImportListener:
     """Hears of what a bridge loads late, from when it is made; passes it on from when that bridge is live."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class LiveBridges:
         self._tell = tell
         self._gone = gone
         self._warmed: dict[int, Bridge] = {}
-        self._ears: dict[int, _Ear] = {}
+        self._listeners: dict[int, _LateImportListener] = {}
         self._leased: dict[int, Leased] = {}
         self._configs: dict[int, Config] = {}
         self._guards: dict[int, trio.CancelScope] = {}
@@ -92,13 +92,13 @@ class LiveBridges:
 
     async def warm(self, cycle: int, config: Config, timeout: float) -> None:
         """Get the bridge of ``cycle`` ready within ``timeout`` seconds. Raises what stands in the way; :meth:`discard` it then."""
-        ear = self._ears[cycle] = _Ear()
-        hears = HEARS_OF_LATE.set(ear)
+        listener = self._listeners[cycle] = _LateImportListener()
+        hears = LATE_IMPORT_LISTENER.set(listener)
         try:
             with trio.move_on_after(timeout) as scope:
                 await self._create(cycle, config)
         finally:
-            HEARS_OF_LATE.reset(hears)
+            LATE_IMPORT_LISTENER.reset(hears)
         # Also where the cancel could not reach it: a bridge that is late is not taken.
         if scope.cancel_called:
             raise BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout). It was given up.")
@@ -126,7 +126,7 @@ class LiveBridges:
     async def discard(self, cycle: int, timeout: float) -> None:
         """Dispose a bridge that did not become live, however far it came."""
         bridge = self._warmed.pop(cycle, None)
-        self._ears.pop(cycle, None)
+        self._listeners.pop(cycle, None)
         if bridge is not None and callable(getattr(bridge, "dispose", None)):
             await self._dispose_within(bridge, timeout)
 
@@ -168,14 +168,14 @@ class LiveBridges:
         self._leased[cycle] = self._slot.live
 
     def _start_guard(self, cycle: int) -> None:
-        """As the last step of a deed: what a guard tells must come after the deed's own outcome."""
+        """As the last step of an action: what a guard tells must come after the action's own outcome."""
         scope = self._guards[cycle] = trio.CancelScope()
         self._nursery.start_soon(self._guard, cycle, self._leased[cycle].bridge, scope)
 
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, cycle: int, bridge: Any, scope: trio.CancelScope) -> None:
         """Tell what a live bridge tells of itself, if it is one that does: that it loaded a module late, that it is lost."""
-        self._ears.pop(cycle).open(partial(self._load_late, cycle))
+        self._listeners.pop(cycle).open(partial(self._load_late, cycle))
         with scope:
             try:
                 if not callable(getattr(bridge, "lost", None)):
@@ -204,25 +204,25 @@ class LiveBridges:
         if told:
             self._tell(events.LoadedLate(cycle, tuple(told)))
 
-    async def restart(self, deed: Restart, pinned: Path | None, started: float) -> Event:
+    async def restart(self, action: Restart, pinned: Path | None, started: float) -> Event:
         """Do it, from what is kept of the generation by now; ``started`` by trio's clock."""
-        broken = self._leased[deed.bridge]
-        config = msgspec.structs.replace(self._configs[deed.bridge], pinned=pinned)
+        broken = self._leased[action.bridge]
+        config = msgspec.structs.replace(self._configs[action.bridge], pinned=pinned)
         try:
-            await self.warm(deed.bridge, config, deed.timeout)
+            await self.warm(action.bridge, config, action.timeout)
         except BaseException as error:
             with trio.CancelScope(shield=True):
-                await self._end_quietly(self._warmed.pop(deed.bridge, None), deed.drain_timeout)
-            self._ears.pop(deed.bridge, None)
+                await self._end_quietly(self._warmed.pop(action.bridge, None), action.drain_timeout)
+            self._listeners.pop(action.bridge, None)
             if not isinstance(error, Exception):
                 raise
-            return RestartFailed(deed, since(started), error, time.time())
-        self._go_live(deed.bridge)
-        self._stop_guard(deed.bridge)
+            return RestartFailed(action, since(started), error, time.time())
+        self._go_live(action.bridge)
+        self._stop_guard(action.bridge)
         draining = broken.count > 0
-        self._start_drain(Dispose(deed.broken, deed.drain_timeout), broken)
-        self._start_guard(deed.bridge)
-        return Restarted(deed, since(started), draining)
+        self._start_drain(Dispose(action.broken, action.drain_timeout), broken)
+        self._start_guard(action.bridge)
+        return Restarted(action, since(started), draining)
 
     async def _end_quietly(self, bridge: Any, timeout: float) -> None:
         """Dispose what is of no more use to anybody."""
@@ -239,31 +239,31 @@ class LiveBridges:
             if scope is not None:
                 scope.cancel()
 
-    async def dispose(self, deed: Dispose, started: float) -> Event:
+    async def dispose(self, action: Dispose, started: float) -> Event:
         """Do it, at once or in the background."""
-        self._stop_guard(deed.bridge)
-        self._configs.pop(deed.bridge, None)
-        self._loaded_late.pop(deed.bridge, None)
-        leased = self._leased.pop(deed.bridge)
+        self._stop_guard(action.bridge)
+        self._configs.pop(action.bridge, None)
+        self._loaded_late.pop(action.bridge, None)
+        leased = self._leased.pop(action.bridge)
         if leased.count == 0:
-            return await self._dispose_now(deed, leased.bridge, started)
-        self._start_drain(deed, leased)
-        return Draining(deed.bridge, since(started))
+            return await self._dispose_now(action, leased.bridge, started)
+        self._start_drain(action, leased)
+        return Draining(action.bridge, since(started))
 
-    def _start_drain(self, deed: Dispose, leased: Leased) -> None:
+    def _start_drain(self, action: Dispose, leased: Leased) -> None:
         self._draining += 1
-        self._leased[deed.bridge] = leased
-        self._nursery.start_soon(self._drain, deed, leased)
+        self._leased[action.bridge] = leased
+        self._nursery.start_soon(self._drain, action, leased)
 
     @trio.lowlevel.enable_ki_protection
-    async def _drain(self, deed: Dispose, leased: Leased) -> None:
-        await _idle(leased, deed.timeout)
+    async def _drain(self, action: Dispose, leased: Leased) -> None:
+        await _idle(leased, action.timeout)
         started = trio.current_time()
         self.cut_off(
-            deed.bridge, f"was cut off: it had not ended {deed.timeout:g} s after its bridge was replaced or closed"
+            action.bridge, f"was cut off: it had not ended {action.timeout:g} s after its bridge was replaced or closed"
         )
-        outcome = await self._dispose_now(deed, leased.bridge, started)
-        del self._leased[deed.bridge]
+        outcome = await self._dispose_now(action, leased.bridge, started)
+        del self._leased[action.bridge]
         self._tell(outcome)
         self._drain_ended()
 
@@ -272,16 +272,16 @@ class LiveBridges:
         self._drained.set()
         self._drained = trio.Event()
 
-    async def _dispose_now(self, deed: Dispose, bridge: Bridge, started: float) -> Event:
+    async def _dispose_now(self, action: Dispose, bridge: Bridge, started: float) -> Event:
         try:
-            await self._dispose_within(bridge, deed.timeout)
+            await self._dispose_within(bridge, action.timeout)
         except trio.Cancelled:
             raise
         except BaseException as error:  # after the swap there are only notices
-            return DisposeFailed(deed.bridge, since(started), error)
+            return DisposeFailed(action.bridge, since(started), error)
         finally:
-            self._gone(deed.bridge)
-        return Disposed(deed.bridge, since(started))
+            self._gone(action.bridge)
+        return Disposed(action.bridge, since(started))
 
     async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
         # Who gives calls no time to drain does not mean to leave a worker behind.

@@ -19,9 +19,10 @@ from typing import assert_never
 
 from lastgood.config import GeneratorConfig
 from lastgood.effects import (
+    Action,
     Arm,
+    Command,
     CutOff,
-    Deed,
     Dispose,
     Effect,
     Look,
@@ -32,7 +33,6 @@ from lastgood.effects import (
     Restart,
     Rollback,
     SetTimer,
-    Signal,
     Stage,
     StopTimer,
     Swap,
@@ -302,7 +302,7 @@ def _late(timeout: float) -> BridgeError:
 
 @dataclass(slots=True)
 class MemoryInterpreter:
-    """Performs deeds on ``files`` and on scripted bridges. ``tell(event)`` is how the planner hears of it."""
+    """Performs actions on ``files`` and on scripted bridges. ``tell(event)`` is how the planner hears of it."""
 
     project: Project
     files: MemoryFiles
@@ -327,40 +327,40 @@ class MemoryInterpreter:
         self._reader = Reader(self.files)
         self.files.before = lambda operation, path: self._operation(f"{operation} {path}")
 
-    # --- deeds
+    # --- actions
 
-    def perform(self, deed: Deed) -> Event:
-        """Do ``deed``, and say what came of it."""
-        self.log.append(deed)
-        self._effect = deed.name
+    def perform(self, action: Action) -> Event:
+        """Do ``action``, and say what came of it."""
+        self.log.append(action)
+        self._effect = action.name
         self._count = 0
         try:
-            return self._do(deed)
+            return self._do(action)
         finally:
             self._effect = ""
 
-    def _do(self, deed: Deed) -> Event:
-        match deed:
+    def _do(self, action: Action) -> Event:
+        match action:
             case Stage() | Promote() | Warm() | Swap():
                 try:
-                    return self._advance(deed)
+                    return self._advance(action)
                 except Exception as error:
-                    return self.failed(deed, error)
+                    return self.failed(action, error)
             case Dispose():
-                return self._dispose(deed)
+                return self._dispose(action)
             case Watch():
                 self._armed = self._cycle.watch
                 with contextlib.suppress(Exception):  # as the real one, which logs it
                     self._cycle.settle(self.clock.now)
-                return Watched(deed, 0.0)
+                return Watched(action, 0.0)
             case Restart():
-                return self._restart(deed)
+                return self._restart(action)
             case Rollback():
                 try:
-                    self._roll_back(deed)
+                    self._roll_back(action)
                 except Exception as error:
-                    return RollbackFailed(deed, error)
-                return RolledBack(deed)
+                    return RollbackFailed(action, error)
+                return RolledBack(action)
             case Release():
                 while self._draining:
                     self.clock.advance(0.1)
@@ -368,30 +368,30 @@ class MemoryInterpreter:
                 self._armed = None
                 return Released()
             case _:
-                assert_never(deed)
+                assert_never(action)
 
-    def failed(self, deed: Deed, error: BaseException) -> Failed | RestartFailed:
-        """That ``deed`` came to nothing."""
-        if isinstance(deed, Restart):
-            return RestartFailed(deed, 0.0, None, self.clock.now)  # nothing but an interruption leads here
-        assert isinstance(deed, Stage | Promote | Warm | Swap)
+    def failed(self, action: Action, error: BaseException) -> Failed | RestartFailed:
+        """That ``action`` came to nothing."""
+        if isinstance(action, Restart):
+            return RestartFailed(action, 0.0, None, self.clock.now)  # nothing but an interruption leads here
+        assert isinstance(action, Stage | Promote | Warm | Swap)
         if self._work is None:
-            return Failed(deed, 0.0, error, self.clock.now)
-        return Failed(deed, 0.0, error, self.clock.now, self._work.read, self._work.used)
+            return Failed(action, 0.0, error, self.clock.now)
+        return Failed(action, 0.0, error, self.clock.now, self._work.read, self._work.used)
 
-    def _advance(self, deed: Stage | Promote | Warm | Swap) -> Event:
-        match deed:
+    def _advance(self, action: Stage | Promote | Warm | Swap) -> Event:
+        match action:
             case Stage():
                 try:
-                    return self._stage(deed)
+                    return self._stage(action)
                 except _HangError:
-                    self.clock.advance(deed.timeout)
-                    raise self._cycle.late(deed.timeout) from None
+                    self.clock.advance(action.timeout)
+                    raise self._cycle.late(action.timeout) from None
             case Promote():
                 work = self._cycle
                 work.promote()
                 touched = tuple(Path(name) for name in work.promotion.touched)
-                return Promoted(deed, 0.0, work.written, touched, work.promotion.warnings)
+                return Promoted(action, 0.0, work.written, touched, work.promotion.warnings)
             case Warm(cycle, timeout):
                 bridge = ScriptedBridge(cycle, self._warm_sources())
                 try:
@@ -403,21 +403,21 @@ class MemoryInterpreter:
                 except _HangError:
                     self.clock.advance(timeout)
                     raise _late(timeout) from None
-                return Warmed(deed, 0.0)
+                return Warmed(action, 0.0)
             case Swap(cycle):
                 self._cycle.commit()
                 self.live = self.bridges[cycle]
-                return Swapped(deed, 0.0, self.clock.now)
+                return Swapped(action, 0.0, self.clock.now)
             case _:
-                assert_never(deed)
+                assert_never(action)
 
-    def _stage(self, deed: Stage) -> Event:
-        work = self._work = CycleFiles(self.project, deed.cycle)
-        if deed.undo:
+    def _stage(self, action: Stage) -> Event:
+        work = self._work = CycleFiles(self.project, action.cycle)
+        if action.undo:
             assert self._armed is not None
             work.take_back(self._armed)
             self._arm(work.watch, work)
-            return Staged(deed, 0.0, work.watch, work.read, changes=work.changes())
+            return Staged(action, 0.0, work.watch, work.read, changes=work.changes())
         self._arm(self.project.always_watched, work)
         problem: LastgoodError | None = None
         try:
@@ -438,7 +438,7 @@ class MemoryInterpreter:
         work.keep()
         assert work.config is not None
         return Staged(
-            deed,
+            action,
             0.0,
             work.watch,
             work.read,
@@ -476,35 +476,35 @@ class MemoryInterpreter:
 
     def _pin(self, cycle: int) -> None:
         late, effect = self._late.pop(cycle, []), self._effect
-        self._effect = ""  # it is no part of the deed that runs
+        self._effect = ""  # it is no part of the action that runs
         with contextlib.suppress(OSError):  # as the real one, which logs it
             manifest = self.project.keep_late(cycle, late)
             if manifest is not None:
                 self.project.kept_late(cycle, manifest)
         self._effect = effect
 
-    def _restart(self, deed: Restart) -> Event:
-        broken = self.bridges[deed.bridge]
-        manifest = self.project.manifests.give(deed.bridge)
+    def _restart(self, action: Restart) -> Event:
+        broken = self.bridges[action.bridge]
+        manifest = self.project.manifests.give(action.bridge)
         assert manifest is not None
-        fresh = ScriptedBridge(deed.bridge, self._sources(manifest, broken.sources))
+        fresh = ScriptedBridge(action.bridge, self._sources(manifest, broken.sources))
         try:
             for operation in ("create", "init", "probe"):
                 self._operation(operation)
         except _HangError:
-            self.clock.advance(deed.timeout)
-            return RestartFailed(deed, 0.0, _late(deed.timeout), self.clock.now)
+            self.clock.advance(action.timeout)
+            return RestartFailed(action, 0.0, _late(action.timeout), self.clock.now)
         except Exception as error:
-            return RestartFailed(deed, 0.0, error, self.clock.now)
+            return RestartFailed(action, 0.0, error, self.clock.now)
         fresh.state = "ready"
-        self.bridges[deed.bridge] = self.live = fresh
+        self.bridges[action.bridge] = self.live = fresh
         if not broken.leases:
             broken.state = "disposed"
-            return Restarted(deed, 0.0)
-        broken.cycle = deed.broken
-        self.bridges[deed.broken] = broken
-        self._start_drain(deed.broken, deed.drain_timeout)
-        return Restarted(deed, 0.0, draining=True)
+            return Restarted(action, 0.0)
+        broken.cycle = action.broken
+        self.bridges[action.broken] = broken
+        self._start_drain(action.broken, action.drain_timeout)
+        return Restarted(action, 0.0, draining=True)
 
     def lose(self, error: BaseException, *, calls_go_on: bool) -> None:
         """The live bridge breaks down by itself."""
@@ -512,12 +512,12 @@ class MemoryInterpreter:
         self.live.state, self.live.leases = "lost", self.live.leases if calls_go_on else 0
         self.tell(Lost(self.live.cycle, error, self.clock.now))
 
-    def _dispose(self, deed: Dispose) -> Event:
-        bridge = self.bridges[deed.bridge]
+    def _dispose(self, action: Dispose) -> Event:
+        bridge = self.bridges[action.bridge]
         if bridge.leases:
-            self._start_drain(deed.bridge, deed.timeout)
-            return Draining(deed.bridge, 0.0)
-        return self._dispose_now(deed.bridge)
+            self._start_drain(action.bridge, action.timeout)
+            return Draining(action.bridge, 0.0)
+        return self._dispose_now(action.bridge)
 
     def _start_drain(self, bridge: int, timeout: float) -> None:
         self._draining.add(bridge)
@@ -550,8 +550,8 @@ class MemoryInterpreter:
             self._effect, self._count = before
             self.tell(outcome)
 
-    def _roll_back(self, deed: Rollback) -> None:
-        match deed.effect:
+    def _roll_back(self, action: Rollback) -> None:
+        match action.effect:
             case Stage():
                 self._cycle.discard()
             case Promote():
@@ -583,11 +583,11 @@ class MemoryInterpreter:
             if fault.hang:
                 raise _HangError
 
-    # --- signals
+    # --- commands
 
-    def carry_out(self, signal: Signal) -> None:
-        """Do ``signal`` at once."""
-        match signal:
+    def carry_out(self, command: Command) -> None:
+        """Do ``command`` at once."""
+        match command:
             case Look():
                 self.asked = True
             case SetTimer(timer, seconds):
@@ -607,7 +607,7 @@ class MemoryInterpreter:
             case CutOff(bridge):
                 self.end_leases(bridge)
             case _:
-                raise AssertionError(f"{signal} is the world's own")
+                raise AssertionError(f"{command} is the world's own")
 
     def observe(self) -> None:
         """Read what is armed, and tell."""

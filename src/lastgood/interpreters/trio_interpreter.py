@@ -21,9 +21,10 @@ import trio
 from lastgood.calls.registry import Slot, publish, unpublish
 from lastgood.config import Config
 from lastgood.effects import (
+    Action,
     Arm,
+    Command,
     CutOff,
-    Deed,
     Dispose,
     Look,
     Pin,
@@ -33,7 +34,6 @@ from lastgood.effects import (
     Restart,
     Rollback,
     SetTimer,
-    Signal,
     Stage,
     StopTimer,
     Swap,
@@ -78,8 +78,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_in_deed: ContextVar[object] = ContextVar("in_deed", default=None)
-"""What marks the deed that this code is part of: a factory that waits for its own cycle would wait forever."""
+_in_action: ContextVar[object] = ContextVar("in_action", default=None)
+"""What marks the action that this code is part of: a factory that waits for its own cycle would wait forever."""
 
 # Seconds. After a hint, what the system has not told yet is looked for again: watches of new directories come late.
 _SECOND_LOOKS = (0.05, 0.5)
@@ -90,7 +90,7 @@ _IDLE_LOOK = 2.0
 
 
 class Interrupted(Exception):  # it is an outcome, and nobody's error
-    """A deed was stopped because the session ends."""
+    """An action was stopped because the session ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,97 +127,97 @@ class TrioInterpreter:
         self._hints = False
         self._observing = trio.CancelScope()
         self._timers: dict[str, trio.CancelScope] = {}
-        self._deed: object = None
+        self._action: object = None
         self._stages = False
         self._checked: Mapping[str, str] = {}
         self._work: CycleFiles | None = None
         self._bridges = LiveBridges(hooks.create_bridge, hooks.probe, slot, nursery, tell, project.manifests.end)
 
-    # --- deeds
+    # --- actions
 
-    async def perform(self, deed: Deed) -> Event:
-        """Do ``deed``; cancelled, it raises Cancelled as anything does, and :meth:`failed` says what that comes to."""
-        self._deed = object()
-        token = _in_deed.set(self._deed)
+    async def perform(self, action: Action) -> Event:
+        """Do ``action``; cancelled, it raises Cancelled as anything does, and :meth:`failed` says what that comes to."""
+        self._action = object()
+        token = _in_action.set(self._action)
         started = trio.current_time()
         try:
-            return await self._do(deed, started)
+            return await self._do(action, started)
         finally:
-            _in_deed.reset(token)
-            self._deed = None
+            _in_action.reset(token)
+            self._action = None
 
-    def is_in_deed(self) -> bool:
-        """Whether the calling code is part of the deed that runs."""
-        return self._deed is not None and _in_deed.get() is self._deed
+    def is_in_action(self) -> bool:
+        """Whether the calling code is part of the action that runs."""
+        return self._action is not None and _in_action.get() is self._action
 
-    async def _do(self, deed: Deed, started: float) -> Event:
-        match deed:
+    async def _do(self, action: Action, started: float) -> Event:
+        match action:
             case Stage():
-                return await self._stage(deed, started)
+                return await self._stage(action, started)
             case Promote() | Warm() | Swap():
                 try:
-                    return await self._advance(deed, started)
+                    return await self._advance(action, started)
                 except Exception as error:
-                    return self.failed(deed, error, started)
+                    return self.failed(action, error, started)
             case Dispose():
-                await self._pin(deed.bridge)  # as it was asked to; it may not have come to it
-                return await self._bridges.dispose(deed, started)
+                await self._pin(action.bridge)  # as it was asked to; it may not have come to it
+                return await self._bridges.dispose(action, started)
             case Restart():
-                await self._pin(deed.bridge)  # likewise
-                return await self._bridges.restart(deed, self._project.manifests.give(deed.bridge), started)
+                await self._pin(action.bridge)  # likewise
+                return await self._bridges.restart(action, self._project.manifests.give(action.bridge), started)
             case Watch():
                 await self._commit_watch()
-                return Watched(deed, since(started))
+                return Watched(action, since(started))
             case Rollback():
                 try:
-                    await self._roll_back(deed)
+                    await self._roll_back(action)
                 except trio.Cancelled:
                     raise
                 except BaseException as error:  # SystemExit and the like out of a user's dispose()
-                    return RollbackFailed(deed, error)
-                return RolledBack(deed)
+                    return RollbackFailed(action, error)
+                return RolledBack(action)
             case Release():
-                await self._release(deed)
+                await self._release(action)
                 return Released()
             case _:
-                assert_never(deed)
+                assert_never(action)
 
-    def failed(self, deed: Deed, error: BaseException, started: float) -> Failed | RestartFailed:
-        """That ``deed``, begun at ``started`` by trio's clock, came to nothing."""
-        if isinstance(deed, Restart):
+    def failed(self, action: Action, error: BaseException, started: float) -> Failed | RestartFailed:
+        """That ``action``, begun at ``started`` by trio's clock, came to nothing."""
+        if isinstance(action, Restart):
             cause = None if isinstance(error, Interrupted) else error
-            return RestartFailed(deed, since(started), cause, time.time())
-        assert isinstance(deed, Stage | Promote | Warm | Swap)
+            return RestartFailed(action, since(started), cause, time.time())
+        assert isinstance(action, Stage | Promote | Warm | Swap)
         if self._work is None:
-            return Failed(deed, since(started), error, time.time())
-        return Failed(deed, since(started), error, time.time(), self._work.read, self._work.used)
+            return Failed(action, since(started), error, time.time())
+        return Failed(action, since(started), error, time.time(), self._work.read, self._work.used)
 
     def hurry(self) -> None:
-        """The deed that runs was interrupted: whatever its outcome, it is not wanted any more."""
+        """The action that runs was interrupted: whatever its outcome, it is not wanted any more."""
         if self._stages:
             self._project.extractor.stop()
 
-    async def _stage(self, deed: Stage, started: float) -> Event:
-        work = self._work = CycleFiles(self._project, deed.cycle)
+    async def _stage(self, action: Stage, started: float) -> Event:
+        work = self._work = CycleFiles(self._project, action.cycle)
         self._stages = True
         try:
             if self._to_publish:
                 publish(self._slot)
                 self._to_publish = False
-            return await self._bounded.run(partial(self._staged, deed, work, started), work, deed.timeout)
+            return await self._bounded.run(partial(self._staged, action, work, started), work, action.timeout)
         except Exception as error:
-            return self.failed(deed, error, started)
+            return self.failed(action, error, started)
         finally:
             self._stages = False
 
-    async def _staged(self, deed: Stage, work: CycleFiles, started: float) -> Event:
-        if deed.undo:
+    async def _staged(self, action: Stage, work: CycleFiles, started: float) -> Event:
+        if action.undo:
             assert self._armed is not None
             async with self._keeping:
                 await self._in_thread(work.take_back, self._armed)
                 changes = await self._in_thread(work.changes)
             await self._arm(work.watch, work)
-            return Staged(deed, since(started), work.watch, work.read, changes=changes)
+            return Staged(action, since(started), work.watch, work.read, changes=changes)
         self._project.extractor.start()
         problem = await self._resolve(work)
         if work.config is not None and (problem is None or await self._in_thread(work.has_history)):
@@ -225,7 +225,7 @@ class TrioInterpreter:
             self._tell_recovered(await self._in_thread(work.claim))
         if problem is not None:
             raise problem
-        own = await self._generate(work, deed.timeout)
+        own = await self._generate(work, action.timeout)
         assert work.config is not None
         others = await self._run_generators(work)
         generated = await self._bounded.step(work, work.accept, own, others)
@@ -234,7 +234,7 @@ class TrioInterpreter:
             await self._in_thread(work.keep)
             previous, changes = await self._in_thread(lambda: (work.has_previous, work.changes()))
         return Staged(
-            deed,
+            action,
             since(started),
             work.watch,
             work.read,
@@ -314,36 +314,36 @@ class TrioInterpreter:
             raise GenerationError(failures)
         self._checked = files
 
-    async def _advance(self, deed: Promote | Warm | Swap, started: float) -> Event:
+    async def _advance(self, action: Promote | Warm | Swap, started: float) -> Event:
         work = self._work
         assert work is not None
-        match deed:
+        match action:
             case Promote():
                 await self._in_thread(work.promote)
                 touched = tuple(Path(name) for name in work.promotion.touched)
-                return Promoted(deed, since(started), work.written, touched, work.promotion.warnings)
+                return Promoted(action, since(started), work.written, touched, work.promotion.warnings)
             case Warm():
                 assert work.config is not None
-                await self._bridges.warm(deed.cycle, work.config, deed.timeout)
-                return Warmed(deed, since(started))
+                await self._bridges.warm(action.cycle, work.config, action.timeout)
+                return Warmed(action, since(started))
             case Swap():
                 # One system call, and what follows it cannot fail: no checkpoint lies between the two.
                 work.commit()
                 assert work.config is not None
-                self._bridges.swap(deed.cycle, work.config)
-                return Swapped(deed, since(started), time.time())
+                self._bridges.swap(action.cycle, work.config)
+                return Swapped(action, since(started), time.time())
             case _:
-                assert_never(deed)
+                assert_never(action)
 
     def give_up(self, why: str) -> None:
         """End every lease now, and wait for no thread of a stage."""
         self._bounded.give_up()
         self._bridges.cut_off_all(why)
 
-    async def _roll_back(self, deed: Rollback) -> None:
+    async def _roll_back(self, action: Rollback) -> None:
         work = self._work
         assert work is not None
-        match deed.effect:
+        match action.effect:
             case Stage():
                 async with self._keeping:
                     await self._in_thread(work.discard)
@@ -351,13 +351,13 @@ class TrioInterpreter:
             case Promote():
                 await self._in_thread(work.restore)
             case Warm(cycle):
-                await self._bridges.discard(cycle, deed.timeout)
+                await self._bridges.discard(cycle, action.timeout)
 
-    async def _release(self, deed: Release) -> None:
+    async def _release(self, action: Release) -> None:
         await self._bridges.drained()
         self._observing.cancel()
         await self._notifier.arm(WatchSet(()))
-        if not await self._bounded.back(deed.timeout):
+        if not await self._bounded.back(action.timeout):
             logger.warning("%s: a thread that was at this has not returned, and is left behind", self._project.at[0])
         async with self._keeping:
             await self._in_thread(self._project.release)
@@ -442,11 +442,11 @@ class TrioInterpreter:
     def _gave_out(self, reason: str) -> None:
         self._tell(Noticed(PollingStarted(reason)))
 
-    # --- signals
+    # --- commands
 
-    def carry_out(self, signal: Signal) -> None:
-        """Do ``signal`` at once."""
-        match signal:
+    def carry_out(self, command: Command) -> None:
+        """Do ``command`` at once."""
+        match command:
             case Look():
                 self._asked = True
                 self._woken.set()
@@ -472,7 +472,7 @@ class TrioInterpreter:
                     bridge, "was cut off: it was still in flight when two later bridges had been replaced as well"
                 )
             case _:
-                raise AssertionError(f"{signal} is the session's own")
+                raise AssertionError(f"{command} is the session's own")
 
     @trio.lowlevel.enable_ki_protection
     async def _run_timer(self, timer: str, seconds: float, scope: trio.CancelScope) -> None:

@@ -146,7 +146,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A deed before the commit point failed, or was interrupted. ``read`` and ``used``: as far as it had come, see
+    """An action before the commit point failed, or was interrupted. ``read`` and ``used``: as far as it had come, see
     :class:`Staged`."""
 
     effect: Stage | Promote | Warm | Swap

@@ -47,23 +47,23 @@ class Settings:
 class Generation:
     """A cycle that succeeded: the ``number`` of it among the good ones, and of the ``cycle``, which names its bridge.
 
-    Live since ``since`` (seconds since the epoch). A bridge that is lost before ``trial_ends`` brings back the generation
+    Live since ``since`` (seconds since the epoch). A bridge that is lost before ``probation_ends`` brings back the generation
     before.
     """
 
     number: int
     cycle: int
     since: float = 0.0
-    trial_ends: float = 0.0
+    probation_ends: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The live bridge broke down by ``error``, at ``since``. ``failed_trial``: it is to be undone."""
+    """The live bridge broke down by ``error``, at ``since``. ``failed_probation``: it is to be undone."""
 
     error: BaseException
     since: float
-    failed_trial: bool = False
+    failed_probation: bool = False
 
 
 @dataclass(frozen=True, slots=True)

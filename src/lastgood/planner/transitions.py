@@ -6,7 +6,7 @@ The rules:
   then *attempted*; an edit is a difference from it. So an edit at any moment is found by a later reading, and leads to a
   later cycle, and bytes that failed are not tried again by themselves. A file that changes while a cycle runs counts as
   edited even if it changes back: the cycle may have read either.
-- The plan of a cycle is whole before it starts. Deeds are done in order. When one fails, or a close comes before the swap,
+- The plan of a cycle is whole before it starts. Actions are done in order. When one fails, or a close comes before the swap,
   everything up to and including it is undone, the last first; an undoing that fails does not stop the others.
 - The swap is the commit point. After it there are only notices; a close then lets the cycle end in silence.
 - One cycle at a time: ``Running`` and ``RollingBack`` hold it, and nothing starts another from there.
@@ -30,10 +30,10 @@ from types import MappingProxyType
 from typing import assert_never
 
 from lastgood.effects.cycle import (
+    Action,
     Answer,
     Arm,
     CutOff,
-    Deed,
     Dispose,
     Effect,
     Emit,
@@ -177,12 +177,12 @@ def _transition(state: State, event: Event) -> Step:
 
 
 def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, undo: bool = False) -> Plan:
-    """The deeds of cycle ``number``, in the contract's order (§4). ``undo``: it brings back the generation before."""
+    """The actions of cycle ``number``, in the contract's order (§4). ``undo``: it brings back the generation before."""
     stage = Stage(number, undo, settings.stage_timeout)
-    deeds: tuple[Deed, ...] = (stage, Promote(number), Warm(number, settings.warm_timeout), Swap(number))
+    actions: tuple[Action, ...] = (stage, Promote(number), Warm(number, settings.warm_timeout), Swap(number))
     if live is not None:
-        deeds += (Dispose(live.cycle, settings.drain_timeout),)
-    return Plan(number, (*deeds, Watch(number)), settings.drain_timeout)
+        actions += (Dispose(live.cycle, settings.drain_timeout),)
+    return Plan(number, (*actions, Watch(number)), settings.drain_timeout)
 
 
 # --- what leads to a cycle
@@ -296,14 +296,14 @@ def _begin(state: State) -> Step:
         state = replace(state, undos=state.undos[1:])
     else:
         cycle = Cycle(number, False, (), (), whole, undoes)
-        state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_trial=False))
+        state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_probation=False))
     begun = replace(state, phase=Running(cycle), cycle=number)
-    return Step(begun, (Emit(ReloadStart(number, cycle.manual, cycle.changed)), *whole.deeds))
+    return Step(begun, (Emit(ReloadStart(number, cycle.manual, cycle.changed)), *whole.actions))
 
 
 def _undo_next(state: State) -> Undone | None:
     """Why the next cycle is to bring back the generation before, if it is. Callers are served in the order they came."""
-    if state.lost is not None and state.lost.failed_trial:
+    if state.lost is not None and state.lost.failed_probation:
         return Undone(state.generation, state.lost.error)
     if state.undos and not (state.tickets and state.tickets[0] < state.undos[0]):
         return Undone(state.generation)
@@ -337,7 +337,7 @@ def _lost(state: State, event: Lost) -> Step:
     live = state.live
     if live is None or live.cycle != event.bridge or state.lost is not None:
         return Step(state)
-    lost = LostBridge(event.error, event.at, failed_trial=event.at < live.trial_ends)
+    lost = LostBridge(event.error, event.at, failed_probation=event.at < live.probation_ends)
     return _told_lost(replace(state, losses=counted(state.losses, event.at), lost=lost), live, event.error)
 
 
@@ -357,7 +357,7 @@ def _restarted(state: State, event: Restarted | RestartFailed) -> Step:
 
 
 def _told_lost(state: State, live: Generation, error: BaseException) -> Step:
-    if not isinstance(state.phase, Idle) or (state.lost is not None and state.lost.failed_trial):
+    if not isinstance(state.phase, Idle) or (state.lost is not None and state.lost.failed_probation):
         told = Emit(BridgeLost(live.number, error))
         if isinstance(state.phase, Idle):
             return Step(replace(state, phase=Looking()), (told, Look()))
@@ -434,8 +434,10 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
 
 def _fresh(state: State, cycle: Cycle, at: float) -> Generation:
     """What is live from now on. On trial is what has another generation of this session to go back to, and is not one itself."""
-    on_trial = cycle.staged is not None and cycle.staged.previous and state.live is not None and cycle.undoes is None
-    trial = cycle.staged.probation if on_trial and cycle.staged is not None else 0.0
+    on_probation = (
+        cycle.staged is not None and cycle.staged.previous and state.live is not None and cycle.undoes is None
+    )
+    trial = cycle.staged.probation if on_probation and cycle.staged is not None else 0.0
     return Generation(state.generation + 1, cycle.number, at, at + trial)
 
 
@@ -481,7 +483,7 @@ def _failed(state: State, event: Failed) -> Step:
     return Step(step.state, (*changes, *step.effects))
 
 
-def _roll_back(state: State, cycle: Cycle, reached: Deed, failure: Failed | None) -> Step:
+def _roll_back(state: State, cycle: Cycle, reached: Action, failure: Failed | None) -> Step:
     rollbacks = cycle.plan.undo_through(reached)
     return Step(replace(state, phase=RollingBack(cycle, failure, len(rollbacks))), rollbacks)
 
@@ -594,10 +596,10 @@ def _gone(state: State, event: Disposed | DisposeFailed) -> Step:
 # --- small parts
 
 
-def _cycle_of(state: State, deed: Deed) -> Cycle | None:
-    """The cycle under way, if ``deed`` belongs to it: the outcome of any other means nothing."""
+def _cycle_of(state: State, action: Action) -> Cycle | None:
+    """The cycle under way, if ``action`` belongs to it: the outcome of any other means nothing."""
     match state.phase:
-        case Running(cycle) if deed in cycle.plan.deeds:
+        case Running(cycle) if action in cycle.plan.actions:
             return cycle
         case _:
             return None
@@ -619,7 +621,7 @@ def _timed_dispose(state: State, event: Draining | Disposed | DisposeFailed) -> 
     """Note the time, if the running cycle is the one that replaced this bridge; others may still drain."""
     match state.phase:
         case Running(cycle) if any(
-            isinstance(deed, Dispose) and deed.bridge == event.bridge for deed in cycle.plan.deeds
+            isinstance(action, Dispose) and action.bridge == event.bridge for action in cycle.plan.actions
         ):
             return replace(state, phase=Running(cycle.timed("dispose", event.seconds)))
         case _:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from lastgood.calls.crossing import LoopOver
+from lastgood.calls.portal import LoopClosed
 from lastgood.watch_events import EventsMissed, WatchEvent
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class EventStream:
     async def _wait(self, function: Callable[[], Awaitable[None]]) -> None:
         try:
             await self._at_home(function)
-        except LoopOver:
+        except LoopClosed:
             self._ended = True
 
     # --- on the session's loop

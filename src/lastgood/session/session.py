@@ -24,14 +24,15 @@ import trio
 from lastgood.bridges import Bridge
 from lastgood.calls import loops
 from lastgood.calls import registry as runtime
-from lastgood.calls.crossing import Entrance, LoopOver
 from lastgood.calls.live_imports import LiveImports
+from lastgood.calls.portal import LoopClosed, Portal
 from lastgood.config import Config, find_config, load_config
 from lastgood.effects import (
+    Action,
     Answer,
     Arm,
+    Command,
     CutOff,
-    Deed,
     Emit,
     Interrupt,
     Look,
@@ -39,13 +40,12 @@ from lastgood.effects import (
     Plan,
     Prepare,
     SetTimer,
-    Signal,
     StopTimer,
     Unpublish,
 )
 from lastgood.errors import Disposed, WatchError
 from lastgood.interpreters.cycle_files import Project
-from lastgood.interpreters.driver import Course
+from lastgood.interpreters.driver import Driver
 from lastgood.interpreters.trio_interpreter import Hooks, Interrupted, TrioInterpreter
 from lastgood.planner import Settings, State, plan_of_cycle
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
@@ -157,7 +157,7 @@ class WatchProgram:
     """The session, while one runs that was entered by ``async with``."""
     _entered: AbstractAsyncContextManager[Session] | None = field(default=None, init=False)
     _threaded: InThread | None = field(default=None, init=False)
-    _entrance: Entrance | None = field(default=None, init=False)
+    _portal: Portal | None = field(default=None, init=False)
     """Brings calls from other loops and threads to the session's, if it is to take them."""
 
     def __repr__(self) -> str:
@@ -285,10 +285,10 @@ class Session:
 
     def __init__(self, program: WatchProgram) -> None:
         config_file = find_config(program.directory) if program.config_file is None else program.config_file
-        self._course = Course(State(program.settings), self._follow)
+        self._driver = Driver(State(program.settings), self._follow)
         self._on_event = EventLog(logger) if program.on_event is None else program.on_event
-        self._entrance = program._entrance
-        self._slot = runtime.Slot(f"the session of {config_file}", program._entrance)
+        self._portal = program._portal
+        self._slot = runtime.Slot(f"the session of {config_file}", program._portal)
         self._project = Project(
             Disk(),
             config_file,
@@ -303,7 +303,7 @@ class Session:
         self._interpreter: TrioInterpreter | None = None
         self._home = loops.TrioLoop()
         self._more = trio.Event()
-        self._deed = trio.CancelScope()
+        self._action = trio.CancelScope()
         self._tickets = itertools.count()
         self._waiting: dict[int, _Waiter] = {}
         self._streams: set[Listener] = set()
@@ -330,12 +330,12 @@ class Session:
     @property
     def generation(self) -> int:
         """The number of the live generation; after ``close()``, of the last one."""
-        return self._course.state.generation
+        return self._driver.state.generation
 
     @property
     def status(self) -> Status:
         """Whether what is live is what is on disk."""
-        return Status.of(self._course.state)
+        return Status.of(self._driver.state)
 
     def events(self) -> AsyncIterator[WatchEvent]:
         """The events from now on. It ends with the session. One that falls behind loses the oldest, and is told how many."""
@@ -343,8 +343,8 @@ class Session:
         if self._is_home("events"):
             self.listen(stream)
         else:
-            assert self._entrance is not None
-            self._entrance.send(functools.partial(self.listen, stream))
+            assert self._portal is not None
+            self._portal.send(functools.partial(self.listen, stream))
         return stream
 
     def listen(self, listener: Listener) -> None:
@@ -374,7 +374,7 @@ class Session:
     async def _request(self, method: str, request: Callable[[int], ReloadRequested | UndoRequested]) -> bool:
         async def answered() -> bool:
             self._check_open()
-            self._check_deed(method)
+            self._check_action(method)
             ticket = next(self._tickets)
             waiter = self._waiting[ticket] = _Waiter()
             self._tell(request(ticket))
@@ -387,7 +387,7 @@ class Session:
         self._check_open()
         try:
             return await self._at_home(method, answered)
-        except LoopOver:
+        except LoopClosed:
             raise Disposed("The session is closed.") from None
 
     async def close(self) -> None:
@@ -397,20 +397,20 @@ class Session:
         """
 
         async def gone() -> None:
-            self._check_deed("close")
+            self._check_action("close")
             self._tell(CloseRequested())
             await self._gone.wait()
 
         if self._was_left:
             return
-        with suppress(LoopOver):
+        with suppress(LoopClosed):
             await self._at_home("close", gone)
 
     async def wait_closed(self) -> None:
         """Return when the session is closed."""
         if self._was_left:
             return
-        with suppress(LoopOver):
+        with suppress(LoopClosed):
             await self._at_home("wait_closed", self._gone.wait)
 
     def hurry(self, what: str = "Ctrl-C") -> None:
@@ -429,32 +429,32 @@ class Session:
 
     @property
     def _ended(self) -> bool:
-        return self._course.state.ending or isinstance(self._course.state.phase, Closed)
+        return self._driver.state.ending or isinstance(self._driver.state.phase, Closed)
 
     def _check_open(self) -> None:
         self._slot.check_process()
         if self._ended:
             raise Disposed("The session is closed.")
 
-    def _check_deed(self, method: str) -> None:
-        if self._interpreter is not None and self._interpreter.is_in_deed():
+    def _check_action(self, method: str) -> None:
+        if self._interpreter is not None and self._interpreter.is_in_action():
             raise WatchError(
                 f"{method}() was called from create_bridge, generate or probe: it would wait for the cycle it is part of."
             )
 
     async def _at_home(self, method: str, function: Callable[[], Awaitable[T]]) -> T:
-        """Run ``function`` on the session's loop, for a caller on any that it is for. Raises :class:`LoopOver`."""
+        """Run ``function`` on the session's loop, for a caller on any that it is for. Raises :class:`LoopClosed`."""
         if self._is_home(method):
             return await function()
-        assert self._entrance is not None
-        return await self._entrance.cross(function)
+        assert self._portal is not None
+        return await self._portal.cross(function)
 
     def _is_home(self, method: str) -> bool:
         """Whether the caller is on the session's loop; raises :class:`WatchError` if it should be and is not."""
         self._slot.check_process()
         if self._home.is_here():
             return True
-        if self._entrance is not None:
+        if self._portal is not None:
             return False
         raise WatchError(
             f"{method}() belongs to the trio loop that the session runs on, and was called from {loops.here()}. "
@@ -473,7 +473,7 @@ class Session:
             await self._gone.wait()
             if self._interrupted:
                 raise KeyboardInterrupt
-            trouble = self._course.state.trouble
+            trouble = self._driver.state.trouble
             if trouble is not None:
                 raise trouble.error
             raise WatchError("The session ended before it had started.") from self._died
@@ -532,21 +532,21 @@ class Session:
         self._body.cancel()
 
     async def _work(self, interpreter: TrioInterpreter) -> None:
-        while not isinstance(self._course.state.phase, Closed):
-            deed = self._course.take()
-            if deed is None:
+        while not isinstance(self._driver.state.phase, Closed):
+            action = self._driver.take()
+            if action is None:
                 self._more = trio.Event()
                 await self._more.wait()
             else:
-                self._course.finish(await self._do(interpreter, deed))
+                self._driver.finish(await self._do(interpreter, action))
 
-    async def _do(self, interpreter: TrioInterpreter, deed: Deed) -> Event:
+    async def _do(self, interpreter: TrioInterpreter, action: Action) -> Event:
         started = trio.current_time()
         try:
-            with trio.CancelScope() as self._deed:
-                if self._course.interrupted:
-                    self._deed.cancel()
-                return await interpreter.perform(deed)
+            with trio.CancelScope() as self._action:
+                if self._driver.interrupted:
+                    self._action.cancel()
+                return await interpreter.perform(action)
         except trio.Cancelled:
             raise
         except BaseException as error:  # SystemExit and the like out of a user's factory fail a cycle, too
@@ -554,16 +554,16 @@ class Session:
                 self._interrupted = True
                 self._body.cancel()
                 self._tell(CloseRequested())
-            return interpreter.failed(deed, error, started)
-        return interpreter.failed(deed, Interrupted(), started)
+            return interpreter.failed(action, error, started)
+        return interpreter.failed(action, Interrupted(), started)
 
     @trio.lowlevel.enable_ki_protection  # also called from the body's task: half an answer would be none
     def _tell(self, event: Event) -> None:
-        self._course.tell(event)
+        self._driver.tell(event)
         self._more.set()
 
-    def _follow(self, signal: Signal) -> None:
-        match signal:
+    def _follow(self, command: Command) -> None:
+        match command:
             case Emit(event):
                 self._emit(event)
             case Answer(tickets, succeeded):
@@ -574,13 +574,13 @@ class Session:
                         waiter.answered.set()
             case Interrupt():
                 assert self._interpreter is not None
-                self._deed.cancel()
+                self._action.cancel()
                 self._interpreter.hurry()
             case SetTimer() | StopTimer() | Arm() | Look() | Pin() | Prepare() | Unpublish() | CutOff():
                 assert self._interpreter is not None
-                self._interpreter.carry_out(signal)
+                self._interpreter.carry_out(command)
             case _:
-                assert_never(signal)
+                assert_never(command)
 
     def _emit(self, event: WatchEvent) -> None:
         for stream in self._streams:

@@ -1,7 +1,7 @@
 """A session on a trio loop of its own, in a background thread: ``with watch(...)``, and ``async with`` under asyncio.
 
 For plain and threaded code, for notebooks, and for apps on asyncio: wrappers called from any of these cross to the session's
-loop (:mod:`lastgood.calls.crossing`). What a :class:`ThreadedSession` does blocks, and is safe from any thread but the session's
+loop (:mod:`lastgood.calls.portal`). What a :class:`ThreadedSession` does blocks, and is safe from any thread but the session's
 own, where it would wait for itself and is an error instead. :class:`BesideAsyncio` waits for the same thread without holding up
 the app's loop.
 """
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from lastgood.calls import loops
-from lastgood.calls.crossing import Entrance, LoopOver
+from lastgood.calls.portal import LoopClosed, Portal
 from lastgood.errors import Disposed, Forked, WatchError
 from lastgood.runtime import Handle
 from lastgood.session.event_stream import Backlog, tell_event
@@ -87,7 +87,7 @@ class ThreadedSession:
         self._program = program
         self._news = news
         self._session: Session | None = None
-        self._entrance: Entrance | None = None
+        self._portal: Portal | None = None
         self._scope = trio.CancelScope()
         self._unwanted = False
         self._failure: BaseException | None = None
@@ -186,7 +186,7 @@ class ThreadedSession:
     def _refuse_here(self, method: str) -> None:
         if self._was_left:
             raise Forked("the session", self._pid)
-        if self._entrance is not None and self._entrance.is_here():
+        if self._portal is not None and self._portal.is_here():
             raise WatchError(
                 f"{method}() blocks, and was called on the session's own loop (by on_event, create_bridge or probe, say): "
                 "it would wait for itself. Call it in another thread."
@@ -194,10 +194,10 @@ class ThreadedSession:
 
     def _cross(self, method: str, function: Callable[[], Awaitable[T]]) -> T:
         self._refuse_here(method)
-        assert self._entrance is not None
+        assert self._portal is not None
         try:
-            return self._entrance.cross_blocking(function)
-        except LoopOver:
+            return self._portal.cross_blocking(function)
+        except LoopClosed:
             raise Disposed("The session is closed.") from None
 
     def _start(self) -> None:
@@ -242,8 +242,8 @@ class ThreadedSession:
             self._send(partial(self._session.hurry, what))
 
     def _send(self, function: Callable[[], object]) -> None:
-        if self._entrance is not None and not self.closed:
-            self._entrance.send(function)
+        if self._portal is not None and not self.closed:
+            self._portal.send(function)
 
     # --- the thread's side
 
@@ -259,8 +259,8 @@ class ThreadedSession:
             self._news()
 
     async def _main(self) -> None:
-        self._entrance = self._program._entrance = Entrance()
-        if self._unwanted:  # by somebody who did not find the entrance yet
+        self._portal = self._program._portal = Portal()
+        if self._unwanted:  # by somebody who did not find the portal yet
             self._scope.cancel()
         with self._scope:
             async with self._program as session:
@@ -271,7 +271,7 @@ class ThreadedSession:
                     await session.wait_closed()
                 finally:
                     self._news()
-        await self._entrance.emptied(_LAST_WORDS)
+        await self._portal.emptied(_LAST_WORDS)
 
 
 class _Events:

@@ -1,6 +1,6 @@
 """What a worker runs in: its interpreter, environment and working directory (contract §7, ``[runtime.process]``).
 
-The bridge starts workers in it; who looks for modules asks the same interpreter in the same surroundings where it would look.
+The bridge starts workers in it; who looks for modules asks the same interpreter in the same environment where it would look.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from lastgood.config import ProcessConfig
 from lastgood.errors import ConfigError
 
-__all__ = ["Surroundings", "existing_interpreter", "find_surroundings", "unusable"]
+__all__ = ["Environment", "existing_interpreter", "find_environment", "unusable"]
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Environment:
     """``python`` is the file to run, or a name that is not on ``PATH``. ``env`` None is the app's own environment, ``cwd``
     None its working directory. ``own`` tells that it is the app's interpreter, which would look for modules where it does here.
     """
@@ -30,8 +30,8 @@ class Surroundings:
     own: bool = False
 
 
-def find_surroundings(process: ProcessConfig) -> Surroundings:
-    """The surroundings that ``process`` describes.
+def find_environment(process: ProcessConfig) -> Environment:
+    """The environment that ``process`` describes.
 
     A virtual environment is entered as its ``activate`` script does it: its interpreter, ``VIRTUAL_ENV``, its commands
     first on ``PATH``. Then comes ``env``, whose values are taken literally. Whether ``python`` exists is not looked at.
@@ -58,11 +58,11 @@ def find_surroundings(process: ProcessConfig) -> Surroundings:
         and cwd is None
         and not any(name.startswith("PYTHON") for name in changes)
     )
-    return Surroundings(python, env, cwd, own)
+    return Environment(python, env, cwd, own)
 
 
-def existing_interpreter(found: Surroundings) -> Path:
-    """The file of these surroundings, which exists. Raises :class:`ConfigError`."""
+def existing_interpreter(found: Environment) -> Path:
+    """The file of these environment, which exists. Raises :class:`ConfigError`."""
     if os.path.basename(found.python) == found.python:
         raise unusable(found.python, "there is no such command on PATH")
     if not os.path.isfile(found.python):

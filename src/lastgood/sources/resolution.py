@@ -23,7 +23,7 @@ from typing import Protocol
 from lastgood.children.group import ProcessGroup
 from lastgood.config import Config, ProcessConfig
 from lastgood.errors import UnwatchableModule
-from lastgood.sources.environment import existing_interpreter, find_surroundings, unusable
+from lastgood.sources.environment import existing_interpreter, find_environment, unusable
 
 __all__ = ["DISK", "Resolved", "Tree", "places_of", "resolve_modules", "worker_sys_path"]
 
@@ -268,12 +268,12 @@ def worker_sys_path(process: ProcessConfig) -> tuple[tuple[Path, ...], tuple[str
     """Where a worker's interpreter looks for modules (its ``sys.path``), and the names of those that it never looks for there:
     built-in and frozen ones, and those that it loads before any other.
 
-    ``process`` is ``[runtime.process]``. This interpreter, in surroundings that do not change where it looks, need not be
-    asked. Another one is run once in the worker's own surroundings, and again after its file or they have changed; that
+    ``process`` is ``[runtime.process]``. This interpreter, in environment that do not change where it looks, need not be
+    asked. Another one is run once in the worker's own environment, and again after its file or they have changed; that
     blocks for the start of an interpreter, at most :data:`INTERPRETER_TIMEOUT` seconds. Raises :class:`ConfigError` if
     it cannot be run.
     """
-    found = find_surroundings(process)
+    found = find_environment(process)
     if found.own:
         return _paths(sys.path), (
             *sys.builtin_module_names,

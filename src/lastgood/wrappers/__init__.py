@@ -52,6 +52,6 @@ def wrap_modules(
     functions to be awaited, ``"sync"`` for plain ones. The result depends on these alone, not on the order of the sources.
     """
     # griffe takes ten times as long to import as all the rest, and the types above are wanted without it.
-    from lastgood.wrappers.generate import Wrapping
+    from lastgood.wrappers.generate import Pipeline
 
-    return Wrapping().wrap(sources, find, style)
+    return Pipeline().wrap(sources, find, style)

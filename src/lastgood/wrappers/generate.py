@@ -23,7 +23,7 @@ from lastgood.store.header import with_header
 from lastgood.wrappers import Wrapped
 from lastgood.wrappers.answers import Answer, Cache, Nothing, answer_of, key_of
 from lastgood.wrappers.ir import Class, Declared, Module, packed
-from lastgood.wrappers.process.trial import Trial
+from lastgood.wrappers.process.import_check import ImportCheck
 from lastgood.wrappers.read.extract import Extract, extract
 from lastgood.wrappers.read.project import Outlines, Project
 from lastgood.wrappers.types.declaring import Declaration, declare, used
@@ -32,7 +32,7 @@ from lastgood.wrappers.write.assemble import assemble, in_signatures, is_moved, 
 from lastgood.wrappers.write.import_graph import Circle, Edges, Imports, imports_between
 from lastgood.wrappers.write.render import render, render_package
 
-__all__ = ["Wrapping"]
+__all__ = ["Pipeline"]
 
 Find = Callable[[str], ModuleSource | None]
 Failures = dict[str, ModuleFailure]
@@ -40,7 +40,7 @@ T = TypeVar("T", Extract, Declaration)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Offer:
+class _ModuleApi:
     """What one of the modules to wrap offers, under this selection. ``questioned``, see :func:`.assemble.questioned`."""
 
     source: ModuleSource
@@ -54,7 +54,7 @@ class _Offer:
     classes: tuple[Class, ...] = ()
 
     @classmethod
-    def of(cls, source: ModuleSource, answer: Answer) -> _Offer:
+    def of(cls, source: ModuleSource, answer: Answer) -> _ModuleApi:
         found = answer.found
         consulted = frozenset(answer.consulted)
         if not isinstance(found, Extract):
@@ -130,7 +130,7 @@ class _Made:
     ``offer`` and ``types`` are those that ``parts`` were last taken from.
     """
 
-    offer: _Offer | None
+    offer: _ModuleApi | None
     types: _Types
     parts: _Parts
     module: Module
@@ -143,7 +143,7 @@ class _Made:
     problem: str | None = None  # why it cannot be imported, if that was tried
 
 
-class Wrapping:
+class Pipeline:
     """Wraps modules, again and again; see :func:`lastgood.wrappers.wrap_modules`. Not thread-safe.
 
     With a ``trial``, wrappers are imported as well, into this very process. ``cache`` is where what was found out outlives this
@@ -153,17 +153,17 @@ class Wrapping:
 
     def __init__(
         self,
-        trial: Trial | None = None,
+        trial: ImportCheck | None = None,
         at: Callable[[str], object] = lambda _: None,
         makes: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.cache: Cache = Nothing()
-        self._trial = trial
+        self._import_check = trial
         self._at = at
         self._makes = makes
         self._outlines = Outlines()
         self._states: dict[str, str] = {}  # of every module that an answer depends on, when that was found out
-        self._offers: dict[str, _Offer] = {}
+        self._offers: dict[str, _ModuleApi] = {}
         self._each_type: dict[Declared, _Type] = {}
         self._types = _Types({}, {}, {})
         self._made: dict[str, _Made] = {}
@@ -215,13 +215,13 @@ class Wrapping:
         self._each_type = {declared: each for declared, each in types if stale.isdisjoint(each.consulted)}
         self._states.update((name, self._outlines.state(name)) for name in stale)
 
-    def _offer(self, source: ModuleSource) -> _Offer:
+    def _offer(self, source: ModuleSource) -> _ModuleApi:
         name = source.name
         if not all(part.isidentifier() and part != "__init__" for part in name.split(".")):
             problem = "this is not a module name that can be imported."
-            return _Offer.of(source, Answer(None, {}, {name: (None, problem)}))
+            return _ModuleApi.of(source, Answer(None, {}, {name: (None, problem)}))
         key = key_of("extract", name, source.state, repr(source.selection))
-        return _Offer.of(source, self._ask(key, name, lambda project, _: _extract(project, source)))
+        return _ModuleApi.of(source, self._ask(key, name, lambda project, _: _extract(project, source)))
 
     def _ask(self, key: str, name: str, question: Callable[[Project, Models], T | None]) -> Answer:
         """The answer to a question about module ``name``."""
@@ -337,12 +337,14 @@ class Wrapping:
     def _try(self, failures: Failures) -> None:
         """Import what is new, and what derives from it, unless something is wrong already."""
         untried = [name for name, made in self._made.items() if not made.is_tried]
-        if self._trial is None or failures:
+        if self._import_check is None or failures:
             return
         if untried:
             needs = {name: made.edges.needed for name, made in self._made.items() if made.edges.needed}
             untried = list(_leading_to(untried, needs))
-            for name, problem in self._trial.problems(self._made, needs, untried, self.cache, self._makes).items():
+            for name, problem in self._import_check.problems(
+                self._made, needs, untried, self.cache, self._makes
+            ).items():
                 self._made[name].is_tried, self._made[name].problem = True, problem
         for name, made in [(name, made) for name, made in self._made.items() if made.problem is not None]:
             failures[name] = self._failure(name, None, made.problem or "")
@@ -391,7 +393,7 @@ def _declaration_of(declared: Declared) -> Callable[[Project, Models], Declarati
     return lambda project, models: declare(project, models, declared)
 
 
-def _warnings(offer: _Offer, types: Container[Declared]) -> tuple[str, ...]:
+def _warnings(offer: _ModuleApi, types: Container[Declared]) -> tuple[str, ...]:
     return offer.warnings + tuple(text for declared, text in offer.unless_declared if declared not in types)
 
 

@@ -37,7 +37,7 @@ from .contexts import CONTEXTS
 from .parent import die_with
 from .values import packing
 from .values.codec import CODEC, Lending
-from .values.values import Uncarriable, Values
+from .values.values import EncodeError, Values
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ _NO_TRIO = (
 VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the worker")
 
 
-class _Turn:
+class _RunSlot:
     """A thread's right to run calls, one after the other, and the call that it runs (None: none)."""
 
     __slots__ = ("over", "running")
@@ -102,13 +102,13 @@ class Worker:
         self._main_idles = False  # the main thread waits for a call that the watcher reads
         self._main_waits = False  # the main thread waits for a turn
         self._main_gate = threading.Semaphore(0)
-        self._main_turn: _Turn | None = None
+        self._main_turn: _RunSlot | None = None
         self._turns = 0  # there are, at most as many as threads; 0: each is in a forgotten call
-        self._runs: dict[int, _Turn] = {}
+        self._runs: dict[int, _RunSlot] = {}
         self._open: set[int] = set()  # came, and not answered yet
         self._forgotten: set[int] = set()  # of those: nobody waits for them
         self._lent: dict[int, list[int]] = {}  # blocks of the arena, by the answers that are not read yet
-        self._adrift = 0  # threads in a forgotten call
+        self._stuck = 0  # threads in a forgotten call
         self._closing = False
 
     # The main thread.
@@ -165,7 +165,7 @@ class Worker:
             self._take_calls(self._main_turn, is_main=True)
             self._main_turn = self._await_turn()
 
-    def _await_turn(self) -> _Turn | None:
+    def _await_turn(self) -> _RunSlot | None:
         with self._lock:
             if self._closing:
                 return None
@@ -194,22 +194,22 @@ class Worker:
 
     # Whichever thread has a turn.
 
-    def _new_turn(self) -> _Turn:
+    def _new_turn(self) -> _RunSlot:
         self._turns += 1
-        return _Turn()
+        return _RunSlot()
 
     def _start_thread(self, name: str) -> None:
         work = self._substitute, self._new_turn()
         threading.Thread(target=CONTEXTS.run, args=work, name=name, daemon=True).start()
 
-    def _substitute(self, turn: _Turn | None) -> None:
+    def _substitute(self, turn: _RunSlot | None) -> None:
         while turn is not None:
             self._take_calls(turn, is_main=False)
             with self._lock:
                 # Are others still in forgotten calls?
                 turn = self._new_turn() if self._turns < self._threads and not self._closing else None
 
-    def _take_calls(self, turn: _Turn, *, is_main: bool) -> None:
+    def _take_calls(self, turn: _RunSlot, *, is_main: bool) -> None:
         """Run calls until the turn is over, or the app has gone."""
         take = self._read_or_wait if is_main else self._calls.get
         while not turn.over:
@@ -224,7 +224,7 @@ class Worker:
                 with self._lock:
                     self._offer_turn(turn)
 
-    def _close(self, turn: _Turn) -> None:
+    def _close(self, turn: _RunSlot) -> None:
         """The app has gone."""
         self._calls.put(None)  # for the next thread that has a turn
         with self._lock:
@@ -232,7 +232,7 @@ class Worker:
             self._offer_turn(turn)
         self._alarm.release()
 
-    def _offer_turn(self, turn: _Turn) -> None:
+    def _offer_turn(self, turn: _RunSlot) -> None:
         if self._main_waits and not turn.over:
             turn.over = True
             self._turns -= 1
@@ -243,7 +243,7 @@ class Worker:
         self._main_turn = self._new_turn()
         self._main_gate.release()
 
-    def _run(self, turn: _Turn, number: int, body: bytes) -> None:
+    def _run(self, turn: _RunSlot, number: int, body: bytes) -> None:
         with self._lock:
             turn.running = number
             self._runs[number] = turn
@@ -257,7 +257,7 @@ class Worker:
             turn.running = None
             del self._runs[number]
             if turn.over:
-                self._adrift -= 1
+                self._stuck -= 1
             if outcome is not None:
                 outcome = self._settle(number, outcome)
         if outcome is not None:
@@ -318,17 +318,17 @@ class Worker:
             self._lent[number] = outcome[1].blocks
         if self._forgotten and number in self._forgotten:
             self._forgotten.discard(number)
-            self._have_back(number)
+            self._reclaim(number)
             return _FORGOTTEN
         if len(outcome[1]) > frames.MAX_BODY:
-            self._have_back(number)
+            self._reclaim(number)
             return _refused(f"The result takes {len(outcome[1])} bytes; no more than {frames.MAX_BODY} can cross.")
         return outcome
 
-    def _have_back(self, number: int) -> None:
+    def _reclaim(self, number: int) -> None:
         blocks = self._lent.pop(number, None)
         if blocks:
-            CODEC.outgoing.have_back(blocks)
+            CODEC.outgoing.reclaim(blocks)
 
     def _report(self, name: str, path: str, source: bytes) -> None:
         if os.getpid() == self._pid:  # a forked child has no app
@@ -382,7 +382,7 @@ class Worker:
                 elif kind == frames.FORGET:
                     self._forget(number)
                 elif kind == frames.READ:
-                    self._have_back(number)
+                    self._reclaim(number)
                 elif kind == frames.PIN:
                     self._pin(body)
         except (OSError, frames.FrameError) as error:
@@ -392,7 +392,7 @@ class Worker:
 
     def _enqueue(self, came: list[tuple[int, bytes]]) -> None:
         with self._lock:
-            saturated = self._turns == 0 and self._adrift > 0
+            saturated = self._turns == 0 and self._stuck > 0
             if not saturated:
                 if self._main_idles:
                     # The main thread reads on from here. Not before it has these: whoever reads has seen all that came before.
@@ -414,10 +414,10 @@ class Worker:
             if turn is not None and not turn.over:
                 turn.over = True
                 self._turns -= 1
-                self._adrift += 1
+                self._stuck += 1
                 if self._main_waits:
                     self._pass_to_main()
-                elif self._adrift < MAX_FORGOTTEN:
+                elif self._stuck < MAX_FORGOTTEN:
                     self._start_thread("lastgood-substitute")
             saturated = self._turns == 0
         if self._loops is not None:
@@ -491,7 +491,7 @@ def pack_result(result: Any, asked: Sequence[Any] = ()) -> tuple[int, bytes]:
 
             return frames.RESULT, CODEC.dumps(result, places_of(asked[0]))
         return frames.RESULT, CODEC.dumps(result)
-    except Uncarriable as error:
+    except EncodeError as error:
         return _refused(error.text("result"))
     except BaseException as error:  # a property of the user's that raises while its value is read; also SystemExit
         return pack_raised(error)

@@ -11,7 +11,7 @@ from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.wrappers import ModuleSource, Wrapped
 
 if TYPE_CHECKING:
-    from lastgood.wrappers.generate import Wrapping
+    from lastgood.wrappers.generate import Pipeline
 
 __all__ = ["Extractor", "HereExtractor"]
 
@@ -52,7 +52,7 @@ class HereExtractor:
 
     def __init__(self) -> None:
         self.note: Callable[[str, Path | None], object] = lambda _name, _file: None
-        self._wrapping: Wrapping | None = None
+        self._pipeline: Pipeline | None = None
         self._paths: Mapping[str, Path | None] = {}
 
     def start(self) -> None:
@@ -68,11 +68,11 @@ class HereExtractor:
     def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
         """See :class:`Extractor`."""
         # griffe takes ten times as long to import as all the rest.
-        from lastgood.wrappers.generate import Wrapping
+        from lastgood.wrappers.generate import Pipeline
 
-        self._wrapping = self._wrapping or Wrapping(at=self._tell, makes=self._tell)
+        self._pipeline = self._pipeline or Pipeline(at=self._tell, makes=self._tell)
         self._paths = {source.name: source.path for source in (*found.values(), *sources)}
-        return self._wrapping.wrap(sources, found.get, style)
+        return self._pipeline.wrap(sources, found.get, style)
 
     def _tell(self, module: str) -> None:
         self.note(module, self._paths.get(module))
@@ -82,4 +82,4 @@ class HereExtractor:
 
     def end(self) -> None:
         """Forget everything."""
-        self._wrapping = None
+        self._pipeline = None

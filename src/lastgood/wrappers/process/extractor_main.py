@@ -19,7 +19,7 @@ from lastgood.bridges.worker.parent import die_with
 from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.wrappers import ModuleSource, Wrapped
 from lastgood.wrappers.answers import Nothing, key_of
-from lastgood.wrappers.generate import Wrapping
+from lastgood.wrappers.generate import Pipeline
 from lastgood.wrappers.process.cache import DiskCache
 from lastgood.wrappers.process.extractor_wire import (
     LENGTH,
@@ -34,7 +34,7 @@ from lastgood.wrappers.process.extractor_wire import (
     encode,
     request_from,
 )
-from lastgood.wrappers.process.trial import Trial
+from lastgood.wrappers.process.import_check import ImportCheck
 
 __all__ = ["main"]
 
@@ -66,7 +66,7 @@ class _Server:
     def __init__(self, replies: int) -> None:
         self._replies = replies
         self._cache: DiskCache | None = None
-        self._wrapping = Wrapping(Trial(), self._tell, self._tell)
+        self._pipeline = Pipeline(ImportCheck(), self._tell, self._tell)
         self._data: dict[str, bytes] = {}
         self._sources: dict[str, ModuleSource] = {}
         self._named: set[str] = set()
@@ -105,16 +105,16 @@ class _Server:
             return
         self.close()
         self._cache = None if path is None else DiskCache(path, read_only=read_only)
-        self._wrapping.cache = self._cache or Nothing()
+        self._pipeline.cache = self._cache or Nothing()
 
     def _imports_of(self, data: bytes) -> Imports:
         key = key_of("imports", hashlib.sha256(data).hexdigest())
-        known = self._wrapping.cache.get(key)
+        known = self._pipeline.cache.get(key)
         if known is not None:
             with suppress(msgspec.MsgspecError):
                 return msgspec.msgpack.decode(known, type=Imports)
         imports = imports_of(data)
-        self._wrapping.cache.put(key, msgspec.msgpack.encode(imports))
+        self._pipeline.cache.put(key, msgspec.msgpack.encode(imports))
         return imports
 
     def _wrap(self, request: Wrap) -> Made:
@@ -131,7 +131,7 @@ class _Server:
             del self._data[digest]
         before, sources = self._made, [self._sources[name] for name in self._named]
         changed = {*request.gone, *(row.name for row in request.changed)}
-        made = self._made = self._wrapping.wrap(sources, self._sources.get, request.style, changed)
+        made = self._made = self._pipeline.wrap(sources, self._sources.get, request.style, changed)
         return Made(
             {path: text for path, text in made.files.items() if before.files.get(path) is not text},
             tuple(before.files.keys() - made.files.keys()),

@@ -38,7 +38,7 @@ def test_a_block_is_used_again_when_it_was_had_back(sides: tuple[Arena, Arena]) 
     writer, _ = sides
     first, second = writer.put(bytes(MB)), writer.put(bytes(MB))
     assert first != second
-    writer.have_back([0])
+    writer.reclaim([0])
     assert writer.put(bytes(MB - 5)) == first
     assert writer.put(bytes(MB)) not in (first, second)
 
@@ -46,7 +46,7 @@ def test_a_block_is_used_again_when_it_was_had_back(sides: tuple[Arena, Arena]) 
 def test_a_small_value_does_not_take_a_large_block(sides: tuple[Arena, Arena]) -> None:
     writer, _ = sides
     writer.put(bytes(10 * MB))
-    writer.have_back(writer.lent())
+    writer.reclaim(writer.lent())
     assert writer.put(bytes(MB)) == 10 * MB
 
 
@@ -56,7 +56,7 @@ def test_its_size_and_what_it_keeps_are_bounded(sides: tuple[Arena, Arena], monk
     monkeypatch.setattr(arena_module, "KEPT", MB)
     offsets = [writer.put(b"x" * MB) for _ in range(4)]
     assert offsets == [0, MB, 2 * MB, None]
-    writer.have_back(writer.lent())
+    writer.reclaim(writer.lent())
     pages = [reader.view(offset, MB)[:1] for offset in (0, MB, 2 * MB)]
     assert sorted(pages) == [b"\0", b"\0", b"x"]
     assert writer.put(b"y" * MB) is not None
@@ -95,7 +95,7 @@ def test_of_many_blocks_few_are_mapped_by_the_reader(sides: tuple[Arena, Arena])
 def test_without_one_nothing_is_put_or_read() -> None:
     arena = Arena(-1)
     assert arena.put(bytes(MB)) is None
-    arena.have_back([0])
+    arena.reclaim([0])
     with pytest.raises(ValueError, match="no such memory"):
         arena.view(0, 1)
     arena.close()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lastgood.bridges.remote import PACK, unpacker
 from lastgood.bridges.worker.values.arena import Arena, make_arena
 from lastgood.bridges.worker.values.arrays import ARROW, LARGE, Carrier
-from lastgood.bridges.worker.values.values import Uncarriable, Unreadable
+from lastgood.bridges.worker.values.values import DecodeError, EncodeError
 
 pa = pytest.importorskip("pyarrow")
 
@@ -44,7 +44,7 @@ class Wire:
         try:
             return self.receiver.loads(self.sender.dumps([value]))[0]
         finally:
-            self.sender.outgoing.have_back(self.sender.outgoing.lent())
+            self.sender.outgoing.reclaim(self.sender.outgoing.lent())
 
     def read(self, kind: str, stream: bytes) -> Any:
         return self.receiver.loads(PACK(msgspec.msgpack.Ext(ARROW, PACK([kind, None, stream]))))
@@ -149,14 +149,14 @@ def test_without_room_they_cross_in_the_frame(wire: Wire) -> None:
 def test_what_arrow_cannot_write_is_named(wire: Wire) -> None:
     inner = [pa.ListArray.from_arrays([0, 1], pa.array([each]).dictionary_encode()) for each in "xy"]
     wire.cross(pa.chunked_array(inner))  # dictionaries that differ are replaced
-    with pytest.raises(Uncarriable, match=r"object of type pyarrow.* cannot cross to the worker"):
+    with pytest.raises(EncodeError, match=r"object of type pyarrow.* cannot cross to the worker"):
         wire.cross(pa.scalar(1))
 
 
 def test_without_pyarrow_it_is_unreadable(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     body = wire.sender.dumps(pa.array([1]))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(Unreadable, match="a table of pyarrow came, and here is no pyarrow"):
+    with pytest.raises(DecodeError, match="a table of pyarrow came, and here is no pyarrow"):
         wire.receiver.loads(body)
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lastgood.bridges.remote import PACK, unpacker
 from lastgood.bridges.worker.values.arena import Arena, make_arena
 from lastgood.bridges.worker.values.arrays import LARGE, PANDAS, Carrier
-from lastgood.bridges.worker.values.values import Uncarriable, Unreadable
+from lastgood.bridges.worker.values.values import DecodeError, EncodeError
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
@@ -51,7 +51,7 @@ class Sides:
         try:
             return self.receiver.loads(self.sender.dumps([value]))[0]
         finally:
-            self.sender.outgoing.have_back(self.sender.outgoing.lent())
+            self.sender.outgoing.reclaim(self.sender.outgoing.lent())
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_attrs_arrive_and_what_cannot_cross_there_is_named(wire: Sides) -> None:
     frame.attrs = {"unit": "m", "made": dt.date(2024, 1, 2)}
     assert_same(wire.cross(frame), frame)
     frame.attrs = {"unit": object()}
-    with pytest.raises(Uncarriable) as caught:
+    with pytest.raises(EncodeError) as caught:
         wire.cross(frame)
     assert caught.value.text("it").startswith('it[0].attrs["unit"]: object of type object cannot')
 
@@ -239,7 +239,7 @@ def test_missing_values_by_themselves(wire: Sides) -> None:
     ],
 )
 def test_what_cannot_cross_is_named_with_its_column(wire: Sides, value: Any, text: str) -> None:
-    with pytest.raises(Uncarriable) as caught:
+    with pytest.raises(EncodeError) as caught:
         wire.cross(value)
     assert caught.value.text("it").startswith(text)
 
@@ -262,7 +262,7 @@ def test_large_ones_go_through_the_arena(wire: Sides, make: Any, puts: int) -> N
         body = wire.sender.dumps(sent)
         assert len(body) < LARGE / 2
         came = wire.receiver.loads(body)
-        wire.sender.outgoing.have_back(wire.sender.outgoing.lent())
+        wire.sender.outgoing.reclaim(wire.sender.outgoing.lent())
         assert_same(came, sent)
     assert wire.sender.outgoing.puts == before + 2 * puts
 
@@ -279,7 +279,7 @@ def test_what_arrived_can_be_written_and_is_nobody_elses(wire: Sides) -> None:
 def test_without_pandas_it_is_unreadable(wire: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
     body = wire.sender.dumps(pd.Series([1]))
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(Unreadable, match="a table of pandas came, and here is no pandas"):
+    with pytest.raises(DecodeError, match="a table of pandas came, and here is no pandas"):
         wire.receiver.loads(body)
 
 

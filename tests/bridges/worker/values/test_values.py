@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lastgood.bridges.process import VALUES as APP
 from lastgood.bridges.worker.serving import VALUES as WORKER
 from lastgood.bridges.worker.values import values
-from lastgood.bridges.worker.values.values import Uncarriable, Unreadable, Values
+from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Values
 
 DIRECTIONS = pytest.mark.parametrize(
     ("sender", "receiver"), [pytest.param(APP, WORKER, id="to-worker"), pytest.param(WORKER, APP, id="from-worker")]
@@ -257,7 +257,7 @@ HERE = Odd.__module__
     ],
 )
 def test_what_cannot_cross_is_named_with_its_place(sender: Values, value: Any, text: str) -> None:
-    with pytest.raises(Uncarriable) as caught:
+    with pytest.raises(EncodeError) as caught:
         sender.dumps(value)
     assert text in caught.value.text("it")
 
@@ -284,7 +284,7 @@ def test_the_deepest_value_crosses(sender: Values, receiver: Values) -> None:
 def test_what_became_equal_is_not_lost_silently(sender: Values, receiver: Values, value: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told) as caught:
         receiver.loads(sender.dumps(value))
-    assert type(caught.value) is Unreadable or receiver is WORKER
+    assert type(caught.value) is DecodeError or receiver is WORKER
 
 
 @pytest.mark.parametrize("receiver", [APP, WORKER], ids=["app", "worker"])

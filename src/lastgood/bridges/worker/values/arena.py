@@ -82,7 +82,7 @@ class Arena:
         lent: list[int] = self._lent.__dict__.pop("blocks", [])
         return lent
 
-    def have_back(self, offsets: list[int]) -> None:
+    def reclaim(self, offsets: list[int]) -> None:
         """These blocks have been read, or never will be."""
         with self._lock:
             for offset in offsets:

@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 
 from .arena import Arena
-from .values import Uncarriable, Unreadable, Values
+from .values import DecodeError, EncodeError, Values
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ _KINDS = "biufcmMSUV"
 
 
 def needed(library: str, what: str) -> Any:
-    """The library, imported because ``what`` of it came. Raises :class:`.values.Unreadable` if it is not here."""
+    """The library, imported because ``what`` of it came. Raises :class:`.values.DecodeError` if it is not here."""
     try:
         return import_module(library)
     except ImportError:
-        raise Unreadable(f"{what} of {library} came, and here is no {library}") from None
+        raise DecodeError(f"{what} of {library} came, and here is no {library}") from None
 
 
 class Carrier(Values):
@@ -55,14 +55,14 @@ class Carrier(Values):
         if "pandas" in sys.modules or "pyarrow" in sys.modules:
             from . import tables
 
-            lowered = tables.lower(self, value, depth, plain)
+            lowered = tables.encode(self, value, depth, plain)
             if lowered is not None:
                 return lowered
         return super()._lower_rich(value, depth, plain)
 
     def _lower_array(self, numpy: Any, value: Any) -> Any:
         if not _is_plain(value.dtype):
-            raise Uncarriable(
+            raise EncodeError(
                 f"an array of dtype {value.dtype} cannot cross {self._towards}, only one of plain values."
             )
         turned = value.flags.f_contiguous and not value.flags.c_contiguous
@@ -86,7 +86,7 @@ class Carrier(Values):
         if code in (PANDAS, ARROW):
             from . import arrow, tables
 
-            return (tables if code == PANDAS else arrow).lift(self, data)
+            return (tables if code == PANDAS else arrow).decode(self, data)
         if code != ARRAY:
             return super()._lift(code, data)
         dtype, shape, turned, offset, source = self._unpack(data)

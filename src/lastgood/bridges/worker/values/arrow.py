@@ -13,7 +13,7 @@ import sys
 from struct import Struct
 
 from .arrays import ARROW, LARGE, needed
-from .values import Uncarriable
+from .values import EncodeError
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .arrays import Carrier
 
-__all__ = ["lift", "lower"]
+__all__ = ["decode", "encode"]
 
 _KINDS = ("Table", "RecordBatch", "ChunkedArray", "Array")
 _I32, _U32, _U16 = Struct("<i"), Struct("<I"), Struct("<H")
@@ -34,8 +34,8 @@ _RUNS_CODE = b"arrow.py_extension_type"
 """A type that pyarrow before 14.0.1 unpickles as soon as it reads the schema."""
 
 
-def lower(carrier: Carrier, value: Any) -> Any:
-    """``value`` as an extension; None if it is none of those above. Raises :class:`.values.Uncarriable`."""
+def encode(carrier: Carrier, value: Any) -> Any:
+    """``value`` as an extension; None if it is none of those above. Raises :class:`.values.EncodeError`."""
     pyarrow = sys.modules["pyarrow"]
     kind = next((kind for kind in _KINDS if isinstance(value, getattr(pyarrow, kind))), None)
     if kind is None:
@@ -43,7 +43,7 @@ def lower(carrier: Carrier, value: Any) -> Any:
     try:
         return carrier._ext(ARROW, carrier._pack([kind, *_write(carrier, pyarrow, *_batches(pyarrow, kind, value))]))
     except pyarrow.ArrowException as error:
-        raise Uncarriable(f"Arrow cannot write it, so it cannot cross {carrier._towards}: {error}") from None
+        raise EncodeError(f"Arrow cannot write it, so it cannot cross {carrier._towards}: {error}") from None
 
 
 def _batches(pyarrow: Any, kind: str, value: Any) -> tuple[Any, list[Any]]:
@@ -83,8 +83,8 @@ def _write_to(pyarrow: Any, sink: Any, schema: Any, batches: Iterable[Any]) -> N
             writer.write_batch(batch)
 
 
-def lift(carrier: Carrier, data: Any) -> Any:
-    """What :func:`lower` made. Raises ValueError at anything else, :class:`.values.Unreadable` without pyarrow."""
+def decode(carrier: Carrier, data: Any) -> Any:
+    """What :func:`encode` made. Raises ValueError at anything else, :class:`.values.DecodeError` without pyarrow."""
     pyarrow = needed("pyarrow", "a table")
     kind, offset, source = carrier._unpack(data)
     size = len(source) if offset is None else source

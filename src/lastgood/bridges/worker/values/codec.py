@@ -64,13 +64,13 @@ class Codec:
     def dumps(self, value: Any, places: Mapping[type, int] | None = None) -> bytes:
         """Pack ``value``, told by ``places`` as :meth:`.Values.dumps_typed` has it.
 
-        Raises :class:`.values.Uncarriable`, and whatever the user's own code does.
+        Raises :class:`.values.EncodeError`, and whatever the user's own code does.
         """
         puts = self.outgoing.puts
         try:
             body = self.values.dumps(value) if places is None else self.values.dumps_typed(value, places)
         except BaseException:
-            self.outgoing.have_back(self.outgoing.lent())
+            self.outgoing.reclaim(self.outgoing.lent())
             raise
         if self.outgoing.puts != puts and (blocks := self.outgoing.lent()):
             body = Lending(body)

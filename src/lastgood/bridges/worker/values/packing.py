@@ -140,13 +140,13 @@ def _write_size(out: bytearray, size: int, tags: tuple[int | None, int, int]) ->
         raise OverflowError("more than msgpack can count")
 
 
-def unpack(data: bytes, lift: Callable[[int, bytes], Any]) -> Any:
-    """Unpack one value; ``lift(code, bytes)`` gives the value of each extension.
+def unpack(data: bytes, decode: Callable[[int, bytes], Any]) -> Any:
+    """Unpack one value; ``decode(code, bytes)`` gives the value of each extension.
 
-    Raises :class:`PackError`, and what ``lift`` says of its bytes by another ValueError.
+    Raises :class:`PackError`, and what ``decode`` says of its bytes by another ValueError.
     """
     try:
-        value, end = _read(data, 0, lift)
+        value, end = _read(data, 0, decode)
     except PackError:
         raise
     except (IndexError, StructError):
@@ -158,9 +158,9 @@ def unpack(data: bytes, lift: Callable[[int, bytes], Any]) -> Any:
     return value
 
 
-def unpacker(lift: Callable[[int, bytes], Any]) -> Callable[[bytes], Any]:
-    """:func:`unpack` with its ``lift`` given."""
-    return partial(unpack, lift=lift)
+def unpacker(decode: Callable[[int, bytes], Any]) -> Callable[[bytes], Any]:
+    """:func:`unpack` with its ``decode`` given."""
+    return partial(unpack, decode=decode)
 
 
 def find_faster() -> tuple[Callable[..., bytes], Callable[..., Callable[[bytes], Any]], Callable[..., Any]] | None:
@@ -168,7 +168,7 @@ def find_faster() -> tuple[Callable[..., bytes], Callable[..., Callable[[bytes],
     try:
         from msgspec import msgpack as by_msgspec
 
-        return by_msgspec.Encoder().encode, lambda lift: by_msgspec.Decoder(ext_hook=lift).decode, by_msgspec.Ext
+        return by_msgspec.Encoder().encode, lambda decode: by_msgspec.Decoder(ext_hook=decode).decode, by_msgspec.Ext
     except ImportError:
         pass
     try:
@@ -176,25 +176,25 @@ def find_faster() -> tuple[Callable[..., bytes], Callable[..., Callable[[bytes],
 
         return (
             partial(msgpack.packb, use_bin_type=True, strict_types=True),
-            lambda lift: partial(msgpack.unpackb, raw=False, strict_map_key=False, ext_hook=lift),
+            lambda decode: partial(msgpack.unpackb, raw=False, strict_map_key=False, ext_hook=decode),
             msgpack.ExtType,
         )
     except ImportError:
         return None
 
 
-def _read(data: bytes, at: int, lift: Callable[[int, bytes], Any]) -> tuple[Any, int]:
+def _read(data: bytes, at: int, decode: Callable[[int, bytes], Any]) -> tuple[Any, int]:
     """The value at ``at``, and where the next one begins."""
     tag = data[at]
     at += 1
     if tag < 0x80:
         return tag, at
     if tag < 0x90:
-        return _read_dict(data, tag & 0x0F, at, lift)
+        return _read_dict(data, tag & 0x0F, at, decode)
     if tag < 0xA0:
-        return _read_list(data, tag & 0x0F, at, lift)
+        return _read_list(data, tag & 0x0F, at, decode)
     if tag < 0xC0:
-        return _read_text(data, tag & 0x1F, at, lift)
+        return _read_text(data, tag & 0x1F, at, decode)
     if tag >= 0xE0:
         return tag - 0x100, at
     number = _NUMBERS.get(tag)
@@ -203,11 +203,11 @@ def _read(data: bytes, at: int, lift: Callable[[int, bytes], Any]) -> tuple[Any,
     if tag in _CONSTANTS:
         return _CONSTANTS[tag], at
     if tag in _FIXED_EXTENSIONS:
-        return _read_extension(data, _FIXED_EXTENSIONS[tag], at, lift)
+        return _read_extension(data, _FIXED_EXTENSIONS[tag], at, decode)
     if tag not in _SIZED:
         raise PackError(f"no value begins with {tag:#x}")
     length, read = _SIZED[tag]
-    return read(data, length.unpack_from(data, at)[0], at + length.size, lift)
+    return read(data, length.unpack_from(data, at)[0], at + length.size, decode)
 
 
 def _read_bytes(data: bytes, size: int, at: int, _lift: object = None) -> tuple[bytes, int]:
@@ -222,28 +222,28 @@ def _read_text(data: bytes, size: int, at: int, _lift: object) -> tuple[str, int
     return text.decode(), end
 
 
-def _read_list(data: bytes, size: int, at: int, lift: Callable[[int, bytes], Any]) -> tuple[list[Any], int]:
+def _read_list(data: bytes, size: int, at: int, decode: Callable[[int, bytes], Any]) -> tuple[list[Any], int]:
     items = []
     for _ in range(size):
-        item, at = _read(data, at, lift)
+        item, at = _read(data, at, decode)
         items.append(item)
     return items, at
 
 
-def _read_dict(data: bytes, size: int, at: int, lift: Callable[[int, bytes], Any]) -> tuple[dict[Any, Any], int]:
+def _read_dict(data: bytes, size: int, at: int, decode: Callable[[int, bytes], Any]) -> tuple[dict[Any, Any], int]:
     items = {}
     for _ in range(size):
-        key, at = _read(data, at, lift)
-        items[key], at = _read(data, at, lift)
+        key, at = _read(data, at, decode)
+        items[key], at = _read(data, at, decode)
     return items, at
 
 
-def _read_extension(data: bytes, size: int, at: int, lift: Callable[[int, bytes], Any]) -> tuple[Any, int]:
+def _read_extension(data: bytes, size: int, at: int, decode: Callable[[int, bytes], Any]) -> tuple[Any, int]:
     code = data[at]
     if code > 127:
         raise PackError(f"extension codes end at 127, and this is {code}")
     payload, end = _read_bytes(data, size, at + 1)
-    return lift(code, payload), end
+    return decode(code, payload), end
 
 
 # How long each sized kind is told: tag -> (the length's format, what reads the rest).

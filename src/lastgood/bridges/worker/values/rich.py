@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 from uuid import UUID
 
-from .values import Unreadable
+from .values import DecodeError
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _unpack_zone(packed: list[Any] | None) -> dt.tzinfo | None:
         except (LookupError, ValueError, OSError):
             name = key
     if offset is None:
-        raise Unreadable(f"the time zone {name!r} is not known on this side")
+        raise DecodeError(f"the time zone {name!r} is not known on this side")
     delta = dt.timedelta(*offset)
     return dt.timezone(delta) if name is None else dt.timezone(delta, name)
 

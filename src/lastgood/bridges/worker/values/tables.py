@@ -10,7 +10,7 @@ sides know it, is all there is to it) arrive as they were; also pandas' NA and N
     category, nullable numbers and bool, datetime64 with a time zone, period, interval
     pyarrow's                                 through arrow.py
 
-Anything else (sparse, and those of other libraries) raises :class:`.values.Uncarriable` with the column and its dtype. An instance
+Anything else (sparse, and those of other libraries) raises :class:`.values.EncodeError` with the column and its dtype. An instance
 of a subclass arrives as a DataFrame, Series or Index. A time zone crosses by its key, or as the fixed offset that it is.
 """
 
@@ -24,7 +24,7 @@ from copy import copy
 
 from . import arrow
 from .arrays import PANDAS, needed
-from .values import Uncarriable, Unreadable
+from .values import DecodeError, EncodeError
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
     from .arrays import Carrier
 
-__all__ = ["lift", "lower"]
+__all__ = ["decode", "encode"]
 
 _PLAIN_KINDS = "biufcmM"
 
 
-def lower(carrier: Carrier, value: Any, depth: int, plain: frozenset[type]) -> Any:
-    """``value`` of pandas or pyarrow as an extension; None if it is none. Raises :class:`.values.Uncarriable`."""
+def encode(carrier: Carrier, value: Any, depth: int, plain: frozenset[type]) -> Any:
+    """``value`` of pandas or pyarrow as an extension; None if it is none. Raises :class:`.values.EncodeError`."""
     library = _library(type(value))
     if library == "pyarrow":
-        return arrow.lower(carrier, value)
+        return arrow.encode(carrier, value)
     if library != "pandas":
         return None
     payload = _Lowering(carrier, depth, plain).anything(value)
@@ -56,8 +56,8 @@ def _library(kind: type) -> str | None:
     return None
 
 
-def lift(carrier: Carrier, data: Any) -> Any:
-    """What :func:`lower` made of pandas. Raises ValueError at anything else, :class:`.values.Unreadable` without pandas."""
+def decode(carrier: Carrier, data: Any) -> Any:
+    """What :func:`encode` made of pandas. Raises ValueError at anything else, :class:`.values.DecodeError` without pandas."""
     pandas = needed("pandas", "a table")
     kind, *payload = carrier._unpack(data)
     return _Lifting(pandas, needed("numpy", "an array")).anything(kind, payload)
@@ -99,7 +99,7 @@ class _Lowering:
             else:
                 try:
                     blocks.append([[place], self._column(frame.iloc[:, place])])
-                except Uncarriable as error:
+                except EncodeError as error:
                     raise error.at("key", frame.columns[place]) from None
         for places in of_dtype.values():
             # A slice is not copied; numbers that happen to be one, are.
@@ -112,20 +112,20 @@ class _Lowering:
     def _beside(self, value: Any) -> list[Any]:
         try:
             attrs = self._carrier._lower(dict(value.attrs), self._depth, self._plain)
-        except Uncarriable as error:
+        except EncodeError as error:
             raise error.at("field", "attrs") from None
         return [attrs, value.flags.allows_duplicate_labels]
 
     def _part(self, value: Any, name: str) -> list[Any]:
         try:
             return self._index(getattr(value, name))
-        except Uncarriable as error:
+        except EncodeError as error:
             raise error.at("field", name) from None
 
     def _name(self, name: Any) -> Any:
         try:
             return self._carrier._lower_key(name, self._depth, self._plain)
-        except Uncarriable as error:
+        except EncodeError as error:
             raise error.at("field", "name") from None
 
     def _index(self, index: Any) -> list[Any]:
@@ -177,8 +177,8 @@ class _Lowering:
         if isinstance(dtype, pandas.IntervalDtype):
             return ["intervals", self._index(values.left), self._index(values.right), values.closed]
         if hasattr(pandas, "ArrowDtype") and isinstance(dtype, pandas.ArrowDtype):
-            return ["arrow", arrow.lower(self._carrier, values.__arrow_array__())]
-        raise Uncarriable(
+            return ["arrow", arrow.encode(self._carrier, values.__arrow_array__())]
+        raise EncodeError(
             f"values of pandas' dtype {dtype} cannot cross {self._carrier._towards}. What can: numbers, bool, strings, object, "
             "datetime64, timedelta64, category, nullable ones, period, interval and pyarrow's."
         )
@@ -208,7 +208,7 @@ class _Lowering:
             return key
         offset = zone.utcoffset(None)
         if offset is None:
-            raise Uncarriable(f"the time zone {zone!r} has no key, and cannot cross {self._carrier._towards}.")
+            raise EncodeError(f"the time zone {zone!r} has no key, and cannot cross {self._carrier._towards}.")
         fixed = zone if type(zone) is dt.timezone else dt.timezone(offset)
         return self._carrier._lower(dt.time(tzinfo=fixed), self._depth, self._plain)
 
@@ -374,7 +374,7 @@ class _Lifting:
         try:
             return index.tz_convert(zone.tzinfo if isinstance(zone, dt.time) else str(zone)).array
         except (LookupError, OSError, ValueError):
-            raise Unreadable(f"the time zone {zone!r} is not known here") from None
+            raise DecodeError(f"the time zone {zone!r} is not known here") from None
 
     def _masked(self, data: Any, missing: Any) -> Any:
         self._checked(data, "iufb")
@@ -388,7 +388,7 @@ class _Lifting:
         try:
             dtype = self._pandas.PeriodDtype(freq)
         except (ValueError, Warning):
-            raise Unreadable(f"periods of {freq!r} are not known to pandas here") from None
+            raise DecodeError(f"periods of {freq!r} are not known to pandas here") from None
         return self._pandas.arrays.PeriodArray(self._checked(array, "i"), dtype=dtype)
 
     def _intervals(self, left: Any, right: Any, closed: str) -> Any:

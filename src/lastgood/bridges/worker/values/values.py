@@ -15,7 +15,7 @@ instances and named tuples arrive as a :class:`Tagged` each, for whoever knows t
 
 A time zone of :mod:`zoneinfo` crosses by its key (as a fixed offset where the other side does not know the key), every
 other one as its offset at that moment. Where both sides have the library, arrays of numpy (arrays.py) and tables of pandas and
-Arrow (tables.py, arrow.py) cross as well. Anything else raises :class:`Uncarriable`, which says what it is and where it sits.
+Arrow (tables.py, arrow.py) cross as well. Anything else raises :class:`EncodeError`, which says what it is and where it sits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["MAX_DEPTH", "PLAIN", "Tagged", "Typed", "Uncarriable", "Unreadable", "Values"]
+__all__ = ["MAX_DEPTH", "PLAIN", "DecodeError", "EncodeError", "Tagged", "Typed", "Values"]
 
 MAX_DEPTH = 100
 """How deep values may be nested: both sides recurse, and neither knows how much stack the other has left."""
@@ -58,7 +58,7 @@ def _load_rich() -> ModuleType:
     return _rich
 
 
-class Uncarriable(TypeError):
+class EncodeError(TypeError):
     """A value that cannot cross. ``problem`` says what it is; ``path`` leads to it, outermost first: (how, key) pairs."""
 
     def __init__(self, problem: str) -> None:
@@ -66,7 +66,7 @@ class Uncarriable(TypeError):
         self.problem = problem
         self.path: list[tuple[str, Any]] = []
 
-    def at(self, how: str, key: Any = None) -> Uncarriable:
+    def at(self, how: str, key: Any = None) -> EncodeError:
         """Itself, one step further out."""
         self.path.insert(0, (how, key))
         return self
@@ -76,7 +76,7 @@ class Uncarriable(TypeError):
         return root + "".join(_STEPS[how](key) for how, key in self.path[skip:]) + ": " + self.problem
 
 
-class Unreadable(ValueError):
+class DecodeError(ValueError):
     """What came is whole, but cannot be made here: this side lacks a library, knows less, or would lose a part of it."""
 
 
@@ -131,7 +131,7 @@ class Typed:
 
 
 class Values:
-    """The codec, on top of a msgpack: ``pack(value)``, ``unpacker(lift)(data)`` and the type of its extensions.
+    """The codec, on top of a msgpack: ``pack(value)``, ``unpacker(decode)(data)`` and the type of its extensions.
 
     ``towards`` ends the sentence "object of type x cannot cross ...". ``last_tagged`` is another object after a ``loads`` that
     met a tagged value.
@@ -155,7 +155,7 @@ class Values:
         self.last_tagged: Tagged | None = None
 
     def dumps(self, value: Any) -> bytes:
-        """Pack ``value``. Raises :class:`Uncarriable`."""
+        """Pack ``value``. Raises :class:`EncodeError`."""
         try:
             try:
                 return self._pack(value if type(value) in PLAIN else self._lower(value, 0, PLAIN))
@@ -173,7 +173,7 @@ class Values:
         return packed
 
     def loads(self, data: Any) -> Any:
-        """What :meth:`dumps` of the other side packed. Raises :class:`Unreadable`, and ValueError at anything else."""
+        """What :meth:`dumps` of the other side packed. Raises :class:`DecodeError`, and ValueError at anything else."""
         try:
             return self._unpack(data)
         except ValueError:
@@ -220,7 +220,7 @@ class Values:
         for index, item in enumerate(value):
             try:
                 lowered.append(self._lower(item, depth + 1, plain))
-            except Uncarriable as error:
+            except EncodeError as error:
                 raise error.at("item", index) from None
         return lowered
 
@@ -246,11 +246,11 @@ class Values:
         for key, item in value.items():
             try:
                 lowered.append(key if plain_keys else self._lower_key(key, depth + 1, plain))
-            except Uncarriable as error:
+            except EncodeError as error:
                 raise error.at("a key") from None
             try:
                 lowered.append(self._lower(item, depth + 1, plain))
-            except Uncarriable as error:
+            except EncodeError as error:
                 raise error.at("key", key) from None
         if plain_keys:
             return _paired(lowered)
@@ -259,7 +259,7 @@ class Values:
     def _lower_elements(self, value: Iterable[Any], depth: int, plain: frozenset[type]) -> list[Any]:
         try:
             return [self._lower_key(element, depth + 1, plain) for element in value]
-        except Uncarriable as error:
+        except EncodeError as error:
             raise error.at("an element") from None
 
     def _lower_key(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
@@ -280,7 +280,7 @@ class Values:
         is_record = rich.field_names(type(value)) is not None
         if is_record or isinstance(value, (list, dict, set)):
             arrives = "dict" if is_record else _type_name(rich.base(value))
-            raise Uncarriable(
+            raise EncodeError(
                 f"object of type {_type_name(value)} cannot cross {self._towards} here: "
                 f"it would arrive as a {arrives}, which can be neither a key nor an element of a set."
             )
@@ -312,7 +312,7 @@ class Values:
             return self._lower_fields(value, names, depth, plain)
         base = rich.base(value)
         if base is value:
-            raise Uncarriable(
+            raise EncodeError(
                 f"object of type {_type_name(value)} cannot cross {self._towards}. What can: None, bool, int, float, str, "
                 "bytes, list, tuple, set, dict, datetime, date, time, timedelta, Decimal, UUID, Path, enums, dataclasses "
                 "and named tuples."
@@ -339,7 +339,7 @@ class Values:
     def _lower_member(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         try:
             return self._lower(value.value, depth + 1, plain)
-        except Uncarriable as error:
+        except EncodeError as error:
             raise error.at("field", "value") from None
 
     def _lower_fields(self, value: Any, names: Sequence[str], depth: int, plain: frozenset[type]) -> Mapping[str, Any]:
@@ -347,12 +347,12 @@ class Values:
         for name in names:
             try:
                 lowered[name] = self._lower(getattr(value, name), depth + 1, plain)
-            except Uncarriable as error:
+            except EncodeError as error:
                 raise error.at("field", name) from None
         return lowered
 
-    def _too_deep(self) -> Uncarriable:
-        return Uncarriable(
+    def _too_deep(self) -> EncodeError:
+        return EncodeError(
             f"it contains itself, or is nested more than {MAX_DEPTH} deep, and cannot cross {self._towards}."
         )
 
@@ -396,7 +396,7 @@ def _paired(flat: list[Any]) -> dict[Any, Any]:
 
 def _whole(collection: Any, size: float, what: str) -> Any:
     if len(collection) != size:
-        raise Unreadable(
+        raise DecodeError(
             f"two {what} became equal on the way: enum members and subclasses arrive as the plain data in them"
         )
     return collection

@@ -1,4 +1,4 @@
-"""lastgood.calls.crossing: onto a trio loop from elsewhere, and back (contract §2)."""
+"""lastgood.calls.portal: onto a trio loop from elsewhere, and back (contract §2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from flavours import CANCELLED, DEADLINE, FLAVOURS, Flavour
-from lastgood.calls.crossing import Entrance, LoopOver
+from lastgood.calls.portal import LoopClosed, Portal
 
 
 @pytest.fixture(params=FLAVOURS, ids=lambda flavour: flavour.name)
@@ -25,7 +25,7 @@ class Loop:
     """A trio loop in a thread, until :meth:`end`."""
 
     def __init__(self) -> None:
-        self.entrance: Entrance
+        self.portal: Portal
         self._there = threading.Event()
         self._end = trio.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._main,))
@@ -33,12 +33,12 @@ class Loop:
         assert self._there.wait(DEADLINE)
 
     async def _main(self) -> None:
-        self.entrance = Entrance()
+        self.portal = Portal()
         self._there.set()
         await self._end.wait()
 
     def end(self) -> None:
-        self.entrance.send(self._end.set)
+        self.portal.send(self._end.set)
         self._thread.join(DEADLINE)
 
 
@@ -64,12 +64,12 @@ def test_it_runs_there_in_the_callers_context(flavour: Flavour) -> None:
 
         async def main() -> None:
             VARIABLE.set("mine")
-            assert await loop.entrance.cross(where) == (loop._thread.name, "mine")
-            assert not loop.entrance.is_here()
+            assert await loop.portal.cross(where) == (loop._thread.name, "mine")
+            assert not loop.portal.is_here()
 
         flavour.run(main)
         VARIABLE.set("plain")
-        assert loop.entrance.cross_blocking(where) == (loop._thread.name, "plain")
+        assert loop.portal.cross_blocking(where) == (loop._thread.name, "plain")
 
 
 @pytest.mark.parametrize("error", [LookupError("mine"), SystemExit(3)], ids=["an error", "an exit"])
@@ -81,12 +81,12 @@ def test_what_is_raised_there_is_raised_here_as_the_same_object(flavour: Flavour
 
         async def main() -> None:
             with pytest.raises(type(error)) as caught:
-                await loop.entrance.cross(fail)
+                await loop.portal.cross(fail)
             assert caught.value is error
 
         flavour.run(main)
         with pytest.raises(type(error)) as caught:
-            loop.entrance.cross_blocking(fail)
+            loop.portal.cross_blocking(fail)
         assert caught.value is error
 
 
@@ -106,7 +106,7 @@ def test_a_cancelled_caller_goes_when_the_other_side_has_unwound(flavour: Flavou
 
         async def main() -> None:
             async with flavour.tasks() as start:
-                call = start(lambda: loop.entrance.cross(wait))
+                call = start(lambda: loop.portal.cross(wait))
                 await flavour.in_thread(lambda: begun.wait(DEADLINE))
                 assert not call.done(), "the caller's own loop goes on meanwhile"
                 call.cancel()
@@ -134,10 +134,10 @@ def test_a_cancellation_that_comes_too_late_does_not_lose_the_result() -> None:
                     async def cancel() -> None:
                         await trio.to_thread.run_sync(begun.wait, DEADLINE)
                         scope.cancel()
-                        loop.entrance.send(go_on.set)
+                        loop.portal.send(go_on.set)
 
                     nursery.start_soon(cancel)
-                    assert await loop.entrance.cross(stubborn) == "done"
+                    assert await loop.portal.cross(stubborn) == "done"
             assert scope.cancel_called
 
         trio.run(main)
@@ -154,9 +154,9 @@ def test_what_is_cancelled_already_does_not_cross() -> None:
         async def main() -> None:
             with trio.CancelScope() as scope:
                 scope.cancel()
-                await loop.entrance.cross(cross)
+                await loop.portal.cross(cross)
             assert scope.cancelled_caught
-            await loop.entrance.cross(where)
+            await loop.portal.cross(where)
 
         trio.run(main)
     assert crossed == []
@@ -171,12 +171,12 @@ def test_a_caller_whose_loop_was_closed_under_it_harms_nobody() -> None:
 
     with a_loop() as loop:
         callers = asyncio.new_event_loop()
-        call = callers.create_task(loop.entrance.cross(wait))
+        call = callers.create_task(loop.portal.cross(wait))
         callers.run_until_complete(asyncio.sleep(0))
         assert begun.wait(DEADLINE)
         callers.close()
-        loop.entrance.send(go_on.set)
-        assert loop.entrance.cross_blocking(where)[0] == loop._thread.name
+        loop.portal.send(go_on.set)
+        assert loop.portal.cross_blocking(where)[0] == loop._thread.name
         del call
 
 
@@ -185,12 +185,12 @@ def test_a_loop_that_is_over_says_so(flavour: Flavour) -> None:
         pass
 
     async def main() -> None:
-        with pytest.raises(LoopOver):
-            await loop.entrance.cross(where)
+        with pytest.raises(LoopClosed):
+            await loop.portal.cross(where)
 
     flavour.run(main)
-    with pytest.raises(LoopOver):
-        loop.entrance.cross_blocking(where)
+    with pytest.raises(LoopClosed):
+        loop.portal.cross_blocking(where)
 
 
 def test_what_is_there_when_the_loop_ends_is_told_so(flavour: Flavour) -> None:
@@ -204,10 +204,10 @@ def test_what_is_there_when_the_loop_ends_is_told_so(flavour: Flavour) -> None:
 
         async def main() -> None:
             async with flavour.tasks() as start:
-                call = start(lambda: loop.entrance.cross(wait))
+                call = start(lambda: loop.portal.cross(wait))
                 await flavour.in_thread(lambda: begun.wait(DEADLINE))
                 await flavour.in_thread(loop.end)
-                with pytest.raises(LoopOver):
+                with pytest.raises(LoopClosed):
                     await call.result()
 
         flavour.run(main)
@@ -217,7 +217,7 @@ def test_a_loop_can_wait_until_nothing_is_inside() -> None:
     begun, go_on, log = threading.Event(), trio.Event(), []
 
     async def main() -> None:
-        entrance = Entrance()
+        portal = Portal()
 
         async def visit() -> str:
             begun.set()
@@ -227,14 +227,14 @@ def test_a_loop_can_wait_until_nothing_is_inside() -> None:
         async with trio.open_nursery() as nursery:
 
             async def call() -> None:
-                log.append(await trio.to_thread.run_sync(entrance.cross_blocking, visit))
+                log.append(await trio.to_thread.run_sync(portal.cross_blocking, visit))
 
             nursery.start_soon(call)
             await trio.to_thread.run_sync(begun.wait, DEADLINE)
-            await entrance.emptied(0.001)
+            await portal.emptied(0.001)
             assert log == [], "its patience is bounded"
             go_on.set()
-            await entrance.emptied(DEADLINE)
+            await portal.emptied(DEADLINE)
         assert log == ["done"]
 
     trio.run(main)
@@ -247,4 +247,4 @@ def test_a_ctrl_c_that_ends_the_callback_at_the_way_back_leaves_nobody_waiting(m
 
     monkeypatch.setattr(asyncio, "Event", Event)
     with a_loop() as loop, pytest.raises(KeyboardInterrupt):
-        asyncio.run(loop.entrance.cross(where))
+        asyncio.run(loop.portal.cross(where))

@@ -19,17 +19,17 @@ from lastgood.calls import loops
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["Entrance", "LoopOver"]
+__all__ = ["LoopClosed", "Portal"]
 
 T = TypeVar("T")
 
 
-class LoopOver(Exception):  # it is an outcome: who crosses says what that means
+class LoopClosed(Exception):  # it is an outcome: who crosses says what that means
     """The loop ended before what was brought there did."""
 
 
-class Entrance:
-    """The entrance to the trio loop that it is made on. To be used from any other loop or thread, also by many at once."""
+class Portal:
+    """The portal to the trio loop that it is made on. To be used from any other loop or thread, also by many at once."""
 
     def __init__(self) -> None:
         import trio
@@ -50,30 +50,30 @@ class Entrance:
     async def cross(self, function: Callable[[], Awaitable[T]]) -> T:
         """Run ``function`` on the loop, for a task of another loop, trio's or asyncio's.
 
-        Raises what that raises, and :class:`LoopOver`.
+        Raises what that raises, and :class:`LoopClosed`.
         """
-        crossing = _Crossing(self._token, self._stay, function)
+        call = _PortalCall(self._token, self._stay, function)
         if isinstance(loops.current(), loops.TrioLoop):
-            await _wait_on_trio(crossing)
+            await _wait_on_trio(call)
         else:
-            await _wait_on_asyncio(crossing)
-        return crossing.result()
+            await _wait_on_asyncio(call)
+        return call.result()
 
     def cross_blocking(self, function: Callable[[], Awaitable[T]]) -> T:
         """Run ``function`` on the loop, for a plain thread, which blocks. Ctrl-C cancels it, a second one leaves it behind.
 
-        Raises what that raises, and :class:`LoopOver`.
+        Raises what that raises, and :class:`LoopClosed`.
         """
-        crossing = _Crossing(self._token, self._stay, function)
+        call = _PortalCall(self._token, self._stay, function)
         back = threading.Event()
-        crossing.begin(back.set)
+        call.begin(back.set)
         try:
             back.wait()
         except BaseException:
-            crossing.cancel()
+            call.cancel()
             back.wait()
             raise
-        return crossing.result()
+        return call.result()
 
     async def emptied(self, seconds: float) -> None:
         """Wait, on the loop, until nothing is inside, at most ``seconds``: an ending loop would cancel what is."""
@@ -101,7 +101,7 @@ class Entrance:
             self._token.run_sync_soon(function)
 
 
-class _Crossing(Generic[T]):
+class _PortalCall(Generic[T]):
     """One function on its way. ``wake`` is called when it is back, on the loop where it ran, or by :meth:`begin`."""
 
     def __init__(
@@ -132,7 +132,7 @@ class _Crossing(Generic[T]):
         try:
             self._token.run_sync_soon(self._start)
         except trio.RunFinishedError:
-            self._end(LoopOver())
+            self._end(LoopClosed())
 
     def cancel(self) -> None:
         """From any thread, once it has begun."""
@@ -156,7 +156,7 @@ class _Crossing(Generic[T]):
         try:
             trio.lowlevel.spawn_system_task(self._run, context=self._context)
         except RuntimeError:  # the loop takes no new tasks, for it ends
-            self._end(LoopOver())
+            self._end(LoopClosed())
 
     async def _run(self) -> None:
         import trio
@@ -165,7 +165,7 @@ class _Crossing(Generic[T]):
             with self._stay(), self._scope:
                 self._value = await self._function()
         except trio.Cancelled:
-            self._end(LoopOver())
+            self._end(LoopClosed())
             raise
         except BaseException as error:  # all of it is the caller's; a system task that raises would end the loop
             self._end(error)
@@ -179,7 +179,7 @@ class _Crossing(Generic[T]):
         self._wake()
 
 
-async def _wait_on_trio(crossing: _Crossing[Any]) -> None:
+async def _wait_on_trio(call: _PortalCall[Any]) -> None:
     import trio
 
     task = trio.lowlevel.current_task()
@@ -189,17 +189,17 @@ async def _wait_on_trio(crossing: _Crossing[Any]) -> None:
     def abort(raise_: Callable[[], object]) -> trio.lowlevel.Abort:
         nonlocal raise_cancel
         raise_cancel = raise_
-        crossing.cancel()
+        call.cancel()
         return trio.lowlevel.Abort.FAILED  # it goes on once the other side has unwound
 
     await trio.lowlevel.checkpoint_if_cancelled()
-    crossing.begin(lambda: token.run_sync_soon(trio.lowlevel.reschedule, task))
+    call.begin(lambda: token.run_sync_soon(trio.lowlevel.reschedule, task))
     await trio.lowlevel.wait_task_rescheduled(abort)
-    if crossing.cancelled and raise_cancel is not None:
+    if call.cancelled and raise_cancel is not None:
         raise_cancel()
 
 
-async def _wait_on_asyncio(crossing: _Crossing[Any]) -> None:
+async def _wait_on_asyncio(call: _PortalCall[Any]) -> None:
     asyncio = sys.modules["asyncio"]
     loop = asyncio.get_running_loop()
     back = asyncio.Event()
@@ -208,13 +208,13 @@ async def _wait_on_asyncio(crossing: _Crossing[Any]) -> None:
         with suppress(RuntimeError):  # the caller's loop was closed under it
             loop.call_soon_threadsafe(back.set)
 
-    crossing.begin(wake)
+    call.begin(wake)
     cancelled: BaseException | None = None
-    while not crossing.over:  # a Ctrl-C may have ended the callback that sets the event
+    while not call.over:  # a Ctrl-C may have ended the callback that sets the event
         try:
             await back.wait()
         except asyncio.CancelledError as error:
             cancelled = error
-            crossing.cancel()
+            call.cancel()
     if cancelled is not None:
         raise cancelled

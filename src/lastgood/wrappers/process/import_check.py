@@ -19,7 +19,7 @@ from typing import Protocol
 
 from lastgood.wrappers.answers import Cache, key_of
 
-__all__ = ["File", "Trial"]
+__all__ = ["File", "ImportCheck"]
 
 _PACKAGE = "_lastgood_staged"
 
@@ -34,7 +34,7 @@ class File(Protocol):
     def text(self) -> bytes: ...
 
 
-class Trial(MetaPathFinder):
+class ImportCheck(MetaPathFinder):
     """Imports wrappers, by the names of their modules."""
 
     def __init__(self) -> None:
