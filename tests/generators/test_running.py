@@ -16,7 +16,7 @@ import trio
 from lastgood.config import Config, decode_config
 from lastgood.errors import ConfigError
 from lastgood.generators import running
-from lastgood.generators.running import run_generators, run_generators_blocking
+from lastgood.generators.running import run_generators
 from lastgood.wrappers import Generated
 from real_project import DEADLINE, RealProject
 
@@ -48,7 +48,7 @@ def stage_of(project: RealProject) -> Path:
 
 
 def ran(project: RealProject, *tables: str) -> Generated:
-    return run_generators_blocking(config_of(project, *tables), text_of(*tables), stage_of(project))
+    return trio.run(run_generators, config_of(project, *tables), text_of(*tables), stage_of(project))
 
 
 def failed(project: RealProject, *tables: str) -> str:

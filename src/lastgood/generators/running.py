@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from lastgood.generators.inputs import expand_sources, field_of
 from lastgood.generators.process import Ended, run_process
 from lastgood.wrappers import Generated
 
-__all__ = ["run_generators", "run_generators_blocking"]
+__all__ = ["run_generators"]
 
 _FUNCTION = Path(__file__).with_name("function.py")
 _LASTGOOD = Path(__file__).parents[2]
@@ -59,13 +58,6 @@ async def run_generators(
         warnings += attempt.warnings
         failures += attempt.failures
     return Generated(tuple(sorted(files)), tuple(warnings), tuple(failures))
-
-
-def run_generators_blocking(config: Config, text: bytes, stage: Path, taken: Collection[str] = ()) -> Generated:
-    """The same for who runs on no event loop. Ctrl-C ends it."""
-    if not config.generators:
-        return Generated(())
-    return trio.run(partial(run_generators, config, text, stage, taken))
 
 
 class _Attempt:
