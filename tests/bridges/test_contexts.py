@@ -282,10 +282,11 @@ EAGER = Decimal(1) / 3
     [
         ("TENANT.set('late')", ["late", LEFT[1]]),
         ("getcontext().prec = 9", [LEFT[0], "0.142857143"]),
+        ("getcontext().rounding = 'ROUND_UP'", [LEFT[0], "0.142858"]),
         ("import later", ["later", LEFT[1]]),
         ("", LEFT),
     ],
-    ids=["a variable", "decimal", "by what it imports", "nothing"],
+    ids=["a variable", "decimal", "another part of decimal", "by what it imports", "nothing"],
 )
 async def test_what_a_late_import_leaves_is_there_from_then_on(source: Path, change: str, left: list[str]) -> None:
     (source / "late.py").write_text(LATE.format(change))

@@ -1128,6 +1128,23 @@ async def test_an_idle_worker_has_its_grace_to_exit_by_itself(source: Path, tmp_
     assert told.read_text() == "parted"
 
 
+async def test_a_call_that_was_forgotten_and_is_over_costs_it_nothing(source: Path, tmp_path: Path) -> None:
+    gate, held, told = Gate(tmp_path, "part"), Gate(tmp_path, "held"), tmp_path / "told"
+    async with running(source, grace=5) as bridge:
+        await bridge.call("svc", "part_slowly", [gate.path, str(told)], {})
+        await forget_a_call(bridge, held)
+        held.open()
+        answers = os.dup(bridge._workers[0].channel._answers)
+        with trio.fail_after(DEADLINE):
+            await trio.lowlevel.wait_readable(answers)  # the worker has said that it is over, and nobody has read it
+        os.close(answers)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.dispose)
+            await gate.reached()
+            gate.open()
+    assert told.read_text() == "parted"
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork in a process that has threads
 async def test_a_forked_child_that_lives_does_not_hold_up_its_exit(source: Path) -> None:
     async with running(source, grace=1000) as bridge:

@@ -156,6 +156,7 @@ class RemoteWorker:
         It is asked to exit by the end of its requests, after ``grace`` by SIGTERM, after as much again by SIGKILL; one that is
         busy, at once by SIGTERM. What it started gets SIGTERM when it has exited. Cancelled, it goes straight to SIGKILL.
         """
+        self.channel.drain()  # nobody may have read since the last caller went that a forgotten call is over
         child, busy = self._child, self.channel.busy()
         self.channel.fail(lambda: BridgeError("The bridge was disposed while the call was in flight."))
         if child.pidfd >= 0:

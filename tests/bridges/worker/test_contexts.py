@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from contextvars import Context, ContextVar
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lastgood.bridges.worker.contexts import Contexts
+from running import Ran, run
 
 VAR = ContextVar("VAR", default="unset")
 
@@ -102,3 +105,46 @@ def test_what_a_late_import_sets_in_numpy_1_stays(numpy: NumpyOne) -> None:
     contexts.run(late)
     assert on_another_thread(contexts, numpy) == 3
     assert contexts.run(VAR.get) == "left"
+
+
+ON_A_LOOP = """
+import sys, threading
+from types import SimpleNamespace
+
+mine = threading.local()
+sys.modules["numpy"] = SimpleNamespace(
+    geterrobj=lambda: getattr(mine, "errors", [8192, 521, None]), seterrobj=lambda errors: setattr(mine, "errors", errors)
+)
+import numpy
+from lastgood.bridges.worker import asyncs
+
+numpy.seterrobj([8192, 7, None])
+asyncs.CONTEXTS.keep()
+answered = threading.Semaphore(0)
+loops = asyncs.Loops(sys.argv[1], lambda *_: answered.release())
+
+async def call():
+    print(numpy.geterrobj()[1])
+    numpy.seterrobj([8192, 0, None])
+
+for number in (1, 2):
+    assert loops.start(number, call(), lambda result: (0, b""))
+    answered.acquire()
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_event_loop_begins_each_call_with_numpys_error_state(backend: str, tmp_path: Path) -> None:
+    assert run([sys.executable, "-c", ON_A_LOOP, backend], tmp_path) == Ran(0, "7\n7\n", "")
+
+
+def test_a_variable_of_the_users_may_be_called_like_decimals() -> None:
+    contexts, theirs = Contexts(), ContextVar[Any]("decimal_context")
+    value = SimpleNamespace(clear_flags=None)
+
+    def leave() -> None:
+        theirs.set(value)
+        contexts.keep()
+
+    Context().run(leave)
+    assert contexts.run(theirs.get) is value

@@ -77,6 +77,7 @@ class _Asyncio(_Home):
     def spawn(
         self, number: int, context: Context, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish
     ) -> None:
+        CONTEXTS.enter_thread()
         task = self._tasks[number] = context.run(self._loop.create_task, _outcome(coroutine, pack))
         task.add_done_callback(partial(self._end, number, coroutine, finish))
 
@@ -116,6 +117,7 @@ class _Trio(_Home):
     ) -> None:
         from trio import CancelScope
 
+        CONTEXTS.enter_thread()
         self._scopes[number] = CancelScope()
         context.run(self._nursery.start_soon, self._perform, number, coroutine, pack, finish)
 

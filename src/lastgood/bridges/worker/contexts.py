@@ -5,8 +5,9 @@ depend on which one that was. So what a call sets ends with it.
 
 - *decimal* changes its context in place (``getcontext().prec = 6``), and copies of a ``contextvars`` context share it, so each
   call has a copy of that, too.
-- *numpy* 1 keeps its error state by thread, so it is set again before each call. On an event loop, its calls share it.
-- *What a call imports* is imported as well: what a local module sets is there for every call from then on.
+- *numpy* 1 keeps its error state by thread, so it is set again before each call. Calls that run at once on an event loop share it.
+- *A local module that a call imports* is one of the imports: what it sets is there for every call from then on, and what the
+  call itself had set is not. (numpy's error state is one value: what the module sets of it is lost where the call had set it.)
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["CONTEXTS", "Contexts"]
 
 _UNSET = object()
-_DECIMAL = "decimal_context"  # the name of decimal's variable, both of the module in C and of that in Python
+_DECIMAL = "decimal_context"  # the name of the variable of each of these modules
+_DECIMALS = "decimal", "_pydecimal"
+_NUMPY = "numpy.ufunc.extobj"  # likewise, of numpy 2's error state, which is one opaque value
 
 
 class Contexts:
@@ -35,7 +38,7 @@ class Contexts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._left: Context | None = None  # never run in, but to change it
-        self._decimal: tuple[ContextVar[Any], Any] | None = None
+        self._decimals: Values = {}
         self._errors: list[Any] | None = None
         self._set_errors: Callable[[list[Any]], object] = list
         self.fresh: Callable[[], Context] = Context
@@ -60,33 +63,44 @@ class Contexts:
         if before is None:
             return
         values, errors = _current()
-        changed = {var: value for var, value in values.items() if _differs(var, value, before[0].get(var, _UNSET))}
-        if changed or errors != before[1]:
-            with self._lock:
-                assert self._left is not None
-                self._left = self._left.copy()
-                self._set(changed, errors if errors != before[1] else self._errors)
+        was, errors_were = before
+        with self._lock:
+            left = self._left
+            assert left is not None
+            changed = {
+                var: _merged(var, value, was.get(var, _UNSET), left.get(var, _UNSET))
+                for var, value in values.items()
+                if _differs(var, value, was.get(var, _UNSET))
+            }
+            if errors == errors_were or errors_were != self._errors:
+                errors = self._errors
+            if changed or errors != self._errors:
+                self._left = left.copy()
+                self._set(changed, errors)
 
     def _set(self, values: Values, errors: list[Any] | None) -> None:
         assert self._left is not None
         for var, value in values.items():
             self._left.run(var.set, value)
             if _is_decimals(var, value):
-                self._decimal = var, value
+                self._decimals[var] = value
         self._errors = errors
         if errors is not None:
             self._set_errors = sys.modules["numpy"].seterrobj
-        self.fresh = self._left.copy if self._decimal is None and errors is None else self._fresh
+        self.fresh = self._fresh if self._decimals or errors is not None else self._left.copy
 
     def _fresh(self) -> Context:
         assert self._left is not None
         context = self._left.copy()
-        if self._decimal is not None:
-            var, value = self._decimal
+        for var, value in self._decimals.items():
             context.run(var.set, value.copy())
+        self.enter_thread()
+        return context
+
+    def enter_thread(self) -> None:
+        """Set what numpy 1 keeps by thread, on the thread that is about to begin a call."""
         if self._errors is not None:
             self._set_errors(self._errors.copy())
-        return context
 
 
 def _current() -> Changed:
@@ -97,11 +111,26 @@ def _current() -> Changed:
 
 
 def _is_decimals(var: ContextVar[Any], value: Any) -> bool:
-    return var.name == _DECIMAL and hasattr(value, "clear_flags")
+    if var.name != _DECIMAL:
+        return False
+    return any(isinstance(value, sys.modules[name].Context) for name in _DECIMALS if name in sys.modules)
+
+
+def _merged(var: ContextVar[Any], value: Any, before: Any, left: Any) -> Any:
+    """``left``, with what an import has changed: ``before`` had what the call had set, and ``value`` has it still."""
+    if var.name == _NUMPY and before is not left and left is not _UNSET:
+        return left  # it cannot be told apart in there
+    if not all(_is_decimals(var, each) for each in (value, before, left)):
+        return value
+    merged = left.copy()
+    for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps"):
+        if getattr(value, name) != getattr(before, name):
+            setattr(merged, name, getattr(value, name))
+    return merged
 
 
 def _differs(var: ContextVar[Any], value: Any, before: Any) -> bool:
-    if before is _UNSET or not _is_decimals(var, value):
+    if before is _UNSET or value is _UNSET or not (_is_decimals(var, value) and _is_decimals(var, before)):
         return value is not before
     pair = value.copy(), before.copy()
     for each in pair:

@@ -6,7 +6,7 @@ import enum
 import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, TypedDict, TypeVar
 
@@ -340,6 +340,18 @@ def test_fields_that_only_the_constructor_sets_are_set_by_it() -> None:
     assert arrived(takes(Order), sent).count == 1
     sent.count = 7
     assert arrived(takes(Order), sent).count == 7
+
+
+@pytest.mark.parametrize("decorate", [dataclass, dataclass(slots=True), attrs.define], ids=["plain", "slots", "attrs"])
+def test_a_field_that_there_is_no_more_is_refused(decorate: Callable[[type], type]) -> None:
+    class Item:
+        code: str = "default"
+        n: int = 1
+
+    renamed = decorate(Item)
+    earlier = make_dataclass("Item", [("sku", str), ("n", int)])("apple", 5)
+    with pytest.raises(Refused, match=r"Item cannot be made .*unexpected keyword argument 'sku'"):
+        arrived(takes(renamed), earlier)
 
 
 def test_a_class_without_an_init_of_its_fields_is_filled() -> None:

@@ -443,18 +443,22 @@ def _built(cls: Any, values: dict[str, Any]) -> Any:
         if not parameters.init:
             return _filled(cls.__new__(cls), values, values)
         inits = {field.name: field.name for field in dataclasses.fields(cls) if field.init}
+        fields = {field.name for field in dataclasses.fields(cls)}
     elif hasattr(cls, "__attrs_attrs__"):
         inits = {
             each.name: getattr(each, "alias", None) or each.name.lstrip("_")
             for each in cls.__attrs_attrs__
             if each.init
         }
+        fields = {each.name for each in cls.__attrs_attrs__}
     elif hasattr(cls, "__struct_fields__"):
         return cls(**values)
     else:
         return _validated(cls, values)
-    instance = cls(**{inits[name]: value for name, value in values.items() if name in inits})
-    return _filled(instance, values, values.keys() - inits.keys())
+    later = fields - inits.keys()
+    # The constructor refuses a field that there is no more.
+    instance = cls(**{inits.get(name, name): value for name, value in values.items() if name not in later})
+    return _filled(instance, values, values.keys() & later)
 
 
 def _filled(instance: Any, values: Mapping[str, Any], names: Iterable[str]) -> Any:
