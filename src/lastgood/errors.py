@@ -232,7 +232,7 @@ class Forked(BridgeError):
     def __str__(self) -> str:
         return (
             f"This process was forked from process {self.pid}, and {self.owner} stayed there. Start a session here, after the "
-            'fork, or start processes by multiprocessing\'s "spawn".'
+            'fork, with an [output] dir of its own, or start processes by multiprocessing\'s "spawn".'
         )
 
 

@@ -383,3 +383,21 @@ def test_a_failed_cycle_in_a_log(error: BaseException, text: str, caplog: pytest
     logged(caplog, failure(error))
     (record,) = caplog.records
     assert logging.Formatter().format(record).startswith(f"reload failed, generation 2 stays live: {text}")
+
+
+@pytest.mark.parametrize(
+    ("innermost", "line"),
+    [
+        ("/usr/lib/python3.12/json/decoder.py", "pricing.py:2: JSONDecodeError: no"),
+        ("/app/.venv/lib/python3.12/site-packages/yaml/reader.py", "pricing.py:2: JSONDecodeError: no"),
+        (r"C:\Python312\Lib\site-packages\yaml\reader.py", "pricing.py:2: JSONDecodeError: no"),
+        ("<frozen importlib._bootstrap>", "pricing.py:2: JSONDecodeError: no"),
+        (str(BASE / "stock.py"), "stock.py:9: JSONDecodeError: no"),
+    ],
+    ids=["standard library", "package", "on Windows", "no file", "the user's own"],
+)
+def test_brief_names_the_users_line_where_a_library_raised(innermost: str, line: str) -> None:
+    frames = f'  File "{BASE / "pricing.py"}", line 2, in <module>\n  File "{innermost}", line 9, in decode\n'
+    assert brief(RemoteError("JSONDecodeError", "no", frames), BASE) == line
+    only = RemoteError("JSONDecodeError", "no", '  File "/usr/lib/python3.12/json/decoder.py", line 9, in decode\n')
+    assert brief(only, BASE) == "/usr/lib/python3.12/json/decoder.py:9: JSONDecodeError: no"

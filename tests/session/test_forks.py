@@ -246,5 +246,5 @@ def test_the_error_says_what_to_do() -> None:
     error = Forked("the session of lastgood.toml", 7)
     assert str(error) == (
         "This process was forked from process 7, and the session of lastgood.toml stayed there. Start a session here, after "
-        'the fork, or start processes by multiprocessing\'s "spawn".'
+        'the fork, with an [output] dir of its own, or start processes by multiprocessing\'s "spawn".'
     )

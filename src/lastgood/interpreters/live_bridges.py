@@ -101,7 +101,12 @@ class LiveBridges:
             LATE_IMPORT_LISTENER.reset(hears)
         # Also where the cancel could not reach it: a bridge that is late is not taken.
         if scope.cancel_called:
-            raise BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout). It was given up.")
+            late = BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout). It was given up.")
+            late.add_note(
+                "The imports of the sources are part of it: what blocks there, a server or a network call say, belongs in a "
+                "function. A larger warm_timeout gives them more time."
+            )
+            raise late
 
     async def _create(self, cycle: int, config: Config) -> None:
         bridge = await _result_of(_call_interruptibly(self._create_bridge, config))

@@ -47,6 +47,10 @@ _INDENT = " " * 11
 _FRAME = re.compile(r'^ *File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
 
 
+_LIBRARY = re.compile(r"^<|[/\\\\](?:lib[/\\\\]python\d|site-packages[/\\\\]|dist-packages[/\\\\])", re.IGNORECASE)
+"""Matches the path of a file in a standard library or an installed package, and what is no file."""
+
+
 def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Console:
     """A console for plain sentences: nothing is wrapped, guessed or read as markup; colours on a terminal alone."""
     from rich.console import Console
@@ -268,16 +272,24 @@ def brief(error: BaseException, base: Path | None = None) -> str:
             more = f" (and {len(others)} more)" if others else ""
             return f"{place} {first.module}: {first.message}{more}".lstrip()
         case RemoteError():
-            frames = list(_FRAME.finditer(error.traceback))
-            place = f"{nearby(frames[-1]['file'], base)}:{frames[-1]['line']}: " if frames else ""
-            return place + _first_line(f"{error.type_name}: {error.message}" if error.message else error.type_name)
+            frames = [(frame["file"], frame["line"]) for frame in _FRAME.finditer(error.traceback)]
+            return _place(frames, base) + _first_line(
+                f"{error.type_name}: {error.message}" if error.message else error.type_name
+            )
         case LastgoodError():
             said = _first_line(describe(error))
             return said if base is None else said.replace(os.path.join(base, ""), "")
         case _:
-            raised = traceback.extract_tb(error.__traceback__)
-            place = f"{nearby(raised[-1].filename, base)}:{raised[-1].lineno}: " if raised else ""
-            return place + _first_line(_typed(error))
+            raised = [(frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)]
+            return _place(raised, base) + _first_line(_typed(error))
+
+
+def _place(frames: Sequence[tuple[str, str]], base: Path | None) -> str:
+    """File and line of the innermost frame in the user's code, else of the innermost one."""
+    if not frames:
+        return ""
+    file, line = ([frame for frame in frames if not _LIBRARY.search(frame[0])] or frames)[-1]
+    return f"{nearby(file, base)}:{line}: "
 
 
 def _typed(error: BaseException) -> str:
