@@ -49,7 +49,7 @@ WATCHED = WatchSet((SOURCES,))
 ERROR = ValueError("no")
 SWAPPED_AT, ON_PROBATION, LATER = 1000.0, 1001.0, 2000.0
 PROBATION = 5.0
-DRAINING = (states.Generation(-2, -2), states.Generation(-1, -1))
+DRAINING = (states.Generation(0, -1001), states.Generation(0, -1002))
 """Bridges that drain all the time: as many as the planner allows, so that it has to cut one off as soon as another drains."""
 
 
