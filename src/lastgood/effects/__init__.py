@@ -1,4 +1,4 @@
-"""The vocabulary of the functional core (contract §8): what the planner asks for, and nothing that does it."""
+"""The effects that the planner can ask for, as plain values. The interpreters perform them."""
 
 from lastgood.effects.cycle import (
     Action,

@@ -1,10 +1,10 @@
-"""What the planner can ask for: imperatives, as frozen, comparable, printable values (contract §8).
+"""The effects of a cycle: imperatives, as frozen, comparable, printable values.
 
-*Actions* take time and can fail. An interpreter does them one after another, in order, and tells the planner the outcome of
-each as an event; when one fails, or at :class:`Interrupt`, it drops those that are left, because what the planner answers
+*Actions* take time and can fail. An interpreter performs them one after another, in order, and reports the outcome of each to
+the planner as an event. When one fails, or at :class:`Interrupt`, it drops the remaining ones, because the planner's answer
 replaces them. *Commands* are carried out at once, also while an action runs.
 
-Bridges are named by the number of the cycle that warmed them.
+A bridge is named by the number of the cycle that warmed it.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Resolve the config afresh, claim its output directory, arm the new watches, and generate every wrapper into a stage.
+    """Resolve the config again, claim its output directory, arm the new watches, and generate every wrapper into a stage.
 
-    ``undo``: take all of it from what was kept of the good generation before the live one, instead. After ``timeout`` seconds it
-    is given up.
+    ``undo``: restore the kept files of the good generation before the live one instead. The action fails after ``timeout``
+    seconds.
     """
 
     name: ClassVar[str] = "stage"
@@ -63,7 +63,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Promote:
-    """Write into the output directory what differs from the stage, and remove managed files that are no longer staged."""
+    """Write the staged files that differ into the output directory, and remove managed files that are no longer staged."""
 
     name: ClassVar[str] = "promote"
     cycle: int
@@ -74,7 +74,7 @@ class Promote:
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """Create the next bridge, await its ``init()`` and the probe, within ``timeout`` seconds."""
+    """Create the next bridge, and await its ``init()`` and the probe, within ``timeout`` seconds."""
 
     name: ClassVar[str] = "warm"
     cycle: int
@@ -86,7 +86,7 @@ class Warm:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Publish the bridge of ``cycle``: the commit point."""
+    """Publish the bridge of ``cycle``. This is the commit point of the cycle."""
 
     name: ClassVar[str] = "swap"
     cycle: int
@@ -99,7 +99,7 @@ class Swap:
 class Dispose:
     """Dispose a bridge that is no longer live: at once if it has no lease, else in the background.
 
-    Leases get ``timeout`` seconds to end before they are cut off, and ``dispose()`` itself as long again.
+    Leases have ``timeout`` seconds to end before they are cut off; then ``dispose()`` itself has ``timeout`` seconds.
     """
 
     name: ClassVar[str] = "dispose"
@@ -112,10 +112,10 @@ class Dispose:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Replace a live bridge that broke down by another one made from the same generation, ready within ``timeout`` seconds.
+    """Replace a broken live bridge by a new one of the same generation, which must be ready within ``timeout`` seconds.
 
-    The broken one goes on under the name ``broken``, and is disposed in the background as by :class:`Dispose`, with
-    ``drain_timeout``.
+    The broken bridge is renamed to ``broken``, and disposed in the background like by :class:`Dispose`, within
+    ``drain_timeout`` seconds.
     """
 
     name: ClassVar[str] = "restart"
@@ -130,7 +130,7 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Commit the watched set of ``cycle``: from here on nothing else is watched."""
+    """Commit the watch set of ``cycle``: from then on nothing else is watched."""
 
     name: ClassVar[str] = "watch"
     cycle: int
@@ -141,7 +141,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """Undo ``effect``, whether it was done, failed half-way, or was interrupted. ``timeout`` seconds bound a ``dispose()``."""
+    """Undo ``effect``, whether it was completed, failed, or was interrupted. A ``dispose()`` has ``timeout`` seconds."""
 
     name: ClassVar[str] = "rollback"
     effect: Stage | Promote | Warm
@@ -161,9 +161,9 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Wait for the bridges that still drain, stop watching, and let go of the output directory.
+    """Wait for draining bridges, stop watching, and release the output directory.
 
-    A thread of a stage that was given up has ``timeout`` seconds to come back.
+    The thread of a stage that timed out has ``timeout`` seconds to return.
     """
 
     name: ClassVar[str] = "release"
@@ -175,14 +175,14 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Tell the user."""
+    """Pass ``event`` to the user."""
 
     event: WatchEvent
 
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Tell the planner in ``seconds`` that ``timer`` has elapsed; a timer of that name that runs is replaced."""
+    """Start a timer that reports to the planner after ``seconds``; it replaces a running timer of the same name."""
 
     timer: str
     seconds: float
@@ -190,40 +190,40 @@ class SetTimer:
 
 @dataclass(frozen=True, slots=True)
 class StopTimer:
-    """Forget ``timer``."""
+    """Stop the timer named ``timer``."""
 
     timer: str
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Watch ``paths`` besides what is watched, until the next watched set is committed."""
+    """Watch ``paths`` in addition, until the next watch set is committed."""
 
     paths: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Read everything that is watched, now, and tell the planner what is there."""
+    """Read all watched files now, and report their digests to the planner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Keep what ``bridge`` has told to have loaded late as a part of its generation, which is what it is made from once more."""
+    """Add the modules that ``bridge`` imported dynamically to its generation on disk, so that a restart uses the same bytes."""
 
     bridge: int
 
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Have the live ``bridge`` prepare, in the background, what the next one can take over: a spare worker, say."""
+    """Let the live ``bridge`` prepare resources in the background that the next one can take over, such as a spare worker."""
 
     bridge: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Tell the callers of ``reload_now()`` who hold ``tickets`` whether their cycle succeeded."""
+    """Tell the callers that hold ``tickets`` whether their cycle succeeded."""
 
     tickets: tuple[int, ...]
     succeeded: bool
@@ -231,12 +231,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """Stop the action that runs as soon as it can be stopped, and drop those that are left. Its outcome is told all the same."""
+    """Cancel the running action as soon as possible, and drop the remaining ones. Its outcome is still reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unpublish:
-    """Take the session's bridge out of the registry: no new call reaches it."""
+    """Remove the session's bridge from the registry, so that no new call reaches it."""
 
 
 @dataclass(frozen=True, slots=True)

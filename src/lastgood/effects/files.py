@@ -1,4 +1,4 @@
-"""The file operations of a promotion, each with its undo; paths are relative to the output directory, with ``/``."""
+"""The file operations of a promotion, each with its undo. Paths are relative to the output directory, with ``/``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["FileOperation", "MakeDirectory", "RemoveDirectory", "RemoveFile", "R
 
 @dataclass(frozen=True, slots=True)
 class MakeDirectory:
-    """Make the directory ``path``, which is not there. Undo: remove it."""
+    """Make the directory ``path``, which does not exist. Undo: remove it."""
 
     path: str
 
@@ -19,7 +19,7 @@ class MakeDirectory:
 
 @dataclass(frozen=True, slots=True)
 class WriteFile:
-    """Put the staged file at ``path``, where there is none. Undo: remove it."""
+    """Put the staged file at ``path``, where no file exists. Undo: remove it."""
 
     path: str
 
@@ -29,7 +29,7 @@ class WriteFile:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceFile:
-    """Put the staged file in the place of the managed one at ``path``, with its mode. Undo: put the old inode back."""
+    """Replace the managed file at ``path`` by the staged one, keeping its mode. Undo: put the old inode back."""
 
     path: str
 
@@ -49,7 +49,7 @@ class RemoveFile:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Keep the hand-edited generated file at ``path`` as ``to``, before it is replaced or removed. Undo: remove ``to``."""
+    """Keep the hand-edited generated file at ``path`` as ``to`` before it is replaced or removed. Undo: remove ``to``."""
 
     path: str
     to: str
@@ -60,7 +60,7 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class RemoveDirectory:
-    """Remove the directory ``path``, which managed files have left empty. Undo: make it again."""
+    """Remove the directory ``path``, which became empty. Undo: make it again."""
 
     path: str
 

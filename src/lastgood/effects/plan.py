@@ -1,4 +1,4 @@
-"""The plan of one cycle, whole before the cycle starts, and how it prints."""
+"""The plan of one cycle, which is complete before the cycle starts, and its printed form."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ __all__ = ["Plan"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The actions of ``cycle``, in order. ``undo_timeout`` seconds bound each undoing that waits for something."""
+    """The actions of ``cycle``, in order. ``undo_timeout``: the limit, in seconds, of a rollback that has to wait."""
 
     cycle: int
     actions: tuple[Action, ...]
     undo_timeout: float
 
     def undo(self, action: Action) -> Rollback | None:
-        """What undoes ``action``, done or half-done; None where there is nothing to undo."""
+        """Return the rollback that undoes ``action``, completed or not; None if there is nothing to undo."""
         return Rollback(action, self.undo_timeout) if isinstance(action, Stage | Promote | Warm) else None
 
     def undo_through(self, failed: Action) -> tuple[Rollback, ...]:
-        """What undoes everything up to and including ``failed``, the last first."""
+        """Return the rollbacks of all actions up to and including ``failed``, in reverse order."""
         reached = self.actions[: self.actions.index(failed) + 1]
         return tuple(undo for action in reversed(reached) if (undo := self.undo(action)) is not None)
 
     def after(self, action: Action) -> tuple[Action, ...]:
-        """What comes after ``action``."""
+        """Return the actions after ``action``."""
         return self.actions[self.actions.index(action) + 1 :]
 
     def __str__(self) -> str:
