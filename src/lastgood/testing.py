@@ -81,9 +81,9 @@ class World:
         ticket = next(self._tickets)
         self._tell(Started(ticket))
         self._run()
-        trouble = self._driver.state.trouble
+        staleness = self._driver.state.staleness
         if not self._answers.get(ticket, False):
-            raise WatchError("The session ended before it had started.") if trouble is None else trouble.error
+            raise WatchError("The session ended before it had started.") if staleness is None else staleness.error
 
     def reload_now(self) -> bool:
         """What ``Session.reload_now()`` does. Inside :meth:`at`, use :meth:`request_reload`."""

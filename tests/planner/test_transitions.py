@@ -138,8 +138,8 @@ class Script:
         """Asked anew each time: what an assertion has shown does not hold for the next one."""
         return self.state.phase
 
-    def trouble(self) -> Stale | None:
-        return self.state.trouble
+    def staleness(self) -> Stale | None:
+        return self.state.staleness
 
     def stale_since(self) -> float | None:
         return None if self.state.stale is None else self.state.stale.since
@@ -723,10 +723,10 @@ def test_a_notice_is_passed_on() -> None:
 
 def test_a_lost_bridge_is_made_once_more_and_the_status_says_so_meanwhile() -> None:
     script = restarting()
-    assert script.trouble() == Stale(ERROR, 1000.0)
+    assert script.staleness() == Stale(ERROR, 1000.0)
     script.send(Restarted(RESTART, 0.5), Emit(BridgeRestored(1)), Prepare(1))
     assert script.phase() == Idle()
-    assert script.trouble() is None
+    assert script.staleness() is None
     assert script.state.live == Generation(1, 1)
 
 
@@ -768,7 +768,7 @@ def test_a_restart_that_fails_counts_like_a_loss() -> None:
     script = restarting()
     worse = OSError("no fork")
     script.send(RestartFailed(RESTART, 0.5, worse, 1001.0), Emit(BridgeLost(1, worse, 0.5)), SetTimer("restart", 0.5))
-    assert script.trouble() == Stale(ERROR, 1000.0)
+    assert script.staleness() == Stale(ERROR, 1000.0)
 
 
 def test_what_leads_to_a_cycle_ends_a_restart_and_the_cycle_replaces_the_bridge() -> None:

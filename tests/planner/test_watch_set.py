@@ -28,9 +28,9 @@ def test_a_union_watches_both_and_keeps_its_own_output() -> None:
 def test_what_is_watched_besides_lies_in_none_of_the_rest() -> None:
     watch = WatchSet((LIB, SRC), candidates=(Path("/q/b.py"),))
     paths = (SRC / "a.py", Path("/q/b.py"), Path("/q/a.py"), Path("/project/src2"), LIB)
-    assert watch.lacking(paths) == (Path("/project/src2"), Path("/q/a.py"))
-    assert watch.besides(paths).paths == (LIB, SRC, Path("/project/src2"), Path("/q/a.py"), Path("/q/b.py"))
-    assert watch.besides((SRC,)) is watch
+    assert watch.uncovered(paths) == (Path("/project/src2"), Path("/q/a.py"))
+    assert watch.with_paths(paths).paths == (LIB, SRC, Path("/project/src2"), Path("/q/a.py"), Path("/q/b.py"))
+    assert watch.with_paths((SRC,)) is watch
 
 
 @pytest.mark.parametrize(

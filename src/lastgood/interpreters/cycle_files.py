@@ -470,7 +470,7 @@ class CycleFiles:
             raise NothingToUndo(live.path)
         self.manifest = store.path(good)
         kept = store.open(self.manifest)
-        self.watch = watch.besides(map(files.real_path, kept.late.values()))
+        self.watch = watch.with_paths(map(files.real_path, kept.late.values()))
         config = decode_config(kept.files[_CONFIG], project.config_file)
         output = msgspec.structs.replace(config.output, dir=live.path)
         self.config = msgspec.structs.replace(config, output=output, pinned=self.manifest)

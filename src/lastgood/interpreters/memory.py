@@ -601,7 +601,7 @@ class MemoryInterpreter:
                 self.bridges[bridge].prepared = True
             case Arm(paths):
                 assert self._armed is not None
-                self._armed = self._armed.besides(paths)
+                self._armed = self._armed.with_paths(paths)
             case Unpublish():
                 self.live = None
             case CutOff(bridge):

@@ -462,7 +462,7 @@ class TrioInterpreter:
                 self._bridges.prepare(bridge)
             case Arm(paths):
                 assert self._armed is not None
-                self._armed = self._armed.besides(paths)
+                self._armed = self._armed.with_paths(paths)
                 self._woken.set()
             case Unpublish():
                 self._slot.close()

@@ -1,4 +1,4 @@
-"""The pure core: states, events, and the one function that decides (contract §8)."""
+"""The pure core: states, events, and ``plan()``, the one function that makes decisions. No IO, no clock, no threads."""
 
 from lastgood.planner.events import Event
 from lastgood.planner.states import Settings, State

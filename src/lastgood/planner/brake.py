@@ -1,20 +1,20 @@
-"""How often, and after what wait, a live bridge that is lost is made once more (contract §§3, 9)."""
+"""Restart policy: how often a lost live bridge is restarted, and after which delay."""
 
 from __future__ import annotations
 
-__all__ = ["LOSSES_COUNT", "RESTART_WAITS", "counted", "restart_wait"]
+__all__ = ["LOSSES_COUNT", "RESTART_WAITS", "count_loss", "restart_wait"]
 
 RESTART_WAITS = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before a lost bridge is made once more: after the first loss within :data:`LOSSES_COUNT`, the second, and so on."""
+"""Delays in seconds before a restart: after the first loss within :data:`LOSSES_COUNT`, after the second, and so on."""
 LOSSES_COUNT = 60.0
-"""Seconds for which a loss is remembered."""
+"""Seconds after which a loss is forgotten."""
 
 
-def counted(losses: tuple[float, ...], at: float) -> tuple[float, ...]:
-    """``losses``, as far as they still count, and one at ``at``; both in seconds since the epoch."""
+def count_loss(losses: tuple[float, ...], at: float) -> tuple[float, ...]:
+    """Return ``losses`` without those that are too old, plus one at ``at``; all in seconds since the epoch."""
     return (*(loss for loss in losses if at - loss < LOSSES_COUNT), at)
 
 
 def restart_wait(losses: tuple[float, ...]) -> float | None:
-    """Seconds until the bridge is made once more, after that many losses; None if they are too many."""
+    """Return the delay in seconds before the next restart; None if there were too many losses to restart at all."""
     return RESTART_WAITS[len(losses) - 1] if len(losses) <= len(RESTART_WAITS) else None

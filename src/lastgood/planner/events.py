@@ -1,6 +1,7 @@
-"""What has happened, in the past tense: the planner's input (contract §8).
+"""Events: the planner's input. Each says, in the past tense, what has happened.
 
-Times are given, never looked up: ``seconds`` an effect took, ``at`` as seconds since the epoch.
+Events carry their times, because the planner has no clock: ``seconds`` is the duration of an effect, ``at`` a point in time
+in seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -44,19 +45,19 @@ __all__ = [
 
 
 NOBODY = -1
-"""The ticket of a request for whose answer nobody waits."""
+"""The ticket of a request whose answer nobody waits for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The program runs; whoever holds ``ticket`` waits for its first cycle."""
+    """The program was started; the holder of ``ticket`` waits for the first cycle."""
 
     ticket: int
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The watched files were read. ``asked``: the reading began after a :class:`~lastgood.effects.Look`."""
+    """The watched files were read. ``asked``: the reading began after, and because of, a :class:`~lastgood.effects.Look`."""
 
     files: Snapshot = field(repr=False)
     asked: bool = False
@@ -64,7 +65,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class TimerElapsed:
-    """``timer`` ran out."""
+    """The timer named ``timer`` elapsed."""
 
     timer: str
 
@@ -85,16 +86,19 @@ class UndoRequested:
 
 @dataclass(frozen=True, slots=True)
 class CloseRequested:
-    """The session is to end: ``close()``, a cancel, Ctrl-C, or watching that died."""
+    """The session is to end, because of ``close()``, a cancellation, Ctrl-C, or a failure of the watcher."""
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Everything is generated. ``watch`` is what the cycle wants watched, ``read`` the reading of what was armed for it, and
-    ``used`` the digests of the very bytes it was made from, where they may have been others than the look before it saw.
+    """All wrappers were generated into the stage.
 
-    ``previous``: a good generation before it is kept, and it is not the live one once more; ``probation``: the bridge is on
-    trial for so many seconds; ``changes``: how its wrappers differ from those of the generation before.
+    ``watch`` is the set of paths this cycle needs watched, ``read`` the reading of the paths that were newly armed for it.
+    ``used`` are the digests of the bytes the stage was made from; a file may have changed since the look before the cycle.
+
+    ``previous``: an earlier good generation is kept on disk, so that an undo is possible, and this one differs from the live
+    one; ``probation``: seconds for which a loss of the new bridge undoes the generation; ``changes``: differences between its
+    wrappers and those of the generation before.
     """
 
     effect: Stage
@@ -110,7 +114,7 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """The output directory holds the stage: ``written`` are all files there, ``touched`` those that were written or removed."""
+    """The output directory has the staged content: ``written`` are all generated files, ``touched`` those written or removed."""
 
     effect: Promote
     seconds: float
@@ -121,7 +125,7 @@ class Promoted:
 
 @dataclass(frozen=True, slots=True)
 class Warmed:
-    """The next bridge is ready."""
+    """The next bridge is ready for calls."""
 
     effect: Warm
     seconds: float
@@ -146,8 +150,8 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An action before the commit point failed, or was interrupted. ``read`` and ``used``: as far as it had come, see
-    :class:`Staged`."""
+    """An action before the commit point failed or was interrupted. ``read`` and ``used`` are as in :class:`Staged`, but may be
+    incomplete."""
 
     effect: Stage | Promote | Warm | Swap
     seconds: float
@@ -159,14 +163,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """``effect`` is undone."""
+    """``effect`` was undone."""
 
     effect: Rollback
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackFailed:
-    """``effect`` could not be undone; the journal stays."""
+    """``effect`` could not be undone; its journal stays on disk, for the next attempt."""
 
     effect: Rollback
     error: BaseException
@@ -174,7 +178,7 @@ class RollbackFailed:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """The bridge still has leases, and is disposed in the background."""
+    """The bridge still has leases; it is disposed in the background when they end."""
 
     bridge: int
     seconds: float
@@ -182,7 +186,7 @@ class Draining:
 
 @dataclass(frozen=True, slots=True)
 class Disposed:
-    """The bridge is gone."""
+    """The bridge was disposed."""
 
     bridge: int
     seconds: float
@@ -190,7 +194,7 @@ class Disposed:
 
 @dataclass(frozen=True, slots=True)
 class DisposeFailed:
-    """The bridge is given up: its ``dispose()`` raised, or did not end in time."""
+    """The bridge was abandoned: its ``dispose()`` raised, or did not return in time."""
 
     bridge: int
     seconds: float
@@ -199,7 +203,7 @@ class DisposeFailed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The bridge broke down by itself: ``error``."""
+    """The bridge broke down with ``error``, without having been disposed."""
 
     bridge: int
     error: BaseException
@@ -208,7 +212,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The bridge is back. ``draining``: the one that broke down still has leases, those of a pool's other workers, say."""
+    """The live bridge was restarted.
+
+    ``draining``: the broken bridge still has leases, for example calls in other workers of its pool.
+    """
 
     effect: Restart
     seconds: float
@@ -217,7 +224,7 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class RestartFailed:
-    """The bridge did not come back; ``error`` None: because the restart was interrupted."""
+    """The live bridge could not be restarted. ``error`` is None if the restart was interrupted."""
 
     effect: Restart
     seconds: float
@@ -227,7 +234,7 @@ class RestartFailed:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A module to which no import statement leads; ``digest`` is that of the bytes that were imported."""
+    """A module that was imported dynamically, so that no import statement leads to it. ``digest``: of the imported bytes."""
 
     name: str
     path: Path
@@ -236,7 +243,7 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class LoadedLate:
-    """The bridge has imported ``modules``, to which no import statement leads (contract §9)."""
+    """The bridge has imported ``modules`` dynamically: no import statement leads to them."""
 
     bridge: int
     modules: tuple[Late, ...]
@@ -244,14 +251,14 @@ class LoadedLate:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """An interpreter saw what the user should be told."""
+    """An interpreter has a notice for the user."""
 
     notice: Notice
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Nothing of the session is left."""
+    """All resources of the session were released."""
 
 
 Event = (

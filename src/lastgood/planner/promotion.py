@@ -1,7 +1,7 @@
-"""Two trees -> the file operations that lead from one to the other (contract §§4, 5). Pure.
+"""Plan a promotion: the file operations that turn the output directory into what is staged. Pure.
 
-Ours is a file that the manifest lists, or whose header's digest matches its body, or whose bytes equal the staged ones.
-What is not ours is never overwritten or removed.
+A file is *managed* by lastgood if the manifest lists it, or the digest in its header matches its body, or its bytes equal the
+staged ones. Files that are not managed are never overwritten or removed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["Clash", "Existing", "Promotion", "plan_promotion"]
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """What stands at one path of the output directory.
+    """An existing entry of the output directory.
 
-    ``kind``: "file", "directory", or "other" (a link, a FIFO, ...); ``digest`` of a file's bytes; ``generated``: its header's
-    digest matches its body.
+    ``kind``: "file", "directory", or "other" (a link, a FIFO, ...); ``digest``: of a file's bytes; ``generated``: the digest in
+    the file's header matches its body.
     """
 
     kind: str
@@ -40,31 +40,32 @@ class Existing:
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """What stands at ``path``, relative to the output directory, is not ours, and in the way."""
+    """An entry at ``path``, relative to the output directory, is in the way and is not managed by lastgood."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """``operations`` in order, and ``warnings`` for the user."""
+    """A planned promotion: ``operations`` in order, and ``warnings`` for the user."""
 
     operations: tuple[FileOperation, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
     def touched(self) -> tuple[str, ...]:
-        """The generated files that are written or removed, sorted."""
+        """The generated files that will be written or removed, sorted."""
         return tuple(sorted(op.path for op in self.operations if isinstance(op, WriteFile | ReplaceFile | RemoveFile)))
 
 
 def plan_promotion(
     before: Mapping[str, Existing], staged: Mapping[str, str], managed: Mapping[str, str]
 ) -> Success[Promotion] | Failure[Clash]:
-    """The operations that make the output directory hold what is staged.
+    """Plan the operations after which the output directory has the staged content.
 
-    ``before``: everything below the output directory (and ``""``, the directory itself, where it exists), caches left out;
-    ``staged`` and ``managed``: path to digest, of the stage and of the manifest. Equal content gives no operation.
+    ``before``: all entries below the output directory, without caches, and ``""`` for the directory itself if it exists.
+    ``staged`` and ``managed`` map paths to digests: those of the stage and those of the manifest. A file with equal content
+    needs no operation.
     """
     makes: list[FileOperation] = []
     writes: list[FileOperation] = []
@@ -97,7 +98,7 @@ def plan_promotion(
     def is_in_the_way(path: str) -> bool:
         return path in directories or not {path, *_parents(path)}.isdisjoint(staged)
 
-    # What is written comes before what is removed: who imports meanwhile finds the one or the other.
+    # Write before removing, so that an import meanwhile finds either the old or the new module.
     removes: list[RemoveFile | RemoveDirectory] = [*map(RemoveFile, removed), *map(RemoveDirectory, emptied)]
     first = [remove for remove in removes if is_in_the_way(remove.path)]
     last = [remove for remove in removes if not is_in_the_way(remove.path)]
@@ -110,12 +111,12 @@ def _is_ours(path: str, standing: Existing, managed: Mapping[str, str]) -> bool:
 
 
 def _is_edited(path: str, standing: Existing, managed: Mapping[str, str]) -> bool:
-    """Whether somebody changed by hand what we wrote: its header, if it has one, does not tell of another version of us."""
+    """Return whether a generated file was edited by hand, and not merely written by another version of lastgood."""
     return standing.kind == "file" and standing.digest != managed.get(path, standing.digest) and not standing.generated
 
 
 def _parents(path: str) -> list[str]:
-    """Every directory above ``path``, up to the output directory itself, which is ``""``."""
+    """Return every directory above ``path``, up to the output directory itself, which is ``""``."""
     parents = [dirname(path)]
     while parents[-1]:
         parents.append(dirname(parents[-1]))
@@ -123,7 +124,7 @@ def _parents(path: str) -> list[str]:
 
 
 def _emptied(paths: set[str], removed: set[str]) -> list[str]:
-    """The directories below the output directory that ``removed`` leaves empty, the deepest first."""
+    """Return the directories below the output directory that become empty without ``removed``, deepest first."""
     left = paths - removed
     emptied: list[str] = []
     above = {parent for path in removed for parent in _parents(path) if parent}

@@ -1,4 +1,4 @@
-"""What the planner knows, between two events. Frozen: a transition makes a new one."""
+"""The planner's state between two events. States are frozen: a transition makes a new one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the user asked for; seconds (contract §2)."""
+    """The timing arguments of :func:`lastgood.watch`, in seconds."""
 
     debounce: float = 0.1
     max_wait: float = 2.0
@@ -45,10 +45,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A cycle that succeeded: the ``number`` of it among the good ones, and of the ``cycle``, which names its bridge.
+    """A cycle that succeeded.
 
-    Live since ``since`` (seconds since the epoch). A bridge that is lost before ``probation_ends`` brings back the generation
-    before.
+    ``number`` counts the successful cycles, ``cycle`` all of them; the latter names the bridge. The generation is live since
+    ``since``. If its bridge is lost before ``probation_ends``, the generation before it is restored. Both times are in seconds
+    since the epoch.
     """
 
     number: int
@@ -59,7 +60,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The live bridge broke down by ``error``, at ``since``. ``failed_probation``: it is to be undone."""
+    """The live bridge broke down with ``error`` at ``since``. ``failed_probation``: its generation is to be undone."""
 
     error: BaseException
     since: float
@@ -68,7 +69,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """Why what is live is not what is on disk, and since when, in seconds since the epoch."""
+    """The reason why the live generation differs from the files on disk, and since when, in seconds since the epoch."""
 
     error: BaseException
     since: float
@@ -76,9 +77,9 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """One attempt to reload: what it is for, its plan, and what it has brought so far.
+    """One attempt to reload: its cause, its plan, and its results so far.
 
-    ``undoes``: it brings back the good generation before the live one, for this reason.
+    ``undoes``: the cycle restores the good generation before the live one, for this reason.
     """
 
     number: int
@@ -93,40 +94,40 @@ class Cycle:
     swapped: bool = False
 
     def timed(self, effect: str, seconds: float) -> Cycle:
-        """This, and what the effect of that name took."""
+        """Return a copy that also records the duration of the effect named ``effect``."""
         return replace(self, timings={**self.timings, effect: seconds})
 
 
 @dataclass(frozen=True, slots=True)
 class Unstarted:
-    """Nothing was touched yet."""
+    """The session has not started; nothing was touched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What is on disk has been attempted."""
+    """No cycle is under way or scheduled: the files on disk have been attempted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """An edit was seen; a cycle starts when it is quiet, or has taken long enough."""
+    """An edit was seen; a cycle starts when edits pause for ``debounce``, or after ``max_wait``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """A cycle is about to start, and waits for a last reading."""
+    """A cycle is about to start; it waits for a reading of the watched files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """``cycle`` is under way."""
+    """The actions of ``cycle`` are being performed."""
 
     cycle: Cycle
 
 
 @dataclass(frozen=True, slots=True)
 class RollingBack:
-    """``cycle`` failed (``failure``), or a close came (None); ``left`` effects are still to be rolled back."""
+    """``cycle`` is being rolled back because of ``failure``, or of a close (None); ``left`` rollbacks are still to be done."""
 
     cycle: Cycle
     failure: Failed | None
@@ -135,17 +136,17 @@ class RollingBack:
 
 @dataclass(frozen=True, slots=True)
 class Restarting:
-    """The lost bridge of the live generation is made once more. What comes meanwhile interrupts it."""
+    """The lost bridge of the live generation is being restarted. A request for a cycle interrupts the restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """Bridges are let go, then everything else."""
+    """The session is closing: it disposes its bridges, then releases everything else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The end."""
+    """The session is closed; nothing follows."""
 
 
 Phase = Unstarted | Idle | Scheduled | Looking | Running | RollingBack | Restarting | Closing | Closed
@@ -153,15 +154,17 @@ Phase = Unstarted | Idle | Scheduled | Looking | Running | RollingBack | Restart
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``cycle`` is the number of the last one; ``live`` the last good generation, ``retired`` those whose bridge is not gone yet.
+    """The whole state of a session.
 
-    ``watched`` is committed, ``late`` what only the live bridge has told of; ``attempted`` are the bytes the last cycle
-    started from, ``observed`` those seen last, and ``disturbed`` the files whose bytes changed while that cycle ran, so that
-    it may have read others; ``tickets`` wait for the next cycle, ``undos`` for one that brings back the generation before;
-    ``stale`` says so until a cycle succeeds; ``lost``: the live bridge is; ``losses`` are the times of the last ones;
-    ``restarts`` is how many bridges that broke down were replaced by another of their generation: -1 names the first of them;
-    ``ending``: a close was asked for, and the user is told nothing more; ``closed_at``
-    is the generation that was live then.
+    - ``cycle``: the number of the last cycle. ``live``: the last good generation. ``retired``: replaced generations whose
+      bridges are not disposed yet.
+    - ``watched``: the committed watch set. ``late``: files of modules that the live bridge imported dynamically.
+    - ``attempted``: the bytes from which the last cycle started. ``observed``: the bytes read last. ``disturbed``: files that
+      changed while that cycle ran, so that it may have read either version.
+    - ``tickets``: callers that wait for the next cycle. ``undos``: callers that wait for an undo.
+    - ``stale``: set from the first failure until a cycle succeeds. ``lost``: set while the live bridge is broken.
+    - ``losses``: times of recent losses. ``restarts``: the number of restarts; broken bridges are named -1, -2, and so on.
+    - ``ending``: a close was requested, and no more events are emitted. ``closed_at``: the generation that was live then.
     """
 
     settings: Settings = Settings()
@@ -185,30 +188,30 @@ class State:
 
     @property
     def generation(self) -> int:
-        """The number of the live generation, or of the last that was; 0 where there never was one."""
+        """The number of the live generation, or of the last one after closing; 0 if there never was one."""
         return self.closed_at if self.live is None else self.live.number
 
     @property
-    def trouble(self) -> Stale | None:
-        """What the status tells: why what is live is not what is on disk, or is not there at all."""
+    def staleness(self) -> Stale | None:
+        """The reason why the status is stale: a failed or undone generation, or a lost bridge. None if it is not stale."""
         if self.stale is None and self.lost is not None:
             return Stale(self.lost.error, self.lost.since)
         return self.stale
 
     @property
     def edits(self) -> tuple[Path, ...]:
-        """What differs from the bytes last attempted, sorted."""
-        # What only came and went while a cycle ran, a lock file say, is not worth another one.
+        """The files whose bytes differ from those last attempted, sorted."""
+        # A file that only existed for a while during a cycle, such as a lock file, needs no other cycle.
         disturbed = among(self.disturbed, self.attempted)
         return tuple(sorted(differing(self.attempted, self.observed) | disturbed))
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Whether what is live is what is on disk.
+    """The status of a session: the live generation, and whether it is up to date with the files on disk.
 
-    ``stale``: it is not, because the last cycle failed, a generation was undone, or the live bridge is lost; ``since``:
-    seconds since the epoch at which that began (the first of a row of failures); ``error``: why, the last failure's.
+    ``stale``: it is not, because the last cycle failed, a generation was undone, or the live bridge is lost. ``since``: when
+    that began, in seconds since the epoch (the first of several failures in a row). ``error``: the error of the last failure.
     """
 
     generation: int
@@ -218,8 +221,8 @@ class Status:
 
     @classmethod
     def of(cls, state: State) -> Status:
-        """What there is to say of ``state``."""
-        trouble = state.trouble
-        if trouble is None:
+        """Make the status that describes ``state``."""
+        staleness = state.staleness
+        if staleness is None:
             return cls(state.generation, False, None, None)
-        return cls(state.generation, True, trouble.since, trouble.error)
+        return cls(state.generation, True, staleness.since, staleness.error)

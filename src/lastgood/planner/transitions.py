@@ -1,26 +1,27 @@
-"""The one place that decides: ``plan(state, event) -> Step(state, effects)`` (contract §§4, 5, 8).
+"""All transitions: ``plan(state, event) -> Step(state, effects)``. Every decision of a session is made here.
 
 The rules:
 
-- A cycle starts from a *look*, a reading of everything watched that begins after the cause of the cycle. What was read is
-  then *attempted*; an edit is a difference from it. So an edit at any moment is found by a later reading, and leads to a
-  later cycle, and bytes that failed are not tried again by themselves. A file that changes while a cycle runs counts as
-  edited even if it changes back: the cycle may have read either.
-- The plan of a cycle is whole before it starts. Actions are done in order. When one fails, or a close comes before the swap,
-  everything up to and including it is undone, the last first; an undoing that fails does not stop the others.
-- The swap is the commit point. After it there are only notices; a close then lets the cycle end in silence.
-- One cycle at a time: ``Running`` and ``RollingBack`` hold it, and nothing starts another from there.
-- An edit restarts the ``debounce`` timer; ``max-wait`` is set by the first edit and not by later ones. A call of
-  ``reload_now()`` waits for no timer, and is answered by a cycle that starts after it.
-- At most two replaced bridges drain at once, those that broke down among them; one more, and the oldest is cut off.
-- A live bridge that is lost is made once more from its own generation, each time after a longer wait, and after a few
-  losses within a minute no more. Whatever leads to a cycle comes first: the cycle replaces the bridge. A fresh one that is
-  lost on probation is not made once more: the generation before is brought back.
-- What a live bridge has loaded late is pinned before it can be made once more.
-- When nothing is about to replace a live bridge, after a cycle or a restart, it prepares what the next one can take over: that
-  is for the next cycle, and must not compete with this one.
-- An undo is a cycle that stages what was kept. It attempts no bytes of the disk, so that no edit is lost by it.
-- A start that fails ends the session. After a close was asked for, nothing is emitted.
+- A cycle starts from a *look*: a reading of all watched files that begins after the cause of the cycle. The bytes read are
+  then *attempted*, and an edit is a difference from the attempted bytes. So an edit at any moment is found by a later reading
+  and leads to a later cycle, and bytes that failed are not retried without a new cause. A file that changes while a cycle
+  runs counts as edited even if it changes back, because the cycle may have read either version.
+- The plan of a cycle is complete before the cycle starts. Its actions are performed in order. When one fails, or a close is
+  requested before the swap, everything up to and including it is undone in reverse order; a failed rollback does not stop
+  the other rollbacks.
+- The swap is the commit point. Later failures only lead to notices; a close after the swap lets the cycle finish silently.
+- Cycles never overlap: no other cycle starts in the phases ``Running`` and ``RollingBack``.
+- Each edit restarts the ``debounce`` timer; only the first edit starts ``max-wait``. ``reload_now()`` waits for no timer, and
+  is answered by a cycle that starts after the call.
+- At most two replaced bridges drain at once, broken ones included; when there are more, the oldest is cut off.
+- A lost live bridge is restarted from its own generation, with a longer delay each time; after too many losses within a
+  minute it stays lost. A cycle takes precedence, because it replaces the bridge anyway. A new bridge that is lost on probation
+  is not restarted: the previous generation is restored.
+- Modules that a live bridge imported dynamically are pinned before the bridge can be restarted.
+- After a cycle or a restart, when nothing is about to replace the live bridge, it prepares resources for the next cycle (a
+  spare worker). During a cycle they would compete with it.
+- An undo is a cycle that stages the kept files of an earlier generation. It attempts no bytes on disk, so it loses no edit.
+- A failed first cycle ends the session. After a close was requested, no event is emitted.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ from lastgood.effects.cycle import (
 )
 from lastgood.effects.plan import Plan
 from lastgood.errors import Undone
-from lastgood.planner.brake import counted, restart_wait
+from lastgood.planner.brake import count_loss, restart_wait
 from lastgood.planner.events import (
     CloseRequested,
     Disposed,
@@ -124,15 +125,17 @@ _STOP_TIMERS: tuple[StopTimer, ...] = (StopTimer(DEBOUNCE), StopTimer(MAX_WAIT))
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The state after an event, and the effects that are to follow, in order."""
+    """The state after an event, and the effects to perform next, in order."""
 
     state: State
     effects: tuple[Effect, ...] = ()
 
 
 def plan(state: State, event: Event) -> Step:
-    """What follows from ``event`` in ``state``. Pure and total: no clock, no IO, no randomness; an event that means nothing
-    in a state (a timer that was stopped, say) changes nothing.
+    """Return the next state and the effects to perform after ``event`` in ``state``.
+
+    Pure and total: no clock, no IO, no randomness. An event that is irrelevant in a state, such as a timer that was stopped,
+    changes nothing.
     """
     step = _transition(state, event)
     if not state.ending:
@@ -161,7 +164,7 @@ def _transition(state: State, event: Event) -> Step:
         case Draining():
             return _draining(state, event)
         case Disposed() | DisposeFailed():
-            return _gone(state, event)
+            return _bridge_disposed(state, event)
         case Lost():
             return _lost(state, event)
         case Restarted() | RestartFailed():
@@ -177,7 +180,7 @@ def _transition(state: State, event: Event) -> Step:
 
 
 def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, undo: bool = False) -> Plan:
-    """The actions of cycle ``number``, in the contract's order (§4). ``undo``: it brings back the generation before."""
+    """Return the plan of cycle ``number``, with its actions in order. ``undo``: the cycle restores the previous generation."""
     stage = Stage(number, undo, settings.stage_timeout)
     actions: tuple[Action, ...] = (stage, Promote(number), Warm(number, settings.warm_timeout), Swap(number))
     if live is not None:
@@ -185,7 +188,7 @@ def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, u
     return Plan(number, (*actions, Watch(number)), settings.drain_timeout)
 
 
-# --- what leads to a cycle
+# --- causes of a cycle
 
 
 def _started(state: State, event: Started) -> Step:
@@ -202,24 +205,24 @@ def _started(state: State, event: Started) -> Step:
 
 def _observed(state: State, event: Observed) -> Step:
     changed = differing(state.observed, event.files)
-    news = changed & differing(state.attempted, event.files)
+    new_edits = changed & differing(state.attempted, event.files)
     if isinstance(state.phase, Running | RollingBack):
         state = replace(state, disturbed=state.disturbed | changed)
     state = replace(state, observed={**state.observed, **event.files})
-    wanted = bool(state.tickets or _undo_next(state))
-    manual = isinstance(state.phase, Looking) and wanted
-    changes = tuple(Emit(Change(path, manual)) for path in sorted(news))
+    requested = bool(state.tickets or _undo_next(state))
+    manual = isinstance(state.phase, Looking) and requested
+    changes = tuple(Emit(Change(path, manual)) for path in sorted(new_edits))
     match state.phase:
-        case Idle() if news:
+        case Idle() if new_edits:
             return Step(replace(state, phase=Scheduled()), (*changes, _debounce(state), _max_wait(state)))
         case Scheduled() if not state.edits:
             step = _idle(state)
             return Step(step.state, (*_STOP_TIMERS, *step.effects))
-        case Scheduled() if news:
+        case Scheduled() if new_edits:
             return Step(state, (*changes, _debounce(state)))
-        case Restarting() if news:
+        case Restarting() if new_edits:
             return Step(state, (*changes, _debounce(state)))
-        case Looking() if event.asked and (state.edits or wanted):
+        case Looking() if event.asked and (state.edits or requested):
             step = _begin(state)
             return Step(step.state, (*changes, *step.effects))
         case Looking() if event.asked:
@@ -287,22 +290,22 @@ def _requested(state: State, event: ReloadRequested | UndoRequested) -> Step:
 def _begin(state: State) -> Step:
     number = state.cycle + 1
     undoes = _undo_next(state)
-    whole = plan_of_cycle(state.settings, number, state.live, undo=undoes is not None)
+    cycle_plan = plan_of_cycle(state.settings, number, state.live, undo=undoes is not None)
     if undoes is None:
-        cycle = Cycle(number, bool(state.tickets), state.edits, state.tickets, whole)
+        cycle = Cycle(number, bool(state.tickets), state.edits, state.tickets, cycle_plan)
         state = replace(state, attempted=state.observed, disturbed=frozenset(), tickets=())
     elif undoes.reason is None:
-        cycle = Cycle(number, True, (), state.undos[:1], whole, undoes)
+        cycle = Cycle(number, True, (), state.undos[:1], cycle_plan, undoes)
         state = replace(state, undos=state.undos[1:])
     else:
-        cycle = Cycle(number, False, (), (), whole, undoes)
+        cycle = Cycle(number, False, (), (), cycle_plan, undoes)
         state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_probation=False))
     begun = replace(state, phase=Running(cycle), cycle=number)
-    return Step(begun, (Emit(ReloadStart(number, cycle.manual, cycle.changed)), *whole.actions))
+    return Step(begun, (Emit(ReloadStart(number, cycle.manual, cycle.changed)), *cycle_plan.actions))
 
 
 def _undo_next(state: State) -> Undone | None:
-    """Why the next cycle is to bring back the generation before, if it is. Callers are served in the order they came."""
+    """Return the reason if the next cycle is an undo, else None. Callers are served in the order of their requests."""
     if state.lost is not None and state.lost.failed_probation:
         return Undone(state.generation, state.lost.error)
     if state.undos and not (state.tickets and state.tickets[0] < state.undos[0]):
@@ -310,10 +313,10 @@ def _undo_next(state: State) -> Undone | None:
     return None
 
 
-def _rest(state: State) -> Step:
-    """After a cycle or a restart: to what has been waiting for it."""
+def _next_phase(state: State) -> Step:
+    """Choose the next phase after a cycle or a restart, by the requests and edits that arrived meanwhile."""
     if state.ending:
-        return _let_go(state)
+        return _begin_closing(state)
     if state.tickets or _undo_next(state):
         return Step(replace(state, phase=Looking()), (Look(),))
     prepare = () if state.live is None or state.lost is not None else (Prepare(state.live.cycle),)
@@ -324,13 +327,13 @@ def _rest(state: State) -> Step:
 
 
 def _idle(state: State) -> Step:
-    """Nothing waits, but perhaps a bridge that is lost."""
+    """Go idle; if the live bridge is lost, schedule its restart."""
     wait = None if state.lost is None else restart_wait(state.losses)
     timer = () if wait is None else (SetTimer(RESTART, wait),)
     return Step(replace(state, phase=Idle()), timer)
 
 
-# --- a bridge that is lost
+# --- a lost bridge
 
 
 def _lost(state: State, event: Lost) -> Step:
@@ -338,7 +341,7 @@ def _lost(state: State, event: Lost) -> Step:
     if live is None or live.cycle != event.bridge or state.lost is not None:
         return Step(state)
     lost = LostBridge(event.error, event.at, failed_probation=event.at < live.probation_ends)
-    return _told_lost(replace(state, losses=counted(state.losses, event.at), lost=lost), live, event.error)
+    return _report_loss(replace(state, losses=count_loss(state.losses, event.at), lost=lost), live, event.error)
 
 
 def _restarted(state: State, event: Restarted | RestartFailed) -> Step:
@@ -347,21 +350,23 @@ def _restarted(state: State, event: Restarted | RestartFailed) -> Step:
     if isinstance(event, Restarted):
         broken = (replace(state.live, cycle=event.effect.broken),) if event.draining else ()
         back = replace(state, lost=None, retired=state.retired + broken, restarts=state.restarts + 1)
-        rest = _rest(back)
+        rest = _next_phase(back)
         return Step(rest.state, (Emit(BridgeRestored(state.live.number)), *_cut_off(back), *rest.effects))
     if event.error is None:
-        return _rest(state)
-    told = _told_lost(replace(state, losses=counted(state.losses, event.at), phase=Idle()), state.live, event.error)
-    rest = _rest(told.state)
-    return Step(rest.state, (*told.effects[:1], *rest.effects))
+        return _next_phase(state)
+    lost_again = _report_loss(
+        replace(state, losses=count_loss(state.losses, event.at), phase=Idle()), state.live, event.error
+    )
+    rest = _next_phase(lost_again.state)
+    return Step(rest.state, (*lost_again.effects[:1], *rest.effects))
 
 
-def _told_lost(state: State, live: Generation, error: BaseException) -> Step:
+def _report_loss(state: State, live: Generation, error: BaseException) -> Step:
     if not isinstance(state.phase, Idle) or (state.lost is not None and state.lost.failed_probation):
-        told = Emit(BridgeLost(live.number, error))
+        notice = Emit(BridgeLost(live.number, error))
         if isinstance(state.phase, Idle):
-            return Step(replace(state, phase=Looking()), (told, Look()))
-        return Step(state, (told,))
+            return Step(replace(state, phase=Looking()), (notice, Look()))
+        return Step(state, (notice,))
     step = _idle(state)
     return Step(step.state, (Emit(BridgeLost(live.number, error, restart_wait(state.losses))), *step.effects))
 
@@ -373,16 +378,16 @@ def _loaded_late(state: State, event: LoadedLate) -> Step:
         return Step(state, (Pin(event.bridge),))
     match state.phase:
         case Running(Cycle(swapped=True, staged=Staged(watch=watch))):
-            committed = False  # the end of the cycle does it
+            committed = False  # the end of the cycle commits them
         case _:
             watch, committed = state.watched or WatchSet(()), True
     notices = (Emit(ModuleLoadedLate(late.name, late.path)) for late in event.modules)
-    told: tuple[Effect, ...] = (*notices, Pin(event.bridge))
+    effects: tuple[Effect, ...] = (*notices, Pin(event.bridge))
     fresh = {late.path: late.digest for late in event.modules}
     known = frozenset(state.late)
-    fresh = {path: fresh[path] for path in watch.lacking(fresh) if path not in known}
+    fresh = {path: fresh[path] for path in watch.uncovered(fresh) if path not in known}
     if not fresh:
-        return Step(state, told)
+        return Step(state, effects)
     read: Snapshot = {path: {path: digest} for path, digest in fresh.items()}
     state = replace(
         state,
@@ -391,12 +396,12 @@ def _loaded_late(state: State, event: LoadedLate) -> Step:
         observed=merge(state.observed, read),
     )
     if not committed:
-        return Step(state, told)
-    watched = watch.besides(fresh)
-    return Step(replace(state, watched=watched), (*told, Emit(WatchPaths(watched.paths)), Arm(tuple(fresh))))
+        return Step(state, effects)
+    watched = watch.with_paths(fresh)
+    return Step(replace(state, watched=watched), (*effects, Emit(WatchPaths(watched.paths)), Arm(tuple(fresh))))
 
 
-# --- in a cycle
+# --- the running cycle
 
 
 def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -> Step:
@@ -408,7 +413,7 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
     match event:
         case Staged():
             cycle = replace(cycle, staged=event)
-            state, effects = _armed(state, event)
+            state, effects = _record_reading(state, event)
         case Promoted():
             cycle = replace(cycle, promoted=event)
         case Warmed():
@@ -417,11 +422,18 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
             cycle = replace(cycle, swapped=True)
             retired = state.retired if state.live is None else (*state.retired, state.live)
             stale = None if cycle.undoes is None else Stale(cycle.undoes, event.at)
-            fresh = _fresh(state, cycle, event.at)
+            generation = _new_generation(state, cycle, event.at)
             swapped = replace(
-                state, phase=Running(cycle), live=fresh, retired=retired, stale=stale, lost=None, losses=(), late=()
+                state,
+                phase=Running(cycle),
+                live=generation,
+                retired=retired,
+                stale=stale,
+                lost=None,
+                losses=(),
+                late=(),
             )
-            # A close that came while the swap was under way has dropped what follows it.
+            # A close during the swap has made the interpreter drop the actions after it: they are asked for again.
             return Step(swapped, cycle.plan.after(event.effect) if state.ending else ())
         case Watched():
             return _succeeded(state, cycle)
@@ -432,8 +444,11 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
     return Step(replace(state, phase=Running(cycle)), effects)
 
 
-def _fresh(state: State, cycle: Cycle, at: float) -> Generation:
-    """What is live from now on. On trial is what has another generation of this session to go back to, and is not one itself."""
+def _new_generation(state: State, cycle: Cycle, at: float) -> Generation:
+    """Make the generation that is live from now on.
+
+    It is on probation if the session has an earlier generation to restore, unless it is itself a restored one.
+    """
     on_probation = (
         cycle.staged is not None and cycle.staged.previous and state.live is not None and cycle.undoes is None
     )
@@ -444,7 +459,7 @@ def _fresh(state: State, cycle: Cycle, at: float) -> Generation:
 def _succeeded(state: State, cycle: Cycle) -> Step:
     if cycle.staged is None or cycle.promoted is None:
         return Step(state)
-    watch = cycle.staged.watch.besides(state.late)
+    watch = cycle.staged.watch.with_paths(state.late)
     effects: list[Effect] = []
     if cycle.undoes is not None:
         effects.append(Emit(GenerationUndone(cycle.undoes.generation, cycle.undoes.reason)))
@@ -470,7 +485,7 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         attempted=restrict(state.attempted, watch.roots),
         observed=restrict(state.observed, watch.roots),
     )
-    rest = _rest(settled)
+    rest = _next_phase(settled)
     return Step(rest.state, (*effects, *rest.effects))
 
 
@@ -478,7 +493,7 @@ def _failed(state: State, event: Failed) -> Step:
     cycle = _cycle_of(state, event.effect)
     if cycle is None:
         return Step(state)
-    armed, changes = _armed(state, event)
+    armed, changes = _record_reading(state, event)
     step = _roll_back(armed, cycle, event.effect, None if state.ending else event)
     return Step(step.state, (*changes, *step.effects))
 
@@ -499,7 +514,7 @@ def _rolled_back(state: State, event: RolledBack | RollbackFailed) -> Step:
     if left:
         return Step(replace(state, phase=RollingBack(cycle, failure, left)), tuple(effects))
     if failure is not None:
-        told = ReloadError(
+        error_event = ReloadError(
             cycle.number,
             cycle.manual,
             cycle.changed,
@@ -507,33 +522,34 @@ def _rolled_back(state: State, event: RolledBack | RollbackFailed) -> Step:
             effect=failure.effect.name,
             live_generation=None if state.live is None else state.live.number,
         )
-        effects.append(Emit(told))
+        effects.append(Emit(error_event))
         since = failure.at if state.stale is None else state.stale.since
         state = replace(state, stale=Stale(failure.error, since), ending=state.ending or state.live is None)
     effects += _answer(cycle.tickets, succeeded=False)
-    rest = _rest(state)
+    rest = _next_phase(state)
     return Step(rest.state, (*effects, *rest.effects))
 
 
-def _armed(state: State, event: Staged | Failed) -> tuple[State, tuple[Effect, ...]]:
-    """What a stage has read of roots that are new was attempted; of the others, the look before it was.
+def _record_reading(state: State, event: Staged | Failed) -> tuple[State, tuple[Effect, ...]]:
+    """Record the bytes that a stage has read: for newly watched roots these are the attempted ones, for others the look's are.
 
-    Bytes it was made from that are not those were there for a moment between two readings: an edit, too.
+    If the stage was made from bytes that differ from the attempted ones, the file changed between two readings, which counts
+    as an edit.
     """
     known = state.edits
     attempted = merge(state.attempted, event.read)
-    strayed = differing(attempted, overlay(attempted, event.used))
+    changed_meanwhile = differing(attempted, overlay(attempted, event.used))
     state = replace(
         state,
         attempted=attempted,
-        observed=overlay(merge(state.observed, event.read), {path: event.used[path] for path in strayed}),
-        disturbed=state.disturbed | strayed,
+        observed=overlay(merge(state.observed, event.read), {path: event.used[path] for path in changed_meanwhile}),
+        disturbed=state.disturbed | changed_meanwhile,
     )
-    news = tuple(path for path in state.edits if path not in known)
-    return replace(state, disturbed=state.disturbed.union(news)), tuple(Emit(Change(path)) for path in news)
+    new_edits = tuple(path for path in state.edits if path not in known)
+    return replace(state, disturbed=state.disturbed.union(new_edits)), tuple(Emit(Change(path)) for path in new_edits)
 
 
-# --- letting go
+# --- closing and disposing
 
 
 def _close_requested(state: State) -> Step:
@@ -542,7 +558,7 @@ def _close_requested(state: State) -> Step:
     stop: tuple[Effect, ...] = (*_STOP_TIMERS, StopTimer(RESTART), *_answer(waiting, succeeded=False), Unpublish())
     match state.phase:
         case Unstarted() | Idle() | Scheduled() | Looking():
-            step = _let_go(ending)
+            step = _begin_closing(ending)
             return Step(step.state, (*stop, *step.effects))
         case Running(cycle) if cycle.swapped or state.ending:
             return Step(ending, stop)
@@ -556,11 +572,11 @@ def _close_requested(state: State) -> Step:
             assert_never(state.phase)
 
 
-def _let_go(state: State) -> Step:
+def _begin_closing(state: State) -> Step:
     live = () if state.live is None else (state.live,)
     dispose = tuple(Dispose(each.cycle, state.settings.drain_timeout) for each in live)
     waiting = (*state.tickets, *state.undos)
-    letting_go = replace(
+    closing = replace(
         state,
         phase=Closing(),
         live=None,
@@ -570,7 +586,7 @@ def _let_go(state: State) -> Step:
         undos=(),
         lost=None,
     )
-    return Step(letting_go, (*_answer(waiting, succeeded=False), *dispose, Release(state.settings.stage_timeout)))
+    return Step(closing, (*_answer(waiting, succeeded=False), *dispose, Release(state.settings.stage_timeout)))
 
 
 def _draining(state: State, event: Draining) -> Step:
@@ -578,12 +594,12 @@ def _draining(state: State, event: Draining) -> Step:
 
 
 def _cut_off(state: State) -> tuple[CutOff, ...]:
-    """The oldest of those that drain, if they are too many."""
+    """Cut off the oldest draining bridges if there are too many."""
     too_many = state.retired[: max(0, len(state.retired) - MOST_DRAINING)]
     return tuple(CutOff(each.cycle) for each in too_many)
 
 
-def _gone(state: State, event: Disposed | DisposeFailed) -> Step:
+def _bridge_disposed(state: State, event: Disposed | DisposeFailed) -> Step:
     was = next((each for each in state.retired if each.cycle == event.bridge), None)
     if was is None:
         return Step(state)
@@ -593,11 +609,11 @@ def _gone(state: State, event: Disposed | DisposeFailed) -> Step:
     return Step(state)
 
 
-# --- small parts
+# --- helpers
 
 
 def _cycle_of(state: State, action: Action) -> Cycle | None:
-    """The cycle under way, if ``action`` belongs to it: the outcome of any other means nothing."""
+    """Return the running cycle if ``action`` belongs to it, else None: outcomes of other actions are ignored."""
     match state.phase:
         case Running(cycle) if action in cycle.plan.actions:
             return cycle
@@ -618,7 +634,7 @@ def _answer(tickets: tuple[int, ...], *, succeeded: bool) -> tuple[Answer, ...]:
 
 
 def _timed_dispose(state: State, event: Draining | Disposed | DisposeFailed) -> State:
-    """Note the time, if the running cycle is the one that replaced this bridge; others may still drain."""
+    """Record the duration if the running cycle replaced this bridge; bridges of earlier cycles may still drain."""
     match state.phase:
         case Running(cycle) if any(
             isinstance(action, Dispose) and action.bridge == event.bridge for action in cycle.plan.actions

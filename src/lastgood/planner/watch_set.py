@@ -1,4 +1,4 @@
-"""What is watched, what in it is ignored, and what an edit is (contract §6). Pure: paths here are only names."""
+"""Watch sets, ignored names, and snapshots of file digests. Pure: nothing here touches the file system."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 __all__ = ["Snapshot", "WatchSet", "among", "differing", "is_ignored_name", "merge", "overlay", "restrict"]
 
 Snapshot = Mapping[Path, Mapping[Path, str]]
-"""What a reading found: for each watched root, every regular file at or below it, with the digest of its bytes."""
+"""The result of a reading: for each watched root, every regular file at or below it, with the digest of its bytes."""
 
 IGNORED_NAMES = frozenset({"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".git", ".lastgood"})
 
-# Vim, Emacs, JetBrains, Kate, gedit, VS Code and the usual names for a file on its way to replace another.
+# Temporary and backup files of Vim, Emacs, JetBrains, Kate, gedit, VS Code, and usual names of files that replace another.
 EDITOR_PATTERNS = (
     "*~",
     ".*.sw?",
@@ -38,11 +38,11 @@ _EDITORS = re.compile("|".join(translate(pattern) for pattern in EDITOR_PATTERNS
 
 @dataclass(frozen=True, slots=True)
 class WatchSet:
-    """What one cycle wants watched.
+    """The paths that a cycle needs watched.
 
-    ``paths`` are what the user is told, sorted; ``candidates`` are paths whose appearance would change where a module is
-    found, in the order of their texts, which is told many times faster; ``output`` is the directory of the wrappers, ignored
-    wherever it lies inside a watched root.
+    ``paths``, sorted, are those reported to the user. ``candidates`` are paths at which a new file would change where a module
+    is found; they are sorted as text, because comparing ``Path`` objects is many times slower. ``output`` is the directory of
+    the wrappers, which is ignored inside a watched root.
     """
 
     paths: tuple[Path, ...]
@@ -51,20 +51,20 @@ class WatchSet:
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """Everything to be read, in the order of the texts, each path once."""
+        """All paths to read, sorted as text, without duplicates."""
         return tuple(sorted({*self.paths, *self.candidates}, key=str))
 
-    def besides(self, paths: Iterable[Path]) -> WatchSet:
-        """This, and ``paths`` as far as they lie in none of its own."""
+    def with_paths(self, paths: Iterable[Path]) -> WatchSet:
+        """Return a set that also has those of ``paths`` that lie outside of its own paths."""
         fresh = _outside(paths, self.paths)
         return replace(self, paths=tuple(sorted({*self.paths, *fresh}))) if fresh else self
 
-    def lacking(self, paths: Iterable[Path]) -> tuple[Path, ...]:
-        """Those of ``paths``, sorted, that are not read with it."""
+    def uncovered(self, paths: Iterable[Path]) -> tuple[Path, ...]:
+        """Return those of ``paths``, sorted, that lie outside of everything this set reads."""
         return tuple(sorted(_outside(paths, (*self.paths, *self.candidates))))
 
     def union(self, other: WatchSet | None) -> WatchSet:
-        """Both, for as long as it is not known which will stay; the output is this one's."""
+        """Return a set with the paths of both, to be watched until one is committed; the output is this one's."""
         if other is None:
             return self
         return WatchSet(
@@ -75,7 +75,7 @@ class WatchSet:
 
 
 def _outside(paths: Iterable[Path], roots: Iterable[Path]) -> set[Path]:
-    """Those of ``paths`` that are, and lie in, none of ``roots``. There may be thousands of either."""
+    """Return those of ``paths`` that neither are nor lie below one of ``roots``. There may be thousands of either."""
     known = dict.fromkeys(roots, True)
 
     def is_inside(path: Path) -> bool:
@@ -89,12 +89,12 @@ def _outside(paths: Iterable[Path], roots: Iterable[Path]) -> set[Path]:
 
 
 def is_ignored_name(name: str) -> bool:
-    """Whether a file or directory of this name, below a watched root, is a cache, or an editor's on the way to a save."""
+    """Return whether a file or directory of this name below a watched root is a cache or an editor's temporary file."""
     return name in IGNORED_NAMES or _EDITORS.fullmatch(name) is not None
 
 
 def differing(before: Snapshot, after: Snapshot) -> frozenset[Path]:
-    """The files whose bytes differ between two readings, in the roots that both have read."""
+    """Return the files whose bytes differ between two readings, in the roots that both contain."""
     changed: set[Path] = set()
     for root, files in after.items():
         known = before.get(root)
@@ -105,17 +105,17 @@ def differing(before: Snapshot, after: Snapshot) -> frozenset[Path]:
 
 
 def among(paths: Iterable[Path], known: Snapshot) -> frozenset[Path]:
-    """Those of ``paths`` that ``known`` has bytes of."""
+    """Return those of ``paths`` that occur in ``known``."""
     return frozenset(path for path in paths if any(path in files for files in known.values()))
 
 
 def merge(known: Snapshot, fresh: Snapshot) -> Snapshot:
-    """``known``, with the roots of ``fresh`` that it does not have yet."""
+    """Return ``known`` plus the roots of ``fresh`` that it lacks."""
     return {**fresh, **known}
 
 
 def overlay(known: Snapshot, used: Mapping[Path, str]) -> Snapshot:
-    """``known``, with the digests in ``used`` for the files that it has."""
+    """Return ``known`` with the digests of its files replaced by those in ``used``."""
     return {
         root: {path: used.get(path, digest) for path, digest in files.items()} if used.keys() & files.keys() else files
         for root, files in known.items()
@@ -123,5 +123,5 @@ def overlay(known: Snapshot, used: Mapping[Path, str]) -> Snapshot:
 
 
 def restrict(known: Snapshot, roots: Iterable[Path]) -> Snapshot:
-    """``known``, as far as it is about ``roots``."""
+    """Return the part of ``known`` that belongs to ``roots``."""
     return {root: known[root] for root in roots if root in known}

@@ -473,9 +473,9 @@ class Session:
             await self._gone.wait()
             if self._interrupted:
                 raise KeyboardInterrupt
-            trouble = self._driver.state.trouble
-            if trouble is not None:
-                raise trouble.error
+            staleness = self._driver.state.staleness
+            if staleness is not None:
+                raise staleness.error
             raise WatchError("The session ended before it had started.") from self._died
 
     async def _shut_down(self) -> None:
