@@ -36,7 +36,7 @@ def test_what_the_contract_names_is_importable(name: str) -> None:
 
 def test_everything_exported_exists_and_is_what_its_room_has() -> None:
     assert len(set(lastgood.__all__)) == len(lastgood.__all__)
-    for name, where in lastgood._WHERE.items():
+    for name, where in lastgood._MODULE_OF.items():
         room = importlib.import_module(f"lastgood.{where}")
         assert getattr(lastgood, name) is getattr(room, name)
         assert name in room.__all__

@@ -1,26 +1,26 @@
-"""lastgood keeps generated wrappers and one live bridge in step with your Python sources, and the last good ones live.
+"""lastgood keeps generated wrappers and one live bridge in step with your Python sources; the last good ones stay live.
 
-The rooms, each of which imports those below it alone:
+The packages and modules; each imports only those below it:
 
-cli            the lastgood command, and what init and demo write and show
-testing        the in-memory world, for tests of your own
-session        watch() and its session: under trio, under asyncio, in a thread; the reloader; events on their way, and as lines
-interpreters   what carries effects out: under trio for real, or in memory; one cycle's files; live bridges; watching
-generators     programs and functions of the user's own that make files, besides the wrappers or instead
+cli            the lastgood command, with its starter project and demo
+testing        the in-memory World, for tests of your own
+session        watch() and its session under trio, under asyncio and in a thread; the reloader; delivery and display of events
+interpreters   the interpreters that perform effects, under trio or in memory; the files of a cycle; live bridges; watching
+generators     the user's own generators: programs and functions that make files in addition to or instead of wrappers
 runtime        the registry of the live bridge, as users and wrappers import it
-calls          from a wrapper to the live bridge: registry and leases, event loops, the way between threads, result types
-wrappers       sources to wrapper text: read/, types/, write/, and process/, since they are made in a process of their own
-bridges        ProcessBridge; worker/ is its other side, on the standard library alone
-sources        where a module lies, what a generation is made of, which interpreter and environment runs it
-children       programs that run beside the app, ended with all that they have started
-store          what is on disk: the file-system port, promotion and its journal, generations, the user's key
-planner        the one place that decides, pure
-effects        the vocabulary of the core, pure values
-config         lastgood.toml to Config; watch_events: what a session tells its user
-errors         every exception that a caller can see
+calls          the path of a call from a wrapper to the live bridge: registry, leases, event loops, threads, result types
+wrappers       the generator of wrappers: read/, types/, write/, and process/, which runs it in a separate process
+bridges        ProcessBridge, and in worker/ the code of the worker process, which needs only the standard library
+sources        finding modules, the sources of a generation, and the interpreter and environment of the worker
+children       child processes, which are ended together with everything they started
+store          data on disk: the file-system port, promotion and its journal, generations, the user's key
+planner        states, events and plan(), which makes all decisions; pure
+effects        the effects that the planner asks for, as plain values
+config         lastgood.toml to Config; watch_events: the events of a session
+errors         all exceptions that a caller can see
 
-What is public is importable from here, and loaded when it is first asked for: a program that only takes the reloader loads
-neither trio nor watchfiles nor griffe.
+Public names can be imported from here and are loaded on first use: a program that only uses the reloader loads neither trio
+nor watchfiles nor griffe.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ _EVENTS = (
     "WatchEvent",
     "WatchPaths",
 )
-_WHERE = {
+_MODULE_OF = {
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_EVENTS, "watch_events"),
     "Bridge": "bridges",
@@ -145,14 +145,14 @@ _WHERE = {
     "Generated": "wrappers",
 }
 
-__all__ = [*_WHERE, "__version__"]  # _WHERE holds names only
+__all__ = [*_MODULE_OF, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    where = _WHERE.get(name)
-    if where is None:
+    module = _MODULE_OF.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{where}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     globals()[name] = value
     return value
 

@@ -1,20 +1,20 @@
-"""``python -m lastgood`` is the ``lastgood`` command; both begin here, so that a Ctrl-C while it is loaded needs no traceback."""
+"""The entry point of ``lastgood`` and ``python -m lastgood``. It loads the command late, so that Ctrl-C shows no traceback."""
 
 import sys
 
 
 def main() -> None:
-    """Load the command and run it: :mod:`lastgood.cli.commands`."""
+    """Load and run the command, which is in :mod:`lastgood.cli.commands`."""
     try:
         from lastgood.cli.commands import main as command
 
         command(prog_name="lastgood")
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
-        sys.exit(130)  # as the command itself has it
+        sys.exit(130)  # the command's own status for Ctrl-C
     finally:
-        # CPython notes a KeyboardInterrupt that left an exec() of text, such as dataclasses are made by, and python -m then
-        # ends by the signal, whatever the exit status. The next evaluation of text takes the note away.
+        # CPython sets a flag when a KeyboardInterrupt leaves exec() of a string (dataclasses use it), and `python -m` then ends
+        # by the signal in spite of the exit status. The next evaluation of a string clears that flag.
         eval("None")
 
 

@@ -1,8 +1,8 @@
-"""``lastgood.toml``, or ``[tool.lastgood]`` in ``pyproject.toml``, to :class:`Config` (contract §7).
+"""The config: decode ``lastgood.toml``, or ``[tool.lastgood]`` in ``pyproject.toml``, to :class:`Config`.
 
-:func:`find_config` and :func:`load_config` read the disk, :func:`decode_config` is pure: a session decodes the very
-bytes that it read for a cycle. Everything that can be wrong with a config file is a
-:class:`~lastgood.errors.ConfigError` that names file, field, what was found and what was expected.
+:func:`find_config` and :func:`load_config` read the disk; :func:`decode_config` is pure, so that a session can decode exactly
+the bytes that it read for a cycle. Every problem with a config file raises a :class:`~lastgood.errors.ConfigError` that names
+the file, the field, what was found and what was expected.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ __all__ = [
 ]
 
 MAX_THREADS = 256
-"""Calls that may run at once in a worker."""
+"""The largest number of calls that may run at once in a worker."""
 
 MAX_POOL = 64
-"""Workers behind one bridge."""
+"""The largest number of workers of one bridge."""
 
 ASYNC_BACKENDS = ("asyncio", "trio")
 
 Style: TypeAlias = Literal["async", "sync"]
-"""What the functions of wrappers are: to be awaited, or plain and blocking."""
+"""The kind of functions in wrappers: ``"async"`` ones are awaited, ``"sync"`` ones block."""
 
 
 class ModuleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[modules.<name>]``: what of a module is wrapped and callable.
+    """``[modules.<name>]``: the selection of a module's functions and classes that are wrapped and callable.
 
-    ``functions`` and ``classes``, when given, are the only ones taken; ``exclude`` names functions and classes (dots
-    pass into classes) that are left out, ``exclude_patterns`` does so by glob.
+    ``functions`` and ``classes``, if given, are the only ones selected; ``exclude`` names functions and classes (dots pass into
+    classes) to leave out; ``exclude_patterns`` excludes by glob.
     """
 
     functions: tuple[str, ...] | None = None
@@ -67,7 +67,7 @@ class ModuleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[output]``: ``dir`` is the directory of the wrappers, absolute.
 
-    ``style``: ``"async"`` for wrappers that are awaited, ``"sync"`` for plain functions that block.
+    ``style``: ``"async"`` for wrapper functions that are awaited, ``"sync"`` for functions that block.
     """
 
     dir: Path
@@ -75,13 +75,13 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class GeneratorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[generator]``, or one of ``[[generators]]``: what makes files besides the built-in wrappers, or instead of them.
+    """``[generator]``, or one of ``[[generators]]``: a generator of the user's, in addition to or instead of the built-in one.
 
     Either ``command``, a program and its arguments, with placeholders; or ``use``, a Python function as ``module:function``.
-    ``sources`` are what ``{source}`` in a command stands for, one run for each: files, directories or globs, relative to the
-    config file (None: the directories of ``python_import_path``). These are watched, and so are the paths in ``watch``, and the
-    modules that ``use`` leads to. ``into`` is the directory below the output where the files go. ``builtin`` says whether the
-    built-in wrappers are made as well. A run may take ``timeout`` seconds.
+    ``sources`` are the values of ``{source}`` in a command, which runs once for each: files, directories or globs, relative to
+    the config file (None: the directories of ``python_import_path``). They are watched, and so are the paths in ``watch`` and
+    the modules that ``use`` imports. ``into`` is the directory below the output directory for the generated files. ``builtin``
+    says whether the built-in wrappers are generated too. A run may take ``timeout`` seconds. See docs/generators.md.
     """
 
     command: tuple[str, ...] | None = None
@@ -94,14 +94,14 @@ class GeneratorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     @property
     def label(self) -> str:
-        """What it is called in errors: ``protoc``, ``grpc_tools.protoc``, ``package.module:function``."""
+        """The generator's name in errors, such as ``protoc``, ``grpc_tools.protoc``, ``package.module:function``."""
         if self.command is None:
             return self.use or ""
         program, *rest = self.command
         return rest[1] if rest[:1] == ["-m"] and len(rest) > 1 else re.split(r"[/\\]", program)[-1].strip("{}")
 
     def wrong_field(self) -> tuple[str, str] | None:
-        """The first field whose value is not one, and what of it: what was expected, and what was found. None: all are fine."""
+        """Return the first invalid field and its problem (what was expected and what was found); None if all are valid."""
         if (self.command is None) is (self.use is None):
             found = "neither" if self.use is None else "both"
             return "command", f"expected either command or use, found {found}."
@@ -124,21 +124,23 @@ _ODD = re.compile(r"[\\:\0]|//")
 
 
 class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[runtime.process]``: the workers of the default bridge, and what they run in.
+    """``[runtime.process]``: the workers of the default bridge, and their environment.
 
-    ``python`` is their interpreter (None: this one): absolute, its symbolic links kept as they are, for a virtual
-    environment's interpreter is one, and is told apart by its path alone. Only a bare command name such as
-    ``python3.12``, with no slash in it, stays as it is, and is looked up on ``PATH`` when it is used; write
-    ``./python3.12`` for a file beside the config. Instead of it, ``virtual_env`` names the directory of a virtual
-    environment, which is entered as its ``activate`` script does it. ``env`` is added to the app's environment, each value
-    taken literally; ``cwd`` is their working directory (None: the app's).
-
-    ``timeout`` is what a call may take, in seconds from when it starts to run; ``threads`` how many calls run at once in
-    a worker, ``pool`` how many workers there are, ``grace`` how many seconds one is given to exit by itself.
-    A bridge that is lost within ``probation`` seconds of its swap brings the generation before back.
-    ``async_backend`` is the event loop for ``async def`` functions there: ``"asyncio"``, or ``"trio"`` where that is installed.
-    With ``spare``, a worker for the next generation is kept that has imported what is installed and was needed. Off, because it
-    imports these modules first: what local code does before it imports one (set a variable, patch another) comes too late.
+    - ``python``: the workers' interpreter (None: the running one). The path is made absolute, but symbolic links are kept,
+      because the interpreter of a virtual environment is usually a link and is recognised by its path. A bare command name
+      without a slash, such as ``python3.12``, is kept and looked up on ``PATH`` when it is used; write ``./python3.12`` for a
+      file beside the config file.
+    - ``virtual_env``: the directory of a virtual environment, instead of ``python``. It is activated as by its script.
+    - ``env``: variables that are added to the app's environment; values are taken literally.
+    - ``cwd``: the workers' working directory (None: the app's).
+    - ``timeout``: seconds that a call may take, counted from when it starts to run.
+    - ``probation``: seconds after the swap in which the loss of a bridge restores the previous generation.
+    - ``threads``: the number of calls that run at once in a worker. ``pool``: the number of workers.
+    - ``grace``: seconds that a worker has to exit by itself.
+    - ``async_backend``: the event loop of ``async def`` functions in a worker, ``"asyncio"`` or, where installed, ``"trio"``.
+    - ``spare``: keep a worker for the next generation that has already imported the installed modules it will need. Off by
+      default, because these modules are then imported before local code has run: a variable that local code sets, or a patch
+      that it applies, before such an import comes too late.
     """
 
     python: Path | None = None
@@ -154,7 +156,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     spare: bool = False
 
     def wrong_field(self) -> tuple[str, str] | None:
-        """The first field whose value is not one, and what of it: what was expected, and what was found. None: all are fine."""
+        """Return the first invalid field and its problem (what was expected and what was found); None if all are valid."""
         if self.python is not None and self.virtual_env is not None:
             return "virtual_env", "expected either python or virtual_env, found both."
         for name, value in self.env.items():
@@ -176,7 +178,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[runtime]``."""
+    """``[runtime]``: settings of the default bridge."""
 
     process: ProcessConfig = ProcessConfig()
 
@@ -184,8 +186,9 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A config as resolved for one cycle. Its attributes mirror the file; every path is absolute and normalised.
 
-    ``path`` is the config file itself. (The one exception to "absolute": ``python`` of :class:`ProcessConfig`.) ``pinned`` does not
-    stand in it: the manifest of the cycle's pinned generation (contract §9), which the session sets for ``create_bridge``.
+    (One exception: ``python`` of :class:`ProcessConfig` may be a bare command name.) ``path`` is the config file itself.
+    ``pinned`` is not in the file: it is the manifest of the cycle's pinned sources, which the session sets for
+    ``create_bridge``.
     """
 
     path: Path
@@ -198,16 +201,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def makes_wrappers(self) -> bool:
-        """Whether the built-in wrappers are made: unless a generator says that they are not."""
+        """True if the built-in wrappers are generated, which is so unless a generator has ``builtin = false``."""
         return all(generator.builtin for generator in self.generators)
 
 
 def find_config(start: Path) -> Path:
-    """The config file that a command without an argument means (contract §7), absolute.
+    """Find the config file of a project, for a command without an argument. The result is absolute.
 
-    Looks in ``start`` and then in each directory above it for ``lastgood.toml``, else for a ``pyproject.toml`` with a
-    ``[tool.lastgood]`` table. A ``pyproject.toml`` that cannot be read as TOML counts if it mentions that table, so
-    that :func:`load_config` gets to say what is wrong with it. Raises :class:`ConfigError` if there is none.
+    Looks in ``start`` and then in each directory above it for ``lastgood.toml``, or else for a ``pyproject.toml`` with a
+    ``[tool.lastgood]`` table. A ``pyproject.toml`` with invalid TOML counts if it mentions that table, so that
+    :func:`load_config` can report the problem. Raises :class:`ConfigError` if there is no config file.
     """
     start = Path(os.path.abspath(start))
     for directory in (start, *start.parents):
@@ -224,10 +227,10 @@ def find_config(start: Path) -> Path:
 
 
 def load_config(path: str | os.PathLike[str], read: Callable[[Path], bytes] | None = None) -> Config:
-    """Read, by ``read`` if that is given, and decode a config file.
+    """Read a config file, with ``read`` if that is given, and decode it.
 
-    Raises :class:`ConfigError`: what :func:`decode_config` raises, and if the file is missing, cannot be read, or is
-    no file.
+    Raises :class:`ConfigError` if the file does not exist, is not a regular file, or cannot be read, and as
+    :func:`decode_config` does.
     """
     file = Path(os.path.abspath(path))
     try:
@@ -237,7 +240,7 @@ def load_config(path: str | os.PathLike[str], read: Callable[[Path], bytes] | No
             found = next((path for path in inside if path.is_file()), None)
             hint = "" if found is None else f"Did you mean {found}?"
             raise ConfigError("is a directory; expected a config file.", file=file, hint=hint)
-        if not stat.S_ISREG(mode):  # reading a FIFO would never end
+        if not stat.S_ISREG(mode):  # reading a FIFO would block
             raise ConfigError("is not a regular file; expected a config file.", file=file)
         data = file.read_bytes() if read is None else read(file)
     except (FileNotFoundError, NotADirectoryError):
@@ -250,11 +253,12 @@ def load_config(path: str | os.PathLike[str], read: Callable[[Path], bytes] | No
 
 
 def decode_config(data: bytes, path: Path) -> Config:
-    """Decode the bytes of a config file. Pure: nothing is read, whether a path in it exists is not looked at.
+    """Decode the bytes of a config file. Pure: it does not check whether paths in the config exist.
 
-    ``path`` is where the bytes come from, absolute; relative paths in them are relative to its directory, and its name
-    says where the settings stand: under ``[tool.lastgood]`` in a ``pyproject.toml``, at the top in any other file.
-    Raises :class:`ConfigError`, and :class:`ConfigMigrationError` for the two fields of the past, before anything else.
+    ``path`` is the absolute path of the file. Relative paths in the config are relative to its directory. In a
+    ``pyproject.toml`` the settings are those under ``[tool.lastgood]``, in any other file those at the top level.
+    Raises :class:`ConfigError`; for the two fields that are no longer supported, which are checked first,
+    :class:`ConfigMigrationError`.
     """
     root = _parse(data, path)
     if path.name == "pyproject.toml":
@@ -290,7 +294,7 @@ def decode_config(data: bytes, path: Path) -> Config:
 
 Table: TypeAlias = Mapping[str, Any]
 
-# What tomllib says of where: "… (at line 3, column 7)" or "… (at end of document)".
+# The position in tomllib's messages: "… (at line 3, column 7)" or "… (at end of document)".
 _TOML_WHERE = re.compile(r"^(.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$", re.DOTALL)
 
 
@@ -306,9 +310,9 @@ def _parse(data: bytes, path: Path) -> dict[str, Any]:
         ) from error
     try:
         return tomllib.loads(text)
-    except RecursionError:  # its traceback is as long as the nesting is deep
+    except RecursionError:  # not chained: its traceback has one entry for each level of nesting
         raise ConfigError("is nested too deeply to be read.", file=path) from None
-    except ValueError as error:  # TOMLDecodeError is one; so is what int() says of too many digits
+    except ValueError as error:  # TOMLDecodeError is a ValueError; int() raises one, too, for too many digits
         problem, column = str(error), ""
         line: int | None = None
         if found := _TOML_WHERE.match(problem):
@@ -352,7 +356,7 @@ def _refuse_legacy(root: Table, path: Path) -> None:
     modules = root.get("modules")
     for name, table in modules.items() if isinstance(modules, dict) else ():
         if isinstance(table, dict) and "watch" in table:
-            raise ConfigMigrationError(  # <module> stands in the text as it is: the contract gives it literally
+            raise ConfigMigrationError(  # "<module>" is literal in this text, not a placeholder
                 'Legacy config field "modules.<module>.watch" is no longer supported. '
                 "Use watch() from lastgood instead.",
                 file=path,
@@ -360,16 +364,16 @@ def _refuse_legacy(root: Table, path: Path) -> None:
             )
 
 
-# --- from tables to the types above -------------------------------------------------------------------------
+# --- conversion of tables to the types above ----------------------------------------------------------------
 
 
-# msgspec resolves a struct's annotations when it first meets it: here, before anything (pyfakefs, say) exchanges Path.
+# msgspec resolves a struct's annotations on first use. Do that now, before a library such as pyfakefs replaces Path.
 _PATHS = tuple[Path, ...]
 msgspec.json.Decoder(tuple[OutputConfig, RuntimeConfig, GeneratorConfig])
 
 
 class _Root(msgspec.Struct):
-    """The fields of the file's top, for their names alone."""
+    """The fields at the top level of the file. Only their names and types are used."""
 
     modules: dict[str, Any]
     output: OutputConfig
@@ -381,9 +385,9 @@ class _Root(msgspec.Struct):
 
 T = TypeVar("T")
 
-_fields_of = functools.cache(msgspec.structs.fields)  # it reads annotations anew each time
+_fields_of = functools.cache(msgspec.structs.fields)  # cached, because it evaluates annotations on each call
 
-# Where msgspec found it: "Expected `str`, got `int` - at `$.functions[0]`". Its names are Python's or JSON's.
+# A message of msgspec: "Expected `str`, got `int` - at `$.functions[0]`". The type names are Python's or JSON's.
 _MSGSPEC_ERROR = re.compile(r"^Expected `(?P<expected>[^`]*)`, got `(?P<got>[^`]*)`(?: - at `\$(?P<at>[^`]*)`)?$")
 _EXPECTED = {
     "str": "a string",
@@ -401,19 +405,19 @@ _HINTS = {
 
 
 class _Decoder:
-    """Checks and converts the tables of one file; each error names that file and the dotted field."""
+    """A decoder of one file's tables. Each error names that file and the dotted field."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._parent = str(path.parent)
 
     def check_fields(self, table: Any, struct: type[msgspec.Struct], at: str) -> None:
-        """Refuse unknown fields, and name missing ones, in ``table`` and in the tables inside it.
+        """Raise an error for unknown and missing fields in ``table`` and in the tables inside it.
 
-        Before :func:`msgspec.convert`, whose errors know neither near misses nor the keys of a dict.
+        This comes before :func:`msgspec.convert`, whose errors neither suggest similar names nor name the keys of a dict.
         """
         if not isinstance(table, dict):
-            return  # convert says so
+            return  # convert() raises an error for this
         fields = {field.name: field for field in _fields_of(struct)}
         for name in table:
             if name not in fields:
@@ -427,7 +431,7 @@ class _Decoder:
                     self.check_fields(table[name], inner, where)
 
     def convert(self, value: Any, into: type[T], at: str, hook: Callable[[type, Any], Any] | None = None) -> T:
-        """:func:`msgspec.convert`, with its errors in TOML's words. ``hook`` makes the paths."""
+        """Call :func:`msgspec.convert`, and translate its errors to TOML's terms. ``hook`` makes the paths."""
         try:
             return msgspec.convert(value, into, dec_hook=hook)
         except msgspec.ValidationError as error:
@@ -457,14 +461,14 @@ class _Decoder:
                 raise self._error(problem, _join("modules", name), hint)
 
     def check_style(self, output: Any) -> None:
-        """Before :func:`msgspec.convert`, whose errors do not name the values that would be right."""
+        """Check ``style`` before :func:`msgspec.convert`, whose errors do not name the valid values."""
         style = output.get("style", "async") if isinstance(output, dict) else "async"
         if style not in get_args(Style):
             found = f'"{style}"' if isinstance(style, str) else _found(style)
             raise self._error(f'expected "async" or "sync", found {found}.', "output.style")
 
     def generators(self, root: Table) -> tuple[GeneratorConfig, ...]:
-        """``[generator]``, or each of ``[[generators]]``."""
+        """Decode ``[generator]``, or each of ``[[generators]]``."""
         if "generator" in root and "generators" in root:
             raise self._error("expected either [generator] or [[generators]], found both.", "generators")
         if "generator" in root:
@@ -477,25 +481,25 @@ class _Decoder:
     def _generator(self, table: Any, at: str) -> GeneratorConfig:
         self.check_fields(table, GeneratorConfig, at)
         generator = self.convert(table, GeneratorConfig, at, self.resolve)
-        wrong = generator.wrong_field()
-        if wrong is not None:
-            raise self._error(wrong[1], f"{at}.{wrong[0]}")
+        invalid = generator.wrong_field()
+        if invalid is not None:
+            raise self._error(invalid[1], f"{at}.{invalid[0]}")
         return generator
 
     def runtime(self, table: Any) -> RuntimeConfig:
         self._check_env(table)
         runtime = self.convert(table, RuntimeConfig, "runtime", self.resolve)
-        wrong = runtime.process.wrong_field()
-        if wrong is not None:
-            raise self._error(wrong[1], f"runtime.process.{wrong[0]}")
+        invalid = runtime.process.wrong_field()
+        if invalid is not None:
+            raise self._error(invalid[1], f"runtime.process.{invalid[0]}")
         written = table.get("process", {}).get("python")
         if written is None or os.path.dirname(written) or runtime.process.python != Path(self._parent, written):
             return runtime
-        # A bare command name stays as it is.
+        # A bare command name was resolved like a path: put it back as it was.
         return RuntimeConfig(process=msgspec.structs.replace(runtime.process, python=Path(written)))
 
     def _check_env(self, runtime: Any) -> None:
-        """Before :func:`msgspec.convert`, whose errors do not name the keys of a dict."""
+        """Check ``env`` before :func:`msgspec.convert`, whose errors do not name the keys of a dict."""
         process = runtime.get("process") if isinstance(runtime, dict) else None
         env = process.get("env") if isinstance(process, dict) else None
         for name, value in env.items() if isinstance(env, dict) else ():
@@ -503,7 +507,7 @@ class _Decoder:
                 raise self._error(f"expected a string, found {_found(value)}.", _join("runtime.process.env", name))
 
     def resolve(self, _type: type, text: Any) -> Path:
-        """A path of the file, absolute and normalised; symbolic links are not followed."""
+        """Return a path of the file, absolute and normalised; symbolic links are not followed."""
         if not isinstance(text, str):
             raise TypeError(f"Expected `str`, got `{type(text).__name__}`")
         if not text.strip():
@@ -549,6 +553,6 @@ def _found_kind(name: str) -> str:
 
 
 def _join(at: str, key: str) -> str:
-    """A dotted field, its last key quoted as TOML would need it."""
+    """Return the dotted name of a field, with its last key quoted if TOML requires it."""
     quoted = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
     return f"{at}.{quoted}" if at else quoted

@@ -1,26 +1,26 @@
-"""Every exception that a caller can see (contract §2).
+"""All exceptions that a caller can see.
 
 LastgoodError
-├── ConfigError                 the config file: what, where, what was expected
-│   ├── ConfigMigrationError    a field of the past
-│   └── UnwatchableModule       also a WatchError: a module that has no local source
-├── WatchError                  watching itself died, or a session was used wrongly
+├── ConfigError                 the config file is missing or invalid
+│   ├── ConfigMigrationError    the config file has a field that is no longer supported
+│   └── UnwatchableModule       also a WatchError: a module has no local source
+├── WatchError                  the watcher failed, or a session was used incorrectly
 ├── GenerationError             wrappers could not be generated; names every broken module
-├── PromotionError              the output directory could not be brought up to date
+├── PromotionError              the output directory could not be updated
 │   └── UnmanagedFile           a file that lastgood did not write is in the way
 ├── NothingToUndo               no earlier good generation is kept
-├── Undone                      the status after an undo: what is live is older than what is on disk
-├── AlreadyWatched              another session has the output directory
-├── Disposed                    the session or reloader is over
-├── NoRuntimeBridge             nothing is published
-└── BridgeError                 a bridge, or the way to it
+├── Undone                      the status after an undo: the live generation is older than the files on disk
+├── AlreadyWatched              another session uses the output directory
+├── Disposed                    the session was closed, or the reloader disposed
+├── NoRuntimeBridge             no bridge is published
+└── BridgeError                 a bridge, or a call on it, failed
     ├── RemoteError             a function in the worker raised
     ├── CallTimeout             a call took longer than its timeout
-    ├── WorkerDied              the worker process is gone
-    ├── Forked                  it belongs to the process that this one was forked from
-    └── ReturnTypeError         a function returned another type than it declares
+    ├── WorkerDied              the worker process has ended
+    ├── Forked                  the session or bridge belongs to the parent of this forked process
+    └── ReturnTypeError         a function returned a value that does not match its annotation
 
-Errors carry data; the text is written from it in ``__str__``.
+Errors carry data; ``__str__`` makes the text from it.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ __all__ = [
 
 
 class LastgoodError(Exception):
-    """What every error of lastgood derives from."""
+    """Base class of all errors of lastgood."""
 
 
 class ConfigError(LastgoodError):
-    """The config file is missing, is no TOML, or a field in it is not what it should be (contract §7).
+    """The config file is missing, is not valid TOML, or has an invalid field.
 
-    ``file`` is the config file, ``field`` the dotted name of the field (None: the file as a whole), ``problem`` what was
-    found and what was expected, ``hint`` what to do (may be empty), ``line`` the line where the file says it, if known.
+    ``file`` is the config file; ``field`` the dotted name of the field (None: the file as a whole); ``problem`` says what was
+    found and what was expected; ``hint`` suggests a fix (may be empty); ``line`` is the line in the file, if known.
     """
 
     def __init__(
@@ -86,22 +86,22 @@ class ConfigError(LastgoodError):
 
 
 class ConfigMigrationError(ConfigError):
-    """A field that an earlier version had. Its text is the contract's, word for word (§7)."""
+    """The config file has a field that an earlier version supported. ``problem`` is the whole text."""
 
     def __str__(self) -> str:
         return self.problem
 
 
 class WatchError(LastgoodError):
-    """Watching itself died, or a session was used in a way that cannot work."""
+    """The watcher failed, or a session was used in a way that cannot work."""
 
 
 class UnwatchableModule(ConfigError, WatchError):
-    """A module under ``[modules]`` that is missing or has no local source. Its text is the contract's (§6)."""
+    """A module under ``[modules]`` does not exist or has no local source. ``problem`` is the whole text."""
 
     def __init__(self, module: str, problem: str, *, file: Path | None = None) -> None:
         super().__init__(problem, file=file, field=f"modules.{module}")
-        self.args = (module, problem)  # what a copy or an unpickled one is made from
+        self.args = (module, problem)  # pickle and copy call the class with these
         self.module = module
 
     def __str__(self) -> str:
@@ -110,9 +110,9 @@ class UnwatchableModule(ConfigError, WatchError):
 
 @dataclass(frozen=True, slots=True)
 class ModuleFailure:
-    """Why the wrapper of one module could not be generated.
+    """The reason why the wrapper of one module could not be generated.
 
-    ``module`` is its dotted name; ``file`` the source (None where there is none); ``line`` counts from 1 (None: not known).
+    ``module`` is its dotted name; ``file`` its source (None: there is none); ``line`` counts from 1 (None: not known).
     """
 
     module: str
@@ -126,7 +126,7 @@ class ModuleFailure:
 
 
 class GenerationError(LastgoodError):
-    """Wrappers could not be generated (contract §5). ``failures`` names every broken module."""
+    """Wrappers could not be generated. ``failures`` has an entry for every broken module."""
 
     def __init__(self, failures: tuple[ModuleFailure, ...]) -> None:
         super().__init__(failures)
@@ -138,7 +138,7 @@ class GenerationError(LastgoodError):
 
 
 class PromotionError(LastgoodError):
-    """The output directory could not be brought up to date. ``path`` is the file or directory it happened at."""
+    """The output directory could not be updated. ``path`` is the file or directory at which it failed."""
 
     def __init__(self, problem: str, *, path: Path | None = None) -> None:
         super().__init__(problem)
@@ -150,7 +150,7 @@ class PromotionError(LastgoodError):
 
 
 class UnmanagedFile(PromotionError):
-    """A file that lastgood did not write stands where a wrapper belongs (contract §5). Nothing was changed."""
+    """A file that lastgood did not write is in the place of a wrapper. Nothing was changed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -161,7 +161,7 @@ class UnmanagedFile(PromotionError):
 
 
 class NothingToUndo(LastgoodError):
-    """There is no earlier good generation to go back to. ``output`` is the output directory."""
+    """No earlier good generation is kept, so there is nothing to restore. ``output`` is the output directory."""
 
     def __init__(self, output: Path) -> None:
         super().__init__(output)
@@ -172,8 +172,10 @@ class NothingToUndo(LastgoodError):
 
 
 class Undone(LastgoodError):
-    """Why the status is stale after an undo. ``generation`` is the one that was undone, ``reason`` what made it so (None: it
-    was asked for)."""
+    """The status is stale because a generation was undone.
+
+    ``generation`` is the one that was undone; ``reason`` is the loss that caused it (None: ``undo()`` was called).
+    """
 
     def __init__(self, generation: int, reason: BaseException | None = None) -> None:
         super().__init__(generation, reason)
@@ -186,7 +188,7 @@ class Undone(LastgoodError):
 
 
 class AlreadyWatched(LastgoodError):
-    """Another session has this output directory (contract §5). ``pid`` is its process (None: it could not be read)."""
+    """Another session uses this output directory. ``pid`` is its process (None: unknown)."""
 
     def __init__(self, output: Path, pid: int | None) -> None:
         super().__init__(output, pid)
@@ -201,11 +203,11 @@ class AlreadyWatched(LastgoodError):
 
 
 class Disposed(LastgoodError):
-    """The session was closed, or the reloader disposed."""
+    """The session was closed, or the reloader was disposed."""
 
 
 class NoRuntimeBridge(LastgoodError):
-    """No bridge is published. A note says how to set one; ``hint``, if given, replaces it."""
+    """No bridge is published. A note says how to publish one; ``hint``, if given, replaces that note."""
 
     def __init__(self, problem: str = "No runtime bridge configured", *, hint: str = "") -> None:
         super().__init__(problem)
@@ -218,11 +220,11 @@ class NoRuntimeBridge(LastgoodError):
 
 
 class BridgeError(LastgoodError):
-    """A bridge, or the way to it, failed."""
+    """A bridge, or a call on it, failed."""
 
 
 class Forked(BridgeError):
-    """What was used belongs to the process that this one was forked from. ``owner`` is what it was, ``pid`` that process."""
+    """A session or bridge was used in a forked process. ``owner`` describes it; ``pid`` is the process it belongs to."""
 
     def __init__(self, owner: str, pid: int) -> None:
         super().__init__(owner, pid)
@@ -237,9 +239,9 @@ class Forked(BridgeError):
 
 
 class RemoteError(BridgeError):
-    """A function in the worker raised (contract §10).
+    """A function in the worker raised.
 
-    ``type_name`` is the exception's type as the worker names it, ``message`` its text, ``traceback`` the worker's.
+    ``type_name`` is the name of the exception's type in the worker, ``message`` its text, ``traceback`` the worker's traceback.
     """
 
     def __init__(self, type_name: str, message: str, traceback: str) -> None:
@@ -254,7 +256,7 @@ class RemoteError(BridgeError):
 
 
 class CallTimeout(BridgeError):
-    """A call took longer than its ``timeout`` (seconds). ``call`` is the function, as ``module.function``."""
+    """A call took longer than ``timeout`` seconds. ``call`` is the function, as ``module.function``."""
 
     def __init__(self, call: str, timeout: float) -> None:
         super().__init__(call, timeout)
@@ -266,10 +268,10 @@ class CallTimeout(BridgeError):
 
 
 class WorkerDied(BridgeError):
-    """The worker process is gone.
+    """The worker process has ended.
 
-    ``status`` is its exit status as :mod:`subprocess` gives it (negative: the signal that killed it; None: not known),
-    ``stderr`` the last lines it wrote there.
+    ``status`` is its exit status as in :mod:`subprocess` (negative: the signal that killed it; None: not known); ``stderr`` are
+    the last lines it wrote to standard error; ``doing`` says, in the text, what it was doing.
     """
 
     def __init__(self, status: int | None, stderr: str, *, doing: str = "") -> None:
@@ -293,10 +295,10 @@ class WorkerDied(BridgeError):
 
 
 class ReturnTypeError(BridgeError):
-    """A function returned another type than it declares (contract §10). Everything it carries is text.
+    """A function returned a value that does not match its annotation. All attributes are text.
 
-    ``call`` is the function as ``module.function``, ``declared`` its return type; ``came`` the type that was found at ``where``
-    in the result, ``expected`` the one that belongs there (None: the declared one).
+    ``call`` is the function as ``module.function``; ``declared`` its annotated return type; ``came`` the type that was found at
+    ``where`` in the result; ``expected`` the type expected there (None: the annotated one).
     """
 
     def __init__(self, call: str, declared: str, came: str, expected: str | None = None, where: str = "result") -> None:

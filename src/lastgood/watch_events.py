@@ -1,4 +1,4 @@
-"""What a session tells its user (contract §3): frozen dataclasses, each with a ``type`` tag and ``to_dict()``.
+"""The events of a session: frozen dataclasses, each with a ``type`` tag and ``to_dict()``.
 
 Paths are resolved :class:`pathlib.Path` objects, collections are tuples, times are seconds.
 """
@@ -33,16 +33,17 @@ __all__ = [
 ]
 
 
-class _Told:
-    """Gives an event its ``to_dict()``.
+class _Event:
+    """Base class of events, which has ``to_dict()``.
 
-    Events have no slots: with them, the frozen ``__setattr__`` fails by a TypeError of its own for ``type``, which is no field.
+    Events have no slots: a frozen dataclass with slots raises a confusing TypeError on assignment to ``type``, which is not a
+    field.
     """
 
     type: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The event as plain data that :mod:`json` takes: paths as text, tuples as lists, an error as its type, text and notes."""
+        """Return the event as data for :mod:`json`: paths as text, tuples as lists, an error as its type, text and notes."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
         return {"type": self.type} | {item.name: _plain(getattr(self, item.name)) for item in fields}
 
@@ -68,17 +69,17 @@ def _plain(value: object) -> Any:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # an error of the user's with a broken __str__ is told all the same
+    except Exception:  # a user's error with a broken __str__ must not lose the event
         return "<its text cannot be had>"
 
 
 @dataclass(frozen=True, slots=True)
 class ApiChange:
-    """What callers of a wrapper see differently: a function, a type or a constant was added, removed, or altered.
+    """A change of a wrapper's API: a function, a type or a constant was added, removed, or altered.
 
-    ``name`` is its name in ``module`` (dots pass through classes); ``old`` and ``new`` are its signature as :mod:`inspect`
-    prints it, a type's fields, or a constant's value, as text (None: there is none). ``breaking``: a call that was right, or
-    a use of its result, may be wrong now (see :mod:`lastgood.wrappers.changes` for the rule).
+    ``name`` is its name in ``module`` (dots pass through classes); ``old`` and ``new`` are a function's signature as
+    :mod:`inspect` prints it, a type's fields, or a constant's value, as text (None: there is none). ``breaking``: existing
+    calls, or uses of their results, may fail (the rule is in :mod:`lastgood.wrappers.changes`).
     """
 
     kind: Literal["added", "removed", "altered"]
@@ -90,23 +91,23 @@ class ApiChange:
     breaking: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """The change as plain data that :mod:`json` takes."""
+        """Return the change as data for :mod:`json`."""
         return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
-class WatchPaths(_Told):
-    """The watched set was committed, or changed: ``paths`` are sorted."""
+class WatchPaths(_Event):
+    """The set of watched paths was committed or has changed. ``paths`` are sorted."""
 
     type: ClassVar[str] = "watch-paths"
     paths: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
-class Change(_Told):
-    """The bytes at ``path`` changed, and a reload has been scheduled.
+class Change(_Event):
+    """The bytes at ``path`` changed, and a reload was scheduled.
 
-    ``manual``: the edit was found by a ``reload_now()`` that looked before it started, not by the watcher.
+    ``manual``: the edit was found by the reading before a ``reload_now()``, not by the watcher.
     """
 
     type: ClassVar[str] = "change"
@@ -115,8 +116,8 @@ class Change(_Told):
 
 
 @dataclass(frozen=True)
-class ReloadStart(_Told):
-    """A cycle begins. ``manual``: start-up or ``reload_now()``; ``changed``: every path that led here, sorted."""
+class ReloadStart(_Event):
+    """A cycle begins. ``manual``: because of start-up or ``reload_now()``; ``changed``: the edited paths, sorted."""
 
     type: ClassVar[str] = "reload-start"
     cycle: int
@@ -125,12 +126,12 @@ class ReloadStart(_Told):
 
 
 @dataclass(frozen=True)
-class ReloadSuccess(_Told):
+class ReloadSuccess(_Event):
     """A cycle succeeded; ``generation`` is now the live one.
 
-    ``written``: every generated file now on disk, sorted, relative to the output directory; ``touched``: those that this
-    cycle really wrote or removed; ``warnings``: texts of the generator; ``timings``: effect name to seconds; ``changes``: what
-    callers see differently than in the good generation before (none with a generator of one's own).
+    ``written``: every generated file now on disk, sorted, relative to the output directory; ``touched``: the files that this
+    cycle wrote or removed; ``warnings``: the generator's; ``timings``: seconds by the name of the effect; ``changes``: API
+    changes since the previous good generation (none with a ``generate`` function of the user).
     """
 
     type: ClassVar[str] = "reload-success"
@@ -146,10 +147,10 @@ class ReloadSuccess(_Told):
 
 
 @dataclass(frozen=True)
-class ReloadError(_Told):
+class ReloadError(_Event):
     """A cycle failed and was undone. ``error`` is the exception object itself, ``effect`` the name of the effect that failed.
 
-    ``live_generation`` is what stays live (None: there is none, the session did not start).
+    ``live_generation`` is the generation that stays live (None: the first cycle failed, and the session ends).
     """
 
     type: ClassVar[str] = "reload-error"
@@ -161,13 +162,13 @@ class ReloadError(_Told):
     live_generation: int | None
 
 
-class _Notice(_Told):
-    """What is not fatal but must not be silent."""
+class _Notice(_Event):
+    """Base class of notices: problems that are not fatal but must not be silent."""
 
 
 @dataclass(frozen=True)
 class DisposeFailed(_Notice):
-    """The replaced bridge of ``generation`` raised ``error`` when it was disposed, or did not finish in time."""
+    """The replaced bridge of ``generation`` raised ``error`` in ``dispose()``, or did not return in time."""
 
     type: ClassVar[str] = "notice-dispose-failed"
     generation: int
@@ -176,9 +177,9 @@ class DisposeFailed(_Notice):
 
 @dataclass(frozen=True)
 class RollbackFailed(_Notice):
-    """``effect`` of a failed cycle could not be undone: ``error``. ``cause`` is what had made the undoing necessary.
+    """``effect`` of a failed cycle could not be undone because of ``error``. ``cause`` is the failure of the cycle itself.
 
-    The next cycle or start finishes the restore before it does anything else.
+    The next cycle or start completes the rollback before it does anything else.
     """
 
     type: ClassVar[str] = "notice-rollback-failed"
@@ -189,7 +190,7 @@ class RollbackFailed(_Notice):
 
 @dataclass(frozen=True)
 class PollingStarted(_Notice):
-    """The system's own watching gave out; ``reason`` says why, and how to get it back. Files are polled instead."""
+    """The operating system's file notification failed, and files are polled instead. ``reason`` says why, and how to fix it."""
 
     type: ClassVar[str] = "notice-polling-started"
     reason: str
@@ -197,7 +198,7 @@ class PollingStarted(_Notice):
 
 @dataclass(frozen=True)
 class Recovered(_Notice):
-    """A promotion that had been cut short was undone from its journal: ``restored`` files, relative to ``output``."""
+    """An interrupted promotion was undone from its journal. ``restored`` are the files, relative to ``output``."""
 
     type: ClassVar[str] = "notice-recovered"
     output: Path
@@ -206,10 +207,10 @@ class Recovered(_Notice):
 
 @dataclass(frozen=True)
 class BridgeLost(_Notice):
-    """The live bridge of ``generation`` broke down, or could not be brought back: ``error``.
+    """The live bridge of ``generation`` broke down, or could not be restarted, because of ``error``.
 
-    ``restart_in``: seconds until it is (once more) created from the same generation. None: not by itself; a cycle is about
-    to replace it, or it broke down too often, and an edit or ``reload_now()`` is needed.
+    ``restart_in``: seconds until a restart from the same generation. None: there will be none, because a cycle is about to
+    replace the bridge, or because it broke down too often; then an edit or ``reload_now()`` is needed.
     """
 
     type: ClassVar[str] = "notice-bridge-lost"
@@ -220,7 +221,7 @@ class BridgeLost(_Notice):
 
 @dataclass(frozen=True)
 class BridgeRestored(_Notice):
-    """The bridge of ``generation`` is back."""
+    """The bridge of ``generation`` was restarted."""
 
     type: ClassVar[str] = "notice-bridge-restored"
     generation: int
@@ -228,9 +229,9 @@ class BridgeRestored(_Notice):
 
 @dataclass(frozen=True)
 class GenerationUndone(_Notice):
-    """``generation`` was undone: the wrappers and the bridge of the one before are live again, as a generation of their own.
+    """``generation`` was undone: wrappers and bridge of the previous one are live again, as a generation with a new number.
 
-    ``reason``: the loss of its bridge on probation; None where ``undo()`` was called.
+    ``reason``: the loss of its bridge on probation; None if ``undo()`` was called.
     """
 
     type: ClassVar[str] = "notice-generation-undone"
@@ -240,7 +241,7 @@ class GenerationUndone(_Notice):
 
 @dataclass(frozen=True)
 class ModuleLoadedLate(_Notice):
-    """The worker imported ``module`` from ``path``, to which no import statement leads: it is pinned from now on, and watched."""
+    """The worker imported ``module`` dynamically from ``path``. From now on the module is pinned and watched."""
 
     type: ClassVar[str] = "notice-module-loaded-late"
     module: str
@@ -249,7 +250,7 @@ class ModuleLoadedLate(_Notice):
 
 @dataclass(frozen=True)
 class EventsMissed(_Notice):
-    """Told to one ``events()`` iterator alone: it fell behind, and ``count`` events were dropped for it."""
+    """An ``events()`` iterator fell behind, and ``count`` of its events were dropped. Only that iterator gets this event."""
 
     type: ClassVar[str] = "notice-events-missed"
     count: int
@@ -266,7 +267,7 @@ Notice = (
     | ModuleLoadedLate
     | EventsMissed
 )
-"""What is not fatal, but must not be silent."""
+"""The events about problems that are not fatal but must not be silent."""
 
 WatchEvent = WatchPaths | Change | ReloadStart | ReloadSuccess | ReloadError | Notice
 """Every event of a session."""
