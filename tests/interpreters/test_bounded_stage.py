@@ -285,7 +285,7 @@ async def test_a_second_ctrl_c_leaves_a_generate_that_hangs_behind(
             await told.failure()
         nursery.start_soon(session.close)
         await trio.testing.wait_all_tasks_blocked(0.01)
-        session.hurry()
+        session.close_at_once()
         with trio.fail_after(DEADLINE):
             await session.wait_closed()
         assert gate.is_shut

@@ -192,7 +192,7 @@ class TrioInterpreter:
             return Failed(action, since(started), error, time.time())
         return Failed(action, since(started), error, time.time(), self._work.read, self._work.used)
 
-    def hurry(self) -> None:
+    def stop_extractor(self) -> None:
         """The action that runs was interrupted: whatever its outcome, it is not wanted any more."""
         if self._stages:
             self._project.extractor.stop()

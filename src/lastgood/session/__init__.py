@@ -1,1 +1,1 @@
-"""Sessions: under trio, under asyncio, in a thread; and the reloader without files."""
+"""Sessions under trio, under asyncio and in a thread; and the bridge reloader, which watches no files."""

@@ -1,7 +1,7 @@
-"""A session's events as lines: on a terminal, with a STALE line while the last cycle failed, and in a log.
+"""Events as lines of text for a terminal, with a STALE line after a failed cycle, and for a log.
 
-``lastgood watch`` and ``lastgood demo`` print these; a session without ``on_event`` logs them. Text that comes from the user
-(paths, messages, module names) is never read as markup.
+``lastgood watch`` and ``lastgood demo`` print them; a session without ``on_event`` logs them. Text of the user's (paths,
+messages, module names) is never interpreted as markup.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = ["EventLines", "EventLog", "brief", "change_text", "describe", "listed
 
 _MOST_LISTED = 6
 _INDENT = " " * 11
-# A frame of a traceback, the worker's included: `  File "pricing.py", line 14, in quote`.
+# A frame of a traceback: `  File "pricing.py", line 14, in quote`.
 _FRAME = re.compile(r'^ *File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
 
 
@@ -52,14 +52,17 @@ _LIBRARY = re.compile(r"^<|[/\\\\](?:lib[/\\\\]python\d|site-packages[/\\\\]|dis
 
 
 def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Console:
-    """A console for plain sentences: nothing is wrapped, guessed or read as markup; colours on a terminal alone."""
+    """Make a console for plain text, without wrapping, highlighting or markup; colours only on a terminal."""
     from rich.console import Console
 
     return Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 class EventLines:
-    """Events to lines, in order. ``now`` gives the local time; paths below ``base``, if there is one, are shown relative to it."""
+    """A converter of events to lines, to be given all events in order.
+
+    ``now`` returns the local time; paths below ``base``, if given, are shown relative to it.
+    """
 
     def __init__(self, *, base: Path | None = None, now: Callable[[], datetime] = datetime.now) -> None:
         self._base = base
@@ -69,11 +72,13 @@ class EventLines:
         self._undone: int | None = None
 
     def lines(self, event: WatchEvent) -> list[Text]:
-        """What is to be printed for ``event``."""
+        """Return the lines to print for ``event``."""
         now = self._now()
         stamp = f"{now:%H:%M:%S}"
         lines = [_line(stamp, label, style, text) for label, style, text in self._said(event, now)]
-        if isinstance(event, ReloadError) and event.live_generation is not None:  # a start raises its error, too
+        if (
+            isinstance(event, ReloadError) and event.live_generation is not None
+        ):  # a failed start raises its error anyway
             from rich.text import Text
 
             details = describe(event.error).splitlines()
@@ -148,7 +153,7 @@ class EventLines:
         )
         for change in event.changes:
             yield change.kind, "red" if change.breaking else "green", change_text(change)
-        # A warning that was told is not told again with every edit.
+        # Show a warning once, and not again after every edit.
         for warning in event.warnings:
             if warning not in self._warned:
                 yield "warning", "yellow", warning
@@ -178,9 +183,9 @@ class EventLines:
 
 
 class EventLog(EventLines):
-    """The ``on_event`` of a session that was given none: logs its events, paths in full.
+    """The default ``on_event`` of a session, which logs the events, with absolute paths.
 
-    A start that fails raises its error, and is not logged.
+    A failed start is not logged, because it raises its error.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -199,7 +204,7 @@ class EventLog(EventLines):
             return
         else:
             text = f"reload failed, generation {event.live_generation} stays live: {_in_full(event.error)}"
-        # What a function of the user's raised is found by its traceback; lastgood's own errors say where it is.
+        # An error from a function of the user's needs its traceback; the texts of lastgood's own errors name the place.
         foreign = error is not None and not isinstance(error, LastgoodError)
         self._logger.log(level, "%s", text, exc_info=error if foreign else None)
 
@@ -219,7 +224,7 @@ def _level(event: WatchEvent) -> int:
 
 
 def _in_full(error: BaseException) -> str:
-    """An error for a log: in one line, and below it, indented, what that leaves out."""
+    """Format an error for a log: a summary in one line and, indented below it, the details that the summary lacks."""
     lines = describe(error).splitlines()
     if isinstance(error, GenerationError) and len(error.failures) == 1:
         lines = list(getattr(error, "__notes__", ()))
@@ -229,7 +234,7 @@ def _in_full(error: BaseException) -> str:
 
 
 def change_text(change: ApiChange) -> str:
-    """What callers see differently, in one line, without the word that says whether it was added, removed or altered."""
+    """Describe an API change in one line, without its kind ("added", "removed" or "altered")."""
     between = {"function": "", "type": ": ", "constant": " = "}[change.what]
     now = "" if change.old is None or change.new is None else f", now {change.new}"
     mark = "; breaking" if change.breaking else ""
@@ -237,20 +242,20 @@ def change_text(change: ApiChange) -> str:
 
 
 def nearby(path: Path | str, base: Path | None) -> str:
-    """``path`` as text: relative to ``base`` if it lies below it, else as it is."""
+    """Return ``path`` as text, relative to ``base`` if it lies below it."""
     text = str(path)
     prefix = "" if base is None else os.path.join(base, "")
     return text.removeprefix(prefix) if text != prefix else text
 
 
 def listed(names: Sequence[str]) -> str:
-    """The names, the first few of many."""
+    """Join the names with commas; of many names, list the first few and the number of the others."""
     more = len(names) - _MOST_LISTED
     return ", ".join(names) if more <= 0 else f"{', '.join(names[:_MOST_LISTED])} and {more} more"
 
 
 def describe(error: BaseException) -> str:
-    """The whole of an error as text: its type, if it is not one of lastgood's own, what it says, and its notes."""
+    """Return the full text of an error: its type (unless it is lastgood's own), its message, and its notes."""
     match error:
         case RemoteError(traceback=str(remote)) if remote:
             said = remote.rstrip()
@@ -264,7 +269,7 @@ def describe(error: BaseException) -> str:
 
 
 def brief(error: BaseException, base: Path | None = None) -> str:
-    """An error in one line: file and line, as far as they are known, and what is wrong."""
+    """Summarise an error in one line: file and line number, if known, and the problem."""
     match error:
         case GenerationError(failures=(first, *others)):
             place = "" if first.file is None else f"{nearby(first.file, base)}:"
@@ -315,7 +320,7 @@ def _milliseconds(seconds: float) -> str:
 def _line(stamp: str, label: str, style: str, text: str) -> Text:
     from rich.text import Text
 
-    # A text of several lines, as a reason or a warning may be, stays below its label.
+    # Indent the further lines of a text, so that they are aligned below the first one.
     aligned = text.replace("\n", f"\n{_INDENT}")
     gap = " " * max(1, 10 - len(label))
     return Text.assemble((f"{stamp}  ", "dim"), (label, style), gap, aligned)

@@ -1,4 +1,4 @@
-"""Events on their way to who asked for them: ``on_event``, ``events()`` on whatever loop, and other listeners."""
+"""Delivery of events: to ``on_event``, to ``events()`` iterators on any loop, and to other listeners."""
 
 from __future__ import annotations
 
@@ -16,39 +16,42 @@ from lastgood.watch_events import EventsMissed, WatchEvent
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Backlog", "EventStream", "Listener", "tell_event"]
+__all__ = ["Backlog", "EventStream", "Listener", "deliver_event"]
 
 logger = logging.getLogger("lastgood.session")
 
 EVENTS_KEPT = 1000
 
 
-def tell_event(
-    on_event: Callable[[WatchEvent], object], event: WatchEvent, passing: tuple[type[BaseException], ...] = ()
+def deliver_event(
+    on_event: Callable[[WatchEvent], object], event: WatchEvent, let_through: tuple[type[BaseException], ...] = ()
 ) -> None:
-    """Call ``on_event``. What it raises, even SystemExit, is logged: it must not break a reload. ``passing``: all but these."""
+    """Call ``on_event``. Log the error if it raises, even SystemExit, because it must not break a reload.
+
+    Exceptions of the types in ``let_through`` are raised.
+    """
     try:
         on_event(event)
-    except passing:
+    except let_through:
         raise
     except BaseException:
         logger.exception("on_event raised for %s", event.type)
 
 
 class Listener(Protocol):
-    """Who is told of events, on the session's loop. Neither may raise or wait."""
+    """A receiver of events. Its methods are called on the session's loop, and must neither raise nor wait."""
 
     def put(self, event: WatchEvent) -> object: ...
 
     def end(self) -> None:
-        """No more will come."""
+        """Take note that no more events will come."""
         ...
 
 
 class Backlog:
-    """Events that a listener has not taken yet, for any thread.
+    """A thread-safe, bounded queue of the events that a listener has not taken yet.
 
-    Bounded: the oldest give way, and their number is told in their place.
+    When it is full, the oldest events are dropped, and an ``EventsMissed`` with their number takes their place.
     """
 
     def __init__(self) -> None:
@@ -57,7 +60,7 @@ class Backlog:
         self._lock = threading.Lock()
 
     def put(self, event: WatchEvent) -> bool:
-        """Add ``event``; true if it is the only one."""
+        """Add ``event``; return whether it is the only one."""
         with self._lock:
             if len(self._kept) == EVENTS_KEPT:
                 self._kept.popleft()
@@ -83,32 +86,34 @@ class Backlog:
 
 
 class EventStream:
-    """One ``events()`` iterator, until the session ends or it is closed.
+    """An ``events()`` iterator, which ends with the session or with ``aclose()``.
 
-    It waits on the session's loop, by ``at_home(function)``, and takes events on its reader's: a reader that is cancelled
-    while it waits loses none.
+    It waits on the session's loop, by ``run_on_loop(function)``, but takes events on the reader's loop, so that a reader that
+    is cancelled while it waits loses no event. ``leave(stream)`` is called at the end.
     """
 
     def __init__(
-        self, at_home: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]], leave: Callable[[Listener], object]
+        self,
+        run_on_loop: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
+        leave: Callable[[Listener], object],
     ) -> None:
-        self._at_home = at_home
+        self._run_on_loop = run_on_loop
         self._leave = leave
         self._backlog = Backlog()
         self._ended = False
-        self._news = trio.Event()
+        self._changed = trio.Event()
 
     def put(self, event: WatchEvent) -> None:
         self._backlog.put(event)
-        self._news.set()
+        self._changed.set()
 
     def end(self) -> None:
         self._ended = True
         self._leave(self)
-        self._news.set()
+        self._changed.set()
 
     async def aclose(self) -> None:
-        """Take no further part."""
+        """End the iterator. It gets no more events."""
         self._backlog.clear()
         await self._wait(self._end)
 
@@ -117,7 +122,7 @@ class EventStream:
 
     async def __anext__(self) -> WatchEvent:
         while True:
-            await self._wait(self._more)
+            await self._wait(self._wait_for_event)
             if (event := self._backlog.take()) is not None:
                 return event
             if self._ended:
@@ -125,18 +130,18 @@ class EventStream:
 
     async def _wait(self, function: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._at_home(function)
+            await self._run_on_loop(function)
         except LoopClosed:
             self._ended = True
 
     # --- on the session's loop
 
-    async def _more(self) -> None:
+    async def _wait_for_event(self) -> None:
         await trio.lowlevel.checkpoint()
         while not (self._backlog or self._ended):
-            if self._news.is_set():  # another task may wait for it as well
-                self._news = trio.Event()
-            await self._news.wait()
+            if self._changed.is_set():  # replace it only when it is set: another task may wait for it, too
+                self._changed = trio.Event()
+            await self._changed.wait()
 
     async def _end(self) -> None:
         self.end()

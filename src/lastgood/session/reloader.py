@@ -1,6 +1,6 @@
-"""``create_bridge_reloader``: the live bridge, replaced when you say so (contract §2).
+"""``create_bridge_reloader``: a live bridge that is replaced on request.
 
-No watcher, no files, no trio: it runs under trio, asyncio and Pyodide, and imports neither library.
+It uses no watcher and no files. It runs under trio, asyncio and Pyodide, and imports neither of these libraries.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ B = TypeVar("B", bound="Bridge")
 async def create_bridge_reloader(
     create_bridge: Callable[[], B | Awaitable[B]], *, set_as_global: bool = True
 ) -> BridgeReloader[B]:
-    """Create a bridge, and give the reloader that holds it and replaces it (contract §2).
+    """Create a bridge, and return the reloader that holds and replaces it.
 
-    ``create_bridge``, plain or async, takes no argument and makes a new bridge each time; its ``init()``, if it has one,
-    is awaited before it goes live. With ``set_as_global`` the live bridge is what wrappers call.
+    ``create_bridge``, plain or async, takes no argument and returns a new bridge each time. The bridge's ``init()``, if it has
+    one, is awaited before the bridge goes live. With ``set_as_global``, wrappers call the live bridge.
 
-    Raises what ``create_bridge`` or ``init()`` raises, with nothing published and a half-made bridge disposed; and
-    :class:`BridgeError`, before anything is created, if another bridge is published, or if neither trio nor asyncio runs.
+    If ``create_bridge`` or ``init()`` raises, the bridge is disposed, nothing is published, and the error is raised. Raises
+    :class:`BridgeError`, before anything is created, if another bridge is published or neither trio nor asyncio runs.
     """
     loop = loops.current()
     if loop is None:
@@ -54,7 +54,10 @@ async def create_bridge_reloader(
 
 
 class BridgeReloader(Generic[B]):
-    """Holds a live bridge and replaces it. Made by :func:`create_bridge_reloader`; an async context manager that disposes."""
+    """The holder of a live bridge that can be replaced. :func:`create_bridge_reloader` creates it.
+
+    As an async context manager it disposes the bridge at the end.
+    """
 
     def __init__(self, create_bridge: Callable[[], B | Awaitable[B]], loop: loops.Loop) -> None:
         self._create_bridge = create_bridge
@@ -67,7 +70,7 @@ class BridgeReloader(Generic[B]):
 
     @property
     def current(self) -> B:
-        """The live bridge: the factory's own object. Raises :class:`Disposed` after :meth:`dispose`."""
+        """The live bridge, as the factory returned it. Raises :class:`Disposed` after :meth:`dispose`."""
         self._slot.check_process()
         if self._disposed or self._current is None:
             raise self._slot.over()
@@ -75,18 +78,18 @@ class BridgeReloader(Generic[B]):
 
     @property
     def handle(self) -> Handle:
-        """Calls the bridge that is live at the moment of the call, published or not."""
+        """A handle whose calls go to the bridge that is live at the time of the call, published or not."""
         return self._slot.handle
 
     async def reload(self) -> B:
-        """Create a new bridge and make it the live one; give it.
+        """Create a new bridge, make it the live one, and return it.
 
-        Reloads take turns; each begins after its call. The old bridge is disposed before this returns if no call is in
-        flight on it, else by the task that ends the last one; what its ``dispose()`` raises is logged.
+        Concurrent reloads run one after another. The old bridge is disposed before this returns if no call is in flight on it,
+        else by the task that ends the last call; errors of its ``dispose()`` are logged.
 
-        Raises what ``create_bridge`` or ``init()`` raises, the new bridge disposed and the old one still live, likewise
-        when cancelled. Raises :class:`Disposed` after :meth:`dispose`, also when that comes in the middle, and
-        :class:`BridgeError` when called from inside ``create_bridge`` or ``init()``, or from another loop.
+        If ``create_bridge`` or ``init()`` raises, or on cancellation, the new bridge is disposed, the old one stays live, and
+        the error is raised. Raises :class:`Disposed` if :meth:`dispose` was called before or meanwhile, and
+        :class:`BridgeError` inside ``create_bridge`` or ``init()`` and on another loop.
         """
         self._refuse_reentry("reload()")
         async with self._reloading:
@@ -95,15 +98,14 @@ class BridgeReloader(Generic[B]):
             bridge = await self._create()
             self._current = bridge
             old = self._slot.swap(bridge)
-        # Out of turn: an old bridge that is slow to go keeps no reload waiting.
+        # After the lock is released, so that a slow dispose() does not delay the next reload.
         await self._retire(old)
         return bridge
 
     async def dispose(self) -> None:
-        """Withdraw the live bridge and dispose it: now if no call is in flight on it, else when the last one ends.
+        """Unpublish the live bridge and dispose it: now if no call is in flight on it, else when the last call ends.
 
-        Idempotent. A reload in the middle is not waited for: its new bridge is disposed, and it raises
-        :class:`Disposed`.
+        Idempotent. It does not wait for a running reload, which disposes its new bridge and raises :class:`Disposed`.
         """
         if self._slot.was_left():
             return
@@ -151,7 +153,7 @@ class BridgeReloader(Generic[B]):
                 await disposing
 
     async def _dispose(self, bridge: Bridge) -> None:
-        """Dispose ``bridge``, whoever cancels. Never raises on the bridge's account: what is live does not depend on it."""
+        """Dispose ``bridge``, shielded from cancellation. Errors are only logged: the live bridge does not depend on them."""
 
         async def dispose() -> None:
             try:
@@ -172,6 +174,6 @@ class BridgeReloader(Generic[B]):
             )
 
 
-# The attempt at a bridge, of whichever reloader, that the running code is part of. It can outlive the attempt, in tasks that
-# a factory leaves behind; these may reload.
+# The reload attempt, of any reloader, that the running code is part of. In tasks that a factory has started it outlives the
+# attempt; such tasks may reload after it.
 _creating: ContextVar[object] = ContextVar("creating", default=None)

@@ -1,8 +1,9 @@
-"""``watch()`` and its ``Session``: event -> plan -> effects -> events. Nothing is decided here.
+"""``watch()`` and its ``Session``: events go to the planner, its effects to an interpreter. No decision is made here.
 
-What is where: the *body* is the user's code inside ``async with``, in the user's task. The *machine* is one task with a
-nursery of its own in which everything else runs; it is shielded from the user's cancel scopes and from Ctrl-C, because it has
-to undo and to let go in order when one of these comes. The body asks it to end, and waits until it is gone.
+A session has two sides. The *body* is the user's code inside ``async with``, in the user's task. The *engine* is one task
+with a nursery of its own, in which everything else runs. The engine is shielded from the user's cancel scopes and from
+Ctrl-C, because on either it has to roll back and release resources in order. At the end the body asks the engine to close,
+and waits until it has.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ from lastgood.planner import Settings, State, plan_of_cycle
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
 from lastgood.planner.states import Closed, Status
 from lastgood.session.event_lines import EventLog
-from lastgood.session.event_stream import EventStream, Listener, tell_event
+from lastgood.session.event_stream import EventStream, Listener, deliver_event
 from lastgood.sources.resolution import worker_sys_path
 from lastgood.store.file_system import Disk
 from lastgood.watch_events import WatchEvent
@@ -84,20 +85,24 @@ def watch(
 ) -> WatchProgram:
     """Keep wrappers and one live bridge in step with the sources that ``config_file`` names.
 
-    Without ``config_file``, the nearest ``lastgood.toml``, or ``pyproject.toml`` with a ``[tool.lastgood]`` table, is taken, from
-    the present working directory upwards. Nothing is touched, or looked for, until the program runs.
-    ``create_bridge(config)`` makes a bridge (left out: a :class:`~lastgood.ProcessBridge`), ``generate(config, stage_dir)``
-    writes wrappers and gives a :class:`~lastgood.Generated` (left out: the built-in generator; a plain one runs in a thread),
-    ``probe(bridge)`` raises if the bridge is not ready. ``extra_watch_paths`` are files or directories that are watched besides.
+    Without ``config_file``, the program uses the nearest ``lastgood.toml``, or ``pyproject.toml`` with a ``[tool.lastgood]``
+    table, in the current working directory or above it. Nothing is read or written until the program runs.
 
-    Seconds: an edit waits ``debounce`` for others, all of them no longer than ``max_wait``; a bridge has ``warm_timeout`` to
-    get ready; calls on a bridge that was replaced have ``drain_timeout`` to end; ``stage_timeout`` (None: 60) is what resolving
-    the config and generating the wrappers may take, ``math.inf``: any time.
+    - ``create_bridge(config)`` makes a bridge (default: a :class:`~lastgood.ProcessBridge`).
+    - ``generate(config, stage_dir)`` writes wrappers and returns a :class:`~lastgood.Generated` (default: the built-in
+      generator). It may be async; a plain function runs in a thread.
+    - ``probe(bridge)`` raises if the bridge is not ready.
+    - ``extra_watch_paths`` are additional files or directories to watch.
+    - ``debounce``: seconds without an edit before a cycle starts. ``max_wait``: the longest delay, in seconds, of a cycle while
+      edits continue.
+    - ``warm_timeout``: seconds that a bridge has to get ready. ``drain_timeout``: seconds that calls on a replaced bridge have
+      to end.
+    - ``stage_timeout``: seconds for resolving the config and generating the wrappers (None: 60; ``math.inf``: no limit).
+    - ``on_event(event)`` is called for each event. It must be a plain function; errors that it raises are logged. By default,
+      events are logged under ``lastgood.session``.
+    - ``set_as_global``: publish the live bridge, so that wrappers and :func:`lastgood.runtime.get_runtime_bridge` use it.
 
-    ``on_event(event)`` is called for each event; it must be plain, and what it raises is logged. Without it, events are logged
-    under ``lastgood.session``. With ``set_as_global`` the bridge is what :func:`lastgood.runtime.get_runtime_bridge` gives.
-
-    Raises :class:`TypeError` and :class:`ValueError` for arguments that cannot be meant.
+    Raises :class:`TypeError` and :class:`ValueError` for invalid arguments.
     """
     for name, function in (
         ("create_bridge", create_bridge),
@@ -144,21 +149,21 @@ def _default_bridge(config: Config) -> Bridge:
 
 @dataclass(slots=True, eq=False, repr=False)
 class WatchProgram:
-    """What :func:`watch` gives: to be called by ``trio.run``, entered by ``async with`` or ``with``, or planned by :meth:`plan`."""
+    """The result of :func:`watch`: run it with ``trio.run``, enter it with ``async with`` or ``with``, or print :meth:`plan`."""
 
     config_file: Path | None
-    """None: the nearest one is taken, from ``directory`` upwards."""
+    """None: use the nearest one, in ``directory`` or above it."""
     directory: Path
     extra_watch_paths: tuple[Path, ...]
     settings: Settings
     hooks: Hooks
     on_event: Callable[[WatchEvent], object] | None
     session: Session | None = field(default=None, init=False)
-    """The session, while one runs that was entered by ``async with``."""
+    """The running session, if the program was entered by ``async with``."""
     _entered: AbstractAsyncContextManager[Session] | None = field(default=None, init=False)
     _threaded: InThread | None = field(default=None, init=False)
     _portal: Portal | None = field(default=None, init=False)
-    """Brings calls from other loops and threads to the session's, if it is to take them."""
+    """The portal for calls from other loops and threads, if the session accepts them."""
 
     def __repr__(self) -> str:
         return (
@@ -167,13 +172,13 @@ class WatchProgram:
         )
 
     def plan(self) -> Plan:
-        """The plan of the first cycle; it prints. Nothing is touched."""
+        """Return the plan of the first cycle, which can be printed. Nothing is read or written."""
         return plan_of_cycle(self.settings, 1, None)
 
     # --- trio, asyncio
 
     async def __call__(self) -> None:
-        """Watch until cancelled, Ctrl-C, or the session's ``close()``."""
+        """Watch until a cancellation, Ctrl-C, or the session's ``close()``."""
         async with self as session:
             await session.wait_closed()
 
@@ -181,8 +186,8 @@ class WatchProgram:
         raise TypeError("A watch() program is called, not awaited: `await watch(...)()`, or `async with watch(...)`.")
 
     async def __aenter__(self) -> Session:
-        """Run the first cycle. Raises what made it fail, as itself. Under asyncio the session runs in a background thread."""
-        self._check_free()
+        """Run the first cycle. If it fails, raises its error. Under asyncio the session runs in a background thread."""
+        self._check_not_running()
         match loops.current():
             case None:
                 raise WatchError(
@@ -204,24 +209,25 @@ class WatchProgram:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        """Close the session, if it is not closed."""
+        """Close the session, if it is still open."""
         entered, self._entered, self.session = self._entered, None, None
         assert entered is not None
         return await entered.__aexit__(kind, error, traceback)
 
-    def _check_free(self) -> None:
+    def _check_not_running(self) -> None:
         if self._entered is not None or (self._threaded is not None and self._threaded.running):
             raise WatchError("This watch() program is running already; call watch() again for a second session.")
 
     # --- plain code
 
     def start(self) -> ThreadedSession:
-        """Run the first cycle in a background thread, and wait for it. Raises what made it fail, as itself.
+        """Run the first cycle in a background thread, and wait for it. If the cycle fails, raises its error.
 
-        The session's methods block; wrappers may be called from any thread and event loop. It ends by its ``close()``, or with
-        the process. It is what ``with`` enters. Raises :class:`WatchError` in a task of trio, whose loop it would hold up.
+        The session's methods block; wrappers may be called from any thread and event loop. The session ends with its
+        ``close()``, or with the process. ``with`` enters the program by this method. Raises :class:`WatchError` in a trio task,
+        because it would block the trio loop.
         """
-        self._check_free()
+        self._check_not_running()
         if isinstance(loops.current(), loops.TrioLoop):
             raise WatchError(
                 "Starting a session by `with` or start() would hold up the trio loop that runs here. "
@@ -235,42 +241,45 @@ class WatchProgram:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the session. Raises :class:`WatchError` if watching had died, unless the block raises something itself."""
+        """Close the session. Raises :class:`WatchError` if the watcher has failed, unless the block itself raised."""
         assert self._threaded is not None, "__enter__() comes first"
         self._threaded.__exit__(kind, error, traceback)
 
     def in_thread(self) -> InThread:
-        """The same for a program that several sessions are made of: ``with watch(...).in_thread() as session:``."""
+        """Return a context manager for one session in a thread. One program can make several of them.
+
+        Example: ``with watch(...).in_thread() as session:``.
+        """
         from lastgood.session.threaded import InThread
 
         return InThread(replace(self))
 
 
 @asynccontextmanager
-@trio.lowlevel.enable_ki_protection  # Ctrl-C comes while it waits, never between two of its steps; the body is not protected
+@trio.lowlevel.enable_ki_protection  # Ctrl-C interrupts only where it waits, not between two steps; the body is not protected
 async def _running(program: WatchProgram) -> AsyncIterator[Session]:
     session = Session(program)
     raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(session._machine)
+            nursery.start_soon(session._run_engine)
             try:
                 await session._start()
                 with session._body:
                     yield session
-            except BaseException as error:  # raised again below, outside of the nursery, as the same object
+            except BaseException as error:  # raised again below, outside of the nursery, so that no group wraps it
                 raised = error
-            if session._was_left:
+            if session._is_forked:
                 loops.end_forked(raised)
             await session._shut_down()
     except BaseExceptionGroup:
-        # Nothing but a Ctrl-C in the nursery's last moment can come this way.
+        # The only possible cause is a Ctrl-C while the nursery was closing.
         session._interrupted = True
     try:
         if session._interrupted and not isinstance(raised, KeyboardInterrupt):
             raise KeyboardInterrupt from raised
-        if session._died is not None and (raised is None or session._body.cancelled_caught):
-            raise WatchError(f"Watching stopped: {session._died}") from session._died
+        if session._watch_failure is not None and (raised is None or session._body.cancelled_caught):
+            raise WatchError(f"Watching stopped: {session._watch_failure}") from session._watch_failure
         if raised is not None:
             raise raised
     finally:
@@ -278,14 +287,15 @@ async def _running(program: WatchProgram) -> AsyncIterator[Session]:
 
 
 class Session:
-    """One run of a :class:`WatchProgram`. Made by it, never by hand.
+    """One run of a :class:`WatchProgram`, which creates it.
 
-    For the trio loop it runs on; one that runs in a thread beside an asyncio app is for any loop.
+    Its methods belong to the trio loop on which it runs. A session that runs in a thread beside an asyncio app can be used
+    from any loop.
     """
 
     def __init__(self, program: WatchProgram) -> None:
         config_file = find_config(program.directory) if program.config_file is None else program.config_file
-        self._driver = Driver(State(program.settings), self._follow)
+        self._driver = Driver(State(program.settings), self._carry_out)
         self._on_event = EventLog(logger) if program.on_event is None else program.on_event
         self._portal = program._portal
         self._slot = runtime.Slot(f"the session of {config_file}", program._portal)
@@ -301,46 +311,49 @@ class Session:
         )
         self._hooks = program.hooks
         self._interpreter: TrioInterpreter | None = None
-        self._home = loops.TrioLoop()
-        self._more = trio.Event()
+        self._loop = loops.TrioLoop()
+        self._work_waiting = trio.Event()
         self._action = trio.CancelScope()
         self._tickets = itertools.count()
         self._waiting: dict[int, _Waiter] = {}
         self._streams: set[Listener] = set()
         self._ready = trio.Event()
-        self._gone = trio.Event()
+        self._closed = trio.Event()
         self._body = trio.CancelScope()
-        self._died: BaseException | None = None
+        self._watch_failure: BaseException | None = None
         self._interrupted = False
 
-    # --- what a user sees
+    # --- public interface
 
     @property
     def bridge(self) -> Any:
-        """The live bridge: the factory's own object. Raises :class:`Disposed` after ``close()``."""
+        """The live bridge, as the factory returned it. Raises :class:`Disposed` after ``close()``."""
         self._check_open()
         live = self._slot.live
         return None if live is None else live.bridge
 
     @property
     def handle(self) -> runtime.Handle:
-        """A handle to whatever bridge is live, whether it is published or not."""
+        """A handle whose calls go to the bridge that is live at the time of the call, published or not."""
         return self._slot.handle
 
     @property
     def generation(self) -> int:
-        """The number of the live generation; after ``close()``, of the last one."""
+        """The number of the live generation; after ``close()``, that of the last one."""
         return self._driver.state.generation
 
     @property
     def status(self) -> Status:
-        """Whether what is live is what is on disk."""
+        """The live generation, and whether it is up to date with the files on disk."""
         return Status.of(self._driver.state)
 
     def events(self) -> AsyncIterator[WatchEvent]:
-        """The events from now on. It ends with the session. One that falls behind loses the oldest, and is told how many."""
-        stream = EventStream(functools.partial(self._at_home, "events"), self._streams.discard)
-        if self._is_home("events"):
+        """Iterate over the events from now on, until the session ends.
+
+        A reader that falls behind loses the oldest events, and gets an ``EventsMissed`` with their number.
+        """
+        stream = EventStream(functools.partial(self._run_on_loop, "events"), self._streams.discard)
+        if self._is_on_loop("events"):
             self.listen(stream)
         else:
             assert self._portal is not None
@@ -348,26 +361,27 @@ class Session:
         return stream
 
     def listen(self, listener: Listener) -> None:
-        """Tell ``listener`` of the events from now on, and of the end. To be called on the session's loop."""
+        """Pass the events from now on to ``listener``, and tell it when the session ends. Call this on the session's loop."""
         if self._ended:
             listener.end()
         else:
             self._streams.add(listener)
 
     async def reload_now(self) -> bool:
-        """Whether a cycle that started after this call succeeded. Callers that wait together share one.
+        """Run a cycle that starts after this call, and return whether it succeeded. Concurrent callers share one cycle.
 
-        False also when the session was closed meanwhile. Raises :class:`Disposed` if it is closed already, and
-        :class:`WatchError` on another loop than the session's, and in ``create_bridge``, ``generate`` or ``probe``: a deadlock.
+        Returns False if the session was closed meanwhile. Raises :class:`Disposed` if it is already closed, and
+        :class:`WatchError` on a loop other than the session's, and in ``create_bridge``, ``generate`` or ``probe``, where it
+        would deadlock.
         """
         return await self._request("reload_now", ReloadRequested)
 
     async def undo(self) -> bool:
-        """Bring the good generation before the live one back, wrappers and bridge, in a cycle like any other.
+        """Restore wrappers and bridge of the good generation before the live one, in a cycle; return whether it succeeded.
 
-        Whether it succeeded; if not, a ``reload-error`` says why (:class:`NothingToUndo`, say), and nothing has changed. If so,
-        the status is stale, by :class:`Undone`, until an edit or ``reload_now()``. Once more goes back further. Raises as
-        :meth:`reload_now` does.
+        If not, a ``reload-error`` event says why (for example :class:`NothingToUndo`), and nothing has changed. If it did, the
+        status is stale with :class:`Undone` until an edit or ``reload_now()``. Another ``undo()`` goes back one generation
+        more. Raises like :meth:`reload_now`.
         """
         return await self._request("undo", UndoRequested)
 
@@ -377,7 +391,7 @@ class Session:
             self._check_action(method)
             ticket = next(self._tickets)
             waiter = self._waiting[ticket] = _Waiter()
-            self._tell(request(ticket))
+            self._report(request(ticket))
             try:
                 await waiter.answered.wait()
             finally:
@@ -386,45 +400,45 @@ class Session:
 
         self._check_open()
         try:
-            return await self._at_home(method, answered)
+            return await self._run_on_loop(method, answered)
         except LoopClosed:
             raise Disposed("The session is closed.") from None
 
     async def close(self) -> None:
-        """End the session. When it returns, watchers and worker processes are gone. More than once is fine.
+        """End the session. When it returns, watchers and worker processes have ended. It may be called more than once.
 
-        Raises :class:`WatchError` as :meth:`reload_now` does.
+        Raises :class:`WatchError` like :meth:`reload_now`.
         """
 
-        async def gone() -> None:
+        async def closed() -> None:
             self._check_action("close")
-            self._tell(CloseRequested())
-            await self._gone.wait()
+            self._report(CloseRequested())
+            await self._closed.wait()
 
-        if self._was_left:
+        if self._is_forked:
             return
         with suppress(LoopClosed):
-            await self._at_home("close", gone)
+            await self._run_on_loop("close", closed)
 
     async def wait_closed(self) -> None:
-        """Return when the session is closed."""
-        if self._was_left:
+        """Wait until the session is closed."""
+        if self._is_forked:
             return
         with suppress(LoopClosed):
-            await self._at_home("wait_closed", self._gone.wait)
+            await self._run_on_loop("wait_closed", self._closed.wait)
 
-    def hurry(self, what: str = "Ctrl-C") -> None:
-        """Close, and wait no more for calls in flight and the thread of a stage, because of ``what``.
+    def close_at_once(self, what: str = "Ctrl-C") -> None:
+        """Close without waiting for calls in flight or the thread of a stage. ``what`` is the cause, for the calls' errors.
 
-        To be called on the session's loop.
+        Call this on the session's loop.
         """
         if self._interpreter is not None:
-            self._tell(CloseRequested())
+            self._report(CloseRequested())
             self._interpreter.give_up(f"was cut off by {what}")
 
     @property
-    def _was_left(self) -> bool:
-        """Whether this is a process that was forked from the session's, and has none."""
+    def _is_forked(self) -> bool:
+        """True if this process was forked from the session's process, and therefore has no session."""
         return os.getpid() != self._project.pid
 
     @property
@@ -442,17 +456,17 @@ class Session:
                 f"{method}() was called from create_bridge, generate or probe: it would wait for the cycle it is part of."
             )
 
-    async def _at_home(self, method: str, function: Callable[[], Awaitable[T]]) -> T:
-        """Run ``function`` on the session's loop, for a caller on any that it is for. Raises :class:`LoopClosed`."""
-        if self._is_home(method):
+    async def _run_on_loop(self, method: str, function: Callable[[], Awaitable[T]]) -> T:
+        """Run ``function`` on the session's loop, from any loop that may use the session. Raises :class:`LoopClosed`."""
+        if self._is_on_loop(method):
             return await function()
         assert self._portal is not None
         return await self._portal.cross(function)
 
-    def _is_home(self, method: str) -> bool:
-        """Whether the caller is on the session's loop; raises :class:`WatchError` if it should be and is not."""
+    def _is_on_loop(self, method: str) -> bool:
+        """Return whether the caller is on the session's loop. Raises :class:`WatchError` if it must be, but is not."""
         self._slot.check_process()
-        if self._home.is_here():
+        if self._loop.is_here():
             return True
         if self._portal is not None:
             return False
@@ -461,52 +475,52 @@ class Session:
             "Call it there, or start the session by `with watch(...)` or `watch(...).start()`: its methods are for every thread."
         )
 
-    # --- the body's side
+    # --- called by the body
 
     async def _start(self) -> None:
         await self._ready.wait()
         ticket = next(self._tickets)
         waiter = self._waiting[ticket] = _Waiter()
-        self._tell(Started(ticket))
+        self._report(Started(ticket))
         await waiter.answered.wait()
         if not waiter.succeeded:
-            await self._gone.wait()
+            await self._closed.wait()
             if self._interrupted:
                 raise KeyboardInterrupt
             staleness = self._driver.state.staleness
             if staleness is not None:
                 raise staleness.error
-            raise WatchError("The session ended before it had started.") from self._died
+            raise WatchError("The session ended before it had started.") from self._watch_failure
 
     async def _shut_down(self) -> None:
-        """Close, and wait until nothing is left, whatever comes; another Ctrl-C ends the calls that are waited for."""
-        while not self._gone.is_set():
+        """Close, and wait until everything is released, in spite of cancellation; another Ctrl-C cuts off calls in flight."""
+        while not self._closed.is_set():
             try:
                 with trio.CancelScope(shield=True):
-                    # The body may be over before the machine has made its first step.
+                    # The body may end before the engine has taken its first step.
                     await self._ready.wait()
-                    self._tell(CloseRequested())
-                    await self._gone.wait()
+                    self._report(CloseRequested())
+                    await self._closed.wait()
             except KeyboardInterrupt:
                 self._interrupted = True
-                self.hurry()
+                self.close_at_once()
 
-    # --- the machine
+    # --- the engine
 
     @trio.lowlevel.enable_ki_protection
-    async def _machine(self) -> None:
+    async def _run_engine(self) -> None:
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
-                    self._interpreter = TrioInterpreter(self._project, self._hooks, self._slot, nursery, self._tell)
-                    nursery.start_soon(self._watch_over, self._interpreter.observe)
+                    self._interpreter = TrioInterpreter(self._project, self._hooks, self._slot, nursery, self._report)
+                    nursery.start_soon(self._supervise, self._interpreter.observe)
                     self._ready.set()
-                    await self._watch_over(functools.partial(self._work, self._interpreter))
+                    await self._supervise(functools.partial(self._work, self._interpreter))
                     nursery.cancel_scope.cancel()
-        except Exception as error:  # of a task that the interpreter keeps in the nursery
-            self._perish(error)
+        except Exception as error:  # raised by a task that the interpreter has started in the nursery
+            self._fail_watching(error)
         finally:
-            # All of this is done already, unless a part of the machine died.
+            # All of this is done already, unless a part of the engine failed.
             self._slot.close()
             runtime.unpublish(self._slot)
             self._project.release()
@@ -515,28 +529,28 @@ class Session:
             for waiter in self._waiting.values():
                 waiter.answered.set()
             self._ready.set()
-            self._gone.set()
+            self._closed.set()
 
     @trio.lowlevel.enable_ki_protection
-    async def _watch_over(self, part: Callable[[], Any]) -> None:
-        """Run a part of the machine. If it dies, watching has died: the body is cancelled, and everything let go."""
+    async def _supervise(self, part: Callable[[], Any]) -> None:
+        """Run a part of the engine. If it fails, cancel the body and close the session."""
         try:
             await part()
         except Exception as error:
-            self._perish(error)
-            self._tell(CloseRequested())
+            self._fail_watching(error)
+            self._report(CloseRequested())
 
-    def _perish(self, error: Exception) -> None:
+    def _fail_watching(self, error: Exception) -> None:
         logger.error("watching died", exc_info=error)
-        self._died = error
+        self._watch_failure = error
         self._body.cancel()
 
     async def _work(self, interpreter: TrioInterpreter) -> None:
         while not isinstance(self._driver.state.phase, Closed):
             action = self._driver.take()
             if action is None:
-                self._more = trio.Event()
-                await self._more.wait()
+                self._work_waiting = trio.Event()
+                await self._work_waiting.wait()
             else:
                 self._driver.finish(await self._do(interpreter, action))
 
@@ -549,20 +563,20 @@ class Session:
                 return await interpreter.perform(action)
         except trio.Cancelled:
             raise
-        except BaseException as error:  # SystemExit and the like out of a user's factory fail a cycle, too
+        except BaseException as error:  # SystemExit and the like, raised by a user's factory, make the cycle fail, too
             if isinstance(error, KeyboardInterrupt):
                 self._interrupted = True
                 self._body.cancel()
-                self._tell(CloseRequested())
+                self._report(CloseRequested())
             return interpreter.failed(action, error, started)
         return interpreter.failed(action, Interrupted(), started)
 
-    @trio.lowlevel.enable_ki_protection  # also called from the body's task: half an answer would be none
-    def _tell(self, event: Event) -> None:
+    @trio.lowlevel.enable_ki_protection  # also called from the body's task: Ctrl-C must not interrupt it half-way
+    def _report(self, event: Event) -> None:
         self._driver.tell(event)
-        self._more.set()
+        self._work_waiting.set()
 
-    def _follow(self, command: Command) -> None:
+    def _carry_out(self, command: Command) -> None:
         match command:
             case Emit(event):
                 self._emit(event)
@@ -575,7 +589,7 @@ class Session:
             case Interrupt():
                 assert self._interpreter is not None
                 self._action.cancel()
-                self._interpreter.hurry()
+                self._interpreter.stop_extractor()
             case SetTimer() | StopTimer() | Arm() | Look() | Pin() | Prepare() | Unpublish() | CutOff():
                 assert self._interpreter is not None
                 self._interpreter.carry_out(command)
@@ -585,11 +599,11 @@ class Session:
     def _emit(self, event: WatchEvent) -> None:
         for stream in self._streams:
             stream.put(event)
-        tell_event(self._on_event, event)
+        deliver_event(self._on_event, event)
 
 
 class _Waiter:
-    """A caller of ``reload_now()``."""
+    """A caller that waits for the result of a cycle."""
 
     __slots__ = ("answered", "succeeded")
 

@@ -1,9 +1,9 @@
-"""A session on a trio loop of its own, in a background thread: ``with watch(...)``, and ``async with`` under asyncio.
+"""Sessions on a trio loop of their own in a background thread: ``with watch(...)``, and ``async with`` under asyncio.
 
-For plain and threaded code, for notebooks, and for apps on asyncio: wrappers called from any of these cross to the session's
-loop (:mod:`lastgood.calls.portal`). What a :class:`ThreadedSession` does blocks, and is safe from any thread but the session's
-own, where it would wait for itself and is an error instead. :class:`BesideAsyncio` waits for the same thread without holding up
-the app's loop.
+They serve plain and threaded code, notebooks, and asyncio apps: calls of wrappers from any of these are sent to the session's
+loop (:mod:`lastgood.calls.portal`). The methods of a :class:`ThreadedSession` block. They are safe in any thread except the
+session's own, where they would deadlock and raise an error instead. :class:`BesideAsyncio` waits for such a thread without
+blocking the app's loop. See docs/threads.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lastgood.calls import loops
 from lastgood.calls.portal import LoopClosed, Portal
 from lastgood.errors import Disposed, Forked, WatchError
 from lastgood.runtime import Handle
-from lastgood.session.event_stream import Backlog, tell_event
+from lastgood.session.event_stream import Backlog, deliver_event
 from lastgood.session.session import Session, Status, WatchProgram
 from lastgood.watch_events import WatchEvent
 
@@ -38,15 +38,18 @@ __all__ = ["BesideAsyncio", "InThread", "ThreadedSession"]
 
 T = TypeVar("T")
 
-_LAST_WORDS = 5.0
-"""Seconds for what others wait for to come to its end, once the session is over."""
+_PORTAL_GRACE = 5.0
+"""Seconds that calls through the portal have to end after the session has ended."""
 
-_BEGINS = 1.0
-"""Seconds that a new thread may take to make its first step, when Ctrl-C came while it was started."""
+_START_GRACE = 1.0
+"""Seconds to wait for the first step of a new thread if Ctrl-C came while it was started."""
 
 
 class InThread:
-    """A program to be entered by ``with``, or by ``__enter__()`` alone: then ``session.close()`` ends it."""
+    """A context manager that runs a program in a thread.
+
+    After ``__enter__()`` without ``with``, ``session.close()`` ends the session.
+    """
 
     def __init__(self, program: WatchProgram) -> None:
         self._program = program
@@ -54,11 +57,11 @@ class InThread:
 
     @property
     def running(self) -> bool:
-        """Whether its session has started and is not closed."""
+        """True if its session has started and is not closed."""
         return self._session is not None and not self._session.closed
 
     def __enter__(self) -> ThreadedSession:
-        """Start the thread and run the first cycle. Raises what made it fail, as itself; the thread is gone then."""
+        """Start the thread and run the first cycle. If the cycle fails, ends the thread and raises the cycle's error."""
         if self.running:
             raise WatchError("This program is running in a thread already; call watch() again for a second session.")
         session = ThreadedSession(self._program)
@@ -69,7 +72,7 @@ class InThread:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the session. Raises :class:`WatchError` if watching had died, unless the block raises something itself."""
+        """Close the session. Raises :class:`WatchError` if the watcher has failed, unless the block itself raised."""
         assert self._session is not None, "__enter__() comes first"
         self._session._finish()
         if error is None and self._session._failure is not None:
@@ -77,49 +80,50 @@ class InThread:
 
 
 class ThreadedSession:
-    """The face of a session that runs in a thread. Made by :class:`InThread`; any thread may use it, and several at once.
+    """A session that runs in a thread, for use from any thread, and from several at once. :class:`InThread` creates it.
 
-    ``on_event``, ``create_bridge`` and ``probe`` run in the session's thread. ``news()`` is called there when it has started, when
-    watching has died, and when it is over.
+    ``on_event``, ``create_bridge`` and ``probe`` run in the session's thread. ``on_change()`` is called there when the session
+    has started, when the watcher has failed, and when the session has ended.
     """
 
-    def __init__(self, program: WatchProgram, news: Callable[[], object] = bool) -> None:
+    def __init__(self, program: WatchProgram, on_change: Callable[[], object] = bool) -> None:
         self._program = program
-        self._news = news
+        self._on_change = on_change
         self._session: Session | None = None
         self._portal: Portal | None = None
         self._scope = trio.CancelScope()
-        self._unwanted = False
+        self._stop_requested = False
         self._failure: BaseException | None = None
-        self._begun = threading.Event()
+        self._began = threading.Event()
         self._ready = threading.Event()
-        self._over = threading.Event()
+        self._ended = threading.Event()
         self._pid = os.getpid()
-        # A daemon, since a notebook may end without closing: atexit closes then, which would come too late for another.
+        # A daemon thread, because a notebook may end without closing the session. Python would wait for a non-daemon thread
+        # before it runs the atexit function that closes the session.
         self._thread = threading.Thread(
             target=self._run, name=f"lastgood-session-{program.config_file or program.directory}", daemon=True
         )
 
-    # --- what a user sees
+    # --- public interface
 
     @property
     def handle(self) -> Handle:
-        """A handle to whatever bridge is live: ``await handle.call(...)`` on any loop, ``handle.call_blocking(...)`` on none."""
+        """A handle to the live bridge: ``await handle.call(...)`` on any loop, ``handle.call_blocking(...)`` elsewhere."""
         return self._live_session.handle
 
     @property
     def bridge(self) -> Any:
-        """The live bridge: the factory's own object, which belongs to the session's loop. Raises :class:`Disposed`."""
+        """The live bridge, as the factory returned it. It belongs to the session's loop. Raises :class:`Disposed`."""
         return self._live_session.bridge
 
     @property
     def generation(self) -> int:
-        """The number of the live generation; after ``close()``, of the last one."""
+        """The number of the live generation; after ``close()``, that of the last one."""
         return self._live_session.generation
 
     @property
     def status(self) -> Status:
-        """Whether what is live is what is on disk."""
+        """The live generation, and whether it is up to date with the files on disk."""
         return self._live_session.status
 
     @property
@@ -129,19 +133,22 @@ class ThreadedSession:
 
     @property
     def closed(self) -> bool:
-        """Whether it is over, and its thread gone or about to go. A process that was forked from its own has no session."""
-        return self._was_left or self._over.is_set()
+        """True if the session has ended and its thread has ended or is about to; always true in a forked process."""
+        return self._is_forked or self._ended.is_set()
 
     def reload_now(self) -> bool:
-        """Whether a cycle that started after this call succeeded. See :meth:`Session.reload_now`."""
+        """Run a cycle that starts after this call, and return whether it succeeded. See :meth:`Session.reload_now`."""
         return self._cross("reload_now", self._live_session.reload_now)
 
     def undo(self) -> bool:
-        """Bring the good generation before the live one back. See :meth:`Session.undo`."""
+        """Restore the good generation before the live one; return whether that succeeded. See :meth:`Session.undo`."""
         return self._cross("undo", self._live_session.undo)
 
     def events(self) -> Iterator[WatchEvent]:
-        """The events from now on, each as it comes; it ends with the session. Bounded: one that falls behind is told so."""
+        """Iterate over the events from now on, until the session ends.
+
+        A reader that falls behind loses the oldest events, and gets an ``EventsMissed`` with their number.
+        """
         session, events = self._live_session, _Events(self)
 
         async def listen() -> None:
@@ -154,37 +161,37 @@ class ThreadedSession:
         return events
 
     def close(self) -> None:
-        """End the session. When it returns, watchers, threads and worker processes are gone. More than once is fine.
+        """End the session. When it returns, watchers, threads and worker processes have ended. It may be called repeatedly.
 
-        Raises :class:`WatchError` on the session's own loop, and inside of ``generate``, where it would wait for itself.
+        Raises :class:`WatchError` on the session's own loop and inside ``generate``, where it would deadlock.
         """
-        if self._was_left:
+        if self._is_forked:
             return
         with suppress(Disposed):
             self._cross("close", self._live_session.close)
         self._finish()
 
     def wait_closed(self) -> None:
-        """Return when the session is closed, by whomever."""
-        if self._was_left:
+        """Wait until the session is closed."""
+        if self._is_forked:
             return
-        self._refuse_here("wait_closed")
-        self._over.wait()
+        self._check_thread("wait_closed")
+        self._ended.wait()
 
-    # --- the caller's side
+    # --- called by other threads
 
     @property
     def _live_session(self) -> Session:
-        assert self._session is not None, "made by InThread alone, which starts it"
+        assert self._session is not None, "only InThread creates it, and starts it"
         return self._session
 
     @property
-    def _was_left(self) -> bool:
-        """Whether this is a process that was forked from the session's: the thread did not come along."""
+    def _is_forked(self) -> bool:
+        """True if this process was forked from the session's process, where the thread stayed."""
         return os.getpid() != self._pid
 
-    def _refuse_here(self, method: str) -> None:
-        if self._was_left:
+    def _check_thread(self, method: str) -> None:
+        if self._is_forked:
             raise Forked("the session", self._pid)
         if self._portal is not None and self._portal.is_here():
             raise WatchError(
@@ -193,7 +200,7 @@ class ThreadedSession:
             )
 
     def _cross(self, method: str, function: Callable[[], Awaitable[T]]) -> T:
-        self._refuse_here(method)
+        self._check_thread(method)
         assert self._portal is not None
         try:
             return self._portal.cross_blocking(function)
@@ -205,109 +212,109 @@ class ThreadedSession:
             self._thread.start()
             self._ready.wait()
         except BaseException:  # Ctrl-C
-            if self._begun.wait(_BEGINS):
+            if self._began.wait(_START_GRACE):
                 self._finish()
             raise
         if self._session is None:
             self._thread.join()
-            assert self._failure is not None, "only who waits for the start can end it"
+            assert self._failure is not None, "only the caller that waits for the start could have ended it"
             raise self._failure
         atexit.register(self._finish)
 
     def _finish(self) -> None:
-        """Have it end, and wait for that. Ctrl-C ends the calls that are waited for, and is raised afterwards."""
-        if self._was_left:
+        """End the session and wait for its end. Ctrl-C cuts off calls in flight; it is raised afterwards."""
+        if self._is_forked:
             return
-        self._stop()
+        self._request_stop()
         interrupt: KeyboardInterrupt | None = None
-        while not self._over.is_set():
+        while not self._ended.is_set():
             try:
-                self._over.wait()
+                self._ended.wait()
             except KeyboardInterrupt as error:
                 interrupt = error
-                self._hurry()
+                self._close_at_once()
         self._thread.join()
         atexit.unregister(self._finish)
         if interrupt is not None:
             raise interrupt
 
-    def _stop(self) -> None:
-        """Have it end."""
-        self._unwanted = True
+    def _request_stop(self) -> None:
+        """Ask the session to end."""
+        self._stop_requested = True
         self._send(self._scope.cancel)
 
-    def _hurry(self, what: str = "Ctrl-C") -> None:
-        """End the calls that are waited for."""
+    def _close_at_once(self, what: str = "Ctrl-C") -> None:
+        """Cut off calls in flight, so that the session ends at once."""
         if self._session is not None:
-            self._send(partial(self._session.hurry, what))
+            self._send(partial(self._session.close_at_once, what))
 
     def _send(self, function: Callable[[], object]) -> None:
         if self._portal is not None and not self.closed:
             self._portal.send(function)
 
-    # --- the thread's side
+    # --- in the session's thread
 
     def _run(self) -> None:
-        self._begun.set()
+        self._began.set()
         try:
             trio.run(self._main)
-        except BaseException as error:  # raised again in the thread that waits
+        except BaseException as error:  # raised again in the waiting thread
             self._failure = error
         finally:
-            self._over.set()
+            self._ended.set()
             self._ready.set()
-            self._news()
+            self._on_change()
 
     async def _main(self) -> None:
         self._portal = self._program._portal = Portal()
-        if self._unwanted:  # by somebody who did not find the portal yet
+        if self._stop_requested:  # the request came before there was a portal
             self._scope.cancel()
         with self._scope:
             async with self._program as session:
                 self._session = session
                 self._ready.set()
-                self._news()
+                self._on_change()
                 try:
                     await session.wait_closed()
                 finally:
-                    self._news()
-        await self._portal.emptied(_LAST_WORDS)
+                    self._on_change()
+        await self._portal.emptied(_PORTAL_GRACE)
 
 
 class _Events:
-    """One ``events()`` iterator, for threads."""
+    """An ``events()`` iterator for threads."""
 
     def __init__(self, session: ThreadedSession) -> None:
         self._session = session
         self._backlog = Backlog()
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._ended = False
 
     def put(self, event: WatchEvent) -> None:
-        with self._news:
+        with self._changed:
             self._backlog.put(event)
-            self._news.notify()
+            self._changed.notify()
 
     def end(self) -> None:
-        with self._news:
+        with self._changed:
             self._ended = True
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> WatchEvent:
-        self._session._refuse_here("next")
-        with self._news:
+        self._session._check_thread("next")
+        with self._changed:
             while (event := self._backlog.take()) is None:
                 if self._ended:
                     raise StopIteration
-                self._news.wait()
+                self._changed.wait()
         return event
 
 
 class BesideAsyncio:
-    """``async with watch(...)`` under asyncio: the session runs in a thread, and nothing of it holds up the app's loop."""
+    """``async with watch(...)`` under asyncio: the session runs in a thread, so that it never blocks the app's loop."""
 
     def __init__(self, program: WatchProgram) -> None:
         import asyncio
@@ -316,28 +323,28 @@ class BesideAsyncio:
         self._changed = asyncio.Event()
         self._app = loops.AsyncioLoop(self._loop)
         self._body = self._app.guard()
-        on_event = None if program.on_event is None else _OnLoop(self._loop, program.on_event)
-        self._thread = ThreadedSession(replace(program, on_event=on_event), self._news)
+        on_event = None if program.on_event is None else _LoopCallback(self._loop, program.on_event)
+        self._thread = ThreadedSession(replace(program, on_event=on_event), self._notify_loop)
 
     async def __aenter__(self) -> Session:
-        """Start the thread and run the first cycle. Raises what made it fail, as itself; the thread is gone then."""
+        """Start the thread and run the first cycle. If the cycle fails, ends the thread and raises the cycle's error."""
         import asyncio
 
         thread = self._thread
         thread._thread.start()
-        atexit.register(thread._finish)  # an app may end without leaving the block, as when its loop is closed
+        atexit.register(thread._finish)  # an app may end without leaving the block, for example when its loop is closed
         try:
             while not thread._ready.is_set():
-                await self._next()
+                await self._wait_for_change()
         except asyncio.CancelledError:
             await self._end()
             raise
-        except BaseException:  # the app's task was thrown away, and nothing can be awaited here
-            thread._stop()
+        except BaseException:  # GeneratorExit: the app's task was destroyed, and nothing can be awaited
+            thread._request_stop()
             raise
-        if thread._session is None or thread._session._died is not None:
+        if thread._session is None or thread._session._watch_failure is not None:
             cancelled = await self._end()
-            assert thread._failure is not None, "only a cancellation can end it otherwise"
+            assert thread._failure is not None, "without a failure, only a cancellation ends it"
             raise thread._failure if cancelled is None else cancelled
         self._body.__enter__()
         return thread._session
@@ -345,11 +352,13 @@ class BesideAsyncio:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Close the session. Raises :class:`WatchError` if watching had died, unless the body raises something itself."""
-        if self._thread._was_left:
+        """Close the session. Raises :class:`WatchError` if the watcher has failed, unless the body itself raised."""
+        if self._thread._is_forked:
             loops.end_forked(error)
-        if not self._app.is_here():  # the body was thrown away, and nothing can be awaited, or imported, here
-            self._thread._stop()
+        if (
+            not self._app.is_here()
+        ):  # the body was destroyed by the garbage collector: nothing can be awaited or imported
+            self._thread._request_stop()
             return False
         import asyncio
 
@@ -362,37 +371,40 @@ class BesideAsyncio:
         return False
 
     async def _end(self) -> BaseException | None:
-        """Have the session end, and wait for that whoever cancels: it ends the calls that are waited for. Returns the cancel."""
+        """End the session and wait for its end. A cancellation cuts off calls in flight; return the cancellation, if any."""
         import asyncio
 
-        self._thread._stop()
+        self._thread._request_stop()
         cancelled: BaseException | None = None
         while not self._thread.closed:
             try:
-                await self._next()
+                await self._wait_for_change()
             except asyncio.CancelledError as error:
                 cancelled = error
-                self._thread._hurry("a cancellation")
-        self._thread._finish()  # it is over: the thread is making its last step
+                self._thread._close_at_once("a cancellation")
+        self._thread._finish()  # this does not block: the thread is taking its last step
         return cancelled
 
-    async def _next(self) -> None:
+    async def _wait_for_change(self) -> None:
         await self._changed.wait()
         self._changed.clear()
 
-    def _news(self) -> None:
+    def _notify_loop(self) -> None:
         with suppress(RuntimeError):  # the app's loop was closed
-            self._loop.call_soon_threadsafe(self._look)
+            self._loop.call_soon_threadsafe(self._wake)
 
-    def _look(self) -> None:
+    def _wake(self) -> None:
         self._changed.set()
         session = self._thread._session
-        if session is not None and session._died is not None:
+        if session is not None and session._watch_failure is not None:
             self._body.cancel()
 
 
-class _OnLoop:
-    """``on_event`` of an asyncio app: called on its loop, in order. One that falls behind loses the oldest, and is told so."""
+class _LoopCallback:
+    """The ``on_event`` of an asyncio app, called on the app's loop, in order.
+
+    If it falls behind, the oldest events are dropped, and it gets an ``EventsMissed`` with their number.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_event: Callable[[WatchEvent], object]) -> None:
         self._loop = loop
@@ -408,7 +420,7 @@ class _OnLoop:
     def _deliver(self) -> None:
         try:
             while (event := self._backlog.take()) is not None:
-                tell_event(self._on_event, event, passing=(KeyboardInterrupt,))  # which is asyncio's
+                deliver_event(self._on_event, event, let_through=(KeyboardInterrupt,))  # Ctrl-C is handled by asyncio
         finally:
             if self._backlog:
                 self._loop.call_soon_threadsafe(self._deliver, context=self._context)
