@@ -1,4 +1,4 @@
-"""A small world to test reloading in: no disk, no process, no sleep (contract §8).
+"""An in-memory world for tests of reloading, without disk, processes or sleeping.
 
 >>> from lastgood.testing import World
 >>> world = World({
@@ -45,8 +45,9 @@ ROOT = Path("/project")
 class World:
     """A project in memory, and a session on it. Paths are relative to the project, with ``/``.
 
-    ``effects`` and ``events`` are everything the planner asked for and the user was told, in order; ``operations`` every
-    single operation as (effect, what). The settings are those of :func:`lastgood.watch`, in seconds of virtual time.
+    ``effects`` are all effects that the planner asked for, ``events`` all events that the user got, ``operations`` all single
+    operations as (effect, operation), each in order. The settings are those of :func:`lastgood.watch`, in seconds of virtual
+    time.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class World:
     # --- the session
 
     def start(self) -> None:
-        """Run the first cycle. Raises what made it fail, as itself."""
+        """Run the first cycle. If it fails, raises its error."""
         ticket = next(self._tickets)
         self._tell(Started(ticket))
         self._run()
@@ -86,13 +87,13 @@ class World:
             raise WatchError("The session ended before it had started.") if staleness is None else staleness.error
 
     def reload_now(self) -> bool:
-        """What ``Session.reload_now()`` does. Inside :meth:`at`, use :meth:`request_reload`."""
+        """Do what ``Session.reload_now()`` does. Inside :meth:`at`, use :meth:`request_reload`."""
         ticket = self.request_reload()
         self._run()
         return self._answers[ticket]
 
     def request_reload(self) -> int:
-        """Ask for a reload without waiting for it; :meth:`answer` tells what came of it."""
+        """Request a reload without waiting for it; return a ticket for :meth:`answer`."""
         return self._request(ReloadRequested)
 
     def _request(self, request: Callable[[int], ReloadRequested | UndoRequested]) -> int:
@@ -103,27 +104,27 @@ class World:
         return ticket
 
     def undo(self) -> bool:
-        """What ``Session.undo()`` does. Inside :meth:`at`, use :meth:`request_undo`."""
+        """Do what ``Session.undo()`` does. Inside :meth:`at`, use :meth:`request_undo`."""
         ticket = self.request_undo()
         self._run()
         return self._answers[ticket]
 
     def request_undo(self) -> int:
-        """Ask for an undo without waiting for it; :meth:`answer` tells what came of it."""
+        """Request an undo without waiting for it; return a ticket for :meth:`answer`."""
         return self._request(UndoRequested)
 
     def answer(self, ticket: int) -> bool | None:
-        """What :meth:`request_reload` came to; None while it has not."""
+        """Return the result of :meth:`request_reload` or :meth:`request_undo`; None while there is none."""
         return self._answers.get(ticket)
 
     def close(self) -> None:
-        """End the session. Inside :meth:`at` it is asked for, and comes when the effect that runs has ended."""
+        """End the session. Inside :meth:`at` this is only a request, which takes effect after the running effect."""
         self._tell(CloseRequested())
         self._run()
 
     @property
     def status(self) -> Status:
-        """As ``Session.status``."""
+        """The same as ``Session.status``."""
         return Status.of(self._driver.state)
 
     @property
@@ -133,7 +134,7 @@ class World:
 
     @property
     def closed(self) -> bool:
-        """Whether the session has ended."""
+        """True if the session has ended."""
         return isinstance(self._driver.state.phase, Closed)
 
     # --- bridges
@@ -145,11 +146,11 @@ class World:
 
     @property
     def bridges(self) -> tuple[ScriptedBridge, ...]:
-        """Every bridge there ever was, in the order of their cycles."""
+        """All bridges so far, in the order of their cycles."""
         return tuple(self._interpreter.bridges.values())
 
     def begin_call(self) -> ScriptedBridge:
-        """Begin a call on the live bridge; it is in flight until :meth:`end_calls`."""
+        """Begin a call on the live bridge, and return the bridge. The call is in flight until :meth:`end_calls`."""
         if self.bridge is None:
             raise Disposed("No bridge is live.")
         self.bridge.leases += 1
@@ -161,15 +162,15 @@ class World:
         self._run()
 
     def lose_bridge(self, error: BaseException | None = None, *, calls_go_on: bool = False) -> None:
-        """Have the live bridge break down by itself, as a worker does that dies.
+        """Let the live bridge break down, as if its worker had died.
 
-        Its calls end by that; with ``calls_go_on`` they do not, as those of a pool's other workers.
+        This ends its calls. With ``calls_go_on`` they continue, like those in the other workers of a pool.
         """
         self._interpreter.lose(WorkerDied(1, "") if error is None else error, calls_go_on=calls_go_on)
         self._run()
 
     def load_late(self, module: str, path: str) -> None:
-        """Have the live bridge tell that it imported ``module``, to which no import statement leads, from ``path``."""
+        """Let the live bridge report that it imported ``module`` dynamically from ``path``."""
         self._interpreter.load_late(module, ROOT / path)
         self._run()
 
@@ -177,7 +178,7 @@ class World:
 
     @property
     def files(self) -> dict[str, str]:
-        """Every file of the project by its path, those of lastgood's own directory left out."""
+        """The text of every file of the project by its path, without those in ``.lastgood`` directories."""
         shown = (path for path in self._disk.names if path.is_relative_to(ROOT) and ".lastgood" not in path.parts)
         return {
             path.relative_to(ROOT).as_posix(): self._disk.names[path].data.decode(errors="replace")
@@ -186,30 +187,30 @@ class World:
 
     @property
     def times(self) -> dict[str, tuple[int, float]]:
-        """Mode and modification time of each of :attr:`files`."""
+        """The mode and modification time of each of :attr:`files`."""
         return {name: (self._disk.names[ROOT / name].mode, self._disk.names[ROOT / name].mtime) for name in self.files}
 
     @property
     def leftovers(self) -> tuple[str, ...]:
-        """What lies in lastgood's own directory besides the manifest, the lock and the like: nothing, between two cycles."""
+        """Temporary files in the ``.lastgood`` directory: stages, backups and journals. There are none between two cycles."""
         names = (path for path in (*self._disk.names, *self._disk.directories) if ".lastgood" in path.parts)
         left = (path for path in names if "stage-" in str(path) or "backup" in path.parts or "journal" in path.name)
         return tuple(sorted(str(path.relative_to(ROOT)) for path in left))
 
     def write(self, path: str, text: str | bytes) -> None:
-        """Save a file, as an editor does; the watcher notices."""
+        """Save a file, like an editor; the watcher notices it."""
         self._disk.put(ROOT / path, text.encode() if isinstance(text, str) else text)
         self._interpreter.observe()
         self._run()
 
     def remove(self, path: str) -> None:
-        """Delete a file; the watcher notices."""
+        """Delete a file; the watcher notices it."""
         del self._disk.names[ROOT / path]
         self._interpreter.observe()
         self._run()
 
     def touch(self, path: str) -> None:
-        """Give a file a new modification time, and leave its bytes; the watcher notices."""
+        """Change a file's modification time, but not its bytes; the watcher notices it."""
         self._disk.names[ROOT / path].mtime = self._disk.names[ROOT / path].ctime = self.clock.now
         self._interpreter.observe()
         self._run()
@@ -219,7 +220,7 @@ class World:
         self.clock.advance(seconds)
         self._run()
 
-    # --- what goes wrong
+    # --- faults
 
     def fail(self, effect: str, at: int = 1, error: BaseException | None = None) -> None:
         """Make operation ``at`` (from 1) of the next effect of this name raise ``error``.
@@ -230,19 +231,19 @@ class World:
         self._interpreter.faults.append(Fault(effect, at, OSError("injected") if error is None else error))
 
     def hang(self, effect: str, at: int = 1) -> None:
-        """Make operation ``at`` of the next "stage", "warm" or "dispose" not end by itself."""
+        """Make operation ``at`` (from 1) of the next "stage", "warm" or "dispose" hang."""
         self._interpreter.faults.append(Fault(effect, at, hang=True))
 
     def at(self, effect: str, at: int, call: Callable[[], object]) -> None:
-        """Call something in the moment before operation ``at`` of the next effect of this name."""
+        """Call ``call`` just before operation ``at`` (from 1) of the next effect of this name."""
         self._interpreter.faults.append(Fault(effect, at, call=lambda: (call(), None)[1]))
 
     @property
     def operations(self) -> tuple[tuple[str, str], ...]:
-        """Every operation so far: the effect it belonged to, and what it was."""
+        """Every operation so far, as (effect, operation)."""
         return tuple(self._interpreter.operations)
 
-    # --- how it works
+    # --- internals
 
     def _load(self, path: Path, read: Callable[[Path], bytes]) -> Config:
         if not self._disk.is_file(path):
@@ -254,7 +255,7 @@ class World:
         self._run()
 
     def _run(self) -> None:
-        """Do what is to be done until nothing is; never from within itself."""
+        """Perform actions until none is left. A nested call does nothing."""
         if self._working:
             return
         self._working = True
@@ -281,6 +282,6 @@ class World:
             case Answer(tickets, succeeded):
                 self._answers.update(dict.fromkeys(tickets, succeeded))
             case Interrupt():
-                pass  # an action here is done as soon as it has begun; what the planner does next is up to its outcome
+                pass  # an action takes no time here, so it cannot be cancelled; its outcome goes to the planner
             case _:
                 self._interpreter.carry_out(command)

@@ -1,5 +1,7 @@
-"""Interpreters do what the planner asks for (contract §8): :mod:`~lastgood.interpreters.trio_interpreter` for real, and
-:mod:`~lastgood.interpreters.memory` on a dict, with scripted bridges and a virtual clock. Neither decides anything.
+"""Interpreters perform the effects that the planner asks for; they make no decisions.
+
+:mod:`~lastgood.interpreters.trio_interpreter` uses real files, processes and time;
+:mod:`~lastgood.interpreters.memory` uses a dict, scripted bridges and a virtual clock.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ Outcome = TypeVar("Outcome", covariant=True)
 
 
 class Interpreter(Protocol[Outcome]):
-    """What a session needs to have its effects done. ``Outcome`` is an event, or an awaitable of one."""
+    """The interface of an interpreter to a session. ``Outcome`` is an event, or an awaitable of one."""
 
     def perform(self, action: Action) -> Outcome:
-        """Do it, and say what came of it. A failure is an event, too."""
+        """Perform ``action`` and return its outcome as an event. A failure is an event, too."""
         ...
 
     def carry_out(self, command: Command) -> None:
-        """Do it at once, without waiting."""
+        """Carry out ``command`` at once, without waiting."""
         ...

@@ -1,9 +1,10 @@
-"""A stage within its time, under trio: what waits is cancelled, what blocks in a thread is given up.
+"""Stages with a time limit, under trio: at the limit, async code is cancelled and a blocked thread is abandoned.
 
-A thread that hangs, in a user's ``generate`` or in a read of a network file, cannot be ended. So the blocking steps run one at
-a time, and no stage begins before the thread of an earlier one is back: however many stages are given up, one thread is stuck.
+A thread that hangs, in a user's ``generate`` or in a read of a network file, cannot be ended. Therefore the blocking steps
+run one at a time, and no stage begins before the thread of an earlier one has returned: however many stages time out, at most
+one thread is stuck.
 
-The time is the machine's and not trio's: a virtual clock jumps while a thread works.
+Time is measured by the system's clock and not by trio's, because a virtual clock jumps while a thread works.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ T = TypeVar("T")
 
 
 class BoundedStage:
-    """The stages of one session, one after another."""
+    """A runner for the stages of one session, one after another."""
 
     def __init__(self) -> None:
-        # A token is held until the thread ends, given up or not.
+        # A thread holds its token until it ends, abandoned or not.
         self._thread = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
         self._step = trio.CancelScope()
@@ -36,12 +37,12 @@ class BoundedStage:
         """Await ``stage()``, the stage of ``work``. Raises :class:`GenerationError` after ``timeout`` seconds."""
         made: list[T] = []
         raised: BaseException | None = None
-        waits, is_late = True, False
+        waiting, timed_out = True, False
         async with trio.open_nursery() as nursery:
 
             def give_up() -> None:
-                nonlocal is_late
-                is_late = True
+                nonlocal timed_out
+                timed_out = True
                 work.project.extractor.stop()
                 self._step.cancel()
                 nursery.cancel_scope.cancel()
@@ -49,21 +50,21 @@ class BoundedStage:
             nursery.start_soon(_call_after, timeout, give_up)
             try:
                 async with self._thread:
-                    waits = False
+                    waiting = False
                 made.append(await stage())
             except trio.Cancelled:
                 raise
-            except BaseException as error:  # raised again below, in no group
+            except BaseException as error:  # raised again below, outside of the nursery, so that no group wraps it
                 raised = error
             nursery.cancel_scope.cancel()
-        if is_late:
-            raise work.late(timeout, waited=waits)
+        if timed_out:
+            raise work.timeout_error(timeout, waited=waiting)
         if raised is not None:
             raise raised
         return made[0]
 
     async def step(self, work: CycleFiles, do: Callable[..., T], *args: object) -> T:
-        """Call ``do`` in a thread. A cancel from outside of the stage waits for it; the end of the stage's time does not."""
+        """Call ``do`` in a thread. A cancellation from outside of the stage waiting for the thread; the time limit does not."""
 
         def call() -> T:
             try:
@@ -73,15 +74,15 @@ class BoundedStage:
 
         with trio.CancelScope(shield=True) as self._step:
             return await trio.to_thread.run_sync(call, limiter=self._thread, abandon_on_cancel=True)
-        await trio.sleep_forever()  # it is cancelled already
+        await trio.sleep_forever()  # the stage was cancelled: raises Cancelled
         raise AssertionError("unreachable")
 
     async def read(self, do: Callable[..., T], *args: object) -> T:
-        """Call ``do``, which changes nothing, in a thread besides that of the steps. A cancel does not wait for it."""
+        """Call ``do``, which must only read, in a thread of its own, beside that of the steps. A cancel does not wait for it."""
         return await trio.to_thread.run_sync(partial(do, *args), limiter=self._reading, abandon_on_cancel=True)
 
-    async def back(self, timeout: float) -> bool:
-        """Wait until no thread works any more, at most ``timeout`` seconds, and not after :meth:`give_up`."""
+    async def returned(self, timeout: float) -> bool:
+        """Wait until no thread works; return False after ``timeout`` seconds, or as soon as :meth:`give_up` was called."""
         with self._waiting:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_call_after, timeout, nursery.cancel_scope.cancel)
@@ -91,7 +92,7 @@ class BoundedStage:
         return False
 
     def give_up(self) -> None:
-        """Wait for no thread from now on."""
+        """Stop waiting for threads, now and later."""
         self._step.cancel()
         self._waiting.cancel()
 
@@ -99,6 +100,6 @@ class BoundedStage:
 @trio.lowlevel.enable_ki_protection
 async def _call_after(seconds: float, call: Callable[[], object]) -> None:
     until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:  # noqa: ASYNC110 - nothing tells of it but the clock
+    while (left := until - time.monotonic()) > 0:  # noqa: ASYNC110 - there is no event to wait for, only the clock
         await trio.sleep(left)
     call()

@@ -1,6 +1,6 @@
-"""What a cycle does to files: the synchronous part of stage, promote, swap and their undoing (contract §4).
+"""The files of a cycle: the synchronous part of stage, promote, swap and rollback.
 
-Both interpreters run this very code, the trio one in a thread and on the disk, the in-memory one in place and on a dict.
+Both interpreters use this code: the trio interpreter in a thread and on the disk, the in-memory one directly and on a dict.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from lastgood.wrappers.process.extractor import Extractor, HereExtractor
 
 __all__ = ["CycleFiles", "Project", "wrapper_texts"]
 
-# What is kept of a generation besides its sources, by these names.
+# Names of the files that are stored with a generation in addition to its sources.
 _WRAPPERS = "wrappers/"
 _CONFIG = "config"
 
@@ -59,13 +59,15 @@ _NOTHING = Generated(())
 
 @dataclass(slots=True)
 class Project:
-    """What outlives a cycle: where the config is, how it is read, and the output directories that are claimed.
+    """The data of a session that outlives a cycle: the config file, how to read it, and the claimed output directories.
 
-    ``live`` is the output directory of the live generation, the ``generation``-th good one, and ``live_manifest`` what is kept
-    of it; ``manifests`` are those of the bridges that are not disposed yet: a worker imports from what is stored.
-    ``extractor`` reads the sources and makes the wrappers. ``interpreter_path(process)`` gives the worker's ``sys.path`` and
-    its built-in modules. ``imports``: those of this very process, if it is an app that may import wrappers at any moment.
-    ``at`` is the module that a stage is at, or what else takes its time, and its file.
+    - ``load(path, read)`` reads and decodes the config. ``interpreter_path(process)`` returns the worker's ``sys.path`` and its
+      built-in modules.
+    - ``extractor`` reads the sources and makes the wrappers.
+    - ``imports``: the hook on imports of wrappers in this process, if it is an app that may import them at any time.
+    - ``live``: the output directory of the live generation. ``live_manifest``: its stored manifest. ``generation``: its number.
+    - ``manifests``: those of the bridges that are not disposed yet, because their workers import from the stored files.
+    - ``at``: the module, or other step, that a stage is working on, and its file.
     """
 
     files: FileSystem
@@ -82,7 +84,7 @@ class Project:
     generation: int = 0
     at: tuple[str, Path | None] = ("", None)
     refused: tuple[ProcessConfig, ConfigError] | None = None
-    """What the cycle found of the worker's interpreter: one that hangs is not asked twice."""
+    """The error of the worker's interpreter in this cycle. One that hangs is not started twice."""
     manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
     _pinner: Pinner = field(init=False)
     _generator_pinner: Pinner = field(init=False)
@@ -94,28 +96,28 @@ class Project:
         self._generator_pinner = Pinner(self.files, self.extractor.imports_of, self.note)
 
     def note(self, name: str, file: Path | None = None) -> None:
-        """Remember what a stage is at, for the error if it takes too long."""
+        """Record the module or step that a stage is working on, for the error if it takes too long."""
         self.at = name, file
 
     @property
     def always_watched(self) -> WatchSet:
-        """What does not depend on what the config says: the file itself, also where it is a link, and the extra paths."""
+        """The paths that are watched whatever the config contains: the file itself (if a link, both ends) and extra paths."""
         named = (self.config_file, *self.extra_watch_paths)
         paths = {self.files.real_path(path) for path in named}
         return WatchSet(tuple(sorted(paths)), tuple(sorted({*named} - paths)))
 
     def resolve(self, config: Config) -> Mapping[str, Resolved]:
-        """Where the source of each module lies. Raises :class:`UnwatchableModule`."""
+        """Find the source of each module. Raises :class:`UnwatchableModule`."""
         path, builtin = self._interpreter_path(config)
         return resolve_modules(config, sys_path=path, builtin_modules=builtin, tree=self.files)
 
     def pin(self, config: Config, modules: Mapping[str, Resolved]) -> Pinned:
-        """One reading of what ``modules`` are made of (contract §9)."""
+        """Read, once, all sources that ``modules`` depend on."""
         path, builtin = self._interpreter_path(config)
         return self._pinner.pin(config, modules, sys_path=path, builtin_modules=builtin)
 
     def generator_inputs(self, config: Config) -> Inputs:
-        """What the generators of ``config`` depend on; the modules of a function are found as this interpreter would."""
+        """Find the inputs of the config's own generators; modules are looked up as by this process's interpreter."""
         path, builtin = self.interpreter_path(ProcessConfig())
         return inputs_of(config, self.files, self._generator_pinner, path, builtin)
 
@@ -126,35 +128,35 @@ class Project:
         try:
             return self.interpreter_path(process)
         except ConfigError as error:
-            error.file = config.path  # the interpreter was asked without knowing who names it
+            error.file = config.path  # interpreter_path() does not know the config file
             self.refused = process, error
             raise
 
     def look_at(self, path: Path) -> OutputDirectory:
-        """The output directory at ``path``, unclaimed. Raises :class:`ConfigError`, :class:`PromotionError`."""
+        """Return the output directory at ``path``, unclaimed. Raises :class:`ConfigError`, :class:`PromotionError`."""
         return OutputDirectory.unclaimed(self.files, path, self.config_file)
 
     def claim(self, path: Path) -> OutputDirectory:
-        """The output directory at ``path``, claimed. Raises as :meth:`OutputDirectory.claim` does."""
+        """Claim and return the output directory at ``path``. Raises like :meth:`OutputDirectory.claim`."""
         output = self.claimed[path] = OutputDirectory.claim(self.files, path, self.pid, self.config_file)
         return output
 
     def store(self, output: OutputDirectory) -> GenerationStore:
-        """The generations of ``output``."""
+        """Return the stored generations of ``output``."""
         return self._stores.setdefault(output.home, GenerationStore(self.files, output.home))
 
     def kept(self, manifest: Path) -> Kept:
-        """What is kept of a generation. Raises :class:`DamagedGeneration`."""
+        """Return the stored files of a generation. Raises :class:`DamagedGeneration`."""
         return self._store_of(manifest).open(manifest)
 
     def _store_of(self, manifest: Path) -> GenerationStore:
         return self._stores[manifest.parents[2]]
 
-    def keep_late(self, cycle: int, late: Sequence[LateModule]) -> Path | None:
-        """Keep what the bridge of ``cycle`` has imported late as a part of its generation.
+    def store_late(self, cycle: int, late: Sequence[LateModule]) -> Path | None:
+        """Store modules that the bridge of ``cycle`` imported dynamically as a part of its generation.
 
-        Gives the manifest that says so, for :meth:`kept_late`; None if that bridge is gone, or a later one runs an equal
-        generation, of which this is no part. Raises :class:`OSError`, :class:`DamagedGeneration`.
+        Returns the new manifest, for :meth:`use_late`; None if that bridge was disposed, or if a later bridge runs an equal
+        generation, which these modules do not belong to. Raises :class:`OSError`, :class:`DamagedGeneration`.
         """
         before = self.manifests.latest(cycle)
         if before is None or not self.manifests.is_last_of(cycle):
@@ -165,23 +167,23 @@ class Project:
             store.forget(before)
         return made
 
-    def kept_late(self, cycle: int, manifest: Path) -> None:
-        """That is what is kept of the generation now, if its bridge is still there."""
+    def use_late(self, cycle: int, manifest: Path) -> None:
+        """Make ``manifest`` the manifest of the generation of ``cycle``, if its bridge is not disposed yet."""
         self.manifests.grow(cycle, manifest)
         if self.manifests.is_live(cycle):
             self.live_manifest = manifest
 
     def take_undo_request(self) -> bool:
-        """Whether another process has asked for an undo of the live generation."""
+        """Return whether another process has requested an undo of the live generation, and remove the request."""
         return self.live is not None and self.live.take_undo_request()
 
-    def free_imports(self, output: OutputDirectory) -> None:
-        """What is in ``output`` is what was there before the last promotion."""
+    def release_imports(self, output: OutputDirectory) -> None:
+        """Stop redirecting imports of wrappers: ``output`` has the content from before the last promotion again."""
         if self.imports is not None:
             self.imports.free(output.path)
 
     def release(self) -> None:
-        """Let go of the extractor, of the app's imports, and of every output directory."""
+        """Release the extractor, the hook on imports, and every claimed output directory."""
         if self.imports is not None:
             self.imports.close()
         self.extractor.end()
@@ -191,7 +193,7 @@ class Project:
 
 
 class CycleFiles:
-    """One cycle's files: the config and the modules as resolved for it, its stage, its promotion."""
+    """The files of one cycle: the resolved config and modules, the stage, and the promotion."""
 
     def __init__(self, project: Project, cycle: int) -> None:
         self.project = project
@@ -205,23 +207,26 @@ class CycleFiles:
         self.modules: Mapping[str, Resolved] = {}
         self.output: OutputDirectory | None = None
         self.stage: Path | None = None
-        self._workplace: Path | None = None
+        self._generator_directory: Path | None = None
         self.staged: Mapping[str, str] = {}
         self.pinned: Pinned | None = None
         self.manifest: Path | None = None
         self._interfaces: Mapping[str, bytes] = {}
-        self._texts: dict[str, tuple[str, bytes]] = {}  # digest and text of what is staged
+        self._texts: dict[str, tuple[str, bytes]] = {}  # digest and text of each staged file
         self._shared: dict[str, bytes] = {}
         self.is_undo = False
-        self._repeats: Path | None = None  # the manifest of the live generation, if this is the same once more
+        self._repeats: Path | None = None  # the manifest of the live generation, if this one is equal to it
         self.promoting: Promoting | None = None
         self.former: OutputDirectory | None = None
         self._is_discarded = False
 
     # --- stage
 
-    def late(self, timeout: float, *, waited: bool = False) -> GenerationError:
-        """The error of a stage that takes longer than ``timeout`` seconds. ``waited``: a later one that has waited for this."""
+    def timeout_error(self, timeout: float, *, waited: bool = False) -> GenerationError:
+        """Make the error of a stage that takes longer than ``timeout`` seconds.
+
+        ``waited``: the stage has only waited for the thread of an earlier stage.
+        """
         name, file = self.project.at
         limit = f"{timeout:g} s (stage_timeout)"
         if waited:
@@ -231,7 +236,7 @@ class CycleFiles:
         return GenerationError((ModuleFailure(name, file, None, f"{problem} Simplify it, or raise stage_timeout."),))
 
     def resolve(self) -> None:
-        """Read the config, find every module and pin it; ``watch`` is what that depends on, also when it raises.
+        """Read the config, find every module, and pin the sources. Set ``watch`` to the inputs of this, even on an error.
 
         Raises :class:`ConfigError`, :class:`UnwatchableModule`.
         """
@@ -252,7 +257,7 @@ class CycleFiles:
             raise
 
     def _watch_for_a_change(self, config: Config, inputs: Inputs, output: Path) -> None:
-        """Watch whatever could make the modules be found otherwise: they are missing, or are not what they should be."""
+        """Watch all paths at which a change could fix modules that are missing or unusable."""
         always = self.project.always_watched
         entries = config.python_import_path
         places = {place for name in config.modules for entry in entries for place in places_of(entry, name)}
@@ -269,7 +274,7 @@ class CycleFiles:
         sources: set[Path] = set()
         for name, module in self.modules.items():
             own = module.roots or ((module.file,) if module.file is not None else ())
-            # The second: once wrappers are there, Python takes the directory for the module.
+            # The second condition: with wrappers in it, Python would import the output directory instead of the module.
             if output in own or output / "__init__.py" in module.candidates:
                 raise ConfigError(
                     f'{output} is a source: module "{name}" lies there. Wrappers need a directory of their own; '
@@ -295,7 +300,7 @@ class CycleFiles:
         return data
 
     def _check_readable(self, config: Config) -> None:
-        """Refuse a package whose directory may not be entered: it looks like one without ``__init__``, and empty."""
+        """Raise an error for a package directory without permission to read, which looks like an empty namespace package."""
         for name, module in self.modules.items():
             for root in module.roots if module.file is None else ():
                 try:
@@ -308,13 +313,13 @@ class CycleFiles:
                 except OSError:
                     continue
 
-    def has_history(self) -> bool:
-        """Whether a session has worked on the output directory before. If none has, there is nothing to recover."""
+    def has_been_used(self) -> bool:
+        """Return whether a session has used the output directory before. If none has, there is nothing to recover."""
         path = self.project.files.real_path(self._config.output.dir)
         return self.project.files.is_dir(self.project.look_at(path).home)
 
     def claim(self) -> OutputDirectory:
-        """Claim the output directory, recover what a kill or a failed rollback has left there, and make the stage.
+        """Claim the output directory, recover it after a killed session or a failed rollback, and make the stage directory.
 
         Raises :class:`AlreadyWatched`, :class:`PromotionError`.
         """
@@ -341,14 +346,14 @@ class CycleFiles:
         if output is not None and project.files.is_file(output.home / "lock"):
             project.claimed[path] = output
             output.recover()
-            project.free_imports(output)
+            project.release_imports(output)
             return output
         if output is not None:
-            output.release()  # somebody has removed .lastgood/, as git clean does: this is the lock of nothing
+            output.release()  # .lastgood/ was removed, for example by `git clean`: this lock protects nothing any more
         return project.claim(path)
 
     def generate(self) -> Generated:
-        """The built-in generator: wrap every module of the config into the stage."""
+        """Generate the wrappers of every module of the config into the stage, by the built-in generator."""
         extractor = self.project.extractor
         extractor.use(self.project.files.cache(self._output.home), read_only=False)
         texts, generated, interfaces = wrapper_texts(extractor, self._pinned, self._config, self.modules)
@@ -357,7 +362,7 @@ class CycleFiles:
         return generated
 
     def _write_stage(self, texts: Mapping[str, bytes]) -> None:
-        """Write to the stage. What is kept already is linked to: making a file costs many times as much."""
+        """Write files to the stage. Content that is already stored is hard-linked, which is much faster than a new file."""
         files, stage, store = self.project.files, self._stage, self.project.store(self._output)
         if self._is_discarded:
             return
@@ -379,13 +384,13 @@ class CycleFiles:
                 f"the wrappers could not be staged: {error.strerror or error}.", path=place_of(error, stage)
             ) from error
 
-    def _fetch(self, made: Mapping[str, str]) -> None:
-        """Have in the stage, with its mode and times, what generators have made in :attr:`workplace`: path to digest."""
+    def _link_generated(self, made: Mapping[str, str]) -> None:
+        """Link the files that generators have made in :attr:`generator_directory` (path to digest) into the stage."""
         files, stage = self.project.files, self._stage
         try:
             for name, digest in made.items():
                 make_directories(files, staged_place(stage, name).parent)
-                files.link(self.workplace / name, staged_place(stage, name))
+                files.link(self.generator_directory / name, staged_place(stage, name))
                 self._texts[name] = (digest, files.read(staged_place(stage, name)))
         except OSError as error:
             raise PromotionError(
@@ -393,30 +398,31 @@ class CycleFiles:
             ) from error
 
     @property
-    def workplace(self) -> Path:
-        """The directory that generators of the user's own write to, until what they made is accepted.
+    def generator_directory(self) -> Path:
+        """The directory to which the user's own generators write, until their files are accepted.
 
-        It is no part of the project: to whoever watches that for Python sources, those would be edits of it.
+        It lies outside of the project, because other watchers of the project would take the new Python files for edits.
         """
-        if self._workplace is None:
-            self._workplace = Path(tempfile.mkdtemp(prefix="lastgood-"), "stage")  # in a directory for nobody else
-            self._workplace.mkdir()
-        return self._workplace
+        if self._generator_directory is None:
+            # mkdtemp() makes a directory that only this user can read.
+            self._generator_directory = Path(tempfile.mkdtemp(prefix="lastgood-"), "stage")
+            self._generator_directory.mkdir()
+        return self._generator_directory
 
     @property
     def made(self) -> Collection[str]:
-        """The paths of what is in the stage."""
+        """The paths of the staged files."""
         return self._texts.keys()
 
     @property
     def config_text(self) -> bytes:
-        """The config file, as it was read for this cycle."""
+        """The bytes of the config file, as read for this cycle."""
         return self._config_text
 
     def accept(self, generated: object, others: Generated = _NOTHING) -> Generated:
-        """Check what a generator says it did; ``others`` is what the config's own did besides.
+        """Check the result of ``generate``, and take over its files; ``others`` is the result of the config's own generators.
 
-        Raises :class:`GenerationError` with every failure that they tell of.
+        Raises :class:`GenerationError` with all failures that they report.
         """
         if not isinstance(generated, Generated):
             raise TypeError(
@@ -425,20 +431,20 @@ class CycleFiles:
         failures = (*generated.failures, *others.failures)
         if failures:
             raise GenerationError(failures)
-        told = [name for name in (*generated.files, *others.files) if name not in self._texts]
-        if told:
-            self._fetch(staged_files(self.project.files, self.workplace, told))
+        generated_files = [name for name in (*generated.files, *others.files) if name not in self._texts]
+        if generated_files:
+            self._link_generated(staged_files(self.project.files, self.generator_directory, generated_files))
         self.staged = {name: digest for name, (digest, _) in sorted(self._texts.items())}
         return replace(generated, warnings=(*generated.warnings, *others.warnings))
 
     def keep(self) -> None:
-        """Keep the sources as they were read, and the wrappers; ``config.pinned`` then says where (contract §9).
+        """Store the sources as they were read, and the wrappers; set ``config.pinned`` to the manifest.
 
         Raises :class:`PromotionError`.
         """
         output = self._output
         try:
-            self._leave_workplace()
+            self._remove_generator_directory()
             kept = {f"{_WRAPPERS}{name}": text for name, (_, text) in self._texts.items()}
             kept |= {**self._interfaces, _CONFIG: self._config_text}
             self.manifest = self.project.store(output).put(self._pinned, kept)
@@ -448,16 +454,17 @@ class CycleFiles:
             ) from error
         self.config = msgspec.structs.replace(self._config, pinned=self.manifest)
 
-    def _leave_workplace(self) -> None:
-        if self._workplace is not None:
-            shutil.rmtree(self._workplace.parent, ignore_errors=True)
-            self._workplace = None
+    def _remove_generator_directory(self) -> None:
+        if self._generator_directory is not None:
+            shutil.rmtree(self._generator_directory.parent, ignore_errors=True)
+            self._generator_directory = None
 
     # --- stage, for an undo
 
-    def take_back(self, watch: WatchSet) -> None:
-        """Stage what was kept of the good generation before the live one; ``watch`` stays watched, and what it imported late.
+    def stage_previous(self, watch: WatchSet) -> None:
+        """Stage the stored files of the good generation before the live one.
 
+        ``watch`` stays watched, together with the modules that the earlier generation imported dynamically.
         Raises :class:`NothingToUndo`, :class:`DamagedGeneration`, :class:`PromotionError`.
         """
         project, files, live = self.project, self.project.files, self.project.live
@@ -481,22 +488,22 @@ class CycleFiles:
 
     @property
     def has_previous(self) -> bool:
-        """Whether there is a good generation before this one, of which this one is not a mere repetition."""
+        """True if an earlier good generation is stored, and this one is not equal to the live one."""
         store, live = self.project.store(self._output), self.project.live_manifest
         if live is not None and self.manifest is not None and store.is_still(live, self.manifest):
             self._repeats = live
             return False
         return store.before(self.manifest) is not None
 
-    def note_repetition(self) -> None:
-        """Where no session runs: the last good generation leaves the history if this is the same once more."""
+    def replace_equal_generation(self) -> None:
+        """Let this generation replace the last good one in the history if they are equal. For use without a session."""
         store = self.project.store(self._output)
         last = store.before(None)
         if last is not None and self.manifest is not None and store.is_still(store.path(last), self.manifest):
             self._repeats = store.path(last)
 
     def changes(self) -> tuple[ApiChange, ...]:
-        """What callers see differently than in the live generation, or where there is none, in the last that was kept."""
+        """Return the API changes since the live generation or, if none is live, since the last one that was stored."""
         project = self.project
         store = former = project.store(self._output)
         before = project.live_manifest
@@ -514,13 +521,13 @@ class CycleFiles:
     # --- promote, swap, watch
 
     def promote(self) -> None:
-        """Make the output directory hold the stage."""
+        """Change the content of the output directory to that of the stage."""
         self.former = self._find_former()
         self.promoting = Promoting(self._output, self._stage, self.staged, self.former, self._shared)
         self.promoting.apply(self._hold_imports)
 
     def _hold_imports(self) -> None:
-        """Have the app import what there is now until the swap. Before the first one there is nothing live to go on with."""
+        """Let imports of wrappers in the app get the present files until the swap. Nothing to do before the first swap."""
         project, output = self.project, self._output
         if project.imports is None or project.live is None:
             return
@@ -536,7 +543,7 @@ class CycleFiles:
         project.imports.hold(output.path, before)
 
     def _find_former(self) -> OutputDirectory | None:
-        """The output directory that this one takes over from, in this session, or in one that was killed before it was empty."""
+        """Return the output directory that this one replaces: of this session, or of one that was killed before it emptied it."""
         project = self.project
         if project.live is not None:
             return project.live if project.live.path != self._output.path else None
@@ -545,11 +552,11 @@ class CycleFiles:
             return None
         try:
             return project.claim(left.path)
-        except (AlreadyWatched, ConfigError, PromotionError):  # somebody has it, who keeps it in order, too
+        except (AlreadyWatched, ConfigError, PromotionError):  # in use by another session, which takes care of it
             return None
 
     def commit(self) -> None:
-        """The files' half of the swap."""
+        """Commit the promotion: the part of the swap that concerns files."""
         assert self.promoting is not None, "promote() comes first"
         self.promoting.commit()
         if self.project.imports is not None:
@@ -561,12 +568,12 @@ class CycleFiles:
             self.project.manifests.begin(self.cycle, self.manifest)
 
     def settle(self, now: float) -> None:
-        """After the swap: remove what only an undoing would have needed, and empty a former output directory of ours.
+        """Clean up after the swap: remove backups and the stage, and empty the former output directory if it changed.
 
-        ``now``, in seconds since the epoch, is when the generation became good.
+        ``now``: when the generation became good, in seconds since the epoch.
         """
         assert self.promoting is not None, "promote() comes first"
-        with contextlib.ExitStack() as steps:  # from the last to the first, each also when another fails
+        with contextlib.ExitStack() as steps:  # runs from the last step to the first, each one even if another fails
             steps.callback(self._release_others)
             if self.former is not None:
                 steps.callback(self._empty, self.former)
@@ -576,7 +583,9 @@ class CycleFiles:
             steps.callback(self.promoting.sweep)
 
     def _record(self, now: float) -> None:
-        manifest = self.project.manifests.latest(self.cycle)  # its bridge may have imported something late by now
+        manifest = self.project.manifests.latest(
+            self.cycle
+        )  # has changed if the bridge has imported modules dynamically
         if manifest is None:
             return
         store = self.project.store(self._output)
@@ -603,15 +612,15 @@ class CycleFiles:
     # --- undoing
 
     def restore(self) -> None:
-        """Undo :meth:`promote`, however far it came."""
+        """Undo :meth:`promote`, even if it was not completed."""
         if self.promoting is not None:
             self.promoting.undo()
-            self.project.free_imports(self._output)
+            self.project.release_imports(self._output)
 
     def discard(self) -> None:
-        """Undo the stage, however far it came."""
+        """Undo the stage, even if it was not completed."""
         self._is_discarded = True
-        self._leave_workplace()
+        self._remove_generator_directory()
         try:
             if self.stage is not None:
                 remove_tree(self.project.files, self.stage)
@@ -620,14 +629,14 @@ class CycleFiles:
             self._release_others()
 
     def clear_if_discarded(self) -> None:
-        """Remove what a thread that was given up has still written into the stage."""
+        """Remove files that an abandoned thread has written to the stage after it was discarded."""
         if self._is_discarded and self.stage is not None:
-            self._leave_workplace()
+            self._remove_generator_directory()
             with contextlib.suppress(OSError):
                 remove_tree(self.project.files, self.stage)
 
     def _release_others(self) -> None:
-        """Keep the live output directory alone, unless a journal there still has to be undone."""
+        """Release all output directories except the live one, and those with a journal that still has to be undone."""
         live = self.project.live
         for path, output in list(self.project.claimed.items()):
             journal = self.project.files.stat(output.home / "journal.json")
@@ -637,7 +646,7 @@ class CycleFiles:
 
     @property
     def home(self) -> Path:
-        """lastgood's own directory for the output directory."""
+        """The ``.lastgood`` directory of the output directory."""
         return self._output.home
 
     @property
@@ -647,7 +656,7 @@ class CycleFiles:
 
     @property
     def promotion(self) -> Promotion:
-        """What the promotion did, and has to say."""
+        """The operations and warnings of the promotion."""
         assert self.promoting is not None, "promote() comes first"
         return self.promoting.promotion
 
@@ -675,8 +684,9 @@ class CycleFiles:
 def wrapper_texts(
     extractor: Extractor, pinned: Pinned, config: Config, modules: Mapping[str, Resolved]
 ) -> tuple[Mapping[str, bytes], Generated, Mapping[str, bytes]]:
-    """The wrappers of every module, by their paths relative to the output directory, what is to be said of them, and their
-    IRs by the names of the modules.
+    """Generate the wrappers of every module, without writing them.
+
+    Returns the texts by path relative to the output directory, the result with warnings and failures, and the IRs by module.
     """
     found = {name: ModuleSource(name, None, b"", is_package=True) for name in pinned.namespaces}
     for each in pinned.modules:

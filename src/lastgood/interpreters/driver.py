@@ -1,7 +1,7 @@
-"""The queue of effects, common to every interpreter: events in, the planner's answers out, in the right order.
+"""The driver between events and an interpreter: it gives events to the planner and queues the effects that result.
 
-Commands are followed as they come; actions wait in the queue and are taken one at a time. An action that failed and an
-:class:`~lastgood.effects.Interrupt` drop what is left of it, for the planner's answer replaces it (contract §8).
+Commands are carried out as they come; actions wait in a queue and are taken one at a time. A failed action and an
+:class:`~lastgood.effects.Interrupt` clear the queue, because the planner's answer replaces the remaining actions.
 """
 
 from __future__ import annotations
@@ -30,28 +30,31 @@ __all__ = ["Driver"]
 
 
 class Driver:
-    """``follow(command)`` is called for each command; an Interrupt reaches it only while an action runs."""
+    """The state of a session and the queue of its actions.
 
-    def __init__(self, state: State, follow: Callable[[Command], None]) -> None:
+    ``carry_out(command)`` is called for each command; for an Interrupt, only while an action runs.
+    """
+
+    def __init__(self, state: State, carry_out: Callable[[Command], None]) -> None:
         self.state = state
         self.running: Action | None = None
         self.interrupted = False
-        self._follow = follow
+        self._carry_out = carry_out
         self._queue: deque[Action] = deque()
         self._inbox: deque[Event] = deque()
-        self._telling = False
+        self._answering = False
 
     def tell(self, event: Event) -> None:
-        """Have the planner answer ``event``. One that is told from within waits for its turn."""
+        """Give ``event`` to the planner, and queue its effects. A nested call only puts the event in the inbox."""
         self._inbox.append(event)
-        if self._telling:
+        if self._answering:
             return
-        self._telling = True
+        self._answering = True
         try:
             while self._inbox:
                 self._answer(self._inbox.popleft())
         finally:
-            self._telling = False
+            self._answering = False
 
     def _answer(self, event: Event) -> None:
         if isinstance(event, Failed):
@@ -65,25 +68,25 @@ class Driver:
                 case Interrupt():
                     self._interrupt(effect)
                 case _:
-                    self._follow(effect)
+                    self._carry_out(effect)
 
     def _interrupt(self, effect: Interrupt) -> None:
         if self.running is not None:
             self._queue.clear()
-            self._follow(effect)
+            self._carry_out(effect)
             return
-        # Nothing runs yet: the first action is told as interrupted, without being done.
+        # No action runs yet: the first one is reported as interrupted without being performed.
         while len(self._queue) > 1:
             self._queue.pop()
         self.interrupted = True
 
     def take(self) -> Action | None:
-        """The next action, which runs from now on until :meth:`finish`; None if there is nothing to do."""
+        """Return the next action, which counts as running until :meth:`finish`; None if there is none."""
         self.running = self._queue.popleft() if self._queue else None
         return self.running
 
     def finish(self, outcome: Event) -> None:
-        """The action that ran has come to ``outcome``."""
+        """Report ``outcome``, the result of the running action."""
         self.running = None
         self.interrupted = False
         self.tell(outcome)

@@ -1,4 +1,4 @@
-"""What the wrappers of a generation offer, kept with it as IRs, so that a later one can be compared with it."""
+"""The interfaces of a generation's wrappers, stored with it as IRs, so that later generations can be compared with it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from lastgood.watch_events import ApiChange
 
 __all__ = ["Interfaces", "changes_between"]
 
-# A file of the generation for each module, and one that says which form they have.
+# The generation has a file for each module, and one for the version of their format.
 _FORMAT = "ir"
 _MODULES = "ir/"
 
 
 @dataclass(frozen=True, slots=True)
 class Interfaces:
-    """The IRs of one generation: ``digests`` by the modules' names, and ``read(name)`` for the bytes of one."""
+    """The IRs of one generation: ``digests`` by module name; ``read(name)`` returns the bytes of one."""
 
     digests: Mapping[str, str]
     read: Callable[[str], bytes]
 
     @classmethod
     def of(cls, modules: Mapping[str, bytes]) -> Interfaces:
-        """Those that were just made."""
+        """Make the interfaces of IRs that were just generated."""
         return cls({name: digest_of(data) for name, data in modules.items()}, modules.__getitem__)
 
     @classmethod
     def kept(cls, store: GenerationStore, manifest: Path) -> Interfaces | None:
-        """Those that were kept with a generation; None if none were, in a form that is known here.
+        """Return the interfaces stored with a generation; None if there are none, or in an unknown format.
 
         Raises :class:`DamagedGeneration`.
         """
@@ -45,12 +45,12 @@ class Interfaces:
 
     @staticmethod
     def to_keep(modules: Mapping[str, bytes]) -> dict[str, bytes]:
-        """The files by which :meth:`kept` finds them again."""
+        """Return the files to store, from which :meth:`kept` reads the interfaces."""
         return {_FORMAT: _format(), **{_MODULES + name: data for name, data in modules.items()}}
 
 
 def changes_between(before: Interfaces | None, after: Interfaces | None) -> tuple[ApiChange, ...]:
-    """What callers see differently; nothing where one of the two is not known. What is damaged is not known.
+    """Return the API changes between two generations; none if one of them is unknown or damaged.
 
     See :func:`lastgood.wrappers.changes.compare`.
     """

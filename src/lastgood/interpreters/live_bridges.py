@@ -1,6 +1,6 @@
-"""A session's bridges under trio: getting them ready, the live one and its guard, letting go of those that were replaced.
+"""The bridges of a session under trio: warming, monitoring the live one, restarting, draining and disposing.
 
-Bridges are named by the cycle that warmed them. Nothing is decided here; see :mod:`lastgood.planner`.
+A bridge is named by the cycle that warmed it. All decisions are made in :mod:`lastgood.planner`.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# However short the drain, a bridge has this long to let go.
+# Seconds that dispose() has at least, even if the drain timeout is shorter.
 _LEAST_DISPOSE = 0.1
 
 
 class _LateImportListener:
-    """Hears of what a bridge loads late, from when it is made; passes it on from when that bridge is live."""
+    """A listener for the dynamic imports of a bridge. It collects them until the bridge is live, then passes them on."""
 
     def __init__(self) -> None:
         self._early: list[LoadedLate] = []
@@ -62,7 +62,10 @@ class _LateImportListener:
 
 
 class LiveBridges:
-    """``create(config)`` and ``probe(bridge)`` are the user's; ``gone(cycle)`` hears of each bridge that was disposed."""
+    """The bridges of a session. ``create(config)`` and ``probe(bridge)`` are the user's functions.
+
+    ``report(event)`` passes an event to the planner; ``on_disposed(cycle)`` is called for each bridge that was disposed.
+    """
 
     def __init__(
         self,
@@ -70,15 +73,15 @@ class LiveBridges:
         probe: Callable[[Any], Any] | None,
         slot: Slot,
         nursery: trio.Nursery,
-        tell: Callable[[Event], None],
-        gone: Callable[[int], object],
+        report: Callable[[Event], None],
+        on_disposed: Callable[[int], object],
     ) -> None:
         self._create_bridge = create
         self._probe = probe
         self._slot = slot
         self._nursery = nursery
-        self._tell = tell
-        self._gone = gone
+        self._report = report
+        self._on_disposed = on_disposed
         self._warmed: dict[int, Bridge] = {}
         self._listeners: dict[int, _LateImportListener] = {}
         self._leased: dict[int, Leased] = {}
@@ -86,20 +89,23 @@ class LiveBridges:
         self._guards: dict[int, trio.CancelScope] = {}
         self._preparing: dict[int, trio.CancelScope] = {}
         self._loaded_late: dict[int, list[LateModule]] = {}
-        self._to_tell: dict[int, list[events.Late]] = {}
+        self._unreported: dict[int, list[events.Late]] = {}
         self._draining = 0
         self._drained = trio.Event()
 
     async def warm(self, cycle: int, config: Config, timeout: float) -> None:
-        """Get the bridge of ``cycle`` ready within ``timeout`` seconds. Raises what stands in the way; :meth:`discard` it then."""
+        """Create the bridge of ``cycle``, and get it ready within ``timeout`` seconds.
+
+        Raises :class:`BridgeError`, and the errors of the user's functions. After an error, call :meth:`discard`.
+        """
         listener = self._listeners[cycle] = _LateImportListener()
-        hears = LATE_IMPORT_LISTENER.set(listener)
+        token = LATE_IMPORT_LISTENER.set(listener)
         try:
             with trio.move_on_after(timeout) as scope:
                 await self._create(cycle, config)
         finally:
-            LATE_IMPORT_LISTENER.reset(hears)
-        # Also where the cancel could not reach it: a bridge that is late is not taken.
+            LATE_IMPORT_LISTENER.reset(token)
+        # Even if blocking code has finished in spite of the cancellation: a bridge that is late is not used.
         if scope.cancel_called:
             late = BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout). It was given up.")
             late.add_note(
@@ -129,29 +135,29 @@ class LiveBridges:
             await _result_of(_call_interruptibly(self._probe, bridge))
 
     async def discard(self, cycle: int, timeout: float) -> None:
-        """Dispose a bridge that did not become live, however far it came."""
+        """Dispose the bridge of ``cycle``, which did not become live, whatever step of its creation failed."""
         bridge = self._warmed.pop(cycle, None)
         self._listeners.pop(cycle, None)
         if bridge is not None and callable(getattr(bridge, "dispose", None)):
             await self._dispose_within(bridge, timeout)
 
     def swap(self, cycle: int, config: Config) -> None:
-        """The bridge of ``cycle``, made from ``config``, is the live one. Cannot fail."""
+        """Make the bridge of ``cycle``, which was created from ``config``, the live one. Cannot fail."""
         self._configs[cycle] = config
         self._go_live(cycle)
         self._start_guard(cycle)
 
     def loaded_late(self, cycle: int) -> tuple[LateModule, ...]:
-        """What the bridge of ``cycle`` has told to have loaded late, and was not :meth:`kept` yet."""
+        """Return the dynamic imports that the bridge of ``cycle`` has reported and that are not :meth:`kept` yet."""
         return tuple(self._loaded_late.get(cycle, ()))
 
     def kept(self, cycle: int, late: tuple[LateModule, ...]) -> None:
-        """The first of those modules, these ones, are a part of its generation."""
+        """Forget ``late``, the first of those modules, because they are stored with the generation now."""
         if cycle in self._loaded_late:
             del self._loaded_late[cycle][: len(late)]
 
     def prepare(self, cycle: int) -> None:
-        """Have the bridge of ``cycle``, if it can, and still is live, prepare what the next one can take over."""
+        """Call ``prepare_spare()`` of the bridge of ``cycle``, if it is still live and has that method."""
         prepare = getattr(self._leased[cycle].bridge, "prepare_spare", None) if cycle in self._guards else None
         if callable(prepare) and cycle not in self._preparing:
             scope = self._preparing[cycle] = trio.CancelScope()
@@ -173,13 +179,13 @@ class LiveBridges:
         self._leased[cycle] = self._slot.live
 
     def _start_guard(self, cycle: int) -> None:
-        """As the last step of an action: what a guard tells must come after the action's own outcome."""
+        """Start to monitor a live bridge. Call it as an action's last step: its events must come after the action's outcome."""
         scope = self._guards[cycle] = trio.CancelScope()
         self._nursery.start_soon(self._guard, cycle, self._leased[cycle].bridge, scope)
 
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, cycle: int, bridge: Any, scope: trio.CancelScope) -> None:
-        """Tell what a live bridge tells of itself, if it is one that does: that it loaded a module late, that it is lost."""
+        """Report the dynamic imports of a live bridge, and its loss if it has a ``lost()`` method."""
         self._listeners.pop(cycle).open(partial(self._load_late, cycle))
         with scope:
             try:
@@ -189,35 +195,35 @@ class LiveBridges:
             except Exception:
                 logger.exception("lost() of the live bridge raised; whether it breaks down is not noticed any more")
                 return
-            await self._tell_late(cycle)
-            self._tell(Lost(cycle, error, time.time()))
+            await self._report_late(cycle)
+            self._report(Lost(cycle, error, time.time()))
 
     def _load_late(self, cycle: int, late: LoadedLate) -> None:
         if cycle not in self._guards:
             return
         if late.source is not None:
             self._loaded_late.setdefault(cycle, []).append(LateModule(late.name, late.path, late.source))
-        # They often come by the hundred, and each event costs what is watched already.
-        told = self._to_tell.setdefault(cycle, [])
-        told.append(events.Late(late.name, late.path.resolve(), late.digest))
-        if len(told) == 1:
-            self._nursery.start_soon(self._tell_late, cycle)
+        # Report them in batches: there may be hundreds, and an event costs time in proportion to the watched paths.
+        unreported = self._unreported.setdefault(cycle, [])
+        unreported.append(events.Late(late.name, late.path.resolve(), late.digest))
+        if len(unreported) == 1:
+            self._nursery.start_soon(self._report_late, cycle)
 
     @trio.lowlevel.enable_ki_protection
-    async def _tell_late(self, cycle: int) -> None:
-        told = self._to_tell.pop(cycle, None)
-        if told:
-            self._tell(events.LoadedLate(cycle, tuple(told)))
+    async def _report_late(self, cycle: int) -> None:
+        unreported = self._unreported.pop(cycle, None)
+        if unreported:
+            self._report(events.LoadedLate(cycle, tuple(unreported)))
 
     async def restart(self, action: Restart, pinned: Path | None, started: float) -> Event:
-        """Do it, from what is kept of the generation by now; ``started`` by trio's clock."""
+        """Restart a bridge from ``pinned``, the current manifest of its generation. ``started``: trio's time at the start."""
         broken = self._leased[action.bridge]
         config = msgspec.structs.replace(self._configs[action.bridge], pinned=pinned)
         try:
             await self.warm(action.bridge, config, action.timeout)
         except BaseException as error:
             with trio.CancelScope(shield=True):
-                await self._end_quietly(self._warmed.pop(action.bridge, None), action.drain_timeout)
+                await self._dispose_quietly(self._warmed.pop(action.bridge, None), action.drain_timeout)
             self._listeners.pop(action.bridge, None)
             if not isinstance(error, Exception):
                 raise
@@ -229,8 +235,8 @@ class LiveBridges:
         self._start_guard(action.bridge)
         return Restarted(action, since(started), draining)
 
-    async def _end_quietly(self, bridge: Any, timeout: float) -> None:
-        """Dispose what is of no more use to anybody."""
+    async def _dispose_quietly(self, bridge: Any, timeout: float) -> None:
+        """Dispose a bridge, if there is one, and only log errors."""
         if not callable(getattr(bridge, "dispose", None)):
             return
         try:
@@ -245,7 +251,7 @@ class LiveBridges:
                 scope.cancel()
 
     async def dispose(self, action: Dispose, started: float) -> Event:
-        """Do it, at once or in the background."""
+        """Dispose a bridge: at once if it has no lease, else in the background."""
         self._stop_guard(action.bridge)
         self._configs.pop(action.bridge, None)
         self._loaded_late.pop(action.bridge, None)
@@ -269,7 +275,7 @@ class LiveBridges:
         )
         outcome = await self._dispose_now(action, leased.bridge, started)
         del self._leased[action.bridge]
-        self._tell(outcome)
+        self._report(outcome)
         self._drain_ended()
 
     def _drain_ended(self) -> None:
@@ -282,14 +288,14 @@ class LiveBridges:
             await self._dispose_within(bridge, action.timeout)
         except trio.Cancelled:
             raise
-        except BaseException as error:  # after the swap there are only notices
+        except BaseException as error:  # after the swap, failures are only notices
             return DisposeFailed(action.bridge, since(started), error)
         finally:
-            self._gone(action.bridge)
+            self._on_disposed(action.bridge)
         return Disposed(action.bridge, since(started))
 
     async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
-        # Who gives calls no time to drain does not mean to leave a worker behind.
+        # A drain timeout of 0 concerns calls: it must not make a worker process survive.
         timeout = max(timeout, _LEAST_DISPOSE)
         with trio.move_on_after(timeout) as scope:
             await _result_of(bridge.dispose())
@@ -299,17 +305,17 @@ class LiveBridges:
             )
 
     async def drained(self) -> None:
-        """Wait until no bridge drains."""
+        """Wait until no bridge is draining."""
         while self._draining:
             await self._drained.wait()
 
     def cut_off_all(self, why: str) -> None:
-        """End every lease now."""
+        """End all leases now. ``why`` completes the sentence "The call …" in the calls' errors."""
         for bridge in tuple(self._leased):
             self.cut_off(bridge, why)
 
     def cut_off(self, bridge: int, why: str) -> None:
-        """End the leases of a bridge now."""
+        """End the leases of one bridge now. ``why`` is as in :meth:`cut_off_all`."""
         leased = self._leased.get(bridge)
         if leased is not None:
             leased.cut_off(lambda: BridgeError(f"The call {why}."))
@@ -317,12 +323,12 @@ class LiveBridges:
 
 @trio.lowlevel.disable_ki_protection
 def _call_interruptibly(function: Callable[..., T], *args: object) -> T:
-    """Call what may block: Ctrl-C must end it, although the machine around it is protected."""
+    """Call a user's function, which may block, so that Ctrl-C can interrupt it although the engine is protected."""
     return function(*args)
 
 
 async def _idle(leased: Leased, timeout: float) -> None:
-    """Wait until no call is in flight on it, at most ``timeout`` seconds."""
+    """Wait until no call is in flight on ``leased``, at most ``timeout`` seconds."""
     idle = trio.Event()
     leased.on_idle(idle.set)
     with trio.move_on_after(timeout):
@@ -334,5 +340,5 @@ async def _result_of(value: Any) -> Any:
 
 
 def since(started: float) -> float:
-    """Seconds since then, by trio's clock."""
+    """Return the seconds since ``started``, by trio's clock."""
     return trio.current_time() - started

@@ -1,8 +1,7 @@
-"""The interpreter without a disk, a process or a clock: files as a dict, scripted bridges, virtual time (contract §8).
+"""The in-memory interpreter: files in a dict, scripted bridges, virtual time; no disk, process or clock.
 
-Synchronous, and deterministic to the last operation. Every effect does *operations*, one after another: each change of a file
-is one, and so are ``create``, ``init``, ``probe`` and ``dispose`` of a bridge. At any of them a fault can be made to happen, or
-a piece of the test to run.
+It is synchronous and deterministic. Every effect consists of *operations*, one after another: each change of a file, and
+``create``, ``init``, ``probe`` and ``dispose`` of a bridge. At any operation a test can inject a fault or call a function.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ __all__ = ["Fault", "MemoryClock", "MemoryFile", "MemoryFiles", "MemoryInterpret
 
 
 class MemoryClock:
-    """Virtual time, in seconds since the epoch. It moves when it is told to, and calls what was due on the way."""
+    """A virtual clock, in seconds since the epoch. It moves only by :meth:`advance`, which calls the functions that are due."""
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now
@@ -83,16 +82,16 @@ class MemoryClock:
         self._order = itertools.count()
 
     def call_later(self, name: str, seconds: float, call: Callable[[], None]) -> None:
-        """Call in ``seconds``, unless :meth:`forget` comes first."""
+        """Call ``call`` in ``seconds``, unless :meth:`forget` is called with ``name`` before."""
         heapq.heappush(self._due, (self.now + seconds, next(self._order), name, call))
 
     def forget(self, name: str) -> None:
-        """Do not call what was asked for under ``name``."""
+        """Cancel the calls that were scheduled under ``name``."""
         self._due = [due for due in self._due if due[2] != name]
         heapq.heapify(self._due)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let ``seconds`` pass."""
         until = self.now + seconds
         while self._due and self._due[0][0] <= until:
             at, _, _, call = heapq.heappop(self._due)
@@ -113,7 +112,7 @@ class MemoryFile:
 
 
 class MemoryFiles:
-    """A :class:`~lastgood.store.file_system.FileSystem` on a dict. ``before(operation, path)`` is called for each change."""
+    """A :class:`~lastgood.store.file_system.FileSystem` in a dict. ``before(operation, path)`` is called before each change."""
 
     def __init__(self, clock: MemoryClock) -> None:
         self.names: dict[Path, MemoryFile] = {}
@@ -124,7 +123,7 @@ class MemoryFiles:
         self._locked: set[Path] = set()
 
     def put(self, path: Path, data: bytes) -> None:
-        """What an editor does: write the file, and the directories it needs. Not an operation."""
+        """Write a file and its directories, like an editor does. This does not count as an operation."""
         for parent in reversed(path.parents):
             self.directories.setdefault(parent, 0o755)
         known = self.names.get(path)
@@ -132,14 +131,14 @@ class MemoryFiles:
         self.names[path] = MemoryFile(data, mode, self._clock.now, self._clock.now, next(self._numbers))
 
     def user(self) -> int:
-        """See :class:`~lastgood.store.file_system.FileSystem`; so for all that follow."""
+        """See :class:`~lastgood.store.file_system.FileSystem`, also for the following methods."""
         return 0
 
-    def cache(self, home: Path) -> Path | None:  # noqa: ARG002 - nothing is worth it there
+    def cache(self, home: Path) -> Path | None:  # noqa: ARG002 - a cache on disk makes no sense in memory
         return None
 
     def key(self) -> bytes:
-        return b"there is but one user in memory"
+        return b"the key of the only user in memory"
 
     def read(self, path: Path) -> bytes:
         if path in self.directories:
@@ -219,7 +218,7 @@ class MemoryFiles:
     def real_path(self, path: Path) -> Path:
         return path
 
-    def lock(self, path: Path, *, holder: int | None = None) -> MemoryClaim | None:  # noqa: ARG002 - nobody there forks
+    def lock(self, path: Path, *, holder: int | None = None) -> MemoryClaim | None:  # noqa: ARG002 - there are no forks
         if path in self._locked:
             return None
         self._locked.add(path)
@@ -259,14 +258,16 @@ class MemoryClaim:
     path: Path
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         self.locked.discard(self.path)
 
 
 @dataclass(slots=True, eq=False)
 class ScriptedBridge:
-    """A bridge that only remembers. ``state``: "created", "ready", "lost", "disposed"; ``leases``: calls in flight on it;
-    ``cut_off``: they were ended; ``prepared``: it was told to prepare what the next one can take over.
+    """A bridge that makes no calls, but records what happens to it.
+
+    ``state``: "created", "ready", "lost" or "disposed"; ``leases``: the number of calls in flight; ``cut_off``: they were cut
+    off; ``prepared``: it was asked to prepare resources for the next bridge; ``sources``: the text of each module by name.
     """
 
     cycle: int
@@ -279,7 +280,7 @@ class ScriptedBridge:
 
 @dataclass(slots=True)
 class Fault:
-    """At operation ``at`` (from 1) of the next ``effect`` of that name: raise ``error``, call ``call``, or hang."""
+    """A fault at operation ``at`` (from 1) of the next effect named ``effect``: raise ``error``, call ``call``, or hang."""
 
     effect: str
     at: int
@@ -289,20 +290,20 @@ class Fault:
 
 
 class _HangError(Exception):
-    """An operation that does not end by itself."""
+    """Raised by an operation that is to hang."""
 
 
 def _unrunnable(generator: GeneratorConfig) -> ModuleFailure:
     return ModuleFailure(generator.label, None, None, "a world in memory runs no programs. Leave its generators out.")
 
 
-def _late(timeout: float) -> BridgeError:
+def _warm_timeout(timeout: float) -> BridgeError:
     return BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout).")
 
 
 @dataclass(slots=True)
 class MemoryInterpreter:
-    """Performs actions on ``files`` and on scripted bridges. ``tell(event)`` is how the planner hears of it."""
+    """An interpreter on ``files`` and scripted bridges. ``tell(event)`` reports an event to the planner."""
 
     project: Project
     files: MemoryFiles
@@ -314,7 +315,7 @@ class MemoryInterpreter:
     live: ScriptedBridge | None = None
     asked: bool = False
     operations: list[tuple[str, str]] = field(default_factory=list)
-    """Every operation so far: the effect it belonged to, and what it was."""
+    """Every operation so far, as (effect, operation)."""
     _effect: str = ""
     _count: int = 0
     _work: CycleFiles | None = None
@@ -330,7 +331,7 @@ class MemoryInterpreter:
     # --- actions
 
     def perform(self, action: Action) -> Event:
-        """Do ``action``, and say what came of it."""
+        """Perform ``action``, and return its outcome as an event."""
         self.log.append(action)
         self._effect = action.name
         self._count = 0
@@ -350,7 +351,7 @@ class MemoryInterpreter:
                 return self._dispose(action)
             case Watch():
                 self._armed = self._cycle.watch
-                with contextlib.suppress(Exception):  # as the real one, which logs it
+                with contextlib.suppress(Exception):  # the trio interpreter logs it
                     self._cycle.settle(self.clock.now)
                 return Watched(action, 0.0)
             case Restart():
@@ -371,9 +372,9 @@ class MemoryInterpreter:
                 assert_never(action)
 
     def failed(self, action: Action, error: BaseException) -> Failed | RestartFailed:
-        """That ``action`` came to nothing."""
+        """Return the event of a failed ``action``."""
         if isinstance(action, Restart):
-            return RestartFailed(action, 0.0, None, self.clock.now)  # nothing but an interruption leads here
+            return RestartFailed(action, 0.0, None, self.clock.now)  # only an interruption leads here
         assert isinstance(action, Stage | Promote | Warm | Swap)
         if self._work is None:
             return Failed(action, 0.0, error, self.clock.now)
@@ -386,7 +387,7 @@ class MemoryInterpreter:
                     return self._stage(action)
                 except _HangError:
                     self.clock.advance(action.timeout)
-                    raise self._cycle.late(action.timeout) from None
+                    raise self._cycle.timeout_error(action.timeout) from None
             case Promote():
                 work = self._cycle
                 work.promote()
@@ -402,7 +403,7 @@ class MemoryInterpreter:
                     self._operation("probe")
                 except _HangError:
                     self.clock.advance(timeout)
-                    raise _late(timeout) from None
+                    raise _warm_timeout(timeout) from None
                 return Warmed(action, 0.0)
             case Swap(cycle):
                 self._cycle.commit()
@@ -415,7 +416,7 @@ class MemoryInterpreter:
         work = self._work = CycleFiles(self.project, action.cycle)
         if action.undo:
             assert self._armed is not None
-            work.take_back(self._armed)
+            work.stage_previous(self._armed)
             self._arm(work.watch, work)
             return Staged(action, 0.0, work.watch, work.read, changes=work.changes())
         self._arm(self.project.always_watched, work)
@@ -425,7 +426,7 @@ class MemoryInterpreter:
         except LastgoodError as error:
             problem = error
         self._arm(work.watch, work)
-        if work.config is not None and (problem is None or work.has_history()):
+        if work.config is not None and (problem is None or work.has_been_used()):
             output = work.claim()
             if output.recovered:
                 self.tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
@@ -462,12 +463,12 @@ class MemoryInterpreter:
         return self._sources(config.pinned, config.modules)
 
     def _sources(self, manifest: Path, names: Iterable[str]) -> dict[str, str]:
-        """What the worker would import, by module: what was pinned, not what is on the disk by now."""
+        """Return the sources that a worker would import, by module: the pinned ones, not those on disk."""
         kept = self.project.kept(manifest)
         return {name: kept.sources[name].decode() for name in (*names, *kept.late) if name in kept.sources}
 
     def load_late(self, module: str, path: Path) -> None:
-        """The live bridge imports a module to which no import statement leads."""
+        """Let the live bridge import a module dynamically."""
         assert self.live is not None, "no bridge is live"
         late = LateModule(module, path, self.files.read(path))
         self.live.sources[module] = late.source.decode()
@@ -476,11 +477,11 @@ class MemoryInterpreter:
 
     def _pin(self, cycle: int) -> None:
         late, effect = self._late.pop(cycle, []), self._effect
-        self._effect = ""  # it is no part of the action that runs
-        with contextlib.suppress(OSError):  # as the real one, which logs it
-            manifest = self.project.keep_late(cycle, late)
+        self._effect = ""  # its operations do not belong to the running action
+        with contextlib.suppress(OSError):  # the trio interpreter logs it
+            manifest = self.project.store_late(cycle, late)
             if manifest is not None:
-                self.project.kept_late(cycle, manifest)
+                self.project.use_late(cycle, manifest)
         self._effect = effect
 
     def _restart(self, action: Restart) -> Event:
@@ -493,7 +494,7 @@ class MemoryInterpreter:
                 self._operation(operation)
         except _HangError:
             self.clock.advance(action.timeout)
-            return RestartFailed(action, 0.0, _late(action.timeout), self.clock.now)
+            return RestartFailed(action, 0.0, _warm_timeout(action.timeout), self.clock.now)
         except Exception as error:
             return RestartFailed(action, 0.0, error, self.clock.now)
         fresh.state = "ready"
@@ -507,7 +508,7 @@ class MemoryInterpreter:
         return Restarted(action, 0.0, draining=True)
 
     def lose(self, error: BaseException, *, calls_go_on: bool) -> None:
-        """The live bridge breaks down by itself."""
+        """Let the live bridge break down with ``error``."""
         assert self.live is not None, "there is no live bridge to lose"
         self.live.state, self.live.leases = "lost", self.live.leases if calls_go_on else 0
         self.tell(Lost(self.live.cycle, error, self.clock.now))
@@ -538,7 +539,7 @@ class MemoryInterpreter:
         return Disposed(cycle, 0.0)
 
     def end_leases(self, cycle: int, *, cut_off: bool = True) -> None:
-        """No call is in flight on this bridge any more; if it was draining, it is disposed."""
+        """End all calls in flight on the bridge of ``cycle``; if it was draining, dispose it."""
         bridge = self.bridges[cycle]
         bridge.cut_off = bridge.cut_off or (cut_off and bridge.leases > 0)
         bridge.leases = 0
@@ -568,7 +569,7 @@ class MemoryInterpreter:
         return self._work
 
     def _operation(self, what: str) -> None:
-        """Everything that can fail comes by here."""
+        """Count and record an operation, and trigger the faults that are due. Everything that can fail calls this first."""
         if not self._effect:
             return
         self._count += 1
@@ -586,7 +587,7 @@ class MemoryInterpreter:
     # --- commands
 
     def carry_out(self, command: Command) -> None:
-        """Do ``command`` at once."""
+        """Carry out ``command`` at once."""
         match command:
             case Look():
                 self.asked = True
@@ -607,10 +608,10 @@ class MemoryInterpreter:
             case CutOff(bridge):
                 self.end_leases(bridge)
             case _:
-                raise AssertionError(f"{command} is the world's own")
+                raise AssertionError(f"{command} is carried out by the World")
 
     def observe(self) -> None:
-        """Read what is armed, and tell."""
+        """Read the armed paths, and report to the planner."""
         asked, self.asked = self.asked, False
         if self._armed is not None:
             self.tell(Observed(self._reader.read(self._armed, self.clock.now), asked))

@@ -1,7 +1,6 @@
-"""One generation without a session and without a bridge: what ``lastgood generate`` and ``lastgood undo`` do, and
-``lastgood plan`` would.
+"""Generation without a session and a bridge, for ``lastgood generate``, ``lastgood undo`` and ``lastgood plan``.
 
-The files go the way of every cycle (contract §§4, 5): claim, stage, promote, commit; or everything stays as it was.
+The files take the same steps as in a cycle: claim, stage, promote, commit. If a step fails, everything is rolled back.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ _STAGE_TIMEOUT = Settings().stage_timeout
 
 T = TypeVar("T")
 
-_LOOK = 0.02
-"""Seconds between two looks whether a session has done what it was asked."""
+_CHECK_INTERVAL = 0.02
+"""Seconds between two checks whether a session has done the requested undo."""
 
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """What was done to the output directory, or would be.
+    """The changes made to the output directory, or in a preview those that would be made.
 
-    ``operations`` in order; ``unchanged`` are the generated files that were right already; ``recovered`` those that a
-    promotion cut short had left, and that are as they were before it. All are relative to ``output``. ``changes`` are against
-    the last good generation that a session has kept; only a preview has them.
+    ``operations`` in order; ``unchanged``: generated files that were up to date; ``recovered``: files that were restored to
+    their state before an interrupted promotion. All paths are relative to ``output``. ``changes``: API changes since the last
+    good generation that a session has stored; only a preview has them.
     """
 
     output: Path
@@ -60,31 +59,31 @@ class Once:
 
     @property
     def written(self) -> tuple[str, ...]:
-        """The files that are new or replaced, sorted."""
+        """The new and replaced files, sorted."""
         return tuple(sorted(each.path for each in self.operations if isinstance(each, WriteFile | ReplaceFile)))
 
     @property
     def removed(self) -> tuple[str, ...]:
-        """The managed files that no longer exist, sorted."""
+        """The removed files, sorted."""
         return tuple(sorted(each.path for each in self.operations if isinstance(each, RemoveFile)))
 
 
 def generate_once(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
-    """Generate every wrapper, within ``timeout`` seconds, and promote them. Raises what failed, with the output directory as
-    it was.
+    """Generate every wrapper, within ``timeout`` seconds, and promote them.
 
-    When the undoing fails, too, the error says so in a note, and the next run finishes it.
+    If a step fails, the output directory is restored and the error raised. If the rollback fails, too, a note on the error says
+    so, and the next run completes the rollback.
     """
     work = CycleFiles(project, 1)
     try:
-        output, generated = _within(timeout, _staged, work)
+        output, generated = _run_stage(timeout, _staged, work)
         work.promote()
         work.commit()
     except BaseException as error:
-        _undo_all(project, work, error)
+        _roll_back(project, work, error)
         raise
-    warnings = (*generated.warnings, *work.promotion.warnings, *_tidied(project, work))
-    return _once(output, work.promotion, work.staged, warnings, output.recovered)
+    warnings = (*generated.warnings, *work.promotion.warnings, *_clean_up(project, work))
+    return _summary(output, work.promotion, work.staged, warnings, output.recovered)
 
 
 async def _staged(work: CycleFiles, bounded: BoundedStage) -> tuple[OutputDirectory, Generated]:
@@ -94,21 +93,21 @@ async def _staged(work: CycleFiles, bounded: BoundedStage) -> tuple[OutputDirect
     assert work.config is not None
     note, others = work.project.note, Generated(())
     if work.config.generators:
-        others = await run_generators(work.config, work.config_text, work.workplace, work.made, note)
+        others = await run_generators(work.config, work.config_text, work.generator_directory, work.made, note)
     generated = await bounded.step(work, work.accept, own, others)
     if others.files:
-        failures = await check_staged(work.workplace, output.path.name, compiled=others.files, note=note)
+        failures = await check_staged(work.generator_directory, output.path.name, compiled=others.files, note=note)
         if failures:
             raise GenerationError(failures)
     await bounded.step(work, work.keep)
-    await bounded.step(work, work.note_repetition)
+    await bounded.step(work, work.replace_equal_generation)
     return output, generated
 
 
-def _within(timeout: float, stage: Callable[[CycleFiles, BoundedStage], Awaitable[T]], work: CycleFiles) -> T:
-    """Run ``stage`` on an event loop of its own. Ctrl-C ends it, and does not wait for a thread that hangs."""
+def _run_stage(timeout: float, stage: Callable[[CycleFiles, BoundedStage], Awaitable[T]], work: CycleFiles) -> T:
+    """Run ``stage`` on an event loop of its own. Ctrl-C ends it without waiting for a thread that hangs."""
 
-    @trio.lowlevel.enable_ki_protection  # it comes while something is awaited
+    @trio.lowlevel.enable_ki_protection  # so that KeyboardInterrupt is only raised by an await
     async def run() -> T:
         bounded = BoundedStage()
         work.project.extractor.start()
@@ -130,30 +129,31 @@ def _problem_of(step: Callable[[], None]) -> Exception | None:
 
 
 def undo_once(project: Project) -> Once:
-    """Bring the wrappers of the good generation before the last one back, where no session runs. Raises what failed.
+    """Restore the wrappers of the good generation before the last one, when no session runs.
 
-    :class:`~lastgood.errors.AlreadyWatched` if a session has the output directory: leave it a request then.
+    If a step fails, everything is rolled back and the error raised. Raises :class:`~lastgood.errors.AlreadyWatched` if a
+    session uses the output directory: call :func:`ask_undo` then.
     """
     output = project.live = project.claim(output_path(project))
     last = project.store(output).before(None)
     project.live_manifest = None if last is None else project.store(output).path(last)
     work = CycleFiles(project, 1)
     try:
-        work.take_back(project.always_watched)
+        work.stage_previous(project.always_watched)
         work.promote()
         work.commit()
     except BaseException as error:
-        _undo_all(project, work, error)
+        _roll_back(project, work, error)
         raise
-    problems = _tidied(project, work)
-    return _once(output, work.promotion, work.staged, (*work.promotion.warnings, *problems), output.recovered)
+    problems = _clean_up(project, work)
+    return _summary(output, work.promotion, work.staged, (*work.promotion.warnings, *problems), output.recovered)
 
 
-def ask_undo(project: Project, patience: float) -> Good:
-    """Ask the session that has the output directory to undo its live generation: the one that it has gone back to.
+def ask_undo(project: Project, timeout: float) -> Good:
+    """Ask the session that uses the output directory to undo its live generation; return the generation that is live then.
 
-    Raises :class:`NothingToUndo` where no earlier generation is kept, and :class:`WatchError` if it has not gone back within
-    ``patience`` seconds (it looks for requests every two); it may do so later, or have told its user why it cannot.
+    Raises :class:`NothingToUndo` if no earlier generation is kept, and :class:`WatchError` if the session has not done it within
+    ``timeout`` seconds (it checks for requests every two seconds). It may still do it later, or have reported why it cannot.
     """
     output = project.look_at(output_path(project))
     store = project.store(output)
@@ -161,46 +161,46 @@ def ask_undo(project: Project, patience: float) -> Good:
     if live is None or store.before(store.path(live)) is None:
         raise NothingToUndo(output.path)
     output.ask_undo()
-    given_up_at = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while True:
         good = store.history()
         if good and live.manifest not in {each.manifest for each in good}:
             return good[-1]
-        if time.monotonic() >= given_up_at:
+        if time.monotonic() >= deadline:
             raise WatchError(
-                f"the session has not gone back within {patience:g} s. If it tried and failed, what it tells says why."
+                f"the session has not gone back within {timeout:g} s. If it tried and failed, its own output says why."
             )
-        time.sleep(_LOOK)
+        time.sleep(_CHECK_INTERVAL)
 
 
 def output_path(project: Project) -> Path:
-    """The output directory that the config names. Raises :class:`~lastgood.errors.ConfigError`."""
+    """Return the output directory that the config names. Raises :class:`~lastgood.errors.ConfigError`."""
     config = project.load(project.config_file, project.files.read)
     return project.files.real_path(config.output.dir)
 
 
-def _undo_all(project: Project, work: CycleFiles, error: BaseException) -> None:
+def _roll_back(project: Project, work: CycleFiles, error: BaseException) -> None:
     for undo in (work.restore, work.discard, project.release):
         if problem := _problem_of(undo):
             error.add_note(f"Undoing it failed as well: {problem}. The next run finishes that before anything else.")
 
 
-def _tidied(project: Project, work: CycleFiles) -> tuple[str, ...]:
-    """After the commit: what cannot be tidied up now is no failure, and the next start does it."""
+def _clean_up(project: Project, work: CycleFiles) -> tuple[str, ...]:
+    """Clean up after the commit, and return warnings. A failed clean-up is not an error, because the next start repeats it."""
     settle = partial(work.settle, time.time())
     problems = [problem for tidy in (settle, project.release) if (problem := _problem_of(tidy))]
     return tuple(f"{work.home} could not be tidied up: {problem}." for problem in problems)
 
 
 def preview(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
-    """What :func:`generate_once` would do. Nothing is written, claimed or locked. Raises as that does.
+    """Return what :func:`generate_once` would do, without writing, claiming or locking anything. Raises like it.
 
-    Generators that the config names are run, into a temporary directory: nothing else tells what they make.
-    A journal that a killed session left is not taken into account: the files are looked at as they stand. ``warnings`` are the
-    generator's alone: what would be kept aside is among the operations.
+    The config's own generators are run, into a temporary directory, because their output cannot be known otherwise. The journal
+    of a killed session is ignored: files are taken as they are. ``warnings`` are only those of generators; hand-edited files
+    that would be set aside are among the operations.
     """
     try:
-        return _foresee(project, timeout)[0]
+        return _preview(project, timeout)[0]
     finally:
         project.release()
 
@@ -208,20 +208,20 @@ def preview(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
 def differences(
     project: Project, label: Callable[[Path], str] = str, timeout: float = _STAGE_TIMEOUT
 ) -> tuple[Once, Iterator[str]]:
-    """A :func:`preview`, and the files that it would change as the lines of a unified diff, each with its line ending.
+    """Return a :func:`preview`, and its changes as the lines of a unified diff, each with its line ending.
 
-    ``label`` names a file in it.
+    ``label(path)`` returns the name of a file in the diff.
     """
     try:
-        would, texts = _foresee(project, timeout)
+        planned, texts = _preview(project, timeout)
     finally:
         project.release()
-    return would, _diff(project.files, would, texts, label)
+    return planned, _diff(project.files, planned, texts, label)
 
 
-def _diff(files: FileSystem, would: Once, texts: Mapping[str, bytes], label: Callable[[Path], str]) -> Iterator[str]:
-    for name in sorted((*would.written, *would.removed)):
-        path = would.output / name
+def _diff(files: FileSystem, planned: Once, texts: Mapping[str, bytes], label: Callable[[Path], str]) -> Iterator[str]:
+    for name in sorted((*planned.written, *planned.removed)):
+        path = planned.output / name
         standing = files.stat(path)
         before = _lines(files.read(path)) if standing is not None and standing.kind == "file" else None
         after = None if name not in texts else _lines(texts[name])
@@ -231,23 +231,23 @@ def _diff(files: FileSystem, would: Once, texts: Mapping[str, bytes], label: Cal
 
 
 def _lines(data: bytes) -> list[str]:
-    lines = data.decode("utf-8", "replace").split("\n")  # at nothing else that ends a line in some sense
+    lines = data.decode("utf-8", "replace").split("\n")  # not splitlines(), which also splits at other characters
     return [f"{line}\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
 
 
-def _foresee(project: Project, timeout: float) -> tuple[Once, Mapping[str, bytes]]:
+def _preview(project: Project, timeout: float) -> tuple[Once, Mapping[str, bytes]]:
     work = CycleFiles(project, 1)
-    texts, generated, others, interfaces = _within(timeout, _foreseen, work)
+    texts, generated, others, interfaces = _run_stage(timeout, _stage_preview, work)
     if failures := (*generated.failures, *others.failures):
         raise GenerationError(failures)
     assert work.config is not None
     output = project.look_at(project.files.real_path(work.config.output.dir))
     staged = {name: digest_of(text) for name, text in texts.items()}
-    would = _once(output, output.plan(staged), staged, (*generated.warnings, *others.warnings), ())
-    return replace(would, changes=_changes_since(project.store(output), Interfaces.of(interfaces))), texts
+    planned = _summary(output, output.plan(staged), staged, (*generated.warnings, *others.warnings), ())
+    return replace(planned, changes=_changes_since(project.store(output), Interfaces.of(interfaces))), texts
 
 
-async def _foreseen(
+async def _stage_preview(
     work: CycleFiles, bounded: BoundedStage
 ) -> tuple[Mapping[str, bytes], Generated, Generated, Mapping[str, bytes]]:
     await bounded.step(work, work.resolve)
@@ -256,12 +256,12 @@ async def _foreseen(
     texts, generated, interfaces = await bounded.step(
         work, wrapper_texts, work.project.extractor, work.pinned, work.config, work.modules
     )
-    made, others = await _made_elsewhere(work, texts)
+    made, others = await _run_generators(work, texts)
     return {**texts, **made}, generated, others, interfaces
 
 
-async def _made_elsewhere(work: CycleFiles, texts: Mapping[str, bytes]) -> tuple[Mapping[str, bytes], Generated]:
-    """What the config's own generators make. They run into a temporary directory: only running them tells."""
+async def _run_generators(work: CycleFiles, texts: Mapping[str, bytes]) -> tuple[Mapping[str, bytes], Generated]:
+    """Run the config's own generators into a temporary directory, and return the files they make."""
     assert work.config is not None
     with TemporaryDirectory(prefix="lastgood-") as directory:
         stage = Path(directory)
@@ -272,7 +272,7 @@ async def _made_elsewhere(work: CycleFiles, texts: Mapping[str, bytes]) -> tuple
 
 
 def _changes_since(store: GenerationStore, fresh: Interfaces) -> tuple[ApiChange, ...]:
-    """What callers will see differently than in the last good generation."""
+    """Return the API changes since the last good generation."""
     last = store.before(None)
     try:
         return () if last is None else changes_between(Interfaces.kept(store, store.path(last)), fresh)
@@ -280,7 +280,7 @@ def _changes_since(store: GenerationStore, fresh: Interfaces) -> tuple[ApiChange
         return ()
 
 
-def _once(
+def _summary(
     output: OutputDirectory,
     promotion: Promotion,
     staged: Mapping[str, str],

@@ -1,7 +1,7 @@
-"""The interpreter that does it: real files, the system's notifier, the user's factories, under trio (contract §§4, 5).
+"""The interpreter for real use, under trio: files, the system's file notification, and the user's functions.
 
-Blocking work goes to threads with a limit of their own. Nothing is decided here: what a failure means, when to try again and
-what to undo is the planner's.
+Blocking work runs in threads with a limiter of their own. No decisions are made here: the planner decides what a failure means,
+when to retry and what to undo.
 """
 
 from __future__ import annotations
@@ -79,23 +79,24 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _in_action: ContextVar[object] = ContextVar("in_action", default=None)
-"""What marks the action that this code is part of: a factory that waits for its own cycle would wait forever."""
+"""A marker of the action that the running code is part of, to refuse calls by which a cycle would wait for itself."""
 
-# Seconds. After a hint, what the system has not told yet is looked for again: watches of new directories come late.
+# Seconds after a hint at which to read again: in new directories the system reports changes with a delay.
 _SECOND_LOOKS = (0.05, 0.5)
+# Seconds between two readings while files are polled.
 _POLL = 1.0
-# In quiet times a reading may take this part of the time.
+# The largest share of the time that readings may take while nothing happens, and the least seconds between two of them.
 _IDLE_SHARE = 0.02
 _IDLE_LOOK = 2.0
 
 
-class Interrupted(Exception):  # it is an outcome, and nobody's error
-    """An action was stopped because the session ends."""
+class Interrupted(Exception):  # an outcome rather than an error
+    """The outcome of an action that was stopped because the session ends or a cycle takes precedence. No user sees it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What the user gave to ``watch()`` (contract §2). ``generate`` None: the built-in generator."""
+    """The functions that the user has given to :func:`lastgood.watch`. ``generate`` None: the built-in generator."""
 
     create_bridge: Callable[[Config], Any]
     generate: Callable[[Config, Path], Any] | None = None
@@ -104,7 +105,7 @@ class Hooks:
 
 
 class TrioInterpreter:
-    """See the module. ``tell(event)`` is how the planner hears of it; ``nursery`` holds every task there is."""
+    """The interpreter of one session. ``tell(event)`` reports to the planner; ``nursery`` holds all tasks."""
 
     def __init__(
         self, project: Project, hooks: Hooks, slot: Slot, nursery: trio.Nursery, tell: Callable[[Event], None]
@@ -117,18 +118,18 @@ class TrioInterpreter:
         self._tell = tell
         self._limiter = trio.CapacityLimiter(4)
         self._bounded = BoundedStage()
-        self._notifier = Notifier(nursery, self._hinted, self._gave_out)
+        self._notifier = Notifier(nursery, self._on_hint, self._start_polling)
         self._reader = Reader(project.files)
         self._reading = trio.Lock()
-        self._keeping = trio.Lock()  # held by who works on what is kept of generations
+        self._store_lock = trio.Lock()  # for access to the store of generations
         self._armed: WatchSet | None = None
         self._woken = trio.Event()
-        self._asked = False
-        self._hints = False
+        self._look_requested = False
+        self._has_hint = False
         self._observing = trio.CancelScope()
         self._timers: dict[str, trio.CancelScope] = {}
         self._action: object = None
-        self._stages = False
+        self._is_staging = False
         self._checked: Mapping[str, str] = {}
         self._work: CycleFiles | None = None
         self._bridges = LiveBridges(hooks.create_bridge, hooks.probe, slot, nursery, tell, project.manifests.end)
@@ -136,7 +137,7 @@ class TrioInterpreter:
     # --- actions
 
     async def perform(self, action: Action) -> Event:
-        """Do ``action``; cancelled, it raises Cancelled as anything does, and :meth:`failed` says what that comes to."""
+        """Perform ``action`` and return its outcome. On cancellation raises ``Cancelled``; :meth:`failed` makes the event then."""
         self._action = object()
         token = _in_action.set(self._action)
         started = trio.current_time()
@@ -147,7 +148,7 @@ class TrioInterpreter:
             self._action = None
 
     def is_in_action(self) -> bool:
-        """Whether the calling code is part of the action that runs."""
+        """Return whether the calling code is part of the running action."""
         return self._action is not None and _in_action.get() is self._action
 
     async def _do(self, action: Action, started: float) -> Event:
@@ -160,10 +161,10 @@ class TrioInterpreter:
                 except Exception as error:
                     return self.failed(action, error, started)
             case Dispose():
-                await self._pin(action.bridge)  # as it was asked to; it may not have come to it
+                await self._pin(action.bridge)  # a Pin command may not have been carried out yet
                 return await self._bridges.dispose(action, started)
             case Restart():
-                await self._pin(action.bridge)  # likewise
+                await self._pin(action.bridge)
                 return await self._bridges.restart(action, self._project.manifests.give(action.bridge), started)
             case Watch():
                 await self._commit_watch()
@@ -173,7 +174,7 @@ class TrioInterpreter:
                     await self._roll_back(action)
                 except trio.Cancelled:
                     raise
-                except BaseException as error:  # SystemExit and the like out of a user's dispose()
+                except BaseException as error:  # SystemExit and the like, raised by a user's dispose()
                     return RollbackFailed(action, error)
                 return RolledBack(action)
             case Release():
@@ -183,7 +184,7 @@ class TrioInterpreter:
                 assert_never(action)
 
     def failed(self, action: Action, error: BaseException, started: float) -> Failed | RestartFailed:
-        """That ``action``, begun at ``started`` by trio's clock, came to nothing."""
+        """Return the event of a failed ``action``, which began at ``started`` by trio's clock."""
         if isinstance(action, Restart):
             cause = None if isinstance(error, Interrupted) else error
             return RestartFailed(action, since(started), cause, time.time())
@@ -193,13 +194,13 @@ class TrioInterpreter:
         return Failed(action, since(started), error, time.time(), self._work.read, self._work.used)
 
     def stop_extractor(self) -> None:
-        """The action that runs was interrupted: whatever its outcome, it is not wanted any more."""
-        if self._stages:
+        """Stop the extractor if a stage runs, because its result is not needed any more."""
+        if self._is_staging:
             self._project.extractor.stop()
 
     async def _stage(self, action: Stage, started: float) -> Event:
         work = self._work = CycleFiles(self._project, action.cycle)
-        self._stages = True
+        self._is_staging = True
         try:
             if self._to_publish:
                 publish(self._slot)
@@ -208,21 +209,21 @@ class TrioInterpreter:
         except Exception as error:
             return self.failed(action, error, started)
         finally:
-            self._stages = False
+            self._is_staging = False
 
     async def _staged(self, action: Stage, work: CycleFiles, started: float) -> Event:
         if action.undo:
             assert self._armed is not None
-            async with self._keeping:
-                await self._in_thread(work.take_back, self._armed)
+            async with self._store_lock:
+                await self._in_thread(work.stage_previous, self._armed)
                 changes = await self._in_thread(work.changes)
             await self._arm(work.watch, work)
             return Staged(action, since(started), work.watch, work.read, changes=changes)
         self._project.extractor.start()
         problem = await self._resolve(work)
-        if work.config is not None and (problem is None or await self._in_thread(work.has_history)):
-            # Also where a module is missing: what a kill has left must not wait until that is mended.
-            self._tell_recovered(await self._in_thread(work.claim))
+        if work.config is not None and (problem is None or await self._in_thread(work.has_been_used)):
+            # Even if a module is missing: recovery after a killed session must not wait until that is fixed.
+            self._report_recovered(await self._in_thread(work.claim))
         if problem is not None:
             raise problem
         own = await self._generate(work, action.timeout)
@@ -230,7 +231,7 @@ class TrioInterpreter:
         others = await self._run_generators(work)
         generated = await self._bounded.step(work, work.accept, own, others)
         await self._check(work, others)
-        async with self._keeping:
+        async with self._store_lock:
             await self._in_thread(work.keep)
             previous, changes = await self._in_thread(lambda: (work.has_previous, work.changes()))
         return Staged(
@@ -245,16 +246,16 @@ class TrioInterpreter:
             changes,
         )
 
-    def _tell_recovered(self, output: OutputDirectory) -> None:
+    def _report_recovered(self, output: OutputDirectory) -> None:
         if output.recovered:
             self._tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
             output.recovered = ()
 
     async def _resolve(self, work: CycleFiles) -> LastgoodError | None:
-        """Resolve the config, with everything that the answer depends on watched, and read, before it was given.
+        """Resolve the config, after everything that the result depends on is watched and was read; return the error, if any.
 
-        What is watched already was read by the look before the cycle. For what is new the answer is got once more after it
-        was armed and read, or an edit in between would never be noticed. Gives what stands in the way of an answer.
+        Paths that are already watched were read by the look before the cycle. New paths are armed and read, then the config is
+        resolved again: otherwise an edit between resolving and arming would never be noticed.
         """
         if self._armed is None:
             await self._arm(self._project.always_watched, work)
@@ -277,16 +278,16 @@ class TrioInterpreter:
         self._project.note("generate()")
         made: object
         if _is_async(generate):
-            made = generate(work.config, work.workplace)
-        else:  # in a tuple, because trio lets no thread return a coroutine
-            call = partial(lambda config, stage: (generate(config, stage),), work.config, work.workplace)
+            made = generate(work.config, work.generator_directory)
+        else:  # in a tuple, because trio does not let a thread return a coroutine
+            call = partial(lambda config, stage: (generate(config, stage),), work.config, work.generator_directory)
             (made,) = await self._bounded.step(work, call)
         if not inspect.isawaitable(made):
             return made
         with trio.move_on_after(timeout) as scope:
             made = await made
         if scope.cancelled_caught:
-            raise work.late(timeout)
+            raise work.timeout_error(timeout)
         return made
 
     async def _run_generators(self, work: CycleFiles) -> Generated:
@@ -294,10 +295,10 @@ class TrioInterpreter:
         if not work.config.generators:
             return Generated(())
         note = self._project.note
-        return await run_generators(work.config, work.config_text, work.workplace, work.made, note)
+        return await run_generators(work.config, work.config_text, work.generator_directory, work.made, note)
 
     async def _check(self, work: CycleFiles, others: Generated) -> None:
-        """Have a look at the Python files that lastgood did not make itself, unless it has seen the same ones last.
+        """Check the Python files that lastgood did not generate itself, unless they are the same as in the last check.
 
         Raises :class:`GenerationError`.
         """
@@ -308,7 +309,11 @@ class TrioInterpreter:
         assert work.output is not None
         imported = files.keys() - set(others.files)
         failures = await check_staged(
-            work.workplace, work.output.path.name, imported=imported, compiled=others.files, note=self._project.note
+            work.generator_directory,
+            work.output.path.name,
+            imported=imported,
+            compiled=others.files,
+            note=self._project.note,
         )
         if failures:
             raise GenerationError(failures)
@@ -327,7 +332,7 @@ class TrioInterpreter:
                 await self._bridges.warm(action.cycle, work.config, action.timeout)
                 return Warmed(action, since(started))
             case Swap():
-                # One system call, and what follows it cannot fail: no checkpoint lies between the two.
+                # commit() makes one system call, and swap() cannot fail. No checkpoint may lie between the two.
                 work.commit()
                 assert work.config is not None
                 self._bridges.swap(action.cycle, work.config)
@@ -336,7 +341,7 @@ class TrioInterpreter:
                 assert_never(action)
 
     def give_up(self, why: str) -> None:
-        """End every lease now, and wait for no thread of a stage."""
+        """Cut off all calls now, and stop waiting for the thread of a stage. ``why`` is as in ``LiveBridges.cut_off_all``."""
         self._bounded.give_up()
         self._bridges.cut_off_all(why)
 
@@ -345,7 +350,7 @@ class TrioInterpreter:
         assert work is not None
         match action.effect:
             case Stage():
-                async with self._keeping:
+                async with self._store_lock:
                     await self._in_thread(work.discard)
                 self._work = None
             case Promote():
@@ -357,9 +362,9 @@ class TrioInterpreter:
         await self._bridges.drained()
         self._observing.cancel()
         await self._notifier.arm(WatchSet(()))
-        if not await self._bounded.back(action.timeout):
+        if not await self._bounded.returned(action.timeout):
             logger.warning("%s: a thread that was at this has not returned, and is left behind", self._project.at[0])
-        async with self._keeping:
+        async with self._store_lock:
             await self._in_thread(self._project.release)
 
     async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
@@ -367,24 +372,26 @@ class TrioInterpreter:
 
     @trio.lowlevel.enable_ki_protection
     async def _pin(self, cycle: int) -> None:
-        """Keep what the bridge of ``cycle`` has loaded late. What cannot be kept its next worker reads from the disk."""
-        async with self._keeping:
+        """Store modules that the bridge of ``cycle`` imported dynamically. On failure its next worker reads them from disk."""
+        async with self._store_lock:
             late = self._bridges.loaded_late(cycle)
             if not late:
                 return
             try:
-                manifest = await self._in_thread(self._project.keep_late, cycle, late)
+                manifest = await self._in_thread(self._project.store_late, cycle, late)
             except Exception:
-                logger.exception("what was loaded late could not be kept; a worker that is started again reads it anew")
+                logger.exception(
+                    "modules imported late could not be stored; a restarted worker will read them from disk"
+                )
                 return
             self._bridges.kept(cycle, late)
             if manifest is not None:
-                self._project.kept_late(cycle, manifest)
+                self._project.use_late(cycle, manifest)
 
     # --- watching
 
     async def _arm(self, watch: WatchSet, work: CycleFiles) -> None:
-        """Watch this besides what is watched, then read it: what changes after the reading is not missed."""
+        """Watch ``watch`` in addition, then read it, in this order, so that no change after the reading is missed."""
         async with self._reading:
             self._armed = watch.union(self._armed)
             await self._notifier.arm(self._armed)
@@ -398,18 +405,18 @@ class TrioInterpreter:
             await self._notifier.arm(work.watch)
         self._work = None
         try:
-            async with self._keeping:
+            async with self._store_lock:
                 await self._in_thread(work.settle, time.time())
         except Exception:
-            logger.exception("what the cycle leaves could not be removed; the next start does it")
+            logger.exception("the cycle's temporary files could not be removed; the next start removes them")
 
     @trio.lowlevel.enable_ki_protection
     async def observe(self) -> None:
-        """Read what is armed whenever a hint, a question or the time gives reason to, and tell. Runs until released.
+        """Read the armed paths after a hint, a Look, or some time, and report to the planner. Runs until the release.
 
-        With each reading a request of ``lastgood undo`` is looked for. Also when nothing happens, a reading comes after
-        ``_IDLE_LOOK`` seconds, or after ``1 / _IDLE_SHARE`` times what the last one took, if that is more: so long a request
-        may lie there. None is lost, since it is a file that only this removes.
+        Each reading also checks for a request of ``lastgood undo``, which is a file that only this code removes. If nothing
+        happens, the next reading comes after ``_IDLE_LOOK`` seconds, or ``1 / _IDLE_SHARE`` times the duration of the last
+        reading if that is longer; a request may wait that long.
         """
         later: list[float] = []
         took = 0.0
@@ -421,34 +428,34 @@ class TrioInterpreter:
                     await self._woken.wait()
                 self._woken = trio.Event()
                 now = trio.current_time()
-                later = [now + wait for wait in _SECOND_LOOKS] if self._hints else [at for at in later if at > now]
-                asked, self._asked, self._hints = self._asked, False, False
+                later = [now + wait for wait in _SECOND_LOOKS] if self._has_hint else [at for at in later if at > now]
+                asked, self._look_requested, self._has_hint = self._look_requested, False, False
                 async with self._reading:
                     armed = self._armed
                     if armed is None:
                         continue
                     await self._notifier.arm(armed)
                     read = await self._bounded.read(self._reader.read, armed, time.time())
-                    undo_asked = await self._in_thread(self._project.take_undo_request)
+                    undo_requested = await self._in_thread(self._project.take_undo_request)
                 took = trio.current_time() - now
                 self._tell(Observed(read, asked))
-                if undo_asked:
+                if undo_requested:
                     self._tell(UndoRequested(NOBODY))
 
-    def _hinted(self) -> None:
-        self._hints = True
+    def _on_hint(self) -> None:
+        self._has_hint = True
         self._woken.set()
 
-    def _gave_out(self, reason: str) -> None:
+    def _start_polling(self, reason: str) -> None:
         self._tell(Noticed(PollingStarted(reason)))
 
     # --- commands
 
     def carry_out(self, command: Command) -> None:
-        """Do ``command`` at once."""
+        """Carry out ``command`` at once."""
         match command:
             case Look():
-                self._asked = True
+                self._look_requested = True
                 self._woken.set()
             case SetTimer(timer, seconds):
                 self._stop_timer(timer)
@@ -472,13 +479,13 @@ class TrioInterpreter:
                     bridge, "was cut off: it was still in flight when two later bridges had been replaced as well"
                 )
             case _:
-                raise AssertionError(f"{command} is the session's own")
+                raise AssertionError(f"{command} is carried out by the session")
 
     @trio.lowlevel.enable_ki_protection
     async def _run_timer(self, timer: str, seconds: float, scope: trio.CancelScope) -> None:
         with scope:
             await trio.sleep(seconds)
-            # One that was replaced in the moment it ran out has nothing to say.
+            # A timer that was replaced just as it elapsed must not report.
             if self._timers.get(timer) is scope:
                 del self._timers[timer]
                 self._tell(TimerElapsed(timer))

@@ -1,7 +1,8 @@
-"""Watching with the operating system's notifier: hints that something happened, not what (contract §6).
+"""Watching by the operating system's file notification. It gives hints that something changed, but not what.
 
-A single file is watched through its parent directory, and so is a watched directory besides its own tree: a file that is
-replaced by rename, or a root that is removed and made again, goes on being seen. What a hint means is found out by reading.
+A file is watched through its parent directory. A directory is watched with its tree, and through its parent as well. So a
+file that is replaced by a rename, and a root that is removed and made again, stay watched. After a hint, the files are read to
+find out what has changed.
 """
 
 from __future__ import annotations
@@ -30,24 +31,24 @@ OPEN_FILES_ADVICE = (
     '"sudo sysctl fs.inotify.max_user_instances=1024", or "ulimit -n". Until then files are polled'
 )
 
-# Milliseconds. The step decides how soon a save is seen, at the price of as many wake-ups.
+# Milliseconds. A shorter step notices a save sooner, but wakes the thread up more often.
 _STEP = 10
 _LONGEST_BATCH = 50
 _WAKE_UP = 5_000
 
 Places = Mapping[Path, tuple[int, int]]
-"""Directories, each with what tells it from another one of the same name: device and inode."""
+"""Directories, each with its device and inode, which differ if it is removed and made again."""
 
 
 def places(watch: WatchSet) -> tuple[Places, Places]:
-    """The directories to watch with everything below them, and those to watch alone. Looks at the disk."""
+    """Return the directories to watch recursively, and those to watch by themselves. Reads the disk."""
     trees: dict[Path, tuple[int, int]] = {}
     alone: dict[Path, tuple[int, int]] = {}
     for root in watch.roots:
         identity = _identity(root)
         if identity is not None:
             trees[root] = identity
-        # Where the parent does not exist either, its nearest ancestor sees it come.
+        # If the parent does not exist, its nearest existing ancestor notices when it is made.
         above = next((each, found) for each in root.parents if (found := _identity(each)) is not None)
         alone[above[0]] = above[1]
     return trees, alone
@@ -62,22 +63,22 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 class Notifier:
-    """Calls ``hint()`` on the trio thread whenever something may have changed in what is armed.
+    """A notifier that calls ``hint()`` on the trio thread whenever something may have changed in the armed paths.
 
-    ``gave_out(reason)`` is called once if the system refuses to watch; from then on the caller has to poll.
+    ``on_failure(reason)`` is called once if the system cannot watch; from then on the caller has to poll.
     """
 
-    def __init__(self, nursery: trio.Nursery, hint: Callable[[], None], gave_out: Callable[[str], None]) -> None:
+    def __init__(self, nursery: trio.Nursery, hint: Callable[[], None], on_failure: Callable[[str], None]) -> None:
         self._nursery = nursery
         self._hint = hint
-        self._gave_out = gave_out
+        self._on_failure = on_failure
         self._scopes: dict[bool, tuple[Places, trio.CancelScope]] = {}
-        # Each notifier holds a thread for as long as it waits; the app's own threads are not taken for it.
+        # Each watch occupies a thread while it waits. A limiter of its own leaves trio's default threads to the app.
         self._limiter = trio.CapacityLimiter(8)
         self.polling = False
 
     async def arm(self, watch: WatchSet) -> None:
-        """Watch this, and nothing else, when it returns. What was armed before is let go only then, so nothing is missed."""
+        """Watch exactly ``watch``. The previous watches are released only after the new ones work, so no change is missed."""
         trees, alone = await trio.to_thread.run_sync(places, watch, limiter=self._limiter)
         for recursive, directories in ((True, trees), (False, alone)):
             await self._arm(directories, recursive=recursive)
@@ -107,17 +108,17 @@ class Notifier:
             try:
                 notify = await trio.to_thread.run_sync(_start, sorted(directories), recursive, limiter=self._limiter)
             except (OSError, RuntimeError, UnicodeError) as error:
-                self._give_out(error)
+                self._fail(error)
                 task_status.started()
                 return
             task_status.started()
             stop = threading.Event()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_set_when_cancelled, stop)
-                with trio.CancelScope(shield=True):  # as long as its thread looks, it holds descriptors: a step at most
+                with trio.CancelScope(shield=True):  # wait, a step at most, until the thread has closed its descriptors
                     await self._wait(notify, {str(directory) for directory in directories}, stop)
                 nursery.cancel_scope.cancel()
-        # Whatever was watched is so no longer: a later arm() must not take it for armed.
+        # These directories are not watched any more: mark the scope, so that a later arm() watches them again.
         scope.cancel()
 
     async def _wait(self, notify: RustNotify, directories: set[str], stop: threading.Event) -> None:
@@ -131,27 +132,27 @@ class Notifier:
                 if isinstance(seen, str):  # "stop" or "signal"
                     return
                 self._hint()
-                # One that is removed takes its watch with it, and may be made again with the very same inode.
+                # The watch of a removed directory is gone, and the directory may be made again with the same inode.
                 if any(change == Change.deleted and path in directories for change, path in seen):
                     return
         except (OSError, RuntimeError, UnicodeError) as error:
-            # One that saw a name it cannot tell has ended, and may be armed again.
+            # A file name that cannot be decoded ends this watch, but the system still works: it can be armed again.
             if "decode path" not in str(error):
-                self._give_out(error)
-            self._hint()  # what it would have told is found out by reading
+                self._fail(error)
+            self._hint()  # reading finds the change that could not be reported
         finally:
             notify.close()
 
-    def _give_out(self, error: OSError | RuntimeError | UnicodeError) -> None:
+    def _fail(self, error: OSError | RuntimeError | UnicodeError) -> None:
         if not self.polling:
             self.polling = True
             if "limit" in str(error):
                 reason = LIMIT_ADVICE
-            elif "os error 24" in str(error):  # EMFILE, which comes as an internal error
+            elif "os error 24" in str(error):  # EMFILE, which watchfiles reports as an internal error
                 reason = OPEN_FILES_ADVICE
             else:
                 reason = f"the system cannot watch ({error}). Files are polled instead"
-            self._gave_out(reason)
+            self._on_failure(reason)
 
 
 async def _set_when_cancelled(stop: threading.Event) -> None:
@@ -166,8 +167,8 @@ def _start(directories: list[Path], recursive: bool, tries: int = 10) -> RustNot
     try:
         return RustNotify(there, False, False, 300, recursive, False)
     except FileNotFoundError:
-        # What goes between the look and the start is told by the directory above it. But some are there for Python alone,
-        # as in a fake file system.
+        # A directory was removed after the check; the watch on its parent notices that. The number of tries is limited, because
+        # in a fake file system a directory may exist for Python alone.
         if tries == 1:
             raise
         return _start(directories, recursive, tries - 1)
