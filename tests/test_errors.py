@@ -129,7 +129,7 @@ TEXTS = [
     (
         ReturnTypeError("m.f", "list[int]", "str", "int", "result[3]"),
         (
-            "m.f is declared to return list[int], but what it returned is something else: result[3]: expected int, got str. "
+            "m.f is annotated `-> list[int]`, but its result does not match: result[3]: expected int, got str. "
             "Correct the function or its annotation."
         ),
     ),

@@ -311,6 +311,6 @@ class ReturnTypeError(BridgeError):
 
     def __str__(self) -> str:
         return (
-            f"{self.call} is declared to return {self.declared}, but what it returned is something else: "
+            f"{self.call} is annotated `-> {self.declared}`, but its result does not match: "
             f"{self.where}: expected {self.expected}, got {self.came}. Correct the function or its annotation."
         )

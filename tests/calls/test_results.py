@@ -152,10 +152,10 @@ def test_what_is_right_already_stays(declared: Any, value: Any) -> None:
 @pytest.mark.parametrize(
     ("declared", "value", "told"),
     [
-        (int, "x", "return int, but what it returned is something else: result: expected int, got str."),
+        (int, "x", "annotated `-> int`, but its result does not match: result: expected int, got str."),
         (int, 1.0, "result: expected int, got float."),
         (bool, 1, "result: expected bool, got int."),
-        (None, 3, "return None, but what it returned is something else: result: expected None, got int."),
+        (None, 3, "annotated `-> None`, but its result does not match: result: expected None, got int."),
         (str, b"x", "result: expected str, got bytes."),
         (Decimal, "1", "result: expected Decimal, got str."),
         (list[int], (1,), "result: expected list[int], got tuple."),
@@ -163,7 +163,7 @@ def test_what_is_right_already_stays(declared: Any, value: Any) -> None:
         (
             list[Quote],
             [QUOTE, QUOTE | {"price": "1"}],
-            "return list[Quote], but what it returned is something else: result[1].price: expected Decimal, got str.",
+            "annotated `-> list[Quote]`, but its result does not match: result[1].price: expected Decimal, got str.",
         ),
         (Quote, QUOTE | {"parent": QUOTE | {"side": "no"}}, "result.parent.side: expected Side, got 'no'."),
         (Quote, {"side": "buy"}, 'result: expected Quote, got dict without "price".'),
@@ -187,7 +187,7 @@ def test_what_is_right_already_stays(declared: Any, value: Any) -> None:
         (
             int | None,
             "x",
-            "return int | None, but what it returned is something else: result: expected int | None, got str.",
+            "annotated `-> int | None`, but its result does not match: result: expected int | None, got str.",
         ),
         (Quote | None, QUOTE | {"price": 1}, "result.price: expected Decimal, got int."),
         (Literal["a", 1], "b", "result: expected Literal['a', 1], got 'b'."),
@@ -199,7 +199,7 @@ def test_what_is_wrong_is_refused_with_where_and_what(declared: Any, value: Any,
     with pytest.raises(ReturnTypeError) as caught:
         returns(declared)(value)
     assert told in str(caught.value)
-    assert str(caught.value).startswith("pricing.quote is declared to return ")
+    assert str(caught.value).startswith("pricing.quote is annotated `-> ")
     assert isinstance(caught.value, BridgeError)
     assert caught.value.call == "pricing.quote"
 

@@ -262,7 +262,7 @@ async def test_a_bridge_that_cannot_tell_gives_what_is_certain_and_no_guess(tmp_
         with published(Telling({"name": "x"})):  # and is asked only where a type is in doubt
             assert await pets.sure("any") == pets.Cat("x")
     assert str(caught.value) == (
-        "pets.cat_or_dog is declared to return Cat | Dog, but what it returned is something else: "
+        "pets.cat_or_dog is annotated `-> Cat | Dog`, but its result does not match: "
         "result: expected Cat | Dog, got dict that would do for Cat and Dog alike. Correct the function or its annotation."
     )
 

@@ -174,7 +174,7 @@ async def test_values_keep_their_types_both_ways(tmp_path: Path) -> None:
 
         with pytest.raises(ReturnTypeError) as wrong:
             await pricing.wrong()
-        assert "pricing.wrong is declared to return list[Quote]" in str(wrong.value)
+        assert "pricing.wrong is annotated `-> list[Quote]`" in str(wrong.value)
         assert "result[0].price: expected Decimal, got str" in str(wrong.value)
         with pytest.raises(
             BridgeError, match=r"^argument value\.parent: Quote cannot be made .*: ValueError: a price is"

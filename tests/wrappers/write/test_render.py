@@ -141,7 +141,7 @@ async def wait() -> None: ...
     assert space["Desk"].load() == [1]
     assert space["Desk"].load.__doc__ == "Load it."
     assert space["wait"]() is None
-    with pytest.raises(ReturnTypeError, match=r"pick is declared to return int \| str"):
+    with pytest.raises(ReturnTypeError, match=r"pick is annotated `-> int \| str`"):
         space["pick"](1)
 
 
