@@ -68,9 +68,9 @@ class World:
         for name, text in files.items():
             self._disk.put(ROOT / name, text.encode())
         self._project = Project(self._disk, ROOT / config_file, (), self._load, lambda _: ((), ("sys", "math")), 1)
-        self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._tell, self.effects)
+        self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._report, self.effects)
         settings = Settings(debounce, max_wait, warm_timeout, drain_timeout, stage_timeout)
-        self._driver = Driver(State(settings), self._follow)
+        self._driver = Driver(State(settings), self._carry_out)
         self._tickets = itertools.count()
         self._answers: dict[int, bool] = {}
         self._working = False
@@ -80,7 +80,7 @@ class World:
     def start(self) -> None:
         """Run the first cycle. If it fails, raises its error."""
         ticket = next(self._tickets)
-        self._tell(Started(ticket))
+        self._report(Started(ticket))
         self._run()
         staleness = self._driver.state.staleness
         if not self._answers.get(ticket, False):
@@ -100,7 +100,7 @@ class World:
         if self._driver.state.ending:
             raise Disposed("The session is closed.")
         ticket = next(self._tickets)
-        self._tell(request(ticket))
+        self._report(request(ticket))
         return ticket
 
     def undo(self) -> bool:
@@ -119,7 +119,7 @@ class World:
 
     def close(self) -> None:
         """End the session. Inside :meth:`at` this is only a request, which takes effect after the running effect."""
-        self._tell(CloseRequested())
+        self._report(CloseRequested())
         self._run()
 
     @property
@@ -250,8 +250,8 @@ class World:
             raise ConfigError("the config file does not exist.", file=path)
         return decode_config(read(path), path)
 
-    def _tell(self, event: Event) -> None:
-        self._driver.tell(event)
+    def _report(self, event: Event) -> None:
+        self._driver.handle(event)
         self._run()
 
     def _run(self) -> None:
@@ -274,7 +274,7 @@ class World:
         finally:
             self._working = False
 
-    def _follow(self, command: Command) -> None:
+    def _carry_out(self, command: Command) -> None:
         self.effects.append(command)
         match command:
             case Emit(event):

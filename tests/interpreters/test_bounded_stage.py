@@ -155,11 +155,11 @@ async def failure(told: Told) -> tuple[str, Path | None, str]:
 
 
 LATE = (
-    "the stage was not done within 60 s (stage_timeout), and was given up when it was at this. "
+    "the stage was not done within 60 s (stage_timeout); it was abandoned while working on this. "
     "Simplify it, or raise stage_timeout."
 )
 WAITED = (
-    "an earlier stage still is at this, and the next one has waited 60 s (stage_timeout) for it to return. "
+    "an earlier stage is still working on this; the next one has waited for it for 60 s (stage_timeout). "
     "Simplify it, or raise stage_timeout."
 )
 
@@ -306,7 +306,7 @@ async def test_a_close_after_the_time_of_a_stage_waits_as_long_again(
         time.is_over()
         with trio.fail_after(DEADLINE):
             await session.wait_closed()
-    assert caplog.messages == ["generate(): a thread that was at this has not returned, and is left behind"]
+    assert caplog.messages == ["generate(): a thread that works on this has not returned; it is left running"]
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

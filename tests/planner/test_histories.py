@@ -215,7 +215,7 @@ class Outside(RuleBasedStateMachine):
 
     def tell(self, event: Event) -> None:
         before = self.driver.state
-        self.driver.tell(event)
+        self.driver.handle(event)
         after = self.driver.state
         if before.live is not None and not self.close_asked:
             assert after.live is not None, "the last good is lost"

@@ -484,7 +484,7 @@ async def test_if_watching_dies_the_body_is_cancelled_and_a_watch_error_raised(
     assert caught.value.__cause__ is broken
     assert factory.latest.disposed
     assert_nothing_is_left(project)
-    assert [record.getMessage() for record in caplog.records] == ["watching died"]
+    assert [record.getMessage() for record in caplog.records] == ["the watcher failed"]
 
 
 async def test_if_watching_dies_what_the_body_raises_itself_still_leaves(

@@ -308,7 +308,7 @@ def test_in_a_task_of_trio_it_is_an_error_that_names_async_with(program: WatchPr
     async def main() -> None:
         for enter in (program.start, program.__enter__):
             with pytest.raises(
-                WatchError, match=r"would hold up the trio loop .* `async with watch\(\.\.\.\) as session:`"
+                WatchError, match=r"would block the trio loop .* `async with watch\(\.\.\.\) as session:`"
             ):
                 enter()
         session = await trio.to_thread.run_sync(program.start)

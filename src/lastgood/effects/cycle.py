@@ -125,7 +125,7 @@ class Restart:
     broken: int = -1
 
     def __str__(self) -> str:
-        return f"create the bridge of cycle {self.bridge} once more, init() and probe it, within {self.timeout:g} s"
+        return f"create the bridge of cycle {self.bridge} again, init() and probe it, within {self.timeout:g} s"
 
 
 @dataclass(frozen=True, slots=True)

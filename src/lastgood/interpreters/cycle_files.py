@@ -230,9 +230,9 @@ class CycleFiles:
         name, file = self.project.at
         limit = f"{timeout:g} s (stage_timeout)"
         if waited:
-            problem = f"an earlier stage still is at this, and the next one has waited {limit} for it to return."
+            problem = f"an earlier stage is still working on this; the next one has waited for it for {limit}."
         else:
-            problem = f"the stage was not done within {limit}, and was given up when it was at this."
+            problem = f"the stage was not done within {limit}; it was abandoned while working on this."
         return GenerationError((ModuleFailure(name, file, None, f"{problem} Simplify it, or raise stage_timeout."),))
 
     def resolve(self) -> None:
@@ -277,7 +277,7 @@ class CycleFiles:
             # The second condition: with wrappers in it, Python would import the output directory instead of the module.
             if output in own or output / "__init__.py" in module.candidates:
                 raise ConfigError(
-                    f'{output} is a source: module "{name}" lies there. Wrappers need a directory of their own; '
+                    f'{output} is a source: it contains the module "{name}". Wrappers need a directory of their own; '
                     "it may lie inside a source.",
                     file=config.path,
                     field="output.dir",
@@ -394,7 +394,7 @@ class CycleFiles:
                 self._texts[name] = (digest, files.read(staged_place(stage, name)))
         except OSError as error:
             raise PromotionError(
-                f"what was generated could not be staged: {error.strerror or error}.", path=place_of(error, stage)
+                f"the generated files could not be staged: {error.strerror or error}.", path=place_of(error, stage)
             ) from error
 
     @property
@@ -450,7 +450,7 @@ class CycleFiles:
             self.manifest = self.project.store(output).put(self._pinned, kept)
         except OSError as error:
             raise PromotionError(
-                f"the generation cannot be kept: {error.strerror or error}.", path=place_of(error, output.home)
+                f"the generation could not be stored: {error.strerror or error}.", path=place_of(error, output.home)
             ) from error
         self.config = msgspec.structs.replace(self._config, pinned=self.manifest)
 

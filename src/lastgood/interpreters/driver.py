@@ -44,7 +44,7 @@ class Driver:
         self._inbox: deque[Event] = deque()
         self._answering = False
 
-    def tell(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         """Give ``event`` to the planner, and queue its effects. A nested call only puts the event in the inbox."""
         self._inbox.append(event)
         if self._answering:
@@ -89,4 +89,4 @@ class Driver:
         """Report ``outcome``, the result of the running action."""
         self.running = None
         self.interrupted = False
-        self.tell(outcome)
+        self.handle(outcome)

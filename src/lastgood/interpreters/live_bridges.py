@@ -169,7 +169,7 @@ class LiveBridges:
             try:
                 await _result_of(prepare())
             except Exception:
-                logger.exception("prepare_spare() of the live bridge raised; the next one does without")
+                logger.exception("prepare_spare() of the live bridge raised; the next bridge starts without a spare")
         if self._preparing.get(cycle) is scope:
             del self._preparing[cycle]
 
@@ -193,7 +193,7 @@ class LiveBridges:
                     return
                 error = await bridge.lost()
             except Exception:
-                logger.exception("lost() of the live bridge raised; whether it breaks down is not noticed any more")
+                logger.exception("lost() of the live bridge raised; a loss of this bridge will not be noticed")
                 return
             await self._report_late(cycle)
             self._report(Lost(cycle, error, time.time()))
@@ -242,7 +242,7 @@ class LiveBridges:
         try:
             await self._dispose_within(bridge, timeout)
         except Exception:
-            logger.exception("disposing a bridge that broke down, or did not get ready, failed")
+            logger.exception("disposing a bridge that did not get ready failed")
 
     def _stop_guard(self, cycle: int) -> None:
         for scopes in (self._guards, self._preparing):

@@ -303,12 +303,12 @@ def _warm_timeout(timeout: float) -> BridgeError:
 
 @dataclass(slots=True)
 class MemoryInterpreter:
-    """An interpreter on ``files`` and scripted bridges. ``tell(event)`` reports an event to the planner."""
+    """An interpreter on ``files`` and scripted bridges. ``report(event)`` passes an event to the planner."""
 
     project: Project
     files: MemoryFiles
     clock: MemoryClock
-    tell: Callable[[Event], None]
+    report: Callable[[Event], None]
     log: list[Effect] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     bridges: dict[int, ScriptedBridge] = field(default_factory=dict)
@@ -429,7 +429,7 @@ class MemoryInterpreter:
         if work.config is not None and (problem is None or work.has_been_used()):
             output = work.claim()
             if output.recovered:
-                self.tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
+                self.report(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
                 output.recovered = ()
         if problem is not None:
             raise problem
@@ -473,7 +473,7 @@ class MemoryInterpreter:
         late = LateModule(module, path, self.files.read(path))
         self.live.sources[module] = late.source.decode()
         self._late.setdefault(self.live.cycle, []).append(late)
-        self.tell(LoadedLate(self.live.cycle, (Late(module, path, digest_of(late.source)),)))
+        self.report(LoadedLate(self.live.cycle, (Late(module, path, digest_of(late.source)),)))
 
     def _pin(self, cycle: int) -> None:
         late, effect = self._late.pop(cycle, []), self._effect
@@ -511,7 +511,7 @@ class MemoryInterpreter:
         """Let the live bridge break down with ``error``."""
         assert self.live is not None, "there is no live bridge to lose"
         self.live.state, self.live.leases = "lost", self.live.leases if calls_go_on else 0
-        self.tell(Lost(self.live.cycle, error, self.clock.now))
+        self.report(Lost(self.live.cycle, error, self.clock.now))
 
     def _dispose(self, action: Dispose) -> Event:
         bridge = self.bridges[action.bridge]
@@ -549,7 +549,7 @@ class MemoryInterpreter:
             self._effect, self._count, before = "dispose", 0, (self._effect, self._count)
             outcome = self._dispose_now(cycle)
             self._effect, self._count = before
-            self.tell(outcome)
+            self.report(outcome)
 
     def _roll_back(self, action: Rollback) -> None:
         match action.effect:
@@ -593,7 +593,7 @@ class MemoryInterpreter:
                 self.asked = True
             case SetTimer(timer, seconds):
                 self.clock.forget(timer)
-                self.clock.call_later(timer, seconds, lambda: self.tell(TimerElapsed(timer)))
+                self.clock.call_later(timer, seconds, lambda: self.report(TimerElapsed(timer)))
             case StopTimer(timer):
                 self.clock.forget(timer)
             case Pin(bridge):
@@ -614,4 +614,4 @@ class MemoryInterpreter:
         """Read the armed paths, and report to the planner."""
         asked, self.asked = self.asked, False
         if self._armed is not None:
-            self.tell(Observed(self._reader.read(self._armed, self.clock.now), asked))
+            self.report(Observed(self._reader.read(self._armed, self.clock.now), asked))

@@ -105,17 +105,17 @@ class Hooks:
 
 
 class TrioInterpreter:
-    """The interpreter of one session. ``tell(event)`` reports to the planner; ``nursery`` holds all tasks."""
+    """The interpreter of one session. ``report(event)`` passes an event to the planner; ``nursery`` holds all tasks."""
 
     def __init__(
-        self, project: Project, hooks: Hooks, slot: Slot, nursery: trio.Nursery, tell: Callable[[Event], None]
+        self, project: Project, hooks: Hooks, slot: Slot, nursery: trio.Nursery, report: Callable[[Event], None]
     ) -> None:
         self._project = project
         self._hooks = hooks
         self._slot = slot
         self._to_publish = hooks.set_as_global
         self._nursery = nursery
-        self._tell = tell
+        self._report = report
         self._limiter = trio.CapacityLimiter(4)
         self._bounded = BoundedStage()
         self._notifier = Notifier(nursery, self._on_hint, self._start_polling)
@@ -132,7 +132,7 @@ class TrioInterpreter:
         self._is_staging = False
         self._checked: Mapping[str, str] = {}
         self._work: CycleFiles | None = None
-        self._bridges = LiveBridges(hooks.create_bridge, hooks.probe, slot, nursery, tell, project.manifests.end)
+        self._bridges = LiveBridges(hooks.create_bridge, hooks.probe, slot, nursery, report, project.manifests.end)
 
     # --- actions
 
@@ -248,7 +248,7 @@ class TrioInterpreter:
 
     def _report_recovered(self, output: OutputDirectory) -> None:
         if output.recovered:
-            self._tell(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
+            self._report(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
             output.recovered = ()
 
     async def _resolve(self, work: CycleFiles) -> LastgoodError | None:
@@ -363,7 +363,7 @@ class TrioInterpreter:
         self._observing.cancel()
         await self._notifier.arm(WatchSet(()))
         if not await self._bounded.returned(action.timeout):
-            logger.warning("%s: a thread that was at this has not returned, and is left behind", self._project.at[0])
+            logger.warning("%s: a thread that works on this has not returned; it is left running", self._project.at[0])
         async with self._store_lock:
             await self._in_thread(self._project.release)
 
@@ -438,16 +438,16 @@ class TrioInterpreter:
                     read = await self._bounded.read(self._reader.read, armed, time.time())
                     undo_requested = await self._in_thread(self._project.take_undo_request)
                 took = trio.current_time() - now
-                self._tell(Observed(read, asked))
+                self._report(Observed(read, asked))
                 if undo_requested:
-                    self._tell(UndoRequested(NOBODY))
+                    self._report(UndoRequested(NOBODY))
 
     def _on_hint(self) -> None:
         self._has_hint = True
         self._woken.set()
 
     def _start_polling(self, reason: str) -> None:
-        self._tell(Noticed(PollingStarted(reason)))
+        self._report(Noticed(PollingStarted(reason)))
 
     # --- commands
 
@@ -488,7 +488,7 @@ class TrioInterpreter:
             # A timer that was replaced just as it elapsed must not report.
             if self._timers.get(timer) is scope:
                 del self._timers[timer]
-                self._tell(TimerElapsed(timer))
+                self._report(TimerElapsed(timer))
 
     def _stop_timer(self, timer: str) -> None:
         scope = self._timers.pop(timer, None)

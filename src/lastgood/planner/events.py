@@ -72,14 +72,14 @@ class TimerElapsed:
 
 @dataclass(frozen=True, slots=True)
 class ReloadRequested:
-    """Somebody called ``reload_now()`` and waits for the answer to ``ticket``."""
+    """``reload_now()`` was called; the holder of ``ticket`` waits for the answer."""
 
     ticket: int
 
 
 @dataclass(frozen=True, slots=True)
 class UndoRequested:
-    """Somebody called ``undo()`` and waits for the answer to ``ticket``."""
+    """``undo()`` was called; the holder of ``ticket`` waits for the answer."""
 
     ticket: int
 

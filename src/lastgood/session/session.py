@@ -230,7 +230,7 @@ class WatchProgram:
         self._check_not_running()
         if isinstance(loops.current(), loops.TrioLoop):
             raise WatchError(
-                "Starting a session by `with` or start() would hold up the trio loop that runs here. "
+                "Starting a session by `with` or start() would block the trio loop that runs here. "
                 "Use `async with watch(...) as session:`."
             )
         self._threaded = self.in_thread()
@@ -541,7 +541,7 @@ class Session:
             self._report(CloseRequested())
 
     def _fail_watching(self, error: Exception) -> None:
-        logger.error("watching died", exc_info=error)
+        logger.error("the watcher failed", exc_info=error)
         self._watch_failure = error
         self._body.cancel()
 
@@ -573,7 +573,7 @@ class Session:
 
     @trio.lowlevel.enable_ki_protection  # also called from the body's task: Ctrl-C must not interrupt it half-way
     def _report(self, event: Event) -> None:
-        self._driver.tell(event)
+        self._driver.handle(event)
         self._work_waiting.set()
 
     def _carry_out(self, command: Command) -> None:
