@@ -1,18 +1,18 @@
-"""Calls and answers over two pipes, from a trio app: the client's side of the wire (contract §10).
+"""Calls and answers over two pipes: the trio app's side of the wire (the frames are in worker/frames.py).
 
-No task runs in the background. Of the callers that wait for answers, one *leads*: it hands every answer that comes to whom
-it belongs, and writes what the pipe would not take at once, whosoever it is. The others are parked. When the leader leaves,
-with its own answer or because it was cancelled, it wakes another, which leads on.
+No task runs in the background. The callers that wait for answers form a leader/follower pattern: one *leads*, which means it
+passes every incoming answer to its caller, and writes what the pipe did not take at once. The others are parked. When the
+leader leaves, with its own answer or because it was cancelled, it wakes another caller, which leads on.
 
-Frames go through a buffer that is the channel's own, so a cancelled caller never leaves half a frame behind; and Ctrl-C
-waits for a step that must be whole (``enable_ki_protection``).
+Frames are written through a buffer of the channel, so a cancelled caller never leaves half a frame behind. Ctrl-C waits for
+steps that must not be interrupted (``enable_ki_protection``).
 
-The worker begins calls in the order in which they were made, ``threads`` at once, and a call's time counts from when it begins.
-A cancel scope for each call would cost as much as the rest of it, so one task keeps the time of all: every call may take
-equally long, so the first to begin is the first to be late. The app may come to look at the time long after a deadline: it
-was stopped (Ctrl-Z), or its loop was blocked. So what has arrived is read before any call is late, and a call whose answer
-is not among it gets, once, as long again as the look was late: its worker may have been stopped as well. (A stop that ended
-before the deadline is not noticed, and counts.)
+The worker begins calls in the order in which they were made, ``threads`` at once, and a call's time counts from its beginning.
+A cancel scope for each call would double the cost of a call, so one task keeps the time of all calls. Every call has the same
+timeout, so the first to begin is the first to be late. The app may check the time long after a deadline, because it was stopped
+(Ctrl-Z) or its loop was blocked. So the channel first reads what has arrived. A call whose answer is not there gets an
+extension once, as long as the check was late, since its worker may have been stopped as well. (A stop that ended before the
+deadline is not noticed and counts as running time.)
 """
 
 from __future__ import annotations
@@ -34,24 +34,25 @@ from lastgood.errors import BridgeError
 __all__ = ["MAX_OPEN", "MAX_UNSENT", "Answer", "Channel"]
 
 MAX_OPEN = 10_000
-"""Calls that may be in flight at once, those that nobody waits for any more among them."""
+"""Calls that may be in flight at once, including forgotten ones that still run."""
 
 MAX_UNSENT = 1 << 30
-"""Bytes that may wait for the worker to take them, beside one call's that is larger."""
+"""Bytes that may wait to be sent. A single larger call is accepted if nothing else waits."""
 
 _SMALL_READ = 1 << 12
 _PIPE_SIZE = 1 << 20
-_MOST_LEFT = 4 * _PIPE_SIZE  # a pipe holds no more
+_MOST_LEFT = 4 * _PIPE_SIZE  # more than a pipe can hold
 _F_SETPIPE_SZ = 1031
 _WORDS = frozenset((frames.FORGOTTEN, frames.APART, frames.LOADED))
-_LONGEST_WORD = 1 << 20  # the body of one of these, in bytes
+_LONGEST_WORD = 1 << 20  # bytes in the body of such a frame
 _deadline = attrgetter("deadline")
 
 
 class Answer:
-    """What a call waits for: ``kind`` and ``body`` of the frame, once it is there (``kind`` None: not yet).
+    """The future answer to a call: ``kind`` and ``body`` of its frame (``kind`` is None until the frame arrives).
 
-    ``late``: its time is over. ``holds``: it has begun, and others wait for it to end. ``extended``: it was given more time.
+    ``late``: its timeout is over. ``holds``: it has begun and occupies one of the ``threads``. ``extended``: it got its one
+    extension of the deadline.
     """
 
     __slots__ = ("body", "deadline", "extended", "holds", "kind", "late", "number", "parked")
@@ -77,14 +78,14 @@ class _Unsent:
 
 
 class Channel:
-    """Frames to and from one worker. It owns the two descriptors, not ``pidfd`` (-1: none).
+    """Frames to and from one worker. The channel owns the two descriptors, but not ``pidfd`` (-1: none).
 
-    Of the calls, ``threads`` run at once, and each may take ``timeout`` seconds.
+    ``threads`` calls run at once, and each may take ``timeout`` seconds.
 
-    ``on_end`` is awaited by the leader when the answers end or ``pidfd`` says that the worker has; ``on_garbage`` is
-    called when what came is no answer. Both must :meth:`fail` the channel. ``on_loaded`` takes the body of a
-    LOADED frame, and raises :class:`.frames.FrameError` if it is none. ``on_over`` is told the number of each call that was
-    answered, or was withdrawn before any of it was sent.
+    The leader awaits ``on_end`` when the answers end or ``pidfd`` reports the worker's exit; ``on_garbage`` is called when the
+    worker sends invalid data. Both must :meth:`fail` the channel. ``on_loaded`` takes the body of a LOADED frame and raises
+    :class:`.frames.FrameError` if it is invalid. ``on_over`` takes the number of each call that was answered, or that was
+    withdrawn before any of it was sent.
     """
 
     def __init__(
@@ -120,8 +121,8 @@ class Channel:
         self._leader: Answer | None = None
         self._timeout = timeout
         self._free = threads
-        self._queued: deque[Answer] = deque()  # not begun; also some that are no longer open
-        self._due: deque[Answer] = deque()  # begun, the earliest first; likewise
+        self._queued: deque[Answer] = deque()  # not begun; may include calls that are no longer open
+        self._due: deque[Answer] = deque()  # begun, earliest deadline first; may include calls that are no longer open
         self._keeper: trio.CancelScope | None = None
         self._keeper_parked: trio.lowlevel.Task | None = None
         self._failure: Callable[[], BridgeError] | None = None
@@ -129,7 +130,7 @@ class Channel:
         _channels.add(self)
 
     def adopt(self, *, threads: int, timeout: float, on_loaded: Callable[[bytes], object]) -> None:
-        """Have another owner, before there was any call."""
+        """Give the channel, which has not had a call yet, the settings of a new owner."""
         self._free, self._timeout, self._on_loaded = threads, timeout, on_loaded
 
     def preload(self, body: bytes) -> None:
@@ -142,25 +143,25 @@ class Channel:
             self._send(frames.PIN, 0, body)
 
     def busy(self) -> bool:
-        """Whether the worker may still be doing something for us."""
+        """Return whether the worker may still be working for this app."""
         return bool(self._open or self._forgotten)
 
     def load(self) -> int:
-        """How many calls it has to do, or goes on with though nobody waits."""
+        """Return the number of calls in flight, including forgotten ones that still run."""
         return len(self._open) + len(self._forgotten)
 
     def failed(self) -> bool:
-        """Whether every call from now on would raise."""
+        """Return whether every further call would raise."""
         return self._failure is not None
 
     def failure(self) -> BridgeError:
-        """What every call from now on would raise."""
+        """Return the error that every further call would raise."""
         assert self._failure is not None, "it has not failed"
         return self._failure()
 
     @trio.lowlevel.enable_ki_protection
     def submit(self, kind: int, body: bytes) -> Answer:
-        """Send a frame that will be answered. Raises :class:`BridgeError` when the worker is gone, or too much is in flight."""
+        """Send a frame that will be answered. Raise :class:`BridgeError` if the worker is gone or too much is in flight."""
         if self._failure is not None:
             raise self._failure()
         if len(body) > frames.MAX_BODY:
@@ -187,7 +188,7 @@ class Channel:
         return answer
 
     async def wait(self, answer: Answer) -> None:
-        """Wait until ``answer`` is there, or late. Late or cancelled, the worker is told. Raises what the channel failed with."""
+        """Wait until ``answer`` has arrived or is late; raise the channel's failure. If late or cancelled, send FORGET."""
         try:
             while answer.kind is None and not answer.late:
                 if self._failure is not None:
@@ -201,7 +202,7 @@ class Channel:
                     if not (self._closed or self._take_turn()):
                         await self._on_end()
                 except trio.ClosedResourceError:
-                    pass  # its own answer is late, or all was closed and the failure says why
+                    pass  # its own answer is late, or the channel was closed and the failure says why
                 finally:
                     self._leader = None
         finally:
@@ -212,7 +213,7 @@ class Channel:
 
     @trio.lowlevel.enable_ki_protection
     def fail(self, failure: Callable[[], BridgeError]) -> None:
-        """From now on every call raises ``failure()``. The first failure stays."""
+        """Make every further call raise ``failure()``. Only the first failure counts."""
         if self._failure is None:
             self._failure = failure
         self._unsent.clear()
@@ -222,7 +223,7 @@ class Channel:
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
-        """Close the descriptors. :meth:`fail` first."""
+        """Close the descriptors. Call :meth:`fail` first."""
         if self._closed:
             return
         self._closed = True
@@ -233,7 +234,7 @@ class Channel:
         os.close(self._requests)
 
     def leave_to_parent(self) -> None:
-        """In a forked child: hold the requests open no longer, by whose end the worker learns that it is to exit."""
+        """In a forked child: close the requests, so that the worker still sees their end when the parent exits."""
         if not self._closed:
             self._closed = True
             os.close(self._requests)
@@ -243,7 +244,7 @@ class Channel:
     def _send(self, kind: int, number: int, body: bytes) -> None:
         head = frames.HEADER.pack(len(body), kind, number)
         if len(body) >= _SMALL_READ and not self._unsent:
-            sent = self._try_write(head, body)  # ten megabytes are not copied for thirteen bytes
+            sent = self._try_write(head, body)  # writev, rather than copying a large body to prepend 13 bytes
             rest = memoryview(body)[sent - len(head) :] if sent >= len(head) else memoryview(head + body)[sent:]
         else:
             frame = head + body
@@ -262,7 +263,7 @@ class Channel:
         except BlockingIOError:
             return 0
         except BrokenPipeError:
-            return sum(map(len, data))  # the worker is gone; the leader finds out how
+            return sum(map(len, data))  # the worker is gone; the leader finds out why
 
     def _flush(self) -> None:
         while self._unsent:
@@ -293,14 +294,14 @@ class Channel:
 
     @trio.lowlevel.enable_ki_protection
     def tell_read(self, number: int) -> None:
-        """The answer to this call was read, or nobody will: the worker has back what it lent with it."""
+        """Send READ: the answer to this call was read or discarded, so the worker can reuse the memory it lent for it."""
         if self._failure is None:
             self._send(frames.READ, number, b"")
 
     # Time.
 
     def _begin(self, answer: Answer) -> None:
-        """The worker begins this call as soon as it gets to know of it."""
+        """Note that a thread of the worker is free for this call, and start its timeout."""
         self._free -= 1
         answer.holds = True
         if self._timeout == math.inf:
@@ -315,7 +316,7 @@ class Channel:
             trio.lowlevel.reschedule(task)
 
     def _let_go(self, answer: Answer) -> None:
-        """This call holds up no other any more; it has ended, is forgotten, or runs apart."""
+        """Free the thread of a call that has ended, was forgotten or runs apart, and begin the calls that waited for it."""
         if answer.holds:
             answer.holds = False
             self._free += 1
@@ -349,7 +350,7 @@ class Channel:
 
     async def _end_late_calls(self) -> None:
         if not self._catch_up() or self._failure is not None:
-            # The worker has gone, or sent rubbish: every call ends by what the leader finds out.
+            # The worker has gone or sent invalid data: the leader ends every call with that failure.
             await self._park_keeper()
             return
         now = trio.current_time()
@@ -369,7 +370,7 @@ class Channel:
                 self._rouse(answer)
 
     def _rouse(self, answer: Answer) -> None:
-        """Have its caller look at it."""
+        """Wake the caller, which then checks its answer."""
         if answer is self._leader:
             self._readiness.wake()
         else:
@@ -379,7 +380,7 @@ class Channel:
 
     @trio.lowlevel.enable_ki_protection
     def _take_turn(self) -> bool:
-        """Write what can be, read what is there; False if there will be no more."""
+        """Write what the pipe takes, read what has arrived; return False if nothing more will come."""
         if self._unsent:
             self._flush()
         try:
@@ -388,14 +389,14 @@ class Channel:
             return not self._readiness.exited()
         if not chunk:
             return False
-        # One read for each turn of the app's event loop, so that a large answer does not hold it up.
+        # A single read in each turn of the app's event loop, so that a large answer does not block it.
         self._read_size = _PIPE_SIZE if len(chunk) >= _SMALL_READ else _SMALL_READ
         self._take(chunk)
         return True
 
     @trio.lowlevel.enable_ki_protection
     def _catch_up(self) -> bool:
-        """Read all that has arrived, though it is not the leader who asks; False if there will be no more."""
+        """Read all that has arrived, from a task that is not the leader; return False if nothing more will come."""
         leader = self._leader
         try:
             chunk = b"" if self._closed else os.read(self._answers, _PIPE_SIZE)  # a pipe holds no more
@@ -408,11 +409,11 @@ class Channel:
 
     @trio.lowlevel.enable_ki_protection
     def drain(self) -> None:
-        """Read what a worker that has ended had still sent: answers, and what it told of."""
+        """Read what a worker that has ended had still sent: answers, and reports of loaded modules."""
         for _ in range(_MOST_LEFT // _PIPE_SIZE):
             try:
                 chunk = b"" if self._closed else os.read(self._answers, _PIPE_SIZE)
-            except BlockingIOError:  # a child of it holds the pipe
+            except BlockingIOError:  # a child of the worker holds the pipe open
                 return
             if not chunk:
                 return
@@ -449,11 +450,11 @@ class Channel:
         self._check(len(body), kind, number)
         if kind == frames.LOADED:
             self._on_loaded(body)
-        elif number in self._open:  # it is APART
+        elif number in self._open:  # the frame is APART
             self._let_go(self._open[number])
 
     def _check(self, length: int, kind: int, number: int) -> None:
-        """Raise for what can be no frame, also before its body comes: every call would wait for that, and memory fill."""
+        """Raise for an invalid frame, even before its body has arrived: otherwise every call waits for it, and memory fills."""
         if kind not in frames.ANSWERS and kind not in _WORDS:
             raise frames.FrameError(f"a frame of the unknown kind {kind}")
         if length > _LONGEST_WORD and kind in _WORDS:
@@ -466,7 +467,7 @@ class Channel:
 
     @trio.lowlevel.enable_ki_protection
     def _wake_another(self) -> None:
-        """Have another caller lead."""
+        """Make another caller the leader."""
         for answer in self._open.values():
             if answer.parked is not None:
                 _unpark(answer)
@@ -474,10 +475,10 @@ class Channel:
 
     async def _park(self, answer: Answer) -> None:
         def abort(_: object) -> trio.lowlevel.Abort:
-            # A deadline of the caller's own may pass in the very moment when its answer arrives, as after a stop.
+            # A deadline of the caller's own may pass at the very moment its answer arrives, as after the process was stopped.
             self._catch_up()
             if answer.parked is None:
-                return trio.lowlevel.Abort.FAILED  # it was rescheduled, and takes what came
+                return trio.lowlevel.Abort.FAILED  # it was rescheduled and returns the answer
             answer.parked = None
             return trio.lowlevel.Abort.SUCCEEDED
 
@@ -504,7 +505,7 @@ def _unpark(answer: Answer) -> None:
 
 
 def _widen(descriptor: int) -> None:
-    """A larger buffer, where there is such a thing: ten megabytes then take ten turns of the event loop, not 160."""
+    """Enlarge the pipe's buffer where possible: ten megabytes then take ten turns of the event loop instead of 160."""
     try:
         import fcntl
 

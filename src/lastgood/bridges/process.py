@@ -1,4 +1,4 @@
-"""The default bridge: a worker process (contract §10)."""
+"""The default bridge: call functions in a worker process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_LOADED_LATE = 10_000
 """Local modules that a worker may report to have loaded late."""
 
 MAX_LATE_BYTES = 64 << 20
-"""Bytes of those modules that are held; of what comes after them, only that it was loaded."""
+"""Bytes of late modules to keep. For modules beyond that, only their names and digests are kept."""
 
 VALUES = Values(PACK, unpacker, msgspec.msgpack.Ext, towards="to the worker")
 """The app's side of the codec."""
@@ -42,19 +42,24 @@ VALUES = Values(PACK, unpacker, msgspec.msgpack.Ext, towards="to the worker")
 class ProcessBridge:
     """Calls functions of ``modules`` in a worker process, which ``await init()`` starts.
 
-    ``python`` is its interpreter (None: this one; 3.9 or newer, nothing needs to be installed in it), or ``virtual_env`` the
-    directory of a virtual environment. ``import_path`` are the directories where it looks for modules first, ``modules`` the
-    names of the modules that may be called, or a mapping from them to what of each. ``timeout`` is what a call may take
-    from when it begins, ``grace`` what the worker is given to exit by itself; both in seconds. Calls begin in their order,
-    ``threads`` at once; ``async def`` functions run beside them, on an event loop of ``async_backend``, ``"asyncio"`` or
-    ``"trio"``. The worker has the app's environment, with ``env`` added to it, and its working directory or
-    ``cwd``; what it prints goes to the app's stderr. With ``pool``, there are so many workers, and a call goes to the least
-    busy one. One that dies takes its own calls with it, and when all have died, every call raises :class:`WorkerDied`.
-    With ``spare``, a bridge that is ready keeps one worker more for the next, see :class:`lastgood.config.ProcessConfig`.
-    ``pinned`` is the manifest of a pinned generation: local modules are then imported from the bytes that it names. Keep it,
-    and those, for as long as the bridge lives. ``on_loaded_late`` may be set to hear of modules that are not in it.
+    ``python`` is the worker's interpreter: 3.9 or newer, nothing needs to be installed in it, default this one. Alternatively,
+    ``virtual_env`` is the directory of a virtual environment. ``import_path`` lists the directories where modules are looked
+    for first. ``modules`` are the names of the modules that may be called, or a mapping from these to a
+    :class:`~lastgood.config.ModuleConfig`.
 
-    All of it happens on the trio event loop that awaited ``init()``; from elsewhere it is a :class:`BridgeError`.
+    ``timeout`` limits each call, counted from its beginning; ``grace`` is the time the worker gets to exit by itself. Both are
+    in seconds. Calls begin in order, ``threads`` at once; ``async def`` functions run beside them on an event loop of
+    ``async_backend``, ``"asyncio"`` or ``"trio"``.
+
+    The worker runs with the app's environment variables plus ``env``, in the app's working directory or ``cwd``; its output
+    goes to the app's stderr. ``pool`` is the number of workers; a call goes to the least busy one. A worker that dies takes
+    only its own calls with it. When all have died, every call raises :class:`WorkerDied`. With ``spare``, a bridge that is
+    ready keeps another worker for the next bridge, see :class:`lastgood.config.ProcessConfig`.
+
+    ``pinned`` is the manifest of a pinned generation: local modules are then imported from the files it names. Keep it and
+    those files while the bridge lives. Set ``on_loaded_late`` to be notified of loaded modules that are not in it.
+
+    Use the bridge on the trio event loop that awaited ``init()``; anywhere else its methods raise :class:`BridgeError`.
     """
 
     thread_safe = False
@@ -112,7 +117,7 @@ class ProcessBridge:
 
     @classmethod
     def from_config(cls, config: Config) -> ProcessBridge:
-        """The bridge that a config describes. Nothing is started yet."""
+        """Create the bridge that a config describes, without starting it."""
         process = config.runtime.process
         made = cls(
             process.python,
@@ -134,25 +139,25 @@ class ProcessBridge:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the worker, of the first that lives if there are several; None while there is none."""
+        """The process id of the first living worker; None if there is none."""
         return next(iter(self.pids), None)
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The process ids of the workers that live."""
+        """The process ids of the living workers."""
         return tuple(pid for worker in self._workers if (pid := worker.pid) is not None)
 
     @property
     def loaded_late(self) -> tuple[LoadedLate, ...]:
-        """What the worker has told of so far. It tells together with the next answer to a call."""
+        """The modules that the workers have reported as loaded late. Reports arrive with the next answer to a call."""
         return tuple(self._loaded_late.values())
 
     async def init(self) -> None:
         """Start the worker, and wait until it has imported every module.
 
-        What a module raises while it is imported comes as :class:`RemoteError`; an interpreter that cannot be started, or
-        environment that are not there, are a :class:`BridgeError` (:class:`ConfigError` for a bridge made from a config),
-        one that ends before it is ready :class:`WorkerDied`. Failed or cancelled, it leaves nothing.
+        Raises :class:`RemoteError` if a module raises while it is imported, :class:`WorkerDied` if the worker ends before it
+        is ready, and :class:`BridgeError` if the interpreter or environment is missing or cannot be started
+        (:class:`ConfigError` for a bridge made from a config). When it fails or is cancelled, no process is left running.
         """
         if self._state != "new":
             raise BridgeError("init() of a bridge can be awaited once; create another bridge.")
@@ -171,14 +176,14 @@ class ProcessBridge:
             raise
 
     async def call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call ``function`` (dots pass through classes) of ``module`` in the worker and give what it returned.
+        """Call ``function`` (a dotted path for methods of classes) of ``module`` in the worker and return its result.
 
         Raises :class:`RemoteError` if the function raised, :class:`CallTimeout`, :class:`WorkerDied`, or another
-        :class:`BridgeError` if the function may not be called, or if an argument or the result cannot cross.
+        :class:`BridgeError` if the function may not be called, or if an argument or the result cannot be transferred.
         """
         if self._state != "ready" or os.getpid() != self._app:
             raise self._not_ready()
-        if _current_token("call") is not self._token:  # asked here rather than there: each frame costs a call a percent
+        if _current_token("call") is not self._token:  # checked inline: another function frame would slow a call by a percent
             self._check_loop("call")
         await trio.lowlevel.checkpoint_if_cancelled()
         worker = self._workers[0] if len(self._workers) == 1 else self._least_busy()
@@ -196,7 +201,7 @@ class ProcessBridge:
         kwargs: Mapping[str, Any],
         types: Sequence[tuple[str, str]],
     ) -> Typed:
-        """The same, and told which values of the result are instances of ``types`` (see :class:`lastgood.bridges.Bridge`)."""
+        """Call as :meth:`call` does; also report which values in the result are instances of ``types`` (see Bridge)."""
         if self._state != "ready" or os.getpid() != self._app:
             raise self._not_ready()
         self._check_loop("call_typed")
@@ -210,9 +215,9 @@ class ProcessBridge:
         return result if type(result) is Typed else Typed(None, result)
 
     async def lost(self) -> BridgeError:
-        """Wait until a worker has died by itself, and give the error that its calls raise. To be called after ``init()``.
+        """Wait until a worker has died by itself, and return the error that its calls raise. Call it after ``init()``.
 
-        A session awaits this of its live bridge, and of any other that has such a method, to make it once more.
+        A session awaits this method of its live bridge, if the bridge has one, to restart it.
         """
         self._check_loop("lost")
         died: list[BridgeError] = []
@@ -229,10 +234,10 @@ class ProcessBridge:
     async def dispose(self) -> None:
         """End the worker and all it started. Calls in flight raise :class:`BridgeError`. May be called again.
 
-        It is asked to exit by the end of its requests, after ``grace`` by SIGTERM, after as much again by SIGKILL; one that is
-        busy, at once by SIGTERM. Cancelled, it goes straight to SIGKILL. When this returns, nothing of the worker is left.
+        Closing the requests asks the worker to exit. After ``grace`` seconds it gets SIGTERM, after as many again SIGKILL; a
+        busy worker gets SIGTERM at once. If cancelled, send SIGKILL immediately. On return, no process of the worker is left.
         """
-        if not self._workers or os.getpid() != self._app:  # a forked child has none to end
+        if not self._workers or os.getpid() != self._app:  # the workers of a forked child belong to its parent
             self._state = "disposed"
             return
         self._check_loop("dispose")
@@ -261,11 +266,11 @@ class ProcessBridge:
             raise failed[0]
 
     async def prepare_spare(self) -> None:
-        """Have a spare worker made for each of this bridge's, for the next bridge of a pinned generation to take.
+        """Start a spare worker for each worker of this bridge, for the next bridge of a pinned generation.
 
-        It imports, in the background, the installed modules that this bridge's worker has loaded, and no local one. A session
-        asks for it when a cycle is over, also when one has failed that may have taken what was there. What stands in the way
-        is logged only.
+        The spare imports, in the background, the installed modules that this bridge's worker has loaded, but no local one.
+        A session calls this after each cycle, including a failed one, which may have used up the spare. Errors are only
+        logged.
         """
         if self._state != "ready" or not (self._process.spare and self._pinned and self._environment):
             return
@@ -307,7 +312,7 @@ class ProcessBridge:
         if worker not in self._taken:
             await worker.channel.wait(answer)
         elif not await gets_ready(worker, answer):
-            # What it had imported already may be at fault: a fresh one has the last word.
+            # Its preloaded modules may be the cause: retry with a fresh worker, whose outcome is final.
             await worker.end(0)
             assert self._environment is not None
             worker = self._workers[index] = self._make_worker(self._environment)
@@ -341,7 +346,7 @@ class ProcessBridge:
             raise
 
     def _least_busy(self) -> RemoteWorker:
-        """Of those that live; when none does, the first, whose channel tells how it died."""
+        """Return the least busy living worker; if none lives, the first, whose channel raises how it died."""
         living = [worker for worker in self._workers if not worker.channel.failed()]
         return min(living or self._workers, key=lambda worker: worker.channel.load())
 
@@ -382,10 +387,10 @@ class ProcessBridge:
             raise failure from None
 
     def _note_loaded(self, worker: RemoteWorker, body: bytes) -> None:
-        """The first to tell of a module has read it for all: the others import it from the same bytes.
+        """Record a late module. The first worker to report it has read it for all: the others import the same bytes.
 
-        Not one that was reading the file in this very moment. Then the two agree unless the file was just being edited, and
-        that edit leads to a cycle, since the file is watched from here on.
+        Another worker may be reading the file at the same moment. The two then agree unless the file was just being edited,
+        and that edit leads to a new cycle, since the file is watched from here on.
         """
         loaded = _loaded_late(body, self._import_path)
         if loaded.path in self._loaded_late:
@@ -408,7 +413,7 @@ class ProcessBridge:
         if self.on_loaded_late is not None:
             try:
                 self.on_loaded_late(loaded)
-            except Exception:  # it must not harm the calls whose answers come after it
+            except Exception:  # the user's callback must not fail the calls whose answers come next
                 logger.exception("on_loaded_late raised for %s", loaded.name)
 
     def _check_loop(self, what: str) -> None:
@@ -429,7 +434,7 @@ class ProcessBridge:
 
 
 def _loaded_late(body: bytes, import_path: Sequence[str]) -> LoadedLate:
-    """What a LOADED frame says. The path will be watched, so it must be one of a local module."""
+    """Decode a LOADED frame. The path will be watched, so it must be a local module's; raise FrameError otherwise."""
     try:
         name, path, source = VALUES.loads(body)
     except (ValueError, TypeError) as error:
@@ -448,7 +453,7 @@ def _pin(worker: RemoteWorker, late: LoadedLate) -> None:
 
 
 def _command(python: str | Path) -> Path:
-    """An interpreter as :class:`ProcessConfig` has it: absolute, unless it is a bare name for ``PATH``."""
+    """Return an interpreter as :class:`ProcessConfig` takes it: absolute, unless it is a bare name to look up on ``PATH``."""
     text = os.fspath(python)
     return Path(os.path.abspath(text)) if os.path.dirname(text) else Path(text)
 

@@ -1,8 +1,8 @@
-"""The file system as a port: what promotion, staging and reading need of it, and no more.
+"""The file system as a port: the operations that promotion, staging and reading need, and no others.
 
-One method is one operation, so that a fault can be injected at each. :class:`Disk` is the real one; whatever it changes it
-changes through :mod:`os`, never through ``open()``, so that a fake of :mod:`os` sees every operation. The in-memory one is in
-:mod:`lastgood.interpreters.memory`.
+One method is one operation, so that tests can inject a fault at each. :class:`Disk` is the real file system; it makes every
+change through :mod:`os`, never through ``open()``, so that a fake of :mod:`os` sees every operation. The in-memory file system
+is in :mod:`lastgood.interpreters.memory`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ __all__ = ["Claim", "Disk", "FileSystem", "Stat", "digest_of", "place_of"]
 
 
 def digest_of(data: bytes) -> str:
-    """The digest by which bytes are told apart."""
+    """Return the SHA-256 digest of ``data`` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def place_of(error: OSError, otherwise: Path) -> Path:
-    """The file that an error is about: of two, a source and a target, the target."""
+    """Return the file that an error is about; the target if the operation had a source and a target."""
     names = (error.filename2, error.filename)
     return next((Path(name) for name in names if isinstance(name, str | Path)), otherwise)
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What stands at a path. ``kind``: "file", "directory", "link" or "other"; ``mode``: the permission bits.
+    """The status of a path. ``kind``: "file", "directory", "link" or "other"; ``mode``: the permission bits.
 
-    ``signature`` changes when the content may have (inode, size, mtime, ctime, all in nanoseconds where they are times);
-    ``changed`` is the later of mtime and ctime, in seconds since the epoch; ``modified`` the mtime, as exactly as it is known;
-    ``size`` in bytes; ``owner`` the uid.
+    ``signature`` changes when the content may have changed (device, inode, size in bytes, mtime and ctime in nanoseconds).
+    ``changed`` is the later of mtime and ctime, in seconds since the epoch. ``modified`` is the mtime, only to be compared for
+    equality. ``size`` is in bytes, ``owner`` the uid.
     """
 
     kind: str
@@ -57,49 +57,49 @@ class Claim(Protocol):
     """A lock that is held."""
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         ...
 
 
 class FileSystem(Protocol):
-    """Paths are absolute. Every method raises :class:`OSError` as the system does, unless it says otherwise."""
+    """Operations on absolute paths. Every method raises :class:`OSError` as the system does, unless it says otherwise."""
 
     def user(self) -> int:
-        """The uid for whom all this is done; 0 where there are none."""
+        """Return the effective uid; 0 on systems without uids."""
         ...
 
     def cache(self, home: Path) -> Path | None:
-        """The directory outside of any project for the caches of ``home``, a ``.lastgood/<name>/``; None: there is none.
+        """Return the directory outside of any project for the caches of ``home``, a ``.lastgood/<name>/``; None if unavailable.
 
-        Nobody but this user can write there. It need not exist yet.
+        Only this user can write there. It need not exist yet.
         """
         ...
 
     def key(self) -> bytes:
-        """The secret by which what this user's lastgood has written is known again. Never raises.
+        """Return the secret key that seals what this user's lastgood writes. Never raises.
 
-        Where it cannot be kept, it is one of this process alone.
+        If the key cannot be stored, it is valid in this process only.
         """
         ...
 
     def read(self, path: Path) -> bytes:
-        """The bytes of the file. Nothing but a regular file is waited for, or read without end."""
+        """Return the bytes of a regular file. Raise :class:`OSError` for anything else, so that a FIFO does not block."""
         ...
 
     def digest(self, path: Path) -> str:
-        """:func:`digest_of` the bytes of the file, however many these are."""
+        """Return :func:`digest_of` the file, reading it in pieces."""
         ...
 
     def write(self, path: Path, data: bytes) -> None:
-        """Make a new file; one that is there already is an error. Half a file is not left."""
+        """Write a new file; raise :class:`FileExistsError` if it exists. No partial file is left."""
         ...
 
     def replace(self, source: Path, target: Path) -> None:
-        """Rename, over whatever file is at ``target``, atomically."""
+        """Rename ``source`` to ``target`` atomically, replacing a file there."""
         ...
 
     def link(self, source: Path, target: Path) -> None:
-        """A second name for the same file, or where that cannot be, a copy with its mode and times."""
+        """Make a hard link; where that is not possible, a copy with the same mode and times."""
         ...
 
     def unlink(self, path: Path) -> None:
@@ -119,42 +119,42 @@ class FileSystem(Protocol):
         ...
 
     def barrier(self, paths: Sequence[Path]) -> None:
-        """Return when these files and directories, as they are now, would survive a loss of power."""
+        """Return once these files and directories, as they are now, would survive a power failure."""
         ...
 
     def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
-        """What stands at ``path``; None where nothing does."""
+        """Return the status of ``path``; None if nothing is there."""
         ...
 
     def children(self, path: Path) -> list[str]:
-        """The names in a directory, sorted; none where there is no directory."""
+        """Return the sorted names in a directory; empty if it does not exist."""
         ...
 
     def scan(self, directory: str) -> list[tuple[str, Stat]]:
-        """The names in a directory, each with what stands there; none where there is no directory that can be read.
+        """Return the names in a directory with their status; empty if it does not exist or cannot be read.
 
-        Of a directory in it only the kind is told, which saves a system call for each.
+        For a subdirectory only ``kind`` is valid, which saves a system call for each.
         """
         ...
 
     def real_path(self, path: Path) -> Path:
-        """``path`` without symbolic links, as far as it exists."""
+        """Return ``path`` with symbolic links resolved, as far as it exists."""
         ...
 
     def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
-        """Claim the lock file at ``path``, in an existing directory; None if somebody else holds it.
+        """Claim the lock file at ``path``, in an existing directory; return None if another process holds it.
 
-        ``holder`` is the process that is said to. May block for two seconds if that is gone: a child which it was about to
-        start when it was killed holds the lock until it is started.
+        ``holder`` is the process recorded as the owner. If it no longer exists, this may block for two seconds: a child that
+        it was starting when it was killed holds the lock until its exec.
         """
         ...
 
     def is_file(self, path: Path) -> bool:
-        """Whether a regular file is there, links followed."""
+        """Return whether ``path`` is a regular file, following links."""
         ...
 
     def is_dir(self, path: Path) -> bool:
-        """Whether a directory is there, links followed."""
+        """Return whether ``path`` is a directory, following links."""
         ...
 
 
@@ -222,11 +222,11 @@ class Disk:
             self._copy(source, target)
 
     def _copy(self, source: Path, target: Path) -> None:
-        """What a link would have been: it is there as a whole, with mode and times, or not at all."""
+        """Copy with mode and times, atomically, in place of a hard link."""
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(source), None, str(target))
         was = os.stat(source)
-        # Where a kill leaves it, it is swept.
+        # In a place that is swept at the next start, in case of a kill.
         beside = target if ".lastgood" in target.parts else source
         part = beside.with_name(f"{beside.name}.part")
         self.write(part, self.read(source))
@@ -256,7 +256,7 @@ class Disk:
         os.chmod(path, mode)
 
     def barrier(self, paths: Sequence[Path]) -> None:
-        """See :class:`FileSystem`. Many are flushed together, since each flush of its own waits for the device."""
+        """See :class:`FileSystem`. Many paths are flushed by one ``sync()``, since every ``fsync()`` waits for the device."""
         if len(paths) > _MANY and hasattr(os, "sync"):
             os.sync()
             return
@@ -275,7 +275,7 @@ class Disk:
         """See :class:`FileSystem`."""
         try:
             found = os.stat(path) if follow else os.lstat(path)
-        except ValueError:  # a name that no file can have
+        except ValueError:  # a name that no file can have, such as one with a null character
             return None
         except OSError as error:
             if error.errno in _ABSENT:
@@ -301,7 +301,7 @@ class Disk:
                     if entry.is_dir(follow_symlinks=False):
                         found.append((entry.name, _DIRECTORY))
                         continue
-                    # What goes between the listing and the look at it is not there.
+                    # An entry that was removed after the listing is left out.
                     with contextlib.suppress(OSError):
                         found.append((entry.name, _stat_of(entry.stat(follow_symlinks=False))))
         except OSError:
@@ -313,10 +313,10 @@ class Disk:
         return Path(os.path.realpath(path))
 
     def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
-        """See :class:`FileSystem`. A lock that a dead process left does not count: the system let go of it."""
+        """See :class:`FileSystem`. A dead process holds no lock: the system has released it."""
         with contextlib.suppress(FileNotFoundError):
             if os.lstat(path).st_nlink > 1:
-                os.unlink(path)  # to lock it is to truncate it, and it is a file of somebody else's
+                os.unlink(path)  # locking truncates the file, and a hard link may be somebody else's file
         lock = filelock.FileLock(path, thread_local=False)
         with contextlib.suppress(filelock.Timeout):
             lock.acquire(blocking=False)
@@ -340,7 +340,7 @@ _MANY = 32
 _ABOUT_TO_START = 2.0
 """Seconds."""
 _PIECE = 1 << 20
-# That something cannot be looked at is no reason to act as if it were not there, least of all when it is a backup.
+# Any other error is raised: a file that cannot be examined, such as a backup, must not be treated as absent.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
 
@@ -349,7 +349,7 @@ _DIRECTORY = Stat("directory", 0, (), 0.0)
 
 
 def _refuse_other(path: Path) -> None:
-    """Raise :class:`OSError` for a FIFO or a device, for whose reader nobody may ever write anything."""
+    """Raise :class:`OSError` for a FIFO or a device: opening or reading it could block forever."""
     if _kind(os.stat(path).st_mode) == "other":
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 

@@ -1,20 +1,20 @@
-"""Promotion: the stage becomes the output directory's content, or everything stays as it was (contract §§4, 5).
+"""Promotion: replace the output directory's content by the stage, or leave everything as it was.
 
-Plain and synchronous, on the :class:`~lastgood.store.file_system.FileSystem` port. Beside the output directory lies
+Synchronous, on the :class:`~lastgood.store.file_system.FileSystem` port. Beside the output directory lies
 ``.lastgood/<its name>/``:
 
-- ``lock``, ``pid``: who has the output directory;
-- ``manifest.json``: what lastgood wrote there, with digests;
-- ``stage-…``: what a cycle has generated;
-- ``journal.json``, ``backup/``: what a promotion is about to do, and the files it replaces or removes, as hard links;
-- ``undo-request``: another process asks the session that has the output directory to undo its live generation.
+- ``lock``, ``pid``: the session that holds the output directory;
+- ``manifest.json``: the files that lastgood wrote there, with digests;
+- ``stage-…``: the output of a cycle before promotion;
+- ``journal.json``, ``backup/``: the operations of a promotion, and hard links to the files it replaces or removes;
+- ``undo-request``: another process asks the session that holds the output directory to undo its live generation.
 
-None of it is believed unless it has this user's seal (see :mod:`lastgood.store.user_key`): it may have come with a
-repository. What has none counts as absent, a link or a directory in a file's place is removed as such.
+These files are only trusted with this user's seal (see :mod:`lastgood.store.user_key`), since they may have come with a
+repository. An unsealed file counts as absent; a link or a directory in place of a file is removed.
 
-The order is what makes it safe. Backups, then the journal, are on disk before the first change; undoing goes by the journal
-and not by how far the work came, so that the same code undoes a failure and recovers from a kill; it can itself be cut short
-and started again. The commit is the removal of the journal.
+Promotion uses a write-ahead journal. The backups and then the journal are on disk before the first change. Undoing relies on
+the journal alone, not on how many operations were done, so the same code undoes a failure and recovers from a kill; it can be
+interrupted and run again. Removing the journal is the commit.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ logger = logging.getLogger(__name__)
 _CACHE = "__pycache__"
 _HOME = ".lastgood"
 _PRIVATE = 0o700
-_SWEPT = ("backup", "undo-request", "cache", "cache-journal")  # the last two: of an earlier version
+_SWEPT = ("backup", "undo-request", "cache", "cache-journal")  # an earlier version wrote the last two
 _MOST = 1 << 28
-"""Bytes in a file of ours: one that is larger is none."""
+"""Bytes: a larger file is not one of lastgood's."""
 
 
 class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``former``: the output directory that this one took over from, until that is emptied, and the digest of its manifest."""
+    """``former``: the output directory this one replaces, until that is emptied; ``former_manifest``: its manifest's digest."""
 
     version: int
     files: dict[str, str]
@@ -75,8 +75,9 @@ class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One operation in the journal. ``digest``: of what it puts there, so that nothing else is ever taken away; ``kept``: of
-    the backup, so that nothing else is ever put back.
+    """One operation in the journal.
+
+    ``digest``: of the file it writes; undoing removes no other. ``kept``: of the backup; undoing restores no other.
     """
 
     operation: str
@@ -96,7 +97,7 @@ class _Journal(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class OutputDirectory:
-    """One output directory and its ``.lastgood/<name>/``. Made by :meth:`claim`, which recovers what a kill has left."""
+    """One output directory and its ``.lastgood/<name>/``. :meth:`claim` makes it, and recovers an interrupted promotion."""
 
     files: FileSystem
     path: Path
@@ -106,10 +107,10 @@ class OutputDirectory:
 
     @classmethod
     def claim(cls, files: FileSystem, path: Path, pid: int, config_file: Path | None = None) -> OutputDirectory:
-        """Lock the output directory, finish what a journal says, and sweep what dead sessions have left.
+        """Lock the output directory, undo an interrupted promotion, and remove what dead sessions have left.
 
-        Raises :class:`AlreadyWatched` if another session has it, :class:`PromotionError` if it is no directory, and
-        :class:`ConfigError` if its ``.lastgood/`` is a link, or somebody's who is not to be trusted.
+        Raises :class:`AlreadyWatched` if another session holds it, :class:`PromotionError` if it is not a directory, and
+        :class:`ConfigError` if its ``.lastgood/`` is a link or belongs to an untrusted user.
         """
         around, home = cls._homes(files, path, config_file)
         make_directories(files, home)
@@ -137,12 +138,12 @@ class OutputDirectory:
 
     @classmethod
     def unclaimed(cls, files: FileSystem, path: Path, config_file: Path | None = None) -> OutputDirectory:
-        """The output directory, to be looked at only. Raises as :meth:`claim` does."""
+        """Return the output directory for reading only, without its lock. Raises the errors of :meth:`claim`, except the first."""
         return cls(files, path, cls._homes(files, path, config_file)[1], _Unclaimed())
 
     @classmethod
     def _homes(cls, files: FileSystem, path: Path, config_file: Path | None) -> tuple[Path, Path]:
-        standing = files.stat(path, follow=True) or files.stat(path)  # the latter: a link that leads nowhere
+        standing = files.stat(path, follow=True) or files.stat(path)  # the second: for a dangling link
         if standing is not None and standing.kind != "directory":
             raise PromotionError("the output directory [output] dir names is not a directory.", path=path)
         around = path.parent / _HOME
@@ -151,18 +152,18 @@ class OutputDirectory:
         return around, around / path.name
 
     def release(self) -> None:
-        """Let the next session have it."""
+        """Release the output directory for the next session."""
         try:
             remove_tree(self.files, self.home / "pid")
         finally:
             self.lock.release()
 
     def ask_undo(self) -> None:
-        """Leave a request for the session that has the output directory."""
+        """Leave an undo request for the session that holds the output directory."""
         write_sealed(self.files, self.home / "undo-request", b"")
 
     def take_undo_request(self) -> bool:
-        """Whether this user has left a request; it is gone then."""
+        """Remove the undo request if there is one; return whether this user left it."""
         if self.files.stat(self.home / "undo-request") is None:
             return False
         is_own = read_sealed(self.files, self.home / "undo-request") is not None
@@ -170,7 +171,7 @@ class OutputDirectory:
         return is_own
 
     def recover(self) -> None:
-        """If a journal is there, undo what it says. Does nothing else, so it can be called before every cycle."""
+        """Undo the promotion of a journal that is left. Without one, do nothing: it can be called before every cycle."""
         if self.files.stat(self.home / "journal.json") is None:
             return
         journal = self._read_journal()
@@ -196,13 +197,13 @@ class OutputDirectory:
                 remove_tree(self.files, self.home / name)
 
     def manifest(self) -> Mapping[str, str]:
-        """Managed file to digest, as of the last commit. A manifest that is not this user's counts as none: headers decide."""
+        """Return the managed files with their digests, as of the last commit; empty if the manifest has no valid seal."""
         return self._read_manifest().files
 
     def former(self) -> OutputDirectory | None:
-        """The output directory that this one took over from, if it was to be emptied and that has not been done.
+        """Return the output directory that this one replaces, if it is still to be emptied.
 
-        Unclaimed; None also where somebody else has promoted into it since.
+        It is not claimed. None also if another session has promoted into it since.
         """
         manifest = self._read_manifest()
         if not manifest.former:
@@ -214,11 +215,11 @@ class OutputDirectory:
         return former if former.manifest_digest() == manifest.former_manifest else None
 
     def forget_former(self) -> None:
-        """It is emptied."""
+        """Record that the former output directory has been emptied."""
         _put_manifest(self.files, self.home, _Manifest(1, dict(self.manifest())))
 
     def manifest_digest(self) -> str:
-        """What tells the manifest from any other."""
+        """Return the digest of the manifest file; empty if there is none."""
         path = self.home / "manifest.json"
         return "" if self.files.stat(path) is None else digest_of(self.files.read(path))
 
@@ -232,7 +233,7 @@ class OutputDirectory:
         return manifest if all(map(_is_inside, manifest.files)) else _Manifest(1, {})
 
     def _read_journal(self) -> _Journal | None:
-        """The journal; None if it is not this user's."""
+        """Return the journal; None if it has no valid seal. Raise :class:`PromotionError` if it cannot be read."""
         path = self.home / "journal.json"
         try:
             data = read_sealed(self.files, path)
@@ -249,7 +250,7 @@ class OutputDirectory:
         return journal if all(map(_is_inside, (*names, journal.stage))) and "/" not in journal.stage else None
 
     def existing(self) -> Mapping[str, Existing]:
-        """Everything in the output directory, bytecode caches left out."""
+        """Return everything in the output directory except bytecode caches."""
         found: dict[str, Existing] = {}
         top = self.files.stat(self.path, follow=True)
         if top is None:
@@ -266,7 +267,7 @@ class OutputDirectory:
             if name == _CACHE or standing is None:
                 continue
             if not _is_text(name):
-                found[relative] = Existing("other")  # no file of ours has such a name, and no journal could tell of it
+                found[relative] = Existing("other")  # lastgood writes no such names, and a journal could not hold them
             elif standing.kind == "file":
                 found[relative] = _existing_file(self.files, path)
             elif standing.kind == "directory":
@@ -277,15 +278,15 @@ class OutputDirectory:
                 found[relative] = Existing("other")
 
     def _is_anothers(self, directory: Path) -> bool:
-        """Whether it is an output directory of its own, inside of this one: what is generated there is not ours."""
+        """Return whether a directory inside this one is an output directory itself, whose files are not this one's."""
         return bool(OutputDirectory.unclaimed(self.files, directory).manifest())
 
     def plan(self, staged: Mapping[str, str]) -> Promotion:
-        """What a promotion of ``staged`` (path to digest) would do. Raises :class:`UnmanagedFile`; changes nothing."""
+        """Plan a promotion of ``staged`` (path to digest) without changing anything. Raises :class:`UnmanagedFile`."""
         return self.plan_from(self.existing(), staged)
 
     def plan_from(self, existing: Mapping[str, Existing], staged: Mapping[str, str]) -> Promotion:
-        """The same, for what was found there."""
+        """Plan a promotion of ``staged`` over the files ``existing``. Raises :class:`UnmanagedFile`."""
         match plan_promotion(existing, staged, self.manifest()):
             case Success(promotion):
                 return promotion
@@ -294,18 +295,18 @@ class OutputDirectory:
 
 
 class _Unclaimed:
-    """The lock of an output directory that is only looked at."""
+    """The lock of an output directory that is only read."""
 
     def release(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing."""
 
 
 class Promoting:
     """One promotion of ``stage`` into ``output``: :meth:`apply`, then :meth:`commit` or :meth:`undo`.
 
-    ``former`` is the output directory that ``output`` takes over from: the manifest names it until it is emptied. ``shared``
-    are the texts of those files of the stage that are also kept elsewhere, by a hard link: where one of them is promoted, it
-    becomes a file of its own first, since whoever edits the output in place must not edit what is kept.
+    ``former`` is the output directory that ``output`` replaces: the manifest names it until it is emptied. ``shared`` maps
+    staged files that are hard links to files stored elsewhere to their contents. Such a file becomes an independent copy
+    before it is promoted, so that editing the output in place does not change the stored file.
     """
 
     def __init__(
@@ -327,10 +328,10 @@ class Promoting:
         self._begun = False
 
     def apply(self, before_changes: Callable[[], object] = lambda: None) -> None:
-        """Make the output directory hold the stage. Raises what failed; :meth:`undo` is right at any point of it.
+        """Change the output directory to what the stage holds. If it raises at any point, :meth:`undo` reverts it.
 
-        ``before_changes`` is called once ``promotion`` is known, and before anything is changed, if anything is to be.
-        Raises :class:`UnmanagedFile` before anything is changed, :class:`PromotionError` for an operation that failed.
+        ``before_changes`` is called after ``promotion`` is known and before the first change; not if nothing will change.
+        Raises :class:`UnmanagedFile` before anything is changed, :class:`PromotionError` if an operation fails.
         """
         files = dict(sorted(self.staged.items()))
         try:
@@ -357,18 +358,18 @@ class Promoting:
             ) from error
 
     def commit(self) -> None:
-        """From here on the new files are the last good ones."""
+        """Commit: a crash from here on keeps the new files."""
         if self._journal is None:
             return
         self.output.files.unlink(self.output.home / "journal.json")
         self._journal = None
 
     def sweep(self) -> None:
-        """Remove the backups of a commit; what cannot be removed now goes at the next start."""
+        """Remove the backups after the commit; what cannot be removed now is removed at the next start."""
         remove_tree(self.output.files, self.output.home / "backup")
 
     def undo(self) -> None:
-        """Make everything as it was before :meth:`apply`."""
+        """Restore everything to the state before :meth:`apply`."""
         if self._journal is not None:
             _Undoing(self.output).undo(self._journal, begun=self._begun)
             self._journal = None
@@ -433,7 +434,7 @@ class Promoting:
             case SetAside(_, to):
                 files.link(path, self.output.path / to)
             case WriteFile(name):
-                # A link, and not a rename: it cannot overwrite what somebody put there since the plan was made.
+                # A link rather than a rename: it fails instead of overwriting a file that was put there after planning.
                 files.link(staged_place(self.stage, name), path)
                 files.unlink(staged_place(self.stage, name))
             case ReplaceFile(name):
@@ -456,7 +457,7 @@ class Promoting:
 
 
 class _Undoing:
-    """Undoes what a journal says, however far it was done. Each step is right when it has been taken already."""
+    """Undoes a journal, however many of its operations were done. Each step is idempotent."""
 
     def __init__(self, output: OutputDirectory) -> None:
         self.files = output.files
@@ -464,7 +465,7 @@ class _Undoing:
         self.backup = output.home / "backup"
 
     def undo(self, journal: _Journal, *, begun: bool) -> None:
-        """``begun``: the backups are complete, and what the journal says may have been done."""
+        """Undo the journal. ``begun``: the backups are complete, and some of the operations may have been done."""
         if begun:
             entries = [each for each in enumerate(journal.entries) if not self._leads_away(each[1].path)]
             for number, entry in reversed(entries):
@@ -476,7 +477,7 @@ class _Undoing:
         remove_tree(self.files, self.backup)
 
     def _leads_away(self, name: str) -> bool:
-        """Whether somebody has put a link on the way to that file since: what lies behind it was never promoted."""
+        """Return whether the path to that file now leads through a link: the file behind it was not promoted."""
         path = self.output.path / name
         return bool(name) and self.files.real_path(path.parent) != self.files.real_path(
             self.output.path
@@ -514,11 +515,11 @@ class _Undoing:
                 )
 
     def _is_written(self, entry: _Entry, standing: Stat, stage: Path) -> bool:
-        """Whether the promotion put this file there, and not somebody else one with the same bytes."""
+        """Return whether the promotion wrote this file, rather than somebody else one with the same bytes."""
         path = self.output.path / entry.path
         if standing.kind != "file" or digest_of(self.files.read(path)) != entry.digest:
             return False
-        # The staged file goes once it is in place. Until then its second name, or its copy, has its time.
+        # The staged file is removed once it is in place. Until then the promoted link or copy has the same mtime.
         staged = self.files.stat(staged_place(stage, entry.path))
         return staged is None or staged.modified == standing.modified
 
@@ -532,9 +533,9 @@ class _Undoing:
 
 
 def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) -> Mapping[str, str]:
-    """Path to digest of the files that a generator says it wrote into ``stage``.
+    """Return path to digest of the files that a generator reports as written into ``stage``.
 
-    Raises :class:`PromotionError` for a path that is absolute, climbs out, leads through a link, or was not written.
+    Raises :class:`PromotionError` for a path that is absolute, contains "..", leads through a link, or was not written.
     """
     staged: dict[str, str] = {}
     real = files.real_path(stage)
@@ -563,7 +564,7 @@ def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) ->
 
 
 def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
-    """Remove the cached bytecode of ``sources``: a process that imports one must not get an older one."""
+    """Remove the cached bytecode of ``sources``, so that no process imports outdated bytecode."""
     stems: dict[Path, set[str]] = {}
     for source in sources:
         stems.setdefault(source.parent, set()).add(source.stem)
@@ -576,14 +577,14 @@ def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
 
 
 def make_directories(files: FileSystem, path: Path) -> None:
-    """Make ``path`` and what is missing above it."""
+    """Make the directory ``path`` and its missing parents."""
     if not files.is_dir(path):
         make_directories(files, path.parent)
         files.mkdir(path)
 
 
 def remove_tree(files: FileSystem, path: Path) -> None:
-    """Remove ``path`` and everything below it, however deep; links are removed, not followed."""
+    """Remove ``path`` and everything below it, at any depth; links are removed, not followed."""
     left = [path]
     while left:
         standing = files.stat(left[-1])
@@ -598,12 +599,12 @@ def remove_tree(files: FileSystem, path: Path) -> None:
 
 
 def staged_place(stage: Path, name: str) -> Path:
-    """Where the file that becomes ``name`` lies in the stage: under no name that a watcher of sources looks for."""
+    """Return the path in the stage of the file that becomes ``name``; its suffix keeps watchers of sources from seeing it."""
     return stage / f"{name}.staged"
 
 
 def read_sealed(files: FileSystem, path: Path) -> bytes | None:
-    """What this user's lastgood last wrote to ``path``; None if something else is there, or nothing. Raises :class:`OSError`."""
+    """Return the data that this user's lastgood last wrote to ``path``; None if it is absent or unsealed."""
     standing = files.stat(path)
     if standing is None or standing.kind != "file" or standing.size > _MOST:
         return None
@@ -611,12 +612,12 @@ def read_sealed(files: FileSystem, path: Path) -> bytes | None:
 
 
 def write_sealed(files: FileSystem, path: Path, data: bytes) -> None:
-    """Write what :func:`read_sealed` is to read, in place of whatever is there."""
+    """Write data for :func:`read_sealed`, replacing whatever is there."""
     overwrite(files, path, seal(files.key(), path, data))
 
 
 def overwrite(files: FileSystem, path: Path, data: bytes) -> None:
-    """Write a file as a whole, in place of whatever is there: where that is a link, it is the link that goes."""
+    """Replace whatever is at ``path`` by a file with ``data``, atomically. A link there is replaced, not followed."""
     fresh = path.with_name(f"{path.name}.new")
     remove_tree(files, fresh)  # left by a process that was killed
     files.write(fresh, data)
@@ -627,7 +628,7 @@ def overwrite(files: FileSystem, path: Path, data: bytes) -> None:
 
 
 def _check_is_own(files: FileSystem, path: Path, config_file: Path | None) -> None:
-    """Refuse a directory that is a link, or that belongs to somebody who could not write to the config either."""
+    """Raise :class:`ConfigError` if the path is not a directory, or belongs to a user who could not write to the config."""
     standing = files.stat(path)
     if standing is None:
         return
@@ -648,7 +649,7 @@ def _check_is_own(files: FileSystem, path: Path, config_file: Path | None) -> No
 
 
 def _is_file(files: FileSystem, path: Path, digest: str | None = None) -> bool:
-    """Whether a file is there, not a link to one; with that digest, if one is given."""
+    """Return whether a regular file is there, not a link; with that digest, if one is given."""
     standing = files.stat(path)
     return (
         standing is not None
@@ -658,12 +659,12 @@ def _is_file(files: FileSystem, path: Path, digest: str | None = None) -> bool:
 
 
 def _is_inside(name: str) -> bool:
-    """Whether it names something below the directory that it is relative to."""
+    """Return whether the relative path names something below the directory it is relative to."""
     return name not in ("", ".") and not name.startswith("/") and "\0" not in name and ".." not in name.split("/")
 
 
 def _is_text(name: str) -> bool:
-    """Whether it can be written down: a name of other bytes than UTF-8 has surrogates in it (:pep:`383`)."""
+    """Return whether the name is valid UTF-8: other bytes appear as surrogates (:pep:`383`)."""
     try:
         name.encode()
     except UnicodeEncodeError:

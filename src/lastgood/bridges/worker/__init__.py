@@ -1,1 +1,1 @@
-"""The worker's side of a bridge: standard library only, so that it runs in any interpreter (contract §10)."""
+"""The worker's side of a bridge: standard library only, so that it runs in any interpreter."""

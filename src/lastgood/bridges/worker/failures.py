@@ -1,4 +1,4 @@
-"""An exception of the user's code, as the texts that cross."""
+"""Description of a user exception as texts to send to the app."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MAX_TEXT = 100_000
 
 
 def describe(error: BaseException) -> list[str]:
-    """[type name, message, traceback]. The traceback has the user's frames only, not the worker's or the import system's."""
+    """Return [type name, message, traceback]; the traceback omits the frames of the worker and of the import system."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
-    except BaseException as second:  # also SystemExit: what a text does may not end the worker either
+    except BaseException as second:  # including SystemExit: a user's __str__ must not end the worker either
         message = f"<its text could not be made: {type(second).__name__}>"
     try:
         told = traceback.TracebackException.from_exception(error)

@@ -1,29 +1,29 @@
-"""Frames: what crosses the two pipes between an app and its worker. Both sides read this file.
+"""Frames: the messages on the two pipes between an app and its worker. Both sides import this file.
 
-A frame is a header (length of the body, kind, number of the call) and a body. Every CALL gets exactly one answer, also
-one that nobody waits for any more, so both sides know which numbers are open. Calls begin in the order in which they came, as
-many at once as the SETUP says, those that are APART or forgotten not counted; so both sides know which have begun.
+A frame is a header (length of the body, kind, number of the call) and a body. Every CALL gets exactly one answer, even if
+nobody waits for it any more, so both sides know which calls are open. Calls begin in the order in which they arrive. At most
+``threads`` run at once, not counting those that are APART or forgotten. So both sides know which calls have begun.
 
-    app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}, "pinned": the path of a
-                               manifest, or None, "codes": the directory of what sources were compiled to, or None,
-                               "threads": calls that run at once, "grace": seconds it is given to exit,
+    app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}, "pinned": path of a
+                               manifest or None, "codes": directory of cached compiled code or None,
+                               "threads": calls that run at once, "grace": seconds the worker gets to exit,
                                "async_backend": "asyncio" or "trio"};
-                               its answer says "ready", and has [name, path] of each installed module that is loaded
-                    PRELOAD    no answer, and before SETUP alone; body: packed names of installed modules to import already
-                    CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs], or
-                               [args, kwargs, [[module, name], ...]] to be told which values of the result are instances
-                               of these classes (see telling.py)
+                               answered when the worker is ready, with [name, path] of each loaded installed module
+                    PRELOAD    no answer, only before SETUP; body: packed names of installed modules to import early
+                    CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs] or
+                               [args, kwargs, [[module, name], ...]] to find out which values of the result are
+                               instances of these classes (see telling.py)
                     FORGET     no body: nobody waits for the answer to this call any more
-                    READ       no body: what the answer to this call has in the arena was read
-                    PIN        its number is 0; body: packed [path, source] of a local module that another worker of the
+                    READ       no body: the app has read the part of this call's answer that is in the arena
+                    PIN        number 0; body: packed [path, source] of a local module that another worker of the
                                bridge has LOADED
     worker -> app   RESULT     body: the packed value
                     RAISED     body: packed [type, message, traceback]
-                    REFUSED    body: a packed text, why the worker would not do it
-                    FORGOTTEN  no body: a forgotten call has come to its end
-                    APART      no answer, no body: this call runs on an event loop from here, and holds up no other
-                    LOADED     no answer, its number is 0; body: packed [name, path, source] of a local module that is
-                               about to be imported, and is not in the manifest
+                    REFUSED    body: a packed text, the reason why the worker refused the call
+                    FORGOTTEN  no body: a forgotten call has ended
+                    APART      no answer, no body: this call now runs on an event loop and occupies no thread
+                    LOADED     no answer, number 0; body: packed [name, path, source] of a local module that is about
+                               to be imported and is not in the manifest
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 HEADER = Struct("<IBQ")
-_HEAD, _UNPACK_FROM = HEADER.size, HEADER.unpack_from  # as every call needs them
+_HEAD, _UNPACK_FROM = HEADER.size, HEADER.unpack_from  # looked up once, since every call uses them
 TARGET_LENGTH = Struct("<H")
 MAX_BODY = 1 << 30
 """The longest body in bytes, in either direction."""
@@ -66,30 +66,30 @@ ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN))
 
 
 class FrameError(ValueError):
-    """What came is no frame. The stream cannot be read on."""
+    """The received bytes are not a valid frame, and the stream cannot be read any further."""
 
 
 class Inbox:
-    """Bytes as they come, to whole frames. Memory grows with what came, never with what a header claims."""
+    """Splits received bytes into frames. Memory grows with the received bytes, never with the length a header claims."""
 
     def __init__(self, max_body: int = MAX_BODY) -> None:
         self._max_body = max_body
         self.rest = bytearray()
-        """What came of the next frame so far."""
+        """The received part of the next frame."""
 
     def begun(self) -> tuple[int, int, int] | None:
-        """(length, kind, number) of a frame whose header is there, and whose body is not yet."""
+        """Return (length, kind, number) of a partly received frame; None if its header is not complete."""
         return HEADER.unpack_from(self.rest) if len(self.rest) >= _HEAD else None
 
     def feed(self, chunk: bytes) -> list[tuple[int, int, bytes]]:
-        """The frames that ``chunk`` completes, each as (kind, number, body). Raises :class:`FrameError`."""
+        """Return the frames that ``chunk`` completes, each as (kind, number, body). Raise :class:`FrameError`."""
         rest = self.rest
         if rest:
             rest += chunk
         elif len(chunk) >= _HEAD:
             length, kind, number = _UNPACK_FROM(chunk)
             if length == len(chunk) - _HEAD and length <= self._max_body:
-                return [(kind, number, chunk[_HEAD:])]  # one whole frame, as most often
+                return [(kind, number, chunk[_HEAD:])]  # the common case: exactly one whole frame
         buffer = memoryview(rest or chunk)
         frames = []
         at, size = 0, len(buffer)

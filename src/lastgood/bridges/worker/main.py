@@ -1,8 +1,8 @@
-"""What the worker's interpreter is started with: ``python -u main.py REQUESTS ANSWERS INCOMING OUTGOING PARENT``.
+"""The worker's entry point: ``python -u main.py REQUESTS ANSWERS INCOMING OUTGOING PARENT``.
 
-The first four are descriptors: two pipes and two arenas (-1: none), the last is a pid.
+The first four arguments are descriptors: two pipes and two arenas (-1: none). The last is the app's pid.
 
-Runs in whatever Python the user named, so this file says so if that one is too old, before anything it cannot read.
+This runs in the Python that the user configured. If that is too old, this file says so before importing anything else.
 """
 
 import sys
@@ -14,14 +14,14 @@ if sys.version_info < (3, 9):  # noqa: UP036 - not the Python of the app
 
 import os
 
-BARE = frozenset(sys.modules)  # what the interpreter has loaded by itself; os is among it
+BARE = frozenset(sys.modules)  # modules that the interpreter has loaded by itself, including os
 PACKAGE = "_lastgood_worker"
 
 
 def load() -> None:
-    """Make the worker's other files a package of a private name."""
+    """Make the worker's other files importable as a package with a private name."""
     here = os.path.dirname(os.path.abspath(__file__))
-    # Python puts a script's directory first; left there, the user's code could import our files by accident.
+    # Python puts a script's directory first on sys.path; left there, user code could import the worker's files by accident.
     if sys.path and os.path.abspath(sys.path[0]) == here:
         del sys.path[0]
     package = type(sys)(PACKAGE)
@@ -30,7 +30,7 @@ def load() -> None:
 
 
 def start() -> None:
-    """Be a worker."""
+    """Run a worker."""
     load()
     descriptors = map(int, sys.argv[1:])
     del sys.argv[1:]
@@ -40,7 +40,7 @@ def start() -> None:
 
 
 def inherit() -> None:
-    """Be a child that imports what its worker would."""
+    """In a child process of a worker: import local modules as the worker does."""
     load()
     from _lastgood_worker.importing import inherit as take_over  # type: ignore[import-not-found]  # likewise
 
@@ -49,5 +49,5 @@ def inherit() -> None:
 
 if __name__ == "__main__":
     start()
-elif __name__ == "__mp_main__":  # multiprocessing made a fresh child of a worker, and runs its main program first
+elif __name__ == "__mp_main__":  # multiprocessing started a child of a worker, and runs the parent's main program first
     inherit()

@@ -1,6 +1,6 @@
-"""What of a module may be called: the one rule that binds the wrappers and the worker alike (contract §§7, 10).
+"""Selection of the functions of a module that may be called; the wrappers and the worker use the same rule.
 
-The worker imports this file in the user's interpreter, so it needs the standard library only and runs on Python 3.9.
+The worker imports this file in the user's interpreter, so it uses the standard library only and runs on Python 3.9.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ def allows(
     exclude: Collection[str] = (),
     exclude_patterns: Collection[str] = (),
 ) -> bool:
-    """Whether a selection allows ``name``: ``"function"``, or ``"Class.method"`` (dots pass through classes).
+    """Return whether a selection allows ``name``: ``"function"`` or ``"Class.method"`` (or ``"Outer.Inner.method"``).
 
-    ``functions``, when given, are the only functions of the module itself that are allowed; ``classes`` likewise the
-    only classes, each with all that is inside it (``"Outer.Inner"`` allows that part of ``Outer`` alone). Each leaves
-    the other kind as it is. ``exclude`` takes a name away with all that is inside it; ``exclude_patterns`` are
-    case-sensitive globs that do the same, matched against the name and every class around it. No part of a name may
-    start with ``_``.
+    ``functions``, if given, lists the only module-level functions that are allowed; ``classes`` the only classes, each with
+    its whole content (``"Outer.Inner"`` allows only that part of ``Outer``). Neither affects the other. ``exclude`` removes
+    names with their whole content. ``exclude_patterns`` are case-sensitive globs that do the same, matched against the name
+    and every enclosing class. No part of a name may start with ``_``.
 
     >>> allows("quote"), allows("_quote"), allows("Desk._quote")
     (True, False, False)

@@ -1,23 +1,22 @@
-"""The worker: reads calls, runs them one after the other, answers.
+"""The worker: read calls from the app, run them one after the other, send the answers.
 
-Threads, and what each does:
+Threads and their tasks:
 
-- The *main thread* imports the modules, reads calls and runs them. A call that is handed to it by another thread would cost
-  twice as much.
-- The *watcher* looks every two milliseconds whether the main thread is still in the same call. If so, it *reads* in its
-  place, so that it is heard at once that nobody waits for a call any more, or that the app has gone. The next call after
-  that it hands to the main thread, together with the reading. While nothing happens, it sleeps.
-- A thread runs calls while it has a *turn*. There are as many turns as calls may run at once: one, unless the app says more.
-  Then the watcher always reads, and *helpers* have the other turns.
-- When a call that is running is forgotten (it timed out, or its caller was cancelled), nobody knows when it will end, so its
-  thread loses its turn to a *substitute*. When the main thread gets free again, it asks for a turn, and gets it between two
-  calls of a substitute.
+- The *main thread* imports the modules, reads calls and runs them. Handing each call over from a reader thread would double
+  the cost of a call.
+- The *watcher* checks every two milliseconds whether the main thread is still in the same call. If so, the watcher takes over
+  reading, so that a cancelled call or the end of the app is noticed at once. It passes the next call to the main thread and
+  gives reading back with it. While nothing happens, it sleeps.
+- A thread may run calls while it has a *run slot*. The number of slots is ``threads`` (default 1). With more than one, the
+  watcher always reads, and *helper* threads have the other slots.
+- When a running call is forgotten (it timed out, or its caller was cancelled), it may never end. Its thread loses its slot to
+  a *substitute* thread. Once the main thread is free again, it gets a slot back, between two calls of a substitute.
 - ``async def`` functions run together on the event loop of asyncs.py.
 
 Whatever thread or loop a call runs in, it begins with a copy of the context that the imports left (contexts.py).
 
-Threads cannot be ended from outside, so forgotten calls that go on are counted; past MAX_FORGOTTEN calls are refused until
-one of them ends.
+Threads cannot be stopped from outside, so forgotten calls that still run are counted. At MAX_FORGOTTEN of them, new calls are
+refused until one of them ends.
 """
 
 from __future__ import annotations
@@ -51,10 +50,10 @@ __all__ = ["MAX_FORGOTTEN", "pack_raised", "pack_result", "run"]
 MAX_FORGOTTEN = 32
 _READ = 1 << 12
 _LARGE_READ = 1 << 20
-_LEAST_GRACE = 1.0  # seconds; who gives none kills the worker at once
-_LOOK = 0.002  # seconds between two looks of the watcher
+_LEAST_GRACE = 1.0  # seconds; with grace = 0 the app kills the worker at once
+_LOOK = 0.002  # seconds between two checks of the watcher
 _IDLE_LOOKS = 25
-_MANY = 200  # calls, after which it is worth it, too, once nothing happens for a moment
+_MANY = 200  # after this many calls, an idle moment is also used for CODEC.decide()
 
 _FORGOTTEN = frames.FORGOTTEN, b""
 _NO_TRIO = (
@@ -66,7 +65,7 @@ VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the w
 
 
 class _RunSlot:
-    """A thread's right to run calls, one after the other, and the call that it runs (None: none)."""
+    """A thread's permission to run calls, one after the other; ``running`` is the current call's number, None while idle."""
 
     __slots__ = ("over", "running")
 
@@ -76,7 +75,7 @@ class _RunSlot:
 
 
 class Worker:
-    """The calls of one worker, which come from the descriptor ``requests`` and are answered on ``answers``."""
+    """The calls of one worker: read from the descriptor ``requests``, answered on ``answers``."""
 
     def __init__(self, requests: int, answers: int) -> None:
         self._requests = requests
@@ -91,30 +90,30 @@ class Worker:
         self._threads = 1
         self._grace = _LEAST_GRACE
         self._backend = "asyncio"
-        self._own = frozenset(sys.modules)  # what a worker has without the user's modules
+        self._own = frozenset(sys.modules)  # the modules of a worker before it imports the user's
         self._begun = 0  # counts calls; the watcher compares
         self._alarm = threading.Semaphore(0)
         self._lock = threading.Lock()  # guards everything below
         self._sources: Sources | None = None
-        self._early_pins: list[tuple[str, bytes]] = []  # they came before there were sources
+        self._early_pins: list[tuple[str, bytes]] = []  # received before there were sources
         self._dormant = False  # the watcher waits for the alarm
         self._main_reads = False
         self._main_idles = False  # the main thread waits for a call that the watcher reads
-        self._main_waits = False  # the main thread waits for a turn
+        self._main_waits = False  # the main thread waits for a slot
         self._main_gate = threading.Semaphore(0)
         self._main_turn: _RunSlot | None = None
-        self._turns = 0  # there are, at most as many as threads; 0: each is in a forgotten call
+        self._turns = 0  # slots in use, at most ``threads``; 0: every thread is in a forgotten call
         self._runs: dict[int, _RunSlot] = {}
-        self._open: set[int] = set()  # came, and not answered yet
-        self._forgotten: set[int] = set()  # of those: nobody waits for them
-        self._lent: dict[int, list[int]] = {}  # blocks of the arena, by the answers that are not read yet
+        self._open: set[int] = set()  # received, not yet answered
+        self._forgotten: set[int] = set()  # those of the open calls that nobody waits for
+        self._lent: dict[int, list[int]] = {}  # call number -> arena blocks of its answer, until the app has read it
         self._stuck = 0  # threads in a forgotten call
         self._closing = False
 
     # The main thread.
 
     def prepare(self, number: int, setup: bytes, bare: Collection[str] = ()) -> bool:
-        """Import the modules, answer, and tell whether all is well."""
+        """Import the modules and send the answer; return whether that succeeded."""
         from .importing import install, loaded_elsewhere
         from .manifest import Damaged
 
@@ -177,7 +176,7 @@ class Worker:
         return self._main_turn
 
     def _read_or_wait(self) -> tuple[int, bytes] | None:
-        """The next call for the main thread, which reads it itself if it may."""
+        """Return the next call for the main thread, which reads it itself if it may; None when the app has gone."""
         calls = self._calls
         while calls.empty():
             with self._lock:
@@ -192,7 +191,7 @@ class Worker:
             self._enqueue(came)
         return calls.get()
 
-    # Whichever thread has a turn.
+    # The thread that has the slot.
 
     def _new_turn(self) -> _RunSlot:
         self._turns += 1
@@ -210,7 +209,7 @@ class Worker:
                 turn = self._new_turn() if self._turns < self._threads and not self._closing else None
 
     def _take_calls(self, turn: _RunSlot, *, is_main: bool) -> None:
-        """Run calls until the turn is over, or the app has gone."""
+        """Run calls until the slot is taken away or the app has gone."""
         take = self._read_or_wait if is_main else self._calls.get
         while not turn.over:
             call = take()
@@ -225,7 +224,7 @@ class Worker:
                     self._offer_turn(turn)
 
     def _close(self, turn: _RunSlot) -> None:
-        """The app has gone."""
+        """End this thread's loop, and wake the others so that they end too: the app has gone."""
         self._calls.put(None)  # for the next thread that has a turn
         with self._lock:
             self._closing = True
@@ -264,7 +263,7 @@ class Worker:
             self._send(outcome[0], number, outcome[1])
 
     def _perform(self, number: int, body: bytes) -> tuple[int, bytes] | None:
-        """The answer to a call; None if it will come from an event loop."""
+        """Run a call and return its answer; None if the answer will come from an event loop."""
         try:
             (length,) = frames.TARGET_LENGTH.unpack_from(body)
             end = frames.TARGET_LENGTH.size + length
@@ -281,7 +280,7 @@ class Worker:
             result = function(*args, **kwargs)
         except Refused as refused:
             return _refused(str(refused))
-        except BaseException as error:  # also SystemExit: a call may not end the worker
+        except BaseException as error:  # including SystemExit: a call must not end the worker
             return pack_raised(error)
         if type(result) is CoroutineType:
             return self._start(number, result, asked)
@@ -295,7 +294,7 @@ class Worker:
                 from .asyncs import Loops
 
                 self._loops = Loops(self._backend, self._answer)
-        self._send(frames.APART, number, b"")  # before it can be answered
+        self._send(frames.APART, number, b"")  # must be sent before the call's answer
         if not self._loops.start(number, coroutine, partial(pack_result, asked=asked)):
             return _refused(f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls.")
         with self._lock:
@@ -312,7 +311,7 @@ class Worker:
         self._send(kind, number, body)
 
     def _settle(self, number: int, outcome: tuple[int, bytes]) -> tuple[int, bytes]:
-        """This call is answered with ``outcome``, or with what stands in its place."""
+        """Close the call and return the answer to send: ``outcome``, or a replacement if it is unwanted or too large."""
         self._open.discard(number)
         if type(outcome[1]) is Lending:
             self._lent[number] = outcome[1].blocks
@@ -331,7 +330,7 @@ class Worker:
             CODEC.outgoing.reclaim(blocks)
 
     def _report(self, name: str, path: str, source: bytes) -> None:
-        if os.getpid() == self._pid:  # a forked child has no app
+        if os.getpid() == self._pid:  # a forked child has no connection to the app
             self._send(frames.LOADED, 0, VALUES.dumps([name, path, source]))
 
     def _pin(self, body: bytes) -> None:
@@ -354,11 +353,11 @@ class Worker:
             try:
                 if len(body) < _READ:
                     self._write(head + body)
-                else:  # it is not copied for thirteen bytes
+                else:  # two writes rather than copying a large body to prepend 13 bytes
                     self._write(head)
                     self._write(body)
             except OSError:
-                pass  # the app has gone; the reader notices
+                pass  # the app has gone; the reading thread notices
 
     def _write(self, data: bytes) -> None:
         sent = os.write(self._answers, data)
@@ -367,10 +366,10 @@ class Worker:
             while rest:
                 rest = rest[os.write(self._answers, rest) :]
 
-    # Whichever thread reads.
+    # The thread that reads.
 
     def _read(self) -> list[tuple[int, bytes]] | None:
-        """Take the frames that come next, and give the calls among them; None when the app has gone."""
+        """Read and handle the next frames; return the calls among them, None when the app has gone."""
         came = []
         try:
             chunk = os.read(self._requests, self._read_size)
@@ -395,7 +394,7 @@ class Worker:
             saturated = self._turns == 0 and self._stuck > 0
             if not saturated:
                 if self._main_idles:
-                    # The main thread reads on from here. Not before it has these: whoever reads has seen all that came before.
+                    # Give reading back to the main thread only with these calls: a reader must have seen all earlier frames.
                     self._main_idles = False
                     self._main_reads = self._threads == 1
                 for call in came:
@@ -405,10 +404,10 @@ class Worker:
                 self._refuse_busy(number)
 
     def _forget(self, number: int) -> None:
-        """Nobody waits for this call any more. What it still does must hold up no other."""
+        """Cancel a call that nobody waits for any more, and let no other call wait for it."""
         with self._lock:
             if number not in self._open:
-                return  # its answer is on the way already
+                return  # its answer was sent already
             self._forgotten.add(number)
             turn = self._runs.get(number)
             if turn is not None and not turn.over:
@@ -442,7 +441,7 @@ class Worker:
     # The watcher.
 
     def watch(self) -> NoReturn:
-        """Read while the main thread imports or runs a long call; when the app has gone, see that this process goes too."""
+        """Read while the main thread imports or runs a long call. When the app has gone, make sure that this process exits."""
         while not self._closing:
             if self._main_reads:
                 self._watch_the_main_thread()
@@ -453,7 +452,7 @@ class Worker:
                 if came:
                     self._enqueue(came)
         self._calls.put(None)
-        # As long as the app waits before SIGTERM, and once more before SIGKILL: this is for when it is there no more.
+        # Twice the app's own grace (before SIGTERM, before SIGKILL), for when the app is no longer there to send them.
         time.sleep(2 * self._grace)
         os._exit(1)
 
@@ -484,7 +483,7 @@ class Worker:
 
 
 def pack_result(result: Any, asked: Sequence[Any] = ()) -> tuple[int, bytes]:
-    """The answer of a function that returned ``result``. ``asked`` are what came with the call besides its arguments."""
+    """Return the answer frame for a returned ``result``. ``asked``: what the call carried besides its arguments."""
     try:
         if asked:
             from .values.telling import places_of
@@ -493,12 +492,12 @@ def pack_result(result: Any, asked: Sequence[Any] = ()) -> tuple[int, bytes]:
         return frames.RESULT, CODEC.dumps(result)
     except EncodeError as error:
         return _refused(error.text("result"))
-    except BaseException as error:  # a property of the user's that raises while its value is read; also SystemExit
+    except BaseException as error:  # a user's property raised while its value was read; including SystemExit
         return pack_raised(error)
 
 
 def pack_raised(error: BaseException) -> tuple[int, bytes]:
-    """The answer of a function that raised ``error``."""
+    """Return the answer frame for a raised ``error``."""
     from .failures import describe
 
     return frames.RAISED, VALUES.dumps(describe(error))
@@ -509,9 +508,9 @@ def _refused(text: str) -> tuple[int, bytes]:
 
 
 def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int, *, bare: Collection[str] = ()) -> None:
-    """Be a worker on these descriptors (see main.py) until the app, process ``parent``, has gone.
+    """Run a worker on these descriptors (see main.py) until the app, process ``parent``, has gone.
 
-    ``bare`` are the names of the modules that its interpreter had loaded before any of ours.
+    ``bare``: the modules that the interpreter had loaded before any of lastgood's.
     """
     die_with(parent)
     for descriptor in (requests, answers, incoming, outgoing):

@@ -1,10 +1,10 @@
-"""Memory through which large arrays cross: one process copies into it, the other copies out. Both sides read this file.
+"""Shared memory for large arrays: one process copies data in, the other copies it out. Both sides import this file.
 
-An arena is a memfd that the app made for one worker and one direction, in blocks. The writer says who reads what: it lends a
-block out with a call or an answer, and has it back when the answer is there, or when the app says that it has read it. The
-pages of blocks stay, for new ones cost ten times the copying; beyond KEPT bytes they are given back.
+An arena is a memfd that the app made for one worker and one direction, divided into blocks. The writer lends a block with a
+call or an answer. It gets a block of a call back with the answer, and a block of an answer when the app reports that it has
+read it. Free blocks keep their memory pages, since new pages cost ten times the copying; beyond KEPT bytes pages are freed.
 
-The memfd cannot shrink (it is sealed), so whatever the other side does, reading it ends in bytes or in a ValueError.
+The memfd is sealed against shrinking. So whatever the other side does, reading returns bytes or raises ValueError.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LIMIT", "Arena", "make_arena"]
 
 LIMIT = 1 << 30
-"""Bytes that an arena may have."""
+"""The maximum size of an arena in bytes."""
 
 KEPT = 1 << 28
 _ROUND = 1 << 20
@@ -29,7 +29,7 @@ _F_ADD_SEALS, _F_SEAL_SEAL, _F_SEAL_SHRINK = 1033, 1, 2
 
 
 def make_arena() -> int:
-    """The descriptor of a new arena; -1 where the system has no such thing."""
+    """Return the descriptor of a new arena; -1 where the system does not support sealed memfds."""
     try:
         import fcntl
 
@@ -41,16 +41,16 @@ def make_arena() -> int:
 
 
 class Arena:
-    """One side's view of an arena. ``descriptor`` -1: there is none, and nothing can be put there."""
+    """One side's view of an arena. ``descriptor`` -1: there is no arena, and nothing can be put there."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._size = 0
         self._maps: dict[int, mmap.mmap] = {}
-        self._blocks: dict[int, int] = {}  # offset -> size, of all
-        self._free: dict[int, int] = {}  # likewise, of those that are not lent
-        self._dry: set[int] = set()  # of the free ones: without pages
-        self._lock = threading.Lock()  # guards what is above
+        self._blocks: dict[int, int] = {}  # offset -> size, of all blocks
+        self._free: dict[int, int] = {}  # offset -> size, of the blocks that are not lent
+        self._dry: set[int] = set()  # offsets of free blocks whose pages were freed
+        self._lock = threading.Lock()  # guards everything above
         self._lent = threading.local()
         self.puts = 0
         self.reads = 0
@@ -58,7 +58,7 @@ class Arena:
     # The writer.
 
     def put(self, data: Any) -> int | None:
-        """Copy ``data``, bytes or the like, into a block, and lend it. Its offset; None if there is no room."""
+        """Copy ``data``, a bytes-like object, into a block, and lend it. Return its offset; None if there is no room."""
         lent = self.lend(len(data))
         if lent is None:
             return None
@@ -67,7 +67,7 @@ class Arena:
         return offset
 
     def lend(self, size: int) -> tuple[int, mmap.mmap] | None:
-        """Lend a block of ``size`` bytes or more, to be written at once: its offset and memory. None if there is no room."""
+        """Lend a block of ``size`` bytes or more, to be written immediately; return (offset, memory), None if there is no room."""
         with self._lock:
             offset = self._take(size)
             if offset is None:
@@ -78,15 +78,15 @@ class Arena:
         return offset, memory
 
     def lent(self) -> list[int]:
-        """The blocks that this thread has lent since it asked last."""
+        """Return the offsets of the blocks that this thread has lent since its last call of this method."""
         lent: list[int] = self._lent.__dict__.pop("blocks", [])
         return lent
 
     def reclaim(self, offsets: list[int]) -> None:
-        """These blocks have been read, or never will be."""
+        """Take lent blocks back: they were read, or will never be."""
         with self._lock:
             for offset in offsets:
-                if offset in self._blocks:  # else it was closed since
+                if offset in self._blocks:  # absent after close()
                     self._free[offset] = self._blocks[offset]
             wet = sum(size for offset, size in self._free.items() if offset not in self._dry)
             for offset, size in self._free.items():
@@ -116,7 +116,7 @@ class Arena:
     # The reader.
 
     def view(self, offset: int, size: int) -> mmap.mmap:
-        """The memory at ``offset``, of at least ``size`` bytes: to be copied at once. Raises ValueError if there is none."""
+        """Return the memory at ``offset``, at least ``size`` bytes, to be copied immediately. Raise ValueError if out of range."""
         if self._descriptor < 0 or type(offset) is not int or type(size) is not int:
             raise ValueError("there is no such memory")
         if offset < 0 or offset % _ROUND or not 0 < size <= os.fstat(self._descriptor).st_size - offset:
@@ -136,7 +136,7 @@ class Arena:
         return found
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor and drop all blocks."""
         self._maps.clear()
         self._blocks.clear()
         self._free.clear()

@@ -1,7 +1,7 @@
-"""Tagged arguments -> instances of the types that the called function's annotations name (contract §10).
+"""Conversion of tagged arguments to instances of the types in the called function's annotations.
 
-Imported at the first call with such an argument. Where no annotation tells a type, the value becomes the plain data in it. Among
-several types, as in a union, the one of the same name is taken, else one with the same fields.
+Imported at the first call with such an argument. Without a matching annotation the value becomes its plain data. Among several
+types, as in a union, the one with the same name is used, else one with the same fields.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..calling import Refused
 from . import rich
 from .values import PLAIN, Tagged
 
-TYPE_CHECKING = False  # as in all files of the worker, though typing is loaded here
+TYPE_CHECKING = False  # for consistency with the worker's other files; typing is imported here anyway
 if TYPE_CHECKING:
     from typing import Any
 
@@ -32,7 +32,7 @@ if sys.version_info >= (3, 14):
 __all__ = ["typed"]
 
 _UNIONS = (typing.Union, getattr(__import__("types"), "UnionType", typing.Union))
-_NOT_SEARCHED = ("builtins", "collections.abc", "typing")  # much derives from what is there
+_NOT_SEARCHED = ("builtins", "collections.abc", "typing")  # their classes have too many subclasses
 _Hints = Sequence[typing.Any]
 _known: WeakKeyDictionary[typing.Any, typing.Any] = WeakKeyDictionary()
 
@@ -40,7 +40,7 @@ _known: WeakKeyDictionary[typing.Any, typing.Any] = WeakKeyDictionary()
 def typed(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments with every tagged value resolved. Raises :class:`Refused`."""
+    """Return the arguments with every tagged value converted. Raise :class:`Refused`."""
     signature = _remembered(function, _Signature)
     positional, named = signature.positional, signature.named
     places = [positional[place] if place < len(positional) else signature.rest for place in range(len(args))]
@@ -63,11 +63,11 @@ def _made(value: Any, hints: _Hints, name: str) -> Any:
 
 
 def _remembered(thing: Any, make: Callable[[Any], Any]) -> Any:
-    """``make(thing)``, made once for each function or class."""
+    """Return ``make(thing)``, cached for each function or class."""
     key = getattr(thing, "__func__", thing)
     try:
         found = _known.get(key)
-    except TypeError:  # it cannot be referred to weakly
+    except TypeError:  # it does not support weak references
         return make(thing)
     if found is None:
         found = _known[key] = make(thing)
@@ -75,7 +75,7 @@ def _remembered(thing: Any, make: Callable[[Any], Any]) -> Any:
 
 
 class _Unmakable(Exception):
-    """A type's own constructor refused what was sent."""
+    """The constructor of an annotated type rejected the received value."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
@@ -90,16 +90,16 @@ class _Unmakable(Exception):
         return ("" if name.startswith("argument ") else "argument ") + name + "".join(self.path)
 
 
-# Which annotation is whose.
+# Parameters and their annotations.
 
 
 class _Signature:
-    """Of a function: the names of its parameters by how they are given ("": there is none), and the types of each."""
+    """A function's parameter names by kind ("" if it has no ``*args`` or ``**kwargs``), and each parameter's types."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         try:
             parameters = list(inspect.signature(function, **_SIGNATURE_OPTIONS).parameters.values())
-        except Exception:  # it has none; or its annotations, evaluated only now, raise
+        except Exception:  # it has no signature, or its lazily evaluated annotations raise
             parameters = []
         self.positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self.named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -109,7 +109,7 @@ class _Signature:
 
 
 def _field_types(cls: type) -> dict[str, list[Any]]:
-    """What the values of each field of a class may be."""
+    """Return the possible types of each field of a class."""
     found: dict[str, list[Any]] = _remembered(cls, _read_field_types)
     return found
 
@@ -127,7 +127,7 @@ def _arguments(hint: Any) -> tuple[Any, ...]:
 
 
 def _read_hints(thing: Any) -> dict[str, Any]:
-    """The types in the annotations of a function or a class, those that can be evaluated."""
+    """Return the evaluated annotations of a function or class, without those that cannot be evaluated."""
     if isinstance(thing, functools.partial):
         return _read_hints(thing.func)
     thing = getattr(thing, "__func__", thing)
@@ -138,14 +138,14 @@ def _read_hints(thing: Any) -> dict[str, Any]:
             hints.update(_evaluated_all(cls, namespace))
         return hints
     if not inspect.isroutine(thing) and not hasattr(thing, "__wrapped__"):
-        thing = type(thing).__call__  # an instance that can be called
+        thing = type(thing).__call__  # a callable instance
     inner = inspect.unwrap(thing)
     namespace = _namespace(inner, getattr(inner, "__globals__", {}))
     return _evaluated_all(thing, namespace)
 
 
 def _evaluated_all(thing: Any, namespace: dict[str, Any]) -> dict[str, Any]:
-    """The types in a function's or class's own annotations."""
+    """Return the evaluated annotations of a function or class itself, without inherited ones."""
     values, texts = _own_annotations(thing)
     found = {name: _evaluated(value, namespace) for name, value in values.items()}
     unknown = [name for name, hint in found.items() if hint is None and name in texts]
@@ -154,7 +154,7 @@ def _evaluated_all(thing: Any, namespace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _namespace(thing: Any, module: Mapping[str, Any]) -> dict[str, Any]:
-    """The names that annotations in ``thing`` may use: those of its module, and the classes in the classes around it."""
+    """Return the names that annotations in ``thing`` may use: its module's, and the nested classes of enclosing classes."""
     names = dict(module)
     around: Any = None
     path = getattr(thing, "__qualname__", "").split(".")
@@ -169,18 +169,18 @@ def _namespace(thing: Any, module: Mapping[str, Any]) -> dict[str, Any]:
 if sys.version_info >= (3, 14):
 
     def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-        """The annotations as values, and as text: unquoted ones may name what is imported for type checkers alone."""
+        """Return the annotations as values and as text: unquoted ones may use names imported for type checkers only."""
         forms = annotationlib.Format
         try:
             values = annotationlib.get_annotations(thing, format=forms.FORWARDREF)
             return values, annotationlib.get_annotations(thing, format=forms.STRING)
-        except Exception:  # they are evaluated only now, and may raise
+        except Exception:  # annotations are evaluated lazily and may raise
             return {}, {}
 
 else:
 
     def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-        """The annotations as values; those that are quoted are texts among them."""
+        """Return the annotations as values; quoted annotations are strings."""
         if isinstance(thing, type):
             get: Any = getattr(inspect, "get_annotations", None)  # Python 3.10 and newer
             return vars(thing).get("__annotations__", {}) if get is None else get(thing), {}
@@ -188,7 +188,7 @@ else:
 
 
 def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
-    """The type that an annotation is; None if it cannot be told, which is that of an import for type checkers, say."""
+    """Return the type an annotation stands for; None if it cannot be evaluated, as with imports for type checkers only."""
 
     def holder() -> None: ...
 
@@ -205,12 +205,12 @@ def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
 
 
 def _read(node: ast.expr, namespace: dict[str, Any]) -> Any:
-    """The type that an expression is, as far as its names are there; ``|`` also for Python 3.9, which has none."""
+    """Evaluate an expression as far as its names are defined, with support for ``|`` in Python 3.9."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return _evaluated(node.value, namespace)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         known = [each for each in (_read(node.left, namespace), _read(node.right, namespace)) if each is not None]
-        return typing.Union[tuple(known)] if known else None  # it is made, not written
+        return typing.Union[tuple(known)] if known else None  # built at run time, so X | Y cannot be used
     if isinstance(node, ast.Subscript):
         head = _read(node.value, namespace)
         inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
@@ -227,7 +227,7 @@ def _read(node: ast.expr, namespace: dict[str, Any]) -> Any:
 
 
 def _alternatives(*hints: Any) -> list[Any]:
-    """What a value of these types may be: unions, ``Annotated``, ``NewType`` and the like taken apart."""
+    """Return the types that values of these hints may have: unwrap unions, ``Annotated``, ``NewType`` and the like."""
     found = []
     for hint in hints:
         origin = _origin(hint)
@@ -256,12 +256,12 @@ def _alternatives(*hints: Any) -> list[Any]:
 
 
 def _resolve(value: Any, hints: _Hints) -> Any:
-    """``value`` without any tag in it, as one of ``hints``."""
+    """Return ``value`` with every tagged value in it converted, by the types ``hints``."""
     kind = type(value)
     if kind is Tagged:
         return _resolve_tagged(value, hints)
     if kind is list or kind is set or kind is frozenset:
-        if PLAIN.issuperset(map(type, value)):  # a million numbers beside one tagged value
+        if PLAIN.issuperset(map(type, value)):  # for large lists of numbers next to a tagged value
             return value
         inner = _element_hints(hints, kind)
         if kind is list:
@@ -275,7 +275,7 @@ def _resolve(value: Any, hints: _Hints) -> Any:
 
 
 def _step(step: str, key: Any, value: Any, hints: _Hints) -> Any:
-    """``value`` resolved, which is found by ``step``, a format for ``key``."""
+    """Resolve ``value``; ``step`` is a format for ``key`` that describes its position in error messages."""
     try:
         return _resolve(value, hints)
     except _Unmakable as error:
@@ -329,7 +329,7 @@ def _is_fixed(hint: Any) -> bool:
 
 
 def _parameters_of(hints: _Hints, kind: type, place: int) -> list[Any]:
-    """The types that ``hints`` have for what is in a ``kind``: of ``list[int]``, ``Sequence[int]``, ``Mapping[str, int]``."""
+    """Return the parameters at ``place`` of hints for containers like ``kind``, such as ``list[int]`` or ``Mapping[str, int]``."""
     found = []
     for hint in hints:
         origin, arguments = _origin(hint), _arguments(hint)
@@ -354,7 +354,7 @@ def _resolve_tagged(value: Tagged, hints: _Hints) -> Any:
 
 
 def _classes(hints: _Hints, name: str, fits: Callable[[type], bool]) -> list[type]:
-    """The classes among ``hints`` that fit, the one of that name first: itself, or one that derives from it."""
+    """Return the classes among ``hints`` and their subclasses that fit, those with this name first."""
     found: list[type] = []
     for hint in hints:
         cls = _origin(hint) or hint
@@ -373,7 +373,7 @@ def _derived(cls: type) -> list[type]:
             subclasses: list[type] = type.__subclasses__(left.pop())
         except TypeError:
             continue
-        # Of a class with slots=True the one before it got them comes first.
+        # A dataclass with slots=True is created twice; the later class is the right one.
         fresh = [sub for sub in reversed(subclasses) if sub not in found]
         found += fresh
         left += fresh
@@ -389,7 +389,7 @@ def _member(value: Tagged, hints: _Hints) -> Any:
         if name in enum.__members__:
             return enum.__members__[name]
         try:
-            return enum(plain)  # flags in combination, or a name that only the app's side has
+            return enum(plain)  # a combination of flags, or a member that has another name here
         except (ValueError, TypeError, KeyError):
             continue
     if candidates and all(hint in candidates for hint in hints):
@@ -435,7 +435,7 @@ def _constructed(cls: type, make: Callable[[], Any]) -> Any:
 
 
 def _built(cls: Any, values: dict[str, Any]) -> Any:
-    """An instance with these fields, by the way that its kind of class has."""
+    """Create an instance with these fields, as its kind of class (dataclass, attrs, msgspec, pydantic) requires."""
     parameters = getattr(cls, "__dataclass_params__", None)
     if parameters is not None:
         import dataclasses
@@ -468,7 +468,7 @@ def _filled(instance: Any, values: Mapping[str, Any], names: Iterable[str]) -> A
 
 
 def _validated(cls: Any, values: Mapping[str, Any]) -> Any:
-    """An instance of a pydantic model, whose constructor takes aliases."""
+    """Create an instance of a pydantic model, whose constructor takes aliases."""
     fields = getattr(cls, "__pydantic_fields__", None)
     if fields is None:  # version 1
         return cls(

@@ -1,8 +1,8 @@
-"""numpy's arrays, as they cross where both sides have numpy; small ones in the frame, large ones through an arena.
+"""numpy arrays, transferred where both sides have numpy: small ones in the frame, large ones through an arena.
 
-An array arrives as one of its own, writable, of the same dtype and shape; its order in memory too, if that is C's or Fortran's.
-numpy's scalars arrive as the numbers they are. Arrays of records cross with the layout of their fields, arrays of objects never.
-pandas' tables and pyarrow's are in tables.py and arrow.py.
+An array arrives as a writable array that owns its memory, with the same dtype and shape, and with the same memory order if that
+is C or Fortran. numpy scalars arrive as Python values. Structured arrays keep the layout of their fields; object arrays cannot
+be transferred. For tables of pandas and pyarrow, see tables.py and arrow.py.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["ARROW", "LARGE", "PANDAS", "Carrier", "needed"]
 
 LARGE = 1 << 20
-"""Bytes, from which on an array goes through the arena."""
+"""The size in bytes from which an array goes through the arena."""
 
-ARRAY = 100  # the code of its extension; far from those of values.py and rich.py
-NUMBERS = 101  # a list of numbers, whose bytes are shared
-PANDAS, ARROW = 102, 103  # those of tables.py and arrow.py
+ARRAY = 100  # extension code of arrays; far from those of values.py and rich.py
+NUMBERS = 101  # a list of numbers whose bytes are in the arena
+PANDAS, ARROW = 102, 103  # extension codes of tables.py and arrow.py
 _KINDS = "biufcmMSUV"
 
 
 def needed(library: str, what: str) -> Any:
-    """The library, imported because ``what`` of it came. Raises :class:`.values.DecodeError` if it is not here."""
+    """Import the library that decoding ``what`` requires. Raise :class:`.values.DecodeError` if it is missing."""
     try:
         return import_module(library)
     except ImportError:
@@ -38,7 +38,7 @@ def needed(library: str, what: str) -> Any:
 
 
 class Carrier(Values):
-    """The codec of one worker's calls: :class:`Values`, and arrays. ``outgoing`` is written here, ``incoming`` read."""
+    """The codec of one worker's calls: :class:`Values` plus arrays. It writes to ``outgoing`` and reads from ``incoming``."""
 
     def __init__(self, *args: Any, towards: str, outgoing: Arena, incoming: Arena, tags: bool = False) -> None:
         super().__init__(*args, towards=towards, tags=tags)
@@ -46,7 +46,7 @@ class Carrier(Values):
         self.incoming = incoming
 
     def _lower_rich(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
-        numpy = sys.modules.get("numpy")  # whoever has an array has imported it
+        numpy = sys.modules.get("numpy")  # if it is not imported, the value is no array
         if numpy is not None:
             if isinstance(value, numpy.generic) and not isinstance(value.item(), numpy.generic):
                 return self._lower(value.item(), depth, plain)
@@ -103,12 +103,12 @@ class Carrier(Values):
 
 
 def _is_plain(dtype: Any) -> bool:
-    """Whether the bytes of such an array are all that there is to it."""
+    """Return whether an array of this dtype consists of its bytes alone."""
     return dtype.kind in _KINDS and dtype.itemsize > 0 and not dtype.hasobject
 
 
 def _described(dtype: Any) -> Any:
-    """A dtype as plain data: its text; [dtype, shape] of an array within a record; of a record [itemsize, fields]."""
+    """Describe a dtype as plain data: its string; [dtype, shape] for a subarray; [itemsize, fields] for a structured dtype."""
     if dtype.subdtype is not None:
         return [_described(dtype.subdtype[0]), list(dtype.subdtype[1])]
     if dtype.names is None:
@@ -121,7 +121,7 @@ def _described(dtype: Any) -> Any:
 
 
 def _dtype_argument(described: Any) -> Any:
-    """What ``numpy.dtype`` makes the dtype of. Raises ValueError and TypeError, as that does."""
+    """Return the argument of ``numpy.dtype`` for a description. Raise ValueError or TypeError if it is invalid."""
     if type(described) is str:
         return described
     first, second = described

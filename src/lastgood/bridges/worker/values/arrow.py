@@ -1,10 +1,10 @@
-"""pyarrow's tables, record batches, chunked arrays and arrays, as Arrow's own stream of batches (contract §10).
+"""pyarrow's tables, record batches, chunked arrays and arrays, transferred in Arrow's IPC stream format.
 
-What is large is written straight into the arena. Types, metadata and nulls arrive as they were; a table's columns are in chunks
-alike, whatever they were in. A type of the user's that the other side has not registered arrives as its storage.
+Large values are written directly into the arena. Types, metadata and nulls are preserved; all columns of a table arrive with
+the same chunking. An extension type that the other side has not registered arrives as its storage type.
 
-Everything read is copied first and then checked: Arrow's reader alone trusts lengths and offsets. Streams that would grow, or
-run code, are refused.
+Received data is copied first and then validated, since Arrow's reader trusts lengths and offsets. Streams that would expand
+when read, or run code, are refused.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _KINDS = ("Table", "RecordBatch", "ChunkedArray", "Array")
 _I32, _U32, _U16 = Struct("<i"), Struct("<I"), Struct("<H")
 
 _GROWS = b"ARROW:experimental_compression"
-"""How Arrow 0.17 said that a batch is compressed; later ones still read it."""
+"""Arrow 0.17's marker of compressed batches, which later versions still read."""
 
 _RUNS_CODE = b"arrow.py_extension_type"
-"""A type that pyarrow before 14.0.1 unpickles as soon as it reads the schema."""
+"""An extension type that pyarrow before 14.0.1 unpickles as soon as it reads the schema (CVE-2023-47248)."""
 
 
 def encode(carrier: Carrier, value: Any) -> Any:
-    """``value`` as an extension; None if it is none of those above. Raises :class:`.values.EncodeError`."""
+    """Encode ``value`` as an extension; None if it is of no type in _KINDS. Raise :class:`.values.EncodeError`."""
     pyarrow = sys.modules["pyarrow"]
     kind = next((kind for kind in _KINDS if isinstance(value, getattr(pyarrow, kind))), None)
     if kind is None:
@@ -47,11 +47,11 @@ def encode(carrier: Carrier, value: Any) -> Any:
 
 
 def _batches(pyarrow: Any, kind: str, value: Any) -> tuple[Any, list[Any]]:
-    """The schema and batches that hold it."""
+    """Return the schema and batches of a value."""
     if kind == "RecordBatch":
         return value.schema, [value]
     if kind == "Table":
-        if not value.num_columns and value.num_rows:  # it has no chunks that would tell how many rows
+        if not value.num_columns and value.num_rows:  # without columns, no chunk would carry the number of rows
             struct = pyarrow.array([{}] * value.num_rows, pyarrow.struct([]))
             return value.schema, [pyarrow.RecordBatch.from_struct_array(struct)]
         return value.schema, value.to_batches()
@@ -61,7 +61,7 @@ def _batches(pyarrow: Any, kind: str, value: Any) -> tuple[Any, list[Any]]:
 
 
 def _write(carrier: Carrier, pyarrow: Any, schema: Any, batches: list[Any]) -> tuple[int | None, Any]:
-    """Where the stream is in the arena, and its size; else None, and the stream."""
+    """Write the stream into the arena and return its offset and size; for a small one, return None and its bytes."""
     measure = pyarrow.MockOutputStream()
     _write_to(pyarrow, measure, schema, batches)
     size = measure.size()
@@ -76,7 +76,7 @@ def _write(carrier: Carrier, pyarrow: Any, schema: Any, batches: list[Any]) -> t
 
 
 def _write_to(pyarrow: Any, sink: Any, schema: Any, batches: Iterable[Any]) -> None:
-    # Not the options of the environment: a compressed stream would be refused.
+    # Ignore options set by environment variables: a compressed stream would be refused.
     options = pyarrow.ipc.IpcWriteOptions(compression=None)
     with pyarrow.ipc.new_stream(sink, schema, options=options) as writer:
         for batch in batches:
@@ -84,7 +84,7 @@ def _write_to(pyarrow: Any, sink: Any, schema: Any, batches: Iterable[Any]) -> N
 
 
 def decode(carrier: Carrier, data: Any) -> Any:
-    """What :func:`encode` made. Raises ValueError at anything else, :class:`.values.DecodeError` without pyarrow."""
+    """Decode what :func:`encode` made. Raise ValueError for invalid data, :class:`.values.DecodeError` without pyarrow."""
     pyarrow = needed("pyarrow", "a table")
     kind, offset, source = carrier._unpack(data)
     size = len(source) if offset is None else source
@@ -112,7 +112,7 @@ def _whole(pyarrow: Any, kind: str, schema: Any, batches: list[Any]) -> Any:
 
 
 def _check(pyarrow: Any, buffer: Any) -> None:
-    """Raises ValueError if reading this would take more memory than it has bytes, or run code."""
+    """Raise ValueError if reading the buffer would take more memory than its own size, or run code."""
     messages = pyarrow.ipc.MessageReader.open_stream(pyarrow.BufferReader(buffer))
     while True:
         try:
@@ -128,9 +128,9 @@ def _check(pyarrow: Any, buffer: Any) -> None:
 
 
 def _is_compressed(head: bytes, is_dictionary: bool) -> bool:
-    """Whether the message with this head has its batch compressed.
+    """Return whether the message with this metadata has a compressed batch.
 
-    The head is a flatbuffer, and pyarrow shows nothing of it. The numbers are the places of fields in Arrow's Message.fbs.
+    The metadata is a flatbuffer, which pyarrow does not expose. The numbers are the field positions in Arrow's Message.fbs.
     """
     place = _follow(head, _field(head, _U32.unpack_from(head)[0], 2))  # Message.header
     if is_dictionary:
@@ -139,7 +139,7 @@ def _is_compressed(head: bytes, is_dictionary: bool) -> bool:
 
 
 def _field(head: bytes, table: int, number: int) -> int | None:
-    """Where a field of the flatbuffer's table is; None if it is left out."""
+    """Return the position of a field of a flatbuffer table; None if the field is absent."""
     fields = table - int(_I32.unpack_from(head, table)[0])
     slot = 4 + 2 * number
     if slot >= _U16.unpack_from(head, fields)[0]:

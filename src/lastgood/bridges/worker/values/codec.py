@@ -1,4 +1,4 @@
-"""The worker's codec of calls: values, arrays in the arenas, and the best msgpack that its interpreter has."""
+"""The worker's codec of calls: values, arrays in the arenas, and the fastest msgpack that the interpreter has."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 __all__ = ["CODEC", "Codec", "Lending"]
 
-_LARGE = 1 << 16  # bytes, from which on it is worth importing a faster msgpack: 20 to 40 ms, once
+_LARGE = 1 << 16  # bytes; importing a faster msgpack takes 20 to 40 ms once, which pays off from this size
 
 
 class Lending(bytes):
-    """A body with which blocks of the arena are lent."""
+    """The body of an answer for which ``blocks`` of the arena are lent to the app."""
 
     blocks: list[int]
 
 
 class Codec:
-    """The codec of calls: with a msgpack in C if there is one, as soon as that is loaded anyway, or a large value crosses."""
+    """The codec of calls. It switches to a msgpack in C once one is imported anyway, or once a large value is transferred."""
 
     def __init__(self) -> None:
         self.incoming, self.outgoing = Arena(-1), Arena(-1)
@@ -36,17 +36,17 @@ class Codec:
         self.values = Carrier(*msgpack, towards="from the worker", outgoing=self.outgoing, incoming=self.incoming)
 
     def open(self, incoming: int, outgoing: int) -> None:
-        """Have the arenas of these descriptors."""
+        """Use the arenas of these descriptors."""
         self.incoming, self.outgoing = Arena(incoming), Arena(outgoing)
         self._use(packing.pack, packing.unpacker, packing.Ext)
 
     def look(self) -> None:
-        """See whether the user's modules have loaded it."""
+        """Switch to a faster msgpack if the user's modules have imported one."""
         if any(name in sys.modules for name in packing.FASTER):
             self.decide()
 
     def decide(self) -> None:
-        """Find the best there is."""
+        """Switch to the fastest msgpack that can be imported; only the first call does anything."""
         if not self._decided:
             self._decided = True
             faster = packing.find_faster()
@@ -55,16 +55,16 @@ class Codec:
                 self._fast = True
 
     def loads(self, body: bytes, start: int) -> Any:
-        """Unpack the value that begins at ``start``. Raises ValueError."""
+        """Unpack the value that begins at ``start``. Raise :class:`ValueError` for invalid data."""
         if len(body) < _LARGE:
             return self.values.loads(body[start:])
         self.decide()
         return self.values.loads(memoryview(body)[start:] if self._fast else body[start:])
 
     def dumps(self, value: Any, places: Mapping[type, int] | None = None) -> bytes:
-        """Pack ``value``, told by ``places`` as :meth:`.Values.dumps_typed` has it.
+        """Pack ``value``; with ``places``, as :meth:`.Values.dumps_typed` does.
 
-        Raises :class:`.values.EncodeError`, and whatever the user's own code does.
+        Raises :class:`.values.EncodeError`, and any exception of the user's own code.
         """
         puts = self.outgoing.puts
         try:

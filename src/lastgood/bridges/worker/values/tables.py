@@ -1,17 +1,17 @@
-"""pandas' DataFrame, Series and Index, as they cross where both sides have pandas; their data as arrays (contract §10).
+"""pandas' DataFrame, Series and Index, transferred where both sides have pandas; their data are sent as arrays.
 
-Values, dtypes, labels, names, ``flags``, ``attrs`` (if these are values that cross) and an index's frequency (if its name, as both
-sides know it, is all there is to it) arrive as they were; also pandas' NA and NaT, wherever they stand. These dtypes do:
+Values, dtypes, labels, names and ``flags`` are preserved. So are ``attrs``, if they contain only supported values, and an index's
+frequency, if both sides know it by its name. pandas' NA and NaT are supported in any position. The supported dtypes:
 
-    numbers, bool, datetime64, timedelta64    through arrays.py, columns of one dtype as one array
+    numbers, bool, datetime64, timedelta64    through arrays.py, columns of the same dtype as one array
     object                                    as a list of values, each by the rules of values.py
-    string, and the str of pandas 3           as UTF-8; where pyarrow is missing, it arrives in Python's own storage; where
-                                              pandas is too old to have that str (before 2.3), as objects
+    string, and the str of pandas 3           as UTF-8; where pyarrow is missing, it arrives with Python storage; where
+                                              pandas has no such str (before 2.3), as objects
     category, nullable numbers and bool, datetime64 with a time zone, period, interval
     pyarrow's                                 through arrow.py
 
-Anything else (sparse, and those of other libraries) raises :class:`.values.EncodeError` with the column and its dtype. An instance
-of a subclass arrives as a DataFrame, Series or Index. A time zone crosses by its key, or as the fixed offset that it is.
+Any other dtype (sparse, and those of other libraries) raises :class:`.values.EncodeError` with the column and its dtype. Instances
+of subclasses arrive as DataFrame, Series or Index. A time zone is sent as its key, or as its fixed offset.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PLAIN_KINDS = "biufcmM"
 
 
 def encode(carrier: Carrier, value: Any, depth: int, plain: frozenset[type]) -> Any:
-    """``value`` of pandas or pyarrow as an extension; None if it is none. Raises :class:`.values.EncodeError`."""
+    """Encode a value of pandas or pyarrow as an extension; None for other values. Raise :class:`.values.EncodeError`."""
     library = _library(type(value))
     if library == "pyarrow":
         return arrow.encode(carrier, value)
@@ -57,19 +57,19 @@ def _library(kind: type) -> str | None:
 
 
 def decode(carrier: Carrier, data: Any) -> Any:
-    """What :func:`encode` made of pandas. Raises ValueError at anything else, :class:`.values.DecodeError` without pandas."""
+    """Decode a pandas value. Raise ValueError for invalid data, :class:`.values.DecodeError` without pandas."""
     pandas = needed("pandas", "a table")
     kind, *payload = carrier._unpack(data)
     return _Lifting(pandas, needed("numpy", "an array")).anything(kind, payload)
 
 
 class _Lowering:
-    """What is sent of values of pandas: a list each, whose first item says what the others are."""
+    """Encodes values of pandas, each as a list whose first item is its kind."""
 
     def __init__(self, carrier: Carrier, depth: int, plain: frozenset[type]) -> None:
         self._pandas: Any = sys.modules["pandas"]
         self._numpy: Any = sys.modules["numpy"]
-        # Nobody looks into a column for values that are to become what an annotation says, so none is tagged.
+        # Values in columns are not converted to annotated types, so they are not tagged.
         self._carrier = copy(carrier)
         self._carrier._tags = False
         self._depth = depth + 1
@@ -102,7 +102,7 @@ class _Lowering:
                 except EncodeError as error:
                     raise error.at("key", frame.columns[place]) from None
         for places in of_dtype.values():
-            # A slice is not copied; numbers that happen to be one, are.
+            # Use a slice for consecutive columns, which avoids a copy.
             consecutive = places[-1] - places[0] == len(places) - 1
             chosen = frame.iloc[:, slice(places[0], places[-1] + 1) if consecutive else places]
             blocks.append([places, ["plain", self._array(chosen.to_numpy())]])
@@ -140,7 +140,7 @@ class _Lowering:
         return ["Index", self._column(index), self._name(index.name), self._freq(index.freq) if regular else None]
 
     def _freq(self, freq: Any) -> str | None:
-        """Its name; None if that is not all there is to it, as with holidays."""
+        """Return the frequency's name; None if the name does not describe it fully, as with custom holidays."""
         name: str = freq.freqstr
         try:
             return name if self._pandas.tseries.frequencies.to_offset(name) == freq else None
@@ -154,7 +154,7 @@ class _Lowering:
         return self._carrier._lower_array(self._numpy, array)
 
     def _column(self, column: Any) -> list[Any]:
-        """The values of a Series or an Index."""
+        """Encode the values of a Series or an Index."""
         pandas = self._pandas
         dtype, values = column.dtype, column.array
         if self._is_plain(dtype):
@@ -184,7 +184,7 @@ class _Lowering:
         )
 
     def _strings(self, dtype: Any, values: Any) -> list[Any]:
-        """Strings as where each ends in all their UTF-8, that, and which are missing."""
+        """Encode strings: the offset of each in their concatenated UTF-8, that UTF-8, and a mask of missing ones."""
         numpy, pandas = self._numpy, self._pandas
         missing = values.isna()
         if dtype.storage == "python":
@@ -203,7 +203,7 @@ class _Lowering:
         return ["strings", storage, is_nan, self._array(bounds), self._array(data), gone]
 
     def _zone(self, zone: Any) -> Any:
-        key = getattr(zone, "key", None) or getattr(zone, "zone", None)  # of zoneinfo, of pytz
+        key = getattr(zone, "key", None) or getattr(zone, "zone", None)  # of zoneinfo, or of pytz
         if type(key) is str:
             return key
         offset = zone.utcoffset(None)
@@ -227,7 +227,7 @@ def _arrow_strings(numpy: Any, chunked: Any) -> tuple[Any, Any]:
 
 
 class _Lifting:
-    """What :class:`_Lowering` sent, as values of pandas again. Sizes are compared before anything is made of them."""
+    """Decodes values that :class:`_Lowering` encoded. Sizes are checked before anything is created."""
 
     def __init__(self, pandas: Any, numpy: Any) -> None:
         self._pandas = pandas
@@ -258,7 +258,7 @@ class _Lifting:
                 block = self._block(each, column, len(index))
                 for number, place in enumerate(each):
                     series[place] = self._new_series(block[:, number] if getattr(block, "ndim", 1) == 2 else block)
-            # Columns of one dtype are brought together, as pandas likes them.
+            # The copy consolidates columns of the same dtype, which makes pandas faster.
             frame = pandas.DataFrame({place: series[place] for place in range(len(places))}, copy=len(places) > 1)
         else:
             frame = pandas.DataFrame(index=index)
@@ -266,7 +266,7 @@ class _Lifting:
         return self._with(frame, attrs, duplicates)
 
     def _block(self, places: list[int], column: Any, rows: int) -> Any:
-        """An array of a column for each place, or the values of the one."""
+        """Return a two-dimensional array with a column for each place, or the values of a single column."""
         made = self._column(column)
         if getattr(made, "shape", None) != (rows, len(places)) and (len(places) != 1 or made.shape != (rows,)):
             raise ValueError(f"columns whose shape is not that of {rows} rows")
@@ -278,7 +278,7 @@ class _Lifting:
         return self._with(series, attrs, duplicates)
 
     def _new_series(self, values: Any) -> Any:
-        # Objects, unless told that they are, would become strings if they happen to be.
+        # With dtype=None, pandas would convert objects that are all strings to its string dtype.
         return self._pandas.Series(values, dtype=object if values.dtype == object else None, copy=False)
 
     def _with(self, made: Any, attrs: Any, duplicates: bool) -> Any:
@@ -302,7 +302,7 @@ class _Lifting:
         dtype = object if values.dtype == object else None
         index = pandas.Index(values, dtype=dtype, name=name, copy=False, tupleize_cols=False)
         if freq is not None:
-            with suppress(ValueError, Warning):  # another version's name for it; the index is the same without
+            with suppress(ValueError, Warning):  # the name is of another pandas version; the frequency is optional
                 index.freq = freq
         return index
 
@@ -325,7 +325,7 @@ class _Lifting:
 
     def _objects(self, values: list[Any]) -> Any:
         array = self._numpy.empty(len(values), object)
-        for place, value in enumerate(values):  # at once, numpy would look into those that are sequences
+        for place, value in enumerate(values):  # assigned one by one, since numpy would unpack sequences
             array[place] = value
         return array
 
@@ -349,7 +349,7 @@ class _Lifting:
         return array if dtype is None else self._pandas.array(array, dtype=dtype)
 
     def _string_dtype(self, storage: str, is_nan: bool) -> Any:
-        """The dtype, or the nearest that is here; None: pandas before 2.3 has the strings of pandas 3 as objects."""
+        """Return the dtype or the nearest one available; None if pandas lacks it (before 2.3), which means objects."""
         extra = {"na_value": self._numpy.nan} if is_nan else {}
         try:
             return self._pandas.StringDtype(storage, **extra)

@@ -1,8 +1,8 @@
-"""Which classes of the worker's a caller means, who knows them by the names that wrappers declare them under.
+"""Finding the worker's classes for the names under which wrappers declare them.
 
-A class of a wrapper has the name of its source, and its module that of the source's below the package of the output: the worker
-knows nothing of that package, so it looks for the longest end of the module's name that it has such a class in. It is the class
-itself that counts, not what it is called: one that was re-exported, or made by a call, is found under any of its names.
+A wrapper's class has the name of its source class; its module is the source's module name below the output's package. The
+worker does not know that package, so it uses the longest suffix of the module name under which it finds such a class. Classes
+are compared by identity, so a class that was re-exported or created by a call is found under any of its names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["places_of"]
 
 
 def places_of(names: Iterable[tuple[str, str]]) -> dict[type, int]:
-    """The classes of these (module, qualified name), those that are there, with the place that each has among them."""
+    """Return each class found for these (module, qualified name) pairs, with the index of its pair."""
     places: dict[type, int] = {}
     for place, (module, name) in enumerate(names):
         found = _find(module, name)
