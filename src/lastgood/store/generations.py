@@ -1,18 +1,18 @@
-"""Pinned generations on disk: what a worker imports from, and what an undo goes back to (contract §9).
+"""Pinned generations on disk: workers import from them, and an undo returns to them.
 
-In ``<home>/generations/``, by content, so that keeping another generation costs what has changed:
+They form a content-addressed store in ``<home>/generations/``, so that another generation takes only the space of its changes:
 
 - ``objects/<digest>``: the bytes of a source, or of another file of a generation;
-- ``manifests/<digest>``: one for each generation (see :mod:`lastgood.bridges.worker.manifest`), and another when more of it is
-  kept: a module that no import statement leads to, from when a worker imports it;
-- ``history.json``: the last good ones, oldest first, under this user's seal (see :mod:`lastgood.store.user_key`).
-  It vouches for the manifests that it names, and these for the objects; no other is opened that this process has not written.
+- ``manifests/<digest>``: one for each generation (see :mod:`lastgood.bridges.worker.manifest`). A generation gets a new
+  manifest when a module is added to it that no import statement leads to and a worker has imported;
+- ``history.json``: the last good generations, oldest first, under this user's seal (see :mod:`lastgood.store.user_key`).
+  It authenticates the manifests it names, and these the objects; other files are only opened if this process wrote them.
 
-What workers have compiled a source to (see :mod:`lastgood.bridges.worker.codes`) lies outside of the project, where the user's
-caches are: ``code/<digest of the source>-…``.
+The compiled code that workers cache (see :mod:`lastgood.bridges.worker.codes`) is outside of the project, in the user's cache
+directory: ``code/<digest of the source>-…``.
 
-Every file is written under another name and then renamed: what has its name is whole, unless the disk lost it. That is
-noticed, since a name is a digest: what an earlier process wrote is checked before it is relied upon, and mended.
+Every file is written under another name and then renamed, so it is complete unless the disk lost data. Names are digests, so
+such damage is detected: files written by an earlier process are checked before use, and rewritten if damaged.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from lastgood.store.promotion import make_directories, overwrite, read_sealed, r
 __all__ = ["KEPT", "DamagedGeneration", "GenerationStore", "Good", "Kept", "LateModule"]
 
 KEPT = 5
-"""Good generations that are kept, besides those in use."""
+"""The number of good generations that are kept, besides those in use."""
 
 
 class DamagedGeneration(LastgoodError):
-    """What was kept of a generation cannot be used. ``path`` is the file at fault."""
+    """The stored data of a generation cannot be used. ``path`` is the file at fault."""
 
     def __init__(self, problem: str, *, path: Path | None = None) -> None:
         super().__init__(problem)
@@ -51,8 +51,11 @@ class DamagedGeneration(LastgoodError):
 
 
 class Good(msgspec.Struct, frozen=True):
-    """A generation in the history: its ``manifest``'s name, its number in the session that made it, when it became good
-    (seconds since the epoch), and the files whose change led to it."""
+    """A generation in the history.
+
+    ``manifest``: the name of its manifest; ``generation``: its number in the session that made it; ``at``: the time when it
+    became good, in seconds since the epoch; ``changed``: the files whose change led to it.
+    """
 
     manifest: str
     generation: int
@@ -67,9 +70,9 @@ class _History(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of a generation: the sources of its modules by their names, and its other files by theirs.
+    """The stored content of a generation: the sources of its modules and its other files, both by name.
 
-    ``late`` has the paths of the modules to which no import statement leads.
+    ``late``: module name to path, for modules to which no import statement leads.
     """
 
     sources: Mapping[str, bytes]
@@ -79,7 +82,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class LateModule:
-    """A module that a worker imported though no import statement leads to it, from ``path``; ``source`` is what it runs."""
+    """A module that a worker imported from ``path`` though no import statement leads to it; ``source`` is the code it runs."""
 
     name: str
     path: Path
@@ -87,35 +90,35 @@ class LateModule:
 
 
 class Reading(Protocol):
-    """One reading of the sources of a generation, as it is kept."""
+    """A snapshot of the sources of a generation, to be stored."""
 
     def manifest(self) -> Manifest:
-        """What the worker is told of it."""
+        """Return the manifest for the worker."""
         ...
 
     def objects(self) -> Iterable[tuple[str, bytes]]:
-        """The bytes that the manifest names, with their digests."""
+        """Return the bytes that the manifest names, as (digest, bytes)."""
         ...
 
 
 class GenerationStore:
-    """The generations of one output directory; ``home`` is its ``.lastgood/<name>/``. One process at a time writes there."""
+    """The generations of an output directory; ``home`` is its ``.lastgood/<name>/``. Only one process writes at a time."""
 
     def __init__(self, files: FileSystem, home: Path) -> None:
         self._files = files
         self._top = home / "generations"
         self._objects = self._top / "objects"
         self._manifests = self._top / "manifests"
-        self._former_codes = self._top / "code"  # where an earlier version kept them
+        self._former_codes = self._top / "code"  # used by an earlier version
         cache = files.cache(home)
         self.codes = None if cache is None else cache / "code"
         self._sound: set[str] = set()  # objects that this process has written or checked
         self._known: dict[str, Manifest] = {}
 
     def put(self, pinned: Reading, files: Mapping[str, bytes] | None = None) -> Path:
-        """Keep a generation: ``pinned``, and other files by names of the caller's choice. Gives its manifest's path.
+        """Store a generation, ``pinned`` and other files under names of the caller's choice; return its manifest's path.
 
-        It stays until the next :meth:`sweep` that is not told of it. Equal generations are one. Raises :class:`OSError`.
+        It stays until the next :meth:`sweep` without it. Equal generations are stored once. Raises :class:`OSError`.
         """
         others = {name: (digest_of(data), data) for name, data in sorted((files or {}).items())}
         manifest = pinned.manifest()
@@ -123,10 +126,10 @@ class GenerationStore:
         return self._put(manifest, (*pinned.objects(), *others.values()))
 
     def put_late(self, path: Path, late: Iterable[LateModule]) -> Path:
-        """Keep ``late`` as a part of the generation whose manifest is at ``path``. Gives the path of its manifest from then on.
+        """Add ``late`` modules to the generation with the manifest ``path``; return the path of its new manifest.
 
-        Where the history names the one, it then names the other. The modules that are kept already stay as they are. Raises
-        :class:`OSError`, :class:`DamagedGeneration`.
+        The history then names the new manifest in place of the old one. Modules that are stored already do not change.
+        Raises :class:`OSError`, :class:`DamagedGeneration`.
         """
         before = self._load(path.name)
         kept = {where for _, _, _, where in before.modules}
@@ -143,7 +146,7 @@ class GenerationStore:
         return made
 
     def forget(self, manifest: Path) -> None:
-        """Nobody has any use for it, nor does the history name it. Raises :class:`OSError`."""
+        """Remove the manifest of a generation that is neither used nor in the history. Raise :class:`OSError`."""
         self._known.pop(manifest.name, None)
         with suppress(FileNotFoundError):
             self._files.unlink(manifest)
@@ -164,7 +167,7 @@ class GenerationStore:
         return path
 
     def _remove_links(self) -> None:
-        """Whoever puts a link in place of a directory wants us to write, or remove, elsewhere."""
+        """Remove links in place of the directories: following one would write or remove files elsewhere."""
         for directory in (self._top, self._objects, self._manifests, self._former_codes):
             standing = self._files.stat(directory)
             if standing is not None and standing.kind != "directory":
@@ -188,9 +191,9 @@ class GenerationStore:
         changed: Iterable[Path] = (),
         repeats: Path | None = None,
     ) -> None:
-        """A generation that was put has become good, and is now the last in the history; the one that it ``repeats`` leaves it.
+        """Record that a stored generation has become good, as the last in the history; remove the one that it ``repeats``.
 
-        The history has each generation once, and forgets all but the last :data:`KEPT`. Raises :class:`OSError`.
+        The history contains each generation once, and only the last :data:`KEPT`. Raises :class:`OSError`.
         """
         entry = Good(manifest.name, generation, at, tuple(map(str, changed)))
         same = {entry.manifest, None if repeats is None else repeats.name}
@@ -198,7 +201,7 @@ class GenerationStore:
         self._write_history((*before, entry)[-KEPT:])
 
     def is_still(self, before: Path, manifest: Path) -> bool:
-        """Whether a generation is the one ``before`` once more, and what that had imported late lies there as it was."""
+        """Return whether ``manifest`` equals the generation ``before`` and the late modules of that are unchanged on disk."""
         if before.parent != self._manifests:
             return False
         try:
@@ -219,7 +222,7 @@ class GenerationStore:
             return False
 
     def retract(self, manifest: Path) -> None:
-        """The generations that became good after this one have been undone: it is the last in the history again.
+        """Make a generation the last in the history again, since the later ones have been undone.
 
         Raises :class:`OSError`.
         """
@@ -229,7 +232,7 @@ class GenerationStore:
             self._write_history(history[: names.index(manifest.name) + 1])
 
     def before(self, manifest: Path | None) -> Good | None:
-        """The last good generation before this one, or of all if this one is not in the history."""
+        """Return the last good generation before this one, or the last of all if this one is not in the history."""
         history = self.history()
         names = [good.manifest for good in history]
         if manifest is not None and manifest.name in names:
@@ -237,7 +240,7 @@ class GenerationStore:
         return history[-1] if history else None
 
     def history(self) -> tuple[Good, ...]:
-        """The last good generations, oldest first. A history that is not this user's, or cannot be read, counts as none."""
+        """Return the last good generations, oldest first; empty if the history has no valid seal or cannot be read."""
         try:
             data = read_sealed(self._files, self._top / "history.json")
             return () if data is None else msgspec.json.decode(data, type=_History).good
@@ -245,9 +248,9 @@ class GenerationStore:
             return ()
 
     def changed(self, good: Good, before: Good | None) -> tuple[Path, ...]:
-        """The user's files that differ between two generations, sorted; all of them if there is none ``before``.
+        """Return the user's files that differ between two generations, sorted; all of them if ``before`` is None.
 
-        Of what only one of them has imported late nobody can say that. Raises :class:`DamagedGeneration`.
+        Modules that only one of them has imported late are left out. Raises :class:`DamagedGeneration`.
         """
         sources = self._sources_of(good)
         if before is None:
@@ -261,37 +264,37 @@ class GenerationStore:
         return {Path(path): digest for _, digest, _, path in self._load(good.manifest).modules}
 
     def path(self, good: Good) -> Path:
-        """Where the manifest of a generation in the history lies: what a bridge is given to run it again."""
+        """Return the path of the manifest of a generation in the history, with which a bridge can run it again."""
         return self._manifests / good.manifest
 
     def open(self, manifest: Path) -> Kept:
-        """What is kept of a generation, every byte of it checked. Raises :class:`DamagedGeneration`."""
+        """Return the stored content of a generation, fully checked. Raise :class:`DamagedGeneration`."""
         loaded = self._load(manifest.name)
         sources = {name: self._read(digest) for _, digest, name, _ in loaded.modules}
         late = {name: Path(path) for _, _, name, path in loaded.modules if path in loaded.late}
         return Kept(sources, {name: self._read(digest) for name, digest in loaded.files.items()}, late)
 
     def files(self, manifest: Path) -> Mapping[str, str]:
-        """The digests of a generation's other files, by their names. Raises :class:`DamagedGeneration`."""
+        """Return the digests of a generation's other files by name. Raise :class:`DamagedGeneration`."""
         return self._load(manifest.name).files
 
     def read(self, digest: str) -> bytes:
-        """The bytes of that digest, checked. Raises :class:`DamagedGeneration`."""
+        """Return the bytes with that digest, checked. Raise :class:`DamagedGeneration`."""
         return self._read(digest)
 
     def place(self, digest: str) -> Path | None:
-        """Where the bytes with that digest lie, if this process has written or checked them."""
+        """Return the path of the object with that digest; None unless this process has written or checked it."""
         return self._objects / digest if digest in self._sound else None
 
     def sweep(self, in_use: Collection[Path] = ()) -> None:
-        """Remove every generation but the good ones in the history and those ``in_use``. Raises :class:`OSError`."""
+        """Remove every generation except those in the history and those ``in_use``. Raise :class:`OSError`."""
         wanted = {good.manifest for good in self.history()} | {path.name for path in in_use}
         digests: set[str] = set()
         for name in sorted(wanted):
             try:
                 digests |= _digests(self._load(name))
             except DamagedGeneration:
-                wanted.discard(name)  # nobody can run it any more
+                wanted.discard(name)  # it can no longer be run
         self._remove_links()
         kept: list[tuple[Path, Collection[str]]] = [(self._manifests, wanted), (self._objects, digests)]
         kept.append((self._former_codes, ()))
@@ -300,7 +303,7 @@ class GenerationStore:
         for directory, keep in kept:
             for name in self._files.children(directory):
                 if name.partition("-")[0] not in keep or "." in name:
-                    with suppress(FileNotFoundError):  # a worker writes codes, under another name at first
+                    with suppress(FileNotFoundError):  # a worker may rename a file of cached code at the same moment
                         remove_tree(self._files, directory / name)
         self._known = {name: manifest for name, manifest in self._known.items() if name in wanted}
         self._sound &= digests
@@ -334,7 +337,7 @@ class GenerationStore:
         return self._checked(self._objects / digest)
 
     def _checked(self, path: Path) -> bytes:
-        """The bytes of a file whose name is their digest."""
+        """Return the bytes of a file whose name is their digest. Raise :class:`DamagedGeneration`."""
         try:
             data = self._files.read(path)
         except OSError as error:

@@ -1,22 +1,22 @@
-"""How the worker imports local modules: always from their source, and of a pinned generation from its bytes (contract §9).
+"""Importing local modules in the worker: always from source, and for a pinned generation from the pinned bytes.
 
-A ``.pyc`` is trusted by the size and the whole second of its source, so an edit of the same size within the same second would
-run as the old code. So no ``.pyc`` of a local module is read or written: it is compiled from its bytes, and where they are
-pinned, the code is kept by their digest (``codes``). What is installed keeps its ``.pyc`` files.
+Python validates a ``.pyc`` by the size and mtime (in whole seconds) of its source, so after an edit of the same size within
+the same second the old code would run. Therefore no ``.pyc`` of a local module is read or written: the module is compiled
+from its bytes, and for pinned bytes the code is cached by their digest (``codes``). Installed modules keep using ``.pyc`` files.
 
-With a manifest, two more things stand in the way from an import statement to the disk:
+With a manifest, two more objects take part in an import:
 
-- *The finder*, before Python's own path finder, knows the pinned files by the directory and the name under which Python
-  would look for them, so that search paths keep their meaning (``__path__``, ``sys.path``, ``pkgutil.extend_path``).
+- *The finder* comes before Python's own path finder. It knows the pinned files by the directory and the name under which
+  Python would look for them, so search paths keep their meaning (``__path__``, ``sys.path``, ``pkgutil.extend_path``).
 - *The loader* gives a module the pinned bytes under the path of the user's file. ``__file__``, ``inspect``, ``linecache``
-  and ``pickle`` see the user's paths; data files beside the module, and what lists directories, come from the disk.
+  and ``pickle`` see the user's paths; data files beside the module and directory listings come from the disk.
 
-A local module that is not pinned was reached by a dynamic import. It is read from the disk once, reported before any of it
-runs, and pinned from then on; what another worker of the bridge has reported is not read here at all, if that was heard in
-time. A child that multiprocessing makes has the same pins: a forked one has everything, and one that starts afresh
-("spawn", "forkserver") runs ``main.py`` first, which comes to :func:`inherit`; only what its worker had imported late it reads
-from the disk once more. Other programs that user code starts import
-from the disk, as they would without lastgood.
+A local module that is not pinned was imported dynamically. It is read from the disk once, reported before it runs, and pinned
+from then on. If another worker of the bridge has reported it and the report arrived in time, its bytes are used instead.
+
+A child process made by multiprocessing has the same pins. A forked child has everything. A child that starts afresh ("spawn",
+"forkserver") runs ``main.py`` first, which calls :func:`inherit`; it reads from the disk again only what its worker had
+imported late. Other programs that user code starts import from the disk, as they would without lastgood.
 """
 
 from __future__ import annotations
@@ -49,25 +49,25 @@ if TYPE_CHECKING:
 __all__ = ["CODES", "INHERITED", "Sources", "inherit", "install", "is_local", "local_roots"]
 
 INHERITED = "LASTGOOD_PINNED"
-"""The environment variable that tells the children of a worker which manifest it has."""
+"""The environment variable that passes the worker's manifest to its child processes."""
 CODES = "LASTGOOD_CODES"
-"""The one that tells them where codes are kept; not set where none are."""
+"""The environment variable that passes the directory of cached code to child processes; unset if there is none."""
 
 _INSTALLED = frozenset(("site-packages", "dist-packages"))
 _INIT = "__init__.py"
 
 
-# --- what is local; the app asks the same functions when it pins
+# --- local modules; the app uses the same functions when it pins
 
 
 def local_roots(import_path: Iterable[str], installed: Sequence[str]) -> list[str]:
-    """Those of ``import_path`` that do not lie in ``installed``, the interpreter's own directories of installed modules."""
+    """Return the entries of ``import_path`` outside ``installed``, the interpreter's directories of installed modules."""
     own = [os.path.realpath(each) for each in installed]
     return [root for root in import_path if not any(_is_under(os.path.realpath(root), each) for each in own)]
 
 
 def is_local(path: str, roots: Iterable[str], installed: Sequence[str]) -> bool:
-    """Whether the directory ``path`` belongs to the user's sources: under a root, and nothing that was installed there."""
+    """Return whether the directory ``path`` belongs to the user's sources: under a root, but not installed there."""
     for root in roots:
         if _is_under(path, root):
             if any(_is_under(path, each) and not _is_under(root, each) for each in installed):
@@ -85,11 +85,11 @@ def _installed() -> list[str]:
     return own + [entry for entry in sys.path if _INSTALLED.intersection(entry.split(os.sep))]
 
 
-# --- from source
+# --- imports from source
 
 
 class _SourceLoader(SourceFileLoader):
-    """Compiles from the source's bytes, whatever lies in ``__pycache__``."""
+    """Compiles from the source's bytes and ignores ``__pycache__``."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
@@ -109,12 +109,12 @@ def install(
     bare: Collection[str] = (),
     codes: str | None = None,
 ) -> Sources | None:
-    """Put ``import_path`` first on ``sys.path``, and have what is local there imported from source.
+    """Put ``import_path`` first on ``sys.path``, and import local modules there from source.
 
-    ``manifest`` is the path of a pinned generation's; what is imported from is given back then, and
-    ``report(name, path, source)`` called, on whatever thread imports, for each local module that is not in it. ``bare`` are
-    the names of modules that an interpreter loads by itself: these stay what they are, also where a local one is called the
-    same. ``codes`` is the directory of what sources were compiled to. Raises :class:`.manifest.Damaged`.
+    ``manifest`` is the path of a pinned generation's manifest; the :class:`Sources` are returned in that case. For each local
+    module that is not in the manifest, ``report(name, path, source)`` is called on the importing thread. ``bare`` are the names
+    of the modules that an interpreter loads by itself: these are not replaced by local modules of the same name. ``codes`` is
+    the directory of cached code. Raises :class:`.manifest.Damaged`.
     """
     entries = [os.path.abspath(entry) for entry in import_path]
     installed = _installed()
@@ -152,7 +152,7 @@ def install(
 
 
 def _see_to_other_loaders(is_ours: Callable[[str], bool], sources: Sources | None) -> None:
-    """Have loaders that user code makes itself (``spec_from_file_location``) do as ours do: no ``.pyc``, the pinned bytes."""
+    """Make loaders that user code creates (``spec_from_file_location``) skip ``.pyc`` files and use the pinned bytes."""
     path_stats, get_data = SourceFileLoader.path_stats, SourceFileLoader.get_data
 
     def no_stats(self: SourceFileLoader, path: str) -> Any:
@@ -165,12 +165,12 @@ def _see_to_other_loaders(is_ours: Callable[[str], bool], sources: Sources | Non
             return sources.read(self.name, os.path.abspath(path))
         return get_data(self, path)
 
-    SourceFileLoader.path_stats = no_stats  # type: ignore[method-assign]  # of every loader that there will be
-    SourceFileLoader.get_data = pinned_data  # type: ignore[method-assign,assignment]  # likewise
+    SourceFileLoader.path_stats = no_stats  # type: ignore[method-assign]  # patched for every loader
+    SourceFileLoader.get_data = pinned_data  # type: ignore[method-assign,assignment]  # patched for every loader
 
 
 def preload(names: Iterable[str]) -> None:
-    """Import what is installed, before any local module is there. What cannot be is left to whoever imports it later."""
+    """Import installed modules before local ones can be imported. Ignore failures; a later import will raise them."""
     for name in names:
         try:
             __import__(name)
@@ -179,7 +179,7 @@ def preload(names: Iterable[str]) -> None:
 
 
 def loaded_elsewhere(bare: Collection[str]) -> list[tuple[str, str]]:
-    """Name and path of each module that is loaded from where modules are installed, but for the ``bare`` ones."""
+    """Return name and path of each loaded module that is an installed one, except the ``bare`` ones."""
     installed = _installed()
     loaded = []
     for name, module in list(sys.modules.items()):
@@ -192,14 +192,14 @@ def loaded_elsewhere(bare: Collection[str]) -> list[tuple[str, str]]:
 
 
 def inherit(bare: Collection[str]) -> None:
-    """In a fresh child of a worker, which has the worker's ``sys.path`` already: have its pins, too."""
+    """Use the worker's pins in a fresh child of it, which has the worker's ``sys.path`` already."""
     manifest = os.environ.get(INHERITED)
     if manifest is not None:
         install((), manifest, bare=bare, codes=os.environ.get(CODES))
 
 
 def _make_way(pinned: Manifest, bare: Collection[str]) -> None:
-    """Let go of the names under which local modules are to be imported, where the worker has loaded others for itself."""
+    """Unload modules that the worker has loaded for itself under the names of local modules, so that these can be imported."""
     taken = {name for _, _, name, path in pinned.modules if getattr(sys.modules.get(name), "__file__", path) != path}
     for name in list(sys.modules):
         top = name.partition(".")[0]
@@ -208,15 +208,15 @@ def _make_way(pinned: Manifest, bare: Collection[str]) -> None:
 
 
 def _before_the_path_finder() -> int:
-    """Built-in and frozen modules go before local ones, as ever."""
+    """Return the finder's place: after built-in and frozen modules, which take precedence over local ones."""
     return sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
 
 
-# --- from pinned bytes
+# --- imports from pinned bytes
 
 
 class Sources:
-    """The bytes of local modules, by the path of the user's file: each read once, and the same ever after."""
+    """The bytes of local modules by the path of the user's file. Each is read once and then stays the same."""
 
     def __init__(
         self,
@@ -242,11 +242,11 @@ class Sources:
         else:
             tail = name[: -len(".py")]
         places = self._places.setdefault(tail, {})
-        if is_package or directory not in places:  # where both stand, Python takes the package
+        if is_package or directory not in places:  # a package takes precedence over a module of the same name
             places[directory] = path
 
     def find(self, tail: str, search: Iterable[str]) -> str | None:
-        """The file of the module whose name ends in ``tail``, in the first directory of ``search`` that has one pinned."""
+        """Return the pinned file of a module whose last name is ``tail``, from the first directory of ``search`` with one."""
         places = self._places.get(tail)
         if places is not None:
             for entry in search:
@@ -255,12 +255,12 @@ class Sources:
         return None
 
     def read(self, name: str, path: str) -> bytes:
-        """The bytes of module ``name`` at ``path``."""
+        """Return the bytes of module ``name`` at ``path``. Raise :class:`ImportError` if pinned bytes are damaged."""
         data = self._read.get(path)
         if data is None:
             digest = self._digests.get(path)
             fresh = _read_file(path) if digest is None else self._read_pinned(name, path, digest)
-            data = self._read.setdefault(path, fresh)  # another thread, or worker, may have been faster
+            data = self._read.setdefault(path, fresh)  # another thread or worker may have been faster
             if digest is None and data is fresh:
                 self._place(path)
                 if self._report is not None:
@@ -268,7 +268,7 @@ class Sources:
         return data
 
     def pin(self, path: str, data: bytes) -> None:
-        """These are the bytes at ``path``, unless others were read there already."""
+        """Use these bytes for ``path``, unless others were read for it already."""
         self._read.setdefault(path, data)
         self._place(path)
 
@@ -276,7 +276,7 @@ class Sources:
         try:
             return read_object(self._manifest, digest)
         except Damaged as damaged:
-            # As long as the user's file is what was pinned, nothing is lost.
+            # If the user's file still has the pinned content, it can be used instead.
             try:
                 data = _read_file(path)
             except OSError:
@@ -291,7 +291,7 @@ class Sources:
             ) from None
 
     def code(self, path: str, compiled: Callable[[], CodeType]) -> CodeType:
-        """The code of the module at ``path``: what is kept of it, else what it is ``compiled`` to now."""
+        """Return the code of the module at ``path``: the cached one, else call ``compiled`` and cache its result."""
         digest = self._digests.get(path)
         code = None if digest is None else self._codes.get(digest, path)
         if code is None:
@@ -301,7 +301,7 @@ class Sources:
         return code
 
     def lines(self, path: str) -> list[str] | None:
-        """The lines of the source at ``path``; None if it is not pinned."""
+        """Return the source lines of ``path``; None if it is not pinned."""
         if path not in self._digests and path not in self._read:
             return None
         from importlib.util import decode_source
@@ -327,11 +327,11 @@ class _PinnedLoader(_SourceLoader):
         self._sources = sources
 
     def get_data(self, path: str) -> bytes:
-        """The pinned bytes of the module itself; any other file, such as data beside it, from the disk."""
+        """Return the pinned bytes for the module itself; read any other file, such as data beside it, from the disk."""
         return self._sources.read(self.name, path) if path == self.path else super().get_data(path)
 
     def get_code(self, fullname: str) -> CodeType:
-        """The code of the pinned bytes. A syntax error shows the line of theirs; Python itself reads it from the disk."""
+        """Return the code of the pinned bytes. In a SyntaxError, replace the line that Python has read from the disk."""
         try:
             return self._sources.code(self.path, partial(super().get_code, fullname))
         except SyntaxError as error:
@@ -345,11 +345,11 @@ class _Directories(list[str]):
     """The ``__path__`` of a pinned namespace package."""
 
     def __repr__(self) -> str:
-        return f"_NamespacePath({list(self)!r})"  # importlib.resources knows one by this name
+        return f"_NamespacePath({list(self)!r})"  # importlib.resources recognises a namespace path by this text
 
 
 class _PinnedFinder:
-    """A meta path finder. What it does not know, the path finder after it looks for on the disk."""
+    """A meta path finder for pinned modules. Any other module is left to the path finder, which searches the disk."""
 
     def __init__(self, sources: Sources, pinned: Manifest) -> None:
         self._sources = sources
@@ -361,7 +361,7 @@ class _PinnedFinder:
         self,
         fullname: str,
         path: Sequence[str] | None = None,
-        target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
+        target: ModuleType | None = None,  # noqa: ARG002 - required by the protocol
     ) -> ModuleSpec | None:
         """See :class:`importlib.abc.MetaPathFinder`."""
         file = self._sources.find(fullname.rpartition(".")[2], sys.path if path is None else path)
@@ -372,7 +372,7 @@ class _PinnedFinder:
             spec.submodule_search_locations = _Directories(self._namespaces[fullname])
             return spec
         if path is None and (fullname in self._elsewhere or fullname == "linecache"):
-            # A local file of that name came after the staging, or the statement would have led there.
+            # A local file of that name must have appeared after staging, otherwise it would be pinned: ignore it.
             others = [entry for entry in sys.path if os.path.abspath(entry) not in self._roots]
             found = PathFinder.find_spec(fullname, others)
             if found is not None and fullname == "linecache":
@@ -390,15 +390,15 @@ class _PinnedFinder:
         return spec
 
 
-# --- the lines in tracebacks
+# --- source lines in tracebacks
 
 
 def _show_pinned_lines(sources: Sources) -> None:
-    """Have :mod:`linecache`, and with it traceback, inspect, logging and pdb, show the pinned lines.
+    """Make :mod:`linecache`, and with it traceback, inspect, logging and pdb, show the pinned lines.
 
-    It takes what is on the disk before it asks a loader.
+    linecache prefers the file on disk over a loader's source, so its function is patched.
     """
-    # Elsewhere it is imported when it is needed, by way of the finder; a frozen one (Python 3.15) does not come by there.
+    # Otherwise patch it when it is imported, through the finder; a frozen linecache (Python 3.15) bypasses the finder.
     if "linecache" in sys.modules or FrozenImporter.find_spec("linecache") is not None:
         import linecache
 
@@ -415,7 +415,7 @@ def _teach(sources: Sources, linecache: Any) -> None:
         lines = sources.lines(filename)
         if lines is None:
             return from_disk(filename, module_globals)  # type: ignore[no-any-return]  # linecache is untyped there
-        # No time: it is never compared with the disk.
+        # The entry has no mtime (None), so it is never compared with the disk.
         linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
         return lines
 
@@ -432,18 +432,18 @@ def _after_loading(spec: ModuleSpec, call: Callable[[ModuleType], None]) -> None
         load(module)
         call(module)
 
-    loader.exec_module = exec_module  # type: ignore[method-assign]  # for this one loader alone
+    loader.exec_module = exec_module  # type: ignore[method-assign]  # patched for this instance only
 
 
 def _print_exception(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-    """As Python's own, which is written in C until Python 3.13, and there reads the lines from the disk."""
+    """Replace sys.excepthook, which is written in C before Python 3.13 and reads the lines from the disk."""
     import traceback
 
     traceback.print_exception(kind, value, trace)
 
 
 def _print_uncaught(args: threading.ExceptHookArgs) -> None:
-    """As threading's own, which is written in C likewise."""
+    """Replace threading.excepthook, which is written in C before Python 3.13 as well."""
     import traceback
 
     if args.exc_type is not SystemExit and sys.stderr is not None:

@@ -389,7 +389,7 @@ def _member(value: Tagged, hints: _Hints) -> Any:
         if name in enum.__members__:
             return enum.__members__[name]
         try:
-            return enum(plain)  # a combination of flags, or a member that has another name here
+            return enum(plain)  # a combination of flags, or a name that only the app knows
         except (ValueError, TypeError, KeyError):
             continue
     if candidates and all(hint in candidates for hint in hints):

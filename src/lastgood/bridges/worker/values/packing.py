@@ -1,6 +1,6 @@
-"""msgpack in plain Python, for an interpreter in which nothing is installed, and the way to a faster one where it is.
+"""msgpack in plain Python, for an interpreter without installed packages, and a function that finds a faster library.
 
-Only what crosses the pipe: None, bool, int (64 bits), float, str, bytes, list, dict and extensions.
+It supports only the types that are sent: None, bool, int (64 bits), float, str, bytes, list, dict and extensions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["FASTER", "Ext", "PackError", "find_faster", "pack", "unpack", "unpacker"]
 
 FASTER = ("msgspec", "msgpack")
-"""Modules that do the same in C, the best first."""
+"""Modules with a msgpack in C, the fastest first."""
 
 _F64, _I64, _U64 = Struct(">d"), Struct(">q"), Struct(">Q")
 _U8, _U16, _U32 = Struct(">B"), Struct(">H"), Struct(">I")
@@ -43,7 +43,7 @@ class PackError(ValueError):
 
 
 class Ext:
-    """An extension: a code from 0 to 127, and bytes that only the code's reader understands."""
+    """An extension: a code from 0 to 127, and bytes whose meaning depends on the code."""
 
     __slots__ = ("code", "data")
 
@@ -55,8 +55,8 @@ class Ext:
 def pack(value: Any) -> bytes:
     """Pack ``value``.
 
-    Raises OverflowError at an int of more than 64 bits, UnicodeEncodeError at a lone surrogate, TypeError at any type
-    not named above; subclasses count as other types.
+    Raises OverflowError for an int of more than 64 bits, UnicodeEncodeError for a lone surrogate, TypeError for any type
+    not named above, including subclasses.
     """
     out = bytearray()
     _write(out, value)
@@ -141,9 +141,9 @@ def _write_size(out: bytearray, size: int, tags: tuple[int | None, int, int]) ->
 
 
 def unpack(data: bytes, decode: Callable[[int, bytes], Any]) -> Any:
-    """Unpack one value; ``decode(code, bytes)`` gives the value of each extension.
+    """Unpack one value; ``decode(code, bytes)`` returns the value of an extension.
 
-    Raises :class:`PackError`, and what ``decode`` says of its bytes by another ValueError.
+    Raises :class:`PackError` for invalid msgpack, and any other ValueError that ``decode`` raises.
     """
     try:
         value, end = _read(data, 0, decode)
@@ -159,12 +159,12 @@ def unpack(data: bytes, decode: Callable[[int, bytes], Any]) -> Any:
 
 
 def unpacker(decode: Callable[[int, bytes], Any]) -> Callable[[bytes], Any]:
-    """:func:`unpack` with its ``decode`` given."""
+    """Return :func:`unpack` with ``decode`` bound."""
     return partial(unpack, decode=decode)
 
 
 def find_faster() -> tuple[Callable[..., bytes], Callable[..., Callable[[bytes], Any]], Callable[..., Any]] | None:
-    """``pack``, ``unpacker`` and ``Ext`` of the best of :data:`FASTER` that this interpreter has, which is imported."""
+    """Import the first of :data:`FASTER` that is installed; return its ``pack``, ``unpacker`` and ``Ext``, or None."""
     try:
         from msgspec import msgpack as by_msgspec
 
@@ -184,7 +184,7 @@ def find_faster() -> tuple[Callable[..., bytes], Callable[..., Callable[[bytes],
 
 
 def _read(data: bytes, at: int, decode: Callable[[int, bytes], Any]) -> tuple[Any, int]:
-    """The value at ``at``, and where the next one begins."""
+    """Return the value at ``at``, and the position after it."""
     tag = data[at]
     at += 1
     if tag < 0x80:
@@ -246,7 +246,7 @@ def _read_extension(data: bytes, size: int, at: int, decode: Callable[[int, byte
     return decode(code, payload), end
 
 
-# How long each sized kind is told: tag -> (the length's format, what reads the rest).
+# Types with an explicit size: tag -> (format of the size, function that reads the content).
 _SIZED: dict[int, tuple[Struct, Callable[..., tuple[Any, int]]]] = {
     0xC4: (_U8, _read_bytes),
     0xC5: (_U16, _read_bytes),

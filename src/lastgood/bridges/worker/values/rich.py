@@ -1,4 +1,4 @@
-"""The values that need an import: dates and times, Decimal, UUID, Path, enums, dataclasses. See values.py."""
+"""Values that need an import: dates and times, Decimal, UUID, Path, enums, dataclasses. See values.py."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ __all__ = [
 
 DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_, PATH = range(9, 16)
 RECORD, MEMBER, NAMED = range(16, 19)
-"""Codes of values that arrive as the types of whoever takes them (see arguments.py): by fields, an enum's member, a named tuple."""
+"""Codes of tagged values (see arguments.py): an instance with fields, an enum member, a named tuple."""
 TYPED = 19
-"""The code of an instance, in a result, of one of the classes that the caller has named."""
+"""The code of a value in a result that is an instance of one of the classes that the caller has named."""
 
 
 @lru_cache(maxsize=1024)
 def field_names(kind: type) -> tuple[str, ...] | None:
-    """The names of the fields of a dataclass, or of a class of attrs, msgspec or pydantic; None: it is none of these.
+    """Return the field names of a dataclass, or of an attrs, msgspec or pydantic class; None for any other class.
 
-    Known by what those leave in a class, so that none of them is imported.
+    The class is recognised by attributes that these libraries set, so none of them is imported.
     """
     if _is_dataclass_or_type(kind):
         return tuple(field.name for field in fields(kind))
@@ -53,7 +53,7 @@ def field_names(kind: type) -> tuple[str, ...] | None:
     named = getattr(kind, "__struct_fields__", None)
     if isinstance(named, tuple):
         return named
-    for name in ("__pydantic_fields__", "__fields__"):  # of version 2, and of 1
+    for name in ("__pydantic_fields__", "__fields__"):  # pydantic 2 and 1
         mapped = getattr(kind, name, None)
         if isinstance(mapped, dict):
             return tuple(mapped)
@@ -61,7 +61,7 @@ def field_names(kind: type) -> tuple[str, ...] | None:
 
 
 def is_named_tuple(kind: type) -> bool:
-    """Whether it is a class of named tuples."""
+    """Return whether ``kind`` is a named tuple class."""
     return issubclass(kind, tuple) and isinstance(getattr(kind, "_fields", None), tuple)
 
 
@@ -70,12 +70,12 @@ def _pack_delta(delta: dt.timedelta | None) -> list[int] | None:
 
 
 def _pack_zone(value: dt.datetime | dt.time) -> list[Any] | None:
-    """[key, offset, name] of a time zone."""
+    """Return [key, offset, name] of a time zone; None if there is no time zone."""
     zone = value.tzinfo
     if zone is None:
         return None
     if type(zone) is dt.timezone:
-        # Only the arguments of its constructor tell whether a zone was given a name or has made one up.
+        # The constructor's arguments show whether the time zone was given a name or has a default one.
         arguments: Any = zone.__reduce__()[1]
         return [None, _pack_delta(arguments[0]), arguments[1] if len(arguments) > 1 else None]
     key = getattr(zone, "key", None)
@@ -136,7 +136,7 @@ DECODERS: dict[int, Callable[[Any], Any]] = {
 
 
 def base(value: Any) -> Any:
-    """The plain base-type value in an instance of a subclass (also: bytes of a buffer), or ``value`` itself if there is none."""
+    """Return an instance of a subclass as its base type (a buffer as bytes), or ``value`` itself if there is no such base."""
     if isinstance(value, int):
         return int.__pos__(value)
     if isinstance(value, float):
@@ -159,7 +159,7 @@ def base(value: Any) -> Any:
 
 
 def _plain_moment(value: Any) -> Any:
-    """The same for what the datetime module has. A subclass may hold more than its base (nanoseconds, "no time"): not those."""
+    """Return a subclass instance as its datetime base type, unless it holds more than that (nanoseconds, "no time")."""
     try:
         if isinstance(value, dt.datetime):
             plain: Any = dt.datetime.combine(

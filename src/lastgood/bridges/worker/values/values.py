@@ -1,21 +1,22 @@
-"""Values, as they cross between an app and its worker (contract §10). Both sides read this file; nothing is ever pickled.
+"""Values as they are transferred between an app and its worker. Both sides import this file; nothing is ever pickled.
 
-Sending, :meth:`Values.dumps` first *lowers* a value to what msgpack has, with extensions for the rest; receiving,
-:meth:`Values.loads` *lifts* the extensions again. These arrive as what they were: None, bool, int of any size, float, str
-(lone surrogates too), bytes, list, tuple, set, frozenset, dict with any of these as keys, datetime, date, time, timedelta,
-Decimal, UUID and Path. Other types arrive as the plain data in them:
+To send, :meth:`Values.dumps` encodes a value as msgpack types, with extensions for all others. To receive, :meth:`Values.loads`
+decodes the extensions. These types are preserved: None, bool, int of any size, float, str (including lone surrogates), bytes,
+list, tuple, set, frozenset, dict with any of these as keys, datetime, date, time, timedelta, Decimal, UUID and Path. Other
+types arrive as their plain data:
 
     enum member           its value                     dataclass instance    a dict of its fields
     named tuple           a tuple                       bytearray, memoryview bytes
     subclass of one above the base type; a subclass of datetime, date, time or timedelta only if it equals that base
 
-Instances of attrs, msgspec and pydantic classes count as dataclass instances. Sent with ``tags``, enum members, dataclass
-instances and named tuples arrive as a :class:`Tagged` each, for whoever knows their types to make them of it; sent by
-:meth:`Values.dumps_typed`, the instances of some classes arrive as a :class:`Typed` each.
+Instances of attrs, msgspec and pydantic classes count as dataclass instances. With ``tags``, enum members, dataclass instances
+and named tuples arrive as :class:`Tagged`, from which the receiver can create instances of its own types. With
+:meth:`Values.dumps_typed`, the instances of given classes arrive as :class:`Typed`.
 
-A time zone of :mod:`zoneinfo` crosses by its key (as a fixed offset where the other side does not know the key), every
-other one as its offset at that moment. Where both sides have the library, arrays of numpy (arrays.py) and tables of pandas and
-Arrow (tables.py, arrow.py) cross as well. Anything else raises :class:`EncodeError`, which says what it is and where it sits.
+A time zone of :mod:`zoneinfo` is sent with its key and its current offset, which is used where the other side does not know the
+key; any other time zone is sent as its offset at that moment. Where both sides have the library, numpy arrays (arrays.py) and
+tables of pandas and Arrow (tables.py, arrow.py) are supported as well. Anything else raises :class:`EncodeError`, which says
+what the object is and where it is in the value.
 """
 
 from __future__ import annotations
@@ -33,23 +34,23 @@ if TYPE_CHECKING:
 __all__ = ["MAX_DEPTH", "PLAIN", "DecodeError", "EncodeError", "Tagged", "Typed", "Values"]
 
 MAX_DEPTH = 100
-"""How deep values may be nested: both sides recurse, and neither knows how much stack the other has left."""
+"""The maximum nesting of values: both sides recurse, and neither knows how much stack the other has left."""
 
 TUPLE, SET, FROZENSET, DICT, INT, TEXT, FLOATS, INTS = range(1, 9)
 # 9 and above are the codes of rich.py.
 
 _NUMBERS = frozenset((float, int))
 PLAIN = frozenset((type(None), bool, int, float, str, bytes))
-"""Types whose values hold no other."""
-_CERTAIN = frozenset((type(None), bool, float, bytes))  # neither too large nor a lone surrogate
+"""Types whose values contain no other values."""
+_CERTAIN = frozenset((type(None), bool, float, bytes))  # msgpack can always encode these; an int or str it may not
 _MANY = 64
-"""From so many numbers on, a list of one type of them crosses as their bytes: five times faster in plain Python."""
+"""The length from which a list of floats or of ints is sent as their bytes, which is five times faster in plain Python."""
 
 _rich: ModuleType | None = None
 
 
 def _load_rich() -> ModuleType:
-    """rich.py, imported at the first value that needs it: a worker that never meets one starts 10 ms earlier."""
+    """Import rich.py at the first value that needs it: without it, a worker starts 10 ms faster."""
     global _rich
     if _rich is None:
         from . import rich
@@ -59,7 +60,7 @@ def _load_rich() -> ModuleType:
 
 
 class EncodeError(TypeError):
-    """A value that cannot cross. ``problem`` says what it is; ``path`` leads to it, outermost first: (how, key) pairs."""
+    """A value that cannot be sent. ``problem`` describes it; ``path`` locates it, outermost first, as (kind, key) pairs."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
@@ -67,23 +68,23 @@ class EncodeError(TypeError):
         self.path: list[tuple[str, Any]] = []
 
     def at(self, how: str, key: Any = None) -> EncodeError:
-        """Itself, one step further out."""
+        """Add an outer step to the path, and return the error itself."""
         self.path.insert(0, (how, key))
         return self
 
     def text(self, root: str, *, skip: int = 0) -> str:
-        """Where and what: ``result["x"][3]: object of type ...``. The first ``skip`` steps are in ``root`` already."""
+        """Return position and problem: ``result["x"][3]: object of type ...``. ``root`` covers the first ``skip`` steps."""
         return root + "".join(_STEPS[how](key) for how, key in self.path[skip:]) + ": " + self.problem
 
 
 class DecodeError(ValueError):
-    """What came is whole, but cannot be made here: this side lacks a library, knows less, or would lose a part of it."""
+    """Valid data that cannot be decoded here: this side lacks a library or some knowledge, or part of the value would be lost."""
 
 
 def _quoted(key: Any) -> str:
     try:
         text = f'"{key}"' if type(key) is str else repr(key)
-    except Exception:  # an int of too many digits, or the user's own code
+    except Exception:  # an int with too many digits, or an exception of the user's own code
         text = f"an object of type {_type_name(key)}"
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -103,10 +104,10 @@ def _type_name(value: Any) -> str:
 
 
 class Tagged:
-    """A value that is an instance of a type of its sender's: ``name`` is the type's.
+    """An instance of a type of the sender; ``name`` is the qualified name of that type.
 
-    ``kind`` is the code that it came with (see rich.py), ``payload`` the dict of its fields, the list of its items, or the name
-    (None: it has none) and the value of the member.
+    ``kind`` is its extension code (see rich.py). ``payload`` is the dict of its fields, the list of its items, or the name
+    (None if it has none) and the value of an enum member.
     """
 
     __slots__ = ("kind", "name", "payload")
@@ -118,9 +119,10 @@ class Tagged:
 
 
 class Typed:
-    """A result, or a value in one, of which it was asked which classes it is of: an instance of the one at ``place`` among them.
+    """A result, or a value in one, for a caller that asked for the classes of values: an instance of the class at ``place``.
 
-    ``place`` is None if it is of none of them. ``data`` are the plain data in it, with others of its kind at any depth.
+    ``place`` is an index into the caller's list of classes, None if it is an instance of none. ``data`` is its plain data,
+    which may contain further instances.
     """
 
     __slots__ = ("data", "place")
@@ -131,10 +133,10 @@ class Typed:
 
 
 class Values:
-    """The codec, on top of a msgpack: ``pack(value)``, ``unpacker(decode)(data)`` and the type of its extensions.
+    """The codec, on top of a msgpack library: ``pack(value)``, ``unpacker(decode)(data)`` and its extension type ``ext``.
 
-    ``towards`` ends the sentence "object of type x cannot cross ...". ``last_tagged`` is another object after a ``loads`` that
-    met a tagged value.
+    ``towards`` completes the error text "object of type x cannot cross ...". ``last_tagged`` changes whenever ``loads``
+    decodes a tagged value.
     """
 
     def __init__(
@@ -155,33 +157,33 @@ class Values:
         self.last_tagged: Tagged | None = None
 
     def dumps(self, value: Any) -> bytes:
-        """Pack ``value``. Raises :class:`EncodeError`."""
+        """Pack ``value``. Raise :class:`EncodeError`."""
         try:
             try:
                 return self._pack(value if type(value) in PLAIN else self._lower(value, 0, PLAIN))
             except (OverflowError, UnicodeEncodeError):
-                # A large int or a lone surrogate somewhere: rare enough to look for them only now.
+                # It contains a large int or a lone surrogate: rare, so it is only searched for now.
                 return self._pack(self._lower(value, 0, _CERTAIN))
         except RecursionError:
             raise self._too_deep() from None
 
     def dumps_typed(self, value: Any, places: Mapping[type, int]) -> bytes:
-        """Pack ``value``; instances of these classes, and of those that derive from them, as :class:`Typed`. Raises likewise."""
-        own: Any = object.__new__(type(self))  # other threads pack with this one meanwhile
+        """Pack ``value``, with instances of these classes and their subclasses as :class:`Typed`. Raise :class:`EncodeError`."""
+        own: Any = object.__new__(type(self))  # a copy, since other threads use this codec at the same time
         vars(own).update(vars(self), _places=places)
         packed: bytes = own.dumps(value)
         return packed
 
     def loads(self, data: Any) -> Any:
-        """What :meth:`dumps` of the other side packed. Raises :class:`DecodeError`, and ValueError at anything else."""
+        """Unpack what the other side packed. Raise :class:`DecodeError`, and ValueError for invalid data."""
         try:
             return self._unpack(data)
         except ValueError:
             raise
-        except Exception as error:  # whatever a constructor makes of bytes that are not the other side's
+        except Exception as error:  # any exception of a constructor, for invalid data
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
-    # Lowering. ``plain`` are the types that need no look.
+    # Encoding. ``plain``: the types that msgpack takes as they are.
 
     def _lower(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         kind = type(value)
@@ -225,7 +227,7 @@ class Values:
         return lowered
 
     def _lower_numbers(self, value: list[Any], kind: type) -> Any | None:
-        """The bytes of numbers that are all of this kind, and fit; None if they are not."""
+        """Return the bytes of the numbers as an extension; None unless all are of this type and fit into 64 bits."""
         if countOf(map(type, value), kind) != len(value):
             return None
         if kind is float:
@@ -263,7 +265,7 @@ class Values:
             raise error.at("an element") from None
 
     def _lower_key(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
-        """Lower what must arrive as something that can be hashed."""
+        """Encode a value that must arrive as a hashable one."""
         if type(value) in plain:
             return value
         if depth > MAX_DEPTH:
@@ -299,7 +301,7 @@ class Values:
         return self._lower_plain(value, depth, plain)
 
     def _place(self, kind: type) -> int | None:
-        """The place of the nearest class that it derives from."""
+        """Return the place of the nearest of the caller's classes that ``kind`` derives from; None if there is none."""
         places = self._places
         return next((places[cls] for cls in kind.__mro__ if cls in places), None)
 
@@ -320,7 +322,7 @@ class Values:
         return self._lower(base, depth, plain)
 
     def _tag(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
-        """``value`` as an extension that names its type; None if it is none of the kinds that have one."""
+        """Encode ``value`` as an extension that names its type; None if its kind of type is not tagged."""
         rich = _load_rich()
         kind = type(value)
         payload: Any
@@ -329,7 +331,7 @@ class Values:
         elif rich.is_named_tuple(kind):
             code, payload = rich.NAMED, self._lower_list(list(value), depth, plain)
         elif (names := rich.field_names(kind)) is not None:
-            # What __post_init__ sets, and the app's own class has no such thing, may be missing.
+            # Fields that only __post_init__ sets may be missing in an instance of the app's class.
             there = [name for name in names if hasattr(value, name)]
             code, payload = rich.RECORD, self._lower_fields(value, there, depth, plain)
         else:
@@ -356,7 +358,7 @@ class Values:
             f"it contains itself, or is nested more than {MAX_DEPTH} deep, and cannot cross {self._towards}."
         )
 
-    # Lifting.
+    # Decoding.
 
     def _lift(self, code: int, data: Any) -> Any:
         if code in (FLOATS, INTS):
@@ -377,7 +379,7 @@ class Values:
             return _whole(_paired(payload), len(payload) / 2, "keys of a dict")
         rich = _load_rich()
         if code in (rich.RECORD, rich.MEMBER, rich.NAMED):
-            # A new object each time, so that whoever compares it with that of before cannot be misled by another thread.
+            # Always a new object, so that comparing it with an earlier one is reliable with several threads.
             self.last_tagged = tagged = Tagged(code, *payload)
             return tagged
         if code == rich.TYPED:
