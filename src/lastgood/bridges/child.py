@@ -1,4 +1,4 @@
-"""The operating system's side of a worker: start it, notice its exit, end it and all it started."""
+"""A worker's process: start it, notice its exit, end it and all it started."""
 
 from __future__ import annotations
 
@@ -21,21 +21,19 @@ from lastgood.sources.environment import Environment
 __all__ = ["Child"]
 
 _MAIN = Path(__file__).with_name("worker") / "main.py"
-_POLL = 0.005  # seconds, where there are no pidfds
-_REAP = 1.0  # seconds
+_POLL = 0.005  # seconds between polls, on systems without pidfds
+_REAP = 1.0  # seconds for the kernel to release a killed process
 
 
 class Child:
     """A worker process in a process group of its own, so that Ctrl-C in the app's terminal does not reach it.
 
-    Start it on the thread that runs the app's event loop: the kernel kills the worker when the *thread* that started it
-    ends. That is what leaves no worker behind when the app is killed; in a thread that idles out, it would kill the worker
-    under a living app.
+    Start it on the thread that runs the app's event loop: the kernel kills the worker when the *thread* that started it ends
+    (see worker/parent.py). So no worker survives a killed app. A short-lived thread would kill the worker of a living app.
 
-    ``requests`` and ``answers`` are this process's ends of the two pipes, ``arenas`` what is written here and what is read
-    (-1: none); whoever takes them closes them. ``pidfd`` is
-    readable when the process has exited (-1: there are none here, or :meth:`end` was called). Raises :class:`BridgeError`
-    that names the interpreter if it cannot be started.
+    ``requests`` and ``answers`` are the app's ends of the two pipes; ``arenas`` are descriptors of the outgoing and the
+    incoming arena (-1: none). Their user closes them. ``pidfd`` is readable when the process has exited (-1: pidfds are not
+    supported, or :meth:`end` was called). Raises :class:`BridgeError` with the interpreter's name if it cannot be started.
     """
 
     @trio.lowlevel.enable_ki_protection
@@ -72,17 +70,17 @@ class Child:
         self._stderr.start(f"lastgood-stderr-{self.pid}")
 
     def tail(self) -> str:
-        """The last lines that it printed."""
+        """Return the last lines that it printed."""
         return self._stderr.tail()
 
     def has_exited(self) -> bool:
-        """Whether it has exited already."""
+        """Return whether it has exited."""
         if self.pidfd >= 0:
             return bool(select.select([self.pidfd], [], [], 0)[0])
         return self._process.poll() is not None
 
     def is_stopped(self) -> bool:
-        """Whether it has been stopped by a signal, and not continued since."""
+        """Return whether it is stopped by a signal."""
         with suppress(
             ChildProcessError, AttributeError
         ):  # somebody else has reaped it; macOS has no waitid before Python 3.13
@@ -91,18 +89,18 @@ class Child:
         return False
 
     async def exited(self, within: float) -> bool:
-        """Wait until it has exited, at most ``within`` seconds; tells whether it has. One task at a time."""
+        """Wait at most ``within`` seconds for its exit; return whether it has exited. One task at a time."""
         with trio.move_on_after(within):
             if self.pidfd >= 0:
                 await trio.lowlevel.wait_readable(self.pidfd)
             else:
-                while self._process.poll() is None:  # noqa: ASYNC110 - nothing tells of an exit but asking
+                while self._process.poll() is None:  # noqa: ASYNC110 - without pidfds, an exit can only be polled
                     await trio.sleep(_POLL)
             return True
         return False
 
     def offspring(self) -> list[int]:
-        """A pidfd for each process that it has started itself, and that runs and is in its group; for the caller to close."""
+        """Return a pidfd for each running direct child that is in its process group. The caller closes them."""
         started: list[int] = []
         with suppress(OSError):
             for thread in os.listdir(f"/proc/{self.pid}/task"):
@@ -111,7 +109,7 @@ class Child:
         return [pidfd for pid in started if _group_of(pid) == self.pid and (pidfd := open_pidfd(pid)) >= 0]
 
     def companions(self) -> list[int]:
-        """Likewise for each process that is in its group, also when itself has exited; it takes a look at every process."""
+        """Return a pidfd for each other process in its process group, by a search of /proc. The caller closes them."""
         running: list[int] = []
         with suppress(OSError):
             running += (int(name) for name in os.listdir("/proc") if name.isdecimal())
@@ -119,18 +117,18 @@ class Child:
         return [pidfd for pid in others if (pidfd := open_pidfd(pid)) >= 0]
 
     def signal(self, number: int) -> None:
-        """Send a signal to it, and to all it started that did not leave its process group."""
-        # Once it has been reaped, its number may be another's. A process that was forked from the app has no workers.
+        """Send a signal to its process group."""
+        # After it has been reaped, its pid may be reused. In a forked child of the app, the workers belong to the parent.
         if self._process.returncode is None and os.getpid() == self._app:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
     @trio.lowlevel.enable_ki_protection
     def end(self) -> bool:
-        """Kill what is left, reap it, close everything. False if the kernel has not let it go yet. May be called again."""
+        """Kill what is left, reap it, close everything; return False if it has not exited yet. May be called again."""
         if self.status is None:
             self.signal(signal.SIGKILL)
-            # It has exited, as a rule. Where the caller's clock was a virtual one, it may need another moment of the real one.
+            # Usually it has exited. If the caller waited on a virtual clock, it may need some more real time.
             with suppress(subprocess.TimeoutExpired):
                 self.status = self._process.wait(_REAP)
         self._stderr.finish()
@@ -142,7 +140,7 @@ class Child:
 
 
 def _pipe(read_end: ExitStack, write_end: ExitStack) -> tuple[int, int]:
-    """A pipe, each end of which is closed with its stack."""
+    """Make a pipe, each end of which is closed with its stack."""
     ends = os.pipe()
     for descriptor, stack in zip(ends, (read_end, write_end), strict=True):
         stack.callback(os.close, descriptor)

@@ -1,4 +1,4 @@
-"""Modules that a worker loads though no import statement leads to them, and who hears of it (contract §9)."""
+"""Modules that a worker loads though no import statement leads to them, and a listener for these."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["LATE_IMPORT_LISTENER", "LoadedLate"]
 class LoadedLate:
     """A local module that no import statement leads to: the worker pinned it when it was first imported.
 
-    ``path`` is the user's file, as the worker's Python names it, ``source`` the bytes that it runs (None: they are more than
-    is held), and ``digest`` theirs.
+    ``path`` is the user's file as the worker's Python names it, ``source`` the bytes that the worker runs (None if too many
+    bytes are kept already, see ``MAX_LATE_BYTES``), ``digest`` their digest.
     """
 
     name: str
@@ -25,7 +25,7 @@ class LoadedLate:
 
 
 LATE_IMPORT_LISTENER: ContextVar[Callable[[LoadedLate], object] | None] = ContextVar("hears_of_late", default=None)
-"""Who hears of what the bridges load late that are made in this context.
+"""The listener for late imports of bridges that are created in this context.
 
-A session sets it around ``create_bridge`` and ``init()``, so that it hears of it also where the user's bridge has another inside.
+A session sets it around ``create_bridge`` and ``init()``, so it also applies to a bridge inside the user's own bridge.
 """

@@ -183,7 +183,9 @@ class ProcessBridge:
         """
         if self._state != "ready" or os.getpid() != self._app:
             raise self._not_ready()
-        if _current_token("call") is not self._token:  # checked inline: another function frame would slow a call by a percent
+        if (
+            _current_token("call") is not self._token
+        ):  # checked inline: another function frame would slow a call by a percent
             self._check_loop("call")
         await trio.lowlevel.checkpoint_if_cancelled()
         worker = self._workers[0] if len(self._workers) == 1 else self._least_busy()

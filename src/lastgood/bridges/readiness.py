@@ -1,7 +1,7 @@
-"""Waiting for several things at once: that the worker has written, has exited, or takes more.
+"""Waiting for several events at once: the worker has written, has exited, or can take more data.
 
-Trio waits for one descriptor at a time. An epoll set is itself a descriptor, readable when anything in it is ready, so one
-wait costs no more than a wait for one pipe. Where there is no epoll, two tasks wait.
+Trio waits for one descriptor at a time. An epoll instance is itself a descriptor, readable when any of its descriptors is
+ready, so one wait costs no more than waiting for a pipe. Without epoll, two tasks wait.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ __all__ = ["EpollReadiness", "Readiness", "TaskReadiness", "readiness"]
 
 
 class Readiness(Protocol):
-    """Waits for ``answers`` to be readable, and while :meth:`want_write` says so for ``requests`` to be writable."""
+    """Waits until ``answers`` is readable, or ``requests`` is writable if :meth:`want_write` was called with True."""
 
     def wait(self) -> Awaitable[None]:
-        """Wait until any of it may be so. One task at a time. Woken or closed, it returns or raises ``ClosedResourceError``."""
+        """Wait until an event may have happened, one task at a time. :meth:`wake` may make it raise ``ClosedResourceError``."""
         ...
 
     def want_write(self, wanted: bool) -> None:
-        """Whether to wait for ``requests``, too; heeded at once by a task that waits already."""
+        """Set whether to wait for ``requests``, too; a task that already waits takes it into account."""
         ...
 
     def exited(self) -> bool:
-        """Whether the worker is known to have exited. (The end of its answers tells so too, unless a child of it holds them.)"""
+        """Return whether the worker is known to have exited. EOF of the answers may come later, if a child holds the pipe."""
         ...
 
     def wake(self) -> None:
-        """End the wait of the task that waits, if one does."""
+        """End the wait of the waiting task, if there is one."""
         ...
 
     def close(self) -> None:
-        """Let go. Before the descriptors are closed."""
+        """Release all resources. Call it before closing the descriptors."""
         ...
 
 
 class EpollReadiness:
-    """With epoll; ``pidfd`` -1: none."""
+    """Readiness by epoll; ``pidfd`` -1: none."""
 
     def __init__(self, answers: int, requests: int, pidfd: int) -> None:
         self._epoll = select.epoll()
@@ -54,7 +54,7 @@ class EpollReadiness:
 
     def wait(self) -> Awaitable[None]:
         """See :class:`Readiness`."""
-        return trio.lowlevel.wait_readable(self._descriptor)  # noqa: ASYNC105 - the caller awaits it; one frame less for each call
+        return trio.lowlevel.wait_readable(self._descriptor)  # noqa: ASYNC105 - the caller awaits it, which saves a frame
 
     def want_write(self, wanted: bool) -> None:
         """See :class:`Readiness`."""
@@ -80,7 +80,7 @@ class EpollReadiness:
 
 
 class TaskReadiness:
-    """Without epoll; it never knows of an exit."""
+    """Readiness by two tasks, for systems without epoll. It never knows of an exit."""
 
     def __init__(self, answers: int, requests: int) -> None:
         self._answers = answers
@@ -127,8 +127,8 @@ class TaskReadiness:
 
 
 def readiness(answers: int, requests: int, pidfd: int) -> Readiness:
-    """The better of the two that can be had."""
+    """Return an :class:`EpollReadiness` if possible, else a :class:`TaskReadiness`."""
     try:
         return EpollReadiness(answers, requests, pidfd)
-    except (AttributeError, OSError):  # no epoll on this system, or no descriptor left for it
+    except (AttributeError, OSError):  # no epoll on this system, or no free descriptor
         return TaskReadiness(answers, requests)

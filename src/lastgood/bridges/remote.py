@@ -1,4 +1,4 @@
-"""One worker, as the app sees it: its process, the channel to it, and what has become of it (contract §10)."""
+"""One worker as the app sees it: its process, the channel to it, and its end."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ __all__ = ["PACK", "RemoteWorker", "unpacker"]
 PACK = msgspec.msgpack.Encoder().encode
 
 _EXIT_WAIT = 1.0  # seconds from the end of a worker's answers to its exit
-_KILL_WAIT = 5.0  # seconds from SIGKILL to its exit; one that needs more is stuck in the kernel
+_KILL_WAIT = 5.0  # seconds from SIGKILL to the exit; a process that takes longer is stuck in the kernel
 
 
 def unpacker(decode: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
-    """What reads msgpack, with ``decode`` for its extensions."""
+    """Return a function that decodes msgpack, with ``decode`` for its extensions."""
     return msgspec.msgpack.Decoder(ext_hook=decode).decode
 
 
 class RemoteWorker:
-    """A worker, started at once. Of calls, ``threads`` run at once in it, and each may take ``timeout`` seconds; when it has
-    died, what it started is given ``grace`` seconds to end.
+    """A worker process, started on creation.
 
-    ``ready`` is for its owner to set, when it has imported its modules. ``on_loaded`` takes this and the body of a LOADED frame.
-    Raises :class:`BridgeError` if the interpreter cannot be started.
+    ``threads`` calls run at once in it, and each may take ``timeout`` seconds. When the worker has died, its child processes
+    get ``grace`` seconds to exit. The owner sets ``ready`` once the worker has imported its modules. ``on_loaded`` is called
+    with this object and the body of a LOADED frame. Raises :class:`BridgeError` if the interpreter cannot be started.
     """
 
     @trio.lowlevel.enable_ki_protection
@@ -80,24 +80,24 @@ class RemoteWorker:
         )
 
     def has_exited(self) -> bool:
-        """Whether its process has ended, though nobody may have noticed yet."""
+        """Return whether its process has ended, even if that was not handled yet."""
         return self._child.status is not None or self._child.has_exited()
 
     def is_stopped(self) -> bool:
-        """Whether its process has been stopped by a signal, and not continued since."""
+        """Return whether its process is stopped by a signal."""
         return self._child.is_stopped()
 
     @property
     def pid(self) -> int | None:
-        """Its process id; None when it has ended."""
+        """The process id; None once the process has ended."""
         return None if self._child.status is not None else self._child.pid
 
     def submit(
         self, target: bytes, args: Sequence[Any], kwargs: Mapping[str, Any], types: Sequence[tuple[str, str]] = ()
     ) -> Answer:
-        """Make a call, whose answer tells instances of ``types``, if there are any.
+        """Send a call; its answer reports which values are instances of ``types``, if any are given.
 
-        Raises :class:`.values.EncodeError`, and what :meth:`.Channel.submit` does.
+        Raises :class:`.values.EncodeError`, and the errors of :meth:`.Channel.submit`.
         """
         blocks: list[int] = []
         puts = self.codec.outgoing.puts
@@ -117,7 +117,7 @@ class RemoteWorker:
     def _pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         if not kwargs and PLAIN.issuperset(map(type, args)):
             try:
-                return PACK((list(args), {}))  # what the codec would make of it, at half the cost of a small call
+                return PACK((list(args), {}))  # the same bytes as by the codec, at half the cost of a small call
             except (OverflowError, UnicodeEncodeError):
                 pass  # a large int or a lone surrogate
         return self.codec.dumps([list(args), dict(kwargs)])
@@ -126,7 +126,7 @@ class RemoteWorker:
         return self.codec.dumps([list(args), dict(kwargs), [list(each) for each in types]])
 
     def read(self, answer: Answer) -> Any:
-        """The value in an answer. Raises ValueError if that is none, :class:`DecodeError` if it cannot be made on this side."""
+        """Decode the value in an answer. Raise ValueError for invalid data, :class:`DecodeError` if this side lacks a library."""
         if not answer.body:
             return None
         reads = self.codec.incoming.reads
@@ -144,23 +144,24 @@ class RemoteWorker:
             self.codec.outgoing.reclaim(self._lent.pop(number))
 
     def break_with(self, problem: str) -> BridgeError:
-        """It sent what it should not: have no more to do with it."""
+        """Kill the worker, which sent invalid data, and return the error that all calls raise from now on."""
         failure = BridgeError(f"The worker sent what cannot be understood, and was killed: {problem}.")
         self._child.signal(signal.SIGKILL)
         self.channel.fail(lambda: BridgeError(*failure.args))
         return failure
 
     async def end(self, grace: float) -> None:
-        """End it and all it started; every call in flight raises :class:`BridgeError`.
+        """End the worker and all it started. Every call in flight raises :class:`BridgeError`.
 
-        It is asked to exit by the end of its requests, after ``grace`` by SIGTERM, after as much again by SIGKILL; one that is
-        busy, at once by SIGTERM. What it started gets SIGTERM when it has exited. Cancelled, it goes straight to SIGKILL.
+        Closing the requests asks the worker to exit. After ``grace`` seconds it gets SIGTERM, after as many again SIGKILL; a
+        busy worker gets SIGTERM at once. Its child processes get SIGTERM once it has exited. If cancelled, send SIGKILL
+        immediately. Raises :class:`BridgeError` if the process still exists five seconds after SIGKILL.
         """
         self.channel.drain()  # nobody may have read since the last caller went that a forgotten call is over
         child, busy = self._child, self.channel.busy()
         self.channel.fail(lambda: BridgeError("The bridge was disposed while the call was in flight."))
         if child.pidfd >= 0:
-            trio.lowlevel.notify_closing(child.pidfd)  # a caller may be waiting for its exit; now we do
+            trio.lowlevel.notify_closing(child.pidfd)  # a caller may wait for it, and only one task can
         self.channel.close()
         self.codec.incoming.close()
         self.codec.outgoing.close()
@@ -182,9 +183,9 @@ class RemoteWorker:
                     raise BridgeError(f"The worker process {child.pid} still exists {_KILL_WAIT:g} s after SIGKILL.")
 
     async def died(self) -> BridgeError:
-        """Wait until its process has ended, and give what calls raise from then on."""
+        """Wait until its process has ended, and return the error that calls raise from then on."""
         if self._child.pidfd >= 0:
-            pidfd = os.dup(self._child.pidfd)  # others wait for it, too, and a descriptor can be waited for only once
+            pidfd = os.dup(self._child.pidfd)  # other tasks wait for the exit, too, and each needs its own descriptor
             try:
                 await trio.lowlevel.wait_readable(pidfd)
             finally:
@@ -195,9 +196,9 @@ class RemoteWorker:
         return self.channel.failure()
 
     async def _reap(self) -> None:
-        """Its answers have ended, or it has: find out how it died, and have what it started gone before that is told.
+        """On EOF or exit: reap the worker, kill its process group, then fail open calls.
 
-        Whoever is told will start another one, which may want what they hold: a port, say.
+        The group is killed first because the session then starts another worker, which may need a port that the group holds.
         """
         async with self._burying:
             if self.channel.failed():

@@ -1,13 +1,12 @@
-"""Spare workers: they have imported the installed modules that the live one has loaded, and wait for local ones (contract §10).
+"""Spare workers: they have imported the installed modules that the live worker has loaded, and wait for the local ones.
 
-When no cycle is under way, the live bridge has as many made as it has workers; the next bridge takes them, so that
-its warm-up imports local modules only. A spare is taken only where a fresh worker would do the very same: the same
-interpreter in the same environment, no installed file among those it loaded changed since, nothing installed or removed,
-and no local module that has the name of one of them. Else it is left to the bridge that had it made, which ends it with
-itself.
+When no cycle is under way, the live bridge starts as many spares as it has workers. The next bridge takes them, so that its
+warm-up imports local modules only. A spare is only taken if a fresh worker would do exactly the same: the interpreter and
+environment are the same, none of its installed files has changed, nothing was installed or removed, and no local module has
+the name of one of its modules. Otherwise it stays with the bridge that started it, and ends with that bridge.
 
-Off unless it is asked for: what local code does before it imports an installed module, such as setting a variable that the
-module reads as it is imported, comes too late in a spare.
+Spares are off by default, because they change the order of imports. If local code has an effect on an installed module before
+importing it, such as setting an environment variable that the module reads, that effect comes too late in a spare.
 """
 
 from __future__ import annotations
@@ -27,26 +26,26 @@ from lastgood.sources.environment import Environment
 
 __all__ = ["Loaded", "Place", "Spare", "stamps_of", "take_spare"]
 
-_LOOK = 0.05  # seconds
-_MOST = 50_000  # bytes of names: no more than a pipe takes at once
+_LOOK = 0.05  # seconds between two checks
+_MOST = 50_000  # bytes of names: they must fit into the pipe's buffer
 
 Stamps = dict[str, tuple[int, int, int] | None]
-"""Path to what changes when the file or directory does: inode, size, time in nanoseconds. None: it is not there."""
+"""Path to (inode, size in bytes, mtime in nanoseconds) of a file or directory; None if it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The installed modules that a worker has loaded: [name, path] of each, in their order."""
+    """The installed modules that a worker has loaded: (name, path) of each, in the order in which they were loaded."""
 
     modules: tuple[tuple[str, str], ...] = ()
 
     def named_by(self, manifest: Path) -> tuple[str, ...]:
-        """Those of packages that an import statement of the pinned generation leads to: the others come with them."""
+        """Return the modules of packages that the pinned generation's import statements name; those import all others."""
         elsewhere = set(Manifest.load(str(manifest)).elsewhere)
         return tuple(name for name, _ in self.modules if name.partition(".")[0] in elsewhere)
 
     def files(self) -> set[str]:
-        """Everything that must be as it was: the files, and the directories in which something may be installed."""
+        """Return everything that must not change: the files, and the directories into which packages are installed."""
         paths = {path for _, path in self.modules}
         parts = ("site-packages", "dist-packages")
         return paths | {path[: path.index(part) + len(part)] for path in paths for part in parts if part in path}
@@ -54,7 +53,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a worker runs in, whole: with what ``environment`` leaves to the app as it is now, and the app's event loop."""
+    """Everything that a worker's run depends on: ``environment``, the app's variables and directory, and its event loop."""
 
     environment: Environment
     variables: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -64,7 +63,7 @@ class Place:
 
 @dataclass(eq=False, slots=True)
 class Spare:
-    """``worker`` imports ``names``, or has; ``stamps`` are those of the moment before."""
+    """A spare: ``worker`` imports ``names`` or has done so; ``stamps`` were taken before."""
 
     worker: RemoteWorker
     place: Place
@@ -72,7 +71,7 @@ class Spare:
     stamps: Stamps
 
     def start(self) -> None:
-        """Have it import, and let it be taken."""
+        """Start the imports, and make the spare available."""
         size, names = 0, []
         for name in self.names:
             size += len(name) + 5
@@ -82,11 +81,11 @@ class Spare:
         _waiting.append(self)
 
     def is_waiting(self) -> bool:
-        """Whether nobody has taken it, and it has not ended."""
+        """Return whether the spare was neither taken nor ended."""
         return self in _waiting
 
     async def end(self) -> bool:
-        """End it, if nobody has taken it; tells whether that was so."""
+        """End the spare, unless it was taken; return whether it was ended."""
         if self not in _waiting:
             return False
         _waiting.remove(self)
@@ -98,7 +97,7 @@ _waiting: list[Spare] = []
 
 
 async def take_spare(environment: Environment, manifest: Path) -> Spare | None:
-    """A spare that does for a bridge which runs that pinned generation; None if there is none."""
+    """Take a spare that suits a bridge of that pinned generation; return None if there is none."""
     place = Place(environment)
     local = await trio.to_thread.run_sync(_local_names, manifest) if _waiting else set()
     for spare in [each for each in _waiting if each.place == place]:
@@ -115,7 +114,7 @@ async def take_spare(environment: Environment, manifest: Path) -> Spare | None:
 
 
 async def gets_ready(worker: RemoteWorker, answer: Answer) -> bool:
-    """Wait for the answer of a spare that was taken. False if it died instead, or was stopped, from which nothing may wake it."""
+    """Wait for the answer of a spare that was taken. Return False if the spare died or is stopped by a signal."""
     failure: BridgeError | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_stopped, worker, nursery.cancel_scope)
@@ -130,7 +129,7 @@ async def gets_ready(worker: RemoteWorker, answer: Answer) -> bool:
 
 
 async def _cancel_when_stopped(worker: RemoteWorker, scope: trio.CancelScope) -> None:
-    while not worker.is_stopped():  # noqa: ASYNC110 - nothing tells of a stop but asking
+    while not worker.is_stopped():  # noqa: ASYNC110 - a stop can only be polled
         await trio.sleep(_LOOK)
     scope.cancel()
 
@@ -142,7 +141,7 @@ def _local_names(manifest: Path) -> set[str]:
 
 
 def stamps_of(paths: Iterable[str]) -> Stamps:
-    """The stamps of files and directories."""
+    """Return the stamps of files and directories."""
     stamps: Stamps = {}
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""A worker's stdout and stderr: on to the app's stderr at once, and the last lines kept for the error if the worker dies."""
+"""A worker's stdout and stderr: forward them to the app's stderr, and keep the last lines for the error if it dies."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _FINAL_READS = 16
 class StderrPump:
     """A pipe, and a thread that reads it.
 
-    A thread, because what the worker prints must get through while nobody awaits anything of the bridge, and while the
-    app's event loop is busy. Give ``write_end`` to the worker and then call :meth:`start`; :meth:`finish` ends the thread
-    and closes the pipe, also while a grandchild still holds the other end.
+    It is a thread so that output gets through while nobody awaits the bridge and while the app's event loop is busy. Give
+    ``write_end`` to the worker and then call :meth:`start`. :meth:`finish` ends the thread and closes the pipe, even while a
+    grandchild still holds the other end.
     """
 
     def __init__(self) -> None:
@@ -39,18 +39,18 @@ class StderrPump:
         self._thread: threading.Thread | None = None
 
     def start(self, name: str) -> None:
-        """Close this process's ``write_end``, now the worker has its own, and start the thread."""
+        """Close this process's ``write_end``, which the worker has inherited, and start the thread."""
         self._close_write_end()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def tail(self) -> str:
-        """The last lines (at most 64, and 16 KiB)."""
+        """Return the last lines (at most 64, and 16 KiB)."""
         lines = bytes(self._kept[-_KEPT_BYTES:]).decode(errors="replace").splitlines()
         return "\n".join(lines[-_KEPT_LINES:])
 
     def finish(self) -> None:
-        """Take what is there to be read, end the thread, close everything. Returns at once; may be called again."""
+        """Read what is there, end the thread, close everything. Return without waiting for more; may be called again."""
         self._close_write_end()
         if self._waker < 0:
             return
@@ -75,7 +75,7 @@ class StderrPump:
         more = True
         while more and not self._woken(both.poll()):
             more = self._pump(may_wait=True)
-        # Told to finish: what is already there, and no more than that, however fast a grandchild goes on writing.
+        # finish() was called: read what is there, but no more, however fast a grandchild goes on writing.
         for _ in range(_FINAL_READS):
             if not (more and source.poll(0)):
                 break
@@ -85,7 +85,7 @@ class StderrPump:
         return any(descriptor == self._wake for descriptor, _ in events)
 
     def _pump(self, *, may_wait: bool) -> bool:
-        """Pass on what is there. False at the end of the pipe."""
+        """Forward what is there; return False at the end of the pipe."""
         try:
             chunk = os.read(self._source, _READ)
         except BlockingIOError:
@@ -110,7 +110,7 @@ class StderrPump:
             if not any(descriptor == self._target for descriptor, _ in events):
                 if may_wait:
                     continue
-                return  # nobody reads the app's stderr, and we are to finish
+                return  # nobody reads the app's stderr, and finish() must not block
             try:
                 chunk = chunk[os.write(self._target, chunk[:_WRITE]) :]
             except BlockingIOError:
@@ -120,7 +120,7 @@ class StderrPump:
 
 
 def _app_stderr() -> int:
-    """A duplicate of the app's stderr, so that it can never be another file of the same number; -1 if there is none."""
+    """Return a duplicate of the app's stderr descriptor, whose number cannot be reused; -1 if there is none."""
     try:
         return -1 if sys.__stderr__ is None else os.dup(sys.__stderr__.fileno())
     except (OSError, ValueError):

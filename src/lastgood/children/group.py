@@ -1,4 +1,4 @@
-"""A program and all that it starts, in a process group of its own."""
+"""A program and its child processes in a process group of their own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from lastgood.children.guardian import GUARDIAN
 __all__ = ["ProcessGroup", "open_pidfd"]
 
 _REAP = 1.0
-"""Seconds for a process that was killed to be let go of by the kernel."""
+"""Seconds for the kernel to release a killed process."""
 
 
 class ProcessGroup:
-    """A program, and all it starts: in a process group of its own, without input, its output in files. It may block.
+    """A program in a process group of its own, without input and with its output in files. The methods may block.
 
-    ``status`` is None until it has ended and was waited for. Raises :class:`OSError` if it cannot be started.
+    ``status`` is the exit status; None until the program has ended and was waited for. Raises :class:`OSError` if it cannot be
+    started.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class ProcessGroup:
         return self._process.returncode
 
     def has_exited(self, within: float) -> bool:
-        """Wait until it has exited, at most ``within`` seconds; tells whether it has."""
+        """Wait at most ``within`` seconds for the program's exit; return whether it has exited."""
         pidfd = open_pidfd(self.pid)
         if pidfd >= 0:
             try:
@@ -60,8 +61,8 @@ class ProcessGroup:
 
     @trio.lowlevel.enable_ki_protection
     def end(self) -> None:
-        """Kill what is left of it."""
-        # Before it is reaped: afterwards its number may be another's.
+        """Kill what is left of the group, and reap the program."""
+        # Kill before reaping: afterwards the pid may be reused.
         if hasattr(os, "killpg") and self._process.returncode is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -73,7 +74,7 @@ class ProcessGroup:
 
 
 def open_pidfd(pid: int) -> int:
-    """A descriptor that tells of the process's exit; -1 where the system has none."""
+    """Return a descriptor that is readable when the process has exited; -1 where the system has none."""
     try:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):

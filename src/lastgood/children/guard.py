@@ -1,6 +1,6 @@
 """The guardian's program: ``python -I -S guard.py APP GRACE``, with a pipe as its stdin. See guardian.py.
 
-Each line that comes names a process group: ``+17`` is to be guarded, ``-17`` is no longer. When the app, process APP, has
+Each line of input names a process group: ``+17`` adds one to guard, ``-17`` removes it. When the process with the pid APP has
 gone, every guarded group gets SIGTERM, after GRACE seconds SIGKILL, and this program ends.
 """
 
@@ -12,25 +12,25 @@ import signal
 import sys
 import time
 
-_LOOK = 0.01  # seconds
+_LOOK = 0.01  # seconds between two checks
 
 
 def guard(app: int, grace: float) -> None:
-    """Guard until the app has gone."""
+    """Guard process groups until the app has gone, then end them."""
     groups: set[int] = set()
     rest = b""
     gone = False
     poll = select.poll()
     poll.register(0, select.POLLIN)
     try:
-        # A process that the app forked may hold the other end of the pipe, and live longer than the app.
+        # EOF is not enough: a process that the app forked may hold the other end of the pipe and outlive the app.
         exit_of_app = os.pidfd_open(app)
         poll.register(exit_of_app, select.POLLIN)
     except (AttributeError, OSError):
         exit_of_app = -1
     while True:
         gone = gone or os.getppid() != app
-        # What it told last is heard even when it has gone before this program had begun.
+        # Read everything the app has sent, even if the app ended before this program started.
         ready = {descriptor for descriptor, _ in poll.poll(0 if gone else None)}
         if 0 in ready:
             chunk = os.read(0, 1 << 16)
@@ -47,7 +47,7 @@ def guard(app: int, grace: float) -> None:
 
 
 def end(groups: set[int], grace: float) -> None:
-    """Have these process groups gone."""
+    """End these process groups."""
     left = {group for group in groups if tell(group, signal.SIGTERM)}
     deadline = time.monotonic() + grace
     while left and time.monotonic() < deadline:
@@ -58,7 +58,7 @@ def end(groups: set[int], grace: float) -> None:
 
 
 def tell(group: int, number: int) -> bool:
-    """Send a signal to a process group; whether there is one."""
+    """Send a signal to a process group; return whether the group exists."""
     try:
         os.killpg(group, number)
     except OSError:

@@ -1,8 +1,8 @@
-"""What ends the processes that workers have started, when the app is killed with ``kill -9``.
+"""The guardian: a process that ends the child processes of workers when the app is killed with ``kill -9``.
 
-The kernel kills a worker with its app, but not what the worker had started. So beside an app that has workers runs one small
-process, the guardian, which is told of each worker's process group. It learns that the app has gone from the end of the
-pipe through which it is told, and ends those groups. It holds nothing else of the app's, and ends with the last worker.
+The kernel kills a worker with its app, but not the processes that the worker has started. So an app with workers has one small
+process beside it, the guardian. The app tells it each worker's process group through a pipe. At the end of that pipe or of the
+app, it ends these groups. It holds no other resource of the app, and ends with the last worker.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PROGRAM = Path(__file__).with_name("guard.py")
 
 
 class Guardian:
-    """The guardian of this process. It may be used from any thread; nothing here raises, for without it all else still works."""
+    """The guardian of this process. Thread-safe. Nothing here raises, since everything else works without it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,18 +36,18 @@ class Guardian:
 
     @property
     def pid(self) -> int | None:
-        """Its process id; None while there is none."""
+        """The guardian's process id; None while there is none."""
         return None if self._process is None else self._process.pid
 
     def add(self, group: int) -> None:
-        """Guard a process group. The first one starts the guardian, which takes this thread a millisecond or two."""
+        """Guard a process group. The first one starts the guardian, which blocks this thread for a millisecond or two."""
         with self._lock:
             self._groups.add(group)
             if self._process is None or not self._tell(f"+{group}\n"):
                 self._start()
 
     def remove(self, group: int) -> None:
-        """A process group has gone. With the last one goes the guardian."""
+        """Stop guarding a process group, which has ended. With the last group, end the guardian."""
         with self._lock:
             self._groups.discard(group)
             if not self._groups:
@@ -58,7 +58,7 @@ class Guardian:
     def _start(self) -> None:
         self._end()
         if os.name != "posix" or not sys.executable:
-            return  # there are no process groups here, or no interpreter
+            return  # no process groups on this system, or no interpreter
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_PROGRAM), str(os.getpid()), str(GRACE)],
@@ -67,7 +67,7 @@ class Guardian:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                start_new_session=True,  # Ctrl-C in the app's terminal is not for it
+                start_new_session=True,  # so that Ctrl-C in the app's terminal does not reach it
             )
         except OSError as error:
             logger.warning("What workers start would outlive a killed app: its guardian cannot be started: %s", error)
@@ -81,7 +81,7 @@ class Guardian:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(lines.encode())
-        except OSError:  # someone has killed it, or stopped it for very long
+        except OSError:  # it was killed, or stopped for so long that the pipe is full
             return False
         return True
 
@@ -89,19 +89,19 @@ class Guardian:
         process, self._process = self._process, None
         if process is not None:
             assert process.stdin is not None
-            process.kill()  # it has nothing left to do
+            process.kill()  # it has nothing to clean up
             process.wait()
             process.stdin.close()
 
     def _forget(self) -> None:
-        """In a forked child, which is not the app."""
+        """In a forked child, which has no workers: forget the guardian."""
         process, self._process = self._process, None
         self._lock, self._groups = threading.Lock(), set()
         if process is not None:
             assert process.stdin is not None
             process.stdin.close()
-            process.returncode = 0  # not ours to wait for
+            process.returncode = 0  # only its parent can wait for it
 
 
 GUARDIAN = Guardian()
-"""This process's own."""
+"""The guardian of this process."""

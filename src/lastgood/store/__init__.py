@@ -1,1 +1,1 @@
-"""What is on disk: the file system as a port, promotion and its journal, the generations that are kept."""
+"""Storage: the file system port, promotion with its journal, and the stored generations."""

@@ -1,8 +1,8 @@
-"""From which manifests the bridges that are not disposed yet import, by the cycles that warmed them (contract §9).
+"""The manifests that bridges which are not disposed yet import from, by the cycles that made the bridges.
 
-What is kept of a generation grows while it lives: a module that only a dynamic import reaches is pinned when a worker first
-imports it. The generation then has another manifest, from which its next worker is started; the workers that run, and what
-they start, go on with theirs.
+The stored part of a generation grows while it lives: a module that only a dynamic import reaches is pinned when a worker first
+imports it. The generation then gets a new manifest, with which its next worker is started. Running workers and their child
+processes keep using the old one.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ __all__ = ["ManifestsInUse"]
 
 @dataclass(slots=True)
 class _OfBridge:
-    """``latest`` says all that is kept of the generation, ``given`` are those that workers were started from."""
+    """``latest`` is the generation's newest manifest; ``given`` are those with which workers were started."""
 
     latest: Path
     given: list[Path] = field(default_factory=list)
 
 
 class ManifestsInUse:
-    """See the module. Not thread-safe, but for :meth:`paths`."""
+    """The manifests in use, see the module. Only :meth:`paths` is thread-safe."""
 
     def __init__(self) -> None:
         self._bridges: dict[int, _OfBridge] = {}
 
     def begin(self, cycle: int, manifest: Path) -> None:
-        """The bridge of ``cycle``, started from ``manifest``, is live."""
+        """Record that the bridge of ``cycle``, started with ``manifest``, is live."""
         self._bridges[cycle] = _OfBridge(manifest, [manifest])
 
     def end(self, cycle: int) -> None:
-        """That bridge is gone."""
+        """Record that the bridge of ``cycle`` is gone."""
         self._bridges.pop(cycle, None)
 
     def latest(self, cycle: int) -> Path | None:
-        """What is kept of the generation; None if its bridge is gone, or runs no pinned generation."""
+        """Return the newest manifest; None if the cycle's bridge is gone or runs no pinned generation."""
         bridge = self._bridges.get(cycle)
         return None if bridge is None else bridge.latest
 
     def give(self, cycle: int) -> Path | None:
-        """As :meth:`latest`, for a worker to be started from."""
+        """Return the newest manifest, as :meth:`latest` does, and record that a worker is started with it."""
         bridge = self._bridges.get(cycle)
         if bridge is None:
             return None
@@ -50,24 +50,24 @@ class ManifestsInUse:
         return bridge.latest
 
     def grow(self, cycle: int, manifest: Path) -> None:
-        """More is kept of the generation: ``manifest`` says what. Nothing if its bridge is gone."""
+        """Record ``manifest`` as the newest of the generation. Do nothing if its bridge is gone."""
         if cycle in self._bridges:
             self._bridges[cycle].latest = manifest
 
     def is_live(self, cycle: int) -> bool:
-        """Whether no later bridge has become live."""
+        """Return whether no later bridge has become live."""
         return cycle == max(self._bridges, default=None)
 
     def is_given(self, manifest: Path) -> bool:
-        """Whether a worker of any bridge was started from it."""
+        """Return whether a worker of any bridge was started with it."""
         return any(manifest in bridge.given for bridge in tuple(self._bridges.values()))
 
     def paths(self) -> set[Path]:
-        """All that somebody may still read."""
+        """Return all manifests that may still be read."""
         bridges = tuple(self._bridges.values())
         return {path for bridge in bridges for path in (bridge.latest, *bridge.given)}
 
     def is_last_of(self, cycle: int) -> bool:
-        """Whether no later bridge runs the same generation: two cycles from equal sources make equal ones."""
+        """Return whether no later bridge runs the same generation, as happens if two cycles have equal sources."""
         own = self.latest(cycle)
         return all(bridge.latest != own for other, bridge in self._bridges.items() if other > cycle)

@@ -1,11 +1,11 @@
-"""A key of the user's own, by which what lastgood has written is told from what anybody else put in its place.
+"""The user's key, which authenticates files that lastgood has written.
 
-A ``.lastgood/`` can come with a repository, or be written to by others. What is read from it and acted upon carries a seal: an
-HMAC by a key that lies outside of every project, in ``$XDG_STATE_HOME/lastgood/key`` (``~/.local/state`` by default). The seal
-covers the path, too, so that a sealed file is none in another place. What would cost more to seal than to move, caches, lies
-outside altogether, in ``$XDG_CACHE_HOME/lastgood/`` (``~/.cache`` by default).
+A ``.lastgood/`` can come with a repository, or be writable by others. Files in it that affect what lastgood does carry a seal:
+an HMAC with a key outside of every project, in ``$XDG_STATE_HOME/lastgood/key`` (``~/.local/state`` by default). The seal covers
+the path, too, so a sealed file is not valid in another place. Caches, which would be expensive to seal, are outside of the
+project, in ``$XDG_CACHE_HOME/lastgood/`` (``~/.cache`` by default).
 
-Neither is used unless it belongs to this user and nobody else can write there.
+Both directories are only used if they belong to this user and nobody else can write there.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _HEAD = b"lastgood-sealed-1 "
 
 
 def seal(key: bytes, path: Path, data: bytes) -> bytes:
-    """What is to be written to ``path`` so that :func:`unseal` knows it again: a first line, then ``data``."""
+    """Return the content to write to ``path`` for :func:`unseal`: a first line with the seal, then ``data``."""
     return _HEAD + _mark(key, path, data) + b"\n" + data
 
 
 def unseal(key: bytes, path: Path, written: bytes) -> bytes | None:
-    """The data that was sealed for ``path`` by the owner of ``key``; None if it was not."""
+    """Return the data that was sealed for ``path`` with ``key``; None if the seal is not valid."""
     head, _, data = written.partition(b"\n")
     return data if hmac.compare_digest(head, _HEAD + _mark(key, path, data)) else None
 
@@ -41,7 +41,7 @@ def _mark(key: bytes, path: Path, data: bytes) -> bytes:
 
 
 def user_key() -> bytes:
-    """The key of this user, made when it is first needed; one that only this process knows where it cannot be kept."""
+    """Return this user's key, which is created at first use; if it cannot be stored, a key of this process."""
     directory = _own("XDG_STATE_HOME", ".local/state")
     if directory is not None:
         with contextlib.suppress(OSError):
@@ -51,19 +51,19 @@ def user_key() -> bytes:
 
 
 def cache_directory(home: Path) -> Path | None:
-    """The directory of the caches for ``home``; None if there cannot be one. It is not made here."""
+    """Return the directory of the caches for ``home``, which may not exist yet; None if no private one is available."""
     directory = _own("XDG_CACHE_HOME", ".cache")
     return None if directory is None else directory / hashlib.sha256(os.fsencode(home)).hexdigest()[:32]
 
 
 def _own(variable: str, otherwise: str) -> Path | None:
-    """``lastgood/`` in a base directory of the user's, which need not exist; None if it is not, or would not be, the user's."""
+    """Return ``lastgood/`` in a base directory of the user's, which need not exist; None if it is not private to the user."""
     base = os.environ.get(variable, "")
     if not os.path.isabs(base):
         base = os.path.join(os.path.expanduser("~"), otherwise)
     directory = os.path.join(base, "lastgood")
     try:
-        # What is made in somebody else's home is in their way.
+        # Do not create files in another user's home, for example under sudo.
         return Path(directory) if os.path.isabs(base) and _is_private(_first_that_exists(directory)) else None
     except OSError:
         return None
@@ -76,7 +76,7 @@ def _first_that_exists(path: str) -> str:
 
 
 def _is_private(path: str) -> bool:
-    """Whether it belongs to this user, and nobody else can write to it."""
+    """Return whether the path belongs to this user, and others cannot write to it."""
     found = os.stat(path)
     return not hasattr(os, "geteuid") or (found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH)
 
@@ -97,7 +97,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _make(path: Path) -> bytes:
-    """Make the key: it is there as a whole or not at all, and of two processes that make it both have the same."""
+    """Create the key file atomically, and return the key. If two processes do it at once, both return the same key."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""Calls of ``async def`` functions: they run together on one event loop, asyncio's or trio's, in a thread of its own."""
+"""Calls of ``async def`` functions: they run together on an event loop of asyncio or trio, in its own thread."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _FORGOTTEN = frames.FORGOTTEN, b""
 
 
 class _Home:
-    """An event loop and its thread. ``soon`` has it call a function; ``spawn`` and ``cancel`` are called on it.
+    """An event loop and its thread. ``soon`` schedules a function on it; ``spawn`` and ``cancel`` must run on it.
 
-    ``spawn`` begins a task in ``context``: what a plain function set before it gave the coroutine is there.
+    ``spawn`` starts a task in ``context``, so the coroutine sees the context variables that a plain function set before.
     """
 
     def __init__(self, name: str) -> None:
-        self.doubtful: set[int] = set()  # calls that were cancelled, and are not over yet
+        self.doubtful: set[int] = set()  # calls that were cancelled and have not ended
         self._ready = threading.Event()
         threading.Thread(target=CONTEXTS.run, args=(self._run,), name=name, daemon=True).start()
         self._ready.wait()
@@ -53,7 +53,7 @@ class _Home:
         raise NotImplementedError
 
     def responds(self) -> bool:
-        """Whether its thread still turns the loop, rather than being stuck in a forgotten call."""
+        """Return whether the loop still runs callbacks, rather than being blocked by a forgotten call."""
         turned = threading.Event()
         self.soon(turned.set)
         return turned.wait(_RESPONSE)
@@ -122,11 +122,11 @@ class _Trio(_Home):
         context.run(self._nursery.start_soon, self._perform, number, coroutine, pack, finish)
 
     async def _perform(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish) -> None:
-        outcome = _FORGOTTEN  # so it stays if the scope is cancelled
+        outcome = _FORGOTTEN  # the outcome if the scope is cancelled
         try:
             with self._scopes[number]:
                 outcome = pack(await coroutine)
-        except BaseException as error:  # also SystemExit, which would end the loop: every call is answered
+        except BaseException as error:  # including SystemExit, which would end the loop: every call must be answered
             outcome = pack_raised(error)
         del self._scopes[number]
         finish(outcome)
@@ -140,21 +140,21 @@ _HOMES: dict[str, Callable[[], _Home]] = {"asyncio": _Asyncio, "trio": _Trio}
 
 
 class Loops:
-    """The event loop that takes new calls, and those before it that got stuck in a forgotten one."""
+    """The event loop for new calls, and earlier ones that are blocked by forgotten calls."""
 
     def __init__(self, backend: str, answer: Callable[[int, int, bytes], None]) -> None:
         self._make = _HOMES[backend]
         self._answer = answer
         self._choosing = threading.Lock()
         self._lock = threading.Lock()
-        self._homes: dict[int, _Home] = {}  # open calls and where they run
+        self._homes: dict[int, _Home] = {}  # open calls and the loops they run on
         self._current: _Home | None = None
         self._stuck = 0
 
     def start(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack) -> bool:
-        """Run ``coroutine``, in a copy of the current context, and answer call ``number`` with what ``pack`` makes of its result.
+        """Run ``coroutine`` in a copy of the current context; answer call ``number`` with ``pack`` of its result.
 
-        False: too many loops are stuck.
+        Return False if too many loops are blocked.
         """
         with self._choosing:
             current = self._usable()
@@ -177,7 +177,7 @@ class Loops:
         return current
 
     def cancel(self, number: int) -> None:
-        """Cancel call ``number``, if it runs here."""
+        """Cancel call ``number`` if it runs on a loop."""
         with self._lock:
             home = self._homes.get(number)
             if home is None:
@@ -197,5 +197,5 @@ class Loops:
 async def _outcome(coroutine: Coroutine[Any, Any, Any], pack: Pack) -> Outcome:
     try:
         return pack(await coroutine)
-    except BaseException as error:  # likewise; and CancelledError
+    except BaseException as error:  # including SystemExit and CancelledError
         return pack_raised(error)

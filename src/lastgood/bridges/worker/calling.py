@@ -1,11 +1,11 @@
-"""What may be called, and finding it (contract §10).
+"""Rules for callable functions, and finding a function.
 
-- Only modules named in the config.
-- Dots pass through classes only: ``Desk.quote`` is fine, ``os.system`` is not, though the module imported ``os``.
+- Only modules named in the config can be called.
+- Dots pass through classes only: ``Desk.quote`` is fine, ``os.system`` is not, even if the module imported ``os``.
 - No part of a name starts with ``_``.
-- At the end stands a function, or a static or class method: no class, no module, no instance's method.
-- A module that has ``__all__`` re-exports what is listed there; one that has none re-exports whatever it imported by name.
-- ``functions``, ``classes`` and the excludes of the config bind.
+- The name must be that of a function, or a static or class method; not of a class, a module or an instance method.
+- A module with ``__all__`` re-exports only what is listed there; one without re-exports everything it imported by name.
+- ``functions``, ``classes`` and the excludes of the config apply.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MISSING = object()
 
 
 class Refused(Exception):
-    """What was asked for is not done; the text says why."""
+    """The worker refuses the call; the text says why."""
 
 
 class Callables:
@@ -35,11 +35,11 @@ class Callables:
         self._found: dict[bytes, tuple[dict[str, Any], str, Callable[..., Any]]] = {}
 
     def find(self, target: bytes) -> Callable[..., Any]:
-        """The function behind ``b"module\\0function"``. Raises :class:`Refused`."""
+        """Return the function for ``b"module\\0function"``. Raise :class:`Refused`."""
         found = self._found.get(target)
         if found is not None:
             namespace, name, function = found
-            replaced = namespace.get(name) is not function  # by the user's code, since
+            replaced = namespace.get(name) is not function  # user code may have assigned another one
             if not replaced:
                 return function
         try:
@@ -88,7 +88,7 @@ class Callables:
         chosen = any(selection.get(field) is not None for field in ("functions", "classes"))
         if not (chosen or selection.get("exclude") or selection.get("exclude_patterns")):
             return
-        # Not at the top: it imports fnmatch, which costs a worker without such a config 5 ms for nothing.
+        # Imported here because it imports fnmatch, which takes 5 ms that a worker without such a config can save.
         from .selection import allows
 
         if not allows(name, **selection):
@@ -129,7 +129,7 @@ def _function(holder: Any, name: str, found: Any, full: str) -> Callable[..., An
         found = getattr(holder, name)
     if not callable(found):
         raise Refused(f"{full} cannot be called: it is of type {type(found).__name__}, no function.")
-    return found  # type: ignore[no-any-return]  # it was just found to be callable
+    return found  # type: ignore[no-any-return]  # checked to be callable above
 
 
 def _near_miss(holder: Any, name: str) -> str:

@@ -1,10 +1,10 @@
-"""What the pinned sources were compiled to, kept by their content, so that a worker compiles what has changed (contract §9).
+"""A cache of the code objects of pinned sources, so that a worker compiles only changed sources.
 
-A ``.pyc`` goes by size and time; this goes by the digest of the source, its path, which is part of the code, and the very
-interpreter: what is found is never the code of another source. Each file begins with the digest of the rest. They lie where
-the app says, in a directory that nobody but the user can write to, and never in the project: what lies there is run. Each is
-``<digest of the source>-<digest of the others>``; the app removes those that no generation needs. Several workers may write
-at once: whoever is last wins, with the same bytes.
+Python validates a ``.pyc`` by size and time. This cache uses the digest of the source, its path (which is part of the code) and
+the exact interpreter, so it never returns the code of another source. Each file begins with the digest of the rest. The app
+chooses the directory: only the user can write to it and it is never in the project, since its content is executed. File names
+are ``<digest of the source>-<digest of path and interpreter>``; the app removes files that no generation needs. Several workers
+may write the same file at once; they write the same bytes, and the last one wins.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _HEAD = 64
 
 
 class Codes:
-    """The codes in ``directory``; None: none are kept. What cannot be read is not there, or written is not kept."""
+    """The cached code objects in ``directory`` (None: no cache). Errors of reading and writing are ignored."""
 
     def __init__(self, directory: str | None) -> None:
         self._directory = directory
         self._interpreter = f"{sys.version}\t{sys.flags.optimize}\t"
 
     def get(self, digest: str, path: str) -> CodeType | None:
-        """The code of the source with that digest, which lies at ``path``."""
+        """Return the cached code of the source with that digest at ``path``; None if there is none."""
         if self._directory is None:
             return None
         try:
@@ -44,7 +44,7 @@ class Codes:
         return code
 
     def keep(self, digest: str, path: str, code: CodeType) -> None:
-        """Keep ``code`` for the next worker."""
+        """Store ``code`` for other workers."""
         if self._directory is None:
             return
         place = self._place(self._directory, digest, path)

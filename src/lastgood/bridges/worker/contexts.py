@@ -1,13 +1,13 @@
-"""The contexts that calls run in (``contextvars``): each is a copy of the one that the imports left.
+"""Contexts for calls (``contextvars``): each call gets a copy of the context that the imports left.
 
-A call runs in whichever thread or event loop is free. If it began with what the call before it there had set, its result would
-depend on which one that was. So what a call sets ends with it.
+A call runs in any free thread or event loop. If it saw what an earlier call had set there, its result would depend on the
+thread. So changes of the context by a call end with it.
 
-- *decimal* changes its context in place (``getcontext().prec = 6``), and copies of a ``contextvars`` context share it, so each
-  call has a copy of that, too.
-- *numpy* 1 keeps its error state by thread, so it is set again before each call. Calls that run at once on an event loop share it.
-- *A local module that a call imports* is one of the imports: what it sets is there for every call from then on, and what the
-  call itself had set is not. (numpy's error state is one value: what the module sets of it is lost where the call had set it.)
+- *decimal* changes its context in place (``getcontext().prec = 6``), and copies of a ``contextvars`` context share it. So each
+  call gets a copy of the decimal context, too.
+- *numpy* 1 keeps its error state by thread, so it is set again before each call. Concurrent calls on an event loop share it.
+- *A local module that a call imports* belongs to the imports: its changes apply to every call from then on, but changes that
+  the call made before do not. (numpy 2's error state is a single value: if the call has changed it, the module's are lost.)
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ if TYPE_CHECKING:
 __all__ = ["CONTEXTS", "Contexts"]
 
 _UNSET = object()
-_DECIMAL = "decimal_context"  # the name of the variable of each of these modules
+_DECIMAL = "decimal_context"  # the name of the context variable in each of these modules
 _DECIMALS = "decimal", "_pydecimal"
-_NUMPY = "numpy.ufunc.extobj"  # likewise, of numpy 2's error state, which is one opaque value
+_NUMPY = "numpy.ufunc.extobj"  # the name of numpy 2's variable, whose error state is one opaque value
 
 
 class Contexts:
-    """Makes contexts. Until :meth:`keep`, they are empty."""
+    """Makes contexts. They are empty until :meth:`keep` is called."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._left: Context | None = None  # never run in, but to change it
+        self._left: Context | None = None  # left by the imports; only run in to change it
         self._decimals: Values = {}
         self._errors: list[Any] | None = None
         self._set_errors: Callable[[list[Any]], object] = list
         self.fresh: Callable[[], Context] = Context
-        """Make a context; on the thread that will run in it."""
+        """Make a context. Call it on the thread that will run in the context."""
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call ``function`` in a context of its own."""
+        """Call ``function`` in a fresh context."""
         return self.fresh().run(function, *args)
 
     def keep(self) -> None:
-        """The imports are done: what is current now is what they left."""
+        """Keep the current context, after the imports, as the origin of all further ones."""
         with self._lock:
             self._left = Context()
             self._set(*_current())
 
     def before_import(self) -> Changed | None:
-        """What a late import may change, for :meth:`after_import`."""
+        """Return the state that a late import may change, for :meth:`after_import`."""
         return None if self._left is None else _current()
 
     def after_import(self, before: Changed | None) -> None:
-        """The import is done: what it changed is kept."""
+        """Keep the changes that a late import made, given the state before it."""
         if before is None:
             return
         values, errors = _current()
@@ -98,13 +98,13 @@ class Contexts:
         return context
 
     def enter_thread(self) -> None:
-        """Set what numpy 1 keeps by thread, on the thread that is about to begin a call."""
+        """Set numpy 1's error state for the current thread, which is about to begin a call."""
         if self._errors is not None:
             self._set_errors(self._errors.copy())
 
 
 def _current() -> Changed:
-    """The values of the current context, and the error state of numpy 1."""
+    """Return the values of the current context and the error state of numpy 1 (None if there is none)."""
     values = {var: value.copy() if _is_decimals(var, value) else value for var, value in copy_context().items()}
     read = getattr(sys.modules.get("numpy"), "geterrobj", None)
     return values, None if read is None else read().copy()
@@ -117,9 +117,9 @@ def _is_decimals(var: ContextVar[Any], value: Any) -> bool:
 
 
 def _merged(var: ContextVar[Any], value: Any, before: Any, left: Any) -> Any:
-    """``left``, with what an import has changed: ``before`` had what the call had set, and ``value`` has it still."""
+    """Return ``left`` with the changes of an import, which are those from ``before`` to ``value``; both include the call's."""
     if var.name == _NUMPY and before is not left and left is not _UNSET:
-        return left  # it cannot be told apart in there
+        return left  # the opaque value does not show which part the import changed
     if not all(_is_decimals(var, each) for each in (value, before, left)):
         return value
     merged = left.copy()
@@ -134,9 +134,9 @@ def _differs(var: ContextVar[Any], value: Any, before: Any) -> bool:
         return value is not before
     pair = value.copy(), before.copy()
     for each in pair:
-        each.clear_flags()  # any calculation sets these
+        each.clear_flags()  # any calculation sets flags, so they are not compared
     return repr(pair[0]) != repr(pair[1])
 
 
 CONTEXTS = Contexts()
-"""Those of this worker."""
+"""The contexts of this worker."""

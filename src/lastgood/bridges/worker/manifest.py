@@ -1,28 +1,28 @@
-"""The manifest of a pinned generation: which bytes stand at which path (contract §9). Both sides read this file.
+"""The manifest of a pinned generation: the path and digest of each of its sources. Both sides import this file.
 
-A manifest is text, one line a fact, its fields separated by tabs; the first line has the digest of the rest.
+A manifest is text, with one entry in each line and fields separated by tabs. The first line contains the digest of the rest.
 
     lastgood-manifest-1 <digest>
     root      <path>                    a directory whose modules are local
-    module    <digest> <name> <path>    a module, and where the user's file lies
-    package   <digest> <name> <path>    likewise, an ``__init__.py``
-    namespace <name> <path>             a directory of a namespace package; as many lines as it has, in their order
-    late      <path>                    the module there was pinned when a worker imported it: no import statement leads to it
-    elsewhere <name>                    an import statement leads to this module, and it is not local
-    file      <digest> <name>           what else was kept with the generation
+    module    <digest> <name> <path>    a module, and the path of the user's file
+    package   <digest> <name> <path>    a package, and the path of its ``__init__.py``
+    namespace <name> <path>             a directory of a namespace package; a line for each directory, in search order
+    late      <path>                    a module that was pinned when a worker imported it: no import statement leads to it
+    elsewhere <name>                    a module that an import statement leads to, and that is not local
+    file      <digest> <name>           another file that is stored with the generation
 
-The bytes lie beside it, by their digest: ``<home>/manifests/<digest of the manifest>``, ``<home>/objects/<digest>``.
+The files are stored by digest: ``<home>/manifests/<digest of the manifest>``, ``<home>/objects/<digest>``.
 """
 
 from __future__ import annotations
 
 import os
 
-try:  # hashlib would load OpenSSL, 11 ms of a worker's start
+try:  # importing hashlib loads OpenSSL, which adds 11 ms to a worker's start
     from _sha2 import sha256  # type: ignore[import-not-found]  # Python 3.12 and newer
 except ImportError:
     try:
-        from _sha256 import sha256  # type: ignore[import-not-found]  # older
+        from _sha256 import sha256  # type: ignore[import-not-found]  # before Python 3.12
     except ImportError:
         from hashlib import sha256
 
@@ -33,12 +33,14 @@ _MODULES = ("module", "package")
 
 
 class Damaged(Exception):
-    """What was kept of a generation is not what was written. The text says what, and where it lies."""
+    """The stored data of a generation is not what was written. The text names the file and the problem."""
 
 
 class Manifest:
-    """``modules`` are (is a package, digest, name, path), ``late`` the paths of some of them; ``namespaces`` name to
-    directories; ``files`` name to digest.
+    """The content of a manifest.
+
+    ``modules`` are tuples (is a package, digest, name, path), ``late`` the paths of some of them. ``namespaces`` maps names to
+    directories, ``files`` names to digests.
     """
 
     def __init__(self) -> None:
@@ -50,7 +52,7 @@ class Manifest:
         self.files: dict[str, str] = {}
 
     def dumps(self) -> bytes:
-        """As it is written. Equal manifests give equal bytes."""
+        """Return the manifest as bytes. Equal manifests give equal bytes."""
         rows: list[tuple[str, ...]] = [("root", root) for root in self.roots]
         rows += [(_MODULES[module[0]], *module[1:]) for module in self.modules]
         rows += [("namespace", name, path) for name, paths in self.namespaces.items() for path in paths]
@@ -62,7 +64,7 @@ class Manifest:
 
     @classmethod
     def loads(cls, data: bytes, where: str) -> Manifest:
-        """What :meth:`dumps` wrote; ``where`` it comes from is for :class:`Damaged`."""
+        """Parse the bytes of :meth:`dumps`. Raise :class:`Damaged` with ``where``, the path they come from."""
         head, _, body = data.partition(b"\n")
         if head != f"{_HEAD}{digest_of(body)}".encode():
             raise Damaged(f"{where} is damaged: it is not the manifest that was written there.")
@@ -88,8 +90,9 @@ class Manifest:
 
     @classmethod
     def load(cls, path: str) -> Manifest:
-        """The manifest at ``path`` on the disk. Raises :class:`Damaged`, also if there is none, or if it is not the one of that
-        name: whoever gives the path says with it what may be run.
+        """Read the manifest at ``path``.
+
+        Raises :class:`Damaged` if it cannot be read, or if its digest is not its name: the path identifies what may be run.
         """
         try:
             with open(path, "rb") as file:
@@ -102,18 +105,18 @@ class Manifest:
 
 
 def digest_of(data: bytes) -> str:
-    """The digest by which bytes are told apart: SHA-256, as everywhere in lastgood."""
+    """Return the SHA-256 digest of ``data`` in hexadecimal."""
     digest: str = sha256(data).hexdigest()
     return digest
 
 
 def object_path(manifest: str, digest: str) -> str:
-    """Where the bytes with this digest lie, for a manifest at that path."""
+    """Return the path of the object with this digest, for a manifest at that path."""
     return os.path.join(os.path.dirname(os.path.dirname(manifest)), "objects", digest)
 
 
 def read_object(manifest: str, digest: str) -> bytes:
-    """The bytes with this digest. Raises :class:`Damaged` if they are gone, or are others by now."""
+    """Return the bytes with this digest. Raise :class:`Damaged` if they cannot be read or have changed."""
     path = object_path(manifest, digest)
     try:
         with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""A process that must not outlive the one that started it."""
+"""Tying the life of a process to the process that started it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["die_with"]
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends, however it ends (Linux).
+    """On Linux, have the kernel kill this process when the thread that started it ends.
 
-    ``parent`` is the pid of the process that did. The end of its input alone would miss one that is busy.
+    ``parent`` is the pid of that thread's process. EOF on the input is not enough, since a busy worker does not notice it.
     """
     if sys.platform == "linux":
         import ctypes
@@ -19,4 +19,4 @@ def die_with(parent: int) -> None:
         pr_set_pdeathsig, sigkill = 1, 9
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigkill, 0, 0, 0)
     if os.getppid() != parent:
-        os._exit(1)  # it died before we could ask
+        os._exit(1)  # the parent died before prctl()
