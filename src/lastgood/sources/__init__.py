@@ -1,1 +1,1 @@
-"""Sources: where a module lies, what a generation is made of, which interpreter and environment runs it, what is watched."""
+"""Sources: module resolution, the content of a generation, the worker's interpreter and environment, watched files."""

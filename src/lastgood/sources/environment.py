@@ -1,6 +1,6 @@
-"""What a worker runs in: its interpreter, environment and working directory (contract §7, ``[runtime.process]``).
+"""A worker's environment: its interpreter, environment variables and working directory (``[runtime.process]``).
 
-The bridge starts workers in it; who looks for modules asks the same interpreter in the same environment where it would look.
+The bridge starts workers in it. Module resolution asks the same interpreter in the same environment for its search path.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ __all__ = ["Environment", "existing_interpreter", "find_environment", "unusable"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """``python`` is the file to run, or a name that is not on ``PATH``. ``env`` None is the app's own environment, ``cwd``
-    None its working directory. ``own`` tells that it is the app's interpreter, which would look for modules where it does here.
+    """``python`` is the file to run, or a name that was not found on ``PATH``.
+
+    ``env`` None means the app's own environment variables, ``cwd`` None its working directory. ``own``: it is the app's
+    interpreter with the app's search path for modules.
     """
 
     python: str
@@ -31,11 +33,11 @@ class Environment:
 
 
 def find_environment(process: ProcessConfig) -> Environment:
-    """The environment that ``process`` describes.
+    """Return the environment that ``process`` describes.
 
-    A virtual environment is entered as its ``activate`` script does it: its interpreter, ``VIRTUAL_ENV``, its commands
-    first on ``PATH``. Then comes ``env``, whose values are taken literally. Whether ``python`` exists is not looked at.
-    Raises :class:`ConfigError`, with the field, if ``virtual_env`` is no virtual environment or ``cwd`` no directory.
+    A virtual environment is set up as by its ``activate`` script: its interpreter, ``VIRTUAL_ENV``, and its commands first on
+    ``PATH``. Then ``env`` is applied, with literal values. It is not checked whether ``python`` exists. Raises
+    :class:`ConfigError`, with the field, if ``virtual_env`` is not a virtual environment or ``cwd`` not a directory.
     """
     changes: dict[str, str] = {}
     python = sys.executable if process.python is None else str(process.python)
@@ -50,7 +52,7 @@ def find_environment(process: ProcessConfig) -> Environment:
         env = {**os.environ, **changes}
         if process.virtual_env is not None and "PYTHONHOME" not in process.env:
             env.pop("PYTHONHOME", None)
-    if os.path.basename(python) == python:  # a bare name; looked up where the worker would look
+    if os.path.basename(python) == python:  # a bare name, looked up on the worker's PATH
         python = shutil.which(python, path=None if env is None else env.get("PATH", os.defpath)) or python
     own = (
         process.python is None
@@ -62,7 +64,7 @@ def find_environment(process: ProcessConfig) -> Environment:
 
 
 def existing_interpreter(found: Environment) -> Path:
-    """The file of these environment, which exists. Raises :class:`ConfigError`."""
+    """Return the interpreter's file, which exists. Raise :class:`ConfigError` if it does not."""
     if os.path.basename(found.python) == found.python:
         raise unusable(found.python, "there is no such command on PATH")
     if not os.path.isfile(found.python):
@@ -71,7 +73,7 @@ def existing_interpreter(found: Environment) -> Path:
 
 
 def unusable(python: str | Path, why: str) -> ConfigError:
-    """The error that says why an interpreter cannot be run."""
+    """Return the error for an interpreter that cannot be run."""
     return ConfigError(
         f"the interpreter {python} cannot be run: {why}.",
         field="runtime.process.python",
@@ -80,7 +82,7 @@ def unusable(python: str | Path, why: str) -> ConfigError:
 
 
 def _virtual_env(directory: Path) -> tuple[str, str]:
-    """Its interpreter, and its directory of commands."""
+    """Return the interpreter of a virtual environment and its directory of commands. Raise :class:`ConfigError`."""
     field, hint = "runtime.process.virtual_env", f'Make one with "python -m venv {directory}".'
     expected = "expected the directory of a virtual environment"
     if not os.path.isdir(directory):

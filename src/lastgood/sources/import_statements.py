@@ -1,4 +1,4 @@
-"""The import statements of a source, wherever in it they stand (contract §9). Nothing of it is executed."""
+"""The import statements of a source, at any place in it. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Imports", "guessed_imports", "imports_of"]
 
 
 class Imports(msgspec.Struct, frozen=True):
-    """What a module's import statements say, wherever they stand.
+    """A module's import statements, at any place in it.
 
-    ``statements`` are (level, module, names) as in :class:`ast.ImportFrom`; no names: ``import module``. ``exports`` are
-    what ``__all__`` lists, as far as that can be read off.
+    ``statements`` are (level, module, names) as in :class:`ast.ImportFrom`; without names: ``import module``. ``exports`` are
+    the literal strings in ``__all__``.
     """
 
     statements: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
@@ -27,7 +27,7 @@ class Imports(msgspec.Struct, frozen=True):
 
 _NOTHING = Imports()
 
-# Expressions hold no statements: they are not looked into.
+# Expressions contain no statements, so they are not searched.
 _BLOCKS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("FunctionDef", "AsyncFunctionDef", "ClassDef", "With", "AsyncWith"), ("body",)),
     **dict.fromkeys(("If", "For", "AsyncFor", "While"), ("body", "orelse")),
@@ -38,19 +38,19 @@ _BLOCKS: Mapping[str, tuple[str, ...]] = {
 
 
 def imports_of(data: bytes) -> Imports:
-    """The import statements in a source, and its ``__all__``.
+    """Return the import statements of a source, and its ``__all__``.
 
-    One that this Python cannot parse may yet be right for the worker's: what looks like an import statement in it counts.
+    A source that this Python cannot parse may be valid for the worker's: its import statements are guessed from the text.
 
     >>> imports_of(b"import os.path\\nfrom . import a, b\\n").statements
     ((0, 'os.path', ()), (1, '', ('a', 'b')))
     """
     if b"import" not in data and b"__all__" not in data:
         return _NOTHING
-    if len(data) > LARGEST:  # a tree of it would take seconds, and gigabytes
+    if len(data) > LARGEST:  # parsing would take seconds and gigabytes
         return guessed_imports(data)
     try:
-        # What a source warns of is for its own runs, and under -W error it would come as a SyntaxError here.
+        # Ignore warnings about the source, which under -W error would be raised as SyntaxError here.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(data)
@@ -85,7 +85,7 @@ _FROM = re.compile(r"^[ \t]*from[ \t]+(\.*)[ \t]*([\w.]*)[ \t]+import[ \t]*(\([^
 
 
 def guessed_imports(data: bytes) -> Imports:
-    """What looks like an import statement in a source, without it being parsed."""
+    """Find text that looks like import statements, without parsing the source."""
     text = data.decode("utf-8", "replace")
     statements: list[tuple[int, str, tuple[str, ...]]] = []
     for found in _IMPORT.finditer(text):

@@ -1,8 +1,9 @@
-"""Of a source that this Python cannot parse: which newer Python it was written for, if that is certain.
+"""Detection of syntax that is newer than this Python, for a source that this Python cannot parse.
 
-What this Python does not know yet is found by its tokens, checked, and put as an older Python would: type parameters go, a
-``type`` statement becomes another one, an f-string a plain string, and so on. If that makes it a Python source, nothing else
-was wrong with it. In any other case nothing is said: the source may just be broken, or, with ``except A, B:``, be Python 2.
+Syntax that this Python does not know is found by its tokens, checked, and rewritten to an older form: type parameters are
+removed, a ``type`` statement becomes another statement, an f-string a plain string, and so on. If the result is valid Python,
+the source was valid except for the newer syntax. In any other case there is no answer: the source may simply be broken, or,
+with ``except A, B:``, be Python 2.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["Newer", "newer_syntax"]
 
 @dataclass(frozen=True, slots=True)
 class Newer:
-    """``what``, which came with the version ``python``, stands at ``line`` (from 1)."""
+    """``what`` is syntax that came with Python version ``python``; ``line`` is its line number, from 1."""
 
     what: str
     python: tuple[int, int]
@@ -49,12 +50,12 @@ _SINCE = {
     **dict.fromkeys((_UNPACKING, _LAZY), (3, 15)),
 }
 _BLANK = re.compile(r"(\s|#[^\r\n]*)*")
-_LARGEST = 1_000_000  # characters that are looked through: about a second
-_DEEPEST = 20  # strings in the braces of strings that are followed
+_LARGEST = 1_000_000  # characters that are scanned, which takes about a second
+_DEEPEST = 20  # levels of strings inside replacement fields
 
 
 def newer_syntax(text: str) -> Newer | None:
-    """What of a newer Python ``text`` uses, the newest first; None where it is not certain that this is all that is wrong."""
+    """Return the newest syntax ``text`` uses beyond this Python; None unless it is valid apart from newer syntax."""
     if len(text) > _LARGEST:
         return None
     try:
@@ -72,12 +73,12 @@ def newer_syntax(text: str) -> Newer | None:
 
 
 class _Unclear(Exception):
-    """It is not certain how a newer Python would read this."""
+    """The reading of the text by a newer Python is uncertain."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """``text`` is ``"\\n"`` at the end of a line, and ``'""'`` for a string of whatever kind. Comments are none."""
+    """``text`` is ``"\\n"`` at the end of a line, and ``'""'`` for any string. Comments are not tokens."""
 
     text: str
     start: int
@@ -85,13 +86,13 @@ class _Token:
 
     @property
     def deeper(self) -> int:
-        """How many more brackets are open after it."""
+        """The change in the number of open brackets."""
         return (self.text in ("(", "[", "{")) - (self.text in (")", "]", "}"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Rewrite:
-    """``text`` is what an older Python would say in the place of ``start`` to ``end``. ``what`` is a key of ``_SINCE``."""
+    """``text`` is the older form of the source from ``start`` to ``end``. ``what`` is a key of ``_SINCE``."""
 
     start: int
     end: int
@@ -100,7 +101,7 @@ class _Rewrite:
 
 
 def _rewritten(text: str, start: int, end: int, rewrites: Sequence[_Rewrite]) -> str:
-    """What stands from ``start`` to ``end``, with those of ``rewrites`` made that lie there, the outer before the inner."""
+    """Return the text from ``start`` to ``end`` with the rewrites in that range applied, outer ones before inner ones."""
     parts = []
     for each in sorted(rewrites, key=lambda each: (each.start, -each.end)):
         if start <= each.start and each.end <= end:
@@ -137,7 +138,7 @@ def _of_statements(text: str, tokens: Sequence[_Token]) -> Iterator[_Rewrite]:
 
 
 def _as_older_statement(tokens: Sequence[_Token], place: int, equals: int) -> _Rewrite:
-    """The type statement at ``place`` as one that takes an expression, too. ``equals`` is the place of its sign."""
+    """Rewrite the type statement at ``place`` as a statement with an expression. ``equals`` is the index of its ``=``."""
     match [each.text for each in tokens[equals : equals + 2]]:
         case ["=", following] if following != "\n":
             return _Rewrite(tokens[place].start, tokens[equals].end, "raise ", _STATEMENT)
@@ -145,7 +146,7 @@ def _as_older_statement(tokens: Sequence[_Token], place: int, equals: int) -> _R
 
 
 def _without_type_parameters(text: str, tokens: Sequence[_Token], place: int) -> tuple[_Rewrite, int]:
-    """``place`` is that of the bracket that opens them. What follows them is at the place in the result."""
+    """Remove type parameters, whose opening bracket is at ``place``; also return the index of the token after them."""
     depth = 0
     start = tokens[place].end
     has_default: list[bool] = []
@@ -155,7 +156,7 @@ def _without_type_parameters(text: str, tokens: Sequence[_Token], place: int) ->
             continue
         parameter = text[start : token.start].strip()
         start = token.end
-        if depth or not has_default or not _BLANK.fullmatch(parameter):  # a comma may end the list
+        if depth or not has_default or not _BLANK.fullmatch(parameter):  # a trailing comma is allowed
             has_default.append(_has_default(parameter))
         if depth == 0 and token.text == "]":
             what = _DEFAULT if any(has_default) else _PARAMETERS
@@ -166,7 +167,7 @@ def _without_type_parameters(text: str, tokens: Sequence[_Token], place: int) ->
 
 
 def _has_default(parameter: str) -> bool:
-    """Whether a type parameter has a default. Raises :class:`_Unclear` for what is no type parameter."""
+    """Return whether a type parameter has a default. Raise :class:`_Unclear` if it is not a type parameter."""
     name = re.sub(r"^\*{1,2}\s*", "", parameter)
     match ast.parse(name).body:
         case [ast.Expr(value=ast.Name())]:
@@ -184,7 +185,7 @@ def _has_default(parameter: str) -> bool:
 def _of_comprehensions(text: str, tokens: Sequence[_Token]) -> Iterator[_Rewrite]:
     unfinished: list[
         tuple[str, _Token] | None
-    ] = []  # each bracket that is open, and the star behind it, if there is one
+    ] = []  # each open bracket and the star after it; None if there is no star
     for token, following in itertools.pairwise([each for each in tokens if each.text != "\n"]):
         if token.deeper == 1:
             unfinished.append((token.text, following) if following.text == "*" else None)
@@ -212,7 +213,7 @@ _TOKEN = re.compile(
 
 
 class _Scanner:
-    """Reads ``text`` as the newest Python would. ``rewrites`` are those of its strings."""
+    """Reads ``text`` as the newest Python would. ``rewrites`` are the rewrites of its strings."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -227,20 +228,20 @@ class _Scanner:
         return tokens
 
     def next(self) -> _Token | None:
-        """Go behind the next token; None at the end."""
+        """Return the next token and move past it; None at the end."""
         while (found := _TOKEN.match(self.text, self.place)) is not None:
             start, self.place = found.span()
             if found["quote"]:
                 self.string(start, found["prefix"].lower(), found["quote"])
                 return _Token('""', start, self.place)
             if found[0] == "\\":
-                raise _Unclear  # it joins no lines
+                raise _Unclear  # a backslash that does not join lines
             if not found["blank"]:
                 return _Token("\n" if found["newline"] else found[0], start, self.place)
         return None
 
     def string(self, start: int, prefix: str, quote: str) -> None:
-        """Go behind the string of which prefix and opening quote were read."""
+        """Move past a string whose prefix and opening quote have been read."""
         self._depth += 1
         if self._depth > _DEEPEST:
             raise _Unclear
@@ -251,17 +252,17 @@ class _Scanner:
         self.place += len(quote)
         if has_fields and not _is_expression(self.text[start : self.place]):
             if not _is_expression(f"{prefix.replace('t', 'f')}{quote}{shell}{quote}"):
-                raise _Unclear  # an escape that there is not, say
+                raise _Unclear  # for example, an invalid escape
             inner = [each.what for each in self.rewrites[inside:]]
             what = max((_TEMPLATE if is_template else _F_STRING, *inner), key=_SINCE.__getitem__)
-            # Neither a template string nor a number may stand beside a string.
+            # A template string cannot be concatenated with a string, and neither can a number.
             self.rewrites[inside:] = [_Rewrite(start, self.place, "0" if is_template else '""', what)]
         self._depth -= 1
 
     def literal(self, quote: str, *, is_raw: bool, has_fields: bool, is_format: bool = False) -> str:
-        """Go to the end of what stands in quotes, or (``is_format``) behind a colon in braces.
+        """Move to the end of a string's content, or with ``is_format`` of a format specification after a colon in braces.
 
-        The result is what was passed, but for what stands in braces, which is ``0``.
+        Return the content with ``0`` in place of each expression in braces.
         """
         shell: list[str] = []
         while True:
@@ -285,7 +286,7 @@ class _Scanner:
             self.place += length
 
     def replacement_field(self, quote: str, *, is_raw: bool) -> str:
-        """Go from behind an opening brace to behind its closing one. The result has ``0`` for the expression in them."""
+        """Move from after an opening brace to after its closing one. Return the field with ``0`` as its expression."""
         start, inside, depth = self.place, len(self.rewrites), 0
         last = None
         while (token := self.next()) is not None and (depth or token.text not in ("}", "!", ":", ":=")):
@@ -313,7 +314,7 @@ class _Scanner:
 
 
 def _is_expression(text: str) -> bool:
-    """Whether this Python takes ``text``, in brackets, for one or more expressions."""
+    """Return whether this Python parses ``text``, in brackets, as one or more expressions."""
     try:
         found = ast.parse(f"[{text}\n]", mode="eval").body
     except (SyntaxError, ValueError):

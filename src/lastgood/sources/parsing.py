@@ -1,4 +1,4 @@
-"""Source bytes -> syntax tree, or the reason why not (contract §5). Compiled to be checked, never executed."""
+"""Parsing a source into a syntax tree, or the reason why it fails. The source is compiled as a check, never executed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from lastgood.sources.newer_syntax import newer_syntax
 __all__ = ["ModuleSource", "deepest_line", "read", "statements"]
 
 LARGEST = 4_000_000
-"""Bytes of the largest source that is read: Python takes a second or so for each megabyte, and a hundred bytes for each."""
+"""The maximum size of a source in bytes: for each megabyte, Python takes about a second and 100 MB of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleSource:
-    """One module to wrap, as read: ``path`` and ``data`` of its file (``None`` and ``b""`` for a namespace package).
+    """A module to wrap; ``path`` and ``data`` of its file (None and ``b""`` for a namespace package).
 
-    ``digest`` is the one of ``data``, where it is known already.
+    ``digest`` is that of ``data``, if it is known already.
     """
 
     name: str
@@ -39,13 +39,13 @@ class ModuleSource:
 
     @property
     def state(self) -> str:
-        """What another reading of the module has in common with this one if, and only if, it says the same."""
+        """A text that is equal for two readings of the module if and only if their contents are equal."""
         digest = self.digest or hashlib.sha256(self.data).hexdigest()
         return f"{digest}/" if self.is_package else digest
 
 
 def read(source: ModuleSource) -> ast.Module | ModuleFailure:
-    """The tree of ``source`` with the imports outside of functions made absolute, or why Python would refuse to import it."""
+    """Return the tree of ``source``, with absolute imports outside of functions, or the reason why Python cannot import it."""
     if len(source.data) > LARGEST:
         size, most = len(source.data) / 1e6, LARGEST / 1e6
         problem = f"it is too large to be wrapped: {size:.1f} MB, of at most {most:g} MB."
@@ -54,11 +54,11 @@ def read(source: ModuleSource) -> ast.Module | ModuleFailure:
     if isinstance(text, ModuleFailure):
         return text
     try:
-        # What a source warns of is for its own runs, and under -W error it would come as a SyntaxError here.
+        # Ignore warnings about the source, which under -W error would be raised as SyntaxError here.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text, str(source.path))
-            # Some errors (return outside of a function, a parameter named twice) show in the symbol table only.
+            # Some errors (return outside of a function, a duplicate parameter) are only found by compiling.
             compile(tree, str(source.path), "exec", dont_inherit=True)
     except SyntaxError as error:
         newer = newer_syntax(text)
@@ -74,7 +74,7 @@ def read(source: ModuleSource) -> ast.Module | ModuleFailure:
 
 
 def statements(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Every statement outside of functions, at any depth: what binds names of the module or of a class in it."""
+    """Yield every statement outside of functions, at any depth: those that can bind names of the module or its classes."""
     todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()
@@ -87,7 +87,7 @@ def statements(tree: ast.Module) -> Iterator[ast.stmt]:
 
 
 def deepest_line(tree: ast.AST) -> int | None:
-    """The line of what is nested most deeply in ``tree``."""
+    """Return the line of the most deeply nested node of ``tree``."""
     line: int | None = None
     level: list[tuple[int | None, ast.AST]] = [(None, tree)]
     while level:
@@ -98,7 +98,7 @@ def deepest_line(tree: ast.AST) -> int | None:
 
 
 def _line_that_is_too_deep(text: str) -> int:
-    """Where what Python cannot parse, since it is nested too deeply, ends."""
+    """Return the line up to which a text is too deeply nested for Python to parse."""
     lines = text.split("\n")
     return bisect.bisect_left(range(len(lines)), True, key=lambda count: _is_too_deep("\n".join(lines[:count])))
 
@@ -145,7 +145,7 @@ def _first_undecodable_line(data: bytes) -> int | None:
 
 
 def _absolute(tree: ast.Module, source: ModuleSource) -> ast.Module:
-    """Write relative imports out, since griffe, seeing a module without its package, cannot."""
+    """Make relative imports absolute, since griffe cannot: it reads a module without its package."""
     package = source.name if source.is_package else source.name.rpartition(".")[0]
     for node in statements(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -153,7 +153,7 @@ def _absolute(tree: ast.Module, source: ModuleSource) -> ast.Module:
             try:
                 node.module = importlib.util.resolve_name(relative, package)
             except ImportError:
-                node.module = relative  # beyond the top: found nowhere, and said so where it matters
+                node.module = relative  # beyond the top-level package: it is reported when it is looked up
             node.level = 0
     return tree
 

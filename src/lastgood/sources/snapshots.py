@@ -1,7 +1,7 @@
-"""Reading what is watched: every regular file below the watched roots, by the digest of its bytes (contract §6).
+"""Snapshots of what is watched: every regular file below the watched roots, with the digest of its bytes.
 
-A file is read again only when its stat signature changed, or when its times are so close to the last reading that a change
-could hide behind them, as git's index does it.
+A file is only read again if its stat signature changed, or if its times are so close to the previous reading that a later
+change may not show in them (git's index does the same, under the name "racy").
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from lastgood.store.file_system import FileSystem, Stat
 
 __all__ = ["Reader"]
 
-# A file system's clock may be as coarse as two seconds (FAT); a jiffy is the rule.
+# The resolution of timestamps may be as coarse as two seconds (FAT); usually it is a few milliseconds.
 _TOO_FRESH = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A file as it was read. The path is kept because making one costs more than the system calls do."""
+    """A file as it was read. The path is stored because creating one costs more than the system calls."""
 
     path: Path
     signature: tuple[int, ...]
@@ -28,7 +28,7 @@ class _Known:
 
 
 class Reader:
-    """Makes snapshots, and remembers digests from one to the next. Not thread-safe: one reading at a time."""
+    """Takes snapshots, and remembers digests from one to the next. Not thread-safe: one reading at a time."""
 
     def __init__(self, files: FileSystem) -> None:
         self._files = files
@@ -36,9 +36,9 @@ class Reader:
         self._seen: dict[str, _Known] = {}
 
     def read(self, watch: WatchSet, now: float) -> Snapshot:
-        """What stands at each root of ``watch``; ``now`` is the time in seconds since the epoch.
+        """Read everything below each root of ``watch``; ``now`` is the time in seconds since the epoch.
 
-        A file that cannot be read counts with the reason in place of a digest: it is there, and it differs once it can be.
+        A file that cannot be read is listed with the reason in place of a digest, so it differs once it can be read.
         """
         output = None if watch.output is None else str(watch.output)
         snapshot = {root: self._root(str(root), output, now) for root in watch.roots}
@@ -55,7 +55,9 @@ class Reader:
             if standing.kind == "link":
                 target = self._files.real_path(Path(path))
                 if path != root:
-                    found[Path(path)] = f"link to {target}"  # where it leads may change, and no byte with it
+                    found[Path(path)] = (
+                        f"link to {target}"  # its target may change without a change of any file's bytes
+                    )
                 behind = self._stat(target)
                 if behind is None:
                     continue
@@ -73,7 +75,7 @@ class Reader:
         return found
 
     def _stat(self, path: Path) -> Stat | None:
-        # What cannot be looked at counts as absent: once it can be, it differs.
+        # A path that cannot be examined counts as absent, so it differs once it can be.
         try:
             return self._files.stat(path)
         except OSError:
@@ -90,7 +92,7 @@ class Reader:
                 digest = self._files.digest(where)
             except OSError as error:
                 digest = f"unreadable: {error.strerror}"
-            # A file that changed just now can change again within the same tick of its clock: it is read again next time.
+            # A file that changed just now may change again without a new timestamp, so it is read again next time.
             fresh = abs(now - standing.changed) < _TOO_FRESH
             known = _Known(where, () if fresh else standing.signature, digest)
         self._seen[path] = known
