@@ -273,13 +273,13 @@ async def test_after_a_failure_nothing_is_sent_and_the_first_one_stays(wire: Wir
     wire.channel.fail(lambda: BridgeError("first"))
     wire.channel.fail(lambda: BridgeError("second"))
     wire.channel.pin(b"a module")
-    wire.channel.tell_read(1)
+    wire.channel.send_read(1)
     with pytest.raises(BridgeError, match="first"):
         wire.channel.submit(CALL, b"")
     assert wire.received() == []
     wire.channel.close()
     wire.channel.pin(b"a module")  # its descriptor may be somebody else's by now
-    wire.channel.tell_read(1)
+    wire.channel.send_read(1)
 
 
 async def test_calls_in_flight_and_their_size_are_bounded(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

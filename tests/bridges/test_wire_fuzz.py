@@ -146,7 +146,7 @@ class _Broken:
     def read(self, answer: Answer) -> Any:
         return carrier(Arena(-1), INCOMING).loads(answer.body)
 
-    def break_with(self, problem: str) -> BridgeError:
+    def fail_with(self, problem: str) -> BridgeError:
         return BridgeError(problem)
 
 

@@ -174,7 +174,7 @@ def test_a_lock_that_a_child_of_a_dead_process_holds_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is killed while it starts another one leaves its descriptors with that one, until it has started."""
-    monkeypatch.setattr("lastgood.store.file_system._ABOUT_TO_START", 30.0)
+    monkeypatch.setattr("lastgood.store.file_system._LOCK_WAIT", 30.0)
     holds = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", holds, str(tmp_path / "lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:

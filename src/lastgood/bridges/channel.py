@@ -41,21 +41,21 @@ MAX_UNSENT = 1 << 30
 
 _SMALL_READ = 1 << 12
 _PIPE_SIZE = 1 << 20
-_MOST_LEFT = 4 * _PIPE_SIZE  # more than a pipe can hold
+_MAX_UNREAD = 4 * _PIPE_SIZE  # more than a pipe can hold
 _F_SETPIPE_SZ = 1031
-_WORDS = frozenset((frames.FORGOTTEN, frames.APART, frames.LOADED))
-_LONGEST_WORD = 1 << 20  # bytes in the body of such a frame
+_NOTICES = frozenset((frames.FORGOTTEN, frames.APART, frames.LOADED))
+_MAX_NOTICE = 1 << 20  # bytes in the body of such a frame
 _deadline = attrgetter("deadline")
 
 
 class Answer:
     """The future answer to a call: ``kind`` and ``body`` of its frame (``kind`` is None until the frame arrives).
 
-    ``late``: its timeout is over. ``holds``: it has begun and occupies one of the ``threads``. ``extended``: it got its one
+    ``late``: its timeout is over. ``holds_thread``: it has begun and occupies one of the ``threads``. ``extended``: it got its one
     extension of the deadline.
     """
 
-    __slots__ = ("body", "deadline", "extended", "holds", "kind", "late", "number", "parked")
+    __slots__ = ("body", "deadline", "extended", "holds_thread", "kind", "late", "number", "parked")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -64,7 +64,7 @@ class Answer:
         self.parked: trio.lowlevel.Task | None = None
         self.deadline = 0.0
         self.late = False
-        self.holds = False
+        self.holds_thread = False
         self.extended = False
 
 
@@ -120,18 +120,18 @@ class Channel:
         self._next = 1
         self._leader: Answer | None = None
         self._timeout = timeout
-        self._free = threads
+        self._free_threads = threads
         self._queued: deque[Answer] = deque()  # not begun; may include calls that are no longer open
         self._due: deque[Answer] = deque()  # begun, earliest deadline first; may include calls that are no longer open
-        self._keeper: trio.CancelScope | None = None
-        self._keeper_parked: trio.lowlevel.Task | None = None
+        self._timekeeper: trio.CancelScope | None = None
+        self._timekeeper_parked: trio.lowlevel.Task | None = None
         self._failure: Callable[[], BridgeError] | None = None
         self._closed = False
         _channels.add(self)
 
     def adopt(self, *, threads: int, timeout: float, on_loaded: Callable[[bytes], object]) -> None:
         """Give the channel, which has not had a call yet, the settings of a new owner."""
-        self._free, self._timeout, self._on_loaded = threads, timeout, on_loaded
+        self._free_threads, self._timeout, self._on_loaded = threads, timeout, on_loaded
 
     def preload(self, body: bytes) -> None:
         """Send a PRELOAD frame."""
@@ -180,7 +180,7 @@ class Channel:
         self._next += 1
         self._open[answer.number] = answer
         if kind == frames.CALL:
-            if self._free > 0:
+            if self._free_threads > 0:
                 self._begin(answer)
             else:
                 self._queued.append(answer)
@@ -199,7 +199,7 @@ class Channel:
                 self._leader = answer
                 try:
                     await self._readiness.wait()
-                    if not (self._closed or self._take_turn()):
+                    if not (self._closed or self._step()):
                         await self._on_end()
                 except trio.ClosedResourceError:
                     pass  # its own answer is late, or the channel was closed and the failure says why
@@ -227,8 +227,8 @@ class Channel:
         if self._closed:
             return
         self._closed = True
-        if self._keeper is not None:
-            self._keeper.cancel()
+        if self._timekeeper is not None:
+            self._timekeeper.cancel()
         self._readiness.close()
         os.close(self._answers)
         os.close(self._requests)
@@ -281,7 +281,7 @@ class Channel:
     def _forget(self, answer: Answer) -> None:
         if self._open.pop(answer.number, None) is None or self._failure is not None:
             return
-        self._let_go(answer)
+        self._free_thread(answer)
         for unsent in self._unsent:
             if unsent.number == answer.number and not unsent.begun:
                 self._unsent.remove(unsent)
@@ -293,7 +293,7 @@ class Channel:
         self._send(frames.FORGET, answer.number, b"")
 
     @trio.lowlevel.enable_ki_protection
-    def tell_read(self, number: int) -> None:
+    def send_read(self, number: int) -> None:
         """Send READ: the answer to this call was read or discarded, so the worker can reuse the memory it lent for it."""
         if self._failure is None:
             self._send(frames.READ, number, b"")
@@ -302,26 +302,26 @@ class Channel:
 
     def _begin(self, answer: Answer) -> None:
         """Note that a thread of the worker is free for this call, and start its timeout."""
-        self._free -= 1
-        answer.holds = True
+        self._free_threads -= 1
+        answer.holds_thread = True
         if self._timeout == math.inf:
             return
         answer.deadline = trio.current_time() + self._timeout
         self._due.append(answer)
-        if self._keeper is None:
-            self._keeper = trio.CancelScope()
-            trio.lowlevel.spawn_system_task(self._keep_time, name="lastgood's keeper of time")
-        elif self._keeper_parked is not None:
-            task, self._keeper_parked = self._keeper_parked, None
+        if self._timekeeper is None:
+            self._timekeeper = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._keep_time, name="lastgood's timekeeper")
+        elif self._timekeeper_parked is not None:
+            task, self._timekeeper_parked = self._timekeeper_parked, None
             trio.lowlevel.reschedule(task)
 
-    def _let_go(self, answer: Answer) -> None:
+    def _free_thread(self, answer: Answer) -> None:
         """Free the thread of a call that has ended, was forgotten or runs apart, and begin the calls that waited for it."""
-        if answer.holds:
-            answer.holds = False
-            self._free += 1
+        if answer.holds_thread:
+            answer.holds_thread = False
+            self._free_threads += 1
             queued = self._queued
-            while queued and self._free > 0:
+            while queued and self._free_threads > 0:
                 following = queued.popleft()
                 if following.number in self._open:
                     self._begin(following)
@@ -330,28 +330,28 @@ class Channel:
             due.popleft()
 
     async def _keep_time(self) -> None:
-        assert self._keeper is not None
-        with self._keeper:
+        assert self._timekeeper is not None
+        with self._timekeeper:
             while True:
                 if self._due and self._due[0].deadline <= trio.current_time():
                     await self._end_late_calls()
                 if self._due:
                     await trio.sleep_until(self._due[0].deadline)
                 else:
-                    await self._park_keeper()
+                    await self._park_timekeeper()
 
-    async def _park_keeper(self) -> None:
+    async def _park_timekeeper(self) -> None:
         def abort(_: object) -> trio.lowlevel.Abort:
-            self._keeper_parked = None
+            self._timekeeper_parked = None
             return trio.lowlevel.Abort.SUCCEEDED
 
-        self._keeper_parked = trio.lowlevel.current_task()
+        self._timekeeper_parked = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def _end_late_calls(self) -> None:
         if not self._catch_up() or self._failure is not None:
             # The worker has gone or sent invalid data: the leader ends every call with that failure.
-            await self._park_keeper()
+            await self._park_timekeeper()
             return
         now = trio.current_time()
         while self._due and self._due[0].deadline <= now:
@@ -367,9 +367,9 @@ class Channel:
                 insort(self._due, answer, key=_deadline)
             else:
                 answer.late = True
-                self._rouse(answer)
+                self._wake_caller(answer)
 
-    def _rouse(self, answer: Answer) -> None:
+    def _wake_caller(self, answer: Answer) -> None:
         """Wake the caller, which then checks its answer."""
         if answer is self._leader:
             self._readiness.wake()
@@ -379,7 +379,7 @@ class Channel:
     # Reading.
 
     @trio.lowlevel.enable_ki_protection
-    def _take_turn(self) -> bool:
+    def _step(self) -> bool:
         """Write what the pipe takes, read what has arrived; return False if nothing more will come."""
         if self._unsent:
             self._flush()
@@ -410,7 +410,7 @@ class Channel:
     @trio.lowlevel.enable_ki_protection
     def drain(self) -> None:
         """Read what a worker that has ended had still sent: answers, and reports of loaded modules."""
-        for _ in range(_MOST_LEFT // _PIPE_SIZE):
+        for _ in range(_MAX_UNREAD // _PIPE_SIZE):
             try:
                 chunk = b"" if self._closed else os.read(self._answers, _PIPE_SIZE)
             except BlockingIOError:  # a child of the worker holds the pipe open
@@ -430,36 +430,36 @@ class Channel:
 
     def _dispatch(self, kind: int, number: int, body: bytes) -> None:
         if kind not in frames.ANSWERS:
-            self._dispatch_other(kind, number, body)
+            self._dispatch_notice(kind, number, body)
             return
         self._on_over(number)
         answer = self._open.pop(number, None)
         if answer is not None:
             answer.kind = kind
             answer.body = body
-            self._let_go(answer)
+            self._free_thread(answer)
             _unpark(answer)
         elif number in self._forgotten:
             self._forgotten.remove(number)
             if kind == frames.RESULT:
-                self.tell_read(number)
+                self.send_read(number)
         else:
             self._check(len(body), kind, number)
 
-    def _dispatch_other(self, kind: int, number: int, body: bytes) -> None:
+    def _dispatch_notice(self, kind: int, number: int, body: bytes) -> None:
         self._check(len(body), kind, number)
         if kind == frames.LOADED:
             self._on_loaded(body)
         elif number in self._open:  # the frame is APART
-            self._let_go(self._open[number])
+            self._free_thread(self._open[number])
 
     def _check(self, length: int, kind: int, number: int) -> None:
         """Raise for an invalid frame, even before its body has arrived: otherwise every call waits for it, and memory fills."""
-        if kind not in frames.ANSWERS and kind not in _WORDS:
+        if kind not in frames.ANSWERS and kind not in _NOTICES:
             raise frames.FrameError(f"a frame of the unknown kind {kind}")
-        if length > _LONGEST_WORD and kind in _WORDS:
+        if length > _MAX_NOTICE and kind in _NOTICES:
             raise frames.FrameError(
-                f"a frame of kind {kind} and {length} bytes, none of which has more than {_LONGEST_WORD}"
+                f"a frame of kind {kind} and {length} bytes, none of which has more than {_MAX_NOTICE}"
             )
         if kind != frames.LOADED and number not in self._open and number not in self._forgotten:
             what = "an answer to" if kind in frames.ANSWERS else "word of"

@@ -24,7 +24,9 @@ class LoadedLate:
     source: bytes | None = field(default=None, repr=False, compare=False)
 
 
-LATE_IMPORT_LISTENER: ContextVar[Callable[[LoadedLate], object] | None] = ContextVar("hears_of_late", default=None)
+LATE_IMPORT_LISTENER: ContextVar[Callable[[LoadedLate], object] | None] = ContextVar(
+    "late_import_listener", default=None
+)
 """The listener for late imports of bridges that are created in this context.
 
 A session sets it around ``create_bridge`` and ``init()``, so it also applies to a bridge inside the user's own bridge.

@@ -16,7 +16,7 @@ import trio
 from lastgood.bridges.channel import Answer
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
-from lastgood.bridges.spare import Loaded, Place, Spare, gets_ready, stamps_of, take_spare
+from lastgood.bridges.spare import Loaded, Place, Spare, becomes_ready, stamps_of, take_spare
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Typed, Values
@@ -313,7 +313,7 @@ class ProcessBridge:
         worker = self._workers[index]
         if worker not in self._taken:
             await worker.channel.wait(answer)
-        elif not await gets_ready(worker, answer):
+        elif not await becomes_ready(worker, answer):
             # Its preloaded modules may be the cause: retry with a fresh worker, whose outcome is final.
             await worker.end(0)
             assert self._environment is not None
@@ -326,7 +326,7 @@ class ProcessBridge:
         try:
             self._loaded = Loaded(tuple((str(name), str(path)) for name, path in loaded or ()))
         except (TypeError, ValueError) as error:
-            raise worker.break_with(str(error)) from None
+            raise worker.fail_with(str(error)) from None
         worker.ready = True
 
     def _make_worker(self, environment: Environment) -> RemoteWorker:
@@ -385,7 +385,7 @@ class ProcessBridge:
         except DecodeError as error:
             raise BridgeError(f"The result cannot be read: {error}.") from None
         except (ValueError, TypeError) as error:
-            failure = worker.break_with(str(error))
+            failure = worker.fail_with(str(error))
             raise failure from None
 
     def _note_loaded(self, worker: RemoteWorker, body: bytes) -> None:

@@ -54,7 +54,7 @@ class RemoteWorker:
     ) -> None:
         self.ready = False
         self._grace = grace
-        self._burying = trio.Lock()
+        self._reaping = trio.Lock()
         self._child = Child(environment)
         outgoing, incoming = map(Arena, self._child.arenas)
         self.codec = Carrier(
@@ -72,7 +72,7 @@ class RemoteWorker:
             self._child.answers,
             self._child.pidfd,
             on_end=self._reap,
-            on_garbage=self.break_with,
+            on_garbage=self.fail_with,
             on_loaded=partial(on_loaded, self),
             on_over=self._reclaim,
             threads=threads,
@@ -102,7 +102,7 @@ class RemoteWorker:
         blocks: list[int] = []
         puts = self.codec.outgoing.puts
         try:
-            packed = self._pack_asking(args, kwargs, types) if types else self._pack(args, kwargs)
+            packed = self._pack_with_types(args, kwargs, types) if types else self._pack(args, kwargs)
             body = frames.TARGET_LENGTH.pack(len(target)) + target + packed
             if self.codec.outgoing.puts != puts:
                 blocks = self.codec.outgoing.lent()
@@ -122,7 +122,9 @@ class RemoteWorker:
                 pass  # a large int or a lone surrogate
         return self.codec.dumps([list(args), dict(kwargs)])
 
-    def _pack_asking(self, args: Sequence[Any], kwargs: Mapping[str, Any], types: Sequence[tuple[str, str]]) -> bytes:
+    def _pack_with_types(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], types: Sequence[tuple[str, str]]
+    ) -> bytes:
         return self.codec.dumps([list(args), dict(kwargs), [list(each) for each in types]])
 
     def read(self, answer: Answer) -> Any:
@@ -133,17 +135,17 @@ class RemoteWorker:
         try:
             value = self.codec.loads(answer.body)
         except DecodeError:
-            self.channel.tell_read(answer.number)
+            self.channel.send_read(answer.number)
             raise
         if self.codec.incoming.reads != reads:
-            self.channel.tell_read(answer.number)
+            self.channel.send_read(answer.number)
         return value
 
     def _reclaim(self, number: int) -> None:
         if self._lent and number in self._lent:
             self.codec.outgoing.reclaim(self._lent.pop(number))
 
-    def break_with(self, problem: str) -> BridgeError:
+    def fail_with(self, problem: str) -> BridgeError:
         """Kill the worker, which sent invalid data, and return the error that all calls raise from now on."""
         failure = BridgeError(f"The worker sent what cannot be understood, and was killed: {problem}.")
         self._child.signal(signal.SIGKILL)
@@ -200,7 +202,7 @@ class RemoteWorker:
 
         The group is killed first because the session then starts another worker, which may need a port that the group holds.
         """
-        async with self._burying:
+        async with self._reaping:
             if self.channel.failed():
                 return
             child = self._child

@@ -26,8 +26,8 @@ from lastgood.sources.environment import Environment
 
 __all__ = ["Loaded", "Place", "Spare", "stamps_of", "take_spare"]
 
-_LOOK = 0.05  # seconds between two checks
-_MOST = 50_000  # bytes of names: they must fit into the pipe's buffer
+_CHECK_INTERVAL = 0.05  # seconds between two checks
+_MAX_NAME_BYTES = 50_000  # bytes of names: they must fit into the pipe's buffer
 
 Stamps = dict[str, tuple[int, int, int] | None]
 """Path to (inode, size in bytes, mtime in nanoseconds) of a file or directory; None if it does not exist."""
@@ -75,7 +75,7 @@ class Spare:
         size, names = 0, []
         for name in self.names:
             size += len(name) + 5
-            if size < _MOST:
+            if size < _MAX_NAME_BYTES:
                 names.append(name)
         self.worker.channel.preload(PACK(names))
         _waiting.append(self)
@@ -113,7 +113,7 @@ async def take_spare(environment: Environment, manifest: Path) -> Spare | None:
     return None
 
 
-async def gets_ready(worker: RemoteWorker, answer: Answer) -> bool:
+async def becomes_ready(worker: RemoteWorker, answer: Answer) -> bool:
     """Wait for the answer of a spare that was taken. Return False if the spare died or is stopped by a signal."""
     failure: BridgeError | None = None
     async with trio.open_nursery() as nursery:
@@ -130,7 +130,7 @@ async def gets_ready(worker: RemoteWorker, answer: Answer) -> bool:
 
 async def _cancel_when_stopped(worker: RemoteWorker, scope: trio.CancelScope) -> None:
     while not worker.is_stopped():  # noqa: ASYNC110 - a stop can only be polled
-        await trio.sleep(_LOOK)
+        await trio.sleep(_CHECK_INTERVAL)
     scope.cancel()
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-_LOOK = 0.01  # seconds between two checks
+_CHECK_INTERVAL = 0.01  # seconds between two checks
 
 
 def guard(app: int, grace: float) -> None:
@@ -48,16 +48,16 @@ def guard(app: int, grace: float) -> None:
 
 def end(groups: set[int], grace: float) -> None:
     """End these process groups."""
-    left = {group for group in groups if tell(group, signal.SIGTERM)}
+    left = {group for group in groups if send_signal(group, signal.SIGTERM)}
     deadline = time.monotonic() + grace
     while left and time.monotonic() < deadline:
-        time.sleep(_LOOK)
-        left = {group for group in left if tell(group, 0)}
+        time.sleep(_CHECK_INTERVAL)
+        left = {group for group in left if send_signal(group, 0)}
     for group in left:
-        tell(group, signal.SIGKILL)
+        send_signal(group, signal.SIGKILL)
 
 
-def tell(group: int, number: int) -> bool:
+def send_signal(group: int, number: int) -> bool:
     """Send a signal to a process group; return whether the group exists."""
     try:
         os.killpg(group, number)

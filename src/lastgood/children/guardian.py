@@ -43,7 +43,7 @@ class Guardian:
         """Guard a process group. The first one starts the guardian, which blocks this thread for a millisecond or two."""
         with self._lock:
             self._groups.add(group)
-            if self._process is None or not self._tell(f"+{group}\n"):
+            if self._process is None or not self._send(f"+{group}\n"):
                 self._start()
 
     def remove(self, group: int) -> None:
@@ -53,7 +53,7 @@ class Guardian:
             if not self._groups:
                 self._end()
             elif self._process is not None:
-                self._tell(f"-{group}\n")
+                self._send(f"-{group}\n")
 
     def _start(self) -> None:
         self._end()
@@ -74,9 +74,9 @@ class Guardian:
             return
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
-        self._tell("".join(f"+{group}\n" for group in self._groups))
+        self._send("".join(f"+{group}\n" for group in self._groups))
 
-    def _tell(self, lines: str) -> bool:
+    def _send(self, lines: str) -> bool:
         assert self._process is not None
         assert self._process.stdin is not None
         try:

@@ -50,13 +50,13 @@ _SINCE = {
     **dict.fromkeys((_UNPACKING, _LAZY), (3, 15)),
 }
 _BLANK = re.compile(r"(\s|#[^\r\n]*)*")
-_LARGEST = 1_000_000  # characters that are scanned, which takes about a second
-_DEEPEST = 20  # levels of strings inside replacement fields
+_MAX_LENGTH = 1_000_000  # characters that are scanned, which takes about a second
+_MAX_DEPTH = 20  # levels of strings inside replacement fields
 
 
 def newer_syntax(text: str) -> Newer | None:
     """Return the newest syntax ``text`` uses beyond this Python; None unless it is valid apart from newer syntax."""
-    if len(text) > _LARGEST:
+    if len(text) > _MAX_LENGTH:
         return None
     try:
         scanner = _Scanner(text)
@@ -85,7 +85,7 @@ class _Token:
     end: int
 
     @property
-    def deeper(self) -> int:
+    def depth_change(self) -> int:
         """The change in the number of open brackets."""
         return (self.text in ("(", "[", "{")) - (self.text in (")", "]", "}"))
 
@@ -117,7 +117,7 @@ def _of_statements(text: str, tokens: Sequence[_Token]) -> Iterator[_Rewrite]:
     depth = 0
     for place, token in enumerate(tokens):
         begins = depth == 0 and (place == 0 or tokens[place - 1].text in ("\n", ";", ":"))
-        depth += token.deeper
+        depth += token.depth_change
         if not begins:
             continue
         match [each.text for each in tokens[place : place + 4]]:
@@ -151,7 +151,7 @@ def _without_type_parameters(text: str, tokens: Sequence[_Token], place: int) ->
     start = tokens[place].end
     has_default: list[bool] = []
     for behind, token in enumerate(itertools.islice(tokens, place, None), place + 1):
-        depth += token.deeper
+        depth += token.depth_change
         if depth > 1 or (depth == 1 and token.text != ","):
             continue
         parameter = text[start : token.start].strip()
@@ -187,9 +187,9 @@ def _of_comprehensions(text: str, tokens: Sequence[_Token]) -> Iterator[_Rewrite
         tuple[str, _Token] | None
     ] = []  # each open bracket and the star after it; None if there is no star
     for token, following in itertools.pairwise([each for each in tokens if each.text != "\n"]):
-        if token.deeper == 1:
+        if token.depth_change == 1:
             unfinished.append((token.text, following) if following.text == "*" else None)
-        elif token.deeper == -1:
+        elif token.depth_change == -1:
             del unfinished[-1:]
         elif unfinished and unfinished[-1] is not None and token.text in (",", "for", "async"):
             bracket, star = unfinished[-1]
@@ -243,7 +243,7 @@ class _Scanner:
     def string(self, start: int, prefix: str, quote: str) -> None:
         """Move past a string whose prefix and opening quote have been read."""
         self._depth += 1
-        if self._depth > _DEEPEST:
+        if self._depth > _MAX_DEPTH:
             raise _Unclear
         inside = len(self.rewrites)
         is_template = "t" in prefix
@@ -290,7 +290,7 @@ class _Scanner:
         start, inside, depth = self.place, len(self.rewrites), 0
         last = None
         while (token := self.next()) is not None and (depth or token.text not in ("}", "!", ":", ":=")):
-            depth += token.deeper
+            depth += token.depth_change
             last = last if token.text == "\n" else token
         if token is None:
             raise _Unclear

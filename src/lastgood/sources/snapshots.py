@@ -48,11 +48,11 @@ class Reader:
     def _root(self, root: str, output: str | None, now: float) -> dict[Path, str]:
         found: dict[Path, str] = {}
         visited: set[str] = set()
-        standing = self._stat(Path(root))
-        left = [] if standing is None else [(root, standing)]
+        status = self._stat(Path(root))
+        left = [] if status is None else [(root, status)]
         while left:
-            path, standing = left.pop()
-            if standing.kind == "link":
+            path, status = left.pop()
+            if status.kind == "link":
                 target = self._files.real_path(Path(path))
                 if path != root:
                     found[Path(path)] = (
@@ -61,11 +61,11 @@ class Reader:
                 behind = self._stat(target)
                 if behind is None:
                     continue
-                path, standing = str(target), behind
-            if standing.kind == "file":
-                known = self._file(path, standing, now)
+                path, status = str(target), behind
+            if status.kind == "file":
+                known = self._file(path, status, now)
                 found[known.path] = known.digest
-            elif standing.kind == "directory" and path not in visited:
+            elif status.kind == "directory" and path not in visited:
                 visited.add(path)
                 left.extend(
                     (child, seen)
@@ -81,19 +81,19 @@ class Reader:
         except OSError:
             return None
 
-    def _file(self, path: str, standing: Stat, now: float) -> _Known:
+    def _file(self, path: str, status: Stat, now: float) -> _Known:
         seen = self._seen.get(path)
         if seen is not None:
             return seen
         known = self._known.get(path)
-        if known is None or known.signature != standing.signature:
+        if known is None or known.signature != status.signature:
             where = Path(path) if known is None else known.path
             try:
                 digest = self._files.digest(where)
             except OSError as error:
                 digest = f"unreadable: {error.strerror}"
             # A file that changed just now may change again without a new timestamp, so it is read again next time.
-            fresh = abs(now - standing.changed) < _TOO_FRESH
-            known = _Known(where, () if fresh else standing.signature, digest)
+            fresh = abs(now - status.changed) < _TOO_FRESH
+            known = _Known(where, () if fresh else status.signature, digest)
         self._seen[path] = known
         return known

@@ -179,17 +179,17 @@ class Disk:
 
     def read(self, path: Path) -> bytes:
         """See :class:`FileSystem`."""
-        _refuse_other(path)
+        _require_regular(path)
         with open(path, "rb") as file:
             return file.read()
 
     def digest(self, path: Path) -> str:
         """See :class:`FileSystem`."""
-        _refuse_other(path)
+        _require_regular(path)
         with open(path, "rb") as file:
             found = hashlib.sha256()
-            while piece := file.read(_PIECE):
-                found.update(piece)
+            while chunk := file.read(_CHUNK):
+                found.update(chunk)
             return found.hexdigest()
 
     def write(self, path: Path, data: bytes) -> None:
@@ -257,7 +257,7 @@ class Disk:
 
     def barrier(self, paths: Sequence[Path]) -> None:
         """See :class:`FileSystem`. Many paths are flushed by one ``sync()``, since every ``fsync()`` waits for the device."""
-        if len(paths) > _MANY and hasattr(os, "sync"):
+        if len(paths) > _MAX_FSYNCS and hasattr(os, "sync"):
             os.sync()
             return
         for path in paths:
@@ -321,9 +321,9 @@ class Disk:
         with contextlib.suppress(filelock.Timeout):
             lock.acquire(blocking=False)
             return lock
-        if holder is not None and not _runs(holder):
+        if holder is not None and not _is_running(holder):
             with contextlib.suppress(filelock.Timeout):
-                lock.acquire(timeout=_ABOUT_TO_START, poll_interval=0.01)
+                lock.acquire(timeout=_LOCK_WAIT, poll_interval=0.01)
                 return lock
         return None
 
@@ -336,10 +336,10 @@ class Disk:
         return os.path.isdir(path)
 
 
-_MANY = 32
-_ABOUT_TO_START = 2.0
+_MAX_FSYNCS = 32
+_LOCK_WAIT = 2.0
 """Seconds."""
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 # Any other error is raised: a file that cannot be examined, such as a backup, must not be treated as absent.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
@@ -348,7 +348,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 _DIRECTORY = Stat("directory", 0, (), 0.0)
 
 
-def _refuse_other(path: Path) -> None:
+def _require_regular(path: Path) -> None:
     """Raise :class:`OSError` for a FIFO or a device: opening or reading it could block forever."""
     if _kind(os.stat(path).st_mode) == "other":
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
@@ -358,7 +358,7 @@ def _user() -> int:
     return os.geteuid() if hasattr(os, "geteuid") else 0
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -112,7 +112,7 @@ class GenerationStore:
         self._former_codes = self._top / "code"  # used by an earlier version
         cache = files.cache(home)
         self.codes = None if cache is None else cache / "code"
-        self._sound: set[str] = set()  # objects that this process has written or checked
+        self._verified: set[str] = set()  # objects that this process has written or checked
         self._known: dict[str, Manifest] = {}
 
     def put(self, pinned: Reading, files: Mapping[str, bytes] | None = None) -> Path:
@@ -157,11 +157,11 @@ class GenerationStore:
             make_directories(self._files, directory)
         standing = set(self._files.children(self._objects))
         for digest, data in objects:
-            if digest not in self._sound or digest not in standing:
+            if digest not in self._verified or digest not in standing:
                 self._put_object(digest, data, standing)
         text = manifest.dumps()
         path = self._manifests / digest_of(text)
-        if not self._is(path, text):
+        if not self._has_content(path, text):
             overwrite(self._files, path, text)
         self._known[path.name] = manifest
         return path
@@ -212,10 +212,10 @@ class GenerationStore:
         plain.modules, plain.late = [module for module in known.modules if module[3] not in known.late], []
         late = (module for module in known.modules if module[3] in known.late)
         return digest_of(plain.dumps()) == manifest.name and all(
-            self._lies(path, digest) for _, digest, _, path in late
+            self._is_unchanged(path, digest) for _, digest, _, path in late
         )
 
-    def _lies(self, path: str, digest: str) -> bool:
+    def _is_unchanged(self, path: str, digest: str) -> bool:
         try:
             return self._files.digest(Path(path)) == digest
         except OSError:
@@ -284,7 +284,7 @@ class GenerationStore:
 
     def place(self, digest: str) -> Path | None:
         """Return the path of the object with that digest; None unless this process has written or checked it."""
-        return self._objects / digest if digest in self._sound else None
+        return self._objects / digest if digest in self._verified else None
 
     def sweep(self, in_use: Collection[Path] = ()) -> None:
         """Remove every generation except those in the history and those ``in_use``. Raise :class:`OSError`."""
@@ -306,16 +306,16 @@ class GenerationStore:
                     with suppress(FileNotFoundError):  # a worker may rename a file of cached code at the same moment
                         remove_tree(self._files, directory / name)
         self._known = {name: manifest for name, manifest in self._known.items() if name in wanted}
-        self._sound &= digests
+        self._verified &= digests
 
     def _put_object(self, digest: str, data: bytes, standing: set[str]) -> None:
         path = self._objects / digest
-        if digest not in standing or not self._is(path, data):
+        if digest not in standing or not self._has_content(path, data):
             overwrite(self._files, path, data)
             standing.add(digest)
-        self._sound.add(digest)
+        self._verified.add(digest)
 
-    def _is(self, path: Path, data: bytes) -> bool:
+    def _has_content(self, path: Path, data: bytes) -> bool:
         try:
             standing = self._files.stat(path)
             is_file = standing is not None and standing.kind == "file" and standing.size == len(data)

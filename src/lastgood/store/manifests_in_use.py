@@ -14,7 +14,7 @@ __all__ = ["ManifestsInUse"]
 
 
 @dataclass(slots=True)
-class _OfBridge:
+class _BridgeManifests:
     """``latest`` is the generation's newest manifest; ``given`` are those with which workers were started."""
 
     latest: Path
@@ -25,11 +25,11 @@ class ManifestsInUse:
     """The manifests in use, see the module. Only :meth:`paths` is thread-safe."""
 
     def __init__(self) -> None:
-        self._bridges: dict[int, _OfBridge] = {}
+        self._bridges: dict[int, _BridgeManifests] = {}
 
     def begin(self, cycle: int, manifest: Path) -> None:
         """Record that the bridge of ``cycle``, started with ``manifest``, is live."""
-        self._bridges[cycle] = _OfBridge(manifest, [manifest])
+        self._bridges[cycle] = _BridgeManifests(manifest, [manifest])
 
     def end(self, cycle: int) -> None:
         """Record that the bridge of ``cycle`` is gone."""

@@ -60,8 +60,8 @@ logger = logging.getLogger(__name__)
 _CACHE = "__pycache__"
 _HOME = ".lastgood"
 _PRIVATE = 0o700
-_SWEPT = ("backup", "undo-request", "cache", "cache-journal")  # an earlier version wrote the last two
-_MOST = 1 << 28
+_LEFTOVERS = ("backup", "undo-request", "cache", "cache-journal")  # an earlier version wrote the last two
+_MAX_SIZE = 1 << 28
 """Bytes: a larger file is not one of lastgood's."""
 
 
@@ -114,8 +114,8 @@ class OutputDirectory:
         """
         around, home = cls._homes(files, path, config_file)
         make_directories(files, home)
-        standing = files.stat(around)
-        if standing is not None and standing.mode != _PRIVATE and standing.owner == files.user():
+        status = files.stat(around)
+        if status is not None and status.mode != _PRIVATE and status.owner == files.user():
             files.chmod(around, _PRIVATE)
         ignore = around / ".gitignore"
         if not _is_file(files, ignore):
@@ -143,8 +143,8 @@ class OutputDirectory:
 
     @classmethod
     def _homes(cls, files: FileSystem, path: Path, config_file: Path | None) -> tuple[Path, Path]:
-        standing = files.stat(path, follow=True) or files.stat(path)  # the second: for a dangling link
-        if standing is not None and standing.kind != "directory":
+        status = files.stat(path, follow=True) or files.stat(path)  # the second: for a dangling link
+        if status is not None and status.kind != "directory":
             raise PromotionError("the output directory [output] dir names is not a directory.", path=path)
         around = path.parent / _HOME
         _check_is_own(files, around, config_file)
@@ -193,7 +193,7 @@ class OutputDirectory:
 
     def _sweep(self) -> None:
         for name in self.files.children(self.home):
-            if name.startswith("stage-") or name in _SWEPT or name.endswith(".new"):
+            if name.startswith("stage-") or name in _LEFTOVERS or name.endswith(".new"):
                 remove_tree(self.files, self.home / name)
 
     def manifest(self) -> Mapping[str, str]:
@@ -263,21 +263,21 @@ class OutputDirectory:
         for name in self.files.children(directory):
             path = directory / name
             relative = f"{prefix}{name}"
-            standing = self.files.stat(path)
-            if name == _CACHE or standing is None:
+            status = self.files.stat(path)
+            if name == _CACHE or status is None:
                 continue
             if not _is_text(name):
                 found[relative] = Existing("other")  # lastgood writes no such names, and a journal could not hold them
-            elif standing.kind == "file":
+            elif status.kind == "file":
                 found[relative] = _existing_file(self.files, path)
-            elif standing.kind == "directory":
+            elif status.kind == "directory":
                 found[relative] = Existing("directory")
-                if name != _HOME and not self._is_anothers(path):
+                if name != _HOME and not self._is_other_output(path):
                     self._walk(path, f"{relative}/", found)
             else:
                 found[relative] = Existing("other")
 
-    def _is_anothers(self, directory: Path) -> bool:
+    def _is_other_output(self, directory: Path) -> bool:
         """Return whether a directory inside this one is an output directory itself, whose files are not this one's."""
         return bool(OutputDirectory.unclaimed(self.files, directory).manifest())
 
@@ -410,8 +410,8 @@ class Promoting:
 
     def _entry(self, operation: FileOperation) -> _Entry:
         path = self.output.path / operation.path
-        standing = self.output.files.stat(path)
-        mode = 0 if standing is None else standing.mode
+        status = self.output.files.stat(path)
+        mode = 0 if status is None else status.mode
         match operation:
             case SetAside(name, to):
                 return _Entry("SetAside", name, to, digest_of(self.output.files.read(path)))
@@ -438,9 +438,9 @@ class Promoting:
                 files.link(staged_place(self.stage, name), path)
                 files.unlink(staged_place(self.stage, name))
             case ReplaceFile(name):
-                standing = files.stat(path)
-                if standing is not None:
-                    files.chmod(staged_place(self.stage, name), standing.mode)
+                status = files.stat(path)
+                if status is not None:
+                    files.chmod(staged_place(self.stage, name), status.mode)
                 files.replace(staged_place(self.stage, name), path)
             case RemoveFile():
                 files.unlink(path)
@@ -452,8 +452,8 @@ class Promoting:
         path = self.output.path
         written = [path / op.path for op in self.promotion.operations if isinstance(op, WriteFile | ReplaceFile)]
         around = {(path / op.path).parent for op in self.promotion.operations if (path / op.path).parent != path.parent}
-        standing = [each for each in sorted(around) if self.output.files.stat(each) is not None]
-        self.output.files.barrier((*written, *standing, self.output.home))
+        status = [each for each in sorted(around) if self.output.files.stat(each) is not None]
+        self.output.files.barrier((*written, *status, self.output.home))
 
 
 class _Undoing:
@@ -467,7 +467,7 @@ class _Undoing:
     def undo(self, journal: _Journal, *, begun: bool) -> None:
         """Undo the journal. ``begun``: the backups are complete, and some of the operations may have been done."""
         if begun:
-            entries = [each for each in enumerate(journal.entries) if not self._leads_away(each[1].path)]
+            entries = [each for each in enumerate(journal.entries) if not self._is_behind_link(each[1].path)]
             for number, entry in reversed(entries):
                 self._undo(number, entry, self.output.home / journal.stage)
             drop_bytecode(self.files, (self.output.path / entry.path for _, entry in entries))
@@ -476,7 +476,7 @@ class _Undoing:
             remove_tree(self.files, self.output.home / unfinished)
         remove_tree(self.files, self.backup)
 
-    def _leads_away(self, name: str) -> bool:
+    def _is_behind_link(self, name: str) -> bool:
         """Return whether the path to that file now leads through a link: the file behind it was not promoted."""
         path = self.output.path / name
         return bool(name) and self.files.real_path(path.parent) != self.files.real_path(
@@ -486,10 +486,10 @@ class _Undoing:
     def _undo(self, number: int, entry: _Entry, stage: Path) -> None:
         files = self.files
         path = self.output.path / entry.path
-        standing = files.stat(path)
+        status = files.stat(path)
         match entry.operation:
             case "WriteFile":
-                if standing is not None and self._is_written(entry, standing, stage):
+                if status is not None and self._is_written(entry, status, stage):
                     files.unlink(path)
             case "ReplaceFile" | "RemoveFile":
                 if _is_file(files, kept := self.backup / str(number), entry.kept):
@@ -498,14 +498,14 @@ class _Undoing:
                 if _is_file(files, aside := self.output.path / entry.to, entry.digest):
                     files.unlink(aside)
             case "MakeDirectory":
-                if standing is not None and standing.kind == "directory":
+                if status is not None and status.kind == "directory":
                     remove_tree(files, path / _CACHE)
                     if not files.children(path):
                         files.rmdir(path)
             case "RemoveDirectory":
-                if standing is None:
+                if status is None:
                     files.mkdir(path)
-                if standing is None or (standing.kind == "directory" and standing.mode != entry.mode):
+                if status is None or (status.kind == "directory" and status.mode != entry.mode):
                     files.chmod(path, entry.mode)
             case _:
                 raise PromotionError(
@@ -514,14 +514,14 @@ class _Undoing:
                     path=self.output.home / "journal.json",
                 )
 
-    def _is_written(self, entry: _Entry, standing: Stat, stage: Path) -> bool:
+    def _is_written(self, entry: _Entry, status: Stat, stage: Path) -> bool:
         """Return whether the promotion wrote this file, rather than somebody else one with the same bytes."""
         path = self.output.path / entry.path
-        if standing.kind != "file" or digest_of(self.files.read(path)) != entry.digest:
+        if status.kind != "file" or digest_of(self.files.read(path)) != entry.digest:
             return False
         # The staged file is removed once it is in place. Until then the promoted link or copy has the same mtime.
         staged = self.files.stat(staged_place(stage, entry.path))
-        return staged is None or staged.modified == standing.modified
+        return staged is None or staged.modified == status.modified
 
     def _restore_manifest(self, journal: _Journal) -> None:
         manifest = self.output.home / "manifest.json"
@@ -548,8 +548,8 @@ def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) ->
             )
         if not _is_text(str(relative)):
             raise PromotionError(f"the generator says it wrote {name!r}, a name that cannot be encoded in UTF-8.")
-        standing = files.stat(stage / relative)
-        if standing is None or standing.kind != "file":
+        status = files.stat(stage / relative)
+        if status is None or status.kind != "file":
             raise PromotionError(
                 f'the generator says it wrote "{name}", but there is no such file in the stage directory.', path=stage
             )
@@ -570,8 +570,8 @@ def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
         stems.setdefault(source.parent, set()).add(source.stem)
     for directory, names in stems.items():
         cache = directory / _CACHE
-        standing = files.stat(cache)
-        for name in files.children(cache) if standing is not None and standing.kind == "directory" else ():
+        status = files.stat(cache)
+        for name in files.children(cache) if status is not None and status.kind == "directory" else ():
             if name.endswith(".pyc") and name.split(".")[0] in names:
                 remove_tree(files, cache / name)
 
@@ -587,10 +587,10 @@ def remove_tree(files: FileSystem, path: Path) -> None:
     """Remove ``path`` and everything below it, at any depth; links are removed, not followed."""
     left = [path]
     while left:
-        standing = files.stat(left[-1])
-        if standing is None:
+        status = files.stat(left[-1])
+        if status is None:
             left.pop()
-        elif standing.kind != "directory":
+        elif status.kind != "directory":
             files.unlink(left.pop())
         elif below := files.children(left[-1]):
             left.extend(left[-1] / name for name in reversed(below))
@@ -605,8 +605,8 @@ def staged_place(stage: Path, name: str) -> Path:
 
 def read_sealed(files: FileSystem, path: Path) -> bytes | None:
     """Return the data that this user's lastgood last wrote to ``path``; None if it is absent or unsealed."""
-    standing = files.stat(path)
-    if standing is None or standing.kind != "file" or standing.size > _MOST:
+    status = files.stat(path)
+    if status is None or status.kind != "file" or status.size > _MAX_SIZE:
         return None
     return unseal(files.key(), path, files.read(path))
 
@@ -621,28 +621,28 @@ def overwrite(files: FileSystem, path: Path, data: bytes) -> None:
     fresh = path.with_name(f"{path.name}.new")
     remove_tree(files, fresh)  # left by a process that was killed
     files.write(fresh, data)
-    standing = files.stat(path)
-    if standing is not None and standing.kind == "directory":
+    status = files.stat(path)
+    if status is not None and status.kind == "directory":
         remove_tree(files, path)
     files.replace(fresh, path)
 
 
 def _check_is_own(files: FileSystem, path: Path, config_file: Path | None) -> None:
     """Raise :class:`ConfigError` if the path is not a directory, or belongs to a user who could not write to the config."""
-    standing = files.stat(path)
-    if standing is None:
+    status = files.stat(path)
+    if status is None:
         return
-    if standing.kind != "directory":
-        what = "is a symbolic link" if standing.kind == "link" else "is no directory"
+    if status.kind != "directory":
+        what = "is a symbolic link" if status.kind == "link" else "is no directory"
         raise ConfigError(
             f"{path} {what}; lastgood keeps what it has made there.",
             file=config_file,
             hint=f"Run: rm {quote(str(path))}",
         )
     config = None if config_file is None else files.stat(config_file, follow=True)
-    if standing.owner not in (files.user(), 0, None if config is None else config.owner):
+    if status.owner not in (files.user(), 0, None if config is None else config.owner):
         raise ConfigError(
-            f"{path} belongs to another user (uid {standing.owner}), who could change what lastgood keeps there.",
+            f"{path} belongs to another user (uid {status.owner}), who could change what lastgood keeps there.",
             file=config_file,
             hint=f"If nobody needs it, run: rm -r {quote(str(path))}",
         )
@@ -650,11 +650,9 @@ def _check_is_own(files: FileSystem, path: Path, config_file: Path | None) -> No
 
 def _is_file(files: FileSystem, path: Path, digest: str | None = None) -> bool:
     """Return whether a regular file is there, not a link; with that digest, if one is given."""
-    standing = files.stat(path)
+    status = files.stat(path)
     return (
-        standing is not None
-        and standing.kind == "file"
-        and digest in (None, "" if digest is None else files.digest(path))
+        status is not None and status.kind == "file" and digest in (None, "" if digest is None else files.digest(path))
     )
 
 

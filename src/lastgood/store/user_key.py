@@ -21,42 +21,42 @@ from pathlib import Path
 __all__ = ["cache_directory", "seal", "unseal", "user_key"]
 
 _LENGTH = 32
-_OF_THIS_PROCESS = secrets.token_bytes(_LENGTH)
+_PROCESS_KEY = secrets.token_bytes(_LENGTH)
 _HEAD = b"lastgood-sealed-1 "
 
 
 def seal(key: bytes, path: Path, data: bytes) -> bytes:
     """Return the content to write to ``path`` for :func:`unseal`: a first line with the seal, then ``data``."""
-    return _HEAD + _mark(key, path, data) + b"\n" + data
+    return _HEAD + _hmac_of(key, path, data) + b"\n" + data
 
 
 def unseal(key: bytes, path: Path, written: bytes) -> bytes | None:
     """Return the data that was sealed for ``path`` with ``key``; None if the seal is not valid."""
     head, _, data = written.partition(b"\n")
-    return data if hmac.compare_digest(head, _HEAD + _mark(key, path, data)) else None
+    return data if hmac.compare_digest(head, _HEAD + _hmac_of(key, path, data)) else None
 
 
-def _mark(key: bytes, path: Path, data: bytes) -> bytes:
+def _hmac_of(key: bytes, path: Path, data: bytes) -> bytes:
     return hmac.new(key, os.fsencode(path) + b"\0" + data, hashlib.sha256).hexdigest().encode()
 
 
 def user_key() -> bytes:
     """Return this user's key, which is created at first use; if it cannot be stored, a key of this process."""
-    directory = _own("XDG_STATE_HOME", ".local/state")
+    directory = _private_directory("XDG_STATE_HOME", ".local/state")
     if directory is not None:
         with contextlib.suppress(OSError):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             return _read(directory / "key") or _make(directory / "key")
-    return _OF_THIS_PROCESS
+    return _PROCESS_KEY
 
 
 def cache_directory(home: Path) -> Path | None:
     """Return the directory of the caches for ``home``, which may not exist yet; None if no private one is available."""
-    directory = _own("XDG_CACHE_HOME", ".cache")
+    directory = _private_directory("XDG_CACHE_HOME", ".cache")
     return None if directory is None else directory / hashlib.sha256(os.fsencode(home)).hexdigest()[:32]
 
 
-def _own(variable: str, otherwise: str) -> Path | None:
+def _private_directory(variable: str, otherwise: str) -> Path | None:
     """Return ``lastgood/`` in a base directory of the user's, which need not exist; None if it is not private to the user."""
     base = os.environ.get(variable, "")
     if not os.path.isabs(base):

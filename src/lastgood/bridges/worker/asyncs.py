@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Loops"]
 
-_RESPONSE = 0.2
+_RESPONSE = 0.2  # seconds within which a loop must run a callback
 _FORGOTTEN = frames.FORGOTTEN, b""
 
 
-class _Home:
-    """An event loop and its thread. ``soon`` schedules a function on it; ``spawn`` and ``cancel`` must run on it.
+class _LoopThread:
+    """An event loop and its thread. ``call_soon`` schedules a function on it; ``spawn`` and ``cancel`` must run on it.
 
     ``spawn`` starts a task in ``context``, so the coroutine sees the context variables that a plain function set before.
     """
 
     def __init__(self, name: str) -> None:
-        self.doubtful: set[int] = set()  # calls that were cancelled and have not ended
+        self.cancelled: set[int] = set()  # calls that were cancelled and have not ended
         self._ready = threading.Event()
         threading.Thread(target=CONTEXTS.run, args=(self._run,), name=name, daemon=True).start()
         self._ready.wait()
@@ -41,7 +41,7 @@ class _Home:
     def _run(self) -> None:
         raise NotImplementedError
 
-    def soon(self, function: Callable[..., None], *args: Any) -> None:
+    def call_soon(self, function: Callable[..., None], *args: Any) -> None:
         raise NotImplementedError
 
     def spawn(
@@ -55,11 +55,11 @@ class _Home:
     def responds(self) -> bool:
         """Return whether the loop still runs callbacks, rather than being blocked by a forgotten call."""
         turned = threading.Event()
-        self.soon(turned.set)
+        self.call_soon(turned.set)
         return turned.wait(_RESPONSE)
 
 
-class _Asyncio(_Home):
+class _Asyncio(_LoopThread):
     def __init__(self) -> None:
         self._tasks: dict[int, asyncio.Task[Outcome]] = {}
         super().__init__("lastgood-asyncio")
@@ -71,7 +71,7 @@ class _Asyncio(_Home):
         self._ready.set()
         self._loop.run_forever()
 
-    def soon(self, function: Callable[..., None], *args: Any) -> None:
+    def call_soon(self, function: Callable[..., None], *args: Any) -> None:
         self._loop.call_soon_threadsafe(function, *args)
 
     def spawn(
@@ -93,7 +93,7 @@ class _Asyncio(_Home):
             self._tasks[number].cancel()
 
 
-class _Trio(_Home):
+class _Trio(_LoopThread):
     def __init__(self) -> None:
         self._scopes: dict[int, Any] = {}
         super().__init__("lastgood-trio")
@@ -109,7 +109,7 @@ class _Trio(_Home):
 
         trio.run(live)
 
-    def soon(self, function: Callable[..., None], *args: Any) -> None:
+    def call_soon(self, function: Callable[..., None], *args: Any) -> None:
         self._token.run_sync_soon(function, *args)
 
     def spawn(
@@ -136,19 +136,19 @@ class _Trio(_Home):
             self._scopes[number].cancel()
 
 
-_HOMES: dict[str, Callable[[], _Home]] = {"asyncio": _Asyncio, "trio": _Trio}
+_BACKENDS: dict[str, Callable[[], _LoopThread]] = {"asyncio": _Asyncio, "trio": _Trio}
 
 
 class Loops:
     """The event loop for new calls, and earlier ones that are blocked by forgotten calls."""
 
     def __init__(self, backend: str, answer: Callable[[int, int, bytes], None]) -> None:
-        self._make = _HOMES[backend]
+        self._make = _BACKENDS[backend]
         self._answer = answer
         self._choosing = threading.Lock()
         self._lock = threading.Lock()
-        self._homes: dict[int, _Home] = {}  # open calls and the loops they run on
-        self._current: _Home | None = None
+        self._loops: dict[int, _LoopThread] = {}  # open calls and the loops they run on
+        self._current: _LoopThread | None = None
         self._stuck = 0
 
     def start(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack) -> bool:
@@ -162,14 +162,14 @@ class Loops:
             coroutine.close()
             return False
         with self._lock:
-            self._homes[number] = current
+            self._loops[number] = current
         finish = partial(self._finish, current, number)
-        current.soon(current.spawn, number, copy_context(), coroutine, pack, finish)
+        current.call_soon(current.spawn, number, copy_context(), coroutine, pack, finish)
         return True
 
-    def _usable(self) -> _Home | None:
+    def _usable(self) -> _LoopThread | None:
         current = self._current
-        if current is not None and current.doubtful and not current.responds():
+        if current is not None and current.cancelled and not current.responds():
             self._stuck += 1
             current = self._current = None
         if current is None and self._stuck < MAX_FORGOTTEN:
@@ -179,18 +179,18 @@ class Loops:
     def cancel(self, number: int) -> None:
         """Cancel call ``number`` if it runs on a loop."""
         with self._lock:
-            home = self._homes.get(number)
-            if home is None:
+            loop = self._loops.get(number)
+            if loop is None:
                 return
-            home.doubtful.add(number)
-        home.soon(home.cancel, number)
+            loop.cancelled.add(number)
+        loop.call_soon(loop.cancel, number)
 
     # On the loop's thread.
 
-    def _finish(self, home: _Home, number: int, outcome: Outcome) -> None:
+    def _finish(self, loop: _LoopThread, number: int, outcome: Outcome) -> None:
         with self._lock:
-            del self._homes[number]
-            home.doubtful.discard(number)
+            del self._loops[number]
+            loop.cancelled.discard(number)
         self._answer(number, *outcome)
 
 

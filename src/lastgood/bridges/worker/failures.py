@@ -20,17 +20,17 @@ def describe(error: BaseException) -> list[str]:
     except BaseException as second:  # including SystemExit: a user's __str__ must not end the worker either
         message = f"<its text could not be made: {type(second).__name__}>"
     try:
-        told = traceback.TracebackException.from_exception(error)
-        _leave_out_ours(told)
-        text = "".join(told.format())
+        trace = traceback.TracebackException.from_exception(error)
+        _drop_own_frames(trace)
+        text = "".join(trace.format())
     except BaseException as second:  # likewise
         text = f"<its traceback could not be made: {type(second).__name__}>"
     return [name, _shortened(message), _shortened(text)]
 
 
-def _leave_out_ours(told: traceback.TracebackException) -> None:
+def _drop_own_frames(trace: traceback.TracebackException) -> None:
     seen = set()
-    left = [told]
+    left = [trace]
     while left:
         one = left.pop()
         if id(one) in seen:

@@ -130,7 +130,7 @@ def install(
         make_loader, roots = partial(_PinnedLoader, sources), pinned.roots
         sys.meta_path.insert(_before_the_path_finder(), _PinnedFinder(sources, pinned))
         _show_pinned_lines(sources)
-        _make_way(pinned, bare)
+        _unload_shadowing(pinned, bare)
         os.environ[INHERITED] = manifest
         if codes is not None:
             os.environ[CODES] = codes
@@ -144,14 +144,14 @@ def install(
             raise ImportError(f"{path} is not local")
         return find_in(path)
 
-    _see_to_other_loaders(is_ours, sources)
+    _patch_other_loaders(is_ours, sources)
     sys.path_hooks.insert(0, hook)
     sys.path_importer_cache.clear()
     sys.path[:0] = entries
     return sources
 
 
-def _see_to_other_loaders(is_ours: Callable[[str], bool], sources: Sources | None) -> None:
+def _patch_other_loaders(is_ours: Callable[[str], bool], sources: Sources | None) -> None:
     """Make loaders that user code creates (``spec_from_file_location``) skip ``.pyc`` files and use the pinned bytes."""
     path_stats, get_data = SourceFileLoader.path_stats, SourceFileLoader.get_data
 
@@ -198,7 +198,7 @@ def inherit(bare: Collection[str]) -> None:
         install((), manifest, bare=bare, codes=os.environ.get(CODES))
 
 
-def _make_way(pinned: Manifest, bare: Collection[str]) -> None:
+def _unload_shadowing(pinned: Manifest, bare: Collection[str]) -> None:
     """Unload modules that the worker has loaded for itself under the names of local modules, so that these can be imported."""
     taken = {name for _, _, name, path in pinned.modules if getattr(sys.modules.get(name), "__file__", path) != path}
     for name in list(sys.modules):
@@ -376,7 +376,7 @@ class _PinnedFinder:
             others = [entry for entry in sys.path if os.path.abspath(entry) not in self._roots]
             found = PathFinder.find_spec(fullname, others)
             if found is not None and fullname == "linecache":
-                _after_loading(found, partial(_teach, self._sources))
+                _after_loading(found, partial(_patch_linecache, self._sources))
             return found
         return None
 
@@ -402,13 +402,13 @@ def _show_pinned_lines(sources: Sources) -> None:
     if "linecache" in sys.modules or FrozenImporter.find_spec("linecache") is not None:
         import linecache
 
-        _teach(sources, linecache)
+        _patch_linecache(sources, linecache)
     if sys.version_info < (3, 13):
         sys.excepthook = _print_exception
         threading.excepthook = _print_uncaught
 
 
-def _teach(sources: Sources, linecache: Any) -> None:
+def _patch_linecache(sources: Sources, linecache: Any) -> None:
     from_disk = linecache.updatecache
 
     def updatecache(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:

@@ -50,10 +50,10 @@ __all__ = ["MAX_FORGOTTEN", "pack_raised", "pack_result", "run"]
 MAX_FORGOTTEN = 32
 _READ = 1 << 12
 _LARGE_READ = 1 << 20
-_LEAST_GRACE = 1.0  # seconds; with grace = 0 the app kills the worker at once
-_LOOK = 0.002  # seconds between two checks of the watcher
-_IDLE_LOOKS = 25
-_MANY = 200  # after this many calls, an idle moment is also used for CODEC.decide()
+_MIN_GRACE = 1.0  # seconds; with grace = 0 the app kills the worker at once
+_CHECK_INTERVAL = 0.002  # seconds between two checks of the watcher
+_IDLE_CHECKS = 25
+_WARM_UP_CALLS = 200  # after this many calls, an idle moment is also used for CODEC.decide()
 
 _FORGOTTEN = frames.FORGOTTEN, b""
 _NO_TRIO = (
@@ -67,11 +67,11 @@ VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the w
 class _RunSlot:
     """A thread's permission to run calls, one after the other; ``running`` is the current call's number, None while idle."""
 
-    __slots__ = ("over", "running")
+    __slots__ = ("revoked", "running")
 
     def __init__(self) -> None:
         self.running: int | None = None
-        self.over = False
+        self.revoked = False
 
 
 class Worker:
@@ -88,10 +88,10 @@ class Worker:
         self._callables = Callables({}, {})
         self._loops: Loops | None = None
         self._threads = 1
-        self._grace = _LEAST_GRACE
+        self._grace = _MIN_GRACE
         self._backend = "asyncio"
         self._own = frozenset(sys.modules)  # the modules of a worker before it imports the user's
-        self._begun = 0  # counts calls; the watcher compares
+        self._calls_begun = 0  # counts calls; the watcher compares
         self._alarm = threading.Semaphore(0)
         self._lock = threading.Lock()  # guards everything below
         self._sources: Sources | None = None
@@ -101,8 +101,8 @@ class Worker:
         self._main_idles = False  # the main thread waits for a call that the watcher reads
         self._main_waits = False  # the main thread waits for a slot
         self._main_gate = threading.Semaphore(0)
-        self._main_turn: _RunSlot | None = None
-        self._turns = 0  # slots in use, at most ``threads``; 0: every thread is in a forgotten call
+        self._main_slot: _RunSlot | None = None
+        self._slots = 0  # slots in use, at most ``threads``; 0: every thread is in a forgotten call
         self._runs: dict[int, _RunSlot] = {}
         self._open: set[int] = set()  # received, not yet answered
         self._forgotten: set[int] = set()  # those of the open calls that nobody waits for
@@ -117,9 +117,9 @@ class Worker:
         from .importing import install, loaded_elsewhere
         from .manifest import Damaged
 
-        told = VALUES.loads(setup)
-        self._threads, self._backend = told["threads"], told["async_backend"]
-        self._grace = max(told["grace"], _LEAST_GRACE)
+        settings = VALUES.loads(setup)
+        self._threads, self._backend = settings["threads"], settings["async_backend"]
+        self._grace = max(settings["grace"], _MIN_GRACE)
         if self._backend == "trio" and "trio" not in sys.modules:
             from importlib.util import find_spec
 
@@ -127,22 +127,22 @@ class Worker:
                 self._answer(number, *_refused(_NO_TRIO.format(sys.executable)))
                 return False
         try:
-            sources = install(told["import_path"], told["pinned"], self._report, bare, told["codes"])
+            sources = install(settings["import_path"], settings["pinned"], self._report, bare, settings["codes"])
             self._import_from(sources)
         except Damaged as damaged:
             self._answer(number, *_refused(f"The pinned generation cannot be run. {damaged}"))
             return False
         modules = {}
         try:
-            for name in told["modules"]:
+            for name in settings["modules"]:
                 __import__(name)
                 modules[name] = sys.modules[name]
         except BaseException as error:
             self._answer(number, *pack_raised(error))
             return False
         CONTEXTS.keep()
-        CODEC.look()
-        self._callables = Callables(modules, told["modules"])
+        CODEC.check_loaded()
+        self._callables = Callables(modules, settings["modules"])
         self._answer(number, frames.RESULT, VALUES.dumps([list(each) for each in loaded_elsewhere(self._own)]))
         return True
 
@@ -157,23 +157,23 @@ class Worker:
     def serve(self) -> None:
         """Run calls until the app has gone."""
         with self._lock:
-            self._main_turn = self._new_turn()
+            self._main_slot = self._new_slot()
             for _ in range(self._threads - 1):
                 self._start_thread("lastgood-helper")
-        while self._main_turn is not None and not self._closing:
-            self._take_calls(self._main_turn, is_main=True)
-            self._main_turn = self._await_turn()
+        while self._main_slot is not None and not self._closing:
+            self._take_calls(self._main_slot, is_main=True)
+            self._main_slot = self._await_slot()
 
-    def _await_turn(self) -> _RunSlot | None:
+    def _await_slot(self) -> _RunSlot | None:
         with self._lock:
             if self._closing:
                 return None
-            if self._turns < self._threads:
-                return self._new_turn()
+            if self._slots < self._threads:
+                return self._new_slot()
             self._main_waits = True
         self._calls.put((0, b""))  # wakes a substitute that has nothing to do
         self._main_gate.acquire()
-        return self._main_turn
+        return self._main_slot
 
     def _read_or_wait(self) -> tuple[int, bytes] | None:
         """Return the next call for the main thread, which reads it itself if it may; None when the app has gone."""
@@ -183,79 +183,79 @@ class Worker:
                 if not self._main_reads:
                     self._main_idles = True
                     break
-            came = self._read()
-            if came is None:
+            received = self._read()
+            if received is None:
                 return None
-            if len(came) == 1:
-                return came[0]
-            self._enqueue(came)
+            if len(received) == 1:
+                return received[0]
+            self._enqueue(received)
         return calls.get()
 
     # The thread that has the slot.
 
-    def _new_turn(self) -> _RunSlot:
-        self._turns += 1
+    def _new_slot(self) -> _RunSlot:
+        self._slots += 1
         return _RunSlot()
 
     def _start_thread(self, name: str) -> None:
-        work = self._substitute, self._new_turn()
+        work = self._substitute, self._new_slot()
         threading.Thread(target=CONTEXTS.run, args=work, name=name, daemon=True).start()
 
-    def _substitute(self, turn: _RunSlot | None) -> None:
-        while turn is not None:
-            self._take_calls(turn, is_main=False)
+    def _substitute(self, slot: _RunSlot | None) -> None:
+        while slot is not None:
+            self._take_calls(slot, is_main=False)
             with self._lock:
                 # Are others still in forgotten calls?
-                turn = self._new_turn() if self._turns < self._threads and not self._closing else None
+                slot = self._new_slot() if self._slots < self._threads and not self._closing else None
 
-    def _take_calls(self, turn: _RunSlot, *, is_main: bool) -> None:
+    def _take_calls(self, slot: _RunSlot, *, is_main: bool) -> None:
         """Run calls until the slot is taken away or the app has gone."""
         take = self._read_or_wait if is_main else self._calls.get
-        while not turn.over:
+        while not slot.revoked:
             call = take()
             if call is None:
-                self._close(turn)
+                self._close(slot)
                 return
             number, body = call
             if number:
-                self._run(turn, number, body)
+                self._run(slot, number, body)
             if self._main_waits and not is_main:
                 with self._lock:
-                    self._offer_turn(turn)
+                    self._offer_slot(slot)
 
-    def _close(self, turn: _RunSlot) -> None:
+    def _close(self, slot: _RunSlot) -> None:
         """End this thread's loop, and wake the others so that they end too: the app has gone."""
-        self._calls.put(None)  # for the next thread that has a turn
+        self._calls.put(None)  # for the next thread that has a slot
         with self._lock:
             self._closing = True
-            self._offer_turn(turn)
+            self._offer_slot(slot)
         self._alarm.release()
 
-    def _offer_turn(self, turn: _RunSlot) -> None:
-        if self._main_waits and not turn.over:
-            turn.over = True
-            self._turns -= 1
+    def _offer_slot(self, slot: _RunSlot) -> None:
+        if self._main_waits and not slot.revoked:
+            slot.revoked = True
+            self._slots -= 1
             self._pass_to_main()
 
     def _pass_to_main(self) -> None:
         self._main_waits = False
-        self._main_turn = self._new_turn()
+        self._main_slot = self._new_slot()
         self._main_gate.release()
 
-    def _run(self, turn: _RunSlot, number: int, body: bytes) -> None:
+    def _run(self, slot: _RunSlot, number: int, body: bytes) -> None:
         with self._lock:
-            turn.running = number
-            self._runs[number] = turn
+            slot.running = number
+            self._runs[number] = slot
             wanted = number not in self._forgotten
-            self._begun += 1
+            self._calls_begun += 1
             if self._dormant:
                 self._dormant = False
                 self._alarm.release()
         outcome = CONTEXTS.fresh().run(self._perform, number, body) if wanted else _FORGOTTEN
         with self._lock:
-            turn.running = None
+            slot.running = None
             del self._runs[number]
-            if turn.over:
+            if slot.revoked:
                 self._stuck -= 1
             if outcome is not None:
                 outcome = self._settle(number, outcome)
@@ -370,14 +370,14 @@ class Worker:
 
     def _read(self) -> list[tuple[int, bytes]] | None:
         """Read and handle the next frames; return the calls among them, None when the app has gone."""
-        came = []
+        received = []
         try:
             chunk = os.read(self._requests, self._read_size)
             self._read_size = _LARGE_READ if len(chunk) >= _READ else _READ
             for kind, number, body in self._inbox.feed(chunk):
                 if kind == frames.CALL:
                     self._open.add(number)
-                    came.append((number, body))
+                    received.append((number, body))
                 elif kind == frames.FORGET:
                     self._forget(number)
                 elif kind == frames.READ:
@@ -387,20 +387,20 @@ class Worker:
         except (OSError, frames.FrameError) as error:
             print(f"lastgood's worker cannot read from its app: {error}", file=sys.stderr)
             return None
-        return came if chunk else None
+        return received if chunk else None
 
-    def _enqueue(self, came: list[tuple[int, bytes]]) -> None:
+    def _enqueue(self, received: list[tuple[int, bytes]]) -> None:
         with self._lock:
-            saturated = self._turns == 0 and self._stuck > 0
+            saturated = self._slots == 0 and self._stuck > 0
             if not saturated:
                 if self._main_idles:
                     # Give reading back to the main thread only with these calls: a reader must have seen all earlier frames.
                     self._main_idles = False
                     self._main_reads = self._threads == 1
-                for call in came:
+                for call in received:
                     self._calls.put(call)
         if saturated:
-            for number, _ in came:
+            for number, _ in received:
                 self._refuse_busy(number)
 
     def _forget(self, number: int) -> None:
@@ -409,16 +409,16 @@ class Worker:
             if number not in self._open:
                 return  # its answer was sent already
             self._forgotten.add(number)
-            turn = self._runs.get(number)
-            if turn is not None and not turn.over:
-                turn.over = True
-                self._turns -= 1
+            slot = self._runs.get(number)
+            if slot is not None and not slot.revoked:
+                slot.revoked = True
+                self._slots -= 1
                 self._stuck += 1
                 if self._main_waits:
                     self._pass_to_main()
                 elif self._stuck < MAX_FORGOTTEN:
                     self._start_thread("lastgood-substitute")
-            saturated = self._turns == 0
+            saturated = self._slots == 0
         if self._loops is not None:
             self._loops.cancel(number)
         while saturated:
@@ -446,40 +446,40 @@ class Worker:
             if self._main_reads:
                 self._watch_the_main_thread()
             else:
-                came = self._read()
-                if came is None:
+                received = self._read()
+                if received is None:
                     break
-                if came:
-                    self._enqueue(came)
+                if received:
+                    self._enqueue(received)
         self._calls.put(None)
         # Twice the app's own grace (before SIGTERM, before SIGKILL), for when the app is no longer there to send them.
         time.sleep(2 * self._grace)
         os._exit(1)
 
     def _watch_the_main_thread(self) -> None:
-        seen, idle = self._begun, 0
+        seen, idle = self._calls_begun, 0
         while not self._closing:
-            if idle == _IDLE_LOOKS:
-                if self._begun > _MANY:
+            if idle == _IDLE_CHECKS:
+                if self._calls_begun > _WARM_UP_CALLS:
                     CODEC.decide()
                 with self._lock:
                     self._dormant = not self._main_runs()
                 if self._dormant:
                     self._alarm.acquire()
                 idle = 0
-            self._alarm.acquire(timeout=_LOOK)
-            if self._begun != seen:
-                seen, idle = self._begun, 0
+            self._alarm.acquire(timeout=_CHECK_INTERVAL)
+            if self._calls_begun != seen:
+                seen, idle = self._calls_begun, 0
             elif not self._main_runs():
                 idle += 1
             else:
                 with self._lock:
-                    if self._begun == seen and self._main_runs():
+                    if self._calls_begun == seen and self._main_runs():
                         self._main_reads = False
                         return
 
     def _main_runs(self) -> bool:
-        return self._main_turn is not None and self._main_turn.running is not None
+        return self._main_slot is not None and self._main_slot.running is not None
 
 
 def pack_result(result: Any, asked: Sequence[Any] = ()) -> tuple[int, bytes]:
@@ -526,7 +526,7 @@ def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int, 
         preload(VALUES.loads(setup))
         kind, number, setup = _read_frame(requests)
     if kind != frames.SETUP:
-        _not_its_app()
+        _exit_wrong_parent()
     threading.Thread(target=worker.watch, name="lastgood-watcher", daemon=True).start()
     if worker.prepare(number, setup, bare):
         worker.serve()
@@ -535,11 +535,11 @@ def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int, 
 def _read_frame(descriptor: int) -> tuple[int, int, bytes]:
     length, kind, number = frames.HEADER.unpack(_read_exactly(descriptor, frames.HEADER.size))
     if kind not in (frames.PRELOAD, frames.SETUP) or length > frames.MAX_BODY:
-        _not_its_app()
+        _exit_wrong_parent()
     return kind, number, _read_exactly(descriptor, length)
 
 
-def _not_its_app() -> NoReturn:
+def _exit_wrong_parent() -> NoReturn:
     sys.exit("lastgood's worker was started by something that is not its app.")
 
 

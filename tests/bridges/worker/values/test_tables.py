@@ -167,8 +167,8 @@ def test_each_shape_and_label_arrives(wire: Sides, frame: Any) -> None:
 
 def lower_and_read(wire: Sides, payload: list[Any]) -> Any:
     """What comes of a payload that need not be pandas' own."""
-    lowered = wire.sender._lower(payload, 0, frozenset((type(None), bool, int, float, str, bytes)))
-    return wire.receiver.loads(PACK(msgspec.msgpack.Ext(PANDAS, PACK(lowered))))
+    encoded = wire.sender._encode(payload, 0, frozenset((type(None), bool, int, float, str, bytes)))
+    return wire.receiver.loads(PACK(msgspec.msgpack.Ext(PANDAS, PACK(encoded))))
 
 
 def test_a_frequency_that_has_no_name_or_is_none_here_is_left_out(wire: Sides) -> None:

@@ -49,7 +49,7 @@ class Arena:
         self._maps: dict[int, mmap.mmap] = {}
         self._blocks: dict[int, int] = {}  # offset -> size, of all blocks
         self._free: dict[int, int] = {}  # offset -> size, of the blocks that are not lent
-        self._dry: set[int] = set()  # offsets of free blocks whose pages were freed
+        self._unbacked: set[int] = set()  # offsets of free blocks whose pages were freed
         self._lock = threading.Lock()  # guards everything above
         self._lent = threading.local()
         self.puts = 0
@@ -88,19 +88,19 @@ class Arena:
             for offset in offsets:
                 if offset in self._blocks:  # absent after close()
                     self._free[offset] = self._blocks[offset]
-            wet = sum(size for offset, size in self._free.items() if offset not in self._dry)
+            backed = sum(size for offset, size in self._free.items() if offset not in self._unbacked)
             for offset, size in self._free.items():
-                if wet > KEPT and offset not in self._dry:
+                if backed > KEPT and offset not in self._unbacked:
                     self._map(offset, size).madvise(mmap.MADV_REMOVE)
-                    self._dry.add(offset)
-                    wet -= size
+                    self._unbacked.add(offset)
+                    backed -= size
 
     def _take(self, size: int) -> int | None:
         fitting = [(has, offset) for offset, has in self._free.items() if size <= has <= 2 * size + _ROUND]
         if fitting:
             offset = min(fitting)[1]
             del self._free[offset]
-            self._dry.discard(offset)
+            self._unbacked.discard(offset)
             return offset
         rounded = -(-size // _ROUND) * _ROUND
         if self._descriptor < 0 or self._size + rounded > LIMIT:

@@ -34,47 +34,47 @@ __all__ = ["typed"]
 _UNIONS = (typing.Union, getattr(__import__("types"), "UnionType", typing.Union))
 _NOT_SEARCHED = ("builtins", "collections.abc", "typing")  # their classes have too many subclasses
 _Hints = Sequence[typing.Any]
-_known: WeakKeyDictionary[typing.Any, typing.Any] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[typing.Any, typing.Any] = WeakKeyDictionary()
 
 
 def typed(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments with every tagged value converted. Raise :class:`Refused`."""
-    signature = _remembered(function, _Signature)
+    signature = _cached(function, _Signature)
     positional, named = signature.positional, signature.named
     places = [positional[place] if place < len(positional) else signature.rest for place in range(len(args))]
     made_args = [
-        _made(value, signature.types.get(name, ()), name or f"argument {place + 1}")
+        _converted(value, signature.types.get(name, ()), name or f"argument {place + 1}")
         for place, (value, name) in enumerate(zip(args, places))
     ]
     made_kwargs = {
-        name: _made(value, signature.types.get(name if name in named else signature.more, ()), name)
+        name: _converted(value, signature.types.get(name if name in named else signature.more, ()), name)
         for name, value in kwargs.items()
     }
     return made_args, made_kwargs
 
 
-def _made(value: Any, hints: _Hints, name: str) -> Any:
+def _converted(value: Any, hints: _Hints, name: str) -> Any:
     try:
         return _resolve(value, hints)
-    except _Unmakable as error:
+    except _ConstructionError as error:
         raise Refused(f"{error.where(name)}: {error.problem}") from None
 
 
-def _remembered(thing: Any, make: Callable[[Any], Any]) -> Any:
+def _cached(thing: Any, make: Callable[[Any], Any]) -> Any:
     """Return ``make(thing)``, cached for each function or class."""
     key = getattr(thing, "__func__", thing)
     try:
-        found = _known.get(key)
+        found = _cache.get(key)
     except TypeError:  # it does not support weak references
         return make(thing)
     if found is None:
-        found = _known[key] = make(thing)
+        found = _cache[key] = make(thing)
     return found
 
 
-class _Unmakable(Exception):
+class _ConstructionError(Exception):
     """The constructor of an annotated type rejected the received value."""
 
     def __init__(self, problem: str) -> None:
@@ -82,7 +82,7 @@ class _Unmakable(Exception):
         self.problem = problem
         self.path: list[str] = []
 
-    def at(self, step: str) -> _Unmakable:
+    def at(self, step: str) -> _ConstructionError:
         self.path.insert(0, step)
         return self
 
@@ -110,7 +110,7 @@ class _Signature:
 
 def _field_types(cls: type) -> dict[str, list[Any]]:
     """Return the possible types of each field of a class."""
-    found: dict[str, list[Any]] = _remembered(cls, _read_field_types)
+    found: dict[str, list[Any]] = _cached(cls, _read_field_types)
     return found
 
 
@@ -278,7 +278,7 @@ def _step(step: str, key: Any, value: Any, hints: _Hints) -> Any:
     """Resolve ``value``; ``step`` is a format for ``key`` that describes its position in error messages."""
     try:
         return _resolve(value, hints)
-    except _Unmakable as error:
+    except _ConstructionError as error:
         raise error.at(step.format(key)) from None
 
 
@@ -286,11 +286,11 @@ def _hashed(kind: Any, items: Sequence[Any]) -> Any:
     try:
         made = kind(items)
     except TypeError as error:
-        raise _Unmakable(
+        raise _ConstructionError(
             f"{error}, so it can be neither a key nor an element of a set. Annotate the parameter."
         ) from None
     if len(made) != len(items):
-        raise _Unmakable(
+        raise _ConstructionError(
             "two keys of a dict or elements of a set became equal, as the plain data in enum members do. "
             "Annotate the parameter."
         )
@@ -393,7 +393,7 @@ def _member(value: Tagged, hints: _Hints) -> Any:
         except (ValueError, TypeError, KeyError):
             continue
     if candidates and all(hint in candidates for hint in hints):
-        raise _Unmakable(f"{candidates[0].__qualname__} has no member {name or plain!r}.")
+        raise _ConstructionError(f"{candidates[0].__qualname__} has no member {name or plain!r}.")
     return plain
 
 
@@ -429,7 +429,7 @@ def _constructed(cls: type, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except Exception as error:
-        raise _Unmakable(
+        raise _ConstructionError(
             f"{cls.__qualname__} cannot be made of what was sent: {type(error).__name__}: {error}"
         ) from None
 

@@ -45,22 +45,22 @@ class Carrier(Values):
         self.outgoing = outgoing
         self.incoming = incoming
 
-    def _lower_rich(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+    def _encode_rich(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         numpy = sys.modules.get("numpy")  # if it is not imported, the value is no array
         if numpy is not None:
             if isinstance(value, numpy.generic) and not isinstance(value.item(), numpy.generic):
-                return self._lower(value.item(), depth, plain)
+                return self._encode(value.item(), depth, plain)
             if type(value) is numpy.ndarray:
-                return self._lower_array(numpy, value)
+                return self._encode_array(numpy, value)
         if "pandas" in sys.modules or "pyarrow" in sys.modules:
             from . import tables
 
-            lowered = tables.encode(self, value, depth, plain)
-            if lowered is not None:
-                return lowered
-        return super()._lower_rich(value, depth, plain)
+            encoded = tables.encode(self, value, depth, plain)
+            if encoded is not None:
+                return encoded
+        return super()._encode_rich(value, depth, plain)
 
-    def _lower_array(self, numpy: Any, value: Any) -> Any:
+    def _encode_array(self, numpy: Any, value: Any) -> Any:
         if not _is_plain(value.dtype):
             raise EncodeError(
                 f"an array of dtype {value.dtype} cannot cross {self._towards}, only one of plain values."
@@ -79,16 +79,16 @@ class Carrier(Values):
             return super()._ext_numbers(code, data)
         return self._ext(NUMBERS, self._pack([code, offset, len(data)]))
 
-    def _lift(self, code: int, data: Any) -> Any:
+    def _decode(self, code: int, data: Any) -> Any:
         if code == NUMBERS:
             kind, offset, size = self._unpack(data)
-            return super()._lift(kind, memoryview(self.incoming.view(offset, size))[:size])
+            return super()._decode(kind, memoryview(self.incoming.view(offset, size))[:size])
         if code in (PANDAS, ARROW):
             from . import arrow, tables
 
             return (tables if code == PANDAS else arrow).decode(self, data)
         if code != ARRAY:
-            return super()._lift(code, data)
+            return super()._decode(code, data)
         dtype, shape, turned, offset, source = self._unpack(data)
         numpy = needed("numpy", "an array")
         kind = numpy.dtype(_dtype_argument(dtype))

@@ -40,7 +40,7 @@ class Codec:
         self.incoming, self.outgoing = Arena(incoming), Arena(outgoing)
         self._use(packing.pack, packing.unpacker, packing.Ext)
 
-    def look(self) -> None:
+    def check_loaded(self) -> None:
         """Switch to a faster msgpack if the user's modules have imported one."""
         if any(name in sys.modules for name in packing.FASTER):
             self.decide()

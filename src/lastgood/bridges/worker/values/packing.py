@@ -210,14 +210,14 @@ def _read(data: bytes, at: int, decode: Callable[[int, bytes], Any]) -> tuple[An
     return read(data, length.unpack_from(data, at)[0], at + length.size, decode)
 
 
-def _read_bytes(data: bytes, size: int, at: int, _lift: object = None) -> tuple[bytes, int]:
+def _read_bytes(data: bytes, size: int, at: int, _decode: object = None) -> tuple[bytes, int]:
     end = at + size
     if end > len(data):
         raise PackError("the bytes end too early")
     return data[at:end], end
 
 
-def _read_text(data: bytes, size: int, at: int, _lift: object) -> tuple[str, int]:
+def _read_text(data: bytes, size: int, at: int, _decode: object) -> tuple[str, int]:
     text, end = _read_bytes(data, size, at)
     return text.decode(), end
 

@@ -44,7 +44,7 @@ def encode(carrier: Carrier, value: Any, depth: int, plain: frozenset[type]) -> 
         return arrow.encode(carrier, value)
     if library != "pandas":
         return None
-    payload = _Lowering(carrier, depth, plain).anything(value)
+    payload = _Encoder(carrier, depth, plain).anything(value)
     return None if payload is None else carrier._ext(PANDAS, carrier._pack(payload))
 
 
@@ -60,10 +60,10 @@ def decode(carrier: Carrier, data: Any) -> Any:
     """Decode a pandas value. Raise ValueError for invalid data, :class:`.values.DecodeError` without pandas."""
     pandas = needed("pandas", "a table")
     kind, *payload = carrier._unpack(data)
-    return _Lifting(pandas, needed("numpy", "an array")).anything(kind, payload)
+    return _Decoder(pandas, needed("numpy", "an array")).anything(kind, payload)
 
 
-class _Lowering:
+class _Encoder:
     """Encodes values of pandas, each as a list whose first item is its kind."""
 
     def __init__(self, carrier: Carrier, depth: int, plain: frozenset[type]) -> None:
@@ -111,7 +111,7 @@ class _Lowering:
 
     def _beside(self, value: Any) -> list[Any]:
         try:
-            attrs = self._carrier._lower(dict(value.attrs), self._depth, self._plain)
+            attrs = self._carrier._encode(dict(value.attrs), self._depth, self._plain)
         except EncodeError as error:
             raise error.at("field", "attrs") from None
         return [attrs, value.flags.allows_duplicate_labels]
@@ -124,7 +124,7 @@ class _Lowering:
 
     def _name(self, name: Any) -> Any:
         try:
-            return self._carrier._lower_key(name, self._depth, self._plain)
+            return self._carrier._encode_key(name, self._depth, self._plain)
         except EncodeError as error:
             raise error.at("field", "name") from None
 
@@ -151,7 +151,7 @@ class _Lowering:
         return isinstance(dtype, self._numpy.dtype) and dtype.kind in _PLAIN_KINDS
 
     def _array(self, array: Any) -> Any:
-        return self._carrier._lower_array(self._numpy, array)
+        return self._carrier._encode_array(self._numpy, array)
 
     def _column(self, column: Any) -> list[Any]:
         """Encode the values of a Series or an Index."""
@@ -160,7 +160,7 @@ class _Lowering:
         if self._is_plain(dtype):
             return ["plain", self._array(column.to_numpy())]
         if isinstance(dtype, self._numpy.dtype) and dtype.kind == "O":
-            return ["objects", self._carrier._lower(list(column.to_numpy()), self._depth, self._plain)]
+            return ["objects", self._carrier._encode(list(column.to_numpy()), self._depth, self._plain)]
         if isinstance(dtype, pandas.StringDtype):
             return self._strings(dtype, values)
         if isinstance(dtype, pandas.CategoricalDtype):
@@ -210,7 +210,7 @@ class _Lowering:
         if offset is None:
             raise EncodeError(f"the time zone {zone!r} has no key, and cannot cross {self._carrier._towards}.")
         fixed = zone if type(zone) is dt.timezone else dt.timezone(offset)
-        return self._carrier._lower(dt.time(tzinfo=fixed), self._depth, self._plain)
+        return self._carrier._encode(dt.time(tzinfo=fixed), self._depth, self._plain)
 
 
 def _arrow_strings(numpy: Any, chunked: Any) -> tuple[Any, Any]:
@@ -226,8 +226,8 @@ def _arrow_strings(numpy: Any, chunked: Any) -> tuple[Any, Any]:
     return bounds - first, whole[first:last]
 
 
-class _Lifting:
-    """Decodes values that :class:`_Lowering` encoded. Sizes are checked before anything is created."""
+class _Decoder:
+    """Decodes values that :class:`_Encoder` encoded. Sizes are checked before anything is created."""
 
     def __init__(self, pandas: Any, numpy: Any) -> None:
         self._pandas = pandas
@@ -399,13 +399,13 @@ class _Lifting:
 
 
 _COLUMNS: dict[str, Callable[..., Any]] = {
-    "plain": _Lifting._plain,
-    "objects": _Lifting._objects,
-    "strings": _Lifting._strings,
-    "categories": _Lifting._categories,
-    "zoned": _Lifting._zoned,
-    "masked": _Lifting._masked,
-    "periods": _Lifting._periods,
-    "intervals": _Lifting._intervals,
-    "arrow": _Lifting._arrow,
+    "plain": _Decoder._plain,
+    "objects": _Decoder._objects,
+    "strings": _Decoder._strings,
+    "categories": _Decoder._categories,
+    "zoned": _Decoder._zoned,
+    "masked": _Decoder._masked,
+    "periods": _Decoder._periods,
+    "intervals": _Decoder._intervals,
+    "arrow": _Decoder._arrow,
 }

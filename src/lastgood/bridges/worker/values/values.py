@@ -42,7 +42,9 @@ TUPLE, SET, FROZENSET, DICT, INT, TEXT, FLOATS, INTS = range(1, 9)
 _NUMBERS = frozenset((float, int))
 PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 """Types whose values contain no other values."""
-_CERTAIN = frozenset((type(None), bool, float, bytes))  # msgpack can always encode these; an int or str it may not
+_ALWAYS_PACKABLE = frozenset(
+    (type(None), bool, float, bytes)
+)  # msgpack can always encode these; an int or str it may not
 _MANY = 64
 """The length from which a list of floats or of ints is sent as their bytes, which is five times faster in plain Python."""
 
@@ -149,7 +151,7 @@ class Values:
         tags: bool = False,
     ) -> None:
         self._pack = pack
-        self._unpack = unpacker(self._lift)
+        self._unpack = unpacker(self._decode)
         self._ext = ext
         self._towards = towards
         self._tags = tags
@@ -160,10 +162,10 @@ class Values:
         """Pack ``value``. Raise :class:`EncodeError`."""
         try:
             try:
-                return self._pack(value if type(value) in PLAIN else self._lower(value, 0, PLAIN))
+                return self._pack(value if type(value) in PLAIN else self._encode(value, 0, PLAIN))
             except (OverflowError, UnicodeEncodeError):
                 # It contains a large int or a lone surrogate: rare, so it is only searched for now.
-                return self._pack(self._lower(value, 0, _CERTAIN))
+                return self._pack(self._encode(value, 0, _ALWAYS_PACKABLE))
         except RecursionError:
             raise self._too_deep() from None
 
@@ -185,20 +187,20 @@ class Values:
 
     # Encoding. ``plain``: the types that msgpack takes as they are.
 
-    def _lower(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+    def _encode(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         kind = type(value)
         if kind in plain:
             return value
         if depth > MAX_DEPTH:
             raise self._too_deep()
         if kind is list:
-            return self._lower_list(value, depth, plain)
+            return self._encode_list(value, depth, plain)
         if kind is dict:
-            return self._lower_dict(value, depth, plain)
+            return self._encode_dict(value, depth, plain)
         if kind is tuple:
-            return self._ext(TUPLE, self._pack(self._lower_list(list(value), depth, plain)))
+            return self._ext(TUPLE, self._pack(self._encode_list(list(value), depth, plain)))
         if kind is set or kind is frozenset:
-            return self._ext(SET if kind is set else FROZENSET, self._pack(self._lower_elements(value, depth, plain)))
+            return self._ext(SET if kind is set else FROZENSET, self._pack(self._encode_elements(value, depth, plain)))
         if kind is int:
             if -(1 << 63) <= value < 1 << 64:
                 return value
@@ -209,24 +211,24 @@ class Values:
             except UnicodeEncodeError:
                 return self._ext(TEXT, value.encode("utf-8", "surrogatepass"))
             return value
-        return self._lower_rich(value, depth, plain)
+        return self._encode_rich(value, depth, plain)
 
-    def _lower_list(self, value: list[Any], depth: int, plain: frozenset[type]) -> Any:
+    def _encode_list(self, value: list[Any], depth: int, plain: frozenset[type]) -> Any:
         if len(value) >= _MANY and type(value[0]) in _NUMBERS:
-            numbers = self._lower_numbers(value, type(value[0]))
+            numbers = self._encode_numbers(value, type(value[0]))
             if numbers is not None:
                 return numbers
         if plain.issuperset(map(type, value)):
             return value
-        lowered = []
+        encoded = []
         for index, item in enumerate(value):
             try:
-                lowered.append(self._lower(item, depth + 1, plain))
+                encoded.append(self._encode(item, depth + 1, plain))
             except EncodeError as error:
                 raise error.at("item", index) from None
-        return lowered
+        return encoded
 
-    def _lower_numbers(self, value: list[Any], kind: type) -> Any | None:
+    def _encode_numbers(self, value: list[Any], kind: type) -> Any | None:
         """Return the bytes of the numbers as an extension; None unless all are of this type and fit into 64 bits."""
         if countOf(map(type, value), kind) != len(value):
             return None
@@ -240,31 +242,31 @@ class Values:
     def _ext_numbers(self, code: int, data: bytes) -> Any:
         return self._ext(code, data)
 
-    def _lower_dict(self, value: dict[Any, Any], depth: int, plain: frozenset[type]) -> Any:
+    def _encode_dict(self, value: dict[Any, Any], depth: int, plain: frozenset[type]) -> Any:
         plain_keys = set(map(type, value)) <= plain
         if plain_keys and set(map(type, value.values())) <= plain:
             return value
-        lowered = []
+        encoded = []
         for key, item in value.items():
             try:
-                lowered.append(key if plain_keys else self._lower_key(key, depth + 1, plain))
+                encoded.append(key if plain_keys else self._encode_key(key, depth + 1, plain))
             except EncodeError as error:
                 raise error.at("a key") from None
             try:
-                lowered.append(self._lower(item, depth + 1, plain))
+                encoded.append(self._encode(item, depth + 1, plain))
             except EncodeError as error:
                 raise error.at("key", key) from None
         if plain_keys:
-            return _paired(lowered)
-        return self._ext(DICT, self._pack(lowered))
+            return _paired(encoded)
+        return self._ext(DICT, self._pack(encoded))
 
-    def _lower_elements(self, value: Iterable[Any], depth: int, plain: frozenset[type]) -> list[Any]:
+    def _encode_elements(self, value: Iterable[Any], depth: int, plain: frozenset[type]) -> list[Any]:
         try:
-            return [self._lower_key(element, depth + 1, plain) for element in value]
+            return [self._encode_key(element, depth + 1, plain) for element in value]
         except EncodeError as error:
             raise error.at("an element") from None
 
-    def _lower_key(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+    def _encode_key(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         """Encode a value that must arrive as a hashable one."""
         if type(value) in plain:
             return value
@@ -274,11 +276,11 @@ class Values:
         if self._tags and type(value) is not tuple and (tag := self._tag(value, depth, plain)) is not None:
             return tag
         if self._places and (place := self._place(type(value))) is not None:
-            return self._ext(rich.TYPED, self._pack([place, self._lower_plain(value, depth, plain)]))
+            return self._ext(rich.TYPED, self._pack([place, self._encode_plain(value, depth, plain)]))
         if isinstance(value, rich.Enum):
-            return self._lower_key(value.value, depth + 1, plain)
+            return self._encode_key(value.value, depth + 1, plain)
         if isinstance(value, tuple):
-            return self._ext(TUPLE, self._pack([self._lower_key(item, depth + 1, plain) for item in value]))
+            return self._ext(TUPLE, self._pack([self._encode_key(item, depth + 1, plain) for item in value]))
         is_record = rich.field_names(type(value)) is not None
         if is_record or isinstance(value, (list, dict, set)):
             arrives = "dict" if is_record else _type_name(rich.base(value))
@@ -286,9 +288,9 @@ class Values:
                 f"object of type {_type_name(value)} cannot cross {self._towards} here: "
                 f"it would arrive as a {arrives}, which can be neither a key nor an element of a set."
             )
-        return self._lower(value, depth, plain)
+        return self._encode(value, depth, plain)
 
-    def _lower_rich(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+    def _encode_rich(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         rich = _load_rich()
         encoder = rich.ENCODERS.get(type(value))
         if encoder is not None:
@@ -297,21 +299,21 @@ class Values:
         if self._tags and (tag := self._tag(value, depth, plain)) is not None:
             return tag
         if self._places and (place := self._place(type(value))) is not None:
-            return self._ext(rich.TYPED, self._pack([place, self._lower_plain(value, depth, plain)]))
-        return self._lower_plain(value, depth, plain)
+            return self._ext(rich.TYPED, self._pack([place, self._encode_plain(value, depth, plain)]))
+        return self._encode_plain(value, depth, plain)
 
     def _place(self, kind: type) -> int | None:
         """Return the place of the nearest of the caller's classes that ``kind`` derives from; None if there is none."""
         places = self._places
         return next((places[cls] for cls in kind.__mro__ if cls in places), None)
 
-    def _lower_plain(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+    def _encode_plain(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         rich = _load_rich()
         if isinstance(value, rich.Enum):
-            return self._lower_member(value, depth, plain)
+            return self._encode_member(value, depth, plain)
         names = rich.field_names(type(value))
         if names is not None:
-            return self._lower_fields(value, names, depth, plain)
+            return self._encode_fields(value, names, depth, plain)
         base = rich.base(value)
         if base is value:
             raise EncodeError(
@@ -319,7 +321,7 @@ class Values:
                 "bytes, list, tuple, set, dict, datetime, date, time, timedelta, Decimal, UUID, Path, enums, dataclasses "
                 "and named tuples."
             )
-        return self._lower(base, depth, plain)
+        return self._encode(base, depth, plain)
 
     def _tag(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         """Encode ``value`` as an extension that names its type; None if its kind of type is not tagged."""
@@ -327,31 +329,31 @@ class Values:
         kind = type(value)
         payload: Any
         if isinstance(value, rich.Enum):
-            code, payload = rich.MEMBER, [value.name, self._lower_member(value, depth, plain)]
+            code, payload = rich.MEMBER, [value.name, self._encode_member(value, depth, plain)]
         elif rich.is_named_tuple(kind):
-            code, payload = rich.NAMED, self._lower_list(list(value), depth, plain)
+            code, payload = rich.NAMED, self._encode_list(list(value), depth, plain)
         elif (names := rich.field_names(kind)) is not None:
             # Fields that only __post_init__ sets may be missing in an instance of the app's class.
             there = [name for name in names if hasattr(value, name)]
-            code, payload = rich.RECORD, self._lower_fields(value, there, depth, plain)
+            code, payload = rich.RECORD, self._encode_fields(value, there, depth, plain)
         else:
             return None
         return self._ext(code, self._pack([kind.__qualname__, payload]))
 
-    def _lower_member(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
+    def _encode_member(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         try:
-            return self._lower(value.value, depth + 1, plain)
+            return self._encode(value.value, depth + 1, plain)
         except EncodeError as error:
             raise error.at("field", "value") from None
 
-    def _lower_fields(self, value: Any, names: Sequence[str], depth: int, plain: frozenset[type]) -> Mapping[str, Any]:
-        lowered = {}
+    def _encode_fields(self, value: Any, names: Sequence[str], depth: int, plain: frozenset[type]) -> Mapping[str, Any]:
+        encoded = {}
         for name in names:
             try:
-                lowered[name] = self._lower(getattr(value, name), depth + 1, plain)
+                encoded[name] = self._encode(getattr(value, name), depth + 1, plain)
             except EncodeError as error:
                 raise error.at("field", name) from None
-        return lowered
+        return encoded
 
     def _too_deep(self) -> EncodeError:
         return EncodeError(
@@ -360,7 +362,7 @@ class Values:
 
     # Decoding.
 
-    def _lift(self, code: int, data: Any) -> Any:
+    def _decode(self, code: int, data: Any) -> Any:
         if code in (FLOATS, INTS):
             numbers = array("d" if code == FLOATS else "q")
             numbers.frombytes(data)
