@@ -244,7 +244,8 @@ async def test_a_worker_without_numpy_says_so(tmp_path: Path) -> None:
     bridge = ProcessBridge(virtual_env=tmp_path / "venv", import_path=[tmp_path], modules=["bare"])
     await bridge.init()
     with pytest.raises(
-        BridgeError, match=r"cannot read the arguments of the call: an array of numpy came, and here is no numpy"
+        BridgeError,
+        match=r"cannot read the arguments of the call: received an array of numpy, but numpy is not installed here",
     ):
         await bridge.call("bare", "give", [np.ones(3)], {})
     assert await bridge.call("bare", "give", [1], {}) == 1
@@ -257,7 +258,7 @@ async def test_an_app_without_numpy_says_so_and_the_worker_lives(
     monkeypatch.setitem(sys.modules, "numpy", None)
     for size in (3, *[ONES] * 3):
         with pytest.raises(
-            BridgeError, match="The result cannot be read: an array of numpy came, and here is no numpy"
+            BridgeError, match="The result cannot be read: received an array of numpy, but numpy is not installed here"
         ):
             await bridge.call("svc", "make", [size], {})
     assert await bridge.call("svc", "give", [1], {}) == 1

@@ -235,7 +235,7 @@ async def test_an_answer_that_nobody_asked_for_is_garbage(wire: Wire) -> None:
     ("kind", "number", "size", "told"),
     [
         (RESULT, 7, 1, "an answer to call 7, which is not open"),
-        (APART, 7, 0, "word of call 7, which is not open"),
+        (APART, 7, 0, "a notice of call 7, which is not open"),
         (99, 1, 1000, "a frame of the unknown kind 99"),
         (LOADED, 0, 1 << 21, "a frame of kind 32 and 2097152 bytes, none of which has more than 1048576"),
     ],

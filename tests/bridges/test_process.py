@@ -1312,7 +1312,7 @@ async def test_a_worker_that_breaks_the_protocol_is_killed_and_the_app_unharmed(
     [
         ("while True: answer(32, 0, late())", "more than 10000"),
         ("while True: answer(16, 10**6, bytes(100))", "an answer to call 1000000, which is not open"),
-        ("while True: answer(33, number + 7, b'')", "word of call 9, which is not open"),
+        ("while True: answer(33, number + 7, b'')", "a notice of call 9, which is not open"),
     ],
     ids=["modules-loaded-late", "answers", "calls-apart"],
 )

@@ -104,7 +104,7 @@ async def test_a_worker_without_pandas_says_so(tmp_path: Path) -> None:
     await bridge.init()
     for value, library in ((pd.DataFrame({"a": [1]}), "pandas"), (pd.NA, "pandas"), (pa.array([1]), "pyarrow")):
         with pytest.raises(
-            BridgeError, match=f"cannot read the arguments of the call: .*a table of {library} came, and here is no"
+            BridgeError, match=f"cannot read the arguments of the call: .*received a table of {library}, but"
         ):
             await bridge.call("bare", "give", [value], {})
     assert await bridge.call("bare", "give", [1], {}) == 1
@@ -117,7 +117,7 @@ async def test_an_app_without_pandas_says_so_and_the_worker_lives(
     monkeypatch.setitem(sys.modules, "pandas", None)
     for count in (3, 200_000):
         with pytest.raises(
-            BridgeError, match="The result cannot be read: a table of pandas came, and here is no pandas"
+            BridgeError, match="The result cannot be read: received a table of pandas, but pandas is not installed here"
         ):
             await bridge.call("svc", "make", [count], {})
     assert await bridge.call("svc", "give", [1], {}) == 1

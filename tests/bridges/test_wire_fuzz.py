@@ -141,7 +141,7 @@ async def play(stream: bytes, cuts: list[int]) -> list[Any]:
 
 
 class _Broken:
-    """Stands for a worker that is found to send what cannot be understood."""
+    """A worker that sends invalid data, for a test of the app's side."""
 
     def read(self, answer: Answer) -> Any:
         return carrier(Arena(-1), INCOMING).loads(answer.body)

@@ -150,7 +150,7 @@ def test_without_an_interpreter_there_is_none(
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     guardian.add(2**22)
     assert guardian.pid is None
-    assert "its guardian cannot be started" in caplog.text
+    assert "The guardian cannot be started" in caplog.text
     monkeypatch.setattr(sys, "executable", "")
     guardian.add(2**22 + 1)
     guardian.remove(2**22)

@@ -267,7 +267,7 @@ def test_a_promotion_that_was_cut_short_before_the_key_was_lost_is_made_anew(
     assert promoting.promotion.operations
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new"))
     assert victim.run("generate").exit_code == 0
-    assert "not written by this user's lastgood" in caplog.text
+    assert "does not have this user's seal" in caplog.text
     assert b"code: str" in victim.project.tree()["pricing.py"]
     assert victim.project.leftovers() == []
 

@@ -462,7 +462,7 @@ class Channel:
                 f"a frame of kind {kind} and {length} bytes, none of which has more than {_MAX_NOTICE}"
             )
         if kind != frames.LOADED and number not in self._open and number not in self._forgotten:
-            what = "an answer to" if kind in frames.ANSWERS else "word of"
+            what = "an answer to" if kind in frames.ANSWERS else "a notice of"
             raise frames.FrameError(f"{what} call {number}, which is not open")
 
     @trio.lowlevel.enable_ki_protection

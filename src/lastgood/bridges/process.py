@@ -442,10 +442,10 @@ def _loaded_late(body: bytes, import_path: Sequence[str]) -> LoadedLate:
     except (ValueError, TypeError) as error:
         raise frames.FrameError(str(error)) from None
     if not (isinstance(name, str) and isinstance(path, str) and isinstance(source, bytes)):
-        raise frames.FrameError("what is said to have been loaded late is no module")
+        raise frames.FrameError("a LOADED frame without a name, a path and a source")
     is_local = any(path.startswith(os.path.join(entry, "")) for entry in import_path)
     if not (is_local and os.path.normpath(path) == path and "\0" not in path):
-        raise frames.FrameError(f"{path[:200]!r} is said to be the path of a module")
+        raise frames.FrameError(f"{path[:200]!r} is not the path of a local module")
     return LoadedLate(name, Path(path), digest_of(source), source)
 
 

@@ -147,7 +147,7 @@ class RemoteWorker:
 
     def fail_with(self, problem: str) -> BridgeError:
         """Kill the worker, which sent invalid data, and return the error that all calls raise from now on."""
-        failure = BridgeError(f"The worker sent what cannot be understood, and was killed: {problem}.")
+        failure = BridgeError(f"The worker sent invalid data and was killed: {problem}.")
         self._child.signal(signal.SIGKILL)
         self.channel.fail(lambda: BridgeError(*failure.args))
         return failure

@@ -70,7 +70,10 @@ class Guardian:
                 start_new_session=True,  # so that Ctrl-C in the app's terminal does not reach it
             )
         except OSError as error:
-            logger.warning("What workers start would outlive a killed app: its guardian cannot be started: %s", error)
+            logger.warning(
+                "The guardian cannot be started, so if the app is killed, processes that workers started go on: %s",
+                error,
+            )
             return
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)

@@ -145,7 +145,7 @@ class OutputDirectory:
     def _homes(cls, files: FileSystem, path: Path, config_file: Path | None) -> tuple[Path, Path]:
         status = files.stat(path, follow=True) or files.stat(path)  # the second: for a dangling link
         if status is not None and status.kind != "directory":
-            raise PromotionError("the output directory [output] dir names is not a directory.", path=path)
+            raise PromotionError("the output directory, set by dir under [output], is not a directory.", path=path)
         around = path.parent / _HOME
         _check_is_own(files, around, config_file)
         _check_is_own(files, around / path.name, config_file)
@@ -177,8 +177,8 @@ class OutputDirectory:
         journal = self._read_journal()
         if journal is None:
             logger.warning(
-                "%s was not written by this user's lastgood, or the key of that is gone: it is not followed. If a promotion "
-                "was cut short here, the wrappers that it wrote are made anew.",
+                "%s is ignored, since it does not have this user's seal, or the key of the seal is lost. Wrappers that an "
+                "interrupted promotion has written will be written again.",
                 self.home / "journal.json",
             )
             remove_tree(self.files, self.home / "journal.json")

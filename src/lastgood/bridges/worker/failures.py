@@ -23,7 +23,7 @@ def describe(error: BaseException) -> list[str]:
         trace = traceback.TracebackException.from_exception(error)
         _drop_own_frames(trace)
         text = "".join(trace.format())
-    except BaseException as second:  # likewise
+    except BaseException as second:  # see above
         text = f"<its traceback could not be made: {type(second).__name__}>"
     return [name, _shortened(message), _shortened(text)]
 

@@ -284,8 +284,8 @@ class Sources:
             if digest_of(data) == digest:
                 return data
             raise ImportError(
-                f"The source of {name} as it was staged is lost, and {path} is another one by now. {damaged} "
-                "The next reload stages it afresh.",
+                f"The pinned source of {name} is damaged, and {path} has changed since it was pinned. {damaged} "
+                "The next reload pins it again.",
                 name=name,
                 path=path,
             ) from None

@@ -42,7 +42,7 @@ def start() -> None:
 def inherit() -> None:
     """In a child process of a worker: import local modules as the worker does."""
     load()
-    from _lastgood_worker.importing import inherit as take_over  # type: ignore[import-not-found]  # likewise
+    from _lastgood_worker.importing import inherit as take_over  # type: ignore[import-not-found]  # see start()
 
     take_over(BARE)
 

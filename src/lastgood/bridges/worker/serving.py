@@ -339,7 +339,7 @@ class Worker:
         except (ValueError, TypeError) as error:
             raise frames.FrameError(str(error)) from None
         if not (isinstance(path, str) and isinstance(source, bytes)):
-            raise frames.FrameError("what is to be pinned is no module")
+            raise frames.FrameError("a PIN frame without a path and a source")
         with self._lock:
             sources = self._sources
             if sources is None:

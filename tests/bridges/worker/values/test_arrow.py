@@ -156,7 +156,7 @@ def test_what_arrow_cannot_write_is_named(wire: Wire) -> None:
 def test_without_pyarrow_it_is_unreadable(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     body = wire.sender.dumps(pa.array([1]))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DecodeError, match="a table of pyarrow came, and here is no pyarrow"):
+    with pytest.raises(DecodeError, match="received a table of pyarrow, but pyarrow is not installed here"):
         wire.receiver.loads(body)
 
 

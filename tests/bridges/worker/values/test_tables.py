@@ -165,7 +165,7 @@ def test_each_shape_and_label_arrives(wire: Sides, frame: Any) -> None:
     assert_same(wire.cross(frame.columns), frame.columns)
 
 
-def lower_and_read(wire: Sides, payload: list[Any]) -> Any:
+def encode_and_read(wire: Sides, payload: list[Any]) -> Any:
     """What comes of a payload that need not be pandas' own."""
     encoded = wire.sender._encode(payload, 0, frozenset((type(None), bool, int, float, str, bytes)))
     return wire.receiver.loads(PACK(msgspec.msgpack.Ext(PANDAS, PACK(encoded))))
@@ -179,7 +179,7 @@ def test_a_frequency_that_has_no_name_or_is_none_here_is_left_out(wire: Sides) -
         assert came.equals(sent)
         assert came.freq is None
     for name in ("D", "unheard of"):
-        came = lower_and_read(wire, ["Index", ["plain", np.array([1, 5, 6], "M8[ns]")], None, name])
+        came = encode_and_read(wire, ["Index", ["plain", np.array([1, 5, 6], "M8[ns]")], None, name])
         assert (len(came), came.freq) == (3, None)
 
 
@@ -279,7 +279,7 @@ def test_what_arrived_can_be_written_and_is_nobody_elses(wire: Sides) -> None:
 def test_without_pandas_it_is_unreadable(wire: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
     body = wire.sender.dumps(pd.Series([1]))
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(DecodeError, match="a table of pandas came, and here is no pandas"):
+    with pytest.raises(DecodeError, match="received a table of pandas, but pandas is not installed here"):
         wire.receiver.loads(body)
 
 
@@ -333,8 +333,8 @@ HOSTILE: dict[str, tuple[list[Any], str]] = {
     "no kind": (["Nothing"], "no 'Nothing' that could cross"),
     "no list": ([], "not enough values"),
     "too few": (["Series", ["plain", np.arange(2)]], "TypeError"),
-    "no array": (series("plain", 1), "should be an array"),
-    "text as an array": (series("plain", np.array(["x", "y"])), "should be an array"),
+    "no array": (series("plain", 1), "without an array"),
+    "text as an array": (series("plain", np.array(["x", "y"])), "without an array"),
     "no column": (series("unknown", 1), "no column is of the kind"),
     "a huge index": (series("objects", [], index=HUGE), "Length mismatch"),
     "a huge index of a table": (
@@ -342,11 +342,14 @@ HOSTILE: dict[str, tuple[list[Any], str]] = {
         "not that of 1152921504606846976",
     ),
     "no dimensions": (["DataFrame", [[[0], ["plain", np.array(1.0)]]], INDEX, ONE, {}, True], "not that of 2 rows"),
-    "a place twice": (["DataFrame", [[[0], TWO_ROWS], [[0], TWO_ROWS]], INDEX, INDEX, {}, True], "those of its labels"),
-    "labels alone": (["DataFrame", [], INDEX, HUGE, {}, True], "those of its labels"),
+    "a place twice": (
+        ["DataFrame", [[[0], TWO_ROWS], [[0], TWO_ROWS]], INDEX, INDEX, {}, True],
+        "do not match its labels",
+    ),
+    "labels alone": (["DataFrame", [], INDEX, HUGE, {}, True], "do not match its labels"),
     "codes beyond": (series("categories", np.array([5]), INDEX, False), "codes need to be"),
     "levels beyond": (["MultiIndex", [INDEX], [np.array([7])], [None]], "code max"),
-    "a mask of one": (series("masked", np.arange(2), np.array([True])), "as many are missing"),
+    "a mask of one": (series("masked", np.arange(2), np.array([True])), "mask of another length"),
     "overlapping strings": (strings("python", [0, 9, 0, 9], bytes(9)), "strings whose bounds"),
     "strings beyond": (strings("pyarrow", [0, 99], bytes(9)), "strings whose bounds"),
     "strings without bounds": (strings("pyarrow", [], bytes(9)), "strings without bounds"),
@@ -360,7 +363,7 @@ HOSTILE: dict[str, tuple[list[Any], str]] = {
 @pytest.mark.parametrize(("payload", "text"), [pytest.param(*each, id=name) for name, each in HOSTILE.items()])
 def test_what_no_pandas_sent_is_a_value_error(wire: Sides, payload: list[Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        lower_and_read(wire, payload)
+        encode_and_read(wire, payload)
 
 
 BODIES = [*[*COLUMNS.values()][::3], FRAMES["pieces"], FRAMES["multi"], FRAMES["times"]]

@@ -34,7 +34,7 @@ def needed(library: str, what: str) -> Any:
     try:
         return import_module(library)
     except ImportError:
-        raise DecodeError(f"{what} of {library} came, and here is no {library}") from None
+        raise DecodeError(f"received {what} of {library}, but {library} is not installed here") from None
 
 
 class Carrier(Values):

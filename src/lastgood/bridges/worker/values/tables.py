@@ -248,7 +248,7 @@ class _Decoder:
         pandas, index, columns = self._pandas, self._index(index), self._index(columns)
         places = [place for each, _ in blocks for place in each]
         if sorted(places) != list(range(len(places))) or len(columns) != len(places):
-            raise ValueError("a table whose columns are not those of its labels")
+            raise ValueError("a table whose columns do not match its labels")
         if len(blocks) == 1 and len(places) > 1 and places == sorted(places):
             each, column = blocks[0]
             frame = pandas.DataFrame(self._block(each, column, len(index)), copy=False)
@@ -269,7 +269,7 @@ class _Decoder:
         """Return a two-dimensional array with a column for each place, or the values of a single column."""
         made = self._column(column)
         if getattr(made, "shape", None) != (rows, len(places)) and (len(places) != 1 or made.shape != (rows,)):
-            raise ValueError(f"columns whose shape is not that of {rows} rows")
+            raise ValueError(f"a column that does not have {rows} rows")
         return made
 
     def _series(self, column: Any, index: Any, name: Any, attrs: Any, duplicates: bool) -> Any:
@@ -318,7 +318,7 @@ class _Decoder:
 
     def _checked(self, array: Any, kinds: str, dimensions: int | None = 1) -> Any:
         if type(array) is not self._numpy.ndarray or array.dtype.kind not in kinds:
-            raise ValueError("what should be an array of a column is none")
+            raise ValueError("a column without an array of a valid dtype")
         if dimensions is not None and array.ndim != dimensions:
             raise ValueError(f"an array of {array.ndim} dimensions where a column has {dimensions}")
         return array
@@ -335,9 +335,9 @@ class _Decoder:
         if bounds.dtype.str != "<i8" or data.dtype.itemsize != 1 or count < 0 or bounds[0] != 0:
             raise ValueError("strings without bounds")
         if bounds[-1] != len(data) or (bounds[1:] < bounds[:-1]).any():
-            raise ValueError("strings whose bounds are not those of their bytes")
+            raise ValueError("strings whose bounds do not match their bytes")
         if missing is not None and self._checked(missing, "b").shape != (count,):
-            raise ValueError("strings of which as many are missing as there are not")
+            raise ValueError("strings with a mask of another length")
         dtype = self._string_dtype(storage, is_nan)
         if dtype is not None and dtype.storage == "pyarrow":
             return self._new_arrow_strings(dtype, count, bounds, data, missing)
@@ -379,7 +379,7 @@ class _Decoder:
     def _masked(self, data: Any, missing: Any) -> Any:
         self._checked(data, "iufb")
         if self._checked(missing, "b").shape != data.shape:
-            raise ValueError("a column of which as many are missing as there are not")
+            raise ValueError("a column with a mask of another length")
         arrays = self._pandas.arrays
         kinds = {"f": arrays.FloatingArray, "b": arrays.BooleanArray}
         return kinds.get(data.dtype.kind, arrays.IntegerArray)(data, missing)
