@@ -1,1 +1,1 @@
-"""From a wrapper to the live bridge: the registry and its leases, event loops, the way between threads, result types."""
+"""The path of a call from a wrapper to the live bridge: registry, leases, event loops, threads and result types."""

@@ -1,7 +1,8 @@
-"""Which types plain data leave in doubt: a result of ``Cat | Dog`` may come as a dict that would do for either (contract §10).
+"""Ambiguous result types: a dict returned for ``Cat | Dog`` may fit either class.
 
-In doubt is a union if the plain data of one of its members may be those of another and one of them has a class in it, and a
-dataclass that others derive from. Where a part of a type is in doubt, the bridge is asked about every class in it.
+A union is ambiguous if two of its members can have the same kind of plain data and one of the two contains a class.
+A dataclass is ambiguous if other dataclasses derive from it. If any part of a declared type is ambiguous, the bridge is
+asked to send the class of each value along with it.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ __all__ = ["UNIONS", "classes_in_doubt", "derived_from", "hints_of", "is_declare
 
 UNIONS = (types.UnionType, typing.Union)
 _NUMBERS = frozenset((int, float, bool))
-_ANY = frozenset[type]()  # of the kinds of plain data: any may come
+_ANY = frozenset[type]()  # the plain data may have any type
 
 
 def classes_in_doubt(declared: Any) -> tuple[type, ...]:
-    """The enums, dataclasses and named tuples that ``declared`` has, at any depth, if any part of it is in doubt."""
+    """Return the enums, dataclasses and named tuples in ``declared``, at any depth; none if no part of it is ambiguous."""
     survey = _Survey()
     survey.visit(declared)
-    # Of a class with slots=True the one before it got them has the same name, and comes first.
+    # @dataclass(slots=True) creates a second class of the same name. The original comes first, the final one replaces it.
     named = {(each.__module__, each.__qualname__): each for each in survey.classes}
     return tuple(named.values()) if survey.in_doubt else ()
 
 
 def derived_from(declared: Any) -> Iterator[type]:
-    """The dataclasses that derive from ``declared``, in no particular order."""
+    """Yield the dataclasses that derive from ``declared``, at any depth, in no particular order."""
     subclasses: list[type] = type.__subclasses__(declared)
     for derived in subclasses:
         if is_dataclass(derived):
@@ -42,18 +43,18 @@ def derived_from(declared: Any) -> Iterator[type]:
 
 
 def hints_of(declared: Any) -> dict[str, Any]:
-    """The types of its fields."""
-    # An empty namespace of its own, since a field's default must not hide the type of the same name in the module.
+    """Return the types of the fields of ``declared``."""
+    # Empty local names: a field's default must not hide a type of the same name in the module.
     return typing.get_type_hints(declared, localns={}, include_extras=True)
 
 
 def is_declared(kind: type) -> bool:
-    """Whether what values of this type hold has types that are declared."""
+    """Return whether ``kind`` declares the types of its fields or members."""
     return is_dataclass(kind) or typing.is_typeddict(kind) or hasattr(kind, "_fields") or issubclass(kind, Enum)
 
 
 def told_class(value: Typed, classes: Sequence[type]) -> type | None:
-    """Which of the ``classes`` that were asked about it is an instance of."""
+    """Return the class of ``value`` among the requested ``classes``; None if it is none of them."""
     place = value.place
     return classes[place] if place is not None and 0 <= place < len(classes) else None
 
@@ -91,7 +92,7 @@ class _Survey:
 
 def _is_in_doubt(options: tuple[Any, ...]) -> bool:
     if Any in options or object in options:
-        return False  # whatever came stays
+        return False  # every value is accepted unconverted
     kinds = [(_kinds(option), _has_class(option)) for option in options]
     return any(
         (one_has or other_has) and (not one or not other or not one.isdisjoint(other))
@@ -100,7 +101,7 @@ def _is_in_doubt(options: tuple[Any, ...]) -> bool:
 
 
 def _kinds(declared: Any) -> frozenset[type]:
-    """The types that the plain data of ``declared`` have; none: any."""
+    """Return the types that the plain data of ``declared`` can have. An empty set means any type."""
     origin, arguments = typing.get_origin(declared), typing.get_args(declared)
     if origin is typing.Literal:
         return frozenset(map(type, arguments))
@@ -113,7 +114,7 @@ def _kinds(declared: Any) -> frozenset[type]:
     if not isinstance(declared, type):
         return _ANY
     if issubclass(declared, Enum):
-        # A member's value may be an instance of anything.
+        # A member's value can have any type.
         values = frozenset(type(member.value) for member in declared)
         return values if values <= {*_NUMBERS, str, bytes, types.NoneType} else _ANY
     if is_dataclass(declared) or typing.is_typeddict(declared):
@@ -130,7 +131,7 @@ def _has_class(declared: Any) -> bool:
 
 
 def _is_class(declared: Any) -> bool:
-    """Whether it is one of those that come as plain data."""
+    """Return whether ``declared`` is a class whose instances the bridge sends as plain data."""
     return isinstance(declared, type) and (
         issubclass(declared, Enum) or is_dataclass(declared) or _is_named_tuple(declared)
     )

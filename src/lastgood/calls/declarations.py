@@ -1,7 +1,7 @@
-"""The decorator of generated wrappers: it makes a declaration call its source through the live bridge.
+"""The decorator of generated wrappers: it turns a declaration into a call of the source through the live bridge.
 
-What was given by position goes by position, and by keyword by keyword; what was not given is not sent. So the signature that a
-wrapper shows binds nothing: the live function's own does, also when the wrapper was imported before an edit.
+Positional arguments are sent by position, keyword arguments by keyword; omitted arguments are not sent. The signature in a
+wrapper is therefore never enforced: the live function binds the arguments, even if the wrapper was imported before an edit.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def remote(module: str, function: str) -> Callable[[F], F]:
-    """Call ``function`` of ``module`` on the live bridge; dots in its name pass through classes.
+    """Call ``function`` of ``module`` on the live bridge. Dots in the function's name pass through classes.
 
-    What it decorates is never run: it declares the signature, and the type that a result is brought into and checked against.
-    If it is async, so is the call; else the call blocks its thread. Raises what :meth:`lastgood.runtime.Handle.call` does, and
-    :class:`~lastgood.ReturnTypeError`.
+    The decorated function is never run. It declares the signature and the return type, to which the result is converted and
+    against which it is checked. An async declaration makes an awaitable call, a plain one a call that blocks its thread.
+    Raises the errors of :meth:`lastgood.runtime.Handle.call`, and :class:`~lastgood.ReturnTypeError`.
     """
 
     def declare(declaration: F) -> F:
@@ -32,9 +32,9 @@ def remote(module: str, function: str) -> Callable[[F], F]:
 
         def checked() -> Returns[Any]:
             nonlocal returns
-            # Not before the first call: a module that imports this one in turn may define the type.
+            # Evaluated at the first call: in a circular import, the module that defines the type may not have run yet.
             declared = eval(declaration.__annotations__["return"], declaration.__globals__)
-            returns = Returns[declared](f"{module}.{function}")  # type: ignore[valid-type]  # it is known only now
+            returns = Returns[declared](f"{module}.{function}")  # type: ignore[valid-type]  # known only at run time
             return returns
 
         if inspect.iscoroutinefunction(declaration):

@@ -1,10 +1,10 @@
-"""Imports of wrappers in the app: they give the live generation's text at any moment.
+"""Import hook for wrappers in the app: an import always loads the text of the live generation.
 
-From the first change of a promotion until its commit, or until it has been undone, the output directory holds what may never
-become live, and a module keeps the text that it was imported with. Meanwhile a finder in ``sys.meta_path`` finds the modules
-that were there before the promotion, with the text that they had. It stays for as long as a session has a live generation:
-an import that is under way when a promotion begins may have found or read an old file or a new one, so that finder and loader
-start again if a promotion has begun or ended since they started.
+During a promotion, from its first file operation until its commit or rollback, the output directory holds files that may
+never become live, and an imported module keeps the text that it was imported with. In that time a finder in
+``sys.meta_path`` serves the modules that existed before the promotion, with their previous text. The finder stays installed
+for as long as a session has a live generation: an import that is running when a promotion begins may have read an old or a
+new file, so finder and loader start again if a promotion has begun or ended since they started.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
 __all__ = ["Before", "LiveImports"]
 
 Before = Mapping[str, bytes | bool | None]
-"""What stood at a path of the output directory: a file's text, a directory (True), or nothing (None). Others are unchanged."""
+"""Previous content by path: a file's bytes, True for a directory, None for nothing. Paths not in it are unchanged."""
 
 
 class LiveImports:
-    """The output directories of one session."""
+    """The import hook for the output directories of one session."""
 
     def __init__(self) -> None:
         self._mine: frozenset[str] = frozenset()
 
     def hold(self, output: Path, before: Before) -> None:
-        """Import from ``output`` what was there ``before``; paths relative to it. To be called before the first change."""
-        with _finder.writing:  # bytecode that is written by now is removed with its source
+        """Serve imports from ``output`` as it was ``before`` (paths relative to it). Call this before the first file changes."""
+        with _finder.writing:  # bytecode written until now is removed with its source
             self._set(output, {os.path.join(output, name): what for name, what in before.items()})
 
     def free(self, output: Path) -> None:
-        """Import from ``output`` what is there, if that was held back."""
+        """Serve imports from the files in ``output`` again, if they were held."""
         if str(output) in self._mine:
             self._set(output, {})
 
     def follow(self, output: Path) -> None:
-        """``output`` is that of the live generation, and the only one from now on: import what is there."""
+        """Make ``output`` the only output directory, that of the live generation, and serve imports from its files."""
         self._set(output, {}, gone=self._mine)
 
     def close(self) -> None:
-        """Leave no trace: the session is over."""
+        """Remove the output directories of this session from the import hook."""
         if self._mine:
             _finder.change(gone=self._mine)
             self._mine = frozenset()
@@ -61,9 +61,10 @@ class LiveImports:
 
 
 class _Finder(MetaPathFinder):
-    """The finder of this process. ``outputs``: what stood in each output directory, by absolute paths, while it is held.
+    """The finder of this process.
 
-    ``turn`` is counted up after each change of ``outputs``, and before the files that it is about are changed.
+    ``outputs`` has the previous content of each output directory, by absolute path, while that directory is held.
+    ``turn`` is incremented after each change of ``outputs``, and before the files themselves change.
     """
 
     def __init__(self) -> None:
@@ -74,7 +75,7 @@ class _Finder(MetaPathFinder):
         self._real: dict[str, str] = {}
 
     def change(self, outputs: Mapping[str, Before] = MappingProxyType({}), gone: Collection[str] = ()) -> None:
-        """Begin the next turn: with these ``outputs``, and without those that are ``gone``."""
+        """Add or replace ``outputs``, drop the directories in ``gone``, and begin the next turn."""
         with self._changing:
             others = {output: before for output, before in self.outputs.items() if output not in gone}
             self.outputs = {**others, **outputs}
@@ -82,28 +83,28 @@ class _Finder(MetaPathFinder):
             self.turn += 1
             finders = [finder for finder in sys.meta_path if finder is not self]
             if bool(self.outputs) is (len(finders) == len(sys.meta_path)):
-                # Not in place: an import in another thread may be on its way through the list.
+                # A new list: an import in another thread may be iterating over the old one.
                 sys.meta_path = [self, *finders] if self.outputs else finders
-        # Their listings are as old as the directory's time, which stands still for some milliseconds.
+        # FileFinder caches listings by the directory's mtime, which is too coarse to show two changes within milliseconds.
         for finder in list(sys.path_importer_cache.values()):
             if isinstance(finder, FileFinder):
                 finder.invalidate_caches()
 
     def forget(self) -> None:
-        """Drop everything in a forked process: it has no session, and none of the threads that hold a lock."""
+        """Reset everything in a forked child: it has no session, and the threads that may hold a lock do not exist there."""
         self.writing, self._changing = threading.Lock(), threading.Lock()
         if self.outputs:
             self.change(gone=self.outputs)
 
     def held(self, path: str) -> Before | None:
-        """The output directory around ``path``, which has no links in it, as it was; None if there is none."""
+        """Return the previous content of the output directory that contains ``path``, a real path; None if none does."""
         around = [output for output in self.outputs if path == output or path.startswith(output + os.sep)]
         return self.outputs.get(max(around, key=len)) if around else None
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None, /
     ) -> ModuleSpec | None:
-        """Find a module of an output directory. None for any other, and for one that everybody finds alike."""
+        """Find a module of an output directory. Return None for any other module: the next finders are asked."""
         while True:
             turn = self.turn
             try:
@@ -145,7 +146,7 @@ class _Finder(MetaPathFinder):
         return spec
 
     def real(self, entry: str, tail: str) -> str:
-        """The directory of the package ``tail`` in ``entry`` of a path, links resolved, as far as it exists."""
+        """Return the directory of the package ``tail`` under the path entry ``entry``, with links resolved."""
         real = self._real.get(entry)
         if real is None:
             real = os.path.realpath(entry or os.curdir)
@@ -156,7 +157,10 @@ class _Finder(MetaPathFinder):
 
 
 def _touched(fullname: str, entry: str, place: str, before: Before) -> ModuleSpec | None:
-    """The module as it was before the promotion; None if that does not touch it. If it was not there, it has no location."""
+    """Return the module as it was before the promotion; None if the promotion leaves it unchanged.
+
+    The spec of a module that did not exist has no location.
+    """
     package, module = os.path.join(place, "__init__.py"), f"{place}.py"
     if before.keys().isdisjoint((place, package, module)):
         return None
@@ -179,7 +183,7 @@ def _was_there(path: str, before: Before) -> bool:
 
 
 class _Loader(SourceFileLoader):
-    """The loader of a module in an output directory: it reads the text that is live when the code is made."""
+    """The loader of a module in an output directory: it compiles the text that is live at that moment."""
 
     _turn = -1
 
@@ -188,7 +192,7 @@ class _Loader(SourceFileLoader):
         while True:
             turn = self._turn = _finder.turn
             try:
-                held = self._held()  # its bytecode is gone, or another text's
+                held = self._held()  # its cached bytecode has been removed, or belongs to another text
                 code = super().get_code(fullname) if held is None else self.source_to_code(held, self.path)
             except Exception:
                 if turn == _finder.turn:
@@ -203,7 +207,7 @@ class _Loader(SourceFileLoader):
         return super().get_data(path) if held is None else held
 
     def set_data(self, path: str, data: ReadableBuffer, *, _mode: int = 0o666) -> None:
-        """Write bytecode, unless a promotion has begun since the source was read: it removes what is out of date."""
+        """Write bytecode, unless a promotion has begun since the source was read: its bytecode would be out of date."""
         with _finder.writing:
             if self._turn == _finder.turn:
                 super().set_data(path, data, _mode=_mode)
@@ -214,7 +218,7 @@ class _Loader(SourceFileLoader):
         if path not in before:
             return None
         text = before[path]
-        if not isinstance(text, bytes):  # it was found while an earlier generation was live
+        if not isinstance(text, bytes):  # the module was found while an earlier generation was live
             raise ModuleNotFoundError(f"No module named {self.name!r}", name=self.name)
         return text
 

@@ -1,7 +1,7 @@
-"""The event loop that runs right now, trio's or asyncio's, as far as bridges need one.
+"""The running event loop, trio's or asyncio's, behind one interface.
 
-Neither library is imported here unless it has been already: who runs under one of them pays for no other. A room of its
-own, so that the registry and the reloader are written once for both.
+It lets the registry and the reloader be written once for both libraries. Neither library is imported here unless the app has
+imported it: an app that uses one does not pay for the other.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["AsyncioLoop", "Guard", "Loop", "TrioLoop", "current", "end_forked", 
 
 
 class Guard(Protocol):
-    """A context that can be left from outside, once: what runs in it is cancelled, and the cancellation ends at its edge.
+    """A context whose body can be cancelled from outside, once. The context catches that cancellation at its end.
 
-    A cancellation that comes from elsewhere, at the same time too, passes through it. It swallows nothing else.
+    A cancellation from elsewhere propagates, even if it comes at the same time. No other exception is caught.
     """
 
     def __enter__(self) -> Any: ...
@@ -34,7 +34,7 @@ class Guard(Protocol):
     ) -> bool: ...
 
     def cancel(self) -> object:
-        """To be called on the guard's own loop, while the guarded task waits; after the end it does nothing."""
+        """Cancel the body. Call this on the guard's own loop, while the guarded task waits. No effect after the end."""
         ...
 
 
@@ -56,14 +56,14 @@ class TrioLoop:
         return f"the trio loop of thread {self._thread!r}"
 
     def is_here(self) -> bool:
-        """Whether the code that asks runs on this loop."""
+        """Return whether the calling code runs on this loop."""
         try:
             return self._current_token() is self._token
         except RuntimeError:
             return False
 
     def soon(self, function: Callable[[], object]) -> None:
-        """Call ``function`` on this loop. Safe from any thread; does nothing if the loop is over."""
+        """Call ``function`` on this loop. Safe from any thread; does nothing if the loop has ended."""
         with suppress(RuntimeError):
             self._token.run_sync_soon(function)
 
@@ -74,7 +74,7 @@ class TrioLoop:
         self.soon(lambda: trio.lowlevel.spawn_system_task(function))
 
     async def shielded(self, function: Callable[[], Awaitable[None]], seconds: float) -> bool:
-        """Run ``function`` to its end whoever cancels; after ``seconds`` it is given up (False)."""
+        """Run ``function`` to its end, shielded from cancellation. Return False if it was abandoned after ``seconds``."""
         import trio
 
         with trio.move_on_after(seconds, shield=True):
@@ -91,7 +91,7 @@ class AsyncioLoop:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         import asyncio
 
-        self._running = asyncio._get_running_loop  # what get_running_loop() asks; gives None instead of raising
+        self._running = asyncio._get_running_loop  # like get_running_loop(), but returns None instead of raising
         self._loop = loop
         self._tasks: set[asyncio.Future[None]] = set()
         self._thread = threading.current_thread().name
@@ -119,7 +119,7 @@ class AsyncioLoop:
 
         def start() -> None:
             task = asyncio.ensure_future(function())
-            self._tasks.add(task)  # the loop itself holds its tasks by weak references only
+            self._tasks.add(task)  # the loop itself keeps only weak references to its tasks
             task.add_done_callback(self._tasks.discard)
 
         self.soon(start)
@@ -149,7 +149,7 @@ Loop: TypeAlias = TrioLoop | AsyncioLoop
 
 
 class _TaskGuard:
-    """What :class:`trio.CancelScope` is to trio; the counting of cancellations is that of :func:`asyncio.timeout`."""
+    """The asyncio counterpart of :class:`trio.CancelScope`. It counts cancellations as :func:`asyncio.timeout` does."""
 
     __slots__ = ("_before", "_cut", "_task")
 
@@ -182,7 +182,7 @@ class _TaskGuard:
 
 
 def current() -> Loop | None:
-    """The loop that the calling code runs on; None if it runs on none, or on one of another library."""
+    """Return the loop that the calling code runs on; None if there is none, or it belongs to another library."""
     if "trio" in sys.modules:
         import trio
 
@@ -197,15 +197,16 @@ def current() -> Loop | None:
 
 
 def here() -> str:
-    """Where the calling code runs, for a sentence: its loop, or its thread."""
+    """Return a phrase for error texts that names the loop or the thread of the calling code."""
     loop = current()
     return f"no event loop, in thread {threading.current_thread().name!r}" if loop is None else str(loop)
 
 
 def end_forked(error: BaseException | None) -> NoReturn:
-    """End a process that was forked in a task and leaves it, by ``error`` if there is one, as multiprocessing ends its own.
+    """End a process that was forked inside a task, at the end of that task, as multiprocessing ends its children.
 
-    It must not go on to end the loop: what a loop waits for is kept in the kernel, and shared with the loop that was forked.
+    ``error`` is the exception that ended the task, if any. The child must not shut down the loop: the loop's epoll instance is
+    a kernel object that parent and child share.
     """
     status = 0 if error is None else 1
     if isinstance(error, SystemExit):

@@ -1,8 +1,9 @@
-"""The way from other threads and event loops onto a trio loop, and back with what came of it.
+"""A portal from other threads and event loops onto a trio loop.
 
-What is brought across runs there as a task of its own, in the caller's context. The caller waits as its own kind does: a task
-of trio or of asyncio without holding up its loop, a plain thread by blocking. Cancelled, it has the task cancelled, and goes
-when that has unwound: nothing of a call outlives its caller. Neither trio nor asyncio is imported before it is needed.
+A function that is sent through the portal runs on that loop as a task of its own, in the caller's context. A caller under trio
+or asyncio awaits the result without blocking its loop; a plain thread blocks. If the caller is cancelled, the task is
+cancelled too, and the caller waits until the task has unwound: no part of a call outlives its caller. Neither trio nor asyncio
+is imported before it is needed.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ __all__ = ["LoopClosed", "Portal"]
 T = TypeVar("T")
 
 
-class LoopClosed(Exception):  # it is an outcome: who crosses says what that means
-    """The loop ended before what was brought there did."""
+class LoopClosed(Exception):  # without the suffix "Error": an outcome, which the caller turns into an error of its own
+    """The loop ended before the function that runs there did."""
 
 
 class Portal:
-    """The portal to the trio loop that it is made on. To be used from any other loop or thread, also by many at once."""
+    """A portal to the trio loop on which it is created. Any number of other loops and threads may use it at once."""
 
     def __init__(self) -> None:
         import trio
@@ -39,7 +40,7 @@ class Portal:
         self._left = trio.Event()
 
     def is_here(self) -> bool:
-        """Whether the code that asks runs on the loop."""
+        """Return whether the calling code runs on the loop."""
         import trio
 
         try:
@@ -48,9 +49,9 @@ class Portal:
             return False
 
     async def cross(self, function: Callable[[], Awaitable[T]]) -> T:
-        """Run ``function`` on the loop, for a task of another loop, trio's or asyncio's.
+        """Run ``function`` on the loop and await its result, in a task of another trio or asyncio loop.
 
-        Raises what that raises, and :class:`LoopClosed`.
+        Raises what ``function`` raises, and :class:`LoopClosed`.
         """
         call = _PortalCall(self._token, self._stay, function)
         if isinstance(loops.current(), loops.TrioLoop):
@@ -60,9 +61,10 @@ class Portal:
         return call.result()
 
     def cross_blocking(self, function: Callable[[], Awaitable[T]]) -> T:
-        """Run ``function`` on the loop, for a plain thread, which blocks. Ctrl-C cancels it, a second one leaves it behind.
+        """Run ``function`` on the loop and block the calling thread until it returns.
 
-        Raises what that raises, and :class:`LoopClosed`.
+        Ctrl-C cancels the function and waits for it; a second Ctrl-C stops the waiting. Raises what ``function`` raises, and
+        :class:`LoopClosed`.
         """
         call = _PortalCall(self._token, self._stay, function)
         back = threading.Event()
@@ -76,7 +78,7 @@ class Portal:
         return call.result()
 
     async def emptied(self, seconds: float) -> None:
-        """Wait, on the loop, until nothing is inside, at most ``seconds``: an ending loop would cancel what is."""
+        """Wait on the loop, at most ``seconds``, until no portal call runs: the end of the loop would cancel them."""
         import trio
 
         with trio.move_on_after(seconds):
@@ -94,7 +96,7 @@ class Portal:
             self._left.set()
 
     def send(self, function: Callable[[], object]) -> None:
-        """Call ``function`` on the loop soon, unless that is over. Nobody waits; it must not raise."""
+        """Schedule ``function``, which must not raise, on the loop, without waiting. No effect if the loop has ended."""
         import trio
 
         with suppress(trio.RunFinishedError):
@@ -102,7 +104,7 @@ class Portal:
 
 
 class _PortalCall(Generic[T]):
-    """One function on its way. ``wake`` is called when it is back, on the loop where it ran, or by :meth:`begin`."""
+    """One call through the portal. ``wake`` is called at its end, on the portal's loop, or by :meth:`begin` if that has ended."""
 
     def __init__(
         self,
@@ -121,9 +123,9 @@ class _PortalCall(Generic[T]):
         self._value: T | None = None
         self._error: BaseException | None = None
         self.over = False
-        """Whether it is back."""
+        """True once the call has ended."""
         self.cancelled = False
-        """Whether :meth:`cancel` is what ended it."""
+        """True if :meth:`cancel` ended the call."""
 
     def begin(self, wake: Callable[[], object]) -> None:
         import trio
@@ -135,7 +137,7 @@ class _PortalCall(Generic[T]):
             self._end(LoopClosed())
 
     def cancel(self) -> None:
-        """From any thread, once it has begun."""
+        """Cancel the call, from any thread, after :meth:`begin`."""
         import trio
 
         with suppress(trio.RunFinishedError):
@@ -148,14 +150,14 @@ class _PortalCall(Generic[T]):
         try:
             raise error
         finally:
-            del error  # its traceback leads here: they would keep each other
+            del error  # its traceback references this frame: avoid the cycle
 
     def _start(self) -> None:
         import trio
 
         try:
             trio.lowlevel.spawn_system_task(self._run, context=self._context)
-        except RuntimeError:  # the loop takes no new tasks, for it ends
+        except RuntimeError:  # the loop is ending and takes no new tasks
             self._end(LoopClosed())
 
     async def _run(self) -> None:
@@ -167,7 +169,7 @@ class _PortalCall(Generic[T]):
         except trio.Cancelled:
             self._end(LoopClosed())
             raise
-        except BaseException as error:  # all of it is the caller's; a system task that raises would end the loop
+        except BaseException as error:  # raised again in the caller; a system task that raises would crash the loop
             self._end(error)
         else:
             self.cancelled = self._scope.cancelled_caught
@@ -190,7 +192,7 @@ async def _wait_on_trio(call: _PortalCall[Any]) -> None:
         nonlocal raise_cancel
         raise_cancel = raise_
         call.cancel()
-        return trio.lowlevel.Abort.FAILED  # it goes on once the other side has unwound
+        return trio.lowlevel.Abort.FAILED  # the task is rescheduled once the call has unwound
 
     await trio.lowlevel.checkpoint_if_cancelled()
     call.begin(lambda: token.run_sync_soon(trio.lowlevel.reschedule, task))
@@ -205,12 +207,12 @@ async def _wait_on_asyncio(call: _PortalCall[Any]) -> None:
     back = asyncio.Event()
 
     def wake() -> None:
-        with suppress(RuntimeError):  # the caller's loop was closed under it
+        with suppress(RuntimeError):  # the caller's loop has been closed meanwhile
             loop.call_soon_threadsafe(back.set)
 
     call.begin(wake)
     cancelled: BaseException | None = None
-    while not call.over:  # a Ctrl-C may have ended the callback that sets the event
+    while not call.over:  # Ctrl-C may have interrupted the callback that sets the event
         try:
             await back.wait()
         except asyncio.CancelledError as error:

@@ -1,8 +1,8 @@
-"""The registry: which bridge is live, and the calls in flight on it (contract §2).
+"""The registry of the live bridge, and the calls in flight on it.
 
-A :class:`Slot` is where one session or reloader keeps its live bridge; swapping it is one assignment. A :class:`Leased`
-is one bridge with its leases. A :class:`Handle` calls through a slot, or through whichever slot is published: generated
-wrappers use that of :func:`get_runtime_bridge`. Runs under trio, asyncio and Pyodide, and imports neither library.
+A :class:`Slot` holds the live bridge of one session or reloader; a swap is one assignment. A :class:`Leased` is one bridge
+with its leases. A :class:`Handle` calls through a slot, or through whichever slot is published: generated wrappers use the
+handle of :func:`get_runtime_bridge`. It runs under trio, asyncio and Pyodide, and imports neither library.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 DISPOSE_TIMEOUT = 10.0
-"""Seconds for what runs when a bridge's last lease ends; then it is given up, and that is logged."""
+"""Seconds that the callbacks at the end of a bridge's last lease may take; then they are abandoned, and that is logged."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,30 +44,30 @@ IdleCallback: TypeAlias = Callable[[], Awaitable[None] | None]
 
 
 class Leased:
-    """A bridge, and its leases: the calls in flight on it. Made by :meth:`Slot.swap`."""
+    """A bridge with its leases, the calls in flight on it. Created by :meth:`Slot.swap`."""
 
     __slots__ = ("_cut_error", "_home", "_in_flight", "_lock", "_waiting", "bridge")
 
     def __init__(self, bridge: Bridge, home: Loop | None, lock: threading.Lock) -> None:
         self.bridge = bridge
         self._home = home
-        self._lock = lock  # the slot's: taking a lease and swapping exclude each other
+        self._lock = lock  # the slot's lock: a lease is never taken during a swap
         self._in_flight: dict[Guard, Loop | None] = {}
         self._waiting: list[IdleCallback] = []
         self._cut_error: Callable[[], BaseException] = BridgeError
 
     @property
     def count(self) -> int:
-        """Calls in flight."""
+        """The number of calls in flight."""
         return len(self._in_flight)
 
     def on_idle(self, callback: IdleCallback) -> Awaitable[None] | None:
-        """Call ``callback`` at once if no call is in flight, and return what it gives, for you to await.
+        """Call ``callback`` at once if no call is in flight, and return its result for the caller to await.
 
-        Else None is returned, and the task that ends the last lease calls it, and awaits what it gives, before its own
-        call returns: shielded, for at most :data:`DISPOSE_TIMEOUT` seconds; what it raises is logged, never raised
-        there. If that task runs on another loop than the bridge's, the callback gets a task of its own on the bridge's.
-        Meant for a bridge that is no longer live: on a live one, the next call may begin right after.
+        Otherwise return None: the task that ends the last lease calls ``callback`` and awaits its result before that
+        task's own call returns, shielded, for at most :data:`DISPOSE_TIMEOUT` seconds. Exceptions are logged, not raised
+        there. If that task runs on another loop than the bridge's, ``callback`` runs in a new task on the bridge's loop.
+        Use it for a bridge that is no longer live: on a live bridge, another call may begin at any time.
         """
         with self._lock:
             if self._in_flight:
@@ -76,10 +76,10 @@ class Leased:
         return callback()
 
     def cut_off(self, error_factory: Callable[[], BaseException]) -> None:
-        """End the calls in flight: each is cancelled, and raises an ``error_factory()`` of its own.
+        """Cancel the calls in flight; each raises its own ``error_factory()``.
 
-        Says no more than "now": a call counts as in flight until it has unwound. A cancellation of the caller's own that
-        comes at the same time stays one.
+        Does not wait: a call stays in flight until it has unwound. If the caller is cancelled at the same time, its
+        cancellation propagates instead of the error.
         """
         with self._lock:
             self._cut_error = error_factory
@@ -89,7 +89,7 @@ class Leased:
                 loop.soon(guard.cancel)
 
     def _end(self, guard: Guard) -> list[IdleCallback]:
-        """End a lease; gives the callbacks that were waiting for that."""
+        """End a lease. Return the callbacks to run if it was the last one."""
         with self._lock:
             del self._in_flight[guard]
             if self._in_flight or not self._waiting:
@@ -120,11 +120,11 @@ class Leased:
 
 
 class Slot:
-    """Where one session or reloader keeps its live bridge. ``owner`` says whose it is, in errors: ``"a bridge reloader"``.
+    """The live bridge of one session or reloader. ``owner`` names that one in errors, such as ``"a bridge reloader"``.
 
-    The first :meth:`swap` binds it to the loop it is called on: calls from elsewhere are refused, unless the bridge's
-    ``thread_safe`` is true. Called on no loop, it is bound to none. With an ``portal`` to that loop, calls from elsewhere
-    are brought there instead: the lease, the call and its end are then as local as any.
+    The first :meth:`swap` binds the slot to the loop on which it is called, or to none. Calls from other loops and threads
+    are refused, unless the bridge's ``thread_safe`` is true. With a ``portal`` to that loop, such calls are run there
+    instead, lease included.
     """
 
     def __init__(self, owner: str, portal: Portal | None = None) -> None:
@@ -144,7 +144,7 @@ class Slot:
         return self._live
 
     def swap(self, bridge: Bridge) -> Leased | None:
-        """Make ``bridge`` the live one: every call that begins after this goes to it. Gives the bridge that was."""
+        """Make ``bridge`` the live one: every call that begins after this goes to it. Return the previous bridge."""
         if self._fresh:
             self._fresh = False
             self._home = loops.current()
@@ -154,29 +154,29 @@ class Slot:
         return old
 
     def close(self) -> Leased | None:
-        """No bridge is live from now on, and calls raise :class:`Disposed`. Gives the bridge that was."""
+        """Close the slot: no bridge is live, and calls raise :class:`Disposed`. Return the previous bridge."""
         with self._lock:
             old, self._live, self._closed = self._live, None, True
         return old
 
     def check_process(self) -> None:
-        """Raise :class:`Forked` in a process that was forked since: the loop that a bridge lives on did not come along.
+        """Raise :class:`Forked` in a forked child: the event loop of the bridge does not exist there.
 
-        A bridge that was set on no loop did.
+        A bridge that is bound to no loop stays usable.
         """
         if self.was_left():
             raise Forked(self.owner, self._pid)
 
     def was_left(self) -> bool:
-        """Whether :meth:`check_process` raises."""
+        """Return whether :meth:`check_process` raises."""
         return os.getpid() != self._pid and (self._fresh or self._home is not None)
 
     def over(self) -> Disposed:
-        """The error for who comes after :meth:`close`."""
+        """Return the error for a call after :meth:`close`."""
         return Disposed(f"{self.owner} is over: it was closed or disposed.")
 
     def nothing_live(self) -> Disposed | NoRuntimeBridge:
-        """The error for who comes before the first swap, or after :meth:`close`."""
+        """Return the error for a call before the first swap or after :meth:`close`."""
         if self._closed:
             return self.over()
         return NoRuntimeBridge(
@@ -247,7 +247,7 @@ class Slot:
         raise self._refusal(leased)
 
     def _refusal(self, leased: Leased | None) -> LastgoodError:
-        """Why a call cannot be made from here."""
+        """Return the error that says why the calling code cannot make a call."""
         if leased is None:
             return self.nothing_live()
         if self._portal is None:
@@ -267,7 +267,7 @@ def _is_thread_safe(leased: Leased | None) -> bool:
 
 
 def _result_at_once(call: Coroutine[Any, Any, Any]) -> Any:
-    """What a call gives that waits for nothing, as those of a fake do: a bridge that lives on no loop has none to wait on."""
+    """Return the result of a call that never suspends, such as a fake bridge's. Without a loop there is nothing to wait on."""
     try:
         call.send(None)
     except StopIteration as stop:
@@ -280,7 +280,7 @@ def _result_at_once(call: Coroutine[Any, Any, Any]) -> Any:
 
 
 class _Unguarded:
-    """The guard of a call that runs on no loop we know: nothing can cancel it."""
+    """The guard of a call outside of any known event loop: nothing can cancel it."""
 
     __slots__ = ()
 
@@ -295,7 +295,7 @@ class _Unguarded:
 
 
 class Handle:
-    """Calls the bridge that is live at the moment of the call (contract §2). It stays good across swaps."""
+    """A handle whose calls go to the bridge that is live at the moment of the call. It stays valid across swaps."""
 
     __slots__ = ("_slot",)
 
@@ -304,7 +304,7 @@ class Handle:
 
     @property
     def bridge(self) -> Bridge:
-        """The live bridge itself. Raises like :meth:`call`."""
+        """The live bridge itself. Raises as :meth:`call` does if there is none."""
         slot = self._slot()
         slot.check_process()
         live = slot.live
@@ -315,26 +315,27 @@ class Handle:
     async def call(
         self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call ``function`` of ``module`` on the live bridge, holding a lease on it until that returns or raises.
+        """Call ``function`` of ``module`` on the live bridge, holding a lease on it until the call returns or raises.
 
-        What the bridge's ``call`` raises comes as it is. Else raises :class:`NoRuntimeBridge` if no bridge is live,
-        :class:`Disposed` if the session or reloader behind this handle is over, :class:`Forked` in a process that was forked
-        from theirs, :class:`BridgeError` if the call comes from another loop or thread than the bridge's, or was cut off
-        because the bridge had to go.
+        Exceptions of the bridge's ``call`` propagate unchanged. Raises :class:`NoRuntimeBridge` if no bridge is live,
+        :class:`Disposed` if the session or reloader of this handle has been closed, :class:`Forked` in a process that was
+        forked from its process, and :class:`BridgeError` if the call comes from another loop or thread than the bridge's, or
+        if it was cut off because its bridge was disposed.
         """
         return await self._slot()._call(module, function, args, kwargs)
 
     def call_blocking(
         self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """The same for plain code: it blocks the thread. For a session that runs in a thread of its own: ``with watch(...)``.
+        """Call as :meth:`call` does, from plain code, blocking the thread. The session must run in its own thread.
 
-        Raises like :meth:`call`; also :class:`BridgeError` on the loop that the bridge lives on, where it would wait for itself.
+        ``with watch(...)`` starts such a session. Raises as :meth:`call` does, and :class:`BridgeError` on the bridge's own
+        loop, where the call would wait for itself.
         """
         return self._slot()._call_blocking(module, function, args, kwargs)
 
     def telling(self, types: Sequence[tuple[str, str]]) -> Handle:
-        """The same handle, whose calls go to the bridge's ``call_typed`` if it has one, with these ``types``.
+        """Return a handle on the same slot that calls the bridge's ``call_typed``, if it has one, with these ``types``.
 
         See :class:`lastgood.bridges.Bridge`. Wrappers use it by :meth:`lastgood.calls.results.Returns.through`.
         """
@@ -359,7 +360,7 @@ class _Telling(Handle):
         return self._slot()._call_blocking(module, function, args, kwargs, self._types)
 
 
-# --- what is published --------------------------------------------------------------------------------------
+# --- the published slot ---------------------------------------------------------------------------------------
 
 _published: Slot | None = None
 _publishing = threading.Lock()
@@ -377,10 +378,10 @@ _published_handle = Handle(_published_slot)
 
 
 def get_runtime_bridge() -> Handle:
-    """A handle on whatever bridge is published at the moment of each call.
+    """Return a handle on whatever bridge is published at the moment of each call.
 
-    Raises :class:`NoRuntimeBridge` if none is now, and :class:`Forked` in a process that was forked from one in which one is; so
-    does the handle by then.
+    Raises :class:`NoRuntimeBridge` if no bridge is published, and :class:`Forked` in a process that was forked from the one
+    that published it. The calls of the handle raise the same errors.
     """
     slot = _published_slot()
     if slot.live is None:
@@ -389,10 +390,11 @@ def get_runtime_bridge() -> Handle:
 
 
 def set_runtime_bridge(bridge: Bridge) -> None:
-    """Publish a bridge of your own, in the place of whatever was published.
+    """Publish a bridge of your own in place of the published one.
 
-    Nothing is disposed: the bridge before is its owner's, this one yours. Set on a running loop, it is bound to that;
-    set elsewhere, it may be called from any.
+    Neither bridge is disposed: the previous one belongs to its owner, the new one to the caller. A bridge that is set on a
+    running loop is bound to that loop; one that is set outside of any loop may be called from any. Raises
+    :class:`BridgeError` if ``bridge`` is None.
     """
     global _published
     if bridge is None:
@@ -404,17 +406,17 @@ def set_runtime_bridge(bridge: Bridge) -> None:
 
 
 def clear_runtime_bridge() -> None:
-    """Have no bridge published. Handles taken before raise :class:`NoRuntimeBridge` from now on."""
+    """Withdraw the published bridge. Existing handles raise :class:`NoRuntimeBridge` from now on."""
     global _published
     with _publishing:
         _published = None
 
 
 def publish(slot: Slot) -> None:
-    """Publish ``slot``: what is or becomes live in it is what :func:`get_runtime_bridge` reaches.
+    """Publish ``slot``: :func:`get_runtime_bridge` reaches the bridge that is live in it.
 
-    An empty slot is as good as none to callers, but holds the place: publish first, then create the bridge. Raises
-    :class:`BridgeError` if another slot, or a bridge set by hand, is published.
+    Publish the slot before creating the bridge: an empty slot already reserves the place, and callers see no bridge. Raises
+    :class:`BridgeError` if another slot, or a bridge set by :func:`set_runtime_bridge`, is published.
     """
     global _published
     with _publishing:
@@ -427,7 +429,7 @@ def publish(slot: Slot) -> None:
 
 
 def unpublish(slot: Slot) -> None:
-    """Withdraw ``slot`` if it is what is published; anything else stays."""
+    """Withdraw ``slot`` if it is the published one; any other stays published."""
     global _published
     with _publishing:
         if _published is slot:
@@ -435,7 +437,7 @@ def unpublish(slot: Slot) -> None:
 
 
 def _after_fork() -> None:
-    """In a forked child: whatever held a lock in another thread did not come along."""
+    """Replace the locks in a forked child: the thread that held one does not exist there."""
     global _publishing
     _publishing = threading.Lock()
     if _published is not None:

@@ -1,10 +1,10 @@
-"""What a call gave, brought into the type that its function declares, and checked against it (contract §10).
+"""Conversion of a call's result to the return type of its function, and the check against that type.
 
-Generated wrappers make a :class:`Returns` for each function; it works on what any bridge gives. Plain data become what is
-declared: a dict a dataclass, a value the member of an enum, a tuple a named tuple, at any depth. What is right already
-stays the very object that it is. Where plain data leave a type in doubt (:mod:`lastgood.calls.ambiguity`), the bridge is asked
-which classes they are of, and a :class:`Typed` stands in the place of each instance. Abstract types (``Sequence``,
-``Iterable``, ...) are checked by their kind; inside of lists, tuples, sets and dicts also what they hold.
+Generated wrappers have one :class:`Returns` per function; it takes the results of any bridge. Plain data are converted to
+the declared type at any depth: a dict to a dataclass, a value to an enum member, a tuple to a named tuple. A value that
+already has its type stays the same object. If plain data would be ambiguous (:mod:`lastgood.calls.ambiguity`), the bridge is
+asked for the classes, and sends a :class:`Typed` in place of each instance. A value of an abstract type (``Sequence``,
+``Iterable``, ...) is checked with ``isinstance``; the items of lists, tuples, sets and dicts are checked, too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Convert = Callable[[Any], Any]
 
 
 class _Mismatch(Exception):
-    """A value is not of its type. ``path`` leads to it, innermost step first."""
+    """A value does not have its declared type. ``path`` leads to the value, innermost step first."""
 
     def __init__(self, expected: str, came: str) -> None:
         super().__init__(expected, came)
@@ -45,9 +45,10 @@ class _Mismatch(Exception):
 
 
 class _Converter(NamedTuple):
-    """``convert`` gives the value in its type, or raises :class:`_Mismatch`. Values whose type is in ``certain`` are right.
+    """A converter to one declared type. ``convert`` returns the converted value, or raises :class:`_Mismatch`.
 
-    ``keys`` are those of a dict that stands for exactly this type.
+    Values whose type is in ``certain`` need no conversion. ``keys`` are the keys of a dict that represents this type exactly;
+    None if it is not represented by a dict.
     """
 
     convert: _Convert
@@ -56,9 +57,10 @@ class _Converter(NamedTuple):
 
 
 class Returns(Generic[T]):
-    """``Returns[list[Quote]]("pricing.quotes")(value)`` gives ``value`` as a list of quotes, or raises :class:`ReturnTypeError`.
+    """The result type of a function: ``Returns[list[Quote]]("pricing.quotes")(value)`` converts ``value`` to a list of quotes.
 
-    The type may be given as text, for names that are not there yet; these are then looked up in ``namespace`` at the first call.
+    Raises :class:`ReturnTypeError` if the value does not fit. The type may be a string, for names that are not defined yet;
+    they are looked up in ``namespace`` at the first call.
     """
 
     __slots__ = ("__orig_class__", "_call", "_convert", "_declared", "_namespace", "_types")
@@ -68,18 +70,18 @@ class Returns(Generic[T]):
         self._namespace = namespace
         self._convert: _Convert = self._first
         self._declared: Any = Any
-        self._types: tuple[tuple[str, str], ...] | None = None  # not known before the first call
+        self._types: tuple[tuple[str, str], ...] | None = None  # computed at the first call
 
     def __call__(self, value: object) -> T:
         try:
-            return self._convert(value)  # type: ignore[no-any-return]  # that it is a T is what it sees to
+            return self._convert(value)  # type: ignore[no-any-return]  # the converter ensures a T
         except _Mismatch as mismatch:
             where = "".join(["result", *reversed(mismatch.path)])
             error = ReturnTypeError(self._call, _spelt(self._declared), mismatch.came, mismatch.expected, where)
         raise error
 
     def through(self, handle: H) -> H:
-        """The handle to call through: ``handle``, or one that tells the classes that plain data leave in doubt."""
+        """Return the handle to call: ``handle``, or one that requests the classes of ambiguous values."""
         if self._types is None:
             self._prepare()
         telling: H = handle.telling(self._types) if self._types and hasattr(handle, "telling") else handle
@@ -109,7 +111,7 @@ def _mismatch(expected: Any, value: Any) -> _Mismatch:
 
 
 def _spelt(declared: Any) -> str:
-    """A type as its users write it."""
+    """Return a type as text, as users write it."""
     if declared is None or declared is types.NoneType:
         return "None"
     if declared is ...:
@@ -126,13 +128,13 @@ def _spelt(declared: Any) -> str:
 
 
 def _same(made: Collection[Any], value: Collection[Any]) -> bool:
-    """Whether converting has changed none of the items."""
+    """Return whether conversion has left every item the same object."""
     return not any(map(operator.is_not, made, value))
 
 
 _NOT_CHECKED = (Any, object)
 _EXACT: dict[Any, frozenset[type]] = {
-    # PEP 484: an int will do for a float; a bool is an int.
+    # PEP 484: an int is accepted as a float. A bool is an int.
     bool: frozenset((bool,)),
     bytes: frozenset((bytes,)),
     float: frozenset((float, int, bool)),
@@ -143,9 +145,10 @@ _EXACT: dict[Any, frozenset[type]] = {
 
 
 class _Compiler:
-    """Makes converters. ``_known`` are those of classes with fields, each made once, so that types may contain themselves.
+    """A compiler from declared types to converters.
 
-    With ``told``, of values in which a :class:`Typed` stands for each instance of one of these classes.
+    ``_known`` has the converters of classes with fields; each is made once, so recursive types work. With ``told``, the
+    converters expect a :class:`Typed` in place of each instance of one of these classes.
     """
 
     def __init__(self, told: Sequence[type] = ()) -> None:
@@ -160,7 +163,7 @@ class _Compiler:
         if declared not in _EXACT and (
             convert is _as_it_is or (isinstance(declared, type) and not is_declared(declared))
         ):
-            # What it holds has no declared type: it is plain data.
+            # The types of its items are not declared: they stay plain data.
             return plain._replace(convert=lambda value: _bare(convert(value.data if type(value) is Typed else value)))
         if declared not in told:
             return plain._replace(convert=lambda value: convert(value.data if type(value) is Typed else value))
@@ -170,7 +173,7 @@ class _Compiler:
                 return convert(value)
             kind, data = told_class(value, told), value.data
             if kind is declared and plain.keys is not None:
-                # More fields than it has are those of a class that is not known here: it is not to be guessed by them.
+                # Additional fields come from a derived class that is unknown here. Drop them, so that they select no other class.
                 data = {name: item for name, item in data.items() if name in plain.keys}
             if kind is declared or kind is None:
                 return convert(data)
@@ -261,7 +264,7 @@ class _Compiler:
         return _Converter(convert)
 
     def _abstract(self, declared: Any, origin: Any, arguments: tuple[Any, ...]) -> _Converter:
-        """``Sequence[int]``, ``Mapping[str, Quote]``, ...: what is of a kind that is known is converted as that."""
+        """Return the converter of ``Sequence[int]``, ``Mapping[str, Quote]``, ...: items of built-in containers are converted."""
         if len(arguments) == 2:
             kinds: dict[Any, _Convert] = {dict: self._dict(declared, *arguments).convert}
         else:
@@ -311,7 +314,7 @@ class _Compiler:
     # Classes with fields.
 
     def _forward(self, declared: Any, keys: frozenset[str] | None) -> list[_Convert]:
-        """Note ``declared`` down before its own fields are compiled; the converter is the one put into what this gives."""
+        """Register a forward reference to ``declared``. The converter is to be appended to the returned list."""
         cell: list[_Convert] = []
         self._known[declared] = _Converter(lambda value: cell[0](value), keys=keys)
         return cell
@@ -398,8 +401,8 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:
-    """The dataclass that derives from ``declared`` and has exactly these fields. Raises :class:`_Mismatch` if several do."""
-    # Of a class with slots=True the one before it got them has the same name, and comes first.
+    """Return the dataclass derived from ``declared`` with exactly these fields. Raises :class:`_Mismatch` if there are several."""
+    # @dataclass(slots=True) creates a second class of the same name. The original comes first, the final one replaces it.
     found = {
         (each.__module__, each.__qualname__): each
         for each in derived_from(declared)
@@ -413,7 +416,7 @@ def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:
 
 
 def _bare(value: Any) -> Any:
-    """The plain data that ``value`` is; itself if nothing in it is told."""
+    """Return the plain data of ``value``, with each :class:`Typed` replaced by its data; ``value`` itself if there is none."""
     kind = type(value)
     if kind is Typed:
         return _bare(value.data)
@@ -428,7 +431,7 @@ def _bare(value: Any) -> Any:
 
 
 def _rebuilt(kind: Any, items: list[Any]) -> Any:
-    """A collection of this kind of ``items``, which may be equal, or not hashable, though what they were made of was not."""
+    """Return a collection of converted ``items``. Raises :class:`_Mismatch` if they are not hashable or not distinct."""
     try:
         made = kind(items)
     except TypeError as error:
@@ -439,7 +442,7 @@ def _rebuilt(kind: Any, items: list[Any]) -> Any:
 
 
 def _is_namesake(value: Any, declared: type) -> bool:
-    """Whether it is an instance of the source's own class: a bridge may run the source in the app's process."""
+    """Return whether ``value`` is an instance of the source's own class: a bridge may run the source in the app's process."""
     return type(value).__qualname__ == declared.__qualname__
 
 
@@ -470,7 +473,7 @@ def _literal(declared: Any, values: tuple[Any, ...]) -> _Convert:
         try:
             if (type(value), value) in exact:
                 return value
-        except TypeError:  # it cannot be hashed
+        except TypeError:  # unhashable
             pass
         raise _Mismatch(_spelt(declared), repr(value) if isinstance(value, int | str | bytes) else _spelt(type(value)))
 
@@ -504,7 +507,7 @@ def _each(value: Any, convert: _Convert, step: str) -> list[Any]:
     made: list[Any] = []
     try:
         for item in value:
-            made.append(convert(item))  # noqa: PERF401  # how far it came is told
+            made.append(convert(item))  # noqa: PERF401  # on error, its length is the index
     except _Mismatch as mismatch:
         raise mismatch.at(step.format(len(made))) from None
     return made
@@ -528,7 +531,7 @@ def _in_order(
     made: list[Any] = []
     try:
         for convert, item in zip(items, value, strict=True):
-            made.append(convert(item))  # how far it came is told
+            made.append(convert(item))  # on error, its length is the index
     except _Mismatch as mismatch:
         raise mismatch.at(f"[{len(made)}]" if steps is None else steps[len(made)]) from None
     return made
@@ -541,9 +544,9 @@ def _fields(
     needed: AbstractSet[str],
     declared: Any,
 ) -> dict[Any, Any]:
-    """The converted items of ``value``: no other than ``names`` (None: any), and all that are ``needed``.
+    """Return the converted items of ``value``, restricted to ``names`` unless None. All ``needed`` names must be there.
 
-    A field too many is left out: a wrapper that was imported before the source got it goes on to give what it declares.
+    Additional fields are dropped: a wrapper that was imported before the source got a field still returns what it declares.
     """
     missing = needed - value.keys()
     if missing:
@@ -568,7 +571,10 @@ def _key(key: Any) -> str:
 
 
 def _first_fit(options: list[_Converter], value: Any, declared: Any) -> Any:
-    """``value`` as the first of these types, its own before others, that it is, or can be made. If it might be several: none."""
+    """Return ``value`` converted to the option that fits best; an option that it already is comes first.
+
+    Raises :class:`_Mismatch` if no option fits, or several fit equally well.
+    """
     found: list[tuple[int, Any]] = []
     failures: list[_Mismatch] = []
     for distance, option in _best_first(options, value):
@@ -591,7 +597,7 @@ def _first_fit(options: list[_Converter], value: Any, declared: Any) -> Any:
 
 
 def _best_first(options: list[_Converter], value: Any) -> list[tuple[int, _Converter]]:
-    """The types with how far each is from ``value``: of a dict by its keys, the nearest first."""
+    """Return the options with their distance from ``value``, nearest first. For a dict that is the number of differing keys."""
     if type(value) is not dict:
         return [(0, option) for option in options]
     keys = value.keys()
