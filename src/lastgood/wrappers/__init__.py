@@ -1,4 +1,7 @@
-"""Generated wrappers: source text -> an intermediate representation -> wrapper text. Pure: no file is read or written here."""
+"""Generation of wrappers: source text -> intermediate representation (IR) -> wrapper text.
+
+Generation is pure: it reads and writes no file.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ __all__ = ["Generated", "ModuleSource", "Wrapped", "wrap_modules"]
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What a generator did (contract §2).
+    """The result of a generator.
 
     ``files`` are the paths it wrote, relative to the stage directory; ``warnings`` are texts.
     """
@@ -28,9 +31,9 @@ class Generated:
 class Wrapped:
     """The wrappers of some modules.
 
-    ``files`` are whole files by their path under the output directory (with ``/``, sorted), in UTF-8 with LF, and
-    ``modules`` what they were made of, by the names of the modules (see :func:`lastgood.wrappers.ir.packed`). With
-    ``failures``, one for each broken module, the files of the others are there still, but make no generation.
+    ``files`` are whole files by path under the output directory (``/`` as separator, sorted), in UTF-8 with LF line ends.
+    ``modules`` are their IRs by module name (see :func:`lastgood.wrappers.ir.packed`). ``failures`` has one entry for each
+    broken module; the files of the other modules are still returned, but make no generation.
     """
 
     files: Mapping[str, bytes]
@@ -45,13 +48,13 @@ def wrap_modules(
     find: Callable[[str], ModuleSource | None] = lambda _: None,
     style: Style = "async",
 ) -> Wrapped:
-    """Generate the wrapper of each of ``sources``; nothing of theirs is imported or executed (contract §§5, 7).
+    """Generate the wrapper of each of ``sources``, without importing or executing any of them.
 
-    ``find`` gives the source of a local module that is not among them, for re-exports to be followed to their
-    signatures, and types to where they are defined; None: there is no such local module. ``style`` is ``"async"`` for
-    functions to be awaited, ``"sync"`` for plain ones. The result depends on these alone, not on the order of the sources.
+    ``find`` returns the source of a local module that is not among ``sources``, or None if there is none; re-exports and
+    types are followed through it to their definitions. ``style`` is ``"async"`` for functions to be awaited, ``"sync"`` for
+    plain ones. The result depends on these arguments alone, not on the order of the sources.
     """
-    # griffe takes ten times as long to import as all the rest, and the types above are wanted without it.
+    # Imported late: griffe takes ten times as long to import as the rest, and the classes above are used without it.
     from lastgood.wrappers.generate import Pipeline
 
     return Pipeline().wrap(sources, find, style)

@@ -1,8 +1,7 @@
-"""What was found out about one module or one type, and all that it depends on: it is found out once.
+"""Memoised queries: the answer to a query about one module or type, with everything that it depends on.
 
-An answer holds for as long as every module that was consulted for it says what it said then. Their states tell (see
-:attr:`.ModuleSource.state`), so that one that an earlier session has found, or from before an edit that was taken back, does
-as well as one of a moment ago.
+An answer stays valid as long as every module that was consulted for it has the same state (see :attr:`.ModuleSource.state`).
+An answer from an earlier session, or from before an edit that was reverted, is therefore as good as a new one.
 """
 
 from __future__ import annotations
@@ -25,9 +24,10 @@ __all__ = ["Answer", "Cache", "Nothing", "answer_of", "key_of"]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """``found`` is None where the modules are broken: ``failures`` says by name, with line and message, which and how.
+    """The answer to a query. ``found`` is None if a module is broken.
 
-    ``consulted`` are the states of all modules that it depends on, also of those that are not there.
+    ``failures`` has the line and the message for each broken module, by name. ``consulted`` has the states of all modules
+    that the answer depends on, including missing ones.
     """
 
     found: Extract | Declaration | None
@@ -36,26 +36,26 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Cache(Protocol):
-    """Where answers outlive a process. What cannot be read or written is as if it were not there."""
+    """A store in which answers outlive a process. An entry that cannot be read or written counts as missing."""
 
     def get(self, key: str) -> bytes | None:
-        """What was last put at ``key``; None if there is nothing."""
+        """Return the data last stored under ``key``; None if there are none."""
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep ``data``."""
+        """Store ``data`` under ``key``."""
         ...
 
 
 class Nothing:
-    """The cache that keeps nothing."""
+    """A cache that stores nothing."""
 
     def get(self, _key: str) -> bytes | None:
-        """None."""
+        """Return None."""
         return None
 
     def put(self, _key: str, _data: bytes) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
@@ -63,36 +63,36 @@ _DECODER = msgspec.msgpack.Decoder(Answer)
 
 
 def answer_of(key: str, cache: Cache, holds: Callable[[Answer], bool], find_out: Callable[[], Answer]) -> Answer:
-    """The answer that is kept at ``key``, if it ``holds``; else what is found out now, and kept if nothing is broken."""
+    """Return the cached answer at ``key`` if it ``holds``; else compute it, and cache it unless a module is broken."""
     data = cache.get(key)
     if data is not None:
         try:
             known = _DECODER.decode(data)
         except msgspec.MsgspecError:
-            pass  # not ours, or damaged
+            pass  # foreign or damaged data
         else:
             if holds(known):
                 return known
     answer = find_out()
     if not answer.failures:
-        # What cannot be kept, for surrogates in a docstring say, is found out anew each time.
+        # An answer that cannot be encoded, for example for surrogates in a docstring, is computed each time.
         with contextlib.suppress(UnicodeEncodeError, RecursionError):
             cache.put(key, _ENCODER.encode(answer))
     return answer
 
 
 def key_of(*parts: str) -> str:
-    """The key of a question in a cache. Another lastgood, griffe or Python may give another answer."""
+    """Return the cache key of a query. It includes the versions of lastgood, griffe and Python, which affect the answer."""
     text = "\0".join((_maker(), *parts)).encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()
 
 
 @functools.cache
 def _maker() -> str:
-    """What makes the answers: griffe, Python's parser, and our own text, version or not."""
+    """Return a digest of everything that computes answers: griffe, Python, and the source text of this package."""
     try:
         griffe = importlib.metadata.version("griffelib")
-    except importlib.metadata.PackageNotFoundError:  # where its metadata cannot be seen, as in a fake file system
+    except importlib.metadata.PackageNotFoundError:  # no metadata, as in a fake file system
         griffe = "unknown"
     versions = f"{griffe} {sys.version_info[:2]}"
     digest = hashlib.sha256(versions.encode())

@@ -1,16 +1,16 @@
-"""What callers of the wrappers see differently from one generation to the next, by comparing their IRs. Pure.
+"""API changes between two generations, found by comparing their IRs. Pure.
 
-What is *breaking* is decided on the safe side: all that may make a call wrong that was right, or a use of its result.
+A change is *breaking* if an existing call, or the use of its result, may fail. In doubt, a change is breaking:
 
-- Removed: always. Added: never.
-- A function: a parameter that vanished, was renamed, changed its kind, or has to be given now; one more that has to be given; an
-  order of positional parameters that does not begin with the old one; ``*args`` or ``**kwargs`` that vanished; a parameter whose
-  type does not certainly take all that the old one took; a result whose type is not certainly one that the old one was. Names of
-  positional-only and variadic parameters do not count, and neither do defaults. Of overloads, each old one has to be matched.
-- A type: another form, other bases or options; a field that vanished, has another type, or lost its default; another order of
-  fields; a new field that has to be given; any new field of a named tuple; a key of a typed dict that is required now or no
-  longer; a member of an enum that vanished or has another value.
-- A constant: a value of another type.
+- Removed names always, added names never.
+- A function: a parameter was removed, renamed, changed its kind, or became required; a required parameter was added; the
+  positional parameters no longer begin with the old ones; ``*args`` or ``**kwargs`` was removed; a parameter's type does not
+  certainly accept every value of the old type; the return type is not certainly a subtype of the old one. Names of
+  positional-only and variadic parameters do not count, nor do the values of defaults. Each old overload needs a new match.
+- A type: its form, bases or options changed; a field was removed, changed its type, or lost its default; the order of fields
+  changed; a required field was added; any field was added to a named tuple; a key of a typed dict became required or
+  optional; a member of an enum was removed or changed its value.
+- A constant: the type of its value changed.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _BY_POSITION = (Kind.POSITIONAL_ONLY, Kind.POSITIONAL_OR_KEYWORD)
 
 
 def compare(before: Mapping[str, Module], after: Mapping[str, Module]) -> tuple[ApiChange, ...]:
-    """Every change from the modules ``before`` to those ``after``, by module and, in it, in the order of the source.
+    """Return every change from the modules ``before`` to ``after``, sorted by module, then in source order.
 
-    What did not change may be left out of both.
+    Unchanged modules may be left out of both.
     """
     changes: list[ApiChange] = []
     for name in sorted({*before, *after}):
@@ -61,7 +61,7 @@ def compare(before: Mapping[str, Module], after: Mapping[str, Module]) -> tuple[
 
 
 def _offered(module: Module) -> Iterator[tuple[str, _Item]]:
-    """What a module has for callers, by names: functions, static methods, types with fields, constants."""
+    """Yield what a module offers to callers, by name: functions, static and class methods, types with fields, constants."""
     yield from _members(module.members, "")
     yield from sorted(module.exports.items())
 
@@ -134,7 +134,7 @@ def _type_of(constant: Constant) -> object:
 
 
 def _takes_over(new: Signature, old: Signature) -> bool:
-    """Whether every call that was right for ``old`` is right for ``new``, and gives what may be used in the same way."""
+    """Return whether every valid call of ``old`` is valid for ``new``, with a result that can be used in the same way."""
     if not accepts(old.returns, new.returns):
         return False
     before = [p for p in old.parameters if p.kind in _BY_POSITION]
@@ -150,7 +150,7 @@ def _takes_over(new: Signature, old: Signature) -> bool:
         return False
     more = [*after[len(before) :], *named.values()]
     if after[len(before) :] and any(p.kind is Kind.VAR_POSITIONAL for p in old.parameters):
-        return False  # what went into *args goes into them now
+        return False  # arguments that were part of *args would now go to the new parameters
     return all(p.default is not Default.REQUIRED for p in more)
 
 
@@ -183,7 +183,7 @@ _READ_ONLY = {
     "Mapping": ("MutableMapping",),
     "frozenset": (),
 }
-"""Types whose items are only read, so that ``Sequence[float]`` takes ``list[int]``, and what else is one of them."""
+"""Covariant types (``Sequence[float]`` accepts ``list[int]``), each with the abstract types that are subtypes of it."""
 _CONCRETE = {
     "list": ("MutableSequence", *(name for name, below in _READ_ONLY.items() if "MutableSequence" in below)),
     "dict": ("MutableMapping", *(name for name, below in _READ_ONLY.items() if "MutableMapping" in below)),
@@ -194,7 +194,7 @@ _NUMBERS = {"float": ("int", "bool"), "int": ("bool",)}
 
 
 def accepts(wide: Type, narrow: Type) -> bool:
-    """Whether every value of type ``narrow`` is certainly one of type ``wide``."""
+    """Return whether every value of type ``narrow`` is certainly a value of type ``wide``."""
     if wide == narrow:
         return True
     if narrow.head == "|":
@@ -218,7 +218,7 @@ def accepts(wide: Type, narrow: Type) -> bool:
     if not is_wider and (name != other or name not in _READ_ONLY):
         return False
     if name not in _READ_ONLY or (name == "Mapping" and wide.args[:1] != narrow.args[:1]):
-        return wide.args == narrow.args  # what is written to is of exactly its type
+        return wide.args == narrow.args  # mutable containers are invariant
     return len(wide.args) <= len(narrow.args) and all(map(accepts, wide.args, narrow.args))
 
 
@@ -271,18 +271,18 @@ def _must_be_known(form: Form, field: Field) -> bool:
         case Form.ENUM:
             return False
         case Form.NAMED_TUPLE:
-            return True  # who unpacks one counts its items
+            return True  # code that unpacks the tuple depends on its length
         case Form.TYPED_DICT:
             return field.required
         case Form.DATACLASS:
             return field.default is None and field.factory is None and "init=False" not in field.options
 
 
-# --- as text
+# --- text
 
 
 def signature_text(signature: Signature) -> str:
-    """A signature as :class:`inspect.Signature` prints it; a default that only the source knows is ``...``.
+    """Return a signature as :class:`inspect.Signature` prints it, with ``...`` for a default that only the source knows.
 
     >>> signature_text(Signature((Parameter("sku", Kind.KEYWORD_ONLY, Type(Ref("builtins", "str"))),), Type("None")))
     '(*, sku: str) -> None'
@@ -314,7 +314,7 @@ def _default_text(default: str | Default) -> str:
 
 
 def fields_text(data: Data) -> str:
-    """What makes a type, in one line: its form, its bases, its fields and its options."""
+    """Return one line with a type's form, bases, fields and options."""
     bases = f"({', '.join(map(_name, data.bases))})" if data.bases else ""
     fields = ", ".join(_field_text(data.form, field) for field in data.fields)
     options = ", ".join(map(_expression, data.options or ()))

@@ -1,7 +1,11 @@
-"""Modules -> files: who lies where in the output directory (contract §7), and every failure, not the first alone.
+"""The pipeline from modules to files of the output directory. It reports every failure, not only the first.
 
-In steps, each of which remembers what it made of what, so that doing it again costs what has changed: what a module offers
-(``extract``), how each type in it is declared (``declaring``), what a file holds (``assemble``), its text (``render``).
+Each step remembers its results, so that another run costs only what has changed:
+
+1. ``extract``: what a module offers;
+2. ``declaring``: how each type in its signatures is declared;
+3. ``assemble``: what each file contains;
+4. ``render``: the text of each file.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ T = TypeVar("T", Extract, Declaration)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ModuleApi:
-    """What one of the modules to wrap offers, under this selection. ``questioned``, see :func:`.assemble.questioned`."""
+    """The API of one module to wrap, under its selection. For ``questioned`` see :func:`.assemble.questioned`."""
 
     source: ModuleSource
     answer: Answer
@@ -75,7 +79,7 @@ class _ModuleApi:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Type:
-    """How a type is declared, and which others that takes."""
+    """The declaration of one type, and the other types that it uses."""
 
     answer: Answer
     consulted: frozenset[str]
@@ -92,7 +96,7 @@ class _Type:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Types:
-    """Every type that is declared, sorted, and by the module that it is declared in. ``each`` is what that was read off."""
+    """Every declared type, sorted by name, and by module. Both are derived from ``each``."""
 
     each: Mapping[Declared, _Type]
     by_name: Mapping[Declared, Declaration]
@@ -108,7 +112,7 @@ class _Types:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the module of a file is assembled from. ``declared`` are those of the types that it asks about."""
+    """The inputs from which the content of a file is assembled. ``declared`` are the ``questioned`` types that are declared."""
 
     offered: Module | None
     here: tuple[tuple[Declared, Declaration], ...]
@@ -116,7 +120,7 @@ class _Parts:
     declared: frozenset[Declared]
 
     def are(self, others: _Parts) -> bool:
-        """Whether they are the very same. What is equal need not be told from what is not: it is assembled anew."""
+        """Compare by identity. Inputs that are equal but not identical are only assembled again."""
         if self.offered is not others.offered or self.declared != others.declared:
             return False
         pairs = ((self.here, others.here), (self.moved, others.moved))
@@ -125,9 +129,9 @@ class _Parts:
 
 @dataclass(slots=True, eq=False)
 class _Made:
-    """What a file holds, and its text as it was last rendered, in that manner.
+    """The content of a file, and its text as last rendered with the inputs ``manner``.
 
-    ``offer`` and ``types`` are those that ``parts`` were last taken from.
+    ``offer`` and ``types`` are those from which ``parts`` were last derived.
     """
 
     offer: _ModuleApi | None
@@ -140,15 +144,15 @@ class _Made:
     path: str = ""
     text: bytes = b""
     is_tried: bool = False
-    problem: str | None = None  # why it cannot be imported, if that was tried
+    problem: str | None = None  # why it cannot be imported, if the import was checked
 
 
 class Pipeline:
-    """Wraps modules, again and again; see :func:`lastgood.wrappers.wrap_modules`. Not thread-safe.
+    """An incremental pipeline for :func:`lastgood.wrappers.wrap_modules`. Not thread-safe.
 
-    With a ``trial``, wrappers are imported as well, into this very process. ``cache`` is where what was found out outlives this
-    object. ``at(name)`` is told of each module that is about to be looked into, and ``makes(name)`` of each whose wrapper is
-    about to be put together, rendered or tried.
+    With a ``trial``, wrappers are also imported, into the current process. ``cache`` keeps answers beyond the lifetime of this
+    object. ``at(name)`` is called before a module is analysed, and ``makes(name)`` before its wrapper is assembled, rendered or
+    imported.
     """
 
     def __init__(
@@ -162,7 +166,7 @@ class Pipeline:
         self._at = at
         self._makes = makes
         self._outlines = Outlines()
-        self._states: dict[str, str] = {}  # of every module that an answer depends on, when that was found out
+        self._states: dict[str, str] = {}  # of every module that an answer depends on, as of that answer
         self._offers: dict[str, _ModuleApi] = {}
         self._each_type: dict[Declared, _Type] = {}
         self._types = _Types({}, {}, {})
@@ -175,9 +179,10 @@ class Pipeline:
     def wrap(
         self, sources: Sequence[ModuleSource], find: Find, style: Style = "async", changed: Iterable[str] | None = None
     ) -> Wrapped:
-        """See :func:`lastgood.wrappers.wrap_modules`.
+        """Wrap ``sources`` as :func:`lastgood.wrappers.wrap_modules` does.
 
-        ``changed`` names the modules that may be others than last time, be they wrapped or found; None: any may.
+        ``changed`` names the modules that may differ from the last run, among the sources and those that ``find`` returns;
+        None means that any may differ.
         """
         named = {source.name: source for source in sources}
         self._outlines.turn(lambda name: named.get(name) or find(name))
@@ -202,10 +207,10 @@ class Pipeline:
         irs = {name: made.packed for name, made in self._made.items() if name not in failures}
         return Wrapped(files, tuple(warnings), told, irs)
 
-    # What was found out.
+    # Answers.
 
     def _forget_stale(self, names: Iterable[str]) -> None:
-        """Forget the answers that depend on one of the modules that has changed since."""
+        """Drop the answers that depend on a module of ``names`` that has changed."""
         stale = {name for name in names if self._outlines.state(name) != self._states[name]}
         if not stale:
             return
@@ -224,7 +229,7 @@ class Pipeline:
         return _ModuleApi.of(source, self._ask(key, name, lambda project, _: _extract(project, source)))
 
     def _ask(self, key: str, name: str, question: Callable[[Project, Models], T | None]) -> Answer:
-        """The answer to a question about module ``name``."""
+        """Return the answer to a question about module ``name``, from the cache if it is valid."""
         answer = answer_of(key, self.cache, self._holds, lambda: self._find_out(name, question))
         self._states.update(answer.consulted)
         return answer
@@ -247,10 +252,10 @@ class Pipeline:
         source = self._outlines.source(name)
         return ModuleFailure(name, None if source is None else source.path, line, message)
 
-    # What becomes of it.
+    # Files.
 
     def _declare(self) -> _Types:
-        """Every type to be declared: what signatures mention, and what those mention in turn."""
+        """Declare every type that signatures mention, directly or through other types."""
         mentioned: frozenset[Declared] = frozenset().union(*[offer.mentioned for offer in self._offers.values()])
         left, seen, known = list(mentioned), set(mentioned), self._each_type
         self._each_type = {}
@@ -268,7 +273,7 @@ class Pipeline:
         return self._types
 
     def _assemble(self, types: _Types, failures: Failures) -> None:
-        """What each file holds, sorted by module."""
+        """Assemble the content of each file, in the order of modules."""
         moved: dict[str, dict[Declared, Class]] = {}
         for each in self._offers.values():
             for class_ in each.classes:
@@ -279,7 +284,7 @@ class Pipeline:
             names = sorted({*names, *types.by_module})
         made: dict[str, _Made | None] = dict.fromkeys(names)
         offers = self._offers
-        if not moved:  # then nothing needs a second look whose offer is the very same, as are all types
+        if not moved:  # a file is then unchanged if its offer and all types are identical
             of_old = self._made.items()
             made |= {name: each for name, each in of_old if each.types is types and each.offer is offers.get(name)}
         for name in [name for name, each in made.items() if each is None]:
@@ -335,7 +340,7 @@ class Pipeline:
         return text
 
     def _try(self, failures: Failures) -> None:
-        """Import what is new, and what derives from it, unless something is wrong already."""
+        """Import new wrappers, and those that need them at import, unless there are failures already."""
         untried = [name for name, made in self._made.items() if not made.is_tried]
         if self._import_check is None or failures:
             return
@@ -369,13 +374,13 @@ class Pipeline:
 
     @contextmanager
     def _failures_of(self, name: str, failures: Failures) -> Iterator[None]:
-        """Note down what goes wrong with one module; the others are still to be told of."""
+        """Record an exception as the failure of module ``name``, so that the other modules are still processed."""
         try:
             yield
         except (RecursionError, MemoryError):
             problem = "an annotation or a default in it is nested too deeply."
             failures[name] = self._failure(name, None, problem)
-        except Exception as error:  # a bug of ours
+        except Exception as error:  # a defect of lastgood
             problem = f"it could not be wrapped: {type(error).__name__}: {error}"
             failures[name] = self._failure(name, None, problem)
 
@@ -398,7 +403,7 @@ def _warnings(offer: _ModuleApi, types: Container[Declared]) -> tuple[str, ...]:
 
 
 def _leading_to(names: Sequence[str], graph: Mapping[str, AbstractSet[str]]) -> AbstractSet[str]:
-    """``names``, and all that lead to one of them."""
+    """Return ``names`` and all nodes of ``graph`` from which one of them can be reached."""
     found = set(names)
     while more := {name for name, others in graph.items() if name not in found and not found.isdisjoint(others)}:
         found |= more
@@ -406,7 +411,7 @@ def _leading_to(names: Sequence[str], graph: Mapping[str, AbstractSet[str]]) -> 
 
 
 def _packages_around(names: Iterable[str]) -> Mapping[str, str]:
-    """The packages that have to be there for ``names`` to be imported, and the path of each."""
+    """Return the packages that the import of ``names`` requires, with their paths."""
     packages = {""} if names else set()
     for name in names:
         parts = name.split(".")

@@ -1,6 +1,6 @@
-"""What a wrapper is made of, independent of how it was read and how it is written: frozen values, comparable, hashable.
+"""The intermediate representation (IR) of a wrapper, independent of reading and writing: frozen, comparable, hashable values.
 
-They are kept with a generation, and in the cache, as :func:`packed`; what has another :data:`FORMAT` is not read.
+It is stored with each generation, and in the cache, as :func:`packed` bytes. Bytes of another :data:`FORMAT` are ignored.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ __all__ = [
 ]
 
 FORMAT = 2
-"""Of what :func:`packed` gives. To be raised with every change of a class here."""
+"""The version of the bytes of :func:`packed`. Increment it with every change of a class here."""
 
 
 class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What everything here is: trees, of which there are many, and in which the garbage collector finds no circles."""
+    """The base class. There are many such trees, and they have no reference cycles, so the garbage collector skips them."""
 
 
 class Ref(_Part, frozen=True, tag=0):
-    """A name of the standard library or of lastgood. The file that uses it decides how it is imported and spelt."""
+    """A name of the standard library or of lastgood. The file that uses it decides how to import and spell it."""
 
     module: str
     name: str
 
 
 class Declared(_Part, frozen=True, tag=1):
-    """A type that the wrappers declare: ``name`` (dots pass through classes) in the wrapper of ``module``."""
+    """A type that wrappers declare: ``name`` in the wrapper of ``module``. Dots in ``name`` pass through classes."""
 
     module: str
     name: str
 
 
 Expression = tuple[str | Ref | Declared, ...]
-"""Source text in parts: the names in it are spelt by the file that holds it."""
+"""Source text in parts. The file that contains it decides how the names in it are spelt."""
 
 
 class Type(_Part, frozen=True):
     """An annotation as a tree: ``list[int]`` is ``Type(Ref("builtins", "list"), (Type(Ref("builtins", "int")),))``.
 
-    A ``head`` that is text stands for itself (``None``, ``...``, ``()``, a literal value), but for ``|``, which joins
-    its ``args``.
+    A ``head`` that is a string is literal text (``None``, ``...``, ``()``, a literal value), except ``|``, which makes a union
+    of the ``args``.
     """
 
     head: Ref | Declared | str
@@ -79,13 +79,13 @@ NONE = Type("None")
 
 
 def union(*options: Type) -> Type:
-    """The union of ``options``, flat and without repetition, in their order."""
+    """Return the union of ``options``, flattened and without duplicates, in their order."""
     flat = dict.fromkeys(part for option in options for part in (option.args if option.head == "|" else (option,)))
     return next(iter(flat)) if len(flat) == 1 else Type("|", tuple(flat))
 
 
 def mentioned(type_: Type) -> Iterator[Declared]:
-    """Every declared type in ``type_``, in order."""
+    """Yield every declared type in ``type_``, in order."""
     if isinstance(type_.head, Declared):
         yield type_.head
     for part in type_.args:
@@ -93,7 +93,7 @@ def mentioned(type_: Type) -> Iterator[Declared]:
 
 
 class Kind(Enum):
-    """A parameter's kind, by the words that :mod:`inspect` and griffe share."""
+    """The kind of a parameter, named as :mod:`inspect` and griffe name it."""
 
     POSITIONAL_ONLY = "positional-only"
     POSITIONAL_OR_KEYWORD = "positional or keyword"
@@ -103,14 +103,14 @@ class Kind(Enum):
 
 
 class Default(Enum):
-    """What stands in for a default's text. ``LEFT``: left to the source, so the argument is not sent when not given."""
+    """A stand-in for the text of a default. ``LEFT``: left to the source; an omitted argument is not sent."""
 
     REQUIRED = 0
     LEFT = 1
 
 
 class Parameter(_Part, frozen=True):
-    """``default`` is the text of an immutable literal, or why there is none."""
+    """A parameter. ``default`` is the text of an immutable literal, or the reason why there is none."""
 
     name: str
     kind: Kind
@@ -119,7 +119,7 @@ class Parameter(_Part, frozen=True):
 
 
 class Signature(_Part, frozen=True):
-    """The parameters of a function, in their order, and what it returns."""
+    """The parameters of a function, in order, and its return type."""
 
     parameters: tuple[Parameter, ...]
     returns: Type = ANY
@@ -140,7 +140,7 @@ class Function(_Part, frozen=True, tag=0):
 
 
 class Form(Enum):
-    """What a class that is declared by its fields becomes in a wrapper."""
+    """The form in which a wrapper declares a class by its fields."""
 
     DATACLASS = "dataclass"
     ENUM = "enum"
@@ -149,11 +149,11 @@ class Form(Enum):
 
 
 class Field(_Part, frozen=True):
-    """A field, or the member of an enum.
+    """A field of a class, or a member of an enum.
 
-    ``default`` is its default, or the member's value; ``factory`` what makes the default; None: there is none. ``options``
-    are further arguments of ``dataclasses.field()``. ``required`` is false for a key that a typed dict may lack.
-    ``overrides``: a base has something of another type by this name, as its source has it, which type checkers refuse.
+    ``default`` is the field's default or the member's value, ``factory`` its default factory; None if there is none.
+    ``options`` are further arguments of ``dataclasses.field()``. ``required`` is False for an optional key of a typed dict.
+    ``overrides`` is True if a base has a member of this name with another type, as in the source. Type checkers reject that.
     """
 
     name: str
@@ -166,8 +166,10 @@ class Field(_Part, frozen=True):
 
 
 class Data(_Part, frozen=True):
-    """What makes a class one of values. ``options`` are the arguments of its decorator (dataclass; None: it has none itself),
-    or those beside its bases (enum)."""
+    """The fields of a class, and how they are declared.
+
+    ``options`` are the arguments of a dataclass's decorator (None: it has no decorator), or the class keywords of an enum.
+    """
 
     form: Form
     bases: tuple[Ref | Declared, ...] = ()
@@ -176,9 +178,9 @@ class Data(_Part, frozen=True):
 
 
 class Class(_Part, frozen=True, tag=1):
-    """A class, for what it offers without an instance, and with ``data`` for the values that its instances hold.
+    """A class with what it offers without an instance, and with ``data`` also the fields of its instances.
 
-    ``declared`` names it if it could have ``data``.
+    ``declared`` is its name as a type, if it can be declared by its fields.
     """
 
     name: str
@@ -189,17 +191,17 @@ class Class(_Part, frozen=True, tag=1):
 
 
 class Constant(_Part, frozen=True, tag=2):
-    """A name that stands for an immutable literal, whose text is ``value``."""
+    """A name bound to an immutable literal, whose text is ``value``."""
 
     name: str
     value: str
 
 
 class Module(_Part, frozen=True):
-    """``name`` is the dotted name of the source.
+    """A module. ``name`` is the dotted name of its source.
 
-    ``exports`` are the types that it offers as its own, by the names that it has for them, ``hidden`` the members that it does
-    not offer.
+    ``exports`` are the types that it exports, by the names under which it does so. ``hidden`` are the names of members that are
+    declared in its wrapper but not exported.
     """
 
     name: str
@@ -214,10 +216,10 @@ _DECODER = msgspec.msgpack.Decoder(Module)
 
 
 def packed(module: Module) -> bytes:
-    """``module`` as bytes, equal ones for equal modules. Raises :class:`RecursionError` for types nested too deeply."""
+    """Encode ``module``; equal modules give equal bytes. Raises :class:`RecursionError` for types nested too deeply."""
     try:
         return _ENCODER.encode(module)
-    except UnicodeEncodeError:  # surrogates in a docstring, the one text that is kept as the user has it
+    except UnicodeEncodeError:  # surrogates in a docstring, the only text that is kept verbatim
         return _ENCODER.encode(_escaped(module))
 
 
@@ -234,5 +236,5 @@ def _escaped(item: _Part_) -> _Part_:
 
 
 def unpacked(data: bytes) -> Module:
-    """What :func:`packed` was given. Raises :class:`msgspec.MsgspecError` for bytes that are none of its."""
+    """Decode the bytes of :func:`packed`. Raises :class:`msgspec.MsgspecError` for any other bytes."""
     return _DECODER.decode(data)

@@ -1,1 +1,1 @@
-"""The process beside the app that reads sources and makes wrappers: both its ends, and its cache."""
+"""The extractor process, which reads sources and generates wrappers beside the app: both ends of it, and its cache."""

@@ -1,9 +1,10 @@
-"""The cache on disk: answers by their keys, in one SQLite file in the user's own directory of caches.
+"""The cache on disk: answers by key, in one SQLite file in the user's cache directory.
 
-Never in the project: of an answer wrappers are made, which the app imports, and SQLite was not made to open what others wrote.
+It never lies in the project: wrappers are generated from the answers and imported by the app, and SQLite is not safe against
+a file that somebody else prepared.
 
-It is only ever a shortcut. What cannot be read is not there, a file that is none of ours is made anew, and bytes that a power
-cut has spoilt are told by their digest.
+The cache is only an optimisation. Unreadable entries count as missing, a foreign file is replaced, and entries that a power
+failure has damaged are detected by their digest.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, digest BLOB,
 
 
 class DiskCache:
-    """See the module. ``read_only``: nothing is written, and no file made, until :meth:`make_writable`. For one thread."""
+    """The cache in the file ``path``, for one thread. With ``read_only``, nothing is written until :meth:`make_writable`."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
@@ -40,7 +41,7 @@ class DiskCache:
             self._open()
 
     def _open(self) -> bool:
-        """Open the file; whether it is one of ours, or cannot be opened at all."""
+        """Open the file. Return False if it is a foreign file, to be replaced; True if it is open or cannot be opened."""
         if self._read_only and not self.path.exists():
             return True
         mode = "ro" if self._read_only else "rwc"
@@ -52,7 +53,7 @@ class DiskCache:
             return True
         form = -1
         try:
-            database.execute("PRAGMA synchronous = OFF")  # a power cut may cost it what it has
+            database.execute("PRAGMA synchronous = OFF")  # losing entries in a power failure is acceptable
             (form,) = database.execute("PRAGMA user_version").fetchone()
             if form == 0 and not self._read_only:
                 with database:
@@ -63,7 +64,7 @@ class DiskCache:
                 database.execute("SELECT key, digest, data, used FROM answers LIMIT 1").fetchone()
                 self._database = database
                 return True
-        except sqlite3.OperationalError:  # locked, a full disk, or a directory that may not be written to
+        except sqlite3.OperationalError:  # locked, disk full, or directory not writable
             database.close()
             return True
         except sqlite3.DatabaseError:
@@ -72,7 +73,7 @@ class DiskCache:
         return self._read_only
 
     def get(self, key: str) -> bytes | None:
-        """What was last put at ``key``; None if there is nothing."""
+        """Return the data last stored under ``key``; None if there are none."""
         if key in self._fresh:
             return self._fresh[key]
         found = self._try(lambda database: database.execute("SELECT digest, data FROM answers WHERE key = ?", (key,)))
@@ -83,11 +84,11 @@ class DiskCache:
         return None
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep ``data``, on disk from the next :meth:`flush` on."""
+        """Store ``data`` under ``key``. The next :meth:`flush` writes them to disk."""
         self._fresh[key] = data
 
     def make_writable(self) -> None:
-        """From now on, what is put is written."""
+        """End the read-only mode."""
         if self._read_only:
             self._read_only = False
             if self._database is not None:
@@ -96,7 +97,7 @@ class DiskCache:
             self._open_or_make()
 
     def flush(self) -> None:
-        """Write what is new, and forget what has not been used for the longest, if that is much more than what is."""
+        """Write new entries to disk, and evict the least recently used ones if they far outnumber those in use."""
         fresh, used = self._fresh, self._used
         if self._read_only or not (fresh or used):
             return
@@ -104,7 +105,7 @@ class DiskCache:
         self._try(lambda database: _write(database, fresh, used))
 
     def close(self) -> None:
-        """Flush, and let go of the file."""
+        """Flush, and close the file."""
         self.flush()
         if self._database is not None:
             self._database.close()

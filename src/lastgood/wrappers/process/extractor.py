@@ -1,4 +1,4 @@
-"""Whoever reads sources and makes wrappers of them: here, or in a process of its own, so that the app's loop is not held up."""
+"""The extractor, which reads sources and generates wrappers: in the app, or in its own process so as not to block the app."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ __all__ = ["Extractor", "HereExtractor"]
 
 
 class Extractor(Protocol):
-    """Remembers from one call to the next. For one thread at a time."""
+    """An incremental generator of wrappers: it keeps results between calls. Use it from one thread at a time."""
 
     note: Callable[[str, Path | None], object]
-    """Is told of each module that is about to be looked into, and its file. To be set by who wants to know."""
+    """A callback, called with each module, and its file, before that module is analysed. The caller sets it."""
 
     def start(self) -> None:
-        """Get ready in the background, if that takes time. To be called on the thread that the session runs on."""
+        """Start up in the background, if that takes time. Call this on the session's own thread."""
         ...
 
     def use(self, cache: Path | None, *, read_only: bool) -> None:
-        """Keep what is found out in the directory ``cache``; None: nowhere."""
+        """Keep results in the directory ``cache``; None: keep them nowhere."""
         ...
 
     def imports_of(self, data: bytes) -> Imports:
-        """See :func:`.import_statements.imports_of`."""
+        """Return the imports of a source, as :func:`.import_statements.imports_of` does."""
         ...
 
     def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
-        """Wrap ``sources``; ``found`` are the modules besides that may be looked into. See :func:`.wrappers.wrap_modules`."""
+        """Wrap ``sources`` as :func:`.wrappers.wrap_modules` does. ``found`` are the other local modules, by name."""
         ...
 
     def stop(self) -> None:
-        """End what it is doing, now; from any thread. Whoever waits for it gets an error."""
+        """Abort the running call at once, from any thread. That call raises an error."""
         ...
 
     def end(self) -> None:
-        """Let go of everything. It may be used again."""
+        """Release all resources. The extractor may be used again afterwards."""
         ...
 
 
 class HereExtractor:
-    """The extractor that works where it is called. It keeps nothing on disk, and imports no wrapper."""
+    """An extractor that works in the calling thread. It keeps nothing on disk, and imports no wrapper."""
 
     def __init__(self) -> None:
         self.note: Callable[[str, Path | None], object] = lambda _name, _file: None
@@ -56,10 +56,10 @@ class HereExtractor:
         self._paths: Mapping[str, Path | None] = {}
 
     def start(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def use(self, cache: Path | None, *, read_only: bool) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def imports_of(self, data: bytes) -> Imports:
         """See :class:`Extractor`."""
@@ -67,7 +67,7 @@ class HereExtractor:
 
     def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
         """See :class:`Extractor`."""
-        # griffe takes ten times as long to import as all the rest.
+        # Imported late: griffe takes ten times as long to import as the rest.
         from lastgood.wrappers.generate import Pipeline
 
         self._pipeline = self._pipeline or Pipeline(at=self._tell, makes=self._tell)
@@ -78,8 +78,8 @@ class HereExtractor:
         self.note(module, self._paths.get(module))
 
     def stop(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end(self) -> None:
-        """Forget everything."""
+        """Drop all results."""
         self._pipeline = None

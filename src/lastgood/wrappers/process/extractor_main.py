@@ -1,6 +1,6 @@
-"""The extractor process: reads sources, makes wrappers of them, imports these, for an app whose loop must not wait for it.
+"""The program of the extractor process: it reads sources, generates wrappers and imports them, without blocking the app.
 
-It ends with its app: the kernel sees to that on Linux, and the end of its input everywhere.
+The process ends with its app: by a signal from the kernel on Linux, and at the end of its input everywhere.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from lastgood.wrappers.process.import_check import ImportCheck
 __all__ = ["main"]
 
 _QUIET = 0.2
-"""Seconds without a request, after which there is time to tidy up."""
+"""Seconds without a request, after which the process flushes its cache and collects garbage."""
 
 
 class _Gone(Exception):
-    """The app does not listen any more."""
+    """The app has closed its end of the pipes."""
 
 
 def main(parent: int, requests: int, replies: int) -> None:
-    """Serve the app whose process is ``parent`` until it is done. The wire are the descriptors ``requests`` and ``replies``."""
+    """Serve the app with process id ``parent`` until it closes the pipes, the file descriptors ``requests`` and ``replies``."""
     die_with(parent)
     gc.freeze()
-    gc.set_threshold(100_000, 20, 100)  # trees come and go by the hundred thousand
+    gc.set_threshold(100_000, 20, 100)  # syntax trees have hundreds of thousands of nodes
     server = _Server(replies)
     with suppress(_Gone):
         while True:
@@ -59,7 +59,7 @@ def main(parent: int, requests: int, replies: int) -> None:
             (length,) = LENGTH.unpack(_read(requests, LENGTH.size))
             server.serve(_read(requests, length))
     server.close()
-    os._exit(0)  # there is nothing left to let go of, and taking the trees apart would take a while
+    os._exit(0)  # skip the deallocation of the trees, which takes a while
 
 
 class _Server:
@@ -88,7 +88,7 @@ class _Server:
             self._reply(Broke(traceback.format_exc()))
 
     def tidy(self) -> None:
-        """What can wait until nobody waits."""
+        """Flush the cache and collect garbage, while no request is waiting."""
         if self._cache is not None:
             self._cache.flush()
         gc.collect()

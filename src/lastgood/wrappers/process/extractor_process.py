@@ -1,4 +1,4 @@
-"""The app's side of an extractor in a process of its own: blocking, for threads that the app's loop does not wait on."""
+"""The app's side of the extractor process. Its methods block: call them from a worker thread, not on the event loop."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ _PROGRAM = (
 _CAN_PASS_DESCRIPTORS = os.name == "posix"
 _STDERR = 2
 _END = 1.0
-"""Seconds that the process is given to write down what it has found out, when it is to end."""
+"""Seconds that the process has to flush its cache when it is asked to exit."""
 
 
 class _Ended(Exception):
-    """The process is gone, or talks nonsense. ``how`` completes a sentence about it; ``at`` is the module that it looked into."""
+    """The process has exited, or sent an invalid reply. ``how`` says how it ended; ``at`` is the module that it was analysing."""
 
     def __init__(self, how: str, at: str) -> None:
         super().__init__(how, at)
@@ -64,20 +64,20 @@ class _Ended(Exception):
 
 
 class _NoProcess(Exception):
-    """None can be started."""
+    """No process can be started."""
 
 
 class ExtractorProcess:
-    """See :class:`.Extractor`. The process is started by :meth:`start`, else when it is first needed.
+    """An :class:`.Extractor` in a process of its own, started by :meth:`start`, or else at the first request.
 
-    Where the system refuses to start one, sources are read here, up to :meth:`end`; on Windows always.
+    If the system cannot start a process, sources are read in the app's own process until :meth:`end`; on Windows always.
     """
 
     def __init__(self) -> None:
         self.note: Callable[[str, Path | None], object] = lambda _name, _file: None
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._wire: tuple[BinaryIO, BinaryIO] | None = None  # requests to it, replies from it
+        self._wire: tuple[BinaryIO, BinaryIO] | None = None  # requests, replies
         self._starter = 0
         self._is_stopped = False
         self._here: HereExtractor | None = None
@@ -85,16 +85,16 @@ class ExtractorProcess:
         self._forget()
 
     def _forget(self) -> None:
-        """What a process that has just been started knows."""
+        """Reset the record of what has been sent: a new process knows nothing."""
         self._told: tuple[Path | None, bool] = (None, True)
         self._rows: dict[str, Row] = {}
         self._sent: set[str] = set()
         self._made = Wrapped({})
 
     def start(self) -> None:
-        """Start the process, if none runs, or only one that a thread of a stage had to start.
+        """Start the process if none runs, and replace one that another thread has started.
 
-        On the thread that the session runs on: on Linux the process is killed when the thread that started it ends.
+        Call this on the session's own thread: on Linux, the process is killed when the thread that started it ends.
         """
         with self._lock, suppress(_NoProcess):
             self._is_stopped = False
@@ -125,25 +125,25 @@ class ExtractorProcess:
         return self._process
 
     def use(self, cache: Path | None, *, read_only: bool) -> None:
-        """See :class:`.Extractor`."""
+        """Keep results in the directory ``cache``; see :class:`.Extractor`."""
         self._cache = (cache, read_only)
 
     def imports_of(self, data: bytes) -> Imports:
-        """See :class:`.Extractor`. Where reading the source kills the process, what looks like an import statement counts."""
+        """Return the imports of a source. If parsing it kills the process, lines that look like import statements count."""
         with self._lock:
             try:
                 reply = self._ask(Read(data))
             except _NoProcess:
                 return imports_of(data)
             except _Ended as ended:
-                if self._is_stopped:  # nobody waits for it, and a guess would be remembered
+                if self._is_stopped:  # no caller waits for the result, and a guess would be cached
                     raise _failure(ended, None) from ended
                 return guessed_imports(data)
             assert isinstance(reply, Found)
             return reply.imports
 
     def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
-        """See :class:`.Extractor`. Raises :class:`GenerationError` if the process ends while it is at it."""
+        """Wrap ``sources``; see :class:`.Extractor`. Raises :class:`GenerationError` if the process ends meanwhile."""
         with self._lock:
             try:
                 return self._wrap(sources, found, style)
@@ -165,7 +165,7 @@ class ExtractorProcess:
         gone = tuple(before.keys() - rows.keys())
         unsent = {row.digest for row in changed} - self._sent - {""}
         for name in sorted(row.name for row in changed if row.is_named)[:1]:
-            self._note(name, rows)  # until it says where it is
+            self._note(name, rows)  # until the process reports the module that it analyses
         reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in sorted(unsent))), rows)
         assert isinstance(reply, Made)
         self._rows, self._sent = rows, {row.digest for row in rows.values()}
@@ -177,7 +177,7 @@ class ExtractorProcess:
         self.note(name, None if path is None else Path(path))
 
     def _ask(self, request: Request, rows: Mapping[str, Row] = MappingProxyType({})) -> Reply:
-        """Send a request, which is about ``rows``, and give its answer. Raises :class:`_Ended`."""
+        """Send a request about ``rows`` and return the reply. Raises :class:`_Ended` and :class:`_NoProcess`."""
         at = "lastgood"
         process = self._running()
         assert self._wire is not None
@@ -192,7 +192,7 @@ class ExtractorProcess:
                 at = reply.module
                 self._note(at, rows)
             if isinstance(reply, Broke):
-                self._kill(process)  # what it remembers is not to be relied on
+                self._kill(process)  # its state cannot be trusted any more
                 raise _Ended(f"met a defect of lastgood:\n{reply.text.rstrip()}\n", at)
             return reply
         except (OSError, EOFError, msgspec.MsgspecError) as error:
@@ -200,14 +200,14 @@ class ExtractorProcess:
             raise _Ended(_how(process.returncode), at) from error
 
     def stop(self) -> None:
-        """See :class:`.Extractor`."""
+        """Kill the process; the running call raises an error."""
         self._is_stopped = True
         process = self._process
         if process is not None:
             process.kill()
 
     def end(self) -> None:
-        """See :class:`.Extractor`."""
+        """Close the pipes, wait for the process to exit, then kill it. It may be started again."""
         with self._lock:
             process, self._here, self._is_stopped = self._process, None, False
             if process is None or self._wire is None:
@@ -228,9 +228,9 @@ class ExtractorProcess:
 
 
 def _started() -> tuple[subprocess.Popen[bytes], tuple[BinaryIO, BinaryIO]]:
-    """Start a process; with it the streams of requests to it and of replies from it.
+    """Start a process. Return it with the streams of requests and replies.
 
-    They have descriptors of their own: whatever a ``sitecustomize`` prints or reads is none of theirs.
+    The streams have file descriptors of their own, so that whatever ``sitecustomize`` prints or reads cannot disturb them.
     """
     with ExitStack() as undo, ExitStack() as theirs:
         (requests, to), (back, replies) = os.pipe(), os.pipe()
@@ -243,7 +243,7 @@ def _started() -> tuple[subprocess.Popen[bytes], tuple[BinaryIO, BinaryIO]]:
             stdin=subprocess.DEVNULL,
             stdout=_STDERR if _is_open(_STDERR) else subprocess.DEVNULL,
             pass_fds=(requests, replies),
-            start_new_session=True,  # Ctrl-C in the terminal is the app's
+            start_new_session=True,  # Ctrl-C in the terminal goes to the app alone
         )
         undo.pop_all()
     return process, wire
@@ -268,7 +268,7 @@ def _row(source: ModuleSource, *, is_named: bool) -> Row:
 
 
 def _patched(before: Wrapped, made: Made) -> Wrapped:
-    """What is there now, in order."""
+    """Apply the differences in ``made`` to ``before``; files and modules are sorted."""
     files = {path: text for path, text in {**before.files, **made.files}.items() if path not in made.no_files}
     modules = {name: data for name, data in {**before.modules, **made.modules}.items() if name not in made.no_modules}
     failures = (

@@ -1,7 +1,7 @@
-"""What an app and its extractor process say to each other: msgpack, each message behind its length (contract §9).
+"""The messages between an app and its extractor process: msgpack, each message preceded by its length.
 
-A source's bytes are sent once, and named by their digest from then on. Both sides remember the modules and the files of the
-last time: only what differs is sent.
+The bytes of a source are sent once, and referred to by their digest from then on. Both sides remember the modules and files
+of the last request, and send only differences.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ __all__ = [
 
 LENGTH = struct.Struct("<Q")
 MOST = 1 << 32
-"""Bytes of the largest message: what claims to be larger is none."""
+"""Maximum size of a message in bytes. A larger length is treated as a broken stream."""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """A module: what :class:`.ModuleSource` says, with the digest for its bytes. ``is_named``: it is to be wrapped."""
+    """A module as :class:`.ModuleSource` has it, with the digest in place of its bytes. ``is_named``: it is to be wrapped."""
 
     name: str
     path: str | None
@@ -48,23 +48,23 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Read(msgspec.Struct, tag=0):
-    """What does ``data`` import? Answered by :class:`Found`."""
+    """A request for the imports of ``data``, answered by :class:`Found`."""
 
     data: bytes
 
 
 class Use(msgspec.Struct, tag=1):
-    """Keep what is found out in the directory ``cache``. Not answered."""
+    """An instruction to keep results in the directory ``cache``. Not answered."""
 
     cache: str | None
     read_only: bool
 
 
 class Wrap(msgspec.Struct, tag=2):
-    """Make wrappers of the modules of the last time, with these ``changed`` and those ``gone``.
+    """A request for wrappers of the modules of the last request, updated by ``changed`` and without those ``gone``.
 
-    ``data`` are the bytes that were not sent before. Answered by :class:`At`, for each module that is looked into, and then
-    by :class:`Made`.
+    ``data`` are the sources' bytes that have not been sent before. Answered by :class:`At` for each module that is analysed,
+    then by :class:`Made`.
     """
 
     style: Style
@@ -80,13 +80,13 @@ class Found(msgspec.Struct, tag=0):
 
 
 class At(msgspec.Struct, tag=1):
-    """The module that is looked into from now on."""
+    """A notice that ``module`` is analysed from now on."""
 
     module: str
 
 
 class Made(msgspec.Struct, tag=2):
-    """What was made, as :class:`.Wrapped` says it: those of the files and IRs that differ, and those that are gone."""
+    """The result, as :class:`.Wrapped` has it: the files and IRs that differ from the last one, and the names of removed ones."""
 
     files: dict[str, bytes]
     no_files: tuple[str, ...]
@@ -97,7 +97,7 @@ class Made(msgspec.Struct, tag=2):
 
 
 class Broke(msgspec.Struct, tag=3):
-    """A bug of ours. ``text`` is a traceback."""
+    """A report of a defect in lastgood. ``text`` is a traceback."""
 
     text: str
 
@@ -111,16 +111,16 @@ _REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 def encode(message: Request | Reply) -> bytes:
-    """The bytes that are sent."""
+    """Return the bytes of a message, its length included."""
     data = _ENCODER.encode(message)
     return LENGTH.pack(len(data)) + data
 
 
 def request_from(data: bytes) -> Request:
-    """The message in what came behind a length. Raises :class:`msgspec.MsgspecError`."""
+    """Decode a request, without its length. Raises :class:`msgspec.MsgspecError`."""
     return _REQUESTS.decode(data)
 
 
 def reply_from(data: bytes) -> Reply:
-    """The message in what came behind a length. Raises :class:`msgspec.MsgspecError`."""
+    """Decode a reply, without its length. Raises :class:`msgspec.MsgspecError`."""
     return _REPLIES.decode(data)

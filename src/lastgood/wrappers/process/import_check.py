@@ -1,6 +1,6 @@
-"""Wrappers are imported before anybody relies on them: one that does not import is a failure of its module (contract §5).
+"""The import check: every wrapper is imported before it is promoted. A failed import is a failure of its module.
 
-They are served from memory, as a package of a private name, to the process that this runs in, which is never the app's.
+The wrappers are served from memory, as a package with a private name, to the current process, which is never the app's.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class File(Protocol):
 
 
 class ImportCheck(MetaPathFinder):
-    """Imports wrappers, by the names of their modules."""
+    """A finder that imports wrappers from memory, by the names of their modules."""
 
     def __init__(self) -> None:
         self._files: Mapping[str, File] = {}
@@ -51,10 +51,10 @@ class ImportCheck(MetaPathFinder):
         cache: Cache,
         at: Callable[[str], object] = lambda _: None,
     ) -> dict[str, str | None]:
-        """What stands in the way of importing each of ``names``; None: nothing. ``cache`` remembers which have passed.
+        """Import each of ``names``. Return why that fails, by name; None: it succeeds. ``cache`` remembers successes.
 
-        ``files`` are all there are, and ``needs`` those that the class statements of others need. All that are not among
-        ``names`` are those of the last time. ``at(name)`` is told of each that is about to be imported.
+        ``files`` are all wrappers; those that are not in ``names`` are unchanged since the last call. ``needs`` has the
+        wrappers that each wrapper's class statements require. ``at(name)`` is called before each import.
         """
         self._files = files
         if files.keys() != self._names:
@@ -104,14 +104,14 @@ class ImportCheck(MetaPathFinder):
             vars(package).pop(last, None)  # "from . import name" looks there first
 
     def _key(self, name: str, needs: Mapping[str, Iterable[str]]) -> str:
-        """What stands for the text of ``name``, and of those that it needs."""
+        """Return the cache key for the text of ``name`` and of the wrappers that it needs."""
         if name not in self._keys:
             needed = [self._key(other, needs) for other in sorted(needs.get(name, ())) if other in self._files]
             self._keys[name] = key_of("trial", hashlib.sha256(self._files[name].text).hexdigest(), *needed)
         return self._keys[name]
 
     def find_spec(self, fullname: str, _path: object, _target: object = None, /) -> ModuleSpec | None:
-        """Find the file of that module; a package that there is no file for is an empty one."""
+        """Find the wrapper ``fullname``. A package without a file of its own is empty."""
         if fullname != _PACKAGE and not fullname.startswith(f"{_PACKAGE}."):
             return None
         name = fullname.removeprefix(_PACKAGE).removeprefix(".")
