@@ -1,1 +1,1 @@
-"""Source text to an outline, and names to what they lead to."""
+"""Reading of sources: outlines of modules, and resolution of names."""

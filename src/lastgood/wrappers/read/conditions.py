@@ -1,4 +1,4 @@
-"""Which branch of an ``if`` runs, where that is the same in every Python that a worker may be."""
+"""Static evaluation of ``if`` conditions whose result is the same in every Python version that a worker may run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["holds"]
 
 _Version = tuple[int, int, int]
 
-# A worker runs on 3.9 or newer. Those that are not there yet stand for all that may come.
+# A worker runs on Python 3.9 or newer. Unreleased versions stand for all future ones.
 _PYTHONS: tuple[_Version, ...] = tuple((3, minor, micro) for minor in range(9, 60) for micro in range(40))
 _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
@@ -26,12 +26,15 @@ _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 
 
 def holds(test: ast.expr, *, type_checking: bool) -> bool | None:
-    """Whether ``test`` holds; None: it depends. ``type_checking``: for type checkers, not when the module runs."""
+    """Return whether ``test`` is true; None if that is unknown.
+
+    ``type_checking`` asks for its value to type checkers, instead of its value when the module runs.
+    """
     match test:
         case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
             return type_checking
         case ast.Constant(value=value):
-            return bool(value) or type_checking  # "if False" is an older way to say TYPE_CHECKING
+            return bool(value) or type_checking  # "if False" is an older form of "if TYPE_CHECKING"
         case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
             return False  # the module is imported
         case ast.UnaryOp(op=ast.Not(), operand=operand):
@@ -39,7 +42,7 @@ def holds(test: ast.expr, *, type_checking: bool) -> bool | None:
             return None if found is None else not found
         case ast.BoolOp(op=op, values=values):
             parts = [holds(value, type_checking=type_checking) for value in values]
-            decides = isinstance(op, ast.Or)  # one that holds makes an "or" hold, one that does not an "and" fail
+            decides = isinstance(op, ast.Or)  # one true operand decides an "or", one false operand an "and"
             return decides if decides in parts else None if None in parts else not decides
         case ast.Compare(left=left, ops=[order], comparators=[right]) if type(order) in _ORDER:
             return _compared(left, _ORDER[type(order)], right)
@@ -47,7 +50,7 @@ def holds(test: ast.expr, *, type_checking: bool) -> bool | None:
 
 
 def _compared(left: ast.expr, order: Callable[[Any, Any], bool], right: ast.expr) -> bool | None:
-    """What a comparison with the version gives, if that is the same for every one."""
+    """Return the result of a comparison with the Python version; None if it differs between versions."""
     of_version = _of_version(left)
     match right:
         case ast.Constant(value=int(number)):
@@ -66,7 +69,7 @@ def _compared(left: ast.expr, order: Callable[[Any, Any], bool], right: ast.expr
 
 
 def _of_version(node: ast.expr) -> Callable[[_Version], Any] | None:
-    """What ``node`` takes of the version of the Python that runs; None if it is not about that."""
+    """Return a function from a Python version to the value of ``node``; None if ``node`` is not part of the version."""
     match node:
         case ast.Subscript(value=value, slice=ast.Constant(value=int(place))) if _is_version_info(value):
             return lambda python: python[place]

@@ -1,4 +1,4 @@
-"""Outline -> intermediate representation: what of a module is offered, with which signature, and what is left out and why."""
+"""Extraction of a module's API: outline -> IR, with the signature of each function, and warnings about names left out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _ABSTRACT = ("collections.abc", "contextlib", "typing", "typing_extensions")
 _ITERATOR = "it gives an iterator, which cannot cross to the worker. Return a list instead."
 _FUNCTION = "it gives a function, which cannot cross to the worker. Offer one that calls it."
 _CONTEXT = "it gives a context manager, which cannot cross to the worker. Offer a function that does the whole work."
-# What is annotated with one of these types never crosses.
+# A result annotated with one of these types can never cross to the app.
 _STAYS = {
     **dict.fromkeys(("Iterator", "Generator", "AsyncIterator", "AsyncGenerator"), _ITERATOR),
     **dict.fromkeys(("ContextManager", "AsyncContextManager"), _CONTEXT),
@@ -59,7 +59,7 @@ _ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs
 
 
 class Extract(msgspec.Struct, frozen=True, tag=0):
-    """What a module offers under its selection. ``unless_declared`` are warnings that are void if the class is declared."""
+    """The API of a module under its selection. Each ``unless_declared`` warning applies only if its class is not declared."""
 
     module: Module
     warnings: tuple[str, ...]
@@ -67,7 +67,7 @@ class Extract(msgspec.Struct, frozen=True, tag=0):
 
 
 def extract(project: Project, at: Outline) -> Extract:
-    """What the module ``at`` offers under its selection, and warnings about what it does not."""
+    """Extract the API of the module ``at`` under its selection, with warnings about names left out."""
     extractor = _Extractor(project, at.source.name, at.source.selection)
     members = tuple(extractor.members(at))
     scope = Scope(project, at)
@@ -126,11 +126,11 @@ class _Extractor:
         yield from self.selection.classes or ()
 
     def warn_missing(self, name: str, missing: Missing) -> None:
-        if not name.isupper():  # in capitals it is a constant's, which are left out without a word
+        if not name.isupper():  # a name in capitals is a constant; constants are left out silently
             self.warn(name, f"left out: {missing.reason}.")
 
     def check_selection(self, at: Outline, found: Mapping[str, Located]) -> None:
-        """Warn of names in the selection that name nothing."""
+        """Warn about names in the selection that do not exist."""
         functions = [name for name, where in found.items() if not _is_class(where)]
         classes = [path for name, where in found.items() if _is_class(where) for path in _class_paths(where, name)]
         for name in self.selection.functions or ():
@@ -156,12 +156,15 @@ class _Extractor:
         return self.function(located, name) if self.allowed(name) else None
 
     def constant(self, at: Outline, name: str) -> Constant | None:
-        """The constant ``name``, of this module or of another one that it imports it from."""
+        """Return the constant ``name``, defined in this module or imported from another; None if it is no constant."""
         value = self.value(at, name, frozenset()) if self.allowed(name) else None
         return None if value is None else Constant(name, value)
 
     def value(self, at: Outline, name: str, seen: frozenset[tuple[str, str]]) -> str | None:
-        """The text of ``name`` (in capitals, or annotated as ``Final``) if it is bound once, to an immutable literal."""
+        """Return the value of a constant as text; None if there is none.
+
+        A constant is in capitals or annotated as ``Final``, and bound exactly once, to an immutable literal.
+        """
         key = (at.source.name, name)
         if key in seen:
             return None
@@ -192,7 +195,7 @@ class _Extractor:
         return None if found is None else literal_text(found[0])
 
     def class_(self, located: Located, path: str) -> Class | None:
-        """The class at ``path`` with what it offers; None if that is nothing."""
+        """Extract the class at ``path`` with its static and class methods; None if it has none."""
         binding = located.bindings[0]
         place = Place(located.outline, located.owner, binding, qualified(binding.node))
         declared = self.project.judge(place)
@@ -230,7 +233,7 @@ class _Extractor:
         return None
 
     def function(self, located: Located, path: str) -> Function | None:
-        """The function, or the static or class method, at ``path``; None if its results cannot cross."""
+        """Extract the function, or static or class method, at ``path``; None if its results cannot cross to the app."""
         bindings = located.bindings
         last = bindings[-1]
         if (reason := self.cannot_cross(located)) is not None:
@@ -249,11 +252,11 @@ class _Extractor:
         unclear: list[str] = []
         overloads = tuple(self.signature(located, overload, unclear) for overload in located.overloads)
         if len(overloads) < 2 or unclear or not all(_fits(overload, signature) for overload in overloads):
-            overloads = ()  # the implementation alone says less, and nothing that a type checker would refuse
+            overloads = ()  # the implementation alone is less precise, but accepted by type checkers
         return Function(name, signature, self.module, path, doc, overloads)
 
     def cannot_cross(self, located: Located) -> str | None:
-        """Why what the function gives always stays in the worker; None: it may cross."""
+        """Return why the result of the function can never cross to the app; None if it may."""
         for binding in located.bindings:
             if binding.is_context_manager:
                 return _CONTEXT
@@ -292,7 +295,7 @@ def _is_class(where: Located) -> bool:
 
 
 def _is_object(at: Outline, name: str) -> bool:
-    """Whether the name is assigned what a call gives, or a display, that is no type."""
+    """Return whether ``name`` is assigned a list, dict or set, or the result of a call that does not make a type."""
     value = getattr(at.names().get(name, [None])[-1], "node", None)
     match getattr(value, "value", None):
         case ast.List() | ast.Dict() | ast.Set():
@@ -312,7 +315,7 @@ def _is_object(at: Outline, name: str) -> bool:
 
 
 def _class_paths(where: Located, path: str) -> Iterator[str]:
-    """The class at ``path``, and every public name in it, at any depth."""
+    """Yield the path of a class and of everything public in it, at any depth."""
     yield path
     binding = where.bindings[0]
     for name in where.outline.names(binding.node) if _is_class(where) else ():
@@ -322,7 +325,7 @@ def _class_paths(where: Located, path: str) -> Iterator[str]:
 
 
 def _mangled(name: str, owner: ast.ClassDef | None) -> str:
-    """The name that a parameter of a method really has: inside a class, Python renames ``__x``."""
+    """Return a parameter's name after name mangling: inside a class, Python renames ``__x``."""
     around = "" if owner is None else owner.name.lstrip("_")
     return f"_{around}{name}" if around and name.startswith("__") and not name.endswith("__") else name
 
@@ -334,8 +337,8 @@ def _parameter(name: str, kind: Kind, type_: Type, default: Any) -> Parameter:
     if value is None:
         return Parameter(name, kind, type_, Default.LEFT)
     if value == (None,) and not admits(type_, None):
-        type_ = union(type_, NONE)  # what "x: int = None" was once agreed to mean
-    # A default that its own annotation does not surely allow is not written down: no type checker would take it.
+        type_ = union(type_, NONE)  # implicit Optional: "x: int = None" used to mean "x: int | None = None"
+    # A default that may not fit its annotation is left to the source: type checkers would reject it.
     return Parameter(name, kind, type_, literal_text(value[0]) if admits(type_, value[0]) else Default.LEFT)
 
 
@@ -344,7 +347,7 @@ def _expression(annotation: Any) -> ast.expr | None:
 
 
 def _yields(node: Any) -> bool:
-    """Whether the function itself yields, functions inside it apart."""
+    """Return whether the function itself contains a ``yield``, not counting nested functions."""
     todo: list[ast.AST] = list(node.body)
     while todo:
         inner = todo.pop()
@@ -356,7 +359,7 @@ def _yields(node: Any) -> bool:
 
 
 def _fits(overload: Signature, implementation: Signature) -> bool:
-    """Whether the implementation takes, by name and kind, whatever the overload takes."""
+    """Return whether the implementation accepts, by name and kind, every parameter of the overload."""
     declared = {parameter.name: parameter for parameter in implementation.parameters}
     for parameter in overload.parameters:
         other = declared.pop(parameter.name, None)

@@ -1,4 +1,4 @@
-"""What a class has of its own and by inheritance, as far as its bases are local classes."""
+"""The own and inherited members of a class, as far as its bases are local classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["inherited"]
 
 
 def inherited(project: Project, place: Place) -> dict[str, Located | Missing | tuple[Binding, ...]]:
-    """What each name in the class at ``place`` is, its own first."""
+    """Resolve every name in the class at ``place``, own names first, then inherited ones."""
     found: dict[str, Located | Missing | tuple[Binding, ...]] = {}
     for each in _order(project, place, frozenset()):
         node = each.binding.node
@@ -25,7 +25,7 @@ def inherited(project: Project, place: Place) -> dict[str, Located | Missing | t
 
 
 def _order(project: Project, place: Place, around: frozenset[tuple[str, str]]) -> list[Place]:
-    """The method resolution order, as far as it is known; where Python would find none, the order in which bases are named."""
+    """Return the method resolution order of the local bases. Where Python would find none, bases stay in written order."""
     node = place.binding.node
     key = (place.outline.source.name, place.name)
     if not isinstance(node, ast.ClassDef) or key in around:

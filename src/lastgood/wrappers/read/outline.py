@@ -1,7 +1,7 @@
-"""What each scope of a module binds, as griffe sees it: functions, classes, imports, assignments, in source order.
+"""The outline of a module: every binding of a name in each scope (functions, classes, imports, assignments), in source order.
 
-griffe keeps one object for a name. A name may be bound several times (in the branches of an ``if``, as overloads), so
-every binding is noted down here while griffe visits, with the statement that made it.
+griffe keeps one object per name. A name may be bound several times, in the branches of an ``if`` or as overloads, so this
+module records every binding, with its statement, while griffe visits the tree.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ Names = Mapping[str, list["Binding"]]
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One statement that binds a name. ``conditional``: it stands inside an ``if``, a ``try`` or the like, and may not run.
+    """A statement that binds a name.
 
-    ``type_only``: it stands under ``if TYPE_CHECKING``, so that the name is not there when the module runs.
+    ``conditional``: it is inside an ``if``, a ``try`` or the like, and may not run. ``type_only``: it is inside
+    ``if TYPE_CHECKING``, so the name does not exist when the module runs.
     """
 
     item: Item
@@ -42,7 +43,7 @@ class Binding:
 
     @property
     def is_context_manager(self) -> bool:
-        """Whether it is a function that gives one."""
+        """True for a function that returns a context manager."""
         return self._is_decorated({"contextlib.contextmanager", "contextlib.asynccontextmanager"})
 
     def _is_decorated(self, paths: AbstractSet[str]) -> bool:
@@ -51,10 +52,11 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """One module. ``stars`` are the modules it imports ``*`` from, ``variables`` the names it assigns to anywhere.
+    """The outline of one module.
 
-    ``exports`` is its ``__all__`` (None: it has none), where ``"a.b.__all__"`` stands for what ``a.b`` exports;
-    ``exports_are_known`` is false where only running the module would tell.
+    ``stars`` are the modules from which it imports ``*``, ``variables`` the names that it assigns to anywhere. ``exports`` is
+    its ``__all__`` (None: it has none), in which ``"a.b.__all__"`` stands for the exports of ``a.b``. ``exports_are_known`` is
+    False if the ``__all__`` is not fully known without running the module.
     """
 
     source: ModuleSource
@@ -65,20 +67,20 @@ class Outline:
     variables: frozenset[str]
     scopes: Mapping[ast.AST | None, Names]
     deleted: frozenset[tuple[ast.AST | None, str]] = frozenset()
-    """Names that are gone by the end, with their scopes."""
+    """Names that a ``del`` has removed by the end of their scope, with that scope."""
 
     def names(self, owner: ast.AST | None = None) -> Names:
-        """What the class statement ``owner`` binds (None: the module), by name, in source order."""
+        """Return the bindings in the class statement ``owner`` (None: in the module), by name, in source order."""
         return self.scopes.get(owner, {})
 
 
 def outline(source: ModuleSource, tree: ast.Module) -> Outline:
-    """The outline of ``source``, of which ``tree`` is the absolute tree (see ``reading``)."""
+    """Outline ``source``, given its ``tree`` with absolute imports (see :func:`lastgood.sources.parsing.read`)."""
     ledger = _Ledger()
     path = source.path or Path(*source.name.split("."), "__init__.py")
     visitor = _Visitor(source.name, path, "", griffe.Extensions(ledger))
     visitor.ledger = ledger
-    with griffe.logger.disable():  # of annotations that it cannot read, which are read elsewhere
+    with griffe.logger.disable():  # it warns about annotations that it cannot read; they are read elsewhere
         visitor.visit(tree)
     module = visitor.current.module
     exports = None
@@ -86,7 +88,7 @@ def outline(source: ModuleSource, tree: ast.Module) -> Outline:
     if module.exports is not None:
         exports = tuple(name if isinstance(name, str) else name.canonical_path for name in module.exports)
         exports += tuple(name for each in said for name in _added(each.value))
-    # Assigned twice, in the branches of an if, say, it may be either.
+    # If __all__ is assigned twice, for example in the branches of an if, its value is not known.
     exports_are_known = all(_is_plain(each.value) for each in said) and sum(not each.adds for each in said) <= 1
     return Outline(
         source=source,
@@ -101,12 +103,12 @@ def outline(source: ModuleSource, tree: ast.Module) -> Outline:
 
 
 def documentation(item: Item) -> str | None:
-    """The docstring of a function or class; None if it has none, or an empty one."""
+    """Return the docstring of a function or class; None if it has none, or an empty one."""
     return (item.docstring.value or None) if item.docstring else None
 
 
 def type_parameters(node: Any) -> frozenset[str]:
-    """The names of :pep:`695` that ``node`` and the classes around it declare."""
+    """Return the names of the type parameters (:pep:`695`) of ``node`` and of the statements around it."""
     names: set[str] = set()
     while node is not None:
         names.update(parameter.name for parameter in getattr(node, "type_params", ()))
@@ -115,7 +117,7 @@ def type_parameters(node: Any) -> frozenset[str]:
 
 
 class _Visitor(griffe.Visitor):
-    """griffe's visitor, kept to statements: no name is bound inside an expression that could be called from outside."""
+    """A griffe visitor that skips expressions: names bound inside an expression cannot be called from outside."""
 
     ledger: _Ledger
 
@@ -126,10 +128,10 @@ class _Visitor(griffe.Visitor):
             super().visit(node)
 
     def handle_attribute(self, node: ast.Assign | ast.AnnAssign, annotation: str | griffe.Expr | None = None) -> None:
-        """Note what an assignment binds.
+        """Record what an assignment binds.
 
-        griffe's own looks for a docstring behind each, which nobody here reads, among all statements around it: in a file
-        with many assignments, a table say, that takes time by the square of their number.
+        griffe's own method looks for a docstring after each assignment, which is not needed here. It searches all statements of
+        the scope for it, so its time grows with the square of the number of assignments.
         """
         scope = self.current
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -148,7 +150,7 @@ class _Visitor(griffe.Visitor):
 
 
 class _Ledger(griffe.Extension):
-    """Notes every binding down as griffe makes it."""
+    """A griffe extension that records every binding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,7 +169,7 @@ class _Ledger(griffe.Extension):
             self._note(node, alias)
 
     def delete(self, node: Any) -> None:
-        """Note a ``del`` down."""
+        """Record a ``del`` statement."""
         scope, conditional, _ = _place(node)
         if not conditional and isinstance(scope, ast.Module | ast.ClassDef):
             names = [target.id for target in node.targets if isinstance(target, ast.Name)]
@@ -185,9 +187,9 @@ class _Ledger(griffe.Extension):
 
 
 def _place(node: Any) -> tuple[ast.AST | None, bool, bool]:
-    """The scope that the statement ``node`` stands in, and whether it is conditional, and type-only, as a :class:`Binding` is.
+    """Return the scope of the statement ``node``, and whether it is conditional and type-only (see :class:`Binding`).
 
-    The scope is None where nothing ever runs, nor is read by type checkers.
+    The scope is None if the statement neither runs nor is read by type checkers.
     """
     conditional = type_only = False
     child, owner = node, node.parent
@@ -203,7 +205,7 @@ def _place(node: Any) -> tuple[ast.AST | None, bool, bool]:
 
 
 def _runs(child: Any, owner: Any, *, type_checking: bool) -> bool | None:
-    """Whether ``child`` runs whenever ``owner``, a statement around it, does; None: it depends."""
+    """Return whether ``child`` runs whenever ``owner``, the statement around it, runs; None if that is unknown."""
     if not isinstance(owner, ast.If):
         return None
     held = holds(owner.test, type_checking=type_checking)
@@ -213,7 +215,7 @@ def _runs(child: Any, owner: Any, *, type_checking: bool) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """An expression that says something about ``__all__``: what it is, or (``adds``) what comes to it."""
+    """An expression that is assigned to ``__all__``, or, if ``adds``, added to it."""
 
     value: ast.expr
     adds: bool
@@ -233,7 +235,7 @@ def _exports(tree: ast.Module) -> Iterator[_Said]:
 
 
 def _added(value: ast.expr) -> Iterator[str]:
-    """The names in ``__all__.append("name")`` and ``__all__.extend(["name"])``, which griffe does not read."""
+    """Yield the names in ``__all__.append("name")`` and ``__all__.extend(["name"])``, which griffe does not read."""
     match value:
         case ast.Call(func=ast.Attribute(attr="append"), args=[ast.Constant(value=str(name))], keywords=[]):
             yield name
@@ -244,7 +246,7 @@ def _added(value: ast.expr) -> Iterator[str]:
 
 
 def _variables(tree: ast.Module) -> Iterator[str]:
-    """The names that are assigned to, also as part of a tuple or as a loop's variable."""
+    """Yield the names that are assigned to, also in tuples and as loop variables."""
     for node in statements(tree):
         match node:
             case ast.Assign(targets=targets):
@@ -257,7 +259,7 @@ def _variables(tree: ast.Module) -> Iterator[str]:
 
 
 def _is_plain(value: ast.expr) -> bool:
-    """Whether griffe, or :func:`_added`, can read ``value``: lists of names, sums of them, and the ``__all__`` of other modules."""
+    """Return whether griffe or :func:`_added` can read ``value``: lists of names, their sums, and other modules' ``__all__``."""
     match value:
         case ast.Constant(value=str()):
             return True

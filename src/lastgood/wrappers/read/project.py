@@ -1,4 +1,4 @@
-"""Where a name leads: through imports, ``__all__``, stars and assignments, across modules, without running any of them."""
+"""Resolution of names across modules, through imports, ``__all__``, star imports and assignments, without running any."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = ["Located", "Missing", "Outlines", "Project", "settle"]
 
 
 KEPT_IN_A_RUN = 8_000_000
-"""Bytes of the sources whose outlines are kept while a project is looked through: each takes some sixty times as much."""
+"""Maximum size, in bytes of source, of the outlines kept during a run. An outline takes some sixty times that memory."""
 KEPT_BETWEEN = 1_000_000
-"""Likewise, from one time to the next."""
+"""The same limit between two runs."""
 _METHODS = ("staticmethod", "classmethod")
 _CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where a public function or class is defined: one class, or a function in each of its alternative forms.
+    """The definition of a public class, or of a function in each of its conditional variants.
 
-    ``overloads`` are the ``@overload`` forms that stand beside it. ``method`` is ``"staticmethod"`` or ``"classmethod"`` if an
-    assignment makes it one.
+    ``overloads`` are its ``@overload`` definitions. ``method`` is ``"staticmethod"`` or ``"classmethod"`` if an assignment such
+    as ``name = staticmethod(name)`` makes it one.
     """
 
     outline: Outline
@@ -45,19 +45,19 @@ class Located:
 
     @property
     def labels(self) -> set[str]:
-        """griffe's, of its decorators."""
+        """griffe's labels for its decorators."""
         return self.bindings[0].item.labels | {self.method}
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why a name that should be a function or a class led nowhere. ``reason`` completes a sentence about it."""
+    """A name that should be a function or a class, but cannot be resolved. ``reason`` is a clause that says why."""
 
     reason: str
 
 
 class Outlines:
-    """Every module that is looked into, by its source. The last are kept, but not all, for their trees are large."""
+    """The outlines of all modules, read on demand. Only recently used ones are kept, since their trees are large."""
 
     def __init__(self) -> None:
         self._find: Callable[[str], ModuleSource | None] = lambda _: None
@@ -66,24 +66,24 @@ class Outlines:
         self._size = 0
 
     def turn(self, find: Callable[[str], ModuleSource | None]) -> None:
-        """From now on ``find`` gives the source of a module; None: it is not at hand. It is asked once for each."""
+        """Begin a new run, in which ``find`` returns the source of a module, or None. It is called once per module."""
         self._find = find
         self._sources.clear()
         self._forget(KEPT_BETWEEN)
 
     def source(self, name: str) -> ModuleSource | None:
-        """The source of module ``name``."""
+        """Return the source of module ``name``; None if it is not available."""
         if name not in self._sources:
             self._sources[name] = self._find(name) if all(part.isidentifier() for part in name.split(".")) else None
         return self._sources[name]
 
     def state(self, name: str) -> str:
-        """See :attr:`.ModuleSource.state`; "" where there is no source."""
+        """Return the state of module ``name`` (see :attr:`.ModuleSource.state`); ``""`` if it has no source."""
         source = self.source(name)
         return "" if source is None else source.state
 
     def outline(self, name: str) -> Outline | ModuleFailure | None:
-        """The outline of module ``name``, or what is broken about it."""
+        """Return the outline of module ``name``, or its failure if it is broken; None if it has no source."""
         source = self.source(name)
         if source is None:
             return None
@@ -98,7 +98,7 @@ class Outlines:
         return known[1]
 
     def _forget(self, most: int) -> None:
-        """Forget those that have not been asked for the longest, until ``most`` bytes or a single one are left."""
+        """Evict the least recently used outlines until at most ``most`` bytes, or a single outline, are left."""
         while self._size > most and len(self._read) > 1:
             source, _ = self._read.pop(next(iter(self._read)))
             self._size -= len(source.data)
@@ -115,17 +115,17 @@ def _read(source: ModuleSource) -> Outline | ModuleFailure:
         problem = "it is nested too deeply to be read. Split it up."
         line = deepest_line(tree)
     except Exception as error:
-        # griffe met something that it does not know. The other modules are still to be told of.
+        # griffe met something unknown. Report it for this module, so that the others are still processed.
         problem = f"griffe could not read it: {type(error).__name__}: {error}"
     return ModuleFailure(source.name, source.path, line, problem)
 
 
 class Project:
-    """The modules as one question about them sees them: what is extracted of one, how a type is declared.
+    """The modules of a project during one query, which extracts one module or declares one type.
 
-    ``judge`` says of a class whether it is declared by its fields, or why it cannot be (None: it is none of that kind).
-    ``consulted`` are the modules that the answer depends on, whether they are there or not, and ``failures`` those among them
-    that are broken.
+    ``judge`` says whether a class is declared by its fields, or why it cannot be (None: it is an ordinary class).
+    ``consulted`` records the modules that the answer depends on, including missing ones, and ``failures`` the broken ones
+    among them.
     """
 
     def __init__(self, outlines: Outlines, judge: Callable[[Project, Place], Declared | Refused | None]) -> None:
@@ -136,16 +136,16 @@ class Project:
         self._exported: dict[str, dict[str, bool]] = {}
 
     def judge(self, place: Place) -> Declared | Refused | None:
-        """What becomes of the class at ``place`` where it is used as a type."""
+        """Return how the class at ``place`` is declared as a type, or why it cannot be; None for an ordinary class."""
         return self._judge(self, place)
 
     def has(self, name: str) -> bool:
-        """Whether ``name`` is a module whose source is at hand, broken or not."""
+        """Return whether the source of module ``name`` is available, broken or not."""
         self.consulted.add(name)
         return self._outlines.source(name) is not None
 
     def outline(self, name: str) -> Outline | None:
-        """The outline of module ``name``; None if its source is not at hand or broken."""
+        """Return the outline of module ``name``; None if its source is not available or broken."""
         self.consulted.add(name)
         found = self._outlines.outline(name)
         if isinstance(found, ModuleFailure):
@@ -156,7 +156,7 @@ class Project:
     def locate(
         self, at: Outline, name: str, seen: frozenset[tuple[str, str]] = frozenset()
     ) -> Located | Missing | None:
-        """The function or class that ``name`` is in the module ``at``; None if it is something else, a constant say."""
+        """Resolve ``name`` in the module ``at`` to a function or class; None if it is something else, such as a constant."""
         key = (at.source.name, name)
         if key in seen:
             return Missing("its imports lead round in a circle")
@@ -182,7 +182,7 @@ class Project:
             elif name in self.exported(origin):
                 return self.locate(origin, name, seen)
         if name in at.variables or self.has(f"{at.source.name}.{name}"):
-            return None  # assigned to in a way that no function is, or a submodule
+            return None  # a variable, or a submodule
         if unknown:
             return Missing(f"it may come from {unknown[0]!r}, whose source is not a local file")
         return Missing("the module does not define it")
@@ -196,7 +196,7 @@ class Project:
                 if origin is not None:
                     return self.locate(origin, name, seen)
                 if self.has(module) or self.has(target):
-                    return None  # a broken module, told of as such; or a module, which is no function
+                    return None  # a broken module, which is reported as such, or a module, which is no function
                 return Missing(f"it is imported from {module!r}, whose source is not a local file")
             case griffe.Attribute():
                 match getattr(node, "value", None):
@@ -217,7 +217,7 @@ class Project:
         return None
 
     def _attribute(self, at: Outline, dotted: str, seen: frozenset[tuple[str, str]]) -> Located | None:
-        """The function or class of another module, or the static or class method, that ``dotted`` leads to."""
+        """Resolve ``dotted`` to a function or class of another module, or to a static or class method."""
         head, _, rest = dotted.partition(".")
         binding = next(reversed(at.names().get(head, [])), None)
         match binding.item if binding is not None else None:
@@ -232,7 +232,7 @@ class Project:
         return None
 
     def _inside(self, found: Located | Missing | None, path: str) -> Located | None:
-        """What ``path`` leads to in the class ``found``; ``""``: that itself."""
+        """Resolve ``path`` inside the class ``found``. An empty path means ``found`` itself."""
         if not isinstance(found, Located) or not path:
             return found if isinstance(found, Located) else None
         if not isinstance(found.bindings[0].item, griffe.Class):
@@ -245,10 +245,10 @@ class Project:
         return self._inside(inner, rest) if is_class or inner.labels & set(_METHODS) else None
 
     def exported(self, at: Outline, _seen: frozenset[str] = frozenset()) -> dict[str, bool]:
-        """The public names of a module, in order; the value tells whether it defines them or says that it exports them.
+        """Return the public names of a module, in order. The value is True if the module defines or explicitly exports the name.
 
-        With an ``__all__`` those in it; else what it defines, what it imports ``as`` the same name or by ``*``, and in
-        a package's ``__init__`` what comes from local modules (as type checkers see it, :pep:`484`).
+        With an ``__all__``, these are the names in it. Otherwise they are the names that it defines, imports ``as`` the same
+        name or by ``*``, and in a package's ``__init__`` imports from local modules (as type checkers do, :pep:`484`).
         """
         if not _seen and at.source.name in self._exported:
             return self._exported[at.source.name]
@@ -264,7 +264,7 @@ class Project:
         for name, bindings in at.names().items():
             if (None, name) in at.deleted:
                 continue
-            # griffe keeps silent about an assignment in a branch, as it does about the else of an if TYPE_CHECKING.
+            # A type-only name also counts if it is assigned somewhere: griffe may not report an assignment in an else branch.
             runs = [binding for binding in bindings if not binding.type_only or name in at.variables]
             if any(self._is_public(at, binding) for binding in runs):
                 names[name] = any(_is_said(binding) for binding in bindings)
@@ -276,7 +276,7 @@ class Project:
         return {name: said for name, said in names.items() if not name.startswith("_")}
 
     def _listed(self, at: Outline, seen: frozenset[str]) -> tuple[list[str], bool]:
-        """The public names in ``__all__``, with the ``__all__`` of others filled in, and whether these are all there are."""
+        """Return the public names in ``__all__``, including those of referenced modules, and whether the list is complete."""
         names: list[str] = []
         is_whole = at.exports is not None and at.exports_are_known
         for entry in at.exports or ():
@@ -285,7 +285,7 @@ class Project:
                 names.append(entry)
                 continue
             if module.partition(".")[0] not in at.names():
-                module = f"{at.source.name}.{module}"  # a submodule, which its own import made a name of the package
+                module = f"{at.source.name}.{module}"  # a submodule, which its import has bound in the package
             origin = None if module in seen else self.outline(module)
             is_whole &= origin is not None
             names += [] if origin is None else self.exported(origin, seen)
@@ -301,7 +301,7 @@ class Project:
 
 
 def _is_said(binding: Binding) -> bool:
-    """Whether it is a definition, or ``from x import y as y``, by which a module says that ``y`` is its own, too."""
+    """Return whether ``binding`` is a definition, or an explicit re-export, ``from x import y as y``."""
     if not isinstance(binding.item, griffe.Alias):
         return True
     node, name = binding.node, binding.item.name
@@ -309,9 +309,10 @@ def _is_said(binding: Binding) -> bool:
 
 
 def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Missing | tuple[Binding, ...]:
-    """What ``name`` is once the scope has run: the last binding, and those that a condition may put in its place.
+    """Return what ``name`` is bound to after the scope has run: the last binding, and conditional ones that may replace it.
 
-    Neither a function nor a class: the bindings themselves (none: the name is not bound when the module runs).
+    If that is neither a function nor a class, the bindings themselves are returned; none if the name is not bound when the
+    module runs.
     """
     if (owner, name) in at.deleted:
         return Missing("the module deletes it again")
@@ -319,7 +320,7 @@ def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Miss
     overloads = tuple(binding for binding in everything if binding.is_overload)
     bindings = [binding for binding in everything if not binding.is_overload and not binding.type_only]
     if not bindings and owner is None and "__getattr__" in at.names():
-        # What a module gets when it is asked for, it imports for type checkers alone.
+        # A module with lazy imports in __getattr__ imports the same names under TYPE_CHECKING.
         bindings = [binding for binding in everything if isinstance(binding.item, griffe.Alias)]
     if overloads and not bindings:
         return Missing("it has overloads, but no implementation")
@@ -332,7 +333,7 @@ def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Miss
     functions = [binding for binding in alive if isinstance(binding.item, griffe.Function)]
     is_assigned = bool(alive) and not isinstance(alive[-1].item, griffe.Class)
     if not functions and (is_assigned or (not alive and name in at.variables)):
-        # if TYPE_CHECKING: def f(...): ... else: f = what only running the module would tell
+        # if TYPE_CHECKING: def f(...): ... else: f = <a value that is only known at run time>
         functions = [b for b in everything if b.type_only and isinstance(b.item, griffe.Function) and not b.is_overload]
     if functions:
         return Located(at, owner, tuple(functions), overloads, method)
@@ -343,7 +344,7 @@ def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Miss
 
 
 def _method(at: Outline, owner: ast.ClassDef, binding: Binding) -> Located | None:
-    """The function of ``name = staticmethod(function)``, or ``name = function``, in a class."""
+    """Return the function in ``name = staticmethod(function)`` or ``name = function`` in a class; None if there is none."""
     match binding.node:
         case ast.Assign(value=ast.Call(func=ast.Name(id=method), args=[ast.Name(id=other)], keywords=[])) if (
             method in _METHODS
@@ -359,7 +360,7 @@ def _method(at: Outline, owner: ast.ClassDef, binding: Binding) -> Located | Non
 
 
 def _decorates(binding: Binding, name: str) -> str:
-    """The decorator in ``name = decorator(name)``, which is older than its ``@``; ``""`` in any other statement."""
+    """Return the decorator in ``name = decorator(name)``, the form without ``@``; ``""`` for any other statement."""
     match binding.node:
         case ast.Assign(value=ast.Call(func=func, args=[ast.Name(id=other)], keywords=[])) if (
             other == name and not binding.conditional

@@ -1,4 +1,4 @@
-"""What a name in an annotation, a base or a decorator leads to, from where it stands, without running anything."""
+"""Resolution of names in annotations, bases and decorators, from the scope in which they stand, without running anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMEDTUPLE = "collections.namedtuple"
 TYPED_DICTS = frozenset(("typing.TypedDict", "typing_extensions.TypedDict"))
 _MAKERS = {*ENUMS, *NAMED_TUPLES, NAMEDTUPLE, *TYPED_DICTS}
 _NEW_TYPES = frozenset(("typing.NewType", "typing_extensions.NewType"))
-# Names of the standard library that mean something here, besides types, and may come by ``import *``.
+# Names of the standard library, besides types, that have a meaning here and may be imported by ``*``.
 _STARRED = {
     *(*_MAKERS, *_NEW_TYPES, "enum.auto", "typing.Callable", "typing.ClassVar", "typing.Final", "typing.Iterator"),
     *("dataclasses.InitVar", "dataclasses.KW_ONLY", "dataclasses.dataclass", "dataclasses.field"),
@@ -30,9 +30,9 @@ _STARRED = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """Where a class is made: by a class statement, or by an assigned call (``namedtuple("Point", "x y")``).
+    """The place where a class is created: a class statement, or an assigned call (``namedtuple("Point", "x y")``).
 
-    ``name`` is its name in its module, with the classes around it.
+    ``name`` is the qualified name of the class in its module.
     """
 
     outline: Outline
@@ -47,10 +47,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scope:
-    """Where a name stands: a module, or the class ``owner`` in it.
+    """The scope of a name: a module, or the class ``owner`` in it.
 
-    ``type_parameters`` are the names of :pep:`695` around it. ``in_fields``: it stands in the annotation or the default of a
-    field, where the fields themselves (``date: date | None = None``) are not what is meant.
+    ``type_parameters`` are the type parameters (:pep:`695`) in scope. ``in_fields``: the name is in the annotation or default
+    of a field, where it does not refer to other fields (``date: date | None = None``).
     """
 
     project: Project
@@ -61,8 +61,10 @@ class Scope:
     seen: frozenset[tuple[str, str]] = field(default=frozenset())
 
     def resolve(self, dotted: str) -> str | Declared | Refused | tuple[Scope, ast.expr] | None:
-        """What type ``dotted`` is: a known one, by its full path; one to be declared, or why it cannot be; the value of a type
-        alias and its own scope; or None.
+        """Resolve ``dotted`` as a type.
+
+        Return the full path of a known type; a type to be declared, or why it cannot be; the scope and value of a type alias;
+        or None.
         """
         found = self.lead(dotted)
         if isinstance(found, Place):
@@ -70,7 +72,7 @@ class Scope:
         return None if isinstance(found, str) and not is_known(found) else found
 
     def lead(self, dotted: str) -> str | Place | tuple[Scope, ast.expr] | None:
-        """Where ``dotted`` leads: out of the local modules, by the full path; to a class; to the value that is assigned to it."""
+        """Resolve ``dotted``: to a full path outside the local modules, a class, or the scope and value of an assignment."""
         head, _, rest = dotted.partition(".")
         key = (self.at.source.name, dotted)
         if not head or head in self.type_parameters or key in self.seen:
@@ -150,7 +152,7 @@ class Scope:
                 origin = self.project.outline(module)
                 if origin is not None:
                     found = self._elsewhere(origin).lead(".".join(parts[cut:]))
-                    # What a module does not bind is no builtin of its own.
+                    # A name that the module does not bind resolves to a builtin, which is not what was imported.
                     if found is not None and found != f"builtins.{'.'.join(parts[cut:])}":
                         return found
                     break
@@ -165,7 +167,7 @@ class Scope:
 
 
 def qualified(node: ast.ClassDef) -> str:
-    """The name of a class statement, with those of the classes around it."""
+    """Return the qualified name of a class statement: its name, with those of the classes around it."""
     names = [node.name]
     around = getattr(node, "parent", None)
     while around is not None:

@@ -1,1 +1,1 @@
-"""Annotations to types, and classes to the declarations that a wrapper makes of them."""
+"""Types: annotations are read, and classes become declarations in wrappers."""

@@ -1,7 +1,7 @@
-"""Annotations -> types that a caller of the worker can rely on (contract §10).
+"""Reading of annotations as types on which a caller of the worker can rely.
 
-Kept are the types whose values cross by value, and the abstract ones that such values have. What a name means is looked up
-in its scope. Anything else becomes ``Any`` at its place, and is told of: never a wrong type.
+Kept are types whose values are sent to the worker by value, and abstract types of such values. Names are resolved in their
+scope. Any other part of an annotation becomes ``Any``, with a warning: a declared type is never wrong.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = [
 Literal = None | bool | int | float | str | bytes | tuple["Literal", ...]
 
 _MOST = 1000
-"""Types that the aliases in one annotation may stand for."""
+"""Maximum number of types to which the aliases in one annotation may expand."""
 _VARIADIC = -1  # tuple
-_FORMS = -2  # Optional, Literal, ...: read each in its own way
+_FORMS = -2  # Optional, Literal, ...: special forms, each with its own rules
 
 _PLAIN = {
     "builtins": ("bool", "bytes", "float", "int", "object", "str"),
@@ -43,7 +43,7 @@ _PLAIN = {
     "decimal": ("Decimal",),
     "pathlib": ("Path",),
     "uuid": ("UUID", "SafeUUID"),
-    # Enums and named tuples of the standard library, which cross like anybody's.
+    # Enums and named tuples of the standard library, which are sent by value like the user's own.
     "difflib": ("Match",),
     "http": ("HTTPMethod", "HTTPStatus"),
     "plistlib": ("PlistFormat",),
@@ -83,7 +83,7 @@ def _known() -> Iterator[tuple[str, tuple[Ref, int]]]:
     for module, generic in _GENERIC.items():
         for name, arity in generic.items():
             yield f"{module}.{name}", (Ref(module, name), arity)
-            # typing spells the same ones List, Dict, ..., Sequence, Mapping, ..., and Set from collections.abc AbstractSet
+            # typing has aliases of the same types: List, Dict, ..., Sequence, Mapping, ..., and AbstractSet for collections.abc.Set
             old = "AbstractSet" if name == "Set" else _CAPITALS.get(name, name)
             yield f"typing.{old}", (Ref(module, name), arity)
     for name in ("Hashable", "Sized"):
@@ -101,34 +101,36 @@ _KNOWN |= {
 
 
 def is_known(path: str) -> bool:
-    """Whether the name at the full ``path`` is a type, or a form of types, that is read here."""
+    """Return whether the full ``path`` names a type, or a special form, that is read here."""
     return path in _KNOWN
 
 
 def known(path: str) -> Ref:
-    """The type at ``path``, which is known."""
+    """Return the known type at ``path``. Raises :class:`KeyError` for any other."""
     return _KNOWN[path][0]
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A class of values that cannot be declared. ``reason`` is a clause about it."""
+    """A class with fields that cannot be declared. ``reason`` is a clause that says why."""
 
     reason: str
 
 
 class Names(Protocol):
-    """Where the names in an annotation are looked up."""
+    """The scope in which the names of an annotation are resolved."""
 
     def resolve(self, dotted: str) -> str | Declared | Refused | tuple[Names, ast.expr] | None:
-        """A known type's full path; or one that the wrappers declare, or why they cannot; or a type alias' value and where that
-        stands; or None: something else.
+        """Resolve a dotted name.
+
+        Return a known type's full path; a type that wrappers declare, or why they cannot; the scope and value of a type alias;
+        or None for anything else.
         """
         ...
 
 
 def read_annotation(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
-    """The type that ``node`` (None: no annotation) means, and the texts of those parts for which ``Any`` stands."""
+    """Return the type of the annotation ``node`` (None: no annotation), and the texts of the parts that became ``Any``."""
     if node is None:
         return ANY, ()
     reader = _Reader()
@@ -139,7 +141,7 @@ def read_annotation(node: ast.expr | None, names: Names) -> tuple[Type, tuple[st
 
 
 def read_returns(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
-    """As :func:`read_annotation`, where a function that never returns may stand as one that returns nothing."""
+    """Read a return annotation, as :func:`read_annotation` does. ``NoReturn`` and ``Never`` are read as ``None``."""
     dotted = dotted_name(unquoted(node)) if node is not None else None
     form = names.resolve(dotted) if dotted else None
     if isinstance(form, str) and _KNOWN[form][0].name in ("Never", "NoReturn"):
@@ -148,13 +150,13 @@ def read_returns(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, 
 
 
 class _TooLarge(Exception):
-    """The aliases in an annotation stand for too much: each can double the one before."""
+    """The aliases in an annotation expand to too many types: each can double the one before."""
 
 
 class _Reader:
     def __init__(self) -> None:
         self.unknown: list[str] = []
-        self._aliases = 0  # those around what is read
+        self._aliases = 0  # depth of aliases being expanded
         self._expanded = 0
 
     def read(self, node: ast.expr, names: Names) -> Type:
@@ -176,14 +178,14 @@ class _Reader:
                 if isinstance(found, str):
                     return self._subscript(node, *_KNOWN[found], arguments, names)
                 if isinstance(found, Declared | Refused):
-                    return self._declared(node, found)  # its own type parameters are Any in its fields
+                    return self._declared(node, found)  # the class's own type parameters are Any in its fields
         return self._any(node)
 
     def _bare(self, node: ast.expr, names: Names) -> Type:
         found = names.resolve(dotted_name(node))
         if isinstance(found, tuple):
             place, value = found
-            # A quoted alias is text to Python and to type checkers alike; what is called gives a TypeVar or the like.
+            # A quoted alias is a string, to Python and to type checkers. A call creates a TypeVar or the like.
             is_type = isinstance(value, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp)
             if not is_type:
                 return self._any(node)
@@ -242,14 +244,14 @@ class _Reader:
                 break
         else:
             return Type(ref, tuple(dict.fromkeys(texts)))
-        # Of members, it is their enum that is kept.
+        # A Literal of enum members becomes their enum.
         enums = [names.resolve(dotted_name(argument).rpartition(".")[0]) for argument in arguments]
         if all(isinstance(enum, Declared) for enum in enums):
             return union(*(Type(enum) for enum in enums if isinstance(enum, Declared)))
         return self._any(node)
 
     def _tried(self, node: ast.expr, names: Names) -> Type:
-        """What is read without telling of what is unknown in it."""
+        """Read an annotation without recording its unknown parts."""
         unknown, self.unknown = self.unknown, []
         type_ = self.read(node, names)
         self.unknown = unknown
@@ -265,10 +267,10 @@ class _Reader:
 
 
 def unquoted(node: ast.expr) -> ast.expr:
-    """What a quoted annotation says; anything else as it is."""
+    """Parse a quoted annotation; return any other node unchanged."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         try:
-            # Parenthesized, as type checkers read it, so that it may begin with a space or span lines.
+            # In parentheses, as type checkers parse it, so that it may begin with a space or span several lines.
             return ast.parse(f"({node.value})", mode="eval").body
         except (SyntaxError, ValueError):
             return node
@@ -276,7 +278,7 @@ def unquoted(node: ast.expr) -> ast.expr:
 
 
 def dotted_name(node: ast.expr) -> str:
-    """``a.b.c`` as text; ``""``, which names nothing, if ``node`` is no such thing."""
+    """Return ``a.b.c`` as text; ``""``, which resolves to nothing, if ``node`` is no dotted name."""
     match node:
         case ast.Name(id=name):
             return name
@@ -286,7 +288,7 @@ def dotted_name(node: ast.expr) -> str:
 
 
 def _is_unpacked(argument: ast.expr) -> bool:
-    """Whether it is ``*Ts``, or what that was before Python 3.11: ``Unpack[Ts]``."""
+    """Return whether ``argument`` is ``*Ts``, or ``Unpack[Ts]`` as before Python 3.11."""
     return isinstance(argument, ast.Starred) or (
         isinstance(argument, ast.Subscript) and dotted_name(argument.value).rpartition(".")[2] == "Unpack"
     )
@@ -297,7 +299,7 @@ def _fits_literal(value: Literal) -> bool:
 
 
 def literal(node: ast.expr) -> tuple[Literal] | None:
-    """The value of an immutable literal that can cross to the worker, boxed; None if ``node`` is anything else."""
+    """Return the value of an immutable literal in a tuple of one; None if ``node`` is anything else."""
     match node:
         case ast.Constant(value=None | bool() | float() | str() | bytes()):
             return (node.value,)  # type: ignore[return-value] # mypy does not narrow by the pattern
@@ -314,7 +316,7 @@ def literal(node: ast.expr) -> tuple[Literal] | None:
 
 
 def literal_text(value: Literal) -> str:
-    """``value`` as source text, in double quotes unless fewer escapes are needed in others."""
+    """Return ``value`` as source text. Strings are in double quotes, unless single quotes need fewer escapes."""
     if isinstance(value, tuple):
         return f"({', '.join(map(literal_text, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, float) and math.isinf(value):
@@ -333,7 +335,7 @@ _ABOVE_ALL = ("Any", "object", "Hashable")
 
 
 def admits(type_: Type, value: Literal) -> bool:
-    """Whether ``value`` is certainly of ``type_``, as a type checker sees it."""
+    """Return whether a type checker certainly accepts ``value`` for ``type_``."""
     head = type_.head
     if isinstance(head, Declared):
         return False

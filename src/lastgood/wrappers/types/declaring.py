@@ -1,4 +1,4 @@
-"""Models -> what a wrapper declares of them: fields with their types and defaults, options, and what had to be left out."""
+"""Models -> declarations in wrappers: fields with types and defaults, options, and warnings about what is left out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _UNSET = ("repr=False", "compare=False")
 _MARKERS = ("Required", "NotRequired", "ReadOnly")
 _MUTABLE = (ast.List, ast.Dict, ast.Set)
 _MIXED_IN = {"IntEnum": "int", "IntFlag": "int", "StrEnum": "str"}
-# What values have by names that fields and members may have, too: the same names whatever Python this is.
+# Attributes of values whose names fields and members may override. The set does not depend on the Python version.
 _OF_NUMBERS = frozenset((*dir(int), *dir(float)))
 _METHODS: Mapping[str, Iterable[str]] = {
     "Enum": ("name", "value"),
@@ -47,9 +47,9 @@ _METHODS: Mapping[str, Iterable[str]] = {
 
 
 class Declaration(msgspec.Struct, frozen=True, tag=1):
-    """What a wrapper declares of a class: ``class_``, with no members, and what is to be said about it.
+    """The declaration of a class in a wrapper: ``class_``, without members, and warnings about it.
 
-    ``line`` is where its source stands.
+    ``line`` is the line of its definition in the source.
     """
 
     class_: Class
@@ -58,9 +58,9 @@ class Declaration(msgspec.Struct, frozen=True, tag=1):
 
 
 def declare(project: Project, models: Models, declared: Declared) -> Declaration | None:
-    """The declaration of the class that something led to by the name ``declared``; None if nothing leads there any more.
+    """Declare the class ``declared``; None if that name does not lead to such a class any more.
 
-    Raises RecursionError at annotations nested too deeply.
+    Raises :class:`RecursionError` for annotations nested too deeply.
     """
     at = project.outline(declared.module)
     place = None if at is None else Scope(project, at).lead(declared.name)
@@ -78,7 +78,7 @@ def declare(project: Project, models: Models, declared: Declared) -> Declaration
 
 
 class _Bases:
-    """What the bases of a model tell of its fields; each is asked once."""
+    """The fields of the bases of a model; each base is read once."""
 
     def __init__(self, project: Project, models: Models) -> None:
         self._project = project
@@ -93,11 +93,11 @@ class _Bases:
         return self._found[model.declared]
 
     def named_only(self, model: Model) -> bool:
-        """Whether the fields of what derives from ``model`` must be given by name, since one of its own must."""
+        """Return whether classes derived from ``model`` need keyword-only fields, because one of its own fields is."""
         return self._of(model)[0]
 
     def types_above(self, model: Model) -> dict[str, Type]:
-        """The types of the fields that the bases of ``model`` have."""
+        """Return the types of the fields in the bases of ``model``, by name."""
         types: dict[str, Type] = {}
         for base in reversed(model.bases):
             types |= self.types_above(base)
@@ -106,7 +106,10 @@ class _Bases:
 
 
 class _Naming:
-    """One model in the making. ``named_only``: a default that only the source can tell came after one that is known."""
+    """The declaration of one model in progress.
+
+    ``named_only``: fields from here on are keyword-only, since an unknown default follows a known one.
+    """
 
     def __init__(self, project: Project, models: Models, model: Model, bases: _Bases) -> None:
         self.models = models
@@ -140,7 +143,7 @@ class _Naming:
         return Data(form, bases, fields, tuple(self.options()) if model.decorated else None)
 
     def overriding(self, fields: Iterable[Field]) -> tuple[Field, ...]:
-        """``fields`` with a mark at those that stand for something else in a base."""
+        """Mark those of ``fields`` that have another type in a base."""
         model = self.model
         if model.family.form is Form.NAMED_TUPLE:
             taken: Mapping[str, Type | None] = dict.fromkeys(_METHODS["tuple"])
@@ -180,7 +183,7 @@ class _Naming:
         return type_
 
     def key(self, raw: Raw) -> Field:
-        """The key of a typed dict, with the marks around its type taken off."""
+        """Return a key of a typed dict, without ``Required``, ``NotRequired`` and ``ReadOnly`` around its type."""
         annotation, required = raw.annotation, raw.required
         while annotation is not None:
             annotation = unquoted(annotation)
@@ -193,7 +196,7 @@ class _Naming:
         return Field(raw.name, self.type_of(raw, annotation), required=required)
 
     def items(self, raws: list[Raw]) -> tuple[Field, ...]:
-        """The items of a named tuple. One default that is not known takes away those before it."""
+        """Return the fields of a named tuple. An unknown default removes the defaults of the fields before it."""
         fields: list[Field] = []
         for raw in raws:
             type_ = self.type_of(raw, raw.annotation)
@@ -205,7 +208,7 @@ class _Naming:
         return tuple(fields)
 
     def fitting(self, raw: Raw, type_: Type, found: Value | None) -> tuple[Type, Expression | None]:
-        """The type and the default of a field, of which the type gives way if they do not fit."""
+        """Return the type and default of a field. If they do not fit together, the type is widened."""
         if found is None:
             return type_, None
         text, given = found
@@ -219,7 +222,7 @@ class _Naming:
         return ANY, text
 
     def is_mixed_in(self, type_: Type, given: Type) -> bool:
-        """Whether a member of a ``class E(str, Enum)`` is the default of a ``str``."""
+        """Return whether ``given`` is an enum that derives from ``type_``: ``class E(str, Enum)`` for ``str``."""
         if not isinstance(given.head, Declared) or not isinstance(type_.head, Ref):
             return False
         return type_.head.name in {_MIXED_IN.get(ref.name, ref.name) for ref in self.models[given.head].refs}
@@ -239,7 +242,7 @@ class _Naming:
         if (self.named_only or raw.kw_only) and not self.all_by_name():
             options = (*(option for option in options if not option.startswith("kw_only")), "kw_only=True")
         if "init=False" in options and not (default or factory):
-            # The source sets it, in __post_init__ say. An instance made on this side has no such attribute.
+            # The source sets it, for example in __post_init__. An instance created in the app lacks the attribute.
             options = (*(each for each in options if not each.startswith(("repr", "compare"))), *_UNSET)
         found = default or factory
         type_, text = self.fitting(raw, type_, found)
@@ -249,7 +252,7 @@ class _Naming:
         return self.model.family is Family.PYDANTIC or self.model.flag("kw_only") is True
 
     def has_default_before(self, raw: Raw) -> bool:
-        """Whether a field that can be given by position has a default, in a base or before ``raw``."""
+        """Return whether a positional field in a base, or before ``raw``, has a default."""
         if self.all_by_name():
             return False
         own = self.model.raws[: self.model.raws.index(raw)]
@@ -258,7 +261,7 @@ class _Naming:
         )
 
     def assigned(self, raw: Raw) -> tuple[Value | None, Value | None, tuple[str, ...], bool]:
-        """The default, the factory and the options that are assigned to a field, and whether they say all there is to know."""
+        """Return the default, factory and options assigned to a field, and whether they are fully known."""
         value = raw.value
         if value is None:
             return None, None, (), True
@@ -290,7 +293,7 @@ class _Naming:
 
     def default(self, value: ast.expr) -> tuple[Value | None, Value | None]:
         if isinstance(value, _MUTABLE) and self.model.family in (Family.MSGSPEC, Family.PYDANTIC):
-            return None, fresh(value)  # both give each instance one of its own
+            return None, fresh(value)  # both libraries copy it for each instance
         return default_value(value, self.scope, self.models), None
 
     def field_options(self, words: dict[str, ast.expr]) -> Iterator[str]:
@@ -301,7 +304,7 @@ class _Naming:
                     yield f"{name}={value}"
 
     def options(self) -> Iterator[Expression]:
-        """The arguments of ``@dataclass``."""
+        """Yield the arguments of ``@dataclass``."""
         model = self.model
         if model.family is Family.PYDANTIC:
             yield ("kw_only=True",)
@@ -312,12 +315,15 @@ class _Naming:
                 yield (f"{name}={value}",)
 
     def frozen(self) -> bool | None:
-        """A dataclass is frozen if and only if its bases are; others mix."""
+        """Return True if the class is declared frozen, else None.
+
+        The root base decides: dataclasses cannot derive frozen from mutable classes or vice versa; other libraries can.
+        """
         bases = [base for base in _all_bases(self.model) if base.decorated]
         models = [*bases[-1:]] or [self.model]
         return True if models[0].flag("frozen") or models[0].path.endswith(".frozen") else None
 
-    # What is not carried.
+    # What is left out.
 
     def about_methods(self) -> Iterator[str]:
         assert self.node is not None
@@ -350,7 +356,7 @@ def _all_bases(model: Model) -> Iterator[Model]:
 
 
 def needed(data: Data) -> Iterator[Declared]:
-    """The declared types that must be there when the class statement of ``data`` runs."""
+    """Yield the declared types that must exist when the class statement of ``data`` runs."""
     expressions = [each for field in data.fields for each in (field.default, field.factory) if each is not None]
     for part in (*data.bases, *(part for expression in expressions for part in expression)):
         if isinstance(part, Declared):
@@ -358,7 +364,7 @@ def needed(data: Data) -> Iterator[Declared]:
 
 
 def used(class_: Class) -> Iterator[Declared]:
-    """Every declared type that a declaration needs or mentions."""
+    """Yield every declared type that a declaration needs or mentions."""
     if class_.data is not None:
         yield from needed(class_.data)
         for field in class_.data.fields:

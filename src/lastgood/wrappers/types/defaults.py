@@ -1,4 +1,7 @@
-"""What is assigned to a field, as source text that gives an equal value in a wrapper (None: only running the source tells)."""
+"""Defaults of fields, as source text that evaluates to an equal value in a wrapper.
+
+The functions return None for a value that is only known by running the source.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from lastgood.wrappers.types.models import Models
 __all__ = ["Value", "default_value", "factory_value", "fresh", "takes"]
 
 Value = tuple[Expression, Type]
-"""The text of a value, and its type (of a literal: a ``Literal`` with its text)."""
+"""The text of a value, and its type. The type of a literal is a ``Literal`` with its text."""
 
 _LITERAL = Ref("typing", "Literal")
 _MAKERS = frozenset(
@@ -43,7 +46,7 @@ _ABOVE = {
 
 
 def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
-    """The value of ``node``: a literal, a module's constant that is one, an enum's member, or a plain value made of literals."""
+    """Return the value of ``node``: a literal, a constant, an enum member, or a standard value built from literals."""
     value = literal(node)
     if value is not None:
         text = literal_text(value[0])
@@ -76,7 +79,7 @@ def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
 
 
 def _constant(name: str, scope: Scope) -> Value | None:
-    """A name in capitals that its module binds once, to a literal."""
+    """Return the value of a name that its module binds exactly once, to a literal."""
     bindings = scope.at.names().get(name, [])
     if len(bindings) != 1 or bindings[0].conditional or not isinstance(bindings[0].item, griffe.Attribute):
         return None
@@ -88,7 +91,7 @@ def _constant(name: str, scope: Scope) -> Value | None:
 
 
 def factory_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
-    """What ``default_factory=node`` calls: a class of empty values, a dataclass, or a lambda that gives a display of literals."""
+    """Return the factory in ``default_factory=node``: a built-in type, a dataclass, or a lambda that returns a display."""
     match node:
         case ast.Lambda(args=ast.arguments(posonlyargs=[], args=[], vararg=None, kwonlyargs=[], kwarg=None), body=body):
             return fresh(body)
@@ -104,7 +107,7 @@ def factory_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
 
 
 def fresh(node: ast.expr) -> Value | None:
-    """The factory of a list, dict or set display of literals."""
+    """Return a factory for a list, dict or set display of literals."""
     name = {ast.List: "list", ast.Dict: "dict", ast.Set: "set"}.get(type(node))
     if name is None:
         return None
@@ -135,7 +138,7 @@ def _display(node: ast.expr) -> str | None:
 
 
 def takes(type_: Type, given: Type) -> bool:
-    """Whether a type checker certainly lets a field of ``type_`` have a value of type ``given``."""
+    """Return whether a type checker certainly accepts a value of type ``given`` for a field of ``type_``."""
     if given.head == _LITERAL:
         text = given.args[0].head
         assert isinstance(text, str), "the text of a literal"

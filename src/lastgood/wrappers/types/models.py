@@ -1,5 +1,7 @@
-"""Which classes are values that a wrapper can declare: dataclasses (also attrs', msgspec's, pydantic's), enums, named tuples and
-typed dicts (contract §10). What of a class depends on running it refuses it: its values stay plain data, and that is told.
+"""Recognition of the classes that a wrapper can declare by their fields.
+
+These are dataclasses (also those of attrs, msgspec and pydantic), enums, named tuples and typed dicts. A class whose fields
+are only known by running it is refused, with a warning: its values stay plain data.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ __all__ = ["Family", "Model", "Models", "Raw", "called", "head_of"]
 
 
 class Family(Enum):
-    """Whose rules a class follows."""
+    """The library, or kind of class, whose rules a class follows."""
 
     DATACLASS = Form.DATACLASS
     ATTRS = "attrs"
@@ -30,7 +32,7 @@ class Family(Enum):
 
     @property
     def form(self) -> Form:
-        """What it is declared as."""
+        """The form in which a wrapper declares it."""
         return self.value if isinstance(self.value, Form) else Form.DATACLASS
 
 
@@ -65,7 +67,7 @@ _DEPENDS = "what it is made of depends on a condition"
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A field as its class says it: what stands at it (None: nothing), and what is assigned to it."""
+    """A field as its class states it. ``annotation`` and ``value`` are None if it has none."""
 
     name: str
     annotation: ast.expr | None = None
@@ -76,10 +78,11 @@ class Raw:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A class of values. ``bases`` are those of them that are values themselves; ``refs`` what an enum derives from.
+    """A class that can be declared by its fields.
 
-    ``keywords`` are the arguments of its decorator or, beside its bases, of its class statement; ``decorated`` is false for
-    what only inherits its being a dataclass.
+    ``bases`` are its bases that are models, too; ``refs`` the standard bases of an enum. ``keywords`` are the arguments of its
+    decorator, or the keywords of its class statement. ``decorated`` is False for an undecorated class that derives from a
+    dataclass.
     """
 
     place: Place
@@ -96,7 +99,7 @@ class Model:
         return self.place.declared
 
     def flag(self, name: str) -> bool | None:
-        """The keyword ``name`` if it is a literal bool."""
+        """Return the value of keyword ``name`` if it is a literal bool, else None."""
         match self.keywords.get(name):
             case ast.Constant(value=bool(value)):
                 return value
@@ -104,21 +107,21 @@ class Model:
 
 
 class Models:
-    """Every class that was asked for, judged once."""
+    """The models of all classes that have been asked for; each is read once."""
 
     def __init__(self) -> None:
         self._judged: dict[Declared, Model | Refused | None] = {}
 
     def judge(self, project: Project, place: Place) -> Declared | Refused | None:
-        """See :class:`Project`."""
+        """Return how the class at ``place`` is declared; see :class:`Project`."""
         found = self.of(project, place)
         return found.declared if isinstance(found, Model) else found
 
     def of(self, project: Project, place: Place) -> Model | Refused | None:
-        """The model at ``place``, why there is none, or None: it is a class like any."""
+        """Return the model of the class at ``place``, or why it cannot be declared; None for an ordinary class."""
         key = place.declared
         if key not in self._judged:
-            self._judged[key] = None  # a class that derives from itself is nothing
+            self._judged[key] = None  # stops the recursion at a class that derives from itself
             self._judged[key] = _Reader(self, project, place).read()
         return self._judged[key]
 
@@ -129,7 +132,7 @@ class Models:
 
 
 class _Problem(Exception):
-    """Why a class of values cannot be declared."""
+    """A class with fields cannot be declared. The text is a clause that says why."""
 
 
 class _Reader:
@@ -192,7 +195,7 @@ class _Reader:
     def base(
         self, node: ast.expr, bases: list[Model], refs: list[Ref], raws: list[Raw], strange: list[str]
     ) -> Family | None:
-        """Note down one base; gives the family that it makes the class one of."""
+        """Record one base. Return the family that it puts the class in, or None."""
         node = node.value if isinstance(node, ast.Subscript) else node
         if isinstance(node, ast.Call):  # class Point(namedtuple("Point", "x y")):
             made = self.made(node)
@@ -223,7 +226,7 @@ class _Reader:
         return None
 
     def plain_base(self, place: Place, strange: list[str], seen: frozenset[Declared] = frozenset()) -> None:
-        """A class without values may add methods; what it derives from itself must add nothing else."""
+        """Check a base that is no model: it may add methods, but neither it nor its own bases may add fields."""
         node = place.binding.node
         if place.declared in seen:
             strange.append(place.name)  # it derives from itself
@@ -255,7 +258,7 @@ class _Reader:
             yield Raw(raw.name, raw.annotation, raw.value, raw.kw_only, total) if family is Family.TYPED_DICT else raw
 
     def annotated(self, node: ast.ClassDef) -> Iterator[Raw]:
-        """The fields that annotations make."""
+        """Yield the fields declared by annotations."""
         scope = Scope(self.project, self.place.outline, node, in_fields=True)
         kw_only = False
         for statement in node.body:
@@ -273,7 +276,7 @@ class _Reader:
                         raise _Problem(_DEPENDS)
 
     def attributes(self, node: ast.ClassDef) -> Iterator[Raw]:
-        """What attrs may make fields of: annotations, and what is assigned an ``attr.ib()``."""
+        """Yield the possible fields of an attrs class: annotated names, and names assigned an ``attr.ib()``."""
         for statement in node.body:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value) if self.makes_field(value):
@@ -313,7 +316,7 @@ class _Reader:
                 yield Raw(target.id, value=value)
 
     def check_value(self, name: str, value: ast.expr, names: set[str]) -> None:
-        """Refuse the enum if the value of a member is not plain from the text."""
+        """Refuse the enum if the value of a member is not known from the text."""
         scope = Scope(self.project, self.place.outline, self.place.owner)
         if isinstance(value, ast.Call) and not value.args and scope.lead(dotted_name(value.func)) == "enum.auto":
             return
@@ -323,7 +326,7 @@ class _Reader:
     # Calls that make a class.
 
     def made(self, call: ast.Call) -> Model | None:
-        """The class that ``namedtuple("Point", "x y")`` and the like make."""
+        """Return the model of a class created by a call such as ``namedtuple("Point", "x y")``; None for other calls."""
         maker = self.scope.lead(dotted_name(call.func))
         words = {word.arg: word.value for word in call.keywords if word.arg}
         if len(call.args) > 2 or any(isinstance(argument, ast.Starred) for argument in call.args):
@@ -353,12 +356,12 @@ class _Reader:
 
 
 def called(node: ast.expr) -> tuple[ast.expr, list[ast.keyword]]:
-    """The function of a call and its named arguments; what is no call is its own function."""
+    """Return the function of a call and its keyword arguments. A node that is no call is returned itself."""
     return (node.func, node.keywords) if isinstance(node, ast.Call) else (node, [])
 
 
 def head_of(annotation: ast.expr, scope: Scope) -> str:
-    """The full path of the form that an annotation is: ``"typing.ClassVar"`` of ``ClassVar[int]``. ``""``: none."""
+    """Return the full path of an annotation's outermost name: ``"typing.ClassVar"`` of ``ClassVar[int]``; ``""`` if unknown."""
     node = unquoted(annotation)
     found = scope.lead(dotted_name(node.value if isinstance(node, ast.Subscript) else node))
     return found if isinstance(found, str) else ""
@@ -374,7 +377,7 @@ _OPERATORS = ast.Add | ast.BitAnd | ast.BitOr | ast.BitXor | ast.LShift | ast.Mu
 
 
 def _is_sum(value: ast.expr, names: set[str]) -> bool:
-    """Whether it is made of small ints and earlier members alone, as the values of flags are."""
+    """Return whether ``value`` combines only small ints and earlier members, as the values of flags do."""
     match value:
         case ast.Name(id=name):
             return name in names
@@ -388,7 +391,7 @@ def _is_sum(value: ast.expr, names: set[str]) -> bool:
 
 
 def _pairs(given: ast.expr | None) -> Iterator[Raw]:
-    """``[("x", int), ...]`` or ``{"x": int, ...}``."""
+    """Yield the fields of ``[("x", int), ...]`` or ``{"x": int, ...}``."""
     match given:
         case ast.List(elts=items) | ast.Tuple(elts=items):
             for item in items:
@@ -407,7 +410,7 @@ def _pairs(given: ast.expr | None) -> Iterator[Raw]:
 
 
 def _words(given: ast.expr | None) -> list[str]:
-    """``"x y"``, ``"x, y"`` or ``["x", "y"]``."""
+    """Return the names in ``"x y"``, ``"x, y"`` or ``["x", "y"]``."""
     value = None if given is None else literal(given if not isinstance(given, ast.List) else ast.Tuple(given.elts))
     match value:
         case (str(text),):
@@ -434,7 +437,7 @@ def _named(given: ast.expr | None, words: Mapping[str, ast.expr]) -> tuple[Raw, 
 
 
 def _numbered(given: ast.expr | None) -> Iterator[Raw]:
-    """The members of ``Enum("Colour", "RED GREEN")``, by whichever way they are told."""
+    """Yield the members of ``Enum("Colour", "RED GREEN")``, in any of the notations that :mod:`enum` accepts."""
     match given:
         case ast.List(elts=[ast.Tuple(), *_]) | ast.Tuple(elts=[ast.Tuple(), *_]) | ast.Dict():
             for raw in _pairs(given):

@@ -1,4 +1,4 @@
-"""What is said of an annotation that could not be kept whole."""
+"""The texts of warnings about annotations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["about_annotation"]
 
 
 def about_annotation(what: str, annotation: Any, type_: Type, parts: tuple[str, ...]) -> Iterator[str]:
-    """The warning, if any, about an annotation that became ``type_``; ``parts`` are those for which Any stands."""
+    """Yield the warning, if any, about an annotation that became ``type_``. ``parts`` are the parts that became Any."""
     if parts:
         quoted = isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
         whole = annotation.value if quoted else ast.unparse(annotation)
