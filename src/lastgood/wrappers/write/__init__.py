@@ -1,1 +1,1 @@
-"""Intermediate representation to text."""
+"""Rendering of the intermediate representation as text."""

@@ -1,7 +1,7 @@
-"""What a module offers, and the types that are declared there -> what its file of the output holds (contract §10).
+"""Assembly of a wrapper: the API of a module, and the types declared in it -> the content of its file.
 
-A type is declared once: in the wrapper of the module that defines it, or in a module of the output that stands where that one
-would. Static and class methods of a declared class stand in its declaration; who re-exports it imports it.
+A type is declared once, in the wrapper of the module that defines it. If that module is not wrapped itself, its wrapper has
+only types. The declaration of a class contains its static and class methods; modules that re-export the class import it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["assemble", "in_signatures", "is_moved", "questioned"]
 
 
 def in_signatures(members: Iterable[Function | Class | Constant]) -> Iterator[Declared]:
-    """Every declared type that a signature mentions."""
+    """Yield every declared type that a signature mentions."""
     for member in members:
         if isinstance(member, Class):
             yield from in_signatures(member.members)
@@ -33,13 +33,13 @@ def _types(signature: Signature) -> Iterator[Declared]:
 
 
 def questioned(module: Module) -> frozenset[Declared]:
-    """The types of which it matters to :func:`assemble`, besides those that it is given, whether they are declared."""
+    """Return the types for which the result of :func:`assemble` depends on whether they are declared."""
     classes = (member.declared for member in module.members if isinstance(member, Class))
     return frozenset((*module.exports.values(), *(declared for declared in classes if declared is not None)))
 
 
 def is_moved(member: Function | Class | Constant, at: str, types: Container[Declared]) -> bool:
-    """Whether the module ``at`` leaves what ``member`` offers to its declaration elsewhere."""
+    """Return whether ``member`` of the module ``at`` is a class whose declaration is elsewhere."""
     return (
         isinstance(member, Class)
         and member.declared is not None
@@ -50,7 +50,7 @@ def is_moved(member: Function | Class | Constant, at: str, types: Container[Decl
 
 @dataclass(slots=True)
 class _Node:
-    """A class in the making. ``line`` is where its source stands."""
+    """A class under construction. ``line`` is the line of its definition in the source."""
 
     class_: Class
     line: int = 0
@@ -69,9 +69,9 @@ def assemble(
     moved_here: Mapping[Declared, Class],
     types: Container[Declared],
 ) -> Module:
-    """The module ``name`` of the output. ``offered`` is what its source offers (None: it is not wrapped itself).
+    """Assemble the module ``name`` of the output. ``offered`` is the API of its source; None if it is not wrapped itself.
 
-    ``moved_here`` is what others offer of the classes that are declared here; ``types`` are all that are declared anywhere.
+    ``moved_here`` has the classes declared here as other modules offer them; ``types`` are all declared types.
     """
     tree: dict[str, _Node] = {}
     for member in () if offered is None else offered.members:
@@ -93,7 +93,7 @@ def _node(class_: Class, at: Declared) -> _Node:
 
 
 def _place(tree: dict[str, _Node], declared: Declared, declaration: Declaration) -> None:
-    """Put ``declaration`` where it belongs in ``tree``, in classes that are there for it alone if need be."""
+    """Insert ``declaration`` into ``tree``, creating the classes around it if necessary."""
     class_, line = declaration.class_, declaration.line
     *around, name = declared.name.split(".")
     for outer in around:
@@ -114,7 +114,7 @@ def _find(tree: dict[str, _Node], path: str) -> _Node:
 
 
 def _module(name: str, module: Module | None, tree: Mapping[str, _Node], types: Container[Declared]) -> Module:
-    """The module with its types first, in the order of their source; the rest stays in the order that it has."""
+    """Return the module with its types first, in source order; the order of the other members is kept."""
     first = sorted((node for node in tree.values() if node.line), key=lambda node: node.line)
     typed = {node.class_.name for node in first}
     if module is None:
@@ -137,6 +137,6 @@ def _module(name: str, module: Module | None, tree: Mapping[str, _Node], types: 
 
 
 def _offered(module: Module) -> set[str]:
-    """The names that a source exports: its types (by the names that they have there) and what was extracted of it."""
+    """Return the names that a source exports: the types that it defines, and the extracted members."""
     own = {name for name, declared in module.exports.items() if declared == Declared(module.name, name)}
     return own | {member.name for member in module.members}

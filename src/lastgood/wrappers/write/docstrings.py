@@ -1,4 +1,4 @@
-"""A docstring as source text."""
+"""Docstrings as source text."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["docstring"]
 
 
 def docstring(doc: str, indent: str) -> list[str]:
-    """The lines of a docstring that says exactly ``doc``, blanks at the ends of its lines apart."""
+    """Return the source lines of a docstring with the text ``doc``, except for whitespace at the ends of its lines."""
     lines = [line.rstrip() for line in doc.split("\n")]
     if all(line.startswith(" ") for line in lines[1:] if line) and any(lines[1:]):
-        lines = ["", *lines]  # else what is in from the first line would count as the indentation of them all
+        lines = ["", *lines]  # else the common indentation of the other lines would be stripped
     text = "\n".join(lines)
     quoted = '"""' in text or text.startswith('"') or text.endswith('"')
     raw = "\\" in text and not quoted and not text.endswith("\\") and all(line == escaped(line) for line in lines)

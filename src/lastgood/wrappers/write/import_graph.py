@@ -1,7 +1,7 @@
-"""Which file of the output imports which, so that whichever is imported first, every class is there when it is needed.
+"""The imports between files of the output, such that every class exists when it is needed, whichever file is imported first.
 
-Modules that import each other in a circle import each other as modules, at their ends: names in annotations are looked up
-later. What a class statement itself needs, its bases and defaults, is imported at the top all the same.
+Modules in an import cycle import each other as modules, at the end of the file: names in annotations are evaluated later.
+The names that a class statement itself needs, its bases and defaults, are imported at the top all the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NONE: frozenset[str] = frozenset()
 
 
 class Circle(Exception):
-    """``modules`` need each other's classes for their own class statements, so that none of them can be imported first."""
+    """A cycle of ``modules`` whose class statements need each other's classes, so that none can be imported first."""
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         super().__init__(modules)
@@ -29,9 +29,10 @@ class Circle(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What a module leads to, packages included, since importing a module runs those around it first: ``wanted`` for whatever
-    it mentions, ``needed`` for its own class statements. ``needed_itself`` has no packages. ``exports`` are the types that it
-    offers as its own.
+    """The edges of the import graph from one module, including the packages of its targets, which are imported first.
+
+    ``wanted`` are the modules of everything that it mentions, ``needed`` those that its class statements need, and
+    ``needed_itself`` the latter without packages. ``exports`` are the types that it exports.
     """
 
     wanted: frozenset[str]
@@ -41,7 +42,7 @@ class Edges:
 
     @classmethod
     def of(cls, module: Module) -> Edges:
-        """Those of ``module``."""
+        """Return the edges of ``module``."""
         wanted = frozenset(each.module for each in _wanted(module)) - {module.name}
         needed = frozenset(each.module for each in _needed(module.members)) - {module.name}
         return cls(_with_packages(module.name, wanted), _with_packages(module.name, needed), needed, module.exports)
@@ -49,14 +50,14 @@ class Edges:
 
 @dataclass(frozen=True, slots=True)
 class Imports:
-    """``late`` are the modules to be imported at the end, ``exports`` the names to be imported for others to find them."""
+    """The imports of one module: ``late`` are modules to import at the end of the file, ``exports`` types to re-export."""
 
     late: frozenset[str] = _NONE
     exports: Mapping[str, Declared] = field(default_factory=dict)
 
 
 def imports_between(edges: Mapping[str, Edges]) -> dict[str, Imports]:
-    """How each module that leads to others imports them; ``edges`` are those of each. Raises :class:`Circle`."""
+    """Return the imports of each module with ``wanted`` edges, given the edges of all. Raises :class:`Circle`."""
     needed = {name: each.needed for name, each in edges.items() if each.needed}
     in_circles = {name for circle in _circles(needed) for name in circle}
     if in_circles:
@@ -81,9 +82,9 @@ def imports_between(edges: Mapping[str, Edges]) -> dict[str, Imports]:
 
 
 def _circles(graph: _Graph) -> Iterator[frozenset[str]]:
-    """Every set of modules each of which leads to each other, as Tarjan's algorithm finds them."""
-    places: dict[str, int] = {}  # when a node was met
-    lowest: dict[str, int] = {}  # the earliest one on the path that it leads back to
+    """Yield the strongly connected components of two or more nodes, by Tarjan's algorithm."""
+    places: dict[str, int] = {}  # discovery order of the nodes
+    lowest: dict[str, int] = {}  # earliest node on the path that is reachable (lowlink)
     path: list[str] = []
     for start in graph:
         if start in places:

@@ -1,4 +1,4 @@
-"""Source text broken over lines as ruff and Black break it, so that formatting the wrappers changes nothing."""
+"""Line breaking in the style of ruff and Black, so that these formatters leave wrappers unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 __all__ = ["WIDTH", "Annotated", "Brackets", "Operands", "Shape", "assign", "define", "lay_out"]
 
-WIDTH = 88  # ruff's and Black's own
+WIDTH = 88  # the default of ruff and Black
 _INDENT = "    "
 
 
@@ -16,8 +16,8 @@ _INDENT = "    "
 class Brackets:
     """``items`` between ``open`` and ``close``, separated by commas.
 
-    ``hugs``: broken up, several items may share one line (as arguments do, and the items of a list do not). ``is_bare``:
-    no comma follows an only item (as in a subscript).
+    ``hugs``: when broken, all items may share one line, as arguments do and list items do not. ``is_bare``: a single item
+    has no trailing comma, as in a subscript.
     """
 
     open: str
@@ -55,7 +55,7 @@ class Annotated:
 
 @dataclass(frozen=True, slots=True)
 class _Prefixed:
-    """An item with something in front of it that stays with it: a key, a name, ``lambda``."""
+    """An item with an inseparable prefix: a key, a keyword, or ``lambda``."""
 
     prefix: str
     item: Shape
@@ -68,7 +68,7 @@ Shape = str | Brackets | Operands | Annotated | _Prefixed
 
 
 def lay_out(item: Shape, indent: str, before: str = "", after: str = "") -> list[str]:
-    """The lines of ``before + item + after``: one if it fits, else broken at the brackets and operators of ``item``."""
+    """Return the lines of ``before + item + after``. Text that does not fit is broken at brackets and operators."""
     line = f"{indent}{before}{item}{after}"
     if len(line) <= WIDTH:
         return [line]
@@ -91,9 +91,9 @@ def lay_out(item: Shape, indent: str, before: str = "", after: str = "") -> list
 
 
 def assign(item: Shape, indent: str, before: str = "", after: str = "") -> list[str]:
-    """As :func:`lay_out`, for the whole of a value or an annotation, which parentheses may go around.
+    """Lay out a whole value or annotation, as :func:`lay_out` does, with parentheses around it if necessary.
 
-    Text is that of an expression. An :class:`Annotated` is a statement of its own.
+    A string is the text of an expression; an :class:`Annotated` is a whole statement.
     """
     line = f"{indent}{before}{item}{after}"
     if len(line) <= WIDTH:
@@ -107,7 +107,7 @@ def assign(item: Shape, indent: str, before: str = "", after: str = "") -> list[
 
 
 def define(start: str, parameters: Sequence[Shape], returns: Shape, indent: str, end: str = ":") -> list[str]:
-    """The lines of ``start(parameters) -> returns:``, the head of a function."""
+    """Return the lines of a function head, ``start(parameters) -> returns:``."""
     line = f"{indent}{start}({', '.join(map(str, parameters))}) -> {returns}{end}"
     if len(line) <= WIDTH:
         return [line]
@@ -162,7 +162,7 @@ def _brackets(item: Brackets, indent: str, before: str, after: str) -> list[str]
 
 
 def _annotated(item: Annotated, indent: str, before: str, after: str, *, parenthesizes: bool) -> list[str]:
-    """The type is broken unless it fits in a line with all that stands in front of the first break in the value."""
+    """Lay out ``name: type = value``. The type is broken unless it fits in a line with the start of the value."""
     put = assign if parenthesizes else lay_out
     start = f"{before}{item.name}: "
     if item.value is None:
@@ -180,7 +180,7 @@ def _annotated(item: Annotated, indent: str, before: str, after: str, *, parenth
 
 
 def _opening(value: Shape, after: str, parenthesizes: bool) -> str:
-    """What of ``value`` stays in its line at least."""
+    """Return the part of ``value`` before its first possible line break."""
     match value:
         case Brackets(open=opening, items=items):
             return opening if items else f"{value}{after}"

@@ -1,7 +1,7 @@
-"""Intermediate representation -> the text of a wrapper: typed, formatted, and the same on every run and machine.
+"""Rendering: IR -> the text of a wrapper, typed, formatted, and the same on every run and machine.
 
-Whatever the user's names are, they keep their meaning: a name of lastgood or of the standard library that one of them would
-hide is imported under another one.
+The user's names are never shadowed: a name of lastgood or the standard library that collides with one is imported under an
+alias.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def render(
     is_package: bool = False,
     style: Style = "async",
 ) -> str:
-    """The body of the wrapper of ``module``, without its header. ``is_package``: it is the ``__init__`` of one."""
+    """Return the text of the wrapper of ``module``, without its header. ``is_package``: it is an ``__init__`` file."""
     imports = imports or Imports(frozenset(), module.exports)
     names = Names(module, imports, is_package=is_package, is_async=style == "async")
     types: list[str] = []
@@ -84,7 +84,7 @@ _MOST_KINDS = 8
 
 
 def _is_long(value: Literal) -> bool:
-    """Whether it has a tuple of which pyright does not find out the type."""
+    """Return whether ``value`` contains a tuple that is too long for pyright to infer its type."""
     return isinstance(value, tuple) and (len(value) > _MOST_INFERRED or any(map(_is_long, value)))
 
 
@@ -98,7 +98,7 @@ def _type_of(value: Literal) -> Type:
 
 
 def render_package(name: str) -> str:
-    """The body of an ``__init__`` that is there for the wrappers beneath it alone; ``name`` is ``""`` at the top."""
+    """Return the text of an ``__init__`` file for a package that has no wrapper; ``name`` is ``""`` for the output directory."""
     return (
         f'"""Wrappers of what lies in {name}."""\n'
         if name
@@ -118,7 +118,7 @@ def _member(member: Function | Class, indent: str, names: Names) -> Iterator[str
         yield from [""] if indent else ["", ""]
     signature = member.signature
     if member.overloads:
-        # Type checkers show the overloads alone; the implementation only has to take, and to give, whatever they do.
+        # Type checkers show only the overloads. The implementation has to accept and return whatever they do.
         parameters = tuple(Parameter(p.name, p.kind, ANY, p.default) for p in signature.parameters)
         given = [overload.returns for overload in member.overloads]
         signature = Signature(parameters, ANY if ANY in given else union(*given))

@@ -1,4 +1,4 @@
-"""The statements that declare a class by its fields."""
+"""Rendering of classes that are declared by their fields."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _ROOTS = {
     Form.NAMED_TUPLE: Ref("typing", "NamedTuple"),
     Form.TYPED_DICT: Ref("typing", "TypedDict"),
 }
-# Which of these mypy finds, whether all of them, depends on what is overridden, and on its version.
+# Which of these errors mypy reports depends on what is overridden, and on its version.
 _OVERRIDES = dict.fromkeys(Form, "  # type: ignore[assignment, unused-ignore]")
 _OVERRIDES[Form.TYPED_DICT] = "  # type: ignore[assignment, misc, unused-ignore]"
 _ITEMS = {"dict": 2, "frozenset": 1, "list": 1, "set": 1}
 
 
 def holds_data(member: Class) -> bool:
-    """Whether the class, or one in it, is declared by its fields."""
+    """Return whether the class, or a class nested in it, is declared by its fields."""
     return member.data is not None or any(holds_data(inner) for inner in member.members if isinstance(inner, Class))
 
 
 def class_statement(member: Class, indent: str, names: Names) -> tuple[list[str], list[str]]:
-    """The lines of the head of a class, which end with ``:`` unless they are all there is to it, and those of its fields."""
+    """Return the lines of a class head and of its fields. A head that does not end with ``:`` is a complete statement."""
     data = member.data
     if data is None:
         return [f"{indent}class {member.name}:"], []
@@ -61,7 +61,7 @@ def _is_no_name(name: str) -> bool:
 
 
 def _by_call(name: str, data: Data, indent: str, names: Names) -> list[str]:
-    """A typed dict with keys that are no names."""
+    """Return a typed dict in call syntax, for keys that are no identifiers."""
     pairs = [f"{field.name!r}: {str(_type(field, data.form, names))!r}".replace("'", '"') for field in data.fields]
     root = names.use(_ROOTS[Form.TYPED_DICT])
     return lay_out(
@@ -75,7 +75,7 @@ def _type(field: Field, form: Form, names: Names) -> Shape:
 
 
 def _factory(field: Field, inside: str, names: Names) -> str:
-    """What makes a field's default. Of an empty ``list`` pyright does not find out by itself what it is to hold."""
+    """Return a field's default factory. For an empty ``list``, pyright needs the type of its items."""
     assert field.factory is not None
     made = field.factory[0]
     text = names.express(field.factory, inside)
@@ -85,7 +85,7 @@ def _factory(field: Field, inside: str, names: Names) -> str:
     options = field.type.args if field.type.head == "|" else (field.type,)
     items = next((each.args for each in options if len(each.args) == arity and takes(each, Type(made))), ())
     if not items or any(True for item in items for _ in mentioned(item)):
-        items = (ANY,) * arity  # of a class that may not be there yet
+        items = (ANY,) * arity  # the class may not be defined yet
     return f"{text}[{', '.join(map(names.spell, items))}]"
 
 

@@ -1,4 +1,4 @@
-"""How the names that a wrapper needs are spelt in it, next to the user's own, and the imports that this takes."""
+"""The spelling of names in a wrapper, without collisions with the user's names, and the imports for them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _REMOTE = Ref("lastgood.calls.declarations", "remote")
 
 
 class Names:
-    """The names in the wrapper of ``module``; ``taken`` are the user's. ``is_package``: it is the ``__init__`` of a package.
+    """The names in the wrapper of ``module``. ``taken`` are the user's.
 
-    ``is_async``: its functions are to be awaited.
+    ``is_package``: the wrapper is the ``__init__`` file of a package. ``is_async``: its functions are to be awaited.
     """
 
     def __init__(
@@ -40,15 +40,15 @@ class Names:
         self._in_use = set(self.taken)
 
     def use(self, ref: Ref) -> str:
-        """The name of something of the standard library, or of lastgood."""
+        """Return the spelling of a name of the standard library or of lastgood, and import it."""
         return self._name(ref, ref.name)
 
     def remote(self) -> str:
-        """The name of the decorator of declarations."""
+        """Return the spelling of the decorator ``remote``."""
         return self.use(_REMOTE)
 
     def declared(self, declared: Declared) -> str:
-        """The name of a type that a wrapper declares."""
+        """Return the spelling of a type that a wrapper declares."""
         top, dot, rest = declared.name.partition(".")
         if declared.module == self._module:
             self._private.discard(top)
@@ -70,7 +70,7 @@ class Names:
         return str(self.shape(type_))
 
     def shape(self, type_: Type) -> Shape:
-        """A type as it is spelt, in a form that can be broken over lines."""
+        """Return a type in a form that can be broken over lines."""
         args = list(map(self.shape, type_.args))
         if type_.head == "|":
             return Operands(args)
@@ -81,7 +81,7 @@ class Names:
         return self.use(head) if isinstance(head, Ref) else self.declared(head)
 
     def express(self, expression: Expression, inside: str) -> str:
-        """``expression`` in the body of the class ``inside``, whose own inner classes go by their last names there."""
+        """Return ``expression`` as text in the body of the class ``inside``, where nested classes have short names."""
         text = ""
         for part in expression:
             spelt = part if isinstance(part, str) else self._head(part)
@@ -93,9 +93,9 @@ class Names:
             self.pyright.add("reportPrivateUsage")
 
     def remarks(self) -> list[str]:
-        """What type checkers are told: of bodies that are not there, and of names that are as the source has them.
+        """Return comments that switch off checks: mypy's for empty bodies, pyright's for names that come from the source.
 
-        To be asked when all else is spelt.
+        Call this after everything else has been spelt.
         """
         for declared in self._imports.exports.values():
             self._note_private(declared.name)
@@ -104,7 +104,7 @@ class Names:
         return mypy + ([f"# pyright: {', '.join(f'{rule}=false' for rule in sorted(rules))}"] if rules else [])
 
     def imports(self) -> list[str]:
-        """The import statements at the top: the standard library's, lastgood's, and those of other wrappers."""
+        """Return the import statements at the top: the standard library, lastgood, other wrappers."""
         refs = [(ref.module, ref.name, name) for ref, name in self._spelt.items() if isinstance(ref, Ref)]
         standard = [each for each in refs if not each[0].startswith("lastgood") and each[:2] != ("builtins", each[2])]
         ours = [each for each in refs if each[0].startswith("lastgood")]
@@ -115,7 +115,7 @@ class Names:
         return [line for block in blocks if block for line in ("", *block)]
 
     def late_imports(self) -> list[str]:
-        """The import statements at the end."""
+        """Return the import statements at the end of the file."""
         lines = []
         for module, name in self._spelt.items():
             if isinstance(module, str) and module in self._imports.late:
@@ -142,7 +142,7 @@ class Names:
 
 
 def free(name: str, taken: AbstractSet[str]) -> str:
-    """``name``, or what it becomes with underscores, if ``taken``. Never with two in front, which a class would mangle."""
+    """Return ``name``, with underscores added while it is ``taken``; never two in front, which a class would mangle."""
     while name in taken:
         name = f"{name}_" if name.startswith("_") else f"_{name}"
     return name
@@ -153,7 +153,7 @@ def _is_private(member: Function | Class | Constant) -> bool:
 
 
 def _taken(members: Sequence[Function | Class | Constant]) -> set[str]:
-    """Every name of the user's in a wrapper: of functions, classes, fields and parameters, at any depth."""
+    """Return every name of the user in a wrapper: functions, classes, fields and parameters, at any depth."""
     names: set[str] = set()
     for member in members:
         names.add(member.name)
@@ -167,7 +167,7 @@ def _taken(members: Sequence[Function | Class | Constant]) -> set[str]:
 
 
 def _statements(imports: Sequence[tuple[str, str, str]]) -> Iterator[str]:
-    """``from module import name as alias``, those of a module together that keep their names, in the order of isort."""
+    """Yield import statements in the order of isort. Names without an alias share one statement per module."""
     together: dict[str, list[str]] = {}
     alone: list[tuple[str, str]] = []
     for module, name, alias in sorted(set(imports)):
