@@ -1,11 +1,12 @@
-"""Other generators than the built-in one: programs and Python functions that the config names (contract §7).
+"""The user's own generators: programs and Python functions that the config names (see docs/generators.md).
 
-commands   a config and its sources -> the argument lists to be run; pure
-inputs     what a generator depends on, to be watched; which sources its globs mean
-process    one run: a process group of its own, bounded, its output kept apart from the app's
-function   the program of the process that calls a Python function
-collecting what was written -> the stage
-running    every generator of a config into a stage: what a cycle calls
+commands    config and sources -> argument lists; pure
+inputs      the paths that a generator depends on, and the sources that its globs match
+process     one run of a program: its own process group, a timeout, captured output
+function    the program of the process that calls a Python function
+collecting  moves the files that a generator has written into the stage
+checking    compiles or imports staged Python files before they are promoted
+running     runs every generator of a config into a stage; a cycle calls this
 
-They write into a stage as the built-in generator does, and what they wrote goes the way of its wrappers from there.
+Generators write into a stage, and their files are promoted and rolled back like generated wrappers.
 """

@@ -1,7 +1,7 @@
-"""Python files that were not made by lastgood are looked at before they are promoted, in a process of their own (contract §5).
+"""Check of staged Python files that the built-in generator did not write, before promotion, in a process of their own.
 
-What ``generate()`` wrote are wrappers: they are imported, as whoever uses them will, if they define or import anything. What
-other generators made need only compile: where it can be imported from is theirs to know.
+Files of a ``generate()`` function are wrappers: they are imported, if they define or import anything. Files of other generators
+are only compiled, since it is not known from where they can be imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _PROGRAM = Path(__file__).with_name("checking_main.py")
 _LASTGOOD = Path(__file__).parents[2]
 _TIMEOUT = 60.0
-"""Seconds that all of it may take: what is imported may hang."""
+"""Maximum duration of the check in seconds: an import may hang."""
 
 
 async def check_staged(
@@ -37,10 +37,10 @@ async def check_staged(
     compiled: Iterable[str] = (),
     note: Callable[[str], object] = lambda _: None,
 ) -> tuple[ModuleFailure, ...]:
-    """What is wrong with files of ``stage``, by their paths there. Those that are not Python's are fine.
+    """Return the failures of files in ``stage``, given by their paths there. Only files with the suffix ``.py`` are checked.
 
-    Wrappers are ``imported`` as modules of ``package``; from where that lies in a larger one it is not judged. ``note(module)``
-    is told where it was when it did not come to an end.
+    Files in ``imported`` are imported as modules of ``package``, those in ``compiled`` only compiled. A relative import beyond
+    ``package`` is no failure. ``note(module)`` is called at the end with the module that was imported last.
     """
     names = {each for each in imported if each.endswith(".py")}
     call = {
@@ -61,7 +61,7 @@ async def check_staged(
         arguments = [sys.executable, "-P", str(_PROGRAM), str(told), str(answer), str(Path(directory, "at"))]
         try:
             ended = await run_process(arguments, cwd=Path(os.getcwd()), timeout=_TIMEOUT)
-        finally:  # a cancel is the end of the stage's time
+        finally:  # also when cancelled, at the stage timeout
             at = _named_in(Path(directory, "at"), package)
             note(at)
         try:

@@ -1,6 +1,6 @@
-"""The program of the process that looks at staged files: ``python -P checking_main.py CALL ANSWER AT``.
+"""The program of the process that checks staged files: ``python -P checking_main.py CALL ANSWER AT``.
 
-CALL and ANSWER are files of JSON; AT is one that names the file which is being imported.
+CALL and ANSWER are JSON files. AT is a file with the name of the staged file that is being imported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BEYOND = "beyond top-level package"
 
 
 class _Top(MetaPathFinder):
-    """Finds the package that the stage stands for, whatever its own name is."""
+    """A finder that imports the stage directory under the name of the output package."""
 
     def __init__(self, package: str, stage: Path) -> None:
         self._package = package
@@ -39,7 +39,7 @@ class _Top(MetaPathFinder):
 
 
 def _compile(text: bytes, name: str) -> tuple[int | None, str] | None:
-    """What is wrong with the syntax of a file: the line, and a sentence."""
+    """Compile a file. Return the line and the text of the error, or None."""
     try:
         compile(text, name, "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -50,20 +50,20 @@ def _compile(text: bytes, name: str) -> tuple[int | None, str] | None:
 
 
 def _is_wrapper(text: bytes) -> bool:
-    """Whether it has anything that a wrapper consists of: there is no reason to run what has not."""
+    """Return whether a file defines or imports anything. Other files are not run."""
     kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return any(isinstance(node, kinds) for node in ast.walk(ast.parse(text)))
 
 
 def _import(stage: Path, package: str, name: str) -> tuple[int | None, str] | None:
-    """What stands in the way of importing a file: the line in it, and a sentence."""
+    """Import a file. Return the line and the text of the error, or None."""
     parts = [package, *name.removesuffix(".py").split("/")]
     dotted = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
     try:
         importlib.import_module(dotted)
-    except BaseException as error:  # SystemExit is no better
+    except BaseException as error:  # SystemExit is a failure, too
         if isinstance(error, ImportError) and _BEYOND in str(error):
-            return None  # only where it is going to lie can tell
+            return None  # a relative import beyond the output package can only be checked in its final place
         own = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(stage / name)
         ]
@@ -94,4 +94,4 @@ if __name__ == "__main__":
     _main(*sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # threads that an import has left are of no more use
+    os._exit(0)  # do not wait for threads that an import has started

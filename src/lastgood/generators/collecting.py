@@ -1,4 +1,4 @@
-"""What a generator wrote into a directory of its own, moved to where it belongs in the stage."""
+"""Collection of a generator's files: they are moved from the generator's own directory into the stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Clash", "collect", "written"]
 
 
 class Clash(Exception):
-    """Two generators have made one file. ``name`` is its path in the output."""
+    """Two generators have written the same file. ``name`` is its path in the output."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -19,9 +19,9 @@ class Clash(Exception):
 
 
 def written(directory: Path) -> tuple[str, ...]:
-    """Every file below ``directory``, relative to it, with ``/``, sorted; caches of bytecode apart.
+    """Return the files below ``directory`` as sorted relative paths with ``/``, except ``__pycache__``.
 
-    Raises :class:`OSError` for what is neither a file nor a directory: a link leads to what is no part of the stage.
+    Raises :class:`OSError` for anything that is neither a file nor a directory: a link may lead out of the stage.
     """
     return tuple(sorted(_walk(directory, "")))
 
@@ -41,9 +41,9 @@ def _walk(directory: Path, inside: str) -> Iterator[str]:
 
 
 def collect(directory: Path, names: Collection[str], stage: Path, into: str, taken: Collection[str]) -> tuple[str, ...]:
-    """Move the files ``names`` of ``directory`` to the directory ``into`` of ``stage``; their paths there.
+    """Move the files ``names`` of ``directory`` to the directory ``into`` of ``stage``. Return their paths in the stage.
 
-    Raises :class:`Clash` for one that is there already, or that is in ``taken``, and :class:`OSError`.
+    Raises :class:`Clash` for a path that exists already or is in ``taken``, and :class:`OSError`.
     """
     moved = []
     for name in names:

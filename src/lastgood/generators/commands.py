@@ -1,4 +1,4 @@
-"""From a config to the argument lists to be run. Pure: nothing is looked up, and no shell takes part."""
+"""Argument lists from the commands in a config. Pure: nothing is looked up on disk, and no shell is involved."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _PLACEHOLDER = re.compile(r"\{(config|stage|source|name|python)\}")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process to be run. ``source`` is the one that it is for, if it is for one."""
+    """One process to run. ``source`` is the source that it processes, if the command runs once per source."""
 
     arguments: tuple[str, ...]
     source: Path | None = None
 
 
 def needs_source(command: Sequence[str]) -> bool:
-    """Whether the command is to be run for each source."""
+    """Return whether the command is to be run once for each source."""
     return any(found[1] in ("source", "name") for text in command for found in _PLACEHOLDER.finditer(text))
 
 
 def runs(command: Sequence[str], sources: Sequence[Path], *, config: Path, stage: Path, python: str) -> tuple[Run, ...]:
-    """``command`` with its placeholders filled in: one run, or one for each of ``sources`` if it speaks of a source.
+    """Fill in the placeholders of ``command``: one run, or one for each of ``sources`` if it has ``{source}`` or ``{name}``.
 
     ``{config}`` is the config file, ``{stage}`` the directory to write into, ``{source}`` a source, relative to the config's
-    directory if it lies there, and ``{name}`` its name without directory and suffix, ``{python}`` an interpreter. Other braces
-    stay as they are.
+    directory if it is inside, ``{name}`` its name without directory and suffix, and ``{python}`` an interpreter. Other braces
+    are left as they are.
 
     >>> [each.arguments for each in runs(
     ...     ["protoc", "--python_out={stage}", "{source}"], [Path("/p/a.proto")],
@@ -50,6 +50,6 @@ def runs(command: Sequence[str], sources: Sequence[Path], *, config: Path, stage
 
 
 def _spelt(source: Path, directory: Path) -> str:
-    """``source`` as seen from ``directory``. Never with a dash in front, which would make it an option."""
+    """Return ``source`` relative to ``directory`` if it is inside; never with a leading dash, which would make it an option."""
     spelt = str(source.relative_to(directory) if source.is_relative_to(directory) else source)
     return f"./{spelt}" if spelt.startswith("-") else spelt

@@ -1,6 +1,6 @@
-"""The program of the process that calls a Python generator: ``python -P function.py CALL ANSWER``, two files of JSON.
+"""The program of the process that calls a Python generator: ``python -P function.py CALL ANSWER``, with two JSON files.
 
-A fresh process each time, and no cached bytecode for what lies under ``python_import_path``: what runs is what is on the disk.
+Each call has a fresh process, which ignores cached bytecode under ``python_import_path``: it runs the sources on disk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 class _Fresh(SourceFileLoader):
-    """Imports from the source, whatever bytecode lies beside it."""
+    """A loader that always compiles the source and ignores cached bytecode."""
 
     def get_code(self, fullname: str) -> CodeType | None:
         path = self.get_filename(fullname)
@@ -30,7 +30,7 @@ class _Fresh(SourceFileLoader):
 
 
 def _import_afresh(roots: Sequence[str]) -> None:
-    """Look for modules in ``roots`` first, and import those by their source alone."""
+    """Search modules in ``roots`` first, and import those without cached bytecode."""
 
     def hook(directory: str) -> FileFinder:
         path = Path(directory)
@@ -55,7 +55,7 @@ def _found(use: str) -> Callable[..., object]:
 
 
 def _answer(made: object, stage: Path) -> dict[str, Any]:
-    """What the function returned, as JSON has it. ``files`` None: whatever lies in the stage."""
+    """Convert the function's result to JSON values. ``files`` is None if all files in the stage count."""
     from lastgood.wrappers import Generated
 
     if made is None:
@@ -73,7 +73,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _raised(error: BaseException, roots: Sequence[str]) -> dict[str, Any]:
-    """The error as a failure: where in the user's own code it came from, and its traceback from there on."""
+    """Describe an error: the last line of the user's code in its traceback, and the traceback from the user's code on."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if any(Path(frame.filename).is_relative_to(root) for root in roots)]
     file, line = (own[-1].filename, own[-1].lineno) if own else (None, None)
@@ -86,7 +86,7 @@ def _raised(error: BaseException, roots: Sequence[str]) -> dict[str, Any]:
 
 def _main(call_file: str, answer_file: str) -> None:
     call = json.loads(Path(call_file).read_bytes())
-    sys.path.append(call["lastgood"])  # after all else: for where it is not installed
+    sys.path.append(call["lastgood"])  # last, and only needed where lastgood is not installed
     from lastgood.config import decode_config
 
     sys.dont_write_bytecode = True
@@ -105,4 +105,4 @@ if __name__ == "__main__":
     _main(*sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # threads that the function has left are of no more use
+    os._exit(0)  # do not wait for threads that the function has started

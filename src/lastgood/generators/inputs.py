@@ -1,4 +1,4 @@
-"""What a generator depends on: the paths to be watched for it, and the sources that its globs mean."""
+"""The inputs of generators: the paths to watch, and the sources that globs match."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ __all__ = ["Inputs", "expand_sources", "field_of", "inputs_of", "watched_paths"]
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What the generators of a config depend on. Every path is absolute.
+    """The inputs of the generators of a config. Every path is absolute.
 
-    ``paths`` are what the config names, canonical; ``helpers`` the files of the modules that functions lead to; ``candidates``
-    the paths whose appearance may change either. ``problem`` is why a function's module cannot be found.
+    ``paths`` are the paths that the config names, with links resolved; ``helpers`` the files of the modules that a generator's
+    function imports; ``candidates`` further paths whose appearance may change either. ``problem`` is set if the module of a
+    function cannot be found.
     """
 
     paths: tuple[Path, ...] = ()
@@ -36,13 +37,16 @@ class Inputs:
 
 
 class Files(pinning.Files, Tree, Protocol):
-    """What is needed of a file system."""
+    """The file system operations that are needed here."""
 
 
 def inputs_of(
     config: Config, files: Files, pinner: Pinner, sys_path: Sequence[Path], builtin_modules: Collection[str]
 ) -> Inputs:
-    """See :class:`Inputs`. ``sys_path`` and ``builtin_modules`` are this interpreter's, which calls the functions."""
+    """Return the inputs of the generators of ``config``.
+
+    ``sys_path`` and ``builtin_modules`` are those of the current interpreter, which also calls the functions.
+    """
     if not config.generators:
         return Inputs()
     named = {path for generator in config.generators for path in watched_paths(config, generator)}
@@ -67,9 +71,9 @@ def inputs_of(
 
 
 def watched_paths(config: Config, generator: GeneratorConfig) -> tuple[Path, ...]:
-    """What is to be watched for ``generator``, apart from the modules of its function: ``watch`` and the sources.
+    """Return the paths to watch for ``generator``: its ``watch`` paths and sources, but not the modules of its function.
 
-    Of a glob it is the directory that all it can mean lies in.
+    For a glob that is the directory that contains all possible matches.
     """
     if generator.sources is None and generator.command is not None and needs_source(generator.command):
         return tuple(sorted({*generator.watch, *config.python_import_path}))
@@ -78,10 +82,10 @@ def watched_paths(config: Config, generator: GeneratorConfig) -> tuple[Path, ...
 
 
 def expand_sources(config: Config, generator: GeneratorConfig) -> tuple[Path, ...]:
-    """The sources of ``generator``, absolute, in the config's order, those of a glob sorted.
+    """Return the sources of ``generator`` as absolute paths in the config's order, the matches of each glob sorted.
 
-    What lies in the output directory, or in one of lastgood's own, is never meant by a glob. Raises :class:`ConfigError` for one
-    that does not exist, unless it is a glob.
+    Globs never match files in the output directory or in ``.lastgood``. Raises :class:`ConfigError` for a source without
+    wildcards that does not exist.
     """
     if generator.sources is None:
         return config.python_import_path
@@ -99,7 +103,7 @@ def expand_sources(config: Config, generator: GeneratorConfig) -> tuple[Path, ..
 
 
 def field_of(config: Config, generator: GeneratorConfig, field: str) -> str:
-    """The dotted name of a generator's field in the config file."""
+    """Return the dotted name of a generator's field in the config file."""
     index = next(place for place, each in enumerate(config.generators) if each is generator)
     return f"generator.{field}" if len(config.generators) == 1 else f"generators[{index}].{field}"
 
@@ -112,7 +116,7 @@ def _matches(config: Config, pattern: str) -> Iterator[Path]:
 
 
 def _literal_part(source: str) -> str:
-    """The part of a path before its first component with a wildcard."""
+    """Return the part of a path before its first component with a wildcard."""
     parts = Path(source).parts
     first = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     return str(Path(*parts[:first]))

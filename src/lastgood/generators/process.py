@@ -1,7 +1,7 @@
-"""One run of a program under trio: in a process group of its own, bounded, with its output kept for whoever asks.
+"""One run of a program under trio: in a process group of its own, with a timeout and captured output.
 
-Output goes to files, not to pipes: however much there is, nothing waits for a reader, and a process that it leaves behind
-holds nobody up.
+Output goes to files, not to pipes: the program never blocks on a reader, and a process that it leaves behind does not delay
+the end of the run.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from lastgood.children.group import ProcessGroup, open_pidfd
 
 __all__ = ["Ended", "run_process"]
 
-_TAIL = 16 * 1024  # bytes of its output that are kept
-_POLL = 0.005  # seconds, where there are no pidfds
+_TAIL = 16 * 1024  # bytes of output that are kept of each stream
+_POLL = 0.005  # seconds between polls, on systems without pidfds
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended: ``status`` as :mod:`subprocess` has it (None: it was killed, for its time was over).
+    """The end of a program. ``status`` is as in :mod:`subprocess`; None if it was killed at its timeout.
 
-    ``out`` and ``err`` are the ends of what it printed.
+    ``out`` and ``err`` are the ends of its output.
     """
 
     status: int | None
@@ -44,9 +44,9 @@ class Ended:
 
 @trio.lowlevel.enable_ki_protection
 async def run_process(arguments: Sequence[str | Path], *, cwd: Path, timeout: float) -> Ended:
-    """Run a program to its end. After ``timeout`` seconds, or when cancelled, it is killed with all that it started.
+    """Run a program to its end. After ``timeout`` seconds, or when cancelled, its whole process group is killed.
 
-    What it leaves running in its process group is ended with it. Raises :class:`OSError` if it cannot be started.
+    Processes of the group that outlive the program are ended, too. Raises :class:`OSError` if it cannot be started.
     """
     with ExitStack() as files:
         out, err = (files.enter_context(TemporaryFile()) for _ in range(2))
@@ -67,12 +67,12 @@ async def _exited(group: ProcessGroup) -> None:
         finally:
             os.close(pidfd)
         return
-    while not group.has_exited(0):  # noqa: ASYNC110 - nothing tells of an exit but asking
+    while not group.has_exited(0):  # noqa: ASYNC110 - without pidfds there is no event for an exit
         await trio.sleep(_POLL)
 
 
 def _tail(file: IO[bytes]) -> str:
-    """The last lines in ``file``, as many as fit."""
+    """Return the last lines of ``file`` that fit into the limit."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _TAIL))
     text = file.read().decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Every generator of a config, one after another, into a stage. What fails is told of all of them, not of the first alone."""
+"""Runs of every generator of a config, one after another, into a stage. All failures are reported, not only the first."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ async def run_generators(
     taken: Collection[str] = (),
     note: Callable[[str], object] = lambda _: None,
 ) -> Generated:
-    """Run ``config``'s generators into ``stage``; ``text`` is the config file's. ``taken`` are paths that others have made.
+    """Run the generators of ``config`` into ``stage``.
 
-    ``note(label)`` is told of each generator that is about to be run.
+    ``text`` is the content of the config file. ``taken`` are paths in the stage that exist already. ``note(label)`` is called
+    before each generator.
 
-    Every process is gone when this returns, also when it is cancelled. Raises :class:`ConfigError` for a source that does not
-    exist, and :class:`OSError`; all else is among the failures.
+    Every process has ended when this returns or is cancelled. Raises :class:`ConfigError` for a source that does not exist,
+    and :class:`OSError`; all other errors are among the returned failures.
     """
     files: list[str] = []
     warnings: list[str] = []
@@ -52,7 +53,7 @@ async def run_generators(
                 ended = await run_process(run.arguments, cwd=config.path.parent, timeout=generator.timeout)
             except (OSError, ValueError) as error:
                 attempt.cannot_start(run, error)
-                break  # nor could it for any other source
+                break  # it could not be started for the other sources either
             attempt.note(run, ended)
         files += await trio.to_thread.run_sync(attempt.finish, stage, {*taken, *files})
         warnings += attempt.warnings
@@ -61,7 +62,7 @@ async def run_generators(
 
 
 class _Attempt:
-    """One generator in one cycle. It works in ``directory``, which is gone afterwards. Its methods may block."""
+    """One generator in one cycle. It works in ``directory``, which is removed afterwards. Its methods may block."""
 
     def __init__(self, config: Config, text: bytes, generator: GeneratorConfig, directory: Path) -> None:
         self.warnings: list[str] = []
@@ -74,7 +75,7 @@ class _Attempt:
         self._answer = directory / "answer"
 
     def prepare(self) -> Sequence[Run]:
-        """Make what the processes need, and give what is to be run."""
+        """Create the files that the processes need, and return the runs."""
         config, command = self._config, self._generator.command
         self._stage.mkdir(parents=True)
         if command is not None:
@@ -93,13 +94,13 @@ class _Attempt:
         return [Run((sys.executable, "-P", str(_FUNCTION), str(call_file), str(self._answer)))]
 
     def cannot_start(self, run: Run, error: Exception) -> None:
-        """Note that a process could not be started."""
+        """Record that a process could not be started."""
         why = getattr(error, "strerror", None) or error
         field = field_of(self._config, self._generator, "command")
         self._fail(f"{run.arguments[0]} cannot be started: {why}. Correct {field} in {self._config.path}.")
 
     def note(self, run: Run, ended: Ended) -> None:
-        """Note how a process ended."""
+        """Record the end of a process."""
         said = (ended.err if ended.err.strip() else ended.out).strip()
         if ended.status != 0:
             patience = f" ({self._generator.timeout:g} s)" if ended.status is None else ""
@@ -109,7 +110,7 @@ class _Attempt:
             self.warnings.append(f"{self._generator.label}{where} said: {ended.err.strip()}")
 
     def finish(self, stage: Path, taken: Collection[str]) -> tuple[str, ...]:
-        """Move what was made to ``stage``; the paths there. None, if anything of this generator failed."""
+        """Move the files to ``stage`` and return their paths there. Move nothing if this generator has failed."""
         try:
             names = self._made()
             return () if self.failures else collect(self._stage, names, stage, self._generator.into, taken)
@@ -122,20 +123,20 @@ class _Attempt:
         return ()
 
     def _made(self) -> tuple[str, ...]:
-        """The files that it made, relative to its own stage."""
+        """Return the files that the generator has written, relative to its own stage."""
         if self._generator.use is None:
             return written(self._stage)
         if self.failures:
             return ()
         try:
             answer: dict[str, Any] = json.loads(self._answer.read_bytes())
-        except (OSError, ValueError):  # os._exit(0), say
+        except (OSError, ValueError):  # for example after os._exit(0)
             self._fail("it ended its process before it returned.")
             return ()
         return self._told(answer)
 
     def _told(self, answer: dict[str, Any]) -> tuple[str, ...]:
-        """What a function said that it did."""
+        """Record the answer of a function. Return the files that it reports."""
         if "error" in answer:
             raised = answer["error"]
             first, *stack = raised["message"].split("\n")
@@ -160,7 +161,7 @@ class _Attempt:
 
 
 def _is_file_in(directory: Path, name: str) -> bool:
-    """Whether ``name`` is a file below ``directory``, reached through no link."""
+    """Return whether ``name`` is a file below ``directory``, reached without symbolic links."""
     path = directory / name
     return path.is_file() and os.path.realpath(path) == os.path.join(
         os.path.realpath(directory), os.path.normpath(name)
