@@ -1,7 +1,7 @@
-"""The ``lastgood`` command (contract §7): watch, generate, plan, init, demo.
+"""The ``lastgood`` command: watch, generate, plan, history, undo, init, demo.
 
-What a user got wrong is told in one message on stderr, with exit status 1 (2 for wrong usage, and for warnings where they are
-to fail); wrappers that are out of date are status 3, Ctrl-C 130. What is wrong with lastgood itself keeps its traceback.
+An error of the user is one message on stderr, with exit status 1. Status 2 means wrong usage, or warnings with
+``--fail-on-warn``; 3, wrappers out of date with ``--check``; 130, Ctrl-C. A defect of lastgood shows its traceback.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ if TYPE_CHECKING:
     from lastgood.session.session import WatchProgram
     from lastgood.watch_events import WatchEvent
 
-# What a command needs is imported when it runs: "lastgood --help" should not wait for griffe and trio.
+# Each command imports what it needs when it runs, so that "lastgood --help" does not wait for griffe and trio.
 
 __all__ = ["main"]
 
 WARNED = 2
 OUT_OF_DATE = 3
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 
 PATIENCE = 10.0
-"""Seconds that ``lastgood undo`` gives a session that runs."""
+"""Seconds that ``lastgood undo`` waits for a running session."""
 
 
 class _Commands(click.Group):
-    """Turns errors into messages and exit statuses, for every command alike."""
+    """A command group that turns errors into messages and exit statuses."""
 
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
-            # A file name need not be text in any encoding; it must not keep the line about it from being printed.
+            # A file name may not be valid text in any encoding. Escape it instead of failing to print the line.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             if sys.stderr.isatty():
-                click.echo(err=True)  # the terminal has left the cursor behind a "^C"
+                click.echo(err=True)  # the terminal has left the cursor after "^C"
             click.echo("Stopped.", err=True)
             ctx.exit(INTERRUPTED)
-        except BrokenPipeError:  # who read the output has gone; click ends in silence
+        except BrokenPipeError:  # the reader of the output has exited; click ends silently
             raise
         except (LastgoodError, OSError) as error:
             _tell_error(error)
             ctx.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return list(self.commands)  # as they are defined: the most used first
+        return list(self.commands)  # in the order of definition, the most used first
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,7 +112,7 @@ def generate(config: Path | None, check: bool, fail_on_warn: bool) -> None:
 
 
 def _check(config: Path | None) -> tuple[tuple[str, ...], int]:
-    """Show how the wrappers on disk differ from those that would be written; the warnings, and the status."""
+    """Show how the wrappers on disk differ from those that would be written. Return warnings and exit status."""
     from lastgood.interpreters.once import differences
     from lastgood.session.event_lines import nearby
 
@@ -132,7 +132,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _generate(config: Path | None) -> tuple[str, ...]:
-    """Write the wrappers and tell of it; the warnings."""
+    """Write the wrappers and print what was written. Return the warnings."""
     from lastgood.interpreters.once import generate_once
     from lastgood.session.event_lines import make_console, nearby
 
@@ -261,7 +261,7 @@ def demo() -> None:
     sys.exit(run())
 
 
-# --- small parts
+# --- helpers
 
 
 def _config_file(given: Path | None) -> Path:
@@ -283,7 +283,7 @@ def _project(config_file: Path) -> Project:
 
 
 def _watch(config_file: Path, show: Callable[[WatchEvent], None]) -> None:
-    """Run a session that shows its events; it ends when what it writes to is closed."""
+    """Run a session that shows its events, until Ctrl-C, or until its output is closed."""
     import trio
 
     import lastgood
@@ -292,7 +292,7 @@ def _watch(config_file: Path, show: Callable[[WatchEvent], None]) -> None:
     broken: list[BrokenPipeError] = []
 
     def on_event(event: WatchEvent) -> None:
-        # Nobody hears what an on_event raises, and rich makes a SystemExit of a pipe that nobody reads.
+        # Exceptions of on_event are only logged. On a broken pipe, rich raises SystemExit.
         try:
             show(event)
         except (BrokenPipeError, SystemExit):

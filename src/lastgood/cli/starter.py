@@ -1,4 +1,4 @@
-"""What ``lastgood init`` writes: a commented config, and something to wrap where there is no Python yet."""
+"""The files that ``lastgood init`` writes: a commented config, and an example module where there is no Python yet."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ _NOT_SOURCES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """``written`` are the files made; ``found`` modules that the config names in comments, to be chosen from."""
+    """The result of ``lastgood init``.
+
+    ``written`` are the new files; ``found`` are modules that the config names in comments, for the user to choose from.
+    """
 
     directory: Path
     written: tuple[Path, ...]
@@ -64,9 +67,10 @@ class Started:
 
 
 def start_project(directory: Path) -> Started:
-    """Write ``lastgood.toml`` into ``directory``, which is made if need be, and an example module if no Python is there.
+    """Write ``lastgood.toml`` into ``directory``, and an example module if there is no Python file in it.
 
-    Nothing is overwritten: raises :class:`ConfigError` if the directory has a config already, and :class:`OSError`.
+    The directory is created if necessary. Nothing is overwritten: raises :class:`ConfigError` if the directory has a config
+    already, and :class:`OSError`.
     """
     directory = Path(os.path.abspath(directory))
     _refuse_second(directory)
@@ -109,7 +113,7 @@ def _has_python(directory: Path) -> bool:
 
 
 def _modules(top: Path) -> Iterator[str]:
-    """The modules and packages right below ``top`` that could be sources, sorted."""
+    """Yield the names of modules and packages directly in ``top`` that could be sources, sorted."""
     for path in sorted(top.iterdir()):
         name = path.stem if path.suffix == ".py" else path.name
         is_source = path.is_file() if path.suffix == ".py" else (path / "__init__.py").is_file()

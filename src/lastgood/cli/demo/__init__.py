@@ -1,4 +1,7 @@
-"""``lastgood demo``: a real session on a small real project, with real edits. Its example is :mod:`~lastgood.cli.demo.scenario`."""
+"""``lastgood demo``: a real session on a small project, with real edits.
+
+:mod:`~lastgood.cli.demo.scenario` has the code to read as an example.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The demo's story, to be read from top to bottom as an example of the API.
+"""The scenario of the demo, written to be read from top to bottom as an example of the API.
 
-An app has imported a generated wrapper once, and calls it all along. Meanwhile the sources are edited: well, badly, and well
-while the app's own factory fails. After each step it is checked that everything is as the contract says.
+An app imports a generated wrapper once, and keeps calling it. Meanwhile the sources are edited: correctly, then with a syntax
+error, then correctly while the app's own factory fails. Each step is followed by checks of what lastgood promises.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["play"]
 NEW_FUNCTION = '''
 
 def shade(celsius: float) -> bool:
-    """Whether to unroll the blinds."""
+    """Return whether to unroll the blinds."""
     return celsius > 32
 '''
 
 
 async def play(project: Path, story: Story) -> None:
-    """The story, in the directory ``project``. It ends at the first thing that is not as it should be."""
+    """Play the scenario in the directory ``project``. Raises at the first failed check."""
     source = project / "greenhouse" / "climate.py"
     wrappers = project / "greenhouse_wrappers"
     sensors = Sensors()
@@ -87,17 +87,17 @@ async def play(project: Path, story: Story) -> None:
     story.end(f"{app.calls} calls went through the wrapper that was imported at the start, and each was answered.")
 
 
-# --- who takes part
+# --- the app and its parts
 
 
 class Sensors:
-    """What the app's factory needs."""
+    """Sensors that the app's factory needs."""
 
     connected = True
 
 
 class App:
-    """The app: it holds a wrapper that was imported once, and calls it."""
+    """An app that imported a wrapper once, and calls it."""
 
     def __init__(self, climate: ModuleType) -> None:
         self._climate = climate
@@ -105,20 +105,20 @@ class App:
         self.calls = 0
 
     async def call(self) -> int:
-        """How far to open the windows at 30 degrees. What the call raises is not caught: the demo would fail."""
+        """Ask how far to open the windows at 30 degrees. Exceptions are not caught: the demo would fail."""
         answer: int = await self._climate.window(30.0)
         self._answers.add(answer)
         self.calls += 1
         return answer
 
     def take_answers(self) -> set[int]:
-        """Every answer since this was last asked."""
+        """Return every distinct answer since the last call of this method."""
         answers, self._answers = self._answers, set()
         return answers
 
 
 class LastGood:
-    """What is live now, and has to stay so whatever fails."""
+    """A snapshot of what is live, to compare with after failures."""
 
     def __init__(self, session: lastgood.Session, wrappers: Path) -> None:
         self._session = session
@@ -129,7 +129,7 @@ class LastGood:
         self._times = times(wrappers)
 
     async def check(self, app: App, story: Story) -> None:
-        """After a failure: nothing of it has changed, and the user was told."""
+        """Check after a failure that everything live is unchanged, and that the session is stale."""
         session = self._session
         story.check("stale", session.status.stale, True)
         story.check("the live generation", session.generation, self._generation)
@@ -141,11 +141,11 @@ class LastGood:
         story.check("any other answers meanwhile", app.take_answers() - {60}, set())
 
 
-# --- small parts
+# --- helpers
 
 
 def edit(source: Path, old: str, new: str, *, add: str = "") -> None:
-    """Save ``source`` as editors do: a new file that takes the old one's name."""
+    """Save ``source`` as editors do: write a new file, then rename it over the old one."""
     text = source.read_text(encoding="utf-8")
     fresh = source.with_name(f"{source.name}~")
     fresh.write_text(text.replace(old, new) + add, encoding="utf-8")
@@ -153,12 +153,12 @@ def edit(source: Path, old: str, new: str, *, add: str = "") -> None:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """The bytes of every file, bytecode caches left out."""
+    """Return the bytes of every file except cached bytecode."""
     return {name: path.read_bytes() for name, path in _files(directory).items()}
 
 
 def times(directory: Path) -> dict[str, tuple[int, int]]:
-    """The mode and the time of every file."""
+    """Return the mode and modification time of every file."""
     found = {name: path.stat() for name, path in _files(directory).items()}
     return {name: (stat.st_mode, stat.st_mtime_ns) for name, stat in found.items()}
 
@@ -169,12 +169,12 @@ def _files(directory: Path) -> dict[str, Path]:
 
 
 def changed(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """The names at which the two differ."""
+    """Return the names whose values differ."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is a process ``pid``."""
+    """Return whether there is a process ``pid``."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -183,7 +183,7 @@ def is_alive(pid: int) -> bool:
 
 
 def published() -> lastgood.Bridge | None:
-    """The bridge that wrappers would reach."""
+    """Return the bridge that wrappers would call; None if none is published."""
     try:
         return get_runtime_bridge().bridge
     except lastgood.NoRuntimeBridge:

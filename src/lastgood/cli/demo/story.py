@@ -1,4 +1,4 @@
-"""How the demo is told, checked and bounded. What happens in it is in :mod:`lastgood.cli.demo.scenario`."""
+"""The frame of the demo: its output, checks and deadline. The scenario is in :mod:`lastgood.cli.demo.scenario`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ DEADLINE = 60.0  # seconds for everything; it takes about three
 _BETWEEN_CALLS = 0.01  # seconds
 
 
-class Unexpected(Exception):  # it has been told when it is raised
-    """Something was not as it should be."""
+class Unexpected(Exception):  # its text has been printed when it is raised
+    """A check of the demo has failed."""
 
 
 class Story:
-    """Prints steps, events and checks as they come."""
+    """A printer of steps, events and checks, which also counts the checks."""
 
     def __init__(self, console: Console, project: Path) -> None:
         self._console = console
@@ -45,8 +45,8 @@ class Story:
         self._console.print(f"\n{self._steps}. {what}", style="bold")
 
     def on_event(self, event: WatchEvent) -> None:
-        """Print an event of the session, and keep what a cycle came to."""
-        # A pipe that nobody reads any more ends the demo at its next check: here nobody would hear of it.
+        """Print an event of the session, and record the outcome of a cycle."""
+        # A broken pipe ends the demo at its next check. Exceptions raised here would only be logged.
         with suppress(BrokenPipeError, SystemExit):
             for line in self._lines.lines(event):
                 self._console.print(Text("   ") + line)
@@ -59,14 +59,14 @@ class Story:
                 pass
 
     async def outcome(self, meanwhile: Callable[[], Awaitable[object]]) -> str:
-        """What the next cycle comes to; until it is told, ``meanwhile()`` is done over and over."""
+        """Return the outcome of the next cycle. Until then, call ``meanwhile()`` over and over."""
         while not self._outcomes:
             await meanwhile()
             await trio.sleep(_BETWEEN_CALLS)
         return self._outcomes.pop(0)
 
     def check(self, what: str, came: object, expected: object) -> None:
-        """Say that ``came`` is what was expected; raises :class:`Unexpected` if it is not."""
+        """Print that ``came`` equals ``expected``. Raises :class:`Unexpected` if it does not."""
         if came != expected:
             self.fail(what, expected, came)
             raise Unexpected
@@ -74,23 +74,23 @@ class Story:
         self._console.print(f"   ok       {what}: {_shown(came)}", style="green")
 
     def fail(self, what: str, expected: object, came: object) -> None:
-        """Say what was expected, and what came."""
+        """Print what was expected, and what came instead."""
         self._console.print(f"   FAILED   {what}", style="bold red")
         self._console.print(f"            expected: {_shown(expected)}")
         self._console.print(f"            came:     {_shown(came)}")
 
     def end(self, summary: str) -> None:
-        """Say that it went well."""
+        """Print the summary of a demo that went well."""
         self._console.print(f"\n{summary}\nAll {self._checks} checks hold.", style="bold")
 
     @property
     def where(self) -> str:
-        """The step it has come to."""
+        """The current step."""
         return self._step
 
 
 def run() -> int:
-    """Play the demo in a temporary directory. The exit status: 0 if each step went as the contract says, else 1."""
+    """Play the demo in a temporary directory. Return the exit status: 0 if all checks hold, else 1."""
     from lastgood.cli.demo.scenario import play
 
     with tempfile.TemporaryDirectory(prefix="lastgood-demo-") as temporary:
@@ -117,7 +117,7 @@ def run() -> int:
 
 
 def copy_project(directory: Path) -> None:
-    """Copy the demo's little project into ``directory``, also out of a wheel that was not unpacked."""
+    """Copy the demo's project into ``directory``, also from inside a zipped wheel."""
     _copy(resources.files("lastgood.cli.demo") / "project", directory)
 
 
@@ -132,7 +132,7 @@ def _copy(source: Traversable, target: Path) -> None:
 
 @contextmanager
 def _importable(project: Path) -> Iterator[None]:
-    """Have modules of ``project`` importable, as they are for an app that lies there; and forgotten afterwards."""
+    """Make the modules of ``project`` importable; afterwards, remove the wrappers from ``sys.modules``."""
     known = set(sys.modules)
     sys.path.insert(0, str(project))
     try:

@@ -1,1 +1,1 @@
-"""A greenhouse: what its windows and its pump should do."""
+"""The controls of a greenhouse: its windows and its pump."""

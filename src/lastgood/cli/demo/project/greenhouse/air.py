@@ -1,4 +1,4 @@
-"""How much water air can hold. The table is built when this is imported, which takes a moment: that is the warming up."""
+"""The capacity of air for water. The table is built at import, which takes a moment: the time that a warm-up needs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ SATURATION = _build()
 
 
 def deficit(celsius: float, humidity: float) -> float:
-    """How much more vapour the air could hold, in hPa; ``humidity`` in percent."""
+    """Return how much more vapour the air could hold, in hPa; ``humidity`` in percent."""
     degree = min(max(round(celsius), 0), _HIGHEST)
     return SATURATION[degree] * (1 - humidity / 100)

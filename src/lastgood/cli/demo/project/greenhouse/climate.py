@@ -7,6 +7,6 @@ COMFORTABLE = 24.0
 
 
 def window(celsius: float) -> int:
-    """How far to open the windows, in percent."""
+    """Return how far to open the windows, in percent."""
     too_warm = max(0.0, celsius - COMFORTABLE)
     return min(100, round(too_warm * OPENING))

@@ -8,5 +8,5 @@ THIRST = 0.04  # litres for each square metre and hPa
 
 
 def litres(celsius: float, humidity: float, *, square_metres: float = 10.0) -> float:
-    """How much to water in an hour."""
+    """Return the litres of water for an hour."""
     return round(THIRST * deficit(celsius, humidity) * square_metres, 2)
