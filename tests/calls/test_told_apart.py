@@ -268,7 +268,7 @@ async def test_a_bridge_that_cannot_tell_gives_what_is_certain_and_no_guess(tmp_
 
 
 @pytest.mark.parametrize("style", ["async", "sync"])
-def test_a_handle_that_knows_nothing_of_telling_is_called_as_it_is(style: Style) -> None:
+def test_a_handle_without_with_types_is_called_as_it_is(style: Style) -> None:
     text = text_of(
         wrap(
             "from enum import Enum\nclass Color(Enum):\n  RED = 1\nclass Size(Enum):\n  SMALL = 1\n"
@@ -276,7 +276,7 @@ def test_a_handle_that_knows_nothing_of_telling_is_called_as_it_is(style: Style)
             style=style,
         )
     )
-    space = load(text, lambda *_: 1)  # whose handle knows nothing of telling
+    space = load(text, lambda *_: 1)  # whose handle has no with_types
     call = run if style == "async" else (lambda result: result)
     assert call(space["color"]()) is space["Color"].RED
     with pytest.raises(ReturnTypeError, match="got int that would do for Color and Size alike"):
@@ -287,10 +287,10 @@ def test_what_would_be_lost_as_plain_data_is_refused() -> None:
     returns = Returns[tuple[Leaf | Other, Any]]("pets.any")
 
     class Handle:
-        def telling(self, _types: Any) -> Handle:
+        def with_types(self, _types: Any) -> Handle:
             return self
 
-    returns.through(Handle())
+    returns.handle_for(Handle())
     leaf = Typed(0, 1)
     assert returns(Typed(None, (leaf, {Typed(0, 1): [leaf]}))) == (Leaf.ONE, {1: [1]})
     with pytest.raises(
@@ -345,11 +345,11 @@ def test_whatever_is_nested_comes_back_as_it_was(value: Any) -> None:
     asked: list[Any] = []
 
     class Handle:
-        def telling(self, types: Any) -> Handle:
+        def with_types(self, types: Any) -> Handle:
             asked.extend(types)
             return self
 
-    returns.through(Handle())
+    returns.handle_for(Handle())
     codec = Values(packing.pack, packing.unpacker, packing.Ext, towards="nowhere")
     came = codec.loads(codec.dumps_typed(value, places_of(asked)))
     made: Any = returns(came if type(came) is Typed else Typed(None, came))

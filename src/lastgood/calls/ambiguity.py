@@ -17,20 +17,20 @@ from typing import Any
 
 from lastgood.bridges.worker.values.values import Typed
 
-__all__ = ["UNIONS", "classes_in_doubt", "derived_from", "hints_of", "is_declared", "told_class"]
+__all__ = ["UNIONS", "ambiguous_classes", "class_of", "derived_from", "hints_of", "is_declared"]
 
 UNIONS = (types.UnionType, typing.Union)
 _NUMBERS = frozenset((int, float, bool))
 _ANY = frozenset[type]()  # the plain data may have any type
 
 
-def classes_in_doubt(declared: Any) -> tuple[type, ...]:
+def ambiguous_classes(declared: Any) -> tuple[type, ...]:
     """Return the enums, dataclasses and named tuples in ``declared``, at any depth; none if no part of it is ambiguous."""
     survey = _Survey()
     survey.visit(declared)
     # @dataclass(slots=True) creates a second class of the same name. The original comes first, the final one replaces it.
     named = {(each.__module__, each.__qualname__): each for each in survey.classes}
-    return tuple(named.values()) if survey.in_doubt else ()
+    return tuple(named.values()) if survey.is_ambiguous else ()
 
 
 def derived_from(declared: Any) -> Iterator[type]:
@@ -53,7 +53,7 @@ def is_declared(kind: type) -> bool:
     return is_dataclass(kind) or typing.is_typeddict(kind) or hasattr(kind, "_fields") or issubclass(kind, Enum)
 
 
-def told_class(value: Typed, classes: Sequence[type]) -> type | None:
+def class_of(value: Typed, classes: Sequence[type]) -> type | None:
     """Return the class of ``value`` among the requested ``classes``; None if it is none of them."""
     place = value.place
     return classes[place] if place is not None and 0 <= place < len(classes) else None
@@ -62,7 +62,7 @@ def told_class(value: Typed, classes: Sequence[type]) -> type | None:
 class _Survey:
     def __init__(self) -> None:
         self.classes: dict[Any, None] = {}
-        self.in_doubt = False
+        self.is_ambiguous = False
         self._seen: set[Any] = set()
 
     def visit(self, declared: Any) -> None:
@@ -71,7 +71,7 @@ class _Survey:
         arguments = typing.get_args(declared)
         if arguments:
             if typing.get_origin(declared) in UNIONS:
-                self.in_doubt |= _is_in_doubt(arguments)
+                self.is_ambiguous |= _is_ambiguous(arguments)
             for argument in arguments:
                 self.visit(argument)
         elif isinstance(declared, type) and declared not in self._seen:
@@ -81,7 +81,7 @@ class _Survey:
     def _visit_class(self, declared: Any) -> None:
         if is_dataclass(declared):
             for derived in derived_from(declared):
-                self.in_doubt = True
+                self.is_ambiguous = True
                 self.visit(derived)
         if _is_class(declared):
             self.classes[declared] = None
@@ -90,7 +90,7 @@ class _Survey:
                 self.visit(hint)
 
 
-def _is_in_doubt(options: tuple[Any, ...]) -> bool:
+def _is_ambiguous(options: tuple[Any, ...]) -> bool:
     if Any in options or object in options:
         return False  # every value is accepted unconverted
     kinds = [(_kinds(option), _has_class(option)) for option in options]

@@ -43,7 +43,7 @@ def remote(module: str, function: str) -> Callable[[F], F]:
             async def call(*args: Any, **kwargs: Any) -> Any:
                 handle = get_runtime_bridge()
                 result = returns or checked()
-                return result(await result.through(handle).call(module, function, args, kwargs))
+                return result(await result.handle_for(handle).call(module, function, args, kwargs))
 
         else:
 
@@ -51,7 +51,7 @@ def remote(module: str, function: str) -> Callable[[F], F]:
             def call(*args: Any, **kwargs: Any) -> Any:
                 handle = get_runtime_bridge()
                 result = returns or checked()
-                return result(result.through(handle).call_blocking(module, function, args, kwargs))
+                return result(result.handle_for(handle).call_blocking(module, function, args, kwargs))
 
         return cast("F", call)
 

@@ -126,7 +126,7 @@ class _Finder(MetaPathFinder):
         portions: list[str] = []
         is_touched = False
         for entry, place, before in zip(entries, places, held, strict=True):
-            spec = _touched(fullname, entry, place, before) if before else None
+            spec = _previous_spec(fullname, entry, place, before) if before else None
             is_touched |= spec is not None
             if spec is None:
                 spec = PathFinder.find_spec(fullname, [entry], target)
@@ -156,7 +156,7 @@ class _Finder(MetaPathFinder):
         return os.path.realpath(place) if os.path.islink(place) else place
 
 
-def _touched(fullname: str, entry: str, place: str, before: Before) -> ModuleSpec | None:
+def _previous_spec(fullname: str, entry: str, place: str, before: Before) -> ModuleSpec | None:
     """Return the module as it was before the promotion; None if the promotion leaves it unchanged.
 
     The spec of a module that did not exist has no location.

@@ -97,8 +97,8 @@ class Leased:
             waiting, self._waiting = self._waiting, []
             return waiting
 
-    async def _tell_idle(self, waiting: list[IdleCallback], loop: Loop | None) -> None:
-        async def tell() -> None:
+    async def _run_idle_callbacks(self, waiting: list[IdleCallback], loop: Loop | None) -> None:
+        async def run_callbacks() -> None:
             for callback in waiting:
                 try:
                     result = callback()
@@ -108,10 +108,10 @@ class Leased:
                     logger.exception("What waited for the last call on %r raised", self.bridge)
 
         if self._home is not None and not self._home.is_here():
-            self._home.spawn(tell)
+            self._home.spawn(run_callbacks)
         elif loop is None:
-            await tell()
-        elif not await loop.shielded(tell, DISPOSE_TIMEOUT):
+            await run_callbacks()
+        elif not await loop.shielded(run_callbacks, DISPOSE_TIMEOUT):
             logger.error(
                 "What waited for the last call on %r was given up: it had not ended after %g s",
                 self.bridge,
@@ -175,7 +175,7 @@ class Slot:
         """Return the error for a call after :meth:`close`."""
         return Disposed(f"{self.owner} is over: it was closed or disposed.")
 
-    def nothing_live(self) -> Disposed | NoRuntimeBridge:
+    def unavailable_error(self) -> Disposed | NoRuntimeBridge:
         """Return the error for a call before the first swap or after :meth:`close`."""
         if self._closed:
             return self.over()
@@ -210,7 +210,7 @@ class Slot:
                 return await leased.bridge.call(module, function, args, {} if kwargs is None else kwargs)
         finally:
             if waiting := leased._end(guard):
-                await leased._tell_idle(waiting, loop)
+                await leased._run_idle_callbacks(waiting, loop)
         raise leased._cut_error()
 
     def _call_blocking(
@@ -249,7 +249,7 @@ class Slot:
     def _refusal(self, leased: Leased | None) -> LastgoodError:
         """Return the error that says why the calling code cannot make a call."""
         if leased is None:
-            return self.nothing_live()
+            return self.unavailable_error()
         if self._portal is None:
             advice = (
                 "Call it from there, or run the session by `with watch(...)`, `watch(...).start()` or `watch(...).in_thread()`: it "
@@ -309,7 +309,7 @@ class Handle:
         slot.check_process()
         live = slot.live
         if live is None:
-            raise slot.nothing_live()
+            raise slot.unavailable_error()
         return live.bridge
 
     async def call(
@@ -334,15 +334,15 @@ class Handle:
         """
         return self._slot()._call_blocking(module, function, args, kwargs)
 
-    def telling(self, types: Sequence[tuple[str, str]]) -> Handle:
+    def with_types(self, types: Sequence[tuple[str, str]]) -> Handle:
         """Return a handle on the same slot that calls the bridge's ``call_typed``, if it has one, with these ``types``.
 
-        See :class:`lastgood.bridges.Bridge`. Wrappers use it by :meth:`lastgood.calls.results.Returns.through`.
+        See :class:`lastgood.bridges.Bridge`. Wrappers use it by :meth:`lastgood.calls.results.Returns.handle_for`.
         """
-        return _Telling(self._slot, types)
+        return _TypedHandle(self._slot, types)
 
 
-class _Telling(Handle):
+class _TypedHandle(Handle):
     __slots__ = ("_types",)
 
     def __init__(self, slot: Callable[[], Slot], types: Sequence[tuple[str, str]]) -> None:
@@ -385,7 +385,7 @@ def get_runtime_bridge() -> Handle:
     """
     slot = _published_slot()
     if slot.live is None:
-        raise NoRuntimeBridge if slot._closed else slot.nothing_live()
+        raise NoRuntimeBridge if slot._closed else slot.unavailable_error()
     return _published_handle
 
 

@@ -19,7 +19,7 @@ from enum import Enum
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from lastgood.bridges.worker.values.values import PLAIN, Typed
-from lastgood.calls.ambiguity import UNIONS, classes_in_doubt, derived_from, hints_of, is_declared, told_class
+from lastgood.calls.ambiguity import UNIONS, ambiguous_classes, class_of, derived_from, hints_of, is_declared
 from lastgood.errors import ReturnTypeError
 
 __all__ = ["Returns"]
@@ -68,7 +68,7 @@ class Returns(Generic[T]):
     def __init__(self, call: str, namespace: Mapping[str, Any] | None = None) -> None:
         self._call = call
         self._namespace = namespace
-        self._convert: _Convert = self._first
+        self._convert: _Convert = self._prepare_and_convert
         self._declared: Any = Any
         self._types: tuple[tuple[str, str], ...] | None = None  # computed at the first call
 
@@ -77,17 +77,17 @@ class Returns(Generic[T]):
             return self._convert(value)  # type: ignore[no-any-return]  # the converter ensures a T
         except _Mismatch as mismatch:
             where = "".join(["result", *reversed(mismatch.path)])
-            error = ReturnTypeError(self._call, _spelt(self._declared), mismatch.came, mismatch.expected, where)
+            error = ReturnTypeError(self._call, _type_text(self._declared), mismatch.came, mismatch.expected, where)
         raise error
 
-    def through(self, handle: H) -> H:
+    def handle_for(self, handle: H) -> H:
         """Return the handle to call: ``handle``, or one that requests the classes of ambiguous values."""
         if self._types is None:
             self._prepare()
-        telling: H = handle.telling(self._types) if self._types and hasattr(handle, "telling") else handle
-        return telling
+        chosen: H = handle.with_types(self._types) if self._types and hasattr(handle, "with_types") else handle
+        return chosen
 
-    def _first(self, value: Any) -> Any:
+    def _prepare_and_convert(self, value: Any) -> Any:
         self._prepare()
         return self._convert(value)
 
@@ -97,20 +97,20 @@ class Returns(Generic[T]):
             declared = eval(declared.__forward_arg__, dict(self._namespace or {}))
         self._declared = declared
         convert = _Compiler().compile(declared).convert
-        classes = classes_in_doubt(declared)
+        classes = ambiguous_classes(declared)
         if classes:
-            told = _Compiler(classes).compile(declared).convert
-            self._convert = lambda value: (told if type(value) is Typed else convert)(value)
+            convert_typed = _Compiler(classes).compile(declared).convert
+            self._convert = lambda value: (convert_typed if type(value) is Typed else convert)(value)
         else:
             self._convert = convert
         self._types = tuple((each.__module__, each.__qualname__) for each in classes)
 
 
 def _mismatch(expected: Any, value: Any) -> _Mismatch:
-    return _Mismatch(_spelt(expected), _spelt(type(value)))
+    return _Mismatch(_type_text(expected), _type_text(type(value)))
 
 
-def _spelt(declared: Any) -> str:
+def _type_text(declared: Any) -> str:
     """Return a type as text, as users write it."""
     if declared is None or declared is types.NoneType:
         return "None"
@@ -118,16 +118,16 @@ def _spelt(declared: Any) -> str:
         return "..."
     origin, arguments = typing.get_origin(declared), typing.get_args(declared)
     if origin in (types.UnionType, typing.Union):
-        return " | ".join(map(_spelt, arguments))
+        return " | ".join(map(_type_text, arguments))
     if origin is typing.Literal:
         return f"Literal[{', '.join(map(repr, arguments))}]"
     if origin is not None:
-        return f"{_spelt(origin)}[{', '.join(map(_spelt, arguments)) or '()'}]"
+        return f"{_type_text(origin)}[{', '.join(map(_type_text, arguments)) or '()'}]"
     name = getattr(declared, "__qualname__", None) or getattr(declared, "__name__", None)
     return str(name or declared)
 
 
-def _same(made: Collection[Any], value: Collection[Any]) -> bool:
+def _all_same(made: Collection[Any], value: Collection[Any]) -> bool:
     """Return whether conversion has left every item the same object."""
     return not any(map(operator.is_not, made, value))
 
@@ -147,45 +147,47 @@ _EXACT: dict[Any, frozenset[type]] = {
 class _Compiler:
     """A compiler from declared types to converters.
 
-    ``_known`` has the converters of classes with fields; each is made once, so recursive types work. With ``told``, the
-    converters expect a :class:`Typed` in place of each instance of one of these classes.
+    ``_known`` has the converters of classes with fields; each is made once, so recursive types work. With ``requested``,
+    the converters expect a :class:`Typed` in place of each instance of one of these classes.
     """
 
-    def __init__(self, told: Sequence[type] = ()) -> None:
+    def __init__(self, requested: Sequence[type] = ()) -> None:
         self._known: dict[Any, _Converter] = {}
-        self._told = told
+        self._requested = requested
 
     def compile(self, declared: Any) -> _Converter:
         plain = self._compile(declared)
-        if not self._told or typing.get_origin(declared) in UNIONS:
+        if not self._requested or typing.get_origin(declared) in UNIONS:
             return plain
-        convert, told = plain.convert, self._told
+        convert, requested = plain.convert, self._requested
         if declared not in _EXACT and (
-            convert is _as_it_is or (isinstance(declared, type) and not is_declared(declared))
+            convert is _unchanged or (isinstance(declared, type) and not is_declared(declared))
         ):
             # The types of its items are not declared: they stay plain data.
-            return plain._replace(convert=lambda value: _bare(convert(value.data if type(value) is Typed else value)))
-        if declared not in told:
+            return plain._replace(
+                convert=lambda value: _untyped(convert(value.data if type(value) is Typed else value))
+            )
+        if declared not in requested:
             return plain._replace(convert=lambda value: convert(value.data if type(value) is Typed else value))
 
         def instance(value: Any) -> Any:
             if type(value) is not Typed:
                 return convert(value)
-            kind, data = told_class(value, told), value.data
+            kind, data = class_of(value, requested), value.data
             if kind is declared and plain.keys is not None:
                 # Additional fields come from a derived class that is unknown here. Drop them, so that they select no other class.
                 data = {name: item for name, item in data.items() if name in plain.keys}
             if kind is declared or kind is None:
                 return convert(data)
             if not issubclass(kind, declared):
-                raise _Mismatch(_spelt(declared), _spelt(kind))
+                raise _Mismatch(_type_text(declared), _type_text(kind))
             return self.compile(kind).convert(value)
 
         return plain._replace(convert=instance)
 
     def _compile(self, declared: Any) -> _Converter:
         if declared in _NOT_CHECKED:
-            return _Converter(_as_it_is)
+            return _Converter(_unchanged)
         declared = types.NoneType if declared is None else declared
         certain = _EXACT.get(declared)
         if certain is not None:
@@ -217,7 +219,7 @@ class _Compiler:
 
     def _items(self, declared: Any, kind: Any, argument: Any) -> _Converter:
         item, certain, _ = self.compile(argument)
-        if item is _as_it_is:
+        if item is _unchanged:
             return _Converter(_instance(kind, declared))
         step = "[{}]" if kind in (list, tuple) else " (an element)"
 
@@ -227,7 +229,7 @@ class _Compiler:
             if certain and certain.issuperset(map(type, value)):
                 return value
             made = _each(value, item, step)
-            return value if _same(made, value) else _rebuilt(kind, made)
+            return value if _all_same(made, value) else _rebuilt(kind, made)
 
         return _Converter(convert)
 
@@ -240,7 +242,7 @@ class _Compiler:
             if not isinstance(value, tuple):
                 raise _mismatch(declared, value)
             made = _in_order(value, items, declared)
-            return value if _same(made, value) else tuple(made)
+            return value if _all_same(made, value) else tuple(made)
 
         return _Converter(convert)
 
@@ -252,12 +254,14 @@ class _Compiler:
             if not isinstance(value, dict):
                 raise _mismatch(declared, value)
             keys: Any = value
-            if key is not _as_it_is and not (certain_keys and certain_keys.issuperset(map(type, value))):
+            if key is not _unchanged and not (certain_keys and certain_keys.issuperset(map(type, value))):
                 keys = _each(value, key, " (a key)")
             items: Any = value.values()
-            if item is not _as_it_is and not (certain_values and certain_values.issuperset(map(type, items))):
+            if item is not _unchanged and not (certain_values and certain_values.issuperset(map(type, items))):
                 items = _each_value(value, item)
-            if (keys is value or _same(keys, value)) and (not isinstance(items, list) or _same(items, value.values())):
+            if (keys is value or _all_same(keys, value)) and (
+                not isinstance(items, list) or _all_same(items, value.values())
+            ):
                 return value
             return _rebuilt(dict, list(zip(keys, items, strict=True)))
 
@@ -270,13 +274,13 @@ class _Compiler:
         else:
             kinds = {kind: self._items(declared, kind, arguments[0]).convert for kind in (list, tuple, set, frozenset)}
 
-        bare = _bare if self._told else _as_it_is
+        untyped = _untyped if self._requested else _unchanged
 
         def convert(value: Any) -> Any:
             if not isinstance(value, origin):
                 raise _mismatch(declared, value)
             known = kinds.get(type(value))
-            return bare(value) if known is None else known(value)
+            return untyped(value) if known is None else known(value)
 
         return _Converter(convert)
 
@@ -284,30 +288,30 @@ class _Compiler:
         compiled = [self.compile(option) for option in options]
         certain = frozenset[type]().union(*(option.certain for option in compiled))
         if any(option in _NOT_CHECKED for option in options):
-            return _Converter(_bare if self._told else _as_it_is)
-        others = [each for each, option in zip(compiled, options, strict=True) if option not in self._told]
-        own = {option: each for each, option in zip(compiled, options, strict=True) if option in self._told}
+            return _Converter(_untyped if self._requested else _unchanged)
+        others = [each for each, option in zip(compiled, options, strict=True) if option not in self._requested]
+        own = {option: each for each, option in zip(compiled, options, strict=True) if option in self._requested}
 
         def convert(value: Any) -> Any:
             if type(value) in certain:
                 return value
             if not own:
-                return _first_fit(compiled, value, declared)
+                return _best_fit(compiled, value, declared)
             if type(value) is not Typed:
                 try:
-                    return _first_fit(others, value, declared)
+                    return _best_fit(others, value, declared)
                 except _Mismatch:
-                    return _first_fit(compiled, value, declared)
-            kind = told_class(value, self._told)
+                    return _best_fit(compiled, value, declared)
+            kind = class_of(value, self._requested)
             for base in () if kind is None else kind.__mro__:
                 if base in own:
                     return own[base].convert(value)
             try:
-                return _first_fit(others, value, declared)
+                return _best_fit(others, value, declared)
             except _Mismatch as mismatch:
                 if kind is None:
-                    return _first_fit(compiled, value.data, declared)
-                raise mismatch if mismatch.path else _Mismatch(_spelt(declared), _spelt(kind)) from None
+                    return _best_fit(compiled, value.data, declared)
+                raise mismatch if mismatch.path else _Mismatch(_type_text(declared), _type_text(kind)) from None
 
         return _Converter(convert, certain)
 
@@ -332,8 +336,8 @@ class _Compiler:
         cell = self._forward(declared, names)
         hints = hints_of(declared)
         converters = {field.name: self.compile(hints.get(field.name, Any)).convert for field in own}
-        given = frozenset(field.name for field in own if field.init)
-        needed = frozenset(
+        init_names = frozenset(field.name for field in own if field.init)
+        required = frozenset(
             field.name for field in own if field.init and field.default is MISSING and field.default_factory is MISSING
         )
 
@@ -346,11 +350,11 @@ class _Compiler:
                 raise _mismatch(declared, value)
             if not names.issuperset(value) and (derived := _derived_with(declared, value.keys())) is not None:
                 return self.compile(derived).convert(value)
-            made = _fields(value, converters, names, needed, declared)
-            if len(given) == len(names):
+            made = _fields(value, converters, names, required, declared)
+            if len(init_names) == len(names):
                 return declared(**made)
-            instance = declared(**{name: made[name] for name in made if name in given})
-            for name in made.keys() - given:
+            instance = declared(**{name: made[name] for name in made if name in init_names})
+            for name in made.keys() - init_names:
                 object.__setattr__(instance, name, made[name])
             return instance
 
@@ -375,28 +379,28 @@ class _Compiler:
         hints = hints_of(declared)
         names = frozenset(hints)
         cell = self._forward(declared, names)
-        needed = frozenset(
+        required = frozenset(
             name
             for name, hint in hints.items()
             if typing.get_origin(hint) is typing.Required
             or (typing.get_origin(hint) is not typing.NotRequired and name in declared.__required_keys__)
         )
-        bare = {
+        types_of_values = {
             name: typing.get_args(hint)[0] if typing.get_origin(hint) in (typing.Required, typing.NotRequired) else hint
             for name, hint in hints.items()
         }
-        converters = {name: self.compile(hint).convert for name, hint in bare.items()}
+        converters = {name: self.compile(hint).convert for name, hint in types_of_values.items()}
 
         def convert(value: Any) -> Any:
             if not isinstance(value, dict):
                 raise _mismatch(declared, value)
-            made = _fields(value, converters, None, needed, declared)
-            return value if _same(made.values(), value.values()) else made
+            made = _fields(value, converters, None, required, declared)
+            return value if _all_same(made.values(), value.values()) else made
 
         return self._finish(declared, cell, convert, names)
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
@@ -410,24 +414,25 @@ def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:
     }
     if len(found) > 1:
         raise _Mismatch(
-            _spelt(declared), f"dict that would do for {' and '.join(sorted(map(_spelt, found.values())))} alike"
+            _type_text(declared),
+            f"dict that would do for {' and '.join(sorted(map(_type_text, found.values())))} alike",
         )
     return next(iter(found.values()), None)
 
 
-def _bare(value: Any) -> Any:
+def _untyped(value: Any) -> Any:
     """Return the plain data of ``value``, with each :class:`Typed` replaced by its data; ``value`` itself if there is none."""
     kind = type(value)
     if kind is Typed:
-        return _bare(value.data)
+        return _untyped(value.data)
     if kind is dict:
-        keys, items = list(map(_bare, value)), list(map(_bare, value.values()))
-        same = _same(keys, value) and _same(items, value.values())
+        keys, items = list(map(_untyped, value)), list(map(_untyped, value.values()))
+        same = _all_same(keys, value) and _all_same(items, value.values())
         return value if same else _rebuilt(dict, list(zip(keys, items, strict=True)))
     if kind not in (list, tuple, set, frozenset) or PLAIN.issuperset(map(type, value)):
         return value
-    made = list(map(_bare, value))
-    return value if _same(made, value) else _rebuilt(kind, made)
+    made = list(map(_untyped, value))
+    return value if _all_same(made, value) else _rebuilt(kind, made)
 
 
 def _rebuilt(kind: Any, items: list[Any]) -> Any:
@@ -435,9 +440,9 @@ def _rebuilt(kind: Any, items: list[Any]) -> Any:
     try:
         made = kind(items)
     except TypeError as error:
-        raise _Mismatch("what can be hashed", f"{_spelt(kind)} with another: {error}") from None
+        raise _Mismatch("what can be hashed", f"{_type_text(kind)} with another: {error}") from None
     if len(made) != len(items):
-        raise _Mismatch("what stays apart", f"{_spelt(kind)} in which two became equal")
+        raise _Mismatch("what stays apart", f"{_type_text(kind)} in which two became equal")
     return made
 
 
@@ -475,7 +480,9 @@ def _literal(declared: Any, values: tuple[Any, ...]) -> _Convert:
                 return value
         except TypeError:  # unhashable
             pass
-        raise _Mismatch(_spelt(declared), repr(value) if isinstance(value, int | str | bytes) else _spelt(type(value)))
+        raise _Mismatch(
+            _type_text(declared), repr(value) if isinstance(value, int | str | bytes) else _type_text(type(value))
+        )
 
     return convert
 
@@ -527,7 +534,7 @@ def _in_order(
     value: tuple[Any, ...], items: list[_Convert], declared: Any, steps: list[str] | None = None
 ) -> list[Any]:
     if len(value) != len(items):
-        raise _Mismatch(_spelt(declared), f"tuple of {len(value)}")
+        raise _Mismatch(_type_text(declared), f"tuple of {len(value)}")
     made: list[Any] = []
     try:
         for convert, item in zip(items, value, strict=True):
@@ -541,22 +548,22 @@ def _fields(
     value: Mapping[Any, Any],
     converters: Mapping[str, _Convert],
     names: AbstractSet[str] | None,
-    needed: AbstractSet[str],
+    required: AbstractSet[str],
     declared: Any,
 ) -> dict[Any, Any]:
-    """Return the converted items of ``value``, restricted to ``names`` unless None. All ``needed`` names must be there.
+    """Return the converted items of ``value``, restricted to ``names`` unless None. All ``required`` names must be there.
 
     Additional fields are dropped: a wrapper that was imported before the source got a field still returns what it declares.
     """
-    missing = needed - value.keys()
+    missing = required - value.keys()
     if missing:
-        raise _Mismatch(_spelt(declared), f"dict without {_key(min(missing))[1:-1]}")
+        raise _Mismatch(_type_text(declared), f"dict without {_key(min(missing))[1:-1]}")
     made = {}
     for name, item in value.items():
         convert = converters.get(name)
         if convert is None:
             if names is None:
-                made[name] = _bare(item)
+                made[name] = _untyped(item)
             continue
         try:
             made[name] = convert(item)
@@ -570,7 +577,7 @@ def _key(key: Any) -> str:
     return f"[{text if len(text) <= 60 else text[:57] + '...'}]"
 
 
-def _first_fit(options: list[_Converter], value: Any, declared: Any) -> Any:
+def _best_fit(options: list[_Converter], value: Any, declared: Any) -> Any:
     """Return ``value`` converted to the option that fits best; an option that it already is comes first.
 
     Raises :class:`_Mismatch` if no option fits, or several fit equally well.
@@ -587,9 +594,11 @@ def _first_fit(options: list[_Converter], value: Any, declared: Any) -> Any:
             return value
         found.append((distance, made))
     nearest = [made for distance, made in found if distance == found[0][0]]
-    kinds = dict.fromkeys(_spelt(type(made)) for made in nearest)
+    kinds = dict.fromkeys(_type_text(type(made)) for made in nearest)
     if len(kinds) > 1:
-        raise _Mismatch(_spelt(declared), f"{_spelt(type(value))} that would do for {' and '.join(kinds)} alike")
+        raise _Mismatch(
+            _type_text(declared), f"{_type_text(type(value))} that would do for {' and '.join(kinds)} alike"
+        )
     if nearest:
         return nearest[0]
     inner = [failure for failure in failures if failure.path]
