@@ -20,7 +20,7 @@ import msgspec
 from lastgood.wrappers.read.extract import Extract
 from lastgood.wrappers.types.declaring import Declaration
 
-__all__ = ["Answer", "Cache", "Nothing", "answer_of", "key_of"]
+__all__ = ["Answer", "Cache", "NoCache", "answer_of", "key_of"]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class Cache(Protocol):
         ...
 
 
-class Nothing:
+class NoCache:
     """A cache that stores nothing."""
 
     def get(self, _key: str) -> bytes | None:
@@ -62,7 +62,7 @@ _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 _DECODER = msgspec.msgpack.Decoder(Answer)
 
 
-def answer_of(key: str, cache: Cache, holds: Callable[[Answer], bool], find_out: Callable[[], Answer]) -> Answer:
+def answer_of(key: str, cache: Cache, holds: Callable[[Answer], bool], compute: Callable[[], Answer]) -> Answer:
     """Return the cached answer at ``key`` if it ``holds``; else compute it, and cache it unless a module is broken."""
     data = cache.get(key)
     if data is not None:
@@ -73,7 +73,7 @@ def answer_of(key: str, cache: Cache, holds: Callable[[Answer], bool], find_out:
         else:
             if holds(known):
                 return known
-    answer = find_out()
+    answer = compute()
     if not answer.failures:
         # An answer that cannot be encoded, for example for surrogates in a docstring, is computed each time.
         with contextlib.suppress(UnicodeEncodeError, RecursionError):
@@ -83,12 +83,12 @@ def answer_of(key: str, cache: Cache, holds: Callable[[Answer], bool], find_out:
 
 def key_of(*parts: str) -> str:
     """Return the cache key of a query. It includes the versions of lastgood, griffe and Python, which affect the answer."""
-    text = "\0".join((_maker(), *parts)).encode("utf-8", "surrogatepass")
+    text = "\0".join((_version_digest(), *parts)).encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()
 
 
 @functools.cache
-def _maker() -> str:
+def _version_digest() -> str:
     """Return a digest of everything that computes answers: griffe, Python, and the source text of this package."""
     try:
         griffe = importlib.metadata.version("griffelib")

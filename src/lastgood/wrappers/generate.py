@@ -25,15 +25,15 @@ from lastgood.errors import ModuleFailure
 from lastgood.sources.parsing import ModuleSource
 from lastgood.store.header import with_header
 from lastgood.wrappers import Wrapped
-from lastgood.wrappers.answers import Answer, Cache, Nothing, answer_of, key_of
+from lastgood.wrappers.answers import Answer, Cache, NoCache, answer_of, key_of
 from lastgood.wrappers.ir import Class, Declared, Module, packed
 from lastgood.wrappers.process.import_check import ImportCheck
 from lastgood.wrappers.read.extract import Extract, extract
 from lastgood.wrappers.read.project import Outlines, Project
 from lastgood.wrappers.types.declaring import Declaration, declare, used
 from lastgood.wrappers.types.models import Models
-from lastgood.wrappers.write.assemble import assemble, in_signatures, is_moved, questioned
-from lastgood.wrappers.write.import_graph import Circle, Edges, Imports, imports_between
+from lastgood.wrappers.write.assemble import assemble, in_signatures, is_moved, relevant_types
+from lastgood.wrappers.write.import_graph import Edges, ImportCycle, Imports, imports_between
 from lastgood.wrappers.write.render import render, render_package
 
 __all__ = ["Pipeline"]
@@ -45,7 +45,7 @@ T = TypeVar("T", Extract, Declaration)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ModuleApi:
-    """The API of one module to wrap, under its selection. For ``questioned`` see :func:`.assemble.questioned`."""
+    """The API of one module to wrap, under its selection. For ``relevant_types`` see :func:`.assemble.relevant_types`."""
 
     source: ModuleSource
     answer: Answer
@@ -54,7 +54,7 @@ class _ModuleApi:
     warnings: tuple[str, ...] = ()
     unless_declared: tuple[tuple[Declared, str], ...] = ()
     mentioned: frozenset[Declared] = frozenset()
-    questioned: frozenset[Declared] = frozenset()
+    relevant_types: frozenset[Declared] = frozenset()
     classes: tuple[Class, ...] = ()
 
     @classmethod
@@ -72,7 +72,7 @@ class _ModuleApi:
             found.warnings,
             found.unless_declared,
             frozenset(in_signatures(module.members)),
-            questioned(module),
+            relevant_types(module),
             tuple(each for each in module.members if isinstance(each, Class) and each.declared is not None),
         )
 
@@ -112,14 +112,14 @@ class _Types:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The inputs from which the content of a file is assembled. ``declared`` are the ``questioned`` types that are declared."""
+    """The inputs from which the content of a file is assembled. ``declared`` are the relevant types that are declared."""
 
     offered: Module | None
     here: tuple[tuple[Declared, Declaration], ...]
     moved: tuple[tuple[Declared, Class], ...]
     declared: frozenset[Declared]
 
-    def are(self, others: _Parts) -> bool:
+    def are_same_as(self, others: _Parts) -> bool:
         """Compare by identity. Inputs that are equal but not identical are only assembled again."""
         if self.offered is not others.offered or self.declared != others.declared:
             return False
@@ -128,49 +128,49 @@ class _Parts:
 
 
 @dataclass(slots=True, eq=False)
-class _Made:
-    """The content of a file, and its text as last rendered with the inputs ``manner``.
+class _OutputFile:
+    """The content of a file, and its text as last rendered, with ``render_inputs``.
 
-    ``offer`` and ``types`` are those from which ``parts`` were last derived.
+    ``api`` and ``types`` are those from which ``parts`` were last derived.
     """
 
-    offer: _ModuleApi | None
+    api: _ModuleApi | None
     types: _Types
     parts: _Parts
     module: Module
     packed: bytes
     edges: Edges
-    manner: tuple[Imports | None, bool, Style] | None = None
+    render_inputs: tuple[Imports | None, bool, Style] | None = None
     path: str = ""
     text: bytes = b""
-    is_tried: bool = False
+    is_checked: bool = False
     problem: str | None = None  # why it cannot be imported, if the import was checked
 
 
 class Pipeline:
     """An incremental pipeline for :func:`lastgood.wrappers.wrap_modules`. Not thread-safe.
 
-    With a ``trial``, wrappers are also imported, into the current process. ``cache`` keeps answers beyond the lifetime of this
-    object. ``at(name)`` is called before a module is analysed, and ``makes(name)`` before its wrapper is assembled, rendered or
-    imported.
+    With an ``import_check``, wrappers are also imported, into the current process. ``cache`` keeps answers beyond the lifetime
+    of this object. ``at(name)`` is called before a module is analysed, and ``makes(name)`` before its wrapper is assembled,
+    rendered or imported.
     """
 
     def __init__(
         self,
-        trial: ImportCheck | None = None,
+        import_check: ImportCheck | None = None,
         at: Callable[[str], object] = lambda _: None,
         makes: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self.cache: Cache = Nothing()
-        self._import_check = trial
+        self.cache: Cache = NoCache()
+        self._import_check = import_check
         self._at = at
         self._makes = makes
         self._outlines = Outlines()
         self._states: dict[str, str] = {}  # of every module that an answer depends on, as of that answer
-        self._offers: dict[str, _ModuleApi] = {}
+        self._apis: dict[str, _ModuleApi] = {}
         self._each_type: dict[Declared, _Type] = {}
         self._types = _Types({}, {}, {})
-        self._made: dict[str, _Made] = {}
+        self._made: dict[str, _OutputFile] = {}
         self._edges: dict[str, Edges] = {}
         self._imports: Mapping[str, Imports] = {}
         self._names: AbstractSet[str] = frozenset()
@@ -185,27 +185,27 @@ class Pipeline:
         None means that any may differ.
         """
         named = {source.name: source for source in sources}
-        self._outlines.turn(lambda name: named.get(name) or find(name))
+        self._outlines.begin_run(lambda name: named.get(name) or find(name))
         self._forget_stale(self._states.keys() if changed is None else self._states.keys() & changed)
-        before, self._offers = self._offers, {}
+        before, self._apis = self._apis, {}
         for name, source in sorted(named.items()):
             known = before.get(name)
             if known is None or (known.source is not source and known.source.selection != source.selection):
-                known = self._offer(source)
-            self._offers[name] = known
-        answers = [offer.answer for offer in self._offers.values() if offer.answer.failures]
+                known = self._api_of(source)
+            self._apis[name] = known
+        answers = [api.answer for api in self._apis.values() if api.answer.failures]
         types = self._declare()
         answers += [each.answer for each in self._each_type.values() if each.answer.failures]
-        failures = {name: self._failure(name, *told) for answer in answers for name, told in answer.failures.items()}
+        failures = {name: self._failure(name, *where) for answer in answers for name, where in answer.failures.items()}
         self._assemble(types, failures)
         files = self._files(named.keys(), style, failures)
-        self._try(failures)
-        talking = [offer for offer in self._offers.values() if offer.warnings or offer.unless_declared]
-        warnings = [text for offer in talking for text in _warnings(offer, types.by_name)]
+        self._check_imports(failures)
+        with_warnings = [api for api in self._apis.values() if api.warnings or api.unless_declared]
+        warnings = [text for api in with_warnings for text in _warnings(api, types.by_name)]
         warnings += [text for each in types.by_name.values() for text in each.warnings]
-        told = tuple(failure for _, failure in sorted(failures.items()))
+        reported = tuple(failure for _, failure in sorted(failures.items()))
         irs = {name: made.packed for name, made in self._made.items() if name not in failures}
-        return Wrapped(files, tuple(warnings), told, irs)
+        return Wrapped(files, tuple(warnings), reported, irs)
 
     # Answers.
 
@@ -214,36 +214,36 @@ class Pipeline:
         stale = {name for name in names if self._outlines.state(name) != self._states[name]}
         if not stale:
             return
-        for name in [name for name, each in self._offers.items() if not stale.isdisjoint(each.consulted)]:
-            del self._offers[name]
+        for name in [name for name, each in self._apis.items() if not stale.isdisjoint(each.consulted)]:
+            del self._apis[name]
         types = self._each_type.items()
         self._each_type = {declared: each for declared, each in types if stale.isdisjoint(each.consulted)}
         self._states.update((name, self._outlines.state(name)) for name in stale)
 
-    def _offer(self, source: ModuleSource) -> _ModuleApi:
+    def _api_of(self, source: ModuleSource) -> _ModuleApi:
         name = source.name
         if not all(part.isidentifier() and part != "__init__" for part in name.split(".")):
             problem = "this is not a module name that can be imported."
             return _ModuleApi.of(source, Answer(None, {}, {name: (None, problem)}))
         key = key_of("extract", name, source.state, repr(source.selection))
-        return _ModuleApi.of(source, self._ask(key, name, lambda project, _: _extract(project, source)))
+        return _ModuleApi.of(source, self._query(key, name, lambda project, _: _extract(project, source)))
 
-    def _ask(self, key: str, name: str, question: Callable[[Project, Models], T | None]) -> Answer:
+    def _query(self, key: str, name: str, query: Callable[[Project, Models], T | None]) -> Answer:
         """Return the answer to a question about module ``name``, from the cache if it is valid."""
-        answer = answer_of(key, self.cache, self._holds, lambda: self._find_out(name, question))
+        answer = answer_of(key, self.cache, self._holds, lambda: self._compute(name, query))
         self._states.update(answer.consulted)
         return answer
 
     def _holds(self, answer: Answer) -> bool:
         return all(self._outlines.state(name) == state for name, state in answer.consulted.items())
 
-    def _find_out(self, name: str, question: Callable[[Project, Models], T | None]) -> Answer:
+    def _compute(self, name: str, query: Callable[[Project, Models], T | None]) -> Answer:
         self._at(name)
         models = Models()
         project = Project(self._outlines, models.judge)
         found: T | None = None
         with self._failures_of(name, project.failures):
-            found = question(project, models)
+            found = query(project, models)
         consulted = {each: self._outlines.state(each) for each in sorted(project.consulted)}
         failures = {each.module: (each.line, each.message) for each in project.failures.values()}
         return Answer(found, consulted, failures)
@@ -256,7 +256,7 @@ class Pipeline:
 
     def _declare(self) -> _Types:
         """Declare every type that signatures mention, directly or through other types."""
-        mentioned: frozenset[Declared] = frozenset().union(*[offer.mentioned for offer in self._offers.values()])
+        mentioned: frozenset[Declared] = frozenset().union(*[api.mentioned for api in self._apis.values()])
         left, seen, known = list(mentioned), set(mentioned), self._each_type
         self._each_type = {}
         while left:
@@ -264,7 +264,7 @@ class Pipeline:
             type_ = known.get(declared)
             if type_ is None:
                 key = key_of("declare", declared.module, declared.name, self._outlines.state(declared.module))
-                type_ = _Type.of(self._ask(key, declared.module, _declaration_of(declared)))
+                type_ = _Type.of(self._query(key, declared.module, _declaration_of(declared)))
             self._each_type[declared] = type_
             left += type_.used - seen
             seen |= type_.used
@@ -275,35 +275,35 @@ class Pipeline:
     def _assemble(self, types: _Types, failures: Failures) -> None:
         """Assemble the content of each file, in the order of modules."""
         moved: dict[str, dict[Declared, Class]] = {}
-        for each in self._offers.values():
+        for each in self._apis.values():
             for class_ in each.classes:
                 if class_.declared is not None and is_moved(class_, each.source.name, types.by_name):
                     moved.setdefault(class_.declared.module, {}).setdefault(class_.declared, class_)
-        names = [name for name, offer in self._offers.items() if offer.module is not None]
-        if not types.by_module.keys() <= self._offers.keys():
+        names = [name for name, api in self._apis.items() if api.module is not None]
+        if not types.by_module.keys() <= self._apis.keys():
             names = sorted({*names, *types.by_module})
-        made: dict[str, _Made | None] = dict.fromkeys(names)
-        offers = self._offers
-        if not moved:  # a file is then unchanged if its offer and all types are identical
+        made: dict[str, _OutputFile | None] = dict.fromkeys(names)
+        apis = self._apis
+        if not moved:  # a file is then unchanged if its API and all types are identical
             of_old = self._made.items()
-            made |= {name: each for name, each in of_old if each.types is types and each.offer is offers.get(name)}
+            made |= {name: each for name, each in of_old if each.types is types and each.api is apis.get(name)}
         for name in [name for name, each in made.items() if each is None]:
             known = self._made.get(name)
-            offer = offers.get(name)
+            api = apis.get(name)
             parts = _Parts(
-                None if offer is None else offer.module,
+                None if api is None else api.module,
                 types.by_module.get(name, ()),
                 tuple(moved[name].items()) if name in moved else (),
-                offer.questioned & types.by_name.keys() if offer is not None and offer.questioned else _NO_TYPES,
+                api.relevant_types & types.by_name.keys() if api is not None and api.relevant_types else _NO_TYPES,
             )
-            if known is not None and known.parts.are(parts):
-                known.offer, known.types = offer, types
+            if known is not None and known.parts.are_same_as(parts):
+                known.api, known.types = api, types
                 made[name] = known
                 continue
             self._makes(name)
             with self._failures_of(name, failures):
                 whole = assemble(name, parts.offered, parts.here, dict(parts.moved), types.by_name)
-                made[name] = _Made(offer, types, parts, whole, packed(whole), Edges.of(whole))
+                made[name] = _OutputFile(api, types, parts, whole, packed(whole), Edges.of(whole))
         self._made = {name: each for name, each in made.items() if each is not None}
 
     def _files(self, named: AbstractSet[str], style: Style, failures: Failures) -> dict[str, bytes]:
@@ -311,26 +311,28 @@ class Pipeline:
         names = named | self._made.keys()
         if names != self._names:
             self._names, self._packages = names, _packages_around(names)
-        manners = {name: (imports.get(name), name in self._packages, style) for name in self._made}
-        for name, made in [(name, made) for name, made in self._made.items() if made.manner != manners[name]]:
-            made.manner = None
+        inputs_by_name = {name: (imports.get(name), name in self._packages, style) for name in self._made}
+        for name, made in [
+            (name, made) for name, made in self._made.items() if made.render_inputs != inputs_by_name[name]
+        ]:
+            made.render_inputs = None
             with self._failures_of(name, failures):
-                text = self._render(made, *manners[name])
-                made.path, made.text, made.is_tried = (
+                text = self._render(made, *inputs_by_name[name])
+                made.path, made.text, made.is_checked = (
                     _path(name, name in self._packages),
                     with_header(name, text),
                     False,
                 )
-                made.manner = manners[name]
-        files = {made.path: made.text for made in self._made.values() if made.manner is not None}
+                made.render_inputs = inputs_by_name[name]
+        files = {made.path: made.text for made in self._made.values() if made.render_inputs is not None}
         for package, path in self._packages.items():
             if package not in names:
                 files[path] = with_header(package, render_package(package))
         return {path: files[path] for path in sorted(files)}
 
-    def _render(self, made: _Made, imports: Imports | None, is_package: bool, style: Style) -> str:
-        manner = (None if imports is None else (sorted(imports.late), imports.exports), is_package, style)
-        key = key_of("render", hashlib.sha256(made.packed).hexdigest(), _JSON.encode(manner).decode())
+    def _render(self, made: _OutputFile, imports: Imports | None, is_package: bool, style: Style) -> str:
+        render_inputs = (None if imports is None else (sorted(imports.late), imports.exports), is_package, style)
+        key = key_of("render", hashlib.sha256(made.packed).hexdigest(), _JSON.encode(render_inputs).decode())
         known = self.cache.get(key)
         if known is not None:
             return known.decode()
@@ -339,18 +341,18 @@ class Pipeline:
         self.cache.put(key, text.encode())
         return text
 
-    def _try(self, failures: Failures) -> None:
+    def _check_imports(self, failures: Failures) -> None:
         """Import new wrappers, and those that need them at import, unless there are failures already."""
-        untried = [name for name, made in self._made.items() if not made.is_tried]
+        unchecked = [name for name, made in self._made.items() if not made.is_checked]
         if self._import_check is None or failures:
             return
-        if untried:
+        if unchecked:
             needs = {name: made.edges.needed for name, made in self._made.items() if made.edges.needed}
-            untried = list(_leading_to(untried, needs))
+            unchecked = list(_with_dependents(unchecked, needs))
             for name, problem in self._import_check.problems(
-                self._made, needs, untried, self.cache, self._makes
+                self._made, needs, unchecked, self.cache, self._makes
             ).items():
-                self._made[name].is_tried, self._made[name].problem = True, problem
+                self._made[name].is_checked, self._made[name].problem = True, problem
         for name, made in [(name, made) for name, made in self._made.items() if made.problem is not None]:
             failures[name] = self._failure(name, None, made.problem or "")
 
@@ -361,9 +363,9 @@ class Pipeline:
         self._edges = {}
         try:
             self._imports = imports_between(edges)
-        except Circle as circle:
-            for name in circle.modules:
-                others = ", ".join(each for each in circle.modules if each != name)
+        except ImportCycle as cycle:
+            for name in cycle.modules:
+                others = ", ".join(each for each in cycle.modules if each != name)
                 problem = (
                     f"its types derive from those of {others}, and those from its own, so that neither can come first."
                 )
@@ -398,11 +400,11 @@ def _declaration_of(declared: Declared) -> Callable[[Project, Models], Declarati
     return lambda project, models: declare(project, models, declared)
 
 
-def _warnings(offer: _ModuleApi, types: Container[Declared]) -> tuple[str, ...]:
-    return offer.warnings + tuple(text for declared, text in offer.unless_declared if declared not in types)
+def _warnings(api: _ModuleApi, types: Container[Declared]) -> tuple[str, ...]:
+    return api.warnings + tuple(text for declared, text in api.unless_declared if declared not in types)
 
 
-def _leading_to(names: Sequence[str], graph: Mapping[str, AbstractSet[str]]) -> AbstractSet[str]:
+def _with_dependents(names: Sequence[str], graph: Mapping[str, AbstractSet[str]]) -> AbstractSet[str]:
     """Return ``names`` and all nodes of ``graph`` from which one of them can be reached."""
     found = set(names)
     while more := {name for name, others in graph.items() if name not in found and not found.isdisjoint(others)}:

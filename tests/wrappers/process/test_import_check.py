@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lastgood.wrappers.answers import Nothing
+from lastgood.wrappers.answers import NoCache
 from lastgood.wrappers.process.import_check import ImportCheck
 
 
@@ -29,7 +29,7 @@ class Remembered(dict[str, bytes]):
 def trial() -> Iterator[ImportCheck]:
     trial = ImportCheck()
     yield trial
-    trial.problems({}, {}, [], Nothing())  # forgets the rest
+    trial.problems({}, {}, [], NoCache())  # forgets the rest
     sys.modules.pop("_lastgood_staged", None)
 
 
@@ -40,7 +40,7 @@ def files(**texts: str) -> dict[str, File]:
 
 
 def tried(trial: ImportCheck, made: dict[str, File], *names: str) -> dict[str, str | None]:
-    return trial.problems(made, {}, names, Nothing())
+    return trial.problems(made, {}, names, NoCache())
 
 
 def test_wrappers_import_each_other_as_they_will_in_the_output(trial: ImportCheck) -> None:

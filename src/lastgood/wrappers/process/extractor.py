@@ -70,11 +70,11 @@ class HereExtractor:
         # Imported late: griffe takes ten times as long to import as the rest.
         from lastgood.wrappers.generate import Pipeline
 
-        self._pipeline = self._pipeline or Pipeline(at=self._tell, makes=self._tell)
+        self._pipeline = self._pipeline or Pipeline(at=self._report_progress, makes=self._report_progress)
         self._paths = {source.name: source.path for source in (*found.values(), *sources)}
         return self._pipeline.wrap(sources, found.get, style)
 
-    def _tell(self, module: str) -> None:
+    def _report_progress(self, module: str) -> None:
         self.note(module, self._paths.get(module))
 
     def stop(self) -> None:

@@ -18,15 +18,15 @@ import msgspec
 from lastgood.bridges.worker.parent import die_with
 from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.wrappers import ModuleSource, Wrapped
-from lastgood.wrappers.answers import Nothing, key_of
+from lastgood.wrappers.answers import NoCache, key_of
 from lastgood.wrappers.generate import Pipeline
 from lastgood.wrappers.process.cache import DiskCache
 from lastgood.wrappers.process.extractor_wire import (
     LENGTH,
-    At,
-    Broke,
+    Defect,
     Found,
     Made,
+    Progress,
     Read,
     Reply,
     Use,
@@ -66,7 +66,7 @@ class _Server:
     def __init__(self, replies: int) -> None:
         self._replies = replies
         self._cache: DiskCache | None = None
-        self._pipeline = Pipeline(ImportCheck(), self._tell, self._tell)
+        self._pipeline = Pipeline(ImportCheck(), self._report_progress, self._report_progress)
         self._data: dict[str, bytes] = {}
         self._sources: dict[str, ModuleSource] = {}
         self._named: set[str] = set()
@@ -85,7 +85,7 @@ class _Server:
         except _Gone:
             raise
         except Exception:
-            self._reply(Broke(traceback.format_exc()))
+            self._reply(Defect(traceback.format_exc()))
 
     def tidy(self) -> None:
         """Flush the cache and collect garbage, while no request is waiting."""
@@ -105,7 +105,7 @@ class _Server:
             return
         self.close()
         self._cache = None if path is None else DiskCache(path, read_only=read_only)
-        self._pipeline.cache = self._cache or Nothing()
+        self._pipeline.cache = self._cache or NoCache()
 
     def _imports_of(self, data: bytes) -> Imports:
         key = key_of("imports", hashlib.sha256(data).hexdigest())
@@ -141,8 +141,8 @@ class _Server:
             tuple((each.module, _text(each.file), each.line, each.message) for each in made.failures),
         )
 
-    def _tell(self, module: str) -> None:
-        self._reply(At(module))
+    def _report_progress(self, module: str) -> None:
+        self._reply(Progress(module))
 
     def _reply(self, reply: Reply) -> None:
         data = memoryview(encode(reply))

@@ -24,10 +24,10 @@ from lastgood.wrappers.process.extractor import HereExtractor
 from lastgood.wrappers.process.extractor_wire import (
     LENGTH,
     MOST,
-    At,
-    Broke,
+    Defect,
     Found,
     Made,
+    Progress,
     Read,
     Reply,
     Request,
@@ -78,15 +78,15 @@ class ExtractorProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._wire: tuple[BinaryIO, BinaryIO] | None = None  # requests, replies
-        self._starter = 0
+        self._starting_thread = 0
         self._is_stopped = False
         self._here: HereExtractor | None = None
         self._cache: tuple[Path | None, bool] = (None, True)
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         """Reset the record of what has been sent: a new process knows nothing."""
-        self._told: tuple[Path | None, bool] = (None, True)
+        self._sent_cache: tuple[Path | None, bool] = (None, True)
         self._rows: dict[str, Row] = {}
         self._sent: set[str] = set()
         self._made = Wrapped({})
@@ -98,17 +98,17 @@ class ExtractorProcess:
         """
         with self._lock, suppress(_NoProcess):
             self._is_stopped = False
-            if self._process is not None and self._starter != threading.get_ident():
+            if self._process is not None and self._starting_thread != threading.get_ident():
                 self._kill(self._process)
-            self._running()
+            self._ensure_running()
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _ensure_running(self) -> subprocess.Popen[bytes]:
         process = self._process
         if process is not None:
             if process.poll() is None:
                 return process
             self._kill(process)
-        self._forget()
+        self._reset()
         if self._is_stopped:
             raise _Ended("was stopped", "lastgood")
         if not _CAN_PASS_DESCRIPTORS:
@@ -116,8 +116,8 @@ class ExtractorProcess:
         if self._here is not None:
             raise _NoProcess
         try:
-            self._process, self._wire = _started()
-            self._starter = threading.get_ident()
+            self._process, self._wire = _start_process()
+            self._starting_thread = threading.get_ident()
         except OSError as error:
             logger.warning("sources are read in the app's own process, since no other can be started: %s", error)
             self._here = HereExtractor()
@@ -156,7 +156,7 @@ class ExtractorProcess:
                 raise _failure(ended, file) from ended
 
     def _wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
-        self._running()
+        self._ensure_running()
         rows = {name: _row(source, is_named=False) for name, source in found.items()}
         rows |= {source.name: _row(source, is_named=True) for source in sources}
         data = {source.digest: source.data for source in (*found.values(), *sources)}
@@ -179,25 +179,25 @@ class ExtractorProcess:
     def _ask(self, request: Request, rows: Mapping[str, Row] = MappingProxyType({})) -> Reply:
         """Send a request about ``rows`` and return the reply. Raises :class:`_Ended` and :class:`_NoProcess`."""
         at = "lastgood"
-        process = self._running()
+        process = self._ensure_running()
         assert self._wire is not None
         requests, replies = self._wire
         try:
-            if self._told != self._cache:
+            if self._sent_cache != self._cache:
                 cache, read_only = self._cache
                 _send(requests, Use(None if cache is None else str(cache), read_only))
-                self._told = self._cache
+                self._sent_cache = self._cache
             _send(requests, request)
-            while isinstance(reply := _receive(replies), At):
+            while isinstance(reply := _receive(replies), Progress):
                 at = reply.module
                 self._note(at, rows)
-            if isinstance(reply, Broke):
+            if isinstance(reply, Defect):
                 self._kill(process)  # its state cannot be trusted any more
                 raise _Ended(f"met a defect of lastgood:\n{reply.text.rstrip()}\n", at)
             return reply
         except (OSError, EOFError, msgspec.MsgspecError) as error:
             self._kill(process)
-            raise _Ended(_how(process.returncode), at) from error
+            raise _Ended(_exit_text(process.returncode), at) from error
 
     def stop(self) -> None:
         """Kill the process; the running call raises an error."""
@@ -227,7 +227,7 @@ class ExtractorProcess:
                 stream.close()
 
 
-def _started() -> tuple[subprocess.Popen[bytes], tuple[BinaryIO, BinaryIO]]:
+def _start_process() -> tuple[subprocess.Popen[bytes], tuple[BinaryIO, BinaryIO]]:
     """Start a process. Return it with the streams of requests and replies.
 
     The streams have file descriptors of their own, so that whatever ``sitecustomize`` prints or reads cannot disturb them.
@@ -297,7 +297,7 @@ def _exactly(replies: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _how(status: int) -> str:
+def _exit_text(status: int) -> str:
     if status < 0:
         return f"was killed by {signal.Signals(-status).name}"
     return f"ended with status {status}"

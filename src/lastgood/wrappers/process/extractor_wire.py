@@ -16,10 +16,10 @@ from lastgood.sources.import_statements import Imports
 __all__ = [
     "LENGTH",
     "MOST",
-    "At",
-    "Broke",
+    "Defect",
     "Found",
     "Made",
+    "Progress",
     "Read",
     "Reply",
     "Request",
@@ -63,7 +63,7 @@ class Use(msgspec.Struct, tag=1):
 class Wrap(msgspec.Struct, tag=2):
     """A request for wrappers of the modules of the last request, updated by ``changed`` and without those ``gone``.
 
-    ``data`` are the sources' bytes that have not been sent before. Answered by :class:`At` for each module that is analysed,
+    ``data`` are the sources' bytes that have not been sent before. Answered by :class:`Progress` for each module that is analysed,
     then by :class:`Made`.
     """
 
@@ -79,7 +79,7 @@ class Found(msgspec.Struct, tag=0):
     imports: Imports
 
 
-class At(msgspec.Struct, tag=1):
+class Progress(msgspec.Struct, tag=1):
     """A notice that ``module`` is analysed from now on."""
 
     module: str
@@ -96,14 +96,14 @@ class Made(msgspec.Struct, tag=2):
     failures: tuple[tuple[str, str | None, int | None, str], ...]
 
 
-class Broke(msgspec.Struct, tag=3):
+class Defect(msgspec.Struct, tag=3):
     """A report of a defect in lastgood. ``text`` is a traceback."""
 
     text: str
 
 
 Request = Read | Use | Wrap
-Reply = Found | At | Made | Broke
+Reply = Found | Progress | Made | Defect
 
 _ENCODER = msgspec.msgpack.Encoder()
 _REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

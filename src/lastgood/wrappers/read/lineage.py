@@ -33,7 +33,7 @@ def _order(project: Project, place: Place, around: frozenset[tuple[str, str]]) -
     scope = Scope(project, place.outline, place.owner)
     bases = []
     for base in node.bases:
-        found = scope.lead(dotted_name(base.value if isinstance(base, ast.Subscript) else base))
+        found = scope.lookup(dotted_name(base.value if isinstance(base, ast.Subscript) else base))
         if isinstance(found, Place):
             bases.append(found)
     orders = [_order(project, base, around | {key}) for base in bases]

@@ -84,12 +84,15 @@ def outline(source: ModuleSource, tree: ast.Module) -> Outline:
         visitor.visit(tree)
     module = visitor.current.module
     exports = None
-    said = list(_exports(tree))
+    export_statements = list(_exports(tree))
     if module.exports is not None:
         exports = tuple(name if isinstance(name, str) else name.canonical_path for name in module.exports)
-        exports += tuple(name for each in said for name in _added(each.value))
+        exports += tuple(name for each in export_statements for name in _added(each.value))
     # If __all__ is assigned twice, for example in the branches of an if, its value is not known.
-    exports_are_known = all(_is_plain(each.value) for each in said) and sum(not each.adds for each in said) <= 1
+    exports_are_known = (
+        all(_is_plain(each.value) for each in export_statements)
+        and sum(not each.adds for each in export_statements) <= 1
+    )
     return Outline(
         source=source,
         doc=module.docstring.value if module.docstring else None,
@@ -214,24 +217,24 @@ def _runs(child: Any, owner: Any, *, type_checking: bool) -> bool | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _ExportStatement:
     """An expression that is assigned to ``__all__``, or, if ``adds``, added to it."""
 
     value: ast.expr
     adds: bool
 
 
-def _exports(tree: ast.Module) -> Iterator[_Said]:
+def _exports(tree: ast.Module) -> Iterator[_ExportStatement]:
     for node in statements(tree):
         match node:
             case ast.Assign(targets=[ast.Name(id="__all__")], value=value):
-                yield _Said(value, adds=False)
+                yield _ExportStatement(value, adds=False)
             case ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.expr() as value):
-                yield _Said(value, adds=False)
+                yield _ExportStatement(value, adds=False)
             case ast.AugAssign(target=ast.Name(id="__all__"), value=value):
-                yield _Said(value, adds=True)
+                yield _ExportStatement(value, adds=True)
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="__all__"))) as value):
-                yield _Said(value, adds=True)
+                yield _ExportStatement(value, adds=True)
 
 
 def _added(value: ast.expr) -> Iterator[str]:

@@ -65,11 +65,11 @@ class Outlines:
         self._read: dict[str, tuple[ModuleSource, Outline | ModuleFailure]] = {}
         self._size = 0
 
-    def turn(self, find: Callable[[str], ModuleSource | None]) -> None:
+    def begin_run(self, find: Callable[[str], ModuleSource | None]) -> None:
         """Begin a new run, in which ``find`` returns the source of a module, or None. It is called once per module."""
         self._find = find
         self._sources.clear()
-        self._forget(KEPT_BETWEEN)
+        self._evict(KEPT_BETWEEN)
 
     def source(self, name: str) -> ModuleSource | None:
         """Return the source of module ``name``; None if it is not available."""
@@ -94,10 +94,10 @@ class Outlines:
             known = source, _read(source)
         self._read[name] = known
         self._size += len(source.data)
-        self._forget(KEPT_IN_A_RUN)
+        self._evict(KEPT_IN_A_RUN)
         return known[1]
 
-    def _forget(self, most: int) -> None:
+    def _evict(self, most: int) -> None:
         """Evict the least recently used outlines until at most ``most`` bytes, or a single outline, are left."""
         while self._size > most and len(self._read) > 1:
             source, _ = self._read.pop(next(iter(self._read)))
@@ -267,13 +267,13 @@ class Project:
             # A type-only name also counts if it is assigned somewhere: griffe may not report an assignment in an else branch.
             runs = [binding for binding in bindings if not binding.type_only or name in at.variables]
             if any(self._is_public(at, binding) for binding in runs):
-                names[name] = any(_is_said(binding) for binding in bindings)
+                names[name] = any(_is_explicit(binding) for binding in bindings)
         for star in at.stars:
             origin = None if star in seen else self.outline(star)
             if origin is not None:
                 names |= {name: False for name in self.exported(origin, seen) if name not in names}
         names |= dict.fromkeys(listed, True)
-        return {name: said for name, said in names.items() if not name.startswith("_")}
+        return {name: explicit for name, explicit in names.items() if not name.startswith("_")}
 
     def _listed(self, at: Outline, seen: frozenset[str]) -> tuple[list[str], bool]:
         """Return the public names in ``__all__``, including those of referenced modules, and whether the list is complete."""
@@ -292,7 +292,7 @@ class Project:
         return [name for name in dict.fromkeys(names) if not name.startswith("_")], is_whole
 
     def _is_public(self, at: Outline, binding: Binding) -> bool:
-        if _is_said(binding):
+        if _is_explicit(binding):
             return True
         item, node = binding.item, binding.node
         if not at.source.is_package or not isinstance(item, griffe.Alias) or not isinstance(node, ast.ImportFrom):
@@ -300,7 +300,7 @@ class Project:
         return self.has(item.target_path.rpartition(".")[0])
 
 
-def _is_said(binding: Binding) -> bool:
+def _is_explicit(binding: Binding) -> bool:
     """Return whether ``binding`` is a definition, or an explicit re-export, ``from x import y as y``."""
     if not isinstance(binding.item, griffe.Alias):
         return True

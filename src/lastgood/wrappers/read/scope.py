@@ -66,12 +66,12 @@ class Scope:
         Return the full path of a known type; a type to be declared, or why it cannot be; the scope and value of a type alias;
         or None.
         """
-        found = self.lead(dotted)
+        found = self.lookup(dotted)
         if isinstance(found, Place):
             return self.project.judge(found)
         return None if isinstance(found, str) and not is_known(found) else found
 
-    def lead(self, dotted: str) -> str | Place | tuple[Scope, ast.expr] | None:
+    def lookup(self, dotted: str) -> str | Place | tuple[Scope, ast.expr] | None:
         """Resolve ``dotted``: to a full path outside the local modules, a class, or the scope and value of an assignment."""
         head, _, rest = dotted.partition(".")
         key = (self.at.source.name, dotted)
@@ -91,7 +91,7 @@ class Scope:
                 return f"{star}.{dotted}"
             origin = self.project.outline(star)
             if origin is not None and (head in origin.names() or origin.stars):
-                return inner._elsewhere(origin).lead(dotted)
+                return inner._elsewhere(origin).lookup(dotted)
             if origin is None and f"{star}.{dotted}" in _STARRED:
                 return f"{star}.{dotted}"
         return f"builtins.{dotted}"
@@ -130,7 +130,7 @@ class Scope:
         here = self._elsewhere(self.at)
         match binding.node:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=func, args=arguments) as value):
-                maker = here.lead(dotted_name(func))
+                maker = here.lookup(dotted_name(func))
                 if maker in _NEW_TYPES and len(arguments) == 2:
                     return here, arguments[1]
                 return Place(self.at, owner, binding, name) if maker in _MAKERS else (here, value)
@@ -151,7 +151,7 @@ class Scope:
                 module = ".".join(parts[:cut])
                 origin = self.project.outline(module)
                 if origin is not None:
-                    found = self._elsewhere(origin).lead(".".join(parts[cut:]))
+                    found = self._elsewhere(origin).lookup(".".join(parts[cut:]))
                     # A name that the module does not bind resolves to a builtin, which is not what was imported.
                     if found is not None and found != f"builtins.{'.'.join(parts[cut:])}":
                         return found

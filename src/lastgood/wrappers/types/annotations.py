@@ -32,7 +32,7 @@ __all__ = [
 
 Literal = None | bool | int | float | str | bytes | tuple["Literal", ...]
 
-_MOST = 1000
+_MAX_EXPANDED = 1000
 """Maximum number of types to which the aliases in one annotation may expand."""
 _VARIADIC = -1  # tuple
 _FORMS = -2  # Optional, Literal, ...: special forms, each with its own rules
@@ -137,7 +137,7 @@ def read_annotation(node: ast.expr | None, names: Names) -> tuple[Type, tuple[st
     try:
         return reader.read(node, names), tuple(dict.fromkeys(reader.unknown))
     except _TooLarge:
-        return ANY, (f"{ast.unparse(node)} (its aliases stand for more than {_MOST} types)",)
+        return ANY, (f"{ast.unparse(node)} (its aliases stand for more than {_MAX_EXPANDED} types)",)
 
 
 def read_returns(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
@@ -162,7 +162,7 @@ class _Reader:
     def read(self, node: ast.expr, names: Names) -> Type:
         if self._aliases:
             self._expanded += 1
-            if self._expanded > _MOST:
+            if self._expanded > _MAX_EXPANDED:
                 raise _TooLarge
         node = unquoted(node)
         match node:

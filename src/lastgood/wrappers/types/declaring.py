@@ -15,7 +15,7 @@ from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import Place, Scope
 from lastgood.wrappers.types.annotations import dotted_name, read_annotation, unquoted
 from lastgood.wrappers.types.defaults import Value, default_value, factory_value, fresh, takes
-from lastgood.wrappers.types.models import Family, Model, Models, Raw, head_of
+from lastgood.wrappers.types.models import Family, Model, Models, RawField, head_of
 from lastgood.wrappers.types.warning_texts import about_annotation
 
 __all__ = ["Declaration", "declare", "needed", "used"]
@@ -63,18 +63,18 @@ def declare(project: Project, models: Models, declared: Declared) -> Declaration
     Raises :class:`RecursionError` for annotations nested too deeply.
     """
     at = project.outline(declared.module)
-    place = None if at is None else Scope(project, at).lead(declared.name)
+    place = None if at is None else Scope(project, at).lookup(declared.name)
     if not isinstance(place, Place) or project.judge(place) != declared:
         return None
     node = place.binding.node
-    one = _Naming(project, models, models[declared], _Bases(project, models))
-    data = one.data()
+    declarer = _Declarer(project, models, models[declared], _Bases(project, models))
+    data = declarer.data()
     doc = None
     if isinstance(node, ast.ClassDef):
-        one.warnings += one.about_methods()
+        declarer.warnings += declarer.about_methods()
         doc = documentation(place.binding.item)
     class_ = Class(declared.name.rpartition(".")[2], (), doc, declared, data)
-    return Declaration(class_, tuple(one.warnings), node.lineno)
+    return Declaration(class_, tuple(declarer.warnings), node.lineno)
 
 
 class _Bases:
@@ -87,12 +87,12 @@ class _Bases:
 
     def _of(self, model: Model) -> tuple[bool, Data]:
         if model.declared not in self._found:
-            one = _Naming(self._project, self._models, model, self)
-            data = one.data()
-            self._found[model.declared] = (one.named_only, data)
+            declarer = _Declarer(self._project, self._models, model, self)
+            data = declarer.data()
+            self._found[model.declared] = (declarer.keyword_only, data)
         return self._found[model.declared]
 
-    def named_only(self, model: Model) -> bool:
+    def keyword_only(self, model: Model) -> bool:
         """Return whether classes derived from ``model`` need keyword-only fields, because one of its own fields is."""
         return self._of(model)[0]
 
@@ -105,10 +105,10 @@ class _Bases:
         return types
 
 
-class _Naming:
+class _Declarer:
     """The declaration of one model in progress.
 
-    ``named_only``: fields from here on are keyword-only, since an unknown default follows a known one.
+    ``keyword_only``: fields from here on are keyword-only, since an unknown default follows a known one.
     """
 
     def __init__(self, project: Project, models: Models, model: Model, bases: _Bases) -> None:
@@ -122,7 +122,7 @@ class _Naming:
         owner = self.node if self.node is not None else model.place.owner
         self.scope = Scope(project, outline, owner, type_parameters(node), in_fields=True)
         self.bases = bases
-        self.named_only = any(map(bases.named_only, model.bases))
+        self.keyword_only = any(map(bases.keyword_only, model.bases))
 
     def warn(self, name: str, text: str) -> None:
         declared = self.model.declared
@@ -159,7 +159,7 @@ class _Naming:
 
     # Enums.
 
-    def member(self, raw: Raw) -> Field:
+    def member(self, raw: RawField) -> Field:
         value = raw.value
         if value is None or isinstance(value, ast.Call):
             return Field(raw.name, default=(Ref("enum", "auto"), "()"))
@@ -167,14 +167,14 @@ class _Naming:
         return Field(raw.name, default=found[0] if found is not None and not _is_name(value) else (ast.unparse(value),))
 
     def boundary(self) -> tuple[Expression, ...]:
-        path = self.outer.lead(dotted_name(self.model.keywords.get("boundary", ast.Constant(None))))
+        path = self.outer.lookup(dotted_name(self.model.keywords.get("boundary", ast.Constant(None))))
         if isinstance(path, str) and path.removeprefix("enum.") in ("CONFORM", "EJECT", "KEEP", "STRICT"):
             return (("boundary=", Ref("enum", path.removeprefix("enum."))),)
         return ()
 
     # Types of fields.
 
-    def type_of(self, raw: Raw, annotation: ast.expr | None) -> Type:
+    def type_of(self, raw: RawField, annotation: ast.expr | None) -> Type:
         if annotation is None:
             return ANY
         type_, unknown = read_annotation(annotation, self.scope)
@@ -182,7 +182,7 @@ class _Naming:
             self.warn(raw.name, text)
         return type_
 
-    def key(self, raw: Raw) -> Field:
+    def key(self, raw: RawField) -> Field:
         """Return a key of a typed dict, without ``Required``, ``NotRequired`` and ``ReadOnly`` around its type."""
         annotation, required = raw.annotation, raw.required
         while annotation is not None:
@@ -195,7 +195,7 @@ class _Naming:
             annotation = inside.elts[0] if mark == "Annotated" and isinstance(inside, ast.Tuple) else inside
         return Field(raw.name, self.type_of(raw, annotation), required=required)
 
-    def items(self, raws: list[Raw]) -> tuple[Field, ...]:
+    def items(self, raws: list[RawField]) -> tuple[Field, ...]:
         """Return the fields of a named tuple. An unknown default removes the defaults of the fields before it."""
         fields: list[Field] = []
         for raw in raws:
@@ -207,7 +207,7 @@ class _Naming:
             fields.append(Field(raw.name, *self.fitting(raw, type_, found)))
         return tuple(fields)
 
-    def fitting(self, raw: Raw, type_: Type, found: Value | None) -> tuple[Type, Expression | None]:
+    def fitting(self, raw: RawField, type_: Type, found: Value | None) -> tuple[Type, Expression | None]:
         """Return the type and default of a field. If they do not fit together, the type is widened."""
         if found is None:
             return type_, None
@@ -229,7 +229,7 @@ class _Naming:
 
     # Dataclasses.
 
-    def field(self, raw: Raw) -> Field:
+    def field(self, raw: RawField) -> Field:
         annotation = None if raw.annotation is None else unquoted(raw.annotation)
         if isinstance(annotation, ast.Subscript) and head_of(annotation, self.scope) == "typing.Final":
             annotation = annotation.slice
@@ -238,8 +238,8 @@ class _Naming:
         kw_only = raw.kw_only or "kw_only=True" in options
         if not is_known:
             self.warn(raw.name, _MUST_BE_GIVEN)
-            self.named_only |= not kw_only and self.has_default_before(raw)
-        if (self.named_only or raw.kw_only) and not self.all_by_name():
+            self.keyword_only |= not kw_only and self.has_default_before(raw)
+        if (self.keyword_only or raw.kw_only) and not self.all_by_name():
             options = (*(option for option in options if not option.startswith("kw_only")), "kw_only=True")
         if "init=False" in options and not (default or factory):
             # The source sets it, for example in __post_init__. An instance created in the app lacks the attribute.
@@ -251,7 +251,7 @@ class _Naming:
     def all_by_name(self) -> bool:
         return self.model.family is Family.PYDANTIC or self.model.flag("kw_only") is True
 
-    def has_default_before(self, raw: Raw) -> bool:
+    def has_default_before(self, raw: RawField) -> bool:
         """Return whether a positional field in a base, or before ``raw``, has a default."""
         if self.all_by_name():
             return False
@@ -260,12 +260,12 @@ class _Naming:
             any(other.value is not None for other in base.raws) for base in _all_bases(self.model)
         )
 
-    def assigned(self, raw: Raw) -> tuple[Value | None, Value | None, tuple[str, ...], bool]:
+    def assigned(self, raw: RawField) -> tuple[Value | None, Value | None, tuple[str, ...], bool]:
         """Return the default, factory and options assigned to a field, and whether they are fully known."""
         value = raw.value
         if value is None:
             return None, None, (), True
-        maker = self.scope.lead(dotted_name(value.func)) if isinstance(value, ast.Call) else None
+        maker = self.scope.lookup(dotted_name(value.func)) if isinstance(value, ast.Call) else None
         if (
             not isinstance(value, ast.Call)
             or not isinstance(maker, str)
@@ -278,7 +278,9 @@ class _Naming:
         made_by = words.get("default_factory", words.get("factory"))
         if maker in _FACTORY_MAKERS:
             made_by, given = given, None
-        elif isinstance(given, ast.Call) and self.scope.lead(dotted_name(given.func)) in _FACTORY_MAKERS and given.args:
+        elif (
+            isinstance(given, ast.Call) and self.scope.lookup(dotted_name(given.func)) in _FACTORY_MAKERS and given.args
+        ):
             made_by, given = given.args[0], None
         if isinstance(given, ast.Constant) and given.value is ...:
             given = None

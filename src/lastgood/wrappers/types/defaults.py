@@ -67,7 +67,7 @@ def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
         case ast.Name(id=name) if name.isupper():
             return _constant(name, scope)
         case ast.Call(func=func, args=arguments, keywords=words):
-            maker = scope.lead(dotted_name(func))
+            maker = scope.lookup(dotted_name(func))
             values = [literal(argument) for argument in (*arguments, *(word.value for word in words))]
             if isinstance(maker, str) and maker in _MAKERS and None not in values and all(word.arg for word in words):
                 texts = [literal_text(each[0]) for each in values if each is not None]
@@ -99,7 +99,7 @@ def factory_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
             found = scope.resolve(dotted_name(node))
             if isinstance(found, Declared) and models[found].family.form is Form.DATACLASS:
                 return (found,), Type(found)
-            path = scope.lead(dotted_name(node))
+            path = scope.lookup(dotted_name(node))
             if isinstance(path, str) and path in _EMPTY:
                 ref = Ref(*path.rsplit(".", 1))
                 return (ref,), Type(ref)

@@ -16,7 +16,7 @@ from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import ENUMS, NAMED_TUPLES, NAMEDTUPLE, TYPED_DICTS, Place, Scope
 from lastgood.wrappers.types.annotations import Refused, dotted_name, known, literal, unquoted
 
-__all__ = ["Family", "Model", "Models", "Raw", "called", "head_of"]
+__all__ = ["Family", "Model", "Models", "RawField", "called", "head_of"]
 
 
 class Family(Enum):
@@ -66,7 +66,7 @@ _DEPENDS = "what it is made of depends on a condition"
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class RawField:
     """A field as its class states it. ``annotation`` and ``value`` are None if it has none."""
 
     name: str
@@ -89,7 +89,7 @@ class Model:
     family: Family
     bases: tuple[Model, ...] = ()
     refs: tuple[Ref, ...] = ()
-    raws: tuple[Raw, ...] = ()
+    raws: tuple[RawField, ...] = ()
     keywords: Mapping[str, ast.expr] = field(default_factory=dict)
     path: str = ""
     decorated: bool = True
@@ -161,22 +161,22 @@ class _Reader:
         family, keywords, path = None, {word.arg: word.value for word in node.keywords if word.arg}, ""
         for decorator in node.decorator_list:
             function, arguments = called(decorator)
-            found = self.scope.lead(dotted_name(function))
+            found = self.scope.lookup(dotted_name(function))
             if isinstance(found, str) and found in _DECORATORS:
                 family, path = _DECORATORS[found], found
                 keywords = {word.arg: word.value for word in arguments if word.arg}
         decorated = family is not None
         bases: list[Model] = []
         refs: list[Ref] = []
-        strange: list[str] = []
-        raws: list[Raw] = []
+        unknown_bases: list[str] = []
+        raws: list[RawField] = []
         for base in node.bases:
-            of_base = self.base(base, bases, refs, raws, strange)
+            of_base = self.base(base, bases, refs, raws, unknown_bases)
             family = family or of_base
         if family is None:
             return None
-        if strange:
-            raise _Problem(f"its base {strange[0]} is not known")
+        if unknown_bases:
+            raise _Problem(f"its base {unknown_bases[0]} is not known")
         if any(base.family.form is not family.form for base in bases):
             raise _Problem("its bases are of several kinds")
         if family.form is not Form.ENUM and refs:
@@ -193,22 +193,22 @@ class _Reader:
         return Model(self.place, family, tuple(bases), tuple(refs), tuple(raws), keywords, path, decorated)
 
     def base(
-        self, node: ast.expr, bases: list[Model], refs: list[Ref], raws: list[Raw], strange: list[str]
+        self, node: ast.expr, bases: list[Model], refs: list[Ref], raws: list[RawField], unknown_bases: list[str]
     ) -> Family | None:
         """Record one base. Return the family that it puts the class in, or None."""
         node = node.value if isinstance(node, ast.Subscript) else node
         if isinstance(node, ast.Call):  # class Point(namedtuple("Point", "x y")):
             made = self.made(node)
             raws += () if made is None else made.raws
-            strange += [ast.unparse(node)] if made is None else []
+            unknown_bases += [ast.unparse(node)] if made is None else []
             return None if made is None else made.family
-        found = self.scope.lead(dotted_name(node))
+        found = self.scope.lookup(dotted_name(node))
         if isinstance(found, Place):
             model = self.models.of(self.project, found)
             if isinstance(model, Refused):
                 raise _Problem(f"its base {ast.unparse(node)} cannot be declared, since {model.reason}")
             if model is None:
-                self.plain_base(found, strange)
+                self.plain_base(found, unknown_bases)
                 return None
             if model.family is Family.ENUM:
                 refs += model.refs
@@ -222,26 +222,28 @@ class _Reader:
         if isinstance(found, str) and found in _MIXINS:
             refs.append(known(found))
         elif found not in _WITHOUT_FIELDS:
-            strange.append(ast.unparse(node))
+            unknown_bases.append(ast.unparse(node))
         return None
 
-    def plain_base(self, place: Place, strange: list[str], seen: frozenset[Declared] = frozenset()) -> None:
+    def plain_base(self, place: Place, unknown_bases: list[str], seen: frozenset[Declared] = frozenset()) -> None:
         """Check a base that is no model: it may add methods, but neither it nor its own bases may add fields."""
         node = place.binding.node
         if place.declared in seen:
-            strange.append(place.name)  # it derives from itself
+            unknown_bases.append(place.name)  # it derives from itself
             return
         for base in node.bases if isinstance(node, ast.ClassDef) else ():
             inner = base.value if isinstance(base, ast.Subscript) else base
-            found = Scope(self.project, place.outline, place.owner).lead(dotted_name(inner))
+            found = Scope(self.project, place.outline, place.owner).lookup(dotted_name(inner))
             if isinstance(found, Place) and self.models.of(self.project, found) is None:
-                self.plain_base(found, strange, seen | {place.declared})
+                self.plain_base(found, unknown_bases, seen | {place.declared})
             elif found not in _WITHOUT_FIELDS:
-                strange.append(place.name)
+                unknown_bases.append(place.name)
 
     # Fields.
 
-    def fields(self, node: ast.ClassDef, family: Family, keywords: Mapping[str, ast.expr], path: str) -> Iterator[Raw]:
+    def fields(
+        self, node: ast.ClassDef, family: Family, keywords: Mapping[str, ast.expr], path: str
+    ) -> Iterator[RawField]:
         if family is Family.ATTRS:
             annotated_only = not path.endswith((".s", ".attrs"))
             match keywords.get("auto_attribs"):
@@ -255,9 +257,13 @@ class _Reader:
         for raw in self.annotated(node):
             if family is Family.PYDANTIC and raw.name.startswith("_"):
                 continue  # a private attribute
-            yield Raw(raw.name, raw.annotation, raw.value, raw.kw_only, total) if family is Family.TYPED_DICT else raw
+            yield (
+                RawField(raw.name, raw.annotation, raw.value, raw.kw_only, total)
+                if family is Family.TYPED_DICT
+                else raw
+            )
 
-    def annotated(self, node: ast.ClassDef) -> Iterator[Raw]:
+    def annotated(self, node: ast.ClassDef) -> Iterator[RawField]:
         """Yield the fields declared by annotations."""
         scope = Scope(self.project, self.place.outline, node, in_fields=True)
         kw_only = False
@@ -270,28 +276,28 @@ class _Reader:
                     if head == "dataclasses.KW_ONLY":
                         kw_only = True
                     elif head not in ("typing.ClassVar", "typing_extensions.ClassVar"):
-                        yield Raw(name, annotation, value, kw_only)
+                        yield RawField(name, annotation, value, kw_only)
                 case ast.If() | ast.Try() | ast.For() | ast.While() | ast.With():
                     if any(isinstance(inner, ast.AnnAssign) for inner in ast.walk(statement)):
                         raise _Problem(_DEPENDS)
 
-    def attributes(self, node: ast.ClassDef) -> Iterator[Raw]:
+    def attributes(self, node: ast.ClassDef) -> Iterator[RawField]:
         """Yield the possible fields of an attrs class: annotated names, and names assigned an ``attr.ib()``."""
         for statement in node.body:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value) if self.makes_field(value):
                     _, arguments = called(value)
-                    yield Raw(name, next((word.value for word in arguments if word.arg == "type"), None), value)
+                    yield RawField(name, next((word.value for word in arguments if word.arg == "type"), None), value)
                 case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value):
                     if head_of(annotation, self.scope) != "typing.ClassVar":
-                        yield Raw(name, annotation, value)
+                        yield RawField(name, annotation, value)
 
     def makes_field(self, value: ast.expr | None) -> bool:
-        return isinstance(value, ast.Call) and self.scope.lead(dotted_name(value.func)) in _FIELD_MAKERS
+        return isinstance(value, ast.Call) and self.scope.lookup(dotted_name(value.func)) in _FIELD_MAKERS
 
     # Members of an enum.
 
-    def members(self, node: ast.ClassDef) -> Iterator[Raw]:
+    def members(self, node: ast.ClassDef) -> Iterator[RawField]:
         names: set[str] = set()
         for statement in node.body:
             targets: list[ast.expr]
@@ -313,12 +319,12 @@ class _Reader:
                     continue
                 self.check_value(target.id, value, names)
                 names.add(target.id)
-                yield Raw(target.id, value=value)
+                yield RawField(target.id, value=value)
 
     def check_value(self, name: str, value: ast.expr, names: set[str]) -> None:
         """Refuse the enum if the value of a member is not known from the text."""
         scope = Scope(self.project, self.place.outline, self.place.owner)
-        if isinstance(value, ast.Call) and not value.args and scope.lead(dotted_name(value.func)) == "enum.auto":
+        if isinstance(value, ast.Call) and not value.args and scope.lookup(dotted_name(value.func)) == "enum.auto":
             return
         if literal(value) is None and not _is_sum(value, names):
             raise _Problem(f"the value of its member {name} is no literal")
@@ -327,7 +333,7 @@ class _Reader:
 
     def made(self, call: ast.Call) -> Model | None:
         """Return the model of a class created by a call such as ``namedtuple("Point", "x y")``; None for other calls."""
-        maker = self.scope.lead(dotted_name(call.func))
+        maker = self.scope.lookup(dotted_name(call.func))
         words = {word.arg: word.value for word in call.keywords if word.arg}
         if len(call.args) > 2 or any(isinstance(argument, ast.Starred) for argument in call.args):
             raise _Problem("only running the module tells its fields")
@@ -346,7 +352,7 @@ class _Reader:
             return Model(
                 self.place,
                 Family.TYPED_DICT,
-                raws=tuple(Raw(raw.name, raw.annotation, required=total) for raw in pairs),
+                raws=tuple(RawField(raw.name, raw.annotation, required=total) for raw in pairs),
             )
         if maker in ENUMS and isinstance(maker, str):
             if set(words) - {"names", "module", "qualname"}:
@@ -363,7 +369,7 @@ def called(node: ast.expr) -> tuple[ast.expr, list[ast.keyword]]:
 def head_of(annotation: ast.expr, scope: Scope) -> str:
     """Return the full path of an annotation's outermost name: ``"typing.ClassVar"`` of ``ClassVar[int]``; ``""`` if unknown."""
     node = unquoted(annotation)
-    found = scope.lead(dotted_name(node.value if isinstance(node, ast.Subscript) else node))
+    found = scope.lookup(dotted_name(node.value if isinstance(node, ast.Subscript) else node))
     return found if isinstance(found, str) else ""
 
 
@@ -390,21 +396,21 @@ def _is_sum(value: ast.expr, names: set[str]) -> bool:
     return False
 
 
-def _pairs(given: ast.expr | None) -> Iterator[Raw]:
+def _pairs(given: ast.expr | None) -> Iterator[RawField]:
     """Yield the fields of ``[("x", int), ...]`` or ``{"x": int, ...}``."""
     match given:
         case ast.List(elts=items) | ast.Tuple(elts=items):
             for item in items:
                 match item:
                     case ast.Tuple(elts=[ast.Constant(value=str(name)), annotation]):
-                        yield Raw(name, annotation)
+                        yield RawField(name, annotation)
                     case _:
                         raise _Problem("only running the module tells its fields")
         case ast.Dict(keys=keys, values=values):
             for key, annotation in zip(keys, values, strict=True):
                 if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
                     raise _Problem("only running the module tells its fields")
-                yield Raw(key.value, annotation)
+                yield RawField(key.value, annotation)
         case _:
             raise _Problem("only running the module tells its fields")
 
@@ -420,7 +426,7 @@ def _words(given: ast.expr | None) -> list[str]:
     raise _Problem("only running the module tells its fields")
 
 
-def _named(given: ast.expr | None, words: Mapping[str, ast.expr]) -> tuple[Raw, ...]:
+def _named(given: ast.expr | None, words: Mapping[str, ast.expr]) -> tuple[RawField, ...]:
     names = _words(given)
     if "rename" in words or any(name.startswith("_") or not name.isidentifier() for name in names):
         raise _Problem("its fields are renamed")
@@ -433,17 +439,17 @@ def _named(given: ast.expr | None, words: Mapping[str, ast.expr]) -> tuple[Raw, 
         case _:
             raise _Problem("only running the module tells its defaults")
     values = [None] * (len(names) - len(defaults)) + defaults
-    return tuple(Raw(name, value=value) for name, value in zip(names, values, strict=False))
+    return tuple(RawField(name, value=value) for name, value in zip(names, values, strict=False))
 
 
-def _numbered(given: ast.expr | None) -> Iterator[Raw]:
+def _numbered(given: ast.expr | None) -> Iterator[RawField]:
     """Yield the members of ``Enum("Colour", "RED GREEN")``, in any of the notations that :mod:`enum` accepts."""
     match given:
         case ast.List(elts=[ast.Tuple(), *_]) | ast.Tuple(elts=[ast.Tuple(), *_]) | ast.Dict():
             for raw in _pairs(given):
                 if raw.annotation is None or literal(raw.annotation) is None:
                     raise _Problem(f"the value of its member {raw.name} is no literal")
-                yield Raw(raw.name, value=raw.annotation)
+                yield RawField(raw.name, value=raw.annotation)
         case _:
             for name in _words(given):
-                yield Raw(name)
+                yield RawField(name)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from lastgood.wrappers.ir import Class, Constant, Declared, Function, Module, Signature, mentioned
 from lastgood.wrappers.types.declaring import Declaration
 
-__all__ = ["assemble", "in_signatures", "is_moved", "questioned"]
+__all__ = ["assemble", "in_signatures", "is_moved", "relevant_types"]
 
 
 def in_signatures(members: Iterable[Function | Class | Constant]) -> Iterator[Declared]:
@@ -32,7 +32,7 @@ def _types(signature: Signature) -> Iterator[Declared]:
         yield from mentioned(type_)
 
 
-def questioned(module: Module) -> frozenset[Declared]:
+def relevant_types(module: Module) -> frozenset[Declared]:
     """Return the types for which the result of :func:`assemble` depends on whether they are declared."""
     classes = (member.declared for member in module.members if isinstance(member, Class))
     return frozenset((*module.exports.values(), *(declared for declared in classes if declared is not None)))

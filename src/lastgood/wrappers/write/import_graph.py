@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from lastgood.wrappers.ir import Class, Declared, Function, Module, mentioned
 from lastgood.wrappers.types.declaring import needed, used
 
-__all__ = ["Circle", "Edges", "Imports", "imports_between"]
+__all__ = ["Edges", "ImportCycle", "Imports", "imports_between"]
 
 _Graph = Mapping[str, AbstractSet[str]]
 _NONE: frozenset[str] = frozenset()
 
 
-class Circle(Exception):
+class ImportCycle(Exception):
     """A cycle of ``modules`` whose class statements need each other's classes, so that none can be imported first."""
 
     def __init__(self, modules: tuple[str, ...]) -> None:
@@ -57,13 +57,13 @@ class Imports:
 
 
 def imports_between(edges: Mapping[str, Edges]) -> dict[str, Imports]:
-    """Return the imports of each module with ``wanted`` edges, given the edges of all. Raises :class:`Circle`."""
+    """Return the imports of each module with ``wanted`` edges, given the edges of all. Raises :class:`ImportCycle`."""
     needed = {name: each.needed for name, each in edges.items() if each.needed}
-    in_circles = {name for circle in _circles(needed) for name in circle}
-    if in_circles:
-        raise Circle(tuple(name for name in edges if name in in_circles))
+    in_cycles = {name for cycle in _cycles(needed) for name in cycle}
+    if in_cycles:
+        raise ImportCycle(tuple(name for name in edges if name in in_cycles))
     wanted = {name: each.wanted for name, each in edges.items() if each.wanted}
-    together = {name: circle for circle in _circles(wanted) for name in circle}
+    together = {name: cycle for cycle in _cycles(wanted) for name in cycle}
     reached: dict[str, set[str]] = {}
     imports = {}
     for name in wanted:
@@ -81,7 +81,7 @@ def imports_between(edges: Mapping[str, Edges]) -> dict[str, Imports]:
     return imports
 
 
-def _circles(graph: _Graph) -> Iterator[frozenset[str]]:
+def _cycles(graph: _Graph) -> Iterator[frozenset[str]]:
     """Yield the strongly connected components of two or more nodes, by Tarjan's algorithm."""
     places: dict[str, int] = {}  # discovery order of the nodes
     lowest: dict[str, int] = {}  # earliest node on the path that is reachable (lowlink)
@@ -110,13 +110,13 @@ def _circles(graph: _Graph) -> Iterator[frozenset[str]]:
                     above = work[-1][0]
                     lowest[above] = min(lowest[above], lowest[name])
                 if lowest[name] == places[name]:
-                    circle = [path.pop()]
-                    while circle[-1] != name:
-                        circle.append(path.pop())
-                    for each in circle:
+                    cycle = [path.pop()]
+                    while cycle[-1] != name:
+                        cycle.append(path.pop())
+                    for each in cycle:
                         del lowest[each]
-                    if len(circle) > 1:
-                        yield frozenset(circle)
+                    if len(cycle) > 1:
+                        yield frozenset(cycle)
 
 
 def _with_packages(name: str, others: Iterable[str]) -> frozenset[str]:

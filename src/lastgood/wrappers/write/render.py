@@ -79,22 +79,22 @@ def _constant(constant: Constant, names: Names) -> list[str]:
     return assign(Annotated(constant.name, names.shape(type_), constant.value), "")
 
 
-_MOST_INFERRED = 256
-_MOST_KINDS = 8
+_MAX_INFERRED = 256
+_MAX_KINDS = 8
 
 
 def _is_long(value: Literal) -> bool:
     """Return whether ``value`` contains a tuple that is too long for pyright to infer its type."""
-    return isinstance(value, tuple) and (len(value) > _MOST_INFERRED or any(map(_is_long, value)))
+    return isinstance(value, tuple) and (len(value) > _MAX_INFERRED or any(map(_is_long, value)))
 
 
 def _type_of(value: Literal) -> Type:
     if not isinstance(value, tuple):
         return NONE if value is None else Type(Ref("builtins", type(value).__name__))
     kinds = dict.fromkeys(map(_type_of, value))
-    if len(value) <= _MOST_KINDS:
+    if len(value) <= _MAX_KINDS:
         return Type(Ref("builtins", "tuple"), tuple(map(_type_of, value)) or (Type("()"),))
-    return Type(Ref("builtins", "tuple"), (union(*kinds) if len(kinds) <= _MOST_KINDS else ANY, Type("...")))
+    return Type(Ref("builtins", "tuple"), (union(*kinds) if len(kinds) <= _MAX_KINDS else ANY, Type("...")))
 
 
 def render_package(name: str) -> str:
