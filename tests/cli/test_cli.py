@@ -432,7 +432,7 @@ def test_undo_asks_the_session_that_runs(run: Run, project: RealProject, watch: 
 
 def test_undo_does_not_wait_for_ever(run: Run, project: RealProject, monkeypatch: pytest.MonkeyPatch) -> None:
     two_generations(project)
-    monkeypatch.setattr("lastgood.cli.commands.PATIENCE", 0.0)
+    monkeypatch.setattr("lastgood.cli.commands.UNDO_TIMEOUT", 0.0)
     lock = Disk().lock(project.root / ".lastgood" / "generated" / "lock")  # of a session that hears nothing
     assert lock is not None
     try:

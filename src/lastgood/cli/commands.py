@@ -32,7 +32,7 @@ WARNED = 2
 OUT_OF_DATE = 3
 INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 
-PATIENCE = 10.0
+UNDO_TIMEOUT = 10.0
 """Seconds that ``lastgood undo`` waits for a running session."""
 
 
@@ -54,7 +54,7 @@ class _Commands(click.Group):
         except BrokenPipeError:  # the reader of the output has exited; click ends silently
             raise
         except (LastgoodError, OSError) as error:
-            _tell_error(error)
+            _print_error(error)
             ctx.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
@@ -107,7 +107,7 @@ def generate(config: Path | None, check: bool, fail_on_warn: bool) -> None:
         warnings, status = _check(config)
     else:
         warnings, status = _generate(config), 0
-    _tell_warnings(warnings)
+    _print_warnings(warnings)
     sys.exit(WARNED if fail_on_warn and warnings else status)
 
 
@@ -119,15 +119,15 @@ def _check(config: Path | None) -> tuple[tuple[str, ...], int]:
     would, diff = differences(_project(_config_file(config)), lambda path: nearby(path, Path.cwd()))
     files = [*would.written, *would.removed]
     if not files:
-        click.echo(f"{_counted(len(would.unchanged), 'file')} up to date in {nearby(would.output, Path.cwd())}.")
+        click.echo(f"{_count_text(len(would.unchanged), 'file')} up to date in {nearby(would.output, Path.cwd())}.")
         return would.warnings, 0
     for line in diff:
         click.echo(line, nl=False)
-    click.echo(f"{_counted(len(files), 'file')} out of date: run lastgood generate.", err=True)
+    click.echo(f"{_count_text(len(files), 'file')} out of date: run lastgood generate.", err=True)
     return would.warnings, OUT_OF_DATE
 
 
-def _counted(number: int, what: str) -> str:
+def _count_text(number: int, what: str) -> str:
     return f"{number} {what} is" if number == 1 else f"{number} {what}s are"
 
 
@@ -175,7 +175,7 @@ def plan(config: Path | None) -> None:
         console.print("\nagainst the last good generation")
     for change in would.changes:
         console.print(f"  {change.kind:<8} {change_text(change)}", style="red" if change.breaking else None)
-    _tell_warnings(would.warnings)
+    _print_warnings(would.warnings)
 
 
 @main.command()
@@ -198,7 +198,7 @@ def history(config: Path | None) -> None:
         except DamagedGeneration as error:
             changed = f"cannot be used: {error}"
         mark = "* " if each is good[-1] else "  "
-        console.print(f"{mark}{_moment(each.at)}  {changed or 'the config'}")
+        console.print(f"{mark}{_time_text(each.at)}  {changed or 'the config'}")
 
 
 @main.command()
@@ -220,8 +220,8 @@ def undo(config: Path | None) -> None:
     except AlreadyWatched as error:
         who = "a session" if error.pid is None else f"the session of process {error.pid}"
         console.print(f"Asked {who} to undo its live generation.")
-        gone_back_to = ask_undo(project, PATIENCE)
-        console.print(f"It has gone back to that of {_moment(gone_back_to.at)}.")
+        gone_back_to = ask_undo(project, UNDO_TIMEOUT)
+        console.print(f"It has gone back to that of {_time_text(gone_back_to.at)}.")
         return
     output = Path(nearby(done.output, Path.cwd()))
     for label, paths in (("wrote", done.written), ("removed", done.removed)):
@@ -229,7 +229,7 @@ def undo(config: Path | None) -> None:
             console.print(f"  {label:<9}  {output / path}")
     if not (done.written or done.removed):
         console.print("  The wrappers are the same in both generations.")
-    _tell_warnings(done.warnings)
+    _print_warnings(done.warnings)
 
 
 @main.command()
@@ -308,7 +308,7 @@ def _watch(config_file: Path, show: Callable[[WatchEvent], None]) -> None:
         raise broken[0]
 
 
-def _moment(at: float) -> str:
+def _time_text(at: float) -> str:
     from datetime import datetime
 
     return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
@@ -333,7 +333,7 @@ def _operation(operation: FileOperation, output: Path) -> str:
             return f"remove   {path}/"
 
 
-def _tell_warnings(warnings: tuple[str, ...]) -> None:
+def _print_warnings(warnings: tuple[str, ...]) -> None:
     from lastgood.session.event_lines import make_console
 
     console = make_console(stderr=True)
@@ -341,7 +341,7 @@ def _tell_warnings(warnings: tuple[str, ...]) -> None:
         console.print(f"Warning: {warning}", style="yellow")
 
 
-def _tell_error(error: LastgoodError | OSError) -> None:
+def _print_error(error: LastgoodError | OSError) -> None:
     from lastgood.session.event_lines import describe, make_console
 
     message = describe(error)

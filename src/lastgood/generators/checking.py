@@ -56,9 +56,9 @@ async def check_staged(
         logger.warning("%s: not looked at before it is promoted: a process would not see this file system", package)
         return ()
     with TemporaryDirectory(prefix="lastgood-") as directory:
-        told, answer = trio.Path(directory, "call"), trio.Path(directory, "answer")
-        await told.write_text(json.dumps(call))
-        arguments = [sys.executable, "-P", str(_PROGRAM), str(told), str(answer), str(Path(directory, "at"))]
+        call_file, answer = trio.Path(directory, "call"), trio.Path(directory, "answer")
+        await call_file.write_text(json.dumps(call))
+        arguments = [sys.executable, "-P", str(_PROGRAM), str(call_file), str(answer), str(Path(directory, "at"))]
         try:
             ended = await run_process(arguments, cwd=Path(os.getcwd()), timeout=_TIMEOUT)
         finally:  # also when cancelled, at the stage timeout
@@ -67,8 +67,8 @@ async def check_staged(
         try:
             problems = json.loads(await answer.read_bytes())
         except (OSError, ValueError):  # os._exit(), a signal, or the timeout
-            said = f":\n{ended.err.strip()}" if ended.err.strip() else "."
-            return (ModuleFailure(at, None, None, f"the process that imported the wrappers {ended.how}{said}"),)
+            output = f":\n{ended.err.strip()}" if ended.err.strip() else "."
+            return (ModuleFailure(at, None, None, f"the process that imported the wrappers {ended.how}{output}"),)
     return tuple(ModuleFailure(_module(name), None, line, text) for name, line, text in problems)
 
 

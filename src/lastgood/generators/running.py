@@ -101,10 +101,10 @@ class _Attempt:
 
     def note(self, run: Run, ended: Ended) -> None:
         """Record the end of a process."""
-        said = (ended.err if ended.err.strip() else ended.out).strip()
+        output = (ended.err if ended.err.strip() else ended.out).strip()
         if ended.status != 0:
-            patience = f" ({self._generator.timeout:g} s)" if ended.status is None else ""
-            self._fail(f"it {ended.how}{patience}" + (f":\n{_indented(said)}" if said else "."), run.source)
+            limit = f" ({self._generator.timeout:g} s)" if ended.status is None else ""
+            self._fail(f"it {ended.how}{limit}" + (f":\n{_indented(output)}" if output else "."), run.source)
         elif ended.err.strip():
             where = "" if run.source is None else f" ({run.source})"
             self.warnings.append(f"{self._generator.label}{where} said: {ended.err.strip()}")
@@ -133,9 +133,9 @@ class _Attempt:
         except (OSError, ValueError):  # for example after os._exit(0)
             self._fail("it ended its process before it returned.")
             return ()
-        return self._told(answer)
+        return self._take_answer(answer)
 
-    def _told(self, answer: dict[str, Any]) -> tuple[str, ...]:
+    def _take_answer(self, answer: dict[str, Any]) -> tuple[str, ...]:
         """Record the answer of a function. Return the files that it reports."""
         if "error" in answer:
             raised = answer["error"]
