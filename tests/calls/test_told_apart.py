@@ -294,11 +294,11 @@ def test_what_would_be_lost_as_plain_data_is_refused() -> None:
     leaf = Typed(0, 1)
     assert returns(Typed(None, (leaf, {Typed(0, 1): [leaf]}))) == (Leaf.ONE, {1: [1]})
     with pytest.raises(
-        ReturnTypeError, match=r"result\[1\]: expected what stays apart, got dict in which two became equal"
+        ReturnTypeError, match=r"result\[1\]: expected distinct items, got dict in which two became equal"
     ):
         returns(Typed(None, (leaf, {1: 1, leaf: 2})))
     with pytest.raises(
-        ReturnTypeError, match=r"result\[1\]: expected what can be hashed, got set with another: .*unhashable"
+        ReturnTypeError, match=r"result\[1\]: expected hashable items, got set with another: .*unhashable"
     ):
         returns(Typed(None, (leaf, {Typed(0, {})})))
 

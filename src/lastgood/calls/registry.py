@@ -105,7 +105,7 @@ class Leased:
                     if result is not None:
                         await result
                 except Exception:
-                    logger.exception("What waited for the last call on %r raised", self.bridge)
+                    logger.exception("A callback at the end of the last call on %r raised an exception", self.bridge)
 
         if self._home is not None and not self._home.is_here():
             self._home.spawn(run_callbacks)
@@ -113,7 +113,7 @@ class Leased:
             await run_callbacks()
         elif not await loop.shielded(run_callbacks, DISPOSE_TIMEOUT):
             logger.error(
-                "What waited for the last call on %r was given up: it had not ended after %g s",
+                "A callback at the end of the last call on %r was abandoned after %g s",
                 self.bridge,
                 DISPOSE_TIMEOUT,
             )

@@ -440,9 +440,9 @@ def _rebuilt(kind: Any, items: list[Any]) -> Any:
     try:
         made = kind(items)
     except TypeError as error:
-        raise _Mismatch("what can be hashed", f"{_type_text(kind)} with another: {error}") from None
+        raise _Mismatch("hashable items", f"{_type_text(kind)} with another: {error}") from None
     if len(made) != len(items):
-        raise _Mismatch("what stays apart", f"{_type_text(kind)} in which two became equal")
+        raise _Mismatch("distinct items", f"{_type_text(kind)} in which two became equal")
     return made
 
 

@@ -78,7 +78,7 @@ _config = click.argument("config", required=False, type=click.Path(path_type=Pat
 @_config
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object a line, and nothing else.")
 def watch(config: Path | None, as_json: bool) -> None:
-    """Reload on every edit, and tell of it, until Ctrl-C."""
+    """Reload on every edit, and print each event, until Ctrl-C."""
     import lastgood
 
     path = _config_file(config)
@@ -296,7 +296,7 @@ def _watch(config_file: Path, show: Callable[[WatchEvent], None]) -> None:
         try:
             show(event)
         except (BrokenPipeError, SystemExit):
-            broken.append(BrokenPipeError(errno.EPIPE, "nobody reads the events"))
+            broken.append(BrokenPipeError(errno.EPIPE, "the reader of the events has closed the pipe"))
             scope.cancel()
 
     async def run(program: WatchProgram) -> None:

@@ -53,7 +53,7 @@ async def check_staged(
     if not names and not call["compiled"]:
         return ()
     if not await trio.Path(_PROGRAM).exists():
-        logger.warning("%s: not looked at before it is promoted: a process would not see this file system", package)
+        logger.warning("%s: not checked before it is promoted: another process cannot see this file system", package)
         return ()
     with TemporaryDirectory(prefix="lastgood-") as directory:
         call_file, answer = trio.Path(directory, "call"), trio.Path(directory, "answer")

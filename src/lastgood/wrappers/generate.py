@@ -366,9 +366,7 @@ class Pipeline:
         except ImportCycle as cycle:
             for name in cycle.modules:
                 others = ", ".join(each for each in cycle.modules if each != name)
-                problem = (
-                    f"its types derive from those of {others}, and those from its own, so that neither can come first."
-                )
+                problem = f"its class statements need types of {others}, and vice versa, so that none of them can be imported first."
                 failures[name] = self._failure(name, None, problem)
             return {}
         self._edges = edges

@@ -7,10 +7,10 @@ from lastgood.wrappers import ModuleSource, wrap_modules
 from wrapping import load, source, text_of, wrap
 
 NOT_LOCAL = "whose source is not a local file."
-GENERATOR = "left out: it is a generator, which cannot cross to the worker. Return a list instead."
-ITERATOR = "left out: it gives an iterator, which cannot cross to the worker. Return a list instead."
+GENERATOR = "left out: it is a generator, which cannot leave the worker. Return a list instead."
+ITERATOR = "left out: it returns an iterator, which cannot leave the worker. Return a list instead."
 CONTEXT_MANAGER = (
-    "left out: it gives a context manager, which cannot cross to the worker. Offer a function that does the whole work."
+    "left out: it returns a context manager, which cannot leave the worker. Offer a function that does the whole work."
 )
 NO_INSTANCES = (
     "left out: it offers no static or class method, and instances (so its constructor, methods and properties) "
@@ -180,7 +180,7 @@ def test_relative_imports_climb() -> None:
 def test_a_circle_of_imports_is_left_out() -> None:
     text = "from ring import f as f"
     assert warnings(text, source("ring", "from pricing import f")) == (
-        "pricing.f: left out: its imports lead round in a circle.",
+        "pricing.f: left out: its imports are circular.",
     )
 
 
@@ -212,7 +212,7 @@ def test_stars_in_a_circle_end() -> None:
         ),
         pytest.param(
             "import functools\nf = functools.partial(print, 1)",
-            "f: left out: it is a functools.partial, whose signature only running it tells. Define it with def.",
+            "f: left out: it is a functools.partial, whose signature is only known at run time. Define it with def.",
             id="partial",
         ),
         pytest.param(
@@ -252,7 +252,7 @@ def test_stars_in_a_circle_end() -> None:
         ),
         pytest.param(
             "from typing import Callable\nclass C:\n  @staticmethod\n  def f() -> Callable[[], int]: ...",
-            "C.f: left out: it gives a function, which cannot cross to the worker. Offer one that calls it.",
+            "C.f: left out: it returns a function, which cannot leave the worker. Offer one that calls it.",
             id="function",
         ),
         pytest.param(

@@ -58,14 +58,14 @@ async def play(project: Path, story: Story) -> None:
         story.step("A syntax error: nothing can be generated.")
         edit(source, "OPENING = 10", "OPENING = (15")
         story.check("the outcome", await story.outcome(app.call), "reload-error at stage")
-        story.check("the error told", type(session.status.error), lastgood.GenerationError)
+        story.check("the reported error", type(session.status.error), lastgood.GenerationError)
         await last_good.check(app, story)
 
         story.step("The syntax is right again, and there is a new function; but now the app's factory fails.")
         sensors.connected = False
         edit(source, "OPENING = (15", "OPENING = 15", add=NEW_FUNCTION)
         story.check("the outcome", await story.outcome(app.call), "reload-error at warm")
-        story.check("the error told", type(session.status.error), ConnectionError)
+        story.check("the reported error", type(session.status.error), ConnectionError)
         await last_good.check(app, story)
 
         story.step("The fix: the sensors are back, and the next edit is reloaded.")
@@ -134,7 +134,7 @@ class LastGood:
         story.check("stale", session.status.stale, True)
         story.check("the live generation", session.generation, self._generation)
         story.check("the live bridge is the same object", session.bridge is self._bridge, True)
-        story.check("so is the published one", get_runtime_bridge().bridge is self._bridge, True)
+        story.check("the published bridge is the same object", get_runtime_bridge().bridge is self._bridge, True)
         story.check("wrappers whose bytes changed", changed(self._contents, contents(self._wrappers)), [])
         story.check("wrappers whose mode or time changed", changed(self._times, times(self._wrappers)), [])
         story.check("the wrapper's answer", await app.call(), 60)

@@ -258,7 +258,7 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _failure(ended: _Ended, file: Path | None) -> GenerationError:
-    problem = f"the process that reads it {ended.how}. Nothing that it is made of should do that: it is a defect."
+    problem = f"the process that reads it {ended.how}. No source should cause that: it is a defect of lastgood."
     return GenerationError((ModuleFailure(ended.at, file, None, problem),))
 
 

@@ -91,7 +91,7 @@ class ImportCheck(MetaPathFinder):
             where = f" at line {frames[-1].lineno} of {frames[-1].filename}" if frames else ""
             return (
                 f"its wrapper cannot be imported: {type(error).__name__}{where}: {error}. This is a defect of lastgood. Until "
-                "it is mended, leave out what it is about by exclude, under the module's table in the config."
+                "it is fixed, leave out the function or class by exclude, in the module's table of the config."
             )
         return None
 

@@ -45,9 +45,9 @@ __all__ = ["Extract", "extract"]
 
 _VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
 _ABSTRACT = ("collections.abc", "contextlib", "typing", "typing_extensions")
-_ITERATOR = "it gives an iterator, which cannot cross to the worker. Return a list instead."
-_FUNCTION = "it gives a function, which cannot cross to the worker. Offer one that calls it."
-_CONTEXT = "it gives a context manager, which cannot cross to the worker. Offer a function that does the whole work."
+_ITERATOR = "it returns an iterator, which cannot leave the worker. Return a list instead."
+_FUNCTION = "it returns a function, which cannot leave the worker. Offer one that calls it."
+_CONTEXT = "it returns a context manager, which cannot leave the worker. Offer a function that does the whole work."
 # A result annotated with one of these types can never cross to the app.
 _STAYS = {
     **dict.fromkeys(("Iterator", "Generator", "AsyncIterator", "AsyncGenerator"), _ITERATOR),
@@ -262,7 +262,7 @@ class _Extractor:
                 return _CONTEXT
             if _yields(binding.node):
                 kind = "an async generator" if isinstance(binding.node, ast.AsyncFunctionDef) else "a generator"
-                return f"it is {kind}, which cannot cross to the worker. Return a list instead."
+                return f"it is {kind}, which cannot leave the worker. Return a list instead."
             annotation = binding.node.returns
             scope = Scope(self.project, located.outline, located.owner, type_parameters(binding.node))
             module, _, name = (head_of(annotation, scope) if annotation is not None else "").rpartition(".")

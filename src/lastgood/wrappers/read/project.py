@@ -159,7 +159,7 @@ class Project:
         """Resolve ``name`` in the module ``at`` to a function or class; None if it is something else, such as a constant."""
         key = (at.source.name, name)
         if key in seen:
-            return Missing("its imports lead round in a circle")
+            return Missing("its imports are circular")
         seen |= {key}
         settled = settle(at, None, name)
         if isinstance(settled, Located | Missing):
@@ -208,7 +208,7 @@ class Project:
                         return found if isinstance(found, Located) else None
                     case ast.Call(func=func) if ast.unparse(func) in ("functools.partial", "partial"):
                         return Missing(
-                            "it is a functools.partial, whose signature only running it tells. Define it with def"
+                            "it is a functools.partial, whose signature is only known at run time. Define it with def"
                         )
                     case ast.Attribute() as value:
                         return self._attribute(at, dotted_name(value), seen)

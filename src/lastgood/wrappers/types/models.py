@@ -150,7 +150,7 @@ class _Reader:
             if found is not None and any(part.startswith("__") for part in parts):
                 raise _Problem("its name is private")
             if found is not None and self.place.binding.type_only:
-                raise _Problem("it is not there when the module runs")
+                raise _Problem("it exists only for type checkers")
         except _Problem as problem:
             return Refused(str(problem))
         return found
@@ -336,7 +336,7 @@ class _Reader:
         maker = self.scope.lookup(dotted_name(call.func))
         words = {word.arg: word.value for word in call.keywords if word.arg}
         if len(call.args) > 2 or any(isinstance(argument, ast.Starred) for argument in call.args):
-            raise _Problem("only running the module tells its fields")
+            raise _Problem("its fields are only known at run time")
         given = call.args[1] if len(call.args) == 2 else next(iter(words.values()), None)
         if maker in NAMED_TUPLES:
             return Model(self.place, Family.NAMED_TUPLE, raws=tuple(_pairs(given)))
@@ -356,7 +356,7 @@ class _Reader:
             )
         if maker in ENUMS and isinstance(maker, str):
             if set(words) - {"names", "module", "qualname"}:
-                raise _Problem("only running the module tells its members")
+                raise _Problem("its members are only known at run time")
             return Model(self.place, Family.ENUM, refs=(Ref("enum", ENUMS[maker]),), raws=tuple(_numbered(given)))
         return None
 
@@ -405,14 +405,14 @@ def _pairs(given: ast.expr | None) -> Iterator[RawField]:
                     case ast.Tuple(elts=[ast.Constant(value=str(name)), annotation]):
                         yield RawField(name, annotation)
                     case _:
-                        raise _Problem("only running the module tells its fields")
+                        raise _Problem("its fields are only known at run time")
         case ast.Dict(keys=keys, values=values):
             for key, annotation in zip(keys, values, strict=True):
                 if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
-                    raise _Problem("only running the module tells its fields")
+                    raise _Problem("its fields are only known at run time")
                 yield RawField(key.value, annotation)
         case _:
-            raise _Problem("only running the module tells its fields")
+            raise _Problem("its fields are only known at run time")
 
 
 def _words(given: ast.expr | None) -> list[str]:
@@ -423,7 +423,7 @@ def _words(given: ast.expr | None) -> list[str]:
             return text.replace(",", " ").split()
         case (tuple(names),) if all(isinstance(name, str) for name in names):
             return [str(name) for name in names]
-    raise _Problem("only running the module tells its fields")
+    raise _Problem("its fields are only known at run time")
 
 
 def _named(given: ast.expr | None, words: Mapping[str, ast.expr]) -> tuple[RawField, ...]:
@@ -437,7 +437,7 @@ def _named(given: ast.expr | None, words: Mapping[str, ast.expr]) -> tuple[RawFi
         case ast.List(elts=defaults) | ast.Tuple(elts=defaults):
             pass
         case _:
-            raise _Problem("only running the module tells its defaults")
+            raise _Problem("its defaults are only known at run time")
     values = [None] * (len(names) - len(defaults)) + defaults
     return tuple(RawField(name, value=value) for name, value in zip(names, values, strict=False))
 
