@@ -151,12 +151,12 @@ Loop: TypeAlias = TrioLoop | AsyncioLoop
 class _TaskGuard:
     """The asyncio counterpart of :class:`trio.CancelScope`. It counts cancellations as :func:`asyncio.timeout` does."""
 
-    __slots__ = ("_before", "_cut", "_task")
+    __slots__ = ("_before", "_is_cut", "_task")
 
     def __init__(self) -> None:
         self._task: asyncio.Task[Any] | None = None
         self._before = 0
-        self._cut = False
+        self._is_cut = False
 
     def __enter__(self) -> None:
         import asyncio
@@ -171,13 +171,13 @@ class _TaskGuard:
         import asyncio
 
         task, self._task = self._task, None
-        if task is None or not self._cut:
+        if task is None or not self._is_cut:
             return False
         return task.uncancel() <= self._before and kind is asyncio.CancelledError
 
     def cancel(self) -> None:
-        if self._task is not None and not self._cut:
-            self._cut = True
+        if self._task is not None and not self._is_cut:
+            self._is_cut = True
             self._task.cancel()
 
 

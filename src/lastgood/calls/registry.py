@@ -327,10 +327,10 @@ class Handle:
     def call_blocking(
         self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call as :meth:`call` does, from plain code, blocking the thread. The session must run in its own thread.
+        """Call as :meth:`call` does, from plain code, blocking the thread.
 
-        ``with watch(...)`` starts such a session. Raises as :meth:`call` does, and :class:`BridgeError` on the bridge's own
-        loop, where the call would wait for itself.
+        It is meant for a session that runs in a thread of its own, as ``with watch(...)`` starts it. Raises as :meth:`call`
+        does, and :class:`BridgeError` on the bridge's own loop, where the call would wait for itself.
         """
         return self._slot()._call_blocking(module, function, args, kwargs)
 

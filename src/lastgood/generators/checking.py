@@ -62,7 +62,7 @@ async def check_staged(
         try:
             ended = await run_process(arguments, cwd=Path(os.getcwd()), timeout=_TIMEOUT)
         finally:  # also when cancelled, at the stage timeout
-            at = _named_in(Path(directory, "at"), package)
+            at = _module_in(Path(directory, "at"), package)
             note(at)
         try:
             problems = json.loads(await answer.read_bytes())
@@ -72,7 +72,7 @@ async def check_staged(
     return tuple(ModuleFailure(_module(name), None, line, text) for name, line, text in problems)
 
 
-def _named_in(file: Path, otherwise: str) -> str:
+def _module_in(file: Path, otherwise: str) -> str:
     try:
         return _module(file.read_text())
     except OSError:

@@ -17,10 +17,10 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-_BEYOND = "beyond top-level package"
+_BEYOND_TOP_LEVEL = "beyond top-level package"
 
 
-class _Top(MetaPathFinder):
+class _StageFinder(MetaPathFinder):
     """A finder that imports the stage directory under the name of the output package."""
 
     def __init__(self, package: str, stage: Path) -> None:
@@ -62,7 +62,7 @@ def _import(stage: Path, package: str, name: str) -> tuple[int | None, str] | No
     try:
         importlib.import_module(dotted)
     except BaseException as error:  # SystemExit is a failure, too
-        if isinstance(error, ImportError) and _BEYOND in str(error):
+        if isinstance(error, ImportError) and _BEYOND_TOP_LEVEL in str(error):
             return None  # a relative import beyond the output package can only be checked in its final place
         own = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(stage / name)
@@ -81,7 +81,7 @@ def _main(call_file: str, answer_file: str, at_file: str) -> None:
     for name, text in texts.items():
         wrong[name] = _compile(text, name)
     if not any(wrong.values()):
-        sys.meta_path.insert(0, _Top(package, stage))
+        sys.meta_path.insert(0, _StageFinder(package, stage))
         for name in call["imported"]:
             if _is_wrapper(texts[name]):
                 Path(at_file).write_text(name)

@@ -45,11 +45,12 @@ def runs(command: Sequence[str], sources: Sequence[Path], *, config: Path, stage
     if not needs_source(command):
         return (Run(fill(known)),)
     return tuple(
-        Run(fill({**known, "source": _spelt(source, config.parent), "name": source.stem}), source) for source in sources
+        Run(fill({**known, "source": _path_text(source, config.parent), "name": source.stem}), source)
+        for source in sources
     )
 
 
-def _spelt(source: Path, directory: Path) -> str:
+def _path_text(source: Path, directory: Path) -> str:
     """Return ``source`` relative to ``directory`` if it is inside; never with a leading dash, which would make it an option."""
-    spelt = str(source.relative_to(directory) if source.is_relative_to(directory) else source)
-    return f"./{spelt}" if spelt.startswith("-") else spelt
+    text = str(source.relative_to(directory) if source.is_relative_to(directory) else source)
+    return f"./{text}" if text.startswith("-") else text

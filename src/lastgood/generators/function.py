@@ -20,7 +20,7 @@ from typing import Any
 _INSTALLED = ("site-packages", "dist-packages")
 
 
-class _Fresh(SourceFileLoader):
+class _UncachedLoader(SourceFileLoader):
     """A loader that always compiles the source and ignores cached bytecode."""
 
     def get_code(self, fullname: str) -> CodeType | None:
@@ -29,21 +29,21 @@ class _Fresh(SourceFileLoader):
         return code
 
 
-def _import_afresh(roots: Sequence[str]) -> None:
+def _import_uncached(roots: Sequence[str]) -> None:
     """Search modules in ``roots`` first, and import those without cached bytecode."""
 
     def hook(directory: str) -> FileFinder:
         path = Path(directory)
         if not any(path.is_relative_to(root) for root in roots) or set(_INSTALLED) & set(path.parts):
             raise ImportError("not ours", path=directory)
-        return FileFinder(directory, (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Fresh, SOURCE_SUFFIXES))
+        return FileFinder(directory, (ExtensionFileLoader, EXTENSION_SUFFIXES), (_UncachedLoader, SOURCE_SUFFIXES))
 
     sys.path[:0] = roots
     sys.path_hooks.insert(0, hook)
     sys.path_importer_cache.clear()
 
 
-def _found(use: str) -> Callable[..., object]:
+def _load_function(use: str) -> Callable[..., object]:
     module, _, name = use.partition(":")
     target: Any = importlib.import_module(module)
     for part in name.split("."):
@@ -72,7 +72,7 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _raised(error: BaseException, roots: Sequence[str]) -> dict[str, Any]:
+def _describe_error(error: BaseException, roots: Sequence[str]) -> dict[str, Any]:
     """Describe an error: the last line of the user's code in its traceback, and the traceback from the user's code on."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if any(Path(frame.filename).is_relative_to(root) for root in roots)]
@@ -94,10 +94,10 @@ def _main(call_file: str, answer_file: str) -> None:
     stage = Path(call["stage"])
     try:
         config = decode_config(base64.b64decode(call["config"]), Path(call["path"]))
-        _import_afresh(roots)
-        answer = _answer(_found(call["use"])(config, stage), stage)
+        _import_uncached(roots)
+        answer = _answer(_load_function(call["use"])(config, stage), stage)
     except Exception as error:
-        answer = {"error": _raised(error, roots)}
+        answer = {"error": _describe_error(error, roots)}
     Path(answer_file).write_text(json.dumps(answer))
 
 

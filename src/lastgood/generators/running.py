@@ -112,7 +112,7 @@ class _Attempt:
     def finish(self, stage: Path, taken: Collection[str]) -> tuple[str, ...]:
         """Move the files to ``stage`` and return their paths there. Move nothing if this generator has failed."""
         try:
-            names = self._made()
+            names = self._written_files()
             return () if self.failures else collect(self._stage, names, stage, self._generator.into, taken)
         except Clash as clash:
             self._fail(f"it has made {clash.name}, and so has another generator. Give one of them an into of its own.")
@@ -122,7 +122,7 @@ class _Attempt:
             shutil.rmtree(self._directory, ignore_errors=True)
         return ()
 
-    def _made(self) -> tuple[str, ...]:
+    def _written_files(self) -> tuple[str, ...]:
         """Return the files that the generator has written, relative to its own stage."""
         if self._generator.use is None:
             return written(self._stage)

@@ -229,7 +229,7 @@ class Pipeline:
         return _ModuleApi.of(source, self._query(key, name, lambda project, _: _extract(project, source)))
 
     def _query(self, key: str, name: str, query: Callable[[Project, Models], T | None]) -> Answer:
-        """Return the answer to a question about module ``name``, from the cache if it is valid."""
+        """Return the answer to a query about module ``name``, from the cache if it is valid."""
         answer = answer_of(key, self.cache, self._holds, lambda: self._compute(name, query))
         self._states.update(answer.consulted)
         return answer
@@ -366,7 +366,9 @@ class Pipeline:
         except ImportCycle as cycle:
             for name in cycle.modules:
                 others = ", ".join(each for each in cycle.modules if each != name)
-                problem = f"its class statements need types of {others}, and vice versa, so that none of them can be imported first."
+                problem = (
+                    f"its class statements need types of {others}, and vice versa, so that none can be imported first."
+                )
                 failures[name] = self._failure(name, None, problem)
             return {}
         self._edges = edges

@@ -71,13 +71,13 @@ class Story:
             self.fail(what, expected, came)
             raise Unexpected
         self._checks += 1
-        self._console.print(f"   ok       {what}: {_shown(came)}", style="green")
+        self._console.print(f"   ok       {what}: {_value_text(came)}", style="green")
 
     def fail(self, what: str, expected: object, came: object) -> None:
         """Print what was expected, and what came instead."""
         self._console.print(f"   FAILED   {what}", style="bold red")
-        self._console.print(f"            expected: {_shown(expected)}")
-        self._console.print(f"            came:     {_shown(came)}")
+        self._console.print(f"            expected: {_value_text(expected)}")
+        self._console.print(f"            came:     {_value_text(came)}")
 
     def end(self, summary: str) -> None:
         """Print the summary of a demo that went well."""
@@ -144,7 +144,7 @@ def _importable(project: Path) -> Iterator[None]:
                 del sys.modules[name]
 
 
-def _shown(value: object) -> str:
+def _value_text(value: object) -> str:
     match value:
         case bool():
             return "yes" if value else "no"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 __all__ = ["DiskCache"]
 
-_FORM = 1
+_FORMAT = 1
 _LEAST_KEPT = 10_000
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, digest BLOB, data BLOB, used INTEGER) WITHOUT ROWID"
 
@@ -51,16 +51,16 @@ class DiskCache:
             database = sqlite3.connect(f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=0.5)
         except (OSError, sqlite3.Error):
             return True
-        form = -1
+        version = -1
         try:
             database.execute("PRAGMA synchronous = OFF")  # losing entries in a power failure is acceptable
-            (form,) = database.execute("PRAGMA user_version").fetchone()
-            if form == 0 and not self._read_only:
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version == 0 and not self._read_only:
                 with database:
                     database.execute(_TABLE)
-                    database.execute(f"PRAGMA user_version = {_FORM}")
-                form = _FORM
-            if form == _FORM:
+                    database.execute(f"PRAGMA user_version = {_FORMAT}")
+                version = _FORMAT
+            if version == _FORMAT:
                 database.execute("SELECT key, digest, data, used FROM answers LIMIT 1").fetchone()
                 self._database = database
                 return True

@@ -85,7 +85,7 @@ class _Bases:
         self._models = models
         self._found: dict[Declared, tuple[bool, Data]] = {}
 
-    def _of(self, model: Model) -> tuple[bool, Data]:
+    def _read(self, model: Model) -> tuple[bool, Data]:
         if model.declared not in self._found:
             declarer = _Declarer(self._project, self._models, model, self)
             data = declarer.data()
@@ -94,14 +94,14 @@ class _Bases:
 
     def keyword_only(self, model: Model) -> bool:
         """Return whether classes derived from ``model`` need keyword-only fields, because one of its own fields is."""
-        return self._of(model)[0]
+        return self._read(model)[0]
 
     def types_above(self, model: Model) -> dict[str, Type]:
         """Return the types of the fields in the bases of ``model``, by name."""
         types: dict[str, Type] = {}
         for base in reversed(model.bases):
             types |= self.types_above(base)
-            types |= {field.name: field.type for field in self._of(base)[1].fields}
+            types |= {field.name: field.type for field in self._read(base)[1].fields}
         return types
 
 

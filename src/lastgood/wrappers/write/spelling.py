@@ -36,7 +36,7 @@ class Names:
         self._package = module.name.split(".") if is_package else module.name.split(".")[:-1]
         self._imports = imports
         self._exported = {declared: alias for alias, declared in imports.exports.items()}
-        self._spelt: dict[Ref | Declared | str, str] = {}
+        self._spellings: dict[Ref | Declared | str, str] = {}
         self._in_use = set(self.taken)
 
     def use(self, ref: Ref) -> str:
@@ -61,10 +61,10 @@ class Names:
         return (self._exported.get(whole) or self._name(whole, top)) + dot + rest
 
     def _name(self, key: Ref | Declared | str, name: str) -> str:
-        if key not in self._spelt:
-            self._spelt[key] = free(name, self._in_use)
-            self._in_use.add(self._spelt[key])
-        return self._spelt[key]
+        if key not in self._spellings:
+            self._spellings[key] = free(name, self._in_use)
+            self._in_use.add(self._spellings[key])
+        return self._spellings[key]
 
     def spell(self, type_: Type) -> str:
         return str(self.shape(type_))
@@ -100,15 +100,15 @@ class Names:
         for declared in self._imports.exports.values():
             self._note_private(declared.name)
         rules = self.pyright | ({"reportUnusedClass"} if self._private else set())
-        mypy = ['# mypy: disable-error-code="empty-body"'] if _REMOTE in self._spelt else []
+        mypy = ['# mypy: disable-error-code="empty-body"'] if _REMOTE in self._spellings else []
         return mypy + ([f"# pyright: {', '.join(f'{rule}=false' for rule in sorted(rules))}"] if rules else [])
 
     def imports(self) -> list[str]:
         """Return the import statements at the top: the standard library, lastgood, other wrappers."""
-        refs = [(ref.module, ref.name, name) for ref, name in self._spelt.items() if isinstance(ref, Ref)]
+        refs = [(ref.module, ref.name, name) for ref, name in self._spellings.items() if isinstance(ref, Ref)]
         standard = [each for each in refs if not each[0].startswith("lastgood") and each[:2] != ("builtins", each[2])]
         ours = [each for each in refs if each[0].startswith("lastgood")]
-        types = [(each.module, each.name, name) for each, name in self._spelt.items() if isinstance(each, Declared)]
+        types = [(each.module, each.name, name) for each, name in self._spellings.items() if isinstance(each, Declared)]
         types += [(each.module, each.name, alias) for alias, each in self._early_exports()]
         near = [(self._relative(module), name, alias) for module, name, alias in types]
         blocks = [list(_statements(block)) for block in (standard, ours, near)]
@@ -117,7 +117,7 @@ class Names:
     def late_imports(self) -> list[str]:
         """Return the import statements at the end of the file."""
         lines = []
-        for module, name in self._spelt.items():
+        for module, name in self._spellings.items():
             if isinstance(module, str) and module in self._imports.late:
                 parent, _, last = module.rpartition(".")
                 lines.append(f"from {self._relative(parent)} import {last} as {name}")
