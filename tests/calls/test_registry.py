@@ -347,7 +347,7 @@ def test_what_never_ends_after_the_last_lease_is_given_up(
             await call.result()
 
     flavour.run(main)
-    assert "given up" in caplog.text
+    assert "abandoned" in caplog.text
 
 
 def test_after_close_calls_raise_disposed_and_those_in_flight_go_on(flavour: Flavour) -> None:
