@@ -451,9 +451,9 @@ class MemoryInterpreter:
         )
 
     def _arm(self, watch: WatchSet, work: CycleFiles) -> None:
-        fresh = self._armed is None or not {*watch.roots} <= {*self._armed.roots}
+        has_new_roots = self._armed is None or not {*watch.roots} <= {*self._armed.roots}
         self._armed = watch.union(self._armed)
-        if fresh:
+        if has_new_roots:
             work.read = merge(work.read, self._reader.read(self._armed, self.clock.now))
 
     def _warm_sources(self) -> dict[str, str]:
@@ -488,7 +488,7 @@ class MemoryInterpreter:
         broken = self.bridges[action.bridge]
         manifest = self.project.manifests.give(action.bridge)
         assert manifest is not None
-        fresh = ScriptedBridge(action.bridge, self._sources(manifest, broken.sources))
+        restarted = ScriptedBridge(action.bridge, self._sources(manifest, broken.sources))
         try:
             for operation in ("create", "init", "probe"):
                 self._operation(operation)
@@ -497,8 +497,8 @@ class MemoryInterpreter:
             return RestartFailed(action, 0.0, _warm_timeout(action.timeout), self.clock.now)
         except Exception as error:
             return RestartFailed(action, 0.0, error, self.clock.now)
-        fresh.state = "ready"
-        self.bridges[action.bridge] = self.live = fresh
+        restarted.state = "ready"
+        self.bridges[action.bridge] = self.live = restarted
         if not broken.leases:
             broken.state = "disposed"
             return Restarted(action, 0.0)

@@ -222,8 +222,8 @@ def differences(
 def _diff(files: FileSystem, planned: Once, texts: Mapping[str, bytes], label: Callable[[Path], str]) -> Iterator[str]:
     for name in sorted((*planned.written, *planned.removed)):
         path = planned.output / name
-        standing = files.stat(path)
-        before = _lines(files.read(path)) if standing is not None and standing.kind == "file" else None
+        existing = files.stat(path)
+        before = _lines(files.read(path)) if existing is not None and existing.kind == "file" else None
         after = None if name not in texts else _lines(texts[name])
         old, new = (label(path) if lines is not None else "/dev/null" for lines in (before, after))
         for line in difflib.unified_diff(before or [], after or [], old, new):

@@ -69,28 +69,28 @@ def plan_promotion(
     """
     makes: list[FileOperation] = []
     writes: list[FileOperation] = []
-    removed = [path for path, each in sorted(before.items()) if path not in staged and _is_ours(path, each, managed)]
-    keeps = [
+    removed = [path for path, each in sorted(before.items()) if path not in staged and _is_managed(path, each, managed)]
+    kept_aside = [
         SetAside(path, _free_name(path, before))
         for path in sorted({*removed, *(staged.keys() & managed.keys() & before.keys())})
         if _is_edited(path, before[path], managed) and before[path].digest != staged.get(path)
     ]
     directories = {parent for path in staged for parent in _parents(path)}
-    left = {*before, *directories, *staged, *(keep.to for keep in keeps)}
+    left = {*before, *directories, *staged, *(aside.to for aside in kept_aside)}
     emptied = _emptied(left, set(removed))
     for directory in sorted(directories):
-        standing = before.get(directory)
-        if standing is None or directory in removed:
+        existing = before.get(directory)
+        if existing is None or directory in removed:
             makes.append(MakeDirectory(directory))
-        elif standing.kind != "directory":
+        elif existing.kind != "directory":
             return Failure(Clash(directory))
     for path, digest in sorted(staged.items()):
-        standing = before.get(path)
-        if standing is None or path in emptied:
+        existing = before.get(path)
+        if existing is None or path in emptied:
             writes.append(WriteFile(path))
-        elif standing.kind == "file" and standing.digest == digest:
+        elif existing.kind == "file" and existing.digest == digest:
             continue
-        elif _is_ours(path, standing, managed):
+        elif _is_managed(path, existing, managed):
             writes.append(ReplaceFile(path))
         else:
             return Failure(Clash(path))
@@ -102,17 +102,17 @@ def plan_promotion(
     removes: list[RemoveFile | RemoveDirectory] = [*map(RemoveFile, removed), *map(RemoveDirectory, emptied)]
     first = [remove for remove in removes if is_in_the_way(remove.path)]
     last = [remove for remove in removes if not is_in_the_way(remove.path)]
-    warnings = tuple(f"{keep.path} had been edited by hand; it was kept as {keep.to}." for keep in keeps)
-    return Success(Promotion((*keeps, *first, *makes, *writes, *last), warnings))
+    warnings = tuple(f"{aside.path} had been edited by hand; it was kept as {aside.to}." for aside in kept_aside)
+    return Success(Promotion((*kept_aside, *first, *makes, *writes, *last), warnings))
 
 
-def _is_ours(path: str, standing: Existing, managed: Mapping[str, str]) -> bool:
-    return standing.kind == "file" and (path in managed or standing.generated)
+def _is_managed(path: str, existing: Existing, managed: Mapping[str, str]) -> bool:
+    return existing.kind == "file" and (path in managed or existing.generated)
 
 
-def _is_edited(path: str, standing: Existing, managed: Mapping[str, str]) -> bool:
+def _is_edited(path: str, existing: Existing, managed: Mapping[str, str]) -> bool:
     """Return whether a generated file was edited by hand, and not merely written by another version of lastgood."""
-    return standing.kind == "file" and standing.digest != managed.get(path, standing.digest) and not standing.generated
+    return existing.kind == "file" and existing.digest != managed.get(path, existing.digest) and not existing.generated
 
 
 def _parents(path: str) -> list[str]:

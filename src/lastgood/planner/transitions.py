@@ -383,22 +383,22 @@ def _loaded_late(state: State, event: LoadedLate) -> Step:
             watch, committed = state.watched or WatchSet(()), True
     notices = (Emit(ModuleLoadedLate(late.name, late.path)) for late in event.modules)
     effects: tuple[Effect, ...] = (*notices, Pin(event.bridge))
-    fresh = {late.path: late.digest for late in event.modules}
+    new_paths = {late.path: late.digest for late in event.modules}
     known = frozenset(state.late)
-    fresh = {path: fresh[path] for path in watch.uncovered(fresh) if path not in known}
-    if not fresh:
+    new_paths = {path: new_paths[path] for path in watch.uncovered(new_paths) if path not in known}
+    if not new_paths:
         return Step(state, effects)
-    read: Snapshot = {path: {path: digest} for path, digest in fresh.items()}
+    read: Snapshot = {path: {path: digest} for path, digest in new_paths.items()}
     state = replace(
         state,
-        late=(*state.late, *fresh),
+        late=(*state.late, *new_paths),
         attempted=merge(state.attempted, read),
         observed=merge(state.observed, read),
     )
     if not committed:
         return Step(state, effects)
-    watched = watch.with_paths(fresh)
-    return Step(replace(state, watched=watched), (*effects, Emit(WatchPaths(watched.paths)), Arm(tuple(fresh))))
+    watched = watch.with_paths(new_paths)
+    return Step(replace(state, watched=watched), (*effects, Emit(WatchPaths(watched.paths)), Arm(tuple(new_paths))))
 
 
 # --- the running cycle
@@ -600,12 +600,12 @@ def _cut_off(state: State) -> tuple[CutOff, ...]:
 
 
 def _bridge_disposed(state: State, event: Disposed | DisposeFailed) -> Step:
-    was = next((each for each in state.retired if each.cycle == event.bridge), None)
-    if was is None:
+    generation = next((each for each in state.retired if each.cycle == event.bridge), None)
+    if generation is None:
         return Step(state)
-    state = _timed_dispose(replace(state, retired=tuple(each for each in state.retired if each != was)), event)
+    state = _timed_dispose(replace(state, retired=tuple(each for each in state.retired if each != generation)), event)
     if isinstance(event, DisposeFailed):
-        return Step(state, (Emit(DisposeFailedNotice(was.number, event.error)),))
+        return Step(state, (Emit(DisposeFailedNotice(generation.number, event.error)),))
     return Step(state)
 
 
