@@ -109,8 +109,8 @@ class LiveBridges:
         if scope.cancel_called:
             late = BridgeError(f"The next bridge was not ready within {timeout:g} s (warm_timeout). It was given up.")
             late.add_note(
-                "The imports of the sources are part of it: what blocks there, a server or a network call say, belongs in a "
-                "function. A larger warm_timeout gives them more time."
+                "Importing the sources is part of it: move code that blocks at import, such as a server or a network call, into "
+                "a function, or raise warm_timeout."
             )
             raise late
 

@@ -48,7 +48,7 @@ _FRAME = re.compile(r'^ *File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTI
 
 
 _LIBRARY = re.compile(r"^<|[/\\\\](?:lib[/\\\\]python\d|site-packages[/\\\\]|dist-packages[/\\\\])", re.IGNORECASE)
-"""Matches the path of a file in a standard library or an installed package, and what is no file."""
+"""A pattern for paths in the standard library or an installed package, and for names such as ``<string>``."""
 
 
 def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Console:
@@ -290,7 +290,7 @@ def brief(error: BaseException, base: Path | None = None) -> str:
 
 
 def _place(frames: Sequence[tuple[str, str]], base: Path | None) -> str:
-    """File and line of the innermost frame in the user's code, else of the innermost one."""
+    """Return file and line of the innermost frame in the user's code, or if there is none, of the innermost frame."""
     if not frames:
         return ""
     file, line = ([frame for frame in frames if not _LIBRARY.search(frame[0])] or frames)[-1]
