@@ -105,7 +105,7 @@ class Channel:
         self._answers = answers
         for descriptor in (requests, answers):
             os.set_blocking(descriptor, False)
-            _widen(descriptor)
+            _enlarge_buffer(descriptor)
         self._readiness = readiness(answers, requests, pidfd)
         self._on_end = on_end
         self._on_garbage = on_garbage
@@ -504,7 +504,7 @@ def _unpark(answer: Answer) -> None:
         trio.lowlevel.reschedule(task)
 
 
-def _widen(descriptor: int) -> None:
+def _enlarge_buffer(descriptor: int) -> None:
     """Enlarge the pipe's buffer where possible: ten megabytes then take ten turns of the event loop instead of 160."""
     try:
         import fcntl

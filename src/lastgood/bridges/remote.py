@@ -159,7 +159,7 @@ class RemoteWorker:
         busy worker gets SIGTERM at once. Its child processes get SIGTERM once it has exited. If cancelled, send SIGKILL
         immediately. Raises :class:`BridgeError` if the process still exists five seconds after SIGKILL.
         """
-        self.channel.drain()  # nobody may have read since the last caller went that a forgotten call is over
+        self.channel.drain()  # without a waiting caller, the end of a forgotten call has not been read yet
         child, busy = self._child, self.channel.busy()
         self.channel.fail(lambda: BridgeError("The bridge was disposed while the call was in flight."))
         if child.pidfd >= 0:

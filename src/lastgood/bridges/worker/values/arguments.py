@@ -135,21 +135,21 @@ def _read_hints(thing: Any) -> dict[str, Any]:
         hints: dict[str, Any] = {}
         for cls in reversed(thing.__mro__):
             namespace = _namespace(cls, vars(sys.modules.get(cls.__module__, builtins)))
-            hints.update(_evaluated_all(cls, namespace))
+            hints.update(_evaluate_all(cls, namespace))
         return hints
     if not inspect.isroutine(thing) and not hasattr(thing, "__wrapped__"):
         thing = type(thing).__call__  # a callable instance
     inner = inspect.unwrap(thing)
     namespace = _namespace(inner, getattr(inner, "__globals__", {}))
-    return _evaluated_all(thing, namespace)
+    return _evaluate_all(thing, namespace)
 
 
-def _evaluated_all(thing: Any, namespace: dict[str, Any]) -> dict[str, Any]:
+def _evaluate_all(thing: Any, namespace: dict[str, Any]) -> dict[str, Any]:
     """Return the evaluated annotations of a function or class itself, without inherited ones."""
     values, texts = _own_annotations(thing)
-    found = {name: _evaluated(value, namespace) for name, value in values.items()}
+    found = {name: _evaluate(value, namespace) for name, value in values.items()}
     unknown = [name for name, hint in found.items() if hint is None and name in texts]
-    found.update((name, _evaluated(texts[name], namespace)) for name in unknown)
+    found.update((name, _evaluate(texts[name], namespace)) for name in unknown)
     return found
 
 
@@ -187,7 +187,7 @@ else:
         return getattr(thing, "__annotations__", {}), {}
 
 
-def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
+def _evaluate(annotation: Any, namespace: dict[str, Any]) -> Any:
     """Return the type an annotation stands for; None if it cannot be evaluated, as with imports for type checkers only."""
 
     def holder() -> None: ...
@@ -199,24 +199,28 @@ def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
         if not isinstance(annotation, str):
             return None
     try:
-        return _read(ast.parse(annotation.strip(), mode="eval").body, namespace)
+        return _evaluate_expression(ast.parse(annotation.strip(), mode="eval").body, namespace)
     except Exception:
         return None
 
 
-def _read(node: ast.expr, namespace: dict[str, Any]) -> Any:
+def _evaluate_expression(node: ast.expr, namespace: dict[str, Any]) -> Any:
     """Evaluate an expression as far as its names are defined, with support for ``|`` in Python 3.9."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return _evaluated(node.value, namespace)
+        return _evaluate(node.value, namespace)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        known = [each for each in (_read(node.left, namespace), _read(node.right, namespace)) if each is not None]
+        known = [
+            each
+            for each in (_evaluate_expression(node.left, namespace), _evaluate_expression(node.right, namespace))
+            if each is not None
+        ]
         return typing.Union[tuple(known)] if known else None  # built at run time, so X | Y cannot be used
     if isinstance(node, ast.Subscript):
-        head = _read(node.value, namespace)
+        head = _evaluate_expression(node.value, namespace)
         inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if head is typing.Annotated:
-            return _read(inside[0], namespace)
-        known = [_read(each, namespace) for each in inside]
+            return _evaluate_expression(inside[0], namespace)
+        known = [_evaluate_expression(each, namespace) for each in inside]
         arguments = tuple(typing.Any if each is None else each for each in known)
         return head[arguments[0] if len(arguments) == 1 else arguments]  # Optional takes no tuple
     try:
@@ -347,10 +351,10 @@ def _holds(origin: type, kind: type) -> bool:
 
 def _resolve_tagged(value: Tagged, hints: _Hints) -> Any:
     if value.kind == rich.MEMBER:
-        return _member(value, hints)
+        return _make_member(value, hints)
     if value.kind == rich.NAMED:
-        return _named(value, hints)
-    return _record(value, hints)
+        return _make_named_tuple(value, hints)
+    return _make_record(value, hints)
 
 
 def _classes(hints: _Hints, name: str, fits: Callable[[type], bool]) -> list[type]:
@@ -361,11 +365,11 @@ def _classes(hints: _Hints, name: str, fits: Callable[[type], bool]) -> list[typ
         if isinstance(cls, type):
             found += [cls] if fits(cls) else []
             if cls.__module__ not in _NOT_SEARCHED:
-                found += [sub for sub in _derived(cls) if sub.__qualname__ == name and fits(sub)]
+                found += [sub for sub in _subclasses(cls) if sub.__qualname__ == name and fits(sub)]
     return sorted(found, key=lambda cls: (cls.__qualname__ != name, cls.__name__ != name.rpartition(".")[2]))
 
 
-def _derived(cls: type) -> list[type]:
+def _subclasses(cls: type) -> list[type]:
     found: list[type] = []
     left = [cls]
     while left:
@@ -380,7 +384,7 @@ def _derived(cls: type) -> list[type]:
     return found
 
 
-def _member(value: Tagged, hints: _Hints) -> Any:
+def _make_member(value: Tagged, hints: _Hints) -> Any:
     name, payload = value.payload
     plain = _resolve(payload, ())
     candidates = _classes(hints, value.name, lambda cls: issubclass(cls, rich.Enum))
@@ -397,7 +401,7 @@ def _member(value: Tagged, hints: _Hints) -> Any:
     return plain
 
 
-def _named(value: Tagged, hints: _Hints) -> Any:
+def _make_named_tuple(value: Tagged, hints: _Hints) -> Any:
     items = value.payload
     fitting = [
         cls
@@ -412,7 +416,7 @@ def _named(value: Tagged, hints: _Hints) -> Any:
     return _constructed(cls, lambda: cls(*made))
 
 
-def _record(value: Tagged, hints: _Hints) -> Any:
+def _make_record(value: Tagged, hints: _Hints) -> Any:
     sent = value.payload
     candidates = _classes(hints, value.name, lambda cls: rich.field_names(cls) is not None)
     named = [cls for cls in candidates if cls.__name__ == value.name.rpartition(".")[2]]
@@ -422,7 +426,7 @@ def _record(value: Tagged, hints: _Hints) -> Any:
     cls: Any = (named or sorted(alike, key=lambda cls: len(rich.field_names(cls) or ())))[0]
     types = _field_types(cls)
     made = {name: _step(".{}", name, item, types.get(name, ())) for name, item in sent.items()}
-    return _constructed(cls, lambda: _built(cls, made))
+    return _constructed(cls, lambda: _instantiate(cls, made))
 
 
 def _constructed(cls: type, make: Callable[[], Any]) -> Any:
@@ -434,14 +438,14 @@ def _constructed(cls: type, make: Callable[[], Any]) -> Any:
         ) from None
 
 
-def _built(cls: Any, values: dict[str, Any]) -> Any:
+def _instantiate(cls: Any, values: dict[str, Any]) -> Any:
     """Create an instance with these fields, as its kind of class (dataclass, attrs, msgspec, pydantic) requires."""
     parameters = getattr(cls, "__dataclass_params__", None)
     if parameters is not None:
         import dataclasses
 
         if not parameters.init:
-            return _filled(cls.__new__(cls), values, values)
+            return _set_fields(cls.__new__(cls), values, values)
         inits = {field.name: field.name for field in dataclasses.fields(cls) if field.init}
         fields = {field.name for field in dataclasses.fields(cls)}
     elif hasattr(cls, "__attrs_attrs__"):
@@ -454,20 +458,20 @@ def _built(cls: Any, values: dict[str, Any]) -> Any:
     elif hasattr(cls, "__struct_fields__"):
         return cls(**values)
     else:
-        return _validated(cls, values)
+        return _make_pydantic(cls, values)
     later = fields - inits.keys()
-    # The constructor refuses a field that there is no more.
+    # The constructor must reject fields that the class no longer has, so these are passed on.
     instance = cls(**{inits.get(name, name): value for name, value in values.items() if name not in later})
-    return _filled(instance, values, values.keys() & later)
+    return _set_fields(instance, values, values.keys() & later)
 
 
-def _filled(instance: Any, values: Mapping[str, Any], names: Iterable[str]) -> Any:
+def _set_fields(instance: Any, values: Mapping[str, Any], names: Iterable[str]) -> Any:
     for name in names:
         object.__setattr__(instance, name, values[name])
     return instance
 
 
-def _validated(cls: Any, values: Mapping[str, Any]) -> Any:
+def _make_pydantic(cls: Any, values: Mapping[str, Any]) -> Any:
     """Create an instance of a pydantic model, whose constructor takes aliases."""
     fields = getattr(cls, "__pydantic_fields__", None)
     if fields is None:  # version 1

@@ -85,7 +85,7 @@ class _Encoder:
             return self._frame(value)
         if isinstance(value, pandas.Series):
             name = self._name(value.name)
-            return ["Series", self._column(value), self._part(value, "index"), name, *self._beside(value)]
+            return ["Series", self._column(value), self._axis(value, "index"), name, *self._attributes(value)]
         if isinstance(value, pandas.Index):
             return self._index(value)
         return None
@@ -106,17 +106,17 @@ class _Encoder:
             consecutive = places[-1] - places[0] == len(places) - 1
             chosen = frame.iloc[:, slice(places[0], places[-1] + 1) if consecutive else places]
             blocks.append([places, ["plain", self._array(chosen.to_numpy())]])
-        index, columns = self._part(frame, "index"), self._part(frame, "columns")
-        return ["DataFrame", blocks, index, columns, *self._beside(frame)]
+        index, columns = self._axis(frame, "index"), self._axis(frame, "columns")
+        return ["DataFrame", blocks, index, columns, *self._attributes(frame)]
 
-    def _beside(self, value: Any) -> list[Any]:
+    def _attributes(self, value: Any) -> list[Any]:
         try:
             attrs = self._carrier._encode(dict(value.attrs), self._depth, self._plain)
         except EncodeError as error:
             raise error.at("field", "attrs") from None
         return [attrs, value.flags.allows_duplicate_labels]
 
-    def _part(self, value: Any, name: str) -> list[Any]:
+    def _axis(self, value: Any, name: str) -> list[Any]:
         try:
             return self._index(getattr(value, name))
         except EncodeError as error:

@@ -376,9 +376,9 @@ class Values:
             return tuple(payload)
         if code in (SET, FROZENSET):
             elements = set(payload) if code == SET else frozenset(payload)
-            return _whole(elements, len(payload), "elements of a set")
+            return _check_size(elements, len(payload), "elements of a set")
         if code == DICT:
-            return _whole(_paired(payload), len(payload) / 2, "keys of a dict")
+            return _check_size(_paired(payload), len(payload) / 2, "keys of a dict")
         rich = _load_rich()
         if code in (rich.RECORD, rich.MEMBER, rich.NAMED):
             # Always a new object, so that comparing it with an earlier one is reliable with several threads.
@@ -398,7 +398,7 @@ def _paired(flat: list[Any]) -> dict[Any, Any]:
     return dict(zip(flat[::2], flat[1::2]))
 
 
-def _whole(collection: Any, size: float, what: str) -> Any:
+def _check_size(collection: Any, size: float, what: str) -> Any:
     if len(collection) != size:
         raise DecodeError(
             f"two {what} became equal on the way: enum members and subclasses arrive as the plain data in them"
