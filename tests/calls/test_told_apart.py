@@ -18,7 +18,7 @@ from generating import generated, importable, running
 from lastgood import ReturnTypeError, clear_runtime_bridge, set_runtime_bridge, watch
 from lastgood.bridges import Typed
 from lastgood.bridges.worker.values import packing
-from lastgood.bridges.worker.values.telling import places_of
+from lastgood.bridges.worker.values.requested import places_of
 from lastgood.bridges.worker.values.values import Values
 from lastgood.calls.results import Returns
 from lastgood.config import Style

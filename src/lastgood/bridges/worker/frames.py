@@ -12,7 +12,7 @@ nobody waits for it any more, so both sides know which calls are open. Calls beg
                     PRELOAD    no answer, only before SETUP; body: packed names of installed modules to import early
                     CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs] or
                                [args, kwargs, [[module, name], ...]] to find out which values of the result are
-                               instances of these classes (see telling.py)
+                               instances of these classes (see requested.py)
                     FORGET     no body: nobody waits for the answer to this call any more
                     READ       no body: the app has read the part of this call's answer that is in the arena
                     PIN        number 0; body: packed [path, source] of a local module that another worker of the

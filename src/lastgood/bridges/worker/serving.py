@@ -268,7 +268,7 @@ class Worker:
             (length,) = frames.TARGET_LENGTH.unpack_from(body)
             end = frames.TARGET_LENGTH.size + length
             tagged = CODEC.values.last_tagged
-            args, kwargs, *asked = CODEC.loads(body, end)
+            args, kwargs, *requested = CODEC.loads(body, end)
         except (ValueError, TypeError, frames.StructError) as error:
             return _refused(f"The worker cannot read the arguments of the call: {error}.")
         try:
@@ -283,11 +283,11 @@ class Worker:
         except BaseException as error:  # including SystemExit: a call must not end the worker
             return pack_raised(error)
         if type(result) is CoroutineType:
-            return self._start(number, result, asked)
-        return pack_result(result, asked)
+            return self._start(number, result, requested)
+        return pack_result(result, requested)
 
     def _start(
-        self, number: int, coroutine: CoroutineType[Any, Any, Any], asked: Sequence[Any]
+        self, number: int, coroutine: CoroutineType[Any, Any, Any], requested: Sequence[Any]
     ) -> tuple[int, bytes] | None:
         with self._lock:
             if self._loops is None:
@@ -295,7 +295,7 @@ class Worker:
 
                 self._loops = Loops(self._backend, self._answer)
         self._send(frames.APART, number, b"")  # must be sent before the call's answer
-        if not self._loops.start(number, coroutine, partial(pack_result, asked=asked)):
+        if not self._loops.start(number, coroutine, partial(pack_result, requested=requested)):
             return _refused(f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls.")
         with self._lock:
             forgotten = number in self._forgotten
@@ -482,13 +482,13 @@ class Worker:
         return self._main_slot is not None and self._main_slot.running is not None
 
 
-def pack_result(result: Any, asked: Sequence[Any] = ()) -> tuple[int, bytes]:
-    """Return the answer frame for a returned ``result``. ``asked``: what the call carried besides its arguments."""
+def pack_result(result: Any, requested: Sequence[Any] = ()) -> tuple[int, bytes]:
+    """Return the answer frame for a returned ``result``. ``requested``: what the call carried besides its arguments."""
     try:
-        if asked:
-            from .values.telling import places_of
+        if requested:
+            from .values.requested import places_of
 
-            return frames.RESULT, CODEC.dumps(result, places_of(asked[0]))
+            return frames.RESULT, CODEC.dumps(result, places_of(requested[0]))
         return frames.RESULT, CODEC.dumps(result)
     except EncodeError as error:
         return _refused(error.text("result"))
