@@ -147,6 +147,17 @@ def deep_directories(victim: Victim) -> None:
     os.close(here)
 
 
+def long_directories(victim: Victim) -> None:
+    """Deeper than the system takes paths."""
+    here = os.open(victim.home, os.O_RDONLY)
+    for name in ("stage-1", ".0", *(["d" * 200] * 60)):
+        os.mkdir(name, dir_fd=here)
+        os.close(os.open("file", os.O_CREAT, dir_fd=here))
+        here, above = os.open(name, os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    os.close(here)
+
+
 def former(victim: Victim) -> None:
     """A manifest that has another directory emptied, whose own manifest names all that lies there."""
     files = {"precious": digest_of(PRECIOUS)}
@@ -204,6 +215,7 @@ FORGED: Mapping[str, Callable[[Victim], None]] = {
     **{f"{name} is huge": huge(name) for name in ("manifest.json", "journal.json", HISTORY)},
     "deep JSON": content("manifest.json", b"[" * 100_000),
     "deep directories": deep_directories,
+    "long directories": long_directories,
     "a cache": a_cache,
     "a damaged cache": content("cache", b"SQLite format 3\0" + bytes(100)),
 }

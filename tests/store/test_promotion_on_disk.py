@@ -176,6 +176,16 @@ def test_a_gitignore_of_somebody_elses_making_stays(tmp_path: Path) -> None:
     assert (tmp_path / ".lastgood" / ".gitignore").read_text() == "mine\n"
 
 
+def test_a_child_that_is_listed_and_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
+    class Ghostly(Disk):
+        def children(self, path: Path) -> list[str]:
+            return ["ghost"] if path == tmp_path else super().children(path)
+
+    with pytest.raises(OSError, match="ghost") as caught:
+        remove_tree(Ghostly(), tmp_path)
+    assert caught.value.errno == errno.ENAMETOOLONG
+
+
 def test_a_claim_that_fails_lets_go_of_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "generated"
     home(path).mkdir(parents=True)

@@ -19,7 +19,10 @@ interrupted and run again. Removing the journal is the commit.
 
 from __future__ import annotations
 
+import errno
+import itertools
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -589,13 +592,29 @@ def remove_tree(files: FileSystem, path: Path) -> None:
     while left:
         status = files.stat(left[-1])
         if status is None:
-            left.pop()
+            child = left.pop()
+            if child != path and child.name in files.children(child.parent):
+                _shorten(files, path, child)
+                left = [path]
         elif status.kind != "directory":
             files.unlink(left.pop())
         elif below := files.children(left[-1]):
             left.extend(left[-1] / name for name in reversed(below))
         else:
             files.rmdir(left.pop())
+
+
+def _shorten(files: FileSystem, top: Path, child: Path) -> None:
+    """Move a directory between ``top`` and ``child``, a path too long for the system, up into ``top``.
+
+    Raises :class:`OSError` if that does not make the path shorter, so that it ends.
+    """
+    parts = child.relative_to(top).parts
+    moved = top.joinpath(*parts[: (len(parts) + 1) // 2])
+    short = next(each for number in itertools.count() if files.stat(each := top / f".{number}") is None)
+    if moved == child or len(str(short)) >= len(str(moved)):
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(child))
+    files.replace(moved, short)
 
 
 def staged_place(stage: Path, name: str) -> Path:
