@@ -687,6 +687,27 @@ def test_a_disk_that_is_really_full_changes_nothing(fs: FakeFilesystem, monkeypa
     assert files_of(tree(path)) == AFTER
 
 
+def test_what_a_kill_left_is_recovered_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run" / "generated"
+    before = project(path)
+    killed = claim(path, pid=9)
+    staged(killed, NEW).apply()
+    killed.lock.release()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "write", full)
+        output = claim(path)
+    assert output.recovered
+    assert tree(path) == before
+    with pytest.raises(AlreadyWatched) as caught:
+        claim(path)
+    assert caught.value.pid is None
+    output.release()
+
+
 def test_without_hard_links_copies_do_as_well(system: FaultyOs, paths: Iterator[Path]) -> None:
     path = next(paths)
     before = project(path)

@@ -19,6 +19,7 @@ interrupted and run again. Removing the journal is the commit.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import logging
@@ -120,9 +121,6 @@ class OutputDirectory:
         status = files.stat(around)
         if status is not None and status.mode != _PRIVATE and status.owner == files.user():
             files.chmod(around, _PRIVATE)
-        ignore = around / ".gitignore"
-        if not _is_file(files, ignore):
-            overwrite(files, ignore, b"*\n")
         if not _is_file(files, home / "lock"):
             remove_tree(files, home / "lock")
         holder = _read_pid(files, home / "pid")
@@ -131,9 +129,11 @@ class OutputDirectory:
             raise AlreadyWatched(path, _read_pid(files, home / "pid"))
         output = cls(files, path, home, lock)
         try:
-            overwrite(files, home / "pid", f"{pid}\n".encode())
-            output.recover()
+            output.recover()  # first: it needs no space on a full disk
             output._sweep()
+            if not _is_file(files, around / ".gitignore"):
+                overwrite(files, around / ".gitignore", b"*\n")
+            output._put_pid(pid)
         except BaseException:
             lock.release()
             raise
@@ -160,6 +160,12 @@ class OutputDirectory:
             remove_tree(self.files, self.home / "pid")
         finally:
             self.lock.release()
+
+    def _put_pid(self, pid: int) -> None:
+        """Say who holds the lock; nobody, rather than an earlier process, where it cannot be written."""
+        with contextlib.suppress(OSError):
+            remove_tree(self.files, self.home / "pid")
+            overwrite(self.files, self.home / "pid", f"{pid}\n".encode())
 
     def ask_undo(self) -> None:
         """Leave an undo request for the session that holds the output directory."""
