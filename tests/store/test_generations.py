@@ -294,6 +294,17 @@ def test_damage_is_found_named_and_mended(files: Recording, harm: Damage, told: 
     assert later.open(made).files == others
 
 
+@pytest.mark.parametrize("what", ["object", "manifest"])
+def test_no_more_is_read_than_a_generation_can_have(tmp_path: Path, what: str) -> None:
+    home = tmp_path / ".lastgood" / "generated"
+    made = GenerationStore(Disk(), home).put(pinned({"a": "1"}))
+    path = made if what == "manifest" else home / "generations" / "objects" / digest("1")
+    os.truncate(path, 1 << 40)
+    with pytest.raises(DamagedGeneration, match="is damaged") as caught:
+        GenerationStore(Disk(), home).open(made)
+    assert caught.value.path == path
+
+
 def test_objects_that_go_while_the_session_runs_are_put_again(files: Recording, store: GenerationStore) -> None:
     made = store.put(pinned({"a": "1"}))
     for path in (TOP / "objects" / digest("1"), made):

@@ -212,7 +212,7 @@ FORGED: Mapping[str, Callable[[Victim], None]] = {
     **{f"{name} is a FIFO": fifo(name) for name in (*OWN, HISTORY, "cache", *DIRECTORIES)},
     **{f"{name} is a directory": directory(name) for name in (*OWN, HISTORY, "cache")},
     **{f"{name} is a link to a directory": link(name) for name in DIRECTORIES},
-    **{f"{name} is huge": huge(name) for name in ("manifest.json", "journal.json", HISTORY)},
+    **{f"{name} is huge": huge(name) for name in ("manifest.json", "journal.json", "pid", HISTORY)},
     "deep JSON": content("manifest.json", b"[" * 100_000),
     "deep directories": deep_directories,
     "long directories": long_directories,

@@ -144,7 +144,9 @@ def test_a_second_claim_names_the_first_ones_process(tmp_path: Path) -> None:
     claim(tmp_path / "generated", pid=4712).release()
 
 
-@pytest.mark.parametrize("content", [b"", b"many\n", None], ids=["empty", "no number", "gone"])
+@pytest.mark.parametrize(
+    "content", [b"", b"many\n", b" " * 40 + b"7", None], ids=["empty", "no number", "long", "gone"]
+)
 def test_a_pid_that_cannot_be_read_does_not_hide_that_it_is_taken(tmp_path: Path, content: bytes | None) -> None:
     first = claim(tmp_path / "generated")
     (first.home / "pid").unlink() if content is None else (first.home / "pid").write_bytes(content)

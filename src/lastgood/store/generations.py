@@ -17,6 +17,7 @@ such damage is detected: files written by an earlier process are checked before 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -30,7 +31,7 @@ import msgspec
 from lastgood.bridges.worker.manifest import Damaged, Manifest
 from lastgood.errors import LastgoodError
 from lastgood.store.file_system import FileSystem, digest_of
-from lastgood.store.promotion import make_directories, overwrite, read_sealed, remove_tree, write_sealed
+from lastgood.store.promotion import make_directories, overwrite, read_bounded, read_sealed, remove_tree, write_sealed
 
 __all__ = ["KEPT", "DamagedGeneration", "GenerationStore", "Good", "Kept", "LateModule"]
 
@@ -339,10 +340,12 @@ class GenerationStore:
     def _checked(self, path: Path) -> bytes:
         """Return the bytes of a file whose name is their digest. Raise :class:`DamagedGeneration`."""
         try:
-            data = self._files.read(path)
+            data = read_bounded(self._files, path)
+            if data is None and self._files.stat(path) is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         except OSError as error:
             raise DamagedGeneration(_unreadable(path, error), path=path) from error
-        if digest_of(data) != path.name:
+        if data is None or digest_of(data) != path.name:
             raise DamagedGeneration(f"{path} is damaged: its bytes are not those that its name stands for.", path=path)
         return data
 

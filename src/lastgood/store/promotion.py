@@ -52,6 +52,7 @@ __all__ = [
     "Promoting",
     "make_directories",
     "overwrite",
+    "read_bounded",
     "read_sealed",
     "remove_tree",
     "staged_files",
@@ -229,8 +230,8 @@ class OutputDirectory:
 
     def manifest_digest(self) -> str:
         """Return the digest of the manifest file; empty if there is none."""
-        path = self.home / "manifest.json"
-        return "" if self.files.stat(path) is None else digest_of(self.files.read(path))
+        data = read_bounded(self.files, self.home / "manifest.json")
+        return "" if data is None else digest_of(data)
 
     def _read_manifest(self) -> _Manifest:
         try:
@@ -630,10 +631,14 @@ def staged_place(stage: Path, name: str) -> Path:
 
 def read_sealed(files: FileSystem, path: Path) -> bytes | None:
     """Return the data that this user's lastgood last wrote to ``path``; None if it is absent or unsealed."""
+    data = read_bounded(files, path)
+    return None if data is None else unseal(files.key(), path, data)
+
+
+def read_bounded(files: FileSystem, path: Path, limit: int = _MAX_SIZE) -> bytes | None:
+    """Return the bytes of a regular file of at most ``limit`` bytes; None if that is not what is there."""
     status = files.stat(path)
-    if status is None or status.kind != "file" or status.size > _MAX_SIZE:
-        return None
-    return unseal(files.key(), path, files.read(path))
+    return None if status is None or status.kind != "file" or status.size > limit else files.read(path)
 
 
 def write_sealed(files: FileSystem, path: Path, data: bytes) -> None:
@@ -709,6 +714,6 @@ def _put_manifest(files: FileSystem, home: Path, manifest: _Manifest) -> None:
 
 def _read_pid(files: FileSystem, path: Path) -> int | None:
     try:
-        return int(files.read(path))
+        return int(read_bounded(files, path, 32) or b"")
     except (OSError, ValueError):
         return None

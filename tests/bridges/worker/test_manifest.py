@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,36 @@ def test_bytes_are_found_by_their_digest_and_checked(tmp_path: Path) -> None:
     (tmp_path / "objects" / digest).write_bytes(b"x = 2")
     with pytest.raises(Damaged, match="is damaged: its bytes are not those that its name stands for"):
         read_object(manifest, digest)
+
+
+def a_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_directory(path: Path) -> None:
+    path.mkdir()
+
+
+def a_link_to_a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+@pytest.mark.parametrize("put", [a_fifo, a_directory, a_link_to_a_device, huge], ids=lambda put: put.__name__)
+def test_only_a_regular_file_of_some_size_is_read(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "objects").mkdir()
+    manifest, digest = tmp_path / "manifests" / digest_of(b"m"), digest_of(b"x")
+    put(manifest)
+    put(tmp_path / "objects" / digest)
+    with pytest.raises(Damaged):
+        Manifest.load(str(manifest))
+    with pytest.raises(Damaged):
+        read_object(str(manifest), digest)
 
 
 def test_the_digest_is_the_one_of_the_app() -> None:

@@ -17,6 +17,7 @@ The files are stored by digest: ``<home>/manifests/<digest of the manifest>``, `
 from __future__ import annotations
 
 import os
+import stat
 
 try:  # importing hashlib loads OpenSSL, which adds 11 ms to a worker's start
     from _sha2 import sha256  # type: ignore[import-not-found]  # Python 3.12 and newer
@@ -29,6 +30,8 @@ except ImportError:
 __all__ = ["Damaged", "Manifest", "digest_of", "object_path", "read_object"]
 
 _HEAD = "lastgood-manifest-1\t"
+_MAX_SIZE = 1 << 28
+_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
 _MODULES = ("module", "package")
 
 
@@ -94,14 +97,7 @@ class Manifest:
 
         Raises :class:`Damaged` if it cannot be read, or if its digest is not its name: the path identifies what may be run.
         """
-        try:
-            with open(path, "rb") as file:
-                data = file.read()
-        except OSError as error:
-            raise Damaged(f"{path} cannot be read: {error.strerror}.") from None
-        if digest_of(data) != os.path.basename(path):
-            raise Damaged(f"{path} is damaged: its bytes are not those that its name stands for.")
-        return cls.loads(data, path)
+        return cls.loads(_read(path), path)
 
 
 def digest_of(data: bytes) -> str:
@@ -117,13 +113,24 @@ def object_path(manifest: str, digest: str) -> str:
 
 def read_object(manifest: str, digest: str) -> bytes:
     """Return the bytes with this digest. Raise :class:`Damaged` if they cannot be read or have changed."""
-    path = object_path(manifest, digest)
+    return _read(object_path(manifest, digest))
+
+
+def _read(path: str) -> bytes:
+    """Return the bytes of a file whose name is their digest; neither wait for a FIFO nor read a device or a huge file."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        descriptor = os.open(path, _FLAGS)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_SIZE:
+                raise Damaged(f"{path} is damaged: it is not a regular file, or is too large.")
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read()
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise Damaged(f"{path} cannot be read: {error.strerror}.") from None
-    if digest_of(data) != digest:
+    if digest_of(data) != os.path.basename(path):
         raise Damaged(f"{path} is damaged: its bytes are not those that its name stands for.")
     return data
 
