@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from lastgood.interpreters.once import generate_once, preview
 from lastgood.session.session import Session, WatchProgram
 from lastgood.sources.resolution import worker_sys_path
 from lastgood.store.file_system import Disk
+from lastgood.store.generations import GenerationStore
+from lastgood.store.promotion import OutputDirectory
 from lastgood.wrappers import Generated
 from lastgood.wrappers.process import extractor_process
 from real_project import DEADLINE, QUOTE, RealProject, Told
@@ -395,6 +397,125 @@ def test_a_command_is_bounded_likewise(
     assert not project.output.exists()
     slow_shop.open()
     assert len(do(fresh()).written) == 3
+
+
+# --- what the cycles have in common --------------------------------------------------------------------------------
+
+
+def passing(monkeypatch: pytest.MonkeyPatch, gate: Gate, owner: type, name: str) -> None:
+    """Every call of this method passes by the gate first."""
+    method = getattr(owner, name)
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        gate.pass_by()
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, slow)
+
+
+async def test_a_start_whose_claim_hangs_is_an_error_that_names_the_directory(
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    gate: Gate,
+    time: Time,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passing(monkeypatch, gate, OutputDirectory, "_sweep")
+    gate.is_shut = True
+
+    async def end_time() -> None:
+        await gate.reached()
+        time.is_over()
+        await trio.testing.wait_all_tasks_blocked(0.01)  # the failed start waits for the thread
+        gate.open()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end_time)
+        with pytest.raises(GenerationError) as caught:
+            async with start():
+                pytest.fail("it started")
+    [failure] = caught.value.failures
+    assert (failure.module, failure.file, failure.message) == ("output directory", project.output, LATE)
+    assert project.leftovers() == []
+    async with start() as session:
+        assert session.generation == 1
+
+
+async def test_a_claim_that_comes_too_late_is_released(
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    told: Told,
+    gate: Gate,
+    time: Time,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with start() as session:
+        await told.success()
+        passing(monkeypatch, gate, OutputDirectory, "_sweep")
+        gate.is_shut = True
+        project.configure("pricing", output="other")
+        await gate.reached()
+        time.is_over()
+        assert await failure(told) == ("output directory", project.root / "other", LATE)
+        gate.open()
+        assert session._interpreter is not None
+        async with session._interpreter._bounded._thread:
+            pass
+        assert session._project.claimed.keys() == {project.output}
+        assert project.leftovers() == ["pid"], "of the live one alone"
+
+
+async def test_a_store_that_hangs_is_named_and_nobody_sweeps_it_meanwhile(
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    told: Told,
+    gate: Gate,
+    time: Time,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with start() as session:
+        await told.success()
+        swept: list[bool] = []
+        sweep = GenerationStore.sweep
+
+        def swept_when(store: GenerationStore, in_use: Collection[Path] = ()) -> None:
+            swept.append(gate.is_shut)
+            sweep(store, in_use)
+
+        monkeypatch.setattr(GenerationStore, "sweep", swept_when)
+        passing(monkeypatch, gate, GenerationStore, "put")
+        gate.is_shut = True
+        project.save("pricing.py", MORE)
+        await gate.reached()
+        time.is_over()
+        home = project.root / ".lastgood" / "generated"
+        assert await failure(told) == ("kept generations", home, LATE)
+        gate.open()
+        assert await session.reload_now()
+        assert swept == [False], "after the cycle that succeeded"
+        assert await session.undo()
+
+
+async def test_an_undo_that_hangs_is_an_error(
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    told: Told,
+    gate: Gate,
+    time: Time,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with start() as session, trio.open_nursery() as nursery:
+        await told.success()
+        project.save("pricing.py", MORE)
+        await told.success()
+        passing(monkeypatch, gate, GenerationStore, "open")
+        gate.is_shut = True
+        nursery.start_soon(session.undo)
+        await gate.reached()
+        time.is_over()
+        assert (await failure(told))[0] == "kept generations"
+        gate.open()
+        assert await session.undo()
 
 
 # --- processes ----------------------------------------------------------------------------------------------------

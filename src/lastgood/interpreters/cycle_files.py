@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -219,6 +219,7 @@ class CycleFiles:
         self.promoting: Promoting | None = None
         self.former: OutputDirectory | None = None
         self._is_discarded = False
+        self._is_sharing = False  # a thread is using what all cycles share: the claims, or the store
 
     # --- stage
 
@@ -313,9 +314,23 @@ class CycleFiles:
                 except OSError:
                     continue
 
+    @contextlib.contextmanager
+    def _sharing(self, what: str, path: Path) -> Iterator[None]:
+        """Use what all cycles share, unless the stage was discarded first."""
+        self.project.note(what, path)
+        self._is_sharing = True  # set before the check: discard() sets its flag, then reads this one
+        try:
+            if self._is_discarded:
+                raise RuntimeError("the stage was given up before this began")
+            yield
+        finally:
+            self._is_sharing = False
+
     def has_been_used(self) -> bool:
         """Return whether a session has used the output directory before. If none has, there is nothing to recover."""
-        path = self.project.files.real_path(self._config.output.dir)
+        path = self._config.output.dir
+        self.project.note("output directory", path)
+        path = self.project.files.real_path(path)
         return self.project.files.is_dir(self.project.look_at(path).home)
 
     def claim(self) -> OutputDirectory:
@@ -326,7 +341,8 @@ class CycleFiles:
         files = self.project.files
         path = files.real_path(self._config.output.dir)
         try:
-            output = self.output = self._claimed(path)
+            with self._sharing("output directory", path):
+                output = self.output = self._claimed(path)
             taken = set(files.children(output.home))
             numbers = (
                 f"stage-{self.cycle}" if number == 1 else f"stage-{self.cycle}-{number}"
@@ -447,7 +463,8 @@ class CycleFiles:
             self._remove_generator_directory()
             kept = {f"{_WRAPPERS}{name}": text for name, (_, text) in self._texts.items()}
             kept |= {**self._interfaces, _CONFIG: self._config_text}
-            self.manifest = self.project.store(output).put(self._pinned, kept)
+            with self._sharing("kept generations", output.home):
+                self.manifest = self.project.store(output).put(self._pinned, kept)
         except OSError as error:
             raise PromotionError(
                 f"the generation could not be stored: {error.strerror or error}.", path=place_of(error, output.home)
@@ -455,9 +472,9 @@ class CycleFiles:
         self.config = msgspec.structs.replace(self._config, pinned=self.manifest)
 
     def _remove_generator_directory(self) -> None:
-        if self._generator_directory is not None:
-            shutil.rmtree(self._generator_directory.parent, ignore_errors=True)
-            self._generator_directory = None
+        directory, self._generator_directory = self._generator_directory, None
+        if directory is not None:
+            shutil.rmtree(directory.parent, ignore_errors=True)
 
     # --- stage, for an undo
 
@@ -471,6 +488,7 @@ class CycleFiles:
         assert live is not None, "a session that runs has a live generation"
         self.is_undo = True
         self.watch = watch
+        project.note("kept generations", live.home)
         store = project.store(live)
         good = store.before(project.live_manifest)
         if good is None:
@@ -618,30 +636,35 @@ class CycleFiles:
             self.project.release_imports(self._output)
 
     def discard(self) -> None:
-        """Undo the stage, even if it was not completed."""
+        """Undo the stage, even if it was not completed. Leave to the next cycle what an abandoned thread is still using."""
         self._is_discarded = True
+        is_shared = self._is_sharing
         self._remove_generator_directory()
         try:
             if self.stage is not None:
                 remove_tree(self.project.files, self.stage)
-                self._sweep_generations()
+                if not is_shared:
+                    self._sweep_generations()
         finally:
-            self._release_others()
+            if not is_shared:
+                self._release_others()
 
     def clear_if_discarded(self) -> None:
-        """Remove files that an abandoned thread has written to the stage after it was discarded."""
+        """Remove files that an abandoned thread has written to the stage after it was discarded, and release its claim."""
         if self._is_discarded and self.stage is not None:
             self._remove_generator_directory()
             with contextlib.suppress(OSError):
                 remove_tree(self.project.files, self.stage)
+                self._release_others()
 
     def _release_others(self) -> None:
         """Release all output directories except the live one, and those with a journal that still has to be undone."""
         live = self.project.live
         for path, output in list(self.project.claimed.items()):
             journal = self.project.files.stat(output.home / "journal.json")
-            if (live is None or path != live.path) and journal is None:
-                del self.project.claimed[path]
+            is_other = (live is None or path != live.path) and journal is None
+            # An abandoned thread may have released it in the meantime.
+            if is_other and self.project.claimed.pop(path, None) is not None:
                 output.release()
 
     @property

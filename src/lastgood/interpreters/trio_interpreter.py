@@ -215,15 +215,15 @@ class TrioInterpreter:
         if action.undo:
             assert self._armed is not None
             async with self._store_lock:
-                await self._in_thread(work.stage_previous, self._armed)
-                changes = await self._in_thread(work.changes)
+                await self._bounded.step(work, work.stage_previous, self._armed)
+                changes = await self._bounded.step(work, work.changes)
             await self._arm(work.watch, work)
             return Staged(action, since(started), work.watch, work.read, changes=changes)
         self._project.extractor.start()
         problem = await self._resolve(work)
-        if work.config is not None and (problem is None or await self._in_thread(work.has_been_used)):
+        if work.config is not None and (problem is None or await self._bounded.step(work, work.has_been_used)):
             # Even if a module is missing: recovery after a killed session must not wait until that is fixed.
-            self._report_recovered(await self._in_thread(work.claim))
+            self._report_recovered(await self._bounded.step(work, work.claim))
         if problem is not None:
             raise problem
         own = await self._generate(work, action.timeout)
@@ -232,8 +232,8 @@ class TrioInterpreter:
         generated = await self._bounded.step(work, work.accept, own, others)
         await self._check(work, others)
         async with self._store_lock:
-            await self._in_thread(work.keep)
-            previous, changes = await self._in_thread(lambda: (work.has_previous, work.changes()))
+            await self._bounded.step(work, work.keep)
+            previous, changes = await self._bounded.step(work, lambda: (work.has_previous, work.changes()))
         return Staged(
             action,
             since(started),
