@@ -16,6 +16,7 @@ from lastgood import clear_runtime_bridge, set_runtime_bridge
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config, load_config
 from lastgood.interpreters.cycle_files import wrapper_texts
+from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import resolve_modules
 from lastgood.store.file_system import Disk
@@ -36,9 +37,10 @@ class Generated:
         tables = "".join(f'[modules."{module}"]\n' for module in modules)
         (root / "lastgood.toml").write_text(f'python_import_path = ["src"]\n{tables}[output]\ndir = "generated"\n')
         self.config: Config = load_config(root / "lastgood.toml")
-        resolved = resolve_modules(self.config, sys_path=())
+        finder = Finder(Disk(), self.config.python_import_path, Interpreter())
+        resolved = resolve_modules(self.config, finder)
         texts, told, _ = wrapper_texts(
-            HereExtractor(), Pinner(Disk()).pin(self.config, resolved, sys_path=()), self.config, resolved
+            HereExtractor(), Pinner(Disk()).pin(self.config, resolved, finder), self.config, resolved
         )
         assert told.failures == ()
         self.warnings = told.warnings

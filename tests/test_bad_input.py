@@ -30,7 +30,7 @@ from lastgood.errors import (
 )
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.session.session import WatchProgram, watch
-from lastgood.sources.resolution import worker_sys_path
+from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.file_system import Disk
 from lastgood.wrappers import Generated
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told
@@ -532,7 +532,7 @@ def test_a_full_disk_at_each_write_is_a_clear_error_and_nothing_is_lost(
     project.configure("pricing", "stock", "goes")
     for name in ("pricing", "stock", "goes"):
         project.save(f"{name}.py", QUOTE)
-    files = Project(Disk(), project.config_file, (), load_config, worker_sys_path, os.getpid())
+    files = Project(Disk(), project.config_file, (), load_config, worker_interpreter, os.getpid())
     assert a_cycle(files, 1) is None
     good = project.exact_tree()
     project.configure("pricing", "stock", "new.module")

@@ -35,6 +35,7 @@ from lastgood.planner import Settings, State
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
 from lastgood.planner.states import Closed
 from lastgood.session.session import Status
+from lastgood.sources.finder import Interpreter
 from lastgood.watch_events import WatchEvent
 
 __all__ = ["ScriptedBridge", "World"]
@@ -67,7 +68,9 @@ class World:
         self._disk = MemoryFiles(self.clock)
         for name, text in files.items():
             self._disk.put(ROOT / name, text.encode())
-        self._project = Project(self._disk, ROOT / config_file, (), self._load, lambda _: ((), ("sys", "math")), 1)
+        self._project = Project(
+            self._disk, ROOT / config_file, (), self._load, lambda _: Interpreter((), ("sys", "math")), 1
+        )
         self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._report, self.effects)
         settings = Settings(debounce, max_wait, warm_timeout, drain_timeout, stage_timeout)
         self._driver = Driver(State(settings), self._carry_out)

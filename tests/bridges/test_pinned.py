@@ -25,8 +25,9 @@ from lastgood.bridges.process import LoadedLate, ProcessBridge
 from lastgood.bridges.worker.manifest import digest_of, object_path
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
 from lastgood.errors import BridgeError, RemoteError, WorkerDied
+from lastgood.sources.finder import Finder
 from lastgood.sources.pinning import Pinner
-from lastgood.sources.resolution import resolve_modules, worker_sys_path
+from lastgood.sources.resolution import resolve_modules, worker_interpreter
 from lastgood.store.file_system import Disk
 from lastgood.store.generations import GenerationStore
 from lastgood.store.user_key import cache_directory
@@ -123,9 +124,8 @@ class Project:
             modules={name: ModuleConfig() for name in self.modules},
             output=OutputConfig(dir=self.top / "generated"),
         )
-        paths, builtin = worker_sys_path(ProcessConfig())
-        resolved = resolve_modules(config, sys_path=paths, builtin_modules=builtin)
-        pinned = Pinner(Disk()).pin(config, resolved, sys_path=paths, builtin_modules=builtin)
+        finder = Finder(Disk(), self.import_path, worker_interpreter(ProcessConfig()))
+        pinned = Pinner(Disk()).pin(config, resolve_modules(config, finder), finder)
         self.manifest = GenerationStore(Disk(), self.top / ".lastgood").put(pinned)
 
     def files(self) -> list[Path]:

@@ -14,7 +14,9 @@ from lastgood.cli.demo import run, story
 from lastgood.config import load_config
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.session.session import Session, Status
+from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.resolution import resolve_modules
+from lastgood.store.file_system import Disk
 
 
 @pytest.fixture(autouse=True)
@@ -91,5 +93,6 @@ def test_its_project_is_shipped_and_complete(tmp_path: Path) -> None:
     assert (shipped / "lastgood.toml").is_file()
     story.copy_project(tmp_path)
     config = load_config(tmp_path / "lastgood.toml")
-    assert list(resolve_modules(config, sys_path=())) == ["greenhouse.climate", "greenhouse.watering"]
+    finder = Finder(Disk(), config.python_import_path, Interpreter())
+    assert list(resolve_modules(config, finder)) == ["greenhouse.climate", "greenhouse.watering"]
     assert not list(tmp_path.rglob("__pycache__"))

@@ -12,7 +12,7 @@ from lastgood.config import decode_config, load_config
 from lastgood.errors import ConfigError
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.once import generate_once
-from lastgood.sources.resolution import worker_sys_path
+from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.file_system import Disk
 
 
@@ -26,7 +26,7 @@ def test_an_empty_directory_gets_a_config_and_an_example_that_generate(tmp_path:
     assert [path.name for path in started.written] == ["lastgood.toml", "greetings.py"]
     config = started.written[0]
     assert list(load_config(config).modules) == ["greetings"]
-    done = generate_once(Project(Disk(), config, (), load_config, worker_sys_path, os.getpid()))
+    done = generate_once(Project(Disk(), config, (), load_config, worker_interpreter, os.getpid()))
     assert (done.written, done.warnings) == (("__init__.py", "greetings.py"), ())
 
 

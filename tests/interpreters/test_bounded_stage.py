@@ -26,7 +26,8 @@ from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.interpreters.once import generate_once, preview
 from lastgood.session.session import Session, WatchProgram
-from lastgood.sources.resolution import worker_sys_path
+from lastgood.sources.finder import Interpreter
+from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.file_system import Disk
 from lastgood.store.generations import GenerationStore
 from lastgood.store.promotion import OutputDirectory
@@ -386,7 +387,7 @@ def test_a_command_is_bounded_likewise(
     project.save("shop.py", QUOTE)
 
     def fresh() -> Project:
-        return Project(Disk(), project.config_file, (), load_config, worker_sys_path, os.getpid())
+        return Project(Disk(), project.config_file, (), load_config, worker_interpreter, os.getpid())
 
     slow_shop.is_shut = True
     late = pytest.raises(GenerationError, match=r"shop \(.*shop\.py\): the stage was not done within 7 s")
@@ -644,7 +645,7 @@ def test_ctrl_c_ends_a_command_whose_extractor_hangs(project: RealProject, fifo:
 
 
 def work_of(project: RealProject) -> CycleFiles:
-    return CycleFiles(Project(Disk(), project.config_file, (), load_config, worker_sys_path, os.getpid()), 1)
+    return CycleFiles(Project(Disk(), project.config_file, (), load_config, worker_interpreter, os.getpid()), 1)
 
 
 async def test_the_time_of_a_stage_is_the_machines(project: RealProject) -> None:
@@ -699,13 +700,13 @@ async def test_an_interpreter_that_hangs_is_asked_once_in_a_cycle(
 
     def hang(process: ProcessConfig) -> Any:
         if process == ProcessConfig():  # this one, for the functions of generators
-            return (), ("sys",)
+            return Interpreter((), ("sys",))
         asked.append(process)
         raise ConfigError("it did not answer", field="runtime.process.python")
 
     async with start() as session:
         await told.success()
-        monkeypatch.setattr(session._project, "interpreter_path", hang)
+        monkeypatch.setattr(session._project, "ask_interpreter", hang)
         project.configure(
             "pricing", "shop", head="runtime.process.threads = 2"
         )  # what is to be watched is new, so that the config is read twice

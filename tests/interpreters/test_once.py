@@ -17,7 +17,7 @@ from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, Promot
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.once import Once, generate_once, preview, undo_once
 from lastgood.session.session import watch
-from lastgood.sources.resolution import worker_sys_path
+from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.file_system import Disk
 from lastgood.store.promotion import OutputDirectory
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject
@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> RealProject:
 
 
 def project_of(project: RealProject, disk: Disk | None = None) -> Project:
-    return Project(disk or Disk(), project.config_file, (), load_config, worker_sys_path, os.getpid())
+    return Project(disk or Disk(), project.config_file, (), load_config, worker_interpreter, os.getpid())
 
 
 def generate(project: RealProject, disk: Disk | None = None) -> Once:

@@ -35,6 +35,7 @@ from lastgood.errors import BridgeError, ConfigError, Disposed, GenerationError,
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.trio_interpreter import Hooks, TrioInterpreter
 from lastgood.planner import events
+from lastgood.sources.finder import Interpreter
 from lastgood.store.file_system import Disk
 from lastgood.watch_events import Recovered
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject
@@ -50,7 +51,9 @@ class Workshop:
         self.told: list[events.Event] = []
         self.slot = Slot("the test")
         self._more = trio.Event()
-        self.files = Project(Disk(), project.config_file, (), load_config, lambda _: ((), ("sys",)), os.getpid())
+        self.files = Project(
+            Disk(), project.config_file, (), load_config, lambda _: Interpreter((), ("sys",)), os.getpid()
+        )
         hooks = Hooks(factory.create_bridge, None, factory.probe)
         self.interpreter = TrioInterpreter(self.files, hooks, self.slot, nursery, self._tell)
 

@@ -15,6 +15,7 @@ import pytest
 
 from lastgood.config import Config, ModuleConfig, OutputConfig
 from lastgood.interpreters.memory import MemoryClock, MemoryFiles
+from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.sources.pinning import Pinned, PinnedModule, Pinner
 from lastgood.sources.resolution import resolve_modules
@@ -43,9 +44,9 @@ def memory(tree: Tree) -> MemoryFiles:
 def pin_in(
     files: FileSystem, settings: Config, *, sys_path: Sequence[str] = ("/py",), pinner: Pinner | None = None
 ) -> Pinned:
-    paths = tuple(map(Path, sys_path))
-    modules = resolve_modules(settings, sys_path=paths, builtin_modules=("sys", "time"), tree=files)
-    return (pinner or Pinner(files)).pin(settings, modules, sys_path=paths, builtin_modules=("sys", "time"))
+    interpreter = Interpreter(tuple(map(Path, sys_path)), ("sys", "time"))
+    finder = Finder(files, settings.python_import_path, interpreter)
+    return (pinner or Pinner(files)).pin(settings, resolve_modules(settings, finder), finder)
 
 
 def pin(tree: Tree, *names: str, import_path: Sequence[str] = SRC, sys_path: Sequence[str] = ("/py",)) -> Pinned:

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
 from lastgood.errors import ConfigError, UnwatchableModule, WatchError
 from lastgood.sources import resolution
-from lastgood.sources.resolution import Resolved, resolve_modules, worker_sys_path
+from lastgood.sources.finder import Finder, Interpreter, Listings
+from lastgood.sources.resolution import Resolved, resolve_modules, worker_interpreter
+from lastgood.store.file_system import Disk, Stat
 from real_project import DEADLINE
 
 
@@ -35,10 +37,14 @@ class Files:
     def is_dir(self, path: Path) -> bool:
         return any(self.real_path(path) in file.parents for file in self.files)
 
-    def children(self, path: Path) -> set[str]:
+    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+        top = self.real_path(Path(directory))
         inside = (*self.files, *self.links)
-        below = {each.relative_to(self.real_path(path)) for each in inside if self.real_path(path) in each.parents}
-        return {each.parts[0] for each in below}
+        below = {top / each.relative_to(top).parts[0] for each in inside if top in each.parents}
+        kinds = [
+            (path, "link" if path in self.links else "file" if path in self.files else "directory") for path in below
+        ]
+        return [(path.name, Stat(kind, 0, (), 0.0)) for path, kind in kinds]
 
     def real_path(self, path: Path) -> Path:
         for link, target in self.links.items():
@@ -56,6 +62,14 @@ def config(*names: str, import_path: tuple[str, ...] = ("/p/src",)) -> Config:
     )
 
 
+def resolved_in(files: Listings, settings: Config, interpreter: Interpreter) -> Mapping[str, Resolved]:
+    return resolve_modules(settings, Finder(files, settings.python_import_path, interpreter))
+
+
+def resolved_on_disk(settings: Config, interpreter: Interpreter | None = None) -> Mapping[str, Resolved]:
+    return resolved_in(Disk(), settings, interpreter or Interpreter())
+
+
 def resolve(
     name: str,
     *files: str,
@@ -64,12 +78,7 @@ def resolve(
     links: Mapping[str, str] | None = None,
 ) -> Resolved:
     tree = Files(frozenset(map(Path, files)), {Path(link): Path(target) for link, target in (links or {}).items()})
-    resolved = resolve_modules(
-        config(name, import_path=import_path),
-        sys_path=tuple(map(Path, sys_path)),
-        builtin_modules=("math", "sys"),
-        tree=tree,
-    )
+    resolved = resolved_in(tree, config(name, import_path=import_path), Interpreter(paths(*sys_path), ("math", "sys")))
     assert list(resolved) == [name]
     assert resolved[name].name == name
     return resolved[name]
@@ -183,11 +192,11 @@ def test_what_is_refused_is_what_a_worker_would_not_import(tmp_path: Path, own: 
     hidden = {"time", "sys", "os", "abc", "codecs", "io", "zipimport", "runpy", "encodings", "site"}
     free = {"json", "colorsys", "pricing", "decimal"}
     refused = set()
-    sys_path, taken = worker_sys_path(process)
+    interpreter = worker_interpreter(process)
     for name in hidden | free:
         (tmp_path / f"{name}.py").write_text("def who() -> str:\n    return 'local'\n")
         try:
-            resolve_modules(config(name, import_path=(str(tmp_path),)), sys_path=sys_path, builtin_modules=taken)
+            resolved_on_disk(config(name, import_path=(str(tmp_path),)), interpreter)
         except UnwatchableModule:
             refused.add(name)
     assert refused == hidden
@@ -218,9 +227,7 @@ def test_a_missing_module_could_not_be_resolved(name: str, files: list[str]) -> 
 
 def test_of_several_the_first_in_the_configs_order_is_told() -> None:
     with pytest.raises(UnwatchableModule, match='"second"'):
-        resolve_modules(
-            config("first", "second", "third"), sys_path=(), tree=Files(frozenset(paths("/p/src/first.py")), {})
-        )
+        resolved_in(Files(frozenset(paths("/p/src/first.py")), {}), config("first", "second", "third"), Interpreter())
 
 
 def test_candidates_are_what_could_change_the_answer() -> None:
@@ -283,12 +290,12 @@ def test_python_agrees(tmp_path_factory: pytest.TempPathFactory, layout: set[tup
     found = python_finds(name, [str(entry) for entry in entries])
     if found is None:
         with pytest.raises(UnwatchableModule, match="could not be resolved"):
-            resolve_modules(wanted, sys_path=())
+            resolved_on_disk(wanted)
     elif (found[0] or "").endswith(".so"):
         with pytest.raises(UnwatchableModule, match="not backed by"):
-            resolve_modules(wanted, sys_path=())
+            resolved_on_disk(wanted)
     else:
-        resolved = resolve_modules(wanted, sys_path=())[name]
+        resolved = resolved_on_disk(wanted)[name]
         assert (None if resolved.file is None else str(resolved.file), resolved.is_package) == found
         roots = [root for entry in entries if (root := entry.joinpath(*name.split("."))).is_dir()]
         assert list(resolved.roots) == (roots if resolved.is_package else [])
@@ -300,7 +307,7 @@ def test_nothing_of_the_users_is_imported(tmp_path: Path) -> None:
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     (package / "part.py").write_text("raise RuntimeError('imported')")
     names = ("loud_package", "loud_package.part")
-    assert set(resolve_modules(config(*names, import_path=(str(tmp_path),)), sys_path=())) == set(names)
+    assert set(resolved_on_disk(config(*names, import_path=(str(tmp_path),)))) == set(names)
     assert not any(name in sys.modules for name in names)
 
 
@@ -310,22 +317,22 @@ def test_nothing_of_the_users_is_imported(tmp_path: Path) -> None:
 def test_this_interpreter_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolution, "ProcessGroup", None)
     monkeypatch.setattr(sys, "path", ["", "/first", "relative"])
-    entries, builtin_modules = worker_sys_path(ProcessConfig())
-    assert entries == (Path("/first"), Path.cwd() / "relative")
-    assert "sys" in builtin_modules
+    found = worker_interpreter(ProcessConfig())
+    assert found.sys_path == (Path("/first"), Path.cwd() / "relative")
+    assert "sys" in found.builtin_modules
 
 
 def test_another_interpreter_tells_its_own_path_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = tmp_path / "python"
     python.symlink_to(os.path.realpath(sys.executable))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "extra"))
-    entries, builtin_modules = worker_sys_path(ProcessConfig(python=python))
-    assert entries[0] == tmp_path / "extra"
-    assert all(entry.is_absolute() for entry in entries)
-    assert {*sys.builtin_module_names, "os", "encodings"} <= set(builtin_modules)
-    assert "json" not in builtin_modules
+    found = worker_interpreter(ProcessConfig(python=python))
+    assert found.sys_path[0] == tmp_path / "extra"
+    assert all(entry.is_absolute() for entry in found.sys_path)
+    assert {*sys.builtin_module_names, "os", "encodings"} <= set(found.builtin_modules)
+    assert "json" not in found.builtin_modules
     monkeypatch.setattr(resolution, "ProcessGroup", None)
-    assert worker_sys_path(ProcessConfig(python=python)) == (entries, builtin_modules)
+    assert worker_interpreter(ProcessConfig(python=python)) == found
 
 
 def script(path: Path, text: str) -> Path:
@@ -348,14 +355,14 @@ def script(path: Path, text: str) -> Path:
 def test_what_sitecustomize_does_with_the_standard_streams_is_not_the_answer(text: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(text)
     process = ProcessConfig(python=Path(sys.executable), env={"PYTHONPATH": str(tmp_path)})
-    entries, builtin_modules = worker_sys_path(process)
-    assert entries[0] == tmp_path
-    assert "sys" in builtin_modules
+    found = worker_interpreter(process)
+    assert found.sys_path[0] == tmp_path
+    assert "sys" in found.builtin_modules
 
 
 def test_what_is_printed_at_start_is_not_the_answer(tmp_path: Path) -> None:
     python = script(tmp_path / "python", f'echo \'["noise"]\'; exec "{sys.executable}" "$@"')
-    assert "sys" in worker_sys_path(ProcessConfig(python=python))[1]
+    assert "sys" in worker_interpreter(ProcessConfig(python=python)).builtin_modules
 
 
 @pytest.mark.parametrize(
@@ -370,14 +377,14 @@ def test_what_is_printed_at_start_is_not_the_answer(tmp_path: Path) -> None:
 )
 def test_an_interpreter_that_is_none_is_told(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as caught:
-        worker_sys_path(ProcessConfig(python=script(tmp_path / "python", text)))
+        worker_interpreter(ProcessConfig(python=script(tmp_path / "python", text)))
     assert caught.value.field == "runtime.process.python"
 
 
 def test_an_interpreter_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolution, "INTERPRETER_TIMEOUT", 0.05)
     with pytest.raises(ConfigError, match=r"did not answer within 0\.05 s"):
-        worker_sys_path(ProcessConfig(python=script(tmp_path / "python", "exec sleep 60")))
+        worker_interpreter(ProcessConfig(python=script(tmp_path / "python", "exec sleep 60")))
 
 
 @pytest.mark.parametrize(("last", "timeout"), [("exit 0", DEADLINE), ("exec sleep 60", 0.05)], ids=["ends", "hangs"])
@@ -390,7 +397,7 @@ def test_what_an_interpreter_has_started_is_ended_with_it(
     mine = os.open(fifo, os.O_WRONLY)
     monkeypatch.setattr(resolution, "INTERPRETER_TIMEOUT", timeout)
     with pytest.raises(ConfigError):
-        worker_sys_path(ProcessConfig(python=script(tmp_path / "python", f"exec 9> '{fifo}'\nsleep 60 &\n{last}")))
+        worker_interpreter(ProcessConfig(python=script(tmp_path / "python", f"exec 9> '{fifo}'\nsleep 60 &\n{last}")))
     os.close(mine)
     poll = select.poll()
     poll.register(end, select.POLLIN)
@@ -401,20 +408,20 @@ def test_what_an_interpreter_has_started_is_ended_with_it(
 def test_an_interpreter_that_may_not_run_is_told(tmp_path: Path) -> None:
     (tmp_path / "python").write_text("")
     with pytest.raises(ConfigError, match="cannot be run: Permission denied"):
-        worker_sys_path(ProcessConfig(python=tmp_path / "python"))
+        worker_interpreter(ProcessConfig(python=tmp_path / "python"))
 
 
 def test_an_interpreter_that_vanishes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolution, "existing_interpreter", lambda found: Path(found.python))
     with pytest.raises(ConfigError, match="it cannot be read: No such file"):
-        worker_sys_path(ProcessConfig(python=tmp_path / "python"))
+        worker_interpreter(ProcessConfig(python=tmp_path / "python"))
 
 
 def test_it_is_asked_where_the_worker_runs(tmp_path: Path) -> None:
     for directory in ("cwd", "site"):
         (tmp_path / directory).mkdir()
-    here = worker_sys_path(ProcessConfig(env={"PYTHONPATH": "lib"}, cwd=tmp_path / "cwd"))[0]
-    there = worker_sys_path(ProcessConfig(env={"PYTHONPATH": str(tmp_path / "site")}))[0]
+    here = worker_interpreter(ProcessConfig(env={"PYTHONPATH": "lib"}, cwd=tmp_path / "cwd")).sys_path
+    there = worker_interpreter(ProcessConfig(env={"PYTHONPATH": str(tmp_path / "site")})).sys_path
     assert here[0] == tmp_path / "cwd" / "lib"
     assert there[0] == tmp_path / "site"
     assert here[1:] == there[1:]

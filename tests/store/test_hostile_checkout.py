@@ -22,7 +22,7 @@ from lastgood.cli.commands import main
 from lastgood.config import load_config
 from lastgood.errors import ConfigError, NothingToUndo
 from lastgood.interpreters.cycle_files import CycleFiles, Project
-from lastgood.sources.resolution import worker_sys_path
+from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.file_system import Disk, Stat, digest_of
 from lastgood.store.promotion import OutputDirectory, Promoting, read_sealed, write_sealed
 from lastgood.store.user_key import cache_directory
@@ -303,7 +303,7 @@ def cut_short(victim: Victim) -> Promoting:
 
 
 def project_of(victim: Victim) -> Project:
-    return Project(Disk(), victim.project.config_file, (), load_config, worker_sys_path, os.getpid())
+    return Project(Disk(), victim.project.config_file, (), load_config, worker_interpreter, os.getpid())
 
 
 def test_a_backup_that_was_exchanged_is_not_put_back(victim: Victim) -> None:

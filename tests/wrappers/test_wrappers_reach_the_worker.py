@@ -12,6 +12,7 @@ from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config, load_config
 from lastgood.errors import BridgeError
 from lastgood.interpreters.cycle_files import wrapper_texts
+from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import resolve_modules
 from lastgood.store.file_system import Disk
@@ -178,10 +179,9 @@ def config(config_file: Path) -> Config:
 
 
 async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(config: Config) -> None:
-    modules = resolve_modules(config, sys_path=())
-    texts, generated, _ = wrapper_texts(
-        HereExtractor(), Pinner(Disk()).pin(config, modules, sys_path=()), config, modules
-    )
+    finder = Finder(Disk(), config.python_import_path, Interpreter())
+    modules = resolve_modules(config, finder)
+    texts, generated, _ = wrapper_texts(HereExtractor(), Pinner(Disk()).pin(config, modules, finder), config, modules)
     assert generated.failures == ()
     wrapped = {
         "shop": wrapped_names(texts["shop/__init__.py"].decode()),

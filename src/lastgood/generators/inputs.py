@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from lastgood.config import Config, GeneratorConfig, ModuleConfig
 from lastgood.errors import ConfigError, UnwatchableModule
 from lastgood.generators.commands import needs_source
-from lastgood.sources import pinning
-from lastgood.sources.pinning import Pinner
-from lastgood.sources.resolution import Tree, places_of, resolve_modules
+from lastgood.sources.finder import Finder, Interpreter
+from lastgood.sources.pinning import Files, Pinner
+from lastgood.sources.resolution import places_of, resolve_modules
 
 __all__ = ["Inputs", "expand_sources", "field_of", "inputs_of", "watched_paths"]
 
@@ -36,16 +35,10 @@ class Inputs:
     problem: ConfigError | None = None
 
 
-class Files(pinning.Files, Tree, Protocol):
-    """The file system operations that are needed here."""
-
-
-def inputs_of(
-    config: Config, files: Files, pinner: Pinner, sys_path: Sequence[Path], builtin_modules: Collection[str]
-) -> Inputs:
+def inputs_of(config: Config, files: Files, pinner: Pinner, interpreter: Interpreter) -> Inputs:
     """Return the inputs of the generators of ``config``.
 
-    ``sys_path`` and ``builtin_modules`` are those of the current interpreter, which also calls the functions.
+    ``interpreter`` is the current one, which also calls the functions.
     """
     if not config.generators:
         return Inputs()
@@ -53,6 +46,7 @@ def inputs_of(
     paths = {files.real_path(path) for path in named}
     candidates, helpers = named - paths, set[Path]()
     problem: ConfigError | None = None
+    finder = Finder(files, config.python_import_path, interpreter)
     for generator in config.generators:
         if generator.use is None:
             continue
@@ -60,11 +54,11 @@ def inputs_of(
         candidates.update(place for entry in config.python_import_path for place in places_of(entry, module))
         asked = msgspec.structs.replace(config, modules={module: ModuleConfig()})
         try:
-            found = resolve_modules(asked, sys_path=sys_path, builtin_modules=builtin_modules, tree=files)
+            found = resolve_modules(asked, finder)
         except UnwatchableModule as error:
             problem = ConfigError(f"{error}.", file=config.path, field=field_of(config, generator, "use"))
             continue
-        pinned = pinner.pin(asked, found, sys_path=sys_path, builtin_modules=builtin_modules)
+        pinned = pinner.pin(asked, found, finder)
         helpers.update(each.file for each in pinned.modules)
         candidates.update(found[module].candidates, pinned.candidates)
     return Inputs(tuple(sorted(paths)), tuple(sorted(helpers)), tuple(sorted(candidates - paths - helpers)), problem)

@@ -31,6 +31,7 @@ from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
+from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.pinning import Pinned, Pinner
 from lastgood.sources.resolution import Resolved, places_of, resolve_modules
 from lastgood.store.file_system import FileSystem, digest_of, place_of
@@ -61,8 +62,8 @@ _NOTHING = Generated(())
 class Project:
     """The data of a session that outlives a cycle: the config file, how to read it, and the claimed output directories.
 
-    - ``load(path, read)`` reads and decodes the config. ``interpreter_path(process)`` returns the worker's ``sys.path`` and its
-      built-in modules.
+    - ``load(path, read)`` reads and decodes the config. ``ask_interpreter(process)`` returns where the worker's interpreter
+      looks for modules.
     - ``extractor`` reads the sources and makes the wrappers.
     - ``imports``: the hook on imports of wrappers in this process, if it is an app that may import them at any time.
     - ``live``: the output directory of the live generation. ``live_manifest``: its stored manifest. ``generation``: its number.
@@ -74,7 +75,7 @@ class Project:
     config_file: Path
     extra_watch_paths: tuple[Path, ...]
     load: Callable[[Path, Callable[[Path], bytes]], Config]
-    interpreter_path: Callable[[ProcessConfig], tuple[Sequence[Path], Collection[str]]]
+    ask_interpreter: Callable[[ProcessConfig], Interpreter]
     pid: int
     extractor: Extractor = field(default_factory=HereExtractor)
     imports: LiveImports | None = None
@@ -106,29 +107,26 @@ class Project:
         paths = {self.files.real_path(path) for path in named}
         return WatchSet(tuple(sorted(paths)), tuple(sorted({*named} - paths)))
 
-    def resolve(self, config: Config) -> Mapping[str, Resolved]:
-        """Find the source of each module. Raises :class:`UnwatchableModule`."""
-        path, builtin = self._interpreter_path(config)
-        return resolve_modules(config, sys_path=path, builtin_modules=builtin, tree=self.files)
+    def finder(self, config: Config) -> Finder:
+        """Make a finder that looks where the worker of ``config`` would. Raises :class:`ConfigError`."""
+        return Finder(self.files, config.python_import_path, self._worker_interpreter(config))
 
-    def pin(self, config: Config, modules: Mapping[str, Resolved]) -> Pinned:
+    def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
         """Read, once, all sources that ``modules`` depend on."""
-        path, builtin = self._interpreter_path(config)
-        return self._pinner.pin(config, modules, sys_path=path, builtin_modules=builtin)
+        return self._pinner.pin(config, modules, finder)
 
     def generator_inputs(self, config: Config) -> Inputs:
         """Find the inputs of the config's own generators; modules are looked up as by this process's interpreter."""
-        path, builtin = self.interpreter_path(ProcessConfig())
-        return inputs_of(config, self.files, self._generator_pinner, path, builtin)
+        return inputs_of(config, self.files, self._generator_pinner, self.ask_interpreter(ProcessConfig()))
 
-    def _interpreter_path(self, config: Config) -> tuple[Sequence[Path], Collection[str]]:
+    def _worker_interpreter(self, config: Config) -> Interpreter:
         process = config.runtime.process
         if self.refused is not None and self.refused[0] == process:
             raise self.refused[1]
         try:
-            return self.interpreter_path(process)
+            return self.ask_interpreter(process)
         except ConfigError as error:
-            error.file = config.path  # interpreter_path() does not know the config file
+            error.file = config.path  # ask_interpreter() does not know the config file
             self.refused = process, error
             raise
 
@@ -270,7 +268,8 @@ class CycleFiles:
         project = self.project
         if inputs.problem is not None:
             raise inputs.problem
-        self.modules = project.resolve(config)
+        finder = project.finder(config)
+        self.modules = resolve_modules(config, finder)
         self._check_readable(config)
         sources: set[Path] = set()
         for name, module in self.modules.items():
@@ -287,7 +286,7 @@ class CycleFiles:
         candidates = {path for module in self.modules.values() for path in module.candidates}
         paths = {*project.always_watched.paths, *inputs.paths, *sources}
         candidates.update(project.always_watched.candidates, inputs.candidates)
-        self.pinned = project.pin(config, self.modules)
+        self.pinned = project.pin(config, self.modules, finder)
         self.used.update((module.file, module.digest) for module in self.pinned.modules)
         directories = tuple(f"{path}/" for path in paths)
         helpers = (*self.pinned.helpers, *inputs.helpers)

@@ -53,7 +53,7 @@ from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Star
 from lastgood.planner.states import Closed, Status
 from lastgood.session.event_lines import EventLog
 from lastgood.session.event_stream import EventStream, Listener, deliver_event
-from lastgood.sources.resolution import worker_sys_path
+from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.file_system import Disk
 from lastgood.watch_events import WatchEvent
 from lastgood.wrappers.process.extractor_process import ExtractorProcess
@@ -304,7 +304,7 @@ class Session:
             config_file,
             program.extra_watch_paths,
             load_config,
-            worker_sys_path,
+            worker_interpreter,
             os.getpid(),
             ExtractorProcess(),
             LiveImports(),

@@ -12,40 +12,24 @@ import errno
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Protocol
 
-from lastgood.bridges.worker.importing import is_local, local_roots
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.config import Config
+from lastgood.sources.finder import EXTENSIONS, Finder, Found, Listings
 from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.sources.resolution import Resolved
 
-__all__ = ["Files", "Pinned", "PinnedModule", "Pinner", "Standing"]
+__all__ = ["Files", "Pinned", "PinnedModule", "Pinner"]
 
 
-class Standing(Protocol):
-    """What stands at a path; ``kind``: "file", "directory", "link" or "other"."""
-
-    @property
-    def kind(self) -> str: ...
-
-
-class Files(Protocol):
+class Files(Listings, Protocol):
     """What pinning needs of a file system, as :class:`lastgood.store.file_system.FileSystem` has it."""
 
     def read(self, path: Path) -> bytes: ...
-
-    def scan(self, directory: str) -> Sequence[tuple[str, Standing]]: ...
-
-    def real_path(self, path: Path) -> Path: ...
-
-    def is_file(self, path: Path) -> bool: ...
-
-    def is_dir(self, path: Path) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +114,11 @@ class Pinner:
         self._note = note
         self._imports: dict[str, Imports] = {}
 
-    def pin(
-        self,
-        config: Config,
-        modules: Mapping[str, Resolved],
-        *,
-        sys_path: Sequence[Path],
-        builtin_modules: Collection[str] = sys.builtin_module_names,
-    ) -> Pinned:
+    def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
         """Read what ``modules``, found by :func:`.resolution.resolve_modules` for ``config``, are made of.
 
-        ``sys_path`` and ``builtin_modules`` are the worker's. A file that cannot be read, or parsed, is no error here.
+        ``finder`` looks where the worker would. A file that cannot be read, or parsed, is no error here.
         """
-        finder = _Finder(self._files, config.python_import_path, sys_path, frozenset(builtin_modules))
         output = self._files.real_path(config.output.dir)
         wrappers = _Wrappers(output, modules.values())
         reading = _Reading(self._files, finder, self._imports, self._imports_of, wrappers, self._note)
@@ -151,145 +127,6 @@ class Pinner:
         reading.follow()
         self._imports = reading.imports
         return reading.result(modules.values())
-
-
-# --- where a name leads -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What Python would make of a name. ``where`` is the directory it was found in ("": in none).
-
-    ``file`` is None for a namespace package and where there is no source, ``search`` where submodules are looked for (None:
-    it can have none).
-    """
-
-    where: str
-    file: str | None = None
-    search: tuple[str, ...] | None = None
-    is_namespace: bool = False
-
-
-_IN_THE_INTERPRETER = _Found("")
-
-# Any interpreter's extension modules, not just this one's: the worker may run another.
-_EXTENSIONS = tuple(dict.fromkeys((*EXTENSION_SUFFIXES, ".so", ".pyd")))
-
-
-class _Finder:
-    """The rules of :mod:`lastgood.sources.resolution`, on listings: each directory is read once, and what is found agrees."""
-
-    def __init__(
-        self, files: Files, import_path: Iterable[Path], sys_path: Iterable[Path], builtin_modules: Collection[str]
-    ) -> None:
-        self._files = files
-        self.import_path = tuple(map(str, import_path))
-        self._sys_path = tuple(map(str, sys_path))
-        self._builtin_modules = builtin_modules
-        self._listings: dict[str, dict[str, str]] = {}
-        self._known: dict[str, _Found | None] = {}
-        self._local: dict[str, bool] = {}
-        self._real: dict[str, str] = {}
-        self._installed = [entry for entry in self._sys_path if self._is_installed(entry)]
-        self.roots = tuple(local_roots(self.import_path, self._installed))
-
-    def _is_installed(self, entry: str) -> bool:
-        if not {"site-packages", "dist-packages"}.isdisjoint(entry.split(os.sep)):
-            return True
-        return all(self._files.is_file(Path(entry, name)) for name in ("os.py", "site.py"))  # the standard library
-
-    def is_local(self, directory: str) -> bool:
-        known = self._local.get(directory)
-        if known is None:
-            known = self._local[directory] = is_local(directory, self.roots, self._installed)
-        return known
-
-    def listing(self, directory: str) -> Mapping[str, str]:
-        """The names in a directory, and what kind each is of."""
-        known = self._listings.get(directory)
-        if known is None:
-            known = {name: standing.kind for name, standing in self._files.scan(directory)}
-            self._listings[directory] = known
-        return known
-
-    def has_file(self, directory: str, name: str) -> bool:
-        kind = self.listing(directory).get(name)
-        return kind == "file" or (kind == "link" and self._files.is_file(Path(directory, name)))
-
-    def has_directory(self, directory: str, name: str) -> bool:
-        kind = self.listing(directory).get(name)
-        return kind == "directory" or (kind == "link" and self._files.is_dir(Path(directory, name)))
-
-    def real_directory(self, directory: str) -> str:
-        """``directory`` without symbolic links, as far as it exists."""
-        known = self._real.get(directory)
-        if known is None:
-            above, name = os.path.split(directory)
-            # Where its parent was listed, most need no system call.
-            if self._listings.get(above, {}).get(name) == "directory":
-                known = os.path.join(self.real_directory(above), name)
-            else:
-                known = str(self._files.real_path(Path(directory)))
-            self._real[directory] = known
-        return known
-
-    def real_file(self, path: str) -> Path:
-        """The file at ``path`` without symbolic links."""
-        directory, name = os.path.split(path)
-        if self.listing(directory).get(name) == "link":
-            return self._files.real_path(Path(path))
-        return Path(self.real_directory(directory), name)
-
-    def find(self, name: str) -> _Found | None:
-        if name not in self._known:
-            self._known[name] = self._find_anew(name)
-        return self._known[name]
-
-    def entries(self, name: str) -> tuple[str, ...]:
-        """Where a module of that name is looked for before the interpreter's own path."""
-        parent = name.rpartition(".")[0]
-        if not parent:
-            return self.import_path
-        package = self.find(parent)
-        return () if package is None or package.search is None else package.search
-
-    def _find_anew(self, name: str) -> _Found | None:
-        parent, _, tail = name.rpartition(".")
-        if parent:
-            return self._look_in(self.entries(name), tail)
-        if name in self._builtin_modules:
-            return _IN_THE_INTERPRETER
-        local = self._look_in(self.import_path, tail)
-        if local is not None and not local.is_namespace:
-            return local
-        # Nothing there, or only directories of a namespace package: any module of the interpreter's goes before these.
-        if name in sys.stdlib_module_names:
-            return _IN_THE_INTERPRETER
-        return self._look_in((*self.import_path, *self._sys_path), tail)
-
-    def _look_in(self, entries: Iterable[str], tail: str) -> _Found | None:
-        """What Python's path finder would find for ``tail`` in ``entries``."""
-        portions = []
-        for entry in entries:
-            if not self.listing(entry):
-                continue
-            is_dir = self.has_directory(entry, tail)
-            directory = f"{entry}/{tail}"
-            if is_dir and (found := self._look_at(entry, directory, "__init__", (directory,))):
-                return found
-            if found := self._look_at(entry, entry, tail, None):
-                return found
-            if is_dir:
-                portions.append(directory)
-        return _Found(portions[0], search=tuple(portions), is_namespace=True) if portions else None
-
-    def _look_at(self, entry: str, directory: str, stem: str, search: tuple[str, ...] | None) -> _Found | None:
-        listing = self.listing(directory)
-        if any(stem + suffix in listing and self.has_file(directory, stem + suffix) for suffix in _EXTENSIONS):
-            return _Found(entry, search=search)
-        if self.has_file(directory, f"{stem}.py"):
-            return _Found(entry, f"{directory}/{stem}.py", search)
-        return _Found(entry, search=search) if self.has_file(directory, f"{stem}.pyc") else None
 
 
 class _Wrappers:
@@ -315,7 +152,7 @@ class _Reading:
     def __init__(
         self,
         files: Files,
-        finder: _Finder,
+        finder: Finder,
         known: Mapping[str, Imports],
         imports_of: Callable[[bytes], Imports],
         wrappers: _Wrappers,
@@ -330,7 +167,7 @@ class _Reading:
         self.imports: dict[str, Imports] = {}
         self._modules: dict[tuple[str, str], PinnedModule] = {}
         self._todo: list[PinnedModule] = []
-        self._reached: dict[str, _Found | None] = {}
+        self._reached: dict[str, Found | None] = {}
         self._namespaces: dict[str, tuple[str, ...]] = {}
         self._elsewhere: set[str] = set()
         self._candidates: set[str] = set()
@@ -345,24 +182,17 @@ class _Reading:
         name, finder = module.name, self._finder
         self._reach(name)
         found = finder.find(name)
-        if found is not None and found.file is not None:
-            self._pin(name, found.file, is_package=found.search is not None)
-        elif module.file is not None:  # its name is also one of the interpreter's
-            self._pin(name, str(module.file), is_package=module.is_package)
-        if not module.is_package:
+        if found is None:
             return
-        inside = name.replace(".", "/")
-        above, _, tail = inside.rpartition("/")
-        directories = [
-            f"{entry}/{inside}"
-            for entry in finder.import_path
-            if finder.has_directory(f"{entry}/{above}" if above else entry, tail)
-        ]
-        if found is not None and found.search is not None:
-            if found.is_namespace:
-                self._namespaces[name] = found.search
-            if not (found.is_namespace and directories):
-                directories += found.search
+        if found.file is not None:
+            self._pin(name, found.file, is_package=found.search is not None)
+        if found.search is None:
+            return
+        directories = finder.directories(name)
+        if found.is_namespace:
+            self._namespaces[name] = found.search
+        if not (found.is_namespace and directories):
+            directories += found.search
         for directory in dict.fromkeys(directories):
             self._pin_tree(name, directory)
 
@@ -381,7 +211,7 @@ class _Reading:
                 stem, dot, suffix = entry.partition(".")
                 if dot and suffix == "py" and kind in ("file", "link"):
                     # Python prefers an extension module to the source that it may have been made from.
-                    if not any(stem + extension in listing for extension in _EXTENSIONS):
+                    if not any(stem + extension in listing for extension in EXTENSIONS):
                         inner = package if stem == "__init__" else f"{package}.{stem}"
                         self._pin(inner, f"{directory}/{entry}", is_package=stem == "__init__")
                 elif (
@@ -443,7 +273,7 @@ class _Reading:
             else:
                 self._reach_in(base, found, name)
 
-    def _reach_in(self, package: str, found: _Found, name: str) -> None:
+    def _reach_in(self, package: str, found: Found, name: str) -> None:
         """``from package import name``, where that may be a submodule."""
         inner = f"{package}.{name}"
         if self._finder.find(inner) is not None:
@@ -451,7 +281,7 @@ class _Reading:
         elif found.file is None or name.encode() not in self._source(found.file):
             self._note_candidates(inner, None)  # the package does not mention it: it will be a submodule
 
-    def _exports(self, package: _Found) -> tuple[str, ...]:
+    def _exports(self, package: Found) -> tuple[str, ...]:
         if package.file is None or (digest := self._digests.get(self._finder.real_file(package.file))) is None:
             return ()
         return self.imports[digest].exports
@@ -459,7 +289,7 @@ class _Reading:
     def _source(self, path: str) -> bytes:
         return self._sources.get(self._finder.real_file(path), b"")
 
-    def _reach(self, name: str) -> _Found | None:
+    def _reach(self, name: str) -> Found | None:
         """Pin what ``import name`` imports, as far as it is local; gives what ``name`` is, None if it is not local."""
         if name in self._reached:
             return self._reached[name]
@@ -472,7 +302,8 @@ class _Reading:
             self._note_candidates(name, None)
             return None
         directories = found.search if found.is_namespace and found.search is not None else (found.where,)
-        if not any(map(self._finder.is_local, directories)):
+        is_hidden = not parent and name in self._finder.builtin_modules
+        if is_hidden or not any(map(self._finder.is_local, directories)):
             if not parent:
                 self._elsewhere.add(name)
             if name not in sys.stdlib_module_names:
@@ -486,7 +317,7 @@ class _Reading:
         self._reached[name] = found
         return found
 
-    def _note_candidates(self, name: str, found: _Found | None) -> None:
+    def _note_candidates(self, name: str, found: Found | None) -> None:
         """What would go before ``found``, if it appeared."""
         tail = name.rpartition(".")[2]
         for entry in self._finder.entries(name):

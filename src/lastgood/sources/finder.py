@@ -1,0 +1,244 @@
+"""Find where a module lies, on directory listings. Nothing of the user's is imported to find out.
+
+A module is looked for in ``python_import_path``, then where the worker's interpreter looks, by the rules of Python's own
+path finder: in each directory a package with an ``__init__`` goes before a module file, extension modules before sources; a
+directory without ``__init__`` counts only where nothing else of that name is found anywhere; and ``a.b`` is looked for in
+the directories of ``a``. What setuptools' editable installs map to a place comes last, as their finders do.
+
+A finder reads each directory once, so that all it finds agrees. The tree is seen through a small port, so that it can be one
+in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Protocol
+
+from lastgood.bridges.worker.importing import is_local, local_roots
+
+__all__ = ["EXTENSIONS", "Finder", "Found", "Interpreter", "Listings", "Standing"]
+
+# Any interpreter's extension modules, not just this one's: the worker may run another.
+EXTENSIONS = tuple(dict.fromkeys((*EXTENSION_SUFFIXES, ".so", ".pyd")))
+
+
+class Standing(Protocol):
+    """What stands at a path; ``kind``: "file", "directory", "link" or "other"."""
+
+    @property
+    def kind(self) -> str: ...
+
+
+class Listings(Protocol):
+    """What finding needs of a file system, as :class:`lastgood.store.file_system.FileSystem` has it."""
+
+    def scan(self, directory: str) -> Sequence[tuple[str, Standing]]: ...
+
+    def real_path(self, path: Path) -> Path: ...
+
+    def is_file(self, path: Path) -> bool: ...
+
+    def is_dir(self, path: Path) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """Where an interpreter looks for modules.
+
+    ``builtin_modules`` are the names that it never looks for on ``sys_path``. ``mapping`` and ``namespaces`` are those of
+    setuptools' editable installs, which have finders of their own: a module's name to its package directory, or to its file
+    without suffix; a namespace package's name to its directories.
+    """
+
+    sys_path: Sequence[Path] = ()
+    builtin_modules: Collection[str] = sys.builtin_module_names
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    namespaces: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A module as Python would find it. ``where`` is the directory it was found in ("": in none).
+
+    ``file`` is None for a namespace package and where there is no source (built in, frozen, an extension module, bytecode
+    alone), ``search`` where submodules are looked for (None: it can have none).
+    """
+
+    where: str
+    file: str | None = None
+    search: tuple[str, ...] | None = None
+    is_namespace: bool = False
+
+
+_BUILT_IN = Found("")
+
+
+class Finder:
+    """Finds modules in ``import_path``, then as ``interpreter`` would. Answers are kept; make a new one to look again."""
+
+    def __init__(self, files: Listings, import_path: Iterable[Path], interpreter: Interpreter) -> None:
+        self._files = files
+        self.import_path = tuple(map(str, import_path))
+        self.builtin_modules = frozenset(interpreter.builtin_modules)
+        self._interpreter = interpreter
+        self._sys_path = tuple(map(str, interpreter.sys_path))
+        self._listings: dict[str, dict[str, str]] = {}
+        self._known: dict[str, Found | None] = {}
+        self._local: dict[str, bool] = {}
+        self._real: dict[str, str] = {}
+        self._installed = [entry for entry in self._sys_path if self._is_installed(entry)]
+        self.roots = tuple(local_roots(self.import_path, self._installed))
+
+    # What stands where.
+
+    def listing(self, directory: str) -> Mapping[str, str]:
+        """The names in a directory, and the kind of each. One that cannot be read is empty, as for Python's path finder."""
+        known = self._listings.get(directory)
+        if known is None:
+            known = {name: standing.kind for name, standing in self._files.scan(directory)}
+            self._listings[directory] = known
+        return known
+
+    def has_file(self, directory: str, name: str) -> bool:
+        """Look for a regular file, links followed."""
+        kind = self.listing(directory).get(name)
+        return kind == "file" or (kind == "link" and self._files.is_file(Path(directory, name)))
+
+    def has_directory(self, directory: str, name: str) -> bool:
+        """Look for a directory, links followed."""
+        kind = self.listing(directory).get(name)
+        return kind == "directory" or (kind == "link" and self._files.is_dir(Path(directory, name)))
+
+    def real_directory(self, directory: str) -> str:
+        """``directory`` without symbolic links, as far as it exists."""
+        known = self._real.get(directory)
+        if known is None:
+            above, name = os.path.split(directory)
+            beside = self._listings.get(above)
+            # Where its parent was listed, most need no system call: what is not there is no link either.
+            if name and beside is not None and beside.get(name) != "link":
+                known = os.path.join(self.real_directory(above), name)
+            else:
+                known = str(self._files.real_path(Path(directory)))
+            self._real[directory] = known
+        return known
+
+    def real_file(self, path: str) -> Path:
+        """The file at ``path`` without symbolic links."""
+        directory, name = os.path.split(path)
+        if self.listing(directory).get(name) == "link":
+            return self._files.real_path(Path(path))
+        return Path(self.real_directory(directory), name)
+
+    def is_local(self, directory: str) -> bool:
+        """Tell whether ``directory`` lies under ``import_path``, and not where modules are installed."""
+        known = self._local.get(directory)
+        if known is None:
+            known = self._local[directory] = is_local(directory, self.roots, self._installed)
+        return known
+
+    def _is_installed(self, entry: str) -> bool:
+        if not {"site-packages", "dist-packages"}.isdisjoint(entry.split(os.sep)):
+            return True
+        return all(self._files.is_file(Path(entry, name)) for name in ("os.py", "site.py"))  # the standard library
+
+    # Where a name leads.
+
+    def find(self, name: str) -> Found | None:
+        """Find a module by its full name; None if there is none.
+
+        One on ``import_path`` goes before a built-in one here, so that who asks can tell that it is hidden.
+        """
+        if name not in self._known:
+            self._known[name] = self._find_anew(name)
+        return self._known[name]
+
+    def entries(self, name: str) -> tuple[str, ...]:
+        """Where a module of that name is looked for before the interpreter's own path."""
+        parent = name.rpartition(".")[0]
+        if not parent:
+            return self.import_path
+        package = self.find(parent)
+        return () if package is None or package.search is None else package.search
+
+    def directories(self, name: str) -> list[str]:
+        """Each directory of that name on ``import_path``."""
+        inside = name.replace(".", "/")
+        above, _, tail = inside.rpartition("/")
+        return [
+            f"{entry}/{inside}"
+            for entry in self.import_path
+            if self.has_directory(f"{entry}/{above}" if above else entry, tail)
+        ]
+
+    def _find_anew(self, name: str) -> Found | None:
+        parent, _, tail = name.rpartition(".")
+        if parent:
+            package = self.find(parent)
+            if package is None or package.search is None:
+                return None
+            return self._look_in(package.search, tail, self._portions(name, package)) or self._mapped(name)
+        local = self._look_in(self.import_path, tail)
+        if local is not None and not local.is_namespace:
+            return local
+        # Nothing there, or only directories of a namespace package: any module of the interpreter's goes before these.
+        if name in self.builtin_modules:
+            return _BUILT_IN
+        found = self._look_in((*self.import_path, *self._sys_path), tail, self._portions(name)) or self._mapped(name)
+        # Of the standard library, and in none of its directories: frozen, or in an archive.
+        return _BUILT_IN if (found is None or found.is_namespace) and name in sys.stdlib_module_names else found
+
+    def _look_in(self, entries: Iterable[str], tail: str, more: Sequence[str] | None = None) -> Found | None:
+        """Find ``tail`` in ``entries``. ``more``: directories that it has besides if it is a namespace package."""
+        portions = []
+        for entry in entries:
+            if not self.listing(entry):
+                continue
+            is_dir = self.has_directory(entry, tail)
+            directory = f"{entry}/{tail}"
+            if is_dir and (found := self._look_at(entry, directory, "__init__", (directory,))):
+                return found
+            if found := self._look_at(entry, entry, tail, None):
+                return found
+            if is_dir:
+                portions.append(directory)
+        if not portions and more is None:
+            return None
+        search = tuple(dict.fromkeys((*portions, *(more or ()))))
+        return Found(search[0] if search else "", search=search, is_namespace=True)
+
+    def _look_at(self, entry: str, directory: str, stem: str, search: tuple[str, ...] | None) -> Found | None:
+        """Find the module ``stem`` of any kind in ``directory``."""
+        listing = self.listing(directory)
+        if not listing and self._files.is_file(Path(directory, f"{stem}.py")):  # it may be entered, but not listed
+            return Found(entry, f"{directory}/{stem}.py", search)
+        if any(stem + suffix in listing and self.has_file(directory, stem + suffix) for suffix in EXTENSIONS):
+            return Found(entry, search=search)
+        if self.has_file(directory, f"{stem}.py"):
+            return Found(entry, f"{directory}/{stem}.py", search)
+        return Found(entry, search=search) if self.has_file(directory, f"{stem}.pyc") else None
+
+    # Editable installs.
+
+    def _portions(self, name: str, package: Found | None = None) -> Sequence[str] | None:
+        """The directories that editable installs add to a namespace package."""
+        if package is not None and not package.is_namespace:
+            return None
+        return self._interpreter.namespaces.get(name)
+
+    def _mapped(self, name: str) -> Found | None:
+        """Find a module where an editable install maps it. Sources go before extension modules there."""
+        place = self._interpreter.mapping.get(name)
+        if place is None:
+            return None
+        directory, stem = os.path.split(place)
+        if self.has_file(place, "__init__.py"):
+            return Found(directory, f"{place}/__init__.py", (place,))
+        if self.has_file(directory, f"{stem}.py"):
+            return Found(directory, f"{directory}/{stem}.py")
+        return self._look_at(directory, directory, stem, None)
