@@ -3,10 +3,10 @@
 A module is looked for in ``python_import_path``, then where the worker's interpreter looks, by the rules of Python's own
 path finder: in each directory a package with an ``__init__`` goes before a module file, extension modules before sources; a
 directory without ``__init__`` counts only where nothing else of that name is found anywhere; and ``a.b`` is looked for in
-the directories of ``a``. What setuptools' editable installs map to a place comes last, as their finders do.
+the directories of ``a``. The modules that setuptools' editable installs map come last, because their finders do.
 
-A finder reads each directory once, so that all it finds agrees. The tree is seen through a small port, so that it can be one
-in memory.
+A finder reads each directory once, so that its answers are consistent. It sees the file system through a small port, so that
+the tree can be in memory.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ EXTENSIONS = tuple(dict.fromkeys((*EXTENSION_SUFFIXES, ".so", ".pyd")))
 
 
 class Standing(Protocol):
-    """What stands at a path; ``kind``: "file", "directory", "link" or "other"."""
+    """An entry of a directory. ``kind``: "file", "directory", "link" or "other"."""
 
     @property
     def kind(self) -> str: ...
 
 
 class Listings(Protocol):
-    """What finding needs of a file system, as :class:`lastgood.store.file_system.FileSystem` has it."""
+    """The file system operations that a finder needs; a subset of :class:`lastgood.store.file_system.FileSystem`."""
 
     def scan(self, directory: str) -> Sequence[tuple[str, Standing]]: ...
 
@@ -48,11 +48,11 @@ class Listings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """Where an interpreter looks for modules.
+    """The places where an interpreter looks for modules.
 
-    ``builtin_modules`` are the names that it never looks for on ``sys_path``. ``mapping`` and ``namespaces`` are those of
-    setuptools' editable installs, which have finders of their own: a module's name to its package directory, or to its file
-    without suffix; a namespace package's name to its directories.
+    ``builtin_modules`` are the names that it does not look for on ``sys_path``. ``mapping`` and ``namespaces`` come from the
+    finders of setuptools' editable installs. ``mapping``: module name to the directory of a package, or to a module's file
+    without its suffix. ``namespaces``: name of a namespace package to its directories.
     """
 
     sys_path: Sequence[Path] = ()
@@ -97,7 +97,7 @@ class Finder:
     # What stands where.
 
     def listing(self, directory: str) -> Mapping[str, str]:
-        """The names in a directory, and the kind of each. One that cannot be read is empty, as for Python's path finder."""
+        """Return the names in a directory with their kinds. An unreadable directory is empty, as for Python's path finder."""
         known = self._listings.get(directory)
         if known is None:
             known = {name: standing.kind for name, standing in self._files.scan(directory)}
@@ -115,7 +115,7 @@ class Finder:
         return kind == "directory" or (kind == "link" and self._files.is_dir(Path(directory, name)))
 
     def real_directory(self, directory: str) -> str:
-        """``directory`` without symbolic links, as far as it exists."""
+        """Resolve the symbolic links of ``directory``, as far as it exists."""
         known = self._real.get(directory)
         if known is None:
             above, name = os.path.split(directory)
@@ -129,7 +129,7 @@ class Finder:
         return known
 
     def real_file(self, path: str) -> Path:
-        """The file at ``path`` without symbolic links."""
+        """Resolve the symbolic links of a file."""
         directory, name = os.path.split(path)
         if self.listing(directory).get(name) == "link":
             return self._files.real_path(Path(path))
@@ -152,14 +152,14 @@ class Finder:
     def find(self, name: str) -> Found | None:
         """Find a module by its full name; None if there is none.
 
-        One on ``import_path`` goes before a built-in one here, so that who asks can tell that it is hidden.
+        A module on ``import_path`` is found also where a built-in module hides it, so that the caller can report that.
         """
         if name not in self._known:
             self._known[name] = self._find_anew(name)
         return self._known[name]
 
     def entries(self, name: str) -> tuple[str, ...]:
-        """Where a module of that name is looked for before the interpreter's own path."""
+        """Return where a module of that name is looked for, without the interpreter's own path."""
         parent = name.rpartition(".")[0]
         if not parent:
             return self.import_path
@@ -167,7 +167,7 @@ class Finder:
         return () if package is None or package.search is None else package.search
 
     def directories(self, name: str) -> list[str]:
-        """Each directory of that name on ``import_path``."""
+        """Return each directory of that name on ``import_path``."""
         inside = name.replace(".", "/")
         above, _, tail = inside.rpartition("/")
         return [
@@ -194,7 +194,7 @@ class Finder:
         return _BUILT_IN if (found is None or found.is_namespace) and name in sys.stdlib_module_names else found
 
     def _look_in(self, entries: Iterable[str], tail: str, more: Sequence[str] | None = None) -> Found | None:
-        """Find ``tail`` in ``entries``. ``more``: directories that it has besides if it is a namespace package."""
+        """Find ``tail`` in ``entries``. ``more``: further directories if it is a namespace package."""
         portions = []
         for entry in entries:
             if not self.listing(entry):
@@ -226,16 +226,18 @@ class Finder:
     # Editable installs.
 
     def _portions(self, name: str, package: Found | None = None) -> Sequence[str] | None:
-        """The directories that editable installs add to a namespace package."""
+        """Return the directories that editable installs add to a namespace package; None: it is none of theirs."""
         if package is not None and not package.is_namespace:
             return None
         return self._interpreter.namespaces.get(name)
 
     def _mapped(self, name: str) -> Found | None:
         """Find a module where an editable install maps it. Sources go before extension modules there."""
-        place = self._interpreter.mapping.get(name)
+        mapping = self._interpreter.mapping
+        place = mapping.get(name)
         if place is None:
-            return None
+            parent, _, tail = name.rpartition(".")
+            return self._look_in((mapping[parent],), tail) if parent in mapping else None
         directory, stem = os.path.split(place)
         if self.has_file(place, "__init__.py"):
             return Found(directory, f"{place}/__init__.py", (place,))

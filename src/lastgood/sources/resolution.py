@@ -80,7 +80,7 @@ def resolve_modules(config: Config, finder: Finder) -> Mapping[str, Resolved]:
 
 
 def _hidden(finder: Finder, name: str) -> str | None:
-    """Where a module lies, or the package it is in, that a module of the interpreter hides."""
+    """Return the path of a module, or of its package, that a module of the interpreter hides."""
     top = name.partition(".")[0]
     found = finder.find(top) if top in finder.builtin_modules else None
     return None if found is None else found.search[0] if found.search else found.file
@@ -186,7 +186,7 @@ _Editable = tuple[Mapping[str, str], Mapping[str, Sequence[str]]]
 
 
 def _editables() -> list[_Editable]:
-    """The ``MAPPING`` and ``NAMESPACES`` of each finder that setuptools has made for an editable install."""
+    """Return ``MAPPING`` and ``NAMESPACES`` of each finder that setuptools has made for an editable install."""
     names = dict.fromkeys(str(getattr(finder, "__module__", "")) for finder in sys.meta_path)
     found = [vars(sys.modules[name]) for name in names if name.startswith("__editable__") and name in sys.modules]
     return [(each.get("MAPPING", {}), each.get("NAMESPACES", {})) for each in found]

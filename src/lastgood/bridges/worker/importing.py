@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
@@ -128,7 +128,11 @@ def install(
         pinned = Manifest.load(manifest)
         sources = Sources(pinned, manifest, report, codes)
         make_loader, roots = partial(_PinnedLoader, sources), pinned.roots
-        sys.meta_path.insert(_before_the_path_finder(), _PinnedFinder(sources, pinned))
+        finder = _PinnedFinder(sources, pinned)
+        before = _before_the_path_finder()
+        if mapped := _mapped(pinned):
+            sys.meta_path.insert(before + 1, _MappedFinder(finder, mapped))
+        sys.meta_path.insert(before, finder)
         _show_pinned_lines(sources)
         _unload_shadowing(pinned, bare)
         os.environ[INHERITED] = manifest
@@ -366,7 +370,7 @@ class _PinnedFinder:
         """See :class:`importlib.abc.MetaPathFinder`."""
         file = self._sources.find(fullname.rpartition(".")[2], sys.path if path is None else path)
         if file is not None:
-            return self._spec(fullname, file)
+            return self.spec(fullname, file)
         if fullname in self._namespaces:
             spec = ModuleSpec(fullname, None, is_package=True)
             spec.submodule_search_locations = _Directories(self._namespaces[fullname])
@@ -380,7 +384,8 @@ class _PinnedFinder:
             return found
         return None
 
-    def _spec(self, fullname: str, file: str) -> ModuleSpec:
+    def spec(self, fullname: str, file: str) -> ModuleSpec:
+        """The module ``fullname`` in the pinned ``file``."""
         directory, name = os.path.split(file)
         loader = _PinnedLoader(self._sources, fullname, file)
         spec = ModuleSpec(fullname, loader, origin=file, is_package=name == _INIT)
@@ -388,6 +393,38 @@ class _PinnedFinder:
         if name == _INIT:
             spec.submodule_search_locations = [directory]
         return spec
+
+
+class _MappedFinder:
+    """Meta path finder for pinned modules that setuptools' editable installs map to a file or directory of any name.
+
+    It comes after the path finder, as the finders of these installs do.
+    """
+
+    def __init__(self, finder: _PinnedFinder, files: Mapping[str, str]) -> None:
+        self._finder = finder
+        self._files = files
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002 - the protocol's
+        target: ModuleType | None = None,  # noqa: ARG002 - likewise
+    ) -> ModuleSpec | None:
+        """See :class:`importlib.abc.MetaPathFinder`."""
+        file = self._files.get(fullname)
+        return None if file is None else self._finder.spec(fullname, file)
+
+
+def _mapped(pinned: Manifest) -> Mapping[str, str]:
+    """Return the names and files of the pinned modules that setuptools' editable installs map."""
+    finders = [str(getattr(finder, "__module__", "")) for finder in sys.meta_path]
+    editables = [vars(sys.modules[name]) for name in finders if name.startswith("__editable__") and name in sys.modules]
+    names = {name for each in editables for name in each.get("MAPPING", ())}
+    if not names:
+        return {}
+    modules = [(name, path) for _, _, name, path in reversed(pinned.modules)]
+    return {name: path for name, path in modules if name in names or name.rpartition(".")[0] in names}
 
 
 # --- source lines in tracebacks
