@@ -67,13 +67,16 @@ class Portal:
         :class:`LoopClosed`.
         """
         call = _PortalCall(self._token, self._stay, function)
-        back = threading.Event()
-        call.begin(back.set)
+        back = threading.Lock()  # an Event takes several steps to wait, and a Ctrl-C between two of them breaks it
+        back.acquire()
+        call.begin(back.release)
         try:
-            back.wait()
+            while not call.over:
+                back.acquire()
         except BaseException:
             call.cancel()
-            back.wait()
+            while not call.over:
+                back.acquire()
             raise
         return call.result()
 

@@ -118,19 +118,14 @@ def watch(
         raise TypeError("watch(): extra_watch_paths must be a list of paths, not a single one.")
     if stage_timeout is None:
         stage_timeout = Settings().stage_timeout
-    for name, seconds, least in (
-        ("debounce", debounce, 0.0),
-        ("max_wait", max_wait, 0.0),
-        ("warm_timeout", warm_timeout, None),
-        ("drain_timeout", drain_timeout, 0.0),
-        ("stage_timeout", stage_timeout, None),
+    for name, seconds, may_be_zero in (
+        ("debounce", debounce, True),
+        ("max_wait", max_wait, True),
+        ("warm_timeout", warm_timeout, False),
+        ("drain_timeout", drain_timeout, True),
+        ("stage_timeout", stage_timeout, False),
     ):
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-            raise TypeError(f"watch(): {name} must be a number of seconds, not {type(seconds).__name__}.")
-        if not seconds >= 0 or (least is None and seconds == 0):
-            raise ValueError(
-                f"watch(): {name} must be {'more than' if least is None else 'at least'} 0 s, not {seconds}."
-            )
+        _check_seconds(name, seconds, may_be_zero)
     return WatchProgram(
         config_file=None if config_file is None else Path(os.path.abspath(config_file)),
         directory=Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file))),
@@ -139,6 +134,14 @@ def watch(
         hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
         on_event=on_event,
     )
+
+
+def _check_seconds(name: str, seconds: object, may_be_zero: bool) -> None:
+    """Raise :class:`TypeError` or :class:`ValueError` if an argument of :func:`watch` is no number of seconds."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"watch(): {name} must be a number of seconds, not {type(seconds).__name__}.")
+    if not seconds >= 0 or (seconds == 0 and not may_be_zero):
+        raise ValueError(f"watch(): {name} must be {'at least' if may_be_zero else 'more than'} 0 s, not {seconds}.")
 
 
 def _default_bridge(config: Config) -> Bridge:
