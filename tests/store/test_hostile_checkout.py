@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import marshal
 import os
@@ -281,6 +282,44 @@ def test_a_promotion_that_was_cut_short_before_the_key_was_lost_is_made_anew(
     assert victim.run("generate").exit_code == 0
     assert "does not have this user's seal" in caplog.text
     assert b"code: str" in victim.project.tree()["pricing.py"]
+    assert victim.project.leftovers() == []
+
+
+def broken(victim: Victim, _: pytest.MonkeyPatch) -> None:
+    victim.project.save("pricing.py", "def (")
+
+
+def unwritable(victim: Victim, patch: pytest.MonkeyPatch) -> None:
+    """The promotion fails after it has changed wrappers."""
+    victim.project.save("pricing.py", QUOTE.replace("sku", "number"))
+    write = Disk.write
+
+    def fail(self: Disk, path: Path, data: bytes) -> None:
+        if path == victim.home / "manifest.json.new":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(self, path, data)
+
+    patch.setattr(Disk, "write", fail)
+
+
+@pytest.mark.parametrize("harm", [broken, unwritable], ids=lambda each: each.__name__)
+def test_a_promotion_that_was_cut_short_is_undone_when_the_key_is_back(
+    victim: Victim, tmp_path: Path, harm: Callable[[Victim, pytest.MonkeyPatch], None]
+) -> None:
+    (victim.project.output / "mine.py").unlink()
+    assert victim.run("generate").exit_code == 0
+    before = victim.project.tree()
+    cut_short(victim)
+    mixed = victim.project.tree()
+    assert mixed != before
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_STATE_HOME", str(tmp_path / "new"))
+            harm(victim, patch)
+            assert victim.run("generate").exit_code == 1
+        assert victim.project.tree() == mixed
+    OutputDirectory.claim(Disk(), victim.project.output, 1).release()
+    assert victim.project.tree() == before
     assert victim.project.leftovers() == []
 
 

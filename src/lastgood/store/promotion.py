@@ -65,7 +65,14 @@ logger = logging.getLogger(__name__)
 _CACHE = "__pycache__"
 _HOME = ".lastgood"
 _PRIVATE = 0o700
-_LEFTOVERS = ("backup", "undo-request", "cache", "cache-journal")  # an earlier version wrote the last two
+_UNVERIFIED = ("journal.unverified", "backup.unverified")
+_LEFTOVERS = (
+    "backup",
+    "backup.unverified",
+    "undo-request",
+    "cache",
+    "cache-journal",
+)  # an earlier version wrote the last two
 _MAX_SIZE = 1 << 28
 """Bytes: a larger file is not one of lastgood's."""
 
@@ -181,29 +188,61 @@ class OutputDirectory:
         return is_own
 
     def recover(self) -> None:
-        """Undo the promotion of a journal that is left. Without one, do nothing: it can be called before every cycle."""
-        if self.files.stat(self.home / "journal.json") is None:
-            return
-        journal = self._read_journal()
-        if journal is None:
-            logger.warning(
-                "%s is ignored, since it does not have this user's seal, or the key of the seal is lost. Wrappers that an "
-                "interrupted promotion has written will be written again.",
-                self.home / "journal.json",
+        """Undo the promotion of a journal that is left. Without one, do nothing: it can be called before every cycle.
+
+        A journal without this user's seal is kept until a promotion is committed: the key may be there at the next start.
+        """
+        self.put_back_unverified()
+        while self.files.stat(self.home / "journal.json") is not None:
+            journal = self._read_journal()
+            if journal is None:
+                logger.warning(
+                    "%s is ignored, since it does not have this user's seal, or the key of the seal is lost. If a promotion was "
+                    "interrupted, the wrappers may be of two generations until the next successful one writes them again.",
+                    self.home / "journal.json",
+                )
+                return
+            restored = tuple(
+                entry.path
+                for entry in journal.entries
+                if entry.operation not in ("MakeDirectory", "RemoveDirectory", "SetAside")
             )
-            remove_tree(self.files, self.home / "journal.json")
+            _Undoing(self).undo(journal, begun=True)
+            self.recovered = restored
+            self.put_back_unverified()
+
+    def set_unverified_aside(self) -> None:
+        """Rename a journal without this user's seal, and its backup, since a promotion needs their names."""
+        files, home = self.files, self.home
+        if files.stat(home / "journal.json") is None:
             return
-        restored = tuple(
-            entry.path
-            for entry in journal.entries
-            if entry.operation not in ("MakeDirectory", "RemoveDirectory", "SetAside")
-        )
-        _Undoing(self).undo(journal, begun=True)
-        self.recovered = restored
+        if files.stat(home / _UNVERIFIED[0]) is not None:
+            remove_tree(
+                files, home / "journal.json"
+            )  # two were interrupted, and the backup of the first has the last good
+            return
+        files.replace(home / "journal.json", home / _UNVERIFIED[0])
+        if files.stat(home / "backup") is not None:
+            remove_tree(files, home / _UNVERIFIED[1])
+            files.replace(home / "backup", home / _UNVERIFIED[1])
+
+    def put_back_unverified(self) -> None:
+        """Revert :meth:`set_unverified_aside`, however far it came. The backup is first: a journal always has its own."""
+        files, home = self.files, self.home
+        if files.stat(home / _UNVERIFIED[0]) is None or files.stat(home / "journal.json") is not None:
+            return
+        if files.stat(home / _UNVERIFIED[1]) is not None:
+            remove_tree(files, home / "backup")
+            files.replace(home / _UNVERIFIED[1], home / "backup")
+        files.replace(home / _UNVERIFIED[0], home / "journal.json")
 
     def _sweep(self) -> None:
-        for name in self.files.children(self.home):
-            if name.startswith("stage-") or name in _LEFTOVERS or name.endswith(".new"):
+        names = self.files.children(self.home)
+        pairs = (("journal.json", "backup"), _UNVERIFIED)
+        needed = {backup for journal, backup in pairs if journal in names}
+        for name in names:
+            is_left = name.startswith("stage-") or name in _LEFTOVERS or name.endswith(".new")
+            if is_left and name not in needed:
                 remove_tree(self.files, self.home / name)
 
     def manifest(self) -> Mapping[str, str]:
@@ -352,6 +391,9 @@ class Promoting:
             elif self.promotion.operations or self.output.manifest() != files:
                 manifest = _Manifest(1, files)
             else:
+                manifest = None
+            self.output.set_unverified_aside()
+            if manifest is None:
                 return
             self._unshare()
             self._prepare()
@@ -369,6 +411,9 @@ class Promoting:
 
     def commit(self) -> None:
         """Commit: a crash from here on keeps the new files."""
+        remove_tree(
+            self.output.files, self.output.home / _UNVERIFIED[0]
+        )  # first: it must not be undone after the commit
         if self._journal is None:
             return
         self.output.files.unlink(self.output.home / "journal.json")
@@ -376,13 +421,15 @@ class Promoting:
 
     def sweep(self) -> None:
         """Remove the backups after the commit; what cannot be removed now is removed at the next start."""
-        remove_tree(self.output.files, self.output.home / "backup")
+        for name in ("backup", _UNVERIFIED[1]):
+            remove_tree(self.output.files, self.output.home / name)
 
     def undo(self) -> None:
         """Restore everything to the state before :meth:`apply`."""
         if self._journal is not None:
             _Undoing(self.output).undo(self._journal, begun=self._begun)
             self._journal = None
+        self.output.put_back_unverified()
 
     def _unshare(self) -> None:
         files = self.output.files
