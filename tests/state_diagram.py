@@ -141,7 +141,7 @@ class Situation:
         return (
             *(phase, tuple(map(type, self.queue)), self.interrupted, self.timers, self.asked, bool(self.draining)),
             *(state.ending, state.live is None, bool(state.tickets), bool(state.undos), undo_is_first, lost),
-            *(bool(state.edits), bool(state.late) and isinstance(state.phase, states.Running)),
+            *(state.blocked, bool(state.edits), bool(state.late) and isinstance(state.phase, states.Running)),
         )
 
 
@@ -156,6 +156,7 @@ def _is_outcome(event: Event) -> bool:
         | events.Observed
         | events.Lost
         | events.LoadedLate
+        | events.StageReturned
         | events.Noticed,
     )
 
@@ -177,6 +178,7 @@ def _possible(situation: Situation) -> Iterator[Event]:
         if not state.undos:
             yield events.UndoRequested(ticket)
         yield events.Noticed(PollingStarted("the limit"))
+        yield events.StageReturned()
         for digest in ("1", "2", "3"):
             yield events.Observed(_reading(digest), asked=False)
             if situation.asked:
@@ -227,6 +229,8 @@ def _outcomes(situation: Situation) -> Iterator[Event]:
                 yield events.Released()
     if isinstance(action, Stage | Promote | Warm | Swap):
         yield events.Failed(action, 0.0, ERROR, LATER)
+    if isinstance(action, Stage) and situation.state.live is not None:
+        yield events.Failed(action, 0.0, ERROR, LATER, only_waited=True)
 
 
 def explored() -> Mapping[Transition, tuple[str, ...]]:

@@ -813,6 +813,24 @@ def test_a_stage_that_hangs_is_given_up_after_its_timeout_and_the_next_edit_is_t
     assert (world.status.stale, world.generation) == (False, 2)
 
 
+@pytest.mark.parametrize("back", ["later", "while the next one waits"])
+def test_an_edit_whose_stage_could_only_wait_is_tried_when_the_earlier_one_is_back(back: str) -> None:
+    world = started(stage_timeout=7.0)
+    world.hang("stage", 2, stuck=True)
+    assert not world.reload_now()
+    edit(world)
+    if back == "later":
+        world.advance(0.1)
+        assert "an earlier stage is still working on this" in str(failures(world)[-1].error)
+        world.advance(60.0)
+        assert len(failures(world)) == 2, "it does not wait over and over"
+        world.return_stage()
+    else:
+        world.clock.call_later("back", 5.0, world.return_stage)
+        world.advance(0.1)
+    assert (world.status.stale, world.generation) == (False, 2)
+
+
 def test_an_undo_has_the_time_of_a_stage() -> None:
     world = started(stage_timeout=7.0)
     edit(world)

@@ -233,9 +233,17 @@ class World:
         """
         self._interpreter.faults.append(Fault(effect, at, OSError("injected") if error is None else error))
 
-    def hang(self, effect: str, at: int = 1) -> None:
-        """Make operation ``at`` (from 1) of the next "stage", "warm" or "dispose" hang."""
-        self._interpreter.faults.append(Fault(effect, at, hang=True))
+    def hang(self, effect: str, at: int = 1, *, stuck: bool = False) -> None:
+        """Make operation ``at`` (from 1) of the next "stage", "warm" or "dispose" hang.
+
+        With ``stuck``, a stage hangs in a thread that cannot be ended: later stages wait for :meth:`return_stage`.
+        """
+        self._interpreter.faults.append(Fault(effect, at, hang=True, stuck=stuck))
+
+    def return_stage(self) -> None:
+        """Let the thread of a stage that hangs return."""
+        self._interpreter.return_stage()
+        self._run()
 
     def at(self, effect: str, at: int, call: Callable[[], object]) -> None:
         """Call ``call`` just before operation ``at`` (from 1) of the next effect of this name."""

@@ -31,6 +31,7 @@ from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.file_system import Disk
 from lastgood.store.generations import GenerationStore
 from lastgood.store.promotion import OutputDirectory
+from lastgood.watch_events import ReloadStart
 from lastgood.wrappers import Generated
 from lastgood.wrappers.process import extractor_process
 from real_project import DEADLINE, QUOTE, RealProject, Told
@@ -220,6 +221,28 @@ async def test_the_next_edit_waits_for_a_generate_that_comes_back_in_time(
         await told.success()
         assert project.tree() == {"pricing.py": b"# 3\n"}
     assert project.leftovers() == [], "nor what the one given up had still written"
+
+
+async def test_the_edit_that_a_stage_could_not_try_is_tried_when_generate_is_back(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told, gate: Gate, time: Time
+) -> None:
+    async with start(generate=generating(gate)):
+        await told.success()
+        gate.is_shut = True
+        project.save("pricing.py", MORE)
+        await gate.reached()
+        time.is_over()
+        assert await failure(told) == ("generate()", None, LATE)
+        project.save("pricing.py", MORE + MORE)
+        await told.next(ReloadStart)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        time.is_over()
+        assert await failure(told) == ("generate()", None, WAITED)
+        assert gate.visits == 2
+        gate.open()
+        success = await told.success()
+        assert (success.manual, success.changed) == (False, (project.root / "pricing.py",))
+        assert gate.visits == 3
 
 
 async def test_an_async_generate_that_hangs_is_cancelled(

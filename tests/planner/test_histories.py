@@ -64,6 +64,7 @@ from lastgood.planner.events import (
     RollbackFailed,
     RolledBack,
     Staged,
+    StageReturned,
     Started,
     Swapped,
     TimerElapsed,
@@ -93,7 +94,10 @@ PLUGIN = Path("/p/plugin.py")
 FILES = {SRC / "a.py": SRC, SRC / "b.py": SRC, LIB / "c.py": LIB}
 ERROR = ValueError("no")
 VERSIONS = st.sampled_from(["0", "1", None])
-HAPPENINGS = ("nothing", "nothing", "save", "edit", "read", "flip", "request", "undo", "lose", "late", "close")
+HAPPENINGS = (
+    *("nothing", "nothing", "save", "edit", "read", "flip", "request", "undo", "lose", "late", "close"),
+    *("stick", "return"),
+)
 MEANWHILE = st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from([*FILES]), VERSIONS)
 
 
@@ -121,6 +125,8 @@ class CycleModel:
     over: bool = False
     undoes: bool = False
     """It brings back the generation before, and attempts nothing that is on disk."""
+    waits: bool = False
+    """Its stage only waits for the thread of an earlier one."""
 
 
 class Outside(RuleBasedStateMachine):
@@ -146,6 +152,8 @@ class Outside(RuleBasedStateMachine):
         self.telling_late = 0
         self.prepared = 0
         self.clock = 0.0
+        self.sticky = self.stuck = self.returning = False
+        """The next stage that fails is to leave a thread behind; it has; the planner is to be told when it returns."""
 
     # --- what comes from plan()
 
@@ -346,12 +354,15 @@ class Outside(RuleBasedStateMachine):
                     self.finish(ok=False)
             case Rollback(effect):
                 assert effect not in self.cycle.undone, "undone twice"
+                self.returning = self.returning or (self.cycle.waits and isinstance(effect, Stage))
                 self.cycle.undone.append(effect)
             case Release():
                 assert "live" not in self.bridges.values()
 
     def begin(self, action: Stage | Promote | Warm | Swap | Watch, lib: bool) -> None:
         match action:
+            case Stage() if self.stuck:
+                self.cycle.waits = True
             case Stage():
                 if self.reading is not None:
                     self.end_reading()  # arming waits for it
@@ -403,6 +414,10 @@ class Outside(RuleBasedStateMachine):
                 self.load_late()
             case "lose":
                 self.lose(0.5 if version == "0" else 100.0)
+            case "stick":
+                self.sticky = True
+            case "return":
+                self.return_thread()
             case "flip":
                 # Saved, read by a stage, and taken back.
                 was = self.disk[path]
@@ -462,7 +477,11 @@ class Outside(RuleBasedStateMachine):
                 if draining := action.broken % 3 != 0:
                     self.bridges[action.broken] = "draining"
                 return Restarted(action, 0.0, draining)
+            case Stage() if self.cycle.waits:
+                return Failed(action, 0.0, ERROR, 1.0, only_waited=True)
             case _ if not ok:
+                if isinstance(action, Stage):
+                    self.sticky, self.stuck = False, self.sticky
                 return Failed(action, 0.0, ERROR, 1.0, self.cycle.read if isinstance(action, Stage) else {})
             case Stage():
                 self.cycle.used = {**self.disk, **self.cycle.used}
@@ -485,6 +504,14 @@ class Outside(RuleBasedStateMachine):
             self.bridges.get(cycle.number) in ("live", "retired", "draining") or Watch(cycle.number) in cycle.reached
         )
         assert cycle.undone == ([] if swapped else [*reversed(undoable)])
+
+    def return_thread(self) -> bool:
+        """Let the thread of an earlier stage return. Gives whether anybody waits for that."""
+        self.stuck = False
+        told, self.returning = self.returning, False
+        if told:
+            self.tell(StageReturned())
+        return told
 
     @precondition(lambda self: "draining" in self.bridges.values())
     @rule(ok=st.booleans())
@@ -547,8 +574,11 @@ class Outside(RuleBasedStateMachine):
         unread = {path for path in self.unread if FILES[path] in self.armed}
         if not isinstance(self.driver.state.phase, Idle) or unread or self.reading is not None:
             return
+        if self.driver.state.blocked:
+            assert self.returning, "nobody will say that the thread is back"
+            return
         assert self.driver.state.edits == ()
-        attempt = next(cycle for cycle in reversed(self.cycles) if not cycle.undoes)
+        attempt = next(cycle for cycle in reversed(self.cycles) if not cycle.undoes and not cycle.waits)
         for path, root in FILES.items():
             # A file that came and went is not looked for.
             lasting = self.disk[path] is not None or attempt.start[path] is not None
@@ -573,7 +603,7 @@ class Outside(RuleBasedStateMachine):
         for _ in range(1000):
             if self.action is not None:
                 self.finish(ok=True)
-            elif not self.wait():
+            elif not self.wait() and not self.return_thread():
                 self.begin_deed(lib=False)
                 if self.action is None:
                     return

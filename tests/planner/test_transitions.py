@@ -57,6 +57,7 @@ from lastgood.planner.events import (
     RollbackFailed,
     RolledBack,
     Staged,
+    StageReturned,
     Started,
     Swapped,
     TimerElapsed,
@@ -1029,6 +1030,7 @@ EVENTS: dict[str, Event] = {
     "stray staged": Staged(Stage(99), 0.5, WATCH, src("9")),
     "stray watched": Watched(Watch(99), 0.5),
     "stray failed": Failed(Warm(99, 60.0), 0.5, ERROR, 1.0),
+    "stage returned": StageReturned(),
     "rolled back": RolledBack(Rollback(Stage(2), 10.0)),
     "rollback failed": RollbackFailed(Rollback(Stage(2), 10.0), ERROR),
     "draining": Draining(1, 0.5),
@@ -1202,6 +1204,57 @@ def test_a_stage_and_the_wait_for_its_thread_have_the_time_that_was_asked_for() 
     script.give(Failed(Stage(1, timeout=5.0), 0.5, ERROR, at=1000.0))
     rolled_back = script.give(RolledBack(Rollback(Stage(1, timeout=5.0), 10.0)))
     assert rolled_back[-1] == Release(5.0)
+
+
+def waited() -> Script:
+    """The stage of the third cycle is to have other bytes than that of the second, which hangs, and has only waited for it."""
+    script = rolling_back()
+    script.give(RolledBack(Rollback(Stage(2), 10.0)))
+    script.give(Observed(src("3")))
+    script.give(TimerElapsed("debounce"))
+    assert script.give(Observed(src("3"), asked=True))[0] == Emit(ReloadStart(3, False, (A,)))
+    script.send(Failed(Stage(3), 0.5, ERROR, at=1000.0, only_waited=True), *rollbacks(3, "stage"))
+    return script
+
+
+WAITED = RolledBack(Rollback(Stage(3), 10.0))
+
+
+def test_what_a_stage_that_only_waited_was_to_have_is_attempted_when_the_thread_is_back() -> None:
+    script = waited()
+    assert script.give(WAITED)[-1] == Prepare(1)
+    assert script.phase() == Idle(), "it does not wait over and over"
+    script.send(StageReturned(), Look())
+    assert script.give(Observed(src("3"), asked=True))[0] == Emit(ReloadStart(4, False, (A,)))
+    script.send(StageReturned())
+
+
+def test_a_thread_that_is_back_before_the_stage_is_undone() -> None:
+    script = waited()
+    script.send(StageReturned())
+    assert script.give(WAITED)[-2:] == SCHEDULE
+
+
+@pytest.mark.parametrize("when", ["while it waits", "later"])
+def test_bytes_that_failed_are_not_tried_again_when_the_thread_is_back(when: str) -> None:
+    script = waited()
+    reverted = Observed(src("2"))
+    if when == "later":
+        script.give(WAITED)
+        script.send(reverted)
+    else:
+        script.give(reverted)
+        script.give(WAITED)
+    assert script.phase() == Idle()
+    script.send(StageReturned())
+
+
+def test_an_edit_does_not_wait_for_the_thread_to_be_back() -> None:
+    script = waited()
+    script.give(WAITED)
+    script.send(Observed(src("4")), Emit(Change(A)), *SCHEDULE)
+    script.send(StageReturned())
+    assert isinstance(script.phase(), Scheduled)
 
 
 def test_a_status_is_stale_by_a_failure_or_a_loss() -> None:

@@ -58,6 +58,7 @@ class BoundedStage:
                 raised = error
             nursery.cancel_scope.cancel()
         if timed_out:
+            work.only_waited = waiting
             raise work.timeout_error(timeout, waited=waiting)
         if raised is not None:
             raise raised
@@ -90,6 +91,11 @@ class BoundedStage:
                     nursery.cancel_scope.cancel()
                     return True
         return False
+
+    async def thread_returned(self) -> None:
+        """Wait until no thread of a stage works."""
+        async with self._thread:
+            pass
 
     def give_up(self) -> None:
         """Stop waiting for threads, now and later."""

@@ -216,6 +216,7 @@ class CycleFiles:
         self._repeats: Path | None = None  # the manifest of the live generation, if this one is equal to it
         self.promoting: Promoting | None = None
         self.former: OutputDirectory | None = None
+        self.only_waited = False  # the stage has read nothing: the thread of an earlier one did not return in time
         self._is_discarded = False
         self._is_sharing = False  # a thread is using what all cycles share: the claims, or the store
 

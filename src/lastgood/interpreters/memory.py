@@ -59,6 +59,7 @@ from lastgood.planner.events import (
     RollbackFailed,
     RolledBack,
     Staged,
+    StageReturned,
     Swapped,
     TimerElapsed,
     Warmed,
@@ -280,13 +281,17 @@ class ScriptedBridge:
 
 @dataclass(slots=True)
 class Fault:
-    """A fault at operation ``at`` (from 1) of the next effect named ``effect``: raise ``error``, call ``call``, or hang."""
+    """A fault at operation ``at`` (from 1) of the next effect named ``effect``: raise ``error``, call ``call``, or hang.
+
+    ``stuck``: the stage hangs in a thread that cannot be ended.
+    """
 
     effect: str
     at: int
     error: BaseException | None = None
     call: Callable[[], None] | None = None
     hang: bool = False
+    stuck: bool = False
 
 
 class _HangError(Exception):
@@ -314,6 +319,8 @@ class MemoryInterpreter:
     bridges: dict[int, ScriptedBridge] = field(default_factory=dict)
     live: ScriptedBridge | None = None
     asked: bool = False
+    stuck: bool = False
+    """The thread of an abandoned stage has not returned."""
     operations: list[tuple[str, str]] = field(default_factory=list)
     """Every operation so far, as (effect, operation)."""
     _effect: str = ""
@@ -378,7 +385,8 @@ class MemoryInterpreter:
         assert isinstance(action, Stage | Promote | Warm | Swap)
         if self._work is None:
             return Failed(action, 0.0, error, self.clock.now)
-        return Failed(action, 0.0, error, self.clock.now, self._work.read, self._work.used)
+        work = self._work
+        return Failed(action, 0.0, error, self.clock.now, work.read, work.used, work.only_waited)
 
     def _advance(self, action: Stage | Promote | Warm | Swap) -> Event:
         match action:
@@ -414,6 +422,11 @@ class MemoryInterpreter:
 
     def _stage(self, action: Stage) -> Event:
         work = self._work = CycleFiles(self.project, action.cycle)
+        if self.stuck:
+            self.clock.advance(action.timeout)
+            work.only_waited = self.stuck
+        if work.only_waited:
+            raise work.timeout_error(action.timeout, waited=True)
         if action.undo:
             assert self._armed is not None
             work.stage_previous(self._armed)
@@ -582,6 +595,7 @@ class MemoryInterpreter:
             if fault.error is not None:
                 raise fault.error
             if fault.hang:
+                self.stuck = fault.stuck
                 raise _HangError
 
     # --- commands
@@ -609,6 +623,11 @@ class MemoryInterpreter:
                 self.end_leases(bridge)
             case _:
                 raise AssertionError(f"{command} is carried out by the World")
+
+    def return_stage(self) -> None:
+        """Let the thread of an abandoned stage return."""
+        self.stuck = False
+        self.report(StageReturned())
 
     def observe(self) -> None:
         """Read the armed paths, and report to the planner."""

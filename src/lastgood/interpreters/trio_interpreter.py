@@ -60,6 +60,7 @@ from lastgood.planner.events import (
     RollbackFailed,
     RolledBack,
     Staged,
+    StageReturned,
     Swapped,
     TimerElapsed,
     UndoRequested,
@@ -191,7 +192,8 @@ class TrioInterpreter:
         assert isinstance(action, Stage | Promote | Warm | Swap)
         if self._work is None:
             return Failed(action, since(started), error, time.time())
-        return Failed(action, since(started), error, time.time(), self._work.read, self._work.used)
+        work = self._work
+        return Failed(action, since(started), error, time.time(), work.read, work.used, work.only_waited)
 
     def stop_extractor(self) -> None:
         """Stop the extractor if a stage runs, because its result is not needed any more."""
@@ -352,11 +354,18 @@ class TrioInterpreter:
             case Stage():
                 async with self._store_lock:
                     await self._in_thread(work.discard)
+                if work.only_waited:
+                    self._nursery.start_soon(self._report_return)
                 self._work = None
             case Promote():
                 await self._in_thread(work.restore)
             case Warm(cycle):
                 await self._bridges.discard(cycle, action.timeout)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _report_return(self) -> None:
+        await self._bounded.thread_returned()
+        self._report(StageReturned())
 
     async def _release(self, action: Release) -> None:
         await self._bridges.drained()

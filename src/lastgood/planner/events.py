@@ -34,6 +34,7 @@ __all__ = [
     "Restarted",
     "RollbackFailed",
     "RolledBack",
+    "StageReturned",
     "Staged",
     "Started",
     "Swapped",
@@ -151,7 +152,7 @@ class Watched:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """An action before the commit point failed or was interrupted. ``read`` and ``used`` are as in :class:`Staged`, but may be
-    incomplete."""
+    incomplete. ``only_waited``: a stage has read nothing, because the thread of an earlier one did not return in time."""
 
     effect: Stage | Promote | Warm | Swap
     seconds: float
@@ -159,6 +160,12 @@ class Failed:
     at: float
     read: Snapshot = field(default_factory=dict, repr=False)
     used: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    only_waited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageReturned:
+    """The thread has returned for which a failed stage has only waited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +281,7 @@ Event = (
     | Swapped
     | Watched
     | Failed
+    | StageReturned
     | RolledBack
     | RollbackFailed
     | Draining

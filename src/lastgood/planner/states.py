@@ -79,7 +79,8 @@ class Stale:
 class Cycle:
     """One attempt to reload: its cause, its plan, and its results so far.
 
-    ``undoes``: the cycle restores the good generation before the live one, for this reason.
+    ``undoes``: the cycle restores the good generation before the live one, for this reason. ``attempted`` and ``disturbed``
+    are those of the state before the cycle.
     """
 
     number: int
@@ -88,6 +89,8 @@ class Cycle:
     tickets: tuple[int, ...]
     plan: Plan
     undoes: Undone | None = None
+    attempted: Snapshot = field(default_factory=dict, repr=False)
+    disturbed: frozenset[Path] = frozenset()
     timings: Mapping[str, float] = field(default_factory=dict)
     staged: Staged | None = None
     promoted: Promoted | None = None
@@ -105,7 +108,7 @@ class Unstarted:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """No cycle is under way or scheduled: the files on disk have been attempted."""
+    """No cycle is under way or scheduled: the files on disk have been attempted, unless a stuck thread blocks that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,8 @@ class State:
       bridges are not disposed yet.
     - ``watched``: the committed watch set. ``late``: files of modules that the live bridge imported dynamically.
     - ``attempted``: the bytes from which the last cycle started. ``observed``: the bytes read last. ``disturbed``: files that
-      changed while that cycle ran, so that it may have read either version.
+      changed while that cycle ran, so that it may have read either version. ``blocked``: the last cycle attempted nothing,
+      and its edits wait for the thread of an earlier stage.
     - ``tickets``: callers that wait for the next cycle. ``undos``: callers that wait for an undo.
     - ``stale``: set from the first failure until a cycle succeeds. ``lost``: set while the live bridge is broken.
     - ``losses``: times of recent losses. ``restarts``: the number of restarts; broken bridges are named -1, -2, and so on.
@@ -177,6 +181,7 @@ class State:
     attempted: Snapshot = field(default_factory=dict, repr=False)
     observed: Snapshot = field(default_factory=dict, repr=False)
     disturbed: frozenset[Path] = frozenset()
+    blocked: bool = False
     tickets: tuple[int, ...] = ()
     undos: tuple[int, ...] = ()
     stale: Stale | None = None

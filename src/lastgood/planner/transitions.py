@@ -6,6 +6,7 @@ The rules:
   then *attempted*, and an edit is a difference from the attempted bytes. So an edit at any moment is found by a later reading
   and leads to a later cycle, and bytes that failed are not retried without a new cause. A file that changes while a cycle
   runs counts as edited even if it changes back, because the cycle may have read either version.
+- A stage that only waits for the thread of an earlier one attempts no bytes. Its edits lead to a cycle when that thread returns.
 - The plan of a cycle is complete before the cycle starts. Its actions are performed in order. When one fails, or a close is
   requested before the swap, everything up to and including it is undone in reverse order; a failed rollback does not stop
   the other rollbacks.
@@ -75,6 +76,7 @@ from lastgood.planner.events import (
     RollbackFailed,
     RolledBack,
     Staged,
+    StageReturned,
     Started,
     Swapped,
     TimerElapsed,
@@ -159,6 +161,8 @@ def _transition(state: State, event: Event) -> Step:
             return _done(state, event)
         case Failed():
             return _failed(state, event)
+        case StageReturned():
+            return _stage_returned(state)
         case RolledBack() | RollbackFailed():
             return _rolled_back(state, event)
         case Draining():
@@ -288,7 +292,7 @@ def _requested(state: State, event: ReloadRequested | UndoRequested) -> Step:
 
 
 def _begin(state: State) -> Step:
-    number = state.cycle + 1
+    before, number = state, state.cycle + 1
     undoes = _undo_next(state)
     cycle_plan = plan_of_cycle(state.settings, number, state.live, undo=undoes is not None)
     if undoes is None:
@@ -300,7 +304,8 @@ def _begin(state: State) -> Step:
     else:
         cycle = Cycle(number, False, (), (), cycle_plan, undoes)
         state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_probation=False))
-    begun = replace(state, phase=Running(cycle), cycle=number)
+    cycle = replace(cycle, attempted=before.attempted, disturbed=before.disturbed)
+    begun = replace(state, phase=Running(cycle), cycle=number, blocked=False)
     return Step(begun, (Emit(ReloadStart(number, cycle.manual, cycle.changed)), *cycle_plan.actions))
 
 
@@ -320,7 +325,7 @@ def _next_phase(state: State) -> Step:
     if state.tickets or _undo_next(state):
         return Step(replace(state, phase=Looking()), (Look(),))
     prepare = () if state.live is None or state.lost is not None else (Prepare(state.live.cycle),)
-    if state.edits:
+    if state.edits and not state.blocked:
         return Step(replace(state, phase=Scheduled()), (*prepare, _debounce(state), _max_wait(state)))
     idle = _idle(state)
     return Step(idle.state, (*prepare, *idle.effects))
@@ -494,7 +499,7 @@ def _failed(state: State, event: Failed) -> Step:
     if cycle is None:
         return Step(state)
     armed, changes = _record_reading(state, event)
-    step = _roll_back(armed, cycle, event.effect, None if state.ending else event)
+    step = _roll_back(replace(armed, blocked=event.only_waited), cycle, event.effect, None if state.ending else event)
     return Step(step.state, (*changes, *step.effects))
 
 
@@ -523,11 +528,21 @@ def _rolled_back(state: State, event: RolledBack | RollbackFailed) -> Step:
             live_generation=None if state.live is None else state.live.number,
         )
         effects.append(Emit(error_event))
+        if failure.only_waited:
+            state = replace(state, attempted=merge(cycle.attempted, state.attempted), disturbed=cycle.disturbed)
         since = failure.at if state.stale is None else state.stale.since
         state = replace(state, stale=Stale(failure.error, since), ending=state.ending or state.live is None)
     effects += _answer(cycle.tickets, succeeded=False)
     rest = _next_phase(state)
     return Step(rest.state, (*effects, *rest.effects))
+
+
+def _stage_returned(state: State) -> Step:
+    """Attempt the edits that the last cycle did not attempt, because its stage only waited for an earlier one."""
+    free = replace(state, blocked=False)
+    if isinstance(state.phase, Idle) and state.edits:
+        return Step(replace(free, phase=Looking()), (Look(),))
+    return Step(free)
 
 
 def _record_reading(state: State, event: Staged | Failed) -> tuple[State, tuple[Effect, ...]]:
