@@ -1,12 +1,12 @@
-"""Find where a module lies, on directory listings. Nothing of the user's is imported to find out.
+"""Find the file of a module from directory listings, without importing any user code.
 
-A module is looked for in ``python_import_path``, then where the worker's interpreter looks, by the rules of Python's own
-path finder: in each directory a package with an ``__init__`` goes before a module file, extension modules before sources; a
-directory without ``__init__`` counts only where nothing else of that name is found anywhere; and ``a.b`` is looked for in
-the directories of ``a``. The modules that setuptools' editable installs map come last, because their finders do.
+A module is searched in ``python_import_path``, then on the search path of the worker's interpreter, by the rules of Python's
+path finder: in each directory, a package with an ``__init__`` takes precedence over a module file, and an extension module
+over a source. A directory without ``__init__`` is a namespace package if nothing else of that name is found anywhere. ``a.b``
+is searched in the directories of ``a``. The mappings of setuptools' editable installs come last, as their finders do.
 
-A finder reads each directory once, so that its answers are consistent. It sees the file system through a small port, so that
-the tree can be in memory.
+A finder reads each directory once, so that its results are consistent. It uses a small file system port, so that the tree can
+be in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lastgood.bridges.worker.importing import is_local, local_roots
 
 __all__ = ["EXTENSIONS", "Finder", "Found", "Interpreter", "Listings", "Standing"]
 
-# Any interpreter's extension modules, not just this one's: the worker may run another.
+# Includes suffixes of other interpreters, since the worker may run a different one.
 EXTENSIONS = tuple(dict.fromkeys((*EXTENSION_SUFFIXES, ".so", ".pyd")))
 
 
@@ -63,10 +63,10 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A module as Python would find it. ``where`` is the directory it was found in ("": in none).
+    """A module as Python would find it. ``where`` is the directory in which it was found; "" if there is none.
 
-    ``file`` is None for a namespace package and where there is no source (built in, frozen, an extension module, bytecode
-    alone), ``search`` where submodules are looked for (None: it can have none).
+    ``file`` is None for a namespace package and for a module without source (built-in, frozen, extension module, bytecode
+    only). ``search`` lists the directories for submodules; None if it is not a package.
     """
 
     where: str
@@ -79,7 +79,7 @@ _BUILT_IN = Found("")
 
 
 class Finder:
-    """Finds modules in ``import_path``, then as ``interpreter`` would. Answers are kept; make a new one to look again."""
+    """Finds modules in ``import_path``, then as ``interpreter`` would. Results are cached; use a new finder to look again."""
 
     def __init__(self, files: Listings, import_path: Iterable[Path], interpreter: Interpreter) -> None:
         self._files = files
@@ -94,7 +94,7 @@ class Finder:
         self._installed = [entry for entry in self._sys_path if self._is_installed(entry)]
         self.roots = tuple(local_roots(self.import_path, self._installed))
 
-    # What stands where.
+    # Directories.
 
     def listing(self, directory: str) -> Mapping[str, str]:
         """Return the names in a directory with their kinds. An unreadable directory is empty, as for Python's path finder."""
@@ -105,12 +105,12 @@ class Finder:
         return known
 
     def has_file(self, directory: str, name: str) -> bool:
-        """Look for a regular file, links followed."""
+        """Return whether the entry is a regular file, following links."""
         kind = self.listing(directory).get(name)
         return kind == "file" or (kind == "link" and self._files.is_file(Path(directory, name)))
 
     def has_directory(self, directory: str, name: str) -> bool:
-        """Look for a directory, links followed."""
+        """Return whether the entry is a directory, following links."""
         kind = self.listing(directory).get(name)
         return kind == "directory" or (kind == "link" and self._files.is_dir(Path(directory, name)))
 
@@ -120,7 +120,7 @@ class Finder:
         if known is None:
             above, name = os.path.split(directory)
             beside = self._listings.get(above)
-            # Where its parent was listed, most need no system call: what is not there is no link either.
+            # If its parent was listed, this usually needs no system call: an entry that is absent is not a link.
             if name and beside is not None and beside.get(name) != "link":
                 known = os.path.join(self.real_directory(above), name)
             else:
@@ -136,7 +136,7 @@ class Finder:
         return Path(self.real_directory(directory), name)
 
     def is_local(self, directory: str) -> bool:
-        """Tell whether ``directory`` lies under ``import_path``, and not where modules are installed."""
+        """Return whether ``directory`` is under ``import_path`` and does not contain installed modules."""
         known = self._local.get(directory)
         if known is None:
             known = self._local[directory] = is_local(directory, self.roots, self._installed)
@@ -147,7 +147,7 @@ class Finder:
             return True
         return all(self._files.is_file(Path(entry, name)) for name in ("os.py", "site.py"))  # the standard library
 
-    # Where a name leads.
+    # Modules.
 
     def find(self, name: str) -> Found | None:
         """Find a module by its full name; None if there is none.
@@ -186,11 +186,11 @@ class Finder:
         local = self._look_in(self.import_path, tail)
         if local is not None and not local.is_namespace:
             return local
-        # Nothing there, or only directories of a namespace package: any module of the interpreter's goes before these.
+        # Nothing, or a namespace package, over which any module of the interpreter takes precedence.
         if name in self.builtin_modules:
             return _BUILT_IN
         found = self._look_in((*self.import_path, *self._sys_path), tail, self._portions(name)) or self._mapped(name)
-        # Of the standard library, and in none of its directories: frozen, or in an archive.
+        # A standard library module that is in no directory is frozen or in a zip archive.
         return _BUILT_IN if (found is None or found.is_namespace) and name in sys.stdlib_module_names else found
 
     def _look_in(self, entries: Iterable[str], tail: str, more: Sequence[str] | None = None) -> Found | None:
@@ -215,7 +215,7 @@ class Finder:
     def _look_at(self, entry: str, directory: str, stem: str, search: tuple[str, ...] | None) -> Found | None:
         """Find the module ``stem`` of any kind in ``directory``."""
         listing = self.listing(directory)
-        if not listing and self._files.is_file(Path(directory, f"{stem}.py")):  # it may be entered, but not listed
+        if not listing and self._files.is_file(Path(directory, f"{stem}.py")):  # a directory without read permission
             return Found(entry, f"{directory}/{stem}.py", search)
         if any(stem + suffix in listing and self.has_file(directory, stem + suffix) for suffix in EXTENSIONS):
             return Found(entry, search=search)
@@ -226,13 +226,13 @@ class Finder:
     # Editable installs.
 
     def _portions(self, name: str, package: Found | None = None) -> Sequence[str] | None:
-        """Return the directories that editable installs add to a namespace package; None: it is none of theirs."""
+        """Return the directories that editable installs add to a namespace package; None if they add none."""
         if package is not None and not package.is_namespace:
             return None
         return self._interpreter.namespaces.get(name)
 
     def _mapped(self, name: str) -> Found | None:
-        """Find a module where an editable install maps it. Sources go before extension modules there."""
+        """Find a module that an editable install maps. There, sources take precedence over extension modules."""
         mapping = self._interpreter.mapping
         place = mapping.get(name)
         if place is None:

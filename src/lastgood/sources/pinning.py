@@ -1,9 +1,9 @@
-"""What a generation is made of: one reading of the sources (contract §9). Nothing of the user's is imported for it.
+"""Pinning the sources of a generation: one consistent reading of them, without importing any user code.
 
-Pinned are the trees of the named modules, and every local module that an import statement in a pinned one leads to: absolute
-or relative, inside functions, under ``if TYPE_CHECKING``, with the packages above it, at any depth. Local is what lies under
-``python_import_path`` and was not installed there. What a module imports is known by the digest of its bytes, so that a
-further reading parses only what has changed.
+Pinned are the trees of the named modules, and every local module that an import statement in a pinned one leads to: absolute or
+relative, inside functions or under ``if TYPE_CHECKING``, with its parent packages, transitively. A module is local if it is
+under ``python_import_path`` and was not installed there. The imports of a module are cached by the digest of its bytes, so a
+further reading only parses changed files.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = ["Files", "Pinned", "PinnedModule", "Pinner"]
 
 
 class Files(Listings, Protocol):
-    """What pinning needs of a file system, as :class:`lastgood.store.file_system.FileSystem` has it."""
+    """The part of :class:`lastgood.store.file_system.FileSystem` that pinning needs."""
 
     def read(self, path: Path) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedModule:
-    """A module by one of its names. ``path`` is its file as Python would name it, ``file`` the canonical path of the same."""
+    """A module under one of its names. ``path`` is its file as Python would name it, ``file`` the canonical path of that."""
 
     name: str
     path: Path
@@ -47,13 +47,13 @@ class PinnedModule:
 class Pinned:
     """One reading of the sources.
 
-    ``roots`` are the local directories of ``python_import_path``; ``modules`` are sorted by name and path, one that can be
-    imported by several names stands there as often. ``namespaces`` gives the directories of each namespace package.
-    ``elsewhere`` are the modules that an import statement leads to and that are not local, by the first part of their names.
+    ``roots`` are the local directories of ``python_import_path``. ``modules`` are sorted by name and path; a module that can be
+    imported under several names is listed under each. ``namespaces`` maps each namespace package to its directories.
+    ``elsewhere`` are the top-level names of modules that import statements lead to and that are not local.
 
-    ``helpers`` are the pinned files that lie in no named module's file or roots, sorted; ``candidates`` the paths whose
-    appearance would change where an import statement leads, except to the standard library. Both are canonical, as
-    ``sources`` is, the bytes of every pinned file, and ``unreadable``.
+    ``helpers`` are the pinned files outside of the named modules' files and roots, sorted. ``candidates`` are the paths whose
+    appearance would change the target of an import statement, except for standard library modules. ``sources`` are the bytes
+    of every pinned file; ``unreadable`` are files that could not be read. All these paths are canonical.
     """
 
     roots: tuple[Path, ...]
@@ -71,11 +71,11 @@ class Pinned:
             self._by_name.setdefault(module.name, module)
 
     def find(self, name: str) -> PinnedModule | None:
-        """The pinned module of that name; None if there is none, or it is a namespace package."""
+        """Return the pinned module of that name; None if there is none, or if it is a namespace package."""
         return self._by_name.get(name)
 
     def read(self, file: Path) -> bytes:
-        """The bytes of a pinned file, by its canonical path. Raises :class:`OSError`, as reading it did."""
+        """Return the bytes of a pinned file, by its canonical path. Raise the :class:`OSError` with which reading it failed."""
         if file in self.unreadable:
             raise self.unreadable[file]
         if file not in self.sources:
@@ -83,11 +83,11 @@ class Pinned:
         return self.sources[file]
 
     def objects(self) -> Iterable[tuple[str, bytes]]:
-        """The bytes of every module, with their digests."""
+        """Return digest and bytes of every module."""
         return ((each.digest, self.sources[each.file]) for each in self.modules)
 
     def manifest(self) -> Manifest:
-        """What the worker is told of it."""
+        """Return the manifest for the worker."""
         manifest = Manifest()
         manifest.roots = [str(root) for root in self.roots]
         manifest.modules = [(each.is_package, each.digest, each.name, str(each.path)) for each in self.modules]
@@ -97,10 +97,10 @@ class Pinned:
 
 
 class Pinner:
-    """Makes readings, and remembers from one to the next what a module imports. Not thread-safe: one reading at a time.
+    """Reads sources, and caches the imports of each module from one reading to the next. Not thread-safe.
 
-    ``imports_of`` reads the import statements off a source, here or in another process. ``note(name, file)`` is told of each
-    module that is about to be read.
+    ``imports_of`` finds the import statements in a source, here or in another process. ``note(name, file)`` is called for each
+    module before it is read.
     """
 
     def __init__(
@@ -115,9 +115,9 @@ class Pinner:
         self._imports: dict[str, Imports] = {}
 
     def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
-        """Read what ``modules``, found by :func:`.resolution.resolve_modules` for ``config``, are made of.
+        """Read ``modules``, as :func:`.resolution.resolve_modules` returns them for ``config``, and what they import.
 
-        ``finder`` looks where the worker would. A file that cannot be read, or parsed, is no error here.
+        ``finder`` searches as the worker would. A file that cannot be read or parsed is not an error here.
         """
         output = self._files.real_path(config.output.dir)
         wrappers = _Wrappers(output, modules.values())
@@ -130,7 +130,7 @@ class Pinner:
 
 
 class _Wrappers:
-    """What is no source: the files in the output directory, but for those of modules that were put there and named."""
+    """The files in the output directory, which are not sources, except those of named modules there."""
 
     def __init__(self, output: Path, named: Iterable[Resolved]) -> None:
         self._inside = f"{output}{os.sep}"
@@ -147,7 +147,7 @@ class _Wrappers:
 
 
 class _Reading:
-    """Pins by and by: what is pinned waits in ``_todo`` for its imports to be followed."""
+    """The state of one reading. ``_todo`` is the queue of pinned modules whose imports are to be followed."""
 
     def __init__(
         self,
@@ -175,10 +175,10 @@ class _Reading:
         self._sources: dict[Path, bytes] = {}
         self._unreadable: dict[Path, OSError] = {}
 
-    # What is pinned.
+    # Pinning modules.
 
     def pin_named(self, module: Resolved) -> None:
-        """A named module, wherever it lies: the packages above it as far as they are local, and its tree."""
+        """Pin a named module with its tree, even if it is not local, and its local parent packages."""
         name, finder = module.name, self._finder
         self._reach(name)
         found = finder.find(name)
@@ -210,7 +210,7 @@ class _Reading:
             for entry, kind in listing.items():
                 stem, dot, suffix = entry.partition(".")
                 if dot and suffix == "py" and kind in ("file", "link"):
-                    # Python prefers an extension module to the source that it may have been made from.
+                    # Python prefers an extension module, which may have been compiled from this source.
                     if not any(stem + extension in listing for extension in EXTENSIONS):
                         inner = package if stem == "__init__" else f"{package}.{stem}"
                         self._pin(inner, f"{directory}/{entry}", is_package=stem == "__init__")
@@ -233,7 +233,7 @@ class _Reading:
             self._todo.append(module)
 
     def _read(self, file: Path) -> str | None:
-        """Read ``file`` once; gives the digest of its bytes, None if it is none of the sources."""
+        """Read ``file`` once; return the digest of its bytes, None if it is unreadable or a generated file."""
         if file in self._digests:
             return self._digests[file]
         if file in self._unreadable or file in self._wrappers:
@@ -250,10 +250,10 @@ class _Reading:
         self._digests[file] = digest
         return digest
 
-    # Where import statements lead.
+    # Following import statements.
 
     def follow(self) -> None:
-        """Pin what the import statements of all that is pinned lead to."""
+        """Pin the targets of the import statements in all pinned modules."""
         while self._todo:
             module = self._todo.pop()
             package = module.name if module.is_package else module.name.rpartition(".")[0]
@@ -274,12 +274,12 @@ class _Reading:
                 self._reach_in(base, found, name)
 
     def _reach_in(self, package: str, found: Found, name: str) -> None:
-        """``from package import name``, where that may be a submodule."""
+        """Follow ``from package import name``, where ``name`` may be a submodule."""
         inner = f"{package}.{name}"
         if self._finder.find(inner) is not None:
             self._reach(inner)
         elif found.file is None or name.encode() not in self._source(found.file):
-            self._note_candidates(inner, None)  # the package does not mention it: it will be a submodule
+            self._note_candidates(inner, None)  # the package does not mention it, so it would be a submodule
 
     def _exports(self, package: Found) -> tuple[str, ...]:
         if package.file is None or (digest := self._digests.get(self._finder.real_file(package.file))) is None:
@@ -290,7 +290,7 @@ class _Reading:
         return self._sources.get(self._finder.real_file(path), b"")
 
     def _reach(self, name: str) -> Found | None:
-        """Pin what ``import name`` imports, as far as it is local; gives what ``name`` is, None if it is not local."""
+        """Pin the local modules that ``import name`` imports; return the module ``name``, None if it is not local."""
         if name in self._reached:
             return self._reached[name]
         self._reached[name] = None
@@ -318,7 +318,7 @@ class _Reading:
         return found
 
     def _note_candidates(self, name: str, found: Found | None) -> None:
-        """What would go before ``found``, if it appeared."""
+        """Record the paths that would take precedence over ``found`` if they appeared."""
         tail = name.rpartition(".")[2]
         for entry in self._finder.entries(name):
             if not self._finder.is_local(entry):
@@ -337,7 +337,7 @@ class _Reading:
             if here:
                 return
 
-    # What it comes to.
+    # The result.
 
     def result(self, named: Iterable[Resolved]) -> Pinned:
         self._find_namespaces()
@@ -359,7 +359,7 @@ class _Reading:
         )
 
     def _find_namespaces(self) -> None:
-        """Directories without ``__init__`` in a tree are packages, too."""
+        """Record parent packages without ``__init__`` as namespace packages."""
         seen: set[str] = set()
         for name, _ in self._modules:
             package = name.rpartition(".")[0]
@@ -372,7 +372,7 @@ class _Reading:
 
 
 def _absolute(package: str, level: int, target: str) -> str:
-    """The module that a statement names; "" if that is beyond the topmost package."""
+    """Return the absolute name of an import's module; "" if it is beyond the top-level package."""
     if not level:
         return target
     parts = package.split(".") if package else []

@@ -1,4 +1,4 @@
-"""Resolve the modules of a config to their sources, and ask the worker's interpreter where it looks for modules."""
+"""Resolve the modules of a config to their sources, and ask the worker's interpreter for its search path."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from lastgood.sources.finder import Finder, Found, Interpreter
 __all__ = ["Resolved", "places_of", "resolve_modules", "worker_interpreter"]
 
 INTERPRETER_TIMEOUT = 20.0
-"""Seconds that an interpreter may take to tell its path."""
+"""Seconds that an interpreter may take to answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A module and its source. Every path is canonical: absolute, symbolic links resolved.
+    """A module and its source. Every path is canonical: absolute, with symbolic links resolved.
 
-    ``file`` is the module's file or the package's ``__init__.py`` (None: a namespace package). ``roots`` are a
-    package's directories: each of that name on ``python_import_path``, or where else it was found; empty for a module
-    file. ``candidates`` are the paths on ``python_import_path`` whose appearance or disappearance may change this
-    answer, what is there now among them. They lie in canonical directories, but may be links themselves.
+    ``file`` is the module's file or the package's ``__init__.py`` (None: a namespace package). ``roots`` are a package's
+    directories: each of that name on ``python_import_path``, or where it was found otherwise; empty for a module file.
+    ``candidates`` are the paths on ``python_import_path`` whose appearance or disappearance may change the result, including
+    existing ones. Their directories are canonical, but they may be links themselves.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Resolved:
 
 
 def places_of(entry: Path, name: str) -> list[Path]:
-    """Where a module could appear below ``entry``: its parents' and its own file or package."""
+    """Return the paths at which a module could appear below ``entry``: files and packages for it and its parents."""
     parts = name.split(".")
     stems = [entry.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
     return [place for stem in stems for place in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py")]
@@ -51,7 +51,7 @@ def places_of(entry: Path, name: str) -> list[Path]:
 def resolve_modules(config: Config, finder: Finder) -> Mapping[str, Resolved]:
     """Find every module under ``[modules]``, in the config's order.
 
-    ``finder`` looks in ``python_import_path``, then as the worker's interpreter would. Raises :class:`UnwatchableModule` for
+    ``finder`` searches ``python_import_path``, then as the worker's interpreter would. Raises :class:`UnwatchableModule` for
     the first module that is missing, has no Python source, or would not be imported from it.
     """
     resolved = {}
@@ -112,13 +112,12 @@ def _candidates(finder: Finder, name: str, *, is_package: bool) -> Iterator[Path
 
 
 def worker_interpreter(process: ProcessConfig) -> Interpreter:
-    """Ask a worker's interpreter where it looks for modules: its ``sys.path``, what editable installs map, and the names that
-    it never looks for: built-in and frozen modules, and those that it loads before any other.
+    """Return how a worker's interpreter searches for modules: ``sys.path``, mappings of editable installs, built-in names.
 
-    ``process`` is ``[runtime.process]``. This interpreter, in environment that do not change where it looks, need not be
-    asked. Another one is run once in the worker's own environment, and again after its file or they have changed; that
-    blocks for the start of an interpreter, at most :data:`INTERPRETER_TIMEOUT` seconds. Raises :class:`ConfigError` if
-    it cannot be run.
+    The built-in names are those it never searches for: built-in and frozen modules, and those it loads before any other.
+    ``process`` is ``[runtime.process]``. If it is this interpreter, with the same search path, it is not run. Another one is run
+    once in the worker's environment, and again after its file or the environment has changed. That blocks for the start of an
+    interpreter, at most :data:`INTERPRETER_TIMEOUT` seconds. Raises :class:`ConfigError` if it cannot be run.
     """
     found = find_environment(process)
     if found.own:
@@ -133,7 +132,7 @@ def worker_interpreter(process: ProcessConfig) -> Interpreter:
     return _ask(executable, changed, env, found.cwd)
 
 
-# "" stands for the working directory, which the worker does not import from. The last line is that of _editables().
+# The entry "" is the working directory, from which workers do not import. For "editables" see _editables().
 _QUESTION = """
 import sys
 taken = {*sys.modules, *sys.builtin_module_names}
@@ -146,13 +145,13 @@ editables = [[each.get("MAPPING", {}), each.get("NAMESPACES", {})] for each in f
 with open(sys.argv[1], "w") as answer:
     answer.write(json.dumps([path, sorted(taken), editables]))
 """
-# Of the app's own interpreter, which need not be asked. What a .pth file loads besides is not known here.
+# For the app's own interpreter, which is not run. Modules that a .pth file loads are not known in this case.
 _LOADED_FIRST = ("encodings",)
 
 
 @functools.lru_cache(maxsize=16)
 def _ask(executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | None, cwd: str | None) -> Interpreter:
-    # The answer is in a file of its own: a .pth file, sitecustomize or atexit may print whatever it likes.
+    # The answer is written to a separate file, since .pth files, sitecustomize or atexit handlers may print anything.
     with TemporaryDirectory(prefix="lastgood-") as directory, TemporaryFile() as printed:
         answer = Path(directory, "answer")
         try:
@@ -196,7 +195,7 @@ def _interpreter(path: Iterable[str], taken: Iterable[str], editables: Iterable[
     mapping: dict[str, str] = {}
     namespaces: dict[str, list[str]] = {}
     for places, directories in editables:
-        mapping = {**places, **mapping}  # the finder that was there first goes first
+        mapping = {**places, **mapping}  # the first finder takes precedence
         for name, portions in directories.items():
             own = portions or ([places[name]] if name in places else [])
             namespaces.setdefault(name, []).extend(own)

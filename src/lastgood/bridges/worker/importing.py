@@ -385,7 +385,7 @@ class _PinnedFinder:
         return None
 
     def spec(self, fullname: str, file: str) -> ModuleSpec:
-        """The module ``fullname`` in the pinned ``file``."""
+        """Return the spec of module ``fullname`` in the pinned ``file``."""
         directory, name = os.path.split(file)
         loader = _PinnedLoader(self._sources, fullname, file)
         spec = ModuleSpec(fullname, loader, origin=file, is_package=name == _INIT)
@@ -396,7 +396,7 @@ class _PinnedFinder:
 
 
 class _MappedFinder:
-    """Meta path finder for pinned modules that setuptools' editable installs map to a file or directory of any name.
+    """A meta path finder for pinned modules that setuptools' editable installs map to a file or directory of any name.
 
     It comes after the path finder, as the finders of these installs do.
     """
