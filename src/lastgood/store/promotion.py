@@ -170,7 +170,7 @@ class OutputDirectory:
             self.lock.release()
 
     def _put_pid(self, pid: int) -> None:
-        """Say who holds the lock; nobody, rather than an earlier process, where it cannot be written."""
+        """Record the pid of the lock's holder. If it cannot be written, leave no pid rather than an earlier process's."""
         with contextlib.suppress(OSError):
             remove_tree(self.files, self.home / "pid")
             overwrite(self.files, self.home / "pid", f"{pid}\n".encode())
@@ -659,9 +659,9 @@ def remove_tree(files: FileSystem, path: Path) -> None:
 
 
 def _shorten(files: FileSystem, top: Path, child: Path) -> None:
-    """Move a directory between ``top`` and ``child``, a path too long for the system, up into ``top``.
+    """Move a directory on the way to ``child``, whose path is too long for the system, up into ``top``.
 
-    Raises :class:`OSError` if that does not make the path shorter, so that it ends.
+    Raises :class:`OSError` if that does not shorten the path, so that the removal ends.
     """
     parts = child.relative_to(top).parts
     moved = top.joinpath(*parts[: (len(parts) + 1) // 2])
@@ -683,7 +683,7 @@ def read_sealed(files: FileSystem, path: Path) -> bytes | None:
 
 
 def read_bounded(files: FileSystem, path: Path, limit: int = _MAX_SIZE) -> bytes | None:
-    """Return the bytes of a regular file of at most ``limit`` bytes; None if that is not what is there."""
+    """Return the bytes of a regular file of at most ``limit`` bytes; None if there is no such file."""
     status = files.stat(path)
     return None if status is None or status.kind != "file" or status.size > limit else files.read(path)
 

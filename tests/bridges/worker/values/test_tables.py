@@ -339,9 +339,9 @@ HOSTILE: dict[str, tuple[list[Any], str]] = {
     "a huge index": (series("objects", [], index=HUGE), "Length mismatch"),
     "a huge index of a table": (
         ["DataFrame", [[[0], TWO_ROWS]], HUGE, ONE, {}, True],
-        "not that of 1152921504606846976",
+        "does not have 1152921504606846976",
     ),
-    "no dimensions": (["DataFrame", [[[0], ["plain", np.array(1.0)]]], INDEX, ONE, {}, True], "not that of 2 rows"),
+    "no dimensions": (["DataFrame", [[[0], ["plain", np.array(1.0)]]], INDEX, ONE, {}, True], "does not have 2 rows"),
     "a place twice": (
         ["DataFrame", [[[0], TWO_ROWS], [[0], TWO_ROWS]], INDEX, INDEX, {}, True],
         "do not match its labels",
