@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable
@@ -89,15 +90,27 @@ def open_to_all(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm",
-    [readable_for_others, too_short, too_long, a_link, a_fifo, a_directory, open_to_all],
-    ids=lambda each: each.__name__,
+    ("harm", "remedy"),
+    [
+        (readable_for_others, "Run: chmod 600"),
+        (too_short, "Run: rm"),
+        (too_long, "Run: rm"),
+        (a_link, "Run: rm"),
+        (a_fifo, "Run: rm"),
+        (a_directory, "Run: rm -r"),
+        (open_to_all, "Run: chmod go-w"),
+    ],
 )
-def test_what_may_be_known_to_others_is_not_used(base: Path, harm: Callable[[Path], None]) -> None:
+def test_what_may_be_known_to_others_is_not_used(
+    base: Path, harm: Callable[[Path], None], remedy: str, caplog: pytest.LogCaptureFixture
+) -> None:
     key = user_key()
     harm(base / "lastgood" / "key")
     assert user_key() not in (key, b"")
     assert user_key() == user_key(), "it lasts as long as the process"
+    (warning,) = caplog.messages
+    assert f"{base / 'lastgood' / 'key'} cannot be used" in warning
+    assert f"{remedy} {base / 'lastgood'}" in warning
 
 
 def test_somebody_elses_home_is_left_alone(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,13 +121,17 @@ def test_somebody_elses_home_is_left_alone(base: Path, monkeypatch: pytest.Monke
     assert not base.exists()
 
 
-def test_where_nothing_can_be_written_it_is_this_process_s_alone(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_written_it_is_this_process_s_alone(
+    base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     base.parent.joinpath("file").write_bytes(b"")
     monkeypatch.setenv("XDG_STATE_HOME", str(base.parent / "file"))
     assert user_key() == user_key()
     monkeypatch.delenv("XDG_STATE_HOME")
-    monkeypatch.setenv("HOME", "")
+    monkeypatch.setenv("HOME", "nowhere")
     assert user_key() == user_key()
+    for message, problem in zip(caplog.messages, ("Make .* writable", "no home directory"), strict=True):
+        assert re.search(problem, message)
 
 
 def test_a_seal_holds_for_one_key_one_path_and_the_very_bytes() -> None:

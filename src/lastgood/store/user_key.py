@@ -13,12 +13,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import stat
 from pathlib import Path
+from shlex import quote
 
 __all__ = ["cache_directory", "seal", "unseal", "user_key"]
+
+logger = logging.getLogger(__name__)
 
 _LENGTH = 32
 _PROCESS_KEY = secrets.token_bytes(_LENGTH)
@@ -41,13 +45,56 @@ def _hmac_of(key: bytes, path: Path, data: bytes) -> bytes:
 
 
 def user_key() -> bytes:
-    """Return this user's key, which is created at first use; if it cannot be stored, a key of this process."""
+    """Return this user's key, which is created at first use; if it cannot be stored, a key of this process, with a warning."""
     directory = _private_directory("XDG_STATE_HOME", ".local/state")
-    if directory is not None:
-        with contextlib.suppress(OSError):
-            os.makedirs(directory, mode=0o700, exist_ok=True)
-            return _read(directory / "key") or _make(directory / "key")
-    return _PROCESS_KEY
+    if directory is None:
+        _warn_once(*_unusable_directory())
+        return _PROCESS_KEY
+    path = directory / "key"
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        return _read(path) or _make(path)
+    except OSError as error:
+        _warn_once(f"{path} cannot be used: {error.strerror or error}", _remedy(path))
+        return _PROCESS_KEY
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(problem: str, remedy: str) -> None:
+    """Warn, once in a process, that the key is one of this process alone."""
+    if problem not in _warned:
+        _warned.add(problem)
+        logger.warning(
+            "%s. So later runs will not recognize what this one keeps: there is no undo, and no recovery. %s",
+            problem,
+            remedy,
+        )
+
+
+def _remedy(path: Path) -> str:
+    """Return what to run so that the key can be used."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return f"Make {path.parent} writable."
+    is_own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    if is_own and stat.S_ISREG(status.st_mode) and status.st_size == _LENGTH:
+        return f"Run: chmod 600 {quote(str(path))}"
+    return f"Run: rm {'-r ' if stat.S_ISDIR(status.st_mode) else ''}{quote(str(path))}"
+
+
+def _unusable_directory() -> tuple[str, str]:
+    """Return why there is no private directory for the key, and what to do."""
+    remedy = "Set XDG_STATE_HOME to a directory of this user that others cannot write to."
+    directory = _directory("XDG_STATE_HOME", ".local/state")
+    if not os.path.isabs(directory):
+        return "There is no home directory for lastgood's key", remedy
+    found = _first_that_exists(directory)
+    if found == directory and os.path.isdir(found):
+        remedy = f"Run: chmod go-w {quote(found)}, if it is this user's. Otherwise: {remedy[0].lower()}{remedy[1:]}"
+    return f"{os.path.join(directory, 'key')} cannot be used: {found} is not private to this user", remedy
 
 
 def cache_directory(home: Path) -> Path | None:
@@ -58,15 +105,19 @@ def cache_directory(home: Path) -> Path | None:
 
 def _private_directory(variable: str, otherwise: str) -> Path | None:
     """Return ``lastgood/`` in a base directory of the user's, which need not exist; None if it is not private to the user."""
+    directory = _directory(variable, otherwise)
+    try:
+        # Do not create files in another user's home, for example under sudo.
+        return Path(directory) if os.path.isabs(directory) and _is_private(_first_that_exists(directory)) else None
+    except OSError:
+        return None
+
+
+def _directory(variable: str, otherwise: str) -> str:
     base = os.environ.get(variable, "")
     if not os.path.isabs(base):
         base = os.path.join(os.path.expanduser("~"), otherwise)
-    directory = os.path.join(base, "lastgood")
-    try:
-        # Do not create files in another user's home, for example under sudo.
-        return Path(directory) if os.path.isabs(base) and _is_private(_first_that_exists(directory)) else None
-    except OSError:
-        return None
+    return os.path.join(base, "lastgood")
 
 
 def _first_that_exists(path: str) -> str:
@@ -89,10 +140,12 @@ def _read(path: Path) -> bytes | None:
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
-            raise PermissionError(f"{path} is not this user's alone")
+            raise PermissionError("it is not private to this user")
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError("it is not a regular file")
         key = file.read(_LENGTH + 1)
     if len(key) != _LENGTH:
-        raise OSError(f"{path} is not a key")
+        raise OSError("it is not a key")
     return key
 
 
