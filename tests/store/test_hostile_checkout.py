@@ -24,7 +24,7 @@ from lastgood.config import load_config
 from lastgood.errors import ConfigError, NothingToUndo
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.sources.resolution import worker_interpreter
-from lastgood.store.file_system import Disk, Stat, digest_of
+from lastgood.store.file_system import Claim, Disk, Stat, digest_of
 from lastgood.store.promotion import OutputDirectory, Promoting, read_sealed, write_sealed
 from lastgood.store.user_key import cache_directory
 from real_project import QUOTE, FakeFactory, RealProject
@@ -466,3 +466,57 @@ def test_one_of_another_user_is_refused(
         return
     with pytest.raises(ConfigError, match=f"uid 1.*run: rm -r {me}"):
         OutputDirectory.unclaimed(Disk(), victim.project.output, victim.project.config_file)
+
+
+DENIED = {
+    "nothing of root's can be looked at": (0, 0o700, "", "sudo chown -R 7 {around}"),
+    "nothing of root's can be written": (0, 0o755, "lock", "sudo chown -R 7 {around}"),
+    "a lock that cannot be read": (7, 0o700, "lock", "chmod -R u+rwX {home}/lock"),
+    "a stage that cannot be read": (7, 0o700, "stage-9", "chmod -R u+rwX {home}/stage-9"),
+}
+
+
+@pytest.mark.parametrize(("owner", "mode", "name", "remedy"), DENIED.values(), ids=DENIED)
+def test_what_a_user_has_no_access_to_is_named_with_what_to_run(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch, owner: int, mode: int, name: str, remedy: str
+) -> None:
+    look, children, lock, home = Disk.stat, Disk.children, Disk.lock, victim.home
+    victim.commit("lock", b"")
+    (home / "stage-9").mkdir()
+
+    def deny(path: Path, *, denied: bool) -> None:
+        if denied:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    def stat_of(self: Disk, path: Path, *, follow: bool = False) -> Stat | None:
+        deny(path, denied=not name and home.parent in path.parents)
+        found, is_around = look(self, path, follow=follow), path == home.parent
+        bits = mode if is_around else 0 if path == home / name else 0o700
+        return found if found is None else replace(found, owner=owner if is_around else 7, mode=bits)
+
+    def children_of(self: Disk, path: Path) -> list[str]:
+        deny(path, denied=path == home / name)
+        return children(self, path)
+
+    def lock_of(self: Disk, path: Path, *, holder: int | None = None) -> Claim | None:
+        deny(path, denied=path == home / name)
+        return lock(self, path, holder=holder)
+
+    for method, fake in (("stat", stat_of), ("children", children_of), ("lock", lock_of), ("user", lambda _: 7)):
+        monkeypatch.setattr(Disk, method, fake)
+    with pytest.raises(ConfigError) as caught:
+        OutputDirectory.claim(Disk(), victim.project.output, 1, victim.project.config_file)
+    assert remedy.format(around=home.parent, home=home) in str(caught.value)
+
+
+def test_one_of_roots_that_everybody_can_write_to_is_refused(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    look, around = Disk.stat, victim.home.parent
+
+    def fake(self: Disk, path: Path, *, follow: bool = False) -> Stat | None:
+        found = look(self, path, follow=follow)
+        return found if found is None else replace(found, owner=0, mode=0o777 if path == around else found.mode)
+
+    monkeypatch.setattr(Disk, "stat", fake)
+    monkeypatch.setattr(Disk, "user", lambda _: 7)
+    with pytest.raises(ConfigError, match=f"everybody can write to it.*sudo chown -R 7 {around}"):
+        OutputDirectory.claim(Disk(), victim.project.output, 1, victim.project.config_file)

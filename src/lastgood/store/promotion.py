@@ -24,7 +24,7 @@ import errno
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from shlex import quote
@@ -125,6 +125,13 @@ class OutputDirectory:
         :class:`ConfigError` if its ``.lastgood/`` is a link or belongs to an untrusted user.
         """
         around, home = cls._homes(files, path, config_file)
+        with _explained(files, around, config_file):
+            _check_can_be_private(files, (around, home), config_file)
+            return cls._claim(files, path, pid, home)
+
+    @classmethod
+    def _claim(cls, files: FileSystem, path: Path, pid: int, home: Path) -> OutputDirectory:
+        around = home.parent
         make_directories(files, home)
         status = files.stat(around)
         if status is not None and status.mode != _PRIVATE and status.owner == files.user():
@@ -159,7 +166,8 @@ class OutputDirectory:
             raise PromotionError("the output directory, set by dir under [output], is not a directory.", path=path)
         around = path.parent / _HOME
         _check_is_own(files, around, config_file)
-        _check_is_own(files, around / path.name, config_file)
+        with _explained(files, around, config_file):
+            _check_is_own(files, around / path.name, config_file)
         return around, around / path.name
 
     def release(self) -> None:
@@ -723,6 +731,48 @@ def _check_is_own(files: FileSystem, path: Path, config_file: Path | None) -> No
             file=config_file,
             hint=f"If nobody needs it, run: rm -r {quote(str(path))}",
         )
+
+
+def _check_can_be_private(files: FileSystem, paths: Iterable[Path], config_file: Path | None) -> None:
+    """Raise :class:`ConfigError` for a directory that everybody can write to, if this user cannot change that."""
+    for path in paths:
+        status = files.stat(path)
+        if status is not None and files.user() not in (0, status.owner) and status.mode & 0o002:
+            problem = f"{path} belongs to another user (uid {status.owner}), and everybody can write to it."
+            raise ConfigError(problem, file=config_file, hint=_regain(path, files.user()))
+
+
+@contextlib.contextmanager
+def _explained(files: FileSystem, around: Path, config_file: Path | None) -> Iterator[None]:
+    """Raise :class:`ConfigError`, with what to run, if this user has no access to something in ``around``."""
+    try:
+        yield
+    except PermissionError as error:
+        place = place_of(error, around)
+        if error.errno != errno.EACCES or not place.is_relative_to(around):
+            raise
+        culprit, is_own = _culprit(files, around, place)
+        remedy = f"Run: chmod -R u+rwX {quote(str(culprit))}" if is_own else _regain(culprit, files.user())
+        raise ConfigError(f"{culprit} cannot be used: {error.strerror}.", file=config_file, hint=remedy) from error
+
+
+def _culprit(files: FileSystem, around: Path, place: Path) -> tuple[Path, bool]:
+    """Return what makes ``place``, in ``around``, inaccessible, and whether it belongs to this user."""
+    culprit, is_own = around, True
+    for path in (*reversed([each for each in place.parents if each.is_relative_to(around)]), place):
+        status = files.stat(path)
+        if status is None:
+            break
+        culprit, is_own = path, status.owner == files.user()
+        needed = 0o700 if status.kind == "directory" else 0o600
+        if not is_own or status.mode & needed != needed:
+            break
+    return culprit, is_own
+
+
+def _regain(path: Path, user: int) -> str:
+    name = quote(str(path))
+    return f"If lastgood was run as root once, run: sudo chown -R {user} {name}, or: sudo rm -r {name}"
 
 
 def _is_file(files: FileSystem, path: Path, digest: str | None = None) -> bool:
