@@ -7,9 +7,10 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
@@ -320,6 +321,42 @@ def test_this_interpreter_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     found = worker_interpreter(ProcessConfig())
     assert found.sys_path == (Path("/first"), Path.cwd() / "relative")
     assert "sys" in found.builtin_modules
+
+
+@pytest.fixture
+def unasked() -> Iterator[None]:
+    resolution._ask.cache_clear()
+    yield
+    resolution._ask.cache_clear()
+
+
+@pytest.mark.usefixtures("unasked")
+def test_what_this_interpreter_preloads_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import json")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for name in ("json", "subprocess"):  # this process has both
+        (tmp_path / "src" / name).mkdir(parents=True)
+        (tmp_path / "src" / name / "__init__.py").touch()
+    import_path = (str(tmp_path / "src"),)
+    interpreter = worker_interpreter(ProcessConfig())
+    with pytest.raises(UnwatchableModule, match=r"would not import it from .*/src/json"):
+        resolved_on_disk(config("json", import_path=import_path), interpreter)
+    assert "subprocess" in resolved_on_disk(config("subprocess", import_path=import_path), interpreter)
+
+
+@pytest.mark.usefixtures("unasked")
+def test_this_interpreter_is_not_asked_of_what_this_process_has_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolution, "ProcessGroup", None)
+    interpreter = worker_interpreter(ProcessConfig())
+    names = ("pricing_that_is_new", "pricing_that_is_here")
+    for name in names:
+        (tmp_path / f"{name}.py").touch()
+    here = ModuleType(names[1])
+    here.__file__ = str(tmp_path / f"{names[1]}.py")
+    monkeypatch.setitem(sys.modules, names[1], here)
+    assert resolved_on_disk(config(*names, import_path=(str(tmp_path),)), interpreter).keys() == {*names}
 
 
 def test_another_interpreter_tells_its_own_path_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

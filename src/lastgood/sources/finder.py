@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -52,13 +52,15 @@ class Interpreter:
 
     ``builtin_modules`` are the names that it does not look for on ``sys_path``. ``mapping`` and ``namespaces`` come from the
     finders of setuptools' editable installs. ``mapping``: module name to the directory of a package, or to a module's file
-    without its suffix. ``namespaces``: name of a namespace package to its directories.
+    without its suffix. ``namespaces``: name of a namespace package to its directories. ``preloaded()`` returns the names of
+    more modules that it does not look for, because it loads them at its start; that may run it.
     """
 
     sys_path: Sequence[Path] = ()
     builtin_modules: Collection[str] = sys.builtin_module_names
     mapping: Mapping[str, str] = field(default_factory=dict)
     namespaces: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    preloaded: Callable[[], Collection[str]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Finder:
         self._files = files
         self.import_path = tuple(map(str, import_path))
         self.builtin_modules = frozenset(interpreter.builtin_modules)
+        self.preloaded = interpreter.preloaded
         self._interpreter = interpreter
         self._sys_path = tuple(map(str, interpreter.sys_path))
         self._listings: dict[str, dict[str, str]] = {}

@@ -7,15 +7,15 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from lastgood.children.group import ProcessGroup
 from lastgood.config import Config, ProcessConfig
 from lastgood.errors import UnwatchableModule
-from lastgood.sources.environment import existing_interpreter, find_environment, unusable
+from lastgood.sources.environment import Environment, existing_interpreter, find_environment, unusable
 from lastgood.sources.finder import Finder, Found, Interpreter
 
 __all__ = ["Resolved", "places_of", "resolve_modules", "worker_interpreter"]
@@ -82,8 +82,18 @@ def resolve_modules(config: Config, finder: Finder) -> Mapping[str, Resolved]:
 def _hidden(finder: Finder, name: str) -> str | None:
     """Return the path of a module, or of its package, that a module of the interpreter hides."""
     top = name.partition(".")[0]
-    found = finder.find(top) if top in finder.builtin_modules else None
-    return None if found is None else found.search[0] if found.search else found.file
+    found = finder.find(top)
+    if found is None or not (top in finder.builtin_modules or _is_preloaded(finder, top, found)):
+        return None
+    return found.search[0] if found.search else found.file
+
+
+def _is_preloaded(finder: Finder, top: str, found: Found) -> bool:
+    """Return whether the interpreter loads another module of that name at its start. It is asked only if this process has one."""
+    loaded = getattr(sys.modules.get(top), "__file__", None)
+    if loaded is None or found.file is None or os.path.realpath(loaded) == str(finder.real_file(found.file)):
+        return False
+    return top in finder.preloaded()
 
 
 def _roots(finder: Finder, name: str, found: Found) -> tuple[Path, ...]:
@@ -122,7 +132,16 @@ def worker_interpreter(process: ProcessConfig) -> Interpreter:
     found = find_environment(process)
     if found.own:
         frozen: Sequence[str] = getattr(_imp, "_frozen_module_names", list)()
-        return _interpreter(sys.path, (*sys.builtin_module_names, *frozen, *_LOADED_FIRST), _editables())
+        here = _interpreter(sys.path, (*sys.builtin_module_names, *frozen, *_LOADED_FIRST), _editables())
+        return replace(here, preloaded=_preloaded_here)
+    return _asked(found)
+
+
+def _preloaded_here() -> Collection[str]:
+    return _asked(find_environment(ProcessConfig())).builtin_modules
+
+
+def _asked(found: Environment) -> Interpreter:
     executable = existing_interpreter(found)
     try:
         changed = os.stat(executable).st_mtime_ns
@@ -145,7 +164,7 @@ editables = [[each.get("MAPPING", {}), each.get("NAMESPACES", {})] for each in f
 with open(sys.argv[1], "w") as answer:
     answer.write(json.dumps([path, sorted(taken), editables]))
 """
-# For the app's own interpreter, which is not run. Modules that a .pth file loads are not known in this case.
+# For the app's own interpreter, which is not run. See _preloaded_here() for modules that a .pth file loads.
 _LOADED_FIRST = ("encodings",)
 
 
