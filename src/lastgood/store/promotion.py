@@ -178,10 +178,13 @@ class OutputDirectory:
             self.lock.release()
 
     def _put_pid(self, pid: int) -> None:
-        """Record the pid of the lock's holder. If it cannot be written, leave no pid rather than an earlier process's."""
-        with contextlib.suppress(OSError):
-            remove_tree(self.files, self.home / "pid")
+        """Record the pid of the lock's holder. On a full disk, leave no pid rather than an earlier process's."""
+        remove_tree(self.files, self.home / "pid")
+        try:
             overwrite(self.files, self.home / "pid", f"{pid}\n".encode())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
 
     def ask_undo(self) -> None:
         """Leave an undo request for the session that holds the output directory."""
