@@ -541,13 +541,15 @@ def test_a_full_disk_at_each_write_is_a_clear_error_and_nothing_is_lost(
     everything = sorted(project.root.rglob("*"))
     home = project.root / ".lastgood" / "generated"
     full: set[str] = set()
+    refused: list[Path] = []
     space = free = 0
 
     def write(descriptor: int, data: bytes, real_write: Callable[[int, bytes], int] = os.write) -> int:
         """What does not fit is written as far as it does, and the next call fails."""
         nonlocal free
         if data and not free:
-            full.add(Path(os.readlink(f"/proc/self/fd/{descriptor}")).relative_to(home).parts[0])
+            refused.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+            full.add(refused[-1].relative_to(home).parts[0])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written = real_write(descriptor, data[:free])
         free -= written
@@ -556,7 +558,7 @@ def test_a_full_disk_at_each_write_is_a_clear_error_and_nothing_is_lost(
     monkeypatch.setattr(os, "write", write)
     while error := a_cycle(files, 2):
         assert "No space left on device" in str(error)
-        assert error.path in (home, home / "stage-2", project.output)  # the system does not say which file it was about
+        assert error.path in refused
         assert project.exact_tree() == good
         assert sorted(project.root.rglob("*")) == everything
         space += 100

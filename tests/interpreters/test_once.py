@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -298,3 +299,19 @@ def test_what_failed_is_no_part_of_the_history(project: RealProject) -> None:
         generate(project)
     store = project_of(project).store(OutputDirectory.unclaimed(Disk(), project.output))
     assert len(store.history()) == 1
+
+
+def test_an_undo_that_cannot_claim_the_output_directory_names_the_path(
+    project: RealProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate(project)
+    ignore = project.root / ".lastgood" / ".gitignore"
+    ignore.unlink()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(PromotionError, match="cannot be prepared: No space left") as caught:
+        undo_once(project_of(project))
+    assert caught.value.path == ignore.with_name(".gitignore.new")

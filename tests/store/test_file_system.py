@@ -279,8 +279,9 @@ def test_half_a_file_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return written[0]
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         Disk().write(tmp_path / "a", b"0123456789")
+    assert caught.value.filename == str(tmp_path / "a")
     assert [*tmp_path.iterdir()] == []
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 import trio
 
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
-from lastgood.errors import GenerationError, NothingToUndo, WatchError
+from lastgood.errors import GenerationError, NothingToUndo, PromotionError, WatchError
 from lastgood.generators.checking import check_staged
 from lastgood.generators.running import run_generators
 from lastgood.interpreters.bounded_stage import BoundedStage
@@ -25,7 +25,7 @@ from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.planner import Settings
 from lastgood.planner.promotion import Promotion
-from lastgood.store.file_system import FileSystem, digest_of
+from lastgood.store.file_system import FileSystem, digest_of, place_of
 from lastgood.store.generations import DamagedGeneration, GenerationStore, Good
 from lastgood.store.promotion import OutputDirectory
 from lastgood.watch_events import ApiChange
@@ -134,7 +134,13 @@ def undo_once(project: Project) -> Once:
     If a step fails, everything is rolled back and the error raised. Raises :class:`~lastgood.errors.AlreadyWatched` if a
     session uses the output directory: call :func:`ask_undo` then.
     """
-    output = project.live = project.claim(output_path(project))
+    path = output_path(project)
+    try:
+        output = project.live = project.claim(path)
+    except OSError as error:
+        raise PromotionError(
+            f"the output directory cannot be prepared: {error.strerror or error}.", path=place_of(error, path)
+        ) from error
     last = project.store(output).before(None)
     project.live_manifest = None if last is None else project.store(output).path(last)
     work = CycleFiles(project, 1)

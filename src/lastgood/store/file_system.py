@@ -203,7 +203,8 @@ class Disk:
                     left = left[os.write(descriptor, left) :]
             finally:
                 os.close(descriptor)
-        except OSError:
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a write to a descriptor names no file
             with contextlib.suppress(OSError):
                 os.unlink(path)
             raise
