@@ -48,8 +48,8 @@ class ProcessBridge:
     :class:`~lastgood.config.ModuleConfig`.
 
     ``timeout`` limits each call, counted from its beginning; ``grace`` is the time the worker gets to exit by itself. Both are
-    in seconds. Calls begin in order, ``threads`` at once; ``async def`` functions run beside them on an event loop of
-    ``async_backend``, ``"asyncio"`` or ``"trio"``.
+    in seconds. Calls begin in order, ``threads`` at once; once they have begun, ``async def`` functions run together on
+    an event loop of ``async_backend``, ``"asyncio"`` or ``"trio"``.
 
     The worker runs with the app's environment variables plus ``env``, in the app's working directory or ``cwd``; its output
     goes to the app's stderr. ``pool`` is the number of workers; a call goes to the least busy one. A worker that dies takes
