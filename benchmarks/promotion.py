@@ -15,7 +15,8 @@ from pathlib import Path
 
 from lastgood.store.file_system import Disk, digest_of
 from lastgood.store.header import with_header
-from lastgood.store.promotion import OutputDirectory, Promoting, make_directories, staged_place
+from lastgood.store.promotion import OutputDirectory, Promoting
+from lastgood.store.trees import make_directories, staged_place
 
 ROUNDS = 7
 

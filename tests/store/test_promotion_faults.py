@@ -16,7 +16,8 @@ from lastgood.errors import PromotionError
 from lastgood.interpreters.memory import MemoryClock, MemoryFiles
 from lastgood.store.file_system import Disk, digest_of
 from lastgood.store.header import with_header
-from lastgood.store.promotion import OutputDirectory, Promoting, make_directories, staged_place
+from lastgood.store.promotion import OutputDirectory, Promoting
+from lastgood.store.trees import make_directories, staged_place
 
 Tree = dict[str, tuple[bytes, int, int]]
 

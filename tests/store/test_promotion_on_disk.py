@@ -19,16 +19,8 @@ from lastgood.errors import AlreadyWatched, PromotionError, UnmanagedFile
 from lastgood.store import file_system
 from lastgood.store.file_system import Disk, digest_of
 from lastgood.store.header import with_header
-from lastgood.store.promotion import (
-    OutputDirectory,
-    Promoting,
-    make_directories,
-    read_sealed,
-    remove_tree,
-    staged_files,
-    staged_place,
-    write_sealed,
-)
+from lastgood.store.promotion import OutputDirectory, Promoting
+from lastgood.store.trees import make_directories, read_sealed, remove_tree, staged_files, staged_place, write_sealed
 
 Tree = dict[str, tuple[bytes, int, int]]
 

@@ -37,14 +37,8 @@ from lastgood.sources.resolution import Resolved, places_of, resolve_modules
 from lastgood.store.file_system import FileSystem, digest_of, place_of
 from lastgood.store.generations import DamagedGeneration, GenerationStore, Kept, LateModule
 from lastgood.store.manifests_in_use import ManifestsInUse
-from lastgood.store.promotion import (
-    OutputDirectory,
-    Promoting,
-    make_directories,
-    remove_tree,
-    staged_files,
-    staged_place,
-)
+from lastgood.store.promotion import OutputDirectory, Promoting
+from lastgood.store.trees import make_directories, remove_tree, staged_files, staged_place
 from lastgood.watch_events import ApiChange
 from lastgood.wrappers import Generated, ModuleSource
 from lastgood.wrappers.process.extractor import Extractor, HereExtractor

@@ -31,7 +31,7 @@ import msgspec
 from lastgood.bridges.worker.manifest import Damaged, Manifest
 from lastgood.errors import LastgoodError
 from lastgood.store.file_system import FileSystem, digest_of
-from lastgood.store.promotion import make_directories, overwrite, read_bounded, read_sealed, remove_tree, write_sealed
+from lastgood.store.trees import make_directories, overwrite, read_bounded, read_sealed, remove_tree, write_sealed
 
 __all__ = ["KEPT", "DamagedGeneration", "GenerationStore", "Good", "Kept", "LateModule"]
 

@@ -19,15 +19,11 @@ interrupted and run again. Removing the journal is the commit.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import itertools
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from shlex import quote
+from pathlib import Path
 
 import msgspec
 from returns.result import Failure, Success
@@ -43,22 +39,23 @@ from lastgood.effects.files import (
 )
 from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, UnmanagedFile
 from lastgood.planner.promotion import Existing, Promotion, plan_promotion
+from lastgood.store.access import check_can_be_private, check_is_own, explained
 from lastgood.store.file_system import Claim, FileSystem, Stat, digest_of, place_of
 from lastgood.store.header import is_generated
-from lastgood.store.user_key import seal, unseal
+from lastgood.store.trees import (
+    drop_bytecode,
+    is_text,
+    make_directories,
+    overwrite,
+    read_bounded,
+    read_sealed,
+    remove_tree,
+    staged_place,
+    write_sealed,
+)
+from lastgood.store.user_key import seal
 
-__all__ = [
-    "OutputDirectory",
-    "Promoting",
-    "make_directories",
-    "overwrite",
-    "read_bounded",
-    "read_sealed",
-    "remove_tree",
-    "staged_files",
-    "staged_place",
-    "write_sealed",
-]
+__all__ = ["OutputDirectory", "Promoting"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +70,6 @@ _LEFTOVERS = (
     "cache",
     "cache-journal",
 )  # an earlier version wrote the last two
-_MAX_SIZE = 1 << 28
-"""Bytes: a larger file is not one of lastgood's."""
 
 
 class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -125,8 +120,8 @@ class OutputDirectory:
         :class:`ConfigError` if its ``.lastgood/`` is a link or belongs to an untrusted user.
         """
         around, home = cls._homes(files, path, config_file)
-        with _explained(files, around, config_file):
-            _check_can_be_private(files, (around, home), config_file)
+        with explained(files, around, config_file):
+            check_can_be_private(files, (around, home), config_file)
             return cls._claim(files, path, pid, home)
 
     @classmethod
@@ -165,9 +160,9 @@ class OutputDirectory:
         if status is not None and status.kind != "directory":
             raise PromotionError("the output directory, set by dir under [output], is not a directory.", path=path)
         around = path.parent / _HOME
-        _check_is_own(files, around, config_file)
-        with _explained(files, around, config_file):
-            _check_is_own(files, around / path.name, config_file)
+        check_is_own(files, around, config_file)
+        with explained(files, around, config_file):
+            check_is_own(files, around / path.name, config_file)
         return around, around / path.name
 
     def release(self) -> None:
@@ -326,7 +321,7 @@ class OutputDirectory:
             status = self.files.stat(path)
             if name == _CACHE or status is None:
                 continue
-            if not _is_text(name):
+            if not is_text(name):
                 found[relative] = Existing("other")  # lastgood writes no such names, and a journal could not hold them
             elif status.kind == "file":
                 found[relative] = _existing_file(self.files, path)
@@ -600,184 +595,6 @@ class _Undoing:
             self.files.replace(kept, manifest)
 
 
-def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) -> Mapping[str, str]:
-    """Return path to digest of the files that a generator reports as written into ``stage``.
-
-    Raises :class:`PromotionError` for a path that is absolute, contains "..", leads through a link, or was not written.
-    """
-    staged: dict[str, str] = {}
-    real = files.real_path(stage)
-    inside: set[PurePosixPath] = set()
-    for name in names:
-        relative = PurePosixPath(Path(name).as_posix())
-        if relative.is_absolute() or ".." in relative.parts or not relative.parts:
-            raise PromotionError(
-                f'the generator says it wrote "{name}", which is not a path inside the stage directory and relative to it.'
-            )
-        if not _is_text(str(relative)):
-            raise PromotionError(f"the generator says it wrote {name!r}, a name that cannot be encoded in UTF-8.")
-        status = files.stat(stage / relative)
-        if status is None or status.kind != "file":
-            raise PromotionError(
-                f'the generator says it wrote "{name}", but there is no such file in the stage directory.', path=stage
-            )
-        if relative.parent not in inside and files.real_path(stage / relative.parent) != real / relative.parent:
-            raise PromotionError(
-                f'the generator says it wrote "{name}", which leads through a symbolic link.',
-                path=stage / relative.parent,
-            )
-        inside.add(relative.parent)
-        staged[str(relative)] = digest_of(files.read(stage / relative))
-    return dict(sorted(staged.items()))
-
-
-def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
-    """Remove the cached bytecode of ``sources``, so that no process imports outdated bytecode."""
-    stems: dict[Path, set[str]] = {}
-    for source in sources:
-        stems.setdefault(source.parent, set()).add(source.stem)
-    for directory, names in stems.items():
-        cache = directory / _CACHE
-        status = files.stat(cache)
-        for name in files.children(cache) if status is not None and status.kind == "directory" else ():
-            if name.endswith(".pyc") and name.split(".")[0] in names:
-                remove_tree(files, cache / name)
-
-
-def make_directories(files: FileSystem, path: Path) -> None:
-    """Make the directory ``path`` and its missing parents."""
-    if not files.is_dir(path):
-        make_directories(files, path.parent)
-        files.mkdir(path)
-
-
-def remove_tree(files: FileSystem, path: Path) -> None:
-    """Remove ``path`` and everything below it, at any depth; links are removed, not followed."""
-    left = [path]
-    while left:
-        status = files.stat(left[-1])
-        if status is None:
-            child = left.pop()
-            if child != path and child.name in files.children(child.parent):
-                _shorten(files, path, child)
-                left = [path]
-        elif status.kind != "directory":
-            files.unlink(left.pop())
-        elif below := files.children(left[-1]):
-            left.extend(left[-1] / name for name in reversed(below))
-        else:
-            files.rmdir(left.pop())
-
-
-def _shorten(files: FileSystem, top: Path, child: Path) -> None:
-    """Move a directory on the way to ``child``, whose path is too long for the system, up into ``top``.
-
-    Raises :class:`OSError` if that does not shorten the path, so that the removal ends.
-    """
-    parts = child.relative_to(top).parts
-    moved = top.joinpath(*parts[: (len(parts) + 1) // 2])
-    short = next(each for number in itertools.count() if files.stat(each := top / f".{number}") is None)
-    if moved == child or len(str(short)) >= len(str(moved)):
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(child))
-    files.replace(moved, short)
-
-
-def staged_place(stage: Path, name: str) -> Path:
-    """Return the path in the stage of the file that becomes ``name``; its suffix keeps watchers of sources from seeing it."""
-    return stage / f"{name}.staged"
-
-
-def read_sealed(files: FileSystem, path: Path) -> bytes | None:
-    """Return the data that this user's lastgood last wrote to ``path``; None if it is absent or unsealed."""
-    data = read_bounded(files, path)
-    return None if data is None else unseal(files.key(), path, data)
-
-
-def read_bounded(files: FileSystem, path: Path, limit: int = _MAX_SIZE) -> bytes | None:
-    """Return the bytes of a regular file of at most ``limit`` bytes; None if there is no such file."""
-    status = files.stat(path)
-    return None if status is None or status.kind != "file" or status.size > limit else files.read(path)
-
-
-def write_sealed(files: FileSystem, path: Path, data: bytes) -> None:
-    """Write data for :func:`read_sealed`, replacing whatever is there."""
-    overwrite(files, path, seal(files.key(), path, data))
-
-
-def overwrite(files: FileSystem, path: Path, data: bytes) -> None:
-    """Replace whatever is at ``path`` by a file with ``data``, atomically. A link there is replaced, not followed."""
-    fresh = path.with_name(f"{path.name}.new")
-    remove_tree(files, fresh)  # left by a process that was killed
-    files.write(fresh, data)
-    status = files.stat(path)
-    if status is not None and status.kind == "directory":
-        remove_tree(files, path)
-    files.replace(fresh, path)
-
-
-def _check_is_own(files: FileSystem, path: Path, config_file: Path | None) -> None:
-    """Raise :class:`ConfigError` if the path is not a directory, or belongs to a user who could not write to the config."""
-    status = files.stat(path)
-    if status is None:
-        return
-    if status.kind != "directory":
-        what = "is a symbolic link" if status.kind == "link" else "is no directory"
-        raise ConfigError(
-            f"{path} {what}; lastgood keeps what it has made there.",
-            file=config_file,
-            hint=f"Run: rm {quote(str(path))}",
-        )
-    config = None if config_file is None else files.stat(config_file, follow=True)
-    if status.owner not in (files.user(), 0, None if config is None else config.owner):
-        raise ConfigError(
-            f"{path} belongs to another user (uid {status.owner}), who could change what lastgood keeps there.",
-            file=config_file,
-            hint=f"If nobody needs it, run: rm -r {quote(str(path))}",
-        )
-
-
-def _check_can_be_private(files: FileSystem, paths: Iterable[Path], config_file: Path | None) -> None:
-    """Raise :class:`ConfigError` for a directory that everybody can write to, if this user cannot change that."""
-    for path in paths:
-        status = files.stat(path)
-        if status is not None and files.user() not in (0, status.owner) and status.mode & 0o002:
-            problem = f"{path} belongs to another user (uid {status.owner}), and everybody can write to it."
-            raise ConfigError(problem, file=config_file, hint=_regain(path, files.user()))
-
-
-@contextlib.contextmanager
-def _explained(files: FileSystem, around: Path, config_file: Path | None) -> Iterator[None]:
-    """Raise :class:`ConfigError`, with what to run, if this user has no access to something in ``around``."""
-    try:
-        yield
-    except PermissionError as error:
-        place = place_of(error, around)
-        if error.errno != errno.EACCES or not place.is_relative_to(around):
-            raise
-        culprit, is_own = _culprit(files, around, place)
-        remedy = f"Run: chmod -R u+rwX {quote(str(culprit))}" if is_own else _regain(culprit, files.user())
-        raise ConfigError(f"{culprit} cannot be used: {error.strerror}.", file=config_file, hint=remedy) from error
-
-
-def _culprit(files: FileSystem, around: Path, place: Path) -> tuple[Path, bool]:
-    """Return what makes ``place``, in ``around``, inaccessible, and whether it belongs to this user."""
-    culprit, is_own = around, True
-    for path in (*reversed([each for each in place.parents if each.is_relative_to(around)]), place):
-        status = files.stat(path)
-        if status is None:
-            break
-        culprit, is_own = path, status.owner == files.user()
-        needed = 0o700 if status.kind == "directory" else 0o600
-        if not is_own or status.mode & needed != needed:
-            break
-    return culprit, is_own
-
-
-def _regain(path: Path, user: int) -> str:
-    name = quote(str(path))
-    return f"If lastgood was run as root once, run: sudo chown -R {user} {name}, or: sudo rm -r {name}"
-
-
 def _is_file(files: FileSystem, path: Path, digest: str | None = None) -> bool:
     """Return whether a regular file is there, not a link; with that digest, if one is given."""
     status = files.stat(path)
@@ -789,15 +606,6 @@ def _is_file(files: FileSystem, path: Path, digest: str | None = None) -> bool:
 def _is_inside(name: str) -> bool:
     """Return whether the relative path names something below the directory it is relative to."""
     return name not in ("", ".") and not name.startswith("/") and "\0" not in name and ".." not in name.split("/")
-
-
-def _is_text(name: str) -> bool:
-    """Return whether the name is valid UTF-8: other bytes appear as surrogates (:pep:`383`)."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _existing_file(files: FileSystem, path: Path) -> Existing:
