@@ -53,12 +53,12 @@ def load(data: bytes | str, answer: Calls) -> dict[str, Any]:
             assert type(kwargs) is dict
             return answer(module, function, args, kwargs)
 
-    stand_in = ModuleType("lastgood.calls.declarations")
+    stand_in = ModuleType("lastgood.runtime")
     vars(stand_in)["remote"] = FunctionType(
         declarations.remote.__code__, {**vars(declarations), "get_runtime_bridge": Handle}
     )
     space: dict[str, Any] = {"__name__": "generated"}
-    with patch.dict(sys.modules, {"lastgood.calls.declarations": stand_in}):
+    with patch.dict(sys.modules, {"lastgood.runtime": stand_in}):
         exec(compile(data, "generated.py", "exec", dont_inherit=True), space)
     return space
 

@@ -11,7 +11,7 @@ from lastgood.wrappers.write.layout import Brackets, Operands, Shape, lay_out
 
 __all__ = ["Names", "free"]
 
-_REMOTE = Ref("lastgood.calls.declarations", "remote")
+_REMOTE = Ref("lastgood.runtime", "remote")
 
 
 class Names:
