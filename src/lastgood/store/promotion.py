@@ -174,12 +174,12 @@ class OutputDirectory:
 
     def _put_pid(self, pid: int) -> None:
         """Record the pid of the lock's holder. On a full disk, leave no pid rather than an earlier process's."""
-        remove_tree(self.files, self.home / "pid")
         try:
             overwrite(self.files, self.home / "pid", f"{pid}\n".encode())
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
+            remove_tree(self.files, self.home / "pid")
 
     def ask_undo(self) -> None:
         """Leave an undo request for the session that holds the output directory."""
@@ -334,7 +334,10 @@ class OutputDirectory:
 
     def _is_other_output(self, directory: Path) -> bool:
         """Return whether a directory inside this one is an output directory itself, whose files are not this one's."""
-        return bool(OutputDirectory.unclaimed(self.files, directory).manifest())
+        # A sealed manifest is proof enough; whose the directories around it are decides nothing here.
+        return bool(
+            OutputDirectory(self.files, directory, directory.parent / _HOME / directory.name, _Unclaimed()).manifest()
+        )
 
     def plan(self, staged: Mapping[str, str]) -> Promotion:
         """Plan a promotion of ``staged`` (path to digest) without changing anything. Raises :class:`UnmanagedFile`."""
