@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +120,10 @@ class Held:
     @classmethod
     def now(cls, project: RealProject) -> Held:
         gc.collect()
-        children = [Path(f"/proc/self/task/{task}/children").read_text() for task in os.listdir("/proc/self/task")]
+        children = []
+        for task in os.listdir("/proc/self/task"):
+            with suppress(FileNotFoundError):  # the thread has ended meanwhile
+                children.append(Path(f"/proc/self/task/{task}/children").read_text())
         return cls(
             descriptors=len(os.listdir("/proc/self/fd")),
             threads=threading.active_count(),
