@@ -223,9 +223,15 @@ async def test_two_sessions_have_each_its_own(
     second = RealProject(tmp_path / "second")
     second.configure("pricing", output=str(project.root / "other"))
     theirs = FakeFactory()
-    async with (
-        start() as session,
-        watch(second.config_file, create_bridge=theirs.create_bridge, set_as_global=False, debounce=0.01) as another,
+    async with (  # no cycles but those that are asked for
+        start(debounce=1000, max_wait=1000) as session,
+        watch(
+            second.config_file,
+            create_bridge=theirs.create_bridge,
+            set_as_global=False,
+            debounce=1000,
+            max_wait=1000,
+        ) as another,
     ):
         second.save("pricing.py", MORE)
         assert await another.reload_now()
