@@ -208,7 +208,7 @@ async def test_names_taken_before_an_edit_do_what_the_live_source_does(tmp_path:
     project.configure("shop")
     with trio.fail_after(60), importable(project.root, "generated"):
         async with watch(project.config_file, debounce=0.01) as session:
-            from generated.shop import Desk, Item, kinds, price  # type: ignore[import-not-found]
+            from generated.shop import Desk, Item, kinds, price  # type: ignore[import-not-found]  # made by the session
 
             half = functools.partial(price, percent=50)
             assert await price(200) == 190
