@@ -13,6 +13,7 @@ import pytest
 
 from lastgood.calls.results import Returns
 from lastgood.errors import BridgeError, ReturnTypeError
+from lastgood.runtime import clear_runtime_bridge, remote, set_runtime_bridge
 
 
 class Side(Enum):
@@ -216,10 +217,20 @@ def test_a_field_that_came_later_is_left_out() -> None:
 
 
 def test_names_that_are_not_there_yet_are_looked_up_at_the_first_call() -> None:
-    namespace: dict[str, Any] = {}
-    late = Returns["list[Late]"]("m.f", namespace)  # type: ignore[name-defined]  # that is the point
-    namespace["Late"] = Side
-    assert late(["buy"]) == [Side.BUY]
+    class Bridge:
+        async def call(self, *_: object) -> list[str]:
+            return ["buy"]
+
+        async def dispose(self) -> None: ...
+
+    wrapper: dict[str, Any] = {"remote": remote}
+    exec('from __future__ import annotations\n@remote("m", "f")\ndef late() -> list[Late]: ...', wrapper)
+    wrapper["Late"] = Side
+    set_runtime_bridge(Bridge())
+    try:
+        assert wrapper["late"]() == [Side.BUY]
+    finally:
+        clear_runtime_bridge()
 
 
 def test_instances_of_the_sources_own_classes_are_taken_by_their_fields() -> None:

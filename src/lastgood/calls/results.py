@@ -59,15 +59,13 @@ class _Converter(NamedTuple):
 class Returns(Generic[T]):
     """The result type of a function: ``Returns[list[Quote]]("pricing.quotes")(value)`` converts ``value`` to a list of quotes.
 
-    Raises :class:`ReturnTypeError` if the value does not fit. The type may be a string, for names that are not defined yet;
-    they are looked up in ``namespace`` at the first call.
+    Raises :class:`ReturnTypeError` if the value does not fit.
     """
 
-    __slots__ = ("__orig_class__", "_call", "_convert", "_declared", "_namespace", "_types")
+    __slots__ = ("__orig_class__", "_call", "_convert", "_declared", "_types")
 
-    def __init__(self, call: str, namespace: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, call: str) -> None:
         self._call = call
-        self._namespace = namespace
         self._convert: _Convert = self._prepare_and_convert
         self._declared: Any = Any
         self._types: tuple[tuple[str, str], ...] | None = None  # computed at the first call
@@ -93,8 +91,6 @@ class Returns(Generic[T]):
 
     def _prepare(self) -> None:
         declared = self.__orig_class__.__args__[0] if hasattr(self, "__orig_class__") else Any
-        if isinstance(declared, typing.ForwardRef):
-            declared = eval(declared.__forward_arg__, dict(self._namespace or {}))
         self._declared = declared
         convert = _Compiler().compile(declared).convert
         classes = ambiguous_classes(declared)
