@@ -228,7 +228,7 @@ class TrioInterpreter:
             self._report_recovered(await self._bounded.step(work, work.claim))
         if problem is not None:
             raise problem
-        own = await self._generate(work, action.timeout)
+        own = await self._generate(work)
         assert work.config is not None
         others = await self._run_generators(work)
         generated = await self._bounded.step(work, work.accept, own, others)
@@ -272,7 +272,7 @@ class TrioInterpreter:
             await self._arm(work.watch, work)
         return problem
 
-    async def _generate(self, work: CycleFiles, timeout: float) -> object:
+    async def _generate(self, work: CycleFiles) -> object:
         generate = self._hooks.generate
         if generate is None:
             return await self._bounded.step(work, work.generate)
@@ -284,13 +284,7 @@ class TrioInterpreter:
         else:  # in a tuple, because trio does not let a thread return a coroutine
             call = partial(lambda config, stage: (generate(config, stage),), work.config, work.generator_directory)
             (made,) = await self._bounded.step(work, call)
-        if not inspect.isawaitable(made):
-            return made
-        with trio.move_on_after(timeout) as scope:
-            made = await made
-        if scope.cancelled_caught:
-            raise work.timeout_error(timeout)
-        return made
+        return await made if inspect.isawaitable(made) else made
 
     async def _run_generators(self, work: CycleFiles) -> Generated:
         assert work.config is not None
