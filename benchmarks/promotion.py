@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lastgood.store.file_system import Disk, digest_of
+from lastgood.store.disk import Disk
+from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.store.promotion import OutputDirectory, Promoting
 from lastgood.store.trees import make_directories, staged_place

@@ -31,7 +31,7 @@ from lastgood.errors import (
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.session.session import WatchProgram, watch
 from lastgood.sources.resolution import worker_interpreter
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.wrappers import Generated
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told
 

@@ -20,7 +20,7 @@ import trio.testing
 from lastgood.errors import BridgeError, Disposed
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.session.session import Session, Status, watch
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.testing import ROOT, World
 from lastgood.watch_events import Change, ReloadError, ReloadStart, ReloadSuccess, WatchEvent, WatchPaths
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject, Told

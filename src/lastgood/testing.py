@@ -30,12 +30,12 @@ from lastgood.effects import Answer, Command, Effect, Emit, Interrupt
 from lastgood.errors import ConfigError, Disposed, WatchError, WorkerDied
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.driver import Driver
-from lastgood.interpreters.memory import Fault, MemoryClock, MemoryFiles, MemoryInterpreter, ScriptedBridge
+from lastgood.interpreters.memory import Fault, MemoryClock, MemoryInterpreter, ScriptedBridge
 from lastgood.planner import Settings, State
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
-from lastgood.planner.states import Closed
-from lastgood.session.session import Status
+from lastgood.planner.states import Closed, Status
 from lastgood.sources.finder import Interpreter
+from lastgood.store.memory_files import MemoryFiles
 from lastgood.watch_events import WatchEvent
 
 __all__ = ["ScriptedBridge", "World"]
@@ -65,7 +65,7 @@ class World:
         self.clock = MemoryClock()
         self.events: list[WatchEvent] = []
         self.effects: list[Effect] = []
-        self._disk = MemoryFiles(self.clock)
+        self._disk = MemoryFiles(lambda: self.clock.now)
         for name, text in files.items():
             self._disk.put(ROOT / name, text.encode())
         self._project = Project(

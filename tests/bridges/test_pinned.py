@@ -28,7 +28,7 @@ from lastgood.errors import BridgeError, RemoteError, WorkerDied
 from lastgood.sources.finder import Finder
 from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import resolve_modules, worker_interpreter
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.store.generations import GenerationStore
 from lastgood.store.user_key import cache_directory
 

@@ -16,7 +16,7 @@ from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.session.session import Session, Status
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.resolution import resolve_modules
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 
 
 @pytest.fixture(autouse=True)

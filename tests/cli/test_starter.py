@@ -13,7 +13,7 @@ from lastgood.errors import ConfigError
 from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.once import generate_once
 from lastgood.sources.resolution import worker_interpreter
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 
 
 def write(path: Path, text: str = "") -> None:

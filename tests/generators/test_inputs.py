@@ -12,7 +12,7 @@ from lastgood.errors import ConfigError
 from lastgood.generators.inputs import Inputs, expand_sources, field_of, inputs_of
 from lastgood.sources.finder import Interpreter
 from lastgood.sources.pinning import Pinner
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from real_project import RealProject
 
 FILES = {

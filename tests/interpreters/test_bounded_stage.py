@@ -28,7 +28,7 @@ from lastgood.interpreters.once import generate_once, preview
 from lastgood.session.session import Session, WatchProgram
 from lastgood.sources.finder import Interpreter
 from lastgood.sources.resolution import worker_interpreter
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.store.generations import GenerationStore
 from lastgood.store.promotion import OutputDirectory
 from lastgood.watch_events import ReloadStart

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.interpreters.memory import MemoryClock, MemoryFiles
+from lastgood.interpreters.memory import MemoryClock
+from lastgood.store.memory_files import MemoryFiles
 
 
 def test_time_moves_when_it_is_told_to_and_calls_what_is_due_in_order() -> None:
@@ -47,7 +48,7 @@ def test_what_is_called_can_ask_for_more_on_the_way() -> None:
 
 
 def test_every_change_is_an_operation_and_a_save_by_an_editor_is_not() -> None:
-    files = MemoryFiles(MemoryClock())
+    files = MemoryFiles()
     seen: list[tuple[str, str]] = []
     files.before = lambda operation, path: seen.append((operation, path.name))
     files.put(Path("/p/a"), b"1")
@@ -76,7 +77,7 @@ def test_every_change_is_an_operation_and_a_save_by_an_editor_is_not() -> None:
 
 
 def test_an_operation_that_is_refused_changes_nothing() -> None:
-    files = MemoryFiles(MemoryClock())
+    files = MemoryFiles()
 
     def refuse(operation: str, path: Path) -> None:
         raise OSError(operation, path)
@@ -92,7 +93,7 @@ def test_an_operation_that_is_refused_changes_nothing() -> None:
 
 def test_a_save_makes_a_new_file_with_the_old_ones_mode() -> None:
     clock = MemoryClock(100.0)
-    files = MemoryFiles(clock)
+    files = MemoryFiles(lambda: clock.now)
     files.put(Path("/p/a"), b"1")
     files.chmod(Path("/p/a"), 0o600)
     files.link(Path("/p/a"), Path("/p/b"))

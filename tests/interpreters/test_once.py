@@ -19,7 +19,7 @@ from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.once import Once, generate_once, preview, undo_once
 from lastgood.session.session import watch
 from lastgood.sources.resolution import worker_interpreter
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.store.promotion import OutputDirectory
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 

@@ -36,7 +36,7 @@ from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.trio_interpreter import Hooks, TrioInterpreter
 from lastgood.planner import events
 from lastgood.sources.finder import Interpreter
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.watch_events import Recovered
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject
 

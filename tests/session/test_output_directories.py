@@ -12,7 +12,7 @@ from lastgood.errors import BridgeError
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.runtime import clear_runtime_bridge, set_runtime_bridge
 from lastgood.session.session import WatchProgram, watch
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from real_project import QUOTE, FakeFactory, RealProject, Told
 
 Start = Callable[..., WatchProgram]

@@ -15,7 +15,7 @@ import pytest
 
 from lastgood.config import Config
 from lastgood.session.session import WatchProgram
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.store.promotion import Promoting
 from lastgood.wrappers import Generated
 from real_project import QUOTE, FakeFactory, RealProject, Told

@@ -21,7 +21,7 @@ from lastgood.config import Config
 from lastgood.errors import BridgeError, GenerationError, ModuleFailure, NoRuntimeBridge, WatchError
 from lastgood.session.event_stream import EVENTS_KEPT
 from lastgood.session.session import Session, WatchProgram
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.watch_events import (
     Change,
     DisposeFailed,

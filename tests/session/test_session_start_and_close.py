@@ -40,7 +40,7 @@ from lastgood.errors import (
 from lastgood.interpreters.trio_interpreter import TrioInterpreter
 from lastgood.session.session import Session, WatchProgram, watch
 from lastgood.sources.snapshots import Reader
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.watch_events import PollingStarted, ReloadError, ReloadStart
 from lastgood.wrappers import Generated
 from real_project import BROKEN, DEADLINE, QUOTE, FakeBridge, FakeFactory, Pause, RealProject, Told

@@ -20,7 +20,7 @@ from lastgood.config import ProcessConfig
 from lastgood.session.session import watch
 from lastgood.sources.finder import Finder, Found, Interpreter
 from lastgood.sources.resolution import worker_interpreter
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.watch_events import BridgeRestored, ReloadError
 from real_project import DEADLINE, RealProject, Told
 

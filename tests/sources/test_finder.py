@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastgood.interpreters.memory import MemoryClock, MemoryFiles
 from lastgood.sources.finder import Finder, Found, Interpreter
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
+from lastgood.store.memory_files import MemoryFiles
 
 # Answers each line, [names, path], with what there is of each name: its origin and where its submodules are looked for.
 PYTHON = """
@@ -134,7 +134,7 @@ def test_it_finds_what_pythons_path_finder_finds(
 
 
 def find(name: str, *files: str, mapping: dict[str, str], namespaces: dict[str, list[str]] | None = None) -> Any:
-    tree = MemoryFiles(MemoryClock())
+    tree = MemoryFiles()
     for file in files:
         tree.put(Path(file), b"")
     interpreter = Interpreter((Path("/py"),), ("sys",), mapping, namespaces or {})

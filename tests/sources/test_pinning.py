@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from lastgood.config import Config, ModuleConfig, OutputConfig
-from lastgood.interpreters.memory import MemoryClock, MemoryFiles
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.sources.pinning import Pinned, PinnedModule, Pinner
 from lastgood.sources.resolution import resolve_modules
-from lastgood.store.file_system import Disk, FileSystem, Stat, digest_of
+from lastgood.store.disk import Disk
+from lastgood.store.file_system import FileSystem, Stat, digest_of
+from lastgood.store.memory_files import MemoryFiles
 
 Tree = Mapping[str, str]
 SRC = ("/p/src",)
@@ -35,7 +36,7 @@ def config(*names: str, import_path: Sequence[str] = SRC, output: str = "/p/gene
 
 
 def memory(tree: Tree) -> MemoryFiles:
-    files = MemoryFiles(MemoryClock())
+    files = MemoryFiles()
     for path, text in tree.items():
         files.put(Path("/p/src", path), text.encode())
     return files
@@ -343,7 +344,7 @@ def test_what_appears_at_a_candidate_is_pinned(source: str) -> None:
 
 class Counting(MemoryFiles):
     def __init__(self) -> None:
-        super().__init__(MemoryClock())
+        super().__init__()
         self.reads: Counter[Path] = Counter()
         self.scans: Counter[str] = Counter()
 

@@ -8,7 +8,6 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -19,18 +18,21 @@ from hypothesis import strategies as st
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
 from lastgood.errors import ConfigError, UnwatchableModule, WatchError
 from lastgood.sources import resolution
-from lastgood.sources.finder import Finder, Interpreter, Listings
+from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.resolution import Resolved, resolve_modules, worker_interpreter
-from lastgood.store.file_system import Disk, Stat
+from lastgood.store.disk import Disk
+from lastgood.store.file_system import FileSystem, Stat
+from lastgood.store.memory_files import MemoryFiles
 from real_project import DEADLINE
 
 
-@dataclass(frozen=True)
-class Files:
+class Files(MemoryFiles):
     """A tree that is a set of file paths under ``/p``, in which ``links`` stand for others."""
 
-    files: frozenset[Path]
-    links: Mapping[Path, Path]
+    def __init__(self, files: frozenset[Path], links: Mapping[Path, Path]) -> None:
+        super().__init__()
+        self.files = files
+        self.links = links
 
     def is_file(self, path: Path) -> bool:
         return self.real_path(path) in self.files
@@ -63,7 +65,7 @@ def config(*names: str, import_path: tuple[str, ...] = ("/p/src",)) -> Config:
     )
 
 
-def resolved_in(files: Listings, settings: Config, interpreter: Interpreter) -> Mapping[str, Resolved]:
+def resolved_in(files: FileSystem, settings: Config, interpreter: Interpreter) -> Mapping[str, Resolved]:
     return resolve_modules(settings, Finder(files, settings.python_import_path, interpreter))
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from lastgood.planner.watch_set import WatchSet, differing
 from lastgood.sources.snapshots import Reader
-from lastgood.store.file_system import Disk, digest_of
+from lastgood.store.disk import Disk
+from lastgood.store.file_system import digest_of
 
 NOW = 1e10  # far from the files' own times: only their signatures decide
 

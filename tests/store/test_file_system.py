@@ -1,4 +1,4 @@
-"""lastgood.store.file_system: what every file system promises, on the disk and in memory; and what only a disk has."""
+"""lastgood.store.disk and memory_files: what every file system promises, on the disk and in memory; and what only a disk has."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import NoReturn
 
 import pytest
 
-from lastgood.interpreters.memory import MemoryClock, MemoryFiles
-from lastgood.store.file_system import Disk, FileSystem, digest_of
+from lastgood.store.disk import Disk
+from lastgood.store.file_system import FileSystem, digest_of
+from lastgood.store.memory_files import MemoryFiles
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -23,7 +24,7 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FileSystem, Pa
     """A file system, and an empty directory in it."""
     if request.param == "disk":
         return Disk(), tmp_path
-    files = MemoryFiles(MemoryClock())
+    files = MemoryFiles()
     files.put(Path("/top/x"), b"")
     files.unlink(Path("/top/x"))
     return files, Path("/top")
@@ -174,7 +175,7 @@ def test_a_lock_that_a_child_of_a_dead_process_holds_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is killed while it starts another one leaves its descriptors with that one, until it has started."""
-    monkeypatch.setattr("lastgood.store.file_system._LOCK_WAIT", 30.0)
+    monkeypatch.setattr("lastgood.store.disk._LOCK_WAIT", 30.0)
     holds = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", holds, str(tmp_path / "lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lastgood.bridges.worker.manifest import Manifest, read_object
-from lastgood.interpreters.memory import MemoryClock, MemoryFiles
 from lastgood.sources.pinning import Pinned, PinnedModule
-from lastgood.store.file_system import Disk, FileSystem, digest_of
+from lastgood.store.disk import Disk
+from lastgood.store.file_system import FileSystem, digest_of
 from lastgood.store.generations import KEPT, DamagedGeneration, GenerationStore, LateModule
+from lastgood.store.memory_files import MemoryFiles
 
 HOME = Path("/p/.lastgood/generated")
 TOP = HOME / "generations"
@@ -43,7 +44,7 @@ class Recording(MemoryFiles):
     """What was changed, as ``operation name``."""
 
     def __init__(self) -> None:
-        super().__init__(MemoryClock())
+        super().__init__()
         self.put(Path("/p/lastgood.toml"), b"")
         self.done: list[str] = []
         self.before = lambda operation, path: self.done.append(f"{operation} {path.name}")

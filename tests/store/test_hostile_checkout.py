@@ -24,7 +24,8 @@ from lastgood.config import load_config
 from lastgood.errors import ConfigError, NothingToUndo
 from lastgood.interpreters.cycle_files import CycleFiles, Project
 from lastgood.sources.resolution import worker_interpreter
-from lastgood.store.file_system import Claim, Disk, Stat, digest_of
+from lastgood.store.disk import Disk
+from lastgood.store.file_system import Claim, Stat, digest_of
 from lastgood.store.promotion import OutputDirectory, Promoting
 from lastgood.store.trees import read_sealed, write_sealed
 from lastgood.store.user_key import cache_directory

@@ -13,9 +13,10 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from lastgood.errors import PromotionError
-from lastgood.interpreters.memory import MemoryClock, MemoryFiles
-from lastgood.store.file_system import Disk, digest_of
+from lastgood.store.disk import Disk
+from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
+from lastgood.store.memory_files import MemoryFiles
 from lastgood.store.promotion import OutputDirectory, Promoting
 from lastgood.store.trees import make_directories, staged_place
 
@@ -309,7 +310,7 @@ def test_a_kill_during_the_recovery_of_a_kill_at_every_pair_of_operations() -> N
     """In memory, where two thousand runs take no time."""
 
     def files_at(state: str) -> MemoryFiles:
-        files = MemoryFiles(MemoryClock())
+        files = MemoryFiles()
         for name, text in (OLD if state == "old" else NEW).items():
             files.put(Path("/p/generated") / name, with_header(name, text))
         return files

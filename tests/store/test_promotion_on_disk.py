@@ -16,8 +16,9 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from lastgood.errors import AlreadyWatched, PromotionError, UnmanagedFile
-from lastgood.store import file_system
-from lastgood.store.file_system import Disk, digest_of
+from lastgood.store import disk
+from lastgood.store.disk import Disk
+from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.store.promotion import OutputDirectory, Promoting
 from lastgood.store.trees import make_directories, read_sealed, remove_tree, staged_files, staged_place, write_sealed
@@ -438,7 +439,7 @@ LOOKS = frozenset(("stat", "lstat", "listdir", "scandir"))
 
 
 class FaultyOs:
-    """:mod:`os` as :mod:`lastgood.store.file_system` sees it: one call in it raises. Once killed, all that follow do."""
+    """:mod:`os` as :mod:`lastgood.store.disk` sees it: one call in it raises. Once killed, all that follow do."""
 
     def __init__(self, system: ModuleType) -> None:
         self._system = system
@@ -503,8 +504,8 @@ def system(monkeypatch: pytest.MonkeyPatch) -> FaultyOs:
     """Every system call of :class:`Disk`."""
     monkeypatch.setattr(Disk, "lock", unlocked)
     faulty = FaultyOs(os)
-    monkeypatch.setattr(file_system, "os", faulty)
-    monkeypatch.setattr(file_system, "open", faulty.counted("read", open), raising=False)
+    monkeypatch.setattr(disk, "os", faulty)
+    monkeypatch.setattr(disk, "open", faulty.counted("read", open), raising=False)
     return faulty
 
 

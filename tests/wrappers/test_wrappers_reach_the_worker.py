@@ -15,7 +15,7 @@ from lastgood.interpreters.cycle_files import wrapper_texts
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import resolve_modules
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.wrappers.process.extractor import HereExtractor
 
 SOURCES = {

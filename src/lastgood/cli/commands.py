@@ -276,7 +276,7 @@ def _project(config_file: Path) -> Project:
     from lastgood.config import load_config
     from lastgood.interpreters.cycle_files import Project
     from lastgood.sources.resolution import worker_interpreter
-    from lastgood.store.file_system import Disk
+    from lastgood.store.disk import Disk
     from lastgood.wrappers.process.extractor_process import ExtractorProcess
 
     return Project(Disk(), config_file, (), load_config, worker_interpreter, os.getpid(), ExtractorProcess())

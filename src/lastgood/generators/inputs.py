@@ -14,8 +14,9 @@ from lastgood.config import Config, GeneratorConfig, ModuleConfig
 from lastgood.errors import ConfigError, UnwatchableModule
 from lastgood.generators.commands import needs_source
 from lastgood.sources.finder import Finder, Interpreter
-from lastgood.sources.pinning import Files, Pinner
+from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import places_of, resolve_modules
+from lastgood.store.file_system import FileSystem
 
 __all__ = ["Inputs", "expand_sources", "field_of", "inputs_of", "watched_paths"]
 
@@ -35,7 +36,7 @@ class Inputs:
     problem: ConfigError | None = None
 
 
-def inputs_of(config: Config, files: Files, pinner: Pinner, interpreter: Interpreter) -> Inputs:
+def inputs_of(config: Config, files: FileSystem, pinner: Pinner, interpreter: Interpreter) -> Inputs:
     """Return the inputs of the generators of ``config``.
 
     ``interpreter`` is the current one, which also calls the functions.

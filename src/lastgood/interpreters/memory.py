@@ -7,11 +7,9 @@ It is synchronous and deterministic. Every effect consists of *operations*, one 
 from __future__ import annotations
 
 import contextlib
-import errno
 import heapq
 import itertools
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
@@ -67,11 +65,12 @@ from lastgood.planner.events import (
 )
 from lastgood.planner.watch_set import WatchSet, merge
 from lastgood.sources.snapshots import Reader
-from lastgood.store.file_system import Stat, digest_of
+from lastgood.store.file_system import digest_of
 from lastgood.store.generations import LateModule
+from lastgood.store.memory_files import MemoryFiles
 from lastgood.watch_events import Recovered
 
-__all__ = ["Fault", "MemoryClock", "MemoryFile", "MemoryFiles", "MemoryInterpreter", "ScriptedBridge"]
+__all__ = ["Fault", "MemoryClock", "MemoryInterpreter", "ScriptedBridge"]
 
 
 class MemoryClock:
@@ -99,168 +98,6 @@ class MemoryClock:
             self.now = max(self.now, at)
             call()
         self.now = until
-
-
-@dataclass(slots=True)
-class MemoryFile:
-    """The content of a file; two names can share it, as hard links do. ``mtime`` and ``ctime`` in seconds."""
-
-    data: bytes
-    mode: int
-    mtime: float
-    ctime: float
-    number: int
-
-
-class MemoryFiles:
-    """A :class:`~lastgood.store.file_system.FileSystem` in a dict. ``before(operation, path)`` is called before each change."""
-
-    def __init__(self, clock: MemoryClock) -> None:
-        self.names: dict[Path, MemoryFile] = {}
-        self.directories: dict[Path, int] = {Path("/"): 0o755}
-        self.before: Callable[[str, Path], None] = lambda _operation, _path: None
-        self._clock = clock
-        self._numbers = itertools.count(1)
-        self._locked: set[Path] = set()
-
-    def put(self, path: Path, data: bytes) -> None:
-        """Write a file and its directories, like an editor does. This does not count as an operation."""
-        for parent in reversed(path.parents):
-            self.directories.setdefault(parent, 0o755)
-        known = self.names.get(path)
-        mode = 0o644 if known is None else known.mode
-        self.names[path] = MemoryFile(data, mode, self._clock.now, self._clock.now, next(self._numbers))
-
-    def user(self) -> int:
-        """See :class:`~lastgood.store.file_system.FileSystem`, also for the following methods."""
-        return 0
-
-    def cache(self, home: Path) -> Path | None:  # noqa: ARG002 - a cache on disk makes no sense in memory
-        return None
-
-    def key(self) -> bytes:
-        return b"the key of the only user in memory"
-
-    def read(self, path: Path) -> bytes:
-        if path in self.directories:
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        return self._file(path).data
-
-    def digest(self, path: Path) -> str:
-        return digest_of(self.read(path))
-
-    def write(self, path: Path, data: bytes) -> None:
-        self._begin("write", path)
-        self._must_be_free(path)
-        self.names[path] = MemoryFile(data, 0o644, self._clock.now, self._clock.now, next(self._numbers))
-
-    def replace(self, source: Path, target: Path) -> None:
-        self._begin("replace", target)
-        moved = self._file(source)
-        if target in self.directories:
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-        self._must_have_parent(target)
-        if self.names.get(target) is not moved:
-            self.names[target] = moved
-            del self.names[source]
-
-    def link(self, source: Path, target: Path) -> None:
-        self._begin("link", target)
-        self._must_be_free(target)
-        self.names[target] = self._file(source)
-
-    def unlink(self, path: Path) -> None:
-        self._begin("unlink", path)
-        self._file(path)
-        del self.names[path]
-
-    def mkdir(self, path: Path) -> None:
-        self._begin("mkdir", path)
-        self._must_be_free(path)
-        self.directories[path] = 0o755
-
-    def rmdir(self, path: Path) -> None:
-        self._begin("rmdir", path)
-        if path not in self.directories:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        if self.children(path):
-            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
-        del self.directories[path]
-
-    def chmod(self, path: Path, mode: int) -> None:
-        self._begin("chmod", path)
-        if path in self.directories:
-            self.directories[path] = mode
-        else:
-            self._file(path).mode = mode
-
-    def barrier(self, paths: Sequence[Path]) -> None:
-        self._begin("barrier", paths[0])
-
-    def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
-        del follow
-        if path in self.directories:
-            return Stat("directory", self.directories[path], (), 0.0)
-        found = self.names.get(path)
-        if found is None:
-            return None
-        times = (int(found.mtime * 1e9), int(found.ctime * 1e9))
-        size, changed = len(found.data), max(found.mtime, found.ctime)
-        return Stat("file", found.mode, (found.number, size, *times), changed, found.mtime, size)
-
-    def children(self, path: Path) -> list[str]:
-        return sorted({each.name for each in (*self.names, *self.directories) if each.parent == path and each != path})
-
-    def scan(self, directory: str) -> list[tuple[str, Stat]]:
-        top = Path(directory)
-        seen = ((name, self.stat(top / name)) for name in self.children(top))
-        return [(name, standing) for name, standing in seen if standing is not None]
-
-    def real_path(self, path: Path) -> Path:
-        return path
-
-    def lock(self, path: Path, *, holder: int | None = None) -> MemoryClaim | None:  # noqa: ARG002 - there are no forks
-        if path in self._locked:
-            return None
-        self._locked.add(path)
-        if path not in self.names:
-            self.put(path, b"")
-        return MemoryClaim(self._locked, path)
-
-    def is_file(self, path: Path) -> bool:
-        return path in self.names
-
-    def is_dir(self, path: Path) -> bool:
-        return path in self.directories
-
-    def _begin(self, operation: str, path: Path) -> None:
-        self.before(operation, path)
-
-    def _file(self, path: Path) -> MemoryFile:
-        if path not in self.names:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        return self.names[path]
-
-    def _must_be_free(self, path: Path) -> None:
-        if path in self.names or path in self.directories:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        self._must_have_parent(path)
-
-    def _must_have_parent(self, path: Path) -> None:
-        if path.parent not in self.directories:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryClaim:
-    """A lock that is held."""
-
-    locked: set[Path]
-    path: Path
-
-    def release(self) -> None:
-        """Release the lock."""
-        self.locked.discard(self.path)
 
 
 @dataclass(slots=True, eq=False)

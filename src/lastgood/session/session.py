@@ -54,7 +54,7 @@ from lastgood.planner.states import Closed, Status
 from lastgood.session.event_lines import EventLog
 from lastgood.session.event_stream import EventStream, Listener, deliver_event
 from lastgood.sources.resolution import worker_interpreter
-from lastgood.store.file_system import Disk
+from lastgood.store.disk import Disk
 from lastgood.watch_events import WatchEvent
 from lastgood.wrappers.process.extractor_process import ExtractorProcess
 

@@ -5,8 +5,7 @@ path finder: in each directory, a package with an ``__init__`` takes precedence 
 over a source. A directory without ``__init__`` is a namespace package if nothing else of that name is found anywhere. ``a.b``
 is searched in the directories of ``a``. The mappings of setuptools' editable installs come last, as their finders do.
 
-A finder reads each directory once, so that its results are consistent. It uses a small file system port, so that the tree can
-be in memory.
+A finder reads each directory once, so that its results are consistent.
 """
 
 from __future__ import annotations
@@ -17,33 +16,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Protocol
 
 from lastgood.bridges.worker.importing import is_local, local_roots
+from lastgood.store.file_system import FileSystem
 
-__all__ = ["EXTENSIONS", "Finder", "Found", "Interpreter", "Listings", "Standing"]
+__all__ = ["EXTENSIONS", "Finder", "Found", "Interpreter"]
 
 # Includes suffixes of other interpreters, since the worker may run a different one.
 EXTENSIONS = tuple(dict.fromkeys((*EXTENSION_SUFFIXES, ".so", ".pyd")))
-
-
-class Standing(Protocol):
-    """An entry of a directory. ``kind``: "file", "directory", "link" or "other"."""
-
-    @property
-    def kind(self) -> str: ...
-
-
-class Listings(Protocol):
-    """The file system operations that a finder needs; a subset of :class:`lastgood.store.file_system.FileSystem`."""
-
-    def scan(self, directory: str) -> Sequence[tuple[str, Standing]]: ...
-
-    def real_path(self, path: Path) -> Path: ...
-
-    def is_file(self, path: Path) -> bool: ...
-
-    def is_dir(self, path: Path) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +63,7 @@ _BUILT_IN = Found("")
 class Finder:
     """Finds modules in ``import_path``, then as ``interpreter`` would. Results are cached; use a new finder to look again."""
 
-    def __init__(self, files: Listings, import_path: Iterable[Path], interpreter: Interpreter) -> None:
+    def __init__(self, files: FileSystem, import_path: Iterable[Path], interpreter: Interpreter) -> None:
         self._files = files
         self.import_path = tuple(map(str, import_path))
         self.builtin_modules = frozenset(interpreter.builtin_modules)

@@ -15,21 +15,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.config import Config
-from lastgood.sources.finder import EXTENSIONS, Finder, Found, Listings
+from lastgood.sources.finder import EXTENSIONS, Finder, Found
 from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.sources.resolution import Resolved
+from lastgood.store.file_system import FileSystem
 
-__all__ = ["Files", "Pinned", "PinnedModule", "Pinner"]
-
-
-class Files(Listings, Protocol):
-    """The part of :class:`lastgood.store.file_system.FileSystem` that pinning needs."""
-
-    def read(self, path: Path) -> bytes: ...
+__all__ = ["Pinned", "PinnedModule", "Pinner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +99,7 @@ class Pinner:
 
     def __init__(
         self,
-        files: Files,
+        files: FileSystem,
         imports_of: Callable[[bytes], Imports] = imports_of,
         note: Callable[[str, Path], object] = lambda _name, _file: None,
     ) -> None:
@@ -151,7 +145,7 @@ class _Reading:
 
     def __init__(
         self,
-        files: Files,
+        files: FileSystem,
         finder: Finder,
         known: Mapping[str, Imports],
         imports_of: Callable[[bytes], Imports],

@@ -1,0 +1,251 @@
+"""The real file system. Every change is made through :mod:`os`, never ``open()``, so that a fake of :mod:`os` sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import filelock
+
+from lastgood.store.file_system import Claim, Stat
+from lastgood.store.user_key import cache_directory, user_key
+
+__all__ = ["Disk"]
+
+
+class Disk:
+    """The real file system: a :class:`~lastgood.store.file_system.FileSystem`."""
+
+    _key: bytes | None = None
+
+    def user(self) -> int:
+        """See ``FileSystem``, also for the following methods."""
+        return _user()
+
+    def cache(self, home: Path) -> Path | None:
+        """See :class:`FileSystem`."""
+        return cache_directory(home)
+
+    def key(self) -> bytes:
+        """See :class:`FileSystem`."""
+        if self._key is None:
+            self._key = user_key()
+        return self._key
+
+    def read(self, path: Path) -> bytes:
+        """See :class:`FileSystem`."""
+        _require_regular(path)
+        with open(path, "rb") as file:
+            return file.read()
+
+    def digest(self, path: Path) -> str:
+        """See :class:`FileSystem`."""
+        _require_regular(path)
+        with open(path, "rb") as file:
+            found = hashlib.sha256()
+            while chunk := file.read(_CHUNK):
+                found.update(chunk)
+            return found.hexdigest()
+
+    def write(self, path: Path, data: bytes) -> None:
+        """See :class:`FileSystem`."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(descriptor, left) :]
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a write to a descriptor names no file
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+
+    def replace(self, source: Path, target: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.replace(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """See :class:`FileSystem`."""
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._copy(source, target)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        """Copy with mode and times, atomically, in place of a hard link."""
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(source), None, str(target))
+        was = os.stat(source)
+        # In a place that is swept at the next start, in case of a kill.
+        beside = target if ".lastgood" in target.parts else source
+        part = beside.with_name(f"{beside.name}.part")
+        self.write(part, self.read(source))
+        try:
+            os.chmod(part, stat.S_IMODE(was.st_mode))
+            os.utime(part, ns=(was.st_atime_ns, was.st_mtime_ns))
+            os.replace(part, target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+            raise
+
+    def unlink(self, path: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.unlink(path)
+
+    def mkdir(self, path: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.mkdir(path)
+
+    def rmdir(self, path: Path) -> None:
+        """See :class:`FileSystem`."""
+        os.rmdir(path)
+
+    def chmod(self, path: Path, mode: int) -> None:
+        """See :class:`FileSystem`."""
+        os.chmod(path, mode)
+
+    def barrier(self, paths: Sequence[Path]) -> None:
+        """See :class:`FileSystem`. Many paths are flushed by one ``sync()``, since every ``fsync()`` waits for the device."""
+        if len(paths) > _MAX_FSYNCS and hasattr(os, "sync"):
+            os.sync()
+            return
+        for path in paths:
+            if os.path.isdir(path):
+                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+            else:
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+
+    def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
+        """See :class:`FileSystem`."""
+        try:
+            found = os.stat(path) if follow else os.lstat(path)
+        except ValueError:  # a name that no file can have, such as one with a null character
+            return None
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
+        return _stat_of(found)
+
+    def children(self, path: Path) -> list[str]:
+        """See :class:`FileSystem`."""
+        try:
+            return sorted(os.listdir(path))
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return []
+            raise
+
+    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+        """See :class:`FileSystem`."""
+        found: list[tuple[str, Stat]] = []
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        found.append((entry.name, _DIRECTORY))
+                        continue
+                    # An entry that was removed after the listing is left out.
+                    with contextlib.suppress(OSError):
+                        found.append((entry.name, _stat_of(entry.stat(follow_symlinks=False))))
+        except OSError:
+            return []
+        return found
+
+    def real_path(self, path: Path) -> Path:
+        """See :class:`FileSystem`."""
+        return Path(os.path.realpath(path))
+
+    def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
+        """See :class:`FileSystem`. A dead process holds no lock: the system has released it."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(path).st_nlink > 1:
+                os.unlink(path)  # locking truncates the file, and a hard link may be somebody else's file
+        lock = filelock.FileLock(path, thread_local=False)
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(blocking=False)
+            return lock
+        if holder is not None and not _is_running(holder):
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire(timeout=_LOCK_WAIT, poll_interval=0.01)
+                return lock
+        return None
+
+    def is_file(self, path: Path) -> bool:
+        """See :class:`FileSystem`."""
+        return os.path.isfile(path)
+
+    def is_dir(self, path: Path) -> bool:
+        """See :class:`FileSystem`."""
+        return os.path.isdir(path)
+
+
+_MAX_FSYNCS = 32
+_LOCK_WAIT = 2.0
+"""Seconds."""
+_CHUNK = 1 << 20
+# Any other error is raised: a file that cannot be examined, such as a backup, must not be treated as absent.
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
+
+
+_DIRECTORY = Stat("directory", 0, (), 0.0)
+
+
+def _require_regular(path: Path) -> None:
+    """Raise :class:`OSError` for a FIFO or a device: opening or reading it could block forever."""
+    if _kind(os.stat(path).st_mode) == "other":
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def _user() -> int:
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _stat_of(found: os.stat_result) -> Stat:
+    signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    changed = max(found.st_mtime, found.st_ctime)
+    return Stat(
+        _kind(found.st_mode),
+        stat.S_IMODE(found.st_mode),
+        signature,
+        changed,
+        found.st_mtime_ns,
+        found.st_size,
+        found.st_uid,
+    )
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "link" if stat.S_ISLNK(mode) else "other"
