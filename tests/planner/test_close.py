@@ -1,0 +1,144 @@
+"""A close, in each phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lastgood import effects, watch_events
+from lastgood.planner import events, plan_of_cycle, states
+from planner_script import (
+    ERROR,
+    SETTINGS,
+    STOP_ALL,
+    WATCH,
+    Script,
+    asked,
+    closing,
+    idle,
+    interrupted,
+    looking,
+    rollbacks,
+    rolling_back,
+    scheduled,
+    second_cycle,
+    src,
+    swapped,
+    unstarted,
+)
+
+
+@pytest.mark.parametrize("make", [idle, scheduled, looking], ids=lambda make: str(make.__name__))
+def test_a_close_between_cycles_lets_everything_go(make: Callable[[], Script]) -> None:
+    make().send(events.CloseRequested(), *STOP_ALL, effects.Unpublish(), effects.Dispose(1, 10.0), effects.Release())
+
+
+def test_a_close_before_the_start_leaves_nothing_to_start() -> None:
+    script = unstarted()
+    script.send(events.CloseRequested(), *STOP_ALL, effects.Unpublish(), effects.Release())
+    script.send(events.Started(0), effects.Answer((0,), succeeded=False))
+    script.send(events.Released())
+    script.send(events.Started(1), effects.Answer((1,), succeeded=False))
+
+
+@pytest.mark.parametrize(
+    ("done", "ended"),
+    [
+        ("", effects.Stage(2)),
+        ("stage", effects.Promote(2)),
+        ("promote", effects.Warm(2, 60.0)),
+        ("warm", effects.Swap(2)),
+    ],
+    ids=["stage", "promote", "warm", "swap"],
+)
+def test_a_close_before_the_swap_undoes_the_cycle_in_silence(
+    done: str, ended: effects.Stage | effects.Promote | effects.Warm | effects.Swap
+) -> None:
+    script = asked()
+    script.give(events.Observed(src("1"), asked=True))
+    if done:
+        script.through(2, done)
+    script.send(events.ReloadRequested(6))
+    script.send(
+        events.CloseRequested(),
+        *STOP_ALL,
+        effects.Answer((6,), succeeded=False),
+        effects.Unpublish(),
+        effects.Interrupt(),
+    )
+    script.send(events.CloseRequested(), *STOP_ALL, effects.Unpublish())  # a second one interrupts nothing
+    *first, last = plan_of_cycle(SETTINGS, 2, states.Generation(1, 1)).undo_through(ended)
+    script.send(events.Failed(ended, 0.5, ERROR, at=1000.0), *first, last)
+    for rollback in first:
+        script.send(events.RolledBack(rollback))
+    script.send(
+        events.RolledBack(last), effects.Answer((5,), succeeded=False), effects.Dispose(1, 10.0), effects.Release()
+    )
+    assert script.state.stale is None, "a close is no failure"
+
+
+@pytest.mark.parametrize("name", ["stage", "promote", "warm"])
+def test_a_deed_that_ends_well_in_spite_of_a_close_is_undone(name: str) -> None:
+    done = ["stage", "promote", "warm"][: ["stage", "promote", "warm"].index(name) + 1]
+    script = second_cycle()
+    if done[:-1]:
+        script.through(2, done[-2])
+    script.give(events.CloseRequested())
+    outcomes: dict[str, events.Event] = {
+        "stage": events.Staged(effects.Stage(2), 0.5, WATCH, src()),
+        "promote": events.Promoted(effects.Promote(2), 0.25, (), ()),
+        "warm": events.Warmed(effects.Warm(2, 60.0), 2.0),
+    }
+    script.send(outcomes[name], *rollbacks(2, *reversed(done)))
+
+
+def test_a_swap_that_ends_well_in_spite_of_a_close_is_followed_by_the_rest_of_the_cycle() -> None:
+    script = asked()
+    script.give(events.Observed(src("1"), asked=True))
+    script.through(2, "warm")
+    script.send(
+        events.CloseRequested(), *STOP_ALL, effects.Unpublish(), effects.Interrupt()
+    )  # drops what is left of the cycle
+    script.send(events.Swapped(effects.Swap(2), 0.0), effects.Dispose(1, 10.0), effects.Watch(2))
+    script.send(events.Disposed(1, 0.0))
+    script.send(
+        events.Watched(effects.Watch(2), 0.0),
+        effects.Answer((5,), succeeded=False),
+        effects.Dispose(2, 10.0),
+        effects.Release(),
+    )
+
+
+def test_a_close_after_the_swap_lets_the_cycle_end_in_silence() -> None:
+    script = swapped()
+    script.send(events.CloseRequested(), *STOP_ALL, effects.Unpublish())
+    script.send(events.DisposeFailed(1, 0.0, ERROR))
+    script.send(events.Watched(effects.Watch(2), 0.0), effects.Dispose(2, 10.0), effects.Release())
+
+
+def test_a_close_while_a_cycle_is_undone_waits_for_it_in_silence() -> None:
+    script = rolling_back()
+    script.send(events.CloseRequested(), *STOP_ALL, effects.Unpublish())
+    script.send(
+        events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)), effects.Dispose(1, 10.0), effects.Release()
+    )
+
+
+def test_after_a_close_nothing_is_told() -> None:
+    script = closing()
+    script.send(events.Noticed(watch_events.PollingStarted("x")))
+    script.send(events.DisposeFailed(1, 0.0, ERROR))
+    script.send(events.ReloadRequested(5), effects.Answer((5,), succeeded=False))
+    script.send(events.Observed(src("9")))
+    assert script.state.retired == ()
+
+
+def test_a_rollback_that_fails_while_closing_is_not_told() -> None:
+    script = interrupted()
+    script.give(events.Failed(effects.Stage(2), 0.5, ERROR, at=1000.0))
+    script.send(
+        events.RollbackFailed(effects.Rollback(effects.Stage(2), 10.0), ERROR),
+        effects.Dispose(1, 10.0),
+        effects.Release(),
+    )
