@@ -21,6 +21,7 @@ DEADLINE = 30.0
 """Seconds after which a test that waits for something real has failed."""
 
 QUOTE = "def quote(sku: str) -> float:\n    return 1.0\n"
+MORE = QUOTE + "def more() -> None: ...\n"
 BROKEN = "def quote(:\n"
 
 T = TypeVar("T")

@@ -15,9 +15,8 @@ from generating import importable
 from lastgood.session.session import WatchProgram, watch
 from lastgood.store import promotion
 from lastgood.watch_events import RollbackFailed
-from real_project import DEADLINE, QUOTE, FakeFactory, RealProject, Told
+from real_project import DEADLINE, MORE, FakeFactory, RealProject, Told
 
-MORE = QUOTE + "def more() -> None: ...\n"
 STORE = {"shop/__init__.py": "def name() -> str: ...\n", "shop/stock.py": "def count() -> int: ...\n"}
 Start = Callable[..., WatchProgram]
 

@@ -33,9 +33,8 @@ from lastgood.watch_events import (
     WatchPaths,
 )
 from lastgood.wrappers import Generated
-from real_project import BROKEN, DEADLINE, QUOTE, FakeBridge, FakeFactory, RealProject, Told
+from real_project import BROKEN, DEADLINE, MORE, QUOTE, FakeBridge, FakeFactory, RealProject, Told
 
-MORE = QUOTE + "def more() -> None: ...\n"
 MINE = LookupError("mine")
 
 
