@@ -16,9 +16,10 @@ import os
 import re
 import stat
 import tomllib
+import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -62,6 +63,14 @@ class ModuleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     classes: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     exclude_patterns: tuple[str, ...] = ()
+
+    def wrong_field(self) -> tuple[str, str] | None:
+        """Return the first invalid field and its problem (what was expected and what was found); None if all are valid."""
+        for field in self.__struct_fields__:
+            for index, entry in enumerate(getattr(self, field) or ()):
+                if not entry.strip():
+                    return f"{field}[{index}]", "is empty; expected a name."
+        return None
 
 
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -265,34 +274,32 @@ def decode_config(data: bytes, path: Path) -> Config:
         root = _lastgood_table(root, path)
     _refuse_legacy(root, path)
     decoder = _Decoder(path)
-    decoder.check_fields(root, _Root, "")
-    modules = decoder.convert(root["modules"], dict[str, Any], "modules")
-    decoder.check_module_names(modules)
-    decoder.check_style(root["output"])
-    output = decoder.convert(root["output"], OutputConfig, "output", decoder.resolve)
-    if output.dir == path.parent or output.dir in path.parent.parents:
+    decoded: _Root = decoder.decode(root, _Root, "")
+    if decoded.output.dir == path.parent or decoded.output.dir in path.parent.parents:
         raise ConfigError(
-            f"{output.dir} holds the config file itself; expected a directory for the wrappers alone.",
+            f"{decoded.output.dir} holds the config file itself; expected a directory for the wrappers alone.",
             file=path,
             field="output.dir",
             hint='Write, for example, dir = "generated".',
         )
-    runtime = decoder.runtime(root.get("runtime", {}))
+    if "generator" in root and "generators" in root:
+        problem = "expected either [generator] or [[generators]], found both."
+        raise ConfigError(problem, file=path, field="generators")
+    import_path = decoded.python_import_path
     return Config(
         path=path,
-        python_import_path=decoder.convert(
-            root.get("python_import_path", ["."]), _PATHS, "python_import_path", decoder.resolve
-        ),
-        modules={name: decoder.module(name, table) for name, table in modules.items()},
-        output=output,
-        runtime=runtime,
-        generators=decoder.generators(root),
+        python_import_path=(decoder.path(".", ""),) if import_path is None else import_path,
+        modules=decoded.modules,
+        output=decoded.output,
+        runtime=decoded.runtime,
+        generators=decoded.generators if decoded.generator is None else (decoded.generator,),
     )
 
 
 # --- the TOML document --------------------------------------------------------------------------------------
 
 Table: TypeAlias = Mapping[str, Any]
+T = TypeVar("T")
 
 # The position in tomllib's messages: "… (at line 3, column 7)" or "… (at end of document)".
 _TOML_WHERE = re.compile(r"^(.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$", re.DOTALL)
@@ -367,36 +374,21 @@ def _refuse_legacy(root: Table, path: Path) -> None:
 # --- conversion of tables to the types above ----------------------------------------------------------------
 
 
-# msgspec resolves a struct's annotations on first use. Do that now, before a library such as pyfakefs replaces Path.
-_PATHS = tuple[Path, ...]
-msgspec.json.Decoder(tuple[OutputConfig, RuntimeConfig, GeneratorConfig])
-
-
 class _Root(msgspec.Struct):
-    """The fields at the top level of the file. Only their names and types are used."""
+    """The top level of the file."""
 
-    modules: dict[str, Any]
+    modules: dict[str, ModuleConfig]
     output: OutputConfig
-    python_import_path: tuple[Path, ...] = ()
+    python_import_path: tuple[Path, ...] | None = None
     runtime: RuntimeConfig = RuntimeConfig()
-    generator: GeneratorConfig = GeneratorConfig()
-    generators: tuple[Any, ...] = ()
+    generator: GeneratorConfig | None = None
+    generators: tuple[GeneratorConfig, ...] = ()
 
-
-T = TypeVar("T")
 
 _fields_of = functools.cache(msgspec.structs.fields)  # cached, because it evaluates annotations on each call
+for _struct in (_Root, ModuleConfig, OutputConfig, GeneratorConfig, RuntimeConfig, ProcessConfig):
+    _fields_of(_struct)  # evaluates them now, before a library such as pyfakefs replaces Path
 
-# A message of msgspec: "Expected `str`, got `int` - at `$.functions[0]`". The type names are Python's or JSON's.
-_MSGSPEC_ERROR = re.compile(r"^Expected `(?P<expected>[^`]*)`, got `(?P<got>[^`]*)`(?: - at `\$(?P<at>[^`]*)`)?$")
-_EXPECTED = {
-    "str": "a string",
-    "bool": "a boolean",
-    "int": "an integer",
-    "float": "a number",
-    "object": "a table",
-    "array": "an array of strings",
-}
 _HINTS = {
     "modules": "Add one table for each module, such as [modules.pricing]; an empty [modules] is valid, too.",
     "output": 'Add [output] with dir = "generated".',
@@ -405,116 +397,80 @@ _HINTS = {
 
 
 class _Decoder:
-    """A decoder of one file's tables. Each error names that file and the dotted field."""
+    """A decoder of one file's values to the types of their fields. Each error names the innermost field that is wrong.
+
+    :func:`msgspec.convert` is not used: it reports the field and the problem in one English sentence, whose wording depends on
+    its version and which names neither the key of a dict nor the valid values of a Literal.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._parent = str(path.parent)
 
-    def check_fields(self, table: Any, struct: type[msgspec.Struct], at: str) -> None:
-        """Raise an error for unknown and missing fields in ``table`` and in the tables inside it.
+    def decode(self, value: Any, into: Any, at: str) -> Any:
+        """Convert ``value`` to the type ``into``, one of those in the annotations of the structs above."""
+        kind, inner = get_origin(into), get_args(into)
+        if kind is types.UnionType:  # with None, which TOML cannot spell
+            return self.decode(value, inner[0], at)
+        if kind is Literal:
+            if value not in inner:
+                found = f'"{value}"' if isinstance(value, str) else _found(value)
+                raise self._error(f"expected {' or '.join(map(json.dumps, inner))}, found {found}.", at)
+            return value
+        if kind is tuple:
+            items = "tables" if issubclass(inner[0], msgspec.Struct) else "strings"
+            entries = self._expect(list, f"an array of {items}", value, at)
+            return tuple(self.decode(entry, inner[0], f"{at}[{index}]") for index, entry in enumerate(entries))
+        if kind is dict:
+            table = self._expect(dict, "a table", value, at)
+            if at == "modules":
+                self._check_module_names(table)
+            return {name: self.decode(entry, inner[1], _join(at, name)) for name, entry in table.items()}
+        if issubclass(into, msgspec.Struct):
+            return self._struct(self._expect(dict, "a table", value, at), into, at)
+        if into is Path:
+            return self.path(self._expect(str, "a string", value, at), at)
+        if into is not float:
+            return self._expect(into, _NAMES[into], value, at)
+        try:
+            return float(value if type(value) is int else self._expect(float, "a number", value, at))
+        except OverflowError as error:
+            raise self._error("is out of range; expected a number.", at) from error
 
-        This comes before :func:`msgspec.convert`, whose errors neither suggest similar names nor name the keys of a dict.
-        """
-        if not isinstance(table, dict):
-            return  # convert() raises an error for this
+    def path(self, text: str, at: str) -> Path:
+        """Return a path of the file, absolute and normalised; symbolic links are not followed."""
+        if not text.strip():
+            raise self._error("is empty; expected a path.", at)
+        if "\0" in text:
+            raise self._error("contains a NUL character; expected a path.", at)
+        if at == "runtime.process.python" and "/" not in text:
+            return Path(text)  # a bare command name
+        return Path(os.path.normpath(os.path.join(self._path.parent, text)))
+
+    def _struct(self, table: Table, struct: type[msgspec.Struct], at: str) -> msgspec.Struct:
         fields = {field.name: field for field in _fields_of(struct)}
         for name in table:
             if name not in fields:
                 raise self._unknown(name, table[name], fields, at)
         for name, field in fields.items():
-            where = _join(at, name)
             if field.required and name not in table:
+                where = _join(at, name)
                 raise self._error("is missing.", where, hint=_HINTS.get(where, ""))
-            for inner in get_args(field.type) or (field.type,):
-                if name in table and isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-                    self.check_fields(table[name], inner, where)
+        made = struct(**{name: self.decode(table[name], fields[name].type, _join(at, name)) for name in table})
+        if isinstance(made, ModuleConfig | GeneratorConfig | ProcessConfig) and (invalid := made.wrong_field()):
+            raise self._error(invalid[1], f"{at}.{invalid[0]}")
+        return made
 
-    def convert(self, value: Any, into: type[T], at: str, hook: Callable[[type, Any], Any] | None = None) -> T:
-        """Call :func:`msgspec.convert`, and translate its errors to TOML's terms. ``hook`` makes the paths."""
-        try:
-            return msgspec.convert(value, into, dec_hook=hook)
-        except msgspec.ValidationError as error:
-            found = _MSGSPEC_ERROR.match(str(error))
-            if found is None:
-                problem, _, inside = str(error).partition(" - at `$")
-                raise self._error(problem, at + inside.rstrip("`")) from error
-            where = at + (found["at"] or "")
-            expected = _EXPECTED.get(found["expected"].split(" | ")[0], found["expected"])
-            raise self._error(f"expected {expected}, found {_found_kind(found['got'])}.", where) from error
+    def _expect(self, kind: type[T], expected: str, value: Any, at: str) -> T:
+        if type(value) is not kind:
+            raise self._error(f"expected {expected}, found {_found(value)}.", at)
+        return value
 
-    def module(self, name: str, table: Any) -> ModuleConfig:
-        at = _join("modules", name)
-        self.check_fields(table, ModuleConfig, at)
-        module = self.convert(table, ModuleConfig, at)
-        for field in module.__struct_fields__:
-            for index, entry in enumerate(getattr(module, field) or ()):
-                if not entry.strip():
-                    raise self._error("is empty; expected a name.", f"{at}.{field}[{index}]")
-        return module
-
-    def check_module_names(self, names: Iterable[str]) -> None:
+    def _check_module_names(self, names: Iterable[str]) -> None:
         for name in names:
             if not all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split(".")):
                 hint = 'Quote dotted names: [modules."package.module"].'
                 problem = "is not a module name; expected one as after import, such as package.module."
                 raise self._error(problem, _join("modules", name), hint)
-
-    def check_style(self, output: Any) -> None:
-        """Check ``style`` before :func:`msgspec.convert`, whose errors do not name the valid values."""
-        style = output.get("style", "async") if isinstance(output, dict) else "async"
-        if style not in get_args(Style):
-            found = f'"{style}"' if isinstance(style, str) else _found(style)
-            raise self._error(f'expected "async" or "sync", found {found}.', "output.style")
-
-    def generators(self, root: Table) -> tuple[GeneratorConfig, ...]:
-        """Decode ``[generator]``, or each of ``[[generators]]``."""
-        if "generator" in root and "generators" in root:
-            raise self._error("expected either [generator] or [[generators]], found both.", "generators")
-        if "generator" in root:
-            return (self._generator(root["generator"], "generator"),)
-        tables = root.get("generators", [])
-        if not isinstance(tables, list):
-            raise self._error(f"expected an array of tables, found {_found(tables)}.", "generators")
-        return tuple(self._generator(table, f"generators[{index}]") for index, table in enumerate(tables))
-
-    def _generator(self, table: Any, at: str) -> GeneratorConfig:
-        self.check_fields(table, GeneratorConfig, at)
-        generator = self.convert(table, GeneratorConfig, at, self.resolve)
-        invalid = generator.wrong_field()
-        if invalid is not None:
-            raise self._error(invalid[1], f"{at}.{invalid[0]}")
-        return generator
-
-    def runtime(self, table: Any) -> RuntimeConfig:
-        self._check_env(table)
-        runtime = self.convert(table, RuntimeConfig, "runtime", self.resolve)
-        invalid = runtime.process.wrong_field()
-        if invalid is not None:
-            raise self._error(invalid[1], f"runtime.process.{invalid[0]}")
-        written = table.get("process", {}).get("python")
-        if written is None or os.path.dirname(written) or runtime.process.python != Path(self._parent, written):
-            return runtime
-        # A bare command name was resolved like a path: put it back as it was.
-        return RuntimeConfig(process=msgspec.structs.replace(runtime.process, python=Path(written)))
-
-    def _check_env(self, runtime: Any) -> None:
-        """Check ``env`` before :func:`msgspec.convert`, whose errors do not name the keys of a dict."""
-        process = runtime.get("process") if isinstance(runtime, dict) else None
-        env = process.get("env") if isinstance(process, dict) else None
-        for name, value in env.items() if isinstance(env, dict) else ():
-            if not isinstance(value, str):
-                raise self._error(f"expected a string, found {_found(value)}.", _join("runtime.process.env", name))
-
-    def resolve(self, _type: type, text: Any) -> Path:
-        """Return a path of the file, absolute and normalised; symbolic links are not followed."""
-        if not isinstance(text, str):
-            raise TypeError(f"Expected `str`, got `{type(text).__name__}`")
-        if not text.strip():
-            raise ValueError("is empty; expected a path.")
-        if "\0" in text:
-            raise ValueError("contains a NUL character; expected a path.")
-        return Path(os.path.normpath(os.path.join(self._parent, text)))
 
     def _unknown(self, name: str, value: Any, known: Iterable[str], at: str) -> ConfigError:
         names = sorted(known)
@@ -532,24 +488,12 @@ class _Decoder:
         return ConfigError(problem, file=self._path, field=field, hint=hint)
 
 
-_FOUND = {
-    "str": "a string",
-    "bool": "a boolean",
-    "int": "an integer",
-    "float": "a float",
-    "array": "an array",
-    "list": "an array",
-    "object": "a table",
-    "dict": "a table",
-}
+_NAMES = {str: "a string", bool: "a boolean", int: "an integer", float: "a float", list: "an array", dict: "a table"}
 
 
 def _found(value: Any) -> str:
-    return _found_kind(type(value).__name__)
-
-
-def _found_kind(name: str) -> str:
-    return _FOUND.get(name, f"a {name}")
+    """Name the kind of a value, in TOML's terms."""
+    return _NAMES.get(type(value), f"a {type(value).__name__}")
 
 
 def _join(at: str, key: str) -> str:
