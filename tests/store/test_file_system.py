@@ -262,6 +262,46 @@ def test_where_there_are_no_links_a_copy_has_the_mode_and_the_times(
         Disk().link(source, tmp_path / "b")
 
 
+def test_where_there_are_no_links_a_file_that_appears_during_the_copy_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def appears_meanwhile(path: Path, *, ns: tuple[int, int]) -> None:
+        set_times(path, ns=ns)
+        (tmp_path / "b").write_bytes(b"theirs")
+
+    set_times = os.utime
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(os, "utime", appears_meanwhile)
+    (tmp_path / "a").write_bytes(b"1")
+    with pytest.raises(FileExistsError) as caught:
+        Disk().link(tmp_path / "a", tmp_path / "b")
+    assert caught.value.filename == str(tmp_path / "b")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"a": b"1", "b": b"theirs"}
+
+
+def test_where_there_are_no_links_a_failed_copy_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(os, "replace", refused)
+    (tmp_path / "a").write_bytes(b"1")
+    with pytest.raises(PermissionError):
+        Disk().link(tmp_path / "a", tmp_path / "b")
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_time_of_a_change_is_in_whole_nanoseconds(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    os.utime(tmp_path / "a", ns=(10**18, 10**18 + 1))
+    found = Disk().stat(tmp_path / "a")
+    assert found is not None
+    assert found.mtime_ns == 10**18 + 1
+
+
 def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))

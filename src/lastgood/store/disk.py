@@ -83,9 +83,7 @@ class Disk:
             self._copy(source, target)
 
     def _copy(self, source: Path, target: Path) -> None:
-        """Copy with mode and times, atomically, in place of a hard link."""
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(source), None, str(target))
+        """Copy with mode and times, in place of a hard link; like a link, it never replaces a file that is there already."""
         was = os.stat(source)
         # In a place that is swept at the next start, in case of a kill.
         beside = target if ".lastgood" in target.parts else source
@@ -94,7 +92,13 @@ class Disk:
         try:
             os.chmod(part, stat.S_IMODE(was.st_mode))
             os.utime(part, ns=(was.st_atime_ns, was.st_mtime_ns))
-            os.replace(part, target)
+            self.write(target, b"")  # claims the name: a rename alone would replace a file that has appeared there
+            try:
+                os.replace(part, target)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(target)
+                raise
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(part)

@@ -31,15 +31,15 @@ class Stat:
     """The status of a path. ``kind``: "file", "directory", "link" or "other"; ``mode``: the permission bits.
 
     ``signature`` changes when the content may have changed (device, inode, size in bytes, mtime and ctime in nanoseconds).
-    ``changed`` is the later of mtime and ctime, in seconds since the epoch. ``modified`` is the mtime, only to be compared for
-    equality. ``size`` is in bytes, ``owner`` the uid.
+    ``changed`` is the later of mtime and ctime, in seconds since the epoch. ``mtime_ns`` is the mtime in nanoseconds, only to
+    be compared for equality. ``size`` is in bytes, ``owner`` the uid.
     """
 
     kind: str
     mode: int
     signature: tuple[int, ...]
     changed: float
-    modified: float = 0.0
+    mtime_ns: int = 0
     size: int = 0
     owner: int = 0
 

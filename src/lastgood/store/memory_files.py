@@ -122,7 +122,7 @@ class MemoryFiles:
             return None
         times = (int(found.mtime * 1e9), int(found.ctime * 1e9))
         size, changed = len(found.data), max(found.mtime, found.ctime)
-        return Stat("file", found.mode, (found.number, size, *times), changed, found.mtime, size)
+        return Stat("file", found.mode, (found.number, size, *times), changed, times[0], size)
 
     def children(self, path: Path) -> list[str]:
         return sorted({each.name for each in (*self.names, *self.directories) if each.parent == path and each != path})

@@ -587,7 +587,7 @@ class _Undoing:
             return False
         # The staged file is removed once it is in place. Until then the promoted link or copy has the same mtime.
         staged = self.files.stat(staged_place(stage, entry.path))
-        return staged is None or staged.modified == status.modified
+        return staged is None or staged.mtime_ns == status.mtime_ns
 
     def _restore_manifest(self, journal: _Journal) -> None:
         manifest = self.output.home / "manifest.json"
