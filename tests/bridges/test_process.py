@@ -157,6 +157,13 @@ def hold_forever(path):
 async def hold_loop(path):
     return hold(path)
 
+async def loop():
+    return id(asyncio.get_running_loop())
+
+def allow_blocked_loops(number):
+    import _lastgood_worker.asyncs
+    _lastgood_worker.asyncs.MAX_FORGOTTEN = number
+
 async def fail_later():
     await asyncio.sleep(0)
     inner("exit")
@@ -958,6 +965,30 @@ async def test_an_event_loop_that_a_forgotten_call_blocks_is_replaced(bridge: Pr
     await forget_a_call(bridge, gate, "hold_loop")
     assert await bridge.call("svc", "meet", [1], {}) == 1
     gate.open()
+
+
+async def test_an_event_loop_that_is_blocked_no_more_is_used_again(bridge: ProcessBridge, tmp_path: Path) -> None:
+    gates = [Gate(tmp_path, f"gate{number}") for number in range(3)]
+    await bridge.call("svc", "allow_blocked_loops", [2], {})
+    first = await bridge.call("svc", "loop", [], {})
+    await forget_a_call(bridge, gates[0], "hold_loop")
+    second = await bridge.call("svc", "loop", [], {})
+    await forget_a_call(bridge, gates[1], "hold_loop")
+
+    async def loop_of_next_call() -> object:
+        while True:
+            with suppress(BridgeError):  # refused until a loop has recovered
+                return await bridge.call("svc", "loop", [], {})
+
+    for _ in range(2):
+        with pytest.raises(BridgeError, match="event loops that are stuck in forgotten calls"):
+            await bridge.call("svc", "loop", [], {})
+    gates[0].open()
+    assert await loop_of_next_call() == first
+    await forget_a_call(bridge, gates[2], "hold_loop")
+    gates[1].open()
+    assert await loop_of_next_call() == second
+    gates[2].open()
 
 
 # Death.

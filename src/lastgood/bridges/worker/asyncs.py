@@ -34,6 +34,7 @@ class _LoopThread:
 
     def __init__(self, name: str) -> None:
         self.cancelled: set[int] = set()  # calls that were cancelled and have not ended
+        self._turned = threading.Event()  # set by the loop in answer to the last responds()
         self._ready = threading.Event()
         threading.Thread(target=CONTEXTS.run, args=(self._run,), name=name, daemon=True).start()
         self._ready.wait()
@@ -54,9 +55,13 @@ class _LoopThread:
 
     def responds(self) -> bool:
         """Return whether the loop still runs callbacks, rather than being blocked by a forgotten call."""
-        turned = threading.Event()
-        self.call_soon(turned.set)
-        return turned.wait(_RESPONSE)
+        self._turned = threading.Event()
+        self.call_soon(self._turned.set)
+        return self._turned.wait(_RESPONSE)
+
+    def has_recovered(self) -> bool:
+        """Return whether the loop, which did not respond in time, has done so since, and still does."""
+        return self._turned.is_set() and self.responds()
 
 
 class _Asyncio(_LoopThread):
@@ -140,7 +145,7 @@ _BACKENDS: dict[str, Callable[[], _LoopThread]] = {"asyncio": _Asyncio, "trio": 
 
 
 class Loops:
-    """The event loop for new calls, and earlier ones that are blocked by forgotten calls."""
+    """The event loop for new calls, and earlier ones that forgotten calls blocked: these are used again once they respond."""
 
     def __init__(self, backend: str, answer: Callable[[int, int, bytes], None]) -> None:
         self._make = _BACKENDS[backend]
@@ -149,7 +154,7 @@ class Loops:
         self._lock = threading.Lock()
         self._loops: dict[int, _LoopThread] = {}  # open calls and the loops they run on
         self._current: _LoopThread | None = None
-        self._stuck = 0
+        self._blocked: list[_LoopThread] = []  # did not respond when they were last asked
 
     def start(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack) -> bool:
         """Run ``coroutine`` in a copy of the current context; answer call ``number`` with ``pack`` of its result.
@@ -170,11 +175,22 @@ class Loops:
     def _usable(self) -> _LoopThread | None:
         current = self._current
         if current is not None and current.cancelled and not current.responds():
-            self._stuck += 1
-            current = self._current = None
-        if current is None and self._stuck < MAX_FORGOTTEN:
-            current = self._current = self._make()
+            self._blocked.append(current)
+            current = None
+        if current is None:
+            current = self._recovered()
+        if current is None and len(self._blocked) < MAX_FORGOTTEN:
+            current = self._make()
+        self._current = current
         return current
+
+    def _recovered(self) -> _LoopThread | None:
+        """Take a loop that is blocked no more; what the user's functions have bound to it can be used again."""
+        for loop in self._blocked:
+            if loop.has_recovered():
+                self._blocked.remove(loop)
+                return loop
+        return None
 
     def cancel(self, number: int) -> None:
         """Cancel call ``number`` if it runs on a loop."""
