@@ -15,12 +15,11 @@ import trio
 from lastgood import clear_runtime_bridge, set_runtime_bridge
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config, load_config
-from lastgood.interpreters.cycle_files import wrapper_texts
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import resolve_modules
 from lastgood.store.disk import Disk
-from lastgood.wrappers.process.extractor import HereExtractor
+from lastgood.wrappers.process.extractor import HereExtractor, wrapper_texts
 
 __all__ = ["Generated", "generated", "importable", "running"]
 

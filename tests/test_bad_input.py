@@ -28,7 +28,8 @@ from lastgood.errors import (
     UnmanagedFile,
     UnwatchableModule,
 )
-from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.project import Project
 from lastgood.session.session import WatchProgram, watch
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk

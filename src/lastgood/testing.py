@@ -28,9 +28,9 @@ from pathlib import Path
 from lastgood.config import Config, decode_config
 from lastgood.effects import Answer, Command, Effect, Emit, Interrupt
 from lastgood.errors import ConfigError, Disposed, WatchError, WorkerDied
-from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.driver import Driver
 from lastgood.interpreters.memory import Fault, MemoryClock, MemoryInterpreter, ScriptedBridge
+from lastgood.interpreters.project import Project
 from lastgood.planner import Settings, State
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
 from lastgood.planner.states import Closed, Status

@@ -10,8 +10,8 @@ import pytest
 from lastgood.cli.starter import start_project
 from lastgood.config import decode_config, load_config
 from lastgood.errors import ConfigError
-from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.once import generate_once
+from lastgood.interpreters.project import Project
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk
 

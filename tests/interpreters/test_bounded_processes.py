@@ -16,7 +16,7 @@ import trio
 from bounded_time import LATE, Time, failure
 from lastgood.config import Config
 from lastgood.errors import GenerationError
-from lastgood.interpreters.cycle_files import Project
+from lastgood.interpreters.project import Project
 from lastgood.session.session import WatchProgram
 from lastgood.wrappers import Generated
 from lastgood.wrappers.process import extractor_process

@@ -19,8 +19,9 @@ from lastgood.config import ProcessConfig, load_config
 from lastgood.errors import ConfigError, GenerationError
 from lastgood.interpreters import bounded_stage
 from lastgood.interpreters.bounded_stage import BoundedStage
-from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.once import generate_once, preview
+from lastgood.interpreters.project import Project
 from lastgood.session.session import WatchProgram
 from lastgood.sources.finder import Interpreter
 from lastgood.sources.resolution import worker_interpreter

@@ -15,8 +15,8 @@ import trio
 from lastgood.config import load_config
 from lastgood.effects import MakeDirectory, RemoveFile, ReplaceFile, SetAside, WriteFile
 from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, PromotionError, UnmanagedFile
-from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.once import Once, generate_once, preview, undo_once
+from lastgood.interpreters.project import Project
 from lastgood.session.session import watch
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk

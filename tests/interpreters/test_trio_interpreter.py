@@ -32,7 +32,7 @@ from lastgood.effects import (
     Watch,
 )
 from lastgood.errors import BridgeError, ConfigError, Disposed, GenerationError, NoRuntimeBridge, UnwatchableModule
-from lastgood.interpreters.cycle_files import Project
+from lastgood.interpreters.project import Project
 from lastgood.interpreters.trio_interpreter import Hooks, TrioInterpreter
 from lastgood.planner import events
 from lastgood.sources.finder import Interpreter

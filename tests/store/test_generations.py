@@ -40,6 +40,11 @@ def pinned(sources: Mapping[str, str]) -> Pinned:
     )
 
 
+def others(**files: bytes) -> dict[str, tuple[str, bytes]]:
+    """Other files of a generation, as ``put()`` takes them."""
+    return {name: (digest_of(data), data) for name, data in files.items()}
+
+
 class Recording(MemoryFiles):
     """What was changed, as ``operation name``."""
 
@@ -71,10 +76,10 @@ def digest(text: str) -> str:
 
 
 def test_a_generation_is_kept_and_found_again(files: Recording, store: GenerationStore) -> None:
-    made = store.put(pinned({"a": "1", "b": "2"}), {"wrappers/a.py": b"w", "config": b"c"})
+    made = store.put(pinned({"a": "1", "b": "2"}), others(wrapper=b"w", config=b"c"))
     kept = GenerationStore(files, HOME).open(made)
     assert kept.sources == {"a": b"1", "b": b"2"}
-    assert kept.files == {"config": b"c", "wrappers/a.py": b"w"}
+    assert kept.files == {"config": b"c", "wrapper": b"w"}
     assert files.objects() == sorted(map(digest, ["1", "2", "w", "c"]))
     assert made == TOP / "manifests" / digest_of(files.read(made))
 
@@ -106,7 +111,7 @@ def test_keeping_costs_what_changed(files: Recording, store: GenerationStore) ->
 
 
 def test_of_equal_bytes_one_copy_is_kept(files: Recording, store: GenerationStore) -> None:
-    store.put(pinned({"a": "same", "b": "same"}), {"c": b"same"})
+    store.put(pinned({"a": "same", "b": "same"}), others(c=b"same"))
     assert files.objects() == [digest("same")]
 
 
@@ -144,7 +149,7 @@ def late(name: str, text: str) -> LateModule:
 
 
 def test_what_is_imported_late_becomes_a_part_of_the_generation(files: Recording, store: GenerationStore) -> None:
-    made = store.put(pinned({"a": "1"}), {"w": b"w"})
+    made = store.put(pinned({"a": "1"}), others(w=b"w"))
     store.record(made, generation=4, at=1000.0, changed=[Path("/p/src/a.py")])
     more = store.put_late(made, [late("plugin", "2"), LateModule("pack", Path("/p/src/pack/__init__.py"), b"3")])
     kept = GenerationStore(files, HOME).open(more)
@@ -232,7 +237,9 @@ def test_what_nobody_reads_can_be_forgotten(files: Recording, store: GenerationS
 
 
 def test_a_sweep_keeps_the_good_ones_and_those_in_use(files: Recording, store: GenerationStore) -> None:
-    made = [store.put(pinned({"a": str(number), "b": "shared"}), {"w": f"w{number}".encode()}) for number in range(8)]
+    made = [
+        store.put(pinned({"a": str(number), "b": "shared"}), others(w=f"w{number}".encode())) for number in range(8)
+    ]
     for number in range(7):
         store.record(made[number], generation=number, at=0.0)
     files.put(TOP / "objects" / f"{digest('x')}.new", b"left by a kill")
@@ -244,7 +251,7 @@ def test_a_sweep_keeps_the_good_ones_and_those_in_use(files: Recording, store: G
     )
     store.sweep()
     assert made[0].name not in files.manifests()
-    again = store.put(pinned({"a": "0", "b": "shared"}), {"w": b"w0"})
+    again = store.put(pinned({"a": "0", "b": "shared"}), others(w=b"w0"))
     assert store.open(again).files == {"w": b"w0"}
 
 
@@ -281,8 +288,8 @@ Damage = Callable[[MemoryFiles, Path], None]
 )
 @pytest.mark.parametrize("what", ["object", "file", "manifest"])
 def test_damage_is_found_named_and_mended(files: Recording, harm: Damage, told: str, what: str) -> None:
-    generation, others = pinned({"a": "1"}), {"w": b"w"}
-    made = GenerationStore(files, HOME).put(generation, others)
+    generation, more = pinned({"a": "1"}), others(w=b"w")
+    made = GenerationStore(files, HOME).put(generation, more)
     path = {"object": TOP / "objects" / digest("1"), "file": TOP / "objects" / digest("w"), "manifest": made}[what]
     harm(files, path)
     later = GenerationStore(files, HOME)
@@ -291,8 +298,8 @@ def test_damage_is_found_named_and_mended(files: Recording, harm: Damage, told: 
     assert caught.value.path == path
     assert str(path) in str(caught.value)
     assert str(copy.copy(caught.value)) == str(caught.value)
-    assert later.put(generation, others) == made
-    assert later.open(made).files == others
+    assert later.put(generation, more) == made
+    assert later.open(made).files == {"w": b"w"}
 
 
 @pytest.mark.parametrize("what", ["object", "manifest"])
@@ -337,7 +344,7 @@ def test_a_damaged_manifest_does_not_keep_a_sweep_from_its_work(files: Recording
 def test_after_a_fault_at_any_operation_all_that_is_good_is_whole(fault: int, crashed: bool) -> None:
     files = Recording()
     store = GenerationStore(files, HOME)
-    made = store.put(pinned({"a": "1", "b": "2"}), {"w": b"w"})
+    made = store.put(pinned({"a": "1", "b": "2"}), others(w=b"w"))
     store.record(made, generation=1, at=0.0)
     left = fault
 
@@ -350,7 +357,7 @@ def test_after_a_fault_at_any_operation_all_that_is_good_is_whole(fault: int, cr
     files.before = fail
     sources = {"a": "1", "b": "changed", "c": "3"}
     try:
-        newer = store.put(pinned(sources), {"w": b"v"})
+        newer = store.put(pinned(sources), others(w=b"v"))
         store.record(newer, generation=2, at=0.0)
         store.put_late(newer, [late("plugin", "4")])
         store.sweep()
@@ -362,14 +369,14 @@ def test_after_a_fault_at_any_operation_all_that_is_good_is_whole(fault: int, cr
     assert [good.generation for good in history] in ([1], [1, 2])
     for good in history:
         store.open(store.path(good))
-    newer = store.put(pinned(sources), {"w": b"v"})
+    newer = store.put(pinned(sources), others(w=b"v"))
     assert store.open(newer).files == {"w": b"v"}
 
 
 def test_on_the_disk(tmp_path: Path) -> None:
     disk: FileSystem = Disk()
     store = GenerationStore(disk, tmp_path / "home")
-    made = store.put(pinned({"a": "1"}), {"w": b"w"})
+    made = store.put(pinned({"a": "1"}), others(w=b"w"))
     store.record(made, generation=1, at=0.0)
     store.sweep([made])
     assert GenerationStore(disk, tmp_path / "home").open(made).files == {"w": b"w"}

@@ -22,7 +22,8 @@ from lastgood.bridges.worker.manifest import Damaged, Manifest
 from lastgood.cli.commands import main
 from lastgood.config import load_config
 from lastgood.errors import ConfigError, NothingToUndo
-from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.project import Project
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk
 from lastgood.store.file_system import Claim, Stat, digest_of

@@ -20,7 +20,7 @@ from lastgood.errors import LastgoodError
 
 if TYPE_CHECKING:
     from lastgood.effects import FileOperation
-    from lastgood.interpreters.cycle_files import Project
+    from lastgood.interpreters.project import Project
     from lastgood.session.session import WatchProgram
     from lastgood.watch_events import WatchEvent
 
@@ -274,7 +274,7 @@ def _project(config_file: Path) -> Project:
     import os
 
     from lastgood.config import load_config
-    from lastgood.interpreters.cycle_files import Project
+    from lastgood.interpreters.project import Project
     from lastgood.sources.resolution import worker_interpreter
     from lastgood.store.disk import Disk
     from lastgood.wrappers.process.extractor_process import ExtractorProcess

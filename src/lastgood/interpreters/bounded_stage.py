@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 import trio
 
+from lastgood.generators.checking import check_staged
+from lastgood.generators.running import run_generators
 from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.project import StageStopped
+from lastgood.interpreters.staging import Check, Request, RunGenerators
 
 __all__ = ["BoundedStage"]
 
@@ -32,6 +37,8 @@ class BoundedStage:
         self._reading = trio.CapacityLimiter(1)
         self._step = trio.CancelScope()
         self._waiting = trio.CancelScope()
+        self.lock = trio.Lock()
+        """Held while a stage's thread works, unless it was abandoned. Others that use the claims or the store hold it too."""
 
     async def run(self, stage: Callable[[], Awaitable[T]], work: CycleFiles, timeout: float) -> T:
         """Await ``stage()``, the stage of ``work``. Raises :class:`GenerationError` after ``timeout`` seconds."""
@@ -43,7 +50,7 @@ class BoundedStage:
             def give_up() -> None:
                 nonlocal timed_out
                 timed_out = True
-                work.project.extractor.stop()
+                work.project.stop()
                 self._step.cancel()
                 nursery.cancel_scope.cancel()
 
@@ -51,6 +58,7 @@ class BoundedStage:
             try:
                 async with self._thread:
                     waiting = False
+                work.project.begin_stage()
                 made.append(await stage())
             except trio.Cancelled:
                 raise
@@ -73,14 +81,25 @@ class BoundedStage:
             finally:
                 work.clear_if_discarded()
 
-        with trio.CancelScope(shield=True) as self._step:
-            return await trio.to_thread.run_sync(call, limiter=self._thread, abandon_on_cancel=True)
+        with trio.CancelScope(shield=True) as self._step, suppress(StageStopped):
+            async with self.lock:
+                return await trio.to_thread.run_sync(call, limiter=self._thread, abandon_on_cancel=True)
         await trio.sleep_forever()  # the stage was cancelled: raises Cancelled
         raise AssertionError("unreachable")
 
     async def read(self, do: Callable[..., T], *args: object) -> T:
         """Call ``do``, which must only read, in a thread of its own, beside that of the steps. A cancel does not wait for it."""
         return await trio.to_thread.run_sync(partial(do, *args), limiter=self._reading, abandon_on_cancel=True)
+
+    async def answer(self, request: Request, note: Callable[[str], object]) -> object:
+        """Return the answer to a request of a stage that needs no more than programs. ``note(step)`` is called for each."""
+        match request:
+            case RunGenerators(config, text, directory, taken):
+                return await run_generators(config, text, directory, taken, note)
+            case Check(directory, package, imported, compiled):
+                return await check_staged(directory, package, imported=imported, compiled=compiled, note=note)
+            case _:
+                raise AssertionError(f"{request} is for the interpreter of a session")
 
     async def returned(self, timeout: float) -> bool:
         """Wait until no thread works; return False after ``timeout`` seconds, or as soon as :meth:`give_up` was called."""

@@ -1,6 +1,7 @@
-"""The files of a cycle: the synchronous part of stage, promote, swap and rollback.
+"""The files of a cycle: the steps of stage, promote, swap and rollback, which may block.
 
-Both interpreters use this code: the trio interpreter in a thread and on the disk, the in-memory one directly and on a dict.
+Every interpreter takes these steps: the trio interpreter in a thread and on the disk, the in-memory one directly and on a dict,
+``lastgood generate`` without a bridge. :mod:`lastgood.interpreters.staging` puts those of the stage together.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ import contextlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from lastgood.calls.live_imports import LiveImports
-from lastgood.config import Config, ProcessConfig, decode_config
+from lastgood.config import Config, decode_config
 from lastgood.effects.files import MakeDirectory, RemoveDirectory, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import (
     AlreadyWatched,
@@ -27,23 +27,22 @@ from lastgood.errors import (
     PromotionError,
     UnwatchableModule,
 )
-from lastgood.generators.inputs import Inputs, inputs_of
+from lastgood.generators.inputs import Inputs
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
+from lastgood.interpreters.project import Project
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
-from lastgood.sources.finder import Finder, Interpreter
-from lastgood.sources.pinning import Pinned, Pinner
+from lastgood.sources.pinning import Pinned
 from lastgood.sources.resolution import Resolved, places_of, resolve_modules
-from lastgood.store.file_system import FileSystem, digest_of, place_of
-from lastgood.store.generations import DamagedGeneration, GenerationStore, Kept, LateModule
-from lastgood.store.manifests_in_use import ManifestsInUse
+from lastgood.store.file_system import digest_of, place_of
+from lastgood.store.generations import DamagedGeneration
 from lastgood.store.promotion import OutputDirectory, Promoting
 from lastgood.store.trees import make_directories, remove_tree, staged_files, staged_place
 from lastgood.watch_events import ApiChange
-from lastgood.wrappers import Generated, ModuleSource
-from lastgood.wrappers.process.extractor import Extractor, HereExtractor
+from lastgood.wrappers import Generated
+from lastgood.wrappers.process.extractor import wrapper_texts
 
-__all__ = ["CycleFiles", "Project", "wrapper_texts"]
+__all__ = ["CycleFiles"]
 
 # Names of the files that are stored with a generation in addition to its sources.
 _WRAPPERS = "wrappers/"
@@ -52,145 +51,17 @@ _CONFIG = "config"
 _NOTHING = Generated(())
 
 
-@dataclass(slots=True)
-class Project:
-    """The data of a session that outlives a cycle: the config file, how to read it, and the claimed output directories.
+class CycleFiles:
+    """The files of one cycle: the resolved config and modules, the stage, and the promotion.
 
-    - ``load(path, read)`` reads and decodes the config. ``ask_interpreter(process)`` returns where the worker's interpreter
-      looks for modules.
-    - ``extractor`` reads the sources and makes the wrappers.
-    - ``imports``: the hook on imports of wrappers in this process, if it is an app that may import them at any time.
-    - ``live``: the output directory of the live generation. ``live_manifest``: its stored manifest. ``generation``: its number.
-    - ``manifests``: those of the bridges that are not disposed yet, because their workers import from the stored files.
-    - ``at``: the module, or other step, that a stage is working on, and its file.
+    ``dry``: nothing is claimed or written; the cycle ends with its stage.
     """
 
-    files: FileSystem
-    config_file: Path
-    extra_watch_paths: tuple[Path, ...]
-    load: Callable[[Path, Callable[[Path], bytes]], Config]
-    ask_interpreter: Callable[[ProcessConfig], Interpreter]
-    pid: int
-    extractor: Extractor = field(default_factory=HereExtractor)
-    imports: LiveImports | None = None
-    claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
-    live: OutputDirectory | None = None
-    live_manifest: Path | None = None
-    generation: int = 0
-    at: tuple[str, Path | None] = ("", None)
-    refused: tuple[ProcessConfig, ConfigError] | None = None
-    """The error of the worker's interpreter in this cycle. One that hangs is not started twice."""
-    manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
-    _pinner: Pinner = field(init=False)
-    _generator_pinner: Pinner = field(init=False)
-    _stores: dict[Path, GenerationStore] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.extractor.note = self.note
-        self._pinner = Pinner(self.files, self.extractor.imports_of, self.note)
-        self._generator_pinner = Pinner(self.files, self.extractor.imports_of, self.note)
-
-    def note(self, name: str, file: Path | None = None) -> None:
-        """Record the module or step that a stage is working on, for the error if it takes too long."""
-        self.at = name, file
-
-    @property
-    def always_watched(self) -> WatchSet:
-        """The paths that are watched whatever the config contains: the file itself (if a link, both ends) and extra paths."""
-        named = (self.config_file, *self.extra_watch_paths)
-        paths = {self.files.real_path(path) for path in named}
-        return WatchSet(tuple(sorted(paths)), tuple(sorted({*named} - paths)))
-
-    def finder(self, config: Config) -> Finder:
-        """Make a finder that looks where the worker of ``config`` would. Raises :class:`ConfigError`."""
-        return Finder(self.files, config.python_import_path, self._worker_interpreter(config))
-
-    def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
-        """Read, once, all sources that ``modules`` depend on."""
-        return self._pinner.pin(config, modules, finder)
-
-    def generator_inputs(self, config: Config) -> Inputs:
-        """Find the inputs of the config's own generators; modules are looked up as by this process's interpreter."""
-        return inputs_of(config, self.files, self._generator_pinner, self.ask_interpreter(ProcessConfig()))
-
-    def _worker_interpreter(self, config: Config) -> Interpreter:
-        process = config.runtime.process
-        if self.refused is not None and self.refused[0] == process:
-            raise self.refused[1]
-        try:
-            return self.ask_interpreter(process)
-        except ConfigError as error:
-            error.file = config.path  # ask_interpreter() does not know the config file
-            self.refused = process, error
-            raise
-
-    def look_at(self, path: Path) -> OutputDirectory:
-        """Return the output directory at ``path``, unclaimed. Raises :class:`ConfigError`, :class:`PromotionError`."""
-        return OutputDirectory.unclaimed(self.files, path, self.config_file)
-
-    def claim(self, path: Path) -> OutputDirectory:
-        """Claim and return the output directory at ``path``. Raises like :meth:`OutputDirectory.claim`."""
-        output = self.claimed[path] = OutputDirectory.claim(self.files, path, self.pid, self.config_file)
-        return output
-
-    def store(self, output: OutputDirectory) -> GenerationStore:
-        """Return the stored generations of ``output``."""
-        return self._stores.setdefault(output.home, GenerationStore(self.files, output.home))
-
-    def kept(self, manifest: Path) -> Kept:
-        """Return the stored files of a generation. Raises :class:`DamagedGeneration`."""
-        return self._store_of(manifest).open(manifest)
-
-    def _store_of(self, manifest: Path) -> GenerationStore:
-        return self._stores[manifest.parents[2]]
-
-    def store_late(self, cycle: int, late: Sequence[LateModule]) -> Path | None:
-        """Store modules that the bridge of ``cycle`` imported dynamically as a part of its generation.
-
-        Returns the new manifest, for :meth:`use_late`; None if that bridge was disposed, or if a later bridge runs an equal
-        generation, which these modules do not belong to. Raises :class:`OSError`, :class:`DamagedGeneration`.
-        """
-        before = self.manifests.latest(cycle)
-        if before is None or not self.manifests.is_last_of(cycle):
-            return None
-        store = self._store_of(before)
-        made = store.put_late(before, late)
-        if made != before and not self.manifests.is_given(before):
-            store.forget(before)
-        return made
-
-    def use_late(self, cycle: int, manifest: Path) -> None:
-        """Make ``manifest`` the manifest of the generation of ``cycle``, if its bridge is not disposed yet."""
-        self.manifests.grow(cycle, manifest)
-        if self.manifests.is_live(cycle):
-            self.live_manifest = manifest
-
-    def take_undo_request(self) -> bool:
-        """Return whether another process has requested an undo of the live generation, and remove the request."""
-        return self.live is not None and self.live.take_undo_request()
-
-    def release_imports(self, output: OutputDirectory) -> None:
-        """Stop redirecting imports of wrappers: ``output`` has the content from before the last promotion again."""
-        if self.imports is not None:
-            self.imports.free(output.path)
-
-    def release(self) -> None:
-        """Release the extractor, the hook on imports, and every claimed output directory."""
-        if self.imports is not None:
-            self.imports.close()
-        self.extractor.end()
-        while self.claimed:
-            _, output = self.claimed.popitem()
-            output.release()
-
-
-class CycleFiles:
-    """The files of one cycle: the resolved config and modules, the stage, and the promotion."""
-
-    def __init__(self, project: Project, cycle: int) -> None:
+    def __init__(self, project: Project, cycle: int, *, dry: bool = False) -> None:
         self.project = project
         project.refused = None
         self.cycle = cycle
+        self._is_dry = dry
         self.config: Config | None = None
         self.watch = project.always_watched
         self.read: Snapshot = {}
@@ -203,7 +74,7 @@ class CycleFiles:
         self.staged: Mapping[str, str] = {}
         self.pinned: Pinned | None = None
         self.manifest: Path | None = None
-        self._interfaces: Mapping[str, bytes] = {}
+        self._interfaces: Interfaces | None = None
         self._texts: dict[str, tuple[str, bytes]] = {}  # digest and text of each staged file
         self._shared: dict[str, bytes] = {}
         self.is_undo = False
@@ -235,7 +106,7 @@ class CycleFiles:
         Raises :class:`ConfigError`, :class:`UnwatchableModule`.
         """
         project, files = self.project, self.project.files
-        project.note(project.config_file.name, project.config_file)
+        project.enter(project.config_file.name, project.config_file)
         self.watch = project.always_watched
         self.used.clear()
         self._config_text = b""
@@ -311,7 +182,7 @@ class CycleFiles:
     @contextlib.contextmanager
     def _sharing(self, what: str, path: Path) -> Iterator[None]:
         """Use what all cycles share, unless the stage was discarded first."""
-        self.project.note(what, path)
+        self.project.enter(what, path)
         self._is_sharing = True  # set before the check: discard() sets its flag, then reads this one
         try:
             if self._is_discarded:
@@ -323,7 +194,7 @@ class CycleFiles:
     def has_been_used(self) -> bool:
         """Return whether a session has used the output directory before. If none has, there is nothing to recover."""
         path = self._config.output.dir
-        self.project.note("output directory", path)
+        self.project.enter("output directory", path)
         path = self.project.files.real_path(path)
         return self.project.files.is_dir(self.project.look_at(path).home)
 
@@ -334,6 +205,9 @@ class CycleFiles:
         """
         files = self.project.files
         path = files.real_path(self._config.output.dir)
+        if self._is_dry:
+            self.output = self.project.look_at(path)
+            return self.output
         try:
             with self._sharing("output directory", path):
                 output = self.output = self._claimed(path)
@@ -365,19 +239,21 @@ class CycleFiles:
     def generate(self) -> Generated:
         """Generate the wrappers of every module of the config into the stage, by the built-in generator."""
         extractor = self.project.extractor
-        extractor.use(self.project.files.cache(self._output.home), read_only=False)
-        texts, generated, interfaces = wrapper_texts(extractor, self._pinned, self._config, self.modules)
-        self._interfaces = Interfaces.to_keep(interfaces)
+        extractor.use(self.project.files.cache(self.output_directory.home), read_only=self._is_dry)
+        texts, generated, irs = wrapper_texts(extractor, self._pinned, self._config, self.modules)
+        self._interfaces = Interfaces.of(irs)
         self._write_stage(texts)
         return generated
 
     def _write_stage(self, texts: Mapping[str, bytes]) -> None:
         """Write files to the stage. Content that is already stored is hard-linked, which is much faster than a new file."""
-        files, stage, store = self.project.files, self._stage, self.project.store(self._output)
+        fresh = {name: (digest_of(text), text) for name, text in texts.items()}
         if self._is_discarded:
             return
-        fresh = {name: (digest_of(text), text) for name, text in texts.items()}
         self._texts |= fresh
+        if self._is_dry:
+            return
+        files, stage, store = self.project.files, self._stage, self.project.store(self.output_directory)
         try:
             for directory in sorted({(stage / name).parent for name in texts}):
                 make_directories(files, directory)
@@ -396,15 +272,19 @@ class CycleFiles:
 
     def _link_generated(self, made: Mapping[str, str]) -> None:
         """Link the files that generators have made in :attr:`generator_directory` (path to digest) into the stage."""
-        files, stage = self.project.files, self._stage
+        files = self.project.files
         try:
             for name, digest in made.items():
-                make_directories(files, staged_place(stage, name).parent)
-                files.link(self.generator_directory / name, staged_place(stage, name))
-                self._texts[name] = (digest, files.read(staged_place(stage, name)))
+                place = self.generator_directory / name
+                if not self._is_dry:
+                    place, source = staged_place(self._stage, name), place
+                    make_directories(files, place.parent)
+                    files.link(source, place)
+                self._texts[name] = (digest, files.read(place))
         except OSError as error:
             raise PromotionError(
-                f"the generated files could not be staged: {error.strerror or error}.", path=place_of(error, stage)
+                f"the generated files could not be staged: {error.strerror or error}.",
+                path=place_of(error, self.generator_directory),
             ) from error
 
     @property
@@ -452,11 +332,14 @@ class CycleFiles:
 
         Raises :class:`PromotionError`.
         """
-        output = self._output
+        output = self.output_directory
+        self._remove_generator_directory()
+        if self._is_dry:
+            return
         try:
-            self._remove_generator_directory()
-            kept = {f"{_WRAPPERS}{name}": text for name, (_, text) in self._texts.items()}
-            kept |= {**self._interfaces, _CONFIG: self._config_text}
+            kept = {f"{_WRAPPERS}{name}": digest_and_text for name, digest_and_text in self._texts.items()}
+            kept |= {} if self._interfaces is None else self._interfaces.to_keep()
+            kept[_CONFIG] = (digest_of(self._config_text), self._config_text)
             with self._sharing("kept generations", output.home):
                 self.manifest = self.project.store(output).put(self._pinned, kept)
         except OSError as error:
@@ -482,7 +365,7 @@ class CycleFiles:
         assert live is not None, "a session that runs has a live generation"
         self.is_undo = True
         self.watch = watch
-        project.note("kept generations", live.home)
+        project.enter("kept generations", live.home)
         store = project.store(live)
         good = store.before(project.live_manifest)
         if good is None:
@@ -498,35 +381,37 @@ class CycleFiles:
         self._write_stage({name.removeprefix(_WRAPPERS): text for name, text in texts.items()})
         self.staged = {name: digest for name, (digest, _) in sorted(self._texts.items())}
 
-    @property
-    def has_previous(self) -> bool:
-        """True if an earlier good generation is stored, and this one is not equal to the live one."""
-        store, live = self.project.store(self._output), self.project.live_manifest
-        if live is not None and self.manifest is not None and store.is_still(live, self.manifest):
-            self._repeats = live
+    def find_previous(self) -> bool:
+        """Return whether an undo could restore another generation than the one that this one is equal to, if there is any.
+
+        A generation that is equal to the live one or, if none is live, to the last good one, replaces it in the history.
+        """
+        store = self.project.store(self.output_directory)
+        good = store.before(None)
+        last = (
+            store.path(good) if self.project.live_manifest is None and good is not None else self.project.live_manifest
+        )
+        if last is not None and self.manifest is not None and store.is_still(last, self.manifest):
+            self._repeats = last
             return False
         return store.before(self.manifest) is not None
-
-    def replace_equal_generation(self) -> None:
-        """Let this generation replace the last good one in the history if they are equal. For use without a session."""
-        store = self.project.store(self._output)
-        last = store.before(None)
-        if last is not None and self.manifest is not None and store.is_still(store.path(last), self.manifest):
-            self._repeats = store.path(last)
 
     def changes(self) -> tuple[ApiChange, ...]:
         """Return the API changes since the live generation or, if none is live, since the last one that was stored."""
         project = self.project
-        store = former = project.store(self._output)
+        store = former = project.store(self.output_directory)
         before = project.live_manifest
         if project.live is not None:
             former = project.store(project.live)
         elif (good := store.before(None)) is not None:
             before = store.path(good)
-        if before is None or self.manifest is None:
+        if before is None:
             return ()
         try:
-            return changes_between(Interfaces.kept(former, before), Interfaces.kept(store, self.manifest))
+            after = self._interfaces
+            if self.is_undo and self.manifest is not None:
+                after = Interfaces.kept(store, self.manifest)
+            return changes_between(Interfaces.kept(former, before), after)
         except DamagedGeneration:
             return ()
 
@@ -535,12 +420,12 @@ class CycleFiles:
     def promote(self) -> None:
         """Change the content of the output directory to that of the stage."""
         self.former = self._find_former()
-        self.promoting = Promoting(self._output, self._stage, self.staged, self.former, self._shared)
+        self.promoting = Promoting(self.output_directory, self._stage, self.staged, self.former, self._shared)
         self.promoting.apply(self._hold_imports)
 
     def _hold_imports(self) -> None:
         """Let imports of wrappers in the app get the present files until the swap. Nothing to do before the first swap."""
-        project, output = self.project, self._output
+        project, output = self.project, self.output_directory
         if project.imports is None or project.live is None:
             return
         before: dict[str, bytes | bool | None] = {}
@@ -558,8 +443,8 @@ class CycleFiles:
         """Return the output directory that this one replaces: of this session, or of one that was killed before it emptied it."""
         project = self.project
         if project.live is not None:
-            return project.live if project.live.path != self._output.path else None
-        left = self._output.former()
+            return project.live if project.live.path != self.output_directory.path else None
+        left = self.output_directory.former()
         if left is None:
             return None
         try:
@@ -572,8 +457,8 @@ class CycleFiles:
         assert self.promoting is not None, "promote() comes first"
         self.promoting.commit()
         if self.project.imports is not None:
-            self.project.imports.follow(self._output.path)
-        self.project.live = self._output
+            self.project.imports.follow(self.output_directory.path)
+        self.project.live = self.output_directory
         self.project.live_manifest = self.manifest
         self.project.generation += 1
         if self.manifest is not None:
@@ -600,7 +485,7 @@ class CycleFiles:
         )  # has changed if the bridge has imported modules dynamically
         if manifest is None:
             return
-        store = self.project.store(self._output)
+        store = self.project.store(self.output_directory)
         if self.is_undo:
             store.retract(manifest)
         else:
@@ -619,7 +504,7 @@ class CycleFiles:
             emptying.undo()
             raise
         emptying.sweep()
-        self._output.forget_former()
+        self.output_directory.forget_former()
 
     # --- undoing
 
@@ -627,7 +512,7 @@ class CycleFiles:
         """Undo :meth:`promote`, even if it was not completed."""
         if self.promoting is not None:
             self.promoting.undo()
-            self.project.release_imports(self._output)
+            self.project.release_imports(self.output_directory)
 
     def discard(self) -> None:
         """Undo the stage, even if it was not completed. Leave to the next cycle what an abandoned thread is still using."""
@@ -664,7 +549,7 @@ class CycleFiles:
     @property
     def home(self) -> Path:
         """The ``.lastgood`` directory of the output directory."""
-        return self._output.home
+        return self.output_directory.home
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -688,41 +573,17 @@ class CycleFiles:
         return self.pinned
 
     @property
-    def _output(self) -> OutputDirectory:
+    def output_directory(self) -> OutputDirectory:
+        """The output directory, after :meth:`claim`."""
         assert self.output is not None, "claim() comes first"
         return self.output
+
+    @property
+    def texts(self) -> Mapping[str, bytes]:
+        """The text of each staged file, by its path."""
+        return {name: text for name, (_, text) in self._texts.items()}
 
     @property
     def _stage(self) -> Path:
         assert self.stage is not None, "claim() comes first"
         return self.stage
-
-
-def wrapper_texts(
-    extractor: Extractor, pinned: Pinned, config: Config, modules: Mapping[str, Resolved]
-) -> tuple[Mapping[str, bytes], Generated, Mapping[str, bytes]]:
-    """Generate the wrappers of every module, without writing them.
-
-    Returns the texts by path relative to the output directory, the result with warnings and failures, and the IRs by module.
-    """
-    found = {name: ModuleSource(name, None, b"", is_package=True) for name in pinned.namespaces}
-    for each in pinned.modules:
-        if each.name not in found:
-            data = pinned.read(each.file)
-            found[each.name] = ModuleSource(each.name, each.file, data, each.is_package, digest=each.digest)
-    sources: list[ModuleSource] = []
-    failures: list[ModuleFailure] = []
-    for name, module in modules.items() if config.makes_wrappers else ():
-        try:
-            data = b"" if module.file is None else pinned.read(module.file)
-        except OSError as error:
-            problem = f"the source cannot be read: {error.strerror or error}"
-            failures.append(ModuleFailure(module.name, module.file, None, problem))
-            continue
-        known = found.get(name)
-        digest = known.digest if known is not None and known.path == module.file else digest_of(data)
-        sources.append(ModuleSource(name, module.file, data, module.is_package, config.modules[name], digest))
-    wrapped = extractor.wrap(sources, found, config.output.style)
-    failures.extend(wrapped.failures)
-    generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
-    return wrapped.files, generated, wrapped.modules

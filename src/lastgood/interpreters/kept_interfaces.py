@@ -21,7 +21,7 @@ _MODULES = "ir/"
 
 @dataclass(frozen=True, slots=True)
 class Interfaces:
-    """The IRs of one generation: ``digests`` by module name; ``read(name)`` returns the bytes of one."""
+    """The IRs of one generation: ``digests`` by module name; ``read(digest)`` returns the bytes of one."""
 
     digests: Mapping[str, str]
     read: Callable[[str], bytes]
@@ -29,7 +29,8 @@ class Interfaces:
     @classmethod
     def of(cls, modules: Mapping[str, bytes]) -> Interfaces:
         """Make the interfaces of IRs that were just generated."""
-        return cls({name: digest_of(data) for name, data in modules.items()}, modules.__getitem__)
+        digests = {name: digest_of(data) for name, data in modules.items()}
+        return cls(digests, {digest: modules[name] for name, digest in digests.items()}.__getitem__)
 
     @classmethod
     def kept(cls, store: GenerationStore, manifest: Path) -> Interfaces | None:
@@ -41,12 +42,12 @@ class Interfaces:
         if _FORMAT not in files or store.read(files[_FORMAT]) != _format():
             return None
         digests = {name.removeprefix(_MODULES): digest for name, digest in files.items() if name.startswith(_MODULES)}
-        return cls(digests, lambda name: store.read(digests[name]))
+        return cls(digests, store.read)
 
-    @staticmethod
-    def to_keep(modules: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Return the files to store, from which :meth:`kept` reads the interfaces."""
-        return {_FORMAT: _format(), **{_MODULES + name: data for name, data in modules.items()}}
+    def to_keep(self) -> dict[str, tuple[str, bytes]]:
+        """Return the digests and bytes of the files to store, from which :meth:`kept` reads the interfaces."""
+        modules = {_MODULES + name: (digest, self.read(digest)) for name, digest in self.digests.items()}
+        return {_FORMAT: (digest_of(_format()), _format()), **modules}
 
 
 def changes_between(before: Interfaces | None, after: Interfaces | None) -> tuple[ApiChange, ...]:
@@ -63,7 +64,8 @@ def changes_between(before: Interfaces | None, after: Interfaces | None) -> tupl
     names = {name for name in names if before.digests.get(name) != after.digests.get(name)}
     try:
         old, new = (
-            {name: unpacked(each.read(name)) for name in names if name in each.digests} for each in (before, after)
+            {name: unpacked(each.read(each.digests[name])) for name in names if name in each.digests}
+            for each in (before, after)
         )
     except (DamagedGeneration, msgspec.MsgspecError):
         return ()

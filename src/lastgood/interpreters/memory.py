@@ -37,8 +37,11 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.errors import BridgeError, GenerationError, LastgoodError, ModuleFailure
-from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.errors import BridgeError, GenerationError, ModuleFailure
+from lastgood.interpreters import staging
+from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.project import Project
+from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo
 from lastgood.planner.events import (
     Disposed,
     DisposeFailed,
@@ -56,14 +59,13 @@ from lastgood.planner.events import (
     RestartFailed,
     RollbackFailed,
     RolledBack,
-    Staged,
     StageReturned,
     Swapped,
     TimerElapsed,
     Warmed,
     Watched,
 )
-from lastgood.planner.watch_set import WatchSet, merge
+from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.snapshots import Reader
 from lastgood.store.file_system import digest_of
 from lastgood.store.generations import LateModule
@@ -266,45 +268,31 @@ class MemoryInterpreter:
             raise work.timeout_error(action.timeout, waited=True)
         if action.undo:
             assert self._armed is not None
-            work.stage_previous(self._armed)
-            self._arm(work.watch, work)
-            return Staged(action, 0.0, work.watch, work.read, changes=work.changes())
-        self._arm(self.project.always_watched, work)
-        problem: LastgoodError | None = None
-        try:
-            work.resolve()
-        except LastgoodError as error:
-            problem = error
-        self._arm(work.watch, work)
-        if work.config is not None and (problem is None or work.has_been_used()):
-            output = work.claim()
-            if output.recovered:
-                self.report(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
-                output.recovered = ()
-        if problem is not None:
-            raise problem
-        if work.config is not None and work.config.generators:
-            raise GenerationError(tuple(_unrunnable(generator) for generator in work.config.generators))
-        generated = work.accept(work.generate())
-        work.keep()
-        assert work.config is not None
-        return Staged(
-            action,
-            0.0,
-            work.watch,
-            work.read,
-            tuple(generated.warnings),
-            work.used,
-            work.has_previous,
-            work.config.runtime.process.probation,
-            work.changes(),
-        )
+            recipe = stage_undo(work, self._armed)
+        else:
+            recipe = stage(work, self._armed)
+        answer: object = None
+        while True:
+            try:
+                step = advance(recipe, answer)
+            finally:
+                self._report_recovered(work)
+            match step:
+                case StageResult():
+                    return step.event(action, work, 0.0)
+                case staging.Arm(watch):
+                    self._armed = watch.union(self._armed)
+                    answer = self._reader.read(self._armed, self.clock.now)
+                case staging.RunGenerators(config):
+                    raise GenerationError(tuple(_unrunnable(generator) for generator in config.generators))
+                case _:
+                    raise AssertionError(f"a world has no generate(): {step}")
 
-    def _arm(self, watch: WatchSet, work: CycleFiles) -> None:
-        has_new_roots = self._armed is None or not {*watch.roots} <= {*self._armed.roots}
-        self._armed = watch.union(self._armed)
-        if has_new_roots:
-            work.read = merge(work.read, self._reader.read(self._armed, self.clock.now))
+    def _report_recovered(self, work: CycleFiles) -> None:
+        output = work.output
+        if output is not None and output.recovered:
+            self.report(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
+            output.recovered = ()
 
     def _warm_sources(self) -> dict[str, str]:
         config = self._cycle.config

@@ -7,35 +7,28 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TypeVar
 
 import trio
 
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
-from lastgood.errors import GenerationError, NothingToUndo, PromotionError, WatchError
-from lastgood.generators.checking import check_staged
-from lastgood.generators.running import run_generators
+from lastgood.errors import NothingToUndo, PromotionError, WatchError
 from lastgood.interpreters.bounded_stage import BoundedStage
-from lastgood.interpreters.cycle_files import CycleFiles, Project, wrapper_texts
-from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
+from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.project import Project
+from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo
 from lastgood.planner import Settings
 from lastgood.planner.promotion import Promotion
-from lastgood.store.file_system import FileSystem, digest_of, place_of
-from lastgood.store.generations import DamagedGeneration, GenerationStore, Good
-from lastgood.store.promotion import OutputDirectory
+from lastgood.store.file_system import FileSystem, place_of
+from lastgood.store.generations import Good
 from lastgood.watch_events import ApiChange
-from lastgood.wrappers import Generated
 
 __all__ = ["Once", "ask_undo", "differences", "generate_once", "output_path", "preview", "undo_once"]
 
 _STAGE_TIMEOUT = Settings().stage_timeout
-
-T = TypeVar("T")
 
 _CHECK_INTERVAL = 0.02
 """Seconds between two checks whether a session has done the requested undo."""
@@ -76,48 +69,38 @@ def generate_once(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
     """
     work = CycleFiles(project, 1)
     try:
-        output, generated = _run_stage(timeout, _staged, work)
+        staged = _run_stage(timeout, work)
         work.promote()
         work.commit()
     except BaseException as error:
         _roll_back(project, work, error)
         raise
-    warnings = (*generated.warnings, *work.promotion.warnings, *_clean_up(project, work))
-    return _summary(output, work.promotion, work.staged, warnings, output.recovered)
+    return _summary(work, work.promotion, (*staged.warnings, *work.promotion.warnings, *_clean_up(project, work)))
 
 
-async def _staged(work: CycleFiles, bounded: BoundedStage) -> tuple[OutputDirectory, Generated]:
-    await bounded.step(work, work.resolve)
-    output = await bounded.step(work, work.claim)
-    own = await bounded.step(work, work.generate)
-    assert work.config is not None
-    note, others = work.project.note, Generated(())
-    if work.config.generators:
-        others = await run_generators(work.config, work.config_text, work.generator_directory, work.made, note)
-    generated = await bounded.step(work, work.accept, own, others)
-    if others.files:
-        failures = await check_staged(work.generator_directory, output.path.name, compiled=others.files, note=note)
-        if failures:
-            raise GenerationError(failures)
-    await bounded.step(work, work.keep)
-    await bounded.step(work, work.replace_equal_generation)
-    return output, generated
-
-
-def _run_stage(timeout: float, stage: Callable[[CycleFiles, BoundedStage], Awaitable[T]], work: CycleFiles) -> T:
-    """Run ``stage`` on an event loop of its own. Ctrl-C ends it without waiting for a thread that hangs."""
+def _run_stage(timeout: float, work: CycleFiles) -> StageResult:
+    """Run a stage on an event loop of its own. Ctrl-C ends it without waiting for a thread that hangs."""
 
     @trio.lowlevel.enable_ki_protection  # so that KeyboardInterrupt is only raised by an await
-    async def run() -> T:
+    async def run() -> StageResult:
         bounded = BoundedStage()
         work.project.extractor.start()
         try:
-            return await bounded.run(partial(stage, work, bounded), work, timeout)
+            return await bounded.run(partial(_staged, work, bounded), work, timeout)
         except KeyboardInterrupt:
-            work.project.extractor.stop()
+            work.project.stop()
             raise
 
     return trio.run(run)
+
+
+async def _staged(work: CycleFiles, bounded: BoundedStage) -> StageResult:
+    recipe = stage(work, None, watches=False)
+    step = await bounded.step(work, advance, recipe, None)
+    while not isinstance(step, StageResult):
+        answer = await bounded.answer(step, work.project.note)
+        step = await bounded.step(work, advance, recipe, answer)
+    return step
 
 
 def _problem_of(step: Callable[[], None]) -> Exception | None:
@@ -145,14 +128,14 @@ def undo_once(project: Project) -> Once:
     project.live_manifest = None if last is None else project.store(output).path(last)
     work = CycleFiles(project, 1)
     try:
-        work.stage_previous(project.always_watched)
+        staged = advance(stage_undo(work, project.always_watched, watches=False), None)
+        assert isinstance(staged, StageResult), "it has no request, because nothing is watched"
         work.promote()
         work.commit()
     except BaseException as error:
         _roll_back(project, work, error)
         raise
-    problems = _clean_up(project, work)
-    return _summary(output, work.promotion, work.staged, (*work.promotion.warnings, *problems), output.recovered)
+    return _summary(work, work.promotion, (*work.promotion.warnings, *_clean_up(project, work)))
 
 
 def ask_undo(project: Project, timeout: float) -> Good:
@@ -242,57 +225,17 @@ def _lines(data: bytes) -> list[str]:
 
 
 def _preview(project: Project, timeout: float) -> tuple[Once, Mapping[str, bytes]]:
-    work = CycleFiles(project, 1)
-    texts, generated, others, interfaces = _run_stage(timeout, _stage_preview, work)
-    if failures := (*generated.failures, *others.failures):
-        raise GenerationError(failures)
-    assert work.config is not None
-    output = project.look_at(project.files.real_path(work.config.output.dir))
-    staged = {name: digest_of(text) for name, text in texts.items()}
-    planned = _summary(output, output.plan(staged), staged, (*generated.warnings, *others.warnings), ())
-    return replace(planned, changes=_changes_since(project.store(output), Interfaces.of(interfaces))), texts
-
-
-async def _stage_preview(
-    work: CycleFiles, bounded: BoundedStage
-) -> tuple[Mapping[str, bytes], Generated, Generated, Mapping[str, bytes]]:
-    await bounded.step(work, work.resolve)
-    assert work.config is not None
-    assert work.pinned is not None
-    texts, generated, interfaces = await bounded.step(
-        work, wrapper_texts, work.project.extractor, work.pinned, work.config, work.modules
-    )
-    made, others = await _run_generators(work, texts)
-    return {**texts, **made}, generated, others, interfaces
-
-
-async def _run_generators(work: CycleFiles, texts: Mapping[str, bytes]) -> tuple[Mapping[str, bytes], Generated]:
-    """Run the config's own generators into a temporary directory, and return the files they make."""
-    assert work.config is not None
-    with TemporaryDirectory(prefix="lastgood-") as directory:
-        stage = Path(directory)
-        others = await run_generators(work.config, work.config_text, stage, texts, work.project.note)
-        wrong = await check_staged(stage, work.config.output.dir.name, compiled=others.files, note=work.project.note)
-        made = {name: (stage / name).read_bytes() for name in others.files}
-        return made, replace(others, failures=(*others.failures, *wrong))
-
-
-def _changes_since(store: GenerationStore, fresh: Interfaces) -> tuple[ApiChange, ...]:
-    """Return the API changes since the last good generation."""
-    last = store.before(None)
+    work = CycleFiles(project, 1, dry=True)
     try:
-        return () if last is None else changes_between(Interfaces.kept(store, store.path(last)), fresh)
-    except DamagedGeneration:
-        return ()
+        staged = _run_stage(timeout, work)
+    finally:
+        work.discard()
+    planned = _summary(work, work.output_directory.plan(work.staged), staged.warnings)
+    return replace(planned, changes=staged.changes), work.texts
 
 
-def _summary(
-    output: OutputDirectory,
-    promotion: Promotion,
-    staged: Mapping[str, str],
-    warnings: tuple[str, ...],
-    recovered: tuple[str, ...],
-) -> Once:
+def _summary(work: CycleFiles, promotion: Promotion, warnings: tuple[str, ...]) -> Once:
     touched = set(promotion.touched)
-    unchanged = tuple(sorted(name for name in staged if name not in touched))
-    return Once(output.path, promotion.operations, unchanged, warnings, recovered)
+    unchanged = tuple(sorted(name for name in work.staged if name not in touched))
+    output = work.output_directory
+    return Once(output.path, promotion.operations, unchanged, warnings, output.recovered)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -41,12 +41,12 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.errors import GenerationError, LastgoodError
-from lastgood.generators.checking import check_staged
-from lastgood.generators.running import run_generators
+from lastgood.interpreters import staging
 from lastgood.interpreters.bounded_stage import BoundedStage
-from lastgood.interpreters.cycle_files import CycleFiles, Project
+from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.live_bridges import LiveBridges, since
+from lastgood.interpreters.project import Project
+from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo
 from lastgood.interpreters.watching import Notifier
 from lastgood.planner.events import (
     NOBODY,
@@ -59,7 +59,6 @@ from lastgood.planner.events import (
     RestartFailed,
     RollbackFailed,
     RolledBack,
-    Staged,
     StageReturned,
     Swapped,
     TimerElapsed,
@@ -67,11 +66,9 @@ from lastgood.planner.events import (
     Warmed,
     Watched,
 )
-from lastgood.planner.watch_set import WatchSet, merge
+from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.snapshots import Reader
-from lastgood.store.promotion import OutputDirectory
 from lastgood.watch_events import PollingStarted, Recovered
-from lastgood.wrappers import Generated
 
 __all__ = ["Hooks", "Interrupted", "TrioInterpreter"]
 
@@ -122,7 +119,6 @@ class TrioInterpreter:
         self._notifier = Notifier(nursery, self._on_hint, self._start_polling)
         self._reader = Reader(project.files)
         self._reading = trio.Lock()
-        self._store_lock = trio.Lock()  # for access to the store of generations
         self._armed: WatchSet | None = None
         self._woken = trio.Event()
         self._look_requested = False
@@ -131,7 +127,6 @@ class TrioInterpreter:
         self._timers: dict[str, trio.CancelScope] = {}
         self._action: object = None
         self._is_staging = False
-        self._checked: Mapping[str, str] = {}
         self._work: CycleFiles | None = None
         self._bridges = LiveBridges(hooks.create_bridge, hooks.probe, slot, nursery, report, project.manifests.end)
 
@@ -195,10 +190,10 @@ class TrioInterpreter:
         work = self._work
         return Failed(action, since(started), error, time.time(), work.read, work.used, work.only_waited)
 
-    def stop_extractor(self) -> None:
-        """Stop the extractor if a stage runs, because its result is not needed any more."""
+    def stop_stage(self) -> None:
+        """Stop the blocking part of a stage if one runs, because its result is not needed any more."""
         if self._is_staging:
-            self._project.extractor.stop()
+            self._project.stop()
 
     async def _stage(self, action: Stage, started: float) -> Event:
         work = self._work = CycleFiles(self._project, action.cycle)
@@ -207,113 +202,52 @@ class TrioInterpreter:
             if self._to_publish:
                 publish(self._slot)
                 self._to_publish = False
-            return await self._bounded.run(partial(self._staged, action, work, started), work, action.timeout)
+            staged = await self._bounded.run(partial(self._staged, action, work), work, action.timeout)
+            return staged.event(action, work, since(started))
         except Exception as error:
             return self.failed(action, error, started)
         finally:
             self._is_staging = False
 
-    async def _staged(self, action: Stage, work: CycleFiles, started: float) -> Event:
+    async def _staged(self, action: Stage, work: CycleFiles) -> StageResult:
         if action.undo:
             assert self._armed is not None
-            async with self._store_lock:
-                await self._bounded.step(work, work.stage_previous, self._armed)
-                changes = await self._bounded.step(work, work.changes)
-            await self._arm(work.watch, work)
-            return Staged(action, since(started), work.watch, work.read, changes=changes)
-        self._project.extractor.start()
-        problem = await self._resolve(work)
-        if work.config is not None and (problem is None or await self._bounded.step(work, work.has_been_used)):
-            # Even if a module is missing: recovery after a killed session must not wait until that is fixed.
-            self._report_recovered(await self._bounded.step(work, work.claim))
-        if problem is not None:
-            raise problem
-        own = await self._generate(work)
-        assert work.config is not None
-        others = await self._run_generators(work)
-        generated = await self._bounded.step(work, work.accept, own, others)
-        await self._check(work, others)
-        async with self._store_lock:
-            await self._bounded.step(work, work.keep)
-            previous, changes = await self._bounded.step(work, lambda: (work.has_previous, work.changes()))
-        return Staged(
-            action,
-            since(started),
-            work.watch,
-            work.read,
-            tuple(generated.warnings),
-            work.used,
-            previous,
-            work.config.runtime.process.probation,
-            changes,
-        )
+            recipe = stage_undo(work, self._armed)
+        else:
+            self._project.extractor.start()
+            recipe = stage(work, self._armed, custom=self._hooks.generate is not None)
+        answer: object = None
+        while True:
+            try:
+                step = await self._bounded.step(work, advance, recipe, answer)
+            finally:
+                self._report_recovered(work)
+            match step:
+                case StageResult():
+                    return step
+                case staging.Arm(watch):
+                    answer = await self._arm(watch)
+                case staging.Generate(config, directory):
+                    answer = await self._generate(work, config, directory)
+                case _:
+                    answer = await self._bounded.answer(step, self._project.note)
 
-    def _report_recovered(self, output: OutputDirectory) -> None:
-        if output.recovered:
+    def _report_recovered(self, work: CycleFiles) -> None:
+        output = work.output
+        if output is not None and output.recovered:
             self._report(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
             output.recovered = ()
 
-    async def _resolve(self, work: CycleFiles) -> LastgoodError | None:
-        """Resolve the config, after everything that the result depends on is watched and was read; return the error, if any.
-
-        Paths that are already watched were read by the look before the cycle. New paths are armed and read, then the config is
-        resolved again: otherwise an edit between resolving and arming would never be noticed.
-        """
-        if self._armed is None:
-            await self._arm(self._project.always_watched, work)
-        while True:
-            problem: LastgoodError | None = None
-            try:
-                await self._bounded.step(work, work.resolve)
-            except LastgoodError as error:
-                problem = error
-            if self._armed is not None and set(work.watch.roots) <= set(self._armed.roots):
-                break
-            await self._arm(work.watch, work)
-        return problem
-
-    async def _generate(self, work: CycleFiles) -> object:
+    async def _generate(self, work: CycleFiles, config: Config, directory: Path) -> object:
         generate = self._hooks.generate
-        if generate is None:
-            return await self._bounded.step(work, work.generate)
-        assert work.config is not None
+        assert generate is not None
         self._project.note("generate()")
         made: object
         if _is_async(generate):
-            made = generate(work.config, work.generator_directory)
+            made = generate(config, directory)
         else:  # in a tuple, because trio does not let a thread return a coroutine
-            call = partial(lambda config, stage: (generate(config, stage),), work.config, work.generator_directory)
-            (made,) = await self._bounded.step(work, call)
+            (made,) = await self._bounded.step(work, lambda: (generate(config, directory),))
         return await made if inspect.isawaitable(made) else made
-
-    async def _run_generators(self, work: CycleFiles) -> Generated:
-        assert work.config is not None
-        if not work.config.generators:
-            return Generated(())
-        note = self._project.note
-        return await run_generators(work.config, work.config_text, work.generator_directory, work.made, note)
-
-    async def _check(self, work: CycleFiles, others: Generated) -> None:
-        """Check the Python files that lastgood did not generate itself, unless they are the same as in the last check.
-
-        Raises :class:`GenerationError`.
-        """
-        foreign = others.files if self._hooks.generate is None else work.staged.keys()
-        files = {name: work.staged[name] for name in foreign}
-        if files == self._checked:
-            return
-        assert work.output is not None
-        imported = files.keys() - set(others.files)
-        failures = await check_staged(
-            work.generator_directory,
-            work.output.path.name,
-            imported=imported,
-            compiled=others.files,
-            note=self._project.note,
-        )
-        if failures:
-            raise GenerationError(failures)
-        self._checked = files
 
     async def _advance(self, action: Promote | Warm | Swap, started: float) -> Event:
         work = self._work
@@ -346,7 +280,7 @@ class TrioInterpreter:
         assert work is not None
         match action.effect:
             case Stage():
-                async with self._store_lock:
+                async with self._bounded.lock:
                     await self._in_thread(work.discard)
                 if work.only_waited:
                     self._nursery.start_soon(self._report_return)
@@ -367,7 +301,7 @@ class TrioInterpreter:
         await self._notifier.arm(WatchSet(()))
         if not await self._bounded.returned(action.timeout):
             logger.warning("%s: a thread that works on this has not returned; it is left running", self._project.at[0])
-        async with self._store_lock:
+        async with self._bounded.lock:
             await self._in_thread(self._project.release)
 
     async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
@@ -376,7 +310,7 @@ class TrioInterpreter:
     @trio.lowlevel.enable_ki_protection
     async def _pin(self, cycle: int) -> None:
         """Store modules that the bridge of ``cycle`` imported dynamically. On failure its next worker reads them from disk."""
-        async with self._store_lock:
+        async with self._bounded.lock:
             late = self._bridges.loaded_late(cycle)
             if not late:
                 return
@@ -393,12 +327,12 @@ class TrioInterpreter:
 
     # --- watching
 
-    async def _arm(self, watch: WatchSet, work: CycleFiles) -> None:
+    async def _arm(self, watch: WatchSet) -> Snapshot:
         """Watch ``watch`` in addition, then read it, in this order, so that no change after the reading is missed."""
         async with self._reading:
             self._armed = watch.union(self._armed)
             await self._notifier.arm(self._armed)
-            work.read = merge(work.read, await self._bounded.read(self._reader.read, self._armed, time.time()))
+            return await self._bounded.read(self._reader.read, self._armed, time.time())
 
     async def _commit_watch(self) -> None:
         work = self._work
@@ -408,7 +342,7 @@ class TrioInterpreter:
             await self._notifier.arm(work.watch)
         self._work = None
         try:
-            async with self._store_lock:
+            async with self._bounded.lock:
                 await self._in_thread(work.settle, time.time())
         except Exception:
             logger.exception("the cycle's temporary files could not be removed; the next start removes them")

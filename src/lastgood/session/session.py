@@ -45,8 +45,8 @@ from lastgood.effects import (
     Unpublish,
 )
 from lastgood.errors import Disposed, WatchError
-from lastgood.interpreters.cycle_files import Project
 from lastgood.interpreters.driver import Driver
+from lastgood.interpreters.project import Project
 from lastgood.interpreters.trio_interpreter import Hooks, Interrupted, TrioInterpreter
 from lastgood.planner import Settings, State, plan_of_cycle
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
@@ -592,7 +592,7 @@ class Session:
             case Interrupt():
                 assert self._interpreter is not None
                 self._action.cancel()
-                self._interpreter.stop_extractor()
+                self._interpreter.stop_stage()
             case SetTimer() | StopTimer() | Arm() | Look() | Pin() | Prepare() | Unpublish() | CutOff():
                 assert self._interpreter is not None
                 self._interpreter.carry_out(command)

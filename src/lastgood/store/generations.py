@@ -24,6 +24,7 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -116,12 +117,13 @@ class GenerationStore:
         self._verified: set[str] = set()  # objects that this process has written or checked
         self._known: dict[str, Manifest] = {}
 
-    def put(self, pinned: Reading, files: Mapping[str, bytes] | None = None) -> Path:
-        """Store a generation, ``pinned`` and other files under names of the caller's choice; return its manifest's path.
+    def put(self, pinned: Reading, files: Mapping[str, tuple[str, bytes]] = MappingProxyType({})) -> Path:
+        """Store a generation, and return the path of its manifest.
 
-        It stays until the next :meth:`sweep` without it. Equal generations are stored once. Raises :class:`OSError`.
+        It consists of ``pinned``, and of other files, which have names of the caller's choice: digest and bytes by name. It
+        stays until the next :meth:`sweep` without it. Equal generations are stored once. Raises :class:`OSError`.
         """
-        others = {name: (digest_of(data), data) for name, data in sorted((files or {}).items())}
+        others = dict(sorted(files.items()))
         manifest = pinned.manifest()
         manifest.files = {name: digest for name, (digest, _) in others.items()}
         return self._put(manifest, (*pinned.objects(), *others.values()))

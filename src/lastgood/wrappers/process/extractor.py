@@ -6,14 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lastgood.config import Style
+from lastgood.config import Config, Style
+from lastgood.errors import ModuleFailure
 from lastgood.sources.import_statements import Imports, imports_of
-from lastgood.wrappers import ModuleSource, Wrapped
+from lastgood.sources.pinning import Pinned
+from lastgood.sources.resolution import Resolved
+from lastgood.store.file_system import digest_of
+from lastgood.wrappers import Generated, ModuleSource, Wrapped
 
 if TYPE_CHECKING:
     from lastgood.wrappers.generate import Pipeline
 
-__all__ = ["Extractor", "HereExtractor"]
+__all__ = ["Extractor", "HereExtractor", "wrapper_texts"]
 
 
 class Extractor(Protocol):
@@ -83,3 +87,33 @@ class HereExtractor:
     def end(self) -> None:
         """Drop all results."""
         self._pipeline = None
+
+
+def wrapper_texts(
+    extractor: Extractor, pinned: Pinned, config: Config, modules: Mapping[str, Resolved]
+) -> tuple[Mapping[str, bytes], Generated, Mapping[str, bytes]]:
+    """Generate the wrappers of every module, without writing them.
+
+    Returns the texts by path relative to the output directory, the result with warnings and failures, and the IRs by module.
+    """
+    found = {name: ModuleSource(name, None, b"", is_package=True) for name in pinned.namespaces}
+    for each in pinned.modules:
+        if each.name not in found:
+            data = pinned.read(each.file)
+            found[each.name] = ModuleSource(each.name, each.file, data, each.is_package, digest=each.digest)
+    sources: list[ModuleSource] = []
+    failures: list[ModuleFailure] = []
+    for name, module in modules.items() if config.makes_wrappers else ():
+        try:
+            data = b"" if module.file is None else pinned.read(module.file)
+        except OSError as error:
+            problem = f"the source cannot be read: {error.strerror or error}"
+            failures.append(ModuleFailure(module.name, module.file, None, problem))
+            continue
+        known = found.get(name)
+        digest = known.digest if known is not None and known.path == module.file else digest_of(data)
+        sources.append(ModuleSource(name, module.file, data, module.is_package, config.modules[name], digest))
+    wrapped = extractor.wrap(sources, found, config.output.style)
+    failures.extend(wrapped.failures)
+    generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
+    return wrapped.files, generated, wrapped.modules

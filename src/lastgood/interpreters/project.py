@@ -1,0 +1,178 @@
+"""The data of a session that outlives its cycles: the config file, the claimed output directories, what is live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lastgood.calls.live_imports import LiveImports
+from lastgood.config import Config, ProcessConfig
+from lastgood.errors import ConfigError
+from lastgood.generators.inputs import Inputs, inputs_of
+from lastgood.planner.watch_set import WatchSet
+from lastgood.sources.finder import Finder, Interpreter
+from lastgood.sources.pinning import Pinned, Pinner
+from lastgood.sources.resolution import Resolved
+from lastgood.store.file_system import FileSystem
+from lastgood.store.generations import GenerationStore, Kept, LateModule
+from lastgood.store.manifests_in_use import ManifestsInUse
+from lastgood.store.promotion import OutputDirectory
+from lastgood.wrappers.process.extractor import Extractor, HereExtractor
+
+__all__ = ["Project", "StageStopped"]
+
+
+class StageStopped(Exception):  # an outcome rather than an error
+    """Ends the blocking part of a stage whose result is not needed any more. No user sees it."""
+
+
+@dataclass(slots=True)
+class Project:
+    """The data of a session that outlives a cycle: the config file, how to read it, and the claimed output directories.
+
+    - ``load(path, read)`` reads and decodes the config. ``ask_interpreter(process)`` returns where the worker's interpreter
+      looks for modules.
+    - ``extractor`` reads the sources and makes the wrappers.
+    - ``imports``: the hook on imports of wrappers in this process, if it is an app that may import them at any time.
+    - ``live``: the output directory of the live generation. ``live_manifest``: its stored manifest. ``generation``: its number.
+    - ``manifests``: those of the bridges that are not disposed yet, because their workers import from the stored files.
+    - ``at``: the module, or other step, that a stage is working on, and its file.
+    """
+
+    files: FileSystem
+    config_file: Path
+    extra_watch_paths: tuple[Path, ...]
+    load: Callable[[Path, Callable[[Path], bytes]], Config]
+    ask_interpreter: Callable[[ProcessConfig], Interpreter]
+    pid: int
+    extractor: Extractor = field(default_factory=HereExtractor)
+    imports: LiveImports | None = None
+    claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
+    live: OutputDirectory | None = None
+    live_manifest: Path | None = None
+    generation: int = 0
+    at: tuple[str, Path | None] = ("", None)
+    checked: Mapping[str, str] = field(default_factory=dict)
+    """The digests by path of the files in the last import check that succeeded."""
+    refused: tuple[ProcessConfig, ConfigError] | None = None
+    """The error of the worker's interpreter in this cycle. One that hangs is not started twice."""
+    manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
+    _pinner: Pinner = field(init=False)
+    _generator_pinner: Pinner = field(init=False)
+    _stores: dict[Path, GenerationStore] = field(default_factory=dict)
+
+    _is_stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self.extractor.note = self.note
+        self._pinner = Pinner(self.files, self.extractor.imports_of, self.enter)
+        self._generator_pinner = Pinner(self.files, self.extractor.imports_of, self.enter)
+
+    def begin_stage(self) -> None:
+        """Forget an earlier :meth:`stop`, which was for an earlier stage."""
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Stop the stage that runs, from any thread, because its result is not needed any more."""
+        self._is_stopped = True
+        self.extractor.stop()
+
+    def note(self, name: str, file: Path | None = None) -> None:
+        """Record the module or step that a stage is working on, for the error if it takes too long."""
+        self.at = name, file
+
+    def enter(self, name: str, file: Path | None = None) -> None:
+        """Do :meth:`note` at the beginning of a step that may block. Raises :class:`StageStopped` after :meth:`stop`."""
+        self.note(name, file)
+        if self._is_stopped:
+            raise StageStopped
+
+    @property
+    def always_watched(self) -> WatchSet:
+        """The paths that are watched whatever the config contains: the file itself (if a link, both ends) and extra paths."""
+        named = (self.config_file, *self.extra_watch_paths)
+        paths = {self.files.real_path(path) for path in named}
+        return WatchSet(tuple(sorted(paths)), tuple(sorted({*named} - paths)))
+
+    def finder(self, config: Config) -> Finder:
+        """Make a finder that looks where the worker of ``config`` would. Raises :class:`ConfigError`."""
+        return Finder(self.files, config.python_import_path, self._worker_interpreter(config))
+
+    def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
+        """Read, once, all sources that ``modules`` depend on."""
+        return self._pinner.pin(config, modules, finder)
+
+    def generator_inputs(self, config: Config) -> Inputs:
+        """Find the inputs of the config's own generators; modules are looked up as by this process's interpreter."""
+        return inputs_of(config, self.files, self._generator_pinner, self.ask_interpreter(ProcessConfig()))
+
+    def _worker_interpreter(self, config: Config) -> Interpreter:
+        process = config.runtime.process
+        if self.refused is not None and self.refused[0] == process:
+            raise self.refused[1]
+        try:
+            return self.ask_interpreter(process)
+        except ConfigError as error:
+            error.file = config.path  # ask_interpreter() does not know the config file
+            self.refused = process, error
+            raise
+
+    def look_at(self, path: Path) -> OutputDirectory:
+        """Return the output directory at ``path``, unclaimed. Raises :class:`ConfigError`, :class:`PromotionError`."""
+        return OutputDirectory.unclaimed(self.files, path, self.config_file)
+
+    def claim(self, path: Path) -> OutputDirectory:
+        """Claim and return the output directory at ``path``. Raises like :meth:`OutputDirectory.claim`."""
+        output = self.claimed[path] = OutputDirectory.claim(self.files, path, self.pid, self.config_file)
+        return output
+
+    def store(self, output: OutputDirectory) -> GenerationStore:
+        """Return the stored generations of ``output``."""
+        return self._stores.setdefault(output.home, GenerationStore(self.files, output.home))
+
+    def kept(self, manifest: Path) -> Kept:
+        """Return the stored files of a generation. Raises :class:`DamagedGeneration`."""
+        return self._store_of(manifest).open(manifest)
+
+    def _store_of(self, manifest: Path) -> GenerationStore:
+        return self._stores[manifest.parents[2]]
+
+    def store_late(self, cycle: int, late: Sequence[LateModule]) -> Path | None:
+        """Store modules that the bridge of ``cycle`` imported dynamically as a part of its generation.
+
+        Returns the new manifest, for :meth:`use_late`; None if that bridge was disposed, or if a later bridge runs an equal
+        generation, which these modules do not belong to. Raises :class:`OSError`, :class:`DamagedGeneration`.
+        """
+        before = self.manifests.latest(cycle)
+        if before is None or not self.manifests.is_last_of(cycle):
+            return None
+        store = self._store_of(before)
+        made = store.put_late(before, late)
+        if made != before and not self.manifests.is_given(before):
+            store.forget(before)
+        return made
+
+    def use_late(self, cycle: int, manifest: Path) -> None:
+        """Make ``manifest`` the manifest of the generation of ``cycle``, if its bridge is not disposed yet."""
+        self.manifests.grow(cycle, manifest)
+        if self.manifests.is_live(cycle):
+            self.live_manifest = manifest
+
+    def take_undo_request(self) -> bool:
+        """Return whether another process has requested an undo of the live generation, and remove the request."""
+        return self.live is not None and self.live.take_undo_request()
+
+    def release_imports(self, output: OutputDirectory) -> None:
+        """Stop redirecting imports of wrappers: ``output`` has the content from before the last promotion again."""
+        if self.imports is not None:
+            self.imports.free(output.path)
+
+    def release(self) -> None:
+        """Release the extractor, the hook on imports, and every claimed output directory."""
+        if self.imports is not None:
+            self.imports.close()
+        self.extractor.end()
+        while self.claimed:
+            _, output = self.claimed.popitem()
+            output.release()

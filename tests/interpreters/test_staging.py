@@ -1,0 +1,256 @@
+"""lastgood.interpreters.staging: the requests of a stage, and its result, on files in memory."""
+
+from pathlib import Path
+
+import pytest
+
+from lastgood.config import decode_config, load_config
+from lastgood.errors import GenerationError, ModuleFailure, UnwatchableModule
+from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.project import Project, StageStopped
+from lastgood.interpreters.staging import (
+    Arm,
+    Check,
+    Generate,
+    Recipe,
+    Request,
+    RunGenerators,
+    StageResult,
+    advance,
+    stage,
+    stage_undo,
+)
+from lastgood.planner.watch_set import WatchSet
+from lastgood.sources.finder import Interpreter
+from lastgood.store.disk import Disk
+from lastgood.store.memory_files import MemoryFiles
+from lastgood.wrappers import Generated
+
+QUOTE = "def quote(sku: str) -> float: ...\n"
+GENERATOR = '[generator]\ncommand = ["make-it", "{stage}"]\n'
+ALL = WatchSet((Path("/"),))
+
+
+@pytest.fixture
+def files() -> MemoryFiles:
+    files = MemoryFiles()
+    files.put(Path("/p/pricing.py"), QUOTE.encode())
+    configure(files)
+    return files
+
+
+@pytest.fixture
+def project(files: MemoryFiles) -> Project:
+    return Project(
+        files,
+        Path("/p/lastgood.toml"),
+        (),
+        lambda path, read: decode_config(read(path), path),
+        lambda _: Interpreter(),
+        1,
+    )
+
+
+def configure(files: MemoryFiles, module: str = "pricing", more: str = "") -> None:
+    text = f'[modules.{module}]\n[output]\ndir = "generated"\n{more}'
+    files.put(Path("/p/lastgood.toml"), text.encode())
+
+
+def armed_with(work: CycleFiles) -> WatchSet:
+    """All that ``work`` will ask to be watched."""
+    work.resolve()
+    return work.watch
+
+
+def requests(recipe: Recipe, *answers: object) -> tuple[list[Request], StageResult]:
+    """Run a recipe, whose requests get ``answers`` in order (an exhausted list: empty ones)."""
+    seen: list[Request] = []
+    step = advance(recipe, None)
+    while not isinstance(step, StageResult):
+        seen.append(step)
+        step = advance(recipe, answers[len(seen) - 1] if len(seen) <= len(answers) else {})
+    return seen, step
+
+
+def promoted(work: CycleFiles) -> None:
+    work.promote()
+    work.commit()
+    work.settle(0.0)
+
+
+def test_a_stage_of_what_is_armed_needs_a_single_step(project: Project) -> None:
+    armed = armed_with(CycleFiles(project, 1))
+    work = CycleFiles(project, 2)
+    assert isinstance(advance(stage(work, armed), None), StageResult)
+    assert [*work.staged] == ["__init__.py", "pricing.py"]
+    assert work.manifest is not None
+
+
+def test_a_first_stage_arms_the_config_then_what_it_names(project: Project) -> None:
+    work = CycleFiles(project, 1)
+    seen, _ = requests(stage(work, None), {Path("/p/a"): {Path("/p/a"): "1"}}, {Path("/p/b"): {Path("/p/b"): "2"}})
+    assert seen == [Arm(project.always_watched), Arm(work.watch)]
+    assert {*work.read} == {Path("/p/a"), Path("/p/b")}
+
+
+def test_where_nothing_is_watched_nothing_is_armed(project: Project) -> None:
+    assert requests(stage(CycleFiles(project, 1), None, watches=False))[0] == []
+
+
+def test_what_is_armed_is_resolved_again_with_what_was_saved_meanwhile(project: Project, files: MemoryFiles) -> None:
+    work = CycleFiles(project, 1)
+    recipe = stage(work, None)
+    advance(recipe, None)
+    assert isinstance(advance(recipe, {}), Arm)
+    files.put(Path("/p/pricing.py"), QUOTE.replace("sku", "code").encode())
+    assert isinstance(advance(recipe, {}), StageResult)
+    assert b"code: str" in work.texts["pricing.py"]
+
+
+def test_a_missing_module_is_an_error_only_when_what_is_left_was_claimed(project: Project, files: MemoryFiles) -> None:
+    requests(stage(CycleFiles(project, 1), None, watches=False))
+    project.release()
+    configure(files, "missing")
+    work = CycleFiles(project, 2)
+    with pytest.raises(UnwatchableModule, match="missing"):
+        requests(stage(work, None))
+    assert work.output is not None
+
+
+# --- what others generate, on a disk ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Project:
+    (tmp_path / "pricing.py").write_text(QUOTE)
+    config = tmp_path / "lastgood.toml"
+    config.write_text('[modules.pricing]\n[output]\ndir = "generated"\n')
+    return Project(Disk(), config, (), load_config, lambda _: Interpreter(), 1)
+
+
+def generated_by(hook: Recipe, work: CycleFiles, text: str) -> list[type]:
+    """The types of the requests of a stage with a ``generate()`` that makes one file."""
+    asked = advance(hook, None)
+    assert isinstance(asked, Generate)
+    (asked.stage / "own.py").write_text(text)
+    seen: list[type] = [Generate]
+    step = advance(hook, Generated(("own.py",)))
+    while not isinstance(step, StageResult):
+        seen.append(type(step))
+        step = advance(hook, ())
+    assert work.texts == {"own.py": text.encode()}
+    return seen
+
+
+def test_what_the_users_generate_made_is_checked_once(real: Project) -> None:
+    for number, (text, expected) in enumerate(
+        [("x = 1\n", [Generate, Check]), ("x = 1\n", [Generate]), ("x = 2\n", [Generate, Check])]
+    ):
+        work = CycleFiles(real, number)
+        assert generated_by(stage(work, None, watches=False, custom=True), work, text) == expected
+        work.discard()
+
+
+def test_a_failed_check_is_an_error_and_is_made_again(real: Project) -> None:
+    for number in range(2):
+        work = CycleFiles(real, number)
+        recipe = stage(work, None, watches=False, custom=True)
+        asked = advance(recipe, None)
+        assert isinstance(asked, Generate)
+        (asked.stage / "own.py").write_text("x = 1\n")
+        assert isinstance(advance(recipe, Generated(("own.py",))), Check)
+        with pytest.raises(GenerationError, match="it does not import"):
+            advance(recipe, (ModuleFailure("own", None, 1, "it does not import"),))
+        work.discard()
+
+
+def test_generators_are_run_after_the_wrappers_are_made(real: Project) -> None:
+    real.config_file.write_text(f"{real.config_file.read_text()}{GENERATOR}")
+    work = CycleFiles(real, 1)
+    recipe = stage(work, None, watches=False)
+    asked = advance(recipe, None)
+    assert isinstance(asked, RunGenerators)
+    assert {*asked.taken} == {"__init__.py", "pricing.py"}
+    (asked.stage / "data.json").write_text("{}")
+    assert isinstance(advance(recipe, Generated(("data.json",), ("made by hand",))), Check)
+    result = advance(recipe, ())
+    assert isinstance(result, StageResult)
+    assert result.warnings == ("made by hand",)
+    assert [*work.staged] == ["__init__.py", "data.json", "pricing.py"]
+    work.discard()
+
+
+def test_a_dry_stage_makes_the_same_texts_and_writes_nothing(real: Project) -> None:
+    real.config_file.write_text(f"{real.config_file.read_text()}{GENERATOR}")
+    before = sorted(real.config_file.parent.rglob("*"))
+    texts = []
+    for dry in (True, False):
+        work = CycleFiles(real, 1, dry=dry)
+        recipe = stage(work, None, watches=False)
+        asked = advance(recipe, None)
+        assert isinstance(asked, RunGenerators)
+        (asked.stage / "data.json").write_text("{}")
+        advance(recipe, Generated(("data.json",)))
+        if dry:
+            assert isinstance(advance(recipe, ()), StageResult)
+            assert sorted(real.config_file.parent.rglob("*")) == before
+        texts.append(work.texts)
+        work.discard()
+    assert texts[0] == texts[1]
+
+
+# --- histories and ends -------------------------------------------------------------------------------------------
+
+
+def test_a_stage_says_whether_an_undo_could_go_back_and_what_has_changed(project: Project, files: MemoryFiles) -> None:
+    results = []
+    for number, text in enumerate([QUOTE, QUOTE, QUOTE.replace("sku", "code"), QUOTE.replace("sku", "code")], 1):
+        files.put(Path("/p/pricing.py"), text.encode())
+        work = CycleFiles(project, number)
+        results.append(requests(stage(work, ALL))[1])
+        promoted(work)
+    assert [each.previous for each in results] == [False, False, True, False]
+    assert [len(each.changes) for each in results] == [0, 0, 1, 0]
+
+
+def test_a_generation_that_is_equal_to_the_last_good_one_of_an_earlier_session_replaces_it(
+    project: Project, files: MemoryFiles
+) -> None:
+    for number, text in enumerate([QUOTE, QUOTE.replace("sku", "code")], 1):
+        files.put(Path("/p/pricing.py"), text.encode())
+        work = CycleFiles(project, number)
+        requests(stage(work, ALL))
+        promoted(work)
+    store = project.store(work.output_directory)
+    assert len(store.history()) == 2
+    project.release()
+    later = Project(project.files, project.config_file, (), project.load, project.ask_interpreter, 2)
+    work = CycleFiles(later, 1)
+    requests(stage(work, ALL))
+    promoted(work)
+    assert len(later.store(work.output_directory).history()) == 2
+
+
+def test_an_undo_stages_what_was_kept_and_arms_it(project: Project, files: MemoryFiles) -> None:
+    for number, text in enumerate([QUOTE, QUOTE.replace("sku", "code")], 1):
+        files.put(Path("/p/pricing.py"), text.encode())
+        work = CycleFiles(project, number)
+        requests(stage(work, ALL))
+        promoted(work)
+    work = CycleFiles(project, 3)
+    seen, result = requests(stage_undo(work, ALL))
+    assert seen == [Arm(work.watch)]
+    assert b"sku: str" in work.texts["pricing.py"]
+    assert len(result.changes) == 1
+    assert not result.previous
+
+
+def test_a_stage_that_is_stopped_ends_at_its_next_step(project: Project) -> None:
+    work = CycleFiles(project, 1)
+    recipe = stage(work, None)
+    advance(recipe, None)
+    project.stop()
+    with pytest.raises(StageStopped):
+        advance(recipe, {})
+    project.begin_stage()
+    assert isinstance(requests(stage(CycleFiles(project, 2), ALL))[1], StageResult)
