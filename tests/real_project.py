@@ -5,17 +5,30 @@ from __future__ import annotations
 import inspect
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
+import trio.testing
 
 from lastgood.config import Config
 from lastgood.errors import WorkerDied
 from lastgood.watch_events import Change, ReloadError, ReloadStart, ReloadSuccess, WatchEvent, WatchPaths
 
-__all__ = ["BROKEN", "DEADLINE", "QUOTE", "FakeBridge", "FakeFactory", "Pause", "RealProject", "Told"]
+__all__ = [
+    "BROKEN",
+    "DEADLINE",
+    "MINE",
+    "MORE",
+    "QUOTE",
+    "FakeBridge",
+    "FakeFactory",
+    "Pause",
+    "RealProject",
+    "Told",
+    "in_virtual_time",
+]
 
 DEADLINE = 30.0
 """Seconds after which a test that waits for something real has failed."""
@@ -23,6 +36,9 @@ DEADLINE = 30.0
 QUOTE = "def quote(sku: str) -> float:\n    return 1.0\n"
 MORE = QUOTE + "def more() -> None: ...\n"
 BROKEN = "def quote(:\n"
+
+MINE = LookupError("mine")
+"""What a user's own function raises."""
 
 T = TypeVar("T")
 
@@ -71,6 +87,11 @@ class RealProject:
         """What lies in lastgood's own directory that must be gone between two cycles and after the end."""
         names = (path.name for path in (self.root / ".lastgood").rglob("*"))
         return sorted(name for name in names if name.startswith(("stage-", "journal", "backup", "pid")))
+
+
+def in_virtual_time(main: Callable[[], Awaitable[T]]) -> T:
+    """Timeouts elapse as soon as every task waits; the threshold gives real threads their moment."""
+    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
 
 
 class FakeBridge:

@@ -38,7 +38,7 @@ from lastgood.planner import events
 from lastgood.sources.finder import Interpreter
 from lastgood.store.disk import Disk
 from lastgood.watch_events import Recovered
-from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject
+from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, in_virtual_time
 
 STAGE, PROMOTE, WARM, SWAP, WATCH = Stage(1), Promote(1), Warm(1, DEADLINE), Swap(1), Watch(1)
 CYCLE = (STAGE, PROMOTE, WARM, SWAP, WATCH)
@@ -348,7 +348,7 @@ def test_a_drain_and_a_dispose_each_get_their_timeout(project: RealProject, fact
             assert trio.current_time() - began >= 10
             await workshop.perform(Release())
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
+    in_virtual_time(main)
 
 
 async def test_unpublish_takes_the_bridge_out_of_the_registry(workshop: Workshop) -> None:

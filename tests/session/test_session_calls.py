@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 from lastgood.bridges.process import ProcessBridge
 from lastgood.errors import BridgeError
 from lastgood.session.session import WatchProgram, watch
-from real_project import BROKEN, DEADLINE, FakeBridge, FakeFactory, RealProject
+from real_project import BROKEN, DEADLINE, FakeBridge, FakeFactory, RealProject, in_virtual_time
 
 
 async def test_a_call_in_flight_outlives_a_failed_cycle(
@@ -55,7 +54,7 @@ def test_a_call_that_outlasts_the_drain_timeout_of_a_close_is_a_bridge_error(
             began = trio.current_time()
             await session.close()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
+    in_virtual_time(main)
     assert 7 <= took[0] < 8
     assert factory.latest.disposed
 

@@ -43,7 +43,18 @@ from lastgood.sources.snapshots import Reader
 from lastgood.store.disk import Disk
 from lastgood.watch_events import PollingStarted, ReloadError, ReloadStart
 from lastgood.wrappers import Generated
-from real_project import BROKEN, DEADLINE, QUOTE, FakeBridge, FakeFactory, Pause, RealProject, Told
+from real_project import (
+    BROKEN,
+    DEADLINE,
+    MINE,
+    QUOTE,
+    FakeBridge,
+    FakeFactory,
+    Pause,
+    RealProject,
+    Told,
+    in_virtual_time,
+)
 
 
 def assert_nothing_is_left(project: RealProject) -> None:
@@ -609,9 +620,6 @@ def raises_async(error: BaseException) -> Callable[..., Any]:
     return awaited
 
 
-MINE = LookupError("mine")
-
-
 @pytest.mark.parametrize(
     ("hooks", "effect"),
     [
@@ -680,7 +688,7 @@ def test_what_hangs_while_warming_is_given_up_after_warm_timeout(
             async with start(warm_timeout=10):
                 pytest.fail("it started")
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
+    in_virtual_time(main)
     assert all(bridge.disposed for bridge in factory.bridges)
     assert not project.output.exists()
     assert_nothing_is_left(project)
@@ -1052,7 +1060,7 @@ def test_a_hanging_dispose_at_close_is_given_up(
             return trio.current_time() - began
 
     caplog.set_level(logging.CRITICAL)
-    took = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
+    took = in_virtual_time(main)
     assert 50 <= took < 60
 
 
