@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import trio
 import trio.testing
 
+from lastgood.calls import registry as runtime
 from lastgood.config import Config
-from lastgood.errors import WorkerDied
+from lastgood.errors import NoRuntimeBridge, WorkerDied
+from lastgood.session.session import watch
 from lastgood.watch_events import Change, ReloadError, ReloadStart, ReloadSuccess, WatchEvent, WatchPaths
 
 __all__ = [
@@ -27,7 +30,11 @@ __all__ = [
     "Pause",
     "RealProject",
     "Told",
+    "assert_another_starts",
+    "assert_nothing_is_left",
     "in_virtual_time",
+    "raises",
+    "raises_async",
 ]
 
 DEADLINE = 30.0
@@ -264,3 +271,30 @@ class Told:
     def watched(self) -> tuple[Path, ...]:
         """The watched set as it was told last."""
         return [event for event in self.events if isinstance(event, WatchPaths)][-1].paths
+
+
+def assert_nothing_is_left(project: RealProject) -> None:
+    assert project.leftovers() == []
+    with pytest.raises(NoRuntimeBridge):
+        runtime.get_runtime_bridge()
+
+
+async def assert_another_starts(project: RealProject) -> None:
+    """No lock, no registry entry, no journal is in the way of the next session."""
+    async with watch(project.config_file, create_bridge=FakeFactory().create_bridge) as session:
+        assert session.generation == 1
+
+
+def raises(error: BaseException) -> Callable[..., Any]:
+    def plain(*_: object) -> Any:
+        raise error
+
+    return plain
+
+
+def raises_async(error: BaseException) -> Callable[..., Any]:
+    async def awaited(*_: object) -> Any:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    return awaited
