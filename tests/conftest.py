@@ -21,6 +21,9 @@ from lastgood.session.session import WatchProgram, watch
 from lastgood.wrappers.process.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
 
+# What fails in these is shown as it is in the tests themselves.
+pytest.register_assert_rewrite("bounded_time", "planner_model", "planner_script")
+
 # How long an example takes says how busy the machine is, and a run says the same as the one before.
 # "explore" is for finding what nobody thought of: pytest --hypothesis-profile=explore.
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])

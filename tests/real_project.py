@@ -274,7 +274,7 @@ class Told:
 
 
 def assert_nothing_is_left(project: RealProject) -> None:
-    assert project.leftovers() == []
+    assert project.leftovers() == [], project.leftovers()
     with pytest.raises(NoRuntimeBridge):
         runtime.get_runtime_bridge()
 
