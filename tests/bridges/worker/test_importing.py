@@ -1,5 +1,4 @@
-"""Which directories are the user's sources. What is imported from them is tested with real workers (test_process.py,
-test_pinned.py)."""
+"""Which directories are the user's sources. What is imported from them is tested with real workers in bridges/."""
 
 from __future__ import annotations
 
