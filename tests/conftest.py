@@ -22,7 +22,9 @@ from lastgood.wrappers.process.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
 
 # What fails in these is shown as it is in the tests themselves.
-pytest.register_assert_rewrite("bounded_time", "planner_model", "planner_script", "process_bridges", "world_scripts")
+pytest.register_assert_rewrite(
+    "bounded_time", "planner_model", "planner_script", "process_bridges", "staged_project", "world_scripts"
+)
 
 # How long an example takes says how busy the machine is, and a run says the same as the one before.
 # "explore" is for finding what nobody thought of: pytest --hypothesis-profile=explore.

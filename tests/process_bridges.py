@@ -235,3 +235,9 @@ def pipes_of(pid: int | None) -> set[str]:
     links = links_of(pid)
     numbered = {f"{link} {os.stat(entry).st_ino}" for entry, link in links.items() if "arena" in link}
     return numbered | {link for link in links.values() if link.startswith("pipe:")}
+
+
+def interpreter(version: str) -> Path | None:
+    """A Python of this version on this machine."""
+    roots = [Path("/usr/bin"), *sorted(Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin"))]
+    return next((root / f"python{version}" for root in roots if (root / f"python{version}").exists()), None)

@@ -1,4 +1,4 @@
-"""A real worker, and what every test of one leaves behind."""
+"""A real worker, what every test of one leaves behind, and a project of which a generation is staged."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from lastgood.bridges.process import ProcessBridge
 from process_bridges import DEADLINE, SERVICE
+from staged_project import SOURCES, StagedProject
 
 
 @pytest.fixture
@@ -40,3 +41,11 @@ async def bridge(source: Path) -> AsyncIterator[ProcessBridge]:
     await bridge.init()
     yield bridge
     await bridge.dispose()
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> StagedProject:
+    made = StagedProject(tmp_path)
+    made.write(SOURCES)
+    made.stage()
+    return made

@@ -18,7 +18,7 @@ import trio
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import ModuleConfig
 from lastgood.errors import BridgeError, RemoteError, WorkerDied
-from process_bridges import DEADLINE, Gate, forget_a_call, is_alive, running
+from process_bridges import DEADLINE, Gate, forget_a_call, interpreter, is_alive, running
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 # --- values and functions
@@ -338,14 +338,9 @@ async def test_an_edit_of_the_same_size_and_time_runs_as_the_new_code(
 # --- the oldest Python
 
 
-def _interpreter(version: str) -> Path | None:
-    roots = [Path("/usr/bin"), *sorted(Path("~/.pyenv/versions").expanduser().glob(f"{version}*/bin"))]
-    return next((root / f"python{version}" for root in roots if (root / f"python{version}").exists()), None)
-
-
 @pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13"])
 async def test_a_bare_interpreter_serves(source: Path, version: str) -> None:
-    python = _interpreter(version)
+    python = interpreter(version)
     if python is None:
         pytest.skip(f"there is no Python {version} here")
     async with running(source, python=python) as bridge:
@@ -358,7 +353,7 @@ async def test_a_bare_interpreter_serves(source: Path, version: str) -> None:
 
 
 async def test_an_interpreter_that_is_too_old_says_so() -> None:
-    python = _interpreter("3.8")
+    python = interpreter("3.8")
     if python is None:
         pytest.skip("there is no Python 3.8 here")
     with pytest.raises(WorkerDied, match=r"needs Python 3\.9 or newer; .* is Python 3\.8"):
