@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, settings
 
+from flavours import FLAVOURS, Flavour
 from lastgood.calls import registry as runtime
 from lastgood.calls.live_imports import LiveImports
 from lastgood.session.session import WatchProgram, watch
@@ -103,6 +104,20 @@ def start(project: RealProject, factory: FakeFactory, told: Told) -> Callable[..
         on_event=told,
         debounce=0.01,
     )
+
+
+@pytest.fixture(params=FLAVOURS, ids=lambda flavour: flavour.name)
+def flavour(request: pytest.FixtureRequest) -> Flavour:
+    chosen: Flavour = request.param
+    return chosen
+
+
+@pytest.fixture
+def cleared_registry() -> Iterator[None]:
+    """For tests of the registry itself, which leave in it what they like."""
+    runtime.clear_runtime_bridge()
+    yield
+    runtime.clear_runtime_bridge()
 
 
 @pytest.fixture(autouse=True)

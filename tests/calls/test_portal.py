@@ -11,14 +11,8 @@ from contextlib import contextmanager
 import pytest
 import trio
 
-from flavours import CANCELLED, DEADLINE, FLAVOURS, Flavour
+from flavours import CANCELLED, DEADLINE, Flavour
 from lastgood.calls.portal import LoopClosed, Portal
-
-
-@pytest.fixture(params=FLAVOURS, ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    chosen: Flavour = request.param
-    return chosen
 
 
 class Loop:

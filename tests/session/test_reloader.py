@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from flavours import CANCELLED, FLAVOURS, Flavour, Task
+from flavours import CANCELLED, Flavour, Task
 from lastgood.errors import BridgeError, Disposed, NoRuntimeBridge
 from lastgood.runtime import clear_runtime_bridge, get_runtime_bridge, set_runtime_bridge
 from lastgood.session import reloader as reloader_module
 from lastgood.session.reloader import create_bridge_reloader
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_published() -> Iterator[None]:
-    clear_runtime_bridge()
-    yield
-    clear_runtime_bridge()
-
-
-@pytest.fixture(params=FLAVOURS, ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    chosen: Flavour = request.param
-    return chosen
+pytestmark = pytest.mark.usefixtures("cleared_registry")
 
 
 async def nothing() -> None: ...

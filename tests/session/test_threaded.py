@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 
-from flavours import CANCELLED, DEADLINE, FLAVOURS, Flavour
+from flavours import CANCELLED, DEADLINE, Flavour
 from generating import importable
 from lastgood.config import Config
 from lastgood.errors import BridgeError, Disposed, GenerationError, NoRuntimeBridge, WatchError
@@ -28,12 +28,6 @@ from lastgood.watch_events import ReloadError, ReloadStart, ReloadSuccess, Watch
 from lastgood.wrappers import Generated
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 from running import ENVIRONMENT
-
-
-@pytest.fixture(params=FLAVOURS, ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    chosen: Flavour = request.param
-    return chosen
 
 
 class Bridge:
