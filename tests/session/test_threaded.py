@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -28,66 +28,9 @@ from lastgood.watch_events import ReloadError, ReloadStart, ReloadSuccess, Watch
 from lastgood.wrappers import Generated
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 from running import ENVIRONMENT
+from session_bridges import Bridge, Bridges
 
-
-class Bridge:
-    """A call of ``wait`` is in flight until :meth:`answer`; ``ended``: how such calls ended."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.in_flight = threading.Semaphore(0)
-        self.ended: list[str] = []
-        self.disposed = False
-        self.threads: set[str] = set()
-        self._answer = trio.Event()
-        self._token = trio.lowlevel.current_trio_token()
-
-    def answer(self) -> None:
-        self._token.run_sync_soon(self._answer.set)
-
-    async def call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        self.threads.add(threading.current_thread().name)
-        if function == "wait":
-            try:
-                self.in_flight.release()
-                await self._answer.wait()
-            except trio.Cancelled:
-                self.ended.append("cancelled")
-                raise
-        await trio.lowlevel.checkpoint()
-        return self.number, f"{module}.{function}", tuple(args), dict(kwargs)
-
-    async def dispose(self) -> None:
-        self.disposed = True
-        await trio.lowlevel.checkpoint()
-
-
-class Bridges:
-    def __init__(self) -> None:
-        self.made: list[Bridge] = []
-
-    def create(self, _: Config) -> Bridge:
-        self.made.append(Bridge(len(self.made) + 1))
-        return self.made[-1]
-
-
-@pytest.fixture
-def bridges() -> Bridges:
-    return Bridges()
-
-
-@pytest.fixture
-def program(project: RealProject, bridges: Bridges) -> WatchProgram:
-    return watch(project.config_file, create_bridge=bridges.create, debounce=0.01)
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(project: RealProject) -> Iterator[None]:
-    yield
-    assert [each.name for each in threading.enumerate() if each.name.startswith("lastgood")] == []
-    assert project.leftovers() == []
-    with pytest.raises(NoRuntimeBridge):
-        get_runtime_bridge()
+pytestmark = pytest.mark.usefixtures("no_session_is_left")
 
 
 def in_flight(bridge: Bridge) -> None:

@@ -18,7 +18,7 @@ from lastgood.errors import BridgeError, ConfigError, GenerationError, NoRuntime
 from lastgood.session.session import Session, WatchProgram, watch
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 from running import run
-from session.test_threaded import Bridges
+from session_bridges import Bridges
 
 # --- no argument ------------------------------------------------------------------------------------------------
 
@@ -69,11 +69,6 @@ def test_one_program_without_a_config_file_starts_in_a_thread_too(
     project.remove("lastgood.toml")
     with pytest.raises(ConfigError, match=str(inside)):
         watch(create_bridge=bridges.create).start()
-
-
-@pytest.fixture
-def bridges() -> Bridges:
-    return Bridges()
 
 
 # --- wrong ways in ----------------------------------------------------------------------------------------------
