@@ -32,7 +32,9 @@ __all__ = [
     "Told",
     "assert_another_starts",
     "assert_nothing_is_left",
+    "assert_the_next_cycle_is_of",
     "in_virtual_time",
+    "quote",
     "raises",
     "raises_async",
 ]
@@ -298,3 +300,13 @@ def raises_async(error: BaseException) -> Callable[..., Any]:
         raise error
 
     return awaited
+
+
+def quote(version: int) -> str:
+    """A source in this version."""
+    return QUOTE.replace("1.0", f"{version}.5")
+
+
+async def assert_the_next_cycle_is_of(project: RealProject, told: Told, *paths: str) -> None:
+    good = await told.success()
+    assert good.changed == tuple(sorted(project.root / path for path in paths)), good.changed

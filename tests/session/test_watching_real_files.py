@@ -1,4 +1,4 @@
-"""Sessions on real files: whatever an editor, a version control system or a build does to them (contract §§4, 6).
+"""Sessions on real files: whatever an editor, a version control system or a build does to them.
 
 Nothing here waits for time to pass. That something leads to no cycle is shown by a real edit after it: the cycle which that
 edit starts is the next one, and names no other path.
@@ -7,7 +7,6 @@ edit starts is the next one, and names no other path.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,10 @@ import pytest
 import trio
 
 from lastgood.config import Config
-from lastgood.errors import UnwatchableModule
 from lastgood.session.session import WatchProgram
 from lastgood.watch_events import Change, WatchPaths
 from lastgood.wrappers import Generated
-from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told
-
-
-def quote(version: int) -> str:
-    return QUOTE.replace("1.0", f"{version}.5")
-
-
-async def assert_the_next_cycle_is_of(project: RealProject, told: Told, *paths: str) -> None:
-    good = await told.success()
-    assert good.changed == tuple(sorted(project.root / path for path in paths))
-
+from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told, assert_the_next_cycle_is_of, quote
 
 # --- how files are saved ------------------------------------------------------------------------------------------
 
@@ -181,208 +169,6 @@ async def test_a_source_may_lie_inside_the_output_directory(
         assert (await told.success()).written == (Path("__init__.py"), Path("shop.py"))
         project.save("generated/src/shop.py", quote(2))
         await assert_the_next_cycle_is_of(project, told, "generated/src/shop.py")
-
-
-# --- packages and directories -------------------------------------------------------------------------------------
-
-
-async def test_a_package_is_watched_as_a_tree(
-    project: RealProject, start: Callable[..., WatchProgram], told: Told
-) -> None:
-    project.configure("shop", "shop.tax.rates")
-    files = ["shop/__init__.py", "shop/cart.py", "shop/tax/__init__.py", "shop/tax/rates.py", "shop/data/vat.json"]
-    for path in files:
-        project.save(path, "")
-    async with start():
-        await told.success()
-        assert told.watched == (project.config_file, project.root / "shop", project.root / "shop" / "tax" / "rates.py")
-        for path in [*files, "shop/new.py", "shop/tax/new.py"]:
-            project.save(path, "# edited\n")
-            await assert_the_next_cycle_is_of(project, told, path)
-        project.remove("shop/new.py")
-        await assert_the_next_cycle_is_of(project, told, "shop/new.py")
-    assert sorted(project.tree()) == ["__init__.py", "shop/__init__.py", "shop/tax/__init__.py", "shop/tax/rates.py"]
-
-
-async def test_nested_directories_made_while_watching_are_picked_up(
-    project: RealProject, start: Callable[..., WatchProgram], told: Told
-) -> None:
-    project.configure("shop")
-    project.save("shop/__init__.py", "")
-    async with start():
-        await told.success()
-        for number in range(15):
-            path = f"shop/a{number}/b/c/d/new.py"
-            project.save(path, "")
-            await assert_the_next_cycle_is_of(project, told, path)
-            project.save(path, "# edited\n")
-            await assert_the_next_cycle_is_of(project, told, path)
-
-
-async def test_a_big_tree_that_is_copied_in_is_seen_whole(
-    project: RealProject, start: Callable[..., WatchProgram], told: Told, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    project.configure("shop")
-    project.save("shop/__init__.py", "")
-    outside = tmp_path_factory.mktemp("outside")
-    expected = set()
-    for directory in range(20):
-        for number in range(10):
-            path = Path(f"d{directory}/e/m{number}.py")
-            (outside / path).parent.mkdir(parents=True, exist_ok=True)
-            (outside / path).write_text(f"x = {number}\n")
-            expected.add(project.root / "shop" / "big" / path)
-    async with start():
-        await told.success()
-        await trio.to_thread.run_sync(shutil.copytree, outside, project.root / "shop" / "big")
-        while not expected <= set(told.changes):
-            await told.next(Change)
-
-
-@pytest.mark.parametrize("init", [None, "one", "two"], ids=["no __init__", "in the first", "in the second"])
-async def test_every_root_of_a_namespace_package_is_watched(
-    init: str | None, project: RealProject, start: Callable[..., WatchProgram], told: Told
-) -> None:
-    project.configure("shop", head='python_import_path = ["one", "two", "three"]')
-    for root in ("one", "two"):
-        project.save(f"{root}/shop/part_{root}.py", "")
-    if init is not None:
-        project.save(f"{init}/shop/__init__.py", QUOTE)
-    async with start():
-        await told.success()
-        assert told.watched == (project.config_file, project.root / "one" / "shop", project.root / "two" / "shop")
-        for root in ("one", "two"):
-            project.save(f"{root}/shop/part_{root}.py", "# edited\n")
-            await assert_the_next_cycle_is_of(project, told, f"{root}/shop/part_{root}.py")
-        project.save("three/shop/part_three.py", "")
-        await assert_the_next_cycle_is_of(project, told, "three/shop/part_three.py")
-        assert project.root / "three" / "shop" in told.watched
-        project.save("three/shop/part_three.py", "# edited\n")
-        await assert_the_next_cycle_is_of(project, told, "three/shop/part_three.py")
-
-
-async def test_an_init_that_comes_and_goes_in_a_namespace_package(
-    project: RealProject, start: Callable[..., WatchProgram], told: Told
-) -> None:
-    project.configure("shop")
-    project.save("shop/part.py", "")
-    async with start():
-        await told.success()
-        assert b"quote" not in project.tree()["shop.py"]
-        project.save("shop/__init__.py", QUOTE)
-        await assert_the_next_cycle_is_of(project, told, "shop/__init__.py")
-        assert b"quote" in project.tree()["shop.py"]
-        project.remove("shop/__init__.py")
-        await assert_the_next_cycle_is_of(project, told, "shop/__init__.py")
-        assert b"quote" not in project.tree()["shop.py"]
-
-
-async def test_a_module_becomes_a_package_and_a_module_again(
-    project: RealProject, start: Callable[..., WatchProgram], told: Told
-) -> None:
-    async with start():
-        await told.success()
-        project.save("pricing/__init__.py", "def packaged() -> None: ...\n")  # goes before the module file
-        await assert_the_next_cycle_is_of(project, told, "pricing/__init__.py")
-        assert b"packaged" in project.tree()["pricing.py"]
-        assert project.root / "pricing" in told.watched
-        project.remove("pricing.py")
-        await assert_the_next_cycle_is_of(project, told, "pricing.py")
-        project.save("pricing/more.py", "")
-        await assert_the_next_cycle_is_of(project, told, "pricing/more.py")
-
-        project.save("pricing.py", QUOTE)
-        await assert_the_next_cycle_is_of(project, told, "pricing.py")
-        assert b"packaged" in project.tree()["pricing.py"]
-        (project.root / "pricing").rename(project.root / "gone")
-        await told.success()
-        assert b"quote" in project.tree()["pricing.py"]
-        assert told.watched == (project.config_file, project.root / "pricing.py")
-        project.save("pricing.py", quote(3))
-        await assert_the_next_cycle_is_of(project, told, "pricing.py")
-
-
-async def test_a_root_directory_that_is_deleted_and_made_again(
-    project: RealProject, start: Callable[..., WatchProgram], told: Told
-) -> None:
-    project.configure("shop")
-    project.save("shop/__init__.py", QUOTE)
-    async with start() as session:
-        await told.success()
-        for version in range(5):
-            (project.root / "shop").rename(project.root / f"gone{version}")
-            assert isinstance((await told.failure()).error, UnwatchableModule)
-            assert session.status.stale
-            fresh = project.root / f"fresh{version}"
-            project.save(f"fresh{version}/__init__.py", quote(version))
-            fresh.rename(project.root / "shop")
-            await assert_the_next_cycle_is_of(project, told, "shop/__init__.py")
-            project.save("shop/deep/part.py", f"# {version}\n")
-            good = await told.success()
-            assert project.root / "shop" / "deep" / "part.py" in good.changed
-
-
-async def test_a_root_directory_whose_parents_are_deleted_too(
-    project: RealProject, start: Callable[..., WatchProgram], told: Told
-) -> None:
-    project.configure("shop", head='python_import_path = ["src/python"]')
-    project.save("src/python/shop/__init__.py", QUOTE)
-    async with start():
-        await told.success()
-        shutil.rmtree(project.root / "src")
-        await told.failure()
-        project.save("src/python/shop/__init__.py", quote(1))
-        while (await told.end()).type == "reload-error":
-            pass  # the removal may have been seen in two steps
-        project.save("src/python/shop/__init__.py", quote(2))
-        await assert_the_next_cycle_is_of(project, told, "src/python/shop/__init__.py")
-
-
-async def test_a_tree_that_is_replaced_as_by_a_checkout(
-    project: RealProject, start: Callable[..., WatchProgram], told: Told
-) -> None:
-    project.configure("shop")
-    project.save("shop/__init__.py", QUOTE)
-    project.save("shop/old.py", "")
-    async with start():
-        await told.success()
-        project.save("branch/__init__.py", QUOTE + "def of_branch() -> None: ...\n")
-        project.save("branch/new.py", "")
-        shop = project.root / "shop"
-        shop.rename(project.root / "master")
-        (project.root / "branch").rename(shop)
-        while b"of_branch" not in project.tree()["shop.py"]:
-            await told.end()
-        assert {shop / "__init__.py", shop / "old.py", shop / "new.py"} <= set(told.changes)
-
-
-async def test_a_missing_module_that_appears(
-    project: RealProject, start: Callable[..., WatchProgram], told: Told
-) -> None:
-    async with start():
-        await told.success()
-        project.configure("pricing", "a.b.c")
-        failed = await told.failure()
-        assert str(failed.error) == 'Module "a.b.c" could not be resolved for watching'
-        project.save("a/b/c.py", QUOTE)
-        await assert_the_next_cycle_is_of(project, told, "a/b/c.py")
-        project.save("a/b/c.py", quote(3))
-        await assert_the_next_cycle_is_of(project, told, "a/b/c.py")
-    assert "a/b/c.py" in project.tree()
-
-
-async def test_a_module_that_would_be_found_first_takes_over_when_it_appears(
-    project: RealProject, start: Callable[..., WatchProgram], told: Told
-) -> None:
-    project.configure("pricing", head='python_import_path = ["first", "."]')
-    async with start():
-        await told.success()
-        project.save("first/pricing.py", "def of_first() -> None: ...\n")
-        await assert_the_next_cycle_is_of(project, told, "first/pricing.py")
-        assert b"of_first" in project.tree()["pricing.py"]
-        project.remove("first/pricing.py")
-        await assert_the_next_cycle_is_of(project, told, "first/pricing.py")
-        assert b"quote" in project.tree()["pricing.py"]
 
 
 # --- the config and the extra paths -------------------------------------------------------------------------------
