@@ -8,7 +8,11 @@ from typing import Any
 
 import trio
 
+from flavours import DEADLINE
 from lastgood.config import Config
+
+Main = Callable[[], Awaitable[None]]
+Run = Callable[[Main], None]
 
 
 class Bridge:
@@ -56,5 +60,6 @@ def session_threads() -> list[str]:
     return [each.name for each in threading.enumerate() if each.name.startswith("lastgood")]
 
 
-Main = Callable[[], Awaitable[None]]
-Run = Callable[[Main], None]
+def in_flight(bridge: Bridge) -> None:
+    """Wait until a call of ``wait`` has reached it."""
+    assert bridge.in_flight.acquire(timeout=DEADLINE)
