@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md says of the sources, as far as it can be counted."""
+"""What CONTRIBUTING.md says of the sources and the tests, as far as it can be counted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import lastgood
 
 SOURCES = Path(lastgood.__file__).parent
+TESTS = Path(__file__).parent
 
 
 def test_functions_stay_within_seventy_lines() -> None:
@@ -19,3 +20,9 @@ def test_functions_stay_within_seventy_lines() -> None:
     ]
     assert len(functions) > 1000
     assert [each for each in functions if each[0] > 70] == []
+
+
+def test_the_files_of_tests_stay_within_six_hundred_lines() -> None:
+    lengths = {str(path.relative_to(TESTS)): len(path.read_bytes().splitlines()) for path in TESTS.rglob("*.py")}
+    assert len(lengths) > 100
+    assert {file: length for file, length in lengths.items() if length > 600} == {}
