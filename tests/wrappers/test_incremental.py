@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from lastgood.config import ModuleConfig, Style
+from lastgood.sources import memo as memo_module
+from lastgood.sources.memo import Memo
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 from lastgood.wrappers.generate import Pipeline
-from lastgood.wrappers.process.cache import DiskCache
-from lastgood.wrappers.read import project
 from wrapping import source
 
 MODELS = "from dataclasses import dataclass\n@dataclass\nclass Price:\n    amount: {}\n"
@@ -24,11 +24,17 @@ class Project:
 
     def __init__(self, **texts: str) -> None:
         self.asked: list[str] = []
-        self.wrapping = Pipeline(at=self.asked.append)
+        self.reopen()
         self.style: Style = "async"
         self.selections: dict[str, ModuleConfig] = {}
         self.texts = {name.replace("__", "."): text for name, text in texts.items()}
         self.named = set(self.texts)
+
+    def reopen(self, path: Path | None = None) -> None:
+        """Begin anew, with what is remembered at ``path``."""
+        self.memo = Memo()
+        self.memo.use(path)
+        self.wrapping = Pipeline(at=self.asked.append, memo=self.memo)
 
     def wrap(self) -> Wrapped:
         """Both results, which must be the same; ``asked`` are then the modules that were looked into for it."""
@@ -112,23 +118,21 @@ def test_only_those_that_are_said_to_have_changed_are_looked_at() -> None:
 
 def test_a_later_process_looks_into_nothing_that_is_kept(shop: Project, tmp_path: Path) -> None:
     for expected in ({"shop.models", "shop.desk", "other"}, set()):
-        shop.wrapping = Pipeline(at=shop.asked.append)
-        shop.wrapping.cache = cache = DiskCache(tmp_path / "cache")
+        shop.reopen(tmp_path / "cache")
         shop.wrap()
         assert set(shop.asked) == expected
-        cache.close()
+        shop.memo.close()
     shop.texts["shop.models"] = MODELS.format("int")
-    shop.wrapping = Pipeline(at=shop.asked.append)
-    shop.wrapping.cache = cache = DiskCache(tmp_path / "cache")
+    shop.reopen(tmp_path / "cache")
     shop.wrap()
     assert set(shop.asked) == {"shop.models", "shop.desk"}
-    cache.close()
+    shop.memo.close()
 
 
 def test_how_many_outlines_are_kept_makes_no_difference(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(project, "KEPT_IN_A_RUN", 1)
+    monkeypatch.setattr(memo_module, "KEPT_IN_A_RUN", 1)
     shop.wrap()
-    assert len(shop.wrapping._outlines._read) == 1
+    assert len(shop.memo._here) == 1
     shop.texts["shop.models"] = MODELS.format("int")
     shop.wrap()
 

@@ -70,6 +70,7 @@ class Finder:
         self.preloaded = interpreter.preloaded
         self._interpreter = interpreter
         self._sys_path = tuple(map(str, interpreter.sys_path))
+        # No Memo: what is found here depends on the state of directories, and holds for one reading of the disk.
         self._listings: dict[str, dict[str, str]] = {}
         self._known: dict[str, Found | None] = {}
         self._local: dict[str, bool] = {}

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from lastgood.sources.memo import Answer, Query
 from lastgood.sources.parsing import LARGEST
 
-__all__ = ["Imports", "guessed_imports", "imports_of"]
+__all__ = ["IMPORTS", "Imports", "guessed_imports", "imports_of"]
 
 
 class Imports(msgspec.Struct, frozen=True):
@@ -24,6 +25,9 @@ class Imports(msgspec.Struct, frozen=True):
     statements: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
     exports: tuple[str, ...] = ()
 
+
+IMPORTS = Query("imports", Answer[Imports])
+"""The query for the imports of a source, by its digest."""
 
 _NOTHING = Imports()
 

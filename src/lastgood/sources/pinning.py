@@ -2,8 +2,8 @@
 
 Pinned are the trees of the named modules, and every local module that an import statement in a pinned one leads to: absolute or
 relative, inside functions or under ``if TYPE_CHECKING``, with its parent packages, transitively. A module is local if it is
-under ``python_import_path`` and was not installed there. The imports of a module are cached by the digest of its bytes, so a
-further reading only parses changed files.
+under ``python_import_path`` and was not installed there. The imports of a module are remembered by the digest of its bytes, so
+a further reading only parses changed files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.config import Config
 from lastgood.sources.finder import EXTENSIONS, Finder, Found
-from lastgood.sources.import_statements import Imports, imports_of
+from lastgood.sources.import_statements import IMPORTS, Imports, imports_of
+from lastgood.sources.memo import Answer, Memo
 from lastgood.sources.resolution import Resolved
 from lastgood.store.file_system import FileSystem
 
@@ -91,7 +92,7 @@ class Pinned:
 
 
 class Pinner:
-    """Reads sources, and caches the imports of each module from one reading to the next. Not thread-safe.
+    """Reads sources, and remembers the imports of each module from one reading to the next. Not thread-safe.
 
     ``imports_of`` finds the import statements in a source, here or in another process. ``note(name, file)`` is called for each
     module before it is read.
@@ -106,7 +107,7 @@ class Pinner:
         self._files = files
         self._imports_of = imports_of
         self._note = note
-        self._imports: dict[str, Imports] = {}
+        self._memo = Memo()
 
     def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
         """Read ``modules``, as :func:`.resolution.resolve_modules` returns them for ``config``, and what they import.
@@ -115,12 +116,14 @@ class Pinner:
         """
         output = self._files.real_path(config.output.dir)
         wrappers = _Wrappers(output, modules.values())
-        reading = _Reading(self._files, finder, self._imports, self._imports_of, wrappers, self._note)
+        reading = _Reading(self._files, finder, self._imports_in, wrappers, self._note)
         for module in modules.values():
             reading.pin_named(module)
         reading.follow()
-        self._imports = reading.imports
         return reading.result(modules.values())
+
+    def _imports_in(self, digest: str, data: bytes) -> Imports:
+        return self._memo.ask(IMPORTS, (digest,), lambda: Answer(self._imports_of(data))).found
 
 
 class _Wrappers:
@@ -147,18 +150,16 @@ class _Reading:
         self,
         files: FileSystem,
         finder: Finder,
-        known: Mapping[str, Imports],
-        imports_of: Callable[[bytes], Imports],
+        imports_in: Callable[[str, bytes], Imports],
         wrappers: _Wrappers,
         note: Callable[[str, Path], object],
     ) -> None:
         self._files = files
         self._note = note
-        self._imports_of = imports_of
+        self._imports_in = imports_in
         self._finder = finder
         self._wrappers = wrappers
-        self._known = known
-        self.imports: dict[str, Imports] = {}
+        self._imports: dict[str, Imports] = {}
         self._modules: dict[tuple[str, str], PinnedModule] = {}
         self._todo: list[PinnedModule] = []
         self._reached: dict[str, Found | None] = {}
@@ -238,8 +239,8 @@ class _Reading:
             self._unreadable[file] = error
             return None
         digest = hashlib.sha256(data).hexdigest()
-        if digest not in self.imports:
-            self.imports[digest] = self._known[digest] if digest in self._known else self._imports_of(data)
+        if digest not in self._imports:
+            self._imports[digest] = self._imports_in(digest, data)
         self._sources[file] = data
         self._digests[file] = digest
         return digest
@@ -251,7 +252,7 @@ class _Reading:
         while self._todo:
             module = self._todo.pop()
             package = module.name if module.is_package else module.name.rpartition(".")[0]
-            for level, target, names in self.imports[module.digest].statements:
+            for level, target, names in self._imports[module.digest].statements:
                 base = _absolute(package, level, target)
                 if base:
                     self._follow(base, names)
@@ -278,7 +279,7 @@ class _Reading:
     def _exports(self, package: Found) -> tuple[str, ...]:
         if package.file is None or (digest := self._digests.get(self._finder.real_file(package.file))) is None:
             return ()
-        return self.imports[digest].exports
+        return self._imports[digest].exports
 
     def _source(self, path: str) -> bytes:
         return self._sources.get(self._finder.real_file(path), b"")

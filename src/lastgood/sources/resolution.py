@@ -168,7 +168,7 @@ with open(sys.argv[1], "w") as answer:
 _LOADED_FIRST = ("encodings",)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16)  # no Memo: an interpreter is no source, and must be asked again by each process
 def _ask(executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | None, cwd: str | None) -> Interpreter:
     # The answer is written to a separate file, since .pth files, sitecustomize or atexit handlers may print anything.
     with TemporaryDirectory(prefix="lastgood-") as directory, TemporaryFile() as printed:

@@ -32,6 +32,7 @@ class Reader:
 
     def __init__(self, files: FileSystem) -> None:
         self._files = files
+        # No Memo: this is how the state of a file is found out, which is what the answers of a Memo depend on.
         self._known: dict[str, _Known] = {}
         self._seen: dict[str, _Known] = {}
 

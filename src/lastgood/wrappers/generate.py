@@ -10,11 +10,11 @@ Each step remembers its results, so that another run costs only what has changed
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
@@ -22,10 +22,11 @@ import msgspec
 
 from lastgood.config import Style
 from lastgood.errors import ModuleFailure
+from lastgood.sources.memo import Answer, Memo, Query
 from lastgood.sources.parsing import ModuleSource
+from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.wrappers import Wrapped
-from lastgood.wrappers.answers import Answer, Cache, NoCache, answer_of, key_of
 from lastgood.wrappers.ir import Class, Declared, Module, packed
 from lastgood.wrappers.process.import_check import ImportCheck
 from lastgood.wrappers.read.extract import Extract, extract
@@ -42,13 +43,18 @@ Find = Callable[[str], ModuleSource | None]
 Failures = dict[str, ModuleFailure]
 T = TypeVar("T", Extract, Declaration)
 
+# "found" is None if a module is broken.
+_EXTRACT = Query("extract", Answer[Extract | None])
+_DECLARE = Query("declare", Answer[Declaration | None])
+_RENDER = Query("render", Answer[str])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ModuleApi:
     """The API of one module to wrap, under its selection. For ``relevant_types`` see :func:`.assemble.relevant_types`."""
 
     source: ModuleSource
-    answer: Answer
+    answer: Answer[Extract | None]
     consulted: frozenset[str]
     module: Module | None = None
     warnings: tuple[str, ...] = ()
@@ -58,10 +64,10 @@ class _ModuleApi:
     classes: tuple[Class, ...] = ()
 
     @classmethod
-    def of(cls, source: ModuleSource, answer: Answer) -> _ModuleApi:
+    def of(cls, source: ModuleSource, answer: Answer[Extract | None]) -> _ModuleApi:
         found = answer.found
         consulted = frozenset(answer.consulted)
-        if not isinstance(found, Extract):
+        if found is None:
             return cls(source, answer, consulted)
         module = found.module
         return cls(
@@ -81,15 +87,15 @@ class _ModuleApi:
 class _Type:
     """The declaration of one type, and the other types that it uses."""
 
-    answer: Answer
+    answer: Answer[Declaration | None]
     consulted: frozenset[str]
     declaration: Declaration | None = None
     used: frozenset[Declared] = frozenset()
 
     @classmethod
-    def of(cls, answer: Answer) -> _Type:
+    def of(cls, answer: Answer[Declaration | None]) -> _Type:
         found, consulted = answer.found, frozenset(answer.consulted)
-        if not isinstance(found, Declaration):
+        if found is None:
             return cls(answer, consulted)
         return cls(answer, consulted, found, frozenset(used(found.class_)))
 
@@ -150,7 +156,7 @@ class _OutputFile:
 class Pipeline:
     """An incremental pipeline for :func:`lastgood.wrappers.wrap_modules`. Not thread-safe.
 
-    With an ``import_check``, wrappers are also imported, into the current process. ``cache`` keeps answers beyond the lifetime
+    With an ``import_check``, wrappers are also imported, into the current process. ``memo`` may keep answers beyond the lifetime
     of this object. ``at(name)`` is called before a module is analysed, and ``makes(name)`` before its wrapper is assembled,
     rendered or imported.
     """
@@ -160,13 +166,14 @@ class Pipeline:
         import_check: ImportCheck | None = None,
         at: Callable[[str], object] = lambda _: None,
         makes: Callable[[str], object] = lambda _: None,
+        memo: Memo | None = None,
     ) -> None:
-        self.cache: Cache = NoCache()
+        self._memo = Memo() if memo is None else memo
         self._import_check = import_check
         self._at = at
         self._makes = makes
-        self._outlines = Outlines()
-        self._states: dict[str, str] = {}  # of every module that an answer depends on, as of that answer
+        self._outlines = Outlines(self._memo)
+        # The results of the last run, as objects: what is the same is told by identity, in no time for many modules.
         self._apis: dict[str, _ModuleApi] = {}
         self._each_type: dict[Declared, _Type] = {}
         self._types = _Types({}, {}, {})
@@ -186,17 +193,17 @@ class Pipeline:
         """
         named = {source.name: source for source in sources}
         self._outlines.begin_run(lambda name: named.get(name) or find(name))
-        self._forget_stale(self._states.keys() if changed is None else self._states.keys() & changed)
+        self._forget(self._memo.begin_run(self._outlines.state, changed))
         before, self._apis = self._apis, {}
         for name, source in sorted(named.items()):
             known = before.get(name)
             if known is None or (known.source is not source and known.source.selection != source.selection):
                 known = self._api_of(source)
             self._apis[name] = known
-        answers = [api.answer for api in self._apis.values() if api.answer.failures]
+        broken = [api.answer.failures for api in self._apis.values() if api.answer.failures]
         types = self._declare()
-        answers += [each.answer for each in self._each_type.values() if each.answer.failures]
-        failures = {name: self._failure(name, *where) for answer in answers for name, where in answer.failures.items()}
+        broken += [each.answer.failures for each in self._each_type.values() if each.answer.failures]
+        failures = {name: self._failure(name, *where) for each in broken for name, where in each.items()}
         self._assemble(types, failures)
         files = self._files(named.keys(), style, failures)
         self._check_imports(failures)
@@ -209,35 +216,28 @@ class Pipeline:
 
     # Answers.
 
-    def _forget_stale(self, names: Iterable[str]) -> None:
-        """Drop the answers that depend on a module of ``names`` that has changed."""
-        stale = {name for name in names if self._outlines.state(name) != self._states[name]}
+    def _forget(self, stale: AbstractSet[str]) -> None:
+        """Drop the answers that depend on a module of ``stale``."""
         if not stale:
             return
         for name in [name for name, each in self._apis.items() if not stale.isdisjoint(each.consulted)]:
             del self._apis[name]
         types = self._each_type.items()
         self._each_type = {declared: each for declared, each in types if stale.isdisjoint(each.consulted)}
-        self._states.update((name, self._outlines.state(name)) for name in stale)
 
     def _api_of(self, source: ModuleSource) -> _ModuleApi:
         name = source.name
         if not all(part.isidentifier() and part != "__init__" for part in name.split(".")):
             problem = "this is not a module name that can be imported."
             return _ModuleApi.of(source, Answer(None, {}, {name: (None, problem)}))
-        key = key_of("extract", name, source.state, repr(source.selection))
-        return _ModuleApi.of(source, self._query(key, name, lambda project, _: _extract(project, source)))
+        key = name, source.state, repr(source.selection)
+        answer = self._memo.ask(
+            _EXTRACT, key, lambda: self._compute(name, lambda project, _: _extract(project, source))
+        )
+        return _ModuleApi.of(source, answer)
 
-    def _query(self, key: str, name: str, query: Callable[[Project, Models], T | None]) -> Answer:
-        """Return the answer to a query about module ``name``, from the cache if it is valid."""
-        answer = answer_of(key, self.cache, self._holds, lambda: self._compute(name, query))
-        self._states.update(answer.consulted)
-        return answer
-
-    def _holds(self, answer: Answer) -> bool:
-        return all(self._outlines.state(name) == state for name, state in answer.consulted.items())
-
-    def _compute(self, name: str, query: Callable[[Project, Models], T | None]) -> Answer:
+    def _compute(self, name: str, query: Callable[[Project, Models], T | None]) -> Answer[T | None]:
+        """Return the answer to a query about module ``name``, with the modules that it consults."""
         self._at(name)
         models = Models()
         project = Project(self._outlines, models.judge)
@@ -263,8 +263,9 @@ class Pipeline:
             declared = left.pop()
             type_ = known.get(declared)
             if type_ is None:
-                key = key_of("declare", declared.module, declared.name, self._outlines.state(declared.module))
-                type_ = _Type.of(self._query(key, declared.module, _declaration_of(declared)))
+                key = declared.module, declared.name, self._outlines.state(declared.module)
+                compute = partial(self._compute, declared.module, _declaration_of(declared))
+                type_ = _Type.of(self._memo.ask(_DECLARE, key, compute))
             self._each_type[declared] = type_
             left += type_.used - seen
             seen |= type_.used
@@ -332,14 +333,13 @@ class Pipeline:
 
     def _render(self, made: _OutputFile, imports: Imports | None, is_package: bool, style: Style) -> str:
         render_inputs = (None if imports is None else (sorted(imports.late), imports.exports), is_package, style)
-        key = key_of("render", hashlib.sha256(made.packed).hexdigest(), _JSON.encode(render_inputs).decode())
-        known = self.cache.get(key)
-        if known is not None:
-            return known.decode()
-        self._makes(made.module.name)
-        text = render(made.module, imports, is_package=is_package, style=style)
-        self.cache.put(key, text.encode())
-        return text
+        key = digest_of(made.packed), _JSON.encode(render_inputs).decode()
+
+        def compute() -> Answer[str]:
+            self._makes(made.module.name)
+            return Answer(render(made.module, imports, is_package=is_package, style=style))
+
+        return self._memo.ask(_RENDER, key, compute).found
 
     def _check_imports(self, failures: Failures) -> None:
         """Import new wrappers, and those that need them at import, unless there are failures already."""
@@ -350,7 +350,7 @@ class Pipeline:
             needs = {name: made.edges.needed for name, made in self._made.items() if made.edges.needed}
             unchecked = list(_with_dependents(unchecked, needs))
             for name, problem in self._import_check.problems(
-                self._made, needs, unchecked, self.cache, self._makes
+                self._made, needs, unchecked, self._memo, self._makes
             ).items():
                 self._made[name].is_checked, self._made[name].problem = True, problem
         for name, made in [(name, made) for name, made in self._made.items() if made.problem is not None]:

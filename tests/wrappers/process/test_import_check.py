@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lastgood.wrappers.answers import NoCache
+from lastgood.sources.memo import Memo
 from lastgood.wrappers.process.import_check import ImportCheck
 
 
@@ -18,18 +18,11 @@ class File:
     text: bytes
 
 
-class Remembered(dict[str, bytes]):
-    """A cache that lives as long as the test."""
-
-    def put(self, key: str, data: bytes) -> None:
-        self[key] = data
-
-
 @pytest.fixture
 def trial() -> Iterator[ImportCheck]:
     trial = ImportCheck()
     yield trial
-    trial.problems({}, {}, [], NoCache())  # forgets the rest
+    trial.problems({}, {}, [], Memo())  # forgets the rest
     sys.modules.pop("_lastgood_staged", None)
 
 
@@ -40,7 +33,7 @@ def files(**texts: str) -> dict[str, File]:
 
 
 def tried(trial: ImportCheck, made: dict[str, File], *names: str) -> dict[str, str | None]:
-    return trial.problems(made, {}, names, NoCache())
+    return trial.problems(made, {}, names, Memo())
 
 
 def test_wrappers_import_each_other_as_they_will_in_the_output(trial: ImportCheck) -> None:
@@ -81,17 +74,17 @@ def test_one_that_is_gone_cannot_be_imported_any_more(trial: ImportCheck) -> Non
 
 
 def test_what_has_passed_is_not_imported_again(trial: ImportCheck) -> None:
-    cache, made, needs = Remembered(), files(a="X = 1", b="from .a import X"), {"b": ["a"]}
-    assert trial.problems(made, needs, ["a", "b"], cache) == {"a": None, "b": None}
-    trial.problems({}, {}, [], cache)
-    assert ImportCheck().problems(made, needs, ["a", "b"], cache) == {"a": None, "b": None}
+    memo, made, needs = Memo(), files(a="X = 1", b="from .a import X"), {"b": ["a"]}
+    assert trial.problems(made, needs, ["a", "b"], memo) == {"a": None, "b": None}
+    trial.problems({}, {}, [], memo)
+    assert ImportCheck().problems(made, needs, ["a", "b"], memo) == {"a": None, "b": None}
     assert "_lastgood_staged.b" not in sys.modules
 
 
 def test_what_has_passed_is_imported_again_if_what_it_needs_is_another(trial: ImportCheck) -> None:
-    cache, needs = Remembered(), {"b": ["a"]}
-    trial.problems(files(a="X = 1", b="from .a import X"), needs, ["a", "b"], cache)
-    problems = trial.problems(files(a="Y = 1", b="from .a import X"), needs, ["a", "b"], cache)
+    memo, needs = Memo(), {"b": ["a"]}
+    trial.problems(files(a="X = 1", b="from .a import X"), needs, ["a", "b"], memo)
+    problems = trial.problems(files(a="Y = 1", b="from .a import X"), needs, ["a", "b"], memo)
     assert problems["b"] is not None
 
 

@@ -1,5 +1,7 @@
 """A cache of the code objects of pinned sources, so that a worker compiles only changed sources.
 
+It is not a :class:`lastgood.sources.memo.Memo`, because the worker's side stands alone and may run on a Python without SQLite.
+
 Python validates a ``.pyc`` by size and time. This cache uses the digest of the source, its path (which is part of the code) and
 the exact interpreter, so it never returns the code of another source. Each file begins with the digest of the rest. The app
 chooses the directory: only the user can write to it and it is never in the project, since its content is executed. File names

@@ -31,7 +31,7 @@ class Extractor(Protocol):
         ...
 
     def use(self, cache: Path | None, *, read_only: bool) -> None:
-        """Keep results in the directory ``cache``; None: keep them nowhere."""
+        """Keep results in the directory ``cache``; None: in memory alone."""
         ...
 
     def imports_of(self, data: bytes) -> Imports:

@@ -6,21 +6,18 @@ The process ends with its app: by a signal from the kernel on Linux, and at the 
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import select
 import traceback
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from lastgood.bridges.worker.parent import die_with
-from lastgood.sources.import_statements import Imports, imports_of
+from lastgood.sources.import_statements import IMPORTS, Imports, imports_of
+from lastgood.sources.memo import Answer, Memo
+from lastgood.store.file_system import digest_of
 from lastgood.wrappers import ModuleSource, Wrapped
-from lastgood.wrappers.answers import NoCache, key_of
 from lastgood.wrappers.generate import Pipeline
-from lastgood.wrappers.process.cache import DiskCache
 from lastgood.wrappers.process.extractor_wire import (
     LENGTH,
     Defect,
@@ -39,7 +36,7 @@ from lastgood.wrappers.process.import_check import ImportCheck
 __all__ = ["main"]
 
 _QUIET = 0.2
-"""Seconds without a request, after which the process flushes its cache and collects garbage."""
+"""Seconds without a request, after which the process writes to disk what it has found out and collects garbage."""
 
 
 class _Gone(Exception):
@@ -65,8 +62,8 @@ def main(parent: int, requests: int, replies: int) -> None:
 class _Server:
     def __init__(self, replies: int) -> None:
         self._replies = replies
-        self._cache: DiskCache | None = None
-        self._pipeline = Pipeline(ImportCheck(), self._report_progress, self._report_progress)
+        self._memo = Memo()
+        self._pipeline = Pipeline(ImportCheck(), self._report_progress, self._report_progress, self._memo)
         self._data: dict[str, bytes] = {}
         self._sources: dict[str, ModuleSource] = {}
         self._named: set[str] = set()
@@ -79,7 +76,7 @@ class _Server:
                 case Read(data):
                     self._reply(Found(self._imports_of(data)))
                 case Use(directory, read_only):
-                    self._use(directory, read_only)
+                    self._memo.use(None if directory is None else Path(directory, "cache"), read_only=read_only)
                 case Wrap():
                     self._reply(self._wrap(request))
         except _Gone:
@@ -88,37 +85,18 @@ class _Server:
             self._reply(Defect(traceback.format_exc()))
 
     def tidy(self) -> None:
-        """Flush the cache and collect garbage, while no request is waiting."""
-        if self._cache is not None:
-            self._cache.flush()
+        """Write new answers to disk and collect garbage, while no request is waiting."""
+        self._memo.flush()
         gc.collect()
 
     def close(self) -> None:
-        if self._cache is not None:
-            self._cache.close()
-
-    def _use(self, directory: str | None, read_only: bool) -> None:
-        path = None if directory is None else Path(directory, "cache")
-        if self._cache is not None and self._cache.path == path:
-            if not read_only:
-                self._cache.make_writable()
-            return
-        self.close()
-        self._cache = None if path is None else DiskCache(path, read_only=read_only)
-        self._pipeline.cache = self._cache or NoCache()
+        self._memo.close()
 
     def _imports_of(self, data: bytes) -> Imports:
-        key = key_of("imports", hashlib.sha256(data).hexdigest())
-        known = self._pipeline.cache.get(key)
-        if known is not None:
-            with suppress(msgspec.MsgspecError):
-                return msgspec.msgpack.decode(known, type=Imports)
-        imports = imports_of(data)
-        self._pipeline.cache.put(key, msgspec.msgpack.encode(imports))
-        return imports
+        return self._memo.ask(IMPORTS, (digest_of(data),), lambda: Answer(imports_of(data))).found
 
     def _wrap(self, request: Wrap) -> Made:
-        self._data.update((hashlib.sha256(data).hexdigest(), data) for data in request.data)
+        self._data.update((digest_of(data), data) for data in request.data)
         for name in request.gone:
             del self._sources[name]
             self._named.discard(name)

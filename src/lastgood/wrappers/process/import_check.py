@@ -5,23 +5,25 @@ The wrappers are served from memory, as a package with a private name, to the cu
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from functools import partial
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from types import CodeType
 from typing import Protocol
 
-from lastgood.wrappers.answers import Cache, key_of
+from lastgood.sources.memo import Answer, Memo, Query
+from lastgood.store.file_system import digest_of
 
 __all__ = ["File", "ImportCheck"]
 
 _PACKAGE = "_lastgood_staged"
+_IMPORT = Query("import", Answer[None])
 
 
 class File(Protocol):
@@ -41,74 +43,70 @@ class ImportCheck(MetaPathFinder):
         self._files: Mapping[str, File] = {}
         self._names: AbstractSet[str] = frozenset()
         self._packages: set[str] = {""}
-        self._keys: dict[str, str] = {}
 
     def problems(
         self,
         files: Mapping[str, File],
         needs: Mapping[str, Iterable[str]],
         names: Iterable[str],
-        cache: Cache,
+        memo: Memo,
         at: Callable[[str], object] = lambda _: None,
     ) -> dict[str, str | None]:
-        """Import each of ``names``. Return why that fails, by name; None: it succeeds. ``cache`` remembers successes.
+        """Import each of ``names``. Return why that fails, by name; None: it succeeds. ``memo`` remembers successes.
 
         ``files`` are all wrappers; those that are not in ``names`` are unchanged since the last call. ``needs`` has the
         wrappers that each wrapper's class statements require. ``at(name)`` is called before each import.
         """
         self._files = files
         if files.keys() != self._names:
+            for name in self._names - files.keys():
+                self._forget(name)
             self._names = set(files)
             self._packages = {
                 "",
                 *(name[:place] for name in files for place, letter in enumerate(name) if letter == "."),
             }
-        for name in self._keys.keys() - files.keys():
-            self._forget(name)
         problems: dict[str, str | None] = {}
         for name in names:
             self._forget(name)
+        states: dict[str, str] = {}
         sys.meta_path.insert(0, self)
         try:
             for name in names:
-                key = self._key(name, needs)
-                problems[name] = None
-                if cache.get(key) is None:
-                    at(name)
-                    problems[name] = self._import(name)
-                    if problems[name] is None:
-                        cache.put(key, b"")
+                answer = memo.ask(_IMPORT, (self._state(name, needs, states),), partial(self._import, name, at))
+                _, problems[name] = answer.failures.get(name, (None, None))
         finally:
             sys.meta_path.remove(self)
         return problems
 
-    def _import(self, name: str) -> str | None:
+    def _import(self, name: str, at: Callable[[str], object]) -> Answer[None]:
+        at(name)
         try:
             importlib.import_module(_full(name))
         except Exception as error:
             paths = {file.path for file in self._files.values()}
             frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename in paths]
             where = f" at line {frames[-1].lineno} of {frames[-1].filename}" if frames else ""
-            return (
+            problem = (
                 f"its wrapper cannot be imported: {type(error).__name__}{where}: {error}. This is a defect of lastgood. Until "
                 "it is fixed, leave out the function or class by exclude, in the module's table of the config."
             )
-        return None
+            return Answer(None, failures={name: (None, problem)})
+        return Answer(None)
 
     def _forget(self, name: str) -> None:
-        self._keys.pop(name, None)
         sys.modules.pop(_full(name), None)
         above, _, last = _full(name).rpartition(".")
         package = sys.modules.get(above)
         if package is not None:
             vars(package).pop(last, None)  # "from . import name" looks there first
 
-    def _key(self, name: str, needs: Mapping[str, Iterable[str]]) -> str:
-        """Return the cache key for the text of ``name`` and of the wrappers that it needs."""
-        if name not in self._keys:
-            needed = [self._key(other, needs) for other in sorted(needs.get(name, ())) if other in self._files]
-            self._keys[name] = key_of("trial", hashlib.sha256(self._files[name].text).hexdigest(), *needed)
-        return self._keys[name]
+    def _state(self, name: str, needs: Mapping[str, Iterable[str]], known: dict[str, str]) -> str:
+        """Return a digest of the text of ``name`` and of the wrappers that it needs."""
+        if name not in known:
+            needed = [self._state(other, needs, known) for other in sorted(needs.get(name, ())) if other in self._files]
+            known[name] = digest_of(" ".join((digest_of(self._files[name].text), *needed)).encode())
+        return known[name]
 
     def find_spec(self, fullname: str, _path: object, _target: object = None, /) -> ModuleSpec | None:
         """Find the wrapper ``fullname``. A package without a file of its own is empty."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import griffe
 
 from lastgood.errors import ModuleFailure
+from lastgood.sources.memo import Answer, Memo, Query
 from lastgood.sources.parsing import ModuleSource, deepest_line, read
 from lastgood.wrappers.ir import Declared
 from lastgood.wrappers.read.outline import Binding, Outline, outline
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Located", "Missing", "Outlines", "Project", "settle"]
 
 
-KEPT_IN_A_RUN = 8_000_000
-"""Maximum size, in bytes of source, of the outlines kept during a run. An outline takes some sixty times that memory."""
-KEPT_BETWEEN = 1_000_000
-"""The same limit between two runs."""
 _METHODS = ("staticmethod", "classmethod")
+_MEMORY_OF_AN_OUTLINE = 60  # bytes, for each byte of source
+_OUTLINE: Query[Outline | ModuleFailure] = Query("outline")
 _CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
 
 
@@ -57,19 +56,17 @@ class Missing:
 
 
 class Outlines:
-    """The outlines of all modules, read on demand. Only recently used ones are kept, since their trees are large."""
+    """The sources of all modules, as of one run, and their outlines, read on demand."""
 
-    def __init__(self) -> None:
+    def __init__(self, memo: Memo) -> None:
+        self._memo = memo
         self._find: Callable[[str], ModuleSource | None] = lambda _: None
         self._sources: dict[str, ModuleSource | None] = {}
-        self._read: dict[str, tuple[ModuleSource, Outline | ModuleFailure]] = {}
-        self._size = 0
 
     def begin_run(self, find: Callable[[str], ModuleSource | None]) -> None:
         """Begin a new run, in which ``find`` returns the source of a module, or None. It is called once per module."""
         self._find = find
         self._sources.clear()
-        self._evict(KEPT_BETWEEN)
 
     def source(self, name: str) -> ModuleSource | None:
         """Return the source of module ``name``; None if it is not available."""
@@ -87,21 +84,8 @@ class Outlines:
         source = self.source(name)
         if source is None:
             return None
-        known = self._read.pop(name, None)
-        if known is not None:
-            self._size -= len(known[0].data)
-        if known is None or known[0] != source:
-            known = source, _read(source)
-        self._read[name] = known
-        self._size += len(source.data)
-        self._evict(KEPT_IN_A_RUN)
-        return known[1]
-
-    def _evict(self, most: int) -> None:
-        """Evict the least recently used outlines until at most ``most`` bytes, or a single outline, are left."""
-        while self._size > most and len(self._read) > 1:
-            source, _ = self._read.pop(next(iter(self._read)))
-            self._size -= len(source.data)
+        size = _MEMORY_OF_AN_OUTLINE * len(source.data)
+        return self._memo.ask(_OUTLINE, (source,), lambda: Answer(_read(source)), size).found
 
 
 def _read(source: ModuleSource) -> Outline | ModuleFailure:

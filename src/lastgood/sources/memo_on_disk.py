@@ -1,0 +1,126 @@
+"""The answers of a memo on disk, in one SQLite file. Only a process that uses one imports this module, and SQLite with it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import sqlite3
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
+
+__all__ = ["AnswersOnDisk"]
+
+_FORMAT = 1
+_LEAST_KEPT = 10_000
+_PATIENCE = 0.5  # seconds for which another process may lock the file
+_TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, digest BLOB, data BLOB, used INTEGER) WITHOUT ROWID"
+
+
+class AnswersOnDisk:
+    """Encoded answers in one SQLite file. An error of reading or writing counts as if nothing were there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_read_only = False
+        self._unwritten: dict[str, bytes] = {}
+        self._used: set[str] = set()
+        self._reader: sqlite3.Connection | None = None
+        self._open()
+
+    def _open(self) -> None:
+        self._reader = None
+        with suppress(sqlite3.Error):  # there is no file yet
+            self._reader = self._connect("ro")
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE)
+
+    def get(self, place: tuple[object, ...]) -> bytes | None:
+        """Return the data last stored at ``place``, a query and its key; None if there are none."""
+        key = _key(place)
+        if key in self._unwritten or self._reader is None:
+            return self._unwritten.get(key)
+        with suppress(sqlite3.Error):
+            rows = self._reader.execute("SELECT digest, data FROM answers WHERE key = ?", (key,))
+            for digest, data in rows.fetchall():
+                if _digest(data) == digest:
+                    self._used.add(key)
+                    return bytes(data)
+        return None
+
+    def put(self, place: tuple[object, ...], data: bytes) -> None:
+        """Store ``data`` at ``place``. The next :meth:`flush` writes them to disk."""
+        self._unwritten[_key(place)] = data
+
+    def flush(self) -> None:
+        """Write what is new to disk, into a new file if there is one that is none of ours, or damaged."""
+        if self.is_read_only or not (self._unwritten or self._used):
+            return
+        with suppress(OSError, sqlite3.Error):  # locked, disk full, or directory not writable
+            os.makedirs(self.path.parent, mode=0o700, exist_ok=True)
+            try:
+                self._write()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                self.path.unlink()
+                self._write()
+        self._unwritten, self._used = {}, set()
+        self._close_reader()
+        self._open()
+
+    def _write(self) -> None:
+        with closing(self._connect("rwc")) as database, database:
+            database.execute("PRAGMA synchronous = OFF")  # losing entries in a power failure is acceptable
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, _FORMAT):
+                raise sqlite3.DatabaseError("another format")
+            if version == 0:
+                database.execute(_TABLE)
+                database.execute(f"PRAGMA user_version = {_FORMAT}")
+            (last,) = database.execute("SELECT coalesce(max(used), 0) FROM answers").fetchone()
+            now = last + 1
+            database.executemany("UPDATE answers SET used = ? WHERE key = ?", [(now, key) for key in self._used])
+            rows = [(key, _digest(data), data, now) for key, data in self._unwritten.items()]
+            database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
+            (count,) = database.execute("SELECT count(*) FROM answers").fetchone()
+            most = max(_LEAST_KEPT, 4 * len(self._used))
+            if count > 2 * most:
+                oldest = "SELECT key FROM answers WHERE used < ? ORDER BY used LIMIT ?"
+                database.execute(f"DELETE FROM answers WHERE key IN ({oldest})", (now, count - most))
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    def close(self) -> None:
+        """Write what is new to disk, and close the file."""
+        self.flush()
+        self._close_reader()
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _key(place: tuple[object, ...]) -> str:
+    """Return a digest of ``place``, and of the versions of lastgood, griffe and Python, which affect the answer."""
+    text = "\0".join((_version_digest(), *map(str, place))).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(text).hexdigest()
+
+
+@functools.cache
+def _version_digest() -> str:
+    """Return a digest of what computes answers: griffe, Python, and the source text of the rooms that ask."""
+    try:
+        griffe = importlib.metadata.version("griffelib")
+    except importlib.metadata.PackageNotFoundError:  # no metadata, as in a fake file system
+        griffe = "unknown"
+    digest = hashlib.sha256(f"{griffe} {sys.version_info[:2]}".encode())
+    lastgood = Path(__file__).parents[1]
+    for file in sorted(file for room in ("sources", "wrappers") for file in (lastgood / room).rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
