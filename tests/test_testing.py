@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -366,6 +367,19 @@ def test_a_close_gives_calls_in_flight_their_time_then_cuts_them_off() -> None:
     world = started(drain_timeout=10.0)
     old = world.begin_call()
     world.reload_now()
+    live, begun = world.begin_call(), world.clock.now
+    world.close()
+    assert world.closed
+    assert 10.0 <= world.clock.now - begun < 10.2
+    assert [(bridge.state, bridge.cut_off) for bridge in (old, live)] == [("disposed", True)] * 2
+
+
+def test_a_close_gives_calls_ten_seconds_where_none_is_cut_off_otherwise() -> None:
+    world = started(drain_timeout=math.inf)
+    old = world.begin_call()
+    world.reload_now()
+    world.advance(1000.0)
+    assert (old.state, old.cut_off) == ("ready", False)
     live, begun = world.begin_call(), world.clock.now
     world.close()
     assert world.closed

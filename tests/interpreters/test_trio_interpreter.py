@@ -340,12 +340,12 @@ def test_a_drain_and_a_dispose_each_get_their_timeout(project: RealProject, fact
             await factory.latest.in_flight.wait()
             factory.hang("dispose")
             began = trio.current_time()
-            await workshop.perform(Dispose(1, 5))
+            await workshop.perform(Dispose(1, 5, dispose_timeout=4))
             await trio.sleep(30)
             (failed,) = workshop.told
             assert isinstance(failed, events.DisposeFailed)
-            assert "did not end within 5 s and was given up" in str(failed.error)
-            assert trio.current_time() - began >= 10
+            assert "did not end within 4 s and was given up" in str(failed.error)
+            assert trio.current_time() - began >= 9
             await workshop.perform(Release())
 
     in_virtual_time(main)

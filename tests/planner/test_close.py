@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +34,33 @@ from planner_script import (
 @pytest.mark.parametrize("make", [idle, scheduled, looking], ids=lambda make: str(make.__name__))
 def test_a_close_between_cycles_lets_everything_go(make: Callable[[], Script]) -> None:
     make().send(events.CloseRequested(), *STOP_ALL, effects.Unpublish(), effects.Dispose(1, 10.0), effects.Release())
+
+
+def test_a_close_ends_calls_that_may_drain_for_ever_otherwise() -> None:
+    script = swapped()
+    script.state = replace(script.state, settings=states.Settings(drain_timeout=math.inf))
+    script.send(events.Draining(1, 0.0))
+    script.give(events.Watched(effects.Watch(2), 0.0))
+    script.send(
+        events.CloseRequested(),
+        *STOP_ALL,
+        effects.Unpublish(),
+        effects.SetTimer("close", 10.0),
+        effects.Dispose(2, 10.0),
+        effects.Release(),
+    )
+    script.send(events.Draining(2, 0.0))
+    script.send(
+        events.TimerElapsed("close"),
+        *(effects.CutOff(each, "was cut off: it had not ended 10 s after the session was closed") for each in (1, 2)),
+    )
+    script.send(events.Released(), effects.StopTimer("close"))
+
+
+def test_calls_that_may_drain_for_ever_do_not_let_a_dispose_hang() -> None:
+    plan = plan_of_cycle(states.Settings(drain_timeout=math.inf), 2, states.Generation(1, 1))
+    assert plan.actions[4] == effects.Dispose(1, math.inf, dispose_timeout=10.0)
+    assert plan.undo_timeout == 10.0
 
 
 def test_a_close_before_the_start_leaves_nothing_to_start() -> None:

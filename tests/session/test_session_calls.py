@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -57,6 +58,47 @@ def test_a_call_that_outlasts_the_drain_timeout_of_a_close_is_a_bridge_error(
     in_virtual_time(main)
     assert 7 <= took[0] < 8
     assert factory.latest.disposed
+
+
+def test_a_close_cuts_off_after_ten_seconds_what_may_drain_for_ever_otherwise(
+    start: Callable[..., WatchProgram], factory: FakeFactory
+) -> None:
+    cut_off: list[tuple[float, str]] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery, start(drain_timeout=math.inf) as session:
+
+            async def call() -> None:
+                with pytest.raises(BridgeError) as caught:
+                    await session.handle.call("pricing", "wait")
+                cut_off.append((trio.current_time() - began, str(caught.value)))
+
+            nursery.start_soon(call)
+            await factory.latest.in_flight.wait()
+            assert await session.reload_now()
+            nursery.start_soon(call)
+            await factory.latest.in_flight.wait()
+            await trio.sleep(3600)
+            assert cut_off == []
+            began = trio.current_time()
+            await session.close()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
+    assert [10 <= seconds < 11 for seconds, _ in cut_off] == [True, True]
+    assert all("it had not ended 10 s after" in text for _, text in cut_off)
+    assert all(bridge.disposed for bridge in factory.bridges)
+
+
+def test_a_dispose_that_hangs_is_given_up_also_where_calls_may_drain_for_ever(
+    start: Callable[..., WatchProgram], factory: FakeFactory
+) -> None:
+    async def main() -> None:
+        async with start(drain_timeout=math.inf) as session:
+            factory.hang("dispose")
+            assert await session.reload_now()
+            factory.hang("dispose")
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
 
 
 async def test_a_plain_create_bridge_and_a_plain_probe_run_on_the_sessions_loop(

@@ -99,12 +99,13 @@ class Swap:
 class Dispose:
     """Dispose a bridge that is no longer live: at once if it has no lease, else in the background.
 
-    Leases have ``timeout`` seconds to end before they are cut off; then ``dispose()`` itself has ``timeout`` seconds.
+    Leases have ``timeout`` seconds to end before they are cut off; then ``dispose()`` itself has ``dispose_timeout`` seconds.
     """
 
     name: ClassVar[str] = "dispose"
     bridge: int
     timeout: float
+    dispose_timeout: float = 10.0
 
     def __str__(self) -> str:
         return f"dispose the bridge of cycle {self.bridge} when its calls are done, or after {self.timeout:g} s"
@@ -114,8 +115,8 @@ class Dispose:
 class Restart:
     """Replace a broken live bridge by a new one of the same generation, which must be ready within ``timeout`` seconds.
 
-    The broken bridge is renamed to ``broken``, and disposed in the background like by :class:`Dispose`, within
-    ``drain_timeout`` seconds.
+    The broken bridge is renamed to ``broken``, and disposed in the background like by :class:`Dispose`: its leases have
+    ``drain_timeout`` seconds. A ``dispose()``, of the broken bridge or of one that did not get ready, has ``dispose_timeout``.
     """
 
     name: ClassVar[str] = "restart"
@@ -123,6 +124,7 @@ class Restart:
     timeout: float
     drain_timeout: float
     broken: int = -1
+    dispose_timeout: float = 10.0
 
     def __str__(self) -> str:
         return f"create the bridge of cycle {self.bridge} again, init() and probe it, within {self.timeout:g} s"
@@ -241,9 +243,10 @@ class Unpublish:
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """End the leases of a draining bridge now."""
+    """End the leases of a draining bridge now. ``why`` completes the sentence "The call …" in their errors."""
 
     bridge: int
+    why: str = "was cut off: it was still in flight when two later bridges had been replaced as well"
 
 
 Action = Stage | Promote | Warm | Swap | Dispose | Restart | Watch | Rollback | Release

@@ -223,7 +223,7 @@ class LiveBridges:
             await self.warm(action.bridge, config, action.timeout)
         except BaseException as error:
             with trio.CancelScope(shield=True):
-                await self._dispose_quietly(self._warmed.pop(action.bridge, None), action.drain_timeout)
+                await self._dispose_quietly(self._warmed.pop(action.bridge, None), action.dispose_timeout)
             self._listeners.pop(action.bridge, None)
             if not isinstance(error, Exception):
                 raise
@@ -231,7 +231,7 @@ class LiveBridges:
         self._go_live(action.bridge)
         self._stop_guard(action.bridge)
         draining = broken.count > 0
-        self._start_drain(Dispose(action.broken, action.drain_timeout), broken)
+        self._start_drain(Dispose(action.broken, action.drain_timeout, action.dispose_timeout), broken)
         self._start_guard(action.bridge)
         return Restarted(action, since(started), draining)
 
@@ -285,7 +285,7 @@ class LiveBridges:
 
     async def _dispose_now(self, action: Dispose, bridge: Bridge, started: float) -> Event:
         try:
-            await self._dispose_within(bridge, action.timeout)
+            await self._dispose_within(bridge, action.dispose_timeout)
         except trio.Cancelled:
             raise
         except BaseException as error:  # after the swap, failures are only notices

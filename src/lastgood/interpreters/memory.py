@@ -444,7 +444,7 @@ class MemoryInterpreter:
                 self._armed = self._armed.with_paths(paths)
             case Unpublish():
                 self.live = None
-            case CutOff(bridge):
+            case CutOff(bridge, _):
                 self.end_leases(bridge)
             case _:
                 raise AssertionError(f"{command} is carried out by the World")

@@ -411,10 +411,8 @@ class TrioInterpreter:
             case Unpublish():
                 self._slot.close()
                 unpublish(self._slot)
-            case CutOff(bridge):
-                self._bridges.cut_off(
-                    bridge, "was cut off: it was still in flight when two later bridges had been replaced as well"
-                )
+            case CutOff(bridge, why):
+                self._bridges.cut_off(bridge, why)
             case _:
                 raise AssertionError(f"{command} is carried out by the session")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +42,11 @@ class Settings:
     warm_timeout: float = 60.0
     drain_timeout: float = 10.0
     stage_timeout: float = 60.0
+
+    @property
+    def bounded_drain(self) -> float:
+        """The limit, in seconds, of calls in flight at a close, and of a ``dispose()``: 10 where ``drain_timeout`` is infinite."""
+        return self.drain_timeout if math.isfinite(self.drain_timeout) else Settings().drain_timeout
 
 
 @dataclass(frozen=True, slots=True)

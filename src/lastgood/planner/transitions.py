@@ -22,11 +22,13 @@ The rules:
 - After a cycle or a restart, when nothing is about to replace the live bridge, it prepares resources for the next cycle (a
   spare worker). During a cycle they would compete with it.
 - An undo is a cycle that stages the kept files of an earlier generation. It attempts no bytes on disk, so it loses no edit.
-- A failed first cycle ends the session. After a close was requested, no event is emitted.
+- A failed first cycle ends the session. After a close was requested, no event is emitted. Calls in flight at a close
+  are cut off in the end, even if ``drain_timeout`` is infinite.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import assert_never
@@ -116,11 +118,12 @@ from lastgood.watch_events import (
 from lastgood.watch_events import DisposeFailed as DisposeFailedNotice
 from lastgood.watch_events import RollbackFailed as RollbackFailedNotice
 
-__all__ = ["DEBOUNCE", "MAX_WAIT", "RESTART", "Step", "plan", "plan_of_cycle"]
+__all__ = ["CLOSE", "DEBOUNCE", "MAX_WAIT", "RESTART", "Step", "plan", "plan_of_cycle"]
 
 DEBOUNCE = "debounce"
 MAX_WAIT = "max-wait"
 RESTART = "restart"
+CLOSE = "close"
 MOST_DRAINING = 2
 _STOP_TIMERS: tuple[StopTimer, ...] = (StopTimer(DEBOUNCE), StopTimer(MAX_WAIT))
 
@@ -178,7 +181,7 @@ def _transition(state: State, event: Event) -> Step:
         case Noticed():
             return Step(state, (Emit(event.notice),))
         case Released():
-            return Step(replace(state, phase=Closed()))
+            return Step(replace(state, phase=Closed()), (StopTimer(CLOSE),) if _may_drain_for_ever(state) else ())
         case _:
             assert_never(event)
 
@@ -188,8 +191,8 @@ def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, u
     stage = Stage(number, undo, settings.stage_timeout)
     actions: tuple[Action, ...] = (stage, Promote(number), Warm(number, settings.warm_timeout), Swap(number))
     if live is not None:
-        actions += (Dispose(live.cycle, settings.drain_timeout),)
-    return Plan(number, (*actions, Watch(number)), settings.drain_timeout)
+        actions += (Dispose(live.cycle, settings.drain_timeout, settings.bounded_drain),)
+    return Plan(number, (*actions, Watch(number)), settings.bounded_drain)
 
 
 # --- causes of a cycle
@@ -245,10 +248,18 @@ def _timer_elapsed(state: State, event: TimerElapsed) -> Step:
             return Step(replace(state, phase=Looking()), (*_STOP_TIMERS, Look()))
         case Restarting() if event.timer != RESTART:
             return Step(state, (Interrupt(),))
+        case Closing() if event.timer == CLOSE:
+            why = f"was cut off: it had not ended {state.settings.bounded_drain:g} s after the session was closed"
+            return Step(state, tuple(CutOff(each.cycle, why) for each in state.retired))
         case Idle() if event.timer == RESTART and state.lost is not None and state.live is not None:
             settings = state.settings
-            broken = -1 - state.restarts
-            restart = Restart(state.live.cycle, settings.warm_timeout, settings.drain_timeout, broken)
+            restart = Restart(
+                state.live.cycle,
+                settings.warm_timeout,
+                settings.drain_timeout,
+                broken=-1 - state.restarts,
+                dispose_timeout=settings.bounded_drain,
+            )
             return Step(replace(state, phase=Restarting()), (restart,))
         case (
             Unstarted()
@@ -589,7 +600,10 @@ def _close_requested(state: State) -> Step:
 
 def _begin_closing(state: State) -> Step:
     live = () if state.live is None else (state.live,)
-    dispose = tuple(Dispose(each.cycle, state.settings.drain_timeout) for each in live)
+    limit = state.settings.bounded_drain
+    dispose = tuple(Dispose(each.cycle, limit, limit) for each in live)
+    # The bridges that drain already may have no limit of their own.
+    timer = (SetTimer(CLOSE, limit),) if state.retired and _may_drain_for_ever(state) else ()
     waiting = (*state.tickets, *state.undos)
     closing = replace(
         state,
@@ -601,7 +615,11 @@ def _begin_closing(state: State) -> Step:
         undos=(),
         lost=None,
     )
-    return Step(closing, (*_answer(waiting, succeeded=False), *dispose, Release(state.settings.stage_timeout)))
+    return Step(closing, (*_answer(waiting, succeeded=False), *timer, *dispose, Release(state.settings.stage_timeout)))
+
+
+def _may_drain_for_ever(state: State) -> bool:
+    return math.isinf(state.settings.drain_timeout)
 
 
 def _draining(state: State, event: Draining) -> Step:

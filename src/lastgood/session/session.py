@@ -96,7 +96,7 @@ def watch(
     - ``debounce``: seconds without an edit before a cycle starts. ``max_wait``: the longest delay, in seconds, of a cycle while
       edits continue.
     - ``warm_timeout``: seconds that a bridge has to get ready. ``drain_timeout``: seconds that calls on a replaced bridge have
-      to end.
+      to end (``math.inf``: no limit, except 10 s when the session closes).
     - ``stage_timeout``: seconds for resolving the config and generating the wrappers (None: 60; ``math.inf``: no limit).
     - ``on_event(event)`` is called for each event. It must be a plain function; errors that it raises are logged. By default,
       events are logged under ``lastgood.session``.
