@@ -91,11 +91,11 @@ def test_it_is_typed() -> None:
 @pytest.mark.parametrize(
     ("statement", "unloaded"),
     [
-        ("import lastgood", ("trio", "watchfiles", "griffe", "msgspec", "rich", "returns", "lastgood.errors")),
-        ("from lastgood import create_bridge_reloader", ("trio", "watchfiles", "griffe", "msgspec", "rich", "returns")),
-        ("from lastgood.calls.registry import get_runtime_bridge", ("trio", "watchfiles", "griffe", "msgspec", "rich")),
-        ("from lastgood import watch", ("griffe", "rich")),
-        ("import lastgood.planner, lastgood.effects", ("trio", "watchfiles", "griffe", "msgspec", "subprocess")),
+        ("import lastgood", ("trio", "watchfiles", "msgspec", "rich", "returns", "lastgood.errors")),
+        ("from lastgood import create_bridge_reloader", ("trio", "watchfiles", "msgspec", "rich", "returns")),
+        ("from lastgood.calls.registry import get_runtime_bridge", ("trio", "watchfiles", "msgspec", "rich")),
+        ("from lastgood import watch", ("lastgood.wrappers.generate", "rich")),
+        ("import lastgood.planner, lastgood.effects", ("trio", "watchfiles", "msgspec", "subprocess")),
     ],
     ids=["lastgood", "reloader", "runtime", "watch", "core"],
 )

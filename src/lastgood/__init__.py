@@ -20,7 +20,7 @@ config         lastgood.toml to Config; watch_events: the events of a session
 errors         all exceptions that a caller can see
 
 Public names can be imported from here and are loaded on first use: a program that only uses the reloader loads neither trio
-nor watchfiles nor griffe.
+nor watchfiles.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def test_an_owner_withdraws_only_what_is_still_its_own() -> None:
 
 
 def test_nothing_is_loaded_for_it() -> None:
-    heavy = ("trio", "asyncio", "watchfiles", "griffe", "msgspec")
+    heavy = ("trio", "asyncio", "watchfiles", "lastgood.wrappers", "msgspec")
     code = "import sys, lastgood.runtime, lastgood.session.reloader; print(*sorted(sys.modules.keys() & set(sys.argv[1:])))"
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.split() == []

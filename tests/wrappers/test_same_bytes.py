@@ -101,5 +101,5 @@ def python(version: str) -> str:
 
 
 def is_able(interpreter: str, version: str) -> bool:
-    script = f"import griffe, msgspec, sys, trio, watchfiles; sys.exit('%d.%d' % sys.version_info[:2] != {version!r})"
+    script = f"import msgspec, sys, trio, watchfiles; sys.exit('%d.%d' % sys.version_info[:2] != {version!r})"
     return subprocess.run([interpreter, "-c", script], capture_output=True, timeout=60).returncode == 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lastgood.session.session import WatchProgram
     from lastgood.watch_events import WatchEvent
 
-# Each command imports what it needs when it runs, so that "lastgood --help" does not wait for griffe and trio.
+# Each command imports what it needs when it runs, so that "lastgood --help" does not wait for trio.
 
 __all__ = ["main"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from lastgood.sources.memo import Answer, Query
-from lastgood.sources.parsing import LARGEST
+from lastgood.sources.parsing import BLOCKS, LARGEST
 
 __all__ = ["IMPORTS", "Imports", "guessed_imports", "imports_of"]
 
@@ -30,15 +30,6 @@ IMPORTS = Query("imports", Answer[Imports])
 """The query for the imports of a source, by its digest."""
 
 _NOTHING = Imports()
-
-# Expressions contain no statements, so they are not searched.
-_BLOCKS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("FunctionDef", "AsyncFunctionDef", "ClassDef", "With", "AsyncWith"), ("body",)),
-    **dict.fromkeys(("If", "For", "AsyncFor", "While"), ("body", "orelse")),
-    **dict.fromkeys(("Try", "TryStar"), ("body", "handlers", "orelse", "finalbody")),
-    **dict.fromkeys(("ExceptHandler", "match_case"), ("body",)),
-    "Match": ("cases",),
-}
 
 
 def imports_of(data: bytes) -> Imports:
@@ -72,7 +63,7 @@ def imports_of(data: bytes) -> Imports:
             elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
                 exports += _exports(node)
             else:
-                todo.extend(getattr(node, block) for block in _BLOCKS.get(type(node).__name__, ()))
+                todo.extend(getattr(node, block) for block in BLOCKS.get(type(node).__name__, ()))
     return Imports(tuple(dict.fromkeys(statements)), tuple(exports))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 import os
 import sqlite3
 import sys
@@ -107,19 +106,15 @@ def _digest(data: bytes) -> bytes:
 
 
 def _key(place: tuple[object, ...]) -> str:
-    """Return a digest of ``place``, and of the versions of lastgood, griffe and Python, which affect the answer."""
+    """Return a digest of ``place``, and of the versions of lastgood and Python, which affect the answer."""
     text = "\0".join((_version_digest(), *map(str, place))).encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()
 
 
 @functools.cache
 def _version_digest() -> str:
-    """Return a digest of what computes answers: griffe, Python, and the source text of the rooms that ask."""
-    try:
-        griffe = importlib.metadata.version("griffelib")
-    except importlib.metadata.PackageNotFoundError:  # no metadata, as in a fake file system
-        griffe = "unknown"
-    digest = hashlib.sha256(f"{griffe} {sys.version_info[:2]}".encode())
+    """Return a digest of what computes answers: Python, and the source text of the rooms that ask."""
+    digest = hashlib.sha256(str(sys.version_info[:2]).encode())
     lastgood = Path(__file__).parents[1]
     for file in sorted(file for room in ("sources", "wrappers") for file in (lastgood / room).rglob("*.py")):
         digest.update(file.read_bytes())

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import bisect
 import hashlib
-import importlib.util
 import io
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,19 @@ from lastgood.config import ModuleConfig
 from lastgood.errors import ModuleFailure
 from lastgood.sources.newer_syntax import newer_syntax
 
-__all__ = ["ModuleSource", "deepest_line", "read", "statements"]
+__all__ = ["BLOCKS", "ModuleSource", "read"]
 
 LARGEST = 4_000_000
 """The maximum size of a source in bytes: for each megabyte, Python takes about a second and 100 MB of memory."""
+
+BLOCKS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("FunctionDef", "AsyncFunctionDef", "ClassDef", "With", "AsyncWith"), ("body",)),
+    **dict.fromkeys(("If", "For", "AsyncFor", "While"), ("body", "orelse")),
+    **dict.fromkeys(("Try", "TryStar"), ("body", "handlers", "orelse", "finalbody")),
+    **dict.fromkeys(("ExceptHandler", "match_case"), ("body",)),
+    "Match": ("cases",),
+}
+"""The fields of each kind of statement that contain statements, in source order. Expressions contain none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class ModuleSource:
 
 
 def read(source: ModuleSource) -> ast.Module | ModuleFailure:
-    """Return the tree of ``source``, with absolute imports outside of functions, or the reason why Python cannot import it."""
+    """Return the tree of ``source``, or the reason why Python cannot import it."""
     if len(source.data) > LARGEST:
         size, most = len(source.data) / 1e6, LARGEST / 1e6
         problem = f"it is too large to be wrapped: {size:.1f} MB, of at most {most:g} MB."
@@ -70,31 +78,7 @@ def read(source: ModuleSource) -> ast.Module | ModuleFailure:
         return _failure(source, line, "it is nested too deeply for Python to parse. Split the expression up.")
     except ValueError as error:
         return _failure(source, None, f"Python cannot compile it: {error}")
-    return _absolute(tree, source)
-
-
-def statements(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Yield every statement outside of functions, at any depth: those that can bind names of the module or its classes."""
-    todo: list[ast.AST] = [tree]
-    while todo:
-        node = todo.pop()
-        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
-            for child in getattr(node, block, ()):
-                if isinstance(child, ast.stmt):
-                    yield child
-                if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                    todo.append(child)
-
-
-def deepest_line(tree: ast.AST) -> int | None:
-    """Return the line of the most deeply nested node of ``tree``."""
-    line: int | None = None
-    level: list[tuple[int | None, ast.AST]] = [(None, tree)]
-    while level:
-        level = [(getattr(node, "lineno", around), node) for around, node in level]
-        line = level[0][0]
-        level = [(around, child) for around, node in level for child in ast.iter_child_nodes(node)]
-    return line
+    return tree
 
 
 def _line_that_is_too_deep(text: str) -> int:
@@ -142,20 +126,6 @@ def _first_undecodable_line(data: bytes) -> int | None:
     except UnicodeDecodeError as error:
         return data.count(b"\n", 0, error.start) + 1
     return None
-
-
-def _absolute(tree: ast.Module, source: ModuleSource) -> ast.Module:
-    """Make relative imports absolute, since griffe cannot: it reads a module without its package."""
-    package = source.name if source.is_package else source.name.rpartition(".")[0]
-    for node in statements(tree):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            relative = "." * node.level + (node.module or "")
-            try:
-                node.module = importlib.util.resolve_name(relative, package)
-            except ImportError:
-                node.module = relative  # beyond the top-level package: it is reported when it is looked up
-            node.level = 0
-    return tree
 
 
 def _failure(source: ModuleSource, line: int | None, message: str) -> ModuleFailure:

@@ -54,7 +54,7 @@ def wrap_modules(
     types are followed through it to their definitions. ``style`` is ``"async"`` for functions to be awaited, ``"sync"`` for
     plain ones. The result depends on these arguments alone, not on the order of the sources.
     """
-    # Imported late: griffe takes ten times as long to import as the rest, and the classes above are used without it.
+    # Imported late: it imports this module, whose classes the app uses without it.
     from lastgood.wrappers.generate import Pipeline
 
     return Pipeline().wrap(sources, find, style)

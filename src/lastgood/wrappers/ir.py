@@ -93,7 +93,7 @@ def mentioned(type_: Type) -> Iterator[Declared]:
 
 
 class Kind(Enum):
-    """The kind of a parameter, named as :mod:`inspect` and griffe name it."""
+    """The kind of a parameter, named as :mod:`inspect` describes it."""
 
     POSITIONAL_ONLY = "positional-only"
     POSITIONAL_OR_KEYWORD = "positional or keyword"

@@ -301,10 +301,10 @@ def test_what_it_found_out_is_kept(extractor: ExtractorProcess, tmp_path: Path) 
     again.end()
 
 
-def test_the_app_imports_no_griffe_for_it() -> None:
+def test_the_app_does_not_import_what_does_the_work() -> None:
     program = (
         "import sys; from lastgood.wrappers.process.extractor_process import ExtractorProcess\n"
         "extractor = ExtractorProcess(); extractor.imports_of(b'import a'); extractor.wrap([], {}, 'async')\n"
-        "extractor.end(); sys.exit('griffe' in sys.modules)"
+        "extractor.end(); sys.exit('lastgood.wrappers.generate' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -125,6 +125,20 @@ class C:
             ["C.m", "K", "f", "g", "k"],
             id="all-of-another",
         ),
+        pytest.param(
+            "import impl as i\nfrom impl import *\n__all__ = ['f']\n__all__.extend(i.__all__)\ndef k(): ...",
+            ["C.m", "K", "f", "g"],
+            id="all-of-another-renamed",
+        ),
+        pytest.param(
+            "from impl import *\nfrom impl import __all__ as theirs\n__all__ = ('k', *theirs)\ndef k(): ...\ndef l(): ...",
+            ["C.m", "K", "f", "g", "k"],
+            id="all-of-another-imported",
+        ),
+        pytest.param(
+            "def f(): ...\ndef g(): ...\n__all__ = ['f']\nclass io:\n  __all__ = ['x']", ["f"], id="all-in-a-class"
+        ),
+        pytest.param("from impl import f\nmore = ['g']\n__all__ = ['f'] + more", ["f"], id="all-with-a-variable"),
         pytest.param("import impl\n__all__ = ['impl']", [], id="module"),
         pytest.param("import a.b.c as d\nimport impl as impl", [], id="modules"),
         pytest.param(

@@ -71,7 +71,7 @@ class HereExtractor:
 
     def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
         """See :class:`Extractor`."""
-        # Imported late: griffe takes ten times as long to import as the rest.
+        # Imported late: an app that has it done in another process does not need it.
         from lastgood.wrappers.generate import Pipeline
 
         self._pipeline = self._pipeline or Pipeline(at=self._report_progress, makes=self._report_progress)

@@ -7,7 +7,6 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import griffe
 import msgspec
 
 from lastgood.bridges.worker.selection import allows
@@ -27,9 +26,9 @@ from lastgood.wrappers.ir import (
     union,
 )
 from lastgood.wrappers.read.lineage import inherited
-from lastgood.wrappers.read.outline import Binding, Outline, documentation, type_parameters
+from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Located, Missing, Project, settle
-from lastgood.wrappers.read.scope import ENUMS, Place, Scope, qualified
+from lastgood.wrappers.read.scope import ENUMS, Place, Scope
 from lastgood.wrappers.types.annotations import (
     admits,
     dotted_name,
@@ -174,11 +173,10 @@ class _Extractor:
             origins = (self.project.outline(star) for star in reversed(at.stars))
             origin = next((each for each in origins if each is not None and name in self.project.exported(each)), None)
             return None if origin is None else self.value(origin, name, seen)
-        if len(bindings) != 1 or bindings[0].conditional:
+        if len(bindings) != 1 or bindings[0].at.conditional:
             return None
-        item = bindings[0].item
-        if isinstance(item, griffe.Alias):
-            module, _, other = item.target_path.rpartition(".")
+        if bindings[0].target:
+            module, _, other = bindings[0].target.rpartition(".")
             origin = self.project.outline(module)
             return None if origin is None else self.value(origin, other, seen)
         match bindings[0].node:
@@ -197,7 +195,7 @@ class _Extractor:
     def class_(self, located: Located, path: str) -> Class | None:
         """Extract the class at ``path`` with its static and class methods; None if it has none."""
         binding = located.bindings[0]
-        place = Place(located.outline, located.owner, binding, qualified(binding.node))
+        place = Place(located.outline, binding, binding.qualified)
         declared = self.project.judge(place)
         declared = declared if isinstance(declared, Declared) else None
         members: list[Function | Class] = []
@@ -208,21 +206,20 @@ class _Extractor:
             if name.startswith("_"):
                 needs_instance |= name in own and name in ("__init__", "__new__")
             elif not isinstance(found, Located):
-                items = () if isinstance(found, Missing) else [binding.item for binding in found]
-                is_property = any(isinstance(item, griffe.Attribute) and "property" in item.labels for item in items)
+                is_property = not isinstance(found, Missing) and any(binding.is_property for binding in found)
                 needs_instance |= name in own and is_property and self.allowed(inner)
             elif _is_class(found):
                 member = self.class_(found, inner)
                 members += [] if member is None else [member]
             elif not self.allowed(inner):
                 continue
-            elif found.labels & {"staticmethod", "classmethod"}:
+            elif found.methods:
                 function = self.function(found, inner)
                 members += [] if function is None else [function]
             else:
                 needs_instance |= name in own
         if members:
-            return Class(path.rpartition(".")[2], tuple(members), documentation(binding.item), declared)
+            return Class(path.rpartition(".")[2], tuple(members), binding.doc, declared)
         if self.allowed(path, is_class=True) and (needs_instance or path in (self.selection.classes or ())):
             self.warn(
                 path,
@@ -239,7 +236,7 @@ class _Extractor:
         if (reason := self.cannot_cross(located)) is not None:
             self.warn(path, f"left out: {reason}")
             return None
-        doc = next(filter(None, (documentation(each.item) for each in reversed(bindings))), None)
+        doc = next(filter(None, (each.doc for each in reversed(bindings))), None)
         name = path.rpartition(".")[2]
         unknown: list[str] = []
         signature = self.signature(located, last, unknown)
@@ -264,26 +261,22 @@ class _Extractor:
                 kind = "an async generator" if isinstance(binding.node, ast.AsyncFunctionDef) else "a generator"
                 return f"it is {kind}, which cannot leave the worker. Return a list instead."
             annotation = binding.node.returns
-            scope = Scope(self.project, located.outline, located.owner, type_parameters(binding.node))
+            scope = Scope(self.project, located.outline, binding.at.owner, binding.type_parameters)
             module, _, name = (head_of(annotation, scope) if annotation is not None else "").rpartition(".")
             if module in _ABSTRACT and name in _STAYS:
                 return _STAYS[name]
         return None
 
     def signature(self, located: Located, binding: Binding, unknown: list[str]) -> Signature:
-        scope = Scope(self.project, located.outline, located.owner, type_parameters(binding.node))
-        entries = griffe.get_parameters(binding.node.args)
-        if (
-            "classmethod" in binding.item.labels | {located.method}
-            and entries
-            and Kind(entries[0][2].value) not in _VARIADIC
-        ):
+        scope = Scope(self.project, located.outline, binding.at.owner, binding.type_parameters)
+        entries = list(_parameters(binding.node.args))
+        if "classmethod" in (*binding.decorators, located.method) and entries and entries[0][1] not in _VARIADIC:
             entries = entries[1:]  # cls
         parameters = []
-        for name, annotation, kind, default in entries:
-            type_, parts = read_annotation(_expression(annotation), scope)
-            unknown += about_annotation(f"parameter {name!r}", annotation, type_, parts)
-            parameters.append(_parameter(_mangled(name, located.owner), Kind(kind.value), type_, default))
+        for argument, kind, default in entries:
+            type_, parts = read_annotation(argument.annotation, scope)
+            unknown += about_annotation(f"parameter {argument.arg!r}", argument.annotation, type_, parts)
+            parameters.append(_parameter(_mangled(argument.arg, binding.at.owner), kind, type_, default))
         read = read_annotation if binding.is_overload else read_returns
         returns, parts = read(binding.node.returns, scope)
         unknown += about_annotation("the result", binding.node.returns, returns, parts)
@@ -291,7 +284,7 @@ class _Extractor:
 
 
 def _is_class(where: Located) -> bool:
-    return isinstance(where.bindings[0].item, griffe.Class)
+    return where.bindings[0].is_class
 
 
 def _is_object(at: Outline, name: str) -> bool:
@@ -330,8 +323,23 @@ def _mangled(name: str, owner: ast.ClassDef | None) -> str:
     return f"_{around}{name}" if around and name.startswith("__") and not name.endswith("__") else name
 
 
-def _parameter(name: str, kind: Kind, type_: Type, default: Any) -> Parameter:
-    if default is None or kind in _VARIADIC:
+def _parameters(arguments: ast.arguments) -> Iterator[tuple[ast.arg, Kind, ast.expr | None]]:
+    """Yield each parameter with its kind and default, in order."""
+    positional = [(each, Kind.POSITIONAL_ONLY) for each in arguments.posonlyargs]
+    positional += [(each, Kind.POSITIONAL_OR_KEYWORD) for each in arguments.args]
+    defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
+    for (each, kind), default in zip(positional, defaults, strict=True):
+        yield each, kind, default
+    if arguments.vararg is not None:
+        yield arguments.vararg, Kind.VAR_POSITIONAL, None
+    for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        yield each, Kind.KEYWORD_ONLY, default
+    if arguments.kwarg is not None:
+        yield arguments.kwarg, Kind.VAR_KEYWORD, None
+
+
+def _parameter(name: str, kind: Kind, type_: Type, default: ast.expr | None) -> Parameter:
+    if default is None:
         return Parameter(name, kind, type_)
     value = literal(default)
     if value is None:
@@ -340,10 +348,6 @@ def _parameter(name: str, kind: Kind, type_: Type, default: Any) -> Parameter:
         type_ = union(type_, NONE)  # implicit Optional: "x: int = None" used to mean "x: int | None = None"
     # A default that may not fit its annotation is left to the source: type checkers would reject it.
     return Parameter(name, kind, type_, literal_text(value[0]) if admits(type_, value[0]) else Default.LEFT)
-
-
-def _expression(annotation: Any) -> ast.expr | None:
-    return annotation if isinstance(annotation, ast.expr) else None
 
 
 def _yields(node: Any) -> bool:

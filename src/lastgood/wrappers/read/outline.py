@@ -1,53 +1,112 @@
 """The outline of a module: every binding of a name in each scope (functions, classes, imports, assignments), in source order.
 
-griffe keeps one object per name. A name may be bound several times, in the branches of an ``if`` or as overloads, so this
-module records every binding, with its statement, while griffe visits the tree.
+A name may be bound several times, in the branches of an ``if`` or as overloads, so every binding is recorded.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from pathlib import Path
+import importlib.util
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import griffe
-
-from lastgood.sources.parsing import ModuleSource, statements
+from lastgood.sources.parsing import BLOCKS, ModuleSource
 from lastgood.wrappers.read.conditions import holds
+from lastgood.wrappers.types.annotations import dotted_name
 
-__all__ = ["Binding", "Outline", "documentation", "outline", "type_parameters"]
+__all__ = ["METHODS", "Binding", "Outline", "Position", "outline"]
 
-Item = griffe.Function | griffe.Class | griffe.Attribute | griffe.Alias | griffe.TypeAlias
-Names = Mapping[str, list["Binding"]]
+METHODS = frozenset(("staticmethod", "classmethod"))
+_PROPERTIES = frozenset(("property", "functools.cached_property", "cached_property.cached_property"))
+_OVERLOADS = frozenset(("typing.overload", "typing_extensions.overload"))
+_CONTEXT_MANAGERS = frozenset(("contextlib.contextmanager", "contextlib.asynccontextmanager"))
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The position of a statement. ``around`` are the class statements around it, from the outside in.
+
+    ``conditional``: it is inside an ``if``, a ``try`` or the like, and may not run. ``type_only``: it is inside
+    ``if TYPE_CHECKING``, and does not run. ``is_dead``: it does not run, and type checkers do not read it.
+    """
+
+    around: tuple[ast.ClassDef, ...] = ()
+    conditional: bool = False
+    type_only: bool = False
+    is_dead: bool = False
+
+    @property
+    def owner(self) -> ast.ClassDef | None:
+        """The class in whose scope it is; None: in that of the module."""
+        return self.around[-1] if self.around else None
+
+    def inside(self, test: ast.expr, runs_if: bool) -> Position:
+        """Return the position in that branch of an ``if`` here which runs if ``test`` is ``runs_if``."""
+        held = holds(test, type_checking=False)
+        if held is runs_if:
+            return self
+        if held is None:
+            return replace(self, conditional=True)
+        is_read = holds(test, type_checking=True) is not held
+        return replace(self, conditional=True, type_only=True, is_dead=self.is_dead or not is_read)
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
     """A statement that binds a name.
 
-    ``conditional``: it is inside an ``if``, a ``try`` or the like, and may not run. ``type_only``: it is inside
-    ``if TYPE_CHECKING``, so the name does not exist when the module runs.
+    ``target`` is the full path of what an import binds, ``""`` for any other statement. ``decorators`` are the full paths of
+    the decorators of a function or class.
     """
 
-    item: Item
+    name: str
     node: Any
-    conditional: bool
-    type_only: bool
+    at: Position
+    target: str = ""
+    decorators: frozenset[str] = frozenset()
+
+    @property
+    def is_class(self) -> bool:
+        return isinstance(self.node, ast.ClassDef)
+
+    @property
+    def is_function(self) -> bool:
+        return isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef) and not self.is_property
+
+    @property
+    def is_property(self) -> bool:
+        return not self.is_class and not self.decorators.isdisjoint(_PROPERTIES)
+
+    @property
+    def is_variable(self) -> bool:
+        return isinstance(self.node, ast.Assign | ast.AnnAssign)
 
     @property
     def is_overload(self) -> bool:
-        return self._is_decorated({"typing.overload", "typing_extensions.overload"})
+        return self.is_function and not self.decorators.isdisjoint(_OVERLOADS)
 
     @property
     def is_context_manager(self) -> bool:
         """True for a function that returns a context manager."""
-        return self._is_decorated({"contextlib.contextmanager", "contextlib.asynccontextmanager"})
+        return not self.decorators.isdisjoint(_CONTEXT_MANAGERS)
 
-    def _is_decorated(self, paths: AbstractSet[str]) -> bool:
-        return isinstance(self.item, griffe.Function) and any(d.callable_path in paths for d in self.item.decorators)
+    @property
+    def qualified(self) -> str:
+        """Its name, with those of the classes around it."""
+        return ".".join([*(each.name for each in self.at.around), self.name])
+
+    @property
+    def type_parameters(self) -> frozenset[str]:
+        """The names of the type parameters (:pep:`695`) of the statement and of the classes around it."""
+        nodes = (*self.at.around, self.node)
+        return frozenset(parameter.name for node in nodes for parameter in getattr(node, "type_params", ()))
+
+    @property
+    def doc(self) -> str | None:
+        """The docstring of a function or class; None if it has none, or an empty one."""
+        return _docstring(self.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,219 +124,181 @@ class Outline:
     exports_are_known: bool
     stars: tuple[str, ...]
     variables: frozenset[str]
-    scopes: Mapping[ast.AST | None, Names]
+    scopes: Mapping[ast.AST | None, Mapping[str, list[Binding]]]
     deleted: frozenset[tuple[ast.AST | None, str]] = frozenset()
     """Names that a ``del`` has removed by the end of their scope, with that scope."""
 
-    def names(self, owner: ast.AST | None = None) -> Names:
+    def names(self, owner: ast.AST | None = None) -> Mapping[str, list[Binding]]:
         """Return the bindings in the class statement ``owner`` (None: in the module), by name, in source order."""
         return self.scopes.get(owner, {})
 
 
 def outline(source: ModuleSource, tree: ast.Module) -> Outline:
-    """Outline ``source``, given its ``tree`` with absolute imports (see :func:`lastgood.sources.parsing.read`)."""
-    ledger = _Ledger()
-    path = source.path or Path(*source.name.split("."), "__init__.py")
-    visitor = _Visitor(source.name, path, "", griffe.Extensions(ledger))
-    visitor.ledger = ledger
-    with griffe.logger.disable():  # it warns about annotations that it cannot read; they are read elsewhere
-        visitor.visit(tree)
-    module = visitor.current.module
-    exports = None
-    export_statements = list(_exports(tree))
-    if module.exports is not None:
-        exports = tuple(name if isinstance(name, str) else name.canonical_path for name in module.exports)
-        exports += tuple(name for each in export_statements for name in _added(each.value))
-    # If __all__ is assigned twice, for example in the branches of an if, its value is not known.
-    exports_are_known = (
-        all(_is_plain(each.value) for each in export_statements)
-        and sum(not each.adds for each in export_statements) <= 1
-    )
+    """Outline ``source``, given its ``tree``."""
+    visitor = _Visitor(source)
+    for node, position in _statements(tree):
+        visitor.visit(node, position)
     return Outline(
         source=source,
-        doc=module.docstring.value if module.docstring else None,
-        exports=exports,
-        exports_are_known=exports_are_known,
-        stars=tuple(ledger.stars),
-        variables=frozenset(_variables(tree)),
-        scopes=ledger.scopes,
-        deleted=frozenset(ledger.deleted),
+        doc=_docstring(tree),
+        exports=tuple(visitor.exports) if visitor.times_exported else None,
+        # If __all__ is assigned twice, for example in the branches of an if, its value is not known.
+        exports_are_known=visitor.exports_are_known and visitor.times_exported <= 1,
+        stars=tuple(visitor.stars),
+        variables=frozenset(visitor.variables),
+        scopes=visitor.scopes,
+        deleted=frozenset(visitor.deleted),
     )
 
 
-def documentation(item: Item) -> str | None:
-    """Return the docstring of a function or class; None if it has none, or an empty one."""
-    return (item.docstring.value or None) if item.docstring else None
+def _docstring(node: Any) -> str | None:
+    text = ast.get_docstring(node, clean=False)
+    return inspect.cleandoc(text.rstrip()) or None if text else None
 
 
-def type_parameters(node: Any) -> frozenset[str]:
-    """Return the names of the type parameters (:pep:`695`) of ``node`` and of the statements around it."""
-    names: set[str] = set()
-    while node is not None:
-        names.update(parameter.name for parameter in getattr(node, "type_params", ()))
-        node = getattr(node, "parent", None)
-    return frozenset(names)
+def _statements(tree: ast.Module) -> Iterator[tuple[ast.AST, Position]]:
+    """Yield every statement outside of functions, in source order."""
+    # A loop, not a recursion: each "elif" is nested in the "if" before it, and there may be hundreds.
+    todo: list[tuple[ast.AST, Position]] = [(node, Position()) for node in reversed(tree.body)]
+    while todo:
+        node, position = todo.pop()
+        yield node, position
+        blocks: list[tuple[Sequence[ast.AST], Position]] = []
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                pass
+            case ast.ClassDef():
+                blocks = [(node.body, Position((*position.around, node)))]
+            case ast.If():
+                blocks = [
+                    (node.body, position.inside(node.test, True)),
+                    (node.orelse, position.inside(node.test, False)),
+                ]
+            case _ if names := BLOCKS.get(type(node).__name__):
+                inner = replace(position, conditional=True)
+                blocks = [(getattr(node, name), inner) for name in names]
+        for block, inner in reversed(blocks):
+            todo += [(child, inner) for child in reversed(block)]
 
 
-class _Visitor(griffe.Visitor):
-    """A griffe visitor that skips expressions: names bound inside an expression cannot be called from outside."""
+class _Visitor:
+    """A visitor of the statements of one module that records what they bind."""
 
-    ledger: _Ledger
-
-    def visit(self, node: ast.AST) -> None:
-        if isinstance(node, ast.Delete):
-            self.ledger.delete(node)
-        elif not isinstance(node, ast.expr):
-            super().visit(node)
-
-    def handle_attribute(self, node: ast.Assign | ast.AnnAssign, annotation: str | griffe.Expr | None = None) -> None:
-        """Record what an assignment binds.
-
-        griffe's own method looks for a docstring after each assignment, which is not needed here. It searches all statements of
-        the scope for it, so its time grows with the square of the number of assignments.
-        """
-        scope = self.current
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        names = [target.id for target in targets if isinstance(target, ast.Name)]
-        if not names or not isinstance(scope, griffe.Module | griffe.Class):
-            return
-        value = griffe.safe_get_expression(node.value, parent=scope, parse_strings=False)
-        for name in names:
-            attribute = griffe.Attribute(
-                name, value=value, annotation=annotation, lineno=node.lineno, endlineno=node.end_lineno
-            )
-            scope.set_member(name, attribute)
-            if name == "__all__" and isinstance(scope, griffe.Module):
-                scope.exports = list(griffe.safe_get__all__(node, scope))
-            self.extensions.call("on_instance", node=node, obj=attribute, agent=self)
-
-
-class _Ledger(griffe.Extension):
-    """A griffe extension that records every binding."""
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, source: ModuleSource) -> None:
+        self.source = source
         self.scopes: dict[ast.AST | None, dict[str, list[Binding]]] = {}
         self.stars: list[str] = []
+        self.variables: set[str] = set()
         self.deleted: set[tuple[ast.AST | None, str]] = set()
+        self.exports: list[str] = []
+        self.exports_are_known = True
+        self.times_exported = 0
 
-    def on_instance(self, *, node: Any, obj: Any, agent: Any, **kwargs: Any) -> None:  # noqa: ARG002 (griffe's signature)
-        if not isinstance(obj, griffe.Module):
-            self._note(node, obj)
+    def visit(self, node: ast.AST, at: Position) -> None:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                self.bind(node.name, node, at, decorators=frozenset(self.decorators(node.decorator_list, at)))
+            case ast.Import():
+                for alias in node.names:
+                    top = alias.name.partition(".")[0]
+                    self.bind(alias.asname or top, node, at, alias.name if alias.asname else top)
+            case ast.ImportFrom():
+                self.import_from(node, at)
+            case ast.Assign():
+                self.assign(node, node.targets, at)
+            case ast.AnnAssign():
+                self.assign(node, [node.target], at)
+            case ast.AugAssign(target=target) | ast.For(target=target):
+                self.variables.update(_names_in(target))
+                if _is_all(target) and isinstance(node, ast.AugAssign) and not at.around:
+                    self.export(node.value)
+            case ast.Delete() if not at.conditional:
+                self.deleted.update((at.owner, target.id) for target in node.targets if isinstance(target, ast.Name))
+            case ast.Expr(value=ast.Call(func=ast.Attribute(ast.Name("__all__"), method), args=arguments)):
+                adds = method in ("append", "extend")
+                self.exports_are_known &= adds
+                for argument in arguments if adds else ():
+                    self.export(argument)
+            case _ if type(node).__name__ == "TypeAlias":  # ast.TypeAlias is new in 3.12
+                self.bind(node.name.id, node, at)  # type: ignore[attr-defined] # so mypy does not know it
 
-    def on_alias_instance(self, *, node: Any, alias: griffe.Alias, agent: Any, **kwargs: Any) -> None:  # noqa: ARG002 (griffe's signature)
-        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-            self.stars.append(alias.target_path)
-        else:
-            self._note(node, alias)
+    def import_from(self, node: ast.ImportFrom, at: Position) -> None:
+        module = node.module or ""
+        if node.level:
+            package = self.source.name if self.source.is_package else self.source.name.rpartition(".")[0]
+            relative = "." * node.level + module
+            try:
+                module = importlib.util.resolve_name(relative, package)
+            except ImportError:
+                module = relative  # beyond the top-level package: it is reported when it is looked up
+        for alias in node.names:
+            name, target = alias.asname or alias.name, f"{module}.{alias.name}"
+            if name == "*":
+                self.stars.append(module)
+            elif at.around or target != f"{self.source.name}.{name}":  # else it is a submodule, under its own name
+                self.bind(name, node, at, target)
 
-    def delete(self, node: Any) -> None:
-        """Record a ``del`` statement."""
-        scope, conditional, _ = _place(node)
-        if not conditional and isinstance(scope, ast.Module | ast.ClassDef):
-            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-            self.deleted.update((scope if isinstance(scope, ast.ClassDef) else None, name) for name in names)
+    def assign(self, node: ast.Assign | ast.AnnAssign, targets: Sequence[ast.expr], at: Position) -> None:
+        for target in targets:
+            self.variables.update(_names_in(target))
+            if isinstance(target, ast.Name):
+                self.bind(target.id, node, at)
+                if _is_all(target) and node.value is not None and not at.around:
+                    self.times_exported += 1
+                    self.exports = []
+                    self.export(node.value)
 
-    def _note(self, node: Any, item: Item) -> None:
-        owner, conditional, type_only = _place(node)
-        if isinstance(owner, ast.Module | ast.ClassDef):
-            scope = None if isinstance(owner, ast.Module) else owner
-            bindings = self.scopes.setdefault(scope, {}).setdefault(item.name, [])
-            if (scope, item.name) in self.deleted:
-                self.deleted.remove((scope, item.name))
-                bindings.clear()
-            bindings.append(Binding(item, node, conditional, type_only))
+    def export(self, value: ast.expr) -> None:
+        """Add to ``__all__`` the names in ``value``; what is only known by running the module is left out."""
+        todo = [value]
+        while todo:
+            match todo.pop():
+                case ast.Constant(value=str(name)):
+                    self.exports.append(name)
+                case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
+                    todo += reversed(parts)
+                case ast.BinOp(left=left, op=ast.Add(), right=right):
+                    todo += (right, left)
+                case ast.Starred(value=inner):
+                    todo.append(inner)
+                case other:
+                    dotted = dotted_name(other)
+                    # A module that no statement binds is a submodule, which the import of something in it has bound here.
+                    path = self.full_path(dotted, Position()) or f"{self.source.name}.{dotted}"
+                    if path.endswith(".__all__"):
+                        self.exports.append(path)
+                    else:
+                        self.exports_are_known = False
 
+    def bind(
+        self, name: str, node: ast.AST, at: Position, target: str = "", decorators: frozenset[str] = frozenset()
+    ) -> None:
+        if at.is_dead:
+            return
+        bindings = self.scopes.setdefault(at.owner, {}).setdefault(name, [])
+        if (at.owner, name) in self.deleted:
+            self.deleted.remove((at.owner, name))
+            bindings.clear()
+        bindings.append(Binding(name, node, at, target, decorators))
 
-def _place(node: Any) -> tuple[ast.AST | None, bool, bool]:
-    """Return the scope of the statement ``node``, and whether it is conditional and type-only (see :class:`Binding`).
+    def decorators(self, nodes: Sequence[ast.expr], at: Position) -> Iterator[str]:
+        for node in nodes:
+            dotted = dotted_name(node.func if isinstance(node, ast.Call) else node)
+            yield self.full_path(dotted, at) or dotted
 
-    The scope is None if the statement neither runs nor is read by type checkers.
-    """
-    conditional = type_only = False
-    child, owner = node, node.parent
-    while not isinstance(owner, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        runs = _runs(child, owner, type_checking=False)
-        if runs is False:
-            type_only = True
-            if _runs(child, owner, type_checking=True) is False:
-                return None, conditional, type_only
-        conditional |= runs is not True
-        child, owner = owner, owner.parent
-    return owner, conditional, type_only
-
-
-def _runs(child: Any, owner: Any, *, type_checking: bool) -> bool | None:
-    """Return whether ``child`` runs whenever ``owner``, the statement around it, runs; None if that is unknown."""
-    if not isinstance(owner, ast.If):
+    def full_path(self, dotted: str, at: Position) -> str | None:
+        """Return the full path that a dotted name stands for at this point; None if no statement so far binds it."""
+        head, dot, rest = dotted.partition(".")
+        for scope in (at.owner, None):
+            if bindings := self.scopes.get(scope, {}).get(head):
+                return (bindings[-1].target or f"{self.source.name}.{head}") + dot + rest
         return None
-    held = holds(owner.test, type_checking=type_checking)
-    is_else = bool(owner.orelse) and child.lineno >= owner.orelse[0].lineno
-    return None if held is None else held is not is_else
 
 
-@dataclass(frozen=True, slots=True)
-class _ExportStatement:
-    """An expression that is assigned to ``__all__``, or, if ``adds``, added to it."""
-
-    value: ast.expr
-    adds: bool
+def _is_all(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id == "__all__"
 
 
-def _exports(tree: ast.Module) -> Iterator[_ExportStatement]:
-    for node in statements(tree):
-        match node:
-            case ast.Assign(targets=[ast.Name(id="__all__")], value=value):
-                yield _ExportStatement(value, adds=False)
-            case ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.expr() as value):
-                yield _ExportStatement(value, adds=False)
-            case ast.AugAssign(target=ast.Name(id="__all__"), value=value):
-                yield _ExportStatement(value, adds=True)
-            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="__all__"))) as value):
-                yield _ExportStatement(value, adds=True)
-
-
-def _added(value: ast.expr) -> Iterator[str]:
-    """Yield the names in ``__all__.append("name")`` and ``__all__.extend(["name"])``, which griffe does not read."""
-    match value:
-        case ast.Call(func=ast.Attribute(attr="append"), args=[ast.Constant(value=str(name))], keywords=[]):
-            yield name
-        case ast.Call(
-            func=ast.Attribute(attr="extend"), args=[ast.List(elts=parts) | ast.Tuple(elts=parts)], keywords=[]
-        ):
-            yield from (part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str))
-
-
-def _variables(tree: ast.Module) -> Iterator[str]:
-    """Yield the names that are assigned to, also in tuples and as loop variables."""
-    for node in statements(tree):
-        match node:
-            case ast.Assign(targets=targets):
-                pass
-            case ast.AnnAssign(target=target) | ast.AugAssign(target=target) | ast.For(target=target):
-                targets = [target]
-            case _:
-                continue
-        yield from (name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
-
-
-def _is_plain(value: ast.expr) -> bool:
-    """Return whether griffe or :func:`_added` can read ``value``: lists of names, their sums, and other modules' ``__all__``."""
-    match value:
-        case ast.Constant(value=str()):
-            return True
-        case ast.List(elts=parts) | ast.Tuple(elts=parts):
-            return all(_is_plain(part) for part in parts)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _is_plain(left) and _is_plain(right)
-        case ast.Starred(value=inner):
-            return _is_plain(inner)
-        case ast.Attribute(attr="__all__"):
-            return True
-        case ast.Call(func=ast.Attribute(attr="append"), args=[ast.Constant(value=str())], keywords=[]):
-            return True
-        case ast.Call(
-            func=ast.Attribute(attr="extend"), args=[ast.List(elts=parts) | ast.Tuple(elts=parts)], keywords=[]
-        ):
-            return all(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in parts)
-    return False
+def _names_in(target: ast.expr) -> Iterator[str]:
+    """Yield the names in a target, also in tuples."""
+    return (node.id for node in ast.walk(target) if isinstance(node, ast.Name))

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import griffe
-
 from lastgood.errors import ModuleFailure
 from lastgood.sources.memo import Answer, Memo, Query
-from lastgood.sources.parsing import ModuleSource, deepest_line, read
+from lastgood.sources.parsing import ModuleSource, read
 from lastgood.wrappers.ir import Declared
-from lastgood.wrappers.read.outline import Binding, Outline, outline
+from lastgood.wrappers.read.outline import METHODS, Binding, Outline, outline
 from lastgood.wrappers.types.annotations import Refused, dotted_name
 
 if TYPE_CHECKING:
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Located", "Missing", "Outlines", "Project", "settle"]
 
 
-_METHODS = ("staticmethod", "classmethod")
 _MEMORY_OF_AN_OUTLINE = 60  # bytes, for each byte of source
 _OUTLINE: Query[Outline | ModuleFailure] = Query("outline")
 _CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
@@ -37,15 +34,14 @@ class Located:
     """
 
     outline: Outline
-    owner: ast.ClassDef | None
     bindings: tuple[Binding, ...]
     overloads: tuple[Binding, ...] = ()
     method: str = ""
 
     @property
-    def labels(self) -> set[str]:
-        """griffe's labels for its decorators."""
-        return self.bindings[0].item.labels | {self.method}
+    def methods(self) -> set[str]:
+        """Those of ``"staticmethod"`` and ``"classmethod"`` that it is; none for a function or an instance method."""
+        return {*self.bindings[0].decorators, self.method} & METHODS
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +86,7 @@ class Outlines:
 
 def _read(source: ModuleSource) -> Outline | ModuleFailure:
     tree = read(source)
-    if isinstance(tree, ModuleFailure):
-        return tree
-    line = None
-    try:
-        return outline(source, tree)
-    except RecursionError:
-        problem = "it is nested too deeply to be read. Split it up."
-        line = deepest_line(tree)
-    except Exception as error:
-        # griffe met something unknown. Report it for this module, so that the others are still processed.
-        problem = f"griffe could not read it: {type(error).__name__}: {error}"
-    return ModuleFailure(source.name, source.path, line, problem)
+    return tree if isinstance(tree, ModuleFailure) else outline(source, tree)
 
 
 class Project:
@@ -173,60 +158,56 @@ class Project:
 
     def _follow(self, at: Outline, binding: Binding, seen: frozenset[tuple[str, str]]) -> Located | Missing | None:
         node = binding.node
-        match binding.item:
-            case griffe.Alias(target_path=target) if isinstance(node, ast.ImportFrom):
-                module, _, name = target.rpartition(".")
-                origin = self.outline(module)
-                if origin is not None:
-                    return self.locate(origin, name, seen)
-                if self.has(module) or self.has(target):
-                    return None  # a broken module, which is reported as such, or a module, which is no function
-                return Missing(f"it is imported from {module!r}, whose source is not a local file")
-            case griffe.Attribute():
-                match getattr(node, "value", None):
-                    case ast.Name(id=other):
-                        found = self.locate(at, other, seen)
-                        return found if isinstance(found, Located) else None
-                    case ast.Call(func=func, args=[ast.Name(id=other)], keywords=[]) if ast.unparse(func) in _CACHES:
-                        found = self.locate(at, other, seen)
-                        return found if isinstance(found, Located) else None
-                    case ast.Call(func=func) if ast.unparse(func) in ("functools.partial", "partial"):
-                        return Missing(
-                            "it is a functools.partial, whose signature is only known at run time. Define it with def"
-                        )
-                    case ast.Attribute() as value:
-                        return self._attribute(at, dotted_name(value), seen)
-                    case ast.Lambda():
-                        return Missing("it is a lambda, which has no signature to keep. Define it with def")
+        if isinstance(node, ast.ImportFrom):
+            module, _, name = binding.target.rpartition(".")
+            origin = self.outline(module)
+            if origin is not None:
+                return self.locate(origin, name, seen)
+            if self.has(module) or self.has(binding.target):
+                return None  # a broken module, which is reported as such, or a module, which is no function
+            return Missing(f"it is imported from {module!r}, whose source is not a local file")
+        match node.value if binding.is_variable else None:
+            case ast.Name(id=other):
+                found = self.locate(at, other, seen)
+                return found if isinstance(found, Located) else None
+            case ast.Call(func=func, args=[ast.Name(id=other)], keywords=[]) if ast.unparse(func) in _CACHES:
+                found = self.locate(at, other, seen)
+                return found if isinstance(found, Located) else None
+            case ast.Call(func=func) if ast.unparse(func) in ("functools.partial", "partial"):
+                return Missing(
+                    "it is a functools.partial, whose signature is only known at run time. Define it with def"
+                )
+            case ast.Attribute() as value:
+                return self._attribute(at, dotted_name(value), seen)
+            case ast.Lambda():
+                return Missing("it is a lambda, which has no signature to keep. Define it with def")
         return None
 
     def _attribute(self, at: Outline, dotted: str, seen: frozenset[tuple[str, str]]) -> Located | None:
         """Resolve ``dotted`` to a function or class of another module, or to a static or class method."""
         head, _, rest = dotted.partition(".")
         binding = next(reversed(at.names().get(head, [])), None)
-        match binding.item if binding is not None else None:
-            case griffe.Class():
-                return self._inside(self.locate(at, head, seen), rest)
-            case griffe.Alias(target_path=target):
-                parts = f"{target}.{rest}".split(".")
-                for cut in range(len(parts) - 1, 0, -1):
-                    origin = self.outline(".".join(parts[:cut]))
-                    if origin is not None:
-                        return self._inside(self.locate(origin, parts[cut], seen), ".".join(parts[cut + 1 :]))
+        if binding is not None and binding.is_class:
+            return self._inside(self.locate(at, head, seen), rest)
+        if binding is not None and binding.target:
+            parts = f"{binding.target}.{rest}".split(".")
+            for cut in range(len(parts) - 1, 0, -1):
+                origin = self.outline(".".join(parts[:cut]))
+                if origin is not None:
+                    return self._inside(self.locate(origin, parts[cut], seen), ".".join(parts[cut + 1 :]))
         return None
 
     def _inside(self, found: Located | Missing | None, path: str) -> Located | None:
         """Resolve ``path`` inside the class ``found``. An empty path means ``found`` itself."""
         if not isinstance(found, Located) or not path:
             return found if isinstance(found, Located) else None
-        if not isinstance(found.bindings[0].item, griffe.Class):
+        if not found.bindings[0].is_class:
             return None
         name, _, rest = path.partition(".")
         inner = settle(found.outline, found.bindings[0].node, name)
         if not isinstance(inner, Located):
             return None
-        is_class = isinstance(inner.bindings[0].item, griffe.Class)
-        return self._inside(inner, rest) if is_class or inner.labels & set(_METHODS) else None
+        return self._inside(inner, rest) if inner.bindings[0].is_class or inner.methods else None
 
     def exported(self, at: Outline, _seen: frozenset[str] = frozenset()) -> dict[str, bool]:
         """Return the public names of a module, in order. The value is True if the module defines or explicitly exports the name.
@@ -248,8 +229,8 @@ class Project:
         for name, bindings in at.names().items():
             if (None, name) in at.deleted:
                 continue
-            # A type-only name also counts if it is assigned somewhere: griffe may not report an assignment in an else branch.
-            runs = [binding for binding in bindings if not binding.type_only or name in at.variables]
+            # A type-only name also counts if something assigns to it, which may be a tuple or a loop in an else branch.
+            runs = [binding for binding in bindings if not binding.at.type_only or name in at.variables]
             if any(self._is_public(at, binding) for binding in runs):
                 names[name] = any(_is_explicit(binding) for binding in bindings)
         for star in at.stars:
@@ -268,8 +249,6 @@ class Project:
             if module == entry:
                 names.append(entry)
                 continue
-            if module.partition(".")[0] not in at.names():
-                module = f"{at.source.name}.{module}"  # a submodule, which its import has bound in the package
             origin = None if module in seen else self.outline(module)
             is_whole &= origin is not None
             names += [] if origin is None else self.exported(origin, seen)
@@ -278,17 +257,16 @@ class Project:
     def _is_public(self, at: Outline, binding: Binding) -> bool:
         if _is_explicit(binding):
             return True
-        item, node = binding.item, binding.node
-        if not at.source.is_package or not isinstance(item, griffe.Alias) or not isinstance(node, ast.ImportFrom):
+        if not at.source.is_package or not isinstance(binding.node, ast.ImportFrom):
             return False
-        return self.has(item.target_path.rpartition(".")[0])
+        return self.has(binding.target.rpartition(".")[0])
 
 
 def _is_explicit(binding: Binding) -> bool:
     """Return whether ``binding`` is a definition, or an explicit re-export, ``from x import y as y``."""
-    if not isinstance(binding.item, griffe.Alias):
+    if not binding.target:
         return True
-    node, name = binding.node, binding.item.name
+    node, name = binding.node, binding.name
     return isinstance(node, ast.ImportFrom) and any(alias.asname == alias.name == name for alias in node.names)
 
 
@@ -302,27 +280,27 @@ def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Miss
         return Missing("the module deletes it again")
     everything = at.names(owner).get(name, [])
     overloads = tuple(binding for binding in everything if binding.is_overload)
-    bindings = [binding for binding in everything if not binding.is_overload and not binding.type_only]
+    bindings = [binding for binding in everything if not binding.is_overload and not binding.at.type_only]
     if not bindings and owner is None and "__getattr__" in at.names():
         # A module with lazy imports in __getattr__ imports the same names under TYPE_CHECKING.
-        bindings = [binding for binding in everything if isinstance(binding.item, griffe.Alias)]
+        bindings = [binding for binding in everything if binding.target]
     if overloads and not bindings:
         return Missing("it has overloads, but no implementation")
     method = ""
     while len(bindings) > 1 and (decorator := _decorates(bindings[-1], name)):
-        method = method or decorator if decorator in _METHODS else method
+        method = method or decorator if decorator in METHODS else method
         bindings.pop()
-    last = max((place for place, binding in enumerate(bindings) if not binding.conditional), default=0)
+    last = max((place for place, binding in enumerate(bindings) if not binding.at.conditional), default=0)
     alive = bindings[last:]
-    functions = [binding for binding in alive if isinstance(binding.item, griffe.Function)]
-    is_assigned = bool(alive) and not isinstance(alive[-1].item, griffe.Class)
+    functions = [binding for binding in alive if binding.is_function]
+    is_assigned = bool(alive) and not alive[-1].is_class
     if not functions and (is_assigned or (not alive and name in at.variables)):
         # if TYPE_CHECKING: def f(...): ... else: f = <a value that is only known at run time>
-        functions = [b for b in everything if b.type_only and isinstance(b.item, griffe.Function) and not b.is_overload]
+        functions = [b for b in everything if b.at.type_only and b.is_function and not b.is_overload]
     if functions:
-        return Located(at, owner, tuple(functions), overloads, method)
-    if alive and isinstance(alive[-1].item, griffe.Class):
-        return Located(at, owner, (alive[-1],))
+        return Located(at, tuple(functions), overloads, method)
+    if alive and alive[-1].is_class:
+        return Located(at, (alive[-1],))
     made = _method(at, owner, alive[-1]) if owner is not None and alive else None
     return made or tuple(alive)
 
@@ -331,7 +309,7 @@ def _method(at: Outline, owner: ast.ClassDef, binding: Binding) -> Located | Non
     """Return the function in ``name = staticmethod(function)`` or ``name = function`` in a class; None if there is none."""
     match binding.node:
         case ast.Assign(value=ast.Call(func=ast.Name(id=method), args=[ast.Name(id=other)], keywords=[])) if (
-            method in _METHODS
+            method in METHODS
         ):
             scope = owner if other in at.names(owner) else None
         case ast.Assign(value=ast.Name(id=other)):
@@ -339,7 +317,7 @@ def _method(at: Outline, owner: ast.ClassDef, binding: Binding) -> Located | Non
         case _:
             return None
     bindings = at.names(scope).get(other, [])
-    found = settle(at, scope, other) if bindings and isinstance(bindings[-1].item, griffe.Function) else None
+    found = settle(at, scope, other) if bindings and bindings[-1].is_function else None
     return replace(found, method=method or found.method) if isinstance(found, Located) else None
 
 
@@ -347,7 +325,7 @@ def _decorates(binding: Binding, name: str) -> str:
     """Return the decorator in ``name = decorator(name)``, the form without ``@``; ``""`` for any other statement."""
     match binding.node:
         case ast.Assign(value=ast.Call(func=func, args=[ast.Name(id=other)], keywords=[])) if (
-            other == name and not binding.conditional
+            other == name and not binding.at.conditional
         ):
             return ast.unparse(func)
     return ""

@@ -6,14 +6,12 @@ import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-import griffe
-
 from lastgood.wrappers.ir import Declared
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.types.annotations import Refused, dotted_name, is_known
 
-__all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope", "qualified"]
+__all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope"]
 
 ENUMS = {f"enum.{name}": name for name in ("Enum", "Flag", "IntEnum", "IntFlag", "ReprEnum", "StrEnum")}
 NAMED_TUPLES = frozenset(("typing.NamedTuple", "typing_extensions.NamedTuple"))
@@ -36,9 +34,12 @@ class Place:
     """
 
     outline: Outline
-    owner: ast.ClassDef | None
     binding: Binding
     name: str
+
+    @property
+    def owner(self) -> ast.ClassDef | None:
+        return self.binding.at.owner
 
     @property
     def declared(self) -> Declared:
@@ -79,13 +80,13 @@ class Scope:
             return None
         inner = replace(self, seen=self.seen | {key})
         if self.owner is not None and (bindings := self.at.names(self.owner).get(head)):
-            item = bindings[0].item
-            if isinstance(item, griffe.Alias | griffe.Class):
-                return inner._bound(bindings, rest, self.owner)
-            if not self.in_fields or not isinstance(item, griffe.Attribute):
+            first = bindings[0]
+            if first.target or first.is_class:
+                return inner._bound(bindings, rest)
+            if not self.in_fields or not (first.is_variable or first.is_property):
                 return None
         if bindings := self.at.names().get(head):
-            return inner._bound(bindings, rest, None)
+            return inner._bound(bindings, rest)
         for star in reversed(self.at.stars):
             if is_known(f"{star}.{dotted}"):
                 return f"{star}.{dotted}"
@@ -96,11 +97,8 @@ class Scope:
                 return f"{star}.{dotted}"
         return f"builtins.{dotted}"
 
-    def _bound(
-        self, bindings: Sequence[Binding], rest: str, owner: ast.ClassDef | None
-    ) -> str | Place | tuple[Scope, ast.expr] | None:
-        items = [binding.item for binding in bindings]
-        paths = [f"{i.target_path}.{rest}" if rest else i.target_path for i in items if isinstance(i, griffe.Alias)]
+    def _bound(self, bindings: Sequence[Binding], rest: str) -> str | Place | tuple[Scope, ast.expr] | None:
+        paths = [f"{each.target}.{rest}" if rest else each.target for each in bindings if each.target]
         if len(paths) == len(bindings):
             known = [path for path in paths if is_known(path)]
             return known[0] if known else self._imported(paths)
@@ -110,30 +108,27 @@ class Scope:
             return standard[0]
         if len(bindings) > 1:
             return None
-        if isinstance(items[0], griffe.Class):
-            return self._class(bindings[0], rest, owner)
-        return None if rest else self._assigned(bindings[0], owner)
+        if bindings[0].is_class:
+            return self._class(bindings[0], rest)
+        return None if rest else self._assigned(bindings[0])
 
-    def _class(self, binding: Binding, rest: str, owner: ast.ClassDef | None) -> Place | None:
-        name = qualified(binding.node)
+    def _class(self, binding: Binding, rest: str) -> Place | None:
         while rest:
-            owner = binding.node
             head, _, rest = rest.partition(".")
-            bindings = self.at.names(owner).get(head, [])
-            if len(bindings) != 1 or not isinstance(bindings[0].item, griffe.Class):
+            bindings = self.at.names(binding.node).get(head, [])
+            if len(bindings) != 1 or not bindings[0].is_class:
                 return None
             binding = bindings[0]
-            name = f"{name}.{head}"
-        return Place(self.at, owner, binding, name)
+        return Place(self.at, binding, binding.qualified)
 
-    def _assigned(self, binding: Binding, owner: ast.ClassDef | None) -> Place | tuple[Scope, ast.expr] | None:
+    def _assigned(self, binding: Binding) -> Place | tuple[Scope, ast.expr] | None:
         here = self._elsewhere(self.at)
         match binding.node:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=func, args=arguments) as value):
                 maker = here.lookup(dotted_name(func))
                 if maker in _NEW_TYPES and len(arguments) == 2:
                     return here, arguments[1]
-                return Place(self.at, owner, binding, name) if maker in _MAKERS else (here, value)
+                return Place(self.at, binding, name) if maker in _MAKERS else (here, value)
             case ast.Assign(targets=[ast.Name()], value=value):
                 return here, value
             case ast.AnnAssign(annotation=annotation, value=ast.expr() as value):
@@ -164,14 +159,3 @@ class Scope:
 
     def _elsewhere(self, at: Outline) -> Scope:
         return Scope(self.project, at, seen=self.seen)
-
-
-def qualified(node: ast.ClassDef) -> str:
-    """Return the qualified name of a class statement: its name, with those of the classes around it."""
-    names = [node.name]
-    around = getattr(node, "parent", None)
-    while around is not None:
-        if isinstance(around, ast.ClassDef):
-            names.append(around.name)
-        around = getattr(around, "parent", None)
-    return ".".join(reversed(names))

@@ -279,12 +279,11 @@ def unquoted(node: ast.expr) -> ast.expr:
 
 def dotted_name(node: ast.expr) -> str:
     """Return ``a.b.c`` as text; ``""``, which resolves to nothing, if ``node`` is no dotted name."""
-    match node:
-        case ast.Name(id=name):
-            return name
-        case ast.Attribute(value=value, attr=attr) if base := dotted_name(value):
-            return f"{base}.{attr}"
-    return ""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
 def _is_unpacked(argument: ast.expr) -> bool:

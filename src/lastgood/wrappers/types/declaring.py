@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
-import griffe
 import msgspec
 from msgspec.structs import replace
 
 from lastgood.wrappers.ir import ANY, NONE, Class, Data, Declared, Expression, Field, Form, Ref, Type, mentioned, union
-from lastgood.wrappers.read.outline import documentation, type_parameters
+from lastgood.wrappers.read.outline import METHODS
 from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import Place, Scope
 from lastgood.wrappers.types.annotations import dotted_name, read_annotation, unquoted
@@ -72,7 +71,7 @@ def declare(project: Project, models: Models, declared: Declared) -> Declaration
     doc = None
     if isinstance(node, ast.ClassDef):
         declarer.warnings += declarer.about_methods()
-        doc = documentation(place.binding.item)
+        doc = place.binding.doc
     class_ = Class(declared.name.rpartition(".")[2], (), doc, declared, data)
     return Declaration(class_, tuple(declarer.warnings), node.lineno)
 
@@ -120,7 +119,7 @@ class _Declarer:
         outline = model.place.outline
         self.outer = Scope(project, outline, model.place.owner)
         owner = self.node if self.node is not None else model.place.owner
-        self.scope = Scope(project, outline, owner, type_parameters(node), in_fields=True)
+        self.scope = Scope(project, outline, owner, model.place.binding.type_parameters, in_fields=True)
         self.bases = bases
         self.keyword_only = any(map(bases.keyword_only, model.bases))
 
@@ -331,10 +330,9 @@ class _Declarer:
         assert self.node is not None
         names = []
         for name, bindings in self.model.place.outline.names(self.node).items():
-            item = bindings[-1].item
-            static = item.labels & {"staticmethod", "classmethod"}
-            is_property = isinstance(item, griffe.Attribute) and "property" in item.labels
-            if not name.startswith("_") and ((isinstance(item, griffe.Function) and not static) or is_property):
+            last = bindings[-1]
+            needs_instance = last.is_property or (last.is_function and last.decorators.isdisjoint(METHODS))
+            if needs_instance and not name.startswith("_"):
                 names.append(name)
         if names:
             declared = self.model.declared

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ast
 
-import griffe
-
 from lastgood.wrappers.ir import Declared, Expression, Form, Ref, Type
 from lastgood.wrappers.read.scope import Scope
 from lastgood.wrappers.types.annotations import admits, dotted_name, known, literal, literal_text
@@ -81,7 +79,7 @@ def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
 def _constant(name: str, scope: Scope) -> Value | None:
     """Return the value of a name that its module binds exactly once, to a literal."""
     bindings = scope.at.names().get(name, [])
-    if len(bindings) != 1 or bindings[0].conditional or not isinstance(bindings[0].item, griffe.Attribute):
+    if len(bindings) != 1 or bindings[0].at.conditional or not bindings[0].is_variable:
         return None
     value = literal(bindings[0].node.value) if bindings[0].node.value is not None else None
     if value is None:

@@ -149,7 +149,7 @@ class _Reader:
             found = self.class_(node) if isinstance(node, ast.ClassDef) else self.made(node.value)
             if found is not None and any(part.startswith("__") for part in parts):
                 raise _Problem("its name is private")
-            if found is not None and self.place.binding.type_only:
+            if found is not None and self.place.binding.at.type_only:
                 raise _Problem("it exists only for type checkers")
         except _Problem as problem:
             return Refused(str(problem))
