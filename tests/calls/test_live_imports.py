@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -93,6 +94,36 @@ def test_a_file_that_is_new_is_not_there(output: Output) -> None:
     output.imports.free(output.path)
     assert load("made.c").which() == "new"
     assert load("made.more.d").which() == "new"
+
+
+def test_a_module_that_is_new_has_no_spec(output: Output) -> None:
+    output.hold({"c.py": None, "more": None, "more/__init__.py": None})
+    output.write("c.py", NEW)
+    output.write("more/__init__.py", NEW)
+    assert importlib.util.find_spec("made.c") is None
+    assert importlib.util.find_spec("made.more") is None
+    assert PathFinder.find_spec("made.a", load("made").__path__) is not None
+    assert sorted(each.name for each in pkgutil.iter_modules(load("made").__path__)) == ["a", "c", "more", "sub"]
+    output.imports.free(output.path)
+    assert importlib.util.find_spec("made.c") is not None
+    assert importlib.util.find_spec("made.more") is not None
+
+
+@pytest.mark.parametrize("entry", [None, ""], ids=["absolute", "current-directory"])
+def test_an_output_directory_that_is_new_has_no_spec(
+    entry: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path) if entry is None else entry, *sys.path])
+    output = Output(tmp_path)
+    try:
+        output.hold({"": None, "__init__.py": None})
+        output.write("__init__.py", NEW)
+        assert importlib.util.find_spec("made") is None
+        output.imports.free(output.path)
+        assert importlib.util.find_spec("made") is not None
+    finally:
+        output.imports.close()
 
 
 def test_a_file_that_is_removed_is_still_there(output: Output) -> None:
@@ -289,8 +320,12 @@ def test_other_modules_are_not_looked_at(output: Output) -> None:
 
 
 def test_nothing_is_left_of_it(output: Output) -> None:
-    before = list(sys.meta_path)
+    before, finder = list(sys.meta_path), pkgutil.get_importer(str(output.path))
+    output.hold({"c.py": None})
+    assert importlib.util.find_spec("made.c") is None
+    assert pkgutil.get_importer(str(output.path)) is not finder
     output.imports.close()
+    assert pkgutil.get_importer(str(output.path)) is finder
     assert len(sys.meta_path) == len(before) - 1
     output.imports.close()
     assert load("made.a").which() == "old"

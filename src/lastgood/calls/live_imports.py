@@ -10,6 +10,7 @@ new file, so finder and loader start again if a promotion has begun or ended sin
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+    from _typeshed.importlib import PathEntryFinderProtocol
 
 __all__ = ["Before", "LiveImports"]
 
@@ -38,7 +40,7 @@ class LiveImports:
     def hold(self, output: Path, before: Before) -> None:
         """Serve imports from ``output`` as it was ``before`` (paths relative to it). Call this before the first file changes."""
         with _finder.writing:  # bytecode written until now is removed with its source
-            self._set(output, {os.path.join(output, name): what for name, what in before.items()})
+            self._set(output, {str(output / name): what for name, what in before.items()})
 
     def free(self, output: Path) -> None:
         """Serve imports from the files in ``output`` again, if they were held."""
@@ -85,8 +87,10 @@ class _Finder(MetaPathFinder):
             if bool(self.outputs) is (len(finders) == len(sys.meta_path)):
                 # A new list: an import in another thread may be iterating over the old one.
                 sys.meta_path = [self, *finders] if self.outputs else finders
-        # FileFinder caches listings by the directory's mtime, which is too coarse to show two changes within milliseconds.
-        for finder in list(sys.path_importer_cache.values()):
+        for entry, finder in list(sys.path_importer_cache.items()):
+            if isinstance(finder, _Entry) and not any(self.outputs.values()):
+                sys.path_importer_cache[entry] = finder.behind
+            # It caches listings by the directory's mtime, which is too coarse to show two changes within milliseconds.
             if isinstance(finder, FileFinder):
                 finder.invalidate_caches()
 
@@ -101,20 +105,22 @@ class _Finder(MetaPathFinder):
         around = [output for output in self.outputs if path == output or path.startswith(output + os.sep)]
         return self.outputs.get(max(around, key=len)) if around else None
 
+    def is_held_back(self, fullname: str, entry: str) -> bool:
+        """Return whether the module under the path entry ``entry`` did not exist before the promotion."""
+        place = self.real(entry, fullname.rpartition(".")[2])
+        before = self.held(place)
+        spec = _previous_spec(fullname, entry, place, before) if before else None
+        return spec is not None and spec.loader is None and not spec.submodule_search_locations
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None, /
     ) -> ModuleSpec | None:
         """Find a module of an output directory. Return None for any other module: the next finders are asked."""
         while True:
             turn = self.turn
-            try:
-                spec = self._find(fullname, path, target)
-            except ModuleNotFoundError:
-                if turn == self.turn:
-                    raise
-            else:
-                if turn == self.turn:
-                    return spec
+            spec = self._find(fullname, path, target)
+            if turn == self.turn:
+                return spec
 
     def _find(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
         tail = fullname.rpartition(".")[2]
@@ -140,7 +146,8 @@ class _Finder(MetaPathFinder):
         if not is_touched:
             return None
         if not portions:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+            _hold_back(entries)
+            return None
         spec = ModuleSpec(fullname, None, is_package=True)
         spec.submodule_search_locations = portions
         return spec
@@ -176,6 +183,36 @@ def _previous_spec(fullname: str, entry: str, place: str, before: Before) -> Mod
         return absent
     loader = _Loader(fullname, location)
     return spec_from_file_location(fullname, location, loader=loader, submodule_search_locations=inside)
+
+
+class _Entry(FileFinder):
+    """The finder of a path entry that may have new modules: it finds none that is held back.
+
+    The other finders in ``sys.meta_path`` that look at the disk ask it. Were they to find such a module, ``find_spec()`` of
+    :class:`_Finder` could only prevent that by raising, but :func:`importlib.util.find_spec` is to return None.
+    """
+
+    def __init__(self, entry: str, behind: PathEntryFinderProtocol) -> None:
+        super().__init__(entry)
+        self.behind = behind
+        self._entry = entry
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        """See :class:`importlib.abc.PathEntryFinder`."""
+        return None if _finder.is_held_back(fullname, self._entry) else self.behind.find_spec(fullname, target)
+
+    def invalidate_caches(self) -> None:
+        """See :class:`importlib.abc.PathEntryFinder`."""
+        if hasattr(self.behind, "invalidate_caches"):  # optional
+            self.behind.invalidate_caches()
+
+
+def _hold_back(entries: Sequence[str]) -> None:
+    """Let no finder find new modules in these path entries."""
+    for entry in (each or os.getcwd() for each in entries):
+        finder = pkgutil.get_importer(entry)
+        if finder is not None and not isinstance(finder, _Entry):
+            sys.path_importer_cache[entry] = _Entry(entry, finder)
 
 
 def _was_there(path: str, before: Before) -> bool:
