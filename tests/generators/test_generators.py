@@ -21,7 +21,7 @@ from lastgood.testing import World
 from lastgood.watch_events import ReloadSuccess
 from lastgood.wrappers import Generated
 from real_project import BROKEN, DEADLINE, FakeFactory, RealProject, Told
-from running import Running
+from running import ENVIRONMENT, Running, run
 
 MAKE = """
 import pathlib
@@ -245,6 +245,25 @@ def test_ctrl_c_ends_a_generator_and_leaves_everything_as_it_was(project: RealPr
     assert (ended.status, ended.err) == (130, "Stopped.\n")
     assert project.tree() == {}
     assert project.leftovers() == []
+
+
+def test_what_a_kill_during_a_generator_leaves_is_removed_by_the_next_run(
+    project: RealProject, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(temporary))
+    hang = "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(100)"
+    configure(project, f'command = ["{{python}}", "-c", "{hang}"]')
+    ran = Running(sys.executable, "-m", "lastgood", "generate", cwd=project.root)
+    try:
+        while not (project.root / "begun").exists():
+            os.sched_yield()
+    finally:
+        ran.stop()
+    assert len(list(temporary.iterdir())) == 1
+    configure(project, COPIES)
+    assert run((sys.executable, "-m", "lastgood", "generate"), project.root).status == 0
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_plan_tells_of_two_that_make_one_file(project: RealProject) -> None:

@@ -12,12 +12,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import trio
 
 from lastgood.errors import ModuleFailure
 from lastgood.generators.process import run_process
+from lastgood.store.temporary import temporary_directory
 
 __all__ = ["check_staged"]
 
@@ -55,14 +55,14 @@ async def check_staged(
     if not await trio.Path(_PROGRAM).exists():
         logger.warning("%s: not checked before it is promoted: another process cannot see this file system", package)
         return ()
-    with TemporaryDirectory(prefix="lastgood-") as directory:
+    with temporary_directory() as directory:
         call_file, answer = trio.Path(directory, "call"), trio.Path(directory, "answer")
         await call_file.write_text(json.dumps(call))
-        arguments = [sys.executable, "-P", str(_PROGRAM), str(call_file), str(answer), str(Path(directory, "at"))]
+        arguments = [sys.executable, "-P", str(_PROGRAM), str(call_file), str(answer), str(directory / "at")]
         try:
             ended = await run_process(arguments, cwd=Path(os.getcwd()), timeout=_TIMEOUT)
         finally:  # also when cancelled, at the stage timeout
-            at = _module_in(Path(directory, "at"), package)
+            at = _module_in(directory / "at", package)
             note(at)
         try:
             problems = json.loads(await answer.read_bytes())

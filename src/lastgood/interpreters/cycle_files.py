@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from lastgood.sources.resolution import Resolved, places_of, resolve_modules
 from lastgood.store.file_system import digest_of, place_of
 from lastgood.store.generations import DamagedGeneration
 from lastgood.store.promotion import OutputDirectory, Promoting
+from lastgood.store.temporary import make_temporary_directory
 from lastgood.store.trees import make_directories, remove_tree, staged_files, staged_place
 from lastgood.watch_events import ApiChange
 from lastgood.wrappers import Generated
@@ -294,8 +294,7 @@ class CycleFiles:
         It lies outside of the project, because other watchers of the project would take the new Python files for edits.
         """
         if self._generator_directory is None:
-            # mkdtemp() makes a directory that only this user can read.
-            self._generator_directory = Path(tempfile.mkdtemp(prefix="lastgood-"), "stage")
+            self._generator_directory = make_temporary_directory() / "stage"
             self._generator_directory.mkdir()
         return self._generator_directory
 

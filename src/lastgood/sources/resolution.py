@@ -10,13 +10,14 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile
 
 from lastgood.children.group import ProcessGroup
 from lastgood.config import Config, ProcessConfig
 from lastgood.errors import UnwatchableModule
 from lastgood.sources.environment import Environment, existing_interpreter, find_environment, unusable
 from lastgood.sources.finder import Finder, Found, Interpreter
+from lastgood.store.temporary import temporary_directory
 
 __all__ = ["Resolved", "places_of", "resolve_modules", "worker_interpreter"]
 
@@ -171,8 +172,8 @@ _LOADED_FIRST = ("encodings",)
 @functools.lru_cache(maxsize=16)  # no Memo: an interpreter is no source, and must be asked again by each process
 def _ask(executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | None, cwd: str | None) -> Interpreter:
     # The answer is written to a separate file, since .pth files, sitecustomize or atexit handlers may print anything.
-    with TemporaryDirectory(prefix="lastgood-") as directory, TemporaryFile() as printed:
-        answer = Path(directory, "answer")
+    with temporary_directory() as directory, TemporaryFile() as printed:
+        answer = directory / "answer"
         try:
             group = ProcessGroup(
                 [executable, "-c", _QUESTION, answer],

@@ -15,7 +15,7 @@ import filelock
 from lastgood.store.file_system import Claim, Stat
 from lastgood.store.user_key import cache_directory, user_key
 
-__all__ = ["Disk"]
+__all__ = ["Disk", "is_running"]
 
 
 class Disk:
@@ -186,7 +186,7 @@ class Disk:
         with contextlib.suppress(filelock.Timeout):
             lock.acquire(blocking=False)
             return lock
-        if holder is not None and not _is_running(holder):
+        if holder is not None and not is_running(holder):
             with contextlib.suppress(filelock.Timeout):
                 lock.acquire(timeout=_LOCK_WAIT, poll_interval=0.01)
                 return lock
@@ -223,7 +223,8 @@ def _user() -> int:
     return os.geteuid() if hasattr(os, "geteuid") else 0
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Return whether a process of this number runs, whoever owns it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

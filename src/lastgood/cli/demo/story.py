@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lastgood.session.event_lines import EventLines, describe, make_console
+from lastgood.store.temporary import temporary_directory
 from lastgood.watch_events import ReloadError, ReloadSuccess, WatchEvent
 
 __all__ = ["Story", "run"]
@@ -93,8 +93,8 @@ def run() -> int:
     """Play the demo in a temporary directory. Return the exit status: 0 if all checks hold, else 1."""
     from lastgood.cli.demo.scenario import play
 
-    with tempfile.TemporaryDirectory(prefix="lastgood-demo-") as temporary:
-        project = Path(temporary).resolve()
+    with temporary_directory() as temporary:
+        project = temporary.resolve()
         copy_project(project)
         story = Story(make_console(), project)
 
