@@ -157,6 +157,14 @@ def test_a_mistake_is_one_clear_message_and_status_1(
     assert not (project.root / "g").exists()
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_missing_module_is_told_with_the_places_where_it_was_looked_for(
+    run: Run, project: RealProject, command: str
+) -> None:
+    project.save("nowhere.toml", '[modules.nowhere]\n[output]\ndir = "g"\n')
+    assert f'"nowhere" was looked for in:\n  {project.root}\n' in run(command, "nowhere.toml").err
+
+
 # --- generate -----------------------------------------------------------------------------------------------
 
 

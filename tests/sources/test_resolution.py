@@ -228,6 +228,47 @@ def test_a_missing_module_could_not_be_resolved(name: str, files: list[str]) -> 
     assert caught.value.module == name
 
 
+@pytest.mark.parametrize(
+    ("name", "missing", "where"),
+    [
+        ("x", "x", ["/p/src", "/p/gone (does not exist)", "/py"]),
+        ("x.y", "x", ["/p/src", "/p/gone (does not exist)", "/py"]),
+        ("a.x", "a.x", ["/p/src/a"]),
+        ("a.x.y", "a.x", ["/p/src/a"]),
+    ],
+)
+def test_a_missing_module_is_told_with_the_places_where_it_was_looked_for(
+    name: str, missing: str, where: list[str]
+) -> None:
+    with pytest.raises(UnwatchableModule) as caught:
+        resolve(
+            name,
+            "/p/src/a/__init__.py",
+            "/py/os.py",
+            import_path=("/p/src", "/p/gone"),
+            sys_path=("/py/python311.zip", "/p/src", "/py"),
+        )
+    (note,) = caught.value.__notes__
+    first, *places = note.splitlines()
+    assert first == f'"{missing}" was looked for in:'
+    assert places[: len(where)] == [f"  {each}" for each in where]
+    remedy = [] if "." in missing else ["Add its directory to python_import_path, or correct the name."]
+    assert places[len(where) :] == remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("a.x", '"a" is not a package, but /p/src/a.py.'),
+        ("math.x", '"math" is not a package, but a module of the interpreter.'),
+    ],
+)
+def test_a_missing_module_of_what_is_no_package_is_told_with_what_that_is(name: str, note: str) -> None:
+    with pytest.raises(UnwatchableModule) as caught:
+        resolve(name, "/p/src/a.py")
+    assert caught.value.__notes__ == [note]
+
+
 def test_of_several_the_first_in_the_configs_order_is_told() -> None:
     with pytest.raises(UnwatchableModule, match='"second"'):
         resolved_in(Files(frozenset(paths("/p/src/first.py")), {}), config("first", "second", "third"), Interpreter())

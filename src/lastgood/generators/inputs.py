@@ -58,6 +58,8 @@ def inputs_of(config: Config, files: FileSystem, pinner: Pinner, interpreter: In
             found = resolve_modules(asked, finder)
         except UnwatchableModule as error:
             problem = ConfigError(f"{error}.", file=config.path, field=field_of(config, generator, "use"))
+            for note in getattr(error, "__notes__", ()):
+                problem.add_note(note)
             continue
         pinned = pinner.pin(asked, found, finder)
         helpers.update(each.file for each in pinned.modules)

@@ -150,6 +150,17 @@ class Finder:
         package = self.find(parent)
         return () if package is None or package.search is None else package.search
 
+    def searched(self, name: str) -> tuple[str, ...]:
+        """Return the directories in which :meth:`find` looks for a module, in order; those on ``import_path`` may not exist."""
+        if name.rpartition(".")[0]:
+            return self.entries(name)
+        others = filter(self.exists, self._sys_path)
+        return tuple(dict.fromkeys((*self.import_path, *others)))
+
+    def exists(self, directory: str) -> bool:
+        """Return whether there is such a directory."""
+        return self._files.is_dir(Path(directory))
+
     def directories(self, name: str) -> list[str]:
         """Return each directory of that name on ``import_path``."""
         inside = name.replace(".", "/")

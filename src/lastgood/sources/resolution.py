@@ -59,8 +59,9 @@ def resolve_modules(config: Config, finder: Finder) -> Mapping[str, Resolved]:
     for name in config.modules:
         found = finder.find(name)
         if found is None:
-            problem = "could not be resolved for watching"
-            raise UnwatchableModule(name, f'Module "{name}" {problem}', file=config.path)
+            missing = UnwatchableModule(name, f'Module "{name}" could not be resolved for watching', file=config.path)
+            missing.add_note(_search(finder, name))
+            raise missing
         if found.file is None and not found.is_namespace:
             problem = "is not backed by a local Python source file or package directory and cannot be watched"
             raise UnwatchableModule(name, f'Module "{name}" {problem}', file=config.path)
@@ -78,6 +79,21 @@ def resolve_modules(config: Config, finder: Finder) -> Mapping[str, Resolved]:
             candidates=tuple(_candidates(finder, name, is_package=found.search is not None)),
         )
     return resolved
+
+
+def _search(finder: Finder, name: str) -> str:
+    """Describe where a module that is missing, or the first of its parents that is, was looked for."""
+    parent = name.rpartition(".")[0]
+    package = finder.find(parent) if parent else None
+    if parent and package is None:
+        return _search(finder, parent)
+    if package is not None and package.search is None:
+        return f'"{parent}" is not a package, but {package.file or "a module of the interpreter"}.'
+    directories = [
+        f"  {each}" if finder.exists(each) else f"  {each} (does not exist)" for each in finder.searched(name)
+    ]
+    remedy = "" if parent else "\nAdd its directory to python_import_path, or correct the name."
+    return "\n".join([f'"{name}" was looked for in:', *directories]) + remedy
 
 
 def _hidden(finder: Finder, name: str) -> str | None:
