@@ -49,3 +49,5 @@ def test_the_rooms_are_all_there_and_in_the_order_of_the_layers() -> None:
     assert f"```\n{order}\n```" in TEXT
     tree = re.findall(r"^  (\w+)(?:/|\.py) ", TEXT, re.MULTILINE)
     assert tree == [name for room in rooms for name in room if name != "__main__"]
+    there = {path.stem for path in SOURCES.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert {*tree} == {room for room in there if not room.startswith("_")}

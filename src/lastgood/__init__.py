@@ -1,23 +1,12 @@
 """lastgood keeps generated wrappers and one live bridge in step with your Python sources; the last good ones stay live.
 
-The packages and modules; each imports only those below it:
+- :func:`watch` watches a project and reloads it: in an app with ``async with``, ``with`` or ``start()``, alone with ``trio.run``.
+- :func:`create_bridge_reloader` only replaces bridges: no watcher, no files.
+- :class:`ProcessBridge` is the bridge that calls the sources in a worker process.
+- :mod:`lastgood.runtime` has the bridge that is live now; :mod:`lastgood.testing` has a world in memory for tests of your own.
+- :mod:`lastgood.planner`, :mod:`lastgood.effects` and :mod:`lastgood.interpreters` are the core and what performs its effects.
 
-cli            the lastgood command, with its starter project and demo
-testing        the in-memory World, for tests of your own
-session        watch() and its session under trio, under asyncio and in a thread; the reloader; delivery and display of events
-interpreters   the interpreters that perform effects, under trio or in memory; the files of a cycle; live bridges; watching
-generators     the user's own generators: programs and functions that make files in addition to or instead of wrappers
-runtime        the registry of the live bridge, as users and wrappers import it
-calls          the path of a call from a wrapper to the live bridge: registry, leases, event loops, threads, result types
-wrappers       the generator of wrappers: read/, types/, write/, and process/, which runs it in a separate process
-bridges        ProcessBridge, and in worker/ the code of the worker process, which needs only the standard library
-sources        finding modules, the sources of a generation, and the interpreter and environment of the worker
-children       child processes, which are ended together with everything they started
-store          data on disk: the file-system port, promotion and its journal, generations, the user's key
-planner        states, events and plan(), which makes all decisions; pure
-effects        the effects that the planner asks for, as plain values
-config         lastgood.toml to Config; watch_events: the events of a session
-errors         all exceptions that a caller can see
+The README explains how to use them, and ``docs/architecture.md`` how the package is made up.
 
 Public names can be imported from here and are loaded on first use: a program that only uses the reloader loads neither trio
 nor watchfiles.
