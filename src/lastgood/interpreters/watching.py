@@ -15,6 +15,9 @@ from pathlib import Path
 
 import trio
 from watchfiles import Change
+
+# Not exported by watchfiles, whose own watch() and awatch() do not tell when they have begun to watch, so that a change just
+# after that could be missed, and take up to five seconds to end.
 from watchfiles._rust_notify import RustNotify
 
 from lastgood.planner.watch_set import WatchSet
