@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from lastgood.errors import PromotionError
@@ -28,6 +29,8 @@ __all__ = [
 _CACHE = "__pycache__"
 _MAX_SIZE = 1 << 28
 """Bytes: a larger file is not one of lastgood's."""
+_MAX_REFILLS = 10
+"""Directories that were not empty any more when they were to be removed, in one tree."""
 
 
 def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
@@ -44,15 +47,24 @@ def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
 
 
 def make_directories(files: FileSystem, path: Path) -> None:
-    """Make the directory ``path`` and its missing parents."""
-    if not files.is_dir(path):
-        make_directories(files, path.parent)
+    """Make the directory ``path`` and its missing parents. Another process may make them at the same time."""
+    if files.is_dir(path):
+        return
+    make_directories(files, path.parent)
+    try:
         files.mkdir(path)
+    except FileExistsError:
+        if not files.is_dir(path):
+            raise
 
 
 def remove_tree(files: FileSystem, path: Path) -> None:
-    """Remove ``path`` and everything below it, at any depth; links are removed, not followed."""
+    """Remove ``path`` and everything below it, at any depth; links are removed, not followed.
+
+    Other processes may remove some of it at the same time, or add to it, as one that writes bytecode does.
+    """
     left = [path]
+    refilled = 0
     while left:
         status = files.stat(left[-1])
         if status is None:
@@ -61,11 +73,21 @@ def remove_tree(files: FileSystem, path: Path) -> None:
                 _shorten(files, path, child)
                 left = [path]
         elif status.kind != "directory":
-            files.unlink(left.pop())
+            with suppress(FileNotFoundError):
+                files.unlink(left.pop())
         elif below := files.children(left[-1]):
             left.extend(left[-1] / name for name in reversed(below))
         else:
-            files.rmdir(left.pop())
+            try:
+                files.rmdir(left[-1])
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                refilled += 1
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or refilled > _MAX_REFILLS:
+                    raise
+                continue
+            left.pop()
 
 
 def _shorten(files: FileSystem, top: Path, child: Path) -> None:
