@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 import trio
 
+from lastgood.bridges.answers import unreadable, unsendable, value_of
 from lastgood.bridges.channel import Answer
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
@@ -21,7 +22,7 @@ from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Typed, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
-from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError
+from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked
 from lastgood.sources.environment import Environment, find_environment
 from lastgood.store.user_key import cache_directory
 
@@ -375,15 +376,9 @@ class ProcessBridge:
 
     def _result(self, worker: RemoteWorker, answer: Answer) -> Any:
         try:
-            value = worker.read(answer)
-            if answer.kind == frames.RESULT:
-                return value
-            if answer.kind == frames.RAISED:
-                name, message, traceback = map(str, value or ())
-                raise RemoteError(name, message, traceback)
-            raise BridgeError(str(value))
+            return value_of(answer.kind, worker.read(answer))
         except DecodeError as error:
-            raise BridgeError(f"The result cannot be read: {error}.") from None
+            raise unreadable(error) from None
         except (ValueError, TypeError) as error:
             failure = worker.fail_with(str(error))
             raise failure from None
@@ -479,19 +474,5 @@ def _submit(
 ) -> Answer:
     try:
         return worker.submit(f"{module}\0{function}".encode(), args, kwargs, types)
-    except EncodeError as error:
-        raise BridgeError(_argument(error)) from None
-    except (UnicodeEncodeError, frames.StructError):
-        raise BridgeError(
-            f"{module[:200]!r}, {function[:200]!r} cannot be the names of a module and a function."
-        ) from None
-
-
-def _argument(error: EncodeError) -> str:
-    match error.path:
-        case [_, ("item", int(index)), *_]:
-            return error.text(f"argument {index + 1}", skip=2)
-        case [_, ("key", name), *_]:
-            return error.text(f"argument {name}", skip=2)
-        case _:
-            return error.text("the arguments", skip=len(error.path))
+    except (EncodeError, UnicodeEncodeError, frames.StructError) as error:
+        raise unsendable(error, module, function) from None

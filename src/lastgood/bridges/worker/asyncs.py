@@ -9,7 +9,8 @@ from functools import partial
 
 from . import frames
 from .contexts import CONTEXTS
-from .serving import MAX_FORGOTTEN, pack_raised
+from .performing import pack_raised
+from .serving import MAX_FORGOTTEN
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:

@@ -34,9 +34,8 @@ from . import frames
 from .calling import Callables, Refused
 from .contexts import CONTEXTS
 from .parent import die_with
-from .values import packing
+from .performing import VALUES, import_modules, pack_raised, pack_refused, pack_result, run_call
 from .values.codec import CODEC, Lending
-from .values.values import EncodeError, Values
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from .asyncs import Loops
     from .importing import Sources
 
-__all__ = ["MAX_FORGOTTEN", "pack_raised", "pack_result", "run"]
+__all__ = ["MAX_FORGOTTEN", "run"]
 
 MAX_FORGOTTEN = 32
 _READ = 1 << 12
@@ -60,8 +59,6 @@ _NO_TRIO = (
     'async_backend under [runtime.process] is "trio", and {} has no trio. '
     "Install it there, or leave the field out for asyncio."
 )
-
-VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the worker")
 
 
 class _RunSlot:
@@ -124,19 +121,16 @@ class Worker:
             from importlib.util import find_spec
 
             if find_spec("trio") is None:
-                self._answer(number, *_refused(_NO_TRIO.format(sys.executable)))
+                self._answer(number, *pack_refused(_NO_TRIO.format(sys.executable)))
                 return False
         try:
             sources = install(settings["import_path"], settings["pinned"], self._report, bare, settings["codes"])
             self._import_from(sources)
         except Damaged as damaged:
-            self._answer(number, *_refused(f"The pinned generation cannot be run. {damaged}"))
+            self._answer(number, *pack_refused(f"The pinned generation cannot be run. {damaged}"))
             return False
-        modules = {}
         try:
-            for name in settings["modules"]:
-                __import__(name)
-                modules[name] = sys.modules[name]
+            modules = import_modules(settings["modules"])
         except BaseException as error:
             self._answer(number, *pack_raised(error))
             return False
@@ -265,21 +259,9 @@ class Worker:
     def _perform(self, number: int, body: bytes) -> tuple[int, bytes] | None:
         """Run a call and return its answer; None if the answer will come from an event loop."""
         try:
-            (length,) = frames.TARGET_LENGTH.unpack_from(body)
-            end = frames.TARGET_LENGTH.size + length
-            tagged = CODEC.values.last_tagged
-            args, kwargs, *requested = CODEC.loads(body, end)
-        except (ValueError, TypeError, frames.StructError) as error:
-            return _refused(f"The worker cannot read the arguments of the call: {error}.")
-        try:
-            function = self._callables.find(body[end - length : end])
-            if CODEC.values.last_tagged is not tagged:
-                from .values.arguments import typed
-
-                args, kwargs = typed(function, args, kwargs)
-            result = function(*args, **kwargs)
+            result, requested = run_call(self._callables, body)
         except Refused as refused:
-            return _refused(str(refused))
+            return pack_refused(str(refused))
         except BaseException as error:  # including SystemExit: a call must not end the worker
             return pack_raised(error)
         if type(result) is CoroutineType:
@@ -296,7 +278,9 @@ class Worker:
                 self._loops = Loops(self._backend, self._answer)
         self._send(frames.APART, number, b"")  # must be sent before the call's answer
         if not self._loops.start(number, coroutine, partial(pack_result, requested=requested)):
-            return _refused(f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls.")
+            return pack_refused(
+                f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls."
+            )
         with self._lock:
             forgotten = number in self._forgotten
         if forgotten:
@@ -321,7 +305,7 @@ class Worker:
             return _FORGOTTEN
         if len(outcome[1]) > frames.MAX_BODY:
             self._reclaim(number)
-            return _refused(f"The result takes {len(outcome[1])} bytes; no more than {frames.MAX_BODY} can cross.")
+            return pack_refused(f"The result takes {len(outcome[1])} bytes; no more than {frames.MAX_BODY} can cross.")
         return outcome
 
     def _reclaim(self, number: int) -> None:
@@ -432,7 +416,7 @@ class Worker:
     def _refuse_busy(self, number: int) -> None:
         self._answer(
             number,
-            *_refused(
+            *pack_refused(
                 f"The worker is busy with {MAX_FORGOTTEN} calls that timed out or were cancelled and still run. "
                 "Dispose the bridge, or wait for them to end."
             ),
@@ -480,31 +464,6 @@ class Worker:
 
     def _main_runs(self) -> bool:
         return self._main_slot is not None and self._main_slot.running is not None
-
-
-def pack_result(result: Any, requested: Sequence[Any] = ()) -> tuple[int, bytes]:
-    """Return the answer frame for a returned ``result``. ``requested``: what the call carried besides its arguments."""
-    try:
-        if requested:
-            from .values.requested import places_of
-
-            return frames.RESULT, CODEC.dumps(result, places_of(requested[0]))
-        return frames.RESULT, CODEC.dumps(result)
-    except EncodeError as error:
-        return _refused(error.text("result"))
-    except BaseException as error:  # a user's property raised while its value was read; including SystemExit
-        return pack_raised(error)
-
-
-def pack_raised(error: BaseException) -> tuple[int, bytes]:
-    """Return the answer frame for a raised ``error``."""
-    from .failures import describe
-
-    return frames.RAISED, VALUES.dumps(describe(error))
-
-
-def _refused(text: str) -> tuple[int, bytes]:
-    return frames.REFUSED, VALUES.dumps(text)
 
 
 def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int, *, bare: Collection[str] = ()) -> None:

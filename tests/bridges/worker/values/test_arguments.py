@@ -16,7 +16,7 @@ import pytest
 
 from lastgood.bridges.remote import PACK, unpacker
 from lastgood.bridges.worker.calling import Refused
-from lastgood.bridges.worker.serving import VALUES
+from lastgood.bridges.worker.performing import VALUES
 from lastgood.bridges.worker.values.arguments import typed
 from lastgood.bridges.worker.values.values import Values
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastgood.bridges.process import VALUES as APP
-from lastgood.bridges.worker.serving import VALUES as WORKER
+from lastgood.bridges.worker.performing import VALUES as WORKER
 from lastgood.bridges.worker.values import values
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Values
 

@@ -1,0 +1,42 @@
+"""What a call gives its caller: the value or the error that an answer stands for, and the errors of what cannot be sent.
+
+Every bridge that calls the worker's code uses these functions, so that a call has the same errors wherever its function runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lastgood.bridges.worker import frames
+from lastgood.bridges.worker.values.values import DecodeError, EncodeError
+from lastgood.errors import BridgeError, RemoteError
+
+__all__ = ["unreadable", "unsendable", "value_of"]
+
+
+def value_of(kind: int | None, value: Any) -> Any:
+    """Return the value of a RESULT. Raise the error that another answer stands for; TypeError or ValueError if it is invalid."""
+    if kind == frames.RESULT:
+        return value
+    if kind == frames.RAISED:
+        name, message, traceback = map(str, value or ())
+        raise RemoteError(name, message, traceback)
+    raise BridgeError(str(value))
+
+
+def unreadable(error: DecodeError) -> BridgeError:
+    """Return the error for a result that cannot be decoded on this side."""
+    return BridgeError(f"The result cannot be read: {error}.")
+
+
+def unsendable(error: EncodeError | UnicodeEncodeError | frames.StructError, module: str, function: str) -> BridgeError:
+    """Return the error for a call that cannot be encoded; it names the argument, or the names that are none."""
+    if not isinstance(error, EncodeError):
+        return BridgeError(f"{module[:200]!r}, {function[:200]!r} cannot be the names of a module and a function.")
+    match error.path:
+        case [_, ("item", int(index)), *_]:
+            return BridgeError(error.text(f"argument {index + 1}", skip=2))
+        case [_, ("key", name), *_]:
+            return BridgeError(error.text(f"argument {name}", skip=2))
+        case _:
+            return BridgeError(error.text("the arguments", skip=len(error.path)))
