@@ -2,7 +2,7 @@
 
 - :func:`watch` watches a project and reloads it: in an app with ``async with``, ``with`` or ``start()``, alone with ``trio.run``.
 - :func:`create_bridge_reloader` only replaces bridges: no watcher, no files.
-- :class:`ProcessBridge` is the bridge that calls the sources in a worker process.
+- :class:`ProcessBridge` is the bridge that calls the sources in a worker process, :class:`InProcessBridge` one without.
 - :mod:`lastgood.runtime` has the bridge that is live now; :mod:`lastgood.testing` has a world in memory for tests of your own.
 - :mod:`lastgood.planner`, :mod:`lastgood.effects` and :mod:`lastgood.interpreters` are the core and what performs its effects.
 
@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lastgood.bridges import Bridge as Bridge
+    from lastgood.bridges.in_process import InProcessBridge as InProcessBridge
     from lastgood.bridges.process import ProcessBridge as ProcessBridge
     from lastgood.config import Config as Config
     from lastgood.errors import AlreadyWatched as AlreadyWatched
@@ -118,6 +119,7 @@ _MODULE_OF = {
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_EVENTS, "watch_events"),
     "Bridge": "bridges",
+    "InProcessBridge": "bridges.in_process",
     "ProcessBridge": "bridges.process",
     "Config": "config",
     "BridgeReloader": "session.reloader",

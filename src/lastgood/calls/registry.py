@@ -118,18 +118,27 @@ class Leased:
                 DISPOSE_TIMEOUT,
             )
 
+    def _spawn_idle_callbacks(self, waiting: list[IdleCallback]) -> None:
+        """Run the callbacks as :meth:`_run_idle_callbacks` does, from plain code."""
+        home = self._home
+        if home is None:
+            _result_at_once(self._run_idle_callbacks(waiting, None))
+        else:
+            home.spawn(lambda: self._run_idle_callbacks(waiting, home))
+
 
 class Slot:
     """The live bridge of one session or reloader. ``owner`` names that one in errors, such as ``"a bridge reloader"``.
 
-    The first :meth:`swap` binds the slot to the loop on which it is called, or to none. Calls from other loops and threads
-    are refused, unless the bridge's ``thread_safe`` is true. With a ``portal`` to that loop, such calls are run there
-    instead, lease included.
+    The first :meth:`swap` binds the slot to the loop on which it is called, or to none, as with ``bound`` false. Calls from
+    other loops and threads are refused, unless the bridge's ``thread_safe`` is true. With a ``portal`` to that loop, such
+    calls are run there instead, lease included.
     """
 
-    def __init__(self, owner: str, portal: Portal | None = None) -> None:
+    def __init__(self, owner: str, portal: Portal | None = None, *, bound: bool = True) -> None:
         self.owner = owner
         self._portal = portal
+        self._bound = bound
         self.handle = Handle(lambda: self)
         self._live: Leased | None = None
         self._home: Loop | None = None
@@ -147,7 +156,7 @@ class Slot:
         """Make ``bridge`` the live one: every call that begins after this goes to it. Return the previous bridge."""
         if self._fresh:
             self._fresh = False
-            self._home = loops.current()
+            self._home = loops.current() if self._bound else None
         new = Leased(bridge, self._home, self._lock)
         with self._lock:
             old, self._live = self._live, new
@@ -223,6 +232,8 @@ class Slot:
     ) -> Any:
         self.check_process()
         home, portal = self._home, self._portal
+        if self._live is not None and hasattr(self._live.bridge, "call_blocking"):
+            return self._call_in_place(module, function, args, kwargs, types)
         if (home is not None and home.is_here()) or (portal is not None and portal.is_here()):
             raise BridgeError(
                 f"The call of {module}.{function} blocks, and came from the very loop that its bridge lives on: it would wait "
@@ -236,6 +247,24 @@ class Slot:
         if home is not None:
             raise self._refusal(self._live)
         return _result_at_once(self._call(module, function, args, kwargs, types))
+
+    def _call_in_place(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        types: Sequence[tuple[str, str]],
+    ) -> Any:
+        """Call by the bridge's ``call_blocking``, in this thread."""
+        guard = _Unguarded()
+        leased = self._lease(guard, None)
+        bridge: Any = leased.bridge
+        try:
+            return bridge.call_blocking(module, function, args, {} if kwargs is None else kwargs, types)
+        finally:
+            if waiting := leased._end(guard):
+                leased._spawn_idle_callbacks(waiting)
 
     def _lease(self, guard: Guard, loop: Loop | None) -> Leased:
         at_home = self._home is None or loop is self._home

@@ -46,7 +46,17 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["CODES", "INHERITED", "Sources", "inherit", "install", "is_local", "local_roots"]
+__all__ = [
+    "CODES",
+    "INHERITED",
+    "PinnedLoader",
+    "Sources",
+    "inherit",
+    "install",
+    "installed_directories",
+    "is_local",
+    "local_roots",
+]
 
 INHERITED = "LASTGOOD_PINNED"
 """The environment variable that passes the worker's manifest to its child processes."""
@@ -80,7 +90,8 @@ def _is_under(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
 
 
-def _installed() -> list[str]:
+def installed_directories() -> list[str]:
+    """Return the directories of what is installed in this interpreter, the standard library among them."""
     own = [os.path.dirname(os.path.abspath(os.__file__))]
     return own + [entry for entry in sys.path if _INSTALLED.intersection(entry.split(os.sep))]
 
@@ -117,7 +128,7 @@ def install(
     the directory of cached code. Raises :class:`.manifest.Damaged`.
     """
     entries = [os.path.abspath(entry) for entry in import_path]
-    installed = _installed()
+    installed = installed_directories()
     sources: Sources | None = None
     make_loader: Callable[[str, str], SourceFileLoader]
     os.environ.pop(CODES, None)
@@ -127,7 +138,7 @@ def install(
     else:
         pinned = Manifest.load(manifest)
         sources = Sources(pinned, manifest, report, codes)
-        make_loader, roots = partial(_PinnedLoader, sources), pinned.roots
+        make_loader, roots = partial(PinnedLoader, sources), pinned.roots
         finder = _PinnedFinder(sources, pinned)
         before = _before_the_path_finder()
         if mapped := _mapped(pinned):
@@ -184,7 +195,7 @@ def preload(names: Iterable[str]) -> None:
 
 def loaded_elsewhere(bare: Collection[str]) -> list[tuple[str, str]]:
     """Return name and path of each loaded module that is an installed one, except the ``bare`` ones."""
-    installed = _installed()
+    installed = installed_directories()
     loaded = []
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
@@ -304,6 +315,10 @@ class Sources:
                 self._codes.keep(digest, path, code)
         return code
 
+    def paths(self) -> list[str]:
+        """Return the paths of the files whose bytes have been read."""
+        return list(self._read)
+
     def lines(self, path: str) -> list[str] | None:
         """Return the source lines of ``path``; None if it is not pinned."""
         if path not in self._digests and path not in self._read:
@@ -325,7 +340,9 @@ def _read_file(path: str) -> bytes:
         return file.read()
 
 
-class _PinnedLoader(_SourceLoader):
+class PinnedLoader(_SourceLoader):
+    """Loads a module from the bytes that ``sources`` has for its path."""
+
     def __init__(self, sources: Sources, fullname: str, path: str) -> None:
         super().__init__(fullname, path)
         self._sources = sources
@@ -387,7 +404,7 @@ class _PinnedFinder:
     def spec(self, fullname: str, file: str) -> ModuleSpec:
         """Return the spec of module ``fullname`` in the pinned ``file``."""
         directory, name = os.path.split(file)
-        loader = _PinnedLoader(self._sources, fullname, file)
+        loader = PinnedLoader(self._sources, fullname, file)
         spec = ModuleSpec(fullname, loader, origin=file, is_package=name == _INIT)
         spec.has_location = True
         if name == _INIT:

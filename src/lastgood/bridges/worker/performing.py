@@ -20,7 +20,7 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["VALUES", "import_modules", "pack_raised", "pack_refused", "pack_result", "run_call"]
+__all__ = ["VALUES", "encode_result", "import_modules", "pack_raised", "pack_refused", "pack_result", "run_call"]
 
 VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the worker")
 
@@ -54,17 +54,28 @@ def run_call(callables: Callables, body: bytes) -> tuple[Any, Sequence[Any]]:
     return function(*args, **kwargs), requested
 
 
-def pack_result(result: Any, requested: Sequence[Any] = ()) -> tuple[int, bytes]:
-    """Return the answer frame for a returned ``result``. ``requested``: what the call carried besides its arguments."""
+def encode_result(result: Any, requested: Sequence[Any] = ()) -> bytes:
+    """Encode a returned ``result``. ``requested``: what the call carried besides its arguments.
+
+    Raises :class:`.calling.Refused` if it cannot cross, and what a user's property raises while its value is read.
+    """
     try:
         if requested:
             from .values.requested import places_of
 
-            return frames.RESULT, CODEC.dumps(result, places_of(requested[0]))
-        return frames.RESULT, CODEC.dumps(result)
+            return CODEC.dumps(result, places_of(requested[0]))
+        return CODEC.dumps(result)
     except EncodeError as error:
-        return pack_refused(error.text("result"))
-    except BaseException as error:  # a user's property raised while its value was read; including SystemExit
+        raise Refused(error.text("result")) from None
+
+
+def pack_result(result: Any, requested: Sequence[Any] = ()) -> tuple[int, bytes]:
+    """Return the answer frame for a returned ``result``. ``requested``: what the call carried besides its arguments."""
+    try:
+        return frames.RESULT, encode_result(result, requested)
+    except Refused as refused:
+        return pack_refused(str(refused))
+    except BaseException as error:  # including SystemExit
         return pack_raised(error)
 
 

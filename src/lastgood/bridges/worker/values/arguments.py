@@ -23,13 +23,13 @@ TYPE_CHECKING = False  # for consistency with the worker's other files; typing i
 if TYPE_CHECKING:
     from typing import Any
 
-_SIGNATURE_OPTIONS: dict[str, Any] = {}
+SIGNATURE_OPTIONS: dict[str, Any] = {}
 if sys.version_info >= (3, 14):
     import annotationlib
 
-    _SIGNATURE_OPTIONS["annotation_format"] = annotationlib.Format.FORWARDREF
+    SIGNATURE_OPTIONS["annotation_format"] = annotationlib.Format.FORWARDREF
 
-__all__ = ["typed"]
+__all__ = ["SIGNATURE_OPTIONS", "typed"]
 
 _UNIONS = (typing.Union, getattr(__import__("types"), "UnionType", typing.Union))
 _NOT_SEARCHED = ("builtins", "collections.abc", "typing")  # their classes have too many subclasses
@@ -98,7 +98,7 @@ class _Signature:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         try:
-            parameters = list(inspect.signature(function, **_SIGNATURE_OPTIONS).parameters.values())
+            parameters = list(inspect.signature(function, **SIGNATURE_OPTIONS).parameters.values())
         except Exception:  # it has no signature, or its lazily evaluated annotations raise
             parameters = []
         self.positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

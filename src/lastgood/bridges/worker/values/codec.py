@@ -1,4 +1,4 @@
-"""The worker's codec of calls: values, arrays in the arenas, and the fastest msgpack that the interpreter has."""
+"""The codec of calls: values, arrays in the arenas, and the fastest msgpack that the interpreter has."""
 
 from __future__ import annotations
 
@@ -25,15 +25,21 @@ class Lending(bytes):
 
 
 class Codec:
-    """The codec of calls. It switches to a msgpack in C once one is imported anyway, or once a large value is transferred."""
+    """The codec of calls. It switches to a msgpack in C once one is imported anyway, or once a large value is transferred.
 
-    def __init__(self) -> None:
+    ``towards`` and ``tags`` are those of :class:`.values.Values`.
+    """
+
+    def __init__(self, towards: str, *, tags: bool = False) -> None:
+        self._towards, self._tags = towards, tags
         self.incoming, self.outgoing = Arena(-1), Arena(-1)
         self._use(packing.pack, packing.unpacker, packing.Ext)
         self._decided = self._fast = False
 
     def _use(self, *msgpack: Any) -> None:
-        self.values = Carrier(*msgpack, towards="from the worker", outgoing=self.outgoing, incoming=self.incoming)
+        self.values = Carrier(
+            *msgpack, towards=self._towards, tags=self._tags, outgoing=self.outgoing, incoming=self.incoming
+        )
 
     def open(self, incoming: int, outgoing: int) -> None:
         """Use the arenas of these descriptors."""
@@ -80,4 +86,5 @@ class Codec:
         return body
 
 
-CODEC = Codec()
+CODEC = Codec("from the worker")
+"""The worker's own."""

@@ -1,0 +1,382 @@
+"""The bridge without a worker: call the sources in this very process.
+
+Arguments and results are encoded and decoded as on the way to a worker and back, by the worker's own code. So a call gives the
+same values, the same errors and the same refusals as through a :class:`~lastgood.ProcessBridge`, and nothing that one side
+changes later is shared with the other. It needs neither trio nor another process, and writes no file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import CoroutineType, ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from lastgood.bridges.answers import unreadable, unsendable, value_of
+from lastgood.bridges.worker import frames
+from lastgood.bridges.worker.calling import Callables, Refused
+from lastgood.bridges.worker.performing import VALUES, encode_result, import_modules, pack_raised, run_call
+from lastgood.bridges.worker.values.codec import CODEC, Codec
+from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Typed
+from lastgood.calls import loops
+from lastgood.errors import BridgeError
+
+if TYPE_CHECKING:
+    from lastgood.bridges.worker.fresh import FreshModules
+    from lastgood.config import Config, ModuleConfig
+
+__all__ = ["InProcessBridge"]
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_SELECTION = ("functions", "classes", "exclude", "exclude_patterns")
+
+
+class InProcessBridge:
+    """Calls functions of ``modules`` in this process.
+
+    ``import_path`` lists directories that are put first on ``sys.path`` while the bridge lives. ``modules`` are the names of the
+    modules that may be called, or a mapping from these to a :class:`~lastgood.config.ModuleConfig`; :meth:`start`, or
+    ``await init()``, imports them. With ``fresh``, the bridge has modules of its own, see :mod:`lastgood.bridges.worker.fresh`:
+    another bridge that is made after an edit runs the edited sources, and this one goes on with what it has imported.
+
+    Plain functions run in the calling thread, ``async def`` functions in the calling task. :meth:`call_blocking` runs the latter
+    by ``asyncio.run``, or by ``trio.run`` if the config says ``async_backend = "trio"``. A call sees the caller's own context
+    (``contextvars``). A bridge may be used from every thread and event loop, and in forked processes.
+
+    Ctrl-C and a cancellation of the caller leave a call as they are. Everything else that a function raises comes as
+    :class:`~lastgood.RemoteError`, whose ``__traceback__`` leads to the frame that raised. No call times out.
+    """
+
+    thread_safe = True
+
+    def __init__(
+        self,
+        *,
+        import_path: Sequence[str | Path] = (),
+        modules: Sequence[str] | Mapping[str, ModuleConfig] = (),
+        fresh: bool = False,
+    ) -> None:
+        if isinstance(modules, str) or isinstance(import_path, str | Path):
+            raise TypeError("modules and import_path are sequences; put the one text that was given into a list.")
+        self._import_path = [os.path.abspath(entry) for entry in import_path]
+        self._names = tuple(modules)
+        self._selections: dict[str, dict[str, Any]] = {}
+        if isinstance(modules, Mapping):
+            self._selections = {
+                name: {field: getattr(chosen, field) for field in _SELECTION} for name, chosen in modules.items()
+            }
+        self._fresh: FreshModules | None = None
+        if fresh:
+            from lastgood.bridges.worker.fresh import FreshModules
+
+            self._fresh = FreshModules(self._import_path)
+        self._backend = "asyncio"
+        self._codec = Codec("to the worker", tags=True)
+        self._modules: dict[str, ModuleType] = {}
+        self._callables: Callables | None = None
+        self._state: Literal["new", "ready", "disposed"] = "new"
+        self._entered: list[str] = []
+
+    @classmethod
+    def from_config(cls, config: Config) -> InProcessBridge:
+        """Create the bridge that a config describes, without importing anything. Settings of processes have no effect."""
+        made = cls(import_path=config.python_import_path, modules=config.modules)
+        made._backend = config.runtime.process.async_backend
+        return made
+
+    async def init(self) -> None:
+        """Import every module. Raises as :meth:`start` does."""
+        self.start()
+
+    def start(self) -> None:
+        """Import every module.
+
+        Raises :class:`~lastgood.RemoteError` if a module raises while it is imported, and :class:`~lastgood.BridgeError` if one
+        of that name was imported from elsewhere before.
+        """
+        if self._state != "new":
+            raise BridgeError("init() of a bridge can be awaited once; create another bridge.")
+        fresh = self._fresh
+        self._entered = [] if fresh is not None else _PATH.enter(self._import_path)
+        try:
+            with _NOTHING if fresh is None else fresh.importing(self._names), _SourceErrors(fresh):
+                self._modules = import_modules(self._names)
+            for name in () if fresh is not None else self._names:
+                self._check_origin(name)
+        except BaseException:
+            self.stop()
+            raise
+        for codec in (CODEC, self._codec):
+            codec.check_loaded()
+        self._callables = Callables(self._modules, self._selections)
+        self._state = "ready"
+
+    async def call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call ``function`` (a dotted path for methods of classes) of ``module`` and return its result.
+
+        Raises :class:`~lastgood.RemoteError` if the function raised, and another :class:`~lastgood.BridgeError` if it may not
+        be called, or if an argument or the result could not be transferred to a worker and back.
+        """
+        return await self._call(module, function, args, kwargs, ())
+
+    async def call_typed(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        types: Sequence[tuple[str, str]],
+    ) -> Typed:
+        """Call as :meth:`call` does; also report which values in the result are instances of ``types`` (see Bridge)."""
+        return _typed(await self._call(module, function, args, kwargs, types))
+
+    def call_blocking(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        types: Sequence[tuple[str, str]] = (),
+    ) -> Any:
+        """Call as :meth:`call` does, or :meth:`call_typed` with ``types``, from plain code.
+
+        Raises :class:`~lastgood.BridgeError` for an ``async def`` function if an event loop runs in this thread.
+        """
+        callables, body = self._begin(module, function, args, kwargs, types)
+        with self._in_view(), _SourceErrors(self._fresh):
+            result, requested = run_call(callables, body)
+        if type(result) is CoroutineType:
+            result = self._run(result, f"{module}.{function}")
+        value = self._finish(result, requested)
+        return _typed(value) if types else value
+
+    def find(self, module: str, function: str) -> Callable[..., Any]:
+        """Return the function that a call would run. Raises :class:`.worker.calling.Refused` if it may not be called."""
+        if self._callables is None:
+            raise self._not_ready()
+        return self._callables.find(f"{module}\0{function}".encode())
+
+    def module(self, name: str) -> ModuleType:
+        """Return the module of this name, as the bridge has imported it."""
+        return self._modules[name]
+
+    async def dispose(self) -> None:
+        """Let the modules go. Further calls raise :class:`~lastgood.BridgeError`; those in flight end by themselves."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Do as :meth:`dispose` does, from plain code."""
+        self._state = "disposed"
+        self._callables = None
+        self._modules = {}
+        entered, self._entered = self._entered, []
+        _PATH.leave(entered)
+        if self._fresh is not None:
+            self._fresh.hide_lines()
+
+    async def _call(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        types: Sequence[tuple[str, str]],
+    ) -> Any:
+        callables, body = self._begin(module, function, args, kwargs, types)
+        trio = sys.modules.get("trio")
+        if trio is not None and trio.lowlevel.in_trio_run():
+            await trio.lowlevel.checkpoint()  # as every async call under trio; a plain function has none
+        with self._in_view(), _SourceErrors(self._fresh):
+            result, requested = run_call(callables, body)
+        if type(result) is CoroutineType:
+            result = await self._awaited(result)
+        return self._finish(result, requested)
+
+    def _begin(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        types: Sequence[tuple[str, str]],
+    ) -> tuple[Callables, bytes]:
+        """Return what may be called, and the body of the frame that a worker would get."""
+        callables = self._callables
+        if callables is None:
+            raise self._not_ready()
+        call: list[Any] = [list(args), dict(kwargs)]
+        if types:
+            call.append([[_in_sources(declared), name] for declared, name in types])
+        try:
+            target = f"{module}\0{function}".encode()
+            return callables, frames.TARGET_LENGTH.pack(len(target)) + target + self._codec.dumps(call)
+        except (EncodeError, UnicodeEncodeError, frames.StructError) as error:
+            raise unsendable(error, module, function) from None
+
+    def _finish(self, result: Any, requested: Sequence[Any]) -> Any:
+        with self._in_view(), _SourceErrors(self._fresh):
+            body = encode_result(result, requested)
+        try:
+            return self._codec.loads(body, 0)
+        except DecodeError as error:
+            raise unreadable(error) from None
+
+    def _run(self, coroutine: CoroutineType[Any, Any, Any], called: str) -> Any:
+        loop = loops.current()
+        if loop is not None:
+            coroutine.close()
+            raise BridgeError(
+                f"{called} is an async def function, and the call of it blocks {loop}, where it would have to run. "
+                'Await it (wrappers of [output] style = "async"), or call it in another thread.'
+            )
+
+        if self._backend == "trio":
+            import trio
+
+            return trio.run(self._awaited, coroutine)
+        import asyncio
+
+        return asyncio.run(self._awaited(coroutine))
+
+    async def _awaited(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+        with _SourceErrors(self._fresh, GeneratorExit):
+            return await (coroutine if self._fresh is None else self._fresh.steps(coroutine))
+
+    def _in_view(self) -> AbstractContextManager[object]:
+        return _NOTHING if self._fresh is None else self._fresh.view()
+
+    def _check_origin(self, name: str) -> None:
+        """Raise an error if module ``name`` was imported earlier, from elsewhere than ``import_path`` leads to."""
+        top = name.partition(".")[0]
+        found = PathFinder.find_spec(top, self._import_path)
+        loaded = getattr(sys.modules.get(top), "__file__", None)
+        if found is None or found.origin is None or loaded is None:
+            return
+        if os.path.realpath(found.origin) != os.path.realpath(loaded):
+            raise BridgeError(
+                f'Module "{top}" has been imported from {loaded} in this process, but import_path leads to {found.origin}. '
+                "Rename one of them, or put the latter first on sys.path before anything imports the former."
+            )
+
+    def _not_ready(self) -> BridgeError:
+        if self._state == "disposed":
+            return BridgeError("The bridge was disposed; no more calls can be made through it.")
+        return BridgeError("The bridge has imported nothing yet: await init(), or call start(), before the first call.")
+
+
+_NOTHING = nullcontext()
+
+
+def _in_sources(module: str) -> str:
+    """Return the name under which the class of a wrapper's ``module`` is looked for.
+
+    It lacks the output's package: under its full name, the wrapper's own class would be found, which is in this process, too.
+    """
+    package, _, rest = module.partition(".")
+    return module if package in sys.stdlib_module_names else rest
+
+
+def _typed(value: Any) -> Typed:
+    return value if type(value) is Typed else Typed(None, value)
+
+
+class _SourceErrors:
+    """Raises what a source raises as a :class:`~lastgood.ProcessBridge` does.
+
+    What is meant for the caller stays as it is, and so do exceptions of the classes that are ``exempt``.
+    """
+
+    __slots__ = ("_exempt", "_fresh", "_handled")
+
+    def __init__(self, fresh: FreshModules | None, *exempt: type[BaseException]) -> None:
+        self._fresh = fresh
+        self._exempt = exempt
+
+    def __enter__(self) -> None:
+        self._handled = sys.exception()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, self._exempt) or _is_for_the_caller(error):
+            return
+        if isinstance(error, Refused):
+            raise BridgeError(str(error)) from None
+        if self._handled is not None:
+            _cut_off(error, self._handled)
+        if self._fresh is not None:
+            self._fresh.show_lines()
+        trace = _without_own_frames(trace)
+        answer, body = pack_raised(error.with_traceback(trace))
+        try:
+            value_of(answer, VALUES.loads(body))
+        except BridgeError as remote:
+            raise remote.with_traceback(trace) from None
+
+
+def _cut_off(error: BaseException, handled: BaseException) -> None:
+    """Remove ``handled``, which the app was handling at the call, from the context of ``error``: a worker knows nothing of it."""
+    seen = set()
+    while (context := error.__context__) is not None and id(error) not in seen:
+        if context is handled:
+            error.__context__ = None
+            return
+        seen.add(id(error))
+        error = context
+
+
+def _is_for_the_caller(error: BaseException) -> bool:
+    """Return whether this is Ctrl-C, the end of the calling task, or the end of a debugger, rather than a source's own error."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_for_the_caller, error.exceptions))
+    asyncio, trio, bdb = map(sys.modules.get, ("asyncio", "trio", "bdb"))
+    if asyncio is not None and isinstance(error, asyncio.CancelledError):
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            return False
+        return task is not None and task.cancelling() > 0
+    return (trio is not None and isinstance(error, trio.Cancelled)) or (
+        bdb is not None and isinstance(error, bdb.BdbQuit)
+    )
+
+
+def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    return trace
+
+
+class _ImportPath:
+    """The directories on ``sys.path`` that bridges of this process have put there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users: Counter[str] = Counter()
+
+    def enter(self, directories: Sequence[str]) -> list[str]:
+        """Put ``directories`` first, except those that somebody else has put on ``sys.path``. Return those to leave."""
+        with self._lock:
+            entered = [each for each in directories if self._users[each] or each not in sys.path]
+            sys.path[:0] = [each for each in dict.fromkeys(entered) if not self._users[each]]
+            self._users.update(entered)
+            return entered
+
+    def leave(self, directories: Sequence[str]) -> None:
+        """Remove ``directories`` unless another bridge needs them."""
+        with self._lock:
+            self._users.subtract(directories)
+            for each in dict.fromkeys(directories):
+                if not self._users[each] and each in sys.path:
+                    sys.path.remove(each)
+
+
+_PATH = _ImportPath()
