@@ -389,6 +389,8 @@ _fields_of = functools.cache(msgspec.structs.fields)  # cached, because it evalu
 for _struct in (_Root, ModuleConfig, OutputConfig, GeneratorConfig, RuntimeConfig, ProcessConfig):
     _fields_of(_struct)  # evaluates them now, before a library such as pyfakefs replaces Path
 
+_PATH = Path  # the class in those annotations, whatever the name stands for later
+
 _HINTS = {
     "modules": "Add one table for each module, such as [modules.pricing]; an empty [modules] is valid, too.",
     "output": 'Add [output] with dir = "generated".',
@@ -427,7 +429,7 @@ class _Decoder:
             return {name: self.decode(entry, inner[1], _join(at, name)) for name, entry in table.items()}
         if issubclass(into, msgspec.Struct):
             return self._struct(self._expect(dict, "a table", value, at), into, at)
-        if into is Path:
+        if into is _PATH:
             return self.path(self._expect(str, "a string", value, at), at)
         if into is not float:
             return self._expect(into, _NAMES[into], value, at)
