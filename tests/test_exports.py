@@ -19,6 +19,7 @@ SOURCES = Path(lastgood.__file__).parent
 CONTRACT = [
     *("watch", "WatchProgram", "Session", "Status", "Generated", "ModuleFailure"),
     *("create_bridge_reloader", "BridgeReloader", "ProcessBridge", "Bridge", "Config"),
+    *("direct", "DirectSession", "InProcessBridge"),
     *("get_runtime_bridge", "set_runtime_bridge", "clear_runtime_bridge"),
     *("LastgoodError", "ConfigError", "ConfigMigrationError", "WatchError", "GenerationError", "PromotionError"),
     *("UnmanagedFile", "AlreadyWatched", "Disposed", "NoRuntimeBridge", "BridgeError", "RemoteError", "CallTimeout"),
@@ -97,10 +98,14 @@ def test_it_is_typed() -> None:
         ("import lastgood", ("trio", "watchfiles", "msgspec", "rich", "returns", "lastgood.errors")),
         ("from lastgood import create_bridge_reloader", ("trio", "watchfiles", "msgspec", "rich", "returns")),
         ("from lastgood.calls.registry import get_runtime_bridge", ("trio", "watchfiles", "msgspec", "rich")),
+        (
+            "from lastgood import direct, InProcessBridge",
+            ("trio", "asyncio", "watchfiles", "msgspec", "rich", "returns", "click", "subprocess"),
+        ),
         ("from lastgood import watch", ("lastgood.wrappers.generate", "rich")),
         ("import lastgood.planner, lastgood.effects", ("trio", "watchfiles", "msgspec", "subprocess")),
     ],
-    ids=["lastgood", "reloader", "runtime", "watch", "core"],
+    ids=["lastgood", "reloader", "runtime", "direct", "watch", "core"],
 )
 def test_an_import_loads_no_more_than_it_needs(statement: str, unloaded: tuple[str, ...]) -> None:
     program = f"import sys; sys.path.insert(0, {str(SOURCES.parent)!r}); {statement}; print(*sys.modules, sep='\\n')"

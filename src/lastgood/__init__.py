@@ -1,6 +1,7 @@
 """lastgood keeps generated wrappers and one live bridge in step with your Python sources; the last good ones stay live.
 
 - :func:`watch` watches a project and reloads it: in an app with ``async with``, ``with`` or ``start()``, alone with ``trio.run``.
+- :func:`direct` has wrappers call the sources in this very process: no worker, no watcher, nothing written.
 - :func:`create_bridge_reloader` only replaces bridges: no watcher, no files.
 - :class:`ProcessBridge` is the bridge that calls the sources in a worker process, :class:`InProcessBridge` one without.
 - :mod:`lastgood.runtime` has the bridge that is live now; :mod:`lastgood.testing` has a world in memory for tests of your own.
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from lastgood.runtime import clear_runtime_bridge as clear_runtime_bridge
     from lastgood.runtime import get_runtime_bridge as get_runtime_bridge
     from lastgood.runtime import set_runtime_bridge as set_runtime_bridge
+    from lastgood.session.direct import DirectSession as DirectSession
+    from lastgood.session.direct import direct as direct
     from lastgood.session.reloader import BridgeReloader as BridgeReloader
     from lastgood.session.reloader import create_bridge_reloader as create_bridge_reloader
     from lastgood.session.session import Session as Session
@@ -122,6 +125,8 @@ _MODULE_OF = {
     "InProcessBridge": "bridges.in_process",
     "ProcessBridge": "bridges.process",
     "Config": "config",
+    "DirectSession": "session.direct",
+    "direct": "session.direct",
     "BridgeReloader": "session.reloader",
     "create_bridge_reloader": "session.reloader",
     "clear_runtime_bridge": "runtime",

@@ -214,7 +214,8 @@ class NoRuntimeBridge(LastgoodError):
         self.add_note(
             hint
             or "Wrappers call through the bridge of a session that runs: start one by `with lastgood.watch():` or "
-            "`lastgood.watch().start()`, under trio and asyncio by `async with lastgood.watch():`. A bridge of your own is "
+            "`lastgood.watch().start()`, under trio and asyncio by `async with lastgood.watch():`. Without a worker, `with "
+            "lastgood.direct():` calls the sources in this process. A bridge of your own is "
             "published by `lastgood.set_runtime_bridge(bridge)`."
         )
 

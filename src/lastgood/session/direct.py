@@ -1,0 +1,154 @@
+"""``direct()``: wrappers call the sources in this very process, without worker, watcher or writing.
+
+A program ships with it, and tests, coverage, profilers and debuggers run under it. It imports no event loop of its own: plain code
+loads neither trio nor asyncio. See docs/direct.md.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from lastgood.bridges.in_process import InProcessBridge
+from lastgood.calls.registry import Handle, Slot, publish, unpublish
+from lastgood.errors import BridgeError, ConfigError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from lastgood.config import ModuleConfig
+
+__all__ = ["DirectSession", "direct"]
+
+
+def direct(
+    config_file: str | os.PathLike[str] | None = None,
+    *,
+    modules: Sequence[str] | Mapping[str, ModuleConfig] | None = None,
+    import_path: Sequence[str | os.PathLike[str]] | None = None,
+) -> DirectSession:
+    """Have wrappers call the sources in this process, by the same conversions as on the way to a worker and back.
+
+    Use the result as a context manager, ``with`` or ``async with``, under trio, asyncio and in plain code. Without
+    ``config_file``, the nearest ``lastgood.toml``, or ``pyproject.toml`` with a ``[tool.lastgood]`` table, is used, in the current
+    working directory or above it. With ``modules``, no config is read: these modules can be called, and are looked for in
+    ``import_path`` first, a list of directories relative to the current working directory (default: that one).
+
+    Plain sources run in the calling thread, async ones on its event loop; where no loop runs, a ``"sync"`` wrapper runs them by
+    ``asyncio.run``. ``timeout``, ``threads``, ``pool`` and everything else that concerns a worker has no effect.
+
+    Raises :class:`~lastgood.ConfigError` if both ``config_file`` and ``modules`` or ``import_path`` are given.
+    """
+    if isinstance(modules, str) or isinstance(import_path, str | os.PathLike):
+        raise TypeError("direct(): modules and import_path are lists; put the one that was given into a list.")
+    if config_file is not None and not (modules is None and import_path is None):
+        raise ConfigError("direct() takes either a config file or modules with their import_path, found both.")
+    if modules is None and import_path is not None:
+        raise ConfigError("direct() takes an import_path together with modules, found it alone.")
+    directory = Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file)))
+    if modules is not None:
+        entries = [directory] if import_path is None else [directory / entry for entry in import_path]
+        bridge = InProcessBridge(import_path=entries, modules=modules)
+        return DirectSession(f"direct() of {', '.join(modules) or 'no module'}", directory, None, bridge)
+    file = None if config_file is None else Path(os.path.abspath(config_file))
+    return DirectSession(f"direct() of {file or directory}", directory, file, None)
+
+
+class DirectSession:
+    """Calls of wrappers without a worker, as :func:`direct` returns it: enter it by ``with`` or ``async with``.
+
+    Where no block fits, :meth:`start` and :meth:`close` do the same. It can be entered once, and is used from any thread, event
+    loop and forked process.
+    """
+
+    def __init__(self, owner: str, directory: Path, config_file: Path | None, bridge: InProcessBridge | None) -> None:
+        self._directory = directory
+        self._config_file = config_file
+        self._bridge = bridge
+        self._slot = Slot(owner, bound=False)
+        self._state: Literal["new", "open", "closed"] = "new"
+
+    def __repr__(self) -> str:
+        return f"<lastgood.{self._slot.owner}, {self._state}>"
+
+    @property
+    def handle(self) -> Handle:
+        """A handle for calls without wrappers: ``await handle.call(...)``, in plain code ``handle.call_blocking(...)``."""
+        return self._slot.handle
+
+    def start(self) -> Self:
+        """Import the sources and publish the bridge. ``with`` and ``async with`` do this at their beginning.
+
+        Warns (:class:`UserWarning`) of each wrapper that is older than its source. Raises :class:`~lastgood.ConfigError` if the
+        config is missing or invalid, or if it has a module without a wrapper; :class:`~lastgood.RemoteError` if a source raises
+        while it is imported; and :class:`~lastgood.BridgeError` if another bridge is published.
+        """
+        return self._start(stacklevel=3)
+
+    def _start(self, stacklevel: int) -> Self:
+        if self._state != "new":
+            raise BridgeError(f"{self._slot.owner} was entered before; call direct() again for another session.")
+        publish(self._slot)
+        try:
+            if self._bridge is not None:
+                bridge = self._bridge
+                bridge.start()
+            else:
+                bridge, older = self._start_configured()
+                for text in older:
+                    warnings.warn(text, stacklevel=stacklevel)
+        except BaseException:
+            unpublish(self._slot)
+            raise
+        self._bridge = bridge
+        self._slot.swap(bridge)
+        self._state = "open"
+        return self
+
+    def _start_configured(self) -> tuple[InProcessBridge, list[str]]:
+        """Start the bridge of the config. Return it with a warning for each wrapper that is older than its source."""
+        from lastgood.config import find_config, load_config
+        from lastgood.session.older_wrappers import missing_wrappers, older_wrappers
+
+        config = load_config(find_config(self._directory) if self._config_file is None else self._config_file)
+        missing = missing_wrappers(config)
+        if missing:
+            module, path = missing[0]
+            many = f" ({len(missing)} of {len(config.modules)} wrappers are missing)" if missing[1:] else ""
+            raise ConfigError(
+                f"the wrapper {path} does not exist{many}.",
+                file=config.path,
+                field=f"modules.{module}",
+                hint='Write them by "lastgood generate", or name the sources by direct(modules=[...]) to do without.',
+            )
+        bridge = InProcessBridge.from_config(config)
+        bridge.start()
+        return bridge, list(older_wrappers(config, bridge))
+
+    def close(self) -> None:
+        """Unpublish the bridge. Later calls raise; calls in flight end by themselves. It may be called repeatedly."""
+        if self._state == "open":
+            self._state = "closed"
+            unpublish(self._slot)
+            self._slot.close()
+            assert self._bridge is not None
+            self._bridge.stop()
+
+    __enter__ = start
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self._start(stacklevel=3)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

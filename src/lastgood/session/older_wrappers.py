@@ -1,0 +1,146 @@
+"""Comparison of wrappers with the live sources, for ``direct()``: nothing keeps them in step there.
+
+A wrapper is older than its source if its declarations are no longer those of the source. Times of files say nothing about that:
+an edit inside a function leaves its wrapper as it is, and a checkout or an installation gives files any time. The comparison is
+careful rather than complete: it says nothing about functions whose decorators may have changed their parameters.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from lastgood.bridges.worker.calling import Refused
+from lastgood.bridges.worker.values.arguments import SIGNATURE_OPTIONS
+
+if TYPE_CHECKING:
+    from lastgood.bridges.in_process import InProcessBridge
+    from lastgood.config import Config
+
+__all__ = ["missing_wrappers", "older_wrappers"]
+
+_Parameters = list[tuple[Any, str, bool]]
+
+_LEFT_OUT = ("Iterator", "Iterable", "Generator", "ContextManager")
+"""Parts of the names of result types that make the generator leave a function out."""
+
+
+def missing_wrappers(config: Config) -> Sequence[tuple[str, Path]]:
+    """Return each module of the config that has no wrapper, and the path where it would be."""
+    if not config.makes_wrappers:
+        return ()
+    return [(module, _paths(config, module)[0]) for module in config.modules if _wrapper(config, module) is None]
+
+
+def older_wrappers(config: Config, bridge: InProcessBridge) -> Iterator[str]:
+    """Yield a warning for each wrapper that is older than its source, as ``bridge`` has imported it."""
+    for module in config.modules if config.makes_wrappers else ():
+        path = _wrapper(config, module)
+        differences = [] if path is None else list(_differences(module, path, bridge))
+        if differences:
+            source = getattr(bridge.module(module), "__file__", None) or module
+            what = ", ".join(differences[:5]) + (", ..." if differences[5:] else "")
+            yield f'{path} is older than {source}: {what}. Run "lastgood generate".'
+
+
+def _paths(config: Config, module: str) -> tuple[Path, Path]:
+    stem = config.output.dir.joinpath(*module.split("."))
+    return stem.with_name(f"{stem.name}.py"), stem / "__init__.py"
+
+
+def _wrapper(config: Config, module: str) -> Path | None:
+    return next((path for path in _paths(config, module) if path.is_file()), None)
+
+
+def _differences(module: str, path: Path, bridge: InProcessBridge) -> Iterator[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # whoever imports it learns why
+        return
+    declared = dict(_declared(tree, module))
+    for name, parameters in declared.items():
+        try:
+            function = bridge.find(module, name)
+        except Refused:
+            yield f"{name} is gone"
+            continue
+        live = _live_parameters(function, name)
+        if not (live is None or live == parameters or _is_open(live) or _is_open(parameters)):
+            yield f"{name} has other parameters"
+    for name in sorted(_plain_functions(module, bridge)):
+        if name not in declared:
+            yield f"{name} is new"
+
+
+def _declared(tree: ast.AST, module: str) -> Iterator[tuple[str, _Parameters]]:
+    """Yield the name and the parameters of each function of ``module`` that a wrapper declares."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for decorator in node.decorator_list:
+            match decorator:
+                case ast.Call(args=[ast.Constant(value=str(of)), ast.Constant(value=str(name))]) if of == module:
+                    yield name, _declared_parameters(node.args)
+
+
+def _declared_parameters(arguments: ast.arguments) -> _Parameters:
+    kinds = inspect.Parameter
+    found: _Parameters = [(kinds.POSITIONAL_ONLY, each.arg, False) for each in arguments.posonlyargs]
+    found += [(kinds.POSITIONAL_OR_KEYWORD, each.arg, False) for each in arguments.args]
+    required = len(found) - len(arguments.defaults)
+    found = [(kind, name, place >= required) for place, (kind, name, _) in enumerate(found)]
+    if arguments.vararg is not None:
+        found.append((kinds.VAR_POSITIONAL, arguments.vararg.arg, False))
+    for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        found.append((kinds.KEYWORD_ONLY, each.arg, default is not None))
+    if arguments.kwarg is not None:
+        found.append((kinds.VAR_KEYWORD, arguments.kwarg.arg, False))
+    return found
+
+
+def _live_parameters(function: Any, name: str) -> _Parameters | None:
+    """Return the parameters of a live function; None if a decorator may have changed them."""
+    try:
+        inner = inspect.unwrap(getattr(function, "__func__", function))
+        if type(inner) is not FunctionType or inner.__name__ != name.rpartition(".")[2]:
+            return None
+        signature = inspect.signature(function, **SIGNATURE_OPTIONS)
+    except Exception:  # annotations may be evaluated here, and raise
+        return None
+    empty = inspect.Parameter.empty
+    return [(each.kind, each.name, each.default is not empty) for each in signature.parameters.values()]
+
+
+def _is_open(parameters: _Parameters) -> bool:
+    """Return whether these are ``*args, **kwargs``, which may stand for any others."""
+    kinds = [kind for kind, _, _ in parameters]
+    return kinds == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]
+
+
+def _plain_functions(module: str, bridge: InProcessBridge) -> Iterator[str]:
+    """Yield the callable functions of a module that the generator wraps without any doubt."""
+    names = vars(bridge.module(module))
+    for name, value in names.items():
+        if type(value) is not FunctionType or value.__module__ != module or value.__qualname__ != name:
+            continue
+        if hasattr(value, "__wrapped__") or name not in names.get("__all__", (name,)) or _is_left_out(value):
+            continue
+        try:
+            bridge.find(module, name)
+        except Refused:
+            continue
+        yield name
+
+
+def _is_left_out(function: FunctionType) -> bool:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return True
+    try:
+        returns = str(function.__annotations__.get("return"))
+    except Exception:  # as above
+        return True
+    return any(part in returns for part in _LEFT_OUT)
