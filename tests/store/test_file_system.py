@@ -347,3 +347,30 @@ def test_a_fifo_is_an_error_and_is_not_waited_for(tmp_path: Path) -> None:
         for name in ("pipe", "link"):
             with pytest.raises(OSError, match="it is not a regular file"):
                 read(tmp_path / name)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("read", [Disk.read, Disk.digest], ids=["read", "digest"])
+def test_a_fifo_that_replaces_a_file_just_before_it_is_opened_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Disk, Path], object]
+) -> None:
+    def replaced_afterwards(path: Path) -> os.stat_result:
+        found = look(path)
+        path.unlink()
+        os.mkfifo(path)
+        return found
+
+    look = os.stat
+    (tmp_path / "a").write_bytes(b"1")
+    descriptors = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", replaced_afterwards)
+        with pytest.raises(OSError, match="it is not a regular file"):
+            read(Disk(), tmp_path / "a")
+    assert os.listdir("/proc/self/fd") == descriptors
+
+
+def test_a_directory_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as caught:
+        Disk().read(tmp_path)
+    assert caught.value.filename == str(tmp_path)

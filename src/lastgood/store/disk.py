@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import filelock
 
@@ -39,14 +40,12 @@ class Disk:
 
     def read(self, path: Path) -> bytes:
         """See :class:`FileSystem`."""
-        _require_regular(path)
-        with open(path, "rb") as file:
+        with _open_regular(path) as file:
             return file.read()
 
     def digest(self, path: Path) -> str:
         """See :class:`FileSystem`."""
-        _require_regular(path)
-        with open(path, "rb") as file:
+        with _open_regular(path) as file:
             found = hashlib.sha256()
             while chunk := file.read(_CHUNK):
                 found.update(chunk)
@@ -133,7 +132,7 @@ class Disk:
                 finally:
                     os.close(descriptor)
             else:
-                with open(path, "rb") as file:
+                with _open_regular(path) as file:
                     os.fsync(file.fileno())
 
     def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
@@ -213,9 +212,26 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 _DIRECTORY = Stat("directory", 0, (), 0.0)
 
 
-def _require_regular(path: Path) -> None:
-    """Raise :class:`OSError` for a FIFO or a device: opening or reading it could block forever."""
-    if _kind(os.stat(path).st_mode) == "other":
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Raise :class:`OSError` for a FIFO or a device, which could block forever."""
+    _require_regular(path, os.stat(path))  # first, because opening a device may have effects
+    # It may have been replaced meanwhile.
+    descriptor = os.open(
+        path, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    )
+    try:
+        _require_regular(path, os.fstat(descriptor))
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(path: Path, found: os.stat_result) -> None:
+    kind = _kind(found.st_mode)
+    if kind == "directory":
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if kind == "other":
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
