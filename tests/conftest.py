@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -118,6 +119,19 @@ def cleared_registry() -> Iterator[None]:
     runtime.clear_runtime_bridge()
     yield
     runtime.clear_runtime_bridge()
+
+
+@pytest.fixture
+def many_open() -> Iterator[None]:
+    """Every new descriptor is above 1023, the last one that ``select()`` takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard) if hard > 0 else 4096, hard))
+    first = os.open(os.devnull, os.O_RDONLY)
+    opened = [first, *(os.dup(first) for _ in range(first, 1024))]
+    yield
+    for descriptor in opened:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture(autouse=True)

@@ -289,6 +289,16 @@ async def test_a_grandchild_that_holds_stderr_does_not_hold_up_dispose(bridge: P
         os.kill(sleeper, signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("many_open")
+async def test_an_app_that_has_more_than_1024_descriptors_open_sees_an_exit(source: Path) -> None:
+    async with running(source) as bridge:
+        (worker,) = bridge._workers
+        assert not worker.has_exited()
+        with pytest.raises(WorkerDied, match="status 3"):
+            await bridge.call("svc", "die", [3], {})
+        assert worker.has_exited()
+
+
 async def test_without_pidfds_life_and_death_go_on(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_module, "open_pidfd", lambda _: -1)
     async with running(source) as bridge:

@@ -415,6 +415,11 @@ def test_another_interpreter_tells_its_own_path_once(tmp_path: Path, monkeypatch
     assert worker_interpreter(ProcessConfig(python=python)) == found
 
 
+@pytest.mark.usefixtures("many_open")
+def test_an_app_that_has_more_than_1024_descriptors_open_can_ask(tmp_path: Path) -> None:
+    assert worker_interpreter(ProcessConfig(python=Path(sys.executable), cwd=tmp_path)).sys_path
+
+
 def script(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)

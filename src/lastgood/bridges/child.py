@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 from contextlib import ExitStack, suppress
@@ -13,7 +12,7 @@ import trio
 
 from lastgood.bridges.stderr import StderrPump
 from lastgood.bridges.worker.values.arena import make_arena
-from lastgood.children.group import open_pidfd
+from lastgood.children.group import is_readable, open_pidfd
 from lastgood.children.guardian import GUARDIAN
 from lastgood.errors import BridgeError
 from lastgood.sources.environment import Environment
@@ -76,7 +75,7 @@ class Child:
     def has_exited(self) -> bool:
         """Return whether it has exited."""
         if self.pidfd >= 0:
-            return bool(select.select([self.pidfd], [], [], 0)[0])
+            return is_readable(self.pidfd, 0)
         return self._process.poll() is not None
 
     def is_stopped(self) -> bool:

@@ -15,7 +15,7 @@ import trio
 
 from lastgood.children.guardian import GUARDIAN
 
-__all__ = ["ProcessGroup", "open_pidfd"]
+__all__ = ["ProcessGroup", "is_readable", "open_pidfd"]
 
 _REAP = 1.0
 """Seconds for the kernel to release a killed process."""
@@ -52,7 +52,7 @@ class ProcessGroup:
         pidfd = open_pidfd(self.pid)
         if pidfd >= 0:
             try:
-                return bool(select.select([pidfd], [], [], within)[0])
+                return is_readable(pidfd, within)
             finally:
                 os.close(pidfd)
         with suppress(subprocess.TimeoutExpired):
@@ -79,3 +79,10 @@ def open_pidfd(pid: int) -> int:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):
         return -1
+
+
+def is_readable(descriptor: int, within: float) -> bool:
+    """Wait at most ``within`` seconds until a descriptor is readable; return whether it is."""
+    poll = select.poll()  # select() takes no descriptor above 1023
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(within * 1000))

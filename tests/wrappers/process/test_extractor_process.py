@@ -108,6 +108,12 @@ def test_the_same_process_serves_until_the_end(extractor: ExtractorProcess) -> N
     assert extractor.imports_of(b"import a") == imports_of(b"import a")  # from another
 
 
+@pytest.mark.usefixtures("many_open")
+def test_it_serves_an_app_that_has_more_than_1024_descriptors_open(extractor: ExtractorProcess) -> None:
+    found = modules(models=MODELS.format("int"))
+    assert extractor.wrap(list(found.values()), found, "async").files
+
+
 def test_one_that_was_killed_is_replaced(extractor: ExtractorProcess) -> None:
     found = modules(models=MODELS.format("int"))
     first = extractor.wrap(list(found.values()), found, "async")

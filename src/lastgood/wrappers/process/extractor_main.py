@@ -49,9 +49,11 @@ def main(parent: int, requests: int, replies: int) -> None:
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)  # syntax trees have hundreds of thousands of nodes
     server = _Server(replies)
+    waiting = select.poll()  # select() takes no descriptor above 1023, and the app may have that many
+    waiting.register(requests, select.POLLIN)
     with suppress(_Gone):
         while True:
-            if os.name == "posix" and not select.select([requests], [], [], _QUIET)[0]:
+            if not waiting.poll(_QUIET * 1000):
                 server.tidy()
             (length,) = LENGTH.unpack(_read(requests, LENGTH.size))
             server.serve(_read(requests, length))
