@@ -184,6 +184,25 @@ async def test_the_worker_is_at_home_in_the_apps_surroundings(source: Path, monk
         assert await bridge.call("svc", "environment", [], {}) == [str(source), os.getcwd(), [], []]
 
 
+@pytest.mark.parametrize("closed", [(2,), (0, 1), (0, 1, 2)], ids=["no stderr", "stderr alone", "none"])
+async def test_an_app_that_has_closed_standard_streams_has_workers(closed: tuple[int, ...], source: Path) -> None:
+    (source / "loud.py").write_text("import os\ndef loud():\n    os.write(2, bytes(1_000_000))\n    return 'done'\n")
+    program = (
+        "import os, sys, trio; from lastgood.bridges.process import ProcessBridge\n"
+        "out = open(os.dup(1), 'w')\n"
+        "async def main():\n"
+        f"    [os.close(fd) for fd in {closed}]\n"
+        "    bridge = ProcessBridge(import_path=[sys.argv[1]], modules=['loud'])\n"
+        "    await bridge.init()\n"
+        "    out.write(await bridge.call('loud', 'loud', [], {}))\n"
+        "    await bridge.dispose()\n"
+        "trio.run(main); out.close(); os._exit(0)"
+    )
+    app = await trio.run_process([sys.executable, "-c", program, source], capture_stdout=True, capture_stderr=True)
+    assert app.stdout == b"done"
+    assert len(app.stderr) == (0 if 2 in closed else 1_000_000)
+
+
 async def test_the_worker_runs_where_it_is_told(source: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)  # noqa: ASYNC221 - no more than a start
     (source / "place.py").write_text(

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import trio
 
-from lastgood.bridges import child as child_module
 from lastgood.bridges.process import ProcessBridge
+from lastgood.children import child as child_module
 from lastgood.errors import BridgeError, WorkerDied
 from process_bridges import DEADLINE, Gate, forget_a_call, is_alive, links_of, pipes_of, running, until
 
@@ -300,7 +300,7 @@ async def test_an_app_that_has_more_than_1024_descriptors_open_sees_an_exit(sour
 
 
 async def test_without_pidfds_life_and_death_go_on(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child_module, "open_pidfd", lambda _: -1)
+    monkeypatch.setattr(child_module, "_open_pidfd", lambda _: -1)
     async with running(source) as bridge:
         assert await bridge.call("svc", "give", [1], {}) == 1
         with pytest.raises(WorkerDied, match="status 3"):

@@ -60,7 +60,7 @@ async def test_a_call_whose_answer_has_come_is_not_late(
         for gate in gates:
             gate.open()
         for worker in bridge._workers:
-            await_answers(worker._child.answers, each)
+            await_answers(worker.channel._answers, each)
         mock_clock.jump(1000)
 
     async with trio.open_nursery() as nursery:

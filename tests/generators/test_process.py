@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from lastgood.children import child
 from lastgood.children.guardian import GUARDIAN
-from lastgood.generators import process
 from lastgood.generators.process import Ended, run_process
 from real_project import DEADLINE
 
@@ -102,5 +102,5 @@ async def test_after_its_timeout_it_is_killed(tmp_path: Path) -> None:
 
 
 async def test_without_pidfds_its_end_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "open_pidfd", lambda _: -1)
+    monkeypatch.setattr(child, "_open_pidfd", lambda _: -1)
     assert (await run("print('done')", tmp_path)).out == "done\n"

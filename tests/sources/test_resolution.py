@@ -359,7 +359,7 @@ def test_nothing_of_the_users_is_imported(tmp_path: Path) -> None:
 
 
 def test_this_interpreter_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolution, "ProcessGroup", None)
+    monkeypatch.setattr(resolution, "Child", None)
     monkeypatch.setattr(sys, "path", ["", "/first", "relative"])
     found = worker_interpreter(ProcessConfig())
     assert found.sys_path == (Path("/first"), Path.cwd() / "relative")
@@ -391,7 +391,7 @@ def test_what_this_interpreter_preloads_is_refused(tmp_path: Path, monkeypatch: 
 def test_this_interpreter_is_not_asked_of_what_this_process_has_from_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolution, "ProcessGroup", None)
+    monkeypatch.setattr(resolution, "Child", None)
     interpreter = worker_interpreter(ProcessConfig())
     names = ("pricing_that_is_new", "pricing_that_is_here")
     for name in names:
@@ -411,7 +411,7 @@ def test_another_interpreter_tells_its_own_path_once(tmp_path: Path, monkeypatch
     assert all(entry.is_absolute() for entry in found.sys_path)
     assert {*sys.builtin_module_names, "os", "encodings"} <= set(found.builtin_modules)
     assert "json" not in found.builtin_modules
-    monkeypatch.setattr(resolution, "ProcessGroup", None)
+    monkeypatch.setattr(resolution, "Child", None)
     assert worker_interpreter(ProcessConfig(python=python)) == found
 
 

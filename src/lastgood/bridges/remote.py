@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import os
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,11 +11,12 @@ import msgspec
 import trio
 
 from lastgood.bridges.channel import Answer, Channel
-from lastgood.bridges.child import Child
+from lastgood.bridges.start import start_worker
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.arena import Arena
 from lastgood.bridges.worker.values.arrays import Carrier
 from lastgood.bridges.worker.values.values import PLAIN, DecodeError
+from lastgood.children.child import KILL_WAIT
 from lastgood.errors import BridgeError, WorkerDied
 from lastgood.sources.environment import Environment
 
@@ -26,7 +25,6 @@ __all__ = ["PACK", "RemoteWorker", "unpacker"]
 PACK = msgspec.msgpack.Encoder().encode
 
 _EXIT_WAIT = 1.0  # seconds from the end of a worker's answers to its exit
-_KILL_WAIT = 5.0  # seconds from SIGKILL to the exit; a process that takes longer is stuck in the kernel
 
 
 def unpacker(decode: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
@@ -55,8 +53,9 @@ class RemoteWorker:
         self.ready = False
         self._grace = grace
         self._reaping = trio.Lock()
-        self._child = Child(environment)
-        outgoing, incoming = map(Arena, self._child.arenas)
+        started = start_worker(environment)
+        self._child = started.child
+        outgoing, incoming = map(Arena, started.arenas)
         self.codec = Carrier(
             PACK,
             unpacker,
@@ -68,8 +67,8 @@ class RemoteWorker:
         )
         self._lent: dict[int, list[int]] = {}
         self.channel = Channel(
-            self._child.requests,
-            self._child.answers,
+            started.requests,
+            started.answers,
             self._child.pidfd,
             on_end=self._reap,
             on_garbage=self.fail_with,
@@ -81,7 +80,7 @@ class RemoteWorker:
 
     def has_exited(self) -> bool:
         """Return whether its process has ended, even if that was not handled yet."""
-        return self._child.status is not None or self._child.has_exited()
+        return self._child.has_exited()
 
     def is_stopped(self) -> bool:
         """Return whether its process is stopped by a signal."""
@@ -160,40 +159,17 @@ class RemoteWorker:
         immediately. Raises :class:`BridgeError` if the process still exists five seconds after SIGKILL.
         """
         self.channel.drain()  # without a waiting caller, the end of a forgotten call has not been read yet
-        child, busy = self._child, self.channel.busy()
+        patience = 0 if self.channel.busy() else grace
         self.channel.fail(lambda: BridgeError("The bridge was disposed while the call was in flight."))
-        if child.pidfd >= 0:
-            trio.lowlevel.notify_closing(child.pidfd)  # a caller may wait for it, and only one task can
         self.channel.close()
         self.codec.incoming.close()
         self.codec.outgoing.close()
-        offspring = child.offspring() if child.status is None else []
-        try:
-            exited = child.status is not None or (not busy and await child.exited(grace))
-            if not exited or offspring:
-                child.signal(signal.SIGTERM)  # to its whole group
-                with trio.move_on_after(grace):
-                    await child.exited(grace)
-                    await _all_exited(offspring)
-        finally:
-            _close(offspring)
-            with trio.CancelScope(shield=True):
-                if child.status is None:
-                    child.signal(signal.SIGKILL)
-                    await child.exited(_KILL_WAIT)
-                if not child.end():
-                    raise BridgeError(f"The worker process {child.pid} still exists {_KILL_WAIT:g} s after SIGKILL.")
+        if not await self._child.end(grace, patience=patience):
+            raise BridgeError(f"The worker process {self._child.pid} still exists {KILL_WAIT:g} s after SIGKILL.")
 
     async def died(self) -> BridgeError:
         """Wait until its process has ended, and return the error that calls raise from then on."""
-        if self._child.pidfd >= 0:
-            pidfd = os.dup(self._child.pidfd)  # other tasks wait for the exit, too, and each needs its own descriptor
-            try:
-                await trio.lowlevel.wait_readable(pidfd)
-            finally:
-                os.close(pidfd)
-        else:
-            await self._child.exited(math.inf)
+        await self._child.exited()
         await self._reap()
         return self.channel.failure()
 
@@ -205,29 +181,10 @@ class RemoteWorker:
         async with self._reaping:
             if self.channel.failed():
                 return
-            child = self._child
-            if not await child.exited(_EXIT_WAIT):
-                child.signal(signal.SIGKILL)
-                await child.exited(_KILL_WAIT)
+            child, doing = self._child, "" if self.ready else "before it was ready"
+            exited = await child.exited(_EXIT_WAIT)
             self.channel.drain()
-            companions = child.companions() if child.status is None else []
             try:
-                if companions:
-                    child.signal(signal.SIGTERM)  # to its whole group
-                    with trio.move_on_after(self._grace):
-                        await _all_exited(companions)
+                await child.end(self._grace if exited else 0)
             finally:
-                _close(companions)
-            child.end()
-            status, tail, doing = child.status, child.tail(), "" if self.ready else "before it was ready"
-            self.channel.fail(lambda: WorkerDied(status, tail, doing=doing))
-
-
-async def _all_exited(pidfds: Iterable[int]) -> None:
-    for pidfd in pidfds:
-        await trio.lowlevel.wait_readable(pidfd)
-
-
-def _close(descriptors: Iterable[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+                self.channel.fail(lambda: WorkerDied(child.status, child.out.tail(), doing=doing))

@@ -1,8 +1,8 @@
-"""The guardian: a process that ends the child processes of workers when the app is killed with ``kill -9``.
+"""The guardian: a process that ends the process groups of all children when the app is killed with ``kill -9``.
 
-The kernel kills a worker with its app, but not the processes that the worker has started. So an app with workers has one small
-process beside it, the guardian. The app tells it each worker's process group through a pipe. At the end of that pipe or of the
-app, it ends these groups. It holds no other resource of the app, and ends with the last worker.
+The kernel kills a worker with its app, but not the processes that the worker has started. So an app with children has one small
+process beside it, the guardian. The app tells it each child's process group through a pipe. At the end of that pipe or of the
+app, it ends these groups. It holds no other resource of the app, and ends with the last child.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Guardian:
             process.stdin.close()
 
     def _forget(self) -> None:
-        """In a forked child, which has no workers: forget the guardian."""
+        """In a forked process, whose parent has all the children: forget the guardian."""
         process, self._process = self._process, None
         self._lock, self._groups = threading.Lock(), set()
         if process is not None:

@@ -1,27 +1,16 @@
-"""One run of a program under trio: in a process group of its own, with a timeout and captured output.
-
-Output goes to files, not to pipes: the program never blocks on a reader, and a process that it leaves behind does not delay
-the end of the run.
-"""
+"""One run of a program under trio, with a timeout and the end of its output."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO
 
 import trio
 
-from lastgood.children.group import ProcessGroup, open_pidfd
+from lastgood.children.child import Child
 
 __all__ = ["Ended", "run_process"]
-
-_TAIL = 16 * 1024  # bytes of output that are kept of each stream
-_POLL = 0.005  # seconds between polls, on systems without pidfds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +37,9 @@ async def run_process(arguments: Sequence[str | Path], *, cwd: Path, timeout: fl
 
     Processes of the group that outlive the program are ended, too. Raises :class:`OSError` if it cannot be started.
     """
-    with ExitStack() as files:
-        out, err = (files.enter_context(TemporaryFile()) for _ in range(2))
-        group = ProcessGroup(arguments, out, err, cwd=cwd)
-        try:
-            with trio.move_on_after(timeout) as scope:
-                await _exited(group)
-        finally:
-            group.end()
-        return Ended(None if scope.cancelled_caught else group.status, _tail(out), _tail(err))
-
-
-async def _exited(group: ProcessGroup) -> None:
-    pidfd = open_pidfd(group.pid)
-    if pidfd >= 0:
-        try:
-            await trio.lowlevel.wait_readable(pidfd)
-        finally:
-            os.close(pidfd)
-        return
-    while not group.has_exited(0):  # noqa: ASYNC110 - without pidfds there is no event for an exit
-        await trio.sleep(_POLL)
-
-
-def _tail(file: IO[bytes]) -> str:
-    """Return the last lines of ``file`` that fit into the limit."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _TAIL))
-    text = file.read().decode("utf-8", "replace")
-    return text if size <= _TAIL else f"…{text.partition(chr(10))[2]}"
+    child = Child(arguments, cwd=cwd)
+    try:
+        in_time = await child.exited(timeout)
+    finally:
+        child.kill()
+    return Ended(child.status if in_time else None, child.out.text(), child.err.text())

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryFile
 
-from lastgood.children.group import ProcessGroup
+from lastgood.children.child import Child
 from lastgood.config import Config, ProcessConfig
 from lastgood.errors import UnwatchableModule
 from lastgood.sources.environment import Environment, existing_interpreter, find_environment, unusable
@@ -188,27 +187,20 @@ _LOADED_FIRST = ("encodings",)
 @functools.lru_cache(maxsize=16)  # no Memo: an interpreter is no source, and must be asked again by each process
 def _ask(executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | None, cwd: str | None) -> Interpreter:
     # The answer is written to a separate file, since .pth files, sitecustomize or atexit handlers may print anything.
-    with temporary_directory() as directory, TemporaryFile() as printed:
+    with temporary_directory() as directory:
         answer = directory / "answer"
         try:
-            group = ProcessGroup(
-                [executable, "-c", _QUESTION, answer],
-                printed,
-                printed,
-                cwd=cwd,
-                env=None if env is None else dict(env),
-            )
+            child = Child([executable, "-c", _QUESTION, answer], cwd=cwd, env=None if env is None else dict(env))
         except OSError as error:
             raise unusable(executable, f"{error.strerror}") from error
         try:
-            if not group.has_exited(INTERPRETER_TIMEOUT):
+            if not child.has_exited(INTERPRETER_TIMEOUT):
                 raise unusable(executable, f"it did not answer within {INTERPRETER_TIMEOUT:g} s")
         finally:
-            group.end()
-        if group.status != 0:
-            printed.seek(0)
-            last_words = printed.read().decode(errors="replace").strip().rpartition("\n")[2].rstrip(".")
-            ended = f"it ended with status {group.status}"
+            child.kill()
+        if child.status != 0:
+            last_words = (child.err.tail() or child.out.tail()).strip().rpartition("\n")[2].rstrip(".")
+            ended = f"it ended with status {child.status}"
             raise unusable(executable, f"{ended}: {last_words}" if last_words else ended)
         try:
             answered = json.loads(answer.read_bytes())

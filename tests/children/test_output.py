@@ -1,4 +1,4 @@
-"""The pump: everything on at once, a bounded tail kept, and always an end."""
+"""What a child prints: everything on at once, a bounded end kept, and always an end to the reading."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from contextlib import suppress
 
 import pytest
 
-from lastgood.bridges.stderr import StderrPump
+from lastgood.children import output
+from lastgood.children.output import Output
 
 
-def pumped(written: bytes) -> StderrPump:
-    """A pump whose worker has written this and gone."""
-    pump = StderrPump()
+def pumped(written: bytes) -> Output:
+    """The output of a child that has written this and gone."""
+    pump = Output(forward=True)
     os.set_blocking(pump.write_end, False)
     assert os.write(pump.write_end, written) == len(written)
-    pump.start("pump")
+    pump.close_write_end()
     pump.finish()
     return pump
 
@@ -42,14 +43,45 @@ def test_the_tail_is_the_last_64_lines_in_16_kib(written: bytes, kept: str, capf
     assert len(capfd.readouterr().err) == len(written.decode(errors="replace"))
 
 
-def test_finish_returns_while_another_process_holds_the_pipe() -> None:
-    pump = StderrPump()
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (b"", ""),
+        (b"one\ntwo\n", "one\ntwo\n"),
+        (b"x" * 16_384, "x" * 16_384),
+        (b"x" * 10_000 + b"\n" + b"y" * 10_000, "…" + "y" * 10_000),
+        (b"x" * 20_000, "…" + "x" * 16_384),
+        (b"x" * 40_000 + b"\n", "…" + "x" * 16_383 + "\n"),
+    ],
+    ids=["nothing", "lines", "just-fits", "part-of-a-line-is-cut", "one-line", "one-ended-line"],
+)
+def test_the_text_is_what_there_is_or_the_lines_in_its_last_16_kib(written: bytes, kept: str) -> None:
+    assert pumped(written).text() == kept
+
+
+@pytest.mark.parametrize("can_poll", [True, False], ids=["poll", "no poll"])
+def test_finish_returns_while_another_process_holds_the_pipe(can_poll: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "_CAN_POLL", can_poll)
+    monkeypatch.setattr(output, "_JOIN", 0.05)
+    pump = Output(forward=False)
     grandchild = os.dup(pump.write_end)
     os.write(grandchild, b"so far\n")
-    pump.start("pump")
+    pump.close_write_end()
+    while not can_poll and not pump.tail():
+        os.sched_yield()
     pump.finish()
     assert pump.tail() == "so far"
     os.close(grandchild)
+    pump.finish()
+    assert not pump._thread.is_alive()
+
+
+def test_where_no_pipe_can_be_polled_all_of_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "_CAN_POLL", False)
+    pump = Output(forward=False)
+    os.write(pump.write_end, b"one\ntwo")
+    pump.finish()
+    assert pump.tail() == "one\ntwo"
 
 
 def test_finish_returns_while_nobody_reads_the_apps_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +91,7 @@ def test_finish_returns_while_nobody_reads_the_apps_stderr(monkeypatch: pytest.M
         while os.write(full, bytes(65536)):
             pass
     os.set_blocking(full, True)
-    monkeypatch.setattr("lastgood.bridges.stderr._app_stderr", lambda: os.dup(full))
+    monkeypatch.setattr("lastgood.children.output._app_stderr", lambda: os.dup(full))
     assert pumped(b"nobody sees this\n").tail() == "nobody sees this"
     os.close(unread)
     os.close(full)
@@ -72,15 +104,15 @@ def test_an_app_without_stderr_still_has_the_tail(target: str, monkeypatch: pyte
         os.close(read_end)
         return write_end
 
-    monkeypatch.setattr("lastgood.bridges.stderr._app_stderr", {"none": lambda: -1, "gone": closed_pipe}[target])
+    monkeypatch.setattr("lastgood.children.output._app_stderr", {"none": lambda: -1, "gone": closed_pipe}[target])
     assert pumped(b"kept\n").tail() == "kept"
 
 
 def test_nothing_is_left() -> None:
     before = len(os.listdir("/proc/self/fd"))
-    pump = StderrPump()
+    pump = Output(forward=True)
     pump.finish()
     pump.finish()
     pumped(b"").finish()
     assert len(os.listdir("/proc/self/fd")) == before
-    assert "pump" not in [thread.name for thread in threading.enumerate()]
+    assert "lastgood-output" not in [thread.name for thread in threading.enumerate()]

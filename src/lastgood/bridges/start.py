@@ -1,0 +1,82 @@
+"""Starting a worker: its process, the pipes to it, and the shared memory for large values."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from lastgood.bridges.worker.values.arena import make_arena
+from lastgood.children.child import Child
+from lastgood.children.output import Output
+from lastgood.errors import BridgeError
+from lastgood.sources.environment import Environment
+
+__all__ = ["Started", "start_worker"]
+
+_MAIN = Path(__file__).with_name("worker") / "main.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker's process, with descriptors that their user closes.
+
+    ``requests`` and ``answers`` are the app's ends of the two pipes; ``arenas`` are the outgoing and the incoming arena
+    (-1: none).
+    """
+
+    child: Child
+    requests: int
+    answers: int
+    arenas: tuple[int, int]
+
+
+def start_worker(environment: Environment) -> Started:
+    """Start a worker, on the thread that runs the app's event loop: the kernel kills it when that *thread* ends.
+
+    So no worker survives a killed app. Raises :class:`BridgeError` with the interpreter's name if it cannot be started.
+    """
+    try:
+        with ExitStack() as undo, ExitStack() as theirs:
+            output = Output(forward=True)
+            undo.callback(output.finish)
+            theirs_in, requests = _pipe(theirs, undo)
+            theirs_out, answers = reversed(_pipe(undo, theirs))
+            arenas = make_arena(), make_arena()
+            for arena in arenas:
+                if arena >= 0:
+                    undo.callback(os.close, arena)
+            shared = [theirs_in, theirs_out, *arenas]
+            child = Child(
+                [environment.python, "-u", str(_MAIN), *map(str, shared), str(os.getpid())],
+                output=output,
+                pass_fds=[descriptor for descriptor in shared if descriptor >= 0],
+                env=environment.env,
+                cwd=environment.cwd,
+            )
+            undo.pop_all()
+    except (OSError, ValueError) as error:
+        raise BridgeError(_cannot_start(environment.python, error)) from error
+    return Started(child, requests, answers, arenas)
+
+
+def _pipe(read_end: ExitStack, write_end: ExitStack) -> tuple[int, int]:
+    """Make a pipe, each end of which is closed with its stack."""
+    ends = os.pipe()
+    for descriptor, stack in zip(ends, (read_end, write_end), strict=True):
+        stack.callback(os.close, descriptor)
+    return ends
+
+
+def _cannot_start(python: str, error: Exception) -> str:
+    match error:
+        case FileNotFoundError():
+            why = "there is no such file"
+        case PermissionError():
+            why = "it may not be executed"
+        case _:
+            why = str(error)
+    return (
+        f"The worker's interpreter {python} cannot be started: {why}. Set python under [runtime.process] in the config."
+    )

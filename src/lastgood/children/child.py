@@ -1,0 +1,195 @@
+"""A program beside the app: start it, notice its exit, end it with all that it has started."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import trio
+
+from lastgood.children.guardian import GUARDIAN
+from lastgood.children.output import Output
+
+__all__ = ["KILL_WAIT", "Child"]
+
+KILL_WAIT = 5.0
+"""Seconds from SIGKILL to the exit; a process that takes longer is stuck in the kernel."""
+
+_POLL = 0.005  # seconds between polls, on systems without pidfds
+_REAP = 1.0  # seconds for the kernel to release a killed process
+
+
+class Child:
+    """A program without input, in a process group of its own, so that Ctrl-C in the app's terminal does not reach it.
+
+    Start one that dies with its app (see bridges/worker/parent.py) on the thread that runs the app's event loop: the kernel
+    kills it when the *thread* that started it ends. A short-lived thread would kill it while the app lives.
+
+    ``out`` and ``err`` have the end of its output. If ``output`` is given, it is both, and becomes this object's own. Make it
+    before the descriptors in ``pass_fds``: in an app that has closed standard streams, these must not get their numbers.
+    ``pidfd`` is readable when the process has exited (-1: pidfds are not supported, or :meth:`kill` was called). ``status`` is
+    the exit status as in :mod:`subprocess`; None until it has exited and was killed or ended here. :meth:`signal` is
+    thread-safe. Raises :class:`OSError`, or :class:`ValueError` for a null character, if it cannot be started.
+    """
+
+    @trio.lowlevel.enable_ki_protection
+    def __init__(
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        output: Output | None = None,
+        pass_fds: Sequence[int] = (),
+        cwd: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.status: int | None = None
+        self._app = os.getpid()
+        self._reaping = threading.Lock()
+        with ExitStack() as undo:
+            self.out = output or Output(forward=False)
+            undo.callback(self.out.finish)
+            self.err = output or Output(forward=False)
+            undo.callback(self.err.finish)
+            self._process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=self.out.write_end,
+                stderr=self.err.write_end,
+                pass_fds=pass_fds,
+                cwd=cwd,
+                env=env,
+                start_new_session=True,
+            )
+            undo.pop_all()
+        self.out.close_write_end()
+        self.err.close_write_end()
+        self.pid = self._process.pid
+        self.pidfd = _open_pidfd(self.pid)
+        GUARDIAN.add(self.pid)
+
+    def has_exited(self, within: float = 0) -> bool:
+        """Wait at most ``within`` seconds for its exit, blocking this thread; return whether it has exited."""
+        if self.status is None and self.pidfd >= 0:
+            poll = select.poll()  # select() takes no descriptor above 1023
+            poll.register(self.pidfd, select.POLLIN)
+            return bool(poll.poll(within * 1000))
+        deadline = time.monotonic() + within
+        while not (over := self._is_over()) and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        return over
+
+    async def exited(self, within: float = math.inf) -> bool:
+        """Wait at most ``within`` seconds for its exit; return whether it has exited."""
+        with trio.move_on_after(within):
+            # Several tasks may wait, and each needs its own descriptor.
+            pidfd = _open_pidfd(self.pid) if self.status is None else -1
+            if pidfd >= 0:
+                try:
+                    await trio.lowlevel.wait_readable(pidfd)
+                finally:
+                    os.close(pidfd)
+            while not self.has_exited():  # noqa: ASYNC110 - without pidfds, an exit can only be polled
+                await trio.sleep(_POLL)
+        return self.has_exited()
+
+    def is_stopped(self) -> bool:
+        """Return whether it is stopped by a signal."""
+        with suppress(ChildProcessError, AttributeError):  # as in _is_over()
+            ways = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+            return self.status is None and os.waitid(os.P_PID, self.pid, ways) is not None
+        return False
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its process group."""
+        # In a forked child of the app, the process belongs to the parent. After it has been reaped, its pid may be reused.
+        if os.getpid() == self._app:
+            with self._reaping, suppress(ProcessLookupError, PermissionError):
+                if self._process.returncode is None:
+                    os.killpg(self.pid, number)
+
+    async def end(self, grace: float, *, patience: float = 0) -> bool:
+        """End it and its process group: SIGTERM, SIGKILL after ``grace`` seconds, reap. Return False if it still exists.
+
+        It has ``patience`` seconds to exit before the SIGTERM, which is sent to what it started in any case. If cancelled,
+        send SIGKILL at once.
+        """
+        companions: list[int] = []
+        try:
+            exited = await self.exited(patience)
+            companions = self._companions()
+            if companions or not exited:
+                self.signal(signal.SIGTERM)
+                with trio.move_on_after(grace):
+                    await self.exited()
+                    for pidfd in companions:
+                        await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            for pidfd in companions:
+                os.close(pidfd)
+            if not self.has_exited():
+                self.signal(signal.SIGKILL)
+                with trio.CancelScope(shield=True):
+                    await self.exited(KILL_WAIT)
+            self.kill()
+        return self.status is not None
+
+    @trio.lowlevel.enable_ki_protection
+    def kill(self) -> None:
+        """Kill its process group, reap it, close everything, blocking this thread a moment. May be called again."""
+        if self.status is None:
+            if hasattr(os, "killpg"):
+                self.signal(signal.SIGKILL)
+            else:
+                self._process.kill()  # Windows has no process groups
+            # Usually it has exited. If the caller waited on a virtual clock, it may need some more real time.
+            if self.has_exited(_REAP):
+                with self._reaping:
+                    self.status = self._process.wait()
+        self.out.finish()
+        self.err.finish()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        GUARDIAN.remove(self.pid)
+
+    def _is_over(self) -> bool:
+        """Return whether it has exited, without a pidfd, and without reaping it if the system can."""
+        if self.status is not None:
+            return True
+        with self._reaping:
+            # Somebody else may have reaped it; macOS has no waitid before Python 3.13.
+            with suppress(ChildProcessError, AttributeError):
+                return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+            return self._process.poll() is not None
+
+    def _companions(self) -> list[int]:
+        """Return a pidfd for each other process in its process group, by a search of /proc. The caller closes them."""
+        running: list[int] = []
+        if self.status is None:
+            with suppress(OSError):
+                running += (int(name) for name in os.listdir("/proc") if name.isdecimal())
+        others = (pid for pid in running if pid != self.pid and _group_of(pid) == self.pid)
+        return [pidfd for pid in others if (pidfd := _open_pidfd(pid)) >= 0]
+
+
+def _open_pidfd(pid: int) -> int:
+    """Return a descriptor that is readable when the process has exited; -1 where the system has none."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return -1
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return -1

@@ -1,0 +1,133 @@
+"""What a child prints: the last lines are kept, and all of it may be forwarded to the app's stderr."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+
+__all__ = ["Output"]
+
+_READ = 1 << 16
+# A pipe that polls writable takes this much without blocking, so the thread can always be stopped.
+_WRITE = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
+_KEPT_BYTES = 16 * 1024
+_KEPT_LINES = 64
+_FINAL_READS = 16
+_CAN_POLL = hasattr(select, "poll")  # not on Windows
+_JOIN = 1.0  # seconds to wait for the end of a pipe that cannot be polled
+
+
+class Output:
+    """A pipe, and a thread that reads it.
+
+    It is a thread so that output gets through while nobody waits for the child and while the app's event loop is busy. Give
+    ``write_end`` to the child and then call :meth:`close_write_end`. :meth:`finish` ends the thread and closes the pipe, even
+    while a grandchild still holds the other end. ``forward``: write everything to the app's stderr, too.
+    """
+
+    def __init__(self, *, forward: bool) -> None:
+        self._kept = bytearray()
+        self._is_cut = False
+        self._source = self.write_end = self._wake = self._waker = -1
+        self._target = _app_stderr() if forward else -1  # first, or a pipe may take its number if the app has closed it
+        self._thread = threading.Thread(target=self._run, name="lastgood-output", daemon=True)
+        try:
+            self._source, self.write_end = os.pipe()
+            self._wake, self._waker = os.pipe()
+            self._thread.start()
+        except BaseException:
+            self.finish()
+            raise
+
+    def close_write_end(self) -> None:
+        """Close this process's ``write_end``, which the child has inherited."""
+        self.write_end = _closed(self.write_end)
+
+    def tail(self) -> str:
+        """Return the last lines (at most 64, and 16 KiB)."""
+        return "\n".join(self._text().splitlines()[-_KEPT_LINES:])
+
+    def text(self) -> str:
+        """Return everything, or the lines in the last 16 KiB after an ellipsis."""
+        text = self._text()
+        return f"…{text.partition(chr(10))[2] or text}" if self._is_cut else text
+
+    def _text(self) -> str:
+        return bytes(self._kept[-_KEPT_BYTES:]).decode(errors="replace")
+
+    def finish(self) -> None:
+        """Read what is there, end the thread, close everything. Return without waiting for more; may be called again."""
+        self.close_write_end()
+        self._waker = _closed(self._waker)
+        if self._thread.ident is not None:
+            self._thread.join(None if _CAN_POLL else _JOIN)
+        if not self._thread.is_alive():
+            self._source, self._wake, self._target = map(_closed, (self._source, self._wake, self._target))
+
+    def _run(self) -> None:
+        more = True
+        if not _CAN_POLL:
+            while more:
+                more = self._read(may_wait=True)
+            return
+        source, both = select.poll(), select.poll()
+        source.register(self._source, select.POLLIN)
+        both.register(self._source, select.POLLIN)
+        both.register(self._wake, select.POLLIN)
+        while more and not self._woken(both.poll()):
+            more = self._read(may_wait=True)
+        # finish() was called: read what is there, but no more, however fast a grandchild goes on writing.
+        for _ in range(_FINAL_READS):
+            if not (more and source.poll(0)):
+                break
+            more = self._read(may_wait=False)
+
+    def _woken(self, events: list[tuple[int, int]]) -> bool:
+        return any(descriptor == self._wake for descriptor, _ in events)
+
+    def _read(self, *, may_wait: bool) -> bool:
+        """Keep and forward what is there; return False at the end of the pipe."""
+        chunk = os.read(self._source, _READ)
+        self._kept += chunk
+        self._is_cut = self._is_cut or len(self._kept) > _KEPT_BYTES
+        if len(self._kept) > 2 * _KEPT_BYTES:
+            del self._kept[:-_KEPT_BYTES]
+        self._forward(memoryview(chunk), may_wait)
+        return bool(chunk)
+
+    def _forward(self, chunk: memoryview, may_wait: bool) -> None:
+        if self._target < 0:
+            return
+        poll = select.poll()
+        poll.register(self._target, select.POLLOUT)
+        poll.register(self._wake, select.POLLIN)
+        while chunk:
+            events = poll.poll(None if may_wait else 0)
+            may_wait = may_wait and not self._woken(events)
+            if not any(descriptor == self._target for descriptor, _ in events):
+                if may_wait:
+                    continue
+                return  # nobody reads the app's stderr, and finish() must not block
+            try:
+                chunk = chunk[os.write(self._target, chunk[:_WRITE]) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                return  # the app's stderr is gone; the tail is still kept
+
+
+def _closed(descriptor: int) -> int:
+    """Close a descriptor, if there is one; return -1."""
+    if descriptor >= 0:
+        os.close(descriptor)
+    return -1
+
+
+def _app_stderr() -> int:
+    """Return a duplicate of the app's stderr descriptor, whose number cannot be reused; -1 if there is none."""
+    try:
+        return -1 if sys.__stderr__ is None else os.dup(sys.__stderr__.fileno())
+    except (OSError, ValueError):
+        return -1
