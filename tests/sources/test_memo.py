@@ -105,6 +105,9 @@ def test_what_was_used_longest_ago_leaves_memory_first(monkeypatch: pytest.Monke
     for key in "abcad":
         asker.memo.ask(TREE, (key,), lambda: Answer(object()), 10)
     assert [place[1] for place in asker.memo._here] == ["c", "a", "d"]
+    monkeypatch.setattr(memo_module, "KEPT_BETWEEN", 25)
+    asker.memo.tidy()
+    assert [place[1] for place in asker.memo._here] == ["a", "d"]
     monkeypatch.setattr(memo_module, "KEPT_BETWEEN", 15)
     asker.memo.begin_run(lambda _: "")
     assert [place[1] for place in asker.memo._here] == ["d"]
@@ -127,7 +130,7 @@ def test_other_versions_of_what_answers_ask_anew(tmp_path: Path, monkeypatch: py
 def test_one_that_only_reads_makes_no_file_until_it_may(tmp_path: Path) -> None:
     asker = Asker(tmp_path / "cache", read_only=True)
     asker.ask("a")
-    asker.memo.flush()
+    asker.memo.tidy()
     assert list(tmp_path.iterdir()) == []
     asker.memo.use(tmp_path / "cache")
     asker.memo.close()
@@ -146,7 +149,7 @@ def test_what_was_written_is_read_by_the_same_process(tmp_path: Path) -> None:
     asker = Asker(tmp_path / "cache")
     for _ in range(3):
         asker.ask("a")
-        asker.memo.flush()
+        asker.memo.tidy()
     asker.memo.close()
     assert asker.found_out == ["a"]
 

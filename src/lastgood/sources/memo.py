@@ -133,8 +133,9 @@ class Memo:
             _, size = self._here.pop(next(iter(self._here)))
             self._size -= size
 
-    def flush(self) -> None:
-        """Write new answers to disk."""
+    def tidy(self) -> None:
+        """Write new answers to disk, and evict what need not be kept between two runs: to free its memory takes a while."""
+        self._evict(KEPT_BETWEEN)
         if self._file is not None:
             self._file.flush()
 

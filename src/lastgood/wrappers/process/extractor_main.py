@@ -87,8 +87,8 @@ class _Server:
             self._reply(Defect(traceback.format_exc()))
 
     def tidy(self) -> None:
-        """Write new answers to disk and collect garbage, while no request is waiting."""
-        self._memo.flush()
+        """Tidy up the memo and collect garbage, while no request is waiting."""
+        self._memo.tidy()
         gc.collect()
 
     def close(self) -> None:
