@@ -81,9 +81,9 @@ async def test_a_stopped_extractor_is_an_error_and_is_replaced(
         await told.success()
         extractor = session._project.extractor
         assert isinstance(extractor, extractor_process.ExtractorProcess)
-        stopped = extractor._process
+        stopped = extractor._child
         assert stopped is not None
-        stopped.send_signal(signal.SIGSTOP)
+        stopped.signal(signal.SIGSTOP)
         notes.clear()
         project.save("pricing.py", MORE)
         await notes.last_is("pricing")  # and now it asks the extractor
@@ -92,7 +92,7 @@ async def test_a_stopped_extractor_is_an_error_and_is_replaced(
         assert session.status.stale
         project.save("pricing.py", QUOTE)
         await told.success()
-        assert stopped.returncode == -signal.SIGKILL
+        assert stopped.status == -signal.SIGKILL
 
 
 @pytest.mark.apart

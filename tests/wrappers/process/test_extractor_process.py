@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from lastgood.wrappers import ModuleSource
 from lastgood.wrappers.process import extractor_process
 from lastgood.wrappers.process.extractor import HereExtractor
 from lastgood.wrappers.process.extractor_process import ExtractorProcess
+from real_project import DEADLINE
 from wrapping import source
 
 pytestmark = pytest.mark.apart
@@ -45,8 +46,8 @@ def extractor() -> Iterator[ExtractorProcess]:
 
 def pid_of(extractor: ExtractorProcess) -> int:
     extractor.start()
-    assert extractor._process is not None
-    return extractor._process.pid
+    assert extractor._child is not None
+    return extractor._child.pid
 
 
 def test_it_gives_what_is_given_here(extractor: ExtractorProcess) -> None:
@@ -96,7 +97,7 @@ def test_where_no_descriptors_can_be_passed_on_it_works_here(
     for _ in range(2):
         assert extractor.wrap([found["desk"]], found, "async") == HereExtractor().wrap([found["desk"]], found, "async")
         extractor.end()
-    assert (extractor._process, caplog.records) == (None, [])
+    assert (extractor._child, caplog.records) == (None, [])
 
 
 def test_the_same_process_serves_until_the_end(extractor: ExtractorProcess) -> None:
@@ -118,8 +119,8 @@ def test_one_that_was_killed_is_replaced(extractor: ExtractorProcess) -> None:
     found = modules(models=MODELS.format("int"))
     first = extractor.wrap(list(found.values()), found, "async")
     os.kill(pid_of(extractor), signal.SIGKILL)
-    assert extractor._process is not None
-    extractor._process.wait()
+    assert extractor._child is not None
+    assert extractor._child.has_exited(DEADLINE)
     assert extractor.wrap(list(found.values()), found, "async") == first
 
 
@@ -232,7 +233,7 @@ def test_one_that_another_thread_has_started_is_replaced_by_a_start(extractor: E
     thread = threading.Thread(target=extractor.imports_of, args=(b"import a",))
     thread.start()
     thread.join()
-    started = extractor._process
+    started = extractor._child
     assert pid_of(extractor) != (None if started is None else started.pid), "that one goes with its thread"
 
 
@@ -263,25 +264,46 @@ def test_what_sitecustomize_does_with_the_standard_streams_is_off_the_wire(
     assert extractor.wrap(list(found.values()), found, "async") == HereExtractor().wrap(
         list(found.values()), found, "async"
     )
+    extractor.end()
     assert capfd.readouterr() == ("", printed), "it is the app's stderr that tells of it"
 
 
-def test_it_starts_in_an_app_without_stderr() -> None:
+@pytest.mark.parametrize("closed", [(2,), (0, 1), (0, 1, 2)], ids=["no stderr", "stderr alone", "none"])
+def test_it_starts_in_an_app_that_has_closed_standard_streams(closed: Sequence[int]) -> None:
     program = (
         "import os; from lastgood.wrappers.process.extractor_process import ExtractorProcess\n"
-        "os.close(2)\n"
-        "extractor = ExtractorProcess(); extractor.start(); print(extractor.imports_of(b'import a.b').statements)\n"
-        "print(extractor._process is not None); extractor.end()"
+        f"out = open(os.dup(1), 'w'); [os.close(fd) for fd in {closed}]\n"
+        "extractor = ExtractorProcess(); extractor.start()\n"
+        "print(extractor.imports_of(b'import a.b').statements, extractor._child is not None, file=out)\n"
+        "extractor.end(); out.close(); os._exit(0)"
     )
     app = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
-    assert app.stdout == "((0, 'a.b', ()),)\nTrue\n"
+    assert app.stdout == "((0, 'a.b', ()),) True\n"
+
+
+def test_what_it_has_started_ends_with_it(
+    extractor: ExtractorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "held")
+    held = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, subprocess\nsubprocess.Popen(['sleep', '1000'], pass_fds=[os.open({str(tmp_path / 'held')!r}, os.O_WRONLY)])\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    extractor.imports_of(b"import a")
+    poll = select.poll()
+    poll.register(held, select.POLLIN)
+    assert not poll.poll(0), "somebody holds it open"
+    extractor.end()
+    assert poll.poll(DEADLINE * 1000), "nobody does"
+    os.close(held)
 
 
 def test_it_ends_with_its_app() -> None:
     program = (
         "import os, sys; from lastgood.wrappers.process.extractor_process import ExtractorProcess\n"
         "extractor = ExtractorProcess(); extractor.start(); extractor.imports_of(b'import a')\n"
-        "print(extractor._process.pid, flush=True); os.kill(os.getpid(), 9)"
+        "print(extractor._child.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     app = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     pidfd = -1

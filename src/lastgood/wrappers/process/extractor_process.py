@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from lastgood.children.child import Child
+from lastgood.children.output import Output
 from lastgood.config import Style
 from lastgood.errors import GenerationError, ModuleFailure
 from lastgood.sources.import_statements import Imports, guessed_imports, imports_of
@@ -49,7 +50,6 @@ _PROGRAM = (
     "main(*map(int, sys.argv[1:4]))"
 )
 _CAN_PASS_DESCRIPTORS = os.name == "posix"
-_STDERR = 2
 _END = 1.0
 """Seconds that the process has to flush its cache when it is asked to exit."""
 
@@ -76,7 +76,7 @@ class ExtractorProcess:
     def __init__(self) -> None:
         self.note: Callable[[str, Path | None], object] = lambda _name, _file: None
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._wire: tuple[BinaryIO, BinaryIO] | None = None  # requests, replies
         self._starting_thread = 0
         self._is_stopped = False
@@ -98,16 +98,15 @@ class ExtractorProcess:
         """
         with self._lock, suppress(_NoProcess):
             self._is_stopped = False
-            if self._process is not None and self._starting_thread != threading.get_ident():
-                self._kill(self._process)
+            if self._child is not None and self._starting_thread != threading.get_ident():
+                self._kill(self._child)
             self._ensure_running()
 
-    def _ensure_running(self) -> subprocess.Popen[bytes]:
-        process = self._process
-        if process is not None:
-            if process.poll() is None:
-                return process
-            self._kill(process)
+    def _ensure_running(self) -> Child:
+        if self._child is not None:
+            if not self._child.has_exited():
+                return self._child
+            self._kill(self._child)
         self._reset()
         if self._is_stopped:
             raise _Ended("was stopped", "lastgood")
@@ -116,13 +115,13 @@ class ExtractorProcess:
         if self._here is not None:
             raise _NoProcess
         try:
-            self._process, self._wire = _start_process()
+            self._child, self._wire = _start_process()
             self._starting_thread = threading.get_ident()
         except OSError as error:
             logger.warning("sources are read in the app's own process, since no other can be started: %s", error)
             self._here = HereExtractor()
             raise _NoProcess from error
-        return self._process
+        return self._child
 
     def use(self, cache: Path | None, *, read_only: bool) -> None:
         """Keep results in the directory ``cache``; see :class:`.Extractor`."""
@@ -179,7 +178,7 @@ class ExtractorProcess:
     def _ask(self, request: Request, rows: Mapping[str, Row] = MappingProxyType({})) -> Reply:
         """Send a request about ``rows`` and return the reply. Raises :class:`_Ended` and :class:`_NoProcess`."""
         at = "lastgood"
-        process = self._ensure_running()
+        child = self._ensure_running()
         assert self._wire is not None
         requests, replies = self._wire
         try:
@@ -192,69 +191,59 @@ class ExtractorProcess:
                 at = reply.module
                 self._note(at, rows)
             if isinstance(reply, Defect):
-                self._kill(process)  # its state cannot be trusted any more
+                self._kill(child)  # its state cannot be trusted any more
                 raise _Ended(f"met a defect of lastgood:\n{reply.text.rstrip()}\n", at)
             return reply
         except (OSError, EOFError, msgspec.MsgspecError) as error:
-            self._kill(process)
-            raise _Ended(_exit_text(process.returncode), at) from error
+            self._kill(child)
+            raise _Ended(_exit_text(child.status), at) from error
 
     def stop(self) -> None:
         """Kill the process; the running call raises an error."""
         self._is_stopped = True
-        process = self._process
-        if process is not None:
-            process.kill()
+        child = self._child
+        if child is not None:
+            child.signal(signal.SIGKILL)
 
     def end(self) -> None:
         """Close the pipes, wait for the process to exit, then kill it. It may be started again."""
         with self._lock:
-            process, self._here, self._is_stopped = self._process, None, False
-            if process is None or self._wire is None:
+            child, self._here, self._is_stopped = self._child, None, False
+            if child is None or self._wire is None:
                 return
             with suppress(OSError):
                 self._wire[0].close()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_END)
-            self._kill(process)
+            child.has_exited(_END)
+            self._kill(child)
 
-    def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        process.kill()
-        process.wait()
-        wire, self._process, self._wire = self._wire, None, None
+    def _kill(self, child: Child) -> None:
+        child.kill()
+        wire, self._child, self._wire = self._wire, None, None
         for stream in wire or ():
             with suppress(OSError):
                 stream.close()
 
 
-def _start_process() -> tuple[subprocess.Popen[bytes], tuple[BinaryIO, BinaryIO]]:
+def _start_process() -> tuple[Child, tuple[BinaryIO, BinaryIO]]:
     """Start a process. Return it with the streams of requests and replies.
 
     The streams have file descriptors of their own, so that whatever ``sitecustomize`` prints or reads cannot disturb them.
     """
     with ExitStack() as undo, ExitStack() as theirs:
+        output = Output(forward=True)
+        undo.callback(output.finish)
         (requests, to), (back, replies) = os.pipe(), os.pipe()
         for descriptor in (requests, replies):
             theirs.callback(os.close, descriptor)
         wire = undo.enter_context(open(to, "wb")), undo.enter_context(open(back, "rb"))
         command = [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM]
-        process = subprocess.Popen(
+        child = Child(
             [*command, str(os.getpid()), str(requests), str(replies), *sys.path, str(_LASTGOOD)],
-            stdin=subprocess.DEVNULL,
-            stdout=_STDERR if _is_open(_STDERR) else subprocess.DEVNULL,
+            output=output,
             pass_fds=(requests, replies),
-            start_new_session=True,  # Ctrl-C in the terminal goes to the app alone
         )
         undo.pop_all()
-    return process, wire
-
-
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
+    return child, wire
 
 
 def _failure(ended: _Ended, file: Path | None) -> GenerationError:
@@ -297,7 +286,9 @@ def _exactly(replies: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _exit_text(status: int) -> str:
+def _exit_text(status: int | None) -> str:
+    if status is None:
+        return "could not be killed"
     if status < 0:
         return f"was killed by {signal.Signals(-status).name}"
     return f"ended with status {status}"
