@@ -1,4 +1,4 @@
-"""Bad input of every kind: a clear error that names file, field or module, and nothing is lost (contract §§5, 7).
+"""Bad input of every kind: a clear error that names file, field or module, and nothing is lost.
 
 Each row is given to a running session that has a good generation. That stays live, byte for byte, while the status says why
 it is stale; and when the input is mended, the session goes on by itself.

@@ -1,4 +1,4 @@
-"""lastgood.config: what is read, and how every mistake in it is told (contract §7)."""
+"""lastgood.config: what is read, and how every mistake in it is told."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def failure(text: str, path: Path = FILE) -> ConfigError:
 # --- what is valid ------------------------------------------------------------------------------------------
 
 
-def test_the_least_that_is_valid_has_the_contracts_defaults() -> None:
+def test_the_least_that_is_valid_has_the_defaults() -> None:
     assert decode(MINIMAL) == Config(
         path=FILE,
         python_import_path=(Path("/project"),),

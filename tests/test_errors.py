@@ -1,4 +1,4 @@
-"""The errors: one family, and texts that say what, where, and what to do (contract §§2, 5, 6)."""
+"""The errors: one family, and texts that say what, where, and what to do."""
 
 from __future__ import annotations
 

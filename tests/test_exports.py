@@ -1,4 +1,4 @@
-"""The public face: everything the contract names is importable from ``lastgood``, and nothing is loaded before its time."""
+"""The public face: all of it is importable from ``lastgood``, and nothing is loaded before its time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lastgood import errors, watch_events
 
 SOURCES = Path(lastgood.__file__).parent
 
-CONTRACT = [
+PUBLIC = [
     *("watch", "WatchProgram", "Session", "Status", "Generated", "ModuleFailure"),
     *("create_bridge_reloader", "BridgeReloader", "ProcessBridge", "Bridge", "Config"),
     *("direct", "DirectSession", "InProcessBridge"),
@@ -29,8 +29,8 @@ CONTRACT = [
 ]
 
 
-@pytest.mark.parametrize("name", CONTRACT)
-def test_what_the_contract_names_is_importable(name: str) -> None:
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_is_public_is_importable(name: str) -> None:
     assert name in lastgood.__all__
     assert name in dir(lastgood)
     assert getattr(lastgood, name) is not None
@@ -69,7 +69,7 @@ def test_the_docstring_names_what_there_is() -> None:
         importlib.import_module(module)
 
 
-def test_watch_has_the_contracts_parameters_with_their_defaults() -> None:
+def test_watch_has_its_parameters_with_their_defaults() -> None:
     positional, *named = inspect.signature(lastgood.watch).parameters.values()
     assert (positional.name, positional.default) == ("config_file", None)
     assert {each.kind for each in named} == {inspect.Parameter.KEYWORD_ONLY}

@@ -1,4 +1,4 @@
-"""Scripts of edits that hypothesis writes, on a real package tree, with cycles that fail at random (contract §§4, 5, 6).
+"""Scripts of edits that hypothesis writes, on a real package tree, with cycles that fail at random.
 
 When it is quiet, what is live is what is on disk, or the status is stale and says why, and the last good is live. Edits come
 in bursts, between two events of the session, so that many hit a cycle under way.

@@ -39,6 +39,7 @@ def test_every_row_names_a_test_or_says_that_there_is_none() -> None:
     assert [row for row in rows() if not NAMED.search(row) and "not yet" not in row] == []
 
 
-def test_every_section_from_2_to_11_has_its_rows() -> None:
-    sections = re.findall(r"^### §(\d+) .*\n\n\| sentence \| tests \|\n\|---\|---\|\n\| ", README, re.MULTILINE)
-    assert sections == [str(number) for number in range(2, 12)]
+def test_every_section_has_its_rows() -> None:
+    sections = re.findall(r"^### (.+)$", README, re.MULTILINE)
+    assert len(sections) == 10
+    assert re.findall(r"^### (.+)\n\n\| sentence \| tests \|\n\|---\|---\|\n\| ", README, re.MULTILINE) == sections

@@ -1,4 +1,4 @@
-"""The same scripts on both interpreters: the world in memory, and a real session on real files (contract §8).
+"""The same scripts on both interpreters: the world in memory, and a real session on real files.
 
 After every step both must have told the same events, hold the same generation and status, have the same bridges in the same
 states, and have the very same wrappers. A :class:`~lastgood.watch_events.Change` is left out: when it comes is up to the system.

@@ -1,4 +1,4 @@
-"""A session that has lived through many cycles, good and bad, holds no more than one that has lived through few (contract §4)."""
+"""A session that has lived through many cycles, good and bad, holds no more than one that has lived through few."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events: their tags, their fields, and that each turns into plain data for JSON (contract §3)."""
+"""The events: their tags, their fields, and that each turns into plain data for JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A World of lastgood.testing has no disk, no process, no thread, no socket and no sleep (contract §8)."""
+"""A World of lastgood.testing has no disk, no process, no thread, no socket and no sleep."""
 
 from __future__ import annotations
 

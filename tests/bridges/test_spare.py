@@ -1,4 +1,4 @@
-"""Spare workers: what they import, when they are taken, and when a fresh worker starts instead (contract §10)."""
+"""Spare workers: what they import, when they are taken, and when a fresh worker starts instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lastgood.calls.portal: onto a trio loop from elsewhere, and back (contract §2)."""
+"""lastgood.calls.portal: onto a trio loop from elsewhere, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results whose plain data would do for several types come as what they are, through wrappers and real workers (contract §10)."""
+"""Results whose plain data would do for several types come as what they are, through wrappers and real workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values keep their types on the way to a worker and back, through wrappers, with real workers (contract §10)."""
+"""Values keep their types on the way to a worker and back, through wrappers, with real workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``lastgood`` command (contract §7): what it prints, where, and with which exit status."""
+"""The ``lastgood`` command: what it prints, where, and with which exit status."""
 
 from __future__ import annotations
 

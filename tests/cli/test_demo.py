@@ -1,4 +1,4 @@
-"""``lastgood demo``: it passes, and it can fail (contract §§4, 5)."""
+"""``lastgood demo``: it passes, and it can fail."""
 
 from __future__ import annotations
 

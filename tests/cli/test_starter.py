@@ -1,4 +1,4 @@
-"""``lastgood init``, below the command line (contract §7)."""
+"""``lastgood init``, below the command line."""
 
 from __future__ import annotations
 

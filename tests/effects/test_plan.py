@@ -1,4 +1,4 @@
-"""lastgood.effects: values that print, and what undoes each (contract §§4, 8)."""
+"""lastgood.effects: values that print, and what undoes each."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_effects_are_frozen_comparable_hashable_values() -> None:
         Stage(1).cycle = 2  # type: ignore[misc]  # what must fail
 
 
-def test_every_effect_is_exported_and_its_name_is_the_contracts() -> None:
+def test_every_effect_is_exported_and_has_its_name() -> None:
     kinds = (*typing.get_args(Action), *typing.get_args(Command), *typing.get_args(FileOperation), Plan)
     assert {kind.__name__ for kind in kinds} <= {*effects.__all__}
     assert [kind.name for kind in typing.get_args(Action)] == [

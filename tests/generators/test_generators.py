@@ -1,6 +1,4 @@
-"""Other generators in a session, and from the command: staged, promoted, rolled back and watched as wrappers are
-(contract §§2, 4, 5, 7).
-"""
+"""Other generators in a session, and from the command: staged, promoted, rolled back and watched as wrappers are."""
 
 from __future__ import annotations
 

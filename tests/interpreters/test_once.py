@@ -1,4 +1,4 @@
-"""One generation without a session (contract §§5, 7): ``lastgood generate`` and ``lastgood plan``, below the command line."""
+"""One generation without a session: ``lastgood generate`` and ``lastgood plan``, below the command line."""
 
 from __future__ import annotations
 

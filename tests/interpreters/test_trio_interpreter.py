@@ -1,4 +1,4 @@
-"""The trio interpreter, action by action and signal by signal: what it does, and what it says came of it (contract §§4, 5)."""
+"""The trio interpreter, action by action and signal by signal: what it does, and what it says came of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notifier: what is armed, hints, and what happens when the system does not play along (contract §6)."""
+"""The notifier: what is armed, hints, and what happens when the system does not play along."""
 
 from __future__ import annotations
 

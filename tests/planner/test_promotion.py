@@ -1,4 +1,4 @@
-"""lastgood.planner.promotion: two trees -> file operations (contract §§4, 5)."""
+"""lastgood.planner.promotion: two trees -> file operations."""
 
 from __future__ import annotations
 

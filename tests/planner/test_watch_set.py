@@ -1,4 +1,4 @@
-"""lastgood.planner.watch_set: what is watched, what is ignored, what an edit is (contract §6)."""
+"""lastgood.planner.watch_set: what is watched, what is ignored, what an edit is."""
 
 from __future__ import annotations
 

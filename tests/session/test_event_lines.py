@@ -1,4 +1,4 @@
-"""How events read on a terminal (contract §3)."""
+"""How events read on a terminal."""
 
 from __future__ import annotations
 

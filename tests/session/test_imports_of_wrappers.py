@@ -1,4 +1,4 @@
-"""An import of a wrapper in the app gets the live generation's text, at whatever moment it comes (contract §11)."""
+"""An import of a wrapper in the app gets the live generation's text, at whatever moment it comes."""
 
 from __future__ import annotations
 

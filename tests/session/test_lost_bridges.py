@@ -1,4 +1,4 @@
-"""A live bridge that breaks down comes back from its own generation, or takes that with it (contract §§3, 9)."""
+"""A live bridge that breaks down comes back from its own generation, or takes that with it."""
 
 from __future__ import annotations
 

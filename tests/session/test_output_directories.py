@@ -1,4 +1,4 @@
-"""A config whose output directory changes: the new one is filled before the swap, the former emptied after it (contract §4)."""
+"""A config whose output directory changes: the new one is filled before the swap, the former emptied after it."""
 
 from __future__ import annotations
 

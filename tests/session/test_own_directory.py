@@ -1,4 +1,4 @@
-"""What lastgood keeps for itself lies in ``.lastgood/`` beside the output directory, and nowhere else (contract §§4, 5)."""
+"""What lastgood keeps for itself lies in ``.lastgood/`` beside the output directory, and nowhere else."""
 
 from __future__ import annotations
 

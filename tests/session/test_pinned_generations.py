@@ -1,4 +1,4 @@
-"""A live generation runs the bytes it was staged from, whatever becomes of the files (contract §9); with real workers."""
+"""A live generation runs the bytes it was staged from, whatever becomes of the files; with real workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lastgood.session.reloader: one live bridge, replaced when told, under trio and asyncio alike (contract §2)."""
+"""lastgood.session.reloader: one live bridge, replaced when told, under trio and asyncio alike."""
 
 from __future__ import annotations
 

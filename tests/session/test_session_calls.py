@@ -1,4 +1,4 @@
-"""Calls and workers of a session when a cycle fails and when the session closes (contract §§2, 4, 5)."""
+"""Calls and workers of a session when a cycle fails and when the session closes."""
 
 from __future__ import annotations
 

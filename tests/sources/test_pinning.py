@@ -1,4 +1,4 @@
-"""lastgood.sources.pinning: what one reading of the sources takes in (contract §9)."""
+"""lastgood.sources.pinning: what one reading of the sources takes in."""
 
 from __future__ import annotations
 

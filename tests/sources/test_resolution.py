@@ -1,4 +1,4 @@
-"""lastgood.sources.resolution: Python's own rules, on a tree that is only looked at (contract §6)."""
+"""lastgood.sources.resolution: Python's own rules, on a tree that is only looked at."""
 
 from __future__ import annotations
 

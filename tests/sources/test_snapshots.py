@@ -1,4 +1,4 @@
-"""Reading what is watched: what counts as a difference, and what is passed over (contract §6)."""
+"""Reading what is watched: what counts as a difference, and what is passed over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lastgood.store.generations: generations kept by content, a bounded number of them (contract §9)."""
+"""lastgood.store.generations: generations kept by content, a bounded number of them."""
 
 from __future__ import annotations
 

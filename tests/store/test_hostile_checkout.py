@@ -1,4 +1,4 @@
-"""A ``.lastgood/`` that somebody has committed gets the next command to generate anew, and to nothing else (contract §5)."""
+"""A ``.lastgood/`` that somebody has committed gets the next command to generate anew, and to nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lastgood.store.manifests_in_use: which manifests somebody may still read (contract §9)."""
+"""lastgood.store.manifests_in_use: which manifests somebody may still read."""
 
 from __future__ import annotations
 

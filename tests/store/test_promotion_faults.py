@@ -1,4 +1,4 @@
-"""A promotion that fails or is killed at any of its operations leaves the old tree or the new one, never else (contract §5)."""
+"""A promotion that fails or is killed at any of its operations leaves the old tree or the new one, never else."""
 
 from __future__ import annotations
 

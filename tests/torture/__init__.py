@@ -1,1 +1,1 @@
-"""Proofs with real processes that are really killed (contract §5)."""
+"""Proofs with real processes that are really killed."""

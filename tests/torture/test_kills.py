@@ -1,4 +1,4 @@
-"""A session killed at random instants leaves the old wrappers or the new ones, never a mixture (contract §5).
+"""A session killed at random instants leaves the old wrappers or the new ones, never a mixture.
 
 Most of the kills hit a promotion: the victim says when one begins, and is killed after a random part of the time that its
 last one took. ``pytest -m torture`` does two hundred of them.

@@ -1,4 +1,4 @@
-"""``ReloadSuccess.changes``: what callers see differently than in the good generation before (contract §3)."""
+"""``ReloadSuccess.changes``: what callers see differently than in the good generation before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cached bytecode of a wrapper goes with it, so that no process imports an older one (contract §4)."""
+"""The cached bytecode of a wrapper goes with it, so that no process imports an older one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrapped is callable, and what is excluded is refused: the wrappers and the worker obey one selection (contract §10)."""
+"""What is wrapped is callable, and what is excluded is refused: the wrappers and the worker obey one selection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions that read sources and make wrappers in a process of its own, as every app's do (contract §§4, 5)."""
+"""Sessions that read sources and make wrappers in a process of its own, as every app's do."""
 
 from __future__ import annotations
 
