@@ -13,7 +13,7 @@ import pytest
 from lastgood import testing
 from lastgood.config import Config
 from lastgood.effects import Prepare, Stage, Warm
-from lastgood.errors import BridgeError, ConfigError, Disposed
+from lastgood.errors import BridgeError, ConfigError, Disposed, UnwatchableModule
 from lastgood.testing import ROOT, ScriptedBridge
 from lastgood.watch_events import DisposeFailed, ReloadStart, ReloadSuccess, WatchPaths
 from world_scripts import (
@@ -271,7 +271,8 @@ def test_a_missing_module_is_noticed_when_it_appears() -> None:
     world.write("lastgood.toml", config("kept", "later.on"))
     world.advance(0.1)
     [failure] = failures(world)
-    assert str(failure.error) == 'Module "later.on" could not be resolved for watching'
+    assert isinstance(failure.error, UnwatchableModule)
+    assert failure.error.module == "later.on"
     world.write("later/on.py", ONE)
     world.advance(0.1)
     assert world.generation == 2

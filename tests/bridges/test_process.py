@@ -98,10 +98,8 @@ async def test_an_interpreter_that_is_none_ends_before_it_is_ready(tmp_path: Pat
     bridge = ProcessBridge(script(tmp_path / "python", "#!/bin/sh\necho no python here >&2\nexit 7\n"))
     with trio.fail_after(DEADLINE), pytest.raises(WorkerDied) as died:
         await bridge.init()
-    assert (
-        str(died.value)
-        == "The worker process exited with status 7 before it was ready. Its last output:\nno python here"
-    )
+    assert (died.value.status, died.value.doing) == (7, "before it was ready")
+    assert died.value.stderr == "no python here"
     assert bridge.pid is None
 
 

@@ -28,8 +28,9 @@ async def test_a_call_past_its_timeout(source: Path, tmp_path: Path, autojump_cl
     assert autojump_clock.rate == 0  # five seconds of this clock pass as soon as nothing else happens
     bridge = ProcessBridge(import_path=[source], modules=["svc"], timeout=5)
     await bridge.init()
-    with pytest.raises(CallTimeout, match=r"^svc.hold did not return within 5 s"):
+    with pytest.raises(CallTimeout) as late:
         await bridge.call("svc", "hold", [gate.path], {})
+    assert (late.value.call, late.value.timeout) == ("svc.hold", 5)
     await bridge.dispose()
 
 

@@ -32,9 +32,8 @@ pytestmark = pytest.mark.usefixtures("cleared_registry")
 
 
 def test_with_none_set_there_is_no_handle() -> None:
-    with pytest.raises(NoRuntimeBridge) as caught:
+    with pytest.raises(NoRuntimeBridge):
         get_runtime_bridge()
-    assert str(caught.value) == "No runtime bridge configured"
 
 
 def test_a_handle_reaches_what_is_set_at_the_moment_of_the_call(flavour: Flavour) -> None:

@@ -94,7 +94,6 @@ async def test_when_one_fails_everything_stays_and_every_failure_is_told(
             while not isinstance(error := session.status.error, GenerationError) or len(error.failures) < 2:
                 await told.end()
             assert [failure.module for failure in error.failures] == ["pricing", "make:words"]
-            assert str(error).startswith("Generation failed for 2 module(s):")
             assert project.exact_tree() == before
             assert not factory.latest.disposed
             project.save("make.py", MAKE)
@@ -224,7 +223,6 @@ def test_a_failure_of_one_is_told_and_changes_nothing(project: RealProject) -> N
     for arguments in (("generate",), ("plan",), ("generate", "--check")):
         status, _, err = command(*arguments, config)
         assert status == 1
-        assert "Generation failed for 1 module(s):" in err
         assert "LookupError: mine" in err
     assert project.exact_tree() == before
     assert project.leftovers() == []

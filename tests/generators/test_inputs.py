@@ -80,7 +80,7 @@ def test_a_function_whose_module_is_missing_is_named_and_its_places_watched(proj
     found = inputs(config_of(project, 'command = ["t"]', 'use = "gone.make:run"'))
     assert found.problem is not None
     assert (found.problem.file, found.problem.field) == (project.config_file, "generators[1].use")
-    assert str(found.problem).endswith('Module "gone.make" could not be resolved for watching.')
+    assert '"gone.make"' in found.problem.problem
     assert f'"gone" was looked for in:\n  {project.root}\n' in "".join(found.problem.__notes__)
     assert project.root / "gone" / "make.py" in found.candidates
 

@@ -119,8 +119,9 @@ def test_every_broken_module_is_named_and_nothing_is_written(project: RealProjec
     project.configure("pricing", "stock")
     project.save("pricing.py", BROKEN)
     project.save("stock.py", BROKEN)
-    with pytest.raises(GenerationError, match=r"^Generation failed for 2 module\(s\):"):
+    with pytest.raises(GenerationError) as caught:
         generate(project)
+    assert [failure.module for failure in caught.value.failures] == ["pricing", "stock"]
     assert not project.output.exists()
     assert project.leftovers() == []
 

@@ -192,7 +192,8 @@ async def test_a_missing_module_that_appears(
         await told.success()
         project.configure("pricing", "a.b.c")
         failed = await told.failure()
-        assert str(failed.error) == 'Module "a.b.c" could not be resolved for watching'
+        assert isinstance(failed.error, UnwatchableModule)
+        assert failed.error.module == "a.b.c"
         project.save("a/b/c.py", QUOTE)
         await assert_the_next_cycle_is_of(project, told, "a/b/c.py")
         project.save("a/b/c.py", quote(3))
