@@ -42,6 +42,7 @@ __all__ = ["Pipeline"]
 Find = Callable[[str], ModuleSource | None]
 Failures = dict[str, ModuleFailure]
 T = TypeVar("T", Extract, Declaration)
+V = TypeVar("V")
 
 # "found" is None if a module is broken.
 _EXTRACT = Query("extract", Answer[Extract | None])
@@ -62,6 +63,9 @@ class _ModuleApi:
     mentioned: frozenset[Declared] = frozenset()
     relevant_types: frozenset[Declared] = frozenset()
     classes: tuple[Class, ...] = ()
+    is_plain: bool = (
+        False  # no failures, warnings or classes: the usual case, which costs the least where there are many modules
+    )
 
     @classmethod
     def of(cls, source: ModuleSource, answer: Answer[Extract | None]) -> _ModuleApi:
@@ -70,6 +74,7 @@ class _ModuleApi:
         if found is None:
             return cls(source, answer, consulted)
         module = found.module
+        classes = tuple(each for each in module.members if isinstance(each, Class) and each.declared is not None)
         return cls(
             source,
             answer,
@@ -79,7 +84,8 @@ class _ModuleApi:
             found.unless_declared,
             frozenset(in_signatures(module.members)),
             relevant_types(module),
-            tuple(each for each in module.members if isinstance(each, Class) and each.declared is not None),
+            classes,
+            not (answer.failures or found.warnings or found.unless_declared or classes),
         )
 
 
@@ -135,13 +141,8 @@ class _Parts:
 
 @dataclass(slots=True, eq=False)
 class _OutputFile:
-    """The content of a file, and its text as last rendered, with ``render_inputs``.
+    """The content of a file, and its text as last rendered, with ``render_inputs``."""
 
-    ``api`` and ``types`` are those from which ``parts`` were last derived.
-    """
-
-    api: _ModuleApi | None
-    types: _Types
     parts: _Parts
     module: Module
     packed: bytes
@@ -177,6 +178,8 @@ class Pipeline:
         self._apis: dict[str, _ModuleApi] = {}
         self._each_type: dict[Declared, _Type] = {}
         self._types = _Types({}, {}, {})
+        self._assembled_from: _Types | None = None  # types that all files are assembled from, if no class is moved
+        self._rendered_from: tuple[Mapping[str, Imports], Mapping[str, str], Style] | None = None
         self._made: dict[str, _OutputFile] = {}
         self._edges: dict[str, Edges] = {}
         self._imports: Mapping[str, Imports] = {}
@@ -193,22 +196,17 @@ class Pipeline:
         """
         named = {source.name: source for source in sources}
         self._outlines.begin_run(lambda name: named.get(name) or find(name))
-        self._forget(self._memo.begin_run(self._outlines.state, changed))
-        before, self._apis = self._apis, {}
-        for name, source in sorted(named.items()):
-            known = before.get(name)
-            if known is None or (known.source is not source and known.source.selection != source.selection):
-                known = self._api_of(source)
-            self._apis[name] = known
-        broken = [api.answer.failures for api in self._apis.values() if api.answer.failures]
-        types = self._declare()
+        stale = self._memo.begin_run(self._outlines.state, changed)
+        changes = self._update_apis(named, named.keys() if changed is None else named.keys() & changed, stale)
+        special = [api for api in self._apis.values() if not api.is_plain]
+        broken = [api.answer.failures for api in special if api.answer.failures]
+        types = self._declare(stale)
         broken += [each.answer.failures for each in self._each_type.values() if each.answer.failures]
         failures = {name: self._failure(name, *where) for each in broken for name, where in each.items()}
-        self._assemble(types, failures)
+        self._assemble(types, changes, special, failures)
         files = self._files(named.keys(), style, failures)
         self._check_imports(failures)
-        with_warnings = [api for api in self._apis.values() if api.warnings or api.unless_declared]
-        warnings = [text for api in with_warnings for text in _warnings(api, types.by_name)]
+        warnings = [text for api in special for text in _warnings(api, types.by_name)]
         warnings += [text for each in types.by_name.values() for text in each.warnings]
         reported = tuple(failure for _, failure in sorted(failures.items()))
         irs = {name: made.packed for name, made in self._made.items() if name not in failures}
@@ -216,14 +214,25 @@ class Pipeline:
 
     # Answers.
 
-    def _forget(self, stale: AbstractSet[str]) -> None:
-        """Drop the answers that depend on a module of ``stale``."""
-        if not stale:
-            return
-        for name in [name for name, each in self._apis.items() if not stale.isdisjoint(each.consulted)]:
-            del self._apis[name]
-        types = self._each_type.items()
-        self._each_type = {declared: each for declared, each in types if stale.isdisjoint(each.consulted)}
+    def _update_apis(
+        self, named: Mapping[str, ModuleSource], changed: AbstractSet[str], stale: AbstractSet[str]
+    ) -> AbstractSet[str]:
+        """Make the APIs those of ``named``, and return the names of those that are new or gone.
+
+        Answers that depend on ``stale`` are not valid any more; the selections of ``changed`` may differ from the last run.
+        """
+        apis = self._apis
+        gone = apis.keys() - named.keys()
+        outdated = {name for name in apis.keys() & changed if apis[name].source.selection != named[name].selection}
+        if stale:
+            outdated |= {name for name, each in apis.items() if not stale.isdisjoint(each.consulted)}
+        for name in gone | outdated:
+            del apis[name]
+        fresh = named.keys() - apis.keys()
+        for name in sorted(fresh):
+            apis[name] = self._api_of(named[name])
+        self._apis = _by_name(apis)
+        return fresh | gone
 
     def _api_of(self, source: ModuleSource) -> _ModuleApi:
         name = source.name
@@ -254,10 +263,11 @@ class Pipeline:
 
     # Files.
 
-    def _declare(self) -> _Types:
-        """Declare every type that signatures mention, directly or through other types."""
+    def _declare(self, stale: AbstractSet[str]) -> _Types:
+        """Declare every type that signatures mention, directly or through others; anew if that depends on ``stale``."""
         mentioned: frozenset[Declared] = frozenset().union(*[api.mentioned for api in self._apis.values()])
-        left, seen, known = list(mentioned), set(mentioned), self._each_type
+        left, seen = list(mentioned), set(mentioned)
+        known = {declared: each for declared, each in self._each_type.items() if stale.isdisjoint(each.consulted)}
         self._each_type = {}
         while left:
             declared = left.pop()
@@ -273,24 +283,26 @@ class Pipeline:
             self._types = _Types.of(self._each_type)
         return self._types
 
-    def _assemble(self, types: _Types, failures: Failures) -> None:
-        """Assemble the content of each file, in the order of modules."""
+    def _assemble(
+        self, types: _Types, changes: AbstractSet[str], special: Iterable[_ModuleApi], failures: Failures
+    ) -> None:
+        """Assemble the content of each file that may differ: all, or if the types are as before, those of changed APIs."""
         moved: dict[str, dict[Declared, Class]] = {}
-        for each in self._apis.values():
+        for each in special:
             for class_ in each.classes:
                 if class_.declared is not None and is_moved(class_, each.source.name, types.by_name):
                     moved.setdefault(class_.declared.module, {}).setdefault(class_.declared, class_)
-        names = [name for name, api in self._apis.items() if api.module is not None]
-        if not types.by_module.keys() <= self._apis.keys():
-            names = sorted({*names, *types.by_module})
-        made: dict[str, _OutputFile | None] = dict.fromkeys(names)
-        apis = self._apis
-        if not moved:  # a file is then unchanged if its API and all types are identical
-            of_old = self._made.items()
-            made |= {name: each for name, each in of_old if each.types is types and each.api is apis.get(name)}
-        for name in [name for name, each in made.items() if each is None]:
-            known = self._made.get(name)
-            api = apis.get(name)
+        names = (self._apis.keys() | types.by_module.keys()) - {
+            api.source.name for api in special if api.module is None
+        }
+        before, are_same = self._made, self._assembled_from is types and not moved
+        may_differ = names & (changes | (names - before.keys())) if are_same else names
+        kept = names - may_differ
+        self._made = {name: made for name, made in before.items() if name in kept}
+        self._assembled_from = None if moved else types
+        for name in sorted(may_differ):
+            known = before.get(name)
+            api = self._apis.get(name)
             parts = _Parts(
                 None if api is None else api.module,
                 types.by_module.get(name, ()),
@@ -298,33 +310,32 @@ class Pipeline:
                 api.relevant_types & types.by_name.keys() if api is not None and api.relevant_types else _NO_TYPES,
             )
             if known is not None and known.parts.are_same_as(parts):
-                known.api, known.types = api, types
-                made[name] = known
+                self._made[name] = known
                 continue
             self._makes(name)
             with self._failures_of(name, failures):
                 whole = assemble(name, parts.offered, parts.here, dict(parts.moved), types.by_name)
-                made[name] = _OutputFile(api, types, parts, whole, packed(whole), Edges.of(whole))
-        self._made = {name: each for name, each in made.items() if each is not None}
+                self._made[name] = _OutputFile(parts, whole, packed(whole), Edges.of(whole))
+        self._made = _by_name(self._made)
 
     def _files(self, named: AbstractSet[str], style: Style, failures: Failures) -> dict[str, bytes]:
         imports = self._imports_between(failures)
         names = named | self._made.keys()
         if names != self._names:
             self._names, self._packages = names, _packages_around(names)
-        inputs_by_name = {name: (imports.get(name), name in self._packages, style) for name in self._made}
-        for name, made in [
-            (name, made) for name, made in self._made.items() if made.render_inputs != inputs_by_name[name]
-        ]:
+        shared = imports, self._packages, style
+        are_same, self._rendered_from = self._rendered_from == shared, None
+        for name, made in self._made.items():
+            if are_same and made.render_inputs is not None:
+                continue
+            inputs = imports.get(name), name in self._packages, style
+            if made.render_inputs == inputs:
+                continue
             made.render_inputs = None
             with self._failures_of(name, failures):
-                text = self._render(made, *inputs_by_name[name])
-                made.path, made.text, made.is_checked = (
-                    _path(name, name in self._packages),
-                    with_header(name, text),
-                    False,
-                )
-                made.render_inputs = inputs_by_name[name]
+                made.text, made.path = with_header(name, self._render(made, *inputs)), _path(name, inputs[1])
+                made.is_checked, made.render_inputs = False, inputs
+        self._rendered_from = shared
         files = {made.path: made.text for made in self._made.values() if made.render_inputs is not None}
         for package, path in self._packages.items():
             if package not in names:
@@ -360,7 +371,7 @@ class Pipeline:
         edges = {name: made.edges for name, made in self._made.items() if made.edges.wanted}
         if edges == self._edges:
             return self._imports
-        self._edges = {}
+        self._edges, self._imports = {}, {}
         try:
             self._imports = imports_between(edges)
         except ImportCycle as cycle:
@@ -370,7 +381,7 @@ class Pipeline:
                     f"its class statements need types of {others}, and vice versa, so that none can be imported first."
                 )
                 failures[name] = self._failure(name, None, problem)
-            return {}
+            return self._imports
         self._edges = edges
         return self._imports
 
@@ -385,6 +396,10 @@ class Pipeline:
         except Exception as error:  # a defect of lastgood
             problem = f"it could not be wrapped: {type(error).__name__}: {error}"
             failures[name] = self._failure(name, None, problem)
+
+
+def _by_name(items: Mapping[str, V]) -> dict[str, V]:
+    return {name: items[name] for name in sorted(items)}
 
 
 _NO_TYPES: frozenset[Declared] = frozenset()

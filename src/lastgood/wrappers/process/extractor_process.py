@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -87,8 +87,7 @@ class ExtractorProcess:
     def _reset(self) -> None:
         """Reset the record of what has been sent: a new process knows nothing."""
         self._sent_cache: tuple[Path | None, bool] = (None, True)
-        self._rows: dict[str, Row] = {}
-        self._sent: set[str] = set()
+        self._facts: Mapping[str, tuple[object, ...]] = {}  # of each module; its digest comes first
         self._made = Wrapped({})
 
     def start(self) -> None:
@@ -156,27 +155,31 @@ class ExtractorProcess:
 
     def _wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
         self._ensure_running()
-        rows = {name: _row(source, is_named=False) for name, source in found.items()}
-        rows |= {source.name: _row(source, is_named=True) for source in sources}
-        data = {source.digest: source.data for source in (*found.values(), *sources)}
-        before = self._rows
-        changed = tuple(row for name, row in rows.items() if before.get(name) != row)
-        gone = tuple(before.keys() - rows.keys())
-        unsent = {row.digest for row in changed} - self._sent - {""}
-        for name in sorted(row.name for row in changed if row.is_named)[:1]:
-            self._note(name, rows)  # until the process reports the module that it analyses
-        reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in sorted(unsent))), rows)
+        named = {source.name: source for source in sources}
+        current = {**found, **named}
+        facts = {
+            name: (each.digest, each.path, each.is_package, name in named, each.selection)
+            for name, each in current.items()
+        }
+        before = self._facts
+        changed = sorted(name for name, each in facts.items() if before.get(name) != each)
+        for name in [name for name in changed if name in named][:1]:
+            self._note(name, current)  # until the process reports the module that it analyses
+        data = {current[name].digest: current[name].data for name in changed}
+        unsent = data.keys() - {digest for digest, *_ in before.values()} - {""}
+        rows = tuple(_row(current[name], is_named=name in named) for name in changed)
+        gone = tuple(before.keys() - facts.keys())
+        reply = self._ask(Wrap(style, rows, gone, tuple(data[digest] for digest in unsent)), current)
         assert isinstance(reply, Made)
-        self._rows, self._sent = rows, {row.digest for row in rows.values()}
+        self._facts = facts
         self._made = _patched(self._made, reply)
         return self._made
 
-    def _note(self, name: str, rows: Mapping[str, Row]) -> None:
-        path = rows[name].path if name in rows else None
-        self.note(name, None if path is None else Path(path))
+    def _note(self, name: str, current: Mapping[str, ModuleSource]) -> None:
+        self.note(name, current[name].path if name in current else None)
 
-    def _ask(self, request: Request, rows: Mapping[str, Row] = MappingProxyType({})) -> Reply:
-        """Send a request about ``rows`` and return the reply. Raises :class:`_Ended` and :class:`_NoProcess`."""
+    def _ask(self, request: Request, current: Mapping[str, ModuleSource] = MappingProxyType({})) -> Reply:
+        """Send a request about the modules ``current`` and return the reply. Raises :class:`_Ended` and :class:`_NoProcess`."""
         at = "lastgood"
         child = self._ensure_running()
         assert self._wire is not None
@@ -189,7 +192,7 @@ class ExtractorProcess:
             _send(requests, request)
             while isinstance(reply := _receive(replies), Progress):
                 at = reply.module
-                self._note(at, rows)
+                self._note(at, current)
             if isinstance(reply, Defect):
                 self._kill(child)  # its state cannot be trusted any more
                 raise _Ended(f"met a defect of lastgood:\n{reply.text.rstrip()}\n", at)
@@ -257,14 +260,21 @@ def _row(source: ModuleSource, *, is_named: bool) -> Row:
 
 
 def _patched(before: Wrapped, made: Made) -> Wrapped:
-    """Apply the differences in ``made`` to ``before``; files and modules are sorted."""
-    files = {path: text for path, text in {**before.files, **made.files}.items() if path not in made.no_files}
-    modules = {name: data for name, data in {**before.modules, **made.modules}.items() if name not in made.no_modules}
+    """Apply the differences in ``made`` to ``before``."""
     failures = (
         ModuleFailure(module, None if file is None else Path(file), line, message)
         for module, file, line, message in made.failures
     )
-    return Wrapped(dict(sorted(files.items())), made.warnings, tuple(failures), dict(sorted(modules.items())))
+    files = _merged(before.files, made.files, made.no_files)
+    return Wrapped(files, made.warnings, tuple(failures), _merged(before.modules, made.modules, made.no_modules))
+
+
+def _merged(before: Mapping[str, bytes], new: Mapping[str, bytes], gone: Collection[str]) -> dict[str, bytes]:
+    """Return ``before`` with what is ``new`` and without what is ``gone``, sorted."""
+    merged = {**before, **new}
+    for name in gone:
+        del merged[name]
+    return merged if len(merged) == len(before) and not gone else dict(sorted(merged.items()))
 
 
 def _send(requests: BinaryIO, request: Request) -> None:
