@@ -135,18 +135,19 @@ class Held:
 
 
 async def at_rest_with(session: Session, project: RealProject, most: int) -> Held:
-    """What is held once the live worker, its spare and the guardian are all there is, and at most so many descriptors.
+    """What is held once the live worker, its spare, the guardian and the extractor are all there is, and at most so many descriptors.
 
     What is let go of in the background may take a moment.
     """
     with trio.fail_after(DEADLINE):
         while not any(spare.is_waiting() for spare in session.bridge._spares):
             await trio.to_thread.run_sync(os.sched_yield)
-        while (held := Held.now(project)).children != 3 or held.descriptors > most:
+        while (held := Held.now(project)).children != 4 or held.descriptors > most:
             await trio.to_thread.run_sync(os.sched_yield)
     return held
 
 
+@pytest.mark.apart
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process holds is read from /proc")
 @pytest.mark.parametrize(("settled", "cycles"), [(16, 40), pytest.param(200, 1000, marks=pytest.mark.torture)])
 async def test_many_cycles_hold_no_more_than_few(

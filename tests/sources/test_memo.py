@@ -113,6 +113,15 @@ def test_what_was_used_longest_ago_leaves_memory_first(monkeypatch: pytest.Monke
     assert [place[1] for place in asker.memo._here] == ["d"]
 
 
+def test_no_more_is_kept_in_memory_than_was_used_last() -> None:
+    asker = Asker()
+    for key in "abca":
+        asker.ask(key)
+    asker.memo.keep(2)
+    assert [asker.ask(key) for key in "acb"] == ["1"] * 3
+    assert asker.found_out == ["a", "b", "c", "b"]
+
+
 # On disk.
 
 

@@ -394,6 +394,21 @@ def test_only_what_changed_is_parsed_again() -> None:
     assert parsed == [b"import a", b"import b", b"x = 1", b"import os"]
 
 
+def test_what_no_source_contains_any_more_is_not_remembered() -> None:
+    parsed: list[bytes] = []
+
+    def parse(data: bytes) -> Imports:
+        parsed.append(data)
+        return imports_of(data)
+
+    files = memory({"svc.py": "import os"})
+    pinner, settings = Pinner(files, parse), config("svc")
+    for text in (b"import os", b"import sys", b"import os"):
+        files.put(Path("/p/src/svc.py"), text)
+        pin_in(files, settings, pinner=pinner)
+    assert parsed == [b"import os", b"import sys", b"import os"]
+
+
 # Sources that this Python cannot read.
 
 

@@ -133,6 +133,12 @@ class Memo:
             _, size = self._here.pop(next(iter(self._here)))
             self._size -= size
 
+    def keep(self, number: int) -> None:
+        """Evict all answers in memory but the ``number`` that were used last."""
+        while len(self._here) > number:
+            _, size = self._here.pop(next(iter(self._here)))
+            self._size -= size
+
     def tidy(self) -> None:
         """Write new answers to disk, and evict what need not be kept between two runs: to free its memory takes a while."""
         self._evict(KEPT_BETWEEN)

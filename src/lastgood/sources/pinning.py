@@ -120,6 +120,7 @@ class Pinner:
         for module in modules.values():
             reading.pin_named(module)
         reading.follow()
+        self._memo.keep(len(reading.imports))  # this runs in the app, which should not grow with each edit
         return reading.result(modules.values())
 
     def _imports_in(self, digest: str, data: bytes) -> Imports:
@@ -159,7 +160,7 @@ class _Reading:
         self._imports_in = imports_in
         self._finder = finder
         self._wrappers = wrappers
-        self._imports: dict[str, Imports] = {}
+        self.imports: dict[str, Imports] = {}
         self._modules: dict[tuple[str, str], PinnedModule] = {}
         self._todo: list[PinnedModule] = []
         self._reached: dict[str, Found | None] = {}
@@ -239,8 +240,8 @@ class _Reading:
             self._unreadable[file] = error
             return None
         digest = hashlib.sha256(data).hexdigest()
-        if digest not in self._imports:
-            self._imports[digest] = self._imports_in(digest, data)
+        if digest not in self.imports:
+            self.imports[digest] = self._imports_in(digest, data)
         self._sources[file] = data
         self._digests[file] = digest
         return digest
@@ -252,7 +253,7 @@ class _Reading:
         while self._todo:
             module = self._todo.pop()
             package = module.name if module.is_package else module.name.rpartition(".")[0]
-            for level, target, names in self._imports[module.digest].statements:
+            for level, target, names in self.imports[module.digest].statements:
                 base = _absolute(package, level, target)
                 if base:
                     self._follow(base, names)
@@ -279,7 +280,7 @@ class _Reading:
     def _exports(self, package: Found) -> tuple[str, ...]:
         if package.file is None or (digest := self._digests.get(self._finder.real_file(package.file))) is None:
             return ()
-        return self._imports[digest].exports
+        return self.imports[digest].exports
 
     def _source(self, path: str) -> bytes:
         return self._sources.get(self._finder.real_file(path), b"")
