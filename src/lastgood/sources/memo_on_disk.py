@@ -7,7 +7,7 @@ import hashlib
 import os
 import sqlite3
 import sys
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["AnswersOnDisk"]
@@ -26,24 +26,26 @@ class AnswersOnDisk:
         self.is_read_only = False
         self._unwritten: dict[str, bytes] = {}
         self._used: set[str] = set()
-        self._reader: sqlite3.Connection | None = None
-        self._open()
-
-    def _open(self) -> None:
-        self._reader = None
-        with suppress(sqlite3.Error):  # there is no file yet
-            self._reader = self._connect("ro")
+        self._database: sqlite3.Connection | None = None
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self.path.as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE)
+        if self._database is None:
+            uri = f"{self.path.as_uri()}?mode={mode}"
+            self._database = sqlite3.connect(uri, uri=True, timeout=_PATIENCE)
+        return self._database
+
+    def _disconnect(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     def get(self, place: tuple[object, ...]) -> bytes | None:
         """Return the data last stored at ``place``, a query and its key; None if there are none."""
         key = _key(place)
-        if key in self._unwritten or self._reader is None:
-            return self._unwritten.get(key)
-        with suppress(sqlite3.Error):
-            rows = self._reader.execute("SELECT digest, data FROM answers WHERE key = ?", (key,))
+        if key in self._unwritten:
+            return self._unwritten[key]
+        with suppress(sqlite3.Error):  # there is no file yet, or it is locked or damaged
+            rows = self._connect("ro").execute("SELECT digest, data FROM answers WHERE key = ?", (key,))
             for digest, data in rows.fetchall():
                 if _digest(data) == digest:
                     self._used.add(key)
@@ -68,18 +70,16 @@ class AnswersOnDisk:
                 self.path.unlink()
                 self._write()
         self._unwritten, self._used = {}, set()
-        self._close_reader()
-        self._open()
 
     def _write(self) -> None:
-        with closing(self._connect("rwc")) as database, database:
+        self._disconnect()  # it may only read, or be of a file that was removed
+        with self._connect("rwc") as database:
             database.execute("PRAGMA synchronous = OFF")  # losing entries in a power failure is acceptable
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version not in (0, _FORMAT):
                 raise sqlite3.DatabaseError("another format")
             if version == 0:
-                database.execute(_TABLE)
-                database.execute(f"PRAGMA user_version = {_FORMAT}")
+                database.executescript(f"{_TABLE}; PRAGMA user_version = {_FORMAT}")
             (last,) = database.execute("SELECT coalesce(max(used), 0) FROM answers").fetchone()
             now = last + 1
             database.executemany("UPDATE answers SET used = ? WHERE key = ?", [(now, key) for key in self._used])
@@ -91,14 +91,10 @@ class AnswersOnDisk:
                 oldest = "SELECT key FROM answers WHERE used < ? ORDER BY used LIMIT ?"
                 database.execute(f"DELETE FROM answers WHERE key IN ({oldest})", (now, count - most))
 
-    def _close_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-
     def close(self) -> None:
         """Write what is new to disk, and close the file."""
         self.flush()
-        self._close_reader()
+        self._disconnect()
 
 
 def _digest(data: bytes) -> bytes:

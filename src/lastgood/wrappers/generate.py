@@ -56,10 +56,7 @@ class _ModuleApi:
 
     source: ModuleSource
     answer: Answer[Extract | None]
-    consulted: frozenset[str]
     module: Module | None = None
-    warnings: tuple[str, ...] = ()
-    unless_declared: tuple[tuple[Declared, str], ...] = ()
     mentioned: frozenset[Declared] = frozenset()
     relevant_types: frozenset[Declared] = frozenset()
     classes: tuple[Class, ...] = ()
@@ -70,18 +67,14 @@ class _ModuleApi:
     @classmethod
     def of(cls, source: ModuleSource, answer: Answer[Extract | None]) -> _ModuleApi:
         found = answer.found
-        consulted = frozenset(answer.consulted)
         if found is None:
-            return cls(source, answer, consulted)
+            return cls(source, answer)
         module = found.module
         classes = tuple(each for each in module.members if isinstance(each, Class) and each.declared is not None)
         return cls(
             source,
             answer,
-            consulted,
             module,
-            found.warnings,
-            found.unless_declared,
             frozenset(in_signatures(module.members)),
             relevant_types(module),
             classes,
@@ -94,16 +87,7 @@ class _Type:
     """The declaration of one type, and the other types that it uses."""
 
     answer: Answer[Declaration | None]
-    consulted: frozenset[str]
-    declaration: Declaration | None = None
-    used: frozenset[Declared] = frozenset()
-
-    @classmethod
-    def of(cls, answer: Answer[Declaration | None]) -> _Type:
-        found, consulted = answer.found, frozenset(answer.consulted)
-        if found is None:
-            return cls(answer, consulted)
-        return cls(answer, consulted, found, frozenset(used(found.class_)))
+    used: frozenset[Declared]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +100,7 @@ class _Types:
 
     @classmethod
     def of(cls, types: Mapping[Declared, _Type]) -> _Types:
-        found = {declared: each.declaration for declared, each in types.items() if each.declaration is not None}
+        found = {declared: each.answer.found for declared, each in types.items() if each.answer.found is not None}
         by_name = dict(sorted(found.items(), key=lambda item: (item[0].module, item[0].name)))
         by_module = groupby(by_name.items(), key=lambda item: item[0].module)
         return cls(types, by_name, {module: tuple(items) for module, items in by_module})
@@ -206,7 +190,8 @@ class Pipeline:
         self._assemble(types, changes, special, failures)
         files = self._files(named.keys(), style, failures)
         self._check_imports(failures)
-        warnings = [text for api in special for text in _warnings(api, types.by_name)]
+        extracts = [api.answer.found for api in special if api.answer.found is not None]
+        warnings = [text for found in extracts for text in _warnings(found, types.by_name)]
         warnings += [text for each in types.by_name.values() for text in each.warnings]
         reported = tuple(failure for _, failure in sorted(failures.items()))
         irs = {name: made.packed for name, made in self._made.items() if name not in failures}
@@ -225,7 +210,7 @@ class Pipeline:
         gone = apis.keys() - named.keys()
         outdated = {name for name in apis.keys() & changed if apis[name].source.selection != named[name].selection}
         if stale:
-            outdated |= {name for name, each in apis.items() if not stale.isdisjoint(each.consulted)}
+            outdated |= {name for name, each in apis.items() if not stale.isdisjoint(each.answer.consulted)}
         for name in gone | outdated:
             del apis[name]
         fresh = named.keys() - apis.keys()
@@ -267,7 +252,9 @@ class Pipeline:
         """Declare every type that signatures mention, directly or through others; anew if that depends on ``stale``."""
         mentioned: frozenset[Declared] = frozenset().union(*[api.mentioned for api in self._apis.values()])
         left, seen = list(mentioned), set(mentioned)
-        known = {declared: each for declared, each in self._each_type.items() if stale.isdisjoint(each.consulted)}
+        known = {
+            declared: each for declared, each in self._each_type.items() if stale.isdisjoint(each.answer.consulted)
+        }
         self._each_type = {}
         while left:
             declared = left.pop()
@@ -275,7 +262,8 @@ class Pipeline:
             if type_ is None:
                 key = declared.module, declared.name, self._outlines.state(declared.module)
                 compute = partial(self._compute, declared.module, _declaration_of(declared))
-                type_ = _Type.of(self._memo.ask(_DECLARE, key, compute))
+                answer = self._memo.ask(_DECLARE, key, compute)
+                type_ = _Type(answer, frozenset(() if answer.found is None else used(answer.found.class_)))
             self._each_type[declared] = type_
             left += type_.used - seen
             seen |= type_.used
@@ -415,8 +403,8 @@ def _declaration_of(declared: Declared) -> Callable[[Project, Models], Declarati
     return lambda project, models: declare(project, models, declared)
 
 
-def _warnings(api: _ModuleApi, types: Container[Declared]) -> tuple[str, ...]:
-    return api.warnings + tuple(text for declared, text in api.unless_declared if declared not in types)
+def _warnings(found: Extract, types: Container[Declared]) -> tuple[str, ...]:
+    return found.warnings + tuple(text for declared, text in found.unless_declared if declared not in types)
 
 
 def _with_dependents(names: Sequence[str], graph: Mapping[str, AbstractSet[str]]) -> AbstractSet[str]:

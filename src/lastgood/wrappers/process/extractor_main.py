@@ -66,7 +66,6 @@ class _Server:
         self._replies = replies
         self._memo = Memo()
         self._pipeline = Pipeline(ImportCheck(), self._report_progress, self._report_progress, self._memo)
-        self._data: dict[str, bytes] = {}
         self._sources: dict[str, ModuleSource] = {}
         self._named: set[str] = set()
         self._made = Wrapped({})
@@ -98,17 +97,16 @@ class _Server:
         return self._memo.ask(IMPORTS, (digest_of(data),), lambda: Answer(imports_of(data))).found
 
     def _wrap(self, request: Wrap) -> Made:
-        self._data.update((digest_of(data), data) for data in request.data)
+        known = {source.digest: source.data for source in self._sources.values()}
+        known |= {digest_of(data): data for data in request.data}
         for name in request.gone:
             del self._sources[name]
             self._named.discard(name)
         for row in request.changed:
             path = None if row.path is None else Path(row.path)
-            data = self._data[row.digest] if row.digest else b""
+            data = known[row.digest] if row.digest else b""
             self._sources[row.name] = ModuleSource(row.name, path, data, row.is_package, row.selection, row.digest)
             (self._named.add if row.is_named else self._named.discard)(row.name)
-        for digest in self._data.keys() - {source.digest for source in self._sources.values()}:
-            del self._data[digest]
         before, sources = self._made, [self._sources[name] for name in self._named]
         changed = {*request.gone, *(row.name for row in request.changed)}
         made = self._made = self._pipeline.wrap(sources, self._sources.get, request.style, changed)

@@ -9,7 +9,6 @@ import importlib
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from functools import partial
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -41,8 +40,6 @@ class ImportCheck(MetaPathFinder):
 
     def __init__(self) -> None:
         self._files: Mapping[str, File] = {}
-        self._names: AbstractSet[str] = frozenset()
-        self._packages: set[str] = {""}
 
     def problems(
         self,
@@ -57,15 +54,9 @@ class ImportCheck(MetaPathFinder):
         ``files`` are all wrappers; those that are not in ``names`` are unchanged since the last call. ``needs`` has the
         wrappers that each wrapper's class statements require. ``at(name)`` is called before each import.
         """
+        for name in self._files.keys() - files.keys():
+            self._forget(name)
         self._files = files
-        if files.keys() != self._names:
-            for name in self._names - files.keys():
-                self._forget(name)
-            self._names = set(files)
-            self._packages = {
-                "",
-                *(name[:place] for name in files for place, letter in enumerate(name) if letter == "."),
-            }
         problems: dict[str, str | None] = {}
         for name in names:
             self._forget(name)
@@ -116,7 +107,8 @@ class ImportCheck(MetaPathFinder):
         file = self._files.get(name)
         if file is not None:
             return spec_from_loader(fullname, _Loader(file.text, file.path))
-        return spec_from_loader(fullname, _Loader(b"", "__init__.py")) if name in self._packages else None
+        is_package = not name or any(other.startswith(f"{name}.") for other in self._files)
+        return spec_from_loader(fullname, _Loader(b"", "__init__.py")) if is_package else None
 
 
 class _Loader(InspectLoader):
