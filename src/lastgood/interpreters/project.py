@@ -59,7 +59,6 @@ class Project:
     """The error of the worker's interpreter in this cycle. One that hangs is not started twice."""
     manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
     _pinner: Pinner = field(init=False)
-    _generator_pinner: Pinner = field(init=False)
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
 
     _is_stopped: bool = False
@@ -67,7 +66,6 @@ class Project:
     def __post_init__(self) -> None:
         self.extractor.note = self.note
         self._pinner = Pinner(self.files, self.extractor.imports_of, self.enter)
-        self._generator_pinner = Pinner(self.files, self.extractor.imports_of, self.enter)
 
     def begin_stage(self) -> None:
         """Forget an earlier :meth:`stop`, which was for an earlier stage."""
@@ -105,7 +103,7 @@ class Project:
 
     def generator_inputs(self, config: Config) -> Inputs:
         """Find the inputs of the config's own generators; modules are looked up as by this process's interpreter."""
-        return inputs_of(config, self.files, self._generator_pinner, self.ask_interpreter(ProcessConfig()))
+        return inputs_of(config, self.files, self._pinner, self.ask_interpreter(ProcessConfig()))
 
     def _worker_interpreter(self, config: Config) -> Interpreter:
         process = config.runtime.process
