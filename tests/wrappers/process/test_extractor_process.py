@@ -16,6 +16,7 @@ import pytest
 
 from lastgood.errors import GenerationError
 from lastgood.sources.import_statements import imports_of
+from lastgood.store.file_system import digest_of
 from lastgood.wrappers import ModuleSource
 from lastgood.wrappers.process import extractor_process
 from lastgood.wrappers.process.extractor import HereExtractor
@@ -315,6 +316,13 @@ def test_it_ends_with_its_app() -> None:
     finally:
         if pidfd >= 0:
             os.close(pidfd)
+
+
+def test_a_path_that_is_no_unicode_crosses_as_it_is(extractor: ExtractorProcess) -> None:
+    path = Path(os.fsdecode(b"/p/\xff/broken.py"))
+    broken = ModuleSource("broken", path, b"def broken(:", False, digest=digest_of(b"def broken(:"))
+    (failure,) = extractor.wrap([broken], {}, "async").failures
+    assert failure.file == path
 
 
 def test_what_it_found_out_is_kept(extractor: ExtractorProcess, tmp_path: Path) -> None:

@@ -103,9 +103,8 @@ class _Server:
             del self._sources[name]
             self._named.discard(name)
         for row in request.changed:
-            path = None if row.path is None else Path(row.path)
             data = known[row.digest] if row.digest else b""
-            self._sources[row.name] = ModuleSource(row.name, path, data, row.is_package, row.selection, row.digest)
+            self._sources[row.name] = ModuleSource(row.name, row.path, data, row.is_package, row.selection, row.digest)
             (self._named.add if row.is_named else self._named.discard)(row.name)
         before, sources = self._made, [self._sources[name] for name in self._named]
         changed = {*request.gone, *(row.name for row in request.changed)}
@@ -116,7 +115,7 @@ class _Server:
             {name: data for name, data in made.modules.items() if before.modules.get(name) is not data},
             tuple(before.modules.keys() - made.modules.keys()),
             made.warnings,
-            tuple((each.module, _text(each.file), each.line, each.message) for each in made.failures),
+            made.failures,
         )
 
     def _report_progress(self, module: str) -> None:
@@ -129,10 +128,6 @@ class _Server:
                 data = data[os.write(self._replies, data) :]
         except BrokenPipeError:
             raise _Gone from None
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _read(descriptor: int, size: int) -> bytes:

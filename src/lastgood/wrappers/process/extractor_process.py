@@ -87,7 +87,7 @@ class ExtractorProcess:
     def _reset(self) -> None:
         """Reset the record of what has been sent: a new process knows nothing."""
         self._sent_cache: tuple[Path | None, bool] = (None, True)
-        self._facts: Mapping[str, tuple[object, ...]] = {}  # of each module; its digest comes first
+        self._rows: dict[str, Row] = {}
         self._made = Wrapped({})
 
     def start(self) -> None:
@@ -157,29 +157,28 @@ class ExtractorProcess:
         self._ensure_running()
         named = {source.name: source for source in sources}
         current = {**found, **named}
-        facts = {
-            name: (each.digest, each.path, each.is_package, name in named, each.selection)
+        rows = {
+            name: Row(name, each.path, each.digest, each.is_package, name in named, each.selection)
             for name, each in current.items()
         }
-        before = self._facts
-        changed = sorted(name for name, each in facts.items() if before.get(name) != each)
-        for name in [name for name in changed if name in named][:1]:
-            self._note(name, current)  # until the process reports the module that it analyses
-        data = {current[name].digest: current[name].data for name in changed}
-        unsent = data.keys() - {digest for digest, *_ in before.values()} - {""}
-        rows = tuple(_row(current[name], is_named=name in named) for name in changed)
-        gone = tuple(before.keys() - facts.keys())
-        reply = self._ask(Wrap(style, rows, gone, tuple(data[digest] for digest in unsent)), current)
+        before = self._rows
+        changed = tuple(row for name, row in rows.items() if before.get(name) != row)
+        gone = tuple(before.keys() - rows.keys())
+        data = {row.digest: current[row.name].data for row in changed}
+        unsent = data.keys() - {row.digest for row in before.values()} - {""}
+        for name in sorted(row.name for row in changed if row.is_named)[:1]:
+            self._note(name, rows)  # until the process reports the module that it analyses
+        reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in unsent)), rows)
         assert isinstance(reply, Made)
-        self._facts = facts
+        self._rows = rows
         self._made = _patched(self._made, reply)
         return self._made
 
-    def _note(self, name: str, current: Mapping[str, ModuleSource]) -> None:
-        self.note(name, current[name].path if name in current else None)
+    def _note(self, name: str, rows: Mapping[str, Row]) -> None:
+        self.note(name, rows[name].path if name in rows else None)
 
-    def _ask(self, request: Request, current: Mapping[str, ModuleSource] = MappingProxyType({})) -> Reply:
-        """Send a request about the modules ``current`` and return the reply. Raises :class:`_Ended` and :class:`_NoProcess`."""
+    def _ask(self, request: Request, rows: Mapping[str, Row] = MappingProxyType({})) -> Reply:
+        """Send a request about ``rows`` and return the reply. Raises :class:`_Ended` and :class:`_NoProcess`."""
         at = "lastgood"
         child = self._ensure_running()
         assert self._wire is not None
@@ -192,7 +191,7 @@ class ExtractorProcess:
             _send(requests, request)
             while isinstance(reply := _receive(replies), Progress):
                 at = reply.module
-                self._note(at, current)
+                self._note(at, rows)
             if isinstance(reply, Defect):
                 self._kill(child)  # its state cannot be trusted any more
                 raise _Ended(f"met a defect of lastgood:\n{reply.text.rstrip()}\n", at)
@@ -254,19 +253,10 @@ def _failure(ended: _Ended, file: Path | None) -> GenerationError:
     return GenerationError((ModuleFailure(ended.at, file, None, problem),))
 
 
-def _row(source: ModuleSource, *, is_named: bool) -> Row:
-    path = None if source.path is None else str(source.path)
-    return Row(source.name, path, source.digest, source.is_package, is_named, source.selection)
-
-
 def _patched(before: Wrapped, made: Made) -> Wrapped:
     """Apply the differences in ``made`` to ``before``."""
-    failures = (
-        ModuleFailure(module, None if file is None else Path(file), line, message)
-        for module, file, line, message in made.failures
-    )
     files = _merged(before.files, made.files, made.no_files)
-    return Wrapped(files, made.warnings, tuple(failures), _merged(before.modules, made.modules, made.no_modules))
+    return Wrapped(files, made.warnings, made.failures, _merged(before.modules, made.modules, made.no_modules))
 
 
 def _merged(before: Mapping[str, bytes], new: Mapping[str, bytes], gone: Collection[str]) -> dict[str, bytes]:

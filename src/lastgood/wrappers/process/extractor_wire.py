@@ -6,11 +6,15 @@ of the last request, and send only differences.
 
 from __future__ import annotations
 
+import os
 import struct
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from lastgood.config import ModuleConfig, Style
+from lastgood.errors import ModuleFailure
 from lastgood.sources.import_statements import Imports
 
 __all__ = [
@@ -36,11 +40,11 @@ MOST = 1 << 32
 """Maximum size of a message in bytes. A larger length is treated as a broken stream."""
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True):
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A module as :class:`.ModuleSource` has it, with the digest in place of its bytes. ``is_named``: it is to be wrapped."""
 
     name: str
-    path: str | None
+    path: Path | None
     digest: str
     is_package: bool
     is_named: bool
@@ -93,7 +97,7 @@ class Made(msgspec.Struct, tag=2):
     modules: dict[str, bytes]
     no_modules: tuple[str, ...]
     warnings: tuple[str, ...]
-    failures: tuple[tuple[str, str | None, int | None, str], ...]
+    failures: tuple[ModuleFailure, ...]
 
 
 class Defect(msgspec.Struct, tag=3):
@@ -105,9 +109,14 @@ class Defect(msgspec.Struct, tag=3):
 Request = Read | Use | Wrap
 Reply = Found | Progress | Made | Defect
 
-_ENCODER = msgspec.msgpack.Encoder()
-_REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
-_REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+def _path(type_: type, data: Any) -> Any:
+    return type_(os.fsdecode(data))
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=os.fsencode)  # of a path, the only type that msgspec does not know
+_REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request, dec_hook=_path)
+_REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply, dec_hook=_path)
 
 
 def encode(message: Request | Reply) -> bytes:
