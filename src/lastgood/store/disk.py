@@ -214,12 +214,12 @@ _DIRECTORY = Stat("directory", 0, (), 0.0)
 
 def _open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading. Raise :class:`OSError` for a FIFO or a device, which could block forever."""
-    _require_regular(path, os.stat(path))  # first, because opening a device may have effects
-    # It may have been replaced meanwhile.
-    descriptor = os.open(
-        path, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-    )
-    try:
+    found = os.stat(path)
+    _require_regular(path, found)  # first, because opening a device may have effects
+    flags = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    # The mode is for pyfakefs, which sets it also for a file that exists.
+    descriptor = os.open(path, flags, stat.S_IMODE(found.st_mode))
+    try:  # it may have been replaced meanwhile
         _require_regular(path, os.fstat(descriptor))
         return open(descriptor, "rb")
     except BaseException:
