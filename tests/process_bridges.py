@@ -139,6 +139,15 @@ async def hold_loop(path):
 async def loop():
     return id(asyncio.get_running_loop())
 
+async def stop_loop(how):
+    loop = asyncio.get_running_loop()
+    loop.call_soon({"stop": loop.stop, "exit": sys.exit}[how])
+
+def allow_more_files(allow):
+    import resource
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if allow else 3, hard))
+
 def allow_blocked_loops(number):
     import _lastgood_worker.asyncs
     _lastgood_worker.asyncs.MAX_FORGOTTEN = number

@@ -212,6 +212,27 @@ async def test_an_event_loop_that_a_forgotten_call_blocks_is_replaced(bridge: Pr
     gate.open()
 
 
+async def test_an_event_loop_that_cannot_be_started_is_an_error_until_it_can_be(
+    bridge: ProcessBridge, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+    await forget_a_call(bridge, gate, "hold_loop")
+    await bridge.call("svc", "allow_more_files", [False], {})
+    for _ in range(2):
+        with pytest.raises(BridgeError, match=r"The worker cannot start an event loop: .*Too many open files"):
+            await bridge.call("svc", "loop", [], {})
+    await bridge.call("svc", "allow_more_files", [True], {})
+    assert await bridge.call("svc", "meet", [1], {}) == 1
+    gate.open()
+
+
+@pytest.mark.parametrize("how", ["stop", "exit"])
+async def test_an_event_loop_that_a_function_ends_goes_on(bridge: ProcessBridge, how: str) -> None:
+    loop = await bridge.call("svc", "loop", [], {})
+    await bridge.call("svc", "stop_loop", [how], {})
+    assert await bridge.call("svc", "loop", [], {}) == loop
+
+
 async def test_an_event_loop_that_is_blocked_no_more_is_used_again(bridge: ProcessBridge, tmp_path: Path) -> None:
     gates = [Gate(tmp_path, f"gate{number}") for number in range(3)]
     await bridge.call("svc", "allow_blocked_loops", [2], {})

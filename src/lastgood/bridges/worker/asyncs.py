@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 
@@ -37,8 +38,20 @@ class _LoopThread:
         self.cancelled: set[int] = set()  # calls that were cancelled and have not ended
         self._turned = threading.Event()  # set by the loop in answer to the last responds()
         self._ready = threading.Event()
-        threading.Thread(target=CONTEXTS.run, args=(self._run,), name=name, daemon=True).start()
+        self._failure: BaseException | None = None
+        threading.Thread(target=CONTEXTS.run, args=(self._start,), name=name, daemon=True).start()
         self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def _start(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            if self._ready.is_set():
+                raise
+            self._failure = error  # for example too many open files
+            self._ready.set()
 
     def _run(self) -> None:
         raise NotImplementedError
@@ -75,7 +88,10 @@ class _Asyncio(_LoopThread):
 
         self._loop = asyncio.new_event_loop()
         self._ready.set()
-        self._loop.run_forever()
+        while not self._loop.is_closed():
+            # A user's stop() ends it, and so does a task that exits; the other calls still have to be answered.
+            with suppress(SystemExit, KeyboardInterrupt):
+                self._loop.run_forever()
 
     def call_soon(self, function: Callable[..., None], *args: Any) -> None:
         self._loop.call_soon_threadsafe(function, *args)
@@ -160,7 +176,7 @@ class Loops:
     def start(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack) -> bool:
         """Run ``coroutine`` in a copy of the current context; answer call ``number`` with ``pack`` of its result.
 
-        Return False if too many loops are blocked.
+        Return False if too many loops are blocked. Raises what prevents a loop from being started.
         """
         with self._choosing:
             current = self._usable()

@@ -271,13 +271,18 @@ class Worker:
     def _start(
         self, number: int, coroutine: CoroutineType[Any, Any, Any], requested: Sequence[Any]
     ) -> tuple[int, bytes] | None:
-        with self._lock:
-            if self._loops is None:
-                from .asyncs import Loops
-
-                self._loops = Loops(self._backend, self._answer)
         self._send(frames.APART, number, b"")  # must be sent before the call's answer
-        if not self._loops.start(number, coroutine, partial(pack_result, requested=requested)):
+        try:
+            with self._lock:
+                if self._loops is None:
+                    from .asyncs import Loops
+
+                    self._loops = Loops(self._backend, self._answer)
+            started = self._loops.start(number, coroutine, partial(pack_result, requested=requested))
+        except Exception as error:
+            coroutine.close()
+            return pack_refused(f"The worker cannot start an event loop: {error}.")
+        if not started:
             return pack_refused(
                 f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls."
             )
