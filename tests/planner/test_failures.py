@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
 from lastgood import effects, watch_events
 from lastgood.planner import events, states
-from planner_script import ERROR, SCHEDULE, SETTINGS, A, Script, first_cycle, rollbacks, rolling_back, second_cycle, src
+from planner_script import (
+    ERROR,
+    SCHEDULE,
+    SETTINGS,
+    A,
+    Script,
+    first_cycle,
+    idle,
+    rollbacks,
+    rolling_back,
+    second_cycle,
+    src,
+)
 
 # --- what fails
 
@@ -106,6 +119,12 @@ def test_a_stage_and_the_wait_for_its_thread_have_the_time_that_was_asked_for() 
     script.give(events.Failed(effects.Stage(1, timeout=5.0), 0.5, ERROR, at=1000.0))
     rolled_back = script.give(events.RolledBack(effects.Rollback(effects.Stage(1, timeout=5.0), 10.0)))
     assert rolled_back[-1] == effects.Release(5.0)
+
+
+def test_a_close_waits_for_a_thread_no_longer_than_a_minute_where_a_stage_may_take_for_ever() -> None:
+    script = idle()
+    script.state = dataclasses.replace(script.state, settings=dataclasses.replace(SETTINGS, stage_timeout=math.inf))
+    assert script.give(events.CloseRequested())[-1] == effects.Release(60.0)
 
 
 def waited() -> Script:

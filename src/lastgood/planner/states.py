@@ -48,6 +48,11 @@ class Settings:
         """The limit, in seconds, of calls in flight at a close, and of a ``dispose()``: 10 where ``drain_timeout`` is infinite."""
         return self.drain_timeout if math.isfinite(self.drain_timeout) else Settings().drain_timeout
 
+    @property
+    def release_timeout(self) -> float:
+        """The limit, in seconds, of the wait for a thread at a close: 60 where ``stage_timeout`` is infinite."""
+        return self.stage_timeout if math.isfinite(self.stage_timeout) else Settings().stage_timeout
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:

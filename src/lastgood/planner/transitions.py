@@ -615,7 +615,9 @@ def _begin_closing(state: State) -> Step:
         undos=(),
         lost=None,
     )
-    return Step(closing, (*_answer(waiting, succeeded=False), *timer, *dispose, Release(state.settings.stage_timeout)))
+    return Step(
+        closing, (*_answer(waiting, succeeded=False), *timer, *dispose, Release(state.settings.release_timeout))
+    )
 
 
 def _may_drain_for_ever(state: State) -> bool:
