@@ -17,7 +17,7 @@ import trio.testing
 from bounded_time import LATE, Gate, Time, failure
 from lastgood.config import ProcessConfig, load_config
 from lastgood.errors import ConfigError, GenerationError
-from lastgood.interpreters import bounded_stage
+from lastgood.interpreters import bounded_stage, watching
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.once import generate_once, preview
@@ -64,6 +64,41 @@ async def test_a_read_that_hangs_is_an_error_that_names_the_module(
         project.save("pricing.py", QUOTE)
         await told.success()
         assert session.generation == 2
+
+
+@pytest.mark.parametrize("hanging", ["_identity", "_start"], ids=["look", "watch"])
+async def test_an_arming_that_hangs_is_an_error_that_names_what_was_to_be_watched(
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    told: Told,
+    gate: Gate,
+    time: Time,
+    monkeypatch: pytest.MonkeyPatch,
+    hanging: str,
+) -> None:
+    do = getattr(watching, hanging)
+
+    def slow(*arguments: Any) -> Any:
+        if "elsewhere" in str(arguments[0]):
+            gate.pass_by()
+        return do(*arguments)
+
+    async with start() as session:
+        await told.success()
+        project.save("elsewhere/shop.py", QUOTE)
+        gate.is_shut = True
+        monkeypatch.setattr(watching, hanging, slow)
+        project.config_file.write_text(
+            f'python_import_path = [".", "elsewhere"]\n{project.config_file.read_text()}[modules.shop]\n'
+        )
+        await gate.reached()
+        time.is_over()
+        module, file, text = await failure(told)
+        assert (module, text) == ("watched paths", LATE)
+        assert (file is None) is (hanging == "_start")
+        assert file is None or "elsewhere" in file.parts
+        gate.open()
+        assert await session.reload_now()
 
 
 async def test_close_does_not_wait_for_a_look_at_what_is_watched_that_hangs(

@@ -331,7 +331,7 @@ class TrioInterpreter:
         """Watch ``watch`` in addition, then read it, in this order, so that no change after the reading is missed."""
         async with self._reading:
             self._armed = watch.union(self._armed)
-            await self._notifier.arm(self._armed)
+            await self._notifier.arm(self._armed, partial(self._project.note, "watched paths"))
             return await self._bounded.read(self._reader.read, self._armed, time.time())
 
     async def _commit_watch(self) -> None:

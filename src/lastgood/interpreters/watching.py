@@ -11,7 +11,9 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 from watchfiles import Change
@@ -39,15 +41,21 @@ _STEP = 10
 _LONGEST_BATCH = 50
 _WAKE_UP = 5_000
 
+T = TypeVar("T")
+
+Note = Callable[[Path | None], object]
+"""Called for each root before it is looked at, and with None before the system is asked to watch. It may be in a thread."""
+
 Places = Mapping[Path, tuple[int, int]]
 """Directories, each with its device and inode, which differ if it is removed and made again."""
 
 
-def places(watch: WatchSet) -> tuple[Places, Places]:
+def places(watch: WatchSet, note: Note = lambda _: None) -> tuple[Places, Places]:
     """Return the directories to watch recursively, and those to watch by themselves. Reads the disk."""
     trees: dict[Path, tuple[int, int]] = {}
     alone: dict[Path, tuple[int, int]] = {}
     for root in watch.roots:
+        note(root)
         identity = _identity(root)
         if identity is not None:
             trees[root] = identity
@@ -78,13 +86,23 @@ class Notifier:
         self._scopes: dict[bool, tuple[Places, trio.CancelScope]] = {}
         # Each watch occupies a thread while it waits. A limiter of its own leaves trio's default threads to the app.
         self._limiter = trio.CapacityLimiter(8)
+        # On a network file system that is gone, arming hangs; then it is abandoned. At most one thread hangs there.
+        self._arming = trio.CapacityLimiter(1)
         self.polling = False
 
-    async def arm(self, watch: WatchSet) -> None:
-        """Watch exactly ``watch``. The previous watches are released only after the new ones work, so no change is missed."""
-        trees, alone = await trio.to_thread.run_sync(places, watch, limiter=self._limiter)
+    async def arm(self, watch: WatchSet, note: Note = lambda _: None) -> None:
+        """Watch exactly ``watch``. The previous watches are released only after the new ones work, so no change is missed.
+
+        A cancellation does not wait for the file system.
+        """
+        trees, alone = await self._in_thread(places, watch, note) if watch.roots else ({}, {})
+        note(None)
         for recursive, directories in ((True, trees), (False, alone)):
             await self._arm(directories, recursive=recursive)
+
+    async def _in_thread(self, do: Callable[..., T], *args: object) -> T:
+        # If it is abandoned, its result is dropped, and a RustNotify that is dropped watches nothing any more.
+        return await trio.to_thread.run_sync(partial(do, *args), limiter=self._arming, abandon_on_cancel=True)
 
     async def _arm(self, directories: Places, *, recursive: bool) -> None:
         armed = self._scopes.get(recursive)
@@ -109,7 +127,7 @@ class Notifier:
     ) -> None:
         with scope:
             try:
-                notify = await trio.to_thread.run_sync(_start, sorted(directories), recursive, limiter=self._limiter)
+                notify = await self._in_thread(_start, sorted(directories), recursive)
             except (OSError, RuntimeError, UnicodeError) as error:
                 self._fail(error)
                 task_status.started()
