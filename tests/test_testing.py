@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lastgood import testing
 from lastgood.config import Config
 from lastgood.effects import Prepare, Stage, Warm
 from lastgood.errors import BridgeError, ConfigError, Disposed, UnwatchableModule
-from lastgood.testing import ROOT, ScriptedBridge
+from lastgood.testing import ROOT, ScriptedBridge, world
 from lastgood.watch_events import DisposeFailed, ReloadStart, ReloadSuccess, WatchPaths
 from world_scripts import (
     BEFORE_SWAP,
@@ -37,7 +36,7 @@ from world_scripts import (
 
 
 def test_the_example_in_its_docstring_runs() -> None:
-    assert doctest.testmod(testing) == doctest.TestResults(0, 10)
+    assert doctest.testmod(world) == doctest.TestResults(0, 10)
 
 
 def test_every_effect_of_a_good_cycle_has_operations_to_fail_at() -> None:

@@ -4,7 +4,8 @@
 - :func:`direct` has wrappers call the sources in this very process: no worker, no watcher, nothing written.
 - :func:`create_bridge_reloader` only replaces bridges: no watcher, no files.
 - :class:`ProcessBridge` is the bridge that calls the sources in a worker process, :class:`InProcessBridge` one without.
-- :mod:`lastgood.runtime` has the bridge that is live now; :mod:`lastgood.testing` has a world in memory for tests of your own.
+- :mod:`lastgood.runtime` has the bridge that is live now; :mod:`lastgood.testing` has a world in memory, and a fixture
+  of pytest, for tests of your own.
 - :mod:`lastgood.planner`, :mod:`lastgood.effects` and :mod:`lastgood.interpreters` are the core and what performs its effects.
 
 The README explains how to use them, and ``docs/architecture.md`` how the package is made up.

@@ -1,0 +1,34 @@
+"""The fixture of pytest under which wrappers work without a worker. Nothing else in lastgood imports pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lastgood.config import find_config
+from lastgood.errors import ConfigError
+from lastgood.session.direct import DirectSession, direct
+
+__all__ = ["direct_session"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def direct_session(pytestconfig: pytest.Config) -> Iterator[DirectSession]:
+    """Have wrappers call the sources in this process, in every test below the ``conftest.py`` that imports this fixture.
+
+    A test that calls without wrappers asks for the fixture, and uses its ``handle``. The config file is the nearest
+    ``lastgood.toml``, or ``pyproject.toml`` with a ``[tool.lastgood]`` table, in the directory where pytest was started or above
+    it, else in pytest's root directory or above that. The sources are imported once, so what they keep in their globals lives as
+    long as the test run. Raises as :meth:`~lastgood.DirectSession.start` does.
+    """
+    with direct(_config_file(pytestconfig.invocation_params.dir, pytestconfig.rootpath)) as session:
+        yield session
+
+
+def _config_file(started_in: Path, root: Path) -> Path:
+    try:
+        return find_config(started_in)
+    except ConfigError:
+        return find_config(root)
