@@ -39,7 +39,9 @@ PRICING = '''
 from __future__ import annotations
 
 import asyncio
+import enum
 from dataclasses import dataclass
+from typing import NamedTuple, TypedDict
 
 
 @dataclass
@@ -51,6 +53,17 @@ class Quote:
     def free(cls, sku: str) -> Quote:
         return cls(sku, 0.0)
 
+
+class Level(enum.Enum):
+    HIGH = 3
+
+class Point(NamedTuple):
+    x: int
+
+class Options(TypedDict):
+    late: bool
+
+def every(level: Level, point: Point, options: Options) -> None: ...
 
 def quote(sku: str, quantity: int = 1) -> Quote:
     if quantity < 0:
@@ -381,6 +394,10 @@ OTHER = "quote has other parameters"
         ("quantity: int = 1", "*, quantity: int = 1", OTHER),
         ("quantity: int = 1", "quantity: int = 1, **more: int", OTHER),
         ("def free(cls, sku: str)", "def free(cls, sku: str, kind: str)", "Quote.free has other parameters"),
+        ("price: float\n", "price: float\n    unit: str = 'kg'\n", "Quote has other fields"),
+        ("HIGH = 3", "HIGH = 3\n    LOW = 1", "Level has other fields"),
+        ("x: int\n", "x: int\n    y: int = 0\n", "Point has other fields"),
+        ("late: bool\n", "late: bool\n    early: bool\n", "Options has other fields"),
         ("async def fetch(", "async def get(", "fetch is gone, get is new"),
         ("def quote(", "def _quote(", "quote is gone"),
         ("def double(", "def new(sku: str) -> str:\n    return sku\n\ndef double(", "new is new"),
@@ -409,8 +426,10 @@ async def test_it_points_to_the_block_under_a_loop_too(project: Project) -> None
 
 DECORATED = """
 import contextlib, functools
-from collections.abc import Iterator
-from typing import Any, overload
+import dataclasses, enum
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, overload
 
 def plain(function: Any) -> Any:
     def changed(*args, **kwargs): return function(*args, **kwargs)
@@ -448,6 +467,15 @@ def seven() -> Iterator[int]: yield 1
 
 def eight() -> Iterator[int]: return iter([])
 
+def twelve() -> Callable[[], int]: return lambda: 1
+
+Alias = Callable[[], int]
+
+def thirteen() -> Alias: return lambda: 1
+
+if three is None:
+    def fourteen() -> int: return 1
+
 nine = three
 ten = functools.partial(three, 1)
 eleven = lambda a: a
@@ -462,6 +490,35 @@ class Desk:
         def name(cls, *, short: bool = False) -> str: return ""
 
 def _private() -> None: ...
+
+@dataclasses.dataclass
+class Base:
+    a: int
+    _b: int = 0
+    of: ClassVar[int] = 3
+    c: int = dataclasses.field(init=False)
+    d: dataclasses.InitVar[int] = 0
+
+@dataclasses.dataclass
+class Derived(Base):
+    e: int = dataclasses.field(default=0, kw_only=True)
+
+class Code(str, enum.Enum):
+    ONE = "one"
+    UNO = "one"
+    @property
+    def label(self) -> str: return self.value
+
+Pair = namedtuple("Pair", "x y")
+
+class Grown(Pair):
+    pass
+
+class Access(enum.Flag):
+    READ = 1
+    BOTH = READ | 2
+
+def all_of(derived: Derived, code: Code, pair: Pair, grown: Grown, access: Access) -> None: ...
 """
 
 

@@ -8,14 +8,18 @@ careful rather than complete: it says nothing about functions whose decorators m
 from __future__ import annotations
 
 import ast
+import dataclasses
+import enum
 import inspect
+import re
+import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from lastgood.bridges.worker.calling import Refused
-from lastgood.bridges.worker.values.arguments import SIGNATURE_OPTIONS
+from lastgood.bridges.worker.values.arguments import SIGNATURE_OPTIONS, own_annotations
 
 if TYPE_CHECKING:
     from lastgood.bridges.in_process import InProcessBridge
@@ -25,8 +29,8 @@ __all__ = ["missing_wrappers", "older_wrappers"]
 
 _Parameters = list[tuple[Any, str, bool]]
 
-_LEFT_OUT = ("Iterator", "Iterable", "Generator", "ContextManager")
-"""Parts of the names of result types that make the generator leave a function out."""
+_LEFT_OUT = ("Callable", "ContextManager", "Generator", "Iterable", "Iterator")
+"""Parts of the names of result types with which the generator may leave a function out."""
 
 
 def missing_wrappers(config: Config) -> Sequence[tuple[str, Path]]:
@@ -66,7 +70,8 @@ def _differences(module: str, path: Path, bridge: InProcessBridge) -> Iterator[s
         try:
             function = bridge.find(module, name)
         except Refused:
-            yield f"{name} is gone"
+            if not _is_defined_under_a_condition(bridge.module(module), name):
+                yield f"{name} is gone"
             continue
         live = _live_parameters(function, name)
         if not (live is None or live == parameters or _is_open(live) or _is_open(parameters)):
@@ -74,6 +79,10 @@ def _differences(module: str, path: Path, bridge: InProcessBridge) -> Iterator[s
     for name in sorted(_plain_functions(module, bridge)):
         if name not in declared:
             yield f"{name} is new"
+    for name, fields in _declared_fields(tree.body):
+        live_fields = _live_fields(bridge.module(module), name)
+        if live_fields is not None and live_fields != fields:
+            yield f"{name} has other fields"
 
 
 def _declared(tree: ast.AST, module: str) -> Iterator[tuple[str, _Parameters]]:
@@ -140,7 +149,54 @@ def _is_left_out(function: FunctionType) -> bool:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return True
     try:
-        returns = str(function.__annotations__.get("return"))
-    except Exception:  # as above
+        returns = typing.get_type_hints(function).get("return")
+    except Exception:  # it names what only a type checker imports, for example
         return True
-    return any(part in returns for part in _LEFT_OUT)
+    return any(part in str(returns) for part in _LEFT_OUT)
+
+
+def _is_defined_under_a_condition(module: ModuleType, name: str) -> bool:
+    """Return whether the source has such a function that is defined on another platform, say, but not here."""
+    try:
+        source = inspect.getsource(module)
+    except (OSError, TypeError):
+        return False
+    return re.search(rf"^\s+(?:async )?def {name.rpartition('.')[2]}\b", source, re.MULTILINE) is not None
+
+
+def _declared_fields(body: Sequence[ast.stmt], around: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Yield the qualified name of each class that a wrapper declares, with the names of its fields or members."""
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            if node.bases or node.decorator_list:  # else it is a mere place for static and class methods
+                targets = [target for each in node.body for target in _targets(each)]
+                yield f"{around}{node.name}", {target.id for target in targets if isinstance(target, ast.Name)}
+            yield from _declared_fields(node.body, f"{around}{node.name}.")
+
+
+def _targets(node: ast.stmt) -> list[ast.expr]:
+    match node:
+        case ast.AnnAssign(target, annotation) if "ClassVar" not in ast.unparse(annotation):
+            return [target]
+        case ast.Assign(targets):
+            return targets
+    return []
+
+
+def _live_fields(module: ModuleType, path: str) -> set[str] | None:
+    """Return the names of the fields that a live class adds to its bases', or of its members; None if it is another kind."""
+    found: Any = module
+    for name in path.split("."):
+        found = getattr(found, "__dict__", {}).get(name)
+    if not isinstance(found, type) or found.__module__ != module.__name__ or found.__qualname__ != path:
+        return None
+    if issubclass(found, enum.Enum):
+        return set(found.__members__)
+    if issubclass(found, tuple):
+        return set(found._fields) if hasattr(found, "_fields") and "_fields" in vars(found) else None
+    annotations, _ = own_annotations(found)
+    if typing.is_typeddict(found):
+        return set(annotations)
+    if dataclasses.is_dataclass(found):
+        return {field.name for field in dataclasses.fields(found) if field.name in annotations}
+    return None

@@ -29,7 +29,7 @@ if sys.version_info >= (3, 14):
 
     SIGNATURE_OPTIONS["annotation_format"] = annotationlib.Format.FORWARDREF
 
-__all__ = ["SIGNATURE_OPTIONS", "typed"]
+__all__ = ["SIGNATURE_OPTIONS", "own_annotations", "typed"]
 
 _UNIONS = (typing.Union, getattr(__import__("types"), "UnionType", typing.Union))
 _NOT_SEARCHED = ("builtins", "collections.abc", "typing")  # their classes have too many subclasses
@@ -146,7 +146,7 @@ def _read_hints(thing: Any) -> dict[str, Any]:
 
 def _evaluate_all(thing: Any, namespace: dict[str, Any]) -> dict[str, Any]:
     """Return the evaluated annotations of a function or class itself, without inherited ones."""
-    values, texts = _own_annotations(thing)
+    values, texts = own_annotations(thing)
     found = {name: _evaluate(value, namespace) for name, value in values.items()}
     unknown = [name for name, hint in found.items() if hint is None and name in texts]
     found.update((name, _evaluate(texts[name], namespace)) for name in unknown)
@@ -168,7 +168,7 @@ def _namespace(thing: Any, module: Mapping[str, Any]) -> dict[str, Any]:
 
 if sys.version_info >= (3, 14):
 
-    def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    def own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """Return the annotations as values and as text: unquoted ones may use names imported for type checkers only."""
         forms = annotationlib.Format
         try:
@@ -179,7 +179,7 @@ if sys.version_info >= (3, 14):
 
 else:
 
-    def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    def own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """Return the annotations as values; quoted annotations are strings."""
         if isinstance(thing, type):
             get: Any = getattr(inspect, "get_annotations", None)  # Python 3.10 and newer
