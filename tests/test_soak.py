@@ -135,7 +135,7 @@ class Held:
 
 
 async def at_rest_with(session: Session, project: RealProject, most: int) -> Held:
-    """What is held once the live worker, its spare, the guardian and the extractor are all there is, and at most so many descriptors.
+    """What is held once worker, spare, guardian and extractor are all there is, with at most so many descriptors.
 
     What is let go of in the background may take a moment.
     """

@@ -406,7 +406,24 @@ def test_what_no_source_contains_any_more_is_not_remembered() -> None:
     for text in (b"import os", b"import sys", b"import os"):
         files.put(Path("/p/src/svc.py"), text)
         pin_in(files, settings, pinner=pinner)
+        pinner.forget_others()
     assert parsed == [b"import os", b"import sys", b"import os"]
+
+
+def test_what_several_readings_found_is_remembered_until_all_have_been_repeated() -> None:
+    parsed: list[bytes] = []
+
+    def parse(data: bytes) -> Imports:
+        parsed.append(data)
+        return imports_of(data)
+
+    files = memory({"svc.py": "import os", "tool.py": "import sys"})
+    pinner = Pinner(files, parse)
+    for _ in range(2):
+        for name in ("svc", "tool"):
+            pin_in(files, config(name), pinner=pinner)
+        pinner.forget_others()
+    assert parsed == [b"import os", b"import sys"]
 
 
 # Sources that this Python cannot read.

@@ -99,7 +99,9 @@ class Project:
 
     def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
         """Read, once, all sources that ``modules`` depend on."""
-        return self._pinner.pin(config, modules, finder)
+        pinned = self._pinner.pin(config, modules, finder)
+        self._pinner.forget_others()
+        return pinned
 
     def generator_inputs(self, config: Config) -> Inputs:
         """Find the inputs of the config's own generators; modules are looked up as by this process's interpreter."""

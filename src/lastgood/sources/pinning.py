@@ -108,6 +108,7 @@ class Pinner:
         self._imports_of = imports_of
         self._note = note
         self._memo = Memo()
+        self._asked: set[str] = set()
 
     def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
         """Read ``modules``, as :func:`.resolution.resolve_modules` returns them for ``config``, and what they import.
@@ -120,8 +121,13 @@ class Pinner:
         for module in modules.values():
             reading.pin_named(module)
         reading.follow()
-        self._memo.keep(len(reading.imports))  # this runs in the app, which should not grow with each edit
+        self._asked |= reading.imports.keys()
         return reading.result(modules.values())
+
+    def forget_others(self) -> None:
+        """Forget the imports of all sources that were not read since the last call. This is the app, which should not grow."""
+        self._memo.keep(len(self._asked))
+        self._asked.clear()
 
     def _imports_in(self, digest: str, data: bytes) -> Imports:
         return self._memo.ask(IMPORTS, (digest,), lambda: Answer(self._imports_of(data))).found
