@@ -10,6 +10,7 @@ Each step remembers its results, so that another run costs only what has changed
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -160,6 +161,9 @@ class Pipeline:
         self._outlines = Outlines(self._memo)
         # The results of the last run, as objects: what is the same is told by identity, in no time for many modules.
         self._apis: dict[str, _ModuleApi] = {}
+        self._special: dict[str, _ModuleApi] = {}  # those that are not plain
+        self._mentioned: Counter[Declared] = Counter()  # by how many APIs
+        self._users: dict[str, set[str]] = {}  # the APIs that have consulted a module, by its name
         self._each_type: dict[Declared, _Type] = {}
         self._types = _Types({}, {}, {})
         self._assembled_from: _Types | None = None  # types that all files are assembled from, if no class is moved
@@ -182,7 +186,7 @@ class Pipeline:
         self._outlines.begin_run(lambda name: named.get(name) or find(name))
         stale = self._memo.begin_run(self._outlines.state, changed)
         changes = self._update_apis(named, named.keys() if changed is None else named.keys() & changed, stale)
-        special = [api for api in self._apis.values() if not api.is_plain]
+        special = [api for _, api in sorted(self._special.items())]
         broken = [api.answer.failures for api in special if api.answer.failures]
         types = self._declare(stale)
         broken += [each.answer.failures for each in self._each_type.values() if each.answer.failures]
@@ -209,14 +213,18 @@ class Pipeline:
         apis = self._apis
         gone = apis.keys() - named.keys()
         outdated = {name for name in apis.keys() & changed if apis[name].source.selection != named[name].selection}
-        if stale:
-            outdated |= {name for name, each in apis.items() if not stale.isdisjoint(each.answer.consulted)}
-        for name in gone | outdated:
-            del apis[name]
+        outdated = outdated.union(*(self._users.pop(each, ()) for each in stale))
+        for name in gone | (outdated & apis.keys()):
+            self._mentioned.subtract(apis.pop(name).mentioned)
+            self._special.pop(name, None)
         fresh = named.keys() - apis.keys()
         for name in sorted(fresh):
-            apis[name] = self._api_of(named[name])
-        self._apis = _by_name(apis)
+            api = apis[name] = self._api_of(named[name])
+            self._mentioned.update(api.mentioned)
+            if not api.is_plain:
+                self._special[name] = api
+            for each in api.answer.consulted:
+                self._users.setdefault(each, set()).add(name)
         return fresh | gone
 
     def _api_of(self, source: ModuleSource) -> _ModuleApi:
@@ -250,8 +258,8 @@ class Pipeline:
 
     def _declare(self, stale: AbstractSet[str]) -> _Types:
         """Declare every type that signatures mention, directly or through others; anew if that depends on ``stale``."""
-        mentioned: frozenset[Declared] = frozenset().union(*[api.mentioned for api in self._apis.values()])
-        left, seen = list(mentioned), set(mentioned)
+        self._mentioned = +self._mentioned
+        left, seen = list(self._mentioned), set(self._mentioned)
         known = {
             declared: each for declared, each in self._each_type.items() if stale.isdisjoint(each.answer.consulted)
         }
