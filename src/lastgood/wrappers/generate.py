@@ -43,7 +43,6 @@ __all__ = ["Pipeline"]
 Find = Callable[[str], ModuleSource | None]
 Failures = dict[str, ModuleFailure]
 T = TypeVar("T", Extract, Declaration)
-V = TypeVar("V")
 
 # "found" is None if a module is broken.
 _EXTRACT = Query("extract", Answer[Extract | None])
@@ -312,7 +311,7 @@ class Pipeline:
             with self._failures_of(name, failures):
                 whole = assemble(name, parts.offered, parts.here, dict(parts.moved), types.by_name)
                 self._made[name] = _OutputFile(parts, whole, packed(whole), Edges.of(whole))
-        self._made = _by_name(self._made)
+        self._made = {name: self._made[name] for name in sorted(self._made)}
 
     def _files(self, named: AbstractSet[str], style: Style, failures: Failures) -> dict[str, bytes]:
         imports = self._imports_between(failures)
@@ -370,6 +369,7 @@ class Pipeline:
         self._edges, self._imports = {}, {}
         try:
             self._imports = imports_between(edges)
+            self._edges = edges
         except ImportCycle as cycle:
             for name in cycle.modules:
                 others = ", ".join(each for each in cycle.modules if each != name)
@@ -377,8 +377,6 @@ class Pipeline:
                     f"its class statements need types of {others}, and vice versa, so that none can be imported first."
                 )
                 failures[name] = self._failure(name, None, problem)
-            return self._imports
-        self._edges = edges
         return self._imports
 
     @contextmanager
@@ -392,10 +390,6 @@ class Pipeline:
         except Exception as error:  # a defect of lastgood
             problem = f"it could not be wrapped: {type(error).__name__}: {error}"
             failures[name] = self._failure(name, None, problem)
-
-
-def _by_name(items: Mapping[str, V]) -> dict[str, V]:
-    return {name: items[name] for name in sorted(items)}
 
 
 _NO_TYPES: frozenset[Declared] = frozenset()
