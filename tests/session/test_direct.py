@@ -229,7 +229,7 @@ def test_it_loads_no_event_loop_and_writes_nothing(project: Project) -> None:
     result, modules = out.splitlines()
     assert result == "Quote(sku='a', price=2.5)"
     assert set(modules.split()).isdisjoint(
-        ("trio", "watchfiles", "griffe", "rich", "returns", "click", "filelock", "sqlite3")
+        ("trio", "watchfiles", "lastgood.wrappers.generate", "rich", "returns", "click", "filelock", "sqlite3")
     )
     assert sorted(project.root.rglob("*")) == before
 
