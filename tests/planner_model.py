@@ -17,7 +17,7 @@ from lastgood import effects, watch_events
 from lastgood.interpreters.driver import Driver
 from lastgood.planner import State, events, states
 from lastgood.planner.brake import RESTART_WAITS
-from lastgood.planner.transitions import RESTART
+from lastgood.planner.phases import IDLE_LOOK, LAST_LOOK, RESTART, SECOND_LOOK
 from lastgood.planner.watch_set import Snapshot, WatchSet
 
 SRC, LIB = Path("/p/src"), Path("/p/lib")
@@ -28,7 +28,7 @@ ERROR = ValueError("no")
 VERSIONS = st.sampled_from(["0", "1", None])
 HAPPENINGS = (
     *("nothing", "nothing", "save", "edit", "read", "flip", "request", "undo", "lose", "late", "close"),
-    *("stick", "return"),
+    *("stick", "return", "store"),
 )
 MEANWHILE = st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from([*FILES]), VERSIONS)
 
@@ -62,8 +62,9 @@ class Outside(RuleBasedStateMachine):
         self.disk: dict[Path, str | None] = dict.fromkeys(FILES, "0")
         self.unread: set[Path] = set()
         self.armed: tuple[Path, ...] = ()
-        self.reading: tuple[Snapshot, bool] | None = None
-        self.asked = False
+        self.reading: tuple[Snapshot, int] | None = None
+        self.asked = self.began = 0
+        """The last look that was asked for, and the last that a reading began after."""
         self.timers: set[str] = set()
         self.action: effects.Action | None = None
         self.cycles: list[CycleModel] = []
@@ -74,6 +75,8 @@ class Outside(RuleBasedStateMachine):
         self.close_asked = False
         self.succeeded = 0
         self.telling_late = 0
+        self.pins: list[int] = []
+        """The bridges whose late modules are not stored yet, once for each report."""
         self.prepared = 0
         self.clock = 0.0
         self.sticky = self.stuck = self.returning = False
@@ -96,9 +99,10 @@ class Outside(RuleBasedStateMachine):
                 self.timers.add(timer)
             case effects.StopTimer(timer):
                 self.timers.discard(timer)
-            case effects.Look():
-                self.asked = True
-            case effects.CutOff(bridge):
+            case effects.Look(number):
+                assert number == self.asked + 1
+                self.asked = number
+            case effects.CutOff(bridge, _):
                 assert self.bridges[bridge] == "draining"
                 self.cut_off.add(bridge)
             case effects.Unpublish():
@@ -108,6 +112,7 @@ class Outside(RuleBasedStateMachine):
             case effects.Pin(bridge):
                 assert bridge == self.telling_late, "only what was told can be kept"
                 self.telling_late = 0
+                self.pins.append(bridge)
             case effects.Prepare(bridge):
                 state = self.driver.state
                 assert self.bridges[bridge] == "live"
@@ -191,16 +196,21 @@ class Outside(RuleBasedStateMachine):
     @rule()
     def begin_reading(self) -> None:
         self.reading = (self.look_at(self.armed), self.asked)
-        self.asked = False
+        self.began = self.asked
         self.unread -= {path for path, root in FILES.items() if root in self.armed}
 
     @precondition(lambda self: self.reading is not None)
     @rule()
     def end_reading(self) -> None:
         assert self.reading is not None
-        files, asked = self.reading
+        files, look = self.reading
         self.reading = None
-        self.tell(events.Observed(files, asked))
+        self.tell(events.Observed(files, look))
+
+    @precondition(lambda self: self.armed)
+    @rule()
+    def hint(self) -> None:
+        self.tell(events.Hinted())
 
     @precondition(lambda self: self.timers)
     @rule(data=st.data())
@@ -231,12 +241,17 @@ class Outside(RuleBasedStateMachine):
 
     @rule()
     def load_late(self) -> None:
-        """The live bridge imports what no import statement leads to."""
+        """The live bridge imports what no import statement leads to; it takes a while until that is stored."""
         live = self.driver.state.live
         if live is not None and self.bridges[live.cycle] == "live":
             self.telling_late = live.cycle
             self.tell(events.LoadedLate(live.cycle, (events.Late("plugin", PLUGIN, "0"),)))
             assert not self.telling_late, "a restart would read it from the disk"
+
+    @precondition(lambda self: self.pins)
+    @rule()
+    def end_pin(self) -> None:
+        self.tell(events.Pinned(self.pins.pop(0)))
 
     @rule(really=st.integers(0, 15).map(lambda drawn: drawn == 7))
     def close(self, really: bool) -> None:
@@ -259,9 +274,8 @@ class Outside(RuleBasedStateMachine):
         match self.action:
             case None:
                 phase = self.driver.state.phase
-                assert not isinstance(
-                    phase, states.Running | states.RollingBack | states.Restarting | states.Closing
-                ), "nothing will ever come of this"
+                waits = isinstance(phase, states.Running | states.RollingBack | states.Restarting | states.Closing)
+                assert not waits or (self.driver.state.held and self.pins), "nothing will ever come of this"
             case effects.Stage() | effects.Promote() | effects.Warm() | effects.Swap() | effects.Watch():
                 assert self.action.cycle == self.cycle.number
                 self.cycle.reached.append(self.action)
@@ -272,9 +286,11 @@ class Outside(RuleBasedStateMachine):
             case effects.Dispose():
                 live = self.driver.state.live
                 assert self.bridges[self.action.bridge] in ("live", "retired")
+                assert self.action.bridge not in self.pins, "something late is unpinned at a dispose"
                 assert live is None or self.action.bridge != live.cycle, "the last good one is disposed"
             case effects.Restart():
                 assert self.bridges[self.action.bridge] == "live"
+                assert not self.pins, "something late is unpinned at a restart"
                 self.prepared = 0
                 if self.driver.interrupted:
                     self.finish(ok=False)
@@ -342,6 +358,8 @@ class Outside(RuleBasedStateMachine):
                 self.load_late()
             case "lose":
                 self.lose(0.5 if version == "0" else 100.0)
+            case "store" if self.pins:
+                self.end_pin()
             case "stick":
                 self.sticky = True
             case "return":
@@ -402,9 +420,8 @@ class Outside(RuleBasedStateMachine):
                 return events.RestartFailed(action, 0.0, ERROR, self.clock)
             case effects.Restart():
                 assert action.broken not in self.bridges
-                if draining := action.broken % 3 != 0:
-                    self.bridges[action.broken] = "draining"
-                return events.Restarted(action, 0.0, draining)
+                self.bridges[action.broken] = "retired"
+                return events.Restarted(action, 0.0)
             case effects.Stage() if self.cycle.waits:
                 return events.Failed(action, 0.0, ERROR, 1.0, only_waited=True)
             case _ if not ok:
@@ -487,10 +504,11 @@ class Outside(RuleBasedStateMachine):
             assert self.driver.state.live is not None, "a start that fails ends the session"
         match self.driver.state.phase:
             case states.Scheduled():
-                assert self.timers - {RESTART}
+                assert self.timers - {RESTART, SECOND_LOOK, LAST_LOOK, IDLE_LOOK}
                 assert self.driver.state.edits
             case states.Looking():
-                assert self.asked or (self.reading is not None and self.reading[1]), "it would look for ever"
+                look = self.driver.state.phase.look
+                assert self.began < self.asked or (self.reading is not None and self.reading[1] >= look), "for ever"
             case states.Idle() | states.Closing() | states.Closed():
                 assert not self.waiting or self.action is not None
             case states.Unstarted() | states.Running() | states.RollingBack() | states.Restarting():
@@ -536,6 +554,8 @@ class Outside(RuleBasedStateMachine):
         for _ in range(1000):
             if self.action is not None:
                 self.finish(ok=True)
+            elif self.pins:
+                self.end_pin()
             elif not self.wait() and not self.return_thread():
                 self.begin_deed(lib=False)
                 if self.action is None:
@@ -546,10 +566,10 @@ class Outside(RuleBasedStateMachine):
         """Whether something comes without an action: a reading, a timer."""
         if self.reading is not None:
             self.end_reading()
-        elif self.armed and (self.asked or any(FILES[path] in self.armed for path in self.unread)):
+        elif self.armed and (self.asked > self.began or any(FILES[path] in self.armed for path in self.unread)):
             self.begin_reading()
-        elif self.timers:
-            timer = min(self.timers)
+        elif self.timers - {IDLE_LOOK}:  # that one starts itself again
+            timer = min(self.timers - {IDLE_LOOK})
             self.timers.discard(timer)
             self.tell(events.TimerElapsed(timer))
         else:

@@ -14,7 +14,11 @@ SRC, LIB = Path("/p/src"), Path("/p/lib")
 A, B = SRC / "a.py", SRC / "b.py"
 WATCH = WatchSet((SRC,))
 STOP = (effects.StopTimer("debounce"), effects.StopTimer("max-wait"))
-STOP_ALL = (*STOP, effects.StopTimer("restart"))
+STOP_ALL = (
+    *STOP,
+    *(effects.StopTimer(timer) for timer in ("restart", "second-look", "last-look", "idle-look")),
+)
+IDLE_LOOK = effects.SetTimer("idle-look", 2.0)
 SCHEDULE = (effects.SetTimer("debounce", 0.1), effects.SetTimer("max-wait", 2.0))
 ERROR = ValueError("no")
 
@@ -24,16 +28,22 @@ def src(a: str = "1", **more: str) -> Snapshot:
     return {SRC: {A: a} | {SRC / f"{name}.py": digest for name, digest in more.items()}}
 
 
-def actions(cycle: int, live: int | None = None) -> tuple[effects.Action, ...]:
-    dispose = () if live is None else (effects.Dispose(live, 10.0),)
-    return (
-        effects.Stage(cycle),
-        effects.Promote(cycle),
-        effects.Warm(cycle, 60.0),
-        effects.Swap(cycle),
-        *dispose,
-        effects.Watch(cycle),
-    )
+def looked(files: Snapshot) -> events.Observed:
+    """A reading that began after every look so far."""
+    return events.Observed(files, look=1_000_000)
+
+
+def actions(cycle: int) -> tuple[effects.Action, ...]:
+    """The actions that a cycle begins with."""
+    return effects.Stage(cycle), effects.Promote(cycle), effects.Warm(cycle, 60.0), effects.Swap(cycle)
+
+
+def drain(bridge: int) -> effects.SetTimer:
+    return effects.SetTimer(f"drain {bridge}", 10.0)
+
+
+TOO_MANY = "was cut off: it was still in flight when two later bridges had been replaced as well"
+TOO_LONG = "was cut off: it had not ended 10 s after its bridge was replaced or closed"
 
 
 def rollbacks(cycle: int, *names: str) -> tuple[effects.Rollback, ...]:
@@ -55,6 +65,12 @@ class Script:
         step = plan(self.state, event)
         self.state = step.state
         return step.effects
+
+    def last_look(self) -> effects.Look:
+        return effects.Look(self.state.looks)
+
+    def next_look(self) -> effects.Look:
+        return effects.Look(self.state.looks + 1)
 
     def phase(self) -> states.Phase:
         """Asked anew each time: what an assertion has shown does not hold for the next one."""
@@ -95,7 +111,7 @@ def unstarted() -> Script:
 def first_cycle() -> Script:
     """Running, nothing done yet."""
     script = Script()
-    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1))
+    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1), IDLE_LOOK)
     return script
 
 
@@ -113,14 +129,14 @@ def scheduled() -> Script:
 def looking() -> Script:
     """Because of an edit."""
     script = scheduled()
-    script.send(events.TimerElapsed("debounce"), *STOP, effects.Look())
+    script.send(events.TimerElapsed("debounce"), *STOP, script.next_look())
     return script
 
 
 def asked() -> Script:
     """Because of a reload_now() that holds ticket 5."""
     script = idle()
-    script.send(events.ReloadRequested(5), effects.Look())
+    script.send(events.ReloadRequested(5), script.next_look())
     return script
 
 
@@ -128,9 +144,9 @@ def second_cycle() -> Script:
     """Running, because of an edit of a.py; nothing is done yet."""
     script = looking()
     script.send(
-        events.Observed(src("2"), asked=True),
+        looked(src("2")),
         effects.Emit(watch_events.ReloadStart(2, False, (A,))),
-        *actions(2, live=1),
+        *actions(2),
     )
     return script
 
@@ -154,7 +170,7 @@ def rolling_back() -> Script:
     return script
 
 
-RESTART = effects.Restart(1, 60.0, 10.0)
+RESTART = effects.Restart(1, 60.0)
 
 
 def lost() -> Script:

@@ -22,6 +22,7 @@ from lastgood.effects import (
     Effect,
     Interrupt,
     Look,
+    Pin,
     Promote,
     Release,
     Restart,
@@ -36,6 +37,7 @@ from lastgood.effects import (
 from lastgood.interpreters import driver
 from lastgood.planner import State, Step, events, plan, states
 from lastgood.planner.events import Event
+from lastgood.planner.phases import IDLE_LOOK, LAST_LOOK, SECOND_LOOK, drain_timer
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import PollingStarted
 
@@ -53,6 +55,11 @@ DRAINING = (states.Generation(0, -1001), states.Generation(0, -1002))
 """Bridges that drain all the time: as many as the planner allows, so that it has to cut one off as soon as another drains."""
 
 
+LOOKS = (SECOND_LOOK, LAST_LOOK, IDLE_LOOK)
+ANYTIME = {*LOOKS, "drain"}
+"""Timers that may elapse at any time: to know which of them are set would multiply the situations."""
+
+
 class Transition(typing.NamedTuple):
     """The names of the phase before an event, the event, and the phase after it."""
 
@@ -62,17 +69,26 @@ class Transition(typing.NamedTuple):
 
 
 def _transition(before: State, event: Event, after: State) -> Transition:
-    return Transition(type(before.phase).__name__, _name(event), type(after.phase).__name__)
+    return Transition(type(before.phase).__name__, _name(before, event), type(after.phase).__name__)
 
 
-def _name(event: Event) -> str:
+def _name(before: State, event: Event) -> str:
     match event:
         case events.TimerElapsed(timer):
-            return f"TimerElapsed({timer})"
-        case events.Observed(asked=True):
+            return f"TimerElapsed({_kind(timer)})"
+        case events.Observed(look=number) if _is_awaited(before, number):
             return "Observed(asked)"
         case _:
             return type(event).__name__
+
+
+def _kind(timer: str) -> str:
+    """The name of a timer, without the bridge that it is for."""
+    return timer.partition(" ")[0]
+
+
+def _is_awaited(state: State, look: int) -> bool:
+    return isinstance(state.phase, states.Looking) and look >= state.phase.look
 
 
 # --- exploring
@@ -91,6 +107,7 @@ class Situation:
     timers: frozenset[str] = frozenset()
     asked: bool = False
     draining: tuple[int, ...] = ()
+    pins: int = 0
 
     def after(self, event: Event, step: Step) -> Situation:
         """The situation after ``event``, to which the planner answered with ``step``."""
@@ -98,15 +115,17 @@ class Situation:
         match event:
             case events.TimerElapsed(timer):
                 following = replace(following, timers=following.timers - {timer})
-            case events.Observed(asked=True):
+            case events.Observed(look=number) if _is_awaited(self.state, number):
                 following = replace(following, asked=False)
+            case events.Pinned():
+                following = replace(following, pins=following.pins - 1)
             case events.Disposed(bridge) | events.DisposeFailed(bridge) if bridge in self.draining:
                 following = replace(following, draining=tuple(each for each in self.draining if each != bridge))
             case _ if _is_outcome(event):
                 queue = () if isinstance(event, events.Failed) else self.queue[1:]
                 following = replace(following, queue=queue, interrupted=False)
         match event:
-            case events.Draining(bridge) | events.Restarted(Restart(broken=bridge), draining=True):
+            case events.Draining(bridge):
                 following = replace(following, draining=(*following.draining, bridge))
         for effect in step.effects:
             following = following.with_effect(effect)
@@ -114,12 +133,14 @@ class Situation:
 
     def with_effect(self, effect: Effect) -> Situation:
         match effect:
-            case SetTimer(timer):
+            case SetTimer(timer) if _kind(timer) not in ANYTIME:
                 return replace(self, timers=self.timers | {timer})
             case StopTimer(timer):
                 return replace(self, timers=self.timers - {timer})
             case Look():
                 return replace(self, asked=True)
+            case Pin():
+                return replace(self, pins=self.pins + 1)
             case Interrupt():
                 return replace(self, queue=self.queue[:1], interrupted=True)
             case Stage() | Promote() | Warm() | Swap() | Dispose() | Restart() | Watch() | Rollback() | Release():
@@ -139,7 +160,8 @@ class Situation:
             case states.RollingBack(_, failure, left):
                 phase += (failure is None, left)
         return (
-            *(phase, tuple(map(type, self.queue)), self.interrupted, self.timers, self.asked, bool(self.draining)),
+            *(phase, tuple(map(type, self.queue)), self.interrupted, self.timers),
+            *(self.asked, bool(self.draining), bool(self.pins), tuple(map(type, state.held))),
             *(state.ending, state.live is None, bool(state.tickets), bool(state.undos), undo_is_first, lost),
             *(state.blocked, bool(state.edits), bool(state.late) and isinstance(state.phase, states.Running)),
         )
@@ -156,6 +178,8 @@ def _is_outcome(event: Event) -> bool:
         | events.Observed
         | events.Lost
         | events.LoadedLate
+        | events.Pinned
+        | events.Hinted
         | events.StageReturned
         | events.Noticed,
     )
@@ -178,18 +202,26 @@ def _possible(situation: Situation) -> Iterator[Event]:
         if not state.undos:
             yield events.UndoRequested(ticket)
         yield events.Noticed(PollingStarted("the limit"))
+        yield events.Hinted()
         yield events.StageReturned()
         for digest in ("1", "2", "3"):
-            yield events.Observed(_reading(digest), asked=False)
+            yield events.Observed(_reading(digest))
             if situation.asked:
-                yield events.Observed(_reading(digest), asked=True)
+                yield events.Observed(_reading(digest), state.looks)
+        for timer in LOOKS:
+            yield events.TimerElapsed(timer)
+        for bridge in situation.draining:
+            yield events.TimerElapsed(drain_timer(bridge))
     for timer in sorted(situation.timers):
         yield events.TimerElapsed(timer)
     if state.live is not None:
         bridge = state.live.cycle
-        yield events.LoadedLate(bridge, (events.Late("plugin", Path("/p/plugin.py"), "1"),))
+        if not situation.pins:
+            yield events.LoadedLate(bridge, (events.Late("plugin", Path("/p/plugin.py"), "1"),))
         for at in (ON_PROBATION, LATER) if state.lost is None else ():
             yield events.Lost(bridge, ERROR, at)
+    if state.pinning:
+        yield events.Pinned(state.pinning[0])
     for bridge in situation.draining:
         yield events.Disposed(bridge, 0.0)
         yield events.DisposeFailed(bridge, 0.0, ERROR)
@@ -218,8 +250,6 @@ def _outcomes(situation: Situation) -> Iterator[Event]:
                 yield events.Draining(bridge, 0.0)
         case Restart():
             yield events.Restarted(action, 0.0)
-            if may_drain:
-                yield events.Restarted(action, 0.0, draining=True)
             yield events.RestartFailed(action, 0.0, None if situation.interrupted else ERROR, LATER)
         case Rollback():
             yield events.RolledBack(action)

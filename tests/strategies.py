@@ -17,6 +17,7 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    Hinted,
     Late,
     LoadedLate,
     Lost,
@@ -62,15 +63,18 @@ def events(cycles: int = 3) -> st.SearchStrategy[Event]:
     stages, promotes = cycle.map(Stage), cycle.map(Promote)
     warms = cycle.map(lambda number: Warm(number, 60.0))
     swaps, watches = cycle.map(Swap), cycle.map(Watch)
-    restarts = cycle.map(lambda number: Restart(number, 60.0, 10.0))
+    restarts = cycle.map(lambda number: Restart(number, 60.0))
     rollbacks = st.one_of(stages, promotes, warms).map(lambda effect: Rollback(effect, 10.0))
     seconds, error, ticket = st.just(0.5), st.just(ValueError("no")), st.integers(0, 9)
     watch_sets = st.lists(st.sampled_from(ROOTS), unique=True).map(lambda roots: WatchSet(tuple(sorted(roots))))
     late = st.builds(Late, st.just("late"), st.sampled_from(ROOTS), st.sampled_from(DIGESTS))
     return st.one_of(
         ticket.map(Started),
-        st.builds(Observed, snapshots(), st.booleans()),
-        st.sampled_from(["debounce", "max-wait", "restart"]).map(TimerElapsed),
+        st.just(Hinted()),
+        st.builds(Observed, snapshots(), st.integers(0, 9), seconds),
+        st.sampled_from(["debounce", "max-wait", "restart", "second-look", "last-look", "idle-look", "drain 1"]).map(
+            TimerElapsed
+        ),
         ticket.map(ReloadRequested),
         ticket.map(UndoRequested),
         st.just(CloseRequested()),

@@ -78,7 +78,7 @@ def test_what_lies_at_the_commit_point_or_after_it_has_no_undo(action: Action) -
         (Rollback(Promote(8), 10.0), "restore every file as it was"),
         (Rollback(Warm(8, 60.0), 10.0), "dispose the half-prepared bridge"),
         (Stage(8, undo=True), "copy the previous good generation's wrappers into a staging directory"),
-        (Restart(8, 60.0, 10.0), "create the bridge of cycle 8 again, init() and probe it, within 60 s"),
+        (Restart(8, 60.0), "create the bridge of cycle 8 again, init() and probe it, within 60 s"),
         (Release(), "wait for draining bridges, stop watching, release the output directory"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+
+import pytest
 
 from lastgood import effects, watch_events
 from lastgood.planner import events, states
@@ -10,10 +13,17 @@ from planner_script import (
     ERROR,
     RESTART,
     SCHEDULE,
+    SRC,
     STOP,
+    STOP_ALL,
+    TOO_LONG,
+    TOO_MANY,
     A,
     actions,
+    drain,
     idle,
+    looked,
+    lost,
     restarting,
     rolling_back,
     scheduled,
@@ -22,6 +32,12 @@ from planner_script import (
     swapped,
 )
 
+
+def let_go(broken: int) -> effects.Dispose:
+    """What becomes of a broken bridge when a new one is there."""
+    return effects.Dispose(broken, 10.0, in_background=True)
+
+
 # --- bridges that are replaced
 
 
@@ -29,13 +45,30 @@ def test_a_third_draining_bridge_cuts_the_oldest_off() -> None:
     script = idle()
     for cycle in (2, 3, 4):
         script.give(events.ReloadRequested(cycle))
-        script.give(events.Observed(src("1"), asked=True))
+        script.give(looked(src("1")))
         script.through(cycle, "swap")
-        script.send(events.Draining(cycle - 1, 0.0), *((effects.CutOff(1),) if cycle == 4 else ()))
+        cut_off = (effects.CutOff(1, TOO_MANY),) if cycle == 4 else ()
+        script.send(events.Draining(cycle - 1, 0.0), drain(cycle - 1), *cut_off)
         script.give(events.Watched(effects.Watch(cycle), 0.0))
     assert [each.cycle for each in script.state.retired] == [1, 2, 3]
-    script.send(events.Disposed(1, 0.0))
+    script.send(events.Disposed(1, 0.0), effects.StopTimer("drain 1"))
     assert [each.cycle for each in script.state.retired] == [2, 3]
+
+
+def test_a_bridge_that_drains_for_too_long_is_cut_off() -> None:
+    script = swapped()
+    script.send(events.Draining(1, 0.0), drain(1))
+    script.give(events.Watched(effects.Watch(2), 0.0))
+    script.send(events.TimerElapsed("drain 1"), effects.CutOff(1, TOO_LONG))
+    script.send(events.Disposed(1, 0.0))
+    assert script.state.retired == ()
+
+
+def test_calls_may_drain_for_ever() -> None:
+    script = swapped()
+    script.state = replace(script.state, settings=states.Settings(drain_timeout=math.inf))
+    script.send(events.Draining(1, 0.0))
+    assert script.state.timed == frozenset()
 
 
 def test_a_dispose_that_fails_is_a_notice_that_names_the_generation() -> None:
@@ -48,11 +81,11 @@ def test_a_dispose_that_fails_is_a_notice_that_names_the_generation() -> None:
 
 def test_a_bridge_that_ends_draining_later_does_not_count_into_another_cycle() -> None:
     script = swapped()
-    script.send(events.Draining(1, 0.25))
+    script.send(events.Draining(1, 0.25), drain(1))
     script.give(events.Watched(effects.Watch(2), 0.0))
     script.give(events.ReloadRequested(5))
-    script.give(events.Observed(src("2"), asked=True))
-    script.send(events.Disposed(1, 9.0))
+    script.give(looked(src("2")))
+    script.send(events.Disposed(1, 9.0), effects.StopTimer("drain 1"))
     assert isinstance(script.state.phase, states.Running)
     assert script.state.phase.cycle.timings == {}
 
@@ -63,7 +96,11 @@ def test_a_bridge_that_ends_draining_later_does_not_count_into_another_cycle() -
 def test_a_lost_bridge_is_made_once_more_and_the_status_says_so_meanwhile() -> None:
     script = restarting()
     assert script.staleness() == states.Stale(ERROR, 1000.0)
-    script.send(events.Restarted(RESTART, 0.5), effects.Emit(watch_events.BridgeRestored(1)), effects.Prepare(1))
+    script.send(
+        events.Restarted(RESTART, 0.5), effects.Emit(watch_events.BridgeRestored(1)), let_go(-1), effects.Prepare(1)
+    )
+    script.send(events.Draining(-1, 0.0), drain(-1))
+    script.send(events.Disposed(-1, 0.0), effects.StopTimer("drain -1"))
     assert script.phase() == states.Idle()
     assert script.staleness() is None
     assert script.state.live == states.Generation(1, 1)
@@ -79,7 +116,13 @@ def test_a_bridge_that_is_lost_again_and_again_is_made_after_longer_waits_and_th
         )
         restart = replace(RESTART, broken=-1 - number)
         script.send(events.TimerElapsed("restart"), restart)
-        script.send(events.Restarted(restart, 0.5), effects.Emit(watch_events.BridgeRestored(1)), effects.Prepare(1))
+        script.send(
+            events.Restarted(restart, 0.5),
+            effects.Emit(watch_events.BridgeRestored(1)),
+            let_go(restart.broken),
+            effects.Prepare(1),
+        )
+        script.give(events.Disposed(restart.broken, 0.0))
     script.send(events.Lost(1, ERROR, 1005.0), effects.Emit(watch_events.BridgeLost(1, ERROR, None)))
     assert script.phase() == states.Idle()
     script.give(events.Observed(src("2")))
@@ -88,19 +131,24 @@ def test_a_bridge_that_is_lost_again_and_again_is_made_after_longer_waits_and_th
 
 def test_at_most_two_drain_after_losses_too_and_the_oldest_is_cut_off() -> None:
     script = idle()
-    for number, cut_off in enumerate(((), (), (effects.CutOff(-1),), (effects.CutOff(-2),))):
+    for number, cut_off in enumerate(((), (), (effects.CutOff(-1, TOO_MANY),), (effects.CutOff(-2, TOO_MANY),))):
         script.give(events.Lost(1, ERROR, 1000.0 + 100 * number))
         restart = replace(RESTART, broken=-1 - number)
         script.send(events.TimerElapsed("restart"), restart)
         script.send(
-            events.Restarted(restart, 0.5, draining=True),
+            events.Restarted(restart, 0.5),
             effects.Emit(watch_events.BridgeRestored(1)),
-            *cut_off,
+            let_go(restart.broken),
             effects.Prepare(1),
         )
-        if cut_off:
-            script.send(events.Disposed(cut_off[0].bridge, 0.5))
-    script.send(events.DisposeFailed(-3, 0.5, ERROR), effects.Emit(watch_events.DisposeFailed(1, ERROR)))
+        script.send(events.Draining(restart.broken, 0.0), drain(restart.broken), *cut_off)
+        for each in cut_off:
+            script.send(events.Disposed(each.bridge, 0.5), effects.StopTimer(f"drain {each.bridge}"))
+    script.send(
+        events.DisposeFailed(-3, 0.5, ERROR),
+        effects.StopTimer("drain -3"),
+        effects.Emit(watch_events.DisposeFailed(1, ERROR)),
+    )
     assert [each.cycle for each in script.state.retired] == [-4]
 
 
@@ -130,10 +178,8 @@ def test_a_restart_that_fails_counts_like_a_loss() -> None:
 def test_what_leads_to_a_cycle_ends_a_restart_and_the_cycle_replaces_the_bridge() -> None:
     script = restarting()
     script.send(events.ReloadRequested(5), effects.Interrupt())
-    script.send(events.RestartFailed(RESTART, 0.5, None, 1001.0), effects.Look())
-    script.send(
-        events.Observed(src("1"), asked=True), effects.Emit(watch_events.ReloadStart(2, True, ())), *actions(2, live=1)
-    )
+    script.send(events.RestartFailed(RESTART, 0.5, None, 1001.0), script.next_look())
+    script.send(looked(src("1")), effects.Emit(watch_events.ReloadStart(2, True, ())), *actions(2))
     script.through(2, "watch", live=1)
     assert script.phase() == states.Idle()
     assert script.state.lost is None
@@ -170,6 +216,55 @@ def test_a_close_during_a_restart_ends_the_session() -> None:
     script.send(events.RestartFailed(RESTART, 0.5, None, 1001.0), effects.Dispose(1, 10.0), effects.Release())
 
 
+# --- modules that are imported late, and what waits until they are stored
+
+LATE = events.LoadedLate(1, (events.Late("plugin", SRC / "plugin.py", "1"),))
+
+
+def test_a_restart_waits_until_what_was_loaded_late_is_stored() -> None:
+    script = idle()
+    for _ in range(2):
+        assert effects.Pin(1) in script.give(LATE)
+    script.give(events.Lost(1, ERROR, 1000.0))
+    script.send(events.TimerElapsed("restart"))
+    assert script.phase() == states.Restarting()
+    script.send(events.Pinned(1))
+    script.send(events.Pinned(1), RESTART)
+
+
+def test_a_replaced_bridge_is_kept_until_what_it_has_loaded_late_is_stored() -> None:
+    script = second_cycle().through(2, "warm")
+    script.give(LATE)
+    script.send(events.Swapped(effects.Swap(2), 0.0))
+    script.send(events.CloseRequested(), *STOP_ALL, effects.Unpublish())
+    script.send(events.Pinned(1), effects.Dispose(1, 10.0), effects.Watch(2))
+
+
+def test_a_close_waits_until_what_was_loaded_late_is_stored() -> None:
+    script = idle()
+    script.give(LATE)
+    script.send(events.CloseRequested(), *STOP_ALL, effects.Unpublish())
+    script.send(events.Pinned(1), effects.Dispose(1, 10.0), effects.Release())
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (events.ReloadRequested(5), (effects.Look(1),)),
+        (events.CloseRequested(), (*STOP_ALL, effects.Unpublish())),
+    ],
+    ids=["reload", "close"],
+)
+def test_a_restart_that_only_waits_is_given_up_at_once(
+    event: events.Event, expected: tuple[effects.Effect, ...]
+) -> None:
+    script = lost()
+    script.give(LATE)
+    script.send(events.TimerElapsed("restart"))
+    script.send(event, *expected)
+    assert RESTART not in script.give(events.Pinned(1))
+
+
 # --- what the next bridge can take over
 
 
@@ -185,7 +280,7 @@ def test_a_cycle_that_is_over_has_the_live_bridge_prepare_for_the_next() -> None
 def test_nothing_is_prepared_while_a_cycle_is_about_to_start() -> None:
     script = second_cycle()
     script.give(events.ReloadRequested(5))
-    assert script.through(2, "dispose", live=1).give(events.Watched(effects.Watch(2), 0.0))[-1] == effects.Look()
+    assert script.through(2, "dispose", live=1).give(events.Watched(effects.Watch(2), 0.0))[-1] == script.last_look()
 
 
 def test_a_lost_bridge_prepares_nothing_before_it_is_back() -> None:
@@ -194,7 +289,9 @@ def test_a_lost_bridge_prepares_nothing_before_it_is_back() -> None:
     script.give(events.Failed(effects.Stage(2), 0.5, ERROR, at=1001.0))
     assert effects.Prepare(1) not in script.give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))
     script.send(events.TimerElapsed("restart"), RESTART)
-    script.send(events.Restarted(RESTART, 0.5), effects.Emit(watch_events.BridgeRestored(1)), effects.Prepare(1))
+    script.send(
+        events.Restarted(RESTART, 0.5), effects.Emit(watch_events.BridgeRestored(1)), let_go(-1), effects.Prepare(1)
+    )
 
 
 def test_a_session_that_ends_prepares_nothing() -> None:

@@ -14,12 +14,15 @@ from planner_script import (
     ERROR,
     SETTINGS,
     STOP_ALL,
+    TOO_LONG,
     WATCH,
     Script,
     asked,
     closing,
+    drain,
     idle,
     interrupted,
+    looked,
     looking,
     rollbacks,
     rolling_back,
@@ -45,16 +48,13 @@ def test_a_close_ends_calls_that_may_drain_for_ever_otherwise() -> None:
         events.CloseRequested(),
         *STOP_ALL,
         effects.Unpublish(),
-        effects.SetTimer("close", 10.0),
+        drain(1),
         effects.Dispose(2, 10.0),
         effects.Release(),
     )
-    script.send(events.Draining(2, 0.0))
-    script.send(
-        events.TimerElapsed("close"),
-        *(effects.CutOff(each, "was cut off: it had not ended 10 s after the session was closed") for each in (1, 2)),
-    )
-    script.send(events.Released(), effects.StopTimer("close"))
+    script.send(events.Draining(2, 0.0), drain(2))
+    for bridge in (1, 2):
+        script.send(events.TimerElapsed(f"drain {bridge}"), effects.CutOff(bridge, TOO_LONG))
 
 
 def test_calls_that_may_drain_for_ever_do_not_let_a_dispose_hang() -> None:
@@ -85,7 +85,7 @@ def test_a_close_before_the_swap_undoes_the_cycle_in_silence(
     done: str, ended: effects.Stage | effects.Promote | effects.Warm | effects.Swap
 ) -> None:
     script = asked()
-    script.give(events.Observed(src("1"), asked=True))
+    script.give(looked(src("1")))
     if done:
         script.through(2, done)
     script.send(events.ReloadRequested(6))
@@ -124,7 +124,7 @@ def test_a_deed_that_ends_well_in_spite_of_a_close_is_undone(name: str) -> None:
 
 def test_a_swap_that_ends_well_in_spite_of_a_close_is_followed_by_the_rest_of_the_cycle() -> None:
     script = asked()
-    script.give(events.Observed(src("1"), asked=True))
+    script.give(looked(src("1")))
     script.through(2, "warm")
     script.send(
         events.CloseRequested(), *STOP_ALL, effects.Unpublish(), effects.Interrupt()

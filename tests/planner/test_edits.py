@@ -9,6 +9,7 @@ from lastgood.planner import events, states
 from lastgood.planner.watch_set import WatchSet
 from planner_script import (
     ERROR,
+    IDLE_LOOK,
     LIB,
     SCHEDULE,
     SRC,
@@ -19,6 +20,7 @@ from planner_script import (
     actions,
     asked,
     idle,
+    looked,
     looking,
     rollbacks,
     rolling_back,
@@ -44,7 +46,7 @@ def test_an_edit_restarts_the_debounce_and_leaves_max_wait() -> None:
         events.Observed(src("3", b="1")), effects.Emit(watch_events.Change(B)), effects.SetTimer("debounce", 0.1)
     )
     script.send(events.Observed(src("3", b="1")))
-    script.send(events.TimerElapsed("max-wait"), *STOP, effects.Look())
+    script.send(events.TimerElapsed("max-wait"), *STOP, script.next_look())
 
 
 def test_an_edit_that_is_taken_back_before_the_debounce_is_none() -> None:
@@ -55,7 +57,7 @@ def test_an_edit_that_is_taken_back_before_the_debounce_is_none() -> None:
 
 def test_an_edit_that_is_taken_back_before_the_look_is_none() -> None:
     script = looking()
-    script.send(events.Observed(src("1"), asked=True))
+    script.send(looked(src("1")))
     assert script.phase() == states.Idle()
 
 
@@ -63,9 +65,9 @@ def test_a_reading_that_began_before_the_look_starts_no_cycle() -> None:
     script = looking()
     script.send(events.Observed(src("3")), effects.Emit(watch_events.Change(A)))
     script.send(
-        events.Observed(src("3"), asked=True),
+        looked(src("3")),
         effects.Emit(watch_events.ReloadStart(2, False, (A,))),
-        *actions(2, live=1),
+        *actions(2),
     )
 
 
@@ -73,10 +75,10 @@ def test_an_edit_that_the_look_finds_is_told_before_the_cycle_and_belongs_to_it(
     script = looking()
     start = watch_events.ReloadStart(2, False, (A, B))
     script.send(
-        events.Observed(src("2", b="1"), asked=True),
+        looked(src("2", b="1")),
         effects.Emit(watch_events.Change(B)),
         effects.Emit(start),
-        *actions(2, live=1),
+        *actions(2),
     )
 
 
@@ -86,11 +88,11 @@ def test_an_edit_while_a_cycle_runs_leads_to_the_next_one(last: str) -> None:
     script.send(events.Observed(src("3")), effects.Emit(watch_events.Change(A)))
     script.through(2, "watch", live=1)
     assert script.phase() == states.Scheduled()
-    script.send(events.TimerElapsed("debounce"), *STOP, effects.Look())
+    script.send(events.TimerElapsed("debounce"), *STOP, script.next_look())
     script.send(
-        events.Observed(src("3"), asked=True),
+        looked(src("3")),
         effects.Emit(watch_events.ReloadStart(3, False, (A,))),
-        *actions(3, live=2),
+        *actions(3),
     )
 
 
@@ -100,11 +102,11 @@ def test_an_edit_that_is_taken_back_while_a_cycle_runs_still_leads_to_the_next_o
     script.send(events.Observed(src("2")))  # ... or this
     script.through(2, "watch", live=1)
     assert script.phase() == states.Scheduled()
-    script.send(events.TimerElapsed("debounce"), *STOP, effects.Look())
+    script.send(events.TimerElapsed("debounce"), *STOP, script.next_look())
     script.send(
-        events.Observed(src("2"), asked=True),
+        looked(src("2")),
         effects.Emit(watch_events.ReloadStart(3, False, (A,))),
-        *actions(3, live=2),
+        *actions(3),
     )
     script.through(3, "watch", live=2)
     assert script.phase() == states.Idle()
@@ -199,16 +201,14 @@ def test_what_a_failed_stage_had_armed_stays_watched() -> None:
 
 def test_a_reload_looks_first_and_tells_what_it_finds() -> None:
     script = idle()
-    script.send(events.ReloadRequested(5), effects.Look())
+    script.send(events.ReloadRequested(5), script.next_look())
     start = (effects.Emit(watch_events.Change(A, manual=True)), effects.Emit(watch_events.ReloadStart(2, True, (A,))))
-    script.send(events.Observed(src("2"), asked=True), *start, *actions(2, live=1))
+    script.send(looked(src("2")), *start, *actions(2))
 
 
 def test_a_reload_without_an_edit_runs_a_cycle_all_the_same() -> None:
     script = asked()
-    script.send(
-        events.Observed(src("1"), asked=True), effects.Emit(watch_events.ReloadStart(2, True, ())), *actions(2, live=1)
-    )
+    script.send(looked(src("1")), effects.Emit(watch_events.ReloadStart(2, True, ())), *actions(2))
     script.through(2, "dispose", live=1)
     assert script.give(events.Watched(effects.Watch(2), 0.0))[-2:] == (
         effects.Answer((5,), succeeded=True),
@@ -218,13 +218,13 @@ def test_a_reload_without_an_edit_runs_a_cycle_all_the_same() -> None:
 
 def test_a_reload_waits_for_no_timer() -> None:
     script = scheduled()
-    script.send(events.ReloadRequested(5), *STOP, effects.Look())
+    script.send(events.ReloadRequested(5), *STOP, script.next_look())
 
 
 def test_callers_that_wait_together_share_a_cycle() -> None:
     script = asked()
     script.send(events.ReloadRequested(6))
-    script.give(events.Observed(src("1"), asked=True))
+    script.give(looked(src("1")))
     script.through(2, "dispose", live=1)
     assert script.give(events.Watched(effects.Watch(2), 0.0))[-2:] == (
         effects.Answer((5, 6), succeeded=True),
@@ -238,23 +238,21 @@ def test_a_reload_asked_for_while_a_cycle_runs_gets_the_next_one(last: str) -> N
     script.send(events.ReloadRequested(5))
     script.through(2, "warm", live=1).give(events.Swapped(effects.Swap(2), 0.0))
     given = script.give(events.Watched(effects.Watch(2), 0.0))
-    assert given[-1] == effects.Look()
+    assert given[-1] == script.last_look()
     assert not [each for each in given if isinstance(each, effects.Answer)]
-    script.send(
-        events.Observed(src("2"), asked=True), effects.Emit(watch_events.ReloadStart(3, True, ())), *actions(3, live=2)
-    )
+    script.send(looked(src("2")), effects.Emit(watch_events.ReloadStart(3, True, ())), *actions(3))
 
 
 def test_a_reload_asked_for_while_a_cycle_is_undone_gets_the_next_one() -> None:
     script = rolling_back()
     script.send(events.ReloadRequested(5))
-    assert script.give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))[-1] == effects.Look()
+    assert script.give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))[-1] == script.last_look()
 
 
 def test_a_reload_asked_for_before_the_start_gets_the_first_cycle() -> None:
     script = unstarted()
     script.send(events.ReloadRequested(5))
-    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1))
+    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1), IDLE_LOOK)
     script.through(1, "swap")
     assert script.give(events.Watched(effects.Watch(1), 0.0))[-2:] == (
         effects.Answer((0, 5), succeeded=True),
@@ -264,7 +262,7 @@ def test_a_reload_asked_for_before_the_start_gets_the_first_cycle() -> None:
 
 def test_a_reload_whose_cycle_fails_is_answered_with_false() -> None:
     script = asked()
-    script.give(events.Observed(src("1"), asked=True))
+    script.give(looked(src("1")))
     script.give(events.Failed(effects.Stage(2), 0.5, ERROR, at=1000.0))
     error = watch_events.ReloadError(2, True, (), error=ERROR, effect="stage", live_generation=1)
     script.send(

@@ -13,10 +13,12 @@ from planner_script import (
     ERROR,
     SCHEDULE,
     SETTINGS,
+    STOP_ALL,
     A,
     Script,
     first_cycle,
     idle,
+    looked,
     rollbacks,
     rolling_back,
     second_cycle,
@@ -58,13 +60,13 @@ def test_stale_since_is_the_first_of_a_row_of_failures_until_one_succeeds() -> N
     script.give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))
     for event in (
         events.ReloadRequested(5),
-        events.Observed(src("2"), asked=True),
+        looked(src("2")),
         events.Failed(effects.Stage(3), 0.5, ERROR, at=2000.0),
     ):
         script.give(event)
     script.give(events.RolledBack(effects.Rollback(effects.Stage(3), 10.0)))
     assert script.stale_since() == 1000.0, "the first of the row"
-    for event in (events.ReloadRequested(6), events.Observed(src("2"), asked=True)):
+    for event in (events.ReloadRequested(6), looked(src("2"))):
         script.give(event)
     script.through(4, "watch", live=1)
     assert script.stale_since() is None
@@ -91,6 +93,7 @@ def test_a_start_that_fails_is_told_and_ends_the_session() -> None:
     script.send(
         events.RolledBack(effects.Rollback(effects.Stage(1), 10.0)),
         effects.Emit(error),
+        *STOP_ALL,
         effects.Answer((0,), succeeded=False),
         effects.Release(),
     )
@@ -133,9 +136,7 @@ def waited() -> Script:
     script.give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))
     script.give(events.Observed(src("3")))
     script.give(events.TimerElapsed("debounce"))
-    assert script.give(events.Observed(src("3"), asked=True))[0] == effects.Emit(
-        watch_events.ReloadStart(3, False, (A,))
-    )
+    assert script.give(looked(src("3")))[0] == effects.Emit(watch_events.ReloadStart(3, False, (A,)))
     script.send(events.Failed(effects.Stage(3), 0.5, ERROR, at=1000.0, only_waited=True), *rollbacks(3, "stage"))
     return script
 
@@ -147,10 +148,8 @@ def test_what_a_stage_that_only_waited_was_to_have_is_attempted_when_the_thread_
     script = waited()
     assert script.give(WAITED)[-1] == effects.Prepare(1)
     assert script.phase() == states.Idle(), "it does not wait over and over"
-    script.send(events.StageReturned(), effects.Look())
-    assert script.give(events.Observed(src("3"), asked=True))[0] == effects.Emit(
-        watch_events.ReloadStart(4, False, (A,))
-    )
+    script.send(events.StageReturned(), script.next_look())
+    assert script.give(looked(src("3")))[0] == effects.Emit(watch_events.ReloadStart(4, False, (A,)))
     script.send(events.StageReturned())
 
 

@@ -12,6 +12,7 @@ from lastgood import effects, watch_events
 from lastgood.planner import State, events, plan, plan_of_cycle, states
 from planner_script import (
     ERROR,
+    IDLE_LOOK,
     LIB,
     PHASES,
     RESTART,
@@ -23,6 +24,7 @@ from planner_script import (
     A,
     actions,
     idle,
+    looked,
     name_of,
     second_cycle,
     src,
@@ -34,11 +36,11 @@ from planner_script import (
 
 def test_a_start_is_a_manual_cycle_without_anything_to_dispose() -> None:
     script = unstarted()
-    script.send(events.Started(7), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1))
+    script.send(events.Started(7), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1), IDLE_LOOK)
     script.stage(1)
     script.send(events.Promoted(effects.Promote(1), 0.25, (Path("a.py"),), (Path("a.py"),)))
     script.send(events.Warmed(effects.Warm(1, 60.0), 2.0))
-    script.send(events.Swapped(effects.Swap(1), 0.0))
+    script.send(events.Swapped(effects.Swap(1), 0.0), effects.Watch(1))
     success = watch_events.ReloadSuccess(
         1,
         True,
@@ -63,11 +65,11 @@ def test_a_start_is_a_manual_cycle_without_anything_to_dispose() -> None:
 def test_an_edit_leads_through_debounce_and_look_to_a_cycle() -> None:
     script = idle()
     script.send(events.Observed(src("2")), effects.Emit(watch_events.Change(A)), *SCHEDULE)
-    script.send(events.TimerElapsed("debounce"), *STOP, effects.Look())
+    script.send(events.TimerElapsed("debounce"), *STOP, script.next_look())
     script.send(
-        events.Observed(src("2"), asked=True),
+        looked(src("2")),
         effects.Emit(watch_events.ReloadStart(2, False, (A,))),
-        *actions(2, live=1),
+        *actions(2),
     )
     script.through(2, "swap")
     script.send(events.Disposed(1, 0.125))
@@ -88,8 +90,10 @@ def test_an_edit_leads_through_debounce_and_look_to_a_cycle() -> None:
 
 
 def test_the_plan_of_a_cycle_is_whole_before_it_starts() -> None:
-    assert plan_of_cycle(SETTINGS, 1, None) == effects.Plan(1, actions(1), 10.0)
-    assert plan_of_cycle(SETTINGS, 9, states.Generation(4, 7)) == effects.Plan(9, actions(9, live=7), 10.0)
+    assert plan_of_cycle(SETTINGS, 1, None) == effects.Plan(1, (*actions(1), effects.Watch(1)), 10.0)
+    replacing = plan_of_cycle(SETTINGS, 9, states.Generation(4, 7))
+    assert replacing.until_commit == actions(9)
+    assert replacing.after_commit == (effects.Dispose(7, 10.0), effects.Watch(9))
 
 
 # --- what is passed on
@@ -99,6 +103,7 @@ def test_a_notice_is_passed_on() -> None:
     idle().send(
         events.Noticed(watch_events.PollingStarted("no inotify left")),
         effects.Emit(watch_events.PollingStarted("no inotify left")),
+        effects.SetTimer("idle-look", 1.0),
     )
 
 
@@ -107,12 +112,17 @@ def test_a_notice_is_passed_on() -> None:
 # By what they are in the second cycle. "stray" is an outcome of an action of no cycle that there is.
 EVENTS: dict[str, events.Event] = {
     "started": events.Started(9),
+    "hinted": events.Hinted(),
     "same": events.Observed(src("2")),
     "edit": events.Observed(src("3")),
     "reverted": events.Observed(src("1")),
-    "looked": events.Observed(src("3"), asked=True),
-    "looked, same": events.Observed(src("1"), asked=True),
+    "looked": looked(src("3")),
+    "looked, same": looked(src("1")),
     "timer": events.TimerElapsed("debounce"),
+    "second look": events.TimerElapsed("second-look"),
+    "last look": events.TimerElapsed("last-look"),
+    "idle look": events.TimerElapsed("idle-look"),
+    "drain timer": events.TimerElapsed("drain 1"),
     "restart timer": events.TimerElapsed("restart"),
     "request": events.ReloadRequested(9),
     "undo": events.UndoRequested(9),
@@ -140,6 +150,7 @@ EVENTS: dict[str, events.Event] = {
     "restart interrupted": events.RestartFailed(RESTART, 0.5, None, 6.0),
     "loaded late": events.LoadedLate(1, (events.Late("plugin", LIB / "plugin.py", "1"),)),
     "loaded late, unknown": events.LoadedLate(99, (events.Late("plugin", LIB / "plugin.py", "1"),)),
+    "pinned": events.Pinned(1),
     "noticed": events.Noticed(watch_events.PollingStarted("x")),
     "released": events.Released(),
 }
@@ -147,11 +158,12 @@ EVENTS: dict[str, events.Event] = {
 
 # (phase, event) -> the phase that follows, and the effects by their names. What is not here leaves the phase and asks for
 # nothing; None: the phase stays.
-CYCLE2 = "stage promote warm swap dispose watch"
+CYCLE2 = "stage promote warm swap"
 STOPS = "StopTimer StopTimer"
+STOP_ALL = " ".join(["StopTimer"] * 6)
 TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
-    ("unstarted", "started"): (states.Running, "reload-start stage promote warm swap watch"),
-    ("unstarted", "close"): (states.Closing, f"{STOPS} StopTimer Unpublish release"),
+    ("unstarted", "started"): (states.Running, "reload-start stage promote warm swap SetTimer"),
+    ("unstarted", "close"): (states.Closing, f"{STOP_ALL} Unpublish release"),
     ("idle", "same"): (states.Scheduled, "change SetTimer SetTimer"),
     ("idle", "edit"): (states.Scheduled, "change SetTimer SetTimer"),
     ("idle", "looked"): (states.Scheduled, "change SetTimer SetTimer"),
@@ -159,7 +171,7 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("idle", "undo"): (states.Looking, "Look"),
     ("idle", "lost"): (states.Idle, "notice-bridge-lost SetTimer"),
     ("idle", "loaded late"): (states.Idle, "notice-module-loaded-late Pin watch-paths Arm"),
-    ("idle", "close"): (states.Closing, f"{STOPS} StopTimer Unpublish dispose release"),
+    ("idle", "close"): (states.Closing, f"{STOP_ALL} Unpublish dispose release"),
     ("scheduled", "edit"): (states.Scheduled, "change SetTimer"),
     ("scheduled", "looked"): (states.Scheduled, "change SetTimer"),
     ("scheduled", "reverted"): (states.Idle, STOPS),
@@ -169,39 +181,42 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("scheduled", "undo"): (states.Looking, f"{STOPS} Look"),
     ("scheduled", "lost"): (states.Scheduled, "notice-bridge-lost"),
     ("scheduled", "loaded late"): (states.Scheduled, "notice-module-loaded-late Pin watch-paths Arm"),
-    ("scheduled", "close"): (states.Closing, f"{STOPS} StopTimer Unpublish dispose release"),
+    ("scheduled", "close"): (states.Closing, f"{STOP_ALL} Unpublish dispose release"),
     ("looking", "edit"): (states.Looking, "change"),
     ("looking", "looked"): (states.Running, f"change reload-start {CYCLE2}"),
     ("looking", "looked, same"): (states.Idle, ""),
     ("looking", "lost"): (states.Looking, "notice-bridge-lost"),
     ("looking", "loaded late"): (states.Looking, "notice-module-loaded-late Pin watch-paths Arm"),
-    ("looking", "close"): (states.Closing, f"{STOPS} StopTimer Unpublish dispose release"),
+    ("looking", "close"): (states.Closing, f"{STOP_ALL} Unpublish dispose release"),
     ("asked", "same"): (states.Looking, "change"),
     ("asked", "edit"): (states.Looking, "change"),
     ("asked", "looked"): (states.Running, f"change reload-start {CYCLE2}"),
     ("asked", "looked, same"): (states.Running, f"reload-start {CYCLE2}"),
     ("asked", "lost"): (states.Looking, "notice-bridge-lost"),
     ("asked", "loaded late"): (states.Looking, "notice-module-loaded-late Pin watch-paths Arm"),
-    ("asked", "close"): (states.Closing, f"{STOPS} StopTimer Answer Unpublish dispose release"),
+    ("asked", "close"): (states.Closing, f"{STOP_ALL} Answer Unpublish dispose release"),
     ("running", "edit"): (states.Running, "change"),
     ("running", "reverted"): (states.Running, "change"),
     ("running", "looked"): (states.Running, "change"),
     ("running", "looked, same"): (states.Running, "change"),
     ("running", "lost"): (states.Running, "notice-bridge-lost"),
     ("running", "loaded late"): (states.Running, "notice-module-loaded-late Pin watch-paths Arm"),
-    ("running", "close"): (states.Running, f"{STOPS} StopTimer Unpublish Interrupt"),
+    ("running", "close"): (states.Running, f"{STOP_ALL} Unpublish Interrupt"),
+    ("running", "swapped"): (states.Running, "dispose watch"),
     ("running", "failed"): (states.RollingBack, "rollback"),
     ("swapped", "edit"): (states.Running, "change"),
     ("swapped", "reverted"): (states.Running, "change"),
     ("swapped", "looked"): (states.Running, "change"),
     ("swapped", "looked, same"): (states.Running, "change"),
-    ("swapped", "close"): (states.Running, f"{STOPS} StopTimer Unpublish"),
+    ("swapped", "close"): (states.Running, f"{STOP_ALL} Unpublish"),
     ("swapped", "watched"): (states.Idle, "reload-success Prepare"),
+    ("swapped", "swapped"): (states.Running, "dispose watch"),
+    ("swapped", "draining"): (states.Running, "SetTimer"),
     ("swapped", "dispose failed"): (states.Running, "notice-dispose-failed"),
     ("swapped", "failed"): (states.RollingBack, "rollback"),
     ("interrupted", "undo"): (states.Running, "Answer"),
     ("interrupted", "request"): (states.Running, "Answer"),
-    ("interrupted", "close"): (states.Running, f"{STOPS} StopTimer Unpublish"),
+    ("interrupted", "close"): (states.Running, f"{STOP_ALL} Unpublish"),
     ("interrupted", "staged"): (states.RollingBack, "rollback"),
     ("interrupted", "promoted"): (states.RollingBack, "rollback rollback"),
     ("interrupted", "warmed"): (states.RollingBack, "rollback rollback rollback"),
@@ -214,7 +229,7 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("rolling back", "looked, same"): (states.RollingBack, "change"),
     ("rolling back", "lost"): (states.RollingBack, "notice-bridge-lost"),
     ("rolling back", "loaded late"): (states.RollingBack, "notice-module-loaded-late Pin watch-paths Arm"),
-    ("rolling back", "close"): (states.RollingBack, f"{STOPS} StopTimer Unpublish"),
+    ("rolling back", "close"): (states.RollingBack, f"{STOP_ALL} Unpublish"),
     ("rolling back", "rolled back"): (states.Idle, "reload-error Prepare"),
     ("rolling back", "rollback failed"): (states.Idle, "notice-rollback-failed reload-error Prepare"),
     ("lost", "same"): (states.Scheduled, "change SetTimer SetTimer"),
@@ -224,27 +239,39 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("lost", "request"): (states.Looking, "Look"),
     ("lost", "undo"): (states.Looking, "Look"),
     ("lost", "loaded late"): (states.Idle, "notice-module-loaded-late Pin watch-paths Arm"),
-    ("lost", "close"): (states.Closing, f"{STOPS} StopTimer Unpublish dispose release"),
+    ("lost", "close"): (states.Closing, f"{STOP_ALL} Unpublish dispose release"),
     ("restarting", "same"): (states.Restarting, "change SetTimer"),
     ("restarting", "edit"): (states.Restarting, "change SetTimer"),
     ("restarting", "looked"): (states.Restarting, "change SetTimer"),
     ("restarting", "timer"): (states.Restarting, "Interrupt"),
     ("restarting", "request"): (states.Restarting, "Interrupt"),
     ("restarting", "undo"): (states.Restarting, "Interrupt"),
-    ("restarting", "restarted"): (states.Idle, "notice-bridge-restored Prepare"),
+    ("restarting", "restarted"): (states.Idle, "notice-bridge-restored dispose Prepare"),
     ("restarting", "restart failed"): (states.Idle, "notice-bridge-lost SetTimer"),
     ("restarting", "restart interrupted"): (states.Idle, "SetTimer"),
     ("restarting", "loaded late"): (states.Restarting, "notice-module-loaded-late Pin watch-paths Arm"),
-    ("restarting", "close"): (states.Restarting, f"{STOPS} StopTimer Unpublish Interrupt"),
+    ("restarting", "close"): (states.Restarting, f"{STOP_ALL} Unpublish Interrupt"),
+    ("closing", "draining"): (states.Closing, "SetTimer"),
     ("closing", "undo"): (states.Closing, "Answer"),
     ("closed", "undo"): (states.Closed, "Answer"),
     ("closing", "started"): (states.Closing, "Answer"),
     ("closing", "request"): (states.Closing, "Answer"),
     ("closed", "started"): (states.Closed, "Answer"),
     ("closed", "request"): (states.Closed, "Answer"),
+    **{
+        (phase, event): (None, names)
+        for phase in PHASES
+        if phase not in ("unstarted", "closing", "closed")
+        for event, names in (
+            ("hinted", "Look SetTimer"),
+            ("second look", "Look SetTimer"),
+            ("last look", "Look"),
+            ("idle look", "Look SetTimer"),
+        )
+    },
     **{(phase, "released"): (states.Closed, "") for phase in PHASES},
     **{
-        (phase, "noticed"): (None, "notice-polling-started")
+        (phase, "noticed"): (None, "notice-polling-started SetTimer")
         for phase in PHASES
         if phase not in ("interrupted", "closing", "closed")
     },

@@ -5,11 +5,11 @@ from __future__ import annotations
 from lastgood import effects, watch_events
 from lastgood.errors import Undone
 from lastgood.planner import events, states
-from planner_script import ERROR, WATCH, Script, actions, first_cycle, name_of, second_cycle, src
+from planner_script import ERROR, WATCH, Script, actions, first_cycle, looked, name_of, second_cycle, src
 
 
-def undo_deeds(cycle: int, live: int) -> tuple[effects.Action, ...]:
-    return (effects.Stage(cycle, undo=True), *actions(cycle, live)[1:])
+def undo_deeds(cycle: int) -> tuple[effects.Action, ...]:
+    return (effects.Stage(cycle, undo=True), *actions(cycle)[1:])
 
 
 def on_probation() -> Script:
@@ -42,11 +42,11 @@ def through_undo(script: Script, live: int) -> tuple[effects.Effect, ...]:
 
 def test_an_undo_is_a_cycle_that_leaves_the_status_stale_until_one_succeeds() -> None:
     script = on_probation()
-    script.send(events.UndoRequested(7), effects.Look())
+    script.send(events.UndoRequested(7), script.next_look())
     script.send(
-        events.Observed(src("2"), asked=True),
+        looked(src("2")),
         effects.Emit(watch_events.ReloadStart(3, True, ())),
-        *undo_deeds(3, live=2),
+        *undo_deeds(3),
     )
     notice, success, answer, prepare = through_undo(script, live=2)
     assert notice == effects.Emit(watch_events.GenerationUndone(2, None))
@@ -61,7 +61,7 @@ def test_an_undo_is_a_cycle_that_leaves_the_status_stale_until_one_succeeds() ->
     script.send(events.Observed(src("2")))
     assert script.phase() == states.Idle(), "what was undone is not tried again by itself"
     script.give(events.ReloadRequested(8))
-    script.give(events.Observed(src("2"), asked=True))
+    script.give(looked(src("2")))
     script.through(4, "watch", live=3)
     assert script.stale_since() is None
 
@@ -71,9 +71,9 @@ def test_an_undo_attempts_no_edit_and_so_loses_none() -> None:
     script.give(events.Observed(src("3")))
     script.give(events.UndoRequested(7))
     script.send(
-        events.Observed(src("3"), asked=True),
+        looked(src("3")),
         effects.Emit(watch_events.ReloadStart(3, True, ())),
-        *undo_deeds(3, live=2),
+        *undo_deeds(3),
     )
     through_undo(script, live=2)
     assert script.phase() == states.Scheduled()
@@ -83,26 +83,24 @@ def test_requests_are_served_in_the_order_they_came() -> None:
     script = on_probation()
     for event in (events.ReloadRequested(7), events.UndoRequested(8), events.ReloadRequested(9)):
         script.give(event)
-    script.send(
-        events.Observed(src("2"), asked=True), effects.Emit(watch_events.ReloadStart(3, True, ())), *actions(3, live=2)
-    )
+    script.send(looked(src("2")), effects.Emit(watch_events.ReloadStart(3, True, ())), *actions(3))
     assert isinstance(script.state.phase, states.Running)
     assert script.state.phase.cycle.tickets == (7, 9), "those who wait for a reload share one"
     script.through(3, "watch", live=2)
     script.send(
-        events.Observed(src("2"), asked=True),
+        looked(src("2")),
         effects.Emit(watch_events.ReloadStart(4, True, ())),
-        *undo_deeds(4, live=3),
+        *undo_deeds(4),
     )
 
 
 def test_a_bridge_that_is_lost_on_trial_brings_the_generation_before_back() -> None:
     script = on_probation()
-    script.send(events.Lost(2, ERROR, 1004.0), effects.Emit(watch_events.BridgeLost(2, ERROR)), effects.Look())
+    script.send(events.Lost(2, ERROR, 1004.0), effects.Emit(watch_events.BridgeLost(2, ERROR)), script.next_look())
     script.send(
-        events.Observed(src("2"), asked=True),
+        looked(src("2")),
         effects.Emit(watch_events.ReloadStart(3, False, ())),
-        *undo_deeds(3, live=2),
+        *undo_deeds(3),
     )
     notice, *_ = through_undo(script, live=2)
     assert notice == effects.Emit(watch_events.GenerationUndone(2, ERROR))
@@ -127,7 +125,7 @@ def test_after_its_trial_a_bridge_that_is_lost_is_made_once_more() -> None:
 def test_an_undo_by_loss_that_fails_leaves_the_bridge_to_be_made_once_more() -> None:
     script = on_probation()
     script.give(events.Lost(2, ERROR, 1004.0))
-    script.give(events.Observed(src("2"), asked=True))
+    script.give(looked(src("2")))
     worse = OSError("damaged")
     stage = effects.Stage(3, undo=True)
     script.send(events.Failed(stage, 0.5, worse, at=1005.0), effects.Rollback(stage, 10.0))

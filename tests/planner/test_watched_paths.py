@@ -5,7 +5,7 @@ from __future__ import annotations
 from lastgood import effects, watch_events
 from lastgood.planner import events, states
 from lastgood.planner.watch_set import WatchSet
-from planner_script import LIB, SCHEDULE, SRC, WATCH, A, idle, name_of, second_cycle, src
+from planner_script import LIB, SCHEDULE, SRC, WATCH, A, idle, looked, name_of, second_cycle, src
 
 # --- cycles
 
@@ -86,6 +86,6 @@ def test_what_a_fresh_bridge_has_loaded_late_is_watched_with_the_rest_of_its_cyc
     assert (paths, name_of(success)) == (effects.Emit(watch_events.WatchPaths((plugin, SRC))), "reload-success")
     assert (arm, prepare) == (effects.Arm((plugin,)), effects.Prepare(2))
     script.give(events.ReloadRequested(5))
-    script.give(events.Observed({**src("2"), plugin: {plugin: "1"}}, asked=True))
+    script.give(looked({**src("2"), plugin: {plugin: "1"}}))
     script.through(3, "watch", live=2)
     assert script.state.watched == WATCH, "the next bridge has not loaded it"

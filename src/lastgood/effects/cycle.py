@@ -97,15 +97,17 @@ class Swap:
 
 @dataclass(frozen=True, slots=True)
 class Dispose:
-    """Dispose a bridge that is no longer live: at once if it has no lease, else in the background.
+    """Dispose a bridge that is no longer live, when its leases have ended or were cut off.
 
-    Leases have ``timeout`` seconds to end before they are cut off; then ``dispose()`` itself has ``dispose_timeout`` seconds.
+    Leases get ``timeout`` seconds, then the planner has them cut off; ``dispose()`` gets ``dispose_timeout`` seconds. The action
+    waits for the ``dispose()`` of a bridge without leases, unless ``in_background``.
     """
 
     name: ClassVar[str] = "dispose"
     bridge: int
     timeout: float
     dispose_timeout: float = 10.0
+    in_background: bool = False
 
     def __str__(self) -> str:
         return f"dispose the bridge of cycle {self.bridge} when its calls are done, or after {self.timeout:g} s"
@@ -115,14 +117,12 @@ class Dispose:
 class Restart:
     """Replace a broken live bridge by a new one of the same generation, which must be ready within ``timeout`` seconds.
 
-    The broken bridge is renamed to ``broken``, and disposed in the background like by :class:`Dispose`: its leases have
-    ``drain_timeout`` seconds. A ``dispose()``, of the broken bridge or of one that did not get ready, has ``dispose_timeout``.
+    The broken bridge is renamed to ``broken``. A bridge that did not get ready is disposed, within ``dispose_timeout`` seconds.
     """
 
     name: ClassVar[str] = "restart"
     bridge: int
     timeout: float
-    drain_timeout: float
     broken: int = -1
     dispose_timeout: float = 10.0
 
@@ -206,12 +206,20 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Read all watched files now, and report their digests to the planner."""
+    """Read all watched files, beginning after this command, and report their digests together with ``number``.
+
+    Looks are numbered in order. A reading that begins after several of them is reported once, with the last number.
+    """
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Add the modules that ``bridge`` imported dynamically to its generation on disk, so that a restart uses the same bytes."""
+    """Add the modules that ``bridge`` imported dynamically to its generation on disk, so that a restart uses the same bytes.
+
+    The end of it is reported, also if it failed.
+    """
 
     bridge: int
 
@@ -243,10 +251,10 @@ class Unpublish:
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """End the leases of a draining bridge now. ``why`` completes the sentence "The call …" in their errors."""
+    """End the leases of a draining bridge now, so that it is disposed. ``why`` completes "The call …" in their errors."""
 
     bridge: int
-    why: str = "was cut off: it was still in flight when two later bridges had been replaced as well"
+    why: str
 
 
 Action = Stage | Promote | Warm | Swap | Dispose | Restart | Watch | Rollback | Release

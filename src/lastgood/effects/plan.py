@@ -26,9 +26,19 @@ class Plan:
         reached = self.actions[: self.actions.index(failed) + 1]
         return tuple(undo for action in reversed(reached) if (undo := self.undo(action)) is not None)
 
-    def after(self, action: Action) -> tuple[Action, ...]:
-        """Return the actions after ``action``."""
-        return self.actions[self.actions.index(action) + 1 :]
+    @property
+    def until_commit(self) -> tuple[Action, ...]:
+        """The actions up to and including the swap."""
+        return self.actions[: self._committed]
+
+    @property
+    def after_commit(self) -> tuple[Action, ...]:
+        """The actions after the swap."""
+        return self.actions[self._committed :]
+
+    @property
+    def _committed(self) -> int:
+        return next(number for number, action in enumerate(self.actions, 1) if isinstance(action, Swap))
 
     def __str__(self) -> str:
         lines = [f"cycle {self.cycle}"]

@@ -90,7 +90,7 @@ class LiveBridges:
         self._preparing: dict[int, trio.CancelScope] = {}
         self._loaded_late: dict[int, list[LateModule]] = {}
         self._unreported: dict[int, list[events.Late]] = {}
-        self._draining = 0
+        self._drains: dict[int, trio.Event] = {}  # set when the bridge's calls have ended, or were cut off
         self._drained = trio.Event()
 
     async def warm(self, cycle: int, config: Config, timeout: float) -> None:
@@ -217,7 +217,6 @@ class LiveBridges:
 
     async def restart(self, action: Restart, pinned: Path | None, started: float) -> Event:
         """Restart a bridge from ``pinned``, the current manifest of its generation. ``started``: trio's time at the start."""
-        broken = self._leased[action.bridge]
         config = msgspec.structs.replace(self._configs[action.bridge], pinned=pinned)
         try:
             await self.warm(action.bridge, config, action.timeout)
@@ -228,12 +227,11 @@ class LiveBridges:
             if not isinstance(error, Exception):
                 raise
             return RestartFailed(action, since(started), error, time.time())
+        self._leased[action.broken] = self._leased[action.bridge]
         self._go_live(action.bridge)
         self._stop_guard(action.bridge)
-        draining = broken.count > 0
-        self._start_drain(Dispose(action.broken, action.drain_timeout, action.dispose_timeout), broken)
         self._start_guard(action.bridge)
-        return Restarted(action, since(started), draining)
+        return Restarted(action, since(started))
 
     async def _dispose_quietly(self, bridge: Any, timeout: float) -> None:
         """Dispose a bridge, if there is one, and only log errors."""
@@ -255,42 +253,32 @@ class LiveBridges:
         self._stop_guard(action.bridge)
         self._configs.pop(action.bridge, None)
         self._loaded_late.pop(action.bridge, None)
-        leased = self._leased.pop(action.bridge)
-        if leased.count == 0:
-            return await self._dispose_now(action, leased.bridge, started)
-        self._start_drain(action, leased)
+        leased = self._leased[action.bridge]
+        if leased.count == 0 and not action.in_background:
+            return await self._dispose_now(action, started)
+        ended = self._drains[action.bridge] = trio.Event()
+        leased.on_idle(ended.set)
+        self._nursery.start_soon(self._drain, action, ended)
         return Draining(action.bridge, since(started))
 
-    def _start_drain(self, action: Dispose, leased: Leased) -> None:
-        self._draining += 1
-        self._leased[action.bridge] = leased
-        self._nursery.start_soon(self._drain, action, leased)
-
     @trio.lowlevel.enable_ki_protection
-    async def _drain(self, action: Dispose, leased: Leased) -> None:
-        await _idle(leased, action.timeout)
-        started = trio.current_time()
-        self.cut_off(
-            action.bridge, f"was cut off: it had not ended {action.timeout:g} s after its bridge was replaced or closed"
-        )
-        outcome = await self._dispose_now(action, leased.bridge, started)
-        del self._leased[action.bridge]
+    async def _drain(self, action: Dispose, ended: trio.Event) -> None:
+        await ended.wait()
+        outcome = await self._dispose_now(action, trio.current_time())
+        del self._drains[action.bridge]
         self._report(outcome)
-        self._drain_ended()
-
-    def _drain_ended(self) -> None:
-        self._draining -= 1
         self._drained.set()
         self._drained = trio.Event()
 
-    async def _dispose_now(self, action: Dispose, bridge: Bridge, started: float) -> Event:
+    async def _dispose_now(self, action: Dispose, started: float) -> Event:
         try:
-            await self._dispose_within(bridge, action.dispose_timeout)
+            await self._dispose_within(self._leased[action.bridge].bridge, action.dispose_timeout)
         except trio.Cancelled:
             raise
         except BaseException as error:  # after the swap, failures are only notices
             return DisposeFailed(action.bridge, since(started), error)
         finally:
+            del self._leased[action.bridge]
             self._on_disposed(action.bridge)
         return Disposed(action.bridge, since(started))
 
@@ -306,7 +294,7 @@ class LiveBridges:
 
     async def drained(self) -> None:
         """Wait until no bridge is draining."""
-        while self._draining:
+        while self._drains:
             await self._drained.wait()
 
     def cut_off_all(self, why: str) -> None:
@@ -315,24 +303,18 @@ class LiveBridges:
             self.cut_off(bridge, why)
 
     def cut_off(self, bridge: int, why: str) -> None:
-        """End the leases of one bridge now. ``why`` is as in :meth:`cut_off_all`."""
+        """End the leases of one bridge now; if it drains, it is disposed. ``why`` is as in :meth:`cut_off_all`."""
         leased = self._leased.get(bridge)
         if leased is not None:
             leased.cut_off(lambda: BridgeError(f"The call {why}."))
+        if bridge in self._drains:
+            self._drains[bridge].set()
 
 
 @trio.lowlevel.disable_ki_protection
 def _call_interruptibly(function: Callable[..., T], *args: object) -> T:
     """Call a user's function, which may block, so that Ctrl-C can interrupt it although the engine is protected."""
     return function(*args)
-
-
-async def _idle(leased: Leased, timeout: float) -> None:
-    """Wait until no call is in flight on ``leased``, at most ``timeout`` seconds."""
-    idle = trio.Event()
-    leased.on_idle(idle.set)
-    with trio.move_on_after(timeout):
-        await idle.wait()
 
 
 async def _result_of(value: Any) -> Any:

@@ -48,11 +48,13 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    Hinted,
     Late,
     LoadedLate,
     Lost,
     Noticed,
     Observed,
+    Pinned,
     Promoted,
     Released,
     Restarted,
@@ -157,7 +159,6 @@ class MemoryInterpreter:
     faults: list[Fault] = field(default_factory=list)
     bridges: dict[int, ScriptedBridge] = field(default_factory=dict)
     live: ScriptedBridge | None = None
-    asked: bool = False
     stuck: bool = False
     """The thread of an abandoned stage has not returned."""
     operations: list[tuple[str, str]] = field(default_factory=list)
@@ -321,6 +322,7 @@ class MemoryInterpreter:
             if manifest is not None:
                 self.project.use_late(cycle, manifest)
         self._effect = effect
+        self.report(Pinned(cycle))
 
     def _restart(self, action: Restart) -> Event:
         broken = self.bridges[action.bridge]
@@ -337,13 +339,9 @@ class MemoryInterpreter:
             return RestartFailed(action, 0.0, error, self.clock.now)
         restarted.state = "ready"
         self.bridges[action.bridge] = self.live = restarted
-        if not broken.leases:
-            broken.state = "disposed"
-            return Restarted(action, 0.0)
         broken.cycle = action.broken
         self.bridges[action.broken] = broken
-        self._start_drain(action.broken, action.drain_timeout)
-        return Restarted(action, 0.0, draining=True)
+        return Restarted(action, 0.0)
 
     def lose(self, error: BaseException, *, calls_go_on: bool) -> None:
         """Let the live bridge break down with ``error``."""
@@ -354,13 +352,9 @@ class MemoryInterpreter:
     def _dispose(self, action: Dispose) -> Event:
         bridge = self.bridges[action.bridge]
         if bridge.leases:
-            self._start_drain(action.bridge, action.timeout)
+            self._draining.add(action.bridge)
             return Draining(action.bridge, 0.0)
         return self._dispose_now(action.bridge)
-
-    def _start_drain(self, bridge: int, timeout: float) -> None:
-        self._draining.add(bridge)
-        self.clock.call_later(f"drain {bridge}", timeout, lambda: self.end_leases(bridge))
 
     def _dispose_now(self, cycle: int) -> Event:
         bridge = self.bridges[cycle]
@@ -383,7 +377,6 @@ class MemoryInterpreter:
         bridge.leases = 0
         if cycle in self._draining:
             self._draining.discard(cycle)
-            self.clock.forget(f"drain {cycle}")
             self._effect, self._count, before = "dispose", 0, (self._effect, self._count)
             outcome = self._dispose_now(cycle)
             self._effect, self._count = before
@@ -428,8 +421,9 @@ class MemoryInterpreter:
     def carry_out(self, command: Command) -> None:
         """Carry out ``command`` at once."""
         match command:
-            case Look():
-                self.asked = True
+            case Look(number):
+                if self._armed is not None:
+                    self.report(Observed(self._reader.read(self._armed, self.clock.now), number))
             case SetTimer(timer, seconds):
                 self.clock.forget(timer)
                 self.clock.call_later(timer, seconds, lambda: self.report(TimerElapsed(timer)))
@@ -454,8 +448,7 @@ class MemoryInterpreter:
         self.stuck = False
         self.report(StageReturned())
 
-    def observe(self) -> None:
-        """Read the armed paths, and report to the planner."""
-        asked, self.asked = self.asked, False
+    def hint(self) -> None:
+        """Tell the planner that files may have changed, as the system's notifier does."""
         if self._armed is not None:
-            self.report(Observed(self._reader.read(self._armed, self.clock.now), asked))
+            self.report(Hinted())

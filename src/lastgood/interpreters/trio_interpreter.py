@@ -52,8 +52,10 @@ from lastgood.planner.events import (
     NOBODY,
     Event,
     Failed,
+    Hinted,
     Noticed,
     Observed,
+    Pinned,
     Promoted,
     Released,
     RestartFailed,
@@ -78,14 +80,6 @@ T = TypeVar("T")
 
 _in_action: ContextVar[object] = ContextVar("in_action", default=None)
 """A marker of the action that the running code is part of, to refuse calls by which a cycle would wait for itself."""
-
-# Seconds after a hint at which to read again: in new directories the system reports changes with a delay.
-_SECOND_LOOKS = (0.05, 0.5)
-# Seconds between two readings while files are polled.
-_POLL = 1.0
-# The largest share of the time that readings may take while nothing happens, and the least seconds between two of them.
-_IDLE_SHARE = 0.02
-_IDLE_LOOK = 2.0
 
 
 class Interrupted(Exception):  # an outcome rather than an error
@@ -121,8 +115,7 @@ class TrioInterpreter:
         self._reading = trio.Lock()
         self._armed: WatchSet | None = None
         self._woken = trio.Event()
-        self._look_requested = False
-        self._has_hint = False
+        self._look = 0  # the number of the last look that was asked for
         self._observing = trio.CancelScope()
         self._timers: dict[str, trio.CancelScope] = {}
         self._action: object = None
@@ -157,10 +150,8 @@ class TrioInterpreter:
                 except Exception as error:
                     return self.failed(action, error, started)
             case Dispose():
-                await self._pin(action.bridge)  # a Pin command may not have been carried out yet
                 return await self._bridges.dispose(action, started)
             case Restart():
-                await self._pin(action.bridge)
                 return await self._bridges.restart(action, self._project.manifests.give(action.bridge), started)
             case Watch():
                 await self._commit_watch()
@@ -309,6 +300,10 @@ class TrioInterpreter:
 
     @trio.lowlevel.enable_ki_protection
     async def _pin(self, cycle: int) -> None:
+        await self._store_late(cycle)
+        self._report(Pinned(cycle))
+
+    async def _store_late(self, cycle: int) -> None:
         """Store modules that the bridge of ``cycle`` imported dynamically. On failure its next worker reads them from disk."""
         async with self._bounded.lock:
             late = self._bridges.loaded_late(cycle)
@@ -349,24 +344,15 @@ class TrioInterpreter:
 
     @trio.lowlevel.enable_ki_protection
     async def observe(self) -> None:
-        """Read the armed paths after a hint, a Look, or some time, and report to the planner. Runs until the release.
+        """Read the armed paths after each Look, and report to the planner. Runs until the release.
 
-        Each reading also checks for a request of ``lastgood undo``, which is a file that only this code removes. If nothing
-        happens, the next reading comes after ``_IDLE_LOOK`` seconds, or ``1 / _IDLE_SHARE`` times the duration of the last
-        reading if that is longer; a request may wait that long.
+        Each reading also checks for a request of ``lastgood undo``, which is a file that only this code removes.
         """
-        later: list[float] = []
-        took = 0.0
         with self._observing:
             while True:
-                idle = _POLL if self._notifier.polling else max(_IDLE_LOOK, took / _IDLE_SHARE)
-                due = min((*later, trio.current_time() + idle))
-                with trio.move_on_at(due):
-                    await self._woken.wait()
+                await self._woken.wait()
                 self._woken = trio.Event()
-                now = trio.current_time()
-                later = [now + wait for wait in _SECOND_LOOKS] if self._has_hint else [at for at in later if at > now]
-                asked, self._look_requested, self._has_hint = self._look_requested, False, False
+                number, started = self._look, trio.current_time()
                 async with self._reading:
                     armed = self._armed
                     if armed is None:
@@ -374,14 +360,12 @@ class TrioInterpreter:
                     await self._notifier.arm(armed)
                     read = await self._bounded.read(self._reader.read, armed, time.time())
                     undo_requested = await self._in_thread(self._project.take_undo_request)
-                took = trio.current_time() - now
-                self._report(Observed(read, asked))
+                self._report(Observed(read, number, since(started)))
                 if undo_requested:
                     self._report(UndoRequested(NOBODY))
 
     def _on_hint(self) -> None:
-        self._has_hint = True
-        self._woken.set()
+        self._report(Hinted())
 
     def _start_polling(self, reason: str) -> None:
         self._report(Noticed(PollingStarted(reason)))
@@ -391,8 +375,8 @@ class TrioInterpreter:
     def carry_out(self, command: Command) -> None:
         """Carry out ``command`` at once."""
         match command:
-            case Look():
-                self._look_requested = True
+            case Look(number):
+                self._look = number
                 self._woken.set()
             case SetTimer(timer, seconds):
                 self._stop_timer(timer)

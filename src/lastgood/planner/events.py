@@ -22,11 +22,13 @@ __all__ = [
     "Draining",
     "Event",
     "Failed",
+    "Hinted",
     "Late",
     "LoadedLate",
     "Lost",
     "Noticed",
     "Observed",
+    "Pinned",
     "Promoted",
     "Released",
     "ReloadRequested",
@@ -57,11 +59,17 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Hinted:
+    """Something may have changed in the watched files."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
-    """The watched files were read. ``asked``: the reading began after, and because of, a :class:`~lastgood.effects.Look`."""
+    """The watched files were read, in ``seconds``. ``look``: the number of the last :class:`~lastgood.effects.Look` before."""
 
     files: Snapshot = field(repr=False)
-    asked: bool = False
+    look: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +193,7 @@ class RollbackFailed:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """The bridge still has leases; it is disposed in the background when they end."""
+    """The bridge is disposed in the background, when its leases have ended."""
 
     bridge: int
     seconds: float
@@ -219,14 +227,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The live bridge was restarted.
-
-    ``draining``: the broken bridge still has leases, for example calls in other workers of its pool.
-    """
+    """The live bridge was restarted. The broken one may still have leases, for example calls in other workers of its pool."""
 
     effect: Restart
     seconds: float
-    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +261,13 @@ class LoadedLate:
 
 
 @dataclass(frozen=True, slots=True)
+class Pinned:
+    """A :class:`~lastgood.effects.Pin` of ``bridge`` has ended."""
+
+    bridge: int
+
+
+@dataclass(frozen=True, slots=True)
 class Noticed:
     """An interpreter has a notice for the user."""
 
@@ -270,6 +281,7 @@ class Released:
 
 Event = (
     Started
+    | Hinted
     | Observed
     | TimerElapsed
     | ReloadRequested
@@ -291,6 +303,7 @@ Event = (
     | Restarted
     | RestartFailed
     | LoadedLate
+    | Pinned
     | Noticed
     | Released
 )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lastgood.effects.cycle import Action
 from lastgood.effects.plan import Plan
 from lastgood.errors import Undone
 from lastgood.planner.events import Failed, Promoted, Staged
@@ -129,7 +130,9 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """A cycle is about to start; it waits for a reading of the watched files."""
+    """A cycle is about to start; it waits for a reading of the watched files that began after the look of this number."""
+
+    look: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,10 @@ class State:
     - ``tickets``: callers that wait for the next cycle. ``undos``: callers that wait for an undo.
     - ``stale``: set from the first failure until a cycle succeeds. ``lost``: set while the live bridge is broken.
     - ``losses``: times of recent losses. ``restarts``: the number of restarts; broken bridges are named -1, -2, and so on.
+    - ``looks``: the number of the last look. ``reading_seconds``: the duration of the last reading. ``polling``: the system
+      cannot watch, so the files are only read from time to time.
+    - ``pinning``: the live bridge, once for each of its pins that has not ended. ``held``: actions that wait for these.
+    - ``timed``: the draining bridges that a timer cuts off.
     - ``ending``: a close was requested, and no more events are emitted. ``closed_at``: the generation that was live then.
     """
 
@@ -199,6 +206,12 @@ class State:
     lost: Lost | None = None
     losses: tuple[float, ...] = ()
     restarts: int = 0
+    looks: int = 0
+    reading_seconds: float = 0.0
+    polling: bool = False
+    pinning: tuple[int, ...] = ()
+    held: tuple[Action, ...] = ()
+    timed: frozenset[int] = frozenset()
     ending: bool = False
     closed_at: int = 0
 

@@ -14,11 +14,15 @@ The rules:
 - Cycles never overlap: no other cycle starts in the phases ``Running`` and ``RollingBack``.
 - Each edit restarts the ``debounce`` timer; only the first edit starts ``max-wait``. ``reload_now()`` waits for no timer, and
   is answered by a cycle that starts after the call.
-- At most two replaced bridges drain at once, broken ones included; when there are more, the oldest is cut off.
+- A replaced bridge drains for ``drain_timeout`` seconds, then it is cut off. At most two drain at once, broken ones included;
+  when there are more, the oldest is cut off.
 - A lost live bridge is restarted from its own generation, with a longer delay each time; after too many losses within a
   minute it stays lost. A cycle takes precedence, because it replaces the bridge anyway. A new bridge that is lost on probation
   is not restarted: the previous generation is restored.
-- Modules that a live bridge imported dynamically are pinned before the bridge can be restarted.
+- Modules that a live bridge imported dynamically are pinned before it is restarted or disposed: what needs them is held until
+  the last pin has ended.
+- Hints of the notifier may be early, late or missing. After each, all files are read at once and twice more; without any, they
+  are read from time to time, in at most two percent of the time.
 - After a cycle or a restart, when nothing is about to replace the live bridge, it prepares resources for the next cycle (a
   spare worker). During a cycle they would compete with it.
 - An undo is a cycle that stages the kept files of an earlier generation. It attempts no bytes on disk, so it loses no edit.
@@ -28,37 +32,27 @@ The rules:
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import assert_never
 
-from lastgood.effects.cycle import (
+from lastgood.effects import (
     Action,
-    Answer,
     Arm,
-    CutOff,
     Dispose,
     Effect,
     Emit,
     Interrupt,
-    Look,
-    Pin,
-    Prepare,
+    Plan,
     Promote,
-    Release,
-    Restart,
     SetTimer,
     Stage,
-    StopTimer,
     Swap,
     Unpublish,
     Warm,
     Watch,
 )
-from lastgood.effects.plan import Plan
-from lastgood.errors import Undone
-from lastgood.planner.brake import count_loss, restart_wait
+from lastgood.planner import bridges, phases
 from lastgood.planner.events import (
     CloseRequested,
     Disposed,
@@ -66,10 +60,12 @@ from lastgood.planner.events import (
     Draining,
     Event,
     Failed,
+    Hinted,
     LoadedLate,
     Lost,
     Noticed,
     Observed,
+    Pinned,
     Promoted,
     Released,
     ReloadRequested,
@@ -85,6 +81,23 @@ from lastgood.planner.events import (
     UndoRequested,
     Warmed,
     Watched,
+)
+from lastgood.planner.phases import (
+    SECOND_LOOK,
+    STOP_EDIT_TIMERS,
+    STOP_TIMERS,
+    Step,
+    answer,
+    begin_closing,
+    debounce,
+    go_idle,
+    idle_look,
+    look,
+    max_wait,
+    next_phase,
+    next_undo,
+    start_looking,
+    when_pinned,
 )
 from lastgood.planner.states import (
     Closed,
@@ -102,38 +115,19 @@ from lastgood.planner.states import (
     State,
     Unstarted,
 )
-from lastgood.planner.states import Lost as LostBridge
-from lastgood.planner.watch_set import Snapshot, WatchSet, differing, merge, overlay, restrict
+from lastgood.planner.watch_set import differing, merge, overlay, restrict
 from lastgood.watch_events import (
-    BridgeLost,
-    BridgeRestored,
     Change,
     GenerationUndone,
-    ModuleLoadedLate,
+    PollingStarted,
     ReloadError,
     ReloadStart,
     ReloadSuccess,
     WatchPaths,
 )
-from lastgood.watch_events import DisposeFailed as DisposeFailedNotice
 from lastgood.watch_events import RollbackFailed as RollbackFailedNotice
 
-__all__ = ["CLOSE", "DEBOUNCE", "MAX_WAIT", "RESTART", "Step", "plan", "plan_of_cycle"]
-
-DEBOUNCE = "debounce"
-MAX_WAIT = "max-wait"
-RESTART = "restart"
-CLOSE = "close"
-MOST_DRAINING = 2
-_STOP_TIMERS: tuple[StopTimer, ...] = (StopTimer(DEBOUNCE), StopTimer(MAX_WAIT))
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The state after an event, and the effects to perform next, in order."""
-
-    state: State
-    effects: tuple[Effect, ...] = ()
+__all__ = ["Step", "plan", "plan_of_cycle"]
 
 
 def plan(state: State, event: Event) -> Step:
@@ -152,10 +146,12 @@ def _transition(state: State, event: Event) -> Step:
     match event:
         case Started():
             return _started(state, event)
+        case Hinted():
+            return _hinted(state)
         case Observed():
             return _observed(state, event)
         case TimerElapsed():
-            return _timer_elapsed(state, event)
+            return _timer_elapsed(state, event.timer)
         case ReloadRequested() | UndoRequested():
             return _requested(state, event)
         case CloseRequested():
@@ -169,19 +165,21 @@ def _transition(state: State, event: Event) -> Step:
         case RolledBack() | RollbackFailed():
             return _rolled_back(state, event)
         case Draining():
-            return _draining(state, event)
+            return bridges.bridge_drains(state, event)
         case Disposed() | DisposeFailed():
-            return _bridge_disposed(state, event)
+            return bridges.bridge_disposed(state, event)
         case Lost():
-            return _lost(state, event)
+            return bridges.bridge_lost(state, event)
         case Restarted() | RestartFailed():
-            return _restarted(state, event)
+            return bridges.bridge_restarted(state, event)
         case LoadedLate():
-            return _loaded_late(state, event)
+            return bridges.modules_loaded_late(state, event)
+        case Pinned():
+            return bridges.pin_ended(state, event)
         case Noticed():
-            return Step(state, (Emit(event.notice),))
+            return _noticed(state, event)
         case Released():
-            return Step(replace(state, phase=Closed()), (StopTimer(CLOSE),) if _may_drain_for_ever(state) else ())
+            return Step(replace(state, phase=Closed()))
         case _:
             assert_never(event)
 
@@ -201,13 +199,29 @@ def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, u
 def _started(state: State, event: Started) -> Step:
     match state.phase:
         case Unstarted():
-            return _begin(replace(state, tickets=(event.ticket, *state.tickets)))
+            step = _begin(replace(state, tickets=(event.ticket, *state.tickets)))
+            return Step(step.state, (*step.effects, idle_look(state)))
         case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restarting():
             return Step(state)
         case Closing() | Closed():
-            return Step(state, _answer((event.ticket,), succeeded=False))
+            return Step(state, answer((event.ticket,), succeeded=False))
         case _:
             assert_never(state.phase)
+
+
+def _hinted(state: State) -> Step:
+    """Look now and twice more: in new directories the system reports changes with a delay."""
+    if isinstance(state.phase, Unstarted | Closing | Closed):
+        return Step(state)
+    step = look(state)
+    return Step(step.state, (*step.effects, SetTimer(SECOND_LOOK, 0.05)))
+
+
+def _noticed(state: State, event: Noticed) -> Step:
+    if not isinstance(event.notice, PollingStarted) or state.ending:
+        return Step(state, (Emit(event.notice),))
+    state = replace(state, polling=True)
+    return Step(state, (Emit(event.notice), idle_look(state)))
 
 
 def _observed(state: State, event: Observed) -> Step:
@@ -215,25 +229,23 @@ def _observed(state: State, event: Observed) -> Step:
     new_edits = changed & differing(state.attempted, event.files)
     if isinstance(state.phase, Running | RollingBack):
         state = replace(state, disturbed=state.disturbed | changed)
-    state = replace(state, observed={**state.observed, **event.files})
-    requested = bool(state.tickets or _undo_next(state))
+    state = replace(state, observed={**state.observed, **event.files}, reading_seconds=event.seconds)
+    requested = bool(state.tickets or next_undo(state))
     manual = isinstance(state.phase, Looking) and requested
     changes = tuple(Emit(Change(path, manual)) for path in sorted(new_edits))
     match state.phase:
         case Idle() if new_edits:
-            return Step(replace(state, phase=Scheduled()), (*changes, _debounce(state), _max_wait(state)))
+            return Step(replace(state, phase=Scheduled()), (*changes, debounce(state), max_wait(state)))
         case Scheduled() if not state.edits:
-            step = _idle(state)
-            return Step(step.state, (*_STOP_TIMERS, *step.effects))
+            return go_idle(state).preceded_by(*STOP_EDIT_TIMERS)
         case Scheduled() if new_edits:
-            return Step(state, (*changes, _debounce(state)))
+            return Step(state, (*changes, debounce(state)))
         case Restarting() if new_edits:
-            return Step(state, (*changes, _debounce(state)))
-        case Looking() if event.asked and (state.edits or requested):
-            step = _begin(state)
-            return Step(step.state, (*changes, *step.effects))
-        case Looking() if event.asked:
-            return _idle(state)
+            return Step(state, (*changes, debounce(state)))
+        case Looking(number) if event.look >= number and (state.edits or requested):
+            return _begin(state).preceded_by(*changes)
+        case Looking(number) if event.look >= number:
+            return go_idle(state)
         case Unstarted() | Closing() | Closed():
             return Step(state)
         case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restarting():
@@ -242,39 +254,41 @@ def _observed(state: State, event: Observed) -> Step:
             assert_never(state.phase)
 
 
-def _timer_elapsed(state: State, event: TimerElapsed) -> Step:
+def _timer_elapsed(state: State, timer: str) -> Step:
+    match timer:
+        case phases.DEBOUNCE | phases.MAX_WAIT:
+            return _edits_settled(state)
+        case phases.RESTART:
+            return bridges.restart(state)
+        case phases.SECOND_LOOK | phases.LAST_LOOK | phases.IDLE_LOOK:
+            return _look_again(state, timer)
+        case _:
+            return bridges.drain_elapsed(state, timer)
+
+
+def _edits_settled(state: State) -> Step:
     match state.phase:
-        case Scheduled() if event.timer != RESTART:
-            return Step(replace(state, phase=Looking()), (*_STOP_TIMERS, Look()))
-        case Restarting() if event.timer != RESTART:
-            return Step(state, (Interrupt(),))
-        case Closing() if event.timer == CLOSE:
-            why = f"was cut off: it had not ended {state.settings.bounded_drain:g} s after the session was closed"
-            return Step(state, tuple(CutOff(each.cycle, why) for each in state.retired))
-        case Idle() if event.timer == RESTART and state.lost is not None and state.live is not None:
-            settings = state.settings
-            restart = Restart(
-                state.live.cycle,
-                settings.warm_timeout,
-                settings.drain_timeout,
-                broken=-1 - state.restarts,
-                dispose_timeout=settings.bounded_drain,
-            )
-            return Step(replace(state, phase=Restarting()), (restart,))
-        case (
-            Unstarted()
-            | Idle()
-            | Scheduled()
-            | Looking()
-            | Running()
-            | RollingBack()
-            | Restarting()
-            | Closing()
-            | Closed()
-        ):
+        case Scheduled():
+            return start_looking(state).preceded_by(*STOP_EDIT_TIMERS)
+        case Restarting():
+            return bridges.interrupt_restart(state)
+        case Unstarted() | Idle() | Looking() | Running() | RollingBack() | Closing() | Closed():
             return Step(state)
         case _:
             assert_never(state.phase)
+
+
+def _look_again(state: State, timer: str) -> Step:
+    if isinstance(state.phase, Unstarted | Closing | Closed):
+        return Step(state)
+    step = look(state)
+    match timer:
+        case phases.SECOND_LOOK:
+            return Step(step.state, (*step.effects, SetTimer(phases.LAST_LOOK, 0.45)))
+        case phases.IDLE_LOOK:
+            return Step(step.state, (*step.effects, idle_look(state)))
+        case _:
+            return step
 
 
 def _requested(state: State, event: ReloadRequested | UndoRequested) -> Step:
@@ -287,24 +301,24 @@ def _requested(state: State, event: ReloadRequested | UndoRequested) -> Step:
             assert_never(event)
     match state.phase:
         case Idle():
-            return Step(replace(waiting, phase=Looking()), (Look(),))
+            return start_looking(waiting)
         case Scheduled():
-            return Step(replace(waiting, phase=Looking()), (*_STOP_TIMERS, Look()))
+            return start_looking(waiting).preceded_by(*STOP_EDIT_TIMERS)
         case Unstarted() | Looking():
             return Step(waiting)
         case Running() | RollingBack() if not state.ending:
             return Step(waiting)
         case Restarting() if not state.ending:
-            return Step(waiting, (Interrupt(),))
+            return bridges.interrupt_restart(waiting)
         case Running() | RollingBack() | Restarting() | Closing() | Closed():
-            return Step(state, _answer((event.ticket,), succeeded=False))
+            return Step(state, answer((event.ticket,), succeeded=False))
         case _:
             assert_never(state.phase)
 
 
 def _begin(state: State) -> Step:
     before, number = state, state.cycle + 1
-    undoes = _undo_next(state)
+    undoes = next_undo(state)
     cycle_plan = plan_of_cycle(state.settings, number, state.live, undo=undoes is not None)
     if undoes is None:
         cycle = Cycle(number, bool(state.tickets), state.edits, state.tickets, cycle_plan)
@@ -317,104 +331,7 @@ def _begin(state: State) -> Step:
         state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_probation=False))
     cycle = replace(cycle, attempted=before.attempted, disturbed=before.disturbed)
     begun = replace(state, phase=Running(cycle), cycle=number, blocked=False)
-    return Step(begun, (Emit(ReloadStart(number, cycle.manual, cycle.changed)), *cycle_plan.actions))
-
-
-def _undo_next(state: State) -> Undone | None:
-    """Return the reason if the next cycle is an undo, else None. Callers are served in the order of their requests."""
-    if state.lost is not None and state.lost.failed_probation:
-        return Undone(state.generation, state.lost.error)
-    if state.undos and not (state.tickets and state.tickets[0] < state.undos[0]):
-        return Undone(state.generation)
-    return None
-
-
-def _next_phase(state: State) -> Step:
-    """Choose the next phase after a cycle or a restart, by the requests and edits that arrived meanwhile."""
-    if state.ending:
-        return _begin_closing(state)
-    if state.tickets or _undo_next(state):
-        return Step(replace(state, phase=Looking()), (Look(),))
-    prepare = () if state.live is None or state.lost is not None else (Prepare(state.live.cycle),)
-    if state.edits and not state.blocked:
-        return Step(replace(state, phase=Scheduled()), (*prepare, _debounce(state), _max_wait(state)))
-    idle = _idle(state)
-    return Step(idle.state, (*prepare, *idle.effects))
-
-
-def _idle(state: State) -> Step:
-    """Go idle; if the live bridge is lost, schedule its restart."""
-    wait = None if state.lost is None else restart_wait(state.losses)
-    timer = () if wait is None else (SetTimer(RESTART, wait),)
-    return Step(replace(state, phase=Idle()), timer)
-
-
-# --- a lost bridge
-
-
-def _lost(state: State, event: Lost) -> Step:
-    live = state.live
-    if live is None or live.cycle != event.bridge or state.lost is not None:
-        return Step(state)
-    lost = LostBridge(event.error, event.at, failed_probation=event.at < live.probation_ends)
-    return _report_loss(replace(state, losses=count_loss(state.losses, event.at), lost=lost), live, event.error)
-
-
-def _restarted(state: State, event: Restarted | RestartFailed) -> Step:
-    if not isinstance(state.phase, Restarting) or state.live is None:
-        return Step(state)
-    if isinstance(event, Restarted):
-        broken = (replace(state.live, cycle=event.effect.broken),) if event.draining else ()
-        back = replace(state, lost=None, retired=state.retired + broken, restarts=state.restarts + 1)
-        rest = _next_phase(back)
-        return Step(rest.state, (Emit(BridgeRestored(state.live.number)), *_cut_off(back), *rest.effects))
-    if event.error is None:
-        return _next_phase(state)
-    lost_again = _report_loss(
-        replace(state, losses=count_loss(state.losses, event.at), phase=Idle()), state.live, event.error
-    )
-    rest = _next_phase(lost_again.state)
-    return Step(rest.state, (*lost_again.effects[:1], *rest.effects))
-
-
-def _report_loss(state: State, live: Generation, error: BaseException) -> Step:
-    if not isinstance(state.phase, Idle) or (state.lost is not None and state.lost.failed_probation):
-        notice = Emit(BridgeLost(live.number, error))
-        if isinstance(state.phase, Idle):
-            return Step(replace(state, phase=Looking()), (notice, Look()))
-        return Step(state, (notice,))
-    step = _idle(state)
-    return Step(step.state, (Emit(BridgeLost(live.number, error, restart_wait(state.losses))), *step.effects))
-
-
-def _loaded_late(state: State, event: LoadedLate) -> Step:
-    if state.live is None or state.live.cycle != event.bridge:
-        return Step(state)
-    if state.ending:
-        return Step(state, (Pin(event.bridge),))
-    match state.phase:
-        case Running(Cycle(swapped=True, staged=Staged(watch=watch))):
-            committed = False  # the end of the cycle commits them
-        case _:
-            watch, committed = state.watched or WatchSet(()), True
-    notices = (Emit(ModuleLoadedLate(late.name, late.path)) for late in event.modules)
-    effects: tuple[Effect, ...] = (*notices, Pin(event.bridge))
-    new_paths = {late.path: late.digest for late in event.modules}
-    known = frozenset(state.late)
-    new_paths = {path: new_paths[path] for path in watch.uncovered(new_paths) if path not in known}
-    if not new_paths:
-        return Step(state, effects)
-    read: Snapshot = {path: {path: digest} for path, digest in new_paths.items()}
-    state = replace(
-        state,
-        late=(*state.late, *new_paths),
-        attempted=merge(state.attempted, read),
-        observed=merge(state.observed, read),
-    )
-    if not committed:
-        return Step(state, effects)
-    watched = watch.with_paths(new_paths)
-    return Step(replace(state, watched=watched), (*effects, Emit(WatchPaths(watched.paths)), Arm(tuple(new_paths))))
+    return Step(begun, (Emit(ReloadStart(number, cycle.manual, cycle.changed)), *cycle_plan.until_commit))
 
 
 # --- the running cycle
@@ -449,8 +366,7 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
                 losses=(),
                 late=(),
             )
-            # A close during the swap has made the interpreter drop the actions after it: they are asked for again.
-            return Step(swapped, cycle.plan.after(event.effect) if state.ending else ())
+            return when_pinned(swapped, cycle.plan.after_commit)
         case Watched():
             return _succeeded(state, cycle)
         case _:
@@ -492,7 +408,7 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         timings=MappingProxyType(dict(cycle.timings)),
         changes=cycle.staged.changes,
     )
-    effects += [Emit(success), *_answer(cycle.tickets, succeeded=not state.ending)]
+    effects += [Emit(success), *answer(cycle.tickets, succeeded=not state.ending)]
     if state.late:
         effects.append(Arm(state.late))
     settled = replace(
@@ -501,8 +417,7 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         attempted=restrict(state.attempted, watch.roots),
         observed=restrict(state.observed, watch.roots),
     )
-    rest = _next_phase(settled)
-    return Step(rest.state, (*effects, *rest.effects))
+    return next_phase(settled).preceded_by(*effects)
 
 
 def _failed(state: State, event: Failed) -> Step:
@@ -511,7 +426,7 @@ def _failed(state: State, event: Failed) -> Step:
         return Step(state)
     armed, changes = _record_reading(state, event)
     step = _roll_back(replace(armed, blocked=event.only_waited), cycle, event.effect, None if state.ending else event)
-    return Step(step.state, (*changes, *step.effects))
+    return step.preceded_by(*changes)
 
 
 def _roll_back(state: State, cycle: Cycle, reached: Action, failure: Failed | None) -> Step:
@@ -542,17 +457,19 @@ def _rolled_back(state: State, event: RolledBack | RollbackFailed) -> Step:
         if failure.only_waited:
             state = replace(state, attempted=merge(cycle.attempted, state.attempted), disturbed=cycle.disturbed)
         since = failure.at if state.stale is None else state.stale.since
-        state = replace(state, stale=Stale(failure.error, since), ending=state.ending or state.live is None)
-    effects += _answer(cycle.tickets, succeeded=False)
-    rest = _next_phase(state)
-    return Step(rest.state, (*effects, *rest.effects))
+        state = replace(state, stale=Stale(failure.error, since))
+        if state.live is None:  # a start has failed
+            state = replace(state, ending=True)
+            effects += STOP_TIMERS
+    effects += answer(cycle.tickets, succeeded=False)
+    return next_phase(state).preceded_by(*effects)
 
 
 def _stage_returned(state: State) -> Step:
     """Attempt the edits that the last cycle did not attempt, because its stage only waited for an earlier one."""
     free = replace(state, blocked=False)
     if isinstance(state.phase, Idle) and state.edits:
-        return Step(replace(free, phase=Looking()), (Look(),))
+        return start_looking(free)
     return Step(free)
 
 
@@ -581,67 +498,22 @@ def _record_reading(state: State, event: Staged | Failed) -> tuple[State, tuple[
 def _close_requested(state: State) -> Step:
     waiting = (*state.tickets, *state.undos)
     ending = replace(state, ending=True, tickets=(), undos=())
-    stop: tuple[Effect, ...] = (*_STOP_TIMERS, StopTimer(RESTART), *_answer(waiting, succeeded=False), Unpublish())
+    stop: tuple[Effect, ...] = (*STOP_TIMERS, *answer(waiting, succeeded=False), Unpublish())
     match state.phase:
         case Unstarted() | Idle() | Scheduled() | Looking():
-            step = _begin_closing(ending)
-            return Step(step.state, (*stop, *step.effects))
+            return begin_closing(ending).preceded_by(*stop)
         case Running(cycle) if cycle.swapped or state.ending:
             return Step(ending, stop)
-        case Running() | Restarting():
+        case Running():
             return Step(ending, (*stop, Interrupt()))
+        case Restarting():
+            return bridges.interrupt_restart(ending).preceded_by(*stop)
         case RollingBack():
             return Step(ending, stop)
         case Closing() | Closed():
             return Step(state)
         case _:
             assert_never(state.phase)
-
-
-def _begin_closing(state: State) -> Step:
-    live = () if state.live is None else (state.live,)
-    limit = state.settings.bounded_drain
-    dispose = tuple(Dispose(each.cycle, limit, limit) for each in live)
-    # The bridges that drain already may have no limit of their own.
-    timer = (SetTimer(CLOSE, limit),) if state.retired and _may_drain_for_ever(state) else ()
-    waiting = (*state.tickets, *state.undos)
-    closing = replace(
-        state,
-        phase=Closing(),
-        live=None,
-        closed_at=state.generation,
-        retired=(*state.retired, *live),
-        tickets=(),
-        undos=(),
-        lost=None,
-    )
-    return Step(
-        closing, (*_answer(waiting, succeeded=False), *timer, *dispose, Release(state.settings.release_timeout))
-    )
-
-
-def _may_drain_for_ever(state: State) -> bool:
-    return math.isinf(state.settings.drain_timeout)
-
-
-def _draining(state: State, event: Draining) -> Step:
-    return Step(_timed_dispose(state, event), _cut_off(state))
-
-
-def _cut_off(state: State) -> tuple[CutOff, ...]:
-    """Cut off the oldest draining bridges if there are too many."""
-    too_many = state.retired[: max(0, len(state.retired) - MOST_DRAINING)]
-    return tuple(CutOff(each.cycle) for each in too_many)
-
-
-def _bridge_disposed(state: State, event: Disposed | DisposeFailed) -> Step:
-    generation = next((each for each in state.retired if each.cycle == event.bridge), None)
-    if generation is None:
-        return Step(state)
-    state = _timed_dispose(replace(state, retired=tuple(each for each in state.retired if each != generation)), event)
-    if isinstance(event, DisposeFailed):
-        return Step(state, (Emit(DisposeFailedNotice(generation.number, event.error)),))
-    return Step(state)
 
 
 # --- helpers
@@ -654,26 +526,3 @@ def _cycle_of(state: State, action: Action) -> Cycle | None:
             return cycle
         case _:
             return None
-
-
-def _debounce(state: State) -> SetTimer:
-    return SetTimer(DEBOUNCE, state.settings.debounce)
-
-
-def _max_wait(state: State) -> SetTimer:
-    return SetTimer(MAX_WAIT, state.settings.max_wait)
-
-
-def _answer(tickets: tuple[int, ...], *, succeeded: bool) -> tuple[Answer, ...]:
-    return (Answer(tickets, succeeded),) if tickets else ()
-
-
-def _timed_dispose(state: State, event: Draining | Disposed | DisposeFailed) -> State:
-    """Record the duration if the running cycle replaced this bridge; bridges of earlier cycles may still drain."""
-    match state.phase:
-        case Running(cycle) if any(
-            isinstance(action, Dispose) and action.bridge == event.bridge for action in cycle.plan.actions
-        ):
-            return replace(state, phase=Running(cycle.timed("dispose", event.seconds)))
-        case _:
-            return state

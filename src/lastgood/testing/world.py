@@ -203,19 +203,19 @@ class World:
     def write(self, path: str, text: str | bytes) -> None:
         """Save a file, like an editor; the watcher notices it."""
         self._disk.put(ROOT / path, text.encode() if isinstance(text, str) else text)
-        self._interpreter.observe()
+        self._interpreter.hint()
         self._run()
 
     def remove(self, path: str) -> None:
         """Delete a file; the watcher notices it."""
         del self._disk.names[ROOT / path]
-        self._interpreter.observe()
+        self._interpreter.hint()
         self._run()
 
     def touch(self, path: str) -> None:
         """Change a file's modification time, but not its bytes; the watcher notices it."""
         self._disk.names[ROOT / path].mtime = self._disk.names[ROOT / path].ctime = self.clock.now
-        self._interpreter.observe()
+        self._interpreter.hint()
         self._run()
 
     def advance(self, seconds: float) -> None:
@@ -272,13 +272,10 @@ class World:
         self._working = True
         try:
             while True:
-                if self._interpreter.asked:
-                    self._interpreter.observe()
                 action = self._driver.take()
                 if action is None:
-                    if not self._interpreter.asked:
-                        return
-                elif self._driver.interrupted:
+                    return
+                if self._driver.interrupted:
                     self._driver.finish(self._interpreter.failed(action, WatchError("interrupted")))
                 else:
                     self._driver.finish(self._interpreter.perform(action))

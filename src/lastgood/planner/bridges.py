@@ -1,0 +1,178 @@
+"""Transitions of bridges: the live one that is lost, restarted, or imports modules late, and the replaced ones that drain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from lastgood.effects import Arm, CutOff, Dispose, Effect, Emit, Interrupt, Pin, Restart, SetTimer, StopTimer
+from lastgood.planner import events
+from lastgood.planner.brake import count_loss, restart_wait
+from lastgood.planner.phases import Step, drain_timer, go_idle, next_phase, start_looking, when_pinned
+from lastgood.planner.states import Closed, Closing, Cycle, Generation, Idle, Lost, Restarting, Running, State
+from lastgood.planner.watch_set import Snapshot, WatchSet, merge
+from lastgood.watch_events import BridgeLost, BridgeRestored, DisposeFailed, ModuleLoadedLate, WatchPaths
+
+__all__ = [
+    "bridge_disposed",
+    "bridge_drains",
+    "bridge_lost",
+    "bridge_restarted",
+    "drain_elapsed",
+    "interrupt_restart",
+    "modules_loaded_late",
+    "pin_ended",
+    "restart",
+]
+
+MOST_DRAINING = 2
+
+
+# --- a lost bridge
+
+
+def bridge_lost(state: State, event: events.Lost) -> Step:
+    """Restart the live bridge, or go back to the generation before it if it was on probation."""
+    live = state.live
+    if live is None or live.cycle != event.bridge or state.lost is not None:
+        return Step(state)
+    lost = Lost(event.error, event.at, failed_probation=event.at < live.probation_ends)
+    return _report_loss(replace(state, losses=count_loss(state.losses, event.at), lost=lost), live, event.error)
+
+
+def restart(state: State) -> Step:
+    """Begin a restart, when its timer has elapsed. A cycle or a close that has begun meanwhile takes precedence."""
+    if not isinstance(state.phase, Idle) or state.lost is None or state.live is None:
+        return Step(state)
+    settings, broken = state.settings, -1 - state.restarts
+    action = Restart(state.live.cycle, settings.warm_timeout, broken, settings.bounded_drain)
+    return when_pinned(replace(state, phase=Restarting()), (action,))
+
+
+def interrupt_restart(state: State) -> Step:
+    """End a restart, because something takes precedence over it."""
+    if state.held:
+        return next_phase(replace(state, held=()))
+    return Step(state, (Interrupt(),))
+
+
+def bridge_restarted(state: State, event: events.Restarted | events.RestartFailed) -> Step:
+    """Go on with the new bridge and dispose the broken one; or count the failure as a loss."""
+    if not isinstance(state.phase, Restarting) or state.live is None:
+        return Step(state)
+    if isinstance(event, events.Restarted):
+        settings, broken = state.settings, replace(state.live, cycle=event.effect.broken)
+        back = replace(state, lost=None, retired=(*state.retired, broken), restarts=state.restarts + 1)
+        # Its other workers may still have calls, and its dispose() may hang: neither holds up the next cycle.
+        dispose = Dispose(broken.cycle, settings.drain_timeout, settings.bounded_drain, in_background=True)
+        return next_phase(back).preceded_by(Emit(BridgeRestored(state.live.number)), dispose)
+    if event.error is None:
+        return next_phase(state)
+    lost_again = _report_loss(
+        replace(state, losses=count_loss(state.losses, event.at), phase=Idle()), state.live, event.error
+    )
+    return next_phase(lost_again.state).preceded_by(*lost_again.effects[:1])
+
+
+def _report_loss(state: State, live: Generation, error: BaseException) -> Step:
+    if not isinstance(state.phase, Idle) or (state.lost is not None and state.lost.failed_probation):
+        notice = Emit(BridgeLost(live.number, error))
+        step = start_looking(state) if isinstance(state.phase, Idle) else Step(state)
+        return step.preceded_by(notice)
+    return go_idle(state).preceded_by(Emit(BridgeLost(live.number, error, restart_wait(state.losses))))
+
+
+# --- modules that are imported late
+
+
+def modules_loaded_late(state: State, event: events.LoadedLate) -> Step:
+    """Watch the modules, and have them stored with the live generation."""
+    if state.live is None or state.live.cycle != event.bridge:
+        return Step(state)
+    state = replace(state, pinning=(*state.pinning, event.bridge))
+    if state.ending:
+        return Step(state, (Pin(event.bridge),))
+    match state.phase:
+        case Running(Cycle(swapped=True, staged=events.Staged(watch=watch))):
+            committed = False  # the end of the cycle commits them
+        case _:
+            watch, committed = state.watched or WatchSet(()), True
+    notices = (Emit(ModuleLoadedLate(late.name, late.path)) for late in event.modules)
+    effects: tuple[Effect, ...] = (*notices, Pin(event.bridge))
+    new_paths = {late.path: late.digest for late in event.modules}
+    known = frozenset(state.late)
+    new_paths = {path: new_paths[path] for path in watch.uncovered(new_paths) if path not in known}
+    if not new_paths:
+        return Step(state, effects)
+    read: Snapshot = {path: {path: digest} for path, digest in new_paths.items()}
+    state = replace(
+        state,
+        late=(*state.late, *new_paths),
+        attempted=merge(state.attempted, read),
+        observed=merge(state.observed, read),
+    )
+    if not committed:
+        return Step(state, effects)
+    watched = watch.with_paths(new_paths)
+    return Step(replace(state, watched=watched), (*effects, Emit(WatchPaths(watched.paths)), Arm(tuple(new_paths))))
+
+
+def pin_ended(state: State, event: events.Pinned) -> Step:
+    """Ask for the actions that were waiting for the last pin."""
+    pinning = list(state.pinning)
+    if event.bridge in pinning:
+        pinning.remove(event.bridge)
+    state = replace(state, pinning=tuple(pinning))
+    return Step(state) if pinning else Step(replace(state, held=()), state.held)
+
+
+# --- replaced bridges
+
+
+def bridge_drains(state: State, event: events.Draining) -> Step:
+    """Limit how long the bridge may drain, and cut off the oldest ones if too many do."""
+    if isinstance(state.phase, Closed) or all(each.cycle != event.bridge for each in state.retired):
+        return Step(state)
+    settings = state.settings
+    limit = settings.bounded_drain if isinstance(state.phase, Closing) else settings.drain_timeout
+    timers: tuple[SetTimer, ...] = ()
+    if math.isfinite(limit):
+        timers = (SetTimer(drain_timer(event.bridge), limit),)
+        state = replace(state, timed=state.timed | {event.bridge})
+    too_many = state.retired[: max(0, len(state.retired) - MOST_DRAINING)]
+    why = "was cut off: it was still in flight when two later bridges had been replaced as well"
+    return Step(_dispose_timed(state, event), (*timers, *(CutOff(each.cycle, why) for each in too_many)))
+
+
+def drain_elapsed(state: State, timer: str) -> Step:
+    """Cut off the bridge whose calls have had their time."""
+    bridge = next((each for each in state.timed if drain_timer(each) == timer), None)
+    if bridge is None:
+        return Step(state)
+    limit = state.settings.bounded_drain
+    why = f"was cut off: it had not ended {limit:g} s after its bridge was replaced or closed"
+    return Step(replace(state, timed=state.timed - {bridge}), (CutOff(bridge, why),))
+
+
+def bridge_disposed(state: State, event: events.Disposed | events.DisposeFailed) -> Step:
+    """Forget the bridge."""
+    generation = next((each for each in state.retired if each.cycle == event.bridge), None)
+    if generation is None:
+        return Step(state)
+    stop = (StopTimer(drain_timer(event.bridge)),) if event.bridge in state.timed else ()
+    retired = tuple(each for each in state.retired if each != generation)
+    state = _dispose_timed(replace(state, retired=retired, timed=state.timed - {event.bridge}), event)
+    if isinstance(event, events.DisposeFailed):
+        return Step(state, (*stop, Emit(DisposeFailed(generation.number, event.error))))
+    return Step(state, stop)
+
+
+def _dispose_timed(state: State, event: events.Draining | events.Disposed | events.DisposeFailed) -> State:
+    """Record the duration if the running cycle replaced this bridge; bridges of earlier cycles may still drain."""
+    match state.phase:
+        case Running(cycle) if any(
+            isinstance(action, Dispose) and action.bridge == event.bridge for action in cycle.plan.actions
+        ):
+            return replace(state, phase=Running(cycle.timed("dispose", event.seconds)))
+        case _:
+            return state

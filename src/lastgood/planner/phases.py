@@ -1,0 +1,165 @@
+"""The step of a transition, and the phases between cycles: which one comes next, and what it begins with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from lastgood.effects import Action, Answer, Dispose, Effect, Look, Prepare, Release, SetTimer, StopTimer
+from lastgood.errors import Undone
+from lastgood.planner.brake import restart_wait
+from lastgood.planner.states import Closing, Idle, Looking, Scheduled, State
+
+__all__ = [
+    "DEBOUNCE",
+    "IDLE_LOOK",
+    "LAST_LOOK",
+    "MAX_WAIT",
+    "RESTART",
+    "SECOND_LOOK",
+    "STOP_EDIT_TIMERS",
+    "STOP_TIMERS",
+    "Step",
+    "answer",
+    "begin_closing",
+    "debounce",
+    "drain_timer",
+    "go_idle",
+    "idle_look",
+    "look",
+    "max_wait",
+    "next_phase",
+    "next_undo",
+    "start_looking",
+    "when_pinned",
+]
+
+DEBOUNCE = "debounce"
+MAX_WAIT = "max-wait"
+RESTART = "restart"
+SECOND_LOOK = "second-look"
+LAST_LOOK = "last-look"
+IDLE_LOOK = "idle-look"
+STOP_EDIT_TIMERS = (StopTimer(DEBOUNCE), StopTimer(MAX_WAIT))
+STOP_TIMERS = (
+    *STOP_EDIT_TIMERS,
+    StopTimer(RESTART),
+    StopTimer(SECOND_LOOK),
+    StopTimer(LAST_LOOK),
+    StopTimer(IDLE_LOOK),
+)
+
+_POLL = 1.0
+"""Seconds between two looks while the system cannot watch."""
+_LEAST_IDLE = 2.0
+"""The least number of seconds between two looks while nothing happens."""
+_IDLE_SHARE = 0.02
+"""The largest share of the time that these looks may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The state after an event, and the effects to perform next, in order."""
+
+    state: State
+    effects: tuple[Effect, ...] = ()
+
+    def preceded_by(self, *effects: Effect) -> Step:
+        """Return the same step with ``effects`` before its own."""
+        return Step(self.state, (*effects, *self.effects))
+
+
+def next_phase(state: State) -> Step:
+    """Choose the phase after a cycle or a restart, by the requests and edits that arrived meanwhile."""
+    if state.ending:
+        return begin_closing(state)
+    if state.tickets or next_undo(state):
+        return start_looking(state)
+    prepare = () if state.live is None or state.lost is not None else (Prepare(state.live.cycle),)
+    if state.edits and not state.blocked:
+        return Step(replace(state, phase=Scheduled()), (*prepare, debounce(state), max_wait(state)))
+    return go_idle(state).preceded_by(*prepare)
+
+
+def next_undo(state: State) -> Undone | None:
+    """Return the reason if the next cycle is an undo, else None. Callers are served in the order of their requests."""
+    if state.lost is not None and state.lost.failed_probation:
+        return Undone(state.generation, state.lost.error)
+    if state.undos and not (state.tickets and state.tickets[0] < state.undos[0]):
+        return Undone(state.generation)
+    return None
+
+
+def go_idle(state: State) -> Step:
+    """Go idle; if the live bridge is lost, schedule its restart."""
+    wait = None if state.lost is None else restart_wait(state.losses)
+    timer = () if wait is None else (SetTimer(RESTART, wait),)
+    return Step(replace(state, phase=Idle()), timer)
+
+
+def look(state: State) -> Step:
+    """Have the watched files read, in whatever phase."""
+    number = state.looks + 1
+    return Step(replace(state, looks=number), (Look(number),))
+
+
+def start_looking(state: State) -> Step:
+    """Have the watched files read, and wait for that reading: a cycle is about to start."""
+    step = look(state)
+    return Step(replace(step.state, phase=Looking(step.state.looks)), step.effects)
+
+
+def idle_look(state: State) -> SetTimer:
+    """Return the timer for a look that nothing else has caused: the system does not report every change."""
+    if state.polling:
+        return SetTimer(IDLE_LOOK, _POLL)
+    return SetTimer(IDLE_LOOK, max(_LEAST_IDLE, state.reading_seconds / _IDLE_SHARE))
+
+
+def begin_closing(state: State) -> Step:
+    """Dispose the live bridge, and release everything when no bridge drains any more."""
+    live = () if state.live is None else (state.live,)
+    limit = state.settings.bounded_drain
+    dispose = tuple(Dispose(each.cycle, limit, limit) for each in live)
+    # Where calls on replaced bridges have no limit, no timer is running for those that drain already.
+    untimed = tuple(each.cycle for each in state.retired) if math.isinf(state.settings.drain_timeout) else ()
+    timers = tuple(SetTimer(drain_timer(bridge), limit) for bridge in untimed)
+    waiting = (*state.tickets, *state.undos)
+    closing = replace(
+        state,
+        phase=Closing(),
+        live=None,
+        closed_at=state.generation,
+        retired=(*state.retired, *live),
+        timed=state.timed.union(untimed),
+        tickets=(),
+        undos=(),
+        lost=None,
+    )
+    step = when_pinned(closing, (*dispose, Release(state.settings.release_timeout)))
+    return step.preceded_by(*answer(waiting, succeeded=False), *timers)
+
+
+def when_pinned(state: State, actions: tuple[Action, ...]) -> Step:
+    """Ask for ``actions`` as soon as no pin is under way: they need the modules that the live bridge has imported late."""
+    return Step(replace(state, held=actions)) if state.pinning else Step(state, actions)
+
+
+def drain_timer(bridge: int) -> str:
+    """Return the name of the timer that limits the draining of ``bridge``."""
+    return f"drain {bridge}"
+
+
+def debounce(state: State) -> SetTimer:
+    """Return the timer that waits for a pause in the edits."""
+    return SetTimer(DEBOUNCE, state.settings.debounce)
+
+
+def max_wait(state: State) -> SetTimer:
+    """Return the timer that limits how long edits can delay a cycle."""
+    return SetTimer(MAX_WAIT, state.settings.max_wait)
+
+
+def answer(tickets: tuple[int, ...], *, succeeded: bool) -> tuple[Answer, ...]:
+    """Return the answer to the holders of ``tickets``, if there are any."""
+    return (Answer(tickets, succeeded),) if tickets else ()
