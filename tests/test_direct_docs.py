@@ -24,6 +24,7 @@ FILES = {
     "# pricing.py": "pricing.py",
     "[modules.pricing]": "lastgood.toml",
     "import direct_session": "tests/conftest.py",
+    "[tool.pytest.ini_options]": "pyproject.toml",
     "def test_the_price": "tests/test_pricing.py",
 }
 OTHER_CONFTEST = "def wrappers():"
@@ -42,7 +43,6 @@ def project(tmp_path: Path) -> Path:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(block(text))
-    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\nfilterwarnings = error\n")
     done = CliRunner().invoke(main, ["generate", str(tmp_path / "lastgood.toml")])
     assert done.exit_code == 0, done.output
     return tmp_path
@@ -62,7 +62,7 @@ def test_a_program_prints_what_it_is_to_print(project: Path, text: str) -> None:
 @pytest.mark.parametrize("conftest", ["import direct_session", OTHER_CONFTEST])
 def test_the_tests_pass(project: Path, conftest: str) -> None:
     (project / "tests" / "conftest.py").write_text(block(conftest))
-    ran = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], project)
+    ran = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"], project)
     assert (ran.status, ran.err) == (0, "")
     assert "2 passed" in ran.out
 

@@ -37,6 +37,9 @@ def keep(value):
 def thread():
     return threading.current_thread().name
 
+def thread_object():
+    return threading.current_thread()
+
 async def task():
     if "trio" in sys.modules:
         import trio
@@ -201,6 +204,20 @@ def test_caller_and_source_share_nothing(bridge: InProcessBridge) -> None:
     assert kept == [[1, "changed by the source"]]
     kept.append("changed by the caller")
     assert sys.modules["svc"].kept == [[1, "changed by the source"]]
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [("fail", [object()]), ("nothing", []), ("thread_object", [])],
+    ids=["argument", "function", "result"],
+)
+def test_what_a_worker_would_refuse_is_refused_with_a_note(
+    bridge: InProcessBridge, function: str, args: list[Any]
+) -> None:
+    with pytest.raises(BridgeError, match=r"cannot cross|does not exist") as caught:
+        bridge.call_blocking("svc", function, args, {})
+    (note,) = caught.value.__notes__
+    assert note.startswith("No worker is involved")
 
 
 async def test_an_error_leads_to_the_frame_that_raised(bridge: InProcessBridge) -> None:

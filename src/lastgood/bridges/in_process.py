@@ -217,7 +217,7 @@ class InProcessBridge:
             target = f"{module}\0{function}".encode()
             return callables, frames.TARGET_LENGTH.pack(len(target)) + target + self._codec.dumps(call)
         except (EncodeError, UnicodeEncodeError, frames.StructError) as error:
-            raise unsendable(error, module, function) from None
+            raise _as_a_worker(unsendable(error, module, function)) from None
 
     def _finish(self, result: Any, requested: Sequence[Any]) -> Any:
         with self._in_view(), _SourceErrors(self._fresh):
@@ -225,7 +225,7 @@ class InProcessBridge:
         try:
             return self._codec.loads(body, 0)
         except DecodeError as error:
-            raise unreadable(error) from None
+            raise _as_a_worker(unreadable(error)) from None
 
     def _run(self, coroutine: CoroutineType[Any, Any, Any], called: str) -> Any:
         loop = loops.current()
@@ -286,6 +286,13 @@ def _typed(value: Any) -> Typed:
     return value if type(value) is Typed else Typed(None, value)
 
 
+def _as_a_worker(error: BridgeError) -> BridgeError:
+    error.add_note(
+        "No worker is involved: calls in this process refuse what a worker would refuse, so that they do the same with one."
+    )
+    return error
+
+
 class _SourceErrors:
     """Raises what a source raises as a :class:`~lastgood.ProcessBridge` does.
 
@@ -307,7 +314,7 @@ class _SourceErrors:
         if error is None or isinstance(error, self._exempt) or _is_for_the_caller(error):
             return
         if isinstance(error, Refused):
-            raise BridgeError(str(error)) from None
+            raise _as_a_worker(BridgeError(str(error))) from None
         if self._handled is not None:
             _cut_off(error, self._handled)
         if self._fresh is not None:
