@@ -24,6 +24,7 @@ from lastgood import (
     BridgeError,
     ConfigError,
     Disposed,
+    InProcessBridge,
     NoRuntimeBridge,
     RemoteError,
     clear_runtime_bridge,
@@ -63,7 +64,15 @@ class Point(NamedTuple):
 class Options(TypedDict):
     late: bool
 
+@dataclass
+class Coupon:
+    sku: str
+    price: float
+
 def every(level: Level, point: Point, options: Options) -> None: ...
+
+def bought(kind: str) -> Quote | Coupon:
+    return Quote("a", 1.0) if kind == "quote" else Coupon("a", 1.0)
 
 def quote(sku: str, quantity: int = 1) -> Quote:
     if quantity < 0:
@@ -149,6 +158,7 @@ def test_a_plain_program(project: Project) -> None:
         assert pricing.Quote.free("a") == pricing.Quote("a", 0.0)
         assert pricing.fetch("a") == pricing.Quote("a", 1.0)
         assert pricing.by_a_loop_of_its_own("a") == "a"
+        assert [type(pricing.bought(kind)) for kind in ("quote", "coupon")] == [pricing.Quote, pricing.Coupon]
         with pytest.raises(RemoteError) as caught:
             pricing.quote("a", -1)
         assert (caught.value.type_name, caught.value.message) == ("ValueError", "no a")
@@ -313,9 +323,12 @@ def test_nothing_is_touched_before_it_is_entered(place: Path) -> None:
         get_runtime_bridge()
 
 
-def test_a_source_that_raises_at_its_import_is_told_and_can_be_mended(project: Project) -> None:
+@pytest.mark.parametrize("arguments", [{}, {"modules": ["pricing"]}], ids=["config", "modules"])
+def test_a_source_that_raises_at_its_import_is_told_and_can_be_mended(
+    project: Project, arguments: dict[str, Any]
+) -> None:
     project.save("pricing.py", "1 / 0\n")
-    session = direct()
+    session = direct(**arguments)
     before = [*sys.path]
     with pytest.raises(RemoteError, match="ZeroDivisionError"):
         session.start()
@@ -324,6 +337,28 @@ def test_a_source_that_raises_at_its_import_is_told_and_can_be_mended(project: P
     importlib.invalidate_caches()
     with session:
         assert project.wrapper().anywhere("a") == "a"
+
+
+# --- under a session
+
+
+async def test_a_session_may_run_its_generations_in_this_process(async_project: Project) -> None:
+    async_project.save("parts.py", "PRICE = 1.0\n")
+    async_project.save(
+        "pricing.py", PRICING.replace("import asyncio\n", "import asyncio, parts\n").replace("2.5 *", "parts.PRICE *")
+    )
+    async with lastgood.watch(create_bridge=InProcessBridge.from_config, debounce=0.01) as session:
+        sys.path.insert(0, str(async_project.root))
+        pricing = async_project.wrapper()
+        assert (await pricing.quote("a")).price == 1.0
+        async_project.save("parts.py", "PRICE = 2.0\n")
+        assert await session.reload_now()
+        assert (await pricing.quote("a")).price == 2.0
+        async_project.save("parts.py", "PRICE = (\n")
+        assert not await session.reload_now()
+        assert (await pricing.quote("a")).price == 2.0
+        assert session.status.stale
+    assert "parts" not in sys.modules
 
 
 # --- the registry
@@ -394,7 +429,7 @@ OTHER = "quote has other parameters"
         ("quantity: int = 1", "*, quantity: int = 1", OTHER),
         ("quantity: int = 1", "quantity: int = 1, **more: int", OTHER),
         ("def free(cls, sku: str)", "def free(cls, sku: str, kind: str)", "Quote.free has other parameters"),
-        ("price: float\n", "price: float\n    unit: str = 'kg'\n", "Quote has other fields"),
+        ("price: float\n\n    @", "price: float\n    unit: str = 'kg'\n\n    @", "Quote has other fields"),
         ("HIGH = 3", "HIGH = 3\n    LOW = 1", "Level has other fields"),
         ("x: int\n", "x: int\n    y: int = 0\n", "Point has other fields"),
         ("late: bool\n", "late: bool\n    early: bool\n", "Options has other fields"),
@@ -414,6 +449,18 @@ def test_a_wrapper_that_is_older_than_its_source_is_a_warning(project: Project, 
         == f'{root}/generated/pricing.py is older than {root}/pricing.py: {told}. Run "lastgood generate".'
     )
     assert warning.filename == __file__
+
+
+def test_where_a_warning_is_an_error_nothing_is_left(project: Project) -> None:
+    project.save("pricing.py", PRICING.replace("quantity: int = 1", "quantity: int"))
+    before = [*sys.path]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="is older than"):
+            direct().start()
+    assert sys.path == before
+    with pytest.raises(NoRuntimeBridge):
+        get_runtime_bridge()
 
 
 async def test_it_points_to_the_block_under_a_loop_too(project: Project) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lastgood.bridges.answers import unreadable, unsendable, value_of
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.calling import Callables, Refused
+from lastgood.bridges.worker.manifest import Damaged
 from lastgood.bridges.worker.performing import VALUES, encode_result, import_modules, pack_raised, run_call
 from lastgood.bridges.worker.values.codec import CODEC, Codec
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Typed
@@ -85,9 +86,20 @@ class InProcessBridge:
 
     @classmethod
     def from_config(cls, config: Config) -> InProcessBridge:
-        """Create the bridge that a config describes, without importing anything. Settings of processes have no effect."""
+        """Create the bridge that a config describes, without importing anything. Settings of processes have no effect.
+
+        In a session, as ``watch(create_bridge=InProcessBridge.from_config)``, the bridge has fresh modules, of the bytes that are
+        pinned for its generation.
+        """
         made = cls(import_path=config.python_import_path, modules=config.modules)
         made._backend = config.runtime.process.async_backend
+        if config.pinned is not None:
+            from lastgood.bridges.worker.fresh import FreshModules
+
+            try:
+                made._fresh = FreshModules(made._import_path, config.pinned)
+            except Damaged as damaged:
+                raise BridgeError(f"The pinned generation cannot be run. {damaged}") from None
         return made
 
     async def init(self) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +21,7 @@ from lastgood.errors import BridgeError, ConfigError
 if TYPE_CHECKING:
     from typing import Self
 
-    from lastgood.config import ModuleConfig
+    from lastgood.config import Config, ModuleConfig
 
 __all__ = ["DirectSession", "direct"]
 
@@ -52,10 +53,29 @@ def direct(
     directory = Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file)))
     if modules is not None:
         entries = [directory] if import_path is None else [directory / entry for entry in import_path]
-        bridge = InProcessBridge(import_path=entries, modules=modules)
-        return DirectSession(f"direct() of {', '.join(modules) or 'no module'}", directory, None, bridge)
+        bridge = partial(InProcessBridge, import_path=entries, modules=modules)
+        return DirectSession(f"direct() of {', '.join(modules) or 'no module'}", lambda: (bridge(), None))
     file = None if config_file is None else Path(os.path.abspath(config_file))
-    return DirectSession(f"direct() of {file or directory}", directory, file, None)
+    return DirectSession(f"direct() of {file or directory}", lambda: _configured(file, directory))
+
+
+def _configured(file: Path | None, directory: Path) -> tuple[InProcessBridge, Config]:
+    """Create the bridge of a config. Raises :class:`~lastgood.ConfigError` also if a wrapper is missing."""
+    from lastgood.config import find_config, load_config
+    from lastgood.session.older_wrappers import missing_wrappers
+
+    config = load_config(find_config(directory) if file is None else file)
+    missing = missing_wrappers(config)
+    if missing:
+        module, path = missing[0]
+        many = f" ({len(missing)} of {len(config.modules)} wrappers are missing)" if missing[1:] else ""
+        raise ConfigError(
+            f"the wrapper {path} does not exist{many}.",
+            file=config.path,
+            field=f"modules.{module}",
+            hint='Write them by "lastgood generate", or name the sources by direct(modules=[...]) to do without.',
+        )
+    return InProcessBridge.from_config(config), config
 
 
 class DirectSession:
@@ -65,10 +85,9 @@ class DirectSession:
     loop and forked process.
     """
 
-    def __init__(self, owner: str, directory: Path, config_file: Path | None, bridge: InProcessBridge | None) -> None:
-        self._directory = directory
-        self._config_file = config_file
-        self._bridge = bridge
+    def __init__(self, owner: str, make_bridge: Callable[[], tuple[InProcessBridge, Config | None]]) -> None:
+        self._make_bridge = make_bridge
+        self._bridge: InProcessBridge | None = None
         self._slot = Slot(owner, bound=False)
         self._state: Literal["new", "open", "closed"] = "new"
 
@@ -94,40 +113,21 @@ class DirectSession:
             raise BridgeError(f"{self._slot.owner} was entered before; call direct() again for another session.")
         publish(self._slot)
         try:
-            if self._bridge is not None:
-                bridge = self._bridge
-                bridge.start()
-            else:
-                bridge, older = self._start_configured()
-                for text in older:
+            self._bridge, config = self._make_bridge()
+            self._bridge.start()
+            if config is not None:
+                from lastgood.session.older_wrappers import older_wrappers
+
+                for text in older_wrappers(config, self._bridge):
                     warnings.warn(text, stacklevel=stacklevel)
         except BaseException:
             unpublish(self._slot)
+            if self._bridge is not None:
+                self._bridge.stop()
             raise
-        self._bridge = bridge
-        self._slot.swap(bridge)
+        self._slot.swap(self._bridge)
         self._state = "open"
         return self
-
-    def _start_configured(self) -> tuple[InProcessBridge, list[str]]:
-        """Start the bridge of the config. Return it with a warning for each wrapper that is older than its source."""
-        from lastgood.config import find_config, load_config
-        from lastgood.session.older_wrappers import missing_wrappers, older_wrappers
-
-        config = load_config(find_config(self._directory) if self._config_file is None else self._config_file)
-        missing = missing_wrappers(config)
-        if missing:
-            module, path = missing[0]
-            many = f" ({len(missing)} of {len(config.modules)} wrappers are missing)" if missing[1:] else ""
-            raise ConfigError(
-                f"the wrapper {path} does not exist{many}.",
-                file=config.path,
-                field=f"modules.{module}",
-                hint='Write them by "lastgood generate", or name the sources by direct(modules=[...]) to do without.',
-            )
-        bridge = InProcessBridge.from_config(config)
-        bridge.start()
-        return bridge, list(older_wrappers(config, bridge))
 
     def close(self) -> None:
         """Unpublish the bridge. Later calls raise; calls in flight end by themselves. It may be called repeatedly."""

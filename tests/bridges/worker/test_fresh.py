@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 from flavours import Flavour
 from imported import forgotten
-from lastgood import InProcessBridge, RemoteError, create_bridge_reloader
+from lastgood import BridgeError, InProcessBridge, RemoteError, create_bridge_reloader
+from lastgood.config import decode_config
 
 MAIN = """
 from __future__ import annotations
@@ -324,3 +326,11 @@ async def test_imports_of_two_bridges_are_done_one_after_the_other(
     assert made[0].module("slow").piece is not made[1].module("slow").piece
     for bridge in made:
         bridge.stop()
+
+
+def test_a_pinned_generation_that_is_damaged_is_named(sources: Path) -> None:
+    text = '[modules.main]\n[output]\ndir = "generated"\n'
+    config = decode_config(text.encode(), sources / "lastgood.toml")
+    (sources / "manifest").write_text("nonsense")
+    with pytest.raises(BridgeError, match=r"^The pinned generation cannot be run\. .*manifest is damaged"):
+        InProcessBridge.from_config(msgspec.structs.replace(config, pinned=sources / "manifest"))

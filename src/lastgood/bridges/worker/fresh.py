@@ -52,12 +52,17 @@ _SHARED = ("__main__", "lastgood")
 
 
 class FreshModules:
-    """The modules of one bridge. ``import_path``: where they are looked for first; if empty, ``sys.path`` alone."""
+    """The modules of one bridge. ``import_path``: where they are looked for first; if empty, ``sys.path`` alone.
 
-    def __init__(self, import_path: Sequence[str]) -> None:
+    ``pinned`` is the path of a pinned generation's manifest, whose bytes they have. Without one, a file is read when it is
+    imported first. Raises :class:`.manifest.Damaged`.
+    """
+
+    def __init__(self, import_path: Sequence[str], pinned: os.PathLike[str] | None = None) -> None:
         self._installed = installed_directories()
         self._roots = local_roots(map(os.path.abspath, import_path or sys.path), self._installed)
-        self.sources = Sources(Manifest(), "")
+        manifest = None if pinned is None else os.path.abspath(pinned)
+        self.sources = Sources(Manifest() if manifest is None else Manifest.load(manifest), manifest or "")
         self._find_in = FileFinder.path_hook(
             (ExtensionFileLoader, EXTENSION_SUFFIXES),
             (partial(_Loader, self), SOURCE_SUFFIXES),  # type: ignore[arg-type]  # it is only called
