@@ -86,6 +86,13 @@ def inner(error):
 async def fail_later(error):
     inner(error)
 
+async def nap():
+    asyncio.get_running_loop()
+    return "slept"
+
+async def turn():
+    await asyncio.sleep(0)
+
 async def trio_only():
     import trio
     await trio.sleep(0)
@@ -161,6 +168,23 @@ def test_on_a_loop_a_blocking_call_of_an_async_function_says_what_to_do(
         assert (await flavour.in_thread(lambda: bridge.call_blocking("svc", "task", (), {}))).startswith("Task-")
 
     flavour.run(main)
+
+
+def test_a_source_that_is_written_for_another_loop_says_so(bridge: InProcessBridge) -> None:
+    async def under_trio() -> None:
+        for function in ("nap", "turn"):
+            with pytest.raises(RemoteError) as caught:
+                await bridge.call("svc", function, (), {})
+            (note,) = caught.value.__notes__
+            assert "which is trio's, but async_backend" in note
+            assert "is written for asyncio" in note
+        assert await trio.to_thread.run_sync(bridge.call_blocking, "svc", "nap", (), {}) == "slept"
+        with pytest.raises(RemoteError, match="bad") as caught:
+            await bridge.call("svc", "fail_later", ["value"], {})
+        assert not hasattr(caught.value, "__notes__")
+
+    trio.run(under_trio)
+    assert asyncio.run(bridge.call("svc", "nap", (), {})) == "slept"
 
 
 def test_a_call_sees_the_context_of_its_caller(bridge: InProcessBridge, flavour: Flavour) -> None:

@@ -26,7 +26,7 @@ from lastgood.bridges.worker.performing import VALUES, encode_result, import_mod
 from lastgood.bridges.worker.values.codec import CODEC, Codec
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Typed
 from lastgood.calls import loops
-from lastgood.errors import BridgeError
+from lastgood.errors import BridgeError, RemoteError
 
 if TYPE_CHECKING:
     from lastgood.bridges.worker.fresh import FreshModules
@@ -257,8 +257,18 @@ class InProcessBridge:
         return asyncio.run(self._awaited(coroutine))
 
     async def _awaited(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
-        with _SourceErrors(self._fresh, GeneratorExit):
-            return await (coroutine if self._fresh is None else self._fresh.steps(coroutine))
+        try:
+            with _SourceErrors(self._fresh, GeneratorExit):
+                return await (coroutine if self._fresh is None else self._fresh.steps(coroutine))
+        except RemoteError as error:
+            here = "trio" if isinstance(loops.current(), loops.TrioLoop) else "asyncio"
+            if here != self._backend and error.type_name in ("RuntimeError", "TypeError"):
+                error.add_note(
+                    f"An async source runs on the event loop of its caller here, which is {here}'s, but async_backend under "
+                    f"[runtime.process] says that it is written for {self._backend}. It can be called from another thread, by a "
+                    'wrapper of style "sync" or handle.call_blocking().'
+                )
+            raise
 
     def _in_view(self) -> AbstractContextManager[object]:
         return _NOTHING if self._fresh is None else self._fresh.view()
