@@ -21,8 +21,8 @@ class Bridge(Protocol):
       the session then restarts it from the same generation. It is cancelled when the bridge is replaced.
     - ``async prepare_spare()``: awaited of the live bridge while no cycle runs, to prepare what the next bridge can use.
     - ``thread_safe``: true if ``call`` may be used from any thread and event loop, not only those that created the bridge.
-    - ``call_blocking(module, function, args, kwargs, types)``: plain wrappers use it, in their own thread, whichever that is,
-      instead of awaiting ``call`` on the loop of the bridge. With ``types`` it does as ``call_typed`` does.
+    - ``call_blocking(module, function, args, kwargs, types)``, if ``thread_safe`` is true: plain wrappers use it, in their own
+      thread, instead of having ``call`` awaited on the loop of the bridge. With ``types`` it does as ``call_typed`` does.
     - ``async call_typed(module, function, args, kwargs, types)``: used instead of ``call`` by a wrapper whose result type has
       classes that plain data do not distinguish. ``types`` are their (module, qualified name) as wrappers declare them, where
       the module name begins with the output's package. It returns a :class:`Typed`, which contains another one for each value

@@ -232,7 +232,8 @@ class Slot:
     ) -> Any:
         self.check_process()
         home, portal = self._home, self._portal
-        if self._live is not None and hasattr(self._live.bridge, "call_blocking"):
+        live = self._live
+        if live is not None and _is_thread_safe(live) and hasattr(live.bridge, "call_blocking"):
             return self._call_in_place(module, function, args, kwargs, types)
         if (home is not None and home.is_here()) or (portal is not None and portal.is_here()):
             raise BridgeError(
