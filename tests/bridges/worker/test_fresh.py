@@ -223,7 +223,7 @@ def test_modules_that_the_app_has_imported_stay_its_own(
     assert apps.version() == 1
     assert "parts.dynamic" not in sys.modules
     for name in [name for name in sys.modules if name.partition(".")[0] in ("main", "parts")]:
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]
 
 
 async def test_tracebacks_have_the_lines_of_their_own_generation(
