@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lastgood.store.disk import Disk
+from lastgood.store.file_system import Stat
 from lastgood.store.trees import make_directories, remove_tree
 
 
@@ -65,3 +67,26 @@ def test_a_directory_that_is_filled_again_and_again_is_an_error(tmp_path: Path) 
     with pytest.raises(OSError, match="not empty") as caught:
         remove_tree(Race(lambda path: (path / "late").touch() if path.is_dir() else None), top)
     assert caught.value.errno == errno.ENOTEMPTY
+
+
+def test_each_name_is_examined_once_and_a_directory_listed_again_when_it_is_empty(tmp_path: Path) -> None:
+    examined: Counter[Path] = Counter()
+    listed: Counter[Path] = Counter()
+
+    class Counting(Disk):
+        def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
+            examined[path] += 1
+            return super().stat(path, follow=follow)
+
+        def children(self, path: Path) -> list[str]:
+            listed[path] += 1
+            return super().children(path)
+
+    top = tree(tmp_path)
+    for number in range(20):
+        (top / f"{number}").touch()
+    names = {top, *top.rglob("*")}
+    directories = {path for path in names if path.is_dir()}
+    remove_tree(Counting(), top)
+    assert examined == dict.fromkeys(names, 1) | dict.fromkeys(directories, 2)
+    assert listed == dict.fromkeys(directories, 2)

@@ -76,7 +76,7 @@ def remove_tree(files: FileSystem, path: Path) -> None:
             with suppress(FileNotFoundError):
                 files.unlink(left.pop())
         elif below := files.children(left[-1]):
-            left.extend(left[-1] / name for name in reversed(below))
+            left += [left[-1] / name for name in reversed(below)]
         else:
             try:
                 files.rmdir(left[-1])
