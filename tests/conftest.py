@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from flavours import FLAVOURS, Flavour
 from lastgood.calls import registry as runtime
 from lastgood.calls.live_imports import LiveImports
-from lastgood.session.session import WatchProgram, watch
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.wrappers.process.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
 

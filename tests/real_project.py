@@ -16,7 +16,7 @@ import trio.testing
 from lastgood.calls import registry as runtime
 from lastgood.config import Config
 from lastgood.errors import NoRuntimeBridge, WorkerDied
-from lastgood.session.session import watch
+from lastgood.session.watch import watch
 from lastgood.watch_events import Change, ReloadError, ReloadStart, ReloadSuccess, WatchEvent, WatchPaths
 
 __all__ = [

@@ -30,7 +30,7 @@ from lastgood.errors import (
 )
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.project import Project
-from lastgood.session.session import WatchProgram, watch
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk
 from lastgood.wrappers import Generated

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from lastgood.errors import GenerationError
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from real_project import DEADLINE, RealProject, Told
 from running import run
 

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from lastgood.config import Config
 from lastgood.errors import ConfigError, GenerationError, ModuleFailure, UnwatchableModule
-from lastgood.session.session import Session, watch
+from lastgood.session.session import Session
+from lastgood.session.watch import watch
 from lastgood.watch_events import Change, WatchEvent
 from lastgood.wrappers import Generated
 from real_project import DEADLINE

@@ -19,7 +19,8 @@ import trio.testing
 
 from lastgood.errors import BridgeError, Disposed
 from lastgood.interpreters.cycle_files import CycleFiles
-from lastgood.session.session import Session, Status, watch
+from lastgood.session.session import Session, Status
+from lastgood.session.watch import watch
 from lastgood.store.disk import Disk
 from lastgood.testing import ROOT, World
 from lastgood.watch_events import Change, ReloadError, ReloadStart, ReloadSuccess, WatchEvent, WatchPaths

@@ -20,7 +20,8 @@ from msgspec.structs import replace
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config
 from lastgood.errors import ConfigError, GenerationError, RemoteError, UnmanagedFile
-from lastgood.session.session import Session, watch
+from lastgood.session.session import Session
+from lastgood.session.watch import watch
 from real_project import BROKEN, DEADLINE, QUOTE, RealProject
 
 

@@ -55,10 +55,10 @@ if TYPE_CHECKING:
     from lastgood.session.reloader import create_bridge_reloader as create_bridge_reloader
     from lastgood.session.session import Session as Session
     from lastgood.session.session import Status as Status
-    from lastgood.session.session import WatchProgram as WatchProgram
-    from lastgood.session.session import watch as watch
     from lastgood.session.threaded import InThread as InThread
     from lastgood.session.threaded import ThreadedSession as ThreadedSession
+    from lastgood.session.watch import WatchProgram as WatchProgram
+    from lastgood.session.watch import watch as watch
     from lastgood.watch_events import ApiChange as ApiChange
     from lastgood.watch_events import BridgeLost as BridgeLost
     from lastgood.watch_events import BridgeRestored as BridgeRestored
@@ -135,8 +135,8 @@ _MODULE_OF = {
     "set_runtime_bridge": "runtime",
     "Session": "session.session",
     "Status": "session.session",
-    "WatchProgram": "session.session",
-    "watch": "session.session",
+    "WatchProgram": "session.watch",
+    "watch": "session.watch",
     "InThread": "session.threaded",
     "ThreadedSession": "session.threaded",
     "Generated": "wrappers",

@@ -16,7 +16,8 @@ from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.spare import Spare
 from lastgood.config import load_config
-from lastgood.session.session import Session, WatchProgram, watch
+from lastgood.session.session import Session
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.watch_events import BridgeRestored
 from real_project import DEADLINE, RealProject, Told
 

@@ -14,7 +14,7 @@ import trio
 
 import lastgood
 from lastgood.cli.commands import main
-from lastgood.session.session import watch as watch_program
+from lastgood.session.watch import watch as watch_program
 from lastgood.store.disk import Disk
 from lastgood.store.promotion import OutputDirectory
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject

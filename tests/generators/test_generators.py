@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from lastgood.cli.commands import main
 from lastgood.config import Config
 from lastgood.errors import ConfigError, GenerationError, UnmanagedFile
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.testing import World
 from lastgood.watch_events import ReloadSuccess
 from lastgood.wrappers import Generated

@@ -12,7 +12,8 @@ import trio.testing
 
 from bounded_time import LATE, Gate, Time, failure
 from lastgood.config import Config
-from lastgood.session.session import Session, WatchProgram
+from lastgood.session.session import Session
+from lastgood.session.watch import WatchProgram
 from lastgood.watch_events import ReloadStart
 from lastgood.wrappers import Generated
 from real_project import DEADLINE, MORE, RealProject, Told

@@ -17,7 +17,7 @@ from bounded_time import LATE, Time, failure
 from lastgood.config import Config
 from lastgood.errors import GenerationError
 from lastgood.interpreters.project import Project
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.wrappers import Generated
 from lastgood.wrappers.process import extractor_process
 from real_project import DEADLINE, MORE, QUOTE, RealProject, Told

@@ -22,7 +22,7 @@ from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.once import generate_once, preview
 from lastgood.interpreters.project import Project
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.sources.finder import Interpreter
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk

@@ -17,7 +17,7 @@ from lastgood.effects import MakeDirectory, RemoveFile, ReplaceFile, SetAside, W
 from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, PromotionError, UnmanagedFile
 from lastgood.interpreters.once import Once, generate_once, preview, undo_once
 from lastgood.interpreters.project import Project
-from lastgood.session.session import watch
+from lastgood.session.watch import watch
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk
 from lastgood.store.promotion import OutputDirectory

@@ -10,7 +10,7 @@ import pytest
 from flavours import DEADLINE
 from lastgood.errors import NoRuntimeBridge
 from lastgood.runtime import get_runtime_bridge
-from lastgood.session.session import WatchProgram, watch
+from lastgood.session.watch import WatchProgram, watch
 from real_project import RealProject
 from session_bridges import Bridges, Main, Run, session_threads
 

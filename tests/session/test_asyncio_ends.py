@@ -18,7 +18,8 @@ import trio
 from flavours import DEADLINE
 from lastgood.config import Config
 from lastgood.errors import BridgeError, WatchError
-from lastgood.session.session import Session, WatchProgram, watch
+from lastgood.session.session import Session
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.sources.snapshots import Reader
 from lastgood.watch_events import ReloadSuccess, WatchEvent
 from real_project import QUOTE, RealProject

@@ -16,7 +16,8 @@ from generating import importable
 from lastgood.calls import registry as runtime
 from lastgood.config import Config
 from lastgood.errors import ConfigError, Disposed, WatchError
-from lastgood.session.session import Session, WatchProgram, watch
+from lastgood.session.session import Session
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.watch_events import EventsMissed, ReloadError, ReloadStart, ReloadSuccess, WatchEvent
 from real_project import BROKEN, QUOTE, RealProject
 from session_bridges import Bridge, Bridges, Run, session_threads

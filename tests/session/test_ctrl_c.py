@@ -14,7 +14,8 @@ import trio.testing
 
 from lastgood.config import Config
 from lastgood.errors import BridgeError, Disposed
-from lastgood.session.session import Session, WatchProgram
+from lastgood.session.session import Session
+from lastgood.session.watch import WatchProgram
 from lastgood.store.disk import Disk
 from lastgood.wrappers import Generated
 from real_project import QUOTE, FakeFactory, RealProject, Told, assert_another_starts, assert_nothing_is_left

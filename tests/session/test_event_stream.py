@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from lastgood.session.event_stream import EVENTS_KEPT
-from lastgood.session.session import Session, WatchProgram
+from lastgood.session.session import Session
+from lastgood.session.watch import WatchProgram
 from lastgood.watch_events import Change, EventsMissed, ReloadStart, ReloadSuccess, WatchEvent, WatchPaths
 from real_project import DEADLINE, MORE, QUOTE, FakeFactory, RealProject, Told
 

@@ -13,7 +13,7 @@ import trio
 
 from lastgood.calls import registry as runtime
 from lastgood.config import Config
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.store.disk import Disk
 from lastgood.watch_events import DisposeFailed, ReloadError
 from real_project import BROKEN, MINE, MORE, QUOTE, FakeBridge, FakeFactory, RealProject, Told, in_virtual_time

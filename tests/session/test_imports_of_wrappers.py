@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from generating import importable
-from lastgood.session.session import WatchProgram, watch
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.store import promotion
 from lastgood.watch_events import RollbackFailed
 from real_project import DEADLINE, MORE, FakeFactory, RealProject, Told

@@ -14,7 +14,8 @@ from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config
 from lastgood.errors import BridgeError, GenerationError, Undone, WorkerDied
 from lastgood.planner import brake
-from lastgood.session.session import Session, WatchProgram, watch
+from lastgood.session.session import Session
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.watch_events import BridgeLost, BridgeRestored, GenerationUndone, ModuleLoadedLate, WatchPaths
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told
 

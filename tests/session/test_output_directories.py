@@ -11,7 +11,7 @@ from lastgood import ReloadError
 from lastgood.errors import BridgeError
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.runtime import clear_runtime_bridge, set_runtime_bridge
-from lastgood.session.session import WatchProgram, watch
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.store.disk import Disk
 from real_project import QUOTE, FakeFactory, RealProject, Told
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lastgood.config import Config
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.store.disk import Disk
 from lastgood.store.promotion import Promoting
 from lastgood.wrappers import Generated

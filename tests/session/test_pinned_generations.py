@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from lastgood import GenerationError, RemoteError
-from lastgood.session.session import WatchProgram, watch
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.store.generations import KEPT
 from real_project import DEADLINE, RealProject, Told
 

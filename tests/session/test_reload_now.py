@@ -12,7 +12,8 @@ import trio.testing
 
 from lastgood.config import Config
 from lastgood.errors import WatchError
-from lastgood.session.session import Session, WatchProgram
+from lastgood.session.session import Session
+from lastgood.session.watch import WatchProgram
 from lastgood.watch_events import Change
 from lastgood.wrappers import Generated
 from real_project import DEADLINE, MINE, MORE, FakeFactory, RealProject, Told

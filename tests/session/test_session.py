@@ -17,7 +17,7 @@ import trio.testing
 from lastgood.calls import registry as runtime
 from lastgood.config import Config
 from lastgood.errors import BridgeError, GenerationError, ModuleFailure, NoRuntimeBridge
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.wrappers import Generated
 from real_project import DEADLINE, QUOTE, FakeFactory, RealProject, Told, in_virtual_time
 

@@ -12,7 +12,7 @@ import trio.testing
 
 from lastgood.errors import Disposed, WatchError
 from lastgood.interpreters.trio_interpreter import TrioInterpreter
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.sources.snapshots import Reader
 from lastgood.watch_events import PollingStarted
 from real_project import (

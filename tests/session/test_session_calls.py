@@ -13,7 +13,7 @@ import trio
 
 from lastgood.bridges.process import ProcessBridge
 from lastgood.errors import BridgeError
-from lastgood.session.session import WatchProgram, watch
+from lastgood.session.watch import WatchProgram, watch
 from real_project import BROKEN, DEADLINE, FakeBridge, FakeFactory, RealProject, in_virtual_time
 
 

@@ -16,7 +16,8 @@ import trio.testing
 from lastgood.calls import registry as runtime
 from lastgood.config import Config
 from lastgood.errors import AlreadyWatched, Disposed, NoRuntimeBridge
-from lastgood.session.session import Session, WatchProgram
+from lastgood.session.session import Session
+from lastgood.session.watch import WatchProgram
 from lastgood.store.disk import Disk
 from lastgood.wrappers import Generated
 from real_project import DEADLINE, MINE, FakeFactory, Pause, RealProject, Told, assert_nothing_is_left, in_virtual_time

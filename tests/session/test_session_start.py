@@ -26,7 +26,7 @@ from lastgood.errors import (
     UnmanagedFile,
     UnwatchableModule,
 )
-from lastgood.session.session import WatchProgram, watch
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.watch_events import ReloadError, ReloadStart
 from lastgood.wrappers import Generated
 from real_project import (

@@ -20,8 +20,8 @@ from flavours import DEADLINE, Flavour
 from generating import importable
 from lastgood.errors import BridgeError, Disposed, GenerationError, WatchError
 from lastgood.runtime import get_runtime_bridge
-from lastgood.session.session import WatchProgram, watch
 from lastgood.session.threaded import ThreadedSession
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.sources.snapshots import Reader
 from lastgood.watch_events import ReloadError, ReloadStart, ReloadSuccess, WatchEvent
 from real_project import BROKEN, QUOTE, RealProject

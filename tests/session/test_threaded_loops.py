@@ -13,8 +13,8 @@ from flavours import CANCELLED, Flavour
 from lastgood.config import Config
 from lastgood.errors import BridgeError, Disposed, NoRuntimeBridge, WatchError
 from lastgood.runtime import clear_runtime_bridge, get_runtime_bridge, set_runtime_bridge
-from lastgood.session.session import WatchProgram, watch
 from lastgood.session.threaded import ThreadedSession
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.watch_events import ReloadStart, WatchEvent
 from lastgood.wrappers import Generated
 from real_project import FakeFactory, RealProject

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from lastgood.errors import UnwatchableModule
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.watch_events import Change
 from real_project import QUOTE, RealProject, Told, assert_the_next_cycle_is_of, quote
 

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from lastgood.config import Config
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.watch_events import Change, WatchPaths
 from lastgood.wrappers import Generated
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told, assert_the_next_cycle_is_of, quote

@@ -15,7 +15,8 @@ import trio
 
 from lastgood.calls import registry as runtime
 from lastgood.errors import BridgeError, ConfigError, GenerationError, NoRuntimeBridge, WatchError
-from lastgood.session.session import Session, WatchProgram, watch
+from lastgood.session.session import Session
+from lastgood.session.watch import WatchProgram, watch
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 from running import run
 from session_bridges import Bridges

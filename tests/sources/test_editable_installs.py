@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from lastgood.config import ProcessConfig
-from lastgood.session.session import watch
+from lastgood.session.watch import watch
 from lastgood.sources.finder import Finder, Found, Interpreter
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk

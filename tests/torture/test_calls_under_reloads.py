@@ -8,7 +8,7 @@ from random import Random
 import pytest
 import trio
 
-from lastgood.session.session import watch
+from lastgood.session.watch import watch
 from real_project import BROKEN, DEADLINE, RealProject
 
 SOURCE = """\

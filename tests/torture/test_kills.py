@@ -25,7 +25,7 @@ import trio
 
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.config import Config
-from lastgood.session.session import WatchProgram, watch
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.store.generations import KEPT
 from lastgood.watch_events import Recovered, WatchEvent
 from lastgood.wrappers import Generated
@@ -249,7 +249,7 @@ def test_a_killed_session_leaves_the_old_wrappers_or_the_new_ones(kills: int, pl
 
 # --- the workers of a killed session ------------------------------------------------------------------------------
 
-APP = "import sys, trio; from lastgood.session.session import watch; trio.run(watch(sys.argv[1]))"
+APP = "import sys, trio; from lastgood.session.watch import watch; trio.run(watch(sys.argv[1]))"
 SOURCE = "import os\nprint('worker', os.getpid())\ndef quote() -> float:\n    return 1.0\n"
 
 

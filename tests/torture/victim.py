@@ -18,7 +18,7 @@ from typing import Any
 import trio
 
 from lastgood.config import Config
-from lastgood.session.session import watch
+from lastgood.session.watch import watch
 from lastgood.wrappers import Generated
 
 __all__ = ["ExactTree", "Idle", "exact_tree", "wrappers_of"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 
 from lastgood.config import Config
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.testing import World
 from lastgood.watch_events import ApiChange, ReloadSuccess
 from lastgood.wrappers import Generated

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from real_project import QUOTE, FakeFactory, RealProject
 
 MORE = QUOTE + "def more() -> None: ...\n"

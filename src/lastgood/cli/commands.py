@@ -21,7 +21,7 @@ from lastgood.errors import LastgoodError
 if TYPE_CHECKING:
     from lastgood.effects import FileOperation
     from lastgood.interpreters.project import Project
-    from lastgood.session.session import WatchProgram
+    from lastgood.session.watch import WatchProgram
     from lastgood.watch_events import WatchEvent
 
 # Each command imports what it needs when it runs, so that "lastgood --help" does not wait for trio.

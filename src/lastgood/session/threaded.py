@@ -27,7 +27,8 @@ from lastgood.calls.portal import LoopClosed, Portal
 from lastgood.errors import Disposed, Forked, WatchError
 from lastgood.runtime import Handle
 from lastgood.session.event_stream import Backlog, deliver_event
-from lastgood.session.session import Session, Status, WatchProgram
+from lastgood.session.session import Session, Status
+from lastgood.session.watch import WatchProgram
 from lastgood.watch_events import WatchEvent
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from lastgood.cli.commands import main
 from lastgood.config import Config
 from lastgood.errors import GenerationError
-from lastgood.session.session import WatchProgram
+from lastgood.session.watch import WatchProgram
 from lastgood.store.user_key import cache_directory
 from lastgood.wrappers import Generated
 from lastgood.wrappers.process import extractor_process

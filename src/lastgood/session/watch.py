@@ -1,0 +1,218 @@
+"""``watch()``: its arguments, and the ways to run the program that it returns, in trio, asyncio and plain code."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from lastgood.bridges import Bridge
+from lastgood.calls import loops
+from lastgood.calls.portal import Portal
+from lastgood.config import Config
+from lastgood.effects import Plan
+from lastgood.errors import WatchError
+from lastgood.interpreters.trio_interpreter import Hooks
+from lastgood.planner import Settings, plan_of_cycle
+from lastgood.session.session import Session, running
+from lastgood.watch_events import WatchEvent
+
+if TYPE_CHECKING:
+    from lastgood.session.threaded import InThread, ThreadedSession
+
+__all__ = ["WatchProgram", "watch"]
+
+
+def watch(
+    config_file: str | os.PathLike[str] | None = None,
+    *,
+    create_bridge: Callable[[Config], Any] | None = None,
+    generate: Callable[[Config, Path], Any] | None = None,
+    probe: Callable[[Any], Any] | None = None,
+    extra_watch_paths: Iterable[str | os.PathLike[str]] = (),
+    debounce: float = 0.1,
+    max_wait: float = 2.0,
+    warm_timeout: float = 60.0,
+    drain_timeout: float = 10.0,
+    stage_timeout: float | None = None,
+    on_event: Callable[[WatchEvent], object] | None = None,
+    set_as_global: bool = True,
+) -> WatchProgram:
+    """Keep wrappers and one live bridge in step with the sources that ``config_file`` names.
+
+    Without ``config_file``, the program uses the nearest ``lastgood.toml``, or ``pyproject.toml`` with a ``[tool.lastgood]``
+    table, in the current working directory or above it. Nothing is read or written until the program runs.
+
+    - ``create_bridge(config)`` makes a bridge (default: a :class:`~lastgood.ProcessBridge`).
+    - ``generate(config, stage_dir)`` writes wrappers and returns a :class:`~lastgood.Generated` (default: the built-in
+      generator). It may be async; a plain function runs in a thread.
+    - ``probe(bridge)`` raises if the bridge is not ready.
+    - ``extra_watch_paths`` are additional files or directories to watch.
+    - ``debounce``: seconds without an edit before a cycle starts. ``max_wait``: the longest delay, in seconds, of a cycle while
+      edits continue.
+    - ``warm_timeout``: seconds that a bridge has to get ready. ``drain_timeout``: seconds that calls on a replaced bridge have
+      to end (``math.inf``: no limit, except 10 s when the session closes).
+    - ``stage_timeout``: seconds for resolving the config and generating the wrappers (None: 60; ``math.inf``: no limit).
+    - ``on_event(event)`` is called for each event. It must be a plain function; errors that it raises are logged. By default,
+      events are logged under ``lastgood.session``.
+    - ``set_as_global``: publish the live bridge, so that wrappers and :func:`lastgood.runtime.get_runtime_bridge` use it.
+
+    Raises :class:`TypeError` and :class:`ValueError` for invalid arguments.
+    """
+    for name, function in (
+        ("create_bridge", create_bridge),
+        ("generate", generate),
+        ("probe", probe),
+        ("on_event", on_event),
+    ):
+        if function is not None and not callable(function):
+            raise TypeError(f"watch(): {name} must be callable, not {type(function).__name__}.")
+    if inspect.iscoroutinefunction(on_event):
+        raise TypeError("watch(): on_event must be a plain function. To await something, use session.events().")
+    if isinstance(extra_watch_paths, str | os.PathLike):
+        raise TypeError("watch(): extra_watch_paths must be a list of paths, not a single one.")
+    if stage_timeout is None:
+        stage_timeout = Settings().stage_timeout
+    for name, seconds, may_be_zero in (
+        ("debounce", debounce, True),
+        ("max_wait", max_wait, True),
+        ("warm_timeout", warm_timeout, False),
+        ("drain_timeout", drain_timeout, True),
+        ("stage_timeout", stage_timeout, False),
+    ):
+        _check_seconds(name, seconds, may_be_zero)
+    return WatchProgram(
+        config_file=None if config_file is None else Path(os.path.abspath(config_file)),
+        directory=Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file))),
+        extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
+        settings=Settings(*map(float, (debounce, max_wait, warm_timeout, drain_timeout, stage_timeout))),
+        hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
+        on_event=on_event,
+    )
+
+
+def _check_seconds(name: str, seconds: object, may_be_zero: bool) -> None:
+    """Raise :class:`TypeError` or :class:`ValueError` if an argument of :func:`watch` is no number of seconds."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"watch(): {name} must be a number of seconds, not {type(seconds).__name__}.")
+    if not seconds >= 0 or (seconds == 0 and not may_be_zero):
+        raise ValueError(f"watch(): {name} must be {'at least' if may_be_zero else 'more than'} 0 s, not {seconds}.")
+
+
+def _default_bridge(config: Config) -> Bridge:
+    from lastgood.bridges.process import ProcessBridge
+
+    return ProcessBridge.from_config(config)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class WatchProgram:
+    """The result of :func:`watch`: run it with ``trio.run``, enter it with ``async with`` or ``with``, or print :meth:`plan`."""
+
+    config_file: Path | None
+    """None: use the nearest one, in ``directory`` or above it."""
+    directory: Path
+    extra_watch_paths: tuple[Path, ...]
+    settings: Settings
+    hooks: Hooks
+    on_event: Callable[[WatchEvent], object] | None
+    session: Session | None = field(default=None, init=False)
+    """The running session, if the program was entered by ``async with``."""
+    _entered: AbstractAsyncContextManager[Session] | None = field(default=None, init=False)
+    _threaded: InThread | None = field(default=None, init=False)
+    _portal: Portal | None = field(default=None, init=False)
+    """The portal for calls from other loops and threads, if the session accepts them."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<lastgood.watch() of {self.config_file or self.directory}. Run it by `trio.run(program)` or "
+            "`asyncio.run(program())`; in an app, by `async with program as session:`, `with`, or `program.start()`>"
+        )
+
+    def plan(self) -> Plan:
+        """Return the plan of the first cycle, which can be printed. Nothing is read or written."""
+        return plan_of_cycle(self.settings, 1, None)
+
+    # --- trio, asyncio
+
+    async def __call__(self) -> None:
+        """Watch until a cancellation, Ctrl-C, or the session's ``close()``."""
+        async with self as session:
+            await session.wait_closed()
+
+    def __await__(self) -> NoReturn:
+        raise TypeError("A watch() program is called, not awaited: `await watch(...)()`, or `async with watch(...)`.")
+
+    async def __aenter__(self) -> Session:
+        """Run the first cycle. If it fails, raises its error. Under asyncio the session runs in a background thread."""
+        self._check_not_running()
+        match loops.current():
+            case None:
+                raise WatchError(
+                    "`async with watch(...)` needs a loop of trio or asyncio. In other code, use `with watch(...)`."
+                )
+            case loops.TrioLoop():
+                self._entered = running(self)
+            case _:
+                from lastgood.session.threaded import BesideAsyncio
+
+                self._entered = BesideAsyncio(self)
+        try:
+            self.session = await self._entered.__aenter__()
+        except BaseException:
+            self._entered = None
+            raise
+        return self.session
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        """Close the session, if it is still open."""
+        entered, self._entered, self.session = self._entered, None, None
+        assert entered is not None
+        return await entered.__aexit__(kind, error, traceback)
+
+    def _check_not_running(self) -> None:
+        if self._entered is not None or (self._threaded is not None and self._threaded.running):
+            raise WatchError("This watch() program is running already; call watch() again for a second session.")
+
+    # --- plain code
+
+    def start(self) -> ThreadedSession:
+        """Run the first cycle in a background thread, and wait for it. If the cycle fails, raises its error.
+
+        The session's methods block; wrappers may be called from any thread and event loop. The session ends with its
+        ``close()``, or with the process. ``with`` enters the program by this method. Raises :class:`WatchError` in a trio task,
+        because it would block the trio loop.
+        """
+        self._check_not_running()
+        if isinstance(loops.current(), loops.TrioLoop):
+            raise WatchError(
+                "Starting a session by `with` or start() would block the trio loop that runs here. "
+                "Use `async with watch(...) as session:`."
+            )
+        self._threaded = self.in_thread()
+        return self._threaded.__enter__()
+
+    __enter__ = start
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the session. Raises :class:`WatchError` if the watcher has failed, unless the block itself raised."""
+        assert self._threaded is not None, "__enter__() comes first"
+        self._threaded.__exit__(kind, error, traceback)
+
+    def in_thread(self) -> InThread:
+        """Return a context manager for one session in a thread. One program can make several of them.
+
+        Example: ``with watch(...).in_thread() as session:``.
+        """
+        from lastgood.session.threaded import InThread
+
+        return InThread(replace(self))
