@@ -16,7 +16,7 @@ import lastgood
 from lastgood.cli.commands import main
 from lastgood.session.watch import watch as watch_program
 from lastgood.store.disk import Disk
-from lastgood.store.promotion import OutputDirectory
+from lastgood.store.output_directory import OutputDirectory
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 from running import Ran, Running
 from running import run as run_process

@@ -27,7 +27,7 @@ from lastgood.sources.finder import Interpreter
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk
 from lastgood.store.generations import GenerationStore
-from lastgood.store.promotion import OutputDirectory
+from lastgood.store.output_directory import OutputDirectory
 from real_project import DEADLINE, MORE, QUOTE, RealProject, Told
 
 # --- reading ------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from lastgood.interpreters.project import Project
 from lastgood.session.watch import watch
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk
-from lastgood.store.promotion import OutputDirectory
+from lastgood.store.output_directory import OutputDirectory
 from real_project import BROKEN, QUOTE, FakeFactory, RealProject
 
 

@@ -13,7 +13,7 @@ import trio
 
 from generating import importable
 from lastgood.session.watch import WatchProgram, watch
-from lastgood.store import promotion
+from lastgood.store.journal import JournalStore
 from lastgood.watch_events import RollbackFailed
 from real_project import DEADLINE, MORE, FakeFactory, RealProject, Told
 
@@ -193,7 +193,7 @@ async def test_after_a_rollback_that_failed_it_is_still_the_live_generation(
         project.save("pricing.py", MORE)
         Warming(factory, lambda: None)
         with monkeypatch.context() as patch:
-            patch.setattr(promotion._Undoing, "undo", fail)
+            patch.setattr(JournalStore, "undo", fail)
             assert not await session.reload_now()
         await told.next(RollbackFailed)
         assert b"more" in project.tree()["pricing.py"]

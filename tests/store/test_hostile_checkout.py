@@ -27,7 +27,8 @@ from lastgood.interpreters.project import Project
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk
 from lastgood.store.file_system import Claim, Stat, digest_of
-from lastgood.store.promotion import OutputDirectory, Promoting
+from lastgood.store.output_directory import OutputDirectory
+from lastgood.store.promotion import Promoting
 from lastgood.store.trees import read_sealed, write_sealed
 from lastgood.store.user_key import cache_directory
 from real_project import QUOTE, FakeFactory, RealProject

@@ -17,7 +17,8 @@ from lastgood.store.disk import Disk
 from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.store.memory_files import MemoryFiles
-from lastgood.store.promotion import OutputDirectory, Promoting
+from lastgood.store.output_directory import OutputDirectory
+from lastgood.store.promotion import Promoting
 from lastgood.store.trees import make_directories, staged_place
 
 Tree = dict[str, tuple[bytes, int, int]]

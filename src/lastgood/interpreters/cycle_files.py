@@ -35,7 +35,8 @@ from lastgood.sources.pinning import Pinned
 from lastgood.sources.resolution import Resolved, places_of, resolve_modules
 from lastgood.store.file_system import digest_of, place_of
 from lastgood.store.generations import DamagedGeneration
-from lastgood.store.promotion import OutputDirectory, Promoting
+from lastgood.store.output_directory import OutputDirectory
+from lastgood.store.promotion import Promoting
 from lastgood.store.temporary import make_temporary_directory
 from lastgood.store.trees import make_directories, remove_tree, staged_files, staged_place
 from lastgood.watch_events import ApiChange

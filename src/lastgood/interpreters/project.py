@@ -17,7 +17,7 @@ from lastgood.sources.resolution import Resolved
 from lastgood.store.file_system import FileSystem
 from lastgood.store.generations import GenerationStore, Kept, LateModule
 from lastgood.store.manifests_in_use import ManifestsInUse
-from lastgood.store.promotion import OutputDirectory
+from lastgood.store.output_directory import OutputDirectory
 from lastgood.wrappers.process.extractor import Extractor, HereExtractor
 
 __all__ = ["Project", "StageStopped"]

@@ -14,7 +14,10 @@ from lastgood.store.file_system import FileSystem, digest_of
 from lastgood.store.user_key import seal, unseal
 
 __all__ = [
+    "BYTECODE",
     "drop_bytecode",
+    "is_inside",
+    "is_regular",
     "is_text",
     "make_directories",
     "overwrite",
@@ -26,7 +29,7 @@ __all__ = [
     "write_sealed",
 ]
 
-_CACHE = "__pycache__"
+BYTECODE = "__pycache__"
 _MAX_SIZE = 1 << 28
 """Bytes: a larger file is not one of lastgood's."""
 _MAX_REFILLS = 10
@@ -39,7 +42,7 @@ def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
     for source in sources:
         stems.setdefault(source.parent, set()).add(source.stem)
     for directory, names in stems.items():
-        cache = directory / _CACHE
+        cache = directory / BYTECODE
         status = files.stat(cache)
         for name in files.children(cache) if status is not None and status.kind == "directory" else ():
             if name.endswith(".pyc") and name.split(".")[0] in names:
@@ -137,6 +140,17 @@ def staged_files(files: FileSystem, stage: Path, names: Sequence[str | Path]) ->
         inside.add(relative.parent)
         staged[str(relative)] = digest_of(files.read(stage / relative))
     return dict(sorted(staged.items()))
+
+
+def is_inside(name: str) -> bool:
+    """Return whether the relative path names something below the directory it is relative to."""
+    return name not in ("", ".") and not name.startswith("/") and "\0" not in name and ".." not in name.split("/")
+
+
+def is_regular(files: FileSystem, path: Path, digest: str | None = None) -> bool:
+    """Return whether a regular file is there, not a link; with that digest, if one is given."""
+    status = files.stat(path)
+    return status is not None and status.kind == "file" and (digest is None or files.digest(path) == digest)
 
 
 def is_text(name: str) -> bool:

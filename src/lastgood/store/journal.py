@@ -1,0 +1,255 @@
+"""The journal of a promotion: a write-ahead log, by which the promotion can be undone.
+
+In the home of an output directory (see :mod:`lastgood.store.output_directory`) lie ``journal.json``, with the operations of a
+promotion, and ``backup/``, with hard links to the files that it replaces or removes. The backups and then the journal are on
+disk before the first change. Undoing relies on the journal alone, not on how many operations were done, so the same code
+undoes a failure and recovers from a kill; it can be interrupted and run again. Removing the journal is the commit.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from lastgood.errors import PromotionError
+from lastgood.store.file_system import FileSystem, Stat, digest_of
+from lastgood.store.trees import (
+    BYTECODE,
+    drop_bytecode,
+    is_inside,
+    is_regular,
+    read_sealed,
+    remove_tree,
+    staged_place,
+)
+from lastgood.store.user_key import seal
+
+__all__ = ["Entry", "Journal", "JournalStore"]
+
+logger = logging.getLogger(__name__)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One operation in the journal.
+
+    ``digest``: of the file it writes; undoing removes no other. ``kept``: of the backup; undoing restores no other.
+    """
+
+    operation: str
+    path: str
+    to: str = ""
+    digest: str = ""
+    mode: int = 0
+    kept: str = ""
+
+
+class Journal(msgspec.Struct, frozen=True):
+    """The operations of a promotion, and the name of its stage. ``had_manifest``: the backup has the manifest before it."""
+
+    version: int
+    entries: tuple[Entry, ...]
+    had_manifest: bool
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStore:
+    """The journal of the output directory ``output``, and the backups that belong to it, in its ``home``."""
+
+    files: FileSystem
+    output: Path
+    home: Path
+
+    @property
+    def path(self) -> Path:
+        """The journal. It exists from the beginning of a promotion until its commit."""
+        return self.home / "journal.json"
+
+    @property
+    def backup(self) -> Path:
+        """The directory of the backups."""
+        return self.home / "backup"
+
+    @property
+    def unverified(self) -> Path:
+        """A journal without this user's seal, while a promotion needs its name."""
+        return self.home / "journal.unverified"
+
+    @property
+    def unverified_backup(self) -> Path:
+        """The backups of the unverified journal."""
+        return self.home / "backup.unverified"
+
+    def needed(self) -> set[Path]:
+        """Return the directories of backups that belong to a journal."""
+        pairs = ((self.path, self.backup), (self.unverified, self.unverified_backup))
+        return {backup for journal, backup in pairs if self.files.stat(journal) is not None}
+
+    def read(self) -> Journal | None:
+        """Return the journal; None if it has no valid seal. Raise :class:`PromotionError` if it cannot be read."""
+        try:
+            data = read_sealed(self.files, self.path)
+            journal = None if data is None else msgspec.json.decode(data, type=Journal)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise PromotionError(
+                f"the journal of a promotion that was cut short cannot be read ({error}). The files it replaced are in "
+                f"{self.backup}: put them back, then remove the journal.",
+                path=self.path,
+            ) from error
+        if journal is None:
+            return None
+        names = [name for entry in journal.entries for name in (entry.path, entry.to) if name]
+        return journal if all(map(is_inside, (*names, journal.stage))) and "/" not in journal.stage else None
+
+    # --- a promotion
+
+    def prepare(self, journal: Journal) -> None:
+        """Make the backups, and write the journal under another name, all of it so that it survives a power failure."""
+        files = self.files
+        remove_tree(files, self.backup)
+        files.mkdir(self.backup)
+        for number, entry in enumerate(journal.entries):
+            if entry.operation in ("ReplaceFile", "RemoveFile"):
+                files.link(self.output / entry.path, self.backup / str(number))
+        if journal.had_manifest:
+            files.link(self.home / "manifest.json", self.backup / "manifest.json")
+        remove_tree(files, self.home / "journal.new")
+        files.write(self.home / "journal.new", seal(files.key(), self.path, msgspec.json.encode(journal)))
+        files.barrier((self.home / "journal.new", self.backup))
+
+    def begin(self) -> None:
+        """Give the prepared journal its name: from here on a crash undoes the promotion."""
+        self.files.replace(self.home / "journal.new", self.path)
+        self.files.barrier((self.home,))
+
+    def commit(self) -> None:
+        """Remove the journal: a crash from here on keeps the new files."""
+        remove_tree(self.files, self.unverified)  # first: it must not be undone after the commit
+        remove_tree(self.files, self.path)
+
+    def sweep(self) -> None:
+        """Remove the backups after the commit."""
+        remove_tree(self.files, self.backup)
+        remove_tree(self.files, self.unverified_backup)
+
+    # --- undoing
+
+    def recover(self) -> tuple[str, ...] | None:
+        """Undo the promotion of a journal that is left, and return the files it was to change; None if there is no such journal.
+
+        A journal without this user's seal is kept until a promotion is committed: the key may be there at the next start.
+        """
+        restored: tuple[str, ...] | None = None
+        self.put_back_unverified()
+        while self.files.stat(self.path) is not None:
+            journal = self.read()
+            if journal is None:
+                logger.warning(
+                    "%s is ignored, since it does not have this user's seal, or the key of the seal is lost. If a promotion was "
+                    "interrupted, the wrappers may be of two generations until the next successful one writes them again.",
+                    self.path,
+                )
+                break
+            self.undo(journal)
+            restored = tuple(
+                entry.path
+                for entry in journal.entries
+                if entry.operation not in ("MakeDirectory", "RemoveDirectory", "SetAside")
+            )
+            self.put_back_unverified()
+        return restored
+
+    def undo(self, journal: Journal) -> None:
+        """Restore everything to the state before the promotion, however many of its operations were done."""
+        entries = [each for each in enumerate(journal.entries) if not self._is_behind_link(each[1].path)]
+        for number, entry in reversed(entries):
+            self._revert(number, entry, self.home / journal.stage)
+        drop_bytecode(self.files, (self.output / entry.path for _, entry in entries))
+        self._restore_manifest(journal)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the journal and its backups, begun or not."""
+        for path in (self.path, self.home / "journal.new", self.home / "manifest.json.new", self.backup):
+            remove_tree(self.files, path)
+
+    def _is_behind_link(self, name: str) -> bool:
+        """Return whether the path to that file now leads through a link: the file behind it was not promoted."""
+        path = self.output / name
+        return bool(name) and self.files.real_path(path.parent) != self.files.real_path(
+            self.output
+        ) / path.parent.relative_to(self.output)
+
+    def _revert(self, number: int, entry: Entry, stage: Path) -> None:
+        files = self.files
+        path = self.output / entry.path
+        status = files.stat(path)
+        match entry.operation:
+            case "WriteFile":
+                if status is not None and self._is_written(entry, status, stage):
+                    files.unlink(path)
+            case "ReplaceFile" | "RemoveFile":
+                if is_regular(files, kept := self.backup / str(number), entry.kept):
+                    files.replace(kept, path)
+            case "SetAside":
+                if is_regular(files, aside := self.output / entry.to, entry.digest):
+                    files.unlink(aside)
+            case "MakeDirectory":
+                if status is not None and status.kind == "directory":
+                    remove_tree(files, path / BYTECODE)
+                    if not files.children(path):
+                        files.rmdir(path)
+            case "RemoveDirectory":
+                if status is None:
+                    files.mkdir(path)
+                if status is None or (status.kind == "directory" and status.mode != entry.mode):
+                    files.chmod(path, entry.mode)
+            case _:
+                raise PromotionError(
+                    f'the journal names an operation "{entry.operation}" that this version of lastgood does not know. '
+                    "Start the version that wrote it once, or restore the files from the backup directory beside it.",
+                    path=self.path,
+                )
+
+    def _is_written(self, entry: Entry, status: Stat, stage: Path) -> bool:
+        """Return whether the promotion wrote this file, rather than somebody else one with the same bytes."""
+        path = self.output / entry.path
+        if status.kind != "file" or digest_of(self.files.read(path)) != entry.digest:
+            return False
+        # The staged file is removed once it is in place. Until then the promoted link or copy has the same mtime.
+        staged = self.files.stat(staged_place(stage, entry.path))
+        return staged is None or staged.mtime_ns == status.mtime_ns
+
+    def _restore_manifest(self, journal: Journal) -> None:
+        manifest = self.home / "manifest.json"
+        kept = self.backup / "manifest.json"
+        if not journal.had_manifest:
+            remove_tree(self.files, manifest)
+        elif is_regular(self.files, kept):
+            self.files.replace(kept, manifest)
+
+    # --- a journal of unknown origin
+
+    def set_unverified_aside(self) -> None:
+        """Rename a journal without this user's seal, and its backup, since a promotion needs their names."""
+        if self.files.stat(self.path) is None:
+            return
+        if self.files.stat(self.unverified) is not None:
+            remove_tree(self.files, self.path)  # two were interrupted, and the backup of the first has the last good
+            return
+        self.files.replace(self.path, self.unverified)
+        if self.files.stat(self.backup) is not None:
+            remove_tree(self.files, self.unverified_backup)
+            self.files.replace(self.backup, self.unverified_backup)
+
+    def put_back_unverified(self) -> None:
+        """Revert :meth:`set_unverified_aside`, however far it came. The backup is first: a journal always has its own."""
+        if self.files.stat(self.unverified) is None or self.files.stat(self.path) is not None:
+            return
+        if self.files.stat(self.unverified_backup) is not None:
+            remove_tree(self.files, self.backup)
+            self.files.replace(self.unverified_backup, self.backup)
+        self.files.replace(self.unverified, self.path)

@@ -1,0 +1,283 @@
+"""An output directory: its lock, its manifest, and what is in it.
+
+Synchronous, on the :class:`~lastgood.store.file_system.FileSystem` port. Beside the output directory lies its home,
+``.lastgood/<its name>/``:
+
+- ``lock``, ``pid``: the session that holds the output directory;
+- ``manifest.json``: the files that lastgood wrote there, with digests;
+- ``stage-…``: the output of a cycle before promotion;
+- ``journal.json``, ``backup/``: a promotion that is under way (:mod:`lastgood.store.journal`);
+- ``undo-request``: another process asks the session that holds the output directory to undo its live generation.
+
+These files are only trusted with this user's seal (see :mod:`lastgood.store.user_key`), since they may have come with a
+repository. An unsealed file counts as absent; a link or a directory in place of a file is removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from returns.result import Failure, Success
+
+from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, UnmanagedFile
+from lastgood.planner.promotion import Existing, Promotion, plan_promotion
+from lastgood.store.access import check_can_be_private, check_is_own, explained
+from lastgood.store.file_system import Claim, FileSystem, digest_of
+from lastgood.store.header import is_generated
+from lastgood.store.journal import JournalStore
+from lastgood.store.trees import (
+    BYTECODE,
+    is_inside,
+    is_regular,
+    is_text,
+    make_directories,
+    overwrite,
+    read_bounded,
+    read_sealed,
+    remove_tree,
+    write_sealed,
+)
+
+__all__ = ["OutputDirectory"]
+
+logger = logging.getLogger(__name__)
+
+_HOME = ".lastgood"
+_PRIVATE = 0o700
+_LEFTOVERS = ("backup", "backup.unverified", "undo-request", "cache", "cache-journal")
+"""An earlier version wrote the last two."""
+
+
+class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``former``: the output directory this one replaces, until that is emptied; ``former_manifest``: its manifest's digest."""
+
+    version: int
+    files: dict[str, str]
+    former: str = ""
+    former_manifest: str = ""
+
+
+@dataclass(slots=True)
+class OutputDirectory:
+    """One output directory and its ``.lastgood/<name>/``. :meth:`claim` makes it, and recovers an interrupted promotion."""
+
+    files: FileSystem
+    path: Path
+    home: Path
+    lock: Claim
+    recovered: tuple[str, ...] = ()
+
+    @classmethod
+    def claim(cls, files: FileSystem, path: Path, pid: int, config_file: Path | None = None) -> OutputDirectory:
+        """Lock the output directory, undo an interrupted promotion, and remove what dead sessions have left.
+
+        Raises :class:`AlreadyWatched` if another session holds it, :class:`PromotionError` if it is not a directory, and
+        :class:`ConfigError` if its ``.lastgood/`` is a link or belongs to an untrusted user.
+        """
+        around, home = cls._homes(files, path, config_file)
+        with explained(files, around, config_file):
+            check_can_be_private(files, (around, home), config_file)
+            return cls._claim(files, path, pid, home)
+
+    @classmethod
+    def _claim(cls, files: FileSystem, path: Path, pid: int, home: Path) -> OutputDirectory:
+        around = home.parent
+        make_directories(files, home)
+        status = files.stat(around)
+        if status is not None and status.mode != _PRIVATE and status.owner == files.user():
+            files.chmod(around, _PRIVATE)
+        if not is_regular(files, home / "lock"):
+            remove_tree(files, home / "lock")
+        holder = _read_pid(files, home / "pid")
+        lock = files.lock(home / "lock", holder=holder)
+        if lock is None:
+            raise AlreadyWatched(path, _read_pid(files, home / "pid"))
+        output = cls(files, path, home, lock)
+        try:
+            output.recover()  # first: it needs no space on a full disk
+            output._sweep()
+            if not is_regular(files, around / ".gitignore"):
+                overwrite(files, around / ".gitignore", b"*\n")
+            output._put_pid(pid)
+        except BaseException:
+            lock.release()
+            raise
+        return output
+
+    @classmethod
+    def unclaimed(cls, files: FileSystem, path: Path, config_file: Path | None = None) -> OutputDirectory:
+        """Return the output directory for reading only, without its lock. Raises the errors of :meth:`claim`, except the first."""
+        return cls(files, path, cls._homes(files, path, config_file)[1], _Unclaimed())
+
+    @classmethod
+    def _homes(cls, files: FileSystem, path: Path, config_file: Path | None) -> tuple[Path, Path]:
+        status = files.stat(path, follow=True) or files.stat(path)  # the second: for a dangling link
+        if status is not None and status.kind != "directory":
+            raise PromotionError("the output directory, set by dir under [output], is not a directory.", path=path)
+        around = path.parent / _HOME
+        check_is_own(files, around, config_file)
+        with explained(files, around, config_file):
+            check_is_own(files, around / path.name, config_file)
+        return around, around / path.name
+
+    def release(self) -> None:
+        """Release the output directory for the next session."""
+        try:
+            remove_tree(self.files, self.home / "pid")
+        finally:
+            self.lock.release()
+
+    def _put_pid(self, pid: int) -> None:
+        """Record the pid of the lock's holder. On a full disk, leave no pid rather than an earlier process's."""
+        try:
+            overwrite(self.files, self.home / "pid", f"{pid}\n".encode())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            remove_tree(self.files, self.home / "pid")
+
+    def ask_undo(self) -> None:
+        """Leave an undo request for the session that holds the output directory."""
+        write_sealed(self.files, self.home / "undo-request", b"")
+
+    def take_undo_request(self) -> bool:
+        """Remove the undo request if there is one; return whether this user left it."""
+        if self.files.stat(self.home / "undo-request") is None:
+            return False
+        is_own = read_sealed(self.files, self.home / "undo-request") is not None
+        remove_tree(self.files, self.home / "undo-request")
+        return is_own
+
+    @property
+    def journal(self) -> JournalStore:
+        """The journal of the promotions into it."""
+        return JournalStore(self.files, self.path, self.home)
+
+    def recover(self) -> None:
+        """Undo an interrupted promotion. If none was, do nothing: it can be called before every cycle."""
+        restored = self.journal.recover()
+        if restored is not None:
+            self.recovered = restored
+
+    def _sweep(self) -> None:
+        needed = self.journal.needed()
+        for name in self.files.children(self.home):
+            is_left = name.startswith("stage-") or name in _LEFTOVERS or name.endswith(".new")
+            if is_left and self.home / name not in needed:
+                remove_tree(self.files, self.home / name)
+
+    def manifest(self) -> Mapping[str, str]:
+        """Return the managed files with their digests, as of the last commit; empty if the manifest has no valid seal."""
+        return self._read_manifest().files
+
+    def former(self) -> OutputDirectory | None:
+        """Return the output directory that this one replaces, if it is still to be emptied.
+
+        It is not claimed. None also if another session has promoted into it since.
+        """
+        manifest = self._read_manifest()
+        if not manifest.former:
+            return None
+        try:
+            former = OutputDirectory.unclaimed(self.files, Path(manifest.former))
+        except (ConfigError, PromotionError):
+            return None
+        return former if former.manifest_digest() == manifest.former_manifest else None
+
+    def put_manifest(self, files: Mapping[str, str], former: OutputDirectory | None = None) -> None:
+        """Record the managed files with their digests, and the output directory that is still to be emptied."""
+        replaced = {} if former is None else {"former": str(former.path), "former_manifest": former.manifest_digest()}
+        data = msgspec.json.encode(_Manifest(1, dict(files), **replaced))
+        write_sealed(self.files, self.home / "manifest.json", msgspec.json.format(data) + b"\n")
+
+    def forget_former(self) -> None:
+        """Record that the former output directory has been emptied."""
+        self.put_manifest(self.manifest())
+
+    def manifest_digest(self) -> str:
+        """Return the digest of the manifest file; empty if there is none."""
+        data = read_bounded(self.files, self.home / "manifest.json")
+        return "" if data is None else digest_of(data)
+
+    def _read_manifest(self) -> _Manifest:
+        try:
+            data = read_sealed(self.files, self.home / "manifest.json")
+            manifest = _Manifest(1, {}) if data is None else msgspec.json.decode(data, type=_Manifest)
+        except (OSError, msgspec.MsgspecError) as error:
+            logger.warning("%s cannot be used and is ignored: %s", self.home / "manifest.json", error)
+            return _Manifest(1, {})
+        return manifest if all(map(is_inside, manifest.files)) else _Manifest(1, {})
+
+    def existing(self) -> Mapping[str, Existing]:
+        """Return everything in the output directory except bytecode caches."""
+        found: dict[str, Existing] = {}
+        top = self.files.stat(self.path, follow=True)
+        if top is None:
+            return found
+        found[""] = Existing("directory")
+        self._walk(self.path, "", found)
+        return found
+
+    def _walk(self, directory: Path, prefix: str, found: dict[str, Existing]) -> None:
+        for name in self.files.children(directory):
+            path = directory / name
+            relative = f"{prefix}{name}"
+            status = self.files.stat(path)
+            if name == BYTECODE or status is None:
+                continue
+            if not is_text(name):
+                found[relative] = Existing("other")  # lastgood writes no such names, and a journal could not hold them
+            elif status.kind == "file":
+                found[relative] = _existing_file(self.files, path)
+            elif status.kind == "directory":
+                found[relative] = Existing("directory")
+                if name != _HOME and not self._is_other_output(path):
+                    self._walk(path, f"{relative}/", found)
+            else:
+                found[relative] = Existing("other")
+
+    def _is_other_output(self, directory: Path) -> bool:
+        """Return whether a directory inside this one is an output directory itself, whose files are not this one's."""
+        # A sealed manifest is proof enough; whose the directories around it are decides nothing here.
+        return bool(
+            OutputDirectory(self.files, directory, directory.parent / _HOME / directory.name, _Unclaimed()).manifest()
+        )
+
+    def plan(self, staged: Mapping[str, str]) -> Promotion:
+        """Plan a promotion of ``staged`` (path to digest) without changing anything. Raises :class:`UnmanagedFile`."""
+        return self.plan_from(self.existing(), staged)
+
+    def plan_from(self, existing: Mapping[str, Existing], staged: Mapping[str, str]) -> Promotion:
+        """Plan a promotion of ``staged`` over the files ``existing``. Raises :class:`UnmanagedFile`."""
+        match plan_promotion(existing, staged, self.manifest()):
+            case Success(promotion):
+                return promotion
+            case Failure(clash):
+                raise UnmanagedFile(self.path / clash.path)
+
+
+class _Unclaimed:
+    """The lock of an output directory that is only read."""
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
+def _existing_file(files: FileSystem, path: Path) -> Existing:
+    try:
+        data = files.read(path)
+    except PermissionError:
+        return Existing("other")
+    return Existing("file", digest_of(data), is_generated(data))
+
+
+def _read_pid(files: FileSystem, path: Path) -> int | None:
+    try:
+        return int(read_bounded(files, path, 32) or b"")
+    except (OSError, ValueError):
+        return None
