@@ -12,48 +12,34 @@ from __future__ import annotations
 import operator
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lastgood.bridges.worker.values.values import PLAIN, Typed
 from lastgood.calls.ambiguity import UNIONS, ambiguous_classes, class_of, derived_from, hints_of, is_declared
+from lastgood.calls.converters import (
+    Convert,
+    Converter,
+    Mismatch,
+    best_fit,
+    converter_of_enum,
+    converter_of_instances,
+    converter_of_literal,
+    converter_of_plain,
+    is_namesake,
+    mismatch_of,
+    type_text,
+    unchanged,
+)
 from lastgood.errors import ReturnTypeError
 
 __all__ = ["Returns"]
 
 T = TypeVar("T")
 H = TypeVar("H")
-
-_Convert = Callable[[Any], Any]
-
-
-class _Mismatch(Exception):
-    """A value does not have its declared type. ``path`` leads to the value, innermost step first."""
-
-    def __init__(self, expected: str, came: str) -> None:
-        super().__init__(expected, came)
-        self.expected = expected
-        self.came = came
-        self.path: list[str] = []
-
-    def at(self, step: str) -> _Mismatch:
-        self.path.append(step)
-        return self
-
-
-class _Converter(NamedTuple):
-    """A converter to one declared type. ``convert`` returns the converted value, or raises :class:`_Mismatch`.
-
-    Values whose type is in ``certain`` need no conversion. ``keys`` are the keys of a dict that represents this type exactly;
-    None if it is not represented by a dict.
-    """
-
-    convert: _Convert
-    certain: frozenset[type] = frozenset()
-    keys: frozenset[str] | None = None
 
 
 class Returns(Generic[T]):
@@ -66,16 +52,16 @@ class Returns(Generic[T]):
 
     def __init__(self, call: str) -> None:
         self._call = call
-        self._convert: _Convert = self._prepare_and_convert
+        self._convert: Convert = self._prepare_and_convert
         self._declared: Any = Any
         self._types: tuple[tuple[str, str], ...] | None = None  # computed at the first call
 
     def __call__(self, value: object) -> T:
         try:
             return self._convert(value)  # type: ignore[no-any-return]  # the converter ensures a T
-        except _Mismatch as mismatch:
+        except Mismatch as mismatch:
             where = "".join(["result", *reversed(mismatch.path)])
-            error = ReturnTypeError(self._call, _type_text(self._declared), mismatch.came, mismatch.expected, where)
+            error = ReturnTypeError(self._call, type_text(self._declared), mismatch.came, mismatch.expected, where)
         raise error
 
     def handle_for(self, handle: H) -> H:
@@ -100,27 +86,6 @@ class Returns(Generic[T]):
         else:
             self._convert = convert
         self._types = tuple((each.__module__, each.__qualname__) for each in classes)
-
-
-def _mismatch(expected: Any, value: Any) -> _Mismatch:
-    return _Mismatch(_type_text(expected), _type_text(type(value)))
-
-
-def _type_text(declared: Any) -> str:
-    """Return a type as text, as users write it."""
-    if declared is None or declared is types.NoneType:
-        return "None"
-    if declared is ...:
-        return "..."
-    origin, arguments = typing.get_origin(declared), typing.get_args(declared)
-    if origin in (types.UnionType, typing.Union):
-        return " | ".join(map(_type_text, arguments))
-    if origin is typing.Literal:
-        return f"Literal[{', '.join(map(repr, arguments))}]"
-    if origin is not None:
-        return f"{_type_text(origin)}[{', '.join(map(_type_text, arguments)) or '()'}]"
-    name = getattr(declared, "__qualname__", None) or getattr(declared, "__name__", None)
-    return str(name or declared)
 
 
 def _all_same(made: Collection[Any], value: Collection[Any]) -> bool:
@@ -148,16 +113,16 @@ class _Compiler:
     """
 
     def __init__(self, requested: Sequence[type] = ()) -> None:
-        self._known: dict[Any, _Converter] = {}
+        self._known: dict[Any, Converter] = {}
         self._requested = requested
 
-    def compile(self, declared: Any) -> _Converter:
+    def compile(self, declared: Any) -> Converter:
         plain = self._compile(declared)
         if not self._requested or typing.get_origin(declared) in UNIONS:
             return plain
         convert, requested = plain.convert, self._requested
         if declared not in _EXACT and (
-            convert is _unchanged or (isinstance(declared, type) and not is_declared(declared))
+            convert is unchanged or (isinstance(declared, type) and not is_declared(declared))
         ):
             # The types of its items are not declared: they stay plain data.
             return plain._replace(
@@ -176,23 +141,23 @@ class _Compiler:
             if kind is declared or kind is None:
                 return convert(data)
             if not issubclass(kind, declared):
-                raise _Mismatch(_type_text(declared), _type_text(kind))
+                raise Mismatch(type_text(declared), type_text(kind))
             return self.compile(kind).convert(value)
 
         return plain._replace(convert=instance)
 
-    def _compile(self, declared: Any) -> _Converter:
+    def _compile(self, declared: Any) -> Converter:
         if declared in _NOT_CHECKED:
-            return _Converter(_unchanged)
+            return Converter(unchanged)
         declared = types.NoneType if declared is None else declared
         certain = _EXACT.get(declared)
         if certain is not None:
-            return _Converter(_plain(declared, certain), certain)
+            return Converter(converter_of_plain(declared, certain), certain)
         origin, arguments = typing.get_origin(declared), typing.get_args(declared)
         if origin in UNIONS:
             return self._union(declared, arguments)
         if origin is typing.Literal:
-            return _Converter(_literal(declared, arguments))
+            return Converter(converter_of_literal(declared, arguments))
         if origin is tuple:
             return self._tuple(declared, arguments)
         if origin in (list, set, frozenset):
@@ -204,56 +169,56 @@ class _Compiler:
         if typing.is_typeddict(declared):
             return self._known.get(declared) or self._typed_dict(declared)
         if issubclass(declared, Enum):
-            return _Converter(_enum(declared))
+            return Converter(converter_of_enum(declared))
         if is_dataclass(declared):
             return self._known.get(declared) or self._dataclass(declared)
         if issubclass(declared, tuple) and hasattr(declared, "_fields"):
             return self._known.get(declared) or self._named_tuple(declared)
-        return _Converter(_instance(declared))
+        return Converter(converter_of_instances(declared))
 
     # Containers.
 
-    def _items(self, declared: Any, kind: Any, argument: Any) -> _Converter:
+    def _items(self, declared: Any, kind: Any, argument: Any) -> Converter:
         item, certain, _ = self.compile(argument)
-        if item is _unchanged:
-            return _Converter(_instance(kind, declared))
+        if item is unchanged:
+            return Converter(converter_of_instances(kind, declared))
         step = "[{}]" if kind in (list, tuple) else " (an element)"
 
         def convert(value: Any) -> Any:
             if not isinstance(value, kind):
-                raise _mismatch(declared, value)
+                raise mismatch_of(declared, value)
             if certain and certain.issuperset(map(type, value)):
                 return value
             made = _each(value, item, step)
             return value if _all_same(made, value) else _rebuilt(kind, made)
 
-        return _Converter(convert)
+        return Converter(convert)
 
-    def _tuple(self, declared: Any, arguments: tuple[Any, ...]) -> _Converter:
+    def _tuple(self, declared: Any, arguments: tuple[Any, ...]) -> Converter:
         if arguments[-1:] == (...,):
             return self._items(declared, tuple, arguments[0])
         items = [self.compile(argument).convert for argument in arguments]
 
         def convert(value: Any) -> Any:
             if not isinstance(value, tuple):
-                raise _mismatch(declared, value)
+                raise mismatch_of(declared, value)
             made = _in_order(value, items, declared)
             return value if _all_same(made, value) else tuple(made)
 
-        return _Converter(convert)
+        return Converter(convert)
 
-    def _dict(self, declared: Any, key_type: Any, value_type: Any) -> _Converter:
+    def _dict(self, declared: Any, key_type: Any, value_type: Any) -> Converter:
         key, certain_keys, _ = self.compile(key_type)
         item, certain_values, _ = self.compile(value_type)
 
         def convert(value: Any) -> Any:
             if not isinstance(value, dict):
-                raise _mismatch(declared, value)
+                raise mismatch_of(declared, value)
             keys: Any = value
-            if key is not _unchanged and not (certain_keys and certain_keys.issuperset(map(type, value))):
+            if key is not unchanged and not (certain_keys and certain_keys.issuperset(map(type, value))):
                 keys = _each(value, key, " (a key)")
             items: Any = value.values()
-            if item is not _unchanged and not (certain_values and certain_values.issuperset(map(type, items))):
+            if item is not unchanged and not (certain_values and certain_values.issuperset(map(type, items))):
                 items = _each_value(value, item)
             if (keys is value or _all_same(keys, value)) and (
                 not isinstance(items, list) or _all_same(items, value.values())
@@ -261,30 +226,30 @@ class _Compiler:
                 return value
             return _rebuilt(dict, list(zip(keys, items, strict=True)))
 
-        return _Converter(convert)
+        return Converter(convert)
 
-    def _abstract(self, declared: Any, origin: Any, arguments: tuple[Any, ...]) -> _Converter:
+    def _abstract(self, declared: Any, origin: Any, arguments: tuple[Any, ...]) -> Converter:
         """Return the converter of ``Sequence[int]``, ``Mapping[str, Quote]``, ...: items of built-in containers are converted."""
         if len(arguments) == 2:
-            kinds: dict[Any, _Convert] = {dict: self._dict(declared, *arguments).convert}
+            kinds: dict[Any, Convert] = {dict: self._dict(declared, *arguments).convert}
         else:
             kinds = {kind: self._items(declared, kind, arguments[0]).convert for kind in (list, tuple, set, frozenset)}
 
-        untyped = _untyped if self._requested else _unchanged
+        untyped = _untyped if self._requested else unchanged
 
         def convert(value: Any) -> Any:
             if not isinstance(value, origin):
-                raise _mismatch(declared, value)
+                raise mismatch_of(declared, value)
             known = kinds.get(type(value))
             return untyped(value) if known is None else known(value)
 
-        return _Converter(convert)
+        return Converter(convert)
 
-    def _union(self, declared: Any, options: tuple[Any, ...]) -> _Converter:
+    def _union(self, declared: Any, options: tuple[Any, ...]) -> Converter:
         compiled = [self.compile(option) for option in options]
         certain = frozenset[type]().union(*(option.certain for option in compiled))
         if any(option in _NOT_CHECKED for option in options):
-            return _Converter(_untyped if self._requested else _unchanged)
+            return Converter(_untyped if self._requested else unchanged)
         others = [each for each, option in zip(compiled, options, strict=True) if option not in self._requested]
         own = {option: each for each, option in zip(compiled, options, strict=True) if option in self._requested}
 
@@ -292,41 +257,39 @@ class _Compiler:
             if type(value) in certain:
                 return value
             if not own:
-                return _best_fit(compiled, value, declared)
+                return best_fit(compiled, value, declared)
             if type(value) is not Typed:
                 try:
-                    return _best_fit(others, value, declared)
-                except _Mismatch:
-                    return _best_fit(compiled, value, declared)
+                    return best_fit(others, value, declared)
+                except Mismatch:
+                    return best_fit(compiled, value, declared)
             kind = class_of(value, self._requested)
             for base in () if kind is None else kind.__mro__:
                 if base in own:
                     return own[base].convert(value)
             try:
-                return _best_fit(others, value, declared)
-            except _Mismatch as mismatch:
+                return best_fit(others, value, declared)
+            except Mismatch as mismatch:
                 if kind is None:
-                    return _best_fit(compiled, value.data, declared)
-                raise mismatch if mismatch.path else _Mismatch(_type_text(declared), _type_text(kind)) from None
+                    return best_fit(compiled, value.data, declared)
+                raise mismatch if mismatch.path else Mismatch(type_text(declared), type_text(kind)) from None
 
-        return _Converter(convert, certain)
+        return Converter(convert, certain)
 
     # Classes with fields.
 
-    def _forward(self, declared: Any, keys: frozenset[str] | None) -> list[_Convert]:
+    def _forward(self, declared: Any, keys: frozenset[str] | None) -> list[Convert]:
         """Register a forward reference to ``declared``. The converter is to be appended to the returned list."""
-        cell: list[_Convert] = []
-        self._known[declared] = _Converter(lambda value: cell[0](value), keys=keys)
+        cell: list[Convert] = []
+        self._known[declared] = Converter(lambda value: cell[0](value), keys=keys)
         return cell
 
-    def _finish(
-        self, declared: Any, cell: list[_Convert], convert: _Convert, keys: frozenset[str] | None
-    ) -> _Converter:
+    def _finish(self, declared: Any, cell: list[Convert], convert: Convert, keys: frozenset[str] | None) -> Converter:
         cell.append(convert)
-        self._known[declared] = _Converter(convert, keys=keys)
+        self._known[declared] = Converter(convert, keys=keys)
         return self._known[declared]
 
-    def _dataclass(self, declared: Any) -> _Converter:
+    def _dataclass(self, declared: Any) -> Converter:
         own = fields(declared)
         names = frozenset(field.name for field in own)
         cell = self._forward(declared, names)
@@ -340,10 +303,10 @@ class _Compiler:
         def convert(value: Any) -> Any:
             if isinstance(value, declared):
                 return value
-            if _is_namesake(value, declared) and is_dataclass(value):
+            if is_namesake(value, declared) and is_dataclass(value):
                 value = {field.name: getattr(value, field.name) for field in fields(value)}
             if not isinstance(value, dict):
-                raise _mismatch(declared, value)
+                raise mismatch_of(declared, value)
             if not names.issuperset(value) and (derived := _derived_with(declared, value.keys())) is not None:
                 return self.compile(derived).convert(value)
             made = _fields(value, converters, names, required, declared)
@@ -356,7 +319,7 @@ class _Compiler:
 
         return self._finish(declared, cell, convert, names)
 
-    def _named_tuple(self, declared: Any) -> _Converter:
+    def _named_tuple(self, declared: Any) -> Converter:
         cell = self._forward(declared, None)
         hints = hints_of(declared)
         items = [self.compile(hints.get(name, Any)).convert for name in declared._fields]
@@ -366,12 +329,12 @@ class _Compiler:
             if isinstance(value, declared):
                 return value
             if not isinstance(value, tuple):
-                raise _mismatch(declared, value)
+                raise mismatch_of(declared, value)
             return declared(*_in_order(value, items, declared, steps))
 
         return self._finish(declared, cell, convert, None)
 
-    def _typed_dict(self, declared: Any) -> _Converter:
+    def _typed_dict(self, declared: Any) -> Converter:
         hints = hints_of(declared)
         names = frozenset(hints)
         cell = self._forward(declared, names)
@@ -389,19 +352,15 @@ class _Compiler:
 
         def convert(value: Any) -> Any:
             if not isinstance(value, dict):
-                raise _mismatch(declared, value)
+                raise mismatch_of(declared, value)
             made = _fields(value, converters, None, required, declared)
             return value if _all_same(made.values(), value.values()) else made
 
         return self._finish(declared, cell, convert, names)
 
 
-def _unchanged(value: Any) -> Any:
-    return value
-
-
 def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:
-    """Return the dataclass derived from ``declared`` with exactly these fields. Raises :class:`_Mismatch` if there are several."""
+    """Return the dataclass derived from ``declared`` with exactly these fields. Raises :class:`Mismatch` if there are several."""
     # @dataclass(slots=True) creates a second class of the same name. The original comes first, the final one replaces it.
     found = {
         (each.__module__, each.__qualname__): each
@@ -409,9 +368,9 @@ def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:
         if keys == {field.name for field in fields(each)}
     }
     if len(found) > 1:
-        raise _Mismatch(
-            _type_text(declared),
-            f"dict that would do for {' and '.join(sorted(map(_type_text, found.values())))} alike",
+        raise Mismatch(
+            type_text(declared),
+            f"dict that would do for {' and '.join(sorted(map(type_text, found.values())))} alike",
         )
     return next(iter(found.values()), None)
 
@@ -432,117 +391,51 @@ def _untyped(value: Any) -> Any:
 
 
 def _rebuilt(kind: Any, items: list[Any]) -> Any:
-    """Return a collection of converted ``items``. Raises :class:`_Mismatch` if they are not hashable or not distinct."""
+    """Return a collection of converted ``items``. Raises :class:`Mismatch` if they are not hashable or not distinct."""
     try:
         made = kind(items)
     except TypeError as error:
-        raise _Mismatch("hashable items", f"{_type_text(kind)} with another: {error}") from None
+        raise Mismatch("hashable items", f"{type_text(kind)} with another: {error}") from None
     if len(made) != len(items):
-        raise _Mismatch("distinct items", f"{_type_text(kind)} in which two became equal")
+        raise Mismatch("distinct items", f"{type_text(kind)} in which two became equal")
     return made
 
 
-def _is_namesake(value: Any, declared: type) -> bool:
-    """Return whether ``value`` is an instance of the source's own class: a bridge may run the source in the app's process."""
-    return type(value).__qualname__ == declared.__qualname__
-
-
-def _plain(declared: Any, certain: AbstractSet[type]) -> _Convert:
-    kinds = tuple(certain)
-
-    def convert(value: Any) -> Any:
-        if type(value) in certain or isinstance(value, kinds):
-            return value
-        raise _mismatch(declared, value)
-
-    return convert
-
-
-def _instance(kind: Any, declared: Any = None) -> _Convert:
-    def convert(value: Any) -> Any:
-        if isinstance(value, kind):
-            return value
-        raise _mismatch(kind if declared is None else declared, value)
-
-    return convert
-
-
-def _literal(declared: Any, values: tuple[Any, ...]) -> _Convert:
-    exact = {(type(value), value) for value in values}
-
-    def convert(value: Any) -> Any:
-        try:
-            if (type(value), value) in exact:
-                return value
-        except TypeError:  # unhashable
-            pass
-        raise _Mismatch(
-            _type_text(declared), repr(value) if isinstance(value, int | str | bytes) else _type_text(type(value))
-        )
-
-    return convert
-
-
-def _enum(declared: type[Enum]) -> _Convert:
-    kinds = {type(member.value) for member in declared}
-    exact = {(type(member.value), member.value): member for member in declared.__members__.values()}
-
-    def convert(value: Any) -> Any:
-        if isinstance(value, declared):
-            return value
-        if isinstance(value, Enum) and _is_namesake(value, declared):
-            value = value.value
-        try:
-            return exact[type(value), value]
-        except (KeyError, TypeError):
-            pass
-        if type(value) not in kinds:
-            raise _mismatch(declared, value)
-        try:
-            return declared(value)  # flags in combination
-        except (ValueError, KeyError, TypeError):
-            raise _Mismatch(declared.__qualname__, repr(value)) from None
-
-    return convert
-
-
-def _each(value: Any, convert: _Convert, step: str) -> list[Any]:
+def _each(value: Any, convert: Convert, step: str) -> list[Any]:
     made: list[Any] = []
     try:
         for item in value:
             made.append(convert(item))  # noqa: PERF401  # on error, its length is the index
-    except _Mismatch as mismatch:
+    except Mismatch as mismatch:
         raise mismatch.at(step.format(len(made))) from None
     return made
 
 
-def _each_value(value: Mapping[Any, Any], convert: _Convert) -> list[Any]:
+def _each_value(value: Mapping[Any, Any], convert: Convert) -> list[Any]:
     made: list[Any] = []
     for key, item in value.items():
         try:
             made.append(convert(item))
-        except _Mismatch as mismatch:
+        except Mismatch as mismatch:
             raise mismatch.at(_key(key)) from None
     return made
 
 
-def _in_order(
-    value: tuple[Any, ...], items: list[_Convert], declared: Any, steps: list[str] | None = None
-) -> list[Any]:
+def _in_order(value: tuple[Any, ...], items: list[Convert], declared: Any, steps: list[str] | None = None) -> list[Any]:
     if len(value) != len(items):
-        raise _Mismatch(_type_text(declared), f"tuple of {len(value)}")
+        raise Mismatch(type_text(declared), f"tuple of {len(value)}")
     made: list[Any] = []
     try:
         for convert, item in zip(items, value, strict=True):
             made.append(convert(item))  # on error, its length is the index
-    except _Mismatch as mismatch:
+    except Mismatch as mismatch:
         raise mismatch.at(f"[{len(made)}]" if steps is None else steps[len(made)]) from None
     return made
 
 
 def _fields(
     value: Mapping[Any, Any],
-    converters: Mapping[str, _Convert],
+    converters: Mapping[str, Convert],
     names: AbstractSet[str] | None,
     required: AbstractSet[str],
     declared: Any,
@@ -553,7 +446,7 @@ def _fields(
     """
     missing = required - value.keys()
     if missing:
-        raise _Mismatch(_type_text(declared), f"dict without {_key(min(missing))[1:-1]}")
+        raise Mismatch(type_text(declared), f"dict without {_key(min(missing))[1:-1]}")
     made = {}
     for name, item in value.items():
         convert = converters.get(name)
@@ -563,7 +456,7 @@ def _fields(
             continue
         try:
             made[name] = convert(item)
-        except _Mismatch as mismatch:
+        except Mismatch as mismatch:
             raise mismatch.at(_key(name) if names is None else f".{name}") from None
     return made
 
@@ -571,40 +464,3 @@ def _fields(
 def _key(key: Any) -> str:
     text = f'"{key}"' if isinstance(key, str) else repr(key)
     return f"[{text if len(text) <= 60 else text[:57] + '...'}]"
-
-
-def _best_fit(options: list[_Converter], value: Any, declared: Any) -> Any:
-    """Return ``value`` converted to the option that fits best; an option that it already is comes first.
-
-    Raises :class:`_Mismatch` if no option fits, or several fit equally well.
-    """
-    found: list[tuple[int, Any]] = []
-    failures: list[_Mismatch] = []
-    for distance, option in _best_first(options, value):
-        try:
-            made = option.convert(value)
-        except _Mismatch as mismatch:
-            failures.append(mismatch)
-            continue
-        if made is value:
-            return value
-        found.append((distance, made))
-    nearest = [made for distance, made in found if distance == found[0][0]]
-    kinds = dict.fromkeys(_type_text(type(made)) for made in nearest)
-    if len(kinds) > 1:
-        raise _Mismatch(
-            _type_text(declared), f"{_type_text(type(value))} that would do for {' and '.join(kinds)} alike"
-        )
-    if nearest:
-        return nearest[0]
-    inner = [failure for failure in failures if failure.path]
-    raise inner[0] if len(inner) == 1 else _mismatch(declared, value)
-
-
-def _best_first(options: list[_Converter], value: Any) -> list[tuple[int, _Converter]]:
-    """Return the options with their distance from ``value``, nearest first. For a dict that is the number of differing keys."""
-    if type(value) is not dict:
-        return [(0, option) for option in options]
-    keys = value.keys()
-    distances = [len(keys) if each.keys is None else len(keys ^ each.keys) for each in options]
-    return sorted(zip(distances, options, strict=True), key=lambda each: each[0])
