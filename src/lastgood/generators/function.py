@@ -61,15 +61,11 @@ def _answer(made: object, stage: Path) -> dict[str, Any]:
     if made is None:
         return {"files": None}
     if isinstance(made, Generated):
-        failures = [(each.module, _text(each.file), each.line, each.message) for each in made.failures]
+        failures = [(each.module, each.file and str(each.file), each.line, each.message) for each in made.failures]
         return {"files": [str(path) for path in made.files], "warnings": list(made.warnings), "failures": failures}
     if isinstance(made, Iterable) and not isinstance(made, str | bytes):
         return {"files": [str(stage.joinpath(path).relative_to(stage)) for path in made]}
     raise TypeError(f"it returned {type(made).__name__}; expected lastgood.Generated, an iterable of paths, or None.")
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _describe_error(error: BaseException, roots: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ A change is *breaking* if an existing call, or the use of its result, may fail. 
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
@@ -37,7 +36,7 @@ from lastgood.wrappers.ir import (
     Signature,
     Type,
 )
-from lastgood.wrappers.types.annotations import admits, literal
+from lastgood.wrappers.types.annotations import admits, literal_of
 
 __all__ = ["accepts", "compare", "fields_text", "signature_text"]
 
@@ -126,7 +125,7 @@ def _breaks(old: _Item, new: _Item) -> bool:
 
 
 def _type_of(constant: Constant) -> object:
-    value = literal(ast.parse(constant.value, mode="eval").body)
+    value = literal_of(constant.value)
     return value and type(value[0])
 
 
@@ -226,7 +225,7 @@ def _takes_literal(wide: Type, text: Type) -> bool:
     assert isinstance(text.head, str), "the text of a literal"
     if isinstance(wide.head, Ref) and wide.head.name == "Literal":
         return text in wide.args
-    value = literal(ast.parse(text.head, mode="eval").body)
+    value = literal_of(text.head)
     return value is not None and admits(wide, value[0])
 
 

@@ -109,7 +109,7 @@ class _Extractor:
             where = None if name.startswith("_") else self.project.locate(at, name)
             if isinstance(where, Located):
                 found[name] = where
-                member = self.class_(where, name) if _is_class(where) else self.top_function(where, name)
+                member = self.class_(where, name) if where.is_class else self.top_function(where, name)
                 if member is not None:
                     yield member
             elif where is None and (constant := self.constant(at, name)) is not None:
@@ -130,8 +130,8 @@ class _Extractor:
 
     def check_selection(self, at: Outline, found: Mapping[str, Located]) -> None:
         """Warn about names in the selection that do not exist."""
-        functions = [name for name, where in found.items() if not _is_class(where)]
-        classes = [path for name, where in found.items() if _is_class(where) for path in _class_paths(where, name)]
+        functions = [name for name, where in found.items() if not where.is_class]
+        classes = [path for name, where in found.items() if where.is_class for path in _class_paths(where, name)]
         for name in self.selection.functions or ():
             if name not in functions:
                 self.warn(name, f"named in 'functions', but {self.why_not(at, name, functions, classes, 'classes')}")
@@ -208,7 +208,7 @@ class _Extractor:
             elif not isinstance(found, Located):
                 is_property = not isinstance(found, Missing) and any(binding.is_property for binding in found)
                 needs_instance |= name in own and is_property and self.allowed(inner)
-            elif _is_class(found):
+            elif found.is_class:
                 member = self.class_(found, inner)
                 members += [] if member is None else [member]
             elif not self.allowed(inner):
@@ -283,10 +283,6 @@ class _Extractor:
         return Signature(tuple(parameters), returns)
 
 
-def _is_class(where: Located) -> bool:
-    return where.bindings[0].is_class
-
-
 def _is_object(at: Outline, name: str) -> bool:
     """Return whether ``name`` is assigned a list, dict or set, or the result of a call that does not make a type."""
     value = getattr(at.names().get(name, [None])[-1], "node", None)
@@ -311,7 +307,7 @@ def _class_paths(where: Located, path: str) -> Iterator[str]:
     """Yield the path of a class and of everything public in it, at any depth."""
     yield path
     binding = where.bindings[0]
-    for name in where.outline.names(binding.node) if _is_class(where) else ():
+    for name in where.outline.names(binding.node) if where.is_class else ():
         inner = None if name.startswith("_") else settle(where.outline, binding.node, name)
         if isinstance(inner, Located):
             yield from _class_paths(inner, f"{path}.{name}")

@@ -39,6 +39,11 @@ class Located:
     method: str = ""
 
     @property
+    def is_class(self) -> bool:
+        """True if it is a class."""
+        return self.bindings[0].is_class
+
+    @property
     def methods(self) -> set[str]:
         """Those of ``"staticmethod"`` and ``"classmethod"`` that it is; none for a function or an instance method."""
         return {*self.bindings[0].decorators, self.method} & METHODS
@@ -201,13 +206,13 @@ class Project:
         """Resolve ``path`` inside the class ``found``. An empty path means ``found`` itself."""
         if not isinstance(found, Located) or not path:
             return found if isinstance(found, Located) else None
-        if not found.bindings[0].is_class:
+        if not found.is_class:
             return None
         name, _, rest = path.partition(".")
         inner = settle(found.outline, found.bindings[0].node, name)
         if not isinstance(inner, Located):
             return None
-        return self._inside(inner, rest) if inner.bindings[0].is_class or inner.methods else None
+        return self._inside(inner, rest) if inner.is_class or inner.methods else None
 
     def exported(self, at: Outline, _seen: frozenset[str] = frozenset()) -> dict[str, bool]:
         """Return the public names of a module, in order. The value is True if the module defines or explicitly exports the name.

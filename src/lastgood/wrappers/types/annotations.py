@@ -24,6 +24,7 @@ __all__ = [
     "is_known",
     "known",
     "literal",
+    "literal_of",
     "literal_text",
     "read_annotation",
     "read_returns",
@@ -312,6 +313,11 @@ def literal(node: ast.expr) -> tuple[Literal] | None:
             boxes = [literal(part) for part in parts]
             return None if None in boxes else (tuple(box[0] for box in boxes if box is not None),)
     return None
+
+
+def literal_of(text: str) -> tuple[Literal] | None:
+    """Return the value of the literal with this source text, as :func:`literal` does."""
+    return literal(ast.parse(text, mode="eval").body)
 
 
 def literal_text(value: Literal) -> str:

@@ -9,7 +9,7 @@ import ast
 
 from lastgood.wrappers.ir import Declared, Expression, Form, Ref, Type
 from lastgood.wrappers.read.scope import Scope
-from lastgood.wrappers.types.annotations import admits, dotted_name, known, literal, literal_text
+from lastgood.wrappers.types.annotations import admits, dotted_name, known, literal, literal_of, literal_text
 from lastgood.wrappers.types.models import Models
 
 __all__ = ["Value", "default_value", "factory_value", "fresh", "takes"]
@@ -140,7 +140,7 @@ def takes(type_: Type, given: Type) -> bool:
     if given.head == _LITERAL:
         text = given.args[0].head
         assert isinstance(text, str), "the text of a literal"
-        value = literal(ast.parse(text, mode="eval").body)
+        value = literal_of(text)
         return value is not None and admits(type_, value[0])
     head = type_.head
     if head == given.head:

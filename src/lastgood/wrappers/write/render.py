@@ -6,7 +6,6 @@ alias.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 from lastgood.config import Style
@@ -25,7 +24,7 @@ from lastgood.wrappers.ir import (
     Type,
     union,
 )
-from lastgood.wrappers.types.annotations import Literal, literal
+from lastgood.wrappers.types.annotations import Literal, literal_of
 from lastgood.wrappers.write.docstrings import docstring
 from lastgood.wrappers.write.import_graph import Imports
 from lastgood.wrappers.write.layout import Annotated, Brackets, Shape, assign, define, lay_out
@@ -72,7 +71,7 @@ def render(
 
 
 def _constant(constant: Constant, names: Names) -> list[str]:
-    value = literal(ast.parse(constant.value, mode="eval").body)
+    value = literal_of(constant.value)
     type_ = Type(Ref("typing", "Final"))
     if value is not None and _is_long(value[0]):
         type_ = Type(type_.head, (_type_of(value[0]),))
