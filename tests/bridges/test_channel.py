@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from held_up import hold_up
 from lastgood.bridges import channel as channel_module
-from lastgood.bridges.channel import Answer, Channel
+from lastgood.bridges.channel import Channel, PendingAnswer
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.frames import APART, CALL, FORGET, FORGOTTEN, HEADER, LOADED, READ, RESULT, Inbox
 from lastgood.errors import BridgeError
@@ -288,7 +288,7 @@ async def test_calls_in_flight_and_their_size_are_bounded(wire: Wire, monkeypatc
     with pytest.raises(BridgeError, match="The arguments take 11 bytes; no more than 10 can cross"):
         wire.channel.submit(CALL, bytes(11))
     for _ in range(2):
-        assert isinstance(wire.channel.submit(CALL, b""), Answer)
+        assert isinstance(wire.channel.submit(CALL, b""), PendingAnswer)
     with pytest.raises(BridgeError, match="2 calls are in flight already"):
         wire.channel.submit(CALL, b"")
 

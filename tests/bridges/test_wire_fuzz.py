@@ -16,7 +16,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lastgood.bridges.channel import Answer, Channel
+from lastgood.bridges.channel import Channel, PendingAnswer
 from lastgood.bridges.process import VALUES, ProcessBridge
 from lastgood.bridges.remote import PACK, unpacker
 from lastgood.bridges.worker import frames, serving
@@ -143,7 +143,7 @@ async def play(stream: bytes, cuts: list[int]) -> list[Any]:
 class _Broken:
     """A worker that sends invalid data, for a test of the app's side."""
 
-    def read(self, answer: Answer) -> Any:
+    def read(self, answer: PendingAnswer) -> Any:
         return carrier(Arena(-1), INCOMING).loads(answer.body)
 
     def fail_with(self, problem: str) -> BridgeError:

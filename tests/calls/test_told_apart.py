@@ -18,7 +18,7 @@ from generating import generated, importable, running
 from lastgood import ReturnTypeError, clear_runtime_bridge, set_runtime_bridge, watch
 from lastgood.bridges import Typed
 from lastgood.bridges.worker.values import packing
-from lastgood.bridges.worker.values.requested import places_of
+from lastgood.bridges.worker.values.requested import class_indexes
 from lastgood.bridges.worker.values.values import Values
 from lastgood.calls.results import Returns
 from lastgood.config import Style
@@ -351,6 +351,6 @@ def test_whatever_is_nested_comes_back_as_it_was(value: Any) -> None:
 
     returns.handle_for(Handle())
     codec = Values(packing.pack, packing.unpacker, packing.Ext, towards="nowhere")
-    came = codec.loads(codec.dumps_typed(value, places_of(asked)))
+    came = codec.loads(codec.dumps_typed(value, class_indexes(asked)))
     made: Any = returns(came if type(came) is Typed else Typed(None, came))
     assert repr(made) == repr(value)

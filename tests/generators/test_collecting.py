@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.generators.collecting import Clash, collect, written
+from lastgood.generators.collecting import FileCollision, collect, written
 
 
 @pytest.fixture
@@ -40,12 +40,12 @@ def test_files_are_moved_where_they_belong(made: Path, tmp_path: Path, into: str
 
 def test_what_is_there_already_is_a_clash(made: Path, tmp_path: Path) -> None:
     (tmp_path / "stage" / "a" / "x.py").write_text("another's")
-    with pytest.raises(Clash) as caught:
+    with pytest.raises(FileCollision) as caught:
         collect(made, ("b.py", "a/x.py"), tmp_path / "stage", "", ())
     assert caught.value.name == "a/x.py"
     assert (tmp_path / "stage" / "a" / "x.py").read_text() == "another's"
 
 
 def test_what_another_has_made_elsewhere_is_one_too(made: Path, tmp_path: Path) -> None:
-    with pytest.raises(Clash):
+    with pytest.raises(FileCollision):
         collect(made, ("b.py",), tmp_path / "stage", "", {"b.py"})

@@ -23,7 +23,7 @@ from lastgood.errors import (
     UnwatchableModule,
     WorkerDied,
 )
-from lastgood.session.event_lines import EventLines, EventLog, brief, describe, listed, make_console
+from lastgood.session.event_lines import EventLines, EventLog, brief, error_text, listed, make_console
 from lastgood.watch_events import (
     ApiChange,
     BridgeLost,
@@ -245,13 +245,13 @@ def test_brief_names_the_line_that_raised_what_a_users_function_raised() -> None
     ],
 )
 def test_describe_tells_the_whole_error(error: BaseException, text: str) -> None:
-    assert describe(error) == text
+    assert error_text(error) == text
 
 
 def test_describe_tells_the_notes() -> None:
     error = BridgeError("gone")
     error.add_note("while closing")
-    assert describe(error) == "gone\nwhile closing"
+    assert error_text(error) == "gone\nwhile closing"
 
 
 def test_many_names_are_cut_short() -> None:

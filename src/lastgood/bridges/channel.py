@@ -31,7 +31,7 @@ from lastgood.bridges.readiness import readiness
 from lastgood.bridges.worker import frames
 from lastgood.errors import BridgeError
 
-__all__ = ["MAX_OPEN", "MAX_UNSENT", "Answer", "Channel"]
+__all__ = ["MAX_OPEN", "MAX_UNSENT", "Channel", "PendingAnswer"]
 
 MAX_OPEN = 10_000
 """Calls that may be in flight at once, including forgotten ones that still run."""
@@ -48,7 +48,7 @@ _MAX_NOTICE = 1 << 20  # bytes in the body of such a frame
 _deadline = attrgetter("deadline")
 
 
-class Answer:
+class PendingAnswer:
     """The future answer to a call: ``kind`` and ``body`` of its frame (``kind`` is None until the frame arrives).
 
     ``late``: its timeout is over. ``holds_thread``: it has begun and occupies one of the ``threads``. ``extended``: it got its one
@@ -115,14 +115,16 @@ class Channel:
         self._read_size = _SMALL_READ
         self._unsent: deque[_Unsent] = deque()
         self._unsent_size = 0
-        self._open: dict[int, Answer] = {}
+        self._open: dict[int, PendingAnswer] = {}
         self._forgotten: set[int] = set()
         self._next = 1
-        self._leader: Answer | None = None
+        self._leader: PendingAnswer | None = None
         self._timeout = timeout
         self._free_threads = threads
-        self._queued: deque[Answer] = deque()  # not begun; may include calls that are no longer open
-        self._due: deque[Answer] = deque()  # begun, earliest deadline first; may include calls that are no longer open
+        self._queued: deque[PendingAnswer] = deque()  # not begun; may include calls that are no longer open
+        self._due: deque[PendingAnswer] = (
+            deque()
+        )  # begun, earliest deadline first; may include calls that are no longer open
         self._timekeeper: trio.CancelScope | None = None
         self._timekeeper_parked: trio.lowlevel.Task | None = None
         self._failure: Callable[[], BridgeError] | None = None
@@ -160,7 +162,7 @@ class Channel:
         return self._failure()
 
     @trio.lowlevel.enable_ki_protection
-    def submit(self, kind: int, body: bytes) -> Answer:
+    def submit(self, kind: int, body: bytes) -> PendingAnswer:
         """Send a frame that will be answered. Raise :class:`BridgeError` if the worker is gone or too much is in flight."""
         if self._failure is not None:
             raise self._failure()
@@ -176,7 +178,7 @@ class Channel:
                 f"{self._unsent_size} bytes wait already for the worker to take them; no more than {MAX_UNSENT} can. "
                 "Wait for calls that are in flight before making more."
             )
-        answer = Answer(self._next)
+        answer = PendingAnswer(self._next)
         self._next += 1
         self._open[answer.number] = answer
         if kind == frames.CALL:
@@ -187,7 +189,7 @@ class Channel:
         self._send(kind, answer.number, body)
         return answer
 
-    async def wait(self, answer: Answer) -> None:
+    async def wait(self, answer: PendingAnswer) -> None:
         """Wait until ``answer`` has arrived or is late; raise the channel's failure. If late or cancelled, send FORGET."""
         try:
             while answer.kind is None and not answer.late:
@@ -278,7 +280,7 @@ class Channel:
         self._readiness.want_write(False)
 
     @trio.lowlevel.enable_ki_protection
-    def _forget(self, answer: Answer) -> None:
+    def _forget(self, answer: PendingAnswer) -> None:
         if self._open.pop(answer.number, None) is None or self._failure is not None:
             return
         self._free_thread(answer)
@@ -300,7 +302,7 @@ class Channel:
 
     # Time.
 
-    def _begin(self, answer: Answer) -> None:
+    def _begin(self, answer: PendingAnswer) -> None:
         """Note that a thread of the worker is free for this call, and start its timeout."""
         self._free_threads -= 1
         answer.holds_thread = True
@@ -315,7 +317,7 @@ class Channel:
             task, self._timekeeper_parked = self._timekeeper_parked, None
             trio.lowlevel.reschedule(task)
 
-    def _free_thread(self, answer: Answer) -> None:
+    def _free_thread(self, answer: PendingAnswer) -> None:
         """Free the thread of a call that has ended, was forgotten or runs apart, and begin the calls that waited for it."""
         if answer.holds_thread:
             answer.holds_thread = False
@@ -369,7 +371,7 @@ class Channel:
                 answer.late = True
                 self._wake_caller(answer)
 
-    def _wake_caller(self, answer: Answer) -> None:
+    def _wake_caller(self, answer: PendingAnswer) -> None:
         """Wake the caller, which then checks its answer."""
         if answer is self._leader:
             self._readiness.wake()
@@ -473,7 +475,7 @@ class Channel:
                 _unpark(answer)
                 return
 
-    async def _park(self, answer: Answer) -> None:
+    async def _park(self, answer: PendingAnswer) -> None:
         def abort(_: object) -> trio.lowlevel.Abort:
             # A deadline of the caller's own may pass at the very moment its answer arrives, as after the process was stopped.
             self._catch_up()
@@ -498,7 +500,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _unpark(answer: Answer) -> None:
+def _unpark(answer: PendingAnswer) -> None:
     if answer.parked is not None:
         task, answer.parked = answer.parked, None
         trio.lowlevel.reschedule(task)

@@ -338,7 +338,7 @@ class _SourceErrors:
         if isinstance(error, Refused):
             raise _as_a_worker(BridgeError(str(error))) from None
         if self._handled is not None:
-            _cut_off(error, self._handled)
+            _drop_context(error, self._handled)
         if self._fresh is not None:
             self._fresh.show_lines()
         trace = _without_own_frames(trace)
@@ -349,7 +349,7 @@ class _SourceErrors:
             raise remote.with_traceback(trace) from None
 
 
-def _cut_off(error: BaseException, handled: BaseException) -> None:
+def _drop_context(error: BaseException, handled: BaseException) -> None:
     """Remove ``handled``, which the app was handling at the call, from the context of ``error``: a worker knows nothing of it."""
     seen = set()
     while (context := error.__context__) is not None and id(error) not in seen:

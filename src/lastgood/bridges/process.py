@@ -14,10 +14,10 @@ import msgspec
 import trio
 
 from lastgood.bridges.answers import unreadable, unsendable, value_of
-from lastgood.bridges.channel import Answer
+from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
-from lastgood.bridges.spare import Loaded, Place, Spare, becomes_ready, stamps_of, take_spare
+from lastgood.bridges.spare import Loaded, RunContext, Spare, becomes_ready, stamps_of, take_spare
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Typed, Values
@@ -288,7 +288,7 @@ class ProcessBridge:
             self._spares = [spare for spare in self._spares if spare.is_waiting()]
             while self._state == "ready" and len(self._spares) < self._process.pool:
                 worker = self._make_worker(self._environment)
-                self._spares.append(Spare(worker, Place(self._environment), names, stamps))
+                self._spares.append(Spare(worker, RunContext(self._environment), names, stamps))
                 self._spares[-1].start()
         except (BridgeError, Damaged, OSError) as error:
             logger.warning("no spare worker could be made: %s", error)
@@ -310,7 +310,7 @@ class ProcessBridge:
             self._workers.append(spare.worker)
             self._taken.append(spare.worker)
 
-    async def _get_ready(self, index: int, answer: Answer, setup: bytes) -> None:
+    async def _get_ready(self, index: int, answer: PendingAnswer, setup: bytes) -> None:
         worker = self._workers[index]
         if worker not in self._taken:
             await worker.channel.wait(answer)
@@ -374,7 +374,7 @@ class ProcessBridge:
             },
         }
 
-    def _result(self, worker: RemoteWorker, answer: Answer) -> Any:
+    def _result(self, worker: RemoteWorker, answer: PendingAnswer) -> Any:
         try:
             return value_of(answer.kind, worker.read(answer))
         except DecodeError as error:
@@ -389,7 +389,7 @@ class ProcessBridge:
         Another worker may be reading the file at the same moment. The two then agree unless the file was just being edited,
         and that edit leads to a new cycle, since the file is watched from here on.
         """
-        loaded = _loaded_late(body, self._import_path)
+        loaded = _decode_loaded(body, self._import_path)
         if loaded.path in self._loaded_late:
             return
         if len(self._loaded_late) == MAX_LOADED_LATE:
@@ -430,7 +430,7 @@ class ProcessBridge:
         return BridgeError("The bridge has no worker yet: await init() before the first call().")
 
 
-def _loaded_late(body: bytes, import_path: Sequence[str]) -> LoadedLate:
+def _decode_loaded(body: bytes, import_path: Sequence[str]) -> LoadedLate:
     """Decode a LOADED frame. The path will be watched, so it must be a local module's; raise FrameError otherwise."""
     try:
         name, path, source = VALUES.loads(body)
@@ -471,7 +471,7 @@ def _submit(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     types: Sequence[tuple[str, str]] = (),
-) -> Answer:
+) -> PendingAnswer:
     try:
         return worker.submit(f"{module}\0{function}".encode(), args, kwargs, types)
     except (EncodeError, UnicodeEncodeError, frames.StructError) as error:

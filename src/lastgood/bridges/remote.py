@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import trio
 
-from lastgood.bridges.channel import Answer, Channel
+from lastgood.bridges.channel import Channel, PendingAnswer
 from lastgood.bridges.start import start_worker
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.arena import Arena
@@ -93,7 +93,7 @@ class RemoteWorker:
 
     def submit(
         self, target: bytes, args: Sequence[Any], kwargs: Mapping[str, Any], types: Sequence[tuple[str, str]] = ()
-    ) -> Answer:
+    ) -> PendingAnswer:
         """Send a call; its answer reports which values are instances of ``types``, if any are given.
 
         Raises :class:`.values.EncodeError`, and the errors of :meth:`.Channel.submit`.
@@ -126,7 +126,7 @@ class RemoteWorker:
     ) -> bytes:
         return self.codec.dumps([list(args), dict(kwargs), [list(each) for each in types]])
 
-    def read(self, answer: Answer) -> Any:
+    def read(self, answer: PendingAnswer) -> Any:
         """Decode the value in an answer. Raise ValueError for invalid data, :class:`DecodeError` if this side lacks a library."""
         if not answer.body:
             return None

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import trio
 
-from lastgood.bridges.channel import Answer
+from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.remote import PACK, RemoteWorker
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.errors import BridgeError, WorkerDied
 from lastgood.sources.environment import Environment
 
-__all__ = ["Loaded", "Place", "Spare", "stamps_of", "take_spare"]
+__all__ = ["Loaded", "RunContext", "Spare", "stamps_of", "take_spare"]
 
 _CHECK_INTERVAL = 0.05  # seconds between two checks
 _MAX_NAME_BYTES = 50_000  # bytes of names: they must fit into the pipe's buffer
@@ -52,7 +52,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RunContext:
     """Everything that a worker's run depends on: ``environment``, the app's variables and directory, and its event loop."""
 
     environment: Environment
@@ -66,7 +66,7 @@ class Spare:
     """A spare: ``worker`` imports ``names`` or has done so; ``stamps`` were taken before."""
 
     worker: RemoteWorker
-    place: Place
+    context: RunContext
     names: tuple[str, ...]
     stamps: Stamps
 
@@ -98,9 +98,9 @@ _waiting: list[Spare] = []
 
 async def take_spare(environment: Environment, manifest: Path) -> Spare | None:
     """Take a spare that suits a bridge of that pinned generation; return None if there is none."""
-    place = Place(environment)
+    context = RunContext(environment)
     local = await trio.to_thread.run_sync(_local_names, manifest) if _waiting else set()
-    for spare in [each for each in _waiting if each.place == place]:
+    for spare in [each for each in _waiting if each.context == context]:
         if not {name.partition(".")[0] for name in spare.names}.isdisjoint(local):
             continue
         if spare.worker.is_stopped():
@@ -113,7 +113,7 @@ async def take_spare(environment: Environment, manifest: Path) -> Spare | None:
     return None
 
 
-async def becomes_ready(worker: RemoteWorker, answer: Answer) -> bool:
+async def becomes_ready(worker: RemoteWorker, answer: PendingAnswer) -> bool:
     """Wait for the answer of a spare that was taken. Return False if the spare died or is stopped by a signal."""
     failure: BridgeError | None = None
     async with trio.open_nursery() as nursery:

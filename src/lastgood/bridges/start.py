@@ -13,13 +13,13 @@ from lastgood.children.output import Output
 from lastgood.errors import BridgeError
 from lastgood.sources.environment import Environment
 
-__all__ = ["Started", "start_worker"]
+__all__ = ["StartedWorker", "start_worker"]
 
 _MAIN = Path(__file__).with_name("worker") / "main.py"
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedWorker:
     """A worker's process, with descriptors that their user closes.
 
     ``requests`` and ``answers`` are the app's ends of the two pipes; ``arenas`` are the outgoing and the incoming arena
@@ -32,7 +32,7 @@ class Started:
     arenas: tuple[int, int]
 
 
-def start_worker(environment: Environment) -> Started:
+def start_worker(environment: Environment) -> StartedWorker:
     """Start a worker, on the thread that runs the app's event loop: the kernel kills it when that *thread* ends.
 
     So no worker survives a killed app. Raises :class:`BridgeError` with the interpreter's name if it cannot be started.
@@ -58,7 +58,7 @@ def start_worker(environment: Environment) -> Started:
             undo.pop_all()
     except (OSError, ValueError) as error:
         raise BridgeError(_cannot_start(environment.python, error)) from error
-    return Started(child, requests, answers, arenas)
+    return StartedWorker(child, requests, answers, arenas)
 
 
 def _pipe(read_end: ExitStack, write_end: ExitStack) -> tuple[int, int]:

@@ -140,7 +140,7 @@ class _Finder(MetaPathFinder):
                 continue
             if spec.loader is not None:
                 if before is not None and type(spec.loader) is SourceFileLoader:
-                    spec.loader = _Loader(spec.loader.name, spec.loader.path)
+                    spec.loader = _LiveLoader(spec.loader.name, spec.loader.path)
                 return spec if before is not None or is_touched else None
             portions += spec.submodule_search_locations or ()
         if not is_touched:
@@ -181,7 +181,7 @@ def _previous_spec(fullname: str, entry: str, place: str, before: Before) -> Mod
         absent = ModuleSpec(fullname, None, is_package=True)
         absent.submodule_search_locations = [directory] if _was_there(place, before) else []
         return absent
-    loader = _Loader(fullname, location)
+    loader = _LiveLoader(fullname, location)
     return spec_from_file_location(fullname, location, loader=loader, submodule_search_locations=inside)
 
 
@@ -219,7 +219,7 @@ def _was_there(path: str, before: Before) -> bool:
     return before[path] is not None if path in before else os.path.exists(path)
 
 
-class _Loader(SourceFileLoader):
+class _LiveLoader(SourceFileLoader):
     """The loader of a module in an output directory: it compiles the text that is live at that moment."""
 
     _turn = -1

@@ -18,7 +18,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from lastgood.bridges.worker.values.values import PLAIN, Typed, quoted
+from lastgood.bridges.worker.values.values import PLAIN, Typed, key_text
 from lastgood.calls.ambiguity import UNIONS, ambiguous_classes, class_of, derived_from, hints_of, is_declared
 from lastgood.calls.converters import (
     Convert,
@@ -417,7 +417,7 @@ def _each_value(value: Mapping[Any, Any], convert: Convert) -> list[Any]:
         try:
             made.append(convert(item))
         except Mismatch as mismatch:
-            raise mismatch.at(f"[{quoted(key)}]") from None
+            raise mismatch.at(f"[{key_text(key)}]") from None
     return made
 
 
@@ -446,7 +446,7 @@ def _fields(
     """
     missing = required - value.keys()
     if missing:
-        raise Mismatch(type_text(declared), f"dict without {quoted(min(missing))}")
+        raise Mismatch(type_text(declared), f"dict without {key_text(min(missing))}")
     made = {}
     for name, item in value.items():
         convert = converters.get(name)
@@ -457,5 +457,5 @@ def _fields(
         try:
             made[name] = convert(item)
         except Mismatch as mismatch:
-            raise mismatch.at(f"[{quoted(name)}]" if names is None else f".{name}") from None
+            raise mismatch.at(f"[{key_text(name)}]" if names is None else f".{name}") from None
     return made

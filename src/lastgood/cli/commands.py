@@ -104,14 +104,14 @@ def watch(config: Path | None, as_json: bool) -> None:
 def generate(config: Path | None, check: bool, fail_on_warn: bool) -> None:
     """Write the wrappers once, without a worker."""
     if check:
-        warnings, status = _check(config)
+        warnings, status = _show_differences(config)
     else:
         warnings, status = _generate(config), 0
     _print_warnings(warnings)
     sys.exit(WARNED if fail_on_warn and warnings else status)
 
 
-def _check(config: Path | None) -> tuple[tuple[str, ...], int]:
+def _show_differences(config: Path | None) -> tuple[tuple[str, ...], int]:
     """Show how the wrappers on disk differ from those that would be written. Return warnings and exit status."""
     from lastgood.interpreters.once import differences
     from lastgood.session.event_lines import nearby
@@ -342,9 +342,9 @@ def _print_warnings(warnings: tuple[str, ...]) -> None:
 
 
 def _print_error(error: LastgoodError | OSError) -> None:
-    from lastgood.session.event_lines import describe, make_console
+    from lastgood.session.event_lines import error_text, make_console
 
-    message = describe(error)
+    message = error_text(error)
     if isinstance(error, OSError) and error.strerror is not None and error.filename is not None:
         message = f"{error.filename}: {error.strerror}"
     make_console(stderr=True).print(f"Error: {message}", style="red")

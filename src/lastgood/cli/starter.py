@@ -11,7 +11,7 @@ from pathlib import Path
 from lastgood.config import find_config
 from lastgood.errors import ConfigError
 
-__all__ = ["Started", "start_project"]
+__all__ = ["Initialized", "start_project"]
 
 _CONFIG = """\
 # lastgood keeps generated wrappers and a live worker in step with the modules named here.
@@ -55,7 +55,7 @@ _NOT_SOURCES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class Initialized:
     """The result of ``lastgood init``.
 
     ``written`` are the new files; ``found`` are modules that the config names in comments, for the user to choose from.
@@ -66,7 +66,7 @@ class Started:
     found: tuple[str, ...]
 
 
-def start_project(directory: Path) -> Started:
+def start_project(directory: Path) -> Initialized:
     """Write ``lastgood.toml`` into ``directory``, and an example module if there is no Python file in it.
 
     The directory is created if necessary. Nothing is overwritten: raises :class:`ConfigError` if the directory has a config
@@ -80,14 +80,14 @@ def start_project(directory: Path) -> Started:
         example = directory / "greetings.py"
         _write_new(example, _EXAMPLE)
         _write_new(config, _CONFIG.format(import_path='"."', modules="[modules.greetings]\n"))
-        return Started(directory, (config, example), ())
+        return Initialized(directory, (config, example), ())
     source = directory / "src"
     top = source if source.is_dir() and any(_modules(source)) else directory
     found = tuple(_modules(top))
     tables = "".join(f"# [modules.{name}]\n" for name in found)
     import_path = f'"{top.relative_to(directory)}"'
     _write_new(config, _CONFIG.format(import_path=import_path, modules=tables or "# [modules.pricing]\n"))
-    return Started(directory, (config,), found)
+    return Initialized(directory, (config,), found)
 
 
 def _refuse_second(directory: Path) -> None:

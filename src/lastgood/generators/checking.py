@@ -69,16 +69,16 @@ async def check_staged(
         except (OSError, ValueError):  # os._exit(), a signal, or the timeout
             output = f":\n{ended.err.strip()}" if ended.err.strip() else "."
             return (ModuleFailure(at, None, None, f"the process that imported the wrappers {ended.how}{output}"),)
-    return tuple(ModuleFailure(_module(name), None, line, text) for name, line, text in problems)
+    return tuple(ModuleFailure(_module_name(name), None, line, text) for name, line, text in problems)
 
 
 def _module_in(file: Path, otherwise: str) -> str:
     try:
-        return _module(file.read_text())
+        return _module_name(file.read_text())
     except OSError:
         return otherwise
 
 
-def _module(name: str) -> str:
+def _module_name(name: str) -> str:
     parts = name.removesuffix(".py").split("/")
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)

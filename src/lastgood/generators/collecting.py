@@ -7,10 +7,10 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
-__all__ = ["Clash", "collect", "written"]
+__all__ = ["FileCollision", "collect", "written"]
 
 
-class Clash(Exception):
+class FileCollision(Exception):
     """Two generators have written the same file. ``name`` is its path in the output."""
 
     def __init__(self, name: str) -> None:
@@ -43,13 +43,13 @@ def _walk(directory: Path, inside: str) -> Iterator[str]:
 def collect(directory: Path, names: Collection[str], stage: Path, into: str, taken: Collection[str]) -> tuple[str, ...]:
     """Move the files ``names`` of ``directory`` to the directory ``into`` of ``stage``. Return their paths in the stage.
 
-    Raises :class:`Clash` for a path that exists already or is in ``taken``, and :class:`OSError`.
+    Raises :class:`FileCollision` for a path that exists already or is in ``taken``, and :class:`OSError`.
     """
     moved = []
     for name in names:
         target = str(PurePosixPath(into, name))
         if target in taken or os.path.lexists(stage / target):
-            raise Clash(target)
+            raise FileCollision(target)
         (stage / target).parent.mkdir(parents=True, exist_ok=True)
         os.rename(directory / name, stage / target)
         moved.append(target)

@@ -54,7 +54,7 @@ def _load_function(use: str) -> Callable[..., object]:
     return function
 
 
-def _answer(made: object, stage: Path) -> dict[str, Any]:
+def _json_answer(made: object, stage: Path) -> dict[str, Any]:
     """Convert the function's result to JSON values. ``files`` is None if all files in the stage count."""
     from lastgood.wrappers import Generated
 
@@ -91,7 +91,7 @@ def _main(call_file: str, answer_file: str) -> None:
     try:
         config = decode_config(base64.b64decode(call["config"]), Path(call["path"]))
         _import_uncached(roots)
-        answer = _answer(_load_function(call["use"])(config, stage), stage)
+        answer = _json_answer(_load_function(call["use"])(config, stage), stage)
     except Exception as error:
         answer = {"error": _describe_error(error, roots)}
     Path(answer_file).write_text(json.dumps(answer))

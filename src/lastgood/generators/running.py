@@ -15,7 +15,7 @@ import trio
 
 from lastgood.config import Config, GeneratorConfig
 from lastgood.errors import ModuleFailure
-from lastgood.generators.collecting import Clash, collect, written
+from lastgood.generators.collecting import FileCollision, collect, written
 from lastgood.generators.commands import Run, runs
 from lastgood.generators.inputs import expand_sources, field_of
 from lastgood.generators.process import Ended, run_process
@@ -114,7 +114,7 @@ class _Attempt:
         try:
             names = self._written_files()
             return () if self.failures else collect(self._stage, names, stage, self._generator.into, taken)
-        except Clash as clash:
+        except FileCollision as clash:
             self._fail(f"it has made {clash.name}, and so has another generator. Give one of them an into of its own.")
         except OSError as error:
             self._fail(f"what it made cannot be staged: {error}.")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # a session that logs nothing needs no rich
     from rich.console import Console
     from rich.text import Text
 
-__all__ = ["EventLines", "EventLog", "brief", "change_text", "describe", "listed", "make_console", "nearby"]
+__all__ = ["EventLines", "EventLog", "brief", "change_text", "error_text", "listed", "make_console", "nearby"]
 
 _MOST_LISTED = 6
 _INDENT = " " * 11
@@ -81,7 +81,7 @@ class EventLines:
         ):  # a failed start raises its error anyway
             from rich.text import Text
 
-            details = describe(event.error).splitlines()
+            details = error_text(event.error).splitlines()
             lines[1:1] = [Text(f"{_INDENT}{each}".rstrip()) for each in details]
         return lines
 
@@ -225,7 +225,7 @@ def _level(event: WatchEvent) -> int:
 
 def _in_full(error: BaseException) -> str:
     """Format an error for a log: a summary in one line and, indented below it, the details that the summary lacks."""
-    lines = describe(error).splitlines()
+    lines = error_text(error).splitlines()
     if isinstance(error, GenerationError) and len(error.failures) == 1:
         lines = list(getattr(error, "__notes__", ()))
     elif not isinstance(error, GenerationError | RemoteError):
@@ -254,7 +254,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names) if more <= 0 else f"{', '.join(names[:_MOST_LISTED])} and {more} more"
 
 
-def describe(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return the full text of an error: its type (unless it is lastgood's own), its message, and its notes."""
     match error:
         case RemoteError(traceback=str(remote)) if remote:
@@ -264,7 +264,7 @@ def describe(error: BaseException) -> str:
         case LastgoodError():
             said = str(error)
         case _:
-            said = _typed(error)
+            said = _type_and_text(error)
     return "\n".join([said, *getattr(error, "__notes__", ())])
 
 
@@ -278,18 +278,18 @@ def brief(error: BaseException, base: Path | None = None) -> str:
             return f"{place} {first.module}: {first.message}{more}".lstrip()
         case RemoteError():
             frames = [(frame["file"], frame["line"]) for frame in _FRAME.finditer(error.traceback)]
-            return _place(frames, base) + _first_line(
+            return _innermost_place(frames, base) + _first_line(
                 f"{error.type_name}: {error.message}" if error.message else error.type_name
             )
         case LastgoodError():
-            said = _first_line(describe(error))
+            said = _first_line(error_text(error))
             return said if base is None else said.replace(os.path.join(base, ""), "")
         case _:
             raised = [(frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)]
-            return _place(raised, base) + _first_line(_typed(error))
+            return _innermost_place(raised, base) + _first_line(_type_and_text(error))
 
 
-def _place(frames: Sequence[tuple[str, str]], base: Path | None) -> str:
+def _innermost_place(frames: Sequence[tuple[str, str]], base: Path | None) -> str:
     """Return file and line of the innermost frame in the user's code, or if there is none, of the innermost frame."""
     if not frames:
         return ""
@@ -297,7 +297,7 @@ def _place(frames: Sequence[tuple[str, str]], base: Path | None) -> str:
     return f"{nearby(file, base)}:{line}: "
 
 
-def _typed(error: BaseException) -> str:
+def _type_and_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

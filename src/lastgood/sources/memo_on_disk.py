@@ -47,7 +47,7 @@ class AnswersOnDisk:
         with suppress(sqlite3.Error):  # there is no file yet, or it is locked or damaged
             rows = self._connect("ro").execute("SELECT digest, data FROM answers WHERE key = ?", (key,))
             for digest, data in rows.fetchall():
-                if _digest(data) == digest:
+                if _checksum(data) == digest:
                     self._used.add(key)
                     return bytes(data)
         return None
@@ -83,7 +83,7 @@ class AnswersOnDisk:
             (last,) = database.execute("SELECT coalesce(max(used), 0) FROM answers").fetchone()
             now = last + 1
             database.executemany("UPDATE answers SET used = ? WHERE key = ?", [(now, key) for key in self._used])
-            rows = [(key, _digest(data), data, now) for key, data in self._unwritten.items()]
+            rows = [(key, _checksum(data), data, now) for key, data in self._unwritten.items()]
             database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
             (count,) = database.execute("SELECT count(*) FROM answers").fetchone()
             most = max(_LEAST_KEPT, 4 * len(self._used))
@@ -97,7 +97,7 @@ class AnswersOnDisk:
         self._disconnect()
 
 
-def _digest(data: bytes) -> bytes:
+def _checksum(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 

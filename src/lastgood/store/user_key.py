@@ -53,7 +53,7 @@ def user_key() -> bytes:
     path = directory / "key"
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        return _read(path) or _make(path)
+        return _read_key(path) or _make(path)
     except OSError as error:
         _warn_once(f"{path} cannot be used: {error.strerror or error}", _remedy(path))
         return _PROCESS_KEY
@@ -132,7 +132,7 @@ def _is_private(path: str) -> bool:
     return not hasattr(os, "geteuid") or (found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH)
 
 
-def _read(path: Path) -> bytes | None:
+def _read_key(path: Path) -> bytes | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
@@ -162,7 +162,7 @@ def _make(path: Path) -> bytes:
             os.link(fresh, path)
     finally:
         os.unlink(fresh)
-    key = _read(path)
+    key = _read_key(path)
     if key is None:
         raise FileNotFoundError(path)
     return key

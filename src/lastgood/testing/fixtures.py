@@ -23,11 +23,11 @@ def direct_session(pytestconfig: pytest.Config) -> Iterator[DirectSession]:
     it, else in pytest's root directory or above that. The sources are imported once, so what they keep in their globals lives as
     long as the test run. Raises as :meth:`~lastgood.DirectSession.start` does.
     """
-    with direct(_config_file(pytestconfig.invocation_params.dir, pytestconfig.rootpath)) as session:
+    with direct(_find_config_file(pytestconfig.invocation_params.dir, pytestconfig.rootpath)) as session:
         yield session
 
 
-def _config_file(started_in: Path, root: Path) -> Path:
+def _find_config_file(started_in: Path, root: Path) -> Path:
     try:
         return find_config(started_in)
     except ConfigError:

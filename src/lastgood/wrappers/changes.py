@@ -78,15 +78,15 @@ def _members(members: Iterable[Function | Class | Constant], around: str) -> Ite
 
 def _change(module: str, name: str, old: _Item | None, new: _Item | None) -> Iterator[ApiChange]:
     if old is not None and new is not None and _what(old) == _what(new):
-        before, after = _text(old), _text(new)
+        before, after = _item_text(old), _item_text(new)
         breaking = _breaks(old, new)
         if breaking or before != after:
             yield ApiChange("altered", _what(new), module, name, before, after, breaking)
         return
     if old is not None:
-        yield ApiChange("removed", _what(old), module, name, _text(old), None, True)
+        yield ApiChange("removed", _what(old), module, name, _item_text(old), None, True)
     if new is not None:
-        yield ApiChange("added", _what(new), module, name, None, _text(new), False)
+        yield ApiChange("added", _what(new), module, name, None, _item_text(new), False)
 
 
 def _what(item: _Item) -> Literal["function", "type", "constant"]:
@@ -99,7 +99,7 @@ def _what(item: _Item) -> Literal["function", "type", "constant"]:
             return "type"
 
 
-def _text(item: _Item) -> str:
+def _item_text(item: _Item) -> str:
     match item:
         case Function():
             return "; ".join(map(signature_text, item.overloads or (item.signature,)))
@@ -118,13 +118,13 @@ def _breaks(old: _Item, new: _Item) -> bool:
             needs = old.overloads or (old.signature,)
             return not all(any(_takes_over(offer, need) for offer in offers) for need in needs)
         case Constant(), Constant():
-            return _type_of(old) is not _type_of(new)
+            return _type_of_constant(old) is not _type_of_constant(new)
         case Class(data=Data() as before), Class(data=Data() as after):
             return _data_breaks(before, after)
     return old != new
 
 
-def _type_of(constant: Constant) -> object:
+def _type_of_constant(constant: Constant) -> object:
     value = literal_of(constant.value)
     return value and type(value[0])
 

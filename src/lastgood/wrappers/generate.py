@@ -35,7 +35,7 @@ from lastgood.wrappers.read.project import Outlines, Project
 from lastgood.wrappers.types.declaring import Declaration, declare, used
 from lastgood.wrappers.types.models import Models
 from lastgood.wrappers.write.assemble import assemble, in_signatures, is_moved, relevant_types
-from lastgood.wrappers.write.import_graph import Edges, ImportCycle, Imports, imports_between
+from lastgood.wrappers.write.import_graph import Edges, ImportCycle, WrapperImports, imports_between
 from lastgood.wrappers.write.render import render, render_package
 
 __all__ = ["Pipeline"]
@@ -131,7 +131,7 @@ class _OutputFile:
     module: Module
     packed: bytes
     edges: Edges
-    render_inputs: tuple[Imports | None, bool, Style] | None = None
+    render_inputs: tuple[WrapperImports | None, bool, Style] | None = None
     path: str = ""
     text: bytes = b""
     is_checked: bool = False
@@ -166,10 +166,10 @@ class Pipeline:
         self._each_type: dict[Declared, _Type] = {}
         self._types = _Types({}, {}, {})
         self._assembled_from: _Types | None = None  # types that all files are assembled from, if no class is moved
-        self._rendered_from: tuple[Mapping[str, Imports], Mapping[str, str], Style] | None = None
+        self._rendered_from: tuple[Mapping[str, WrapperImports], Mapping[str, str], Style] | None = None
         self._made: dict[str, _OutputFile] = {}
         self._edges: dict[str, Edges] = {}
-        self._imports: Mapping[str, Imports] = {}
+        self._imports: Mapping[str, WrapperImports] = {}
         self._names: AbstractSet[str] = frozenset()
         self._packages: Mapping[str, str] = {}
 
@@ -328,7 +328,7 @@ class Pipeline:
                 continue
             made.render_inputs = None
             with self._failures_of(name, failures):
-                made.text, made.path = with_header(name, self._render(made, *inputs)), _path(name, inputs[1])
+                made.text, made.path = with_header(name, self._render(made, *inputs)), _wrapper_path(name, inputs[1])
                 made.is_checked, made.render_inputs = False, inputs
         self._rendered_from = shared
         files = {made.path: made.text for made in self._made.values() if made.render_inputs is not None}
@@ -337,7 +337,7 @@ class Pipeline:
                 files[path] = with_header(package, render_package(package))
         return {path: files[path] for path in sorted(files)}
 
-    def _render(self, made: _OutputFile, imports: Imports | None, is_package: bool, style: Style) -> str:
+    def _render(self, made: _OutputFile, imports: WrapperImports | None, is_package: bool, style: Style) -> str:
         render_inputs = (None if imports is None else (sorted(imports.late), imports.exports), is_package, style)
         key = digest_of(made.packed), _JSON.encode(render_inputs).decode()
 
@@ -362,7 +362,7 @@ class Pipeline:
         for name, made in [(name, made) for name, made in self._made.items() if made.problem is not None]:
             failures[name] = self._failure(name, None, made.problem or "")
 
-    def _imports_between(self, failures: Failures) -> Mapping[str, Imports]:
+    def _imports_between(self, failures: Failures) -> Mapping[str, WrapperImports]:
         edges = {name: made.edges for name, made in self._made.items() if made.edges.wanted}
         if edges == self._edges:
             return self._imports
@@ -423,9 +423,9 @@ def _packages_around(names: Iterable[str]) -> Mapping[str, str]:
     for name in names:
         parts = name.split(".")
         packages.update(".".join(parts[:depth]) for depth in range(1, len(parts)))
-    return {package: _path(package, True) for package in sorted(packages)}
+    return {package: _wrapper_path(package, True) for package in sorted(packages)}
 
 
-def _path(name: str, is_package: bool) -> str:
+def _wrapper_path(name: str, is_package: bool) -> str:
     parts = name.split(".") if name else []
     return "/".join([*parts, "__init__.py"]) if is_package else f"{'/'.join(parts)}.py"

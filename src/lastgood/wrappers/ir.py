@@ -220,19 +220,19 @@ def packed(module: Module) -> bytes:
     try:
         return _ENCODER.encode(module)
     except UnicodeEncodeError:  # surrogates in a docstring, the only text that is kept verbatim
-        return _ENCODER.encode(_escaped(module))
+        return _ENCODER.encode(_with_escaped_doc(module))
 
 
 _Part_ = TypeVar("_Part_", Module, Function | Class | Constant)
 
 
-def _escaped(item: _Part_) -> _Part_:
+def _with_escaped_doc(item: _Part_) -> _Part_:
     if isinstance(item, Constant):
         return item
     doc = None if item.doc is None else item.doc.encode("unicode_escape").decode()
     if isinstance(item, Function):
         return replace(item, doc=doc)
-    return replace(item, doc=doc, members=tuple(map(_escaped, item.members)))
+    return replace(item, doc=doc, members=tuple(map(_with_escaped_doc, item.members)))
 
 
 def unpacked(data: bytes) -> Module:

@@ -68,7 +68,7 @@ class Contexts:
             left = self._left
             assert left is not None
             changed = {
-                var: _merged(var, value, was.get(var, _UNSET), left.get(var, _UNSET))
+                var: _merge_changes(var, value, was.get(var, _UNSET), left.get(var, _UNSET))
                 for var, value in values.items()
                 if _differs(var, value, was.get(var, _UNSET))
             }
@@ -116,7 +116,7 @@ def _is_decimals(var: ContextVar[Any], value: Any) -> bool:
     return any(isinstance(value, sys.modules[name].Context) for name in _DECIMALS if name in sys.modules)
 
 
-def _merged(var: ContextVar[Any], value: Any, before: Any, left: Any) -> Any:
+def _merge_changes(var: ContextVar[Any], value: Any, before: Any, left: Any) -> Any:
     """Return ``left`` with the changes of an import, which are those from ``before`` to ``value``; both include the call's."""
     if var.name == _NUMPY and before is not left and left is not _UNSET:
         return left  # the opaque value does not show which part the import changed

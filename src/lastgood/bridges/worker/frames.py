@@ -28,6 +28,7 @@ nobody waits for it any more, so both sides know which calls are open. Calls beg
 
 from __future__ import annotations
 
+import os
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - the class has the name of a function
 
@@ -51,6 +52,7 @@ __all__ = [
     "FrameError",
     "Inbox",
     "StructError",
+    "read_exactly",
 ]
 
 HEADER = Struct("<IBQ")
@@ -67,6 +69,17 @@ ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN))
 
 class FrameError(ValueError):
     """The received bytes are not a valid frame, and the stream cannot be read any further."""
+
+
+def read_exactly(descriptor: int, size: int) -> bytes:
+    """Return the next ``size`` bytes from ``descriptor``. Raise :class:`EOFError` if its other end is closed before."""
+    data = bytearray()
+    while len(data) < size:
+        chunk = os.read(descriptor, min(size - len(data), 1 << 20))
+        if not chunk:
+            raise EOFError
+        data += chunk
+    return bytes(data)
 
 
 class Inbox:

@@ -65,7 +65,7 @@ class FreshModules:
         self.sources = Sources(Manifest() if manifest is None else Manifest.load(manifest), manifest or "")
         self._find_in = FileFinder.path_hook(
             (ExtensionFileLoader, EXTENSION_SUFFIXES),
-            (partial(_Loader, self), SOURCE_SUFFIXES),  # type: ignore[arg-type]  # it is only called
+            (partial(_FreshLoader, self), SOURCE_SUFFIXES),  # type: ignore[arg-type]  # it is only called
         )
         # A copy: what the app adds to its builtins later is not seen.
         self.builtins = {**vars(builtins), "__import__": self._import}
@@ -198,7 +198,7 @@ class FreshModules:
         self._outside = {}
 
 
-class _Loader(PinnedLoader):
+class _FreshLoader(PinnedLoader):
     """The loader of one of these modules: its import statements are those of the bridge."""
 
     def __init__(self, modules: FreshModules, fullname: str, path: str) -> None:
@@ -252,7 +252,7 @@ class _Views:
         if self._shown is not None:
             self._shown.hide()
         else:
-            sys.meta_path.insert(_place(), self)
+            sys.meta_path.insert(_finder_index(), self)
         if wanted is not None:
             wanted.show()
         else:
@@ -270,7 +270,7 @@ class _Views:
         return None if shown is None else shown.find_spec(fullname, path)
 
 
-def _place() -> int:
+def _finder_index() -> int:
     """Return the finder's place: after built-in and frozen modules, before the path."""
     return sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
 

@@ -15,7 +15,7 @@ A local module that is not pinned was imported dynamically. It is read from the 
 from then on. If another worker of the bridge has reported it and the report arrived in time, its bytes are used instead.
 
 A child process made by multiprocessing has the same pins. A forked child has everything. A child that starts afresh ("spawn",
-"forkserver") runs ``main.py`` first, which calls :func:`inherit`; it reads from the disk again only what its worker had
+"forkserver") runs ``main.py`` first, which calls :func:`install_inherited`; it reads from the disk again only what its worker had
 imported late. Other programs that user code starts import from the disk, as they would without lastgood.
 """
 
@@ -51,8 +51,8 @@ __all__ = [
     "INHERITED",
     "PinnedLoader",
     "Sources",
-    "inherit",
     "install",
+    "install_inherited",
     "installed_directories",
     "is_local",
     "local_roots",
@@ -206,7 +206,7 @@ def loaded_elsewhere(bare: Collection[str]) -> list[tuple[str, str]]:
     return loaded
 
 
-def inherit(bare: Collection[str]) -> None:
+def install_inherited(bare: Collection[str]) -> None:
     """Use the worker's pins in a fresh child of it, which has the worker's ``sys.path`` already."""
     manifest = os.environ.get(INHERITED)
     if manifest is not None:

@@ -42,9 +42,9 @@ def start() -> None:
 def inherit() -> None:
     """In a child process of a worker: import local modules as the worker does."""
     load()
-    from _lastgood_worker.importing import inherit as take_over  # type: ignore[import-not-found]  # see start()
+    from _lastgood_worker.importing import install_inherited  # type: ignore[import-not-found]  # see start()
 
-    take_over(BARE)
+    install_inherited(BARE)
 
 
 if __name__ == "__main__":

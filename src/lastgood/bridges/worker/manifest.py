@@ -97,7 +97,7 @@ class Manifest:
 
         Raises :class:`Damaged` if it cannot be read, or if its digest is not its name: the path identifies what may be run.
         """
-        return cls.loads(_read(path), path)
+        return cls.loads(_read_verified(path), path)
 
 
 def digest_of(data: bytes) -> str:
@@ -113,10 +113,10 @@ def object_path(manifest: str, digest: str) -> str:
 
 def read_object(manifest: str, digest: str) -> bytes:
     """Return the bytes with this digest. Raise :class:`Damaged` if they cannot be read or have changed."""
-    return _read(object_path(manifest, digest))
+    return _read_verified(object_path(manifest, digest))
 
 
-def _read(path: str) -> bytes:
+def _read_verified(path: str) -> bytes:
     """Return the bytes of a file whose name is their digest; neither wait for a FIFO nor read a device or a huge file."""
     try:
         descriptor = os.open(path, _FLAGS)

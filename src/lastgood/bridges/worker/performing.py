@@ -61,9 +61,9 @@ def encode_result(result: Any, requested: Sequence[Any] = ()) -> bytes:
     """
     try:
         if requested:
-            from .values.requested import places_of
+            from .values.requested import class_indexes
 
-            return CODEC.dumps(result, places_of(requested[0]))
+            return CODEC.dumps(result, class_indexes(requested[0]))
         return CODEC.dumps(result)
     except EncodeError as error:
         raise Refused(error.text("result")) from None

@@ -497,21 +497,14 @@ def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int, 
 
 
 def _read_frame(descriptor: int) -> tuple[int, int, bytes]:
-    length, kind, number = frames.HEADER.unpack(_read_exactly(descriptor, frames.HEADER.size))
-    if kind not in (frames.PRELOAD, frames.SETUP) or length > frames.MAX_BODY:
-        _exit_wrong_parent()
-    return kind, number, _read_exactly(descriptor, length)
+    try:
+        length, kind, number = frames.HEADER.unpack(frames.read_exactly(descriptor, frames.HEADER.size))
+        if kind not in (frames.PRELOAD, frames.SETUP) or length > frames.MAX_BODY:
+            _exit_wrong_parent()
+        return kind, number, frames.read_exactly(descriptor, length)
+    except EOFError:
+        sys.exit(0)  # the app has gone already
 
 
 def _exit_wrong_parent() -> NoReturn:
     sys.exit("lastgood's worker was started by something that is not its app.")
-
-
-def _read_exactly(descriptor: int, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        chunk = os.read(descriptor, size - len(data))
-        if not chunk:
-            sys.exit(0)  # the app has gone already
-        data += chunk
-    return bytes(data)

@@ -13,7 +13,7 @@ import trio
 from rich.console import Console
 from rich.text import Text
 
-from lastgood.session.event_lines import EventLines, describe, make_console
+from lastgood.session.event_lines import EventLines, error_text, make_console
 from lastgood.store.temporary import temporary_directory
 from lastgood.watch_events import ReloadError, ReloadSuccess, WatchEvent
 
@@ -153,7 +153,7 @@ def _value_text(value: object) -> str:
         case list() | set() if not value:
             return "none"
         case BaseException():
-            return describe(value)
+            return error_text(value)
         case type():
             return value.__name__
         case _:

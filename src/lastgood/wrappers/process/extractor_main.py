@@ -12,6 +12,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.parent import die_with
 from lastgood.sources.import_statements import IMPORTS, Imports, imports_of
 from lastgood.sources.memo import Answer, Memo
@@ -21,7 +22,7 @@ from lastgood.wrappers.generate import Pipeline
 from lastgood.wrappers.process.extractor_wire import (
     LENGTH,
     Defect,
-    Found,
+    FoundImports,
     Made,
     Progress,
     Read,
@@ -51,12 +52,12 @@ def main(parent: int, requests: int, replies: int) -> None:
     server = _Server(replies)
     waiting = select.poll()  # select() takes no descriptor above 1023, and the app may have that many
     waiting.register(requests, select.POLLIN)
-    with suppress(_Gone):
+    with suppress(_Gone, EOFError):
         while True:
             if not waiting.poll(_QUIET * 1000):
                 server.tidy()
-            (length,) = LENGTH.unpack(_read(requests, LENGTH.size))
-            server.serve(_read(requests, length))
+            (length,) = LENGTH.unpack(frames.read_exactly(requests, LENGTH.size))
+            server.serve(frames.read_exactly(requests, length))
     server.close()
     os._exit(0)  # skip the deallocation of the trees, which takes a while
 
@@ -75,7 +76,7 @@ class _Server:
         try:
             match request:
                 case Read(data):
-                    self._reply(Found(self._imports_of(data)))
+                    self._reply(FoundImports(self._imports_of(data)))
                 case Use(directory, read_only):
                     self._memo.use(None if directory is None else Path(directory, "cache"), read_only=read_only)
                 case Wrap():
@@ -128,13 +129,3 @@ class _Server:
                 data = data[os.write(self._replies, data) :]
         except BrokenPipeError:
             raise _Gone from None
-
-
-def _read(descriptor: int, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        chunk = os.read(descriptor, min(size - len(data), 1 << 20))
-        if not chunk:
-            raise _Gone
-        data += chunk
-    return bytes(data)

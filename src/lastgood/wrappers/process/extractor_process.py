@@ -26,7 +26,7 @@ from lastgood.wrappers.process.extractor_wire import (
     LENGTH,
     MOST,
     Defect,
-    Found,
+    FoundImports,
     Made,
     Progress,
     Read,
@@ -135,9 +135,9 @@ class ExtractorProcess:
                 return imports_of(data)
             except _Ended as ended:
                 if self._is_stopped:  # no caller waits for the result, and a guess would be cached
-                    raise _failure(ended, None) from ended
+                    raise _error_of_end(ended, None) from ended
                 return guessed_imports(data)
-            assert isinstance(reply, Found)
+            assert isinstance(reply, FoundImports)
             return reply.imports
 
     def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
@@ -151,7 +151,7 @@ class ExtractorProcess:
                 return self._here.wrap(sources, found, style)
             except _Ended as ended:
                 file = next((source.path for source in sources if source.name == ended.at), None)
-                raise _failure(ended, file) from ended
+                raise _error_of_end(ended, file) from ended
 
     def _wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
         self._ensure_running()
@@ -248,7 +248,7 @@ def _start_process() -> tuple[Child, tuple[BinaryIO, BinaryIO]]:
     return child, wire
 
 
-def _failure(ended: _Ended, file: Path | None) -> GenerationError:
+def _error_of_end(ended: _Ended, file: Path | None) -> GenerationError:
     problem = f"the process that reads it {ended.how}. No source should cause that: it is a defect of lastgood."
     return GenerationError((ModuleFailure(ended.at, file, None, problem),))
 

@@ -21,7 +21,7 @@ __all__ = [
     "LENGTH",
     "MOST",
     "Defect",
-    "Found",
+    "FoundImports",
     "Made",
     "Progress",
     "Read",
@@ -52,7 +52,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Read(msgspec.Struct, tag=0):
-    """A request for the imports of ``data``, answered by :class:`Found`."""
+    """A request for the imports of ``data``, answered by :class:`FoundImports`."""
 
     data: bytes
 
@@ -77,7 +77,7 @@ class Wrap(msgspec.Struct, tag=2):
     data: tuple[bytes, ...]
 
 
-class Found(msgspec.Struct, tag=0):
+class FoundImports(msgspec.Struct, tag=0):
     """The import statements of a source."""
 
     imports: Imports
@@ -107,7 +107,7 @@ class Defect(msgspec.Struct, tag=3):
 
 
 Request = Read | Use | Wrap
-Reply = Found | Progress | Made | Defect
+Reply = FoundImports | Progress | Made | Defect
 
 
 def _path(type_: type, data: Any) -> Any:

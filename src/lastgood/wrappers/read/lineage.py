@@ -37,10 +37,10 @@ def _order(project: Project, place: Place, around: frozenset[tuple[str, str]]) -
         if isinstance(found, Place):
             bases.append(found)
     orders = [_order(project, base, around | {key}) for base in bases]
-    return [place, *(orders[0] if len(orders) == 1 else _merged([*orders, bases]))]
+    return [place, *(orders[0] if len(orders) == 1 else _merge_orders([*orders, bases]))]
 
 
-def _merged(orders: Sequence[Sequence[Place]]) -> list[Place]:
+def _merge_orders(orders: Sequence[Sequence[Place]]) -> list[Place]:
     left = [[each.declared for each in order] for order in orders]
     places = {each.declared: each for order in orders for each in order}
     merged = []

@@ -12,7 +12,7 @@ from lastgood.sources.memo import Answer, Memo, Query
 from lastgood.sources.parsing import ModuleSource, read
 from lastgood.wrappers.ir import Declared
 from lastgood.wrappers.read.outline import METHODS, Binding, Outline, outline
-from lastgood.wrappers.types.annotations import Refused, dotted_name
+from lastgood.wrappers.types.annotations import Undeclarable, dotted_name
 
 if TYPE_CHECKING:
     from lastgood.wrappers.read.scope import Place
@@ -86,10 +86,10 @@ class Outlines:
         if source is None:
             return None
         size = _MEMORY_OF_AN_OUTLINE * len(source.data)
-        return self._memo.ask(_OUTLINE, (source,), lambda: Answer(_read(source)), size).found
+        return self._memo.ask(_OUTLINE, (source,), lambda: Answer(_read_outline(source)), size).found
 
 
-def _read(source: ModuleSource) -> Outline | ModuleFailure:
+def _read_outline(source: ModuleSource) -> Outline | ModuleFailure:
     tree = read(source)
     return tree if isinstance(tree, ModuleFailure) else outline(source, tree)
 
@@ -102,14 +102,14 @@ class Project:
     among them.
     """
 
-    def __init__(self, outlines: Outlines, judge: Callable[[Project, Place], Declared | Refused | None]) -> None:
+    def __init__(self, outlines: Outlines, judge: Callable[[Project, Place], Declared | Undeclarable | None]) -> None:
         self._judge = judge
         self.failures: dict[str, ModuleFailure] = {}
         self.consulted: set[str] = set()
         self._outlines = outlines
         self._exported: dict[str, dict[str, bool]] = {}
 
-    def judge(self, place: Place) -> Declared | Refused | None:
+    def judge(self, place: Place) -> Declared | Undeclarable | None:
         """Return how the class at ``place`` is declared as a type, or why it cannot be; None for an ordinary class."""
         return self._judge(self, place)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from lastgood.wrappers.ir import Declared
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Project
-from lastgood.wrappers.types.annotations import Refused, dotted_name, is_known
+from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, is_known
 
 __all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope"]
 
@@ -61,7 +61,7 @@ class Scope:
     in_fields: bool = False
     seen: frozenset[tuple[str, str]] = field(default=frozenset())
 
-    def resolve(self, dotted: str) -> str | Declared | Refused | tuple[Scope, ast.expr] | None:
+    def resolve(self, dotted: str) -> str | Declared | Undeclarable | tuple[Scope, ast.expr] | None:
         """Resolve ``dotted`` as a type.
 
         Return the full path of a known type; a type to be declared, or why it cannot be; the scope and value of a type alias;

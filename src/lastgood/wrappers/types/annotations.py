@@ -17,8 +17,8 @@ from lastgood.wrappers.write.characters import quoted
 
 __all__ = [
     "Literal",
-    "Names",
-    "Refused",
+    "Namespace",
+    "Undeclarable",
     "admits",
     "dotted_name",
     "is_known",
@@ -112,16 +112,16 @@ def known(path: str) -> Ref:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Undeclarable:
     """A class with fields that cannot be declared. ``reason`` is a clause that says why."""
 
     reason: str
 
 
-class Names(Protocol):
+class Namespace(Protocol):
     """The scope in which the names of an annotation are resolved."""
 
-    def resolve(self, dotted: str) -> str | Declared | Refused | tuple[Names, ast.expr] | None:
+    def resolve(self, dotted: str) -> str | Declared | Undeclarable | tuple[Namespace, ast.expr] | None:
         """Resolve a dotted name.
 
         Return a known type's full path; a type that wrappers declare, or why they cannot; the scope and value of a type alias;
@@ -130,7 +130,7 @@ class Names(Protocol):
         ...
 
 
-def read_annotation(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
+def read_annotation(node: ast.expr | None, names: Namespace) -> tuple[Type, tuple[str, ...]]:
     """Return the type of the annotation ``node`` (None: no annotation), and the texts of the parts that became ``Any``."""
     if node is None:
         return ANY, ()
@@ -141,7 +141,7 @@ def read_annotation(node: ast.expr | None, names: Names) -> tuple[Type, tuple[st
         return ANY, (f"{ast.unparse(node)} (its aliases stand for more than {_MAX_EXPANDED} types)",)
 
 
-def read_returns(node: ast.expr | None, names: Names) -> tuple[Type, tuple[str, ...]]:
+def read_returns(node: ast.expr | None, names: Namespace) -> tuple[Type, tuple[str, ...]]:
     """Read a return annotation, as :func:`read_annotation` does. ``NoReturn`` and ``Never`` are read as ``None``."""
     dotted = dotted_name(unquoted(node)) if node is not None else None
     form = names.resolve(dotted) if dotted else None
@@ -160,7 +160,7 @@ class _Reader:
         self._aliases = 0  # depth of aliases being expanded
         self._expanded = 0
 
-    def read(self, node: ast.expr, names: Names) -> Type:
+    def read(self, node: ast.expr, names: Namespace) -> Type:
         if self._aliases:
             self._expanded += 1
             if self._expanded > _MAX_EXPANDED:
@@ -178,11 +178,11 @@ class _Reader:
                 found = names.resolve(dotted_name(value))
                 if isinstance(found, str):
                     return self._subscript(node, *_KNOWN[found], arguments, names)
-                if isinstance(found, Declared | Refused):
+                if isinstance(found, Declared | Undeclarable):
                     return self._declared(node, found)  # the class's own type parameters are Any in its fields
         return self._any(node)
 
-    def _bare(self, node: ast.expr, names: Names) -> Type:
+    def _bare(self, node: ast.expr, names: Namespace) -> Type:
         found = names.resolve(dotted_name(node))
         if isinstance(found, tuple):
             place, value = found
@@ -194,7 +194,7 @@ class _Reader:
             type_ = self.read(value, place)
             self._aliases -= 1
             return type_
-        if isinstance(found, Declared | Refused):
+        if isinstance(found, Declared | Undeclarable):
             return self._declared(node, found)
         if found is None:
             return self._any(node)
@@ -205,7 +205,9 @@ class _Reader:
             return Type(ref, (ANY, Type("...")))
         return Type(ref, (ANY,) * arity)
 
-    def _subscript(self, node: ast.Subscript, ref: Ref, arity: int, arguments: list[ast.expr], names: Names) -> Type:
+    def _subscript(
+        self, node: ast.Subscript, ref: Ref, arity: int, arguments: list[ast.expr], names: Namespace
+    ) -> Type:
         match ref.name:
             case "Optional" if len(arguments) == 1:
                 return union(self.read(arguments[0], names), NONE)
@@ -221,7 +223,7 @@ class _Reader:
                 return Type(ref, tuple(self.read(argument, names) for argument in arguments))
         return self._any(node)
 
-    def _tuple(self, ref: Ref, arguments: list[ast.expr], names: Names) -> Type:
+    def _tuple(self, ref: Ref, arguments: list[ast.expr], names: Namespace) -> Type:
         match arguments:
             case [] | [ast.Tuple(elts=[])]:
                 return Type(ref, (Type("()"),))
@@ -232,7 +234,7 @@ class _Reader:
                 return Type(ref, (ANY, Type("...")))
         return Type(ref, tuple(self.read(argument, names) for argument in arguments))
 
-    def _literal(self, node: ast.expr, ref: Ref, arguments: list[ast.expr], names: Names) -> Type:
+    def _literal(self, node: ast.expr, ref: Ref, arguments: list[ast.expr], names: Namespace) -> Type:
         texts: list[Type] = []
         for argument in arguments:
             value = literal(argument)
@@ -251,14 +253,14 @@ class _Reader:
             return union(*(Type(enum) for enum in enums if isinstance(enum, Declared)))
         return self._any(node)
 
-    def _tried(self, node: ast.expr, names: Names) -> Type:
+    def _tried(self, node: ast.expr, names: Namespace) -> Type:
         """Read an annotation without recording its unknown parts."""
         unknown, self.unknown = self.unknown, []
         type_ = self.read(node, names)
         self.unknown = unknown
         return type_
 
-    def _declared(self, node: ast.expr, found: Declared | Refused) -> Type:
+    def _declared(self, node: ast.expr, found: Declared | Undeclarable) -> Type:
         return Type(found) if isinstance(found, Declared) else self._any(node, found.reason)
 
     def _any(self, node: ast.expr, reason: str = "") -> Type:

@@ -63,7 +63,7 @@ def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
                 same = sides[0][1] == sides[1][1]
                 return ((*sides[0][0], " | ", *sides[1][0]), sides[0][1]) if same else None
         case ast.Name(id=name) if name.isupper():
-            return _constant(name, scope)
+            return _value_of_name(name, scope)
         case ast.Call(func=func, args=arguments, keywords=words):
             maker = scope.lookup(dotted_name(func))
             values = [literal(argument) for argument in (*arguments, *(word.value for word in words))]
@@ -76,7 +76,7 @@ def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
     return None
 
 
-def _constant(name: str, scope: Scope) -> Value | None:
+def _value_of_name(name: str, scope: Scope) -> Value | None:
     """Return the value of a name that its module binds exactly once, to a literal."""
     bindings = scope.at.names().get(name, [])
     if len(bindings) != 1 or bindings[0].at.conditional or not bindings[0].is_variable:

@@ -14,7 +14,7 @@ from enum import Enum
 from lastgood.wrappers.ir import Declared, Form, Ref
 from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import ENUMS, NAMED_TUPLES, NAMEDTUPLE, TYPED_DICTS, Place, Scope
-from lastgood.wrappers.types.annotations import Refused, dotted_name, known, literal, unquoted
+from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, known, literal, unquoted
 
 __all__ = ["Family", "Model", "Models", "RawField", "called", "head_of"]
 
@@ -110,19 +110,19 @@ class Models:
     """The models of all classes that have been asked for; each is read once."""
 
     def __init__(self) -> None:
-        self._judged: dict[Declared, Model | Refused | None] = {}
+        self._judged: dict[Declared, Model | Undeclarable | None] = {}
 
-    def judge(self, project: Project, place: Place) -> Declared | Refused | None:
+    def judge(self, project: Project, place: Place) -> Declared | Undeclarable | None:
         """Return how the class at ``place`` is declared; see :class:`Project`."""
         found = self.of(project, place)
         return found.declared if isinstance(found, Model) else found
 
-    def of(self, project: Project, place: Place) -> Model | Refused | None:
+    def of(self, project: Project, place: Place) -> Model | Undeclarable | None:
         """Return the model of the class at ``place``, or why it cannot be declared; None for an ordinary class."""
         key = place.declared
         if key not in self._judged:
             self._judged[key] = None  # stops the recursion at a class that derives from itself
-            self._judged[key] = _Reader(self, project, place).read()
+            self._judged[key] = _ModelReader(self, project, place).read()
         return self._judged[key]
 
     def __getitem__(self, declared: Declared) -> Model:
@@ -135,14 +135,14 @@ class _Problem(Exception):
     """A class with fields cannot be declared. The text is a clause that says why."""
 
 
-class _Reader:
+class _ModelReader:
     def __init__(self, models: Models, project: Project, place: Place) -> None:
         self.models = models
         self.project = project
         self.place = place
         self.scope = Scope(project, place.outline, place.owner)
 
-    def read(self) -> Model | Refused | None:
+    def read(self) -> Model | Undeclarable | None:
         parts = [*self.place.declared.module.split("."), *self.place.name.split(".")]
         try:
             node = self.place.binding.node
@@ -152,7 +152,7 @@ class _Reader:
             if found is not None and self.place.binding.at.type_only:
                 raise _Problem("it exists only for type checkers")
         except _Problem as problem:
-            return Refused(str(problem))
+            return Undeclarable(str(problem))
         return found
 
     # A class statement.
@@ -205,7 +205,7 @@ class _Reader:
         found = self.scope.lookup(dotted_name(node))
         if isinstance(found, Place):
             model = self.models.of(self.project, found)
-            if isinstance(model, Refused):
+            if isinstance(model, Undeclarable):
                 raise _Problem(f"its base {ast.unparse(node)} cannot be declared, since {model.reason}")
             if model is None:
                 self.plain_base(found, unknown_bases)

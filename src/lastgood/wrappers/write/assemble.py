@@ -132,11 +132,11 @@ def _module(name: str, module: Module | None, tree: Mapping[str, _Node], types: 
         for alias, declared in module.exports.items()
         if declared in types and declared != Declared(name, alias)
     }
-    hidden = frozenset(name for name in typed if name not in _offered(module))
+    hidden = frozenset(name for name in typed if name not in _exported_names(module))
     return Module(name, (*(node.made() for node in first), *rest), module.doc, exports, hidden)
 
 
-def _offered(module: Module) -> set[str]:
+def _exported_names(module: Module) -> set[str]:
     """Return the names that a source exports: the types that it defines, and the extracted members."""
     own = {name for name, declared in module.exports.items() if declared == Declared(module.name, name)}
     return own | {member.name for member in module.members}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lastgood.wrappers.ir import Class, Declared, Function, Module, mentioned
 from lastgood.wrappers.types.declaring import needed, used
 
-__all__ = ["Edges", "ImportCycle", "Imports", "imports_between"]
+__all__ = ["Edges", "ImportCycle", "WrapperImports", "imports_between"]
 
 _Graph = Mapping[str, AbstractSet[str]]
 _NONE: frozenset[str] = frozenset()
@@ -49,14 +49,14 @@ class Edges:
 
 
 @dataclass(frozen=True, slots=True)
-class Imports:
+class WrapperImports:
     """The imports of one module: ``late`` are modules to import at the end of the file, ``exports`` types to re-export."""
 
     late: frozenset[str] = _NONE
     exports: Mapping[str, Declared] = field(default_factory=dict)
 
 
-def imports_between(edges: Mapping[str, Edges]) -> dict[str, Imports]:
+def imports_between(edges: Mapping[str, Edges]) -> dict[str, WrapperImports]:
     """Return the imports of each module with ``wanted`` edges, given the edges of all. Raises :class:`ImportCycle`."""
     needed = {name: each.needed for name, each in edges.items() if each.needed}
     in_cycles = {name for cycle in _cycles(needed) for name in cycle}
@@ -77,7 +77,7 @@ def imports_between(edges: Mapping[str, Edges]) -> dict[str, Imports]:
                 for alias, each in exports.items()
                 if each.module not in late or name not in reached[each.module]
             }
-        imports[name] = Imports(late, exports)
+        imports[name] = WrapperImports(late, exports)
     return imports
 
 

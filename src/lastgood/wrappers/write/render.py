@@ -26,7 +26,7 @@ from lastgood.wrappers.ir import (
 )
 from lastgood.wrappers.types.annotations import Literal, literal_of
 from lastgood.wrappers.write.docstrings import docstring
-from lastgood.wrappers.write.import_graph import Imports
+from lastgood.wrappers.write.import_graph import WrapperImports
 from lastgood.wrappers.write.layout import Annotated, Brackets, Shape, assign, define, lay_out
 from lastgood.wrappers.write.render_types import class_statement, holds_data
 from lastgood.wrappers.write.spelling import Names
@@ -39,13 +39,13 @@ _INDENT = "    "
 
 def render(
     module: Module,
-    imports: Imports | None = None,
+    imports: WrapperImports | None = None,
     *,
     is_package: bool = False,
     style: Style = "async",
 ) -> str:
     """Return the text of the wrapper of ``module``, without its header. ``is_package``: it is an ``__init__`` file."""
-    imports = imports or Imports(frozenset(), module.exports)
+    imports = imports or WrapperImports(frozenset(), module.exports)
     names = Names(module, imports, is_package=is_package, is_async=style == "async")
     types: list[str] = []
     definitions: list[str] = []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from lastgood.wrappers.ir import Class, Constant, Declared, Expression, Function, Module, Ref, Type
-from lastgood.wrappers.write.import_graph import Imports
+from lastgood.wrappers.write.import_graph import WrapperImports
 from lastgood.wrappers.write.layout import Brackets, Operands, Shape, lay_out
 
 __all__ = ["Names", "free"]
@@ -23,7 +23,7 @@ class Names:
     def __init__(
         self,
         module: Module,
-        imports: Imports,
+        imports: WrapperImports,
         *,
         is_package: bool,
         is_async: bool = True,
@@ -31,7 +31,7 @@ class Names:
         self.is_async = is_async
         self.taken = _taken(module.members) | imports.exports.keys()
         self.pyright: set[str] = set()
-        self._private = {member.name for member in module.members if _is_private(member)}
+        self._private = {member.name for member in module.members if _is_private_class(member)}
         self._module = module.name
         self._package = module.name.split(".") if is_package else module.name.split(".")[:-1]
         self._imports = imports
@@ -111,7 +111,7 @@ class Names:
         types = [(each.module, each.name, name) for each, name in self._spellings.items() if isinstance(each, Declared)]
         types += [(each.module, each.name, alias) for alias, each in self._early_exports()]
         near = [(self._relative(module), name, alias) for module, name, alias in types]
-        blocks = [list(_statements(block)) for block in (standard, ours, near)]
+        blocks = [list(_import_statements(block)) for block in (standard, ours, near)]
         return [line for block in blocks if block for line in ("", *block)]
 
     def late_imports(self) -> list[str]:
@@ -122,7 +122,7 @@ class Names:
                 parent, _, last = module.rpartition(".")
                 lines.append(f"from {self._relative(parent)} import {last} as {name}")
         late = [(self._relative(each.module), each.name, alias) for alias, each in self._exports(late=True)]
-        lines = sorted(lines) + list(_statements(late))
+        lines = sorted(lines) + list(_import_statements(late))
         return ["", "", "# Down here, since these modules import this one too.", *lines] if lines else []
 
     def _early_exports(self) -> Iterator[tuple[str, Declared]]:
@@ -148,7 +148,7 @@ def free(name: str, taken: AbstractSet[str]) -> str:
     return name
 
 
-def _is_private(member: Function | Class | Constant) -> bool:
+def _is_private_class(member: Function | Class | Constant) -> bool:
     return isinstance(member, Class) and member.name.startswith("_")
 
 
@@ -166,7 +166,7 @@ def _taken(members: Sequence[Function | Class | Constant]) -> set[str]:
     return names
 
 
-def _statements(imports: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+def _import_statements(imports: Sequence[tuple[str, str, str]]) -> Iterator[str]:
     """Yield import statements in the order of isort. Names without an alias share one statement per module."""
     together: dict[str, list[str]] = {}
     alone: list[tuple[str, str]] = []

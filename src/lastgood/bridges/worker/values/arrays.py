@@ -18,7 +18,7 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["ARROW", "LARGE", "PANDAS", "Carrier", "needed"]
+__all__ = ["ARROW", "LARGE", "PANDAS", "Carrier", "import_needed"]
 
 LARGE = 1 << 20
 """The size in bytes from which an array goes through the arena."""
@@ -29,7 +29,7 @@ PANDAS, ARROW = 102, 103  # extension codes of tables.py and arrow.py
 _KINDS = "biufcmMSUV"
 
 
-def needed(library: str, what: str) -> Any:
+def import_needed(library: str, what: str) -> Any:
     """Import the library that decoding ``what`` requires. Raise :class:`.values.DecodeError` if it is missing."""
     try:
         return import_module(library)
@@ -90,7 +90,7 @@ class Carrier(Values):
         if code != ARRAY:
             return super()._decode(code, data)
         dtype, shape, turned, offset, source = self._unpack(data)
-        numpy = needed("numpy", "an array")
+        numpy = import_needed("numpy", "an array")
         kind = numpy.dtype(_dtype_argument(dtype))
         if not _is_plain(kind) or not all(type(each) is int and each >= 0 for each in shape):
             raise ValueError(f"an array of dtype {dtype} and shape {shape}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from struct import Struct
 
-from .arrays import ARROW, LARGE, needed
+from .arrays import ARROW, LARGE, import_needed
 from .values import EncodeError
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -41,7 +41,9 @@ def encode(carrier: Carrier, value: Any) -> Any:
     if kind is None:
         return None
     try:
-        return carrier._ext(ARROW, carrier._pack([kind, *_write(carrier, pyarrow, *_batches(pyarrow, kind, value))]))
+        return carrier._ext(
+            ARROW, carrier._pack([kind, *_write_stream(carrier, pyarrow, *_batches(pyarrow, kind, value))])
+        )
     except pyarrow.ArrowException as error:
         raise EncodeError(f"Arrow cannot write it, so it cannot cross {carrier._towards}: {error}") from None
 
@@ -60,7 +62,7 @@ def _batches(pyarrow: Any, kind: str, value: Any) -> tuple[Any, list[Any]]:
     return schema, [pyarrow.RecordBatch.from_arrays([chunk], schema=schema) for chunk in chunks]
 
 
-def _write(carrier: Carrier, pyarrow: Any, schema: Any, batches: list[Any]) -> tuple[int | None, Any]:
+def _write_stream(carrier: Carrier, pyarrow: Any, schema: Any, batches: list[Any]) -> tuple[int | None, Any]:
     """Write the stream into the arena and return its offset and size; for a small one, return None and its bytes."""
     measure = pyarrow.MockOutputStream()
     _write_to(pyarrow, measure, schema, batches)
@@ -85,13 +87,13 @@ def _write_to(pyarrow: Any, sink: Any, schema: Any, batches: Iterable[Any]) -> N
 
 def decode(carrier: Carrier, data: Any) -> Any:
     """Decode what :func:`encode` made. Raise ValueError for invalid data, :class:`.values.DecodeError` without pyarrow."""
-    pyarrow = needed("pyarrow", "a table")
+    pyarrow = import_needed("pyarrow", "a table")
     kind, offset, source = carrier._unpack(data)
     size = len(source) if offset is None else source
     memory = source if offset is None else carrier.incoming.view(offset, size)
     buffer = pyarrow.allocate_buffer(size)
     memoryview(buffer).cast("B")[:] = memoryview(memory)[:size]
-    _check(pyarrow, buffer)
+    _check_stream(pyarrow, buffer)
     with pyarrow.ipc.open_stream(buffer) as reader:
         schema, batches = reader.schema, list(reader)
     for batch in batches:
@@ -111,7 +113,7 @@ def _whole(pyarrow: Any, kind: str, schema: Any, batches: list[Any]) -> Any:
     raise ValueError(f"{len(batches)} batches of {len(schema)} columns are no {kind}")
 
 
-def _check(pyarrow: Any, buffer: Any) -> None:
+def _check_stream(pyarrow: Any, buffer: Any) -> None:
     """Raise ValueError if reading the buffer would take more memory than its own size, or run code."""
     messages = pyarrow.ipc.MessageReader.open_stream(pyarrow.BufferReader(buffer))
     while True:
@@ -132,13 +134,13 @@ def _is_compressed(head: bytes, is_dictionary: bool) -> bool:
 
     The metadata is a flatbuffer, which pyarrow does not expose. The numbers are the field positions in Arrow's Message.fbs.
     """
-    place = _follow(head, _field(head, _U32.unpack_from(head)[0], 2))  # Message.header
+    place = _follow(head, _field_position(head, _U32.unpack_from(head)[0], 2))  # Message.header
     if is_dictionary:
-        place = _follow(head, _field(head, place, 1))  # DictionaryBatch.data
-    return _field(head, place, 3) is not None  # RecordBatch.compression
+        place = _follow(head, _field_position(head, place, 1))  # DictionaryBatch.data
+    return _field_position(head, place, 3) is not None  # RecordBatch.compression
 
 
-def _field(head: bytes, table: int, number: int) -> int | None:
+def _field_position(head: bytes, table: int, number: int) -> int | None:
     """Return the position of a field of a flatbuffer table; None if the field is absent."""
     fields = table - int(_I32.unpack_from(head, table)[0])
     slot = 4 + 2 * number

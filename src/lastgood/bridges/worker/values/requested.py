@@ -14,20 +14,20 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["places_of"]
+__all__ = ["class_indexes"]
 
 
-def places_of(names: Iterable[tuple[str, str]]) -> dict[type, int]:
+def class_indexes(names: Iterable[tuple[str, str]]) -> dict[type, int]:
     """Return each class found for these (module, qualified name) pairs, with the index of its pair."""
     places: dict[type, int] = {}
     for place, (module, name) in enumerate(names):
-        found = _find(module, name)
+        found = _find_class(module, name)
         if found is not None:
             places.setdefault(found, place)
     return places
 
 
-def _find(module: str, name: str) -> type | None:
+def _find_class(module: str, name: str) -> type | None:
     while module:
         found: Any = sys.modules.get(module)
         for part in name.split("."):

@@ -23,7 +23,7 @@ from contextlib import suppress
 from copy import copy
 
 from . import arrow
-from .arrays import PANDAS, needed
+from .arrays import PANDAS, import_needed
 from .values import DecodeError, EncodeError
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -44,7 +44,7 @@ def encode(carrier: Carrier, value: Any, depth: int, plain: frozenset[type]) -> 
         return arrow.encode(carrier, value)
     if library != "pandas":
         return None
-    payload = _Encoder(carrier, depth, plain).anything(value)
+    payload = _PandasEncoder(carrier, depth, plain).anything(value)
     return None if payload is None else carrier._ext(PANDAS, carrier._pack(payload))
 
 
@@ -58,12 +58,12 @@ def _library(kind: type) -> str | None:
 
 def decode(carrier: Carrier, data: Any) -> Any:
     """Decode a pandas value. Raise ValueError for invalid data, :class:`.values.DecodeError` without pandas."""
-    pandas = needed("pandas", "a table")
+    pandas = import_needed("pandas", "a table")
     kind, *payload = carrier._unpack(data)
-    return _Decoder(pandas, needed("numpy", "an array")).anything(kind, payload)
+    return _PandasDecoder(pandas, import_needed("numpy", "an array")).anything(kind, payload)
 
 
-class _Encoder:
+class _PandasEncoder:
     """Encodes values of pandas, each as a list whose first item is its kind."""
 
     def __init__(self, carrier: Carrier, depth: int, plain: frozenset[type]) -> None:
@@ -226,8 +226,8 @@ def _arrow_strings(numpy: Any, chunked: Any) -> tuple[Any, Any]:
     return bounds - first, whole[first:last]
 
 
-class _Decoder:
-    """Decodes values that :class:`_Encoder` encoded. Sizes are checked before anything is created."""
+class _PandasDecoder:
+    """Decodes values that :class:`_PandasEncoder` encoded. Sizes are checked before anything is created."""
 
     def __init__(self, pandas: Any, numpy: Any) -> None:
         self._pandas = pandas
@@ -359,7 +359,7 @@ class _Decoder:
             return None
 
     def _new_arrow_strings(self, dtype: Any, count: int, bounds: Any, data: Any, missing: Any) -> Any:
-        pyarrow = needed("pyarrow", "a table")
+        pyarrow = import_needed("pyarrow", "a table")
         present = None if missing is None else pyarrow.array(~missing).buffers()[1]
         buffers = pyarrow.py_buffer(bounds), pyarrow.py_buffer(data), present
         array = pyarrow.LargeStringArray.from_buffers(count, *buffers)
@@ -399,13 +399,13 @@ class _Decoder:
 
 
 _COLUMNS: dict[str, Callable[..., Any]] = {
-    "plain": _Decoder._plain,
-    "objects": _Decoder._objects,
-    "strings": _Decoder._strings,
-    "categories": _Decoder._categories,
-    "zoned": _Decoder._zoned,
-    "masked": _Decoder._masked,
-    "periods": _Decoder._periods,
-    "intervals": _Decoder._intervals,
-    "arrow": _Decoder._arrow,
+    "plain": _PandasDecoder._plain,
+    "objects": _PandasDecoder._objects,
+    "strings": _PandasDecoder._strings,
+    "categories": _PandasDecoder._categories,
+    "zoned": _PandasDecoder._zoned,
+    "masked": _PandasDecoder._masked,
+    "periods": _PandasDecoder._periods,
+    "intervals": _PandasDecoder._intervals,
+    "arrow": _PandasDecoder._arrow,
 }

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["MAX_DEPTH", "PLAIN", "DecodeError", "EncodeError", "Tagged", "Typed", "Values", "quoted"]
+__all__ = ["MAX_DEPTH", "PLAIN", "DecodeError", "EncodeError", "Tagged", "Typed", "Values", "key_text"]
 
 MAX_DEPTH = 100
 """The maximum nesting of values: both sides recurse, and neither knows how much stack the other has left."""
@@ -83,7 +83,7 @@ class DecodeError(ValueError):
     """Valid data that cannot be decoded here: this side lacks a library or some knowledge, or part of the value would be lost."""
 
 
-def quoted(key: Any) -> str:
+def key_text(key: Any) -> str:
     """Return a key as text for an error, shortened if it is long."""
     try:
         text = f'"{key}"' if type(key) is str else repr(key)
@@ -94,7 +94,7 @@ def quoted(key: Any) -> str:
 
 _STEPS: dict[str, Callable[[Any], str]] = {
     "item": lambda key: f"[{key}]",
-    "key": lambda key: f"[{quoted(key)}]",
+    "key": lambda key: f"[{key_text(key)}]",
     "field": lambda key: f".{key}",
     "a key": lambda _: " (a key)",
     "an element": lambda _: " (an element)",
