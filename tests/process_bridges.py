@@ -212,7 +212,7 @@ def is_alive(pid: int) -> bool:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does of itself."""
+    """Wait for what another process or thread does, and tells nobody."""
     with trio.fail_after(DEADLINE):
         while not condition():
             await trio.to_thread.run_sync(os.sched_yield)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +65,9 @@ BLOCK = 4 << 20
 
 
 @pytest.fixture
-async def bridge(tmp_path: Path) -> AsyncIterator[ProcessBridge]:
+def source(tmp_path: Path) -> Path:
     (tmp_path / "svc.py").write_text(SERVICE)
-    bridge = ProcessBridge(import_path=[tmp_path], modules=["svc"], timeout=DEADLINE)
-    await bridge.init()
-    yield bridge
-    await bridge.dispose()
+    return tmp_path
 
 
 def free(bridge: ProcessBridge) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 
 from lastgood.bridges.process import ProcessBridge
 from lastgood.errors import BridgeError
-from real_project import DEADLINE
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
@@ -40,12 +38,9 @@ def make(count):
 
 
 @pytest.fixture
-async def bridge(tmp_path: Path) -> AsyncIterator[ProcessBridge]:
+def source(tmp_path: Path) -> Path:
     (tmp_path / "svc.py").write_text(SERVICE)
-    bridge = ProcessBridge(import_path=[tmp_path], modules=["svc"], timeout=DEADLINE)
-    await bridge.init()
-    yield bridge
-    await bridge.dispose()
+    return tmp_path
 
 
 def puts_and_lent(bridge: ProcessBridge) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import trio
 from lastgood.bridges.process import ProcessBridge
 from lastgood.children import guard
 from lastgood.children.guardian import GUARDIAN, Guardian
+from process_bridges import is_alive, until
 from real_project import DEADLINE
 
 STARTER = """
@@ -59,20 +60,6 @@ def nothing_is_left() -> Iterator[None]:
 def source(tmp_path: Path) -> Path:
     (tmp_path / "starter.py").write_text(STARTER)
     return tmp_path
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(DEADLINE):
-        while not condition():
-            await trio.to_thread.run_sync(os.sched_yield)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import trio
 from lastgood.children import child
 from lastgood.children.guardian import GUARDIAN
 from lastgood.generators.process import Ended, run_process
+from process_bridges import is_alive, until
 from real_project import DEADLINE
 
 
@@ -64,21 +63,6 @@ time.sleep(100)
 """
 
 
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    state = Path(f"/proc/{pid}/stat")
-    return state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z"  # nobody has reaped it yet
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(DEADLINE):
-        while not condition():
-            await trio.to_thread.run_sync(os.sched_yield)
-
-
 async def test_cancelled_it_goes_with_all_that_it_started(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, FORKS.format(then=""), tmp_path)
@@ -86,14 +70,14 @@ async def test_cancelled_it_goes_with_all_that_it_started(tmp_path: Path) -> Non
         assert GUARDIAN.pid is not None, "kill -9 of the app ends it, too"
         nursery.cancel_scope.cancel()
     child = int((tmp_path / "pid").read_text())
-    await until(lambda: gone(child))
+    await until(lambda: not is_alive(child))
     assert GUARDIAN.pid is None
 
 
 async def test_what_it_leaves_running_goes_with_it(tmp_path: Path) -> None:
     assert (await run(FORKS.format(then="    sys.exit(0)"), tmp_path)).status == 0
     child = int((tmp_path / "pid").read_text())
-    await until(lambda: gone(child))
+    await until(lambda: not is_alive(child))
 
 
 async def test_after_its_timeout_it_is_killed(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from watchfiles._rust_notify import RustNotify
 from lastgood.interpreters import watching
 from lastgood.interpreters.watching import LIMIT_ADVICE, OPEN_FILES_ADVICE, Notifier, places
 from lastgood.planner.watch_set import WatchSet
+from process_bridges import until
 from real_project import DEADLINE
 
 
@@ -44,13 +45,6 @@ async def notifying() -> AsyncIterator[tuple[Notifier, Hints]]:
     async with trio.open_nursery() as nursery:
         yield Notifier(nursery, hints.hint, hints.reasons.append), hints
         nursery.cancel_scope.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what comes to be in a thread, and tells nobody."""
-    with trio.fail_after(DEADLINE):
-        while not condition():
-            await trio.to_thread.run_sync(os.sched_yield)
 
 
 def watch_set(*paths: Path) -> WatchSet:

@@ -22,6 +22,7 @@ from lastgood.session.session import Session
 from lastgood.session.watch import WatchProgram, watch
 from lastgood.sources.snapshots import Reader
 from lastgood.watch_events import ReloadSuccess, WatchEvent
+from process_bridges import is_alive
 from real_project import QUOTE, RealProject
 from running import ENVIRONMENT
 from session_bridges import Bridge, Bridges, Run, session_threads
@@ -372,11 +373,3 @@ def test_however_a_process_ends_it_does_not_hang_and_no_worker_is_left(
     assert ran.stderr.strip().splitlines()[-1:] == ([ended] if ended else []), ran.stderr
     assert ran.returncode == (-signal.SIGINT if ended else 0)
     assert not is_alive(int(ran.stdout))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
