@@ -62,6 +62,7 @@ def test_while_a_cycle_runs_files_are_read_too() -> None:
 def test_a_session_that_closes_looks_no_more() -> None:
     script = closing()
     before = replace(script.state)
-    for event in (events.Hinted(), *map(events.TimerElapsed, ("second-look", "last-look", "idle-look"))):
-        script.send(event)
+    script.send(events.Hinted())
+    for timer in ("second-look", "last-look", "idle-look"):
+        script.send(events.TimerElapsed(timer))
     assert script.state == before
