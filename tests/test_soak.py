@@ -152,12 +152,13 @@ async def at_rest_with(session: Session, project: RealProject, most: int) -> Hel
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process holds is read from /proc")
 @pytest.mark.parametrize(("settled", "cycles"), [(16, 40), pytest.param(200, 1000, marks=pytest.mark.torture)])
 async def test_many_cycles_hold_no_more_than_few(
-    settled: int, cycles: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settled: int, cycles: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # pytest keeps every record
+    request.addfinalizer(lambda: logging.disable(logging.NOTSET))
+    logging.disable(logging.CRITICAL)  # pytest keeps every record
     project = RealProject(tmp_path / "project")
     soaked = Soaked(project)
     soaked.save()
