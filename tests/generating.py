@@ -15,6 +15,7 @@ import trio
 from lastgood import clear_runtime_bridge, set_runtime_bridge
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config, load_config
+from lastgood.sources.contents import Contents
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import resolve_modules
@@ -39,7 +40,7 @@ class Generated:
         finder = Finder(Disk(), self.config.python_import_path, Interpreter())
         resolved = resolve_modules(self.config, finder)
         texts, told, _ = wrapper_texts(
-            HereExtractor(), Pinner(Disk()).pin(self.config, resolved, finder), self.config, resolved
+            HereExtractor(), Pinner(Contents(Disk())).pin(self.config, resolved, finder), self.config, resolved
         )
         assert told.failures == ()
         self.warnings = told.warnings

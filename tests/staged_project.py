@@ -12,6 +12,7 @@ import trio
 
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
+from lastgood.sources.contents import Contents
 from lastgood.sources.finder import Finder
 from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import resolve_modules, worker_interpreter
@@ -105,7 +106,7 @@ class StagedProject:
             output=OutputConfig(dir=self.top / "generated"),
         )
         finder = Finder(Disk(), self.import_path, worker_interpreter(ProcessConfig()))
-        pinned = Pinner(Disk()).pin(config, resolve_modules(config, finder), finder)
+        pinned = Pinner(Contents(Disk())).pin(config, resolve_modules(config, finder), finder)
         self.manifest = GenerationStore(Disk(), self.top / ".lastgood").put(pinned)
 
     def files(self) -> list[Path]:

@@ -10,6 +10,7 @@ import pytest
 from lastgood.config import Config, decode_config
 from lastgood.errors import ConfigError
 from lastgood.generators.inputs import Inputs, expand_sources, field_of, inputs_of
+from lastgood.sources.contents import Contents
 from lastgood.sources.finder import Interpreter
 from lastgood.sources.pinning import Pinner
 from lastgood.store.disk import Disk
@@ -38,7 +39,7 @@ def config_of(project: RealProject, *tables: str) -> Config:
 
 
 def inputs(config: Config) -> Inputs:
-    return inputs_of(config, Disk(), Pinner(Disk()), Interpreter([Path(entry) for entry in sys.path]))
+    return inputs_of(config, Disk(), Pinner(Contents(Disk())), Interpreter([Path(entry) for entry in sys.path]))
 
 
 def test_without_generators_nothing_is_looked_at(project: RealProject) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lastgood.config import Config, ModuleConfig, OutputConfig
+from lastgood.sources.contents import Contents
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.sources.pinning import Pinned, PinnedModule, Pinner
@@ -47,7 +48,7 @@ def pin_in(
 ) -> Pinned:
     interpreter = Interpreter(tuple(map(Path, sys_path)), ("sys", "time"))
     finder = Finder(files, settings.python_import_path, interpreter)
-    return (pinner or Pinner(files)).pin(settings, resolve_modules(settings, finder), finder)
+    return (pinner or Pinner(Contents(files))).pin(settings, resolve_modules(settings, finder), finder)
 
 
 def pin(tree: Tree, *names: str, import_path: Sequence[str] = SRC, sys_path: Sequence[str] = ("/py",)) -> Pinned:
@@ -387,7 +388,7 @@ def test_only_what_changed_is_parsed_again() -> None:
         return imports_of(data)
 
     files = memory({"svc.py": "import a", "a.py": "import b", "b.py": "x = 1"})
-    pinner, settings = Pinner(files, parse), config("svc")
+    pinner, settings = Pinner(Contents(files), parse), config("svc")
     pin_in(files, settings, pinner=pinner)
     files.put(Path("/p/src/a.py"), b"import os")
     assert names(pin_in(files, settings, pinner=pinner)) == {"svc", "a"}
@@ -402,7 +403,7 @@ def test_what_no_source_contains_any_more_is_not_remembered() -> None:
         return imports_of(data)
 
     files = memory({"svc.py": "import os"})
-    pinner, settings = Pinner(files, parse), config("svc")
+    pinner, settings = Pinner(Contents(files), parse), config("svc")
     for text in (b"import os", b"import sys", b"import os"):
         files.put(Path("/p/src/svc.py"), text)
         pin_in(files, settings, pinner=pinner)
@@ -418,7 +419,7 @@ def test_what_several_readings_found_is_remembered_until_all_have_been_repeated(
         return imports_of(data)
 
     files = memory({"svc.py": "import os", "tool.py": "import sys"})
-    pinner = Pinner(files, parse)
+    pinner = Pinner(Contents(files), parse)
     for _ in range(2):
         for name in ("svc", "tool"):
             pin_in(files, config(name), pinner=pinner)

@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 
 from lastgood.planner.watch_set import WatchSet, differing
+from lastgood.sources.contents import Contents
 from lastgood.sources.snapshots import Reader
 from lastgood.store.disk import Disk
 from lastgood.store.file_system import digest_of
 
-NOW = 1e10  # far from the files' own times: only their signatures decide
+
+class Later(Disk):
+    """The disk, long after its files have changed: only their signatures decide."""
+
+    def now(self) -> float:
+        return 1e10
 
 
 @pytest.fixture
@@ -64,10 +70,10 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[str]]] = {
 def test_what_differs_from_one_reading_to_the_next(
     change: Callable[[Path], object], paths: set[str], tree: Path
 ) -> None:
-    reader, watched = Reader(Disk()), WatchSet((tree,))
-    before = reader.read(watched, NOW)
+    reader, watched = Reader(Contents(Later())), WatchSet((tree,))
+    before = reader.read(watched)
     change(tree)
-    after = reader.read(watched, NOW)
+    after = reader.read(watched)
     assert {path.relative_to(tree).as_posix() for path in differing(before, after)} == paths
 
 
@@ -75,7 +81,7 @@ def test_names_of_any_bytes_are_read(tree: Path) -> None:
     names = [os.fsdecode(name) for name in (b"a\nb.py", b"caf\xe9.py", b" .py")]
     for name in names:
         (tree / name).touch()
-    assert {tree / name for name in names} <= set(Reader(Disk()).read(WatchSet((tree,)), NOW)[tree])
+    assert {tree / name for name in names} <= set(Reader(Contents(Later())).read(WatchSet((tree,)))[tree])
 
 
 def test_caches_are_passed_over_at_any_depth_but_a_root_is_judged_by_nothing_above_it(tmp_path: Path) -> None:
@@ -83,7 +89,7 @@ def test_caches_are_passed_over_at_any_depth_but_a_root_is_judged_by_nothing_abo
     for name in ("a.py", "sub/__pycache__/a.pyc", ".git/index", "sub/.a.py.swp"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
-    assert set(Reader(Disk()).read(WatchSet((root,)), NOW)[root]) == {root / "a.py"}
+    assert set(Reader(Contents(Later())).read(WatchSet((root,)))[root]) == {root / "a.py"}
 
 
 @pytest.mark.parametrize(
@@ -100,13 +106,13 @@ def test_the_output_directory_inside_a_source_is_passed_over(root: str, read: se
     for name in ("src/a.py", "src/generated/a.py", "src/generated/lib/a.py", "src/generated_too/a.py"):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).touch()
-    found = Reader(Disk()).read(WatchSet((top / root,), output=top / "src/generated"), NOW)
+    found = Reader(Contents(Later())).read(WatchSet((top / root,), output=top / "src/generated"))
     assert {path.relative_to(top).as_posix() for path in found[top / root]} == read
 
 
 def test_a_large_file_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytes(range(256)) * 20_000
     (tmp_path / "data.bin").write_bytes(data)
-    monkeypatch.setattr(Disk, "read", None)
-    (found,) = Reader(Disk()).read(WatchSet((tmp_path,)), NOW).values()
+    monkeypatch.setattr(Later, "read", None)
+    (found,) = Reader(Contents(Later())).read(WatchSet((tmp_path,))).values()
     assert set(found.values()) == {digest_of(data)}

@@ -11,6 +11,7 @@ import trio
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config, load_config
 from lastgood.errors import BridgeError
+from lastgood.sources.contents import Contents
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import resolve_modules
@@ -180,7 +181,9 @@ def config(config_file: Path) -> Config:
 async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(config: Config) -> None:
     finder = Finder(Disk(), config.python_import_path, Interpreter())
     modules = resolve_modules(config, finder)
-    texts, generated, _ = wrapper_texts(HereExtractor(), Pinner(Disk()).pin(config, modules, finder), config, modules)
+    texts, generated, _ = wrapper_texts(
+        HereExtractor(), Pinner(Contents(Disk())).pin(config, modules, finder), config, modules
+    )
     assert generated.failures == ()
     wrapped = {
         "shop": wrapped_names(texts["shop/__init__.py"].decode()),

@@ -162,9 +162,9 @@ class CycleFiles:
         self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths, key=str)), output)
 
     def _read_config(self, path: Path) -> bytes:
-        data = self._config_text = self.project.files.read(path)
-        self.used[self.project.files.real_path(path)] = digest_of(data)
-        return data
+        file = self.project.files.real_path(path)
+        self.used[file], self._config_text = self.project.contents.read(file)
+        return self._config_text
 
     def _check_readable(self, config: Config) -> None:
         """Raise an error for a package directory without permission to read, which looks like an empty namespace package."""

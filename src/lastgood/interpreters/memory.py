@@ -172,7 +172,7 @@ class MemoryInterpreter:
     _reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
-        self._reader = Reader(self.files)
+        self._reader = Reader(self.project.contents)
         self.files.before = lambda operation, path: self._operation(f"{operation} {path}")
 
     # --- actions
@@ -283,7 +283,7 @@ class MemoryInterpreter:
                     return step.event(action, work, 0.0)
                 case staging.Arm(watch):
                     self._armed = watch.union(self._armed)
-                    answer = self._reader.read(self._armed, self.clock.now)
+                    answer = self._reader.read(self._armed)
                 case staging.RunGenerators(config):
                     raise GenerationError(tuple(_unrunnable(generator) for generator in config.generators))
                 case _:
@@ -423,7 +423,7 @@ class MemoryInterpreter:
         match command:
             case Look(number):
                 if self._armed is not None:
-                    self.report(Observed(self._reader.read(self._armed, self.clock.now), number))
+                    self.report(Observed(self._reader.read(self._armed), number))
             case SetTimer(timer, seconds):
                 self.clock.forget(timer)
                 self.clock.call_later(timer, seconds, lambda: self.report(TimerElapsed(timer)))

@@ -11,6 +11,7 @@ from lastgood.config import Config, ProcessConfig
 from lastgood.errors import ConfigError
 from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.planner.watch_set import WatchSet
+from lastgood.sources.contents import Contents
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.pinning import Pinned, Pinner
 from lastgood.sources.resolution import Resolved
@@ -58,6 +59,7 @@ class Project:
     refused: tuple[ProcessConfig, ConfigError] | None = None
     """The error of the worker's interpreter in this cycle. One that hangs is not started twice."""
     manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
+    contents: Contents = field(init=False)
     _pinner: Pinner = field(init=False)
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
 
@@ -65,7 +67,8 @@ class Project:
 
     def __post_init__(self) -> None:
         self.extractor.note = self.note
-        self._pinner = Pinner(self.files, self.extractor.imports_of, self.enter)
+        self.contents = Contents(self.files)
+        self._pinner = Pinner(self.contents, self.extractor.imports_of, self.enter)
 
     def begin_stage(self) -> None:
         """Forget an earlier :meth:`stop`, which was for an earlier stage."""
@@ -101,6 +104,7 @@ class Project:
         """Read, once, all sources that ``modules`` depend on."""
         pinned = self._pinner.pin(config, modules, finder)
         self._pinner.forget_others()
+        self.contents.forget_others()
         return pinned
 
     def generator_inputs(self, config: Config) -> Inputs:

@@ -111,7 +111,7 @@ class TrioInterpreter:
         self._limiter = trio.CapacityLimiter(4)
         self._bounded = BoundedStage()
         self._notifier = Notifier(nursery, self._on_hint, self._start_polling)
-        self._reader = Reader(project.files)
+        self._reader = Reader(project.contents)
         self._reading = trio.Lock()
         self._armed: WatchSet | None = None
         self._woken = trio.Event()
@@ -327,7 +327,7 @@ class TrioInterpreter:
         async with self._reading:
             self._armed = watch.union(self._armed)
             await self._notifier.arm(self._armed, partial(self._project.note, "watched paths"))
-            return await self._bounded.read(self._reader.read, self._armed, time.time())
+            return await self._bounded.read(self._reader.read, self._armed)
 
     async def _commit_watch(self) -> None:
         work = self._work
@@ -358,7 +358,7 @@ class TrioInterpreter:
                     if armed is None:
                         continue
                     await self._notifier.arm(armed)
-                    read = await self._bounded.read(self._reader.read, armed, time.time())
+                    read = await self._bounded.read(self._reader.read, armed)
                     undo_requested = await self._in_thread(self._project.take_undo_request)
                 self._report(Observed(read, number, since(started)))
                 if undo_requested:

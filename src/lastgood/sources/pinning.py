@@ -9,7 +9,6 @@ a further reading only parses changed files.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -18,11 +17,11 @@ from pathlib import Path
 
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.config import Config
+from lastgood.sources.contents import Contents
 from lastgood.sources.finder import EXTENSIONS, Finder, Found
 from lastgood.sources.import_statements import IMPORTS, Imports, imports_of
 from lastgood.sources.memo import Answer, Memo
 from lastgood.sources.resolution import Resolved
-from lastgood.store.file_system import FileSystem
 
 __all__ = ["Pinned", "PinnedModule", "Pinner"]
 
@@ -100,11 +99,11 @@ class Pinner:
 
     def __init__(
         self,
-        files: FileSystem,
+        contents: Contents,
         imports_of: Callable[[bytes], Imports] = imports_of,
         note: Callable[[str, Path], object] = lambda _name, _file: None,
     ) -> None:
-        self._files = files
+        self._contents = contents
         self._imports_of = imports_of
         self._note = note
         self._memo = Memo()
@@ -115,9 +114,9 @@ class Pinner:
 
         ``finder`` searches as the worker would. A file that cannot be read or parsed is not an error here.
         """
-        output = self._files.real_path(config.output.dir)
+        output = self._contents.files.real_path(config.output.dir)
         wrappers = _Wrappers(output, modules.values())
-        reading = _Reading(self._files, finder, self._imports_in, wrappers, self._note)
+        reading = _Reading(self._contents, finder, self._imports_in, wrappers, self._note)
         for module in modules.values():
             reading.pin_named(module)
         reading.follow()
@@ -155,13 +154,13 @@ class _Reading:
 
     def __init__(
         self,
-        files: FileSystem,
+        contents: Contents,
         finder: Finder,
         imports_in: Callable[[str, bytes], Imports],
         wrappers: _Wrappers,
         note: Callable[[str, Path], object],
     ) -> None:
-        self._files = files
+        self._contents = contents
         self._note = note
         self._imports_in = imports_in
         self._finder = finder
@@ -173,8 +172,7 @@ class _Reading:
         self._namespaces: dict[str, tuple[str, ...]] = {}
         self._elsewhere: set[str] = set()
         self._candidates: set[str] = set()
-        self._digests: dict[Path, str] = {}
-        self._sources: dict[Path, bytes] = {}
+        self._sources: dict[Path, tuple[str, bytes]] = {}  # digest and bytes
         self._unreadable: dict[Path, OSError] = {}
 
     # Pinning modules.
@@ -236,20 +234,17 @@ class _Reading:
 
     def _read(self, file: Path) -> str | None:
         """Read ``file`` once; return the digest of its bytes, None if it is unreadable or a generated file."""
-        if file in self._digests:
-            return self._digests[file]
+        if file in self._sources:
+            return self._sources[file][0]
         if file in self._unreadable or file in self._wrappers:
             return None
         try:
-            data = self._files.read(file)
+            digest, data = self._sources[file] = self._contents.read(file)
         except OSError as error:
             self._unreadable[file] = error
             return None
-        digest = hashlib.sha256(data).hexdigest()
         if digest not in self.imports:
             self.imports[digest] = self._imports_in(digest, data)
-        self._sources[file] = data
-        self._digests[file] = digest
         return digest
 
     # Following import statements.
@@ -280,16 +275,16 @@ class _Reading:
         inner = f"{package}.{name}"
         if self._finder.find(inner) is not None:
             self._reach(inner)
-        elif found.file is None or name.encode() not in self._source(found.file):
+        elif name.encode() not in self._source(found)[1]:
             self._note_candidates(inner, None)  # the package does not mention it, so it would be a submodule
 
     def _exports(self, package: Found) -> tuple[str, ...]:
-        if package.file is None or (digest := self._digests.get(self._finder.real_file(package.file))) is None:
-            return ()
-        return self.imports[digest].exports
+        digest, _ = self._source(package)
+        return self.imports[digest].exports if digest else ()
 
-    def _source(self, path: str) -> bytes:
-        return self._sources.get(self._finder.real_file(path), b"")
+    def _source(self, package: Found) -> tuple[str, bytes]:
+        known = None if package.file is None else self._sources.get(self._finder.real_file(package.file))
+        return ("", b"") if known is None else known
 
     def _reach(self, name: str) -> Found | None:
         """Pin the local modules that ``import name`` imports; return the module ``name``, None if it is not local."""
@@ -356,7 +351,7 @@ class _Reading:
             elsewhere=tuple(sorted(self._elsewhere)),
             helpers=tuple(sorted(helpers)),
             candidates=tuple(sorted(path for path in candidates if path not in self._sources)),
-            sources=self._sources,
+            sources={file: data for file, (_, data) in self._sources.items()},
             unreadable=self._unreadable,
         )
 

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -37,6 +38,10 @@ class Disk:
         if self._key is None:
             self._key = user_key()
         return self._key
+
+    def now(self) -> float:
+        """See :class:`FileSystem`."""
+        return time.time()
 
     def read(self, path: Path) -> bytes:
         """See :class:`FileSystem`."""

@@ -73,6 +73,10 @@ class FileSystem(Protocol):
         """
         ...
 
+    def now(self) -> float:
+        """Return the time in seconds since the epoch, as in :attr:`Stat.changed`."""
+        ...
+
     def read(self, path: Path) -> bytes:
         """Return the bytes of a regular file. Raise :class:`OSError` for anything else, so that a FIFO does not block."""
         ...

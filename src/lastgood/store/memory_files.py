@@ -35,7 +35,7 @@ class MemoryFiles:
         self.names: dict[Path, MemoryFile] = {}
         self.directories: dict[Path, int] = {Path("/"): 0o755}
         self.before: Callable[[str, Path], None] = lambda _operation, _path: None
-        self._now = now
+        self.now = now
         self._numbers = itertools.count(1)
         self._locked: set[Path] = set()
 
@@ -45,7 +45,7 @@ class MemoryFiles:
             self.directories.setdefault(parent, 0o755)
         known = self.names.get(path)
         mode = 0o644 if known is None else known.mode
-        self.names[path] = MemoryFile(data, mode, self._now(), self._now(), next(self._numbers))
+        self.names[path] = MemoryFile(data, mode, self.now(), self.now(), next(self._numbers))
 
     def user(self) -> int:
         """See :class:`~lastgood.store.file_system.FileSystem`, also for the following methods."""
@@ -68,7 +68,7 @@ class MemoryFiles:
     def write(self, path: Path, data: bytes) -> None:
         self._begin("write", path)
         self._must_be_free(path)
-        self.names[path] = MemoryFile(data, 0o644, self._now(), self._now(), next(self._numbers))
+        self.names[path] = MemoryFile(data, 0o644, self.now(), self.now(), next(self._numbers))
 
     def replace(self, source: Path, target: Path) -> None:
         self._begin("replace", target)

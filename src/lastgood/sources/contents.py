@@ -1,0 +1,109 @@
+"""The contents of watched and pinned files: each is read and hashed once, whoever asks for it.
+
+A file is only read again if its stat signature has changed, or if its times were so close to the reading that a later change
+may not show in them (git's index does the same, under the name "racy").
+
+Two threads use this at the same time, one that looks and one that pins, without a lock: what is known of a file is immutable
+and replaced as a whole, by single operations on dicts. If one thread overwrites what the other has just found, the file is
+read once more, and nothing else happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lastgood.store.file_system import FileSystem, Stat, digest_of
+
+__all__ = ["Content", "Contents"]
+
+# The resolution of timestamps may be as coarse as two seconds (FAT); usually it is a few milliseconds.
+_TOO_FRESH = 2.0
+# Python sources and config files, which are pinned after a look. Others may be large, and are hashed in pieces.
+_PINNED = (".py", ".toml")
+_MAX_KEPT = 1 << 26
+"""Bytes of file contents in memory. What is beyond is read again by each cycle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file as it was read: the digest of its bytes, or the reason why it could not be read.
+
+    ``is_fresh``: a later change may not show in ``signature``. The path is stored because creating one costs more than the
+    system calls.
+    """
+
+    path: Path
+    signature: tuple[int, ...]
+    digest: str
+    is_fresh: bool
+
+
+class Contents:
+    """What the files of ``files`` contain, as of their last reading."""
+
+    def __init__(self, files: FileSystem) -> None:
+        self.files = files
+        # No Memo: this is how the state of a file is found out, which is what the answers of a Memo depend on.
+        self._known: dict[str, Content] = {}
+        self._bytes: dict[str, bytes] = {}  # by digest
+        self._room = _MAX_KEPT
+        self._asked: set[str] = set()
+
+    def look(self, path: str, status: Stat) -> Content:
+        """Return what the regular file ``path``, which has ``status``, contains now."""
+        known = self._known.get(path)
+        if known is not None and known.signature == status.signature and not known.is_fresh:
+            return known
+        where = Path(path) if known is None else known.path
+        is_fresh = self._is_fresh(status)
+        try:
+            if path.endswith(_PINNED) and status.size <= self._room:
+                digest = self._keep(self.files.read(where))
+            else:
+                digest = self.files.digest(where)
+        except OSError as error:
+            return Content(where, (), f"unreadable: {error.strerror}", is_fresh=True)  # tried again each time
+        return Content(where, status.signature, digest, is_fresh)
+
+    def retain(self, looked: dict[str, Content]) -> None:
+        """Forget all files but those that were looked at."""
+        self._known = looked
+
+    def read(self, path: Path) -> tuple[str, bytes]:
+        """Return digest and bytes of the file at the canonical ``path``, to be pinned. Raise :class:`OSError`.
+
+        If its signature is that of the last reading, these are the bytes of that reading, also if the file was fresh then:
+        should they have changed since, the next look reads them, and finds an edit.
+        """
+        status = self.files.stat(path)
+        known = self._known.get(str(path))
+        data = None
+        if status is not None and known is not None and known.signature == status.signature:
+            digest, data = known.digest, self._bytes.get(known.digest)
+        if data is None:
+            is_fresh = status is None or self._is_fresh(status)
+            data = self.files.read(path)
+            digest = self._keep(data)
+            if status is not None and status.kind == "file":
+                self._known[str(path)] = Content(path, status.signature, digest, is_fresh)
+        self._asked.add(digest)
+        return digest, data
+
+    def forget_others(self) -> None:
+        """Forget all bytes that were not asked for since the last call. This is the app, which should not grow."""
+        known = self._bytes
+        self._bytes = {digest: known[digest] for digest in self._asked if digest in known}
+        self._room = _MAX_KEPT - sum(map(len, self._bytes.values()))
+        self._asked.clear()
+
+    def _is_fresh(self, status: Stat) -> bool:
+        """Return whether a file, read from now on, may change again without another signature."""
+        return abs(self.files.now() - status.changed) < _TOO_FRESH
+
+    def _keep(self, data: bytes) -> str:
+        digest = digest_of(data)
+        if digest not in self._bytes and len(data) <= self._room:
+            self._room -= len(data)
+            self._bytes[digest] = data
+        return digest
