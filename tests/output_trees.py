@@ -13,6 +13,11 @@ from lastgood.store.output_directory import OutputDirectory
 from lastgood.store.promotion import Promoting
 from lastgood.store.trees import make_directories, remove_tree, staged_place
 
+
+class Killed(BaseException):
+    """The process is gone: nothing may catch this, and nothing is done any more."""
+
+
 Tree = dict[str, tuple[bytes, int, int]]
 OLD = {
     "__init__.py": "",
@@ -44,8 +49,11 @@ def staged(output: OutputDirectory, texts: dict[str, str]) -> Promoting:
     for name, text in texts.items():
         make_directories(Disk(), (where / name).parent)
         Disk().write(staged_place(where, name), with_header(name, text))
-    digests = {name: digest_of(with_header(name, text)) for name, text in texts.items()}
-    return Promoting(output, where, digests)
+    return Promoting(output, where, digests_of(texts))
+
+
+def digests_of(texts: dict[str, str]) -> dict[str, str]:
+    return {name: digest_of(with_header(name, text)) for name, text in texts.items()}
 
 
 def promote(output: OutputDirectory, texts: dict[str, str]) -> None:
@@ -71,11 +79,11 @@ def bytecode(path: Path) -> set[str]:
     }
 
 
-def project(path: Path) -> Tree:
+def project(path: Path, texts: dict[str, str] = OLD) -> Tree:
     """An output directory as an earlier generation and its user have left it."""
     path.parent.mkdir(parents=True)
     output = claim(path)
-    promote(output, OLD)
+    promote(output, texts)
     output.release()
     (path / "edited.py").write_text("edited by hand\n")
     (path / "notes.txt").write_text("somebody else's\n")

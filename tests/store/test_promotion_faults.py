@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,14 +13,23 @@ from pyfakefs.fake_filesystem import FakeFilesystem
 
 from lastgood.errors import PromotionError
 from lastgood.store.disk import Disk
-from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.store.memory_files import MemoryFiles
 from lastgood.store.output_directory import OutputDirectory
 from lastgood.store.promotion import Promoting
 from lastgood.store.trees import make_directories, staged_place
-
-Tree = dict[str, tuple[bytes, int, int]]
+from output_trees import (
+    Killed,
+    bytecode,
+    claim,
+    digests_of,
+    files_of,
+    leftovers,
+    project,
+    put_bytecode,
+    staged,
+    tree,
+)
 
 OLD = {
     "__init__.py": "",
@@ -93,10 +101,6 @@ class Buffered(Disk):
         self.unsafe -= set(paths)
 
 
-class Killed(BaseException):
-    """The process is gone: nothing may catch this."""
-
-
 class FaultyDisk(Disk):
     """A disk whose operation ``at`` raises, before or after it has acted."""
 
@@ -144,76 +148,20 @@ def disk_full() -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def stage(output: OutputDirectory, texts: dict[str, str]) -> Promoting:
-    """A promotion of these texts, staged with a disk that does not fail."""
-    where = output.home / "stage-1"
-    for name, text in texts.items():
-        make_directories(Disk(), (where / name).parent)
-        Disk().write(staged_place(where, name), with_header(name, text))
-    return Promoting(output, where, digests(texts))
-
-
-def digests(texts: dict[str, str]) -> dict[str, str]:
-    return {name: digest_of(with_header(name, text)) for name, text in texts.items()}
-
-
-def project(top: Path) -> Path:
-    """An output directory as an earlier generation and its user have left it."""
-    top.mkdir(parents=True)
-    path = top / "generated"
-    output = OutputDirectory.claim(Disk(), path, 1)
-    promoting = stage(output, OLD)
-    promoting.apply()
-    promoting.commit()
-    output.release()
-    (path / "edited.py").write_text("edited by hand\n")
-    (path / "notes.txt").write_text("somebody else's\n")
-    for number, file in enumerate(sorted(path.rglob("*.py"))):
-        os.chmod(file, 0o600 + 8 * number)
-        os.utime(file, ns=(10**18 + number, 10**18 + number))
-    return path
-
-
-def put_bytecode(path: Path) -> Path:
-    """As an import of a wrapper leaves it."""
-    (path / "__pycache__").mkdir(exist_ok=True)
-    bytecode = path / "__pycache__" / "changed.cpython-311.pyc"
-    bytecode.write_bytes(b"old bytecode")
-    return bytecode
-
-
-def tree(path: Path) -> Tree:
-    """Every file, caches apart, with its mode and time; directories by their names alone."""
-    found: Tree = {}
-    for each in sorted(path.rglob("*")):
-        if "__pycache__" in each.parts:
-            continue
-        seen = each.stat()
-        name = each.relative_to(path).as_posix()
-        found[name] = (
-            (b"", 0, 0) if each.is_dir() else (each.read_bytes(), stat.S_IMODE(seen.st_mode), seen.st_mtime_ns)
-        )
-    return found
-
-
-def leftovers(path: Path) -> list[str]:
-    home = path.parent / ".lastgood" / path.name
-    return [each.name for each in sorted(home.iterdir()) if each.name not in ("lock", "pid", "manifest.json")]
-
-
 def operations_of(top: Path) -> int:
     """How many operations a whole promotion has, up to and with the commit."""
     disk = FaultyDisk(0, disk_full, acts=False)
-    path = project(top)
-    bytecode = put_bytecode(path)
-    output = OutputDirectory.claim(Disk(), path, 1)
+    path = top / "generated"
+    project(path, OLD)
+    put_bytecode(path)
+    output = claim(path)
     output.files = disk
-    promoting = stage(output, NEW)
+    promoting = staged(output, NEW)
     promoting.apply()
     promoting.commit()
     output.files = Disk()
     output.release()
-    assert not bytecode.exists()
+    assert not bytecode(path) & {"changed.py", "removed.py"}
     return disk.count
 
 
@@ -227,11 +175,12 @@ def tops(fs: FakeFilesystem) -> Iterator[Path]:
 def test_backups_and_journal_are_on_disk_before_it_has_its_name_and_that_before_the_first_change(
     tops: Iterator[Path],
 ) -> None:
-    path = project(next(tops))
+    path = next(tops) / "generated"
+    project(path, OLD)
     disk = Buffered()
     output = OutputDirectory.claim(disk, path, 1)
     home = output.home
-    promoting = stage(output, NEW)
+    promoting = staged(output, NEW)
     promoting.apply()
     named = disk.before["replace journal.json"]
     assert named.isdisjoint({home / "journal.new", home / "backup"})
@@ -241,14 +190,15 @@ def test_backups_and_journal_are_on_disk_before_it_has_its_name_and_that_before_
 
 
 def test_what_was_promoted_is_on_disk_before_the_commit(tops: Iterator[Path]) -> None:
-    path = project(next(tops))
+    path = next(tops) / "generated"
+    project(path, OLD)
     disk = Buffered()
     output = OutputDirectory.claim(disk, path, 1)
     where = output.home / "stage-1"
     for name, text in NEW.items():  # staged by the disk that keeps the account
         make_directories(disk, (where / name).parent)
         disk.write(staged_place(where, name), with_header(name, text))
-    promoting = Promoting(output, where, digests(NEW))
+    promoting = Promoting(output, where, digests_of(NEW))
     promoting.apply()
     promoting.commit()
     unsafe = disk.before["unlink journal.json"]
@@ -261,12 +211,12 @@ def test_what_was_promoted_is_on_disk_before_the_commit(tops: Iterator[Path]) ->
 def test_a_fault_at_every_operation_is_undone_byte_for_byte(tops: Iterator[Path], acts: bool) -> None:
     count = operations_of(next(tops))
     assert count > 25
-    path = project(next(tops))
-    before = tree(path)
+    path = next(tops) / "generated"
+    before = project(path, OLD)
     for at in range(1, count + 1):
         put_bytecode(path)
-        output = OutputDirectory.claim(Disk(), path, 1)
-        promoting = stage(output, NEW)
+        output = claim(path)
+        promoting = staged(output, NEW)
         output.files = FaultyDisk(at, disk_full, acts=acts)
         with pytest.raises((PromotionError, OSError), match="No space left"):
             promoting.apply()
@@ -283,25 +233,24 @@ def test_a_fault_at_every_operation_is_undone_byte_for_byte(tops: Iterator[Path]
 def test_a_kill_at_every_operation_comes_back_to_old_or_new(tops: Iterator[Path], acts: bool) -> None:
     count = operations_of(next(tops))
     outcomes = set()
-    path = project(next(tops))
-    before = tree(path)
+    path = next(tops) / "generated"
+    before = project(path, OLD)
     for at in range(1, count + 1):
         put_bytecode(path)
-        output = OutputDirectory.claim(Disk(), path, 1)
-        promoting = stage(output, NEW)
+        output = claim(path)
+        promoting = staged(output, NEW)
         output.files = FaultyDisk(at, Killed, acts=acts)
         with pytest.raises(Killed):
             promoting.apply()
             promoting.commit()
         output.lock.release()  # as the system does for the dead
 
-        again = OutputDirectory.claim(Disk(), path, 2)
+        again = claim(path, 2)
         came_back = tree(path) == before
         outcomes.add(came_back)
         if not came_back:
             assert (acts, at) == (True, count), f"operation {at} of {count}: neither old nor new"
-            now = {name for name, (data, _, _) in tree(path).items() if data}
-            assert now == {*NEW, "notes.txt", "edited.py.edited"}
+            assert files_of(tree(path)) == {*NEW, "notes.txt", "edited.py.edited"}
         assert leftovers(path) == []
         again.release()
     assert outcomes == ({True, False} if acts else {True})
@@ -343,7 +292,7 @@ def test_a_kill_during_the_recovery_of_a_kill_at_every_pair_of_operations() -> N
         for name, text in NEW.items():
             make_directories(files, (where / name).parent)
             files.write(staged_place(where, name), with_header(name, text))
-        promoting = Promoting(output, where, digests(NEW))
+        promoting = Promoting(output, where, digests_of(NEW))
         promoting.apply()
         promoting.commit()
         promoting.sweep()
@@ -374,9 +323,10 @@ def test_a_kill_during_the_recovery_of_a_kill_at_every_pair_of_operations() -> N
 
 
 def test_a_file_of_somebody_elses_with_the_very_bytes_is_not_taken_away(tops: Iterator[Path]) -> None:
-    path = project(next(tops))
-    output = OutputDirectory.claim(Disk(), path, 1)
-    promoting = stage(output, {**NEW, "late.py": "late"})
+    path = next(tops) / "generated"
+    project(path, OLD)
+    output = claim(path)
+    promoting = staged(output, {**NEW, "late.py": "late"})
     theirs = path / "late.py"
 
     class Race(Disk):

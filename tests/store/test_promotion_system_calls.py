@@ -18,13 +18,9 @@ from lastgood.errors import AlreadyWatched, PromotionError
 from lastgood.store import disk
 from lastgood.store.disk import Disk
 from lastgood.store.trees import remove_tree
-from output_trees import NEW, bytecode, claim, files_of, home, leftovers, project, put_bytecode, staged, tree
+from output_trees import NEW, Killed, bytecode, claim, files_of, home, leftovers, project, put_bytecode, staged, tree
 
 TOUCHED = ("changed.py", "removed.py", "emptied/deep/mod.py", "edited.py")
-
-
-class Killed(BaseException):
-    """The process is gone: nothing may catch this, and nothing is done any more."""
 
 
 Fault = Callable[[], BaseException]
