@@ -19,7 +19,15 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from lastgood.bridges.worker.values.values import PLAIN, Typed, key_text
-from lastgood.calls.ambiguity import UNIONS, ambiguous_classes, class_of, derived_from, hints_of, is_declared
+from lastgood.calls.ambiguity import (
+    UNIONS,
+    ambiguous_classes,
+    class_of,
+    derived_from,
+    hints_of,
+    is_declared,
+    is_named_tuple,
+)
 from lastgood.calls.converters import (
     Convert,
     Converter,
@@ -172,7 +180,7 @@ class _Compiler:
             return Converter(converter_of_enum(declared))
         if is_dataclass(declared):
             return self._known.get(declared) or self._dataclass(declared)
-        if issubclass(declared, tuple) and hasattr(declared, "_fields"):
+        if is_named_tuple(declared):
             return self._known.get(declared) or self._named_tuple(declared)
         return Converter(converter_of_instances(declared))
 

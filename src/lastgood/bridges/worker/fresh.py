@@ -39,7 +39,7 @@ from importlib.machinery import (
 )
 from types import CoroutineType, ModuleType, coroutine
 
-from .importing import PinnedLoader, Sources, installed_directories, is_local, local_roots
+from .importing import PinnedLoader, Sources, installed_directories, is_local, local_roots, place_before_path_finder
 from .manifest import Manifest
 
 TYPE_CHECKING = False  # as in the worker's other files
@@ -252,7 +252,7 @@ class _Views:
         if self._shown is not None:
             self._shown.hide()
         else:
-            sys.meta_path.insert(_finder_index(), self)
+            sys.meta_path.insert(place_before_path_finder(), self)
         if wanted is not None:
             wanted.show()
         else:
@@ -268,11 +268,6 @@ class _Views:
         """See :class:`importlib.abc.MetaPathFinder`."""
         shown = self._shown
         return None if shown is None else shown.find_spec(fullname, path)
-
-
-def _finder_index() -> int:
-    """Return the finder's place: after built-in and frozen modules, before the path."""
-    return sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
 
 
 _VIEWS = _Views()

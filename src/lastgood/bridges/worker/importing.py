@@ -56,6 +56,7 @@ __all__ = [
     "installed_directories",
     "is_local",
     "local_roots",
+    "place_before_path_finder",
 ]
 
 INHERITED = "LASTGOOD_PINNED"
@@ -140,7 +141,7 @@ def install(
         sources = Sources(pinned, manifest, report, codes)
         make_loader, roots = partial(PinnedLoader, sources), pinned.roots
         finder = _PinnedFinder(sources, pinned)
-        before = _before_the_path_finder()
+        before = place_before_path_finder()
         if mapped := _mapped(pinned):
             sys.meta_path.insert(before + 1, _MappedFinder(finder, mapped))
         sys.meta_path.insert(before, finder)
@@ -222,8 +223,8 @@ def _unload_shadowing(pinned: Manifest, bare: Collection[str]) -> None:
             del sys.modules[name]
 
 
-def _before_the_path_finder() -> int:
-    """Return the finder's place: after built-in and frozen modules, which take precedence over local ones."""
+def place_before_path_finder() -> int:
+    """Return a finder's index in ``sys.meta_path``: after built-in and frozen modules, which come before local ones."""
     return sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
 
 

@@ -7,7 +7,6 @@ error, then correctly while the app's own factory fails. Each step is followed b
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ from types import ModuleType
 import lastgood
 from lastgood.cli.demo.story import Story
 from lastgood.runtime import get_runtime_bridge
+from lastgood.store.disk import is_running
 
 __all__ = ["play"]
 
@@ -82,7 +82,7 @@ async def play(project: Path, story: Story) -> None:
         )
 
     story.step("The end: the session is closed.")
-    story.check("worker processes left", [pid for pid in workers if is_alive(pid)], [])
+    story.check("worker processes left", [pid for pid in workers if is_running(pid)], [])
     story.check("a bridge left", published(), None)
     story.end(f"{app.calls} calls went through the wrapper that was imported at the start, and each was answered.")
 
@@ -171,15 +171,6 @@ def _files(directory: Path) -> dict[str, Path]:
 def changed(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
     """Return the names whose values differ."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-
-
-def is_alive(pid: int) -> bool:
-    """Return whether there is a process ``pid``."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def published() -> lastgood.Bridge | None:
