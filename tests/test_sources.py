@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 import lastgood
 
 SOURCES = Path(lastgood.__file__).parent
@@ -33,3 +35,15 @@ def test_modules_and_the_files_of_tests_stay_within_six_hundred_lines() -> None:
     }
     assert len(lengths) > 250
     assert {file: length for file, length in lengths.items() if length > 600 and file not in LONGER} == {}
+
+
+SCRIPTS = [*sorted(TESTS.parent.glob("benchmarks/*.py")), *sorted(TESTS.parent.glob("examples/*/*.py"))]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.relative_to(TESTS.parent).as_posix())
+def test_what_benchmarks_and_examples_import_of_lastgood_is_there(script: Path) -> None:
+    tree = ast.parse(script.read_bytes())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    for node in imports:
+        if "lastgood" in ast.unparse(node):
+            exec(compile(ast.Module([node], []), str(script), "exec"))
