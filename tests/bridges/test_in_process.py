@@ -21,7 +21,7 @@ import trio
 import lastgood
 from flavours import CANCELLED, Flavour
 from imported import forgotten
-from lastgood import BridgeError, InProcessBridge, RemoteError
+from lastgood import BridgeError, InProcessBridge, ProcessBridge, RemoteError
 from lastgood.config import ModuleConfig, decode_config
 
 SERVICE = """
@@ -321,9 +321,10 @@ def test_the_selection_binds(source: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"modules": "svc"}, {"import_path": "src"}, {"import_path": Path("src")}], ids=repr)
-def test_one_text_is_no_sequence(wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", [InProcessBridge, ProcessBridge])
+def test_one_text_is_no_sequence(kind: Callable[..., object], wrong: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="are sequences"):
-        InProcessBridge(**wrong)
+        kind(**wrong)
 
 
 async def test_calls_before_init_and_after_dispose_say_so(source: Path) -> None:

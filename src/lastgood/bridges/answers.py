@@ -1,17 +1,34 @@
 """What a call gives its caller: the value or the error that an answer stands for, and the errors of what cannot be sent.
 
-Every bridge that calls the worker's code uses these functions, so that a call has the same errors wherever its function runs.
+Every bridge that calls the worker's code uses these functions, so that it has the same errors wherever the code runs.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError
 from lastgood.errors import BridgeError, RemoteError
 
-__all__ = ["unreadable", "unsendable", "value_of"]
+__all__ = ["check_sequences", "disposed", "started_before", "unreadable", "unsendable", "value_of"]
+
+
+def check_sequences(modules: object, import_path: object) -> None:
+    """Raise :class:`TypeError` if one of these arguments of a bridge is a single text or path."""
+    if isinstance(modules, str) or isinstance(import_path, str | Path):
+        raise TypeError("modules and import_path are sequences; put the one text that was given into a list.")
+
+
+def started_before() -> BridgeError:
+    """Return the error for a second start of a bridge."""
+    return BridgeError("init() of a bridge can be awaited once; create another bridge.")
+
+
+def disposed() -> BridgeError:
+    """Return the error for a call after ``dispose()``."""
+    return BridgeError("The bridge was disposed; no more calls can be made through it.")
 
 
 def value_of(kind: int | None, value: Any) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CoroutineType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from lastgood.bridges.answers import unreadable, unsendable, value_of
+from lastgood.bridges.answers import check_sequences, disposed, started_before, unreadable, unsendable, value_of
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.calling import Callables, Refused
 from lastgood.bridges.worker.manifest import Damaged
@@ -63,8 +63,7 @@ class InProcessBridge:
         modules: Sequence[str] | Mapping[str, ModuleConfig] = (),
         fresh: bool = False,
     ) -> None:
-        if isinstance(modules, str) or isinstance(import_path, str | Path):
-            raise TypeError("modules and import_path are sequences; put the one text that was given into a list.")
+        check_sequences(modules, import_path)
         self._import_path = [os.path.abspath(entry) for entry in import_path]
         self._names = tuple(modules)
         self._selections: dict[str, dict[str, Any]] = {}
@@ -113,7 +112,7 @@ class InProcessBridge:
         of that name was imported from elsewhere before.
         """
         if self._state != "new":
-            raise BridgeError("init() of a bridge can be awaited once; create another bridge.")
+            raise started_before()
         fresh = self._fresh
         self._entered = [] if fresh is not None else _PATH.enter(self._import_path)
         try:
@@ -288,7 +287,7 @@ class InProcessBridge:
 
     def _not_ready(self) -> BridgeError:
         if self._state == "disposed":
-            return BridgeError("The bridge was disposed; no more calls can be made through it.")
+            return disposed()
         return BridgeError("The bridge has imported nothing yet: await init(), or call start(), before the first call.")
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 import trio
 
-from lastgood.bridges.answers import unreadable, unsendable, value_of
+from lastgood.bridges.answers import check_sequences, disposed, started_before, unreadable, unsendable, value_of
 from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
@@ -82,8 +82,7 @@ class ProcessBridge:
         spare: bool = False,
         pinned: str | Path | None = None,
     ) -> None:
-        if isinstance(modules, str) or isinstance(import_path, str):
-            raise TypeError("modules and import_path are sequences; put the one text that was given into a list.")
+        check_sequences(modules, import_path)
         self._process = ProcessConfig(
             python=None if python is None else _command(python),
             virtual_env=None if virtual_env is None else Path(os.path.abspath(virtual_env)),
@@ -161,7 +160,7 @@ class ProcessBridge:
         (:class:`ConfigError` for a bridge made from a config). When it fails or is cancelled, no process is left running.
         """
         if self._state != "new":
-            raise BridgeError("init() of a bridge can be awaited once; create another bridge.")
+            raise started_before()
         self._token = _current_token("init")
         self._state = "starting"
         try:
@@ -426,7 +425,7 @@ class ProcessBridge:
         if os.getpid() != self._app:
             return Forked("the bridge", self._app)
         if self._state == "disposed":
-            return BridgeError("The bridge was disposed; no more calls can be made through it.")
+            return disposed()
         return BridgeError("The bridge has no worker yet: await init() before the first call().")
 
 
