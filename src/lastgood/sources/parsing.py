@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import bisect
-import hashlib
 import io
 import tokenize
 import warnings
@@ -15,6 +14,7 @@ from pathlib import Path
 from lastgood.config import ModuleConfig
 from lastgood.errors import ModuleFailure
 from lastgood.sources.newer_syntax import newer_syntax
+from lastgood.store.file_system import digest_of
 
 __all__ = ["BLOCKS", "ModuleSource", "read"]
 
@@ -48,7 +48,7 @@ class ModuleSource:
     @property
     def state(self) -> str:
         """A text that is equal for two readings of the module if and only if their contents are equal."""
-        digest = self.digest or hashlib.sha256(self.data).hexdigest()
+        digest = self.digest or digest_of(self.data)
         return f"{digest}/" if self.is_package else digest
 
 

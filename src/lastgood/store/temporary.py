@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lastgood.store.disk import is_running
+from lastgood.store.user_key import is_own
 
 __all__ = ["make_temporary_directory", "sweep", "temporary_directory"]
 
@@ -65,4 +66,4 @@ def _is_own_directory(path: str) -> bool:
         found = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISDIR(found.st_mode) and (not hasattr(os, "geteuid") or found.st_uid == os.geteuid())
+    return stat.S_ISDIR(found.st_mode) and is_own(found)

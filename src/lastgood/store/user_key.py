@@ -79,8 +79,7 @@ def _remedy(path: Path) -> str:
         status = os.lstat(path)
     except OSError:
         return f"Make {path.parent} writable."
-    is_own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
-    if is_own and stat.S_ISREG(status.st_mode) and status.st_size == _LENGTH:
+    if is_own(status) and stat.S_ISREG(status.st_mode) and status.st_size == _LENGTH:
         return f"Run: chmod 600 {quote(str(path))}"
     return f"Run: rm {'-r ' if stat.S_ISDIR(status.st_mode) else ''}{quote(str(path))}"
 
@@ -126,10 +125,15 @@ def _first_that_exists(path: str) -> str:
     return path
 
 
+def is_own(found: os.stat_result) -> bool:
+    """Return whether this user owns the file; True on systems without uids."""
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+
+
 def _is_private(path: str) -> bool:
     """Return whether the path belongs to this user, and others cannot write to it."""
     found = os.stat(path)
-    return not hasattr(os, "geteuid") or (found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH)
+    return not hasattr(os, "geteuid") or (is_own(found) and not found.st_mode & stat.S_IWOTH)
 
 
 def _read_key(path: Path) -> bytes | None:
@@ -139,7 +143,7 @@ def _read_key(path: Path) -> bytes | None:
         return None
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
-        if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
+        if hasattr(os, "geteuid") and (not is_own(found) or found.st_mode & 0o077):
             raise PermissionError("it is not private to this user")
         if not stat.S_ISREG(found.st_mode):
             raise OSError("it is not a regular file")
