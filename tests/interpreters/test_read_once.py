@@ -21,6 +21,7 @@ class CountingDisk(Disk):
 
     def __init__(self) -> None:
         self.read_paths: Counter[Path] = Counter()
+        self.written: Counter[Path] = Counter()
 
     def now(self) -> float:
         return 1e10
@@ -32,6 +33,10 @@ class CountingDisk(Disk):
     def digest(self, path: Path) -> str:
         self.read_paths[path] += 1
         return super().digest(path)
+
+    def replace(self, source: Path, target: Path) -> None:
+        self.written[target] += 1
+        super().replace(source, target)
 
     def below(self, top: Path, *others: Path) -> dict[Path, int]:
         """How often each file below ``top``, or of ``others``, was read."""
@@ -76,3 +81,23 @@ async def test_each_source_is_read_once_by_the_first_cycle_and_when_it_has_chang
         await told.success()
         assert disk.below(project.root / "shop", project.config_file) == {project.config_file: 1}
         assert session.generation == 4
+
+
+async def test_what_a_cycle_keeps_is_written_once_and_not_read_back(
+    disk: CountingDisk, sources: list[Path], project: RealProject, start: Callable[..., WatchProgram], told: Told
+) -> None:
+    kept = project.root / ".lastgood" / "generated" / "generations"
+    async with start() as session:
+        await told.success()
+        project.save("shop/module_7.py", "NAME = 'seven'\n")
+        await told.success()
+        made = {path: count for path, count in disk.written.items() if path.parent.name in ("manifests", "objects")}
+        assert {path for path in made if path.parent == kept / "manifests"} == {*(kept / "manifests").iterdir()}
+        assert len(made) > len(sources)
+        assert set(made.values()) == {1}
+        assert not disk.below(kept / "manifests")
+        disk.read_paths.clear()
+        disk.written.clear()
+        assert await session.reload_now()
+        assert not disk.below(kept / "manifests")
+        assert not [path for path in disk.written if path.parent.name in ("manifests", "objects")]

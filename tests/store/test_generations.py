@@ -52,7 +52,12 @@ class Recording(MemoryFiles):
         super().__init__()
         self.put(Path("/p/lastgood.toml"), b"")
         self.done: list[str] = []
+        self.read_back: list[Path] = []
         self.before = lambda operation, path: self.done.append(f"{operation} {path.name}")
+
+    def read(self, path: Path) -> bytes:
+        self.read_back.append(path)
+        return super().read(path)
 
     def objects(self) -> list[str]:
         return self.children(TOP / "objects")
@@ -108,6 +113,7 @@ def test_keeping_costs_what_changed(files: Recording, store: GenerationStore) ->
     files.done.clear()
     assert store.put(pinned({**sources, "m7": "changed"})) == made
     assert not files.done
+    assert not files.read_back
 
 
 def test_of_equal_bytes_one_copy_is_kept(files: Recording, store: GenerationStore) -> None:

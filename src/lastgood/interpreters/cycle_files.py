@@ -387,10 +387,9 @@ class CycleFiles:
         A generation that is equal to the live one or, if none is live, to the last good one, replaces it in the history.
         """
         store = self.project.store(self.output_directory)
-        good = store.before(None)
-        last = (
-            store.path(good) if self.project.live_manifest is None and good is not None else self.project.live_manifest
-        )
+        last = self.project.live_manifest
+        if last is None and (good := store.before(None)) is not None:
+            last = store.path(good)
         if last is not None and self.manifest is not None and store.is_still(last, self.manifest):
             self._repeats = last
             return False

@@ -322,7 +322,7 @@ class GenerationStore:
         try:
             standing = self._files.stat(path)
             is_file = standing is not None and standing.kind == "file" and standing.size == len(data)
-            return is_file and self._files.read(path) == data
+            return is_file and (path.name in self._known or self._files.read(path) == data)
         except OSError:
             return False
 
