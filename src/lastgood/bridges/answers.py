@@ -1,4 +1,4 @@
-"""What a call gives its caller: the value or the error that an answer stands for, and the errors of what cannot be sent.
+"""The result of a call: the value or the error that an answer stands for, and the errors of what cannot be sent.
 
 Every bridge that calls the worker's code uses these functions, so that it has the same errors wherever the code runs.
 """

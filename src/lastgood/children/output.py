@@ -1,4 +1,4 @@
-"""What a child prints: the last lines are kept, and all of it may be forwarded to the app's stderr."""
+"""The output of a child: the last lines are kept, and all of it may be forwarded to the app's stderr."""
 
 from __future__ import annotations
 

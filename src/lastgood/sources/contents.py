@@ -40,7 +40,7 @@ class Content:
 
 
 class Contents:
-    """What the files of ``files`` contain, as of their last reading."""
+    """The contents of the files in ``files``, as of their last reading."""
 
     def __init__(self, files: FileSystem) -> None:
         self.files = files
