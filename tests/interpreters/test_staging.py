@@ -6,20 +6,10 @@ import pytest
 
 from lastgood.config import decode_config, load_config
 from lastgood.errors import GenerationError, ModuleFailure, UnwatchableModule
+from lastgood.interpreters import staging
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.project import Project, StageStopped
-from lastgood.interpreters.staging import (
-    Arm,
-    Check,
-    Generate,
-    Recipe,
-    Request,
-    RunGenerators,
-    StageResult,
-    advance,
-    stage,
-    stage_undo,
-)
+from lastgood.interpreters.staging import advance, stage, stage_undo
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.finder import Interpreter
 from lastgood.store.disk import Disk
@@ -62,11 +52,11 @@ def armed_with(work: CycleFiles) -> WatchSet:
     return work.watch
 
 
-def requests(recipe: Recipe, *answers: object) -> tuple[list[Request], StageResult]:
+def requests(recipe: staging.Recipe, *answers: object) -> tuple[list[staging.Request], staging.StageResult]:
     """Run a recipe, whose requests get ``answers`` in order (an exhausted list: empty ones)."""
-    seen: list[Request] = []
+    seen: list[staging.Request] = []
     step = advance(recipe, None)
-    while not isinstance(step, StageResult):
+    while not isinstance(step, staging.StageResult):
         seen.append(step)
         step = advance(recipe, answers[len(seen) - 1] if len(seen) <= len(answers) else {})
     return seen, step
@@ -81,7 +71,7 @@ def promoted(work: CycleFiles) -> None:
 def test_a_stage_of_what_is_armed_needs_a_single_step(project: Project) -> None:
     armed = armed_with(CycleFiles(project, 1))
     work = CycleFiles(project, 2)
-    assert isinstance(advance(stage(work, armed), None), StageResult)
+    assert isinstance(advance(stage(work, armed), None), staging.StageResult)
     assert [*work.staged] == ["__init__.py", "pricing.py"]
     assert work.manifest is not None
 
@@ -89,7 +79,7 @@ def test_a_stage_of_what_is_armed_needs_a_single_step(project: Project) -> None:
 def test_a_first_stage_arms_the_config_then_what_it_names(project: Project) -> None:
     work = CycleFiles(project, 1)
     seen, _ = requests(stage(work, None), {Path("/p/a"): {Path("/p/a"): "1"}}, {Path("/p/b"): {Path("/p/b"): "2"}})
-    assert seen == [Arm(project.always_watched), Arm(work.watch)]
+    assert seen == [staging.Arm(project.always_watched), staging.Arm(work.watch)]
     assert {*work.read} == {Path("/p/a"), Path("/p/b")}
 
 
@@ -101,9 +91,9 @@ def test_what_is_armed_is_resolved_again_with_what_was_saved_meanwhile(project: 
     work = CycleFiles(project, 1)
     recipe = stage(work, None)
     advance(recipe, None)
-    assert isinstance(advance(recipe, {}), Arm)
+    assert isinstance(advance(recipe, {}), staging.Arm)
     files.put(Path("/p/pricing.py"), QUOTE.replace("sku", "code").encode())
-    assert isinstance(advance(recipe, {}), StageResult)
+    assert isinstance(advance(recipe, {}), staging.StageResult)
     assert b"code: str" in work.texts["pricing.py"]
 
 
@@ -128,14 +118,14 @@ def real(tmp_path: Path) -> Project:
     return Project(Disk(), config, (), load_config, lambda _: Interpreter(), 1)
 
 
-def generated_by(hook: Recipe, work: CycleFiles, text: str) -> list[type]:
+def generated_by(hook: staging.Recipe, work: CycleFiles, text: str) -> list[type]:
     """The types of the requests of a stage with a ``generate()`` that makes one file."""
     asked = advance(hook, None)
-    assert isinstance(asked, Generate)
+    assert isinstance(asked, staging.Generate)
     (asked.stage / "own.py").write_text(text)
-    seen: list[type] = [Generate]
+    seen: list[type] = [staging.Generate]
     step = advance(hook, Generated(("own.py",)))
-    while not isinstance(step, StageResult):
+    while not isinstance(step, staging.StageResult):
         seen.append(type(step))
         step = advance(hook, ())
     assert work.texts == {"own.py": text.encode()}
@@ -144,7 +134,11 @@ def generated_by(hook: Recipe, work: CycleFiles, text: str) -> list[type]:
 
 def test_what_the_users_generate_made_is_checked_once(real: Project) -> None:
     for number, (text, expected) in enumerate(
-        [("x = 1\n", [Generate, Check]), ("x = 1\n", [Generate]), ("x = 2\n", [Generate, Check])]
+        [
+            ("x = 1\n", [staging.Generate, staging.Check]),
+            ("x = 1\n", [staging.Generate]),
+            ("x = 2\n", [staging.Generate, staging.Check]),
+        ]
     ):
         work = CycleFiles(real, number)
         assert generated_by(stage(work, None, watches=False, custom=True), work, text) == expected
@@ -156,9 +150,9 @@ def test_a_failed_check_is_an_error_and_is_made_again(real: Project) -> None:
         work = CycleFiles(real, number)
         recipe = stage(work, None, watches=False, custom=True)
         asked = advance(recipe, None)
-        assert isinstance(asked, Generate)
+        assert isinstance(asked, staging.Generate)
         (asked.stage / "own.py").write_text("x = 1\n")
-        assert isinstance(advance(recipe, Generated(("own.py",))), Check)
+        assert isinstance(advance(recipe, Generated(("own.py",))), staging.Check)
         with pytest.raises(GenerationError, match="it does not import"):
             advance(recipe, (ModuleFailure("own", None, 1, "it does not import"),))
         work.discard()
@@ -169,12 +163,12 @@ def test_generators_are_run_after_the_wrappers_are_made(real: Project) -> None:
     work = CycleFiles(real, 1)
     recipe = stage(work, None, watches=False)
     asked = advance(recipe, None)
-    assert isinstance(asked, RunGenerators)
+    assert isinstance(asked, staging.RunGenerators)
     assert {*asked.taken} == {"__init__.py", "pricing.py"}
     (asked.stage / "data.json").write_text("{}")
-    assert isinstance(advance(recipe, Generated(("data.json",), ("made by hand",))), Check)
+    assert isinstance(advance(recipe, Generated(("data.json",), ("made by hand",))), staging.Check)
     result = advance(recipe, ())
-    assert isinstance(result, StageResult)
+    assert isinstance(result, staging.StageResult)
     assert result.warnings == ("made by hand",)
     assert [*work.staged] == ["__init__.py", "data.json", "pricing.py"]
     work.discard()
@@ -188,11 +182,11 @@ def test_a_dry_stage_makes_the_same_texts_and_writes_nothing(real: Project) -> N
         work = CycleFiles(real, 1, dry=dry)
         recipe = stage(work, None, watches=False)
         asked = advance(recipe, None)
-        assert isinstance(asked, RunGenerators)
+        assert isinstance(asked, staging.RunGenerators)
         (asked.stage / "data.json").write_text("{}")
         advance(recipe, Generated(("data.json",)))
         if dry:
-            assert isinstance(advance(recipe, ()), StageResult)
+            assert isinstance(advance(recipe, ()), staging.StageResult)
             assert sorted(real.config_file.parent.rglob("*")) == before
         texts.append(work.texts)
         work.discard()
@@ -239,7 +233,7 @@ def test_an_undo_stages_what_was_kept_and_arms_it(project: Project, files: Memor
         promoted(work)
     work = CycleFiles(project, 3)
     seen, result = requests(stage_undo(work, ALL))
-    assert seen == [Arm(work.watch)]
+    assert seen == [staging.Arm(work.watch)]
     assert b"sku: str" in work.texts["pricing.py"]
     assert len(result.changes) == 1
     assert not result.previous
@@ -253,4 +247,4 @@ def test_a_stage_that_is_stopped_ends_at_its_next_step(project: Project) -> None
     with pytest.raises(StageStopped):
         advance(recipe, {})
     project.begin_stage()
-    assert isinstance(requests(stage(CycleFiles(project, 2), ALL))[1], StageResult)
+    assert isinstance(requests(stage(CycleFiles(project, 2), ALL))[1], staging.StageResult)

@@ -12,25 +12,10 @@ import pytest
 import trio
 import trio.testing
 
+from lastgood import effects
 from lastgood.calls import registry as runtime
 from lastgood.calls.registry import Slot
 from lastgood.config import Config, load_config
-from lastgood.effects import (
-    Action,
-    CutOff,
-    Dispose,
-    Look,
-    Promote,
-    Release,
-    Rollback,
-    SetTimer,
-    Stage,
-    StopTimer,
-    Swap,
-    Unpublish,
-    Warm,
-    Watch,
-)
 from lastgood.errors import BridgeError, ConfigError, Disposed, GenerationError, NoRuntimeBridge, UnwatchableModule
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.trio_interpreter import Hooks, TrioInterpreter
@@ -40,7 +25,13 @@ from lastgood.store.disk import Disk
 from lastgood.watch_events import Recovered
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, in_virtual_time
 
-STAGE, PROMOTE, WARM, SWAP, WATCH = Stage(1), Promote(1), Warm(1, DEADLINE), Swap(1), Watch(1)
+STAGE, PROMOTE, WARM, SWAP, WATCH = (
+    effects.Stage(1),
+    effects.Promote(1),
+    effects.Warm(1, DEADLINE),
+    effects.Swap(1),
+    effects.Watch(1),
+)
 CYCLE = (STAGE, PROMOTE, WARM, SWAP, WATCH)
 
 
@@ -61,7 +52,7 @@ class Workshop:
         self.told.append(event)
         self._more.set()
 
-    async def perform(self, *actions: Action) -> Any:
+    async def perform(self, *actions: effects.Action) -> Any:
         """Do them, and give the outcome of the last."""
         for action in actions:
             outcome = await self.interpreter.perform(action)
@@ -124,7 +115,7 @@ async def test_a_swap_publishes_and_commits_the_files(
 
 
 async def test_a_bridge_with_no_lease_is_disposed_at_once(workshop: Workshop, factory: FakeFactory) -> None:
-    gone = await workshop.perform(*CYCLE, Dispose(1, DEADLINE))
+    gone = await workshop.perform(*CYCLE, effects.Dispose(1, DEADLINE))
     assert isinstance(gone, events.Disposed)
     assert gone.bridge == 1
     assert factory.latest.log[-1] == "dispose"
@@ -136,7 +127,7 @@ async def test_a_bridge_with_a_lease_is_disposed_when_that_ends(
     await workshop.perform(*CYCLE)
     nursery.start_soon(workshop.slot.handle.call, "pricing", "wait")
     await factory.latest.in_flight.wait()
-    assert isinstance(await workshop.perform(Dispose(1, DEADLINE)), events.Draining)
+    assert isinstance(await workshop.perform(effects.Dispose(1, DEADLINE)), events.Draining)
     assert not factory.latest.disposed
     factory.latest.answer.set()
     assert isinstance(await workshop.next(), events.Disposed)
@@ -152,9 +143,9 @@ async def test_cut_off_ends_the_leases_of_a_draining_bridge(workshop: Workshop, 
 
         nursery.start_soon(call)
         await factory.latest.in_flight.wait()
-        await workshop.perform(Dispose(1, DEADLINE))
-        workshop.interpreter.carry_out(CutOff(1, "was cut off by a test"))
-        workshop.interpreter.carry_out(CutOff(7, "was cut off by a test"))  # gone already: nothing to do
+        await workshop.perform(effects.Dispose(1, DEADLINE))
+        workshop.interpreter.carry_out(effects.CutOff(1, "was cut off by a test"))
+        workshop.interpreter.carry_out(effects.CutOff(7, "was cut off by a test"))  # gone already: nothing to do
     assert isinstance(await workshop.next(), events.Disposed)
 
 
@@ -165,11 +156,11 @@ async def test_release_waits_for_what_drains_and_lets_go_of_everything(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(workshop.slot.handle.call, "pricing", "wait")
         await factory.latest.in_flight.wait()
-        await workshop.perform(Dispose(1, DEADLINE))
+        await workshop.perform(effects.Dispose(1, DEADLINE))
         released: list[Any] = []
 
         async def release() -> None:
-            released.append(await workshop.perform(Release()))
+            released.append(await workshop.perform(effects.Release()))
 
         nursery.start_soon(release)
         await trio.testing.wait_all_tasks_blocked()
@@ -201,7 +192,7 @@ async def test_a_stage_that_fails_tells_what_it_read_all_the_same(
     assert failed.effect == STAGE
     assert type(failed.error) is error
     assert project.config_file in failed.read
-    assert isinstance(await workshop.perform(Rollback(STAGE, 1)), events.RolledBack)
+    assert isinstance(await workshop.perform(effects.Rollback(STAGE, 1)), events.RolledBack)
     assert project.leftovers() == []
 
 
@@ -214,7 +205,7 @@ async def test_a_warming_that_fails_is_undone_with_all_before_it(
     assert isinstance(failed, events.Failed)
     assert failed.error is error
     for action in (WARM, PROMOTE, STAGE):
-        assert isinstance(await workshop.perform(Rollback(action, 1)), events.RolledBack)
+        assert isinstance(await workshop.perform(effects.Rollback(action, 1)), events.RolledBack)
     assert [bridge.log[-1] for bridge in factory.bridges] == ["dispose"] * len(factory.bridges)
     assert not project.output.exists()
     assert project.leftovers() == []
@@ -225,7 +216,7 @@ async def test_an_undoing_that_fails_says_so(
 ) -> None:
     await workshop.perform(STAGE, PROMOTE, WARM)
     factory.fail("dispose", error := LookupError("mine"))
-    failed = await workshop.perform(Rollback(WARM, DEADLINE))
+    failed = await workshop.perform(effects.Rollback(WARM, DEADLINE))
     assert isinstance(failed, events.RollbackFailed)
     assert failed.error is error
     assert caplog.records == [], "it is an event, and logged as one"
@@ -240,7 +231,7 @@ async def test_a_deed_can_be_cancelled(workshop: Workshop, factory: FakeFactory)
             await pause.reached.wait()
             assert not workshop.interpreter.is_in_action()  # this code is no part of it
             scope.cancel()
-    assert isinstance(await workshop.perform(Rollback(WARM, DEADLINE)), events.RolledBack)
+    assert isinstance(await workshop.perform(effects.Rollback(WARM, DEADLINE)), events.RolledBack)
     assert factory.latest.disposed
 
 
@@ -248,7 +239,7 @@ async def test_what_a_kill_left_is_told(workshop: Workshop, project: RealProject
     await workshop.perform(STAGE, PROMOTE)
     claimed = workshop.files.claimed.popitem()[1]
     claimed.lock.release()  # as the system does for a dead process; journal and backups stay
-    failed = await workshop.perform(Stage(2))
+    failed = await workshop.perform(effects.Stage(2))
     assert isinstance(failed, events.Staged)
     notice = (await workshop.next()).notice
     assert notice == Recovered(project.output, (Path("__init__.py"), Path("pricing.py")))
@@ -289,12 +280,12 @@ async def test_a_look_is_answered_by_a_reading_that_began_after_it(workshop: Wor
     await workshop.perform(*CYCLE)
     async with observing(workshop):
         before = await trio.to_thread.run_sync(project.save, "pricing.py", QUOTE + "\n")
-        workshop.interpreter.carry_out(Look(1))
+        workshop.interpreter.carry_out(effects.Look(1))
         while (observed := await workshop.next()).look != 1:
             pass
         digest = observed.files[before][before]
         project.save("pricing.py", QUOTE)
-        workshop.interpreter.carry_out(Look(2))
+        workshop.interpreter.carry_out(effects.Look(2))
         while (observed := await workshop.next()).look != 2:
             pass
         assert observed.files[before][before] != digest
@@ -313,12 +304,12 @@ def test_timers_elapse_are_replaced_and_stopped(project: RealProject, factory: F
         async with trio.open_nursery() as nursery:
             workshop = Workshop(project, factory, nursery)
             interpreter, began = workshop.interpreter, trio.current_time()
-            interpreter.carry_out(SetTimer("debounce", 5))
-            interpreter.carry_out(SetTimer("max-wait", 3))
-            interpreter.carry_out(SetTimer("debounce", 9))
-            interpreter.carry_out(SetTimer("never", 1))
-            interpreter.carry_out(StopTimer("never"))
-            interpreter.carry_out(StopTimer("unheard of"))
+            interpreter.carry_out(effects.SetTimer("debounce", 5))
+            interpreter.carry_out(effects.SetTimer("max-wait", 3))
+            interpreter.carry_out(effects.SetTimer("debounce", 9))
+            interpreter.carry_out(effects.SetTimer("never", 1))
+            interpreter.carry_out(effects.StopTimer("never"))
+            interpreter.carry_out(effects.StopTimer("unheard of"))
             await trio.sleep(20)
             assert workshop.told == [events.TimerElapsed("max-wait"), events.TimerElapsed("debounce")]
             assert trio.current_time() - began >= 20
@@ -342,14 +333,14 @@ def test_a_drain_lasts_until_it_is_cut_off_and_a_dispose_gets_its_timeout(
             await factory.latest.in_flight.wait()
             factory.hang("dispose")
             began = trio.current_time()
-            await workshop.perform(Dispose(1, 5, dispose_timeout=4))
+            await workshop.perform(effects.Dispose(1, 5, dispose_timeout=4))
             await trio.sleep(30)
-            workshop.interpreter.carry_out(CutOff(1, "was cut off: it took too long"))
+            workshop.interpreter.carry_out(effects.CutOff(1, "was cut off: it took too long"))
             failed = await workshop.next()
             assert isinstance(failed, events.DisposeFailed)
             assert "did not end within 4 s and was given up" in str(failed.error)
             assert 34 <= trio.current_time() - began < 35
-            await workshop.perform(Release())
+            await workshop.perform(effects.Release())
 
     in_virtual_time(main)
 
@@ -358,7 +349,7 @@ async def test_unpublish_takes_the_bridge_out_of_the_registry(workshop: Workshop
     runtime.publish(workshop.slot)
     await workshop.perform(*CYCLE)
     assert runtime.get_runtime_bridge().bridge is workshop.slot.handle.bridge
-    workshop.interpreter.carry_out(Unpublish())
+    workshop.interpreter.carry_out(effects.Unpublish())
     with pytest.raises(NoRuntimeBridge):
         runtime.get_runtime_bridge()
     with pytest.raises(Disposed):

@@ -9,20 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from lastgood.effects import (
-    Action,
-    Command,
-    Dispose,
-    Interrupt,
-    Promote,
-    Release,
-    Restart,
-    Rollback,
-    Stage,
-    Swap,
-    Warm,
-    Watch,
-)
+from lastgood import effects
 from lastgood.planner import State, plan
 from lastgood.planner.events import Event, Failed
 
@@ -35,12 +22,12 @@ class Driver:
     ``carry_out(command)`` is called for each command; for an Interrupt, only while an action runs.
     """
 
-    def __init__(self, state: State, carry_out: Callable[[Command], None]) -> None:
+    def __init__(self, state: State, carry_out: Callable[[effects.Command], None]) -> None:
         self.state = state
-        self.running: Action | None = None
+        self.running: effects.Action | None = None
         self.interrupted = False
         self._carry_out = carry_out
-        self._queue: deque[Action] = deque()
+        self._queue: deque[effects.Action] = deque()
         self._inbox: deque[Event] = deque()
         self._answering = False
 
@@ -63,14 +50,24 @@ class Driver:
         self.state = step.state
         for effect in step.effects:
             match effect:
-                case Stage() | Promote() | Warm() | Swap() | Dispose() | Restart() | Watch() | Rollback() | Release():
+                case (
+                    effects.Stage()
+                    | effects.Promote()
+                    | effects.Warm()
+                    | effects.Swap()
+                    | effects.Dispose()
+                    | effects.Restart()
+                    | effects.Watch()
+                    | effects.Rollback()
+                    | effects.Release()
+                ):
                     self._queue.append(effect)
-                case Interrupt():
+                case effects.Interrupt():
                     self._interrupt(effect)
                 case _:
                     self._carry_out(effect)
 
-    def _interrupt(self, effect: Interrupt) -> None:
+    def _interrupt(self, effect: effects.Interrupt) -> None:
         if self.running is not None:
             self._queue.clear()
             self._carry_out(effect)
@@ -80,7 +77,7 @@ class Driver:
             self._queue.pop()
         self.interrupted = True
 
-    def take(self) -> Action | None:
+    def take(self) -> effects.Action | None:
         """Return the next action, which counts as running until :meth:`finish`; None if there is none."""
         self.running = self._queue.popleft() if self._queue else None
         return self.running

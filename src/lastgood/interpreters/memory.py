@@ -14,59 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
+from lastgood import effects
 from lastgood.config import GeneratorConfig
-from lastgood.effects import (
-    Action,
-    Arm,
-    Command,
-    CutOff,
-    Dispose,
-    Effect,
-    Look,
-    Pin,
-    Prepare,
-    Promote,
-    Release,
-    Restart,
-    Rollback,
-    SetTimer,
-    Stage,
-    StopTimer,
-    Swap,
-    Unpublish,
-    Warm,
-    Watch,
-)
 from lastgood.errors import BridgeError, GenerationError, ModuleFailure
 from lastgood.interpreters import staging
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo
-from lastgood.planner.events import (
-    Disposed,
-    DisposeFailed,
-    Draining,
-    Event,
-    Failed,
-    Hinted,
-    Late,
-    LoadedLate,
-    Lost,
-    Noticed,
-    Observed,
-    Pinned,
-    Promoted,
-    Released,
-    Restarted,
-    RestartFailed,
-    RollbackFailed,
-    RolledBack,
-    StageReturned,
-    Swapped,
-    TimerElapsed,
-    Warmed,
-    Watched,
-)
+from lastgood.planner import events
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.snapshots import Reader
 from lastgood.store.file_system import digest_of
@@ -154,8 +109,8 @@ class MemoryInterpreter:
     project: Project
     files: MemoryFiles
     clock: MemoryClock
-    report: Callable[[Event], None]
-    log: list[Effect] = field(default_factory=list)
+    report: Callable[[events.Event], None]
+    log: list[effects.Effect] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     bridges: dict[int, ScriptedBridge] = field(default_factory=dict)
     live: ScriptedBridge | None = None
@@ -177,7 +132,7 @@ class MemoryInterpreter:
 
     # --- actions
 
-    def perform(self, action: Action) -> Event:
+    def perform(self, action: effects.Action) -> events.Event:
         """Perform ``action``, and return its outcome as an event."""
         self.log.append(action)
         self._effect = action.name
@@ -187,61 +142,61 @@ class MemoryInterpreter:
         finally:
             self._effect = ""
 
-    def _do(self, action: Action) -> Event:
+    def _do(self, action: effects.Action) -> events.Event:
         match action:
-            case Stage() | Promote() | Warm() | Swap():
+            case effects.Stage() | effects.Promote() | effects.Warm() | effects.Swap():
                 try:
                     return self._advance(action)
                 except Exception as error:
                     return self.failed(action, error)
-            case Dispose():
+            case effects.Dispose():
                 return self._dispose(action)
-            case Watch():
+            case effects.Watch():
                 self._armed = self._cycle.watch
                 with contextlib.suppress(Exception):  # the trio interpreter logs it
                     self._cycle.settle(self.clock.now)
-                return Watched(action, 0.0)
-            case Restart():
+                return events.Watched(action, 0.0)
+            case effects.Restart():
                 return self._restart(action)
-            case Rollback():
+            case effects.Rollback():
                 try:
                     self._roll_back(action)
                 except Exception as error:
-                    return RollbackFailed(action, error)
-                return RolledBack(action)
-            case Release():
+                    return events.RollbackFailed(action, error)
+                return events.RolledBack(action)
+            case effects.Release():
                 while self._draining:
                     self.clock.advance(0.1)
                 self.project.release()
                 self._armed = None
-                return Released()
+                return events.Released()
             case _:
                 assert_never(action)
 
-    def failed(self, action: Action, error: BaseException) -> Failed | RestartFailed:
+    def failed(self, action: effects.Action, error: BaseException) -> events.Failed | events.RestartFailed:
         """Return the event of a failed ``action``."""
-        if isinstance(action, Restart):
-            return RestartFailed(action, 0.0, None, self.clock.now)  # only an interruption leads here
-        assert isinstance(action, Stage | Promote | Warm | Swap)
+        if isinstance(action, effects.Restart):
+            return events.RestartFailed(action, 0.0, None, self.clock.now)  # only an interruption leads here
+        assert isinstance(action, effects.Stage | effects.Promote | effects.Warm | effects.Swap)
         if self._work is None:
-            return Failed(action, 0.0, error, self.clock.now)
+            return events.Failed(action, 0.0, error, self.clock.now)
         work = self._work
-        return Failed(action, 0.0, error, self.clock.now, work.read, work.used, work.only_waited)
+        return events.Failed(action, 0.0, error, self.clock.now, work.read, work.used, work.only_waited)
 
-    def _advance(self, action: Stage | Promote | Warm | Swap) -> Event:
+    def _advance(self, action: effects.Stage | effects.Promote | effects.Warm | effects.Swap) -> events.Event:
         match action:
-            case Stage():
+            case effects.Stage():
                 try:
                     return self._stage(action)
                 except _HangError:
                     self.clock.advance(action.timeout)
                     raise self._cycle.timeout_error(action.timeout) from None
-            case Promote():
+            case effects.Promote():
                 work = self._cycle
                 work.promote()
                 touched = tuple(Path(name) for name in work.promotion.touched)
-                return Promoted(action, 0.0, work.written, touched, work.promotion.warnings)
-            case Warm(cycle, timeout):
+                return events.Promoted(action, 0.0, work.written, touched, work.promotion.warnings)
+            case effects.Warm(cycle, timeout):
                 bridge = ScriptedBridge(cycle, self._warm_sources())
                 try:
                     self._operation("create")
@@ -252,15 +207,15 @@ class MemoryInterpreter:
                 except _HangError:
                     self.clock.advance(timeout)
                     raise _warm_timeout(timeout) from None
-                return Warmed(action, 0.0)
-            case Swap(cycle):
+                return events.Warmed(action, 0.0)
+            case effects.Swap(cycle):
                 self._cycle.commit()
                 self.live = self.bridges[cycle]
-                return Swapped(action, 0.0, self.clock.now)
+                return events.Swapped(action, 0.0, self.clock.now)
             case _:
                 assert_never(action)
 
-    def _stage(self, action: Stage) -> Event:
+    def _stage(self, action: effects.Stage) -> events.Event:
         work = self._work = CycleFiles(self.project, action.cycle)
         if self.stuck:
             self.clock.advance(action.timeout)
@@ -292,7 +247,7 @@ class MemoryInterpreter:
     def _report_recovered(self, work: CycleFiles) -> None:
         output = work.output
         if output is not None and output.recovered:
-            self.report(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
+            self.report(events.Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
             output.recovered = ()
 
     def _warm_sources(self) -> dict[str, str]:
@@ -312,7 +267,7 @@ class MemoryInterpreter:
         late = LateModule(module, path, self.files.read(path))
         self.live.sources[module] = late.source.decode()
         self._late.setdefault(self.live.cycle, []).append(late)
-        self.report(LoadedLate(self.live.cycle, (Late(module, path, digest_of(late.source)),)))
+        self.report(events.LoadedLate(self.live.cycle, (events.Late(module, path, digest_of(late.source)),)))
 
     def _pin(self, cycle: int) -> None:
         late, effect = self._late.pop(cycle, []), self._effect
@@ -322,9 +277,9 @@ class MemoryInterpreter:
             if manifest is not None:
                 self.project.use_late(cycle, manifest)
         self._effect = effect
-        self.report(Pinned(cycle))
+        self.report(events.Pinned(cycle))
 
-    def _restart(self, action: Restart) -> Event:
+    def _restart(self, action: effects.Restart) -> events.Event:
         broken = self.bridges[action.bridge]
         manifest = self.project.manifests.give(action.bridge)
         assert manifest is not None
@@ -334,29 +289,29 @@ class MemoryInterpreter:
                 self._operation(operation)
         except _HangError:
             self.clock.advance(action.timeout)
-            return RestartFailed(action, 0.0, _warm_timeout(action.timeout), self.clock.now)
+            return events.RestartFailed(action, 0.0, _warm_timeout(action.timeout), self.clock.now)
         except Exception as error:
-            return RestartFailed(action, 0.0, error, self.clock.now)
+            return events.RestartFailed(action, 0.0, error, self.clock.now)
         restarted.state = "ready"
         self.bridges[action.bridge] = self.live = restarted
         broken.cycle = action.broken
         self.bridges[action.broken] = broken
-        return Restarted(action, 0.0)
+        return events.Restarted(action, 0.0)
 
     def lose(self, error: BaseException, *, calls_go_on: bool) -> None:
         """Let the live bridge break down with ``error``."""
         assert self.live is not None, "there is no live bridge to lose"
         self.live.state, self.live.leases = "lost", self.live.leases if calls_go_on else 0
-        self.report(Lost(self.live.cycle, error, self.clock.now))
+        self.report(events.Lost(self.live.cycle, error, self.clock.now))
 
-    def _dispose(self, action: Dispose) -> Event:
+    def _dispose(self, action: effects.Dispose) -> events.Event:
         bridge = self.bridges[action.bridge]
         if bridge.leases:
             self._draining.add(action.bridge)
-            return Draining(action.bridge, 0.0)
+            return events.Draining(action.bridge, 0.0)
         return self._dispose_now(action.bridge)
 
-    def _dispose_now(self, cycle: int) -> Event:
+    def _dispose_now(self, cycle: int) -> events.Event:
         bridge = self.bridges[cycle]
         bridge.state = "disposed"
         self.project.manifests.end(cycle)
@@ -365,10 +320,10 @@ class MemoryInterpreter:
         try:
             self._operation("dispose")
         except _HangError:
-            return DisposeFailed(cycle, 0.0, BridgeError("dispose() did not end in time and was given up."))
+            return events.DisposeFailed(cycle, 0.0, BridgeError("dispose() did not end in time and was given up."))
         except Exception as error:
-            return DisposeFailed(cycle, 0.0, error)
-        return Disposed(cycle, 0.0)
+            return events.DisposeFailed(cycle, 0.0, error)
+        return events.Disposed(cycle, 0.0)
 
     def end_leases(self, cycle: int, *, cut_off: bool = True) -> None:
         """End all calls in flight on the bridge of ``cycle``; if it was draining, dispose it."""
@@ -382,13 +337,13 @@ class MemoryInterpreter:
             self._effect, self._count = before
             self.report(outcome)
 
-    def _roll_back(self, action: Rollback) -> None:
+    def _roll_back(self, action: effects.Rollback) -> None:
         match action.effect:
-            case Stage():
+            case effects.Stage():
                 self._cycle.discard()
-            case Promote():
+            case effects.Promote():
                 self._cycle.restore()
-            case Warm(cycle):
+            case effects.Warm(cycle):
                 bridge = self.bridges.get(cycle)
                 if bridge is not None:
                     bridge.state = "disposed"
@@ -418,27 +373,27 @@ class MemoryInterpreter:
 
     # --- commands
 
-    def carry_out(self, command: Command) -> None:
+    def carry_out(self, command: effects.Command) -> None:
         """Carry out ``command`` at once."""
         match command:
-            case Look(number):
+            case effects.Look(number):
                 if self._armed is not None:
-                    self.report(Observed(self._reader.read(self._armed), number))
-            case SetTimer(timer, seconds):
+                    self.report(events.Observed(self._reader.read(self._armed), number))
+            case effects.SetTimer(timer, seconds):
                 self.clock.forget(timer)
-                self.clock.call_later(timer, seconds, lambda: self.report(TimerElapsed(timer)))
-            case StopTimer(timer):
+                self.clock.call_later(timer, seconds, lambda: self.report(events.TimerElapsed(timer)))
+            case effects.StopTimer(timer):
                 self.clock.forget(timer)
-            case Pin(bridge):
+            case effects.Pin(bridge):
                 self._pin(bridge)
-            case Prepare(bridge):
+            case effects.Prepare(bridge):
                 self.bridges[bridge].prepared = True
-            case Arm(paths):
+            case effects.Arm(paths):
                 assert self._armed is not None
                 self._armed = self._armed.with_paths(paths)
-            case Unpublish():
+            case effects.Unpublish():
                 self.live = None
-            case CutOff(bridge, _):
+            case effects.CutOff(bridge, _):
                 self.end_leases(bridge)
             case _:
                 raise AssertionError(f"{command} is carried out by the World")
@@ -446,9 +401,9 @@ class MemoryInterpreter:
     def return_stage(self) -> None:
         """Let the thread of an abandoned stage return."""
         self.stuck = False
-        self.report(StageReturned())
+        self.report(events.StageReturned())
 
     def hint(self) -> None:
         """Tell the planner that files may have changed, as the system's notifier does."""
         if self._armed is not None:
-            self.report(Hinted())
+            self.report(events.Hinted())

@@ -18,29 +18,9 @@ from typing import Any, TypeVar, assert_never
 
 import trio
 
+from lastgood import effects
 from lastgood.calls.registry import Slot, publish, unpublish
 from lastgood.config import Config
-from lastgood.effects import (
-    Action,
-    Arm,
-    Command,
-    CutOff,
-    Dispose,
-    Look,
-    Pin,
-    Prepare,
-    Promote,
-    Release,
-    Restart,
-    Rollback,
-    SetTimer,
-    Stage,
-    StopTimer,
-    Swap,
-    Unpublish,
-    Warm,
-    Watch,
-)
 from lastgood.interpreters import staging
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles
@@ -48,26 +28,7 @@ from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo
 from lastgood.interpreters.watching import Notifier
-from lastgood.planner.events import (
-    NOBODY,
-    Event,
-    Failed,
-    Hinted,
-    Noticed,
-    Observed,
-    Pinned,
-    Promoted,
-    Released,
-    RestartFailed,
-    RollbackFailed,
-    RolledBack,
-    StageReturned,
-    Swapped,
-    TimerElapsed,
-    UndoRequested,
-    Warmed,
-    Watched,
-)
+from lastgood.planner import events
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.snapshots import Reader
 from lastgood.watch_events import PollingStarted, Recovered
@@ -100,7 +61,7 @@ class TrioInterpreter:
     """The interpreter of one session. ``report(event)`` passes an event to the planner; ``nursery`` holds all tasks."""
 
     def __init__(
-        self, project: Project, hooks: Hooks, slot: Slot, nursery: trio.Nursery, report: Callable[[Event], None]
+        self, project: Project, hooks: Hooks, slot: Slot, nursery: trio.Nursery, report: Callable[[events.Event], None]
     ) -> None:
         self._project = project
         self._hooks = hooks
@@ -125,7 +86,7 @@ class TrioInterpreter:
 
     # --- actions
 
-    async def perform(self, action: Action) -> Event:
+    async def perform(self, action: effects.Action) -> events.Event:
         """Perform ``action`` and return its outcome. On cancellation raises ``Cancelled``; :meth:`failed` makes the event then."""
         self._action = object()
         token = _in_action.set(self._action)
@@ -140,53 +101,55 @@ class TrioInterpreter:
         """Return whether the calling code is part of the running action."""
         return self._action is not None and _in_action.get() is self._action
 
-    async def _do(self, action: Action, started: float) -> Event:
+    async def _do(self, action: effects.Action, started: float) -> events.Event:
         match action:
-            case Stage():
+            case effects.Stage():
                 return await self._stage(action, started)
-            case Promote() | Warm() | Swap():
+            case effects.Promote() | effects.Warm() | effects.Swap():
                 try:
                     return await self._advance(action, started)
                 except Exception as error:
                     return self.failed(action, error, started)
-            case Dispose():
+            case effects.Dispose():
                 return await self._bridges.dispose(action, started)
-            case Restart():
+            case effects.Restart():
                 return await self._bridges.restart(action, self._project.manifests.give(action.bridge), started)
-            case Watch():
+            case effects.Watch():
                 await self._commit_watch()
-                return Watched(action, since(started))
-            case Rollback():
+                return events.Watched(action, since(started))
+            case effects.Rollback():
                 try:
                     await self._roll_back(action)
                 except trio.Cancelled:
                     raise
                 except BaseException as error:  # SystemExit and the like, raised by a user's dispose()
-                    return RollbackFailed(action, error)
-                return RolledBack(action)
-            case Release():
+                    return events.RollbackFailed(action, error)
+                return events.RolledBack(action)
+            case effects.Release():
                 await self._release(action)
-                return Released()
+                return events.Released()
             case _:
                 assert_never(action)
 
-    def failed(self, action: Action, error: BaseException, started: float) -> Failed | RestartFailed:
+    def failed(
+        self, action: effects.Action, error: BaseException, started: float
+    ) -> events.Failed | events.RestartFailed:
         """Return the event of a failed ``action``, which began at ``started`` by trio's clock."""
-        if isinstance(action, Restart):
+        if isinstance(action, effects.Restart):
             cause = None if isinstance(error, Interrupted) else error
-            return RestartFailed(action, since(started), cause, time.time())
-        assert isinstance(action, Stage | Promote | Warm | Swap)
+            return events.RestartFailed(action, since(started), cause, time.time())
+        assert isinstance(action, effects.Stage | effects.Promote | effects.Warm | effects.Swap)
         if self._work is None:
-            return Failed(action, since(started), error, time.time())
+            return events.Failed(action, since(started), error, time.time())
         work = self._work
-        return Failed(action, since(started), error, time.time(), work.read, work.used, work.only_waited)
+        return events.Failed(action, since(started), error, time.time(), work.read, work.used, work.only_waited)
 
     def stop_stage(self) -> None:
         """Stop the blocking part of a stage if one runs, because its result is not needed any more."""
         if self._is_staging:
             self._project.stop()
 
-    async def _stage(self, action: Stage, started: float) -> Event:
+    async def _stage(self, action: effects.Stage, started: float) -> events.Event:
         work = self._work = CycleFiles(self._project, action.cycle)
         self._is_staging = True
         try:
@@ -200,7 +163,7 @@ class TrioInterpreter:
         finally:
             self._is_staging = False
 
-    async def _staged(self, action: Stage, work: CycleFiles) -> StageResult:
+    async def _staged(self, action: effects.Stage, work: CycleFiles) -> StageResult:
         if action.undo:
             assert self._armed is not None
             recipe = stage_undo(work, self._armed)
@@ -226,7 +189,7 @@ class TrioInterpreter:
     def _report_recovered(self, work: CycleFiles) -> None:
         output = work.output
         if output is not None and output.recovered:
-            self._report(Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
+            self._report(events.Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
             output.recovered = ()
 
     async def _generate(self, work: CycleFiles, config: Config, directory: Path) -> object:
@@ -240,24 +203,24 @@ class TrioInterpreter:
             (made,) = await self._bounded.step(work, lambda: (generate(config, directory),))
         return await made if inspect.isawaitable(made) else made
 
-    async def _advance(self, action: Promote | Warm | Swap, started: float) -> Event:
+    async def _advance(self, action: effects.Promote | effects.Warm | effects.Swap, started: float) -> events.Event:
         work = self._work
         assert work is not None
         match action:
-            case Promote():
+            case effects.Promote():
                 await self._in_thread(work.promote)
                 touched = tuple(Path(name) for name in work.promotion.touched)
-                return Promoted(action, since(started), work.written, touched, work.promotion.warnings)
-            case Warm():
+                return events.Promoted(action, since(started), work.written, touched, work.promotion.warnings)
+            case effects.Warm():
                 assert work.config is not None
                 await self._bridges.warm(action.cycle, work.config, action.timeout)
-                return Warmed(action, since(started))
-            case Swap():
+                return events.Warmed(action, since(started))
+            case effects.Swap():
                 # commit() makes one system call, and swap() cannot fail. No checkpoint may lie between the two.
                 work.commit()
                 assert work.config is not None
                 self._bridges.swap(action.cycle, work.config)
-                return Swapped(action, since(started), time.time())
+                return events.Swapped(action, since(started), time.time())
             case _:
                 assert_never(action)
 
@@ -266,27 +229,27 @@ class TrioInterpreter:
         self._bounded.give_up()
         self._bridges.cut_off_all(why)
 
-    async def _roll_back(self, action: Rollback) -> None:
+    async def _roll_back(self, action: effects.Rollback) -> None:
         work = self._work
         assert work is not None
         match action.effect:
-            case Stage():
+            case effects.Stage():
                 async with self._bounded.lock:
                     await self._in_thread(work.discard)
                 if work.only_waited:
                     self._nursery.start_soon(self._report_return)
                 self._work = None
-            case Promote():
+            case effects.Promote():
                 await self._in_thread(work.restore)
-            case Warm(cycle):
+            case effects.Warm(cycle):
                 await self._bridges.discard(cycle, action.timeout)
 
     @trio.lowlevel.enable_ki_protection
     async def _report_return(self) -> None:
         await self._bounded.thread_returned()
-        self._report(StageReturned())
+        self._report(events.StageReturned())
 
-    async def _release(self, action: Release) -> None:
+    async def _release(self, action: effects.Release) -> None:
         await self._bridges.drained()
         self._observing.cancel()
         await self._notifier.arm(WatchSet(()))
@@ -301,7 +264,7 @@ class TrioInterpreter:
     @trio.lowlevel.enable_ki_protection
     async def _pin(self, cycle: int) -> None:
         await self._store_late(cycle)
-        self._report(Pinned(cycle))
+        self._report(events.Pinned(cycle))
 
     async def _store_late(self, cycle: int) -> None:
         """Store modules that the bridge of ``cycle`` imported dynamically. On failure its next worker reads them from disk."""
@@ -360,42 +323,42 @@ class TrioInterpreter:
                     await self._notifier.arm(armed)
                     read = await self._bounded.read(self._reader.read, armed)
                     undo_requested = await self._in_thread(self._project.take_undo_request)
-                self._report(Observed(read, number, since(started)))
+                self._report(events.Observed(read, number, since(started)))
                 if undo_requested:
-                    self._report(UndoRequested(NOBODY))
+                    self._report(events.UndoRequested(events.NOBODY))
 
     def _on_hint(self) -> None:
-        self._report(Hinted())
+        self._report(events.Hinted())
 
     def _start_polling(self, reason: str) -> None:
-        self._report(Noticed(PollingStarted(reason)))
+        self._report(events.Noticed(PollingStarted(reason)))
 
     # --- commands
 
-    def carry_out(self, command: Command) -> None:
+    def carry_out(self, command: effects.Command) -> None:
         """Carry out ``command`` at once."""
         match command:
-            case Look(number):
+            case effects.Look(number):
                 self._look = number
                 self._woken.set()
-            case SetTimer(timer, seconds):
+            case effects.SetTimer(timer, seconds):
                 self._stop_timer(timer)
                 scope = self._timers[timer] = trio.CancelScope()
                 self._nursery.start_soon(self._run_timer, timer, seconds, scope)
-            case StopTimer(timer):
+            case effects.StopTimer(timer):
                 self._stop_timer(timer)
-            case Pin(bridge):
+            case effects.Pin(bridge):
                 self._nursery.start_soon(self._pin, bridge)
-            case Prepare(bridge):
+            case effects.Prepare(bridge):
                 self._bridges.prepare(bridge)
-            case Arm(paths):
+            case effects.Arm(paths):
                 assert self._armed is not None
                 self._armed = self._armed.with_paths(paths)
                 self._woken.set()
-            case Unpublish():
+            case effects.Unpublish():
                 self._slot.close()
                 unpublish(self._slot)
-            case CutOff(bridge, why):
+            case effects.CutOff(bridge, why):
                 self._bridges.cut_off(bridge, why)
             case _:
                 raise AssertionError(f"{command} is carried out by the session")
@@ -407,7 +370,7 @@ class TrioInterpreter:
             # A timer that was replaced just as it elapsed must not report.
             if self._timers.get(timer) is scope:
                 del self._timers[timer]
-                self._report(TimerElapsed(timer))
+                self._report(events.TimerElapsed(timer))
 
     def _stop_timer(self, timer: str) -> None:
         scope = self._timers.pop(timer, None)

@@ -36,6 +36,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import assert_never
 
+from lastgood import watch_events
 from lastgood.effects import (
     Action,
     Arm,
@@ -52,40 +53,8 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.planner import bridges, phases
-from lastgood.planner.events import (
-    CloseRequested,
-    Disposed,
-    DisposeFailed,
-    Draining,
-    Event,
-    Failed,
-    Hinted,
-    LoadedLate,
-    Lost,
-    Noticed,
-    Observed,
-    Pinned,
-    Promoted,
-    Released,
-    ReloadRequested,
-    Restarted,
-    RestartFailed,
-    RollbackFailed,
-    RolledBack,
-    Staged,
-    StageReturned,
-    Started,
-    Swapped,
-    TimerElapsed,
-    UndoRequested,
-    Warmed,
-    Watched,
-)
+from lastgood.planner import bridges, events, phases
 from lastgood.planner.phases import (
-    SECOND_LOOK,
-    STOP_EDIT_TIMERS,
-    STOP_TIMERS,
     Step,
     answer,
     begin_closing,
@@ -116,21 +85,11 @@ from lastgood.planner.states import (
     Unstarted,
 )
 from lastgood.planner.watch_set import differing, merge, overlay, restrict
-from lastgood.watch_events import (
-    Change,
-    GenerationUndone,
-    PollingStarted,
-    ReloadError,
-    ReloadStart,
-    ReloadSuccess,
-    WatchPaths,
-)
-from lastgood.watch_events import RollbackFailed as RollbackFailedNotice
 
 __all__ = ["Step", "plan", "plan_of_cycle"]
 
 
-def plan(state: State, event: Event) -> Step:
+def plan(state: State, event: events.Event) -> Step:
     """Return the next state and the effects to perform after ``event`` in ``state``.
 
     Pure and total: no clock, no IO, no randomness. An event that is irrelevant in a state, such as a timer that was stopped,
@@ -142,43 +101,43 @@ def plan(state: State, event: Event) -> Step:
     return Step(step.state, tuple(effect for effect in step.effects if not isinstance(effect, Emit)))
 
 
-def _transition(state: State, event: Event) -> Step:
+def _transition(state: State, event: events.Event) -> Step:
     match event:
-        case Started():
+        case events.Started():
             return _started(state, event)
-        case Hinted():
+        case events.Hinted():
             return _hinted(state)
-        case Observed():
+        case events.Observed():
             return _observed(state, event)
-        case TimerElapsed():
+        case events.TimerElapsed():
             return _timer_elapsed(state, event.timer)
-        case ReloadRequested() | UndoRequested():
+        case events.ReloadRequested() | events.UndoRequested():
             return _requested(state, event)
-        case CloseRequested():
+        case events.CloseRequested():
             return _close_requested(state)
-        case Staged() | Promoted() | Warmed() | Swapped() | Watched():
+        case events.Staged() | events.Promoted() | events.Warmed() | events.Swapped() | events.Watched():
             return _done(state, event)
-        case Failed():
+        case events.Failed():
             return _failed(state, event)
-        case StageReturned():
+        case events.StageReturned():
             return _stage_returned(state)
-        case RolledBack() | RollbackFailed():
+        case events.RolledBack() | events.RollbackFailed():
             return _rolled_back(state, event)
-        case Draining():
+        case events.Draining():
             return bridges.bridge_drains(state, event)
-        case Disposed() | DisposeFailed():
+        case events.Disposed() | events.DisposeFailed():
             return bridges.bridge_disposed(state, event)
-        case Lost():
+        case events.Lost():
             return bridges.bridge_lost(state, event)
-        case Restarted() | RestartFailed():
+        case events.Restarted() | events.RestartFailed():
             return bridges.bridge_restarted(state, event)
-        case LoadedLate():
+        case events.LoadedLate():
             return bridges.modules_loaded_late(state, event)
-        case Pinned():
+        case events.Pinned():
             return bridges.pin_ended(state, event)
-        case Noticed():
+        case events.Noticed():
             return _noticed(state, event)
-        case Released():
+        case events.Released():
             return Step(replace(state, phase=Closed()))
         case _:
             assert_never(event)
@@ -196,7 +155,7 @@ def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, u
 # --- causes of a cycle
 
 
-def _started(state: State, event: Started) -> Step:
+def _started(state: State, event: events.Started) -> Step:
     match state.phase:
         case Unstarted():
             step = _begin(replace(state, tickets=(event.ticket, *state.tickets)))
@@ -214,17 +173,17 @@ def _hinted(state: State) -> Step:
     if isinstance(state.phase, Unstarted | Closing | Closed):
         return Step(state)
     step = look(state)
-    return Step(step.state, (*step.effects, SetTimer(SECOND_LOOK, 0.05)))
+    return Step(step.state, (*step.effects, SetTimer(phases.SECOND_LOOK, 0.05)))
 
 
-def _noticed(state: State, event: Noticed) -> Step:
-    if not isinstance(event.notice, PollingStarted) or state.ending:
+def _noticed(state: State, event: events.Noticed) -> Step:
+    if not isinstance(event.notice, watch_events.PollingStarted) or state.ending:
         return Step(state, (Emit(event.notice),))
     state = replace(state, polling=True)
     return Step(state, (Emit(event.notice), idle_look(state)))
 
 
-def _observed(state: State, event: Observed) -> Step:
+def _observed(state: State, event: events.Observed) -> Step:
     changed = differing(state.observed, event.files)
     new_edits = changed & differing(state.attempted, event.files)
     if isinstance(state.phase, Running | RollingBack):
@@ -232,12 +191,12 @@ def _observed(state: State, event: Observed) -> Step:
     state = replace(state, observed={**state.observed, **event.files}, reading_seconds=event.seconds)
     requested = bool(state.tickets or next_undo(state))
     manual = isinstance(state.phase, Looking) and requested
-    changes = tuple(Emit(Change(path, manual)) for path in sorted(new_edits))
+    changes = tuple(Emit(watch_events.Change(path, manual)) for path in sorted(new_edits))
     match state.phase:
         case Idle() if new_edits:
             return Step(replace(state, phase=Scheduled()), (*changes, debounce(state), max_wait(state)))
         case Scheduled() if not state.edits:
-            return go_idle(state).preceded_by(*STOP_EDIT_TIMERS)
+            return go_idle(state).preceded_by(*phases.STOP_EDIT_TIMERS)
         case Scheduled() if new_edits:
             return Step(state, (*changes, debounce(state)))
         case Restarting() if new_edits:
@@ -269,7 +228,7 @@ def _timer_elapsed(state: State, timer: str) -> Step:
 def _edits_settled(state: State) -> Step:
     match state.phase:
         case Scheduled():
-            return start_looking(state).preceded_by(*STOP_EDIT_TIMERS)
+            return start_looking(state).preceded_by(*phases.STOP_EDIT_TIMERS)
         case Restarting():
             return bridges.interrupt_restart(state)
         case Unstarted() | Idle() | Looking() | Running() | RollingBack() | Closing() | Closed():
@@ -291,11 +250,11 @@ def _look_again(state: State, timer: str) -> Step:
             return step
 
 
-def _requested(state: State, event: ReloadRequested | UndoRequested) -> Step:
+def _requested(state: State, event: events.ReloadRequested | events.UndoRequested) -> Step:
     match event:
-        case ReloadRequested(ticket):
+        case events.ReloadRequested(ticket):
             waiting = replace(state, tickets=(*state.tickets, ticket))
-        case UndoRequested(ticket):
+        case events.UndoRequested(ticket):
             waiting = replace(state, undos=(*state.undos, ticket))
         case _:
             assert_never(event)
@@ -303,7 +262,7 @@ def _requested(state: State, event: ReloadRequested | UndoRequested) -> Step:
         case Idle():
             return start_looking(waiting)
         case Scheduled():
-            return start_looking(waiting).preceded_by(*STOP_EDIT_TIMERS)
+            return start_looking(waiting).preceded_by(*phases.STOP_EDIT_TIMERS)
         case Unstarted() | Looking():
             return Step(waiting)
         case Running() | RollingBack() if not state.ending:
@@ -331,27 +290,29 @@ def _begin(state: State) -> Step:
         state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_probation=False))
     cycle = replace(cycle, attempted=before.attempted, disturbed=before.disturbed)
     begun = replace(state, phase=Running(cycle), cycle=number, blocked=False)
-    return Step(begun, (Emit(ReloadStart(number, cycle.manual, cycle.changed)), *cycle_plan.until_commit))
+    return Step(begun, (Emit(watch_events.ReloadStart(number, cycle.manual, cycle.changed)), *cycle_plan.until_commit))
 
 
 # --- the running cycle
 
 
-def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -> Step:
+def _done(
+    state: State, event: events.Staged | events.Promoted | events.Warmed | events.Swapped | events.Watched
+) -> Step:
     cycle = _cycle_of(state, event.effect)
     if cycle is None:
         return Step(state)
     effects: tuple[Effect, ...] = ()
     cycle = cycle.timed(event.effect.name, event.seconds)
     match event:
-        case Staged():
+        case events.Staged():
             cycle = replace(cycle, staged=event)
             state, effects = _record_reading(state, event)
-        case Promoted():
+        case events.Promoted():
             cycle = replace(cycle, promoted=event)
-        case Warmed():
+        case events.Warmed():
             pass
-        case Swapped():
+        case events.Swapped():
             cycle = replace(cycle, swapped=True)
             retired = state.retired if state.live is None else (*state.retired, state.live)
             stale = None if cycle.undoes is None else Stale(cycle.undoes, event.at)
@@ -367,7 +328,7 @@ def _done(state: State, event: Staged | Promoted | Warmed | Swapped | Watched) -
                 late=(),
             )
             return when_pinned(swapped, cycle.plan.after_commit)
-        case Watched():
+        case events.Watched():
             return _succeeded(state, cycle)
         case _:
             assert_never(event)
@@ -394,10 +355,10 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
     watch = cycle.staged.watch.with_paths(state.late)
     effects: list[Effect] = []
     if cycle.undoes is not None:
-        effects.append(Emit(GenerationUndone(cycle.undoes.generation, cycle.undoes.reason)))
+        effects.append(Emit(watch_events.GenerationUndone(cycle.undoes.generation, cycle.undoes.reason)))
     if state.watched is None or watch.paths != state.watched.paths:
-        effects.append(Emit(WatchPaths(watch.paths)))
-    success = ReloadSuccess(
+        effects.append(Emit(watch_events.WatchPaths(watch.paths)))
+    success = watch_events.ReloadSuccess(
         cycle.number,
         cycle.manual,
         cycle.changed,
@@ -420,7 +381,7 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
     return next_phase(settled).preceded_by(*effects)
 
 
-def _failed(state: State, event: Failed) -> Step:
+def _failed(state: State, event: events.Failed) -> Step:
     cycle = _cycle_of(state, event.effect)
     if cycle is None:
         return Step(state)
@@ -429,23 +390,23 @@ def _failed(state: State, event: Failed) -> Step:
     return step.preceded_by(*changes)
 
 
-def _roll_back(state: State, cycle: Cycle, reached: Action, failure: Failed | None) -> Step:
+def _roll_back(state: State, cycle: Cycle, reached: Action, failure: events.Failed | None) -> Step:
     rollbacks = cycle.plan.undo_through(reached)
     return Step(replace(state, phase=RollingBack(cycle, failure, len(rollbacks))), rollbacks)
 
 
-def _rolled_back(state: State, event: RolledBack | RollbackFailed) -> Step:
+def _rolled_back(state: State, event: events.RolledBack | events.RollbackFailed) -> Step:
     if not isinstance(state.phase, RollingBack):
         return Step(state)
     cycle, failure, left = state.phase.cycle, state.phase.failure, state.phase.left - 1
     effects: list[Effect] = []
-    if isinstance(event, RollbackFailed):
+    if isinstance(event, events.RollbackFailed):
         cause = None if failure is None else failure.error
-        effects.append(Emit(RollbackFailedNotice(event.effect.effect.name, event.error, cause)))
+        effects.append(Emit(watch_events.RollbackFailed(event.effect.effect.name, event.error, cause)))
     if left:
         return Step(replace(state, phase=RollingBack(cycle, failure, left)), tuple(effects))
     if failure is not None:
-        error_event = ReloadError(
+        error_event = watch_events.ReloadError(
             cycle.number,
             cycle.manual,
             cycle.changed,
@@ -460,7 +421,7 @@ def _rolled_back(state: State, event: RolledBack | RollbackFailed) -> Step:
         state = replace(state, stale=Stale(failure.error, since))
         if state.live is None:  # a start has failed
             state = replace(state, ending=True)
-            effects += STOP_TIMERS
+            effects += phases.STOP_TIMERS
     effects += answer(cycle.tickets, succeeded=False)
     return next_phase(state).preceded_by(*effects)
 
@@ -473,7 +434,7 @@ def _stage_returned(state: State) -> Step:
     return Step(free)
 
 
-def _record_reading(state: State, event: Staged | Failed) -> tuple[State, tuple[Effect, ...]]:
+def _record_reading(state: State, event: events.Staged | events.Failed) -> tuple[State, tuple[Effect, ...]]:
     """Record the bytes that a stage has read: for newly watched roots these are the attempted ones, for others the look's are.
 
     If the stage was made from bytes that differ from the attempted ones, the file changed between two readings, which counts
@@ -489,7 +450,9 @@ def _record_reading(state: State, event: Staged | Failed) -> tuple[State, tuple[
         disturbed=state.disturbed | changed_meanwhile,
     )
     new_edits = tuple(path for path in state.edits if path not in known)
-    return replace(state, disturbed=state.disturbed.union(new_edits)), tuple(Emit(Change(path)) for path in new_edits)
+    return replace(state, disturbed=state.disturbed.union(new_edits)), tuple(
+        Emit(watch_events.Change(path)) for path in new_edits
+    )
 
 
 # --- closing and disposing
@@ -498,7 +461,7 @@ def _record_reading(state: State, event: Staged | Failed) -> tuple[State, tuple[
 def _close_requested(state: State) -> Step:
     waiting = (*state.tickets, *state.undos)
     ending = replace(state, ending=True, tickets=(), undos=())
-    stop: tuple[Effect, ...] = (*STOP_TIMERS, *answer(waiting, succeeded=False), Unpublish())
+    stop: tuple[Effect, ...] = (*phases.STOP_TIMERS, *answer(waiting, succeeded=False), Unpublish())
     match state.phase:
         case Unstarted() | Idle() | Scheduled() | Looking():
             return begin_closing(ending).preceded_by(*stop)
