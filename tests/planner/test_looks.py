@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from lastgood import effects, watch_events
-from lastgood.planner import events, states
-from planner_script import IDLE_LOOK, A, closing, idle, looking, second_cycle, src
+from lastgood.planner import Settings, events, states
+from planner_script import IDLE_LOOK, A, Script, actions, closing, idle, looking, second_cycle, src
 
 
 def test_a_hint_leads_to_three_looks() -> None:
@@ -26,6 +27,11 @@ def test_looks_take_no_more_than_a_fiftieth_of_the_time() -> None:
     script = idle()
     script.give(events.Observed(src("1"), seconds=0.1))
     script.send(events.TimerElapsed("idle-look"), effects.Look(1), effects.SetTimer("idle-look", 5.0))
+
+
+def test_where_every_change_is_reported_nothing_is_read_without_one() -> None:
+    script = Script(Settings(idle_look=math.inf))
+    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1))
 
 
 def test_what_the_system_cannot_watch_is_read_each_second() -> None:

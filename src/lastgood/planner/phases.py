@@ -51,8 +51,6 @@ STOP_TIMERS = (
 
 _POLL = 1.0
 """Seconds between two looks while the system cannot watch."""
-_LEAST_IDLE = 2.0
-"""The least number of seconds between two looks while nothing happens."""
 _IDLE_SHARE = 0.02
 """The largest share of the time that these looks may take."""
 
@@ -109,11 +107,10 @@ def start_looking(state: State) -> Step:
     return Step(replace(step.state, phase=Looking(step.state.looks)), step.effects)
 
 
-def idle_look(state: State) -> SetTimer:
-    """Return the timer for a look that nothing else has caused: the system does not report every change."""
-    if state.polling:
-        return SetTimer(IDLE_LOOK, _POLL)
-    return SetTimer(IDLE_LOOK, max(_LEAST_IDLE, state.reading_seconds / _IDLE_SHARE))
+def idle_look(state: State) -> tuple[SetTimer, ...]:
+    """Return the timer for a look that nothing else has caused, if there is to be one."""
+    seconds = _POLL if state.polling else max(state.settings.idle_look, state.reading_seconds / _IDLE_SHARE)
+    return (SetTimer(IDLE_LOOK, seconds),) if math.isfinite(seconds) else ()
 
 
 def begin_closing(state: State) -> Step:

@@ -36,13 +36,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The timing arguments of :func:`lastgood.watch`, in seconds."""
+    """The timing arguments of :func:`lastgood.watch`, in seconds, and one more.
+
+    ``idle_look``: the time between two looks that nothing has caused, at least. The system does not report every change; where
+    it does, :data:`math.inf` means none.
+    """
 
     debounce: float = 0.1
     max_wait: float = 2.0
     warm_timeout: float = 60.0
     drain_timeout: float = 10.0
     stage_timeout: float = 60.0
+    idle_look: float = 2.0
 
     @property
     def bounded_drain(self) -> float:

@@ -159,7 +159,7 @@ def _started(state: State, event: events.Started) -> Step:
     match state.phase:
         case Unstarted():
             step = _begin(replace(state, tickets=(event.ticket, *state.tickets)))
-            return Step(step.state, (*step.effects, idle_look(state)))
+            return Step(step.state, (*step.effects, *idle_look(state)))
         case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restarting():
             return Step(state)
         case Closing() | Closed():
@@ -180,7 +180,7 @@ def _noticed(state: State, event: events.Noticed) -> Step:
     if not isinstance(event.notice, watch_events.PollingStarted) or state.ending:
         return Step(state, (Emit(event.notice),))
     state = replace(state, polling=True)
-    return Step(state, (Emit(event.notice), idle_look(state)))
+    return Step(state, (Emit(event.notice), *idle_look(state)))
 
 
 def _observed(state: State, event: events.Observed) -> Step:
@@ -245,7 +245,7 @@ def _look_again(state: State, timer: str) -> Step:
         case phases.SECOND_LOOK:
             return Step(step.state, (*step.effects, SetTimer(phases.LAST_LOOK, 0.45)))
         case phases.IDLE_LOOK:
-            return Step(step.state, (*step.effects, idle_look(state)))
+            return Step(step.state, (*step.effects, *idle_look(state)))
         case _:
             return step
 

@@ -22,6 +22,7 @@ True
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -72,7 +73,8 @@ class World:
             self._disk, ROOT / config_file, (), self._load, lambda _: Interpreter((), ("sys", "math")), 1
         )
         self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._report, self.effects)
-        settings = Settings(debounce, max_wait, warm_timeout, drain_timeout, stage_timeout)
+        # Here no change goes unnoticed.
+        settings = Settings(debounce, max_wait, warm_timeout, drain_timeout, stage_timeout, idle_look=math.inf)
         self._driver = Driver(State(settings), self._carry_out)
         self._tickets = itertools.count()
         self._answers: dict[int, bool] = {}
