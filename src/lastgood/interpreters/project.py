@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from lastgood.calls.live_imports import LiveImports
@@ -22,6 +23,9 @@ from lastgood.store.output_directory import OutputDirectory
 from lastgood.wrappers.process.extractor import Extractor, HereExtractor
 
 __all__ = ["Project", "StageStopped"]
+
+_MAX_PATHS = 1 << 14
+"""Paths that are reused from one cycle to the next: about four for each module."""
 
 
 class StageStopped(Exception):  # an outcome rather than an error
@@ -61,6 +65,7 @@ class Project:
     manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
     contents: Contents = field(init=False)
     _pinner: Pinner = field(init=False)
+    _path_of: Callable[[str], Path] = field(init=False)
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
 
     _is_stopped: bool = False
@@ -68,6 +73,7 @@ class Project:
     def __post_init__(self) -> None:
         self.extractor.note = self.note
         self.contents = Contents(self.files)
+        self._path_of = lru_cache(_MAX_PATHS)(Path)
         self._pinner = Pinner(self.contents, self.extractor.imports_of, self.enter)
 
     def begin_stage(self) -> None:
@@ -98,7 +104,7 @@ class Project:
 
     def finder(self, config: Config) -> Finder:
         """Make a finder that looks where the worker of ``config`` would. Raises :class:`ConfigError`."""
-        return Finder(self.files, config.python_import_path, self._worker_interpreter(config))
+        return Finder(self.files, config.python_import_path, self._worker_interpreter(config), self._path_of)
 
     def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
         """Read, once, all sources that ``modules`` depend on."""

@@ -61,10 +61,20 @@ _BUILT_IN = Found("")
 
 
 class Finder:
-    """Finds modules in ``import_path``, then as ``interpreter`` would. Results are cached; use a new finder to look again."""
+    """Finds modules in ``import_path``, then as ``interpreter`` would. Results are cached; use a new finder to look again.
 
-    def __init__(self, files: FileSystem, import_path: Iterable[Path], interpreter: Interpreter) -> None:
+    ``path_of`` makes paths. It may return an earlier one: to make one costs more than the system calls.
+    """
+
+    def __init__(
+        self,
+        files: FileSystem,
+        import_path: Iterable[Path],
+        interpreter: Interpreter,
+        path_of: Callable[[str], Path] = Path,
+    ) -> None:
         self._files = files
+        self.path_of = path_of
         self.import_path = tuple(map(str, import_path))
         self.builtin_modules = frozenset(interpreter.builtin_modules)
         self.preloaded = interpreter.preloaded
@@ -117,7 +127,7 @@ class Finder:
         directory, name = os.path.split(path)
         if self.listing(directory).get(name) == "link":
             return self._files.real_path(Path(path))
-        return Path(self.real_directory(directory), name)
+        return self.path_of(os.path.join(self.real_directory(directory), name))
 
     def is_local(self, directory: str) -> bool:
         """Return whether ``directory`` is under ``import_path`` and does not contain installed modules."""

@@ -228,7 +228,7 @@ class _Reading:
         self._note(name, file)
         digest = self._read(file)
         if digest is not None:
-            module = PinnedModule(name, Path(path), file, is_package, digest)
+            module = PinnedModule(name, self._finder.path_of(path), file, is_package, digest)
             self._modules[name, path] = module
             self._todo.append(module)
 
@@ -341,9 +341,8 @@ class _Reading:
         own = tuple(f"{root}{os.sep}" for module in named for root in module.roots)
         files = {module.file for module in named}
         helpers = (file for file in self._sources if file not in files and not str(file).startswith(own))
-        candidates = (
-            Path(path) for path in self._candidates if not path.startswith(own) and path not in self._wrappers
-        )
+        outside = (path for path in self._candidates if not path.startswith(own) and path not in self._wrappers)
+        candidates = map(self._finder.path_of, outside)
         return Pinned(
             roots=tuple(map(Path, self._finder.roots)),
             modules=tuple(self._modules[key] for key in sorted(self._modules)),

@@ -131,7 +131,7 @@ def _candidates(finder: Finder, name: str, *, is_package: bool) -> Iterator[Path
             found[f"{finder.real_directory(directory)}/__init__.py"] = None
         if is_package:
             found[f"{real}/{part}"] = None
-    return map(Path, found)
+    return map(finder.path_of, found)
 
 
 # --- the worker's interpreter --------------------------------------------------------------------------------
