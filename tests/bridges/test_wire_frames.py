@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+import re
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from pathlib import Path
+from fractions import Fraction
+from ipaddress import IPv4Address, IPv6Interface
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -135,6 +138,13 @@ CONVERSATIONS: dict[str, Sequence[Call]] = {
         call("give", [date(2024, 2, 29), time(1, 2, 3, tzinfo=UTC), timedelta(days=-1, microseconds=1)]),
         call("give", [Decimal("1.50"), UUID(int=5), Path("a/b")]),
         call("give", bytearray(b"array")),
+    ],
+    "standard": [
+        call("give", [1j, Fraction(1, 3), range(1, 9, 2), bytearray(b"b")]),
+        call("give", [ZoneInfo("Europe/Berlin"), UTC, timezone(timedelta(hours=1), "one")]),
+        call("give", [IPv4Address("1.2.3.4"), IPv6Interface("fe80::1%eth0/64")]),
+        call("give", [PurePosixPath("a"), PureWindowsPath("c:/a"), re.compile("(?i)a"), re.compile(b"b", re.DOTALL)]),
+        call("give", [deque([1], 2), OrderedDict(b=1), Counter("a"), defaultdict(list, c=[1]), defaultdict(None)]),
     ],
     "own types": [
         call("take", Point(1, 2), Colour.RED),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, auto
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal, NamedTuple, NotRequired, SupportsInt, TypedDict
 
 import pytest
@@ -99,6 +102,13 @@ ONE.total = 3
         (Sequence[Side], ["buy"], [Side.BUY]),
         (Iterable[Side], ("buy",), (Side.BUY,)),
         (Mapping[str, Side], {"a": "buy"}, {"a": Side.BUY}),
+        (deque[Side], deque(["buy"], 3), deque([Side.BUY], 3)),
+        (Sequence[Side], deque(["buy"], 3), deque([Side.BUY], 3)),
+        (OrderedDict[str, Side], OrderedDict(a="buy"), OrderedDict(a=Side.BUY)),
+        (dict[str, Side], OrderedDict(a="buy"), OrderedDict(a=Side.BUY)),
+        (Counter[Side], Counter({"buy": 2}), Counter({Side.BUY: 2})),
+        (defaultdict[str, list[Side]], defaultdict(list, a=["buy"]), defaultdict(list, a=[Side.BUY])),
+        (Mapping[str, Side], defaultdict(None, a="buy"), defaultdict(None, a=Side.BUY)),
         (Options, {"side": "buy", "points": [(1, 2)]}, {"side": Side.BUY, "points": [Point(1, 2)]}),
         (Cat | Dog, {"name": "x"}, Cat("x")),
         (Dog | Cat, {"name": "x"}, Cat("x")),
@@ -111,6 +121,7 @@ def test_plain_data_become_what_is_declared(declared: Any, given: Any, expected:
     made = returns(declared)(given)
     assert made == expected
     assert type(made) is type(expected)
+    assert repr(made) == repr(expected)  # with the maxlen and the factory
 
 
 @pytest.mark.parametrize(
@@ -141,6 +152,14 @@ def test_plain_data_become_what_is_declared(declared: Any, given: Any, expected:
         (Sequence[str], "abc"),
         (Iterable[int], range(3)),
         (SupportsInt, 3),
+        (complex, 1j),
+        (complex, 3),
+        (deque[Any], deque([object()])),
+        (dict[str, int], Counter("aab")),
+        (tzinfo, timezone.utc),  # noqa: UP017  # its class
+        (re.Pattern[str], re.compile("a")),
+        (re.Pattern[Any] | str, re.compile(b"a")),
+        (PurePath, Path("a")),
         (Side | str, "buy"),
         ((Literal["a", 1] | None), "a"),
         (Any | None, 3),
@@ -170,6 +189,17 @@ def test_what_is_right_already_stays(declared: Any, value: Any) -> None:
         (Quote, {"side": "buy"}, 'result: expected Quote, got dict without "price".'),
         (Quote, [1], "result: expected Quote, got list."),
         (Side, 1, "result: expected Side, got int."),
+        (complex, "1j", "result: expected complex, got str."),
+        (float, 1j, "result: expected float, got complex."),
+        (deque[int], [1], "result: expected deque[int], got list."),
+        (deque[int], deque([1, "x"]), "result[1]: expected int, got str."),
+        (OrderedDict[str, int], {"a": 1}, "result: expected OrderedDict[str, int], got dict."),
+        (Counter[str], Counter([1]), "result (a key): expected str, got int."),
+        (Counter[str], Counter({"a": "x"}), 'result["a"]: expected int, got str.'),
+        (defaultdict[str, int], defaultdict(str, a="x"), 'result["a"]: expected int, got str.'),
+        (re.Pattern[str], re.compile(b"a"), "result.pattern: expected str, got bytes."),
+        (re.Pattern[str], "a", "result: expected Pattern[str], got str."),
+        (Path, PurePosixPath("a"), "result: expected Path, got PurePosixPath."),
         (Level, True, "result: expected Level, got bool."),
         (Level, 3.0, "result: expected Level, got float."),
         (Point, (1,), "result: expected Point, got tuple of 1."),

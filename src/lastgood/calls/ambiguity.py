@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from enum import Enum
@@ -106,7 +107,7 @@ def _kinds(declared: Any) -> frozenset[type]:
     if origin is typing.Literal:
         return frozenset(map(type, arguments))
     if isinstance(origin, type):
-        if origin in (list, tuple, set, frozenset, dict):
+        if origin in (list, tuple, set, frozenset, dict, deque):
             return frozenset((origin,))
         return frozenset((dict,)) if issubclass(origin, Mapping) else _ANY
     if declared is None:
@@ -121,6 +122,8 @@ def _kinds(declared: Any) -> frozenset[type]:
         return frozenset((dict,))
     if is_named_tuple(declared):
         return frozenset((tuple,))
+    if declared is complex:
+        return _NUMBERS | {complex}
     return _NUMBERS if declared is float else frozenset((declared,))
 
 

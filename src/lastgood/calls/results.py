@@ -4,20 +4,23 @@ Generated wrappers have one :class:`Returns` per function; it takes the results 
 the declared type at any depth: a dict to a dataclass, a value to an enum member, a tuple to a named tuple. A value that
 already has its type stays the same object. If plain data would be ambiguous (:mod:`lastgood.calls.ambiguity`), the bridge is
 asked for the classes, and sends a :class:`Typed` in place of each instance. A value of an abstract type (``Sequence``,
-``Iterable``, ...) is checked with ``isinstance``; the items of lists, tuples, sets and dicts are checked, too.
+``Iterable``, ...) is checked with ``isinstance``; the items of lists, tuples, sets, dicts and the like are checked, too.
 """
 
 from __future__ import annotations
 
 import operator
+import re
 import types
 import typing
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
+from lastgood.bridges.worker.values.containers import MAPPINGS, SEQUENCES, SETS, rebuilt
 from lastgood.bridges.worker.values.values import PLAIN, Typed, key_text
 from lastgood.calls.ambiguity import (
     UNIONS,
@@ -103,9 +106,10 @@ def _all_same(made: Collection[Any], value: Collection[Any]) -> bool:
 
 _NOT_CHECKED = (Any, object)
 _EXACT: dict[Any, frozenset[type]] = {
-    # PEP 484: an int is accepted as a float. A bool is an int.
+    # PEP 484: an int is accepted as a float, and both as a complex. A bool is an int.
     bool: frozenset((bool,)),
     bytes: frozenset((bytes,)),
+    complex: frozenset((complex, float, int, bool)),
     float: frozenset((float, int, bool)),
     int: frozenset((int, bool)),
     str: frozenset((str,)),
@@ -168,10 +172,12 @@ class _Compiler:
             return Converter(converter_of_literal(declared, arguments))
         if origin is tuple:
             return self._tuple(declared, arguments)
-        if origin in (list, set, frozenset):
+        if origin in SEQUENCES or origin in SETS:
             return self._items(declared, origin, arguments[0])
-        if origin is dict:
-            return self._dict(declared, *arguments)
+        if origin in MAPPINGS:
+            return self._dict(declared, origin, arguments[0], int if origin is Counter else arguments[1])
+        if origin is re.Pattern:
+            return self._pattern(declared, arguments[0])
         if origin is not None:
             return self._abstract(declared, origin, arguments)
         if typing.is_typeddict(declared):
@@ -190,7 +196,7 @@ class _Compiler:
         item, certain, _ = self.compile(argument)
         if item is unchanged:
             return Converter(converter_of_instances(kind, declared))
-        step = "[{}]" if kind in (list, tuple) else " (an element)"
+        step = " (an element)" if kind in SETS else "[{}]"
 
         def convert(value: Any) -> Any:
             if not isinstance(value, kind):
@@ -198,7 +204,7 @@ class _Compiler:
             if certain and certain.issuperset(map(type, value)):
                 return value
             made = _each(value, item, step)
-            return value if _all_same(made, value) else _rebuilt(kind, made)
+            return value if _all_same(made, value) else _rebuilt(value, made)
 
         return Converter(convert)
 
@@ -215,12 +221,12 @@ class _Compiler:
 
         return Converter(convert)
 
-    def _dict(self, declared: Any, key_type: Any, value_type: Any) -> Converter:
+    def _dict(self, declared: Any, kind: Any, key_type: Any, value_type: Any) -> Converter:
         key, certain_keys, _ = self.compile(key_type)
         item, certain_values, _ = self.compile(value_type)
 
         def convert(value: Any) -> Any:
-            if not isinstance(value, dict):
+            if not isinstance(value, kind):
                 raise mismatch_of(declared, value)
             keys: Any = value
             if key is not unchanged and not (certain_keys and certain_keys.issuperset(map(type, value))):
@@ -232,16 +238,31 @@ class _Compiler:
                 not isinstance(items, list) or _all_same(items, value.values())
             ):
                 return value
-            return _rebuilt(dict, list(zip(keys, items, strict=True)))
+            return _rebuilt(value, list(zip(keys, items, strict=True)))
+
+        return Converter(convert)
+
+    def _pattern(self, declared: Any, text_type: Any) -> Converter:
+        convert_text = self.compile(text_type).convert
+
+        def convert(value: Any) -> Any:
+            if not isinstance(value, re.Pattern):
+                raise mismatch_of(declared, value)
+            try:
+                convert_text(value.pattern)
+            except Mismatch as mismatch:
+                raise mismatch.at(".pattern") from None
+            return value
 
         return Converter(convert)
 
     def _abstract(self, declared: Any, origin: Any, arguments: tuple[Any, ...]) -> Converter:
         """Return the converter of ``Sequence[int]``, ``Mapping[str, Quote]``, ...: items of built-in containers are converted."""
+        kinds: dict[Any, Convert]
         if len(arguments) == 2:
-            kinds: dict[Any, Convert] = {dict: self._dict(declared, *arguments).convert}
+            kinds = dict.fromkeys(MAPPINGS, self._dict(declared, dict, *arguments).convert)
         else:
-            kinds = {kind: self._items(declared, kind, arguments[0]).convert for kind in (list, tuple, set, frozenset)}
+            kinds = {kind: self._items(declared, kind, arguments[0]).convert for kind in (*SEQUENCES, *SETS)}
 
         untyped = _untyped if self._requested else unchanged
 
@@ -388,24 +409,24 @@ def _untyped(value: Any) -> Any:
     kind = type(value)
     if kind is Typed:
         return _untyped(value.data)
-    if kind is dict:
+    if kind in MAPPINGS:
         keys, items = list(map(_untyped, value)), list(map(_untyped, value.values()))
         same = _all_same(keys, value) and _all_same(items, value.values())
-        return value if same else _rebuilt(dict, list(zip(keys, items, strict=True)))
-    if kind not in (list, tuple, set, frozenset) or PLAIN.issuperset(map(type, value)):
+        return value if same else _rebuilt(value, list(zip(keys, items, strict=True)))
+    if (kind not in SEQUENCES and kind not in SETS) or PLAIN.issuperset(map(type, value)):
         return value
     made = list(map(_untyped, value))
-    return value if _all_same(made, value) else _rebuilt(kind, made)
+    return value if _all_same(made, value) else _rebuilt(value, made)
 
 
-def _rebuilt(kind: Any, items: list[Any]) -> Any:
-    """Return a collection of converted ``items``. Raises :class:`Mismatch` if they are not hashable or not distinct."""
+def _rebuilt(value: Any, items: list[Any]) -> Any:
+    """Return a collection like ``value`` of these items. Raises :class:`Mismatch` if they are not hashable or not distinct."""
     try:
-        made = kind(items)
+        made = rebuilt(value, items)
     except TypeError as error:
-        raise Mismatch("hashable items", f"{type_text(kind)} with another: {error}") from None
+        raise Mismatch("hashable items", f"{type_text(type(value))} with another: {error}") from None
     if len(made) != len(items):
-        raise Mismatch("distinct items", f"{type_text(kind)} in which two became equal")
+        raise Mismatch("distinct items", f"{type_text(type(value))} in which two became equal")
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import sys
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from types import ModuleType, SimpleNamespace
@@ -161,6 +162,13 @@ ORDER = Order(KEY, [Point(1), Point(2, Side.SELL)], Order(Key("b")))
         (frozenset[Point], frozenset({Point(1)})),
         (dict[Key, list[Side]], {KEY: [Side.BUY]}),
         (Mapping[str, Point], {"a": Point(1)}),
+        (deque[Key], deque([KEY], 3)),
+        (Sequence[Point], deque([Point(1)])),
+        (OrderedDict[Key, Side], OrderedDict({KEY: Side.BUY})),
+        (dict[str, Side], OrderedDict(a=Side.BUY)),
+        (Counter[Side], Counter({Side.BUY: 2})),
+        (defaultdict[Side, list[Key]], defaultdict(list, {Side.BUY: [KEY]})),
+        (Mapping[str, Side], defaultdict(None, a=Side.BUY)),
         (list[int] | dict[str, list[Side]], {"a": [Side.BUY]}),
         (Options, {"side": Side.BUY}),
         (Cat | Dog, Dog("x")),
@@ -195,6 +203,7 @@ def test_a_value_arrives_as_its_annotated_type(annotation: Any, value: Any) -> N
         (str, {"a": (Side.BUY,)}, {"a": (1,)}),
         (Cat, Side.BUY, 1),
         (Any, {Side.BUY: {Side.SELL}}, {1: {2}}),
+        (Any, [deque([Side.BUY], 2), Counter([Side.SELL])], [deque([1], 2), Counter([2])]),
     ],
 )
 def test_where_no_annotation_tells_it_arrives_as_plain_data(annotation: Any, value: Any, plain: Any) -> None:
@@ -229,14 +238,14 @@ def test_whatever_can_be_called_is_asked_for_its_annotations() -> None:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> None: ...
 
-    class Counter:
+    class Tally:
         def __call__(self, value: Key) -> None: ...
 
     for each in (
         wrapper,
         functools.lru_cache(function),
         functools.partial(function, other=1),
-        Counter(),
+        Tally(),
         Outer.of_class,
     ):
         assert arrived(each, KEY) == KEY

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from ..calling import Refused
 from . import rich
+from .containers import MAPPINGS, SEQUENCES, SETS, rebuilt
 from .values import PLAIN, Tagged
 
 TYPE_CHECKING = False  # for consistency with the worker's other files; typing is imported here anyway
@@ -264,18 +265,16 @@ def _resolve(value: Any, hints: _Hints) -> Any:
     kind = type(value)
     if kind is Tagged:
         return _resolve_tagged(value, hints)
-    if kind is list or kind is set or kind is frozenset:
-        if PLAIN.issuperset(map(type, value)):  # for large lists of numbers next to a tagged value
-            return value
-        inner = _element_hints(hints, kind)
-        if kind is list:
-            return [_step("[{}]", place, item, inner) for place, item in enumerate(value)]
-        return _hashed(kind, [_step(" (an element)", None, item, inner) for item in value])
     if kind is tuple:
         return tuple(_step("[{}]", place, item, _place_hints(hints, place)) for place, item in enumerate(value))
-    if kind is dict:
+    if kind in MAPPINGS:
         return _resolve_dict(value, hints)
-    return value
+    if (kind not in SEQUENCES and kind not in SETS) or PLAIN.issuperset(map(type, value)):
+        return value  # or a large list of numbers next to a tagged value
+    inner = _parameters_of(hints, kind, 0)
+    if kind in SETS:
+        return _hashed(value, [_step(" (an element)", None, item, inner) for item in value])
+    return rebuilt(value, [_step("[{}]", place, item, inner) for place, item in enumerate(value)])
 
 
 def _step(step: str, key: Any, value: Any, hints: _Hints) -> Any:
@@ -286,9 +285,10 @@ def _step(step: str, key: Any, value: Any, hints: _Hints) -> Any:
         raise error.at(step.format(key)) from None
 
 
-def _hashed(kind: Any, items: Sequence[Any]) -> Any:
+def _hashed(value: Any, items: Sequence[Any]) -> Any:
+    """Return a set or dict like ``value`` with these items."""
     try:
-        made = kind(items)
+        made = rebuilt(value, items)
     except TypeError as error:
         raise _ConstructionError(
             f"{error}, so it can be neither a key nor an element of a set. Annotate the parameter."
@@ -304,19 +304,15 @@ def _hashed(kind: Any, items: Sequence[Any]) -> Any:
 def _resolve_dict(value: dict[Any, Any], hints: _Hints) -> dict[Any, Any]:
     if PLAIN.issuperset(map(type, value)) and PLAIN.issuperset(map(type, value.values())):
         return value
-    keys = _parameters_of(hints, dict, 0)
-    values = _parameters_of(hints, dict, 1)
+    keys = _parameters_of(hints, type(value), 0)
+    values = _parameters_of(hints, type(value), 1)
     fields = [_field_types(hint) for hint in hints if _is_typed_dict(hint)]
     made = []
     for key, item in value.items():
         more = [each for own in fields for each in own.get(key, ())] if fields and type(key) is str else []
         made.append((_step(" (a key)", None, key, keys), _step("[{!r}]", key, item, [*values, *more])))
-    result: dict[Any, Any] = _hashed(dict, made)
+    result: dict[Any, Any] = _hashed(value, made)
     return result
-
-
-def _element_hints(hints: _Hints, kind: type) -> list[Any]:
-    return _parameters_of(hints, kind, 0)
 
 
 def _place_hints(hints: _Hints, place: int) -> list[Any]:

@@ -1,19 +1,21 @@
-"""Values that need an import: dates and times, Decimal, UUID, Path, enums, dataclasses. See values.py."""
+"""Values that need an import: dates and times, Decimal, UUID, Path, enums, dataclasses. See values.py; for others, standard.py."""
 
 from __future__ import annotations
 
 import datetime as dt
 import os
+import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import fields
 from dataclasses import is_dataclass as _is_dataclass_or_type
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from uuid import UUID
 
-from .values import DecodeError
+from .values import DecodeError, EncodeError
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -26,10 +28,13 @@ __all__ = [
     "NAMED",
     "RECORD",
     "TYPED",
+    "UNHASHABLE",
     "Enum",
     "base",
     "field_names",
     "is_named_tuple",
+    "zone_of",
+    "zone_parts",
 ]
 
 DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_, PATH = range(9, 16)
@@ -37,6 +42,10 @@ RECORD, MEMBER, NAMED = range(16, 19)
 """Codes of tagged values (see arguments.py): an instance with fields, an enum member, a named tuple."""
 TYPED = 19
 """The code of a value in a result that is an instance of one of the classes that the caller has named."""
+# 20 and above are the codes of standard.py.
+
+UNHASHABLE = (list, dict, set, bytearray, deque)
+"""Types whose values arrive as unhashable, even those of a hashable subclass."""
 
 
 @lru_cache(maxsize=1024)
@@ -69,20 +78,27 @@ def _pack_delta(delta: dt.timedelta | None) -> list[int] | None:
     return None if delta is None else [delta.days, delta.seconds, delta.microseconds]
 
 
-def _pack_zone(value: dt.datetime | dt.time) -> list[Any] | None:
-    """Return [key, offset, name] of a time zone; None if there is no time zone."""
-    zone = value.tzinfo
-    if zone is None:
-        return None
+def zone_parts(zone: dt.tzinfo) -> list[Any] | None:
+    """Return [key, offset, name] of a ``timezone`` or ``ZoneInfo``; None of any other time zone."""
     if type(zone) is dt.timezone:
         # The constructor's arguments show whether the time zone was given a name or has a default one.
         arguments: Any = zone.__reduce__()[1]
         return [None, _pack_delta(arguments[0]), arguments[1] if len(arguments) > 1 else None]
-    key = getattr(zone, "key", None)
-    return [key if type(key) is str else None, _pack_delta(value.utcoffset()), value.tzname()]
+    known = sys.modules.get("zoneinfo")  # if it is not imported, this is no ZoneInfo
+    if known is None or not isinstance(zone, known.ZoneInfo):
+        return None
+    if zone.key is None:
+        raise EncodeError(f"{zone!r} cannot cross: it has no key, by which the other side could find it.")
+    return [zone.key, None, None]
 
 
-def _unpack_zone(packed: list[Any] | None) -> dt.tzinfo | None:
+def _zone_parts_at(moment: dt.datetime | dt.time) -> list[Any] | None:
+    zone = moment.tzinfo
+    return None if zone is None else zone_parts(zone) or [None, _pack_delta(moment.utcoffset()), moment.tzname()]
+
+
+def zone_of(packed: list[Any] | None) -> dt.tzinfo | None:
+    """Return the time zone of these parts. Raise :class:`.values.DecodeError` if it is not known here."""
     if packed is None:
         return None
     key, offset, name = packed
@@ -91,37 +107,32 @@ def _unpack_zone(packed: list[Any] | None) -> dt.tzinfo | None:
             from zoneinfo import ZoneInfo
 
             return ZoneInfo(key)
-        except (LookupError, ValueError, OSError):
-            name = key
+        except (ImportError, LookupError, ValueError, OSError):
+            raise DecodeError(f"this side's Python knows no time zone {key!r}; the package tzdata has them") from None
     if offset is None:
-        raise DecodeError(f"the time zone {name!r} is not known on this side")
+        raise DecodeError(f"the time zone {name!r} has no offset at that moment")
     delta = dt.timedelta(*offset)
     return dt.timezone(delta) if name is None else dt.timezone(delta, name)
 
 
 def _unpack_datetime(packed: list[Any]) -> dt.datetime:
     text, fold, zone = packed
-    return dt.datetime.fromisoformat(text).replace(tzinfo=_unpack_zone(zone), fold=fold)
+    return dt.datetime.fromisoformat(text).replace(tzinfo=zone_of(zone), fold=fold)
 
 
 def _unpack_time(packed: list[Any]) -> dt.time:
     text, fold, zone = packed
-    return dt.time.fromisoformat(text).replace(tzinfo=_unpack_zone(zone), fold=fold)
-
-
-def _pack_path(value: PurePath) -> tuple[int, Any]:
-    return PATH, os.fsencode(value)
+    return dt.time.fromisoformat(text).replace(tzinfo=zone_of(zone), fold=fold)
 
 
 ENCODERS: dict[type, Callable[[Any], tuple[int, Any]]] = {
-    dt.datetime: lambda value: (DATETIME, [value.replace(tzinfo=None).isoformat(), value.fold, _pack_zone(value)]),
+    dt.datetime: lambda value: (DATETIME, [value.replace(tzinfo=None).isoformat(), value.fold, _zone_parts_at(value)]),
     dt.date: lambda value: (DATE, value.isoformat()),
-    dt.time: lambda value: (TIME, [value.replace(tzinfo=None).isoformat(), value.fold, _pack_zone(value)]),
+    dt.time: lambda value: (TIME, [value.replace(tzinfo=None).isoformat(), value.fold, _zone_parts_at(value)]),
     dt.timedelta: lambda value: (TIMEDELTA, _pack_delta(value)),
     Decimal: lambda value: (DECIMAL, str(value)),
     UUID: lambda value: (UUID_, value.bytes),
-    type(Path()): _pack_path,
-    type(PurePath()): _pack_path,
+    type(Path()): lambda value: (PATH, os.fsencode(value)),
 }
 
 DECODERS: dict[int, Callable[[Any], Any]] = {
@@ -136,24 +147,22 @@ DECODERS: dict[int, Callable[[Any], Any]] = {
 
 
 def base(value: Any) -> Any:
-    """Return an instance of a subclass as its base type (a buffer as bytes), or ``value`` itself if there is no such base."""
+    """Return an instance of a subclass as its base type, or ``value`` itself if there is no such base."""
     if isinstance(value, int):
         return int.__pos__(value)
     if isinstance(value, float):
         return float.__pos__(value)
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, (bytes, bytearray)):
+    if isinstance(value, bytes):
         return b"".join((value,))
-    if isinstance(value, memoryview):
-        return value.tobytes()
     kinds: tuple[Any, ...] = (tuple, list, dict, set, frozenset, Decimal)
     for kind in kinds:
         if isinstance(value, kind):
             return kind(value)
     if isinstance(value, UUID):
         return UUID(int=value.int)
-    if isinstance(value, type(PurePath())):
+    if isinstance(value, Path):
         return Path(os.fspath(value))
     return _plain_moment(value)
 

@@ -2,21 +2,20 @@
 
 To send, :meth:`Values.dumps` encodes a value as msgpack types, with extensions for all others. To receive, :meth:`Values.loads`
 decodes the extensions. These types are preserved: None, bool, int of any size, float, str (including lone surrogates), bytes,
-list, tuple, set, frozenset, dict with any of these as keys, datetime, date, time, timedelta, Decimal, UUID and Path. Other
-types arrive as their plain data:
+list, tuple, set, frozenset, dict with any of these as keys, datetime, date, time, timedelta, Decimal, UUID, Path, and those of
+standard.py (complex, Fraction, deque, ...). Other types arrive as their plain data:
 
     enum member           its value                     dataclass instance    a dict of its fields
-    named tuple           a tuple                       bytearray, memoryview bytes
+    named tuple           a tuple
     subclass of one above the base type; a subclass of datetime, date, time or timedelta only if it equals that base
 
 Instances of attrs, msgspec and pydantic classes count as dataclass instances. With ``tags``, enum members, dataclass instances
 and named tuples arrive as :class:`Tagged`, from which the receiver can create instances of its own types. With
 :meth:`Values.dumps_typed`, the instances of given classes arrive as :class:`Typed`.
 
-A time zone of :mod:`zoneinfo` is sent with its key and its current offset, which is used where the other side does not know the
-key; any other time zone is sent as its offset at that moment. Where both sides have the library, numpy arrays (arrays.py) and
-tables of pandas and Arrow (tables.py, arrow.py) are supported as well. Anything else raises :class:`EncodeError`, which says
-what the object is and where it is in the value.
+A datetime's time zone that is neither a ``timezone`` nor a ``ZoneInfo`` is sent as its offset at that moment. Where both sides
+have the library, numpy arrays (arrays.py) and tables of pandas and Arrow (tables.py, arrow.py) are supported as well. Anything
+else raises :class:`EncodeError`, which says what the object is and where it is in the value.
 """
 
 from __future__ import annotations
@@ -31,7 +30,18 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["MAX_DEPTH", "PLAIN", "DecodeError", "EncodeError", "Tagged", "Typed", "Values", "key_text"]
+__all__ = [
+    "MAX_DEPTH",
+    "PLAIN",
+    "DecodeError",
+    "EncodeError",
+    "Tagged",
+    "Typed",
+    "Values",
+    "class_name",
+    "key_text",
+    "paired",
+]
 
 MAX_DEPTH = 100
 """The maximum nesting of values: both sides recurse, and neither knows how much stack the other has left."""
@@ -39,6 +49,11 @@ MAX_DEPTH = 100
 TUPLE, SET, FROZENSET, DICT, INT, TEXT, FLOATS, INTS = range(1, 9)
 # 9 and above are the codes of rich.py.
 
+_WHAT_CAN_CROSS = (
+    "None, bool, int, float, complex, str, bytes, bytearray, list, tuple, range, set, frozenset, dict, deque, OrderedDict, "
+    "Counter, defaultdict, datetime, date, time, timedelta, timezone, ZoneInfo, Decimal, Fraction, UUID, Path, PurePath, "
+    "re.Pattern, the addresses of ipaddress, enums, dataclasses and named tuples"
+)
 _NUMBERS = frozenset((float, int))
 PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 """Types whose values contain no other values."""
@@ -88,7 +103,7 @@ def key_text(key: Any) -> str:
     try:
         text = f'"{key}"' if type(key) is str else repr(key)
     except Exception:  # an int with too many digits, or an exception of the user's own code
-        text = f"an object of type {_type_name(key)}"
+        text = f"an object of type {class_name(type(key))}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -101,8 +116,8 @@ _STEPS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def _type_name(value: Any) -> str:
-    kind = type(value)
+def class_name(kind: type) -> str:
+    """Return the name of a class for an error, with its module unless it is builtin."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -247,19 +262,24 @@ class Values:
         plain_keys = set(map(type, value)) <= plain
         if plain_keys and set(map(type, value.values())) <= plain:
             return value
+        encoded = self._encode_pairs(value.items(), depth, plain)
+        if plain_keys:
+            return paired(encoded)
+        return self._ext(DICT, self._pack(encoded))
+
+    def _encode_pairs(self, pairs: Iterable[tuple[Any, Any]], depth: int, plain: frozenset[type]) -> list[Any]:
+        """Return the encoded keys and values of a dict, alternating."""
         encoded = []
-        for key, item in value.items():
+        for key, item in pairs:
             try:
-                encoded.append(key if plain_keys else self._encode_key(key, depth + 1, plain))
+                encoded.append(self._encode_key(key, depth + 1, plain))
             except EncodeError as error:
                 raise error.at("a key") from None
             try:
                 encoded.append(self._encode(item, depth + 1, plain))
             except EncodeError as error:
                 raise error.at("key", key) from None
-        if plain_keys:
-            return _paired(encoded)
-        return self._ext(DICT, self._pack(encoded))
+        return encoded
 
     def _encode_elements(self, value: Iterable[Any], depth: int, plain: frozenset[type]) -> list[Any]:
         try:
@@ -283,10 +303,10 @@ class Values:
         if isinstance(value, tuple):
             return self._ext(TUPLE, self._pack([self._encode_key(item, depth + 1, plain) for item in value]))
         is_record = rich.field_names(type(value)) is not None
-        if is_record or isinstance(value, (list, dict, set)):
-            arrives = "dict" if is_record else _type_name(rich.base(value))
+        if is_record or isinstance(value, rich.UNHASHABLE):
+            arrives = "dict" if is_record else class_name(_standard_base(type(value)))
             raise EncodeError(
-                f"object of type {_type_name(value)} cannot cross {self._towards} here: "
+                f"object of type {class_name(type(value))} cannot cross {self._towards} here: "
                 f"it would arrive as a {arrives}, which can be neither a key nor an element of a set."
             )
         return self._encode(value, depth, plain)
@@ -315,12 +335,15 @@ class Values:
         names = rich.field_names(type(value))
         if names is not None:
             return self._encode_fields(value, names, depth, plain)
+        from . import standard
+
+        encoded = standard.encode(self, value, depth, plain)
+        if encoded is not None:
+            return encoded
         base = rich.base(value)
         if base is value:
             raise EncodeError(
-                f"object of type {_type_name(value)} cannot cross {self._towards}. What can: None, bool, int, float, str, "
-                "bytes, list, tuple, set, dict, datetime, date, time, timedelta, Decimal, UUID, Path, enums, dataclasses "
-                "and named tuples."
+                f"object of type {class_name(type(value))} cannot cross {self._towards}. What can: {_WHAT_CAN_CROSS}."
             )
         return self._encode(base, depth, plain)
 
@@ -379,7 +402,7 @@ class Values:
             elements = set(payload) if code == SET else frozenset(payload)
             return _check_size(elements, len(payload), "elements of a set")
         if code == DICT:
-            return _check_size(_paired(payload), len(payload) / 2, "keys of a dict")
+            return paired(payload)
         rich = _load_rich()
         if code in (rich.RECORD, rich.MEMBER, rich.NAMED):
             # Always a new object, so that comparing it with an earlier one is reliable with several threads.
@@ -390,13 +413,21 @@ class Values:
             if type(place) is not int:
                 raise ValueError("an instance of a class without a number")
             return Typed(place, data)
-        if code not in rich.DECODERS:
-            raise ValueError(f"no value has the code {code}")
-        return rich.DECODERS[code](payload)
+        if code in rich.DECODERS:
+            return rich.DECODERS[code](payload)
+        from . import standard
+
+        return standard.decode(code, payload)
 
 
-def _paired(flat: list[Any]) -> dict[Any, Any]:
-    return dict(zip(flat[::2], flat[1::2]))
+def paired(flat: list[Any]) -> dict[Any, Any]:
+    """Return the dict of alternating keys and values. Raise :class:`DecodeError` if two keys are equal."""
+    found: dict[Any, Any] = _check_size(dict(zip(flat[::2], flat[1::2])), len(flat) / 2, "keys of a dict")
+    return found
+
+
+def _standard_base(kind: type) -> type:
+    return next(each for each in kind.__mro__ if each.__module__ in ("builtins", "collections"))
 
 
 def _check_size(collection: Any, size: float, what: str) -> Any:
