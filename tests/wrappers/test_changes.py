@@ -16,9 +16,11 @@ from lastgood.wrappers.ir import Module, packed, unpacked
 from wrapping import source
 
 HEAD = """\
+from collections import OrderedDict, deque
 from collections.abc import *
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path, PurePath
 from typing import *
 from typing import NamedTuple, TypedDict, overload
 """
@@ -155,6 +157,10 @@ def test_types_of_modules_are_written_with_them_and_those_of_typing_without() ->
 
 SAFE = [
     ("a more general parameter", function("a: int"), function("a: float")),
+    ("a complex parameter", function("a: float"), function("a: complex")),
+    ("any mapping parameter", function("a: OrderedDict[str, int]"), function("a: dict[str, int]")),
+    ("any sequence parameter", function("a: deque[int]"), function("a: Sequence[int]")),
+    ("any path parameter", function("a: Path"), function("a: PurePath")),
     ("a union with more in it", function("a: int"), function("a: int | str")),
     ("an abstract container for a concrete one", function("a: list[int]"), function("a: Sequence[float]")),
     ("a mapping for a dict", function("a: dict[str, int]"), function("a: Mapping[str, int]")),

@@ -189,7 +189,19 @@ _CONCRETE = {
     "set": ("MutableSet", *(name for name, below in _READ_ONLY.items() if "MutableSet" in below)),
     "frozenset": tuple(name for name, below in _READ_ONLY.items() if "Set" in below),
 }
-_NUMBERS = {"float": ("int", "bool"), "int": ("bool",)}
+_CONCRETE |= {
+    "OrderedDict": ("dict", *_CONCRETE["dict"]),
+    "defaultdict": ("dict", *_CONCRETE["dict"]),
+    "deque": _CONCRETE["list"],
+}
+_BELOW = {
+    "complex": ("float", "int", "bool"),
+    "float": ("int", "bool"),
+    "int": ("bool",),
+    "PurePath": ("Path", "PurePosixPath", "PureWindowsPath"),
+    "tzinfo": ("timezone", "ZoneInfo"),
+}
+"""Types without parameters, each with its subtypes."""
 
 
 def accepts(wide: Type, narrow: Type) -> bool:
@@ -209,7 +221,7 @@ def accepts(wide: Type, narrow: Type) -> bool:
     name, other = wide.head.name, narrow.head.name
     if other == "Literal":
         return all(_takes_literal(wide, part) for part in narrow.args)
-    if other in _NUMBERS.get(name, ()):
+    if other in _BELOW.get(name, ()):
         return True
     if name == "tuple" == other:
         return _accepts_tuple(wide.args, narrow.args)

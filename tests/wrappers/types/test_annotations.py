@@ -12,7 +12,7 @@ from wrapping import source, text_of, wrap
 
 HEAD = """
 from __future__ import annotations
-import collections.abc, datetime as dt, decimal, pathlib, typing, typing as t, uuid
+import collections.abc, datetime as dt, decimal, fractions, ipaddress, pathlib, re, typing, typing as t, uuid, zoneinfo
 from collections.abc import Mapping, Sequence as Seq, Set as AbstractSet
 from typing import Annotated, Any, Dict, List, Literal, NoReturn, Optional as O, Tuple, TypeVar, Union
 from decimal import Decimal as D
@@ -74,6 +74,23 @@ def annotated(annotation: str) -> tuple[str, tuple[str, ...]]:
         ("decimal.Decimal", "Decimal"),
         ("uuid.UUID", "UUID"),
         ("pathlib.Path", "Path"),
+        ("complex", "complex"),
+        ("bytearray | range", "bytearray | range"),
+        ("fractions.Fraction", "Fraction"),
+        ("collections.deque[int]", "deque[int]"),
+        ("t.Deque", "deque[Any]"),
+        ("collections.OrderedDict[str, int]", "OrderedDict[str, int]"),
+        ("t.OrderedDict[str, int]", "OrderedDict[str, int]"),
+        ("collections.Counter[str]", "Counter[str]"),
+        ("t.Counter", "Counter[Any]"),
+        ("collections.defaultdict[str, list[int]]", "defaultdict[str, list[int]]"),
+        ("t.DefaultDict[str, int]", "defaultdict[str, int]"),
+        ("dt.tzinfo | dt.timezone", "tzinfo | timezone"),
+        ("zoneinfo.ZoneInfo", "ZoneInfo"),
+        ("ipaddress.IPv4Address | ipaddress.IPv6Network", "IPv4Address | IPv6Network"),
+        ("pathlib.PurePath | pathlib.PurePosixPath", "PurePath | PurePosixPath"),
+        ("re.Pattern[str]", "Pattern[str]"),
+        ("t.Pattern", "Pattern[Any]"),
         ("Literal['a', 1, -1, None, b'x', True]", 'Literal["a", 1, -1, None, b"x", True]'),
         ("Literal[Literal['a', 1], 'b', Literal['a']]", 'Literal["a", 1, "b"]'),
         ("Annotated[int, print('never run')]", "int"),
@@ -95,8 +112,8 @@ def test_a_type_whose_values_cross_is_kept(annotation: str, expected: str) -> No
         ("Desk | None", "Any | None"),
         ("Unknown", "Any"),
         ("undefined", "Any"),
-        ("dt.tzinfo", "Any"),
-        ("complex", "Any"),
+        ("memoryview", "Any"),
+        ("array.array[int]", "Any"),
         ("type[int]", "Any"),
         ("t.Callable[[int], str]", "Any"),
         ("typing.Iterator[int]", "Any"),

@@ -76,6 +76,22 @@ class C:
         id="field-calls",
     ),
     pytest.param(
+        "from collections import *\nfrom fractions import Fraction\nfrom pathlib import *\n@dataclass\nclass C:\n"
+        "  a: deque[int] = field(default_factory=deque)\n  b: Counter[str] = field(default_factory=Counter)\n"
+        "  c: dict[str, int] = field(default_factory=OrderedDict)\n  d: PurePath = PurePosixPath('a')\n"
+        "  e: Fraction = Fraction(1, 3)\n  f: complex = 1",
+        block("""
+@dataclass
+class C:
+    a: deque[int] = field(default_factory=deque[int])
+    b: Counter[str] = field(default_factory=Counter[str])
+    c: dict[str, int] = field(default_factory=OrderedDict[str, int])
+    d: PurePath = PurePosixPath("a")
+    e: Fraction = Fraction(1, 3)
+    f: complex = 1"""),
+        id="defaults-of-the-standard-library",
+    ),
+    pytest.param(
         "@dataclass\nclass C:\n  K: ClassVar[int] = 1\n  n = 2\n"
         "  a: Final[int] = LIMIT\n  _: KW_ONLY\n  b: Decimal = Decimal('1.5')\n"
         "  c: timedelta = timedelta(seconds=3)\n  d: HTTPStatus = HTTPStatus.OK\n  e: int = None",

@@ -39,11 +39,14 @@ _VARIADIC = -1  # tuple
 _FORMS = -2  # Optional, Literal, ...: special forms, each with its own rules
 
 _PLAIN = {
-    "builtins": ("bool", "bytes", "float", "int", "object", "str"),
-    "datetime": ("date", "datetime", "time", "timedelta"),
+    "builtins": ("bool", "bytearray", "bytes", "complex", "float", "int", "object", "range", "str"),
+    "datetime": ("date", "datetime", "time", "timedelta", "timezone", "tzinfo"),
     "decimal": ("Decimal",),
-    "pathlib": ("Path",),
+    "fractions": ("Fraction",),
+    "ipaddress": ("IPv4Address", "IPv4Interface", "IPv4Network", "IPv6Address", "IPv6Interface", "IPv6Network"),
+    "pathlib": ("Path", "PurePath", "PurePosixPath", "PureWindowsPath"),
     "uuid": ("UUID", "SafeUUID"),
+    "zoneinfo": ("ZoneInfo",),
     # Enums and named tuples of the standard library, which are sent by value like the user's own.
     "difflib": ("Match",),
     "http": ("HTTPMethod", "HTTPStatus"),
@@ -60,6 +63,7 @@ _PLAIN = {
 }
 _GENERIC = {
     "builtins": {"dict": 2, "frozenset": 1, "list": 1, "set": 1, "tuple": _VARIADIC},
+    "collections": {"Counter": 1, "OrderedDict": 2, "defaultdict": 2, "deque": 1},
     "collections.abc": {
         "Collection": 1,
         "Container": 1,
@@ -72,8 +76,17 @@ _GENERIC = {
         "Sequence": 1,
         "Set": 1,
     },
+    "re": {"Pattern": 1},
 }
-_CAPITALS = {"dict": "Dict", "frozenset": "FrozenSet", "list": "List", "set": "Set", "tuple": "Tuple"}
+_CAPITALS = {
+    "defaultdict": "DefaultDict",
+    "deque": "Deque",
+    "dict": "Dict",
+    "frozenset": "FrozenSet",
+    "list": "List",
+    "set": "Set",
+    "tuple": "Tuple",
+}
 _SPECIAL = ("Annotated", "Literal", "Never", "NoReturn", "Optional", "TypeAlias", "Union")
 
 
@@ -355,11 +368,11 @@ def admits(type_: Type, value: Literal) -> bool:
         return Type(literal_text(value)) in type_.args
     match value:
         case bool():
-            return name in ("bool", "int", "float", "SupportsInt", "SupportsFloat", "SupportsIndex")
+            return name in ("bool", "int", "float", "complex", "SupportsInt", "SupportsFloat", "SupportsIndex")
         case int():
-            return name in ("int", "float", "SupportsInt", "SupportsFloat", "SupportsIndex")
+            return name in ("int", "float", "complex", "SupportsInt", "SupportsFloat", "SupportsIndex")
         case float():
-            return name in ("float", "SupportsInt", "SupportsFloat")
+            return name in ("float", "complex", "SupportsInt", "SupportsFloat")
         case str():
             return name == "str" or (name in _ABOVE_STR and admits(type_.args[0], value)) or name == "Sized"
         case bytes():

@@ -21,11 +21,21 @@ _LITERAL = Ref("typing", "Literal")
 _MAKERS = frozenset(
     (
         *("datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta"),
-        *("decimal.Decimal", "pathlib.Path", "uuid.UUID"),
-        *("builtins.bytes", "builtins.float", "builtins.frozenset", "builtins.int", "builtins.str", "builtins.tuple"),
+        *("decimal.Decimal", "fractions.Fraction", "uuid.UUID", "zoneinfo.ZoneInfo"),
+        *("ipaddress.IPv4Address", "ipaddress.IPv4Interface", "ipaddress.IPv4Network"),
+        *("ipaddress.IPv6Address", "ipaddress.IPv6Interface", "ipaddress.IPv6Network"),
+        *("pathlib.Path", "pathlib.PurePath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath"),
+        *("builtins.bytes", "builtins.complex", "builtins.float", "builtins.frozenset", "builtins.int"),
+        *("builtins.range", "builtins.str", "builtins.tuple"),
     )
 )
-_EMPTY = frozenset(f"builtins.{name}" for name in ("bytes", "dict", "float", "frozenset", "int", "list", "set", "str"))
+_EMPTY = frozenset(
+    (
+        *("builtins.bytearray", "builtins.bytes", "builtins.complex", "builtins.dict", "builtins.float"),
+        *("builtins.frozenset", "builtins.int", "builtins.list", "builtins.set", "builtins.str"),
+        *("collections.Counter", "collections.OrderedDict", "collections.defaultdict", "collections.deque"),
+    )
+)
 _STANDARD_ENUMS = frozenset(
     (
         *("http.HTTPMethod", "http.HTTPStatus", "plistlib.PlistFormat", "re.RegexFlag", "signal.Handlers"),
@@ -33,11 +43,22 @@ _STANDARD_ENUMS = frozenset(
         *("ssl.VerifyFlags", "ssl.VerifyMode", "uuid.SafeUUID"),
     )
 )
+_ABOVE_LIST = ("Collection", "Container", "Iterable", "MutableSequence", "Reversible", "Sequence", "Sized")
+_ABOVE_DICT = ("Collection", "Container", "Iterable", "Mapping", "MutableMapping", "Reversible", "Sized")
 _ABOVE = {
-    "dict": ("Collection", "Container", "Iterable", "Mapping", "MutableMapping", "Reversible", "Sized"),
+    "Counter": ("dict", *_ABOVE_DICT),
+    "OrderedDict": ("dict", *_ABOVE_DICT),
+    "Path": ("PurePath",),
+    "PurePosixPath": ("PurePath",),
+    "PureWindowsPath": ("PurePath",),
+    "ZoneInfo": ("tzinfo",),
+    "defaultdict": ("dict", *_ABOVE_DICT),
+    "deque": _ABOVE_LIST,
+    "dict": _ABOVE_DICT,
+    "float": ("complex",),
     "frozenset": ("Collection", "Container", "Hashable", "Iterable", "Set", "Sized"),
-    "int": ("float",),
-    "list": ("Collection", "Container", "Iterable", "MutableSequence", "Reversible", "Sequence", "Sized"),
+    "int": ("complex", "float"),
+    "list": _ABOVE_LIST,
     "set": ("Collection", "Container", "Iterable", "MutableSet", "Set", "Sized"),
     "str": ("Collection", "Container", "Iterable", "Reversible", "Sequence", "Sized"),
 }

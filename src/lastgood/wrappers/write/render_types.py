@@ -19,7 +19,16 @@ _ROOTS = {
 # Which of these errors mypy reports depends on what is overridden, and on its version.
 _OVERRIDES = dict.fromkeys(Form, "  # type: ignore[assignment, unused-ignore]")
 _OVERRIDES[Form.TYPED_DICT] = "  # type: ignore[assignment, misc, unused-ignore]"
-_ITEMS = {"dict": 2, "frozenset": 1, "list": 1, "set": 1}
+_ITEMS = {
+    "Counter": 1,
+    "OrderedDict": 2,
+    "defaultdict": 2,
+    "deque": 1,
+    "dict": 2,
+    "frozenset": 1,
+    "list": 1,
+    "set": 1,
+}
 
 
 def holds_data(member: Class) -> bool:
