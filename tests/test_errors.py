@@ -18,6 +18,7 @@ from lastgood.errors import (
     ConfigMigrationError,
     Disposed,
     Forked,
+    FunctionRemoved,
     GenerationError,
     LastgoodError,
     ModuleFailure,
@@ -54,6 +55,7 @@ PARENTS: dict[type, tuple[type, ...]] = {
     CallTimeout: (BridgeError,),
     WorkerDied: (BridgeError,),
     Forked: (BridgeError,),
+    FunctionRemoved: (BridgeError, AttributeError),
     ReturnTypeError: (BridgeError,),
 }
 
@@ -126,6 +128,13 @@ TEXTS = [
     ),
     (WorkerDied(-9, ""), "The worker process was killed by signal 9."),
     (WorkerDied(None, ""), "The worker process ended."),
+    (
+        FunctionRemoved("pricing", "quote"),
+        (
+            "pricing.quote is gone: the live generation of pricing has no wrapper for it any more. "
+            "Remove this call, or define quote in pricing again."
+        ),
+    ),
     (
         ReturnTypeError("m.f", "list[int]", "str", "int", "result[3]"),
         (

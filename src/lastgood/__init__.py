@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lastgood.errors import ConfigMigrationError as ConfigMigrationError
     from lastgood.errors import Disposed as Disposed
     from lastgood.errors import Forked as Forked
+    from lastgood.errors import FunctionRemoved as FunctionRemoved
     from lastgood.errors import GenerationError as GenerationError
     from lastgood.errors import LastgoodError as LastgoodError
     from lastgood.errors import ModuleFailure as ModuleFailure
@@ -86,6 +87,7 @@ _ERRORS = (
     "ConfigMigrationError",
     "Disposed",
     "Forked",
+    "FunctionRemoved",
     "GenerationError",
     "LastgoodError",
     "ModuleFailure",

@@ -18,6 +18,7 @@ LastgoodError
     ├── CallTimeout             a call took longer than its timeout
     ├── WorkerDied              the worker process has ended
     ├── Forked                  the session or bridge belongs to the parent of this forked process
+    ├── FunctionRemoved         also an AttributeError: a function of a wrapper whose source does not have it any more
     └── ReturnTypeError         a function returned a value that does not match its annotation
 
 Errors carry data; ``__str__`` makes the text from it.
@@ -36,6 +37,7 @@ __all__ = [
     "ConfigMigrationError",
     "Disposed",
     "Forked",
+    "FunctionRemoved",
     "GenerationError",
     "LastgoodError",
     "ModuleFailure",
@@ -292,6 +294,24 @@ class WorkerDied(BridgeError):
         doing = f" {self.doing}" if self.doing else ""
         return f"The worker process {how}{doing}." + (
             f" Its last output:\n{self.stderr.rstrip()}" if self.stderr else ""
+        )
+
+
+class FunctionRemoved(BridgeError, AttributeError):
+    """A function that was taken from a wrapper is called, and the source does not have it any more.
+
+    ``module`` and ``function`` are the dotted names in the source.
+    """
+
+    def __init__(self, module: str, function: str) -> None:
+        super().__init__(module, function)
+        self.module = module
+        self.function = function
+
+    def __str__(self) -> str:
+        return (
+            f"{self.module}.{self.function} is gone: the live generation of {self.module} has no wrapper for it any more. "
+            f"Remove this call, or define {self.function} in {self.module} again."
         )
 
 

@@ -14,12 +14,15 @@ import pkgutil
 import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import FileFinder, ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
+
+from lastgood.calls import refresh
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -56,6 +59,8 @@ class LiveImports:
         if self._mine:
             _finder.change(gone=self._mine)
             self._mine = frozenset()
+            if not _finder.outputs:
+                refresh.forget()
 
     def _set(self, output: Path, before: Before, gone: frozenset[str] = frozenset()) -> None:
         _finder.change({str(output): before}, gone)
@@ -93,6 +98,10 @@ class _Finder(MetaPathFinder):
             # It caches listings by the directory's mtime, which is too coarse to show two changes within milliseconds.
             if isinstance(finder, FileFinder):
                 finder.invalidate_caches()
+
+    def is_in(self, turn: int) -> bool:
+        """Return whether this turn has not ended."""
+        return turn == self.turn
 
     def forget(self) -> None:
         """Reset everything in a forked child: it has no session, and the threads that may hold a lock do not exist there."""
@@ -223,6 +232,22 @@ class _LiveLoader(SourceFileLoader):
     """The loader of a module in an output directory: it compiles the text that is live at that moment."""
 
     _turn = -1
+
+    def exec_module(self, module: ModuleType) -> None:
+        """See :class:`importlib.abc.Loader`. If another generation goes live meanwhile, the module is brought up to date."""
+        is_loaded = False
+        while not is_loaded:
+            is_live = partial(_finder.is_in, _finder.turn)  # before the text is read
+            is_loaded = refresh.load(module, self._live_text(), super().exec_module, is_live)
+
+    def _live_text(self) -> bytes:
+        while True:
+            turn = _finder.turn
+            try:
+                return self.get_data(self.path)
+            except Exception:
+                if _finder.is_in(turn):
+                    raise
 
     def get_code(self, fullname: str) -> CodeType | None:
         """See :class:`importlib.abc.InspectLoader`."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from lastgood.calls.refresh import Refresh
 from lastgood.config import Config, decode_config
 from lastgood.effects.files import MakeDirectory, RemoveDirectory, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import (
@@ -81,6 +82,7 @@ class CycleFiles:
         self.is_undo = False
         self._repeats: Path | None = None  # the manifest of the live generation, if this one is equal to it
         self.promoting: Promoting | None = None
+        self.refresh: Refresh | None = None  # from promote() on, if this process is an app
         self.former: OutputDirectory | None = None
         self.only_waited = False  # the stage has read nothing: the thread of an earlier one did not return in time
         self._is_discarded = False
@@ -423,20 +425,22 @@ class CycleFiles:
         self.promoting.apply(self._hold_imports)
 
     def _hold_imports(self) -> None:
-        """Let imports of wrappers in the app get the present files until the swap. Nothing to do before the first swap."""
+        """Let imports of wrappers in the app get the present files until the swap; until the first swap, what there is."""
         project, output = self.project, self.output_directory
-        if project.imports is None or project.live is None:
+        if project.imports is None:
             return
         before: dict[str, bytes | bool | None] = {}
+        replaced: dict[str, bytes] = {}
         for operation in self.promotion.operations:
             match operation:
                 case ReplaceFile(name) | RemoveFile(name) if name.endswith(".py"):
-                    before[name] = project.files.read(output.path / name)
+                    before[name] = replaced[name] = project.files.read(output.path / name)
                 case WriteFile(name) | MakeDirectory(name):
                     before[name] = None
                 case RemoveDirectory(name):
                     before[name] = True
-        project.imports.hold(output.path, before)
+        project.imports.hold(output.path, {} if project.live is None else before)
+        self.refresh = Refresh(output.path, self.texts, replaced)
 
     def _find_former(self) -> OutputDirectory | None:
         """Return the output directory that this one replaces: of this session, or of one that was killed before it emptied it."""

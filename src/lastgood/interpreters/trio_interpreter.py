@@ -214,12 +214,18 @@ class TrioInterpreter:
             case effects.Warm():
                 assert work.config is not None
                 await self._bridges.warm(action.cycle, work.config, action.timeout)
+                if work.refresh is not None:
+                    await self._in_thread(work.refresh.prepare)
                 return events.Warmed(action, since(started))
             case effects.Swap():
-                # commit() makes one system call, and swap() cannot fail. No checkpoint may lie between the two.
+                if work.refresh is not None:
+                    work.refresh.prepare()
+                # commit() makes one system call, and what follows cannot fail. No checkpoint may lie between them.
                 work.commit()
                 assert work.config is not None
                 self._bridges.swap(action.cycle, work.config)
+                if work.refresh is not None:
+                    work.refresh.apply()
                 return events.Swapped(action, since(started), time.time())
             case _:
                 assert_never(action)

@@ -1,0 +1,301 @@
+"""The namespace of a wrapper: what its text has bound in the app's module, and what its next text will bind.
+
+- A function stays the same object, and gets another declaration (:func:`lastgood.calls.declarations.redeclare`). Functions
+  are found by file, module and qualified name, also after an ``importlib.reload``, or if a name has gone and comes back.
+- A class whose declaration has not changed stays the same object: its statement has the same syntax tree, and what it
+  evaluates when it is executed (bases, decorators, values) gives the same objects.
+- A name that the app has assigned in a module stays as it is.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import builtins
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FunctionType, ModuleType
+from typing import Any, ForwardRef
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from lastgood.calls.declarations import PLACE, Declaration, Make, declaration_of, redeclare
+
+__all__ = ["NAME", "Bound", "Namespace", "bound", "placing", "record", "remove"]
+
+NAME = "__lastgood_name__"
+"""The global of a new namespace that has the name of the module that it is for, while it is executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a wrapper's text has bound in its module. ``text`` None: the live generation does not have this wrapper.
+
+    ``functions``: those that call, at any depth, by qualified name.
+    """
+
+    text: bytes | None
+    names: Mapping[str, Any]
+    functions: Mapping[str, FunctionType]
+    statements: Mapping[str, str]
+    """The syntax tree of each class statement, as text, by name."""
+
+
+bound: WeakKeyDictionary[ModuleType, Bound] = WeakKeyDictionary()
+_functions: WeakValueDictionary[tuple[str, str, str], FunctionType] = WeakValueDictionary()
+"""The functions of all wrappers, by file, module and qualified name."""
+
+
+def record(module: ModuleType, text: bytes) -> None:
+    body = ast.parse(text).body
+    names = {name: vars(module)[name] for name in _names_bound_by(body) if name in vars(module)}
+    functions = dict(_functions_in(names, module.__name__))
+    for qualname, function in functions.items():
+        _functions.setdefault((module.__file__ or "", module.__name__, qualname), function)
+    bound[module] = Bound(text, names, functions, _statements(body))
+
+
+def _names_bound_by(body: Sequence[ast.stmt]) -> Iterator[str]:
+    yield from ("__doc__", "__annotations__")
+    for statement in body:
+        match statement:
+            case ast.ClassDef(name) | ast.FunctionDef(name) | ast.AsyncFunctionDef(name):
+                yield name
+            case ast.Assign([ast.Name(name)]) | ast.AnnAssign(ast.Name(name)):
+                yield name
+            case ast.ImportFrom(names=names):
+                yield from (each.asname or each.name for each in names)
+
+
+def _functions_in(names: Mapping[str, Any], module: str) -> Iterator[tuple[str, FunctionType]]:
+    for value in names.values():
+        function = value.__func__ if isinstance(value, staticmethod) else value
+        if isinstance(function, FunctionType):
+            if declaration_of(function) is not None and function.__module__ == module:
+                yield function.__qualname__, function
+        elif isinstance(value, type) and value.__module__ == module:
+            yield from _functions_in(vars(value), module)
+
+
+def _statements(body: Sequence[ast.stmt]) -> dict[str, str]:
+    return {each.name: ast.dump(each) for each in body if isinstance(each, ast.ClassDef)}
+
+
+@contextmanager
+def placing(module: ModuleType) -> Iterator[None]:
+    """While ``module`` is executed, take the functions that exist from an earlier import of it."""
+
+    def place(declaration: Declaration, make: Make) -> FunctionType:
+        function = _existing(module, declaration)
+        if function is None:
+            return _made(module, declaration, make)
+        redeclare(function, declaration)
+        return function
+
+    vars(module)[PLACE] = place
+    try:
+        yield
+    finally:
+        vars(module).pop(PLACE, None)
+
+
+def _existing(module: ModuleType, declaration: Declaration) -> FunctionType | None:
+    """Return the function for ``declaration`` that exists already, if there is one of the same kind, plain or async."""
+    function = _functions.get((module.__file__ or "", module.__name__, declaration.stub.__qualname__))
+    is_same = function is not None and inspect.iscoroutinefunction(function) == inspect.iscoroutinefunction(
+        declaration.stub
+    )
+    return function if is_same else None
+
+
+def _made(module: ModuleType, declaration: Declaration, make: Make) -> FunctionType:
+    function = make(declaration)
+    _functions[module.__file__ or "", module.__name__, declaration.stub.__qualname__] = function
+    return function
+
+
+class Namespace:
+    """The new namespace of one module. It is that of ``stand_in``, a module of another name, under which nobody looks."""
+
+    def __init__(self, module: ModuleType, text: bytes, imported: Callable[..., Any], *, is_new: bool = False) -> None:
+        self.module = module
+        self._text = text
+        self._is_new = is_new
+        self._file = module.__file__ or ""
+        self._before = bound.get(module, Bound(None, {}, {}, {}))
+        self.stand_in = ModuleType(f"{module.__name__} (next)")
+        self._space = vars(self.stand_in)
+        self._hidden = {
+            **dict.fromkeys(("__name__", "__spec__", "__loader__")),
+            "__package__": module.__package__,
+            "__file__": self._file,
+            "__builtins__": {**vars(builtins), "__import__": imported},
+            NAME: module.__name__,
+            PLACE: self._place,
+        }
+        self._space.update({**self._hidden, "__name__": self.stand_in.__name__})
+        self._redeclared: list[tuple[FunctionType, Declaration]] = []
+        self._placed: dict[str, FunctionType] = {}
+
+    def execute(self) -> None:
+        tree = ast.parse(self._text, self._file)
+        self._statements = _statements(tree.body)
+        # While a class is made, dataclasses look here for what the text of an annotation means.
+        sys.modules[self.stand_in.__name__] = self.stand_in
+        try:
+            for statements in _chunks(tree.body):
+                first = statements[0]
+                if not (isinstance(first, ast.ClassDef) and self._keep(first)):
+                    code = compile(
+                        ast.Module(statements, []), self._file, "exec", __future__.annotations.compiler_flag, True
+                    )
+                    exec(code, self._space)
+        finally:
+            del sys.modules[self.stand_in.__name__]
+        self._space["__builtins__"] = builtins
+        for name in (PLACE, NAME):
+            del self._space[name]
+        for value in self._space.values():
+            self._attribute(value)
+
+    def _place(self, declaration: Declaration, make: Make) -> FunctionType:
+        new = Declaration(declaration.module, declaration.function, _moved(declaration.stub, self.module))
+        function = _existing(self.module, new)
+        if function is None:
+            function = _made(self.module, new, make)
+        else:
+            self._redeclared.append((function, new))
+        self._placed[new.stub.__qualname__] = function
+        return function
+
+    def _keep(self, statement: ast.ClassDef) -> bool:
+        """Keep the class that exists, if ``statement`` would make the same; return whether it does."""
+        name, before = statement.name, self._before
+        kept = before.names.get(name)
+        if not isinstance(kept, type) or before.statements.get(name) != self._statements[name]:
+            return False
+        if not all(_is_same(need, before.names, self._space) for need in _needs(statement)):
+            return False
+        self._space[name] = kept
+        for qualname, function in before.functions.items():
+            if qualname.startswith(f"{name}."):
+                declaration = declaration_of(function)
+                assert declaration is not None
+                self._redeclared.append((function, declaration.renewed()))
+                self._placed[qualname] = function
+        return True
+
+    def _attribute(self, value: Any) -> None:
+        """Make a new class, and those in it, one of the module itself."""
+        if isinstance(value, type) and value.__module__ == self.stand_in.__name__:
+            value.__module__ = self.module.__name__
+            for each in list(vars(value).values()):
+                self._attribute(each)
+            for hint in vars(value).get("__annotations__", {}).values():
+                if isinstance(hint, ForwardRef):
+                    hint.__forward_module__ = self.module.__name__
+
+    def apply(self, stand_ins: Mapping[int, ModuleType], *, is_reload: bool) -> None:
+        if self._is_new and sys.modules.setdefault(self.module.__name__, self.module) is self.module:
+            parent, _, tail = self.module.__name__.rpartition(".")
+            if parent in sys.modules:
+                setattr(sys.modules[parent], tail, self.module)
+        names = {
+            name: stand_ins.get(id(value), value) for name, value in self._space.items() if name not in self._hidden
+        }
+        for function, declaration in self._redeclared:
+            redeclare(function, declaration)
+        # Not self._before: a reload since may have bound the same names to other objects.
+        space, before = vars(self.module), bound.get(self.module, self._before).names
+        space.update(
+            {
+                name: value
+                for name, value in names.items()
+                if is_reload or name not in space or (name in before and space[name] is before[name])
+            }
+        )
+        for name in before.keys() - names.keys():
+            if name in space and space[name] is before[name]:
+                del space[name]
+        for qualname, function in self._before.functions.items():
+            if qualname not in self._placed:
+                remove(function)
+        bound[self.module] = Bound(self._text, names, self._placed, self._statements)
+
+
+def remove(function: FunctionType) -> None:
+    declaration = declaration_of(function)
+    assert declaration is not None
+    redeclare(function, declaration.renewed(is_removed=True))
+
+
+def _moved(stub: Any, module: ModuleType) -> FunctionType:
+    """Return a copy of ``stub`` that looks up names in ``module``."""
+    copy = FunctionType(stub.__code__, vars(module), stub.__name__, stub.__defaults__, stub.__closure__)
+    copy.__qualname__ = stub.__qualname__
+    copy.__kwdefaults__ = stub.__kwdefaults__
+    copy.__annotations__ = stub.__annotations__
+    copy.__doc__ = stub.__doc__
+    return copy
+
+
+def _chunks(body: Sequence[ast.stmt]) -> Iterator[list[ast.stmt]]:
+    """Yield the statements in order: each class by itself, others together."""
+    chunk: list[ast.stmt] = []
+    for statement in body:
+        if not isinstance(statement, ast.ClassDef):
+            chunk.append(statement)
+            continue
+        if chunk:
+            yield chunk
+        yield [statement]
+        chunk = []
+    if chunk:
+        yield chunk
+
+
+class _Needs(ast.NodeVisitor):
+    """The names, and attributes of names, that a class statement evaluates: not its annotations, which are text."""
+
+    def __init__(self) -> None:
+        self.found: list[ast.expr] = []
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self.visit(node.value)
+
+    def visit_arg(self, node: ast.arg) -> None: ...
+
+    def _visit_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        for each in (*node.decorator_list, node.args):
+            self.visit(each)
+
+    visit_FunctionDef = visit_AsyncFunctionDef = _visit_function  # noqa: N815  # named by ast
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if isinstance(node.value, ast.Name | ast.Attribute):
+            self.found.append(node)
+        else:
+            self.visit(node.value)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        self.found.append(node)
+
+
+def _needs(statement: ast.ClassDef) -> list[ast.expr]:
+    needs = _Needs()
+    needs.visit(statement)
+    return needs.found
+
+
+def _is_same(need: ast.expr, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return _value(need, before) is _value(need, now)
+
+
+def _value(need: ast.expr, space: Mapping[str, Any]) -> Any:
+    """Return what a name or an attribute is in ``space``; None if it is not there."""
+    if isinstance(need, ast.Name):
+        return space.get(need.id)
+    return getattr(_value(need.value, space), need.attr, None) if isinstance(need, ast.Attribute) else None
