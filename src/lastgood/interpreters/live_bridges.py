@@ -195,7 +195,7 @@ class LiveBridges:
             except Exception:
                 logger.exception("lost() of the live bridge raised; a loss of this bridge will not be noticed")
                 return
-            await self._report_late(cycle)
+            self.report_late()
             self._report(Lost(cycle, error, time.time()))
 
     def _load_late(self, cycle: int, late: LoadedLate) -> None:
@@ -207,13 +207,17 @@ class LiveBridges:
         unreported = self._unreported.setdefault(cycle, [])
         unreported.append(events.Late(late.name, late.path.resolve(), late.digest))
         if len(unreported) == 1:
-            self._nursery.start_soon(self._report_late, cycle)
+            self._nursery.start_soon(self._report_soon)
 
     @trio.lowlevel.enable_ki_protection
-    async def _report_late(self, cycle: int) -> None:
-        unreported = self._unreported.pop(cycle, None)
-        if unreported:
-            self._report(events.LoadedLate(cycle, tuple(unreported)))
+    async def _report_soon(self) -> None:
+        self.report_late()
+
+    def report_late(self) -> None:
+        """Report the dynamic imports so far. Call it before any other event: a close or a swap must not overtake them."""
+        unreported, self._unreported = self._unreported, {}
+        for cycle, late in unreported.items():
+            self._report(events.LoadedLate(cycle, tuple(late)))
 
     async def restart(self, action: Restart, pinned: Path | None, started: float) -> Event:
         """Restart a bridge from ``pinned``, the current manifest of its generation. ``started``: trio's time at the start."""

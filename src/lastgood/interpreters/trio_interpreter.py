@@ -230,6 +230,10 @@ class TrioInterpreter:
             case _:
                 assert_never(action)
 
+    def report_late(self) -> None:
+        """Report what is still to be reported of the bridges. Call it before any other event."""
+        self._bridges.report_late()
+
     def give_up(self, why: str) -> None:
         """Cut off all calls now, and stop waiting for the thread of a stage. ``why`` is as in ``LiveBridges.cut_off_all``."""
         self._bounded.give_up()

@@ -381,6 +381,8 @@ class Session:
 
     @trio.lowlevel.enable_ki_protection  # also called from the body's task: Ctrl-C must not interrupt it half-way
     def _report(self, event: Event) -> None:
+        if self._interpreter is not None:
+            self._interpreter.report_late()
         self._driver.handle(event)
         self._work_waiting.set()
 
