@@ -13,7 +13,7 @@ from lastgood.session.watch import WatchProgram
 from lastgood.store.disk import Disk
 from real_project import RealProject, Told
 
-MODULES = 30
+MODULES = 12
 
 
 class CountingDisk(Disk):
