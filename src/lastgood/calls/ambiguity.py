@@ -18,7 +18,7 @@ from typing import Any
 
 from lastgood.bridges.worker.values.values import Typed
 
-__all__ = ["UNIONS", "ambiguous_classes", "class_of", "derived_from", "hints_of", "is_declared", "is_named_tuple"]
+__all__ = ["UNIONS", "ambiguous_classes", "class_of", "derived_from", "hints_of", "is_declared", "is_named_tuple_type"]
 
 UNIONS = (types.UnionType, typing.Union)
 _NUMBERS = frozenset((int, float, bool))
@@ -86,7 +86,7 @@ class _Survey:
                 self.visit(derived)
         if _is_class(declared):
             self.classes[declared] = None
-        if is_dataclass(declared) or is_named_tuple(declared) or typing.is_typeddict(declared):
+        if is_dataclass(declared) or is_named_tuple_type(declared) or typing.is_typeddict(declared):
             for hint in hints_of(declared).values():
                 self.visit(hint)
 
@@ -120,7 +120,7 @@ def _kinds(declared: Any) -> frozenset[type]:
         return values if values <= {*_NUMBERS, str, bytes, types.NoneType} else _ANY
     if is_dataclass(declared) or typing.is_typeddict(declared):
         return frozenset((dict,))
-    if is_named_tuple(declared):
+    if is_named_tuple_type(declared):
         return frozenset((tuple,))
     if declared is complex:
         return _NUMBERS | {complex}
@@ -136,10 +136,10 @@ def _has_class(declared: Any) -> bool:
 def _is_class(declared: Any) -> bool:
     """Return whether ``declared`` is a class whose instances the bridge sends as plain data."""
     return isinstance(declared, type) and (
-        issubclass(declared, Enum) or is_dataclass(declared) or is_named_tuple(declared)
+        issubclass(declared, Enum) or is_dataclass(declared) or is_named_tuple_type(declared)
     )
 
 
-def is_named_tuple(declared: Any) -> bool:
+def is_named_tuple_type(declared: Any) -> bool:
     """Return whether ``declared`` is a class of named tuples."""
     return isinstance(declared, type) and issubclass(declared, tuple) and hasattr(declared, "_fields")

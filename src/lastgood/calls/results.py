@@ -29,7 +29,7 @@ from lastgood.calls.ambiguity import (
     derived_from,
     hints_of,
     is_declared,
-    is_named_tuple,
+    is_named_tuple_type,
 )
 from lastgood.calls.converters import (
     Convert,
@@ -186,7 +186,7 @@ class _Compiler:
             return Converter(converter_of_enum(declared))
         if is_dataclass(declared):
             return self._known.get(declared) or self._dataclass(declared)
-        if is_named_tuple(declared):
+        if is_named_tuple_type(declared):
             return self._known.get(declared) or self._named_tuple(declared)
         return Converter(converter_of_instances(declared))
 
