@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lastgood import config
 from lastgood.config import (
     Config,
     GeneratorConfig,
@@ -195,9 +198,13 @@ OUTPUT = '[output]\ndir = "generated"\n'
         (MINIMAL + '[generator]\ncommand = "t x"', "generator.command", "expected an array of strings, found a string"),
         (MINIMAL + '[generator]\ncommand = ["t", 3]', "generator.command[1]", "expected a string, found an integer"),
         (MINIMAL + '[generator]\nuse = "a.b"', "generator.use", 'a function as "package.module:function", found "a.b"'),
+        (MINIMAL + '[generator]\nuse = "a:b c"', "generator.use", 'found "a:b c"'),
         (MINIMAL + '[generator]\nuse = "a:b"\nsources = ["x"]', "generator.sources", "expected with command alone"),
         (GENERATOR + 'sources = ["x", ""]', "generator.sources", "expected at least one text"),
         (GENERATOR + 'into = "../x"', "generator.into", "a directory below the output directory"),
+        (GENERATOR + 'into = "./x"', "generator.into", "a directory below the output directory"),
+        (GENERATOR + 'into = "x//y"', "generator.into", "a directory below the output directory"),
+        (GENERATOR + "into = 'x\\y'", "generator.into", "a directory below the output directory"),
         (GENERATOR + 'into = "/x"', "generator.into", "a directory below the output directory"),
         (GENERATOR + "timeout = 0", "generator.timeout", "more than 0, found 0"),
         (GENERATOR + 'builtin = "no"', "generator.builtin", "found a string"),
@@ -228,13 +235,23 @@ OUTPUT = '[output]\ndir = "generated"\n'
         (MINIMAL + f"[runtime.process]\ntimeout = 1{'0' * 400}", "runtime.process.timeout", "out of range"),
         (MINIMAL + "[runtime.process]\ngrace = -1", "runtime.process.grace", "finite and at least 0, found -1"),
         (MINIMAL + "[runtime.process]\ngrace = nan", "runtime.process.grace", "finite and at least 0, found nan"),
+        (MINIMAL + "[runtime.process]\ngrace = inf", "runtime.process.grace", "finite and at least 0, found inf"),
+        (MINIMAL + "[runtime.process]\nprobation = -1", "runtime.process.probation", "at least 0, found -1"),
+        (
+            MINIMAL + "[runtime.process]\nprobation = inf",
+            "runtime.process.probation",
+            "finite and at least 0, found inf",
+        ),
         (
             MINIMAL + '[runtime.process]\nasync_backend = "curio"',
             "runtime.process.async_backend",
             'expected "asyncio" or "trio", found "curio"',
         ),
         (MINIMAL + "[runtime.process]\nthreads = 0", "runtime.process.threads", "from 1 to 256, found 0"),
+        (MINIMAL + "[runtime.process]\nthreads = 257", "runtime.process.threads", "from 1 to 256, found 257"),
+        (MINIMAL + "[runtime.process]\nthreads = true", "runtime.process.threads", "an integer, found a boolean"),
         (MINIMAL + "[runtime.process]\nthreads = 1.5", "runtime.process.threads", "an integer, found a float"),
+        (MINIMAL + "[runtime.process]\npool = 0", "runtime.process.pool", "from 1 to 64, found 0"),
         (MINIMAL + "[runtime.process]\npool = 65", "runtime.process.pool", "from 1 to 64, found 65"),
         (
             MINIMAL + '[runtime.process]\npool = "2"',
@@ -388,7 +405,9 @@ def test_a_link_to_an_interpreter_stays_one(tmp_path: Path) -> None:
 
 
 def test_a_missing_config_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "lastgood.toml", tmp_path / "no" / "lastgood.toml", tmp_path / "other.toml"):
+    (tmp_path / "file").touch()
+    inside = ("lastgood.toml", "no/lastgood.toml", "other.toml", "file/lastgood.toml")
+    for path in map(tmp_path.joinpath, inside):
         with pytest.raises(ConfigError, match="does not exist") as caught:
             load_config(path)
         assert str(path) in str(caught.value)
@@ -418,6 +437,8 @@ def test_finding_prefers_the_nearest_directory_and_then_lastgood_toml(tmp_path: 
     assert find_config(deep) == tmp_path / "a" / "pyproject.toml"
     (tmp_path / "a" / "lastgood.toml").write_text(MINIMAL)
     assert find_config(deep) == tmp_path / "a" / "lastgood.toml"
+    (deep / "lastgood.toml").mkdir()
+    assert find_config(deep) == deep / "lastgood.toml", "the error of reading it names it"
 
 
 @pytest.mark.parametrize(("text", "ours"), [("[tool.lastgood]\noutput =", True), ("[tool.black]\nx =", False)])
@@ -435,6 +456,9 @@ def test_a_pyproject_that_cannot_be_read_is_passed_by(tmp_path: Path, monkeypatc
     (tmp_path / "lastgood.toml").write_text(MINIMAL)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "pyproject.toml").touch()
+    (tmp_path / "a" / "b").mkdir()
+    os.mkfifo(tmp_path / "a" / "b" / "pyproject.toml")
+    assert find_config(tmp_path / "a" / "b") == tmp_path / "lastgood.toml", "reading a FIFO would not end"
     monkeypatch.setattr(Path, "read_bytes", denied)
     assert find_config(tmp_path / "a") == tmp_path / "lastgood.toml"
     with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
@@ -445,3 +469,17 @@ def test_finding_none_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no lastgood\.toml") as caught:
         find_config(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_config_is_decoded_where_a_library_has_replaced_the_class_of_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Replaced(type(FILE)):  # type: ignore[misc]  # the class for this system is only known when it runs
+        pass
+
+    spec = importlib.util.spec_from_file_location("fresh_config", config.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    fresh = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, fresh)
+    spec.loader.exec_module(fresh)
+    monkeypatch.setattr(fresh, "Path", Replaced)  # as pyfakefs does
+    assert fresh.decode_config(MINIMAL.encode(), FILE).output.dir == Path("/project/generated")
