@@ -99,9 +99,8 @@ def modules_loaded_late(state: State, event: events.LoadedLate) -> Step:
             watch, committed = state.watched or WatchSet(()), True
     notices = (Emit(ModuleLoadedLate(late.name, late.path)) for late in event.modules)
     effects: tuple[Effect, ...] = (*notices, Pin(event.bridge))
-    new_paths = {late.path: late.digest for late in event.modules}
-    known = frozenset(state.late)
-    new_paths = {path: new_paths[path] for path in watch.uncovered(new_paths) if path not in known}
+    digests = {late.path: late.digest for late in event.modules}
+    new_paths = {path: digests[path] for path in watch.uncovered(digests)}
     if not new_paths:
         return Step(state, effects)
     read: Snapshot = {path: {path: digest} for path, digest in new_paths.items()}

@@ -131,7 +131,6 @@ def begin_closing(state: State) -> Step:
         timed=state.timed.union(untimed),
         tickets=(),
         undos=(),
-        lost=None,
     )
     step = when_pinned(closing, (*dispose, Release(state.settings.release_timeout)))
     return step.preceded_by(*answer(waiting, succeeded=False), *timers)
