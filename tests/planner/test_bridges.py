@@ -164,6 +164,15 @@ def test_losses_are_forgotten_after_a_minute() -> None:
         script.give(events.Restarted(RESTART, 0.5))
 
 
+def test_the_losses_of_a_generation_do_not_count_against_the_next() -> None:
+    script = restarting()
+    script.give(events.Restarted(RESTART, 0.5))
+    script.give(events.ReloadRequested(5))
+    script.give(looked(src("2")))
+    script.through(2, "watch", live=1)
+    assert effects.SetTimer("restart", 0.0) in script.give(events.Lost(2, ERROR, 1002.0))
+
+
 def test_a_restart_that_fails_counts_like_a_loss() -> None:
     script = restarting()
     worse = OSError("no fork")

@@ -36,7 +36,9 @@ from planner_script import (
 
 @pytest.mark.parametrize("make", [idle, scheduled, looking], ids=lambda make: str(make.__name__))
 def test_a_close_between_cycles_lets_everything_go(make: Callable[[], Script]) -> None:
-    make().send(events.CloseRequested(), *STOP_ALL, effects.Unpublish(), effects.Dispose(1, 10.0), effects.Release())
+    script = make()
+    script.send(events.CloseRequested(), *STOP_ALL, effects.Unpublish(), effects.Dispose(1, 10.0), effects.Release())
+    assert script.state.generation == 1, "the last one that was live"
 
 
 def test_a_close_ends_calls_that_may_drain_for_ever_otherwise() -> None:

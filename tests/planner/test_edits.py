@@ -129,6 +129,14 @@ def test_an_edit_while_a_failed_cycle_is_undone_leads_to_the_next_one() -> None:
     )
 
 
+def test_an_edit_that_is_taken_back_while_a_failed_cycle_is_undone_leads_to_the_next_one() -> None:
+    """It may have been made while the stage was reading."""
+    script = rolling_back()
+    script.send(events.Observed(src("3")), effects.Emit(watch_events.Change(A)))
+    script.send(events.Observed(src("2")))
+    assert script.give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))[-2:] == SCHEDULE
+
+
 def test_an_edit_of_what_a_stage_has_just_armed_is_found_by_its_own_reading() -> None:
     script = second_cycle()
     script.send(
@@ -241,6 +249,12 @@ def test_a_reload_asked_for_while_a_cycle_runs_gets_the_next_one(last: str) -> N
     assert given[-1] == script.last_look()
     assert not [each for each in given if isinstance(each, effects.Answer)]
     script.send(looked(src("2")), effects.Emit(watch_events.ReloadStart(3, True, ())), *actions(3))
+
+
+def test_an_edit_while_a_cycle_runs_is_the_users_own_though_a_reload_was_asked_for() -> None:
+    script = second_cycle()
+    script.send(events.ReloadRequested(5))
+    script.send(events.Observed(src("3")), effects.Emit(watch_events.Change(A, manual=False)))
 
 
 def test_a_reload_asked_for_while_a_cycle_is_undone_gets_the_next_one() -> None:

@@ -101,14 +101,15 @@ def test_a_start_that_fails_is_told_and_ends_the_session() -> None:
     assert script.phase() == states.Closed()
 
 
-def test_a_reload_asked_for_during_a_start_that_fails_is_answered_with_false() -> None:
+def test_what_was_asked_for_during_a_start_that_fails_is_answered_with_false() -> None:
     script = first_cycle()
     script.send(events.ReloadRequested(5))
+    script.send(events.UndoRequested(6))
     script.give(events.Failed(effects.Stage(1), 0.5, ERROR, at=1000.0))
     given = script.give(events.RolledBack(effects.Rollback(effects.Stage(1), 10.0)))
     assert [each for each in given if isinstance(each, effects.Answer)] == [
         effects.Answer((0,), succeeded=False),
-        effects.Answer((5,), succeeded=False),
+        effects.Answer((5, 6), succeeded=False),
     ]
 
 
@@ -151,6 +152,16 @@ def test_what_a_stage_that_only_waited_was_to_have_is_attempted_when_the_thread_
     script.send(events.StageReturned(), script.next_look())
     assert script.give(looked(src("3")))[0] == effects.Emit(watch_events.ReloadStart(4, False, (A,)))
     script.send(events.StageReturned())
+
+
+def test_a_cycle_that_was_asked_for_meanwhile_attempts_them_and_what_is_edited_after_it() -> None:
+    script = waited()
+    script.give(WAITED)
+    script.send(events.ReloadRequested(5), script.next_look())
+    script.give(looked(src("3")))
+    script.through(4, "swap")
+    script.give(events.Observed(src("4")))
+    assert script.give(events.Watched(effects.Watch(4), 0.0))[-2:] == SCHEDULE
 
 
 def test_a_thread_that_is_back_before_the_stage_is_undone() -> None:

@@ -94,6 +94,16 @@ def test_requests_are_served_in_the_order_they_came() -> None:
     )
 
 
+def test_each_undo_that_is_asked_for_is_a_cycle_of_its_own() -> None:
+    script = on_probation()
+    for ticket in (7, 8):
+        script.give(events.UndoRequested(ticket))
+    script.give(looked(src("2")))
+    *_, answer, look = through_undo(script, live=2)
+    assert (answer, look) == (effects.Answer((7,), succeeded=True), script.last_look())
+    script.send(looked(src("2")), effects.Emit(watch_events.ReloadStart(4, True, ())), *undo_deeds(4))
+
+
 def test_a_bridge_that_is_lost_on_trial_brings_the_generation_before_back() -> None:
     script = on_probation()
     script.send(events.Lost(2, ERROR, 1004.0), effects.Emit(watch_events.BridgeLost(2, ERROR)), script.next_look())

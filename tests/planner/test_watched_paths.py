@@ -5,7 +5,7 @@ from __future__ import annotations
 from lastgood import effects, watch_events
 from lastgood.planner import events, states
 from lastgood.planner.watch_set import WatchSet
-from planner_script import LIB, SCHEDULE, SRC, WATCH, A, idle, looked, name_of, second_cycle, src
+from planner_script import ERROR, LIB, SCHEDULE, SRC, WATCH, A, idle, looked, name_of, rollbacks, second_cycle, src
 
 # --- cycles
 
@@ -47,6 +47,31 @@ def test_what_is_loaded_late_is_watched_from_the_bytes_that_were_loaded() -> Non
     script.send(
         events.Observed({**src("1"), plugin: {plugin: "2"}}), effects.Emit(watch_events.Change(plugin)), *SCHEDULE
     )
+
+
+def test_what_was_edited_since_it_was_loaded_late_is_an_edit() -> None:
+    script = idle()
+    plugin = LIB / "plugin.py"
+    script.give(events.LoadedLate(1, (events.Late("plugin", plugin, "1"),)))
+    script.send(
+        events.Observed({**src("1"), plugin: {plugin: "2"}}), effects.Emit(watch_events.Change(plugin)), *SCHEDULE
+    )
+
+
+def test_what_the_old_bridge_loads_late_while_a_cycle_runs_stays_watched_if_that_fails() -> None:
+    script = second_cycle().through(2, "stage")
+    plugin = LIB / "plugin.py"
+    script.send(
+        events.LoadedLate(1, (events.Late("plugin", plugin, "1"),)),
+        effects.Emit(watch_events.ModuleLoadedLate("plugin", plugin)),
+        effects.Pin(1),
+        effects.Emit(watch_events.WatchPaths((plugin, SRC))),
+        effects.Arm((plugin,)),
+    )
+    script.give(events.Failed(effects.Promote(2), 0.5, ERROR, at=1000.0))
+    for rollback in rollbacks(2, "promote", "stage"):
+        script.give(events.RolledBack(rollback))
+    assert script.state.watched == WatchSet((plugin, SRC))
 
 
 def test_what_is_loaded_late_inside_of_what_is_watched_is_told_alone() -> None:
