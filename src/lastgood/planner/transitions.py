@@ -447,7 +447,6 @@ def _record_reading(state: State, event: events.Staged | events.Failed) -> tuple
         state,
         attempted=attempted,
         observed=overlay(merge(state.observed, event.read), {path: event.used[path] for path in changed_meanwhile}),
-        disturbed=state.disturbed | changed_meanwhile,
     )
     new_edits = tuple(path for path in state.edits if path not in known)
     return replace(state, disturbed=state.disturbed.union(new_edits)), tuple(
