@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lastgood.config import decode_config, load_config
-from lastgood.errors import GenerationError, ModuleFailure, UnwatchableModule
+from lastgood.errors import ConfigError, GenerationError, ModuleFailure, UnwatchableModule
 from lastgood.interpreters import staging
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.project import Project, StageStopped
@@ -107,6 +107,14 @@ def test_a_missing_module_is_an_error_only_when_what_is_left_was_claimed(project
     assert work.output is not None
 
 
+def test_an_output_directory_that_would_hide_a_source_is_refused(project: Project, files: MemoryFiles) -> None:
+    files.put(Path("/p/generated.py"), QUOTE.encode())
+    configure(files, "generated")
+    with pytest.raises(ConfigError, match="is a source") as caught:
+        requests(stage(CycleFiles(project, 1), ALL))
+    assert caught.value.field == "output.dir"
+
+
 # --- what others generate, on a disk ------------------------------------------------------------------------------
 
 
@@ -166,12 +174,28 @@ def test_generators_are_run_after_the_wrappers_are_made(real: Project) -> None:
     assert isinstance(asked, staging.RunGenerators)
     assert {*asked.taken} == {"__init__.py", "pricing.py"}
     (asked.stage / "data.json").write_text("{}")
-    assert isinstance(advance(recipe, Generated(("data.json",), ("made by hand",))), staging.Check)
+    check = advance(recipe, Generated(("data.json",), ("made by hand",)))
+    assert check == staging.Check(asked.stage, "generated", set(), ("data.json",)), (
+        "it is not known how they are imported"
+    )
     result = advance(recipe, ())
     assert isinstance(result, staging.StageResult)
     assert result.warnings == ("made by hand",)
     assert [*work.staged] == ["__init__.py", "data.json", "pricing.py"]
     work.discard()
+
+
+def test_what_is_staged_from_what_is_kept_is_promoted_as_a_file_of_its_own(real: Project) -> None:
+    """An edit of the output in place would change the kept generation otherwise."""
+    source = real.config_file.parent / "pricing.py"
+    for number, text in enumerate([QUOTE, QUOTE.replace("sku", "code"), QUOTE], 1):
+        source.write_text(text)
+        work = CycleFiles(real, number)
+        requests(stage(work, None, watches=False))
+        promoted(work)
+    assert work.texts["pricing.py"] == (work.output_directory.path / "pricing.py").read_bytes()
+    assert (work.output_directory.path / "pricing.py").stat().st_nlink == 1
+    real.release()
 
 
 def test_a_dry_stage_makes_the_same_texts_and_writes_nothing(real: Project) -> None:

@@ -239,6 +239,8 @@ def test_a_restart_waits_until_what_was_loaded_late_is_stored() -> None:
     assert script.phase() == states.Restarting()
     script.send(events.Pinned(1))
     script.send(events.Pinned(1), RESTART)
+    script.give(LATE)
+    script.send(events.Pinned(1))
 
 
 def test_a_replaced_bridge_is_kept_until_what_it_has_loaded_late_is_stored() -> None:
