@@ -18,7 +18,7 @@ from lastgood.calls.registry import Slot
 from lastgood.config import Config, load_config
 from lastgood.errors import BridgeError, ConfigError, Disposed, GenerationError, NoRuntimeBridge, UnwatchableModule
 from lastgood.interpreters.project import Project
-from lastgood.interpreters.trio_interpreter import Hooks, TrioInterpreter
+from lastgood.interpreters.trio_interpreter import Hooks, Interrupted, TrioInterpreter
 from lastgood.planner import events
 from lastgood.sources.finder import Interpreter
 from lastgood.store.disk import Disk
@@ -233,6 +233,13 @@ async def test_a_deed_can_be_cancelled(workshop: Workshop, factory: FakeFactory)
             scope.cancel()
     assert isinstance(await workshop.perform(effects.Rollback(WARM, DEADLINE)), events.RolledBack)
     assert factory.latest.disposed
+
+
+async def test_a_restart_that_was_interrupted_is_no_loss(workshop: Workshop) -> None:
+    for error, told in ((Interrupted(), None), (mine := LookupError("mine"), mine)):
+        failed = workshop.interpreter.failed(effects.Restart(1, DEADLINE), error, trio.current_time())
+        assert isinstance(failed, events.RestartFailed)
+        assert failed.error is told
 
 
 async def test_what_a_kill_left_is_told(workshop: Workshop, project: RealProject) -> None:
