@@ -36,9 +36,21 @@ def test_what_was_deleted_and_bound_again_has_the_later_definition_alone() -> No
     assert found.deleted == set()
 
 
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_what_a_function_binds_inside_is_its_own(kind: str) -> None:
+    assert [*outlined(f"{kind} f():\n  import a\n  def g(): ...").names()] == ["f"]
+
+
 def test_a_name_is_what_was_bound_last() -> None:
     (function,) = outlined("import a as x\nimport b as x\n@x.y\ndef f(): ...").names()["f"]
     assert function.decorators == {"b.y"}
+
+
+def test_in_a_class_the_names_of_the_module_are_known_where_it_has_none_of_its_own() -> None:
+    text = "import a as x\nimport b as y\nclass C:\n  import c as x\n  @x.d\n  @y.d\n  def f(self): ..."
+    tree = ast.parse(text)
+    (method,) = outline(source("shop", text), tree).names(tree.body[2])["f"]
+    assert method.decorators == {"c.d", "b.d"}
 
 
 def test_a_submodule_under_its_own_name_is_bound_by_its_import_and_in_a_class_by_the_statement() -> None:
