@@ -1,11 +1,13 @@
 """lastgood.interpreters.staging: the requests of a stage, and its result, on files in memory."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from lastgood.config import decode_config, load_config
-from lastgood.errors import ConfigError, GenerationError, ModuleFailure, UnwatchableModule
+from lastgood.errors import ConfigError, GenerationError, ModuleFailure, PromotionError, UnwatchableModule
 from lastgood.interpreters import staging
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.project import Project, StageStopped
@@ -14,6 +16,7 @@ from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.finder import Interpreter
 from lastgood.store.disk import Disk
 from lastgood.store.memory_files import MemoryFiles
+from lastgood.store.output_directory import OutputDirectory
 from lastgood.wrappers import Generated
 
 QUOTE = "def quote(sku: str) -> float: ...\n"
@@ -107,6 +110,30 @@ def test_a_missing_module_is_an_error_only_when_what_is_left_was_claimed(project
     assert work.output is not None
 
 
+def test_a_kept_file_that_goes_while_it_is_staged_is_written_anew(project: Project, files: MemoryFiles) -> None:
+    requests(stage(CycleFiles(project, 1), ALL))
+
+    def gone(operation: str, path: Path) -> None:
+        if operation == "link":
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    files.before = gone
+    work = CycleFiles(project, 2)
+    requests(stage(work, ALL))
+    assert work.stage is not None
+    assert files.children(work.stage) == ["__init__.py.staged", "pricing.py.staged"]
+
+
+def test_what_lies_where_a_stage_would_be_is_left_alone(project: Project, files: MemoryFiles) -> None:
+    work = CycleFiles(project, 1)
+    requests(stage(work, ALL))
+    files.put(left := work.home / "stage-2" / "left", b"")
+    later = CycleFiles(project, 2)
+    requests(stage(later, ALL))
+    promoted(later)
+    assert files.is_file(left)
+
+
 def test_an_output_directory_that_would_hide_a_source_is_refused(project: Project, files: MemoryFiles) -> None:
     files.put(Path("/p/generated.py"), QUOTE.encode())
     configure(files, "generated")
@@ -198,6 +225,19 @@ def test_what_is_staged_from_what_is_kept_is_promoted_as_a_file_of_its_own(real:
     real.release()
 
 
+def test_a_lock_that_was_removed_is_let_go_for_a_new_one(real: Project) -> None:
+    first = CycleFiles(real, 1)
+    requests(stage(first, None, watches=False))
+    lock = first.output_directory.lock
+    shutil.rmtree(first.home)
+    work = CycleFiles(real, 2)
+    requests(stage(work, None, watches=False))
+    assert isinstance(lock, FileLock)
+    assert not lock.is_locked
+    assert Disk().lock(work.home / "lock") is None, "the new one is held"
+    real.release()
+
+
 def test_a_dry_stage_makes_the_same_texts_and_writes_nothing(real: Project) -> None:
     real.config_file.write_text(f"{real.config_file.read_text()}{GENERATOR}")
     before = sorted(real.config_file.parent.rglob("*"))
@@ -247,6 +287,58 @@ def test_a_generation_that_is_equal_to_the_last_good_one_of_an_earlier_session_r
     requests(stage(work, ALL))
     promoted(work)
     assert len(later.store(work.output_directory).history()) == 2
+
+
+def moved(project: Project, files: MemoryFiles) -> tuple[CycleFiles, CycleFiles]:
+    """A cycle that is over, and a later one with another output directory, which is committed."""
+    first = CycleFiles(project, 1)
+    requests(stage(first, ALL))
+    promoted(first)
+    files.put(project.config_file, files.read(project.config_file).replace(b"generated", b"other"))
+    work = CycleFiles(project, 2)
+    requests(stage(work, ALL))
+    work.promote()
+    work.commit()
+    return first, work
+
+
+def test_a_former_output_directory_is_emptied_once(project: Project, files: MemoryFiles) -> None:
+    first, work = moved(project, files)
+    manifest = files.read(first.home / "manifest.json")
+    assert work.output_directory.former() is not None
+    work.settle(0.0)
+    assert files.children(first.output_directory.path) == []
+    files.put(first.home / "manifest.json", manifest)  # another session has written the same files there
+    assert work.output_directory.former() is None
+
+
+def test_a_former_output_directory_that_cannot_be_emptied_stays_as_it_is(project: Project, files: MemoryFiles) -> None:
+    first, work = moved(project, files)
+    last = first.output_directory.path / "pricing.py"
+
+    def refuse(operation: str, path: Path) -> None:
+        if operation == "unlink" and path == last:
+            raise PermissionError(1, "Operation not permitted", str(path))
+
+    files.before = refuse
+    with pytest.raises(PromotionError, match="Operation not permitted"):
+        work.settle(0.0)
+    assert files.children(first.output_directory.path) == ["__init__.py", "pricing.py"]
+    assert work.output_directory.former() is not None, "the next start empties it"
+
+
+def test_a_former_output_directory_that_another_session_uses_is_left_to_it(
+    project: Project, files: MemoryFiles
+) -> None:
+    first, _ = moved(project, files)
+    project.release()
+    another = OutputDirectory.claim(files, first.output_directory.path, 3)
+    later = Project(files, project.config_file, (), project.load, project.ask_interpreter, 2)
+    work = CycleFiles(later, 1)
+    requests(stage(work, ALL))
+    assert work.output_directory.former() is not None
+    promoted(work)
+    assert files.children(another.path) == ["__init__.py", "pricing.py"]
 
 
 def test_an_undo_stages_what_was_kept_and_arms_it(project: Project, files: MemoryFiles) -> None:
