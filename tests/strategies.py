@@ -114,7 +114,8 @@ def trees(draw: st.DrawFn) -> Trees:
     """Any output directory and any stage over a few names, two directories deep, with modules that are also packages."""
     names = ("a.py", "b.py", "a/__init__.py", "a/b.py", "a/c/d.py", "e/f.py", "a", "b.py/c", "a.py.edited", "notes.txt")
     existing = st.one_of(
-        st.builds(Existing, st.just("file"), st.sampled_from(DIGESTS), st.booleans()),
+        st.builds(Existing, st.just("file"), st.sampled_from(DIGESTS)),
+        st.builds(Existing, st.just("file"), st.sampled_from(DIGESTS), st.sampled_from(DIGESTS), st.booleans()),
         st.just(Existing("other")),
         st.just(Existing("directory")),
     )

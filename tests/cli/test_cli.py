@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -342,6 +343,16 @@ def test_plan_tells_what_callers_will_see_differently_than_in_the_last_good_gene
         "  altered  function pricing.quote(sku: str, number: int) -> float, now (sku: str) -> float; breaking\n"
         "  added    function pricing.stock() -> Any\n"
     )
+
+
+def test_plan_and_generate_tell_what_is_kept_of_a_fresh_clone(run: Run, project: RealProject) -> None:
+    run("generate")
+    shutil.rmtree(project.root / ".lastgood")
+    project.save("generated/pricing.py", project.tree()["pricing.py"].decode() + "mine = 1\n")
+    (copies,) = [line for line in run("plan").out.splitlines() if line.startswith("  copy")]
+    assert re.fullmatch(r"  copy     generated/pricing.py to .lastgood/generated/kept/[0-9a-f]{16}/pricing.py", copies)
+    assert "pricing.py may have been edited by hand" in run("generate").err
+    assert "mine" in (project.root / copies.partition(" to ")[2]).read_text()
 
 
 def test_plan_names_every_kind_of_change(run: Run, project: RealProject) -> None:

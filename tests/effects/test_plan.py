@@ -87,6 +87,7 @@ def test_deeds_outside_of_a_plan_print_too(action: effects.Action, text: str) ->
         (effects.ReplaceFile("shop/a.py"), "write  shop/a.py (replaced)"),
         (effects.RemoveFile("shop/a.py"), "remove shop/a.py"),
         (effects.SetAside("a.py", "a.py.edited"), "keep   a.py as a.py.edited"),
+        (effects.KeepCopy("a.py", ".lastgood/out/kept/1/a.py"), "copy   a.py to .lastgood/out/kept/1/a.py"),
         (effects.RemoveDirectory("shop"), "remove shop/"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -11,6 +11,7 @@ from returns.result import Failure, Success
 
 from lastgood.effects import (
     FileOperation,
+    KeepCopy,
     MakeDirectory,
     RemoveDirectory,
     RemoveFile,
@@ -27,20 +28,23 @@ LINK = Existing("other")
 THEIRS = Existing("file", "theirs")
 
 
-def wrapper(digest: str) -> Existing:
-    """A file whose header's digest matches its body."""
-    return Existing("file", digest, generated=True)
+KEPT = ".lastgood/generated/kept"
+
+
+def wrapper(digest: str, *, converted_from: str = "", intact: bool = False) -> Existing:
+    """A file with lastgood's header."""
+    return Existing("file", digest, converted_from or digest, intact)
 
 
 def edited(digest: str) -> Existing:
-    """A file whose header, if it has one, does not match."""
+    """A file without it."""
     return Existing("file", digest)
 
 
 def promotion(
     before: Mapping[str, Existing], staged: Mapping[str, str], managed: Mapping[str, str] | None = None
 ) -> Promotion:
-    match plan_promotion(before, staged, {} if managed is None else managed):
+    match plan_promotion(before, staged, {} if managed is None else managed, KEPT):
         case Success(planned):
             return planned
         case Failure(clash):
@@ -61,10 +65,41 @@ PLANS: dict[str, tuple[dict[str, Existing], dict[str, str], dict[str, str], list
     "a removed file": ({"": TOP, "a.py": wrapper("1")}, {}, {"a.py": "1"}, [RemoveFile("a.py")]),
     "managed, and gone already": ({"": TOP}, {}, {"a.py": "1"}, []),
     "ours by the header alone, as in a fresh clone": (
-        {"": TOP, "a.py": wrapper("1"), "b.py": wrapper("1")},
+        {"": TOP, "a.py": wrapper("1"), "b": DIRECTORY, "b/c.py": wrapper("1")},
+        {"a.py": "2"},
+        {},
+        [
+            KeepCopy("a.py", f"{KEPT}/1/a.py"),
+            KeepCopy("b/c.py", f"{KEPT}/1/c.py"),
+            ReplaceFile("a.py"),
+            RemoveFile("b/c.py"),
+            RemoveDirectory("b"),
+        ],
+    ),
+    "ours by the header alone, with staged bytes": ({"": TOP, "a.py": wrapper("1")}, {"a.py": "1"}, {}, []),
+    "ours by the header alone, with staged bytes but for line endings": (
+        {"": TOP, "a.py": wrapper("x", converted_from="1")},
+        {"a.py": "1"},
+        {},
+        [ReplaceFile("a.py")],
+    ),
+    "ours by the header alone, with a digest line that matches": (
+        {"": TOP, "a.py": wrapper("1", intact=True), "b.py": wrapper("1", intact=True)},
         {"a.py": "2"},
         {},
         [ReplaceFile("a.py"), RemoveFile("b.py")],
+    ),
+    "line endings converted, then changed": (
+        {"": TOP, "a.py": wrapper("x", converted_from="1")},
+        {"a.py": "2"},
+        {"a.py": "1"},
+        [ReplaceFile("a.py")],
+    ),
+    "edited by hand below its header, then changed": (
+        {"": TOP, "a.py": wrapper("x")},
+        {"a.py": "2"},
+        {"a.py": "1"},
+        [SetAside("a.py", "a.py.edited"), ReplaceFile("a.py")],
     ),
     "ours by equal bytes alone": ({"": TOP, "a.py": THEIRS}, {"a.py": "theirs"}, {}, []),
     "what is not ours stays": ({"": TOP, "notes.txt": THEIRS, "sub": DIRECTORY, "link": LINK}, {}, {}, []),
@@ -88,7 +123,7 @@ PLANS: dict[str, tuple[dict[str, Existing], dict[str, str], dict[str, str], list
     ),
     "edited by hand into what is staged": ({"": TOP, "a.py": edited("2")}, {"a.py": "2"}, {"a.py": "1"}, []),
     "another version's wrapper is no edit": (
-        {"": TOP, "a.py": wrapper("0")},
+        {"": TOP, "a.py": wrapper("0", intact=True)},
         {"a.py": "2"},
         {"a.py": "1"},
         [ReplaceFile("a.py")],
@@ -96,14 +131,19 @@ PLANS: dict[str, tuple[dict[str, Existing], dict[str, str], dict[str, str], list
     "emptied directories, the deepest first": (
         {"": TOP, "a": DIRECTORY, "a/b": DIRECTORY, "a/b/c.py": wrapper("1"), "a/d.py": wrapper("1")},
         {},
-        {},
+        {"a/b/c.py": "1", "a/d.py": "1"},
         [RemoveFile("a/b/c.py"), RemoveFile("a/d.py"), RemoveDirectory("a/b"), RemoveDirectory("a")],
     ),
-    "the output directory itself stays, emptied": ({"": TOP, "a.py": wrapper("1")}, {}, {}, [RemoveFile("a.py")]),
+    "the output directory itself stays, emptied": (
+        {"": TOP, "a.py": wrapper("1")},
+        {},
+        {"a.py": "1"},
+        [RemoveFile("a.py")],
+    ),
     "a directory that holds something else stays": (
         {"": TOP, "a": DIRECTORY, "a/b.py": wrapper("1"), "a/mine.txt": THEIRS},
         {},
-        {},
+        {"a/b.py": "1"},
         [RemoveFile("a/b.py")],
     ),
     "a directory that holds what was set aside stays": (
@@ -116,7 +156,7 @@ PLANS: dict[str, tuple[dict[str, Existing], dict[str, str], dict[str, str], list
     "a directory that is emptied and filled again": (
         {"": TOP, "a": DIRECTORY, "a/b.py": wrapper("1")},
         {"a/c.py": "1"},
-        {},
+        {"a/b.py": "1"},
         [WriteFile("a/c.py"), RemoveFile("a/b.py")],
     ),
     "a module becomes a package": (
@@ -128,7 +168,7 @@ PLANS: dict[str, tuple[dict[str, Existing], dict[str, str], dict[str, str], list
     "a file becomes a directory: it goes first": (
         {"": TOP, "a": edited("1"), "b": wrapper("1")},
         {"a/x": "1"},
-        {"a": "1"},
+        {"a": "1", "b": "1"},
         [RemoveFile("a"), MakeDirectory("a"), WriteFile("a/x"), RemoveFile("b")],
     ),
     "a directory becomes a file: it goes first": (
@@ -140,7 +180,7 @@ PLANS: dict[str, tuple[dict[str, Existing], dict[str, str], dict[str, str], list
     "a package becomes a module": (
         {"": TOP, "a": DIRECTORY, "a/__init__.py": wrapper("1"), "a/b.py": wrapper("2")},
         {"a.py": "1"},
-        {},
+        {"a/__init__.py": "1", "a/b.py": "2"},
         [WriteFile("a.py"), RemoveFile("a/__init__.py"), RemoveFile("a/b.py"), RemoveDirectory("a")],
     ),
 }
@@ -182,18 +222,29 @@ def test_two_trees_give_the_operations_between_them(
 def test_what_is_not_ours_and_in_the_way_is_a_clash_that_names_it(
     before: Mapping[str, Existing], staged: Mapping[str, str], clash: str
 ) -> None:
-    assert plan_promotion(before, staged, {}) == Failure(Clash(clash))
+    assert plan_promotion(before, staged, {}, KEPT) == Failure(Clash(clash))
 
 
 def test_a_directory_where_a_managed_file_was_is_never_removed() -> None:
     before = {"": TOP, "a.py": DIRECTORY}
     assert promotion(before, {}, {"a.py": "1"}).operations == ()
-    assert plan_promotion(before, {"a.py": "2"}, {"a.py": "1"}) == Failure(Clash("a.py"))
+    assert plan_promotion(before, {"a.py": "2"}, {"a.py": "1"}, KEPT) == Failure(Clash("a.py"))
 
 
 def test_a_hand_edited_file_is_told() -> None:
     planned = promotion({"": TOP, "a.py": edited("x")}, {"a.py": "2"}, {"a.py": "1"})
     assert planned.warnings == ("a.py had been edited by hand; it was kept as a.py.edited.",)
+
+
+def test_files_whose_origin_is_unknown_are_told_in_one_warning() -> None:
+    names = [f"{letter}.py" for letter in "abcdefg"]
+    before = {"": TOP, **{name: wrapper("1") for name in names}}
+    (warning,) = promotion(before, {"a.py": "2"}).warnings
+    assert warning == (
+        "a.py, b.py, c.py, d.py, e.py and 2 more may have been edited by hand: there is no record of them in .lastgood/, as in a "
+        f"fresh clone. Copies were kept in {KEPT}."
+    )
+    assert promotion({"": TOP, "a.py": wrapper("1")}, {"a.py": "1"}).warnings == ()
 
 
 def test_touched_is_what_is_written_or_removed_sorted() -> None:
@@ -223,6 +274,8 @@ def apply(before: Mapping[str, Existing], staged: Mapping[str, str], planned: Pr
             case SetAside(path, to):
                 assert to not in tree
                 tree[to] = edited(tree[path].digest)
+            case KeepCopy(path, to):
+                assert tree[path].digest in to
             case RemoveDirectory(path):
                 assert tree.pop(path).kind == "directory"
                 assert not [each for each in tree if each and dirname(each) == path]
@@ -232,21 +285,24 @@ def apply(before: Mapping[str, Existing], staged: Mapping[str, str], planned: Pr
 @given(trees())
 @settings(derandomize=True, max_examples=150)
 def test_any_two_trees(drawn: Trees) -> None:
-    match plan_promotion(drawn.before, drawn.staged, drawn.managed):
+    match plan_promotion(drawn.before, drawn.staged, drawn.managed, KEPT):
         case Failure(clash):
             standing = drawn.before[clash.path]
-            assert standing.kind != "file" or clash.path not in drawn.staged or not standing.generated
+            assert standing.kind != "file" or clash.path not in drawn.staged or not standing.has_header
         case Success(planned):
             after = apply(drawn.before, drawn.staged, planned)
             assert {path: after[path].digest for path in drawn.staged} == drawn.staged
             for path, standing in drawn.before.items():
-                ours = standing.kind == "file" and (standing.generated or path in drawn.managed)
+                ours = standing.kind == "file" and (standing.has_header or path in drawn.managed)
                 if not ours and standing.kind != "directory":
                     assert after[path].digest == standing.digest, "what is not ours stays as it is"
                 elif ours and path not in drawn.staged:
                     assert path not in after or after[path].kind == "directory"
-            for path, digest in drawn.managed.items():
-                was = drawn.before.get(path)
-                if was is not None and was.kind == "file" and not was.generated and was.digest != digest:
-                    assert was.digest in {each.digest for each in after.values()}, "what was edited by hand is kept"
+            kept = {each.digest for each in after.values()}
+            kept |= {drawn.before[each.path].digest for each in planned.operations if isinstance(each, KeepCopy)}
+            for path in {*planned.touched} & {*drawn.before}:
+                was = drawn.before[path]
+                written = {drawn.managed.get(path), drawn.staged.get(path)}
+                if not was.intact and written.isdisjoint({was.digest, was.converted_from}):
+                    assert was.kind == "directory" or was.digest in kept, "what lastgood did not write is kept"
             assert promotion(after, drawn.staged, drawn.staged).operations == (), "once more gives nothing"

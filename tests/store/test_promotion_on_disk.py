@@ -1,18 +1,21 @@
-"""Promotion on real files: what a generator says it wrote, what is in the way, and bytecode."""
+"""Promotion on real files: what a generator says it wrote, what is in the way, a fresh clone, and bytecode."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from lastgood.errors import PromotionError, UnmanagedFile
+from lastgood.planner.promotion import Promotion
 from lastgood.store.disk import Disk
-from lastgood.store.trees import staged_files
-from output_trees import NEW, bytecode, claim, files_of, leftovers, project, promote, put_bytecode, staged, tree
+from lastgood.store.file_system import digest_of
+from lastgood.store.header import with_header
+from lastgood.store.trees import remove_tree, staged_files
+from output_trees import NEW, bytecode, claim, files_of, home, leftovers, project, promote, put_bytecode, staged, tree
 
 # --- what a generator says it wrote
 
@@ -150,6 +153,153 @@ def test_a_wrapper_that_cannot_be_read_is_not_called_somebody_elses(tmp_path: Pa
     assert caught.value.path == path / "changed.py"
     promoting.undo()
     assert tree(path) == before
+    output.release()
+
+
+# --- a fresh clone with committed wrappers
+
+
+def wrapper_of(text: str) -> bytes:
+    return with_header("pricing.py", text)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """An output directory with a committed wrapper, without the `.lastgood/` that wrote it."""
+    path = tmp_path / "generated"
+    path.mkdir()
+    (path / "pricing.py").write_bytes(wrapper_of("one"))
+    return path
+
+
+def kept(path: Path) -> list[bytes]:
+    return [each.read_bytes() for each in sorted((home(path) / "kept").rglob("*")) if each.is_file()]
+
+
+def promoted(path: Path, texts: dict[str, str]) -> Promotion:
+    output = claim(path)
+    promoting = staged(output, texts)
+    promoting.apply()
+    promoting.commit()
+    promoting.sweep()
+    remove_tree(Disk(), promoting.stage)
+    output.release()
+    return promoting.promotion
+
+
+def test_committed_wrappers_that_are_up_to_date_are_taken_over(clone: Path) -> None:
+    before = tree(clone)
+    assert promoted(clone, {"pricing.py": "one"}) == Promotion()
+    assert tree(clone) == before
+    assert promoted(clone, {"pricing.py": "two"}).warnings == (), "the manifest names it from now on"
+    assert leftovers(clone) == []
+
+
+def test_a_committed_wrapper_that_is_outdated_is_replaced_and_a_copy_is_kept(clone: Path) -> None:
+    (warning,) = promoted(clone, {"pricing.py": "two"}).warnings
+    assert warning.startswith("pricing.py may have been edited by hand")
+    assert tree(clone)["pricing.py"][0] == wrapper_of("two")
+    assert files_of(tree(clone)) == {"pricing.py"}
+    (copy,) = home(clone).glob("kept/*/pricing.py")
+    assert copy.read_bytes() == wrapper_of("one")
+    assert ".lastgood/generated/kept" in warning
+
+
+def test_an_outdated_wrapper_of_no_source_is_removed_and_a_copy_is_kept(clone: Path) -> None:
+    assert promoted(clone, {}).touched == ("pricing.py",)
+    assert (files_of(tree(clone)), kept(clone)) == (set(), [wrapper_of("one")])
+
+
+def test_the_same_content_is_kept_once(clone: Path) -> None:
+    for _ in range(2):
+        (clone / "pricing.py").write_bytes(wrapper_of("one"))
+        promoted(clone, {"pricing.py": "two"})
+        remove_tree(Disk(), home(clone) / "manifest.json")
+    assert kept(clone) == [wrapper_of("one")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda data: b"# Copyright 2026 Somebody.\n\n" + data, id="licence"),
+        pytest.param(lambda data: b"<<<<<<< HEAD\n" + data + b"=======\n" + data + b">>>>>>> theirs\n", id="merge"),
+        pytest.param(lambda data: data + b"mine = 1\n", id="edit"),
+    ],
+)
+@pytest.mark.parametrize("is_clone", [True, False], ids=["clone", "written here"])
+def test_a_wrapper_that_was_changed_since_is_ours_and_what_it_was_is_kept(
+    tmp_path: Path, change: Callable[[bytes], bytes], is_clone: bool
+) -> None:
+    path = tmp_path / "generated"
+    promoted(path, {"pricing.py": "one"})
+    changed = change(wrapper_of("one"))
+    (path / "pricing.py").write_bytes(changed)
+    if is_clone:
+        remove_tree(Disk(), path.parent / ".lastgood")
+    assert len(promoted(path, {"pricing.py": "one"}).warnings) == 1
+    found = tree(path)
+    assert found["pricing.py"][0] == wrapper_of("one")
+    assert [*kept(path), *(found[name][0] for name in found if name.endswith(".edited"))] == [changed]
+
+
+@pytest.mark.parametrize("is_clone", [True, False], ids=["clone", "written here"])
+def test_converted_line_endings_are_no_edit(tmp_path: Path, is_clone: bool) -> None:
+    path = tmp_path / "generated"
+    promoted(path, {"pricing.py": "one\n"})
+    (path / "pricing.py").write_bytes(wrapper_of("one\n").replace(b"\n", b"\r\n"))
+    if is_clone:
+        remove_tree(Disk(), path.parent / ".lastgood")
+    assert promoted(path, {"pricing.py": "one\n"}).warnings == ()
+    assert tree(path)["pricing.py"][0] == wrapper_of("one\n")
+    assert files_of(tree(path)) == {"pricing.py"}
+
+
+def test_a_copy_of_a_wrapper_that_a_tool_has_left_stays(tmp_path: Path) -> None:
+    path = tmp_path / "generated"
+    promoted(path, {"pricing.py": "one"})
+    names = {"pricing.py.orig", "pricing.py.edited", "pricing.py~"}
+    for name in names:
+        (path / name).write_bytes(wrapper_of("one"))
+    promoted(path, {"pricing.py": "two"})
+    assert files_of(tree(path)) == {"pricing.py", *names}
+
+
+@pytest.mark.parametrize("at", ["kept", "kept/{}", "kept/{}/pricing.py"])
+@pytest.mark.parametrize("what", ["link", "file", "fifo"])
+def test_a_copy_is_not_written_through_what_came_with_the_checkout(clone: Path, at: str, what: str) -> None:
+    outside = clone.parent / "outside"
+    outside.mkdir()
+    (outside / "pricing.py").write_text("precious")
+    before = tree(outside)
+    place = home(clone) / at.format(digest_of(wrapper_of("one"))[:16])
+    place.parent.mkdir(parents=True)
+    match what:
+        case "link":
+            place.symlink_to(outside / "pricing.py" if place.suffix else outside)
+        case "file":
+            place.write_text("forged")
+        case "fifo":
+            os.mkfifo(place)
+    promoted(clone, {"pricing.py": "two"})
+    assert tree(outside) == before
+    assert kept(clone) == [wrapper_of("one")]
+
+
+def test_a_copy_is_on_disk_before_the_commit(clone: Path) -> None:
+    safe: set[Path] = set()
+
+    class Noting(Disk):
+        def barrier(self, paths: Sequence[Path]) -> None:
+            super().barrier(paths)
+            safe.update(paths)
+
+    output = claim(clone)
+    promoting = staged(output, {"pricing.py": "two"})
+    output.files = Noting()
+    promoting.apply()
+    (copy,) = home(clone).glob("kept/*/pricing.py")
+    assert {copy, copy.parent, copy.parent.parent, home(clone)} <= safe
+    promoting.commit()
     output.release()
 
 

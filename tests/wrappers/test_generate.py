@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.store.header import is_generated
+from lastgood.store.header import has_header
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 from lastgood.wrappers.read.extract import Extract, extract
 from lastgood.wrappers.read.outline import Outline
@@ -36,7 +36,7 @@ def test_each_module_lies_where_it_is_imported_from(names: list[str], files: lis
     wrapped = wrap_modules([source(name, F) for name in names])
     assert list(wrapped.files) == files
     assert wrapped.failures == ()
-    assert all(map(is_generated, wrapped.files.values()))
+    assert all(map(has_header, wrapped.files.values()))
     assert all(b"\r" not in data for data in wrapped.files.values())
 
 

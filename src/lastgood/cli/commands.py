@@ -315,7 +315,7 @@ def _time_text(at: float) -> str:
 
 
 def _operation(operation: FileOperation, output: Path) -> str:
-    from lastgood.effects import MakeDirectory, RemoveDirectory, RemoveFile, ReplaceFile, SetAside, WriteFile
+    from lastgood.effects import KeepCopy, MakeDirectory, RemoveDirectory, RemoveFile, ReplaceFile, SetAside, WriteFile
 
     path = output / operation.path
     match operation:
@@ -329,6 +329,8 @@ def _operation(operation: FileOperation, output: Path) -> str:
             return f"remove   {path}"
         case SetAside(_, to):
             return f"keep     {path} as {output / to}"
+        case KeepCopy(_, to):
+            return f"copy     {path} to {output.parent / to}"
         case RemoveDirectory():
             return f"remove   {path}/"
 

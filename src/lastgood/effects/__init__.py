@@ -27,6 +27,7 @@ from lastgood.effects.cycle import (
 )
 from lastgood.effects.files import (
     FileOperation,
+    KeepCopy,
     MakeDirectory,
     RemoveDirectory,
     RemoveFile,
@@ -47,6 +48,7 @@ __all__ = [
     "Emit",
     "FileOperation",
     "Interrupt",
+    "KeepCopy",
     "Look",
     "MakeDirectory",
     "Pin",

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["FileOperation", "MakeDirectory", "RemoveDirectory", "RemoveFile", "ReplaceFile", "SetAside", "WriteFile"]
+__all__ = [
+    "FileOperation",
+    "KeepCopy",
+    "MakeDirectory",
+    "RemoveDirectory",
+    "RemoveFile",
+    "ReplaceFile",
+    "SetAside",
+    "WriteFile",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,21 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepCopy:
+    """Copy the generated file at ``path``, which may have been edited, to ``to`` before it is replaced or removed.
+
+    ``to`` is below ``.lastgood/`` and named for the content, relative to the directory that the output directory is in. Undo:
+    nothing, since a copy that is there is not made again.
+    """
+
+    path: str
+    to: str
+
+    def __str__(self) -> str:
+        return f"copy   {self.path} to {self.to}"
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveDirectory:
     """Remove the directory ``path``, which became empty. Undo: make it again."""
 
@@ -68,4 +92,4 @@ class RemoveDirectory:
         return f"remove {self.path}/"
 
 
-FileOperation = MakeDirectory | WriteFile | ReplaceFile | RemoveFile | SetAside | RemoveDirectory
+FileOperation = MakeDirectory | WriteFile | ReplaceFile | RemoveFile | SetAside | KeepCopy | RemoveDirectory

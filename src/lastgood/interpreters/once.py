@@ -185,8 +185,8 @@ def preview(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
     """Return what :func:`generate_once` would do, without writing, claiming or locking anything. Raises like it.
 
     The config's own generators are run, into a temporary directory, because their output cannot be known otherwise. The journal
-    of a killed session is ignored: files are taken as they are. ``warnings`` are only those of generators; hand-edited files
-    that would be set aside are among the operations.
+    of a killed session is ignored: files are taken as they are. ``warnings`` are only those of generators; files that
+    would be kept aside are among the operations.
     """
     try:
         return _preview(project, timeout)[0]

@@ -1,19 +1,28 @@
 """Plan a promotion: the file operations that turn the output directory into what is staged. Pure.
 
-A file is *managed* by lastgood if the manifest lists it, or the digest in its header matches its body, or its bytes equal the
-staged ones. Files that are not managed are never overwritten or removed.
+A file is *managed* by lastgood if the manifest lists it, or it has lastgood's header, or its bytes equal the staged ones.
+Files that are not managed are never overwritten or removed. The bytes of a managed file are *known* if lastgood wrote them or
+would write them now: those of the manifest or the stage, or those that the digest line of a former version stands for. Before
+a managed file with other bytes is replaced or removed, they are kept:
+
+- beside it, if the manifest lists the file: here somebody changed what lastgood had written;
+- in ``.lastgood/``, if it has only its header, as every committed wrapper of a fresh clone. Such a file was edited by hand, or,
+  which is far more common, it was committed before its source changed. Nobody can know, and an edit must not be lost. A file
+  beside each outdated wrapper would fill the working tree with files that nobody wants to commit, so that copies are kept out
+  of it, once for each content, and one warning names them all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from posixpath import dirname
+from posixpath import basename, dirname
 
 from returns.result import Failure, Success
 
 from lastgood.effects.files import (
     FileOperation,
+    KeepCopy,
     MakeDirectory,
     RemoveDirectory,
     RemoveFile,
@@ -29,13 +38,20 @@ __all__ = ["Clash", "Existing", "Promotion", "plan_promotion"]
 class Existing:
     """An existing entry of the output directory.
 
-    ``kind``: "file", "directory", or "other" (a link, a FIFO, ...); ``digest``: of a file's bytes; ``generated``: the digest in
-    the file's header matches its body.
+    ``kind``: "file", "directory", or "other" (a link, a FIFO, ...); ``digest``: of a file's bytes. Of a file with lastgood's
+    header: ``converted_from``: the digest of its bytes before a checkout or an editor converted line endings; ``intact``: a
+    former version's digest line matches.
     """
 
     kind: str
     digest: str = ""
-    generated: bool = False
+    converted_from: str = ""
+    intact: bool = False
+
+    @property
+    def has_header(self) -> bool:
+        """Return whether the file has lastgood's header."""
+        return bool(self.converted_from)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +75,24 @@ class Promotion:
 
 
 def plan_promotion(
-    before: Mapping[str, Existing], staged: Mapping[str, str], managed: Mapping[str, str]
+    before: Mapping[str, Existing], staged: Mapping[str, str], managed: Mapping[str, str], kept: str
 ) -> Success[Promotion] | Failure[Clash]:
     """Plan the operations after which the output directory has the staged content.
 
     ``before``: all entries below the output directory, without caches, and ``""`` for the directory itself if it exists.
-    ``staged`` and ``managed`` map paths to digests: those of the stage and those of the manifest. A file with equal content
-    needs no operation.
+    ``staged`` and ``managed`` map paths to digests: those of the stage and those of the manifest. ``kept``: the directory
+    for copies, see :class:`KeepCopy`. A file with equal content needs no operation.
     """
     makes: list[FileOperation] = []
     writes: list[FileOperation] = []
     removed = [path for path, each in sorted(before.items()) if path not in staged and _is_managed(path, each, managed)]
-    kept_aside = [
-        SetAside(path, _free_name(path, before))
-        for path in sorted({*removed, *(staged.keys() & managed.keys() & before.keys())})
-        if _is_edited(path, before[path], managed) and before[path].digest != staged.get(path)
+    replaced = [
+        path
+        for path in sorted({*removed, *(staged.keys() & before.keys())})
+        if _is_managed(path, before[path], managed) and not _is_known(path, before[path], staged, managed)
     ]
+    kept_aside = [SetAside(path, _free_name(path, before)) for path in replaced if path in managed]
+    copied = [KeepCopy(path, _copy_name(path, before[path], kept)) for path in replaced if path not in managed]
     directories = {parent for path in staged for parent in _parents(path)}
     left = {*before, *directories, *staged, *(aside.to for aside in kept_aside)}
     emptied = _emptied(left, set(removed))
@@ -102,17 +120,20 @@ def plan_promotion(
     removes: list[RemoveFile | RemoveDirectory] = [*map(RemoveFile, removed), *map(RemoveDirectory, emptied)]
     first = [remove for remove in removes if is_in_the_way(remove.path)]
     last = [remove for remove in removes if not is_in_the_way(remove.path)]
-    warnings = tuple(f"{aside.path} had been edited by hand; it was kept as {aside.to}." for aside in kept_aside)
-    return Success(Promotion((*kept_aside, *first, *makes, *writes, *last), warnings))
+    warnings = [f"{aside.path} had been edited by hand; it was kept as {aside.to}." for aside in kept_aside]
+    if copied:
+        warnings.append(_copies_text([copy.path for copy in copied], kept))
+    return Success(Promotion((*kept_aside, *copied, *first, *makes, *writes, *last), tuple(warnings)))
 
 
 def _is_managed(path: str, existing: Existing, managed: Mapping[str, str]) -> bool:
-    return existing.kind == "file" and (path in managed or existing.generated)
+    return existing.kind == "file" and (path in managed or existing.has_header)
 
 
-def _is_edited(path: str, existing: Existing, managed: Mapping[str, str]) -> bool:
-    """Return whether a generated file was edited by hand, and not merely written by another version of lastgood."""
-    return existing.kind == "file" and existing.digest != managed.get(path, existing.digest) and not existing.generated
+def _is_known(path: str, existing: Existing, staged: Mapping[str, str], managed: Mapping[str, str]) -> bool:
+    return existing.intact or not {existing.digest, existing.converted_from}.isdisjoint(
+        {managed.get(path), staged.get(path)}
+    )
 
 
 def _parents(path: str) -> list[str]:
@@ -140,3 +161,20 @@ def _free_name(path: str, before: Mapping[str, Existing]) -> str:
     while (name := f"{path}.edited" if number == 1 else f"{path}.edited-{number}") in before:
         number += 1
     return name
+
+
+def _copy_name(path: str, existing: Existing, kept: str) -> str:
+    """Return a name for the content, so that the same bytes are kept once."""
+    return f"{kept}/{existing.digest[:16]}/{basename(path)}"
+
+
+_MAX_NAMED = 5
+
+
+def _copies_text(paths: list[str], kept: str) -> str:
+    named = ", ".join(paths[:_MAX_NAMED])
+    more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
+    return (
+        f"{named}{more} may have been edited by hand: there is no record of them in .lastgood/, as in a fresh clone. "
+        f"Copies were kept in {kept}."
+    )

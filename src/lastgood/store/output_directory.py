@@ -7,6 +7,7 @@ Synchronous, on the :class:`~lastgood.store.file_system.FileSystem` port. Beside
 - ``manifest.json``: the files that lastgood wrote there, with digests;
 - ``stage-…``: the output of a cycle before promotion;
 - ``journal.json``, ``backup/``: a promotion that is under way (:mod:`lastgood.store.journal`);
+- ``kept/``: copies of replaced files that may have been edited (:mod:`lastgood.planner.promotion`);
 - ``undo-request``: another process asks the session that holds the output directory to undo its live generation.
 
 These files are only trusted with this user's seal (see :mod:`lastgood.store.user_key`), since they may have come with a
@@ -28,7 +29,7 @@ from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, Unmanag
 from lastgood.planner.promotion import Existing, Promotion, plan_promotion
 from lastgood.store.access import check_can_be_private, check_is_own, explained
 from lastgood.store.file_system import Claim, FileSystem, digest_of
-from lastgood.store.header import is_generated
+from lastgood.store.header import has_header, is_intact, without_conversion
 from lastgood.store.journal import JournalStore
 from lastgood.store.trees import (
     BYTECODE,
@@ -254,7 +255,7 @@ class OutputDirectory:
 
     def plan_from(self, existing: Mapping[str, Existing], staged: Mapping[str, str]) -> Promotion:
         """Plan a promotion of ``staged`` over the files ``existing``. Raises :class:`UnmanagedFile`."""
-        match plan_promotion(existing, staged, self.manifest()):
+        match plan_promotion(existing, staged, self.manifest(), f"{_HOME}/{self.path.name}/kept"):
             case Success(promotion):
                 return promotion
             case Failure(clash):
@@ -273,7 +274,12 @@ def _existing_file(files: FileSystem, path: Path) -> Existing:
         data = files.read(path)
     except PermissionError:
         return Existing("other")
-    return Existing("file", digest_of(data), is_generated(data))
+    digest = digest_of(data)
+    # Only wrappers are written with a header. A tool's copy of one (.orig, .edited, ...) is not lastgood's to remove.
+    if path.suffix != ".py" or not has_header(data):
+        return Existing("file", digest)
+    original = without_conversion(data)
+    return Existing("file", digest, digest if original == data else digest_of(original), is_intact(data))
 
 
 def _read_pid(files: FileSystem, path: Path) -> int | None:

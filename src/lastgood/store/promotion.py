@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lastgood.effects.files import (
     FileOperation,
+    KeepCopy,
     MakeDirectory,
     RemoveDirectory,
     RemoveFile,
@@ -111,14 +112,16 @@ class Promoting:
 
     def _begin(self) -> None:
         files, home = self.output.files, self.output.home
-        entries = tuple(map(self._entry, self.promotion.operations))
+        entries = tuple(self._entry(each) for each in self.promotion.operations if not isinstance(each, KeepCopy))
         self._journal = Journal(1, entries, is_regular(files, home / "manifest.json"), self.stage.name)
         make_directories(files, self.output.path.parent)
         self.output.journal.prepare(self._journal)
         self._begun = True
         self.output.journal.begin()
 
-    def _entry(self, operation: FileOperation) -> Entry:
+    def _entry(
+        self, operation: MakeDirectory | WriteFile | ReplaceFile | RemoveFile | SetAside | RemoveDirectory
+    ) -> Entry:
         path = self.output.path / operation.path
         status = self.output.files.stat(path)
         mode = 0 if status is None else status.mode
@@ -143,6 +146,8 @@ class Promoting:
                 files.mkdir(path)
             case SetAside(_, to):
                 files.link(path, self.output.path / to)
+            case KeepCopy(_, to):
+                self._copy(path, self.output.path.parent / to)
             case WriteFile(name):
                 # A link rather than a rename: it fails instead of overwriting a file that was put there after planning.
                 files.link(staged_place(self.stage, name), path)
@@ -158,9 +163,24 @@ class Promoting:
                 remove_tree(files, path / BYTECODE)
                 files.rmdir(path)
 
+    def _copy(self, path: Path, to: Path) -> None:
+        """Copy a file, unless its copy is there. A link on the way is removed, not followed: it may have come with a checkout."""
+        files = self.output.files
+        data = files.read(path)
+        for directory in (to.parent.parent, to.parent):
+            status = files.stat(directory)
+            if status is None or status.kind != "directory":
+                remove_tree(files, directory)
+                files.mkdir(directory)
+        if not is_regular(files, to, digest_of(data)):
+            remove_tree(files, to)
+            files.write(to, data)
+
     def _flush(self) -> None:
         path = self.output.path
+        copies = [path.parent / op.to for op in self.promotion.operations if isinstance(op, KeepCopy)]
+        kept = {directory for copy in copies for directory in (copy.parent, copy.parent.parent)}
         written = [path / op.path for op in self.promotion.operations if isinstance(op, WriteFile | ReplaceFile)]
         around = {(path / op.path).parent for op in self.promotion.operations if (path / op.path).parent != path.parent}
         status = [each for each in sorted(around) if self.output.files.stat(each) is not None]
-        self.output.files.barrier((*written, *status, self.output.home))
+        self.output.files.barrier((*written, *status, *copies, *sorted(kept), self.output.home))
