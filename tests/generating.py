@@ -40,7 +40,11 @@ class Generated:
         finder = Finder(Disk(), self.config.python_import_path, Interpreter())
         resolved = resolve_modules(self.config, finder)
         texts, told, _ = wrapper_texts(
-            HereExtractor(), Pinner(Contents(Disk())).pin(self.config, resolved, finder), self.config, resolved
+            HereExtractor(),
+            Pinner(Contents(Disk())).pin(self.config, resolved, finder),
+            self.config,
+            resolved,
+            finder.python,
         )
         assert told.failures == ()
         self.warnings = told.warnings

@@ -142,6 +142,21 @@ def test_an_output_directory_that_would_hide_a_source_is_refused(project: Projec
     assert caught.value.field == "output.dir"
 
 
+def test_a_syntax_error_names_the_python_that_read_it_and_the_workers(files: MemoryFiles) -> None:
+    configure(files)
+    files.put(Path("/p/pricing.py"), b"type Money = = int\n")
+    project = Project(
+        files,
+        Path("/p/lastgood.toml"),
+        (),
+        lambda path, read: decode_config(read(path), path),
+        lambda _: Interpreter(version=(3, 99)),
+        1,
+    )
+    with pytest.raises(GenerationError, match=r"invalid syntax \(read by Python 3\.\d+; the worker runs 3\.99\)"):
+        requests(stage(CycleFiles(project, 1), None))
+
+
 # --- what others generate, on a disk ------------------------------------------------------------------------------
 
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import ast
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
 from lastgood.errors import GenerationError, ModuleFailure
-from lastgood.sources.parsing import read
+from lastgood.sources.parsing import read, with_worker
 from lastgood.wrappers import wrap_modules
 from wrapping import source, wrap
+
+HERE = "{}.{}".format(*sys.version_info)
 
 
 def failure(data: bytes | str) -> ModuleFailure:
@@ -46,6 +49,20 @@ def test_what_python_refuses_is_a_failure_with_its_line(data: bytes | str, line:
     found = failure(data)
     assert message in found.message
     assert line is None or found.line == line
+
+
+def test_a_syntax_error_says_which_python_has_read_the_source() -> None:
+    assert failure("x = (\n").message == f"'(' was never closed (read by Python {HERE})"
+    assert "read by" not in failure(b"# coding: klingon\n").message
+
+
+def test_a_syntax_error_says_which_python_the_worker_runs_if_it_is_another() -> None:
+    unclosed, undecodable = failure("x = (\n"), failure(b"# coding: klingon\n")
+    assert with_worker(unclosed, sys.version_info[:2]) == unclosed
+    assert (
+        with_worker(unclosed, (3, 99)).message == f"'(' was never closed (read by Python {HERE}; the worker runs 3.99)"
+    )
+    assert with_worker(undecodable, (3, 99)) == undecodable
 
 
 @pytest.mark.parametrize(

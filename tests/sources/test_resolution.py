@@ -363,6 +363,7 @@ def test_this_interpreter_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", ["", "/first", "relative"])
     found = worker_interpreter(ProcessConfig())
     assert found.sys_path == (Path("/first"), Path.cwd() / "relative")
+    assert found.version == sys.version_info[:2]
     assert "sys" in found.builtin_modules
 
 
@@ -409,6 +410,7 @@ def test_another_interpreter_tells_its_own_path_once(tmp_path: Path, monkeypatch
     found = worker_interpreter(ProcessConfig(python=python))
     assert found.sys_path[0] == tmp_path / "extra"
     assert all(entry.is_absolute() for entry in found.sys_path)
+    assert found.version == sys.version_info[:2]
     assert {*sys.builtin_module_names, "os", "encodings"} <= set(found.builtin_modules)
     assert "json" not in found.builtin_modules
     monkeypatch.setattr(resolution, "Child", None)

@@ -182,7 +182,7 @@ async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(co
     finder = Finder(Disk(), config.python_import_path, Interpreter())
     modules = resolve_modules(config, finder)
     texts, generated, _ = wrapper_texts(
-        HereExtractor(), Pinner(Contents(Disk())).pin(config, modules, finder), config, modules
+        HereExtractor(), Pinner(Contents(Disk())).pin(config, modules, finder), config, modules, finder.python
     )
     assert generated.failures == ()
     wrapped = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,7 @@ class CycleFiles:
         self.used: dict[Path, str] = {}
         self._config_text = b""
         self.modules: Mapping[str, Resolved] = {}
+        self._python = sys.version_info[:2]
         self.output: OutputDirectory | None = None
         self.stage: Path | None = None
         self._generator_directory: Path | None = None
@@ -139,6 +141,7 @@ class CycleFiles:
             raise inputs.problem
         finder = project.finder(config)
         self.modules = resolve_modules(config, finder)
+        self._python = finder.python
         self._check_readable(config)
         sources: set[Path] = set()
         for name, module in self.modules.items():
@@ -243,7 +246,7 @@ class CycleFiles:
         """Generate the wrappers of every module of the config into the stage, by the built-in generator."""
         extractor = self.project.extractor
         extractor.use(self.project.files.cache(self.output_directory.home), read_only=self._is_dry)
-        texts, generated, irs = wrapper_texts(extractor, self._pinned, self._config, self.modules)
+        texts, generated, irs = wrapper_texts(extractor, self._pinned, self._config, self.modules, self._python)
         self._interfaces = Interfaces.of(irs)
         self._write_stage(texts)
         return generated

@@ -33,7 +33,7 @@ class Interpreter:
     ``builtin_modules`` are the names that it does not look for on ``sys_path``. ``mapping`` and ``namespaces`` come from the
     finders of setuptools' editable installs. ``mapping``: module name to the directory of a package, or to a module's file
     without its suffix. ``namespaces``: name of a namespace package to its directories. ``preloaded()`` returns the names of
-    more modules that it does not look for, because it loads them at its start; that may run it.
+    more modules that it does not look for, because it loads them at its start; that may run it. ``version``: of its Python.
     """
 
     sys_path: Sequence[Path] = ()
@@ -41,6 +41,7 @@ class Interpreter:
     mapping: Mapping[str, str] = field(default_factory=dict)
     namespaces: Mapping[str, Sequence[str]] = field(default_factory=dict)
     preloaded: Callable[[], Collection[str]] = tuple
+    version: tuple[int, int] = sys.version_info[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Finder:
         self.import_path = tuple(map(str, import_path))
         self.builtin_modules = frozenset(interpreter.builtin_modules)
         self.preloaded = interpreter.preloaded
+        self.python = interpreter.version
         self._interpreter = interpreter
         self._sys_path = tuple(map(str, interpreter.sys_path))
         # No Memo: what is found here depends on the state of directories, and holds for one reading of the disk.

@@ -5,18 +5,18 @@ from __future__ import annotations
 import ast
 import bisect
 import io
+import sys
 import tokenize
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lastgood.config import ModuleConfig
 from lastgood.errors import ModuleFailure
-from lastgood.sources.newer_syntax import newer_syntax
 from lastgood.store.file_system import digest_of
 
-__all__ = ["BLOCKS", "ModuleSource", "read"]
+__all__ = ["BLOCKS", "ModuleSource", "read", "with_worker"]
 
 LARGEST = 4_000_000
 """The maximum size of a source in bytes: for each megabyte, Python takes about a second and 100 MB of memory."""
@@ -29,6 +29,8 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
     "Match": ("cases",),
 }
 """The fields of each kind of statement that contain statements, in source order. Expressions contain none."""
+
+_READ_BY = "(read by Python {}.{}".format(*sys.version_info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +71,20 @@ def read(source: ModuleSource) -> ast.Module | ModuleFailure:
             # Some errors (return outside of a function, a duplicate parameter) are only found by compiling.
             compile(tree, str(source.path), "exec", dont_inherit=True)
     except SyntaxError as error:
-        newer = newer_syntax(text)
-        if newer is not None:
-            return _failure(source, newer.line, str(newer))
-        return _failure(source, error.lineno, error.msg)
+        return _failure(source, error.lineno, f"{error.msg} {_READ_BY})")
     except (RecursionError, MemoryError):
         line = _line_that_is_too_deep(text)
         return _failure(source, line, "it is nested too deeply for Python to parse. Split the expression up.")
     except ValueError as error:
         return _failure(source, None, f"Python cannot compile it: {error}")
     return tree
+
+
+def with_worker(failure: ModuleFailure, python: tuple[int, int]) -> ModuleFailure:
+    """Add the worker's version of Python to a syntax error, if it is another: it may read what this Python cannot."""
+    if python == sys.version_info[:2] or not failure.message.endswith(f"{_READ_BY})"):
+        return failure
+    return replace(failure, message="{}; the worker runs {}.{})".format(failure.message[:-1], *python))
 
 
 def _line_that_is_too_deep(text: str) -> int:

@@ -148,7 +148,9 @@ def worker_interpreter(process: ProcessConfig) -> Interpreter:
     found = find_environment(process)
     if found.own:
         frozen: Sequence[str] = getattr(_imp, "_frozen_module_names", list)()
-        here = _interpreter(sys.path, (*sys.builtin_module_names, *frozen, *_LOADED_FIRST), _editables())
+        here = _interpreter(
+            sys.path, (*sys.builtin_module_names, *frozen, *_LOADED_FIRST), _editables(), sys.version_info[:2]
+        )
         return replace(here, preloaded=_preloaded_here)
     return _asked(found)
 
@@ -178,7 +180,7 @@ taken.update(getattr(_imp, "_frozen_module_names", list)())
 found = [vars(sys.modules[name]) for name in names if name.startswith("__editable__") and name in sys.modules]
 editables = [[each.get("MAPPING", {}), each.get("NAMESPACES", {})] for each in found]
 with open(sys.argv[1], "w") as answer:
-    answer.write(json.dumps([path, sorted(taken), editables]))
+    answer.write(json.dumps([path, sorted(taken), editables, sys.version_info[:2]]))
 """
 # For the app's own interpreter, which is not run. See _preloaded_here() for modules that a .pth file loads.
 _LOADED_FIRST = ("encodings",)
@@ -219,7 +221,9 @@ def _editables() -> list[_Editable]:
     return [(each.get("MAPPING", {}), each.get("NAMESPACES", {})) for each in found]
 
 
-def _interpreter(path: Iterable[str], taken: Iterable[str], editables: Iterable[_Editable]) -> Interpreter:
+def _interpreter(
+    path: Iterable[str], taken: Iterable[str], editables: Iterable[_Editable], version: Iterable[int]
+) -> Interpreter:
     mapping: dict[str, str] = {}
     namespaces: dict[str, list[str]] = {}
     for places, directories in editables:
@@ -228,4 +232,5 @@ def _interpreter(path: Iterable[str], taken: Iterable[str], editables: Iterable[
             own = portions or ([places[name]] if name in places else [])
             namespaces.setdefault(name, []).extend(own)
     entries = tuple(Path(os.path.abspath(entry)) for entry in path if entry)
-    return Interpreter(entries, tuple(taken), mapping, namespaces)
+    major, minor = version
+    return Interpreter(entries, tuple(taken), mapping, namespaces, version=(major, minor))

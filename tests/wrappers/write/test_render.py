@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
 from typing import Any, Literal, Optional
@@ -278,3 +279,31 @@ def test_any_docstring_is_kept_but_for_blanks_at_the_ends_of_lines(doc: str) -> 
     kept = load(body, lambda *_: None)["f"].__doc__ or ""
     expected = [line.rstrip() for line in inspect.cleandoc(doc.rstrip()).split("\n")]
     assert [line.rstrip() for line in inspect.cleandoc(kept).split("\n")] == expected
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="this Python cannot read the source")
+def test_the_wrapper_of_a_source_for_a_newer_python_is_one_for_older_pythons_too() -> None:
+    text = """
+from dataclasses import dataclass
+from typing import Callable, NamedTuple, TypedDict
+type Money = int | list[Money]
+type Pair[A, B] = tuple[A, B]
+type Later = Box
+def f[T: int](a: Money, b: Pair[int, str], *c: T, d=f"{'x'}") -> T: ...
+async def g[**P, *Ts](call: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> tuple[*Ts]: ...
+@dataclass
+class Box[T]:
+    item: T
+class Row[T](NamedTuple):
+    x: T
+class Options[T](TypedDict):
+    x: T
+class Desk[T]:
+    @classmethod
+    def open[U](cls, box: Box[U], row: Row[int], options: Options[T]) -> "list[Later]": ...
+"""
+    body = text_of(wrap(text))
+    ast.parse(body, feature_version=(3, 11))
+    assert "async def f(a: int | list[Any], b: Any, *c: Any, d: Any = ...) -> Any:" in body
+    assert "async def g(call: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:" in body
+    assert "async def open(box: Box, row: Row, options: Options) -> list[Box]:" in body

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from lastgood.config import Config, Style
 from lastgood.errors import ModuleFailure
 from lastgood.sources.import_statements import Imports, imports_of
+from lastgood.sources.parsing import with_worker
 from lastgood.sources.pinning import Pinned
 from lastgood.sources.resolution import Resolved
 from lastgood.store.file_system import digest_of
@@ -90,9 +91,9 @@ class HereExtractor:
 
 
 def wrapper_texts(
-    extractor: Extractor, pinned: Pinned, config: Config, modules: Mapping[str, Resolved]
+    extractor: Extractor, pinned: Pinned, config: Config, modules: Mapping[str, Resolved], python: tuple[int, int]
 ) -> tuple[Mapping[str, bytes], Generated, Mapping[str, bytes]]:
-    """Generate the wrappers of every module, without writing them.
+    """Generate the wrappers of every module, without writing them. ``python`` is the version of the worker's Python.
 
     Returns the texts by path relative to the output directory, the result with warnings and failures, and the IRs by module.
     """
@@ -114,6 +115,6 @@ def wrapper_texts(
         digest = known.digest if known is not None and known.path == module.file else digest_of(data)
         sources.append(ModuleSource(name, module.file, data, module.is_package, config.modules[name], digest))
     wrapped = extractor.wrap(sources, found, config.output.style)
-    failures.extend(wrapped.failures)
+    failures.extend(with_worker(each, python) for each in wrapped.failures)
     generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated, wrapped.modules
