@@ -40,6 +40,21 @@ def test_each_module_lies_where_it_is_imported_from(names: list[str], files: lis
     assert all(b"\r" not in data for data in wrapped.files.values())
 
 
+def test_an_edit_changes_the_lines_of_what_was_edited_and_no_others() -> None:
+    """Two branches that edit different functions merge."""
+    more = "\n\ndef g(b: str) -> str:\n    return b\n"
+    before, after = (
+        wrap_modules([source("a", f"def f(a: {kind}) -> int:\n    return 1\n{more}")])
+        .files["a.py"]
+        .decode()
+        .split("\n")
+        for kind in ("int", "float")
+    )
+    assert [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]] == [
+        ("async def f(a: int) -> int: ...", "async def f(a: float) -> int: ...")
+    ]
+
+
 def test_a_package_with_a_wrapped_module_below_holds_its_own_functions() -> None:
     wrapped = wrap_modules([source("a", "def g(): ...", is_package=True), source("a.b", F)])
     assert b'@remote("a", "g")' in wrapped.files["a/__init__.py"]
