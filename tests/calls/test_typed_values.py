@@ -96,7 +96,8 @@ def by_key(quotes: dict[Key, Quote]) -> dict[Side, list[Quote]]:
     return {key.side: [quote] for key, quote in quotes.items()}
 
 def keys(values: set[Key]) -> frozenset[Key]:
-    raise NotImplementedError
+    assert all(type(value) is Key for value in values)
+    return frozenset(values)
 
 def options(value: Options) -> Options:
     assert isinstance(value["side"], Side) and isinstance(value["limits"][0], Point)
@@ -158,6 +159,7 @@ async def test_values_keep_their_types_both_ways(tmp_path: Path) -> None:
         assert await pricing.plain(quote, models.Side.BUY) == ["dict", "str"]
         assert await pricing.plain([point], point) == ["list", "tuple"]
         assert await pricing.by_key({quote.key: back}) == {models.Side.SELL: [back]}
+        assert await pricing.keys({models.Key("a"), quote.key}) == frozenset((models.Key("a"), quote.key))
         assert await pricing.options({"side": models.Side.BUY, "limits": [point]}) == {
             "side": models.Side.BUY,
             "limits": [point],

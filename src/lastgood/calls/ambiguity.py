@@ -1,8 +1,9 @@
 """Ambiguous result types: a dict returned for ``Cat | Dog`` may fit either class.
 
 A union is ambiguous if two of its members can have the same kind of plain data and one of the two contains a class.
-A dataclass is ambiguous if other dataclasses derive from it. If any part of a declared type is ambiguous, the bridge is
-asked to send the class of each value along with it.
+A dataclass is ambiguous if other dataclasses derive from it, and where it is a key of a dict or an element of a set, which its
+plain data, a dict, cannot be. If any part of a declared type is ambiguous, the bridge is asked to send the class of each value
+along with it.
 """
 
 from __future__ import annotations
@@ -69,10 +70,14 @@ class _Survey:
     def visit(self, declared: Any) -> None:
         if typing.get_origin(declared) is typing.Literal:
             return
-        arguments = typing.get_args(declared)
+        origin, arguments = typing.get_origin(declared), typing.get_args(declared)
         if arguments:
-            if typing.get_origin(declared) in UNIONS:
+            if origin in UNIONS:
                 self.is_ambiguous |= _is_ambiguous(arguments)
+            if _may_hash(origin) and not self.is_ambiguous:
+                hashed = _Survey()
+                hashed.visit(arguments[0])
+                self.is_ambiguous = any(map(is_dataclass, hashed.classes))
             for argument in arguments:
                 self.visit(argument)
         elif isinstance(declared, type) and declared not in self._seen:
@@ -89,6 +94,11 @@ class _Survey:
         if is_dataclass(declared) or is_named_tuple_type(declared) or typing.is_typeddict(declared):
             for hint in hints_of(declared).values():
                 self.visit(hint)
+
+
+def _may_hash(origin: Any) -> bool:
+    """Return whether values of this generic type may be sets, or dicts by the first argument."""
+    return isinstance(origin, type) and (issubclass(set, origin) or issubclass(origin, Mapping | frozenset))
 
 
 def _is_ambiguous(options: tuple[Any, ...]) -> bool:
