@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -337,3 +338,105 @@ async def test_after_a_session_a_reload_is_an_ordinary_one(project: RealProject,
         async with start():
             assert wrapper.more
             assert wrapper.quote is quote
+
+
+# --- classes that change
+
+LINES = """
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, TypedDict
+
+class Currency(Enum):
+    EUR = 1
+
+class At(NamedTuple):
+    x: int
+
+class Options(TypedDict):
+    fast: bool
+
+@dataclass
+class Price:
+    amount: float
+    currency: Currency = Currency.EUR
+
+@dataclass(frozen=True)
+class Line:
+    price: Price
+
+@dataclass(frozen=True)
+class Total(Line):
+    at: At
+
+def total(options: Options) -> Total: ...
+def prices() -> list[Price]: ...
+"""
+CHANGED = (
+    LINES.replace("EUR = 1\n", "EUR = 1\n    GBP = 2\n")
+    .replace("x: int\n", "x: int\n    y: int = 0\n")
+    .replace("fast: bool\n", "fast: bool\n    safe: bool\n")
+    .replace("amount: float\n", "amount: float\n    tax: float = 0.5\n")
+    .replace("price: Price\n", "price: Price\n    count: int = 1\n")
+    .replace("at: At\n", "at: At = At(1)\n")
+)
+NAMES = ("Currency", "At", "Options", "Price", "Line", "Total")
+
+
+async def test_changed_classes_stay_the_same_objects(project: RealProject, start: Start) -> None:
+    project.save("pricing.py", LINES)
+    async with start() as session:
+        wrapper = load()
+        before = {name: getattr(wrapper, name) for name in NAMES}
+        eur, price = wrapper.Currency.EUR, wrapper.Price(1.0)
+        assert await reload(session, project, CHANGED)
+        assert {name: getattr(wrapper, name) for name in NAMES} == before
+        assert wrapper.Currency.EUR is eur is price.currency
+        assert wrapper.Currency(2) is wrapper.Currency.GBP
+        assert wrapper.Price(1.0).tax == 0.5
+        assert wrapper.At(1) == (1, 0)
+        assert wrapper.Options.__required_keys__ == {"fast", "safe"}
+        total = wrapper.Total(price=price, count=2, at=wrapper.At(3))
+        assert isinstance(total, before["Line"])
+        assert isinstance(price, before["Price"])
+        assert {each.__module__ for each in before.values()} == {"generated.pricing"}
+
+
+async def test_a_class_that_cannot_stay_is_a_new_object(project: RealProject, start: Start) -> None:
+    slots = "from dataclasses import dataclass\n@dataclass(slots=True)\nclass Price:\n    amount: float\n"
+    text = slots + "def price() -> Price: ...\n"
+    project.save("pricing.py", text)
+    async with start() as session:
+        wrapper = load()
+        before = wrapper.Price
+        assert await reload(session, project, text.replace("float", "float\n    tax: float = 0.5"))
+        assert wrapper.Price is not before
+        assert wrapper.Price(1.0).tax == 0.5
+        assert await reload(session, project, text.replace("float", "float\n    tax: float = 0.5") + GONE)
+        assert isinstance(wrapper.Price(1.0), wrapper.Price)
+
+
+async def test_a_base_in_another_wrapper_stays_too(project: RealProject, start: Start) -> None:
+    shapes = "from dataclasses import dataclass\n@dataclass\nclass Item:\n    sku: str\n"
+    stock = "from dataclasses import dataclass\nfrom shapes import Item\n@dataclass\nclass Box(Item):\n    n: int = 0\n"
+    project.save("shapes.py", shapes)
+    project.save("stock.py", stock + "def box() -> Box: ...\n")
+    project.configure("shapes", "stock")
+    async with start() as session:
+        box, item = load("stock").Box, load("shapes").Item
+        assert await reload(session, project, shapes + "    count: int = 0\n", "shapes.py")
+        assert (load("stock").Box, load("shapes").Item, load("stock").Item) == (box, item, item)
+        assert issubclass(box, item)
+        assert [each.name for each in dataclasses.fields(box)] == ["sku", "count", "n"]
+
+
+async def test_a_cycle_that_is_undone_leaves_the_classes(
+    project: RealProject, start: Start, factory: FakeFactory
+) -> None:
+    project.save("pricing.py", LINES)
+    async with start() as session:
+        wrapper = load()
+        factory.fail("probe", LookupError("mine"))
+        assert not await reload(session, project, CHANGED)
+        assert list(wrapper.Currency) == [wrapper.Currency.EUR]
+        assert [each.name for each in dataclasses.fields(wrapper.Price)] == ["amount", "currency"]

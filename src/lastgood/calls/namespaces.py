@@ -4,6 +4,7 @@
   are found by file, module and qualified name, also after an ``importlib.reload``, or if a name has gone and comes back.
 - A class whose declaration has not changed stays the same object: its statement has the same syntax tree, and what it
   evaluates when it is executed (bases, decorators, values) gives the same objects.
+- A class that has changed stays the same object where that is possible (:mod:`lastgood.calls.grafting`).
 - A name that the app has assigned in a module stays as it is.
 """
 
@@ -13,17 +14,21 @@ import __future__
 import ast
 import builtins
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, ForwardRef
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from lastgood.calls.declarations import PLACE, Declaration, Make, declaration_of, redeclare
+from lastgood.calls.grafting import can_graft, graft, pairs
 
 __all__ = ["NAME", "Bound", "Namespace", "bound", "placing", "record", "remove"]
+
+logger = logging.getLogger(__name__)
 
 NAME = "__lastgood_name__"
 """The global of a new namespace that has the name of the module that it is for, while it is executed."""
@@ -119,8 +124,17 @@ def _made(module: ModuleType, declaration: Declaration, make: Make) -> FunctionT
 class Namespace:
     """The new namespace of one module. It is that of ``stand_in``, a module of another name, under which nobody looks."""
 
-    def __init__(self, module: ModuleType, text: bytes, imported: Callable[..., Any], *, is_new: bool = False) -> None:
+    def __init__(
+        self,
+        module: ModuleType,
+        text: bytes,
+        imported: Callable[..., Any],
+        standing: dict[int, Any],
+        *,
+        is_new: bool = False,
+    ) -> None:
         self.module = module
+        self._standing = standing
         self._text = text
         self._is_new = is_new
         self._file = module.__file__ or ""
@@ -128,37 +142,79 @@ class Namespace:
         self.stand_in = ModuleType(f"{module.__name__} (next)")
         self._space = vars(self.stand_in)
         self._hidden = {
-            **dict.fromkeys(("__name__", "__spec__", "__loader__")),
+            "__name__": self.stand_in.__name__,
+            **dict.fromkeys(("__spec__", "__loader__")),
             "__package__": module.__package__,
             "__file__": self._file,
             "__builtins__": {**vars(builtins), "__import__": imported},
             NAME: module.__name__,
             PLACE: self._place,
         }
-        self._space.update({**self._hidden, "__name__": self.stand_in.__name__})
         self._redeclared: list[tuple[FunctionType, Declaration]] = []
         self._placed: dict[str, FunctionType] = {}
+        self._classes: list[tuple[str, CodeType, type, type | None]] = []
 
     def execute(self) -> None:
         tree = ast.parse(self._text, self._file)
         self._statements = _statements(tree.body)
+        with self._executing():
+            for statements in _chunks(tree.body):
+                first = statements[0]
+                if isinstance(first, ast.ClassDef) and self._keep(first):
+                    continue
+                flags = __future__.annotations.compiler_flag
+                code = compile(ast.Module(statements, []), self._file, "exec", flags, dont_inherit=True)
+                exec(code, self._space)
+                if isinstance(first, ast.ClassDef):
+                    self._note_class(first.name, code)
+
+    @contextmanager
+    def _executing(self) -> Iterator[None]:
+        self._space.update(self._hidden)
         # While a class is made, dataclasses look here for what the text of an annotation means.
         sys.modules[self.stand_in.__name__] = self.stand_in
         try:
-            for statements in _chunks(tree.body):
-                first = statements[0]
-                if not (isinstance(first, ast.ClassDef) and self._keep(first)):
-                    code = compile(
-                        ast.Module(statements, []), self._file, "exec", __future__.annotations.compiler_flag, True
-                    )
-                    exec(code, self._space)
+            yield
         finally:
             del sys.modules[self.stand_in.__name__]
-        self._space["__builtins__"] = builtins
-        for name in (PLACE, NAME):
-            del self._space[name]
-        for value in self._space.values():
-            self._attribute(value)
+            self._space["__builtins__"] = builtins
+            for name in (PLACE, NAME):
+                del self._space[name]
+
+    def _note_class(self, name: str, code: CodeType) -> None:
+        """Note a class that has been made, and which class it is to be grafted onto, if any."""
+        made, before = self._space[name], self._before.names.get(name)
+        self._attribute(made)
+        kept = None
+        if isinstance(before, type) and before.__module__ == self.module.__name__:
+            bases = tuple(self._standing.get(id(base), base) for base in made.__bases__)
+            if can_graft(before, made, bases):
+                kept = before
+                self._standing.update((id(new), old) for new, old in pairs(before, made))
+        self._classes.append((name, code, made, kept))
+
+    def rebuild(self) -> None:
+        """Make the classes that are not kept once more, for good: from classes and members that stay, not from their stand-ins.
+
+        It runs what :meth:`execute` has run, on the same values.
+        """
+        with self._executing():
+            self._space[PLACE] = lambda declaration, _: self._placed[declaration.stub.__qualname__]
+            for name, value in list(self._space.items()):
+                self._space[name] = self._standing.get(id(value), value)
+            for name, code, stand_in, kept in self._classes:
+                try:
+                    exec(code, self._space)
+                except Exception:  # it has worked before
+                    logger.exception("%s.%s could not be brought up to date in place", self.module.__name__, name)
+                    continue
+                made = self._space[name]
+                self._attribute(made)
+                if kept is not None:
+                    graft(kept, made)
+                    self._space[name] = kept
+                else:
+                    self._standing[id(stand_in)] = made
 
     def _place(self, declaration: Declaration, make: Make) -> FunctionType:
         new = Declaration(declaration.module, declaration.function, _moved(declaration.stub, self.module))
@@ -176,8 +232,12 @@ class Namespace:
         kept = before.names.get(name)
         if not isinstance(kept, type) or before.statements.get(name) != self._statements[name]:
             return False
-        if not all(_is_same(need, before.names, self._space) for need in _needs(statement)):
-            return False
+        for need in _needs(statement):
+            now = _value(need, self._space)
+            stays = self._standing.get(id(now), now)
+            # A class that stays, but has changed, may be a base: what is inherited has changed too.
+            if stays is not _value(need, before.names) or (stays is not now and isinstance(stays, type)):
+                return False
         self._space[name] = kept
         for qualname, function in before.functions.items():
             if qualname.startswith(f"{name}."):
@@ -202,9 +262,9 @@ class Namespace:
             parent, _, tail = self.module.__name__.rpartition(".")
             if parent in sys.modules:
                 setattr(sys.modules[parent], tail, self.module)
-        names = {
-            name: stand_ins.get(id(value), value) for name, value in self._space.items() if name not in self._hidden
-        }
+        names = {name: value for name, value in self._space.items() if name not in self._hidden}
+        for name, value in names.items():
+            names[name] = stand_ins.get(id(value)) or self._standing.get(id(value), value)
         for function, declaration in self._redeclared:
             redeclare(function, declaration)
         # Not self._before: a reload since may have bound the same names to other objects.
@@ -288,10 +348,6 @@ def _needs(statement: ast.ClassDef) -> list[ast.expr]:
     needs = _Needs()
     needs.visit(statement)
     return needs.found
-
-
-def _is_same(need: ast.expr, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    return _value(need, before) is _value(need, now)
 
 
 def _value(need: ast.expr, space: Mapping[str, Any]) -> Any:

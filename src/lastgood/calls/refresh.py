@@ -196,6 +196,8 @@ class _Preparation:
         self._wrappers = dict(wrappers)
         self._tree = tree
         self._namespaces: dict[str, Namespace] = {}
+        self._executed: list[Namespace] = []  # in the order in which that ended
+        self._standing: dict[int, Any] = {}  # what stays, by the id of what stands for it in the new namespaces
         self._removed = [each.module for each in wrappers.values() if each.text is None]
 
     def run(self) -> None:
@@ -230,7 +232,9 @@ class _Preparation:
         if wrapper is None:
             return None
         assert wrapper.text is not None
-        new = self._namespaces[name] = Namespace(wrapper.module, wrapper.text, self.imported, is_new=wrapper.is_new)
+        new = self._namespaces[name] = Namespace(
+            wrapper.module, wrapper.text, self.imported, self._standing, is_new=wrapper.is_new
+        )
         try:
             new.execute()
         except BridgeError:
@@ -240,6 +244,7 @@ class _Preparation:
                 f"The new wrapper {wrapper.module.__file__} cannot be executed in the app, which has imported it: "
                 f"{type(error).__name__}: {error}."
             ) from error
+        self._executed.append(new)
         return new.stand_in
 
     def imported(
@@ -263,7 +268,9 @@ class _Preparation:
         """Assign the new namespaces. ``is_reload``: also the names that the app has assigned itself."""
         stand_ins = {id(each.stand_in): each.module for each in self._namespaces.values()}
         with _applying:
-            for new in self._namespaces.values():
+            for new in self._executed:
+                new.rebuild()
+            for new in self._executed:
                 new.apply(stand_ins, is_reload=is_reload)
             for module in self._removed:
                 for function in bound[module].functions.values():

@@ -14,7 +14,7 @@ import re
 import types
 import typing
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
@@ -328,6 +328,7 @@ class _Compiler:
         required = frozenset(
             field.name for field in own if field.init and field.default is MISSING and field.default_factory is MISSING
         )
+        construct = _constructor(declared)
 
         def convert(value: Any) -> Any:
             if isinstance(value, declared):
@@ -340,8 +341,8 @@ class _Compiler:
                 return self.compile(derived).convert(value)
             made = _fields(value, converters, names, required, declared)
             if len(init_names) == len(names):
-                return declared(**made)
-            instance = declared(**{name: made[name] for name in made if name in init_names})
+                return construct(**made)
+            instance = construct(**{name: made[name] for name in made if name in init_names})
             for name in made.keys() - init_names:
                 object.__setattr__(instance, name, made[name])
             return instance
@@ -353,13 +354,14 @@ class _Compiler:
         hints = hints_of(declared)
         items = [self.compile(hints.get(name, Any)).convert for name in declared._fields]
         steps = [f".{name}" for name in declared._fields]
+        new = declared.__new__
 
         def convert(value: Any) -> Any:
             if isinstance(value, declared):
                 return value
             if not isinstance(value, tuple):
                 raise mismatch_of(declared, value)
-            return declared(*_in_order(value, items, declared, steps))
+            return new(declared, *_in_order(value, items, declared, steps))
 
         return self._finish(declared, cell, convert, None)
 
@@ -386,6 +388,20 @@ class _Compiler:
             return value if _all_same(made.values(), value.values()) else made
 
         return self._finish(declared, cell, convert, names)
+
+
+def _constructor(declared: Any) -> Callable[..., Any]:
+    """Return the constructor that a dataclass has now. A swap may change the class while a result is on its way."""
+    initialise = declared.__init__
+
+    def construct(**values: Any) -> Any:
+        if declared.__init__ is initialise:
+            return declared(**values)
+        instance = declared.__new__(declared)
+        initialise(instance, **values)
+        return instance
+
+    return construct
 
 
 def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:

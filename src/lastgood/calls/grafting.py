@@ -1,0 +1,137 @@
+"""Classes of wrappers that have changed, and stay the same object: what was declared anew is grafted onto the class that exists.
+
+That works where the layout of instances stays the same: for enums, dataclasses, named tuples that grow at the end, typed dicts,
+exceptions and plain classes, but not for flags and classes with slots. Instances of the earlier declaration stay what they are.
+"""
+
+from __future__ import annotations
+
+import enum
+import typing
+from collections.abc import Iterator, Mapping
+from types import FunctionType
+from typing import Any
+
+from lastgood.bridges.worker.values.rich import field_names
+
+__all__ = ["can_graft", "graft", "pairs"]
+
+_OWN = frozenset(("__dict__", "__weakref__", "__module__", "__qualname__"))
+"""Attributes that belong to a class object, rather than to its declaration."""
+
+
+def can_graft(old: Any, new: Any, bases: tuple[type, ...]) -> bool:
+    """Return whether :func:`graft` is possible; ``bases`` are those that the class is to have."""
+    if type(old) is not type(new) or issubclass(old, enum.Flag):
+        return False
+    layouts = [
+        (each.__basicsize__, each.__itemsize__, each.__dictoffset__, each.__weakrefoffset__) for each in (old, new)
+    ]
+    if layouts[0] != layouts[1] or not _has_bases(old, bases):
+        return False
+    if issubclass(old, enum.Enum):
+        has_members = all(isinstance(vars(new).get(name), new) for name in new.__members__)
+        return has_members and bool(old._member_type_ is new._member_type_)
+    if _is_named_tuple(old) and _is_named_tuple(new):
+        # Instances of the earlier declaration have their items by position.
+        return bool(new._fields[: len(old._fields)] == old._fields)
+    return typing.is_typeddict(old) or not any("__slots__" in vars(each) for each in (old, new))
+
+
+def _has_bases(old: Any, bases: tuple[type, ...]) -> bool:
+    """Return whether ``old`` has these bases, or can be given them."""
+    if old.__bases__ == bases:
+        return True
+    if type(old) is not type:
+        return False
+    try:
+        type("_", old.__bases__, {}).__bases__ = bases
+    except TypeError:
+        return False
+    return True
+
+
+def _is_named_tuple(kind: type) -> bool:
+    return issubclass(kind, tuple) and "_fields" in vars(kind)
+
+
+def pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield, for each part of ``new`` that :func:`graft` replaces by one of ``old``, the two: members and nested classes too."""
+    yield new, old
+    if issubclass(old, enum.Enum):
+        for name, member in new.__members__.items():
+            before = old.__members__.get(name)
+            if before is not None and _is_same_member(before, member):
+                yield member, before
+    for name, inner in vars(new).items():
+        if (before := _nested(old, new, name)) is not None:
+            yield from pairs(before, inner)
+
+
+def _is_same_member(before: enum.Enum, member: enum.Enum) -> bool:
+    return (type(before.value), before.value) == (type(member.value), member.value) and before.name == member.name
+
+
+def _nested(old: type, new: type, name: str) -> Any:
+    """Return the class nested in ``old`` under ``name`` that the one in ``new`` can be grafted onto."""
+    before, inner = vars(old).get(name), vars(new).get(name)
+    if (
+        not (isinstance(before, type) and isinstance(inner, type))
+        or not _is_part(before, old)
+        or not _is_part(inner, new)
+    ):
+        return None
+    return before if can_graft(before, inner, inner.__bases__) else None
+
+
+def _is_part(inner: type, outer: type) -> bool:
+    return inner.__qualname__ == f"{outer.__qualname__}.{inner.__name__}" and inner.__module__ == outer.__module__
+
+
+def graft(old: Any, new: Any) -> None:
+    """Give ``old`` all that ``new`` declares. :func:`can_graft` has returned True."""
+    parts = {id(part): before for part, before in pairs(old, new)}
+    if old.__bases__ != new.__bases__:
+        old.__bases__ = new.__bases__
+    made = {name: value for name, value in vars(new).items() if name not in _OWN}
+    if issubclass(old, enum.Enum):
+        made = _with_members_of(old, made, parts)
+    for name, value in made.items():
+        nested = _nested(old, new, name)
+        if nested is not None:
+            graft(nested, value)
+            continue
+        _point_at(value, new, old)
+        type.__setattr__(old, name, value)
+    for name in vars(old).keys() - made.keys() - _OWN:
+        type.__delattr__(old, name)
+    field_names.cache_clear()
+
+
+def _with_members_of(old: Any, made: Mapping[str, Any], parts: Mapping[int, Any]) -> dict[str, Any]:
+    """Return the attributes of the new enum class with the members that exist already, and the others made members of ``old``."""
+
+    def member(value: Any) -> Any:
+        if id(value) in parts:
+            return parts[id(value)]
+        if isinstance(value, enum.Enum) and type(value).__qualname__ == old.__qualname__ and type(value) is not old:
+            value.__class__ = old
+            vars(value)["__objclass__"] = old
+        return value
+
+    def members(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: member(item) for key, item in value.items()}
+        return member(value)
+
+    return {name: members(value) for name, value in made.items()}
+
+
+def _point_at(value: Any, new: type, old: type) -> None:
+    """Let a function that a class decorator has made for ``new`` mean ``old``."""
+    for cell in (value.__closure__ or ()) if isinstance(value, FunctionType) else ():
+        try:
+            if cell.cell_contents is new:
+                cell.cell_contents = old
+        except ValueError:  # an empty cell
+            continue
