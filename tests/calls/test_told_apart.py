@@ -286,11 +286,7 @@ def test_a_handle_without_with_types_is_called_as_it_is(style: Style) -> None:
 def test_what_would_be_lost_as_plain_data_is_refused() -> None:
     returns = Returns[tuple[Leaf | Other, Any]]("pets.any")
 
-    class Handle:
-        def with_types(self, _types: Any) -> Handle:
-            return self
-
-    returns.handle_for(Handle())
+    assert returns.types
     leaf = Typed(0, 1)
     assert returns(Typed(None, (leaf, {Typed(0, 1): [leaf]}))) == (Leaf.ONE, {1: [1]})
     with pytest.raises(
@@ -342,14 +338,7 @@ DECLARED = Item | list[Item | dict[Item, Item | list[Item]]] | dict[Item, Item]
 @given(NESTED)
 def test_whatever_is_nested_comes_back_as_it_was(value: Any) -> None:
     returns = Returns[DECLARED]("pets.any")
-    asked: list[Any] = []
-
-    class Handle:
-        def with_types(self, types: Any) -> Handle:
-            asked.extend(types)
-            return self
-
-    returns.handle_for(Handle())
+    asked = list(returns.types)
     codec = Values(packing.pack, packing.unpacker, packing.Ext, towards="nowhere")
     came = codec.loads(codec.dumps_typed(value, class_indexes(asked)))
     made: Any = returns(came if type(came) is Typed else Typed(None, came))

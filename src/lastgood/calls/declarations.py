@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -23,6 +23,7 @@ from lastgood.errors import FunctionRemoved
 __all__ = ["PLACE", "Declaration", "Make", "Place", "declaration_of", "redeclare", "remote"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+H = TypeVar("H")
 
 PLACE = "__lastgood_place__"
 """The global of a module under which :mod:`lastgood.calls.refresh` leaves its :data:`Place` while the module is executed."""
@@ -64,6 +65,32 @@ class _Current:
         self.declaration = declaration
 
 
+class _Leased:
+    """What a call goes by: the declaration that its function has when the call's lease is taken.
+
+    A swap that comes after that leaves the call to its own generation, and the result is of what that generation declares.
+    """
+
+    __slots__ = ("_current", "function", "module", "returns")
+
+    def __init__(self, current: _Current) -> None:
+        declaration = current.declaration
+        self._current = current
+        self.module = declaration.module
+        self.function = declaration.function
+        self.returns = declaration.returns()
+        _ = self.returns.types  # computed now, since the lease is taken under a lock
+
+    def on(self, handle: H) -> H:
+        """Return the handle to call."""
+        chosen: H = handle.with_types(self._types) if hasattr(handle, "with_types") else handle
+        return chosen
+
+    def _types(self) -> Sequence[tuple[str, str]]:
+        self.returns = self._current.declaration.returns()
+        return self.returns.types
+
+
 Make: TypeAlias = Callable[[Declaration], FunctionType]
 """A maker of the function that calls what a declaration says."""
 
@@ -101,19 +128,17 @@ def remote(module: str, function: str) -> Callable[[F], F]:
 
             @functools.wraps(declaration.stub)
             async def call(*args: Any, **kwargs: Any) -> Any:
-                handle, declared = get_runtime_bridge(), current.declaration
-                result = declared.returns()
-                made = await result.handle_for(handle).call(declared.module, declared.function, args, kwargs)
-                return result(made)
+                handle, leased = get_runtime_bridge(), _Leased(current)
+                made = await leased.on(handle).call(leased.module, leased.function, args, kwargs)
+                return leased.returns(made)
 
         else:
 
             @functools.wraps(declaration.stub)
             def call(*args: Any, **kwargs: Any) -> Any:
-                handle, declared = get_runtime_bridge(), current.declaration
-                result = declared.returns()
-                made = result.handle_for(handle).call_blocking(declared.module, declared.function, args, kwargs)
-                return result(made)
+                handle, leased = get_runtime_bridge(), _Leased(current)
+                made = leased.on(handle).call_blocking(leased.module, leased.function, args, kwargs)
+                return leased.returns(made)
 
         made = cast("FunctionType", call)
         _currents[made] = current

@@ -84,12 +84,15 @@ class Refresh:
         """Assign the new namespaces. Cannot fail."""
         assert self._prepared is not None, "prepare() comes first"
         self._prepared.apply()
+
+    def catch_up(self) -> None:
+        """Bring up to date what another thread has imported just before the swap. Cannot fail."""
         try:
             late = self._with_all_imported()
         except BridgeError:
             logger.exception("a wrapper that was imported during the swap stays as it was until it is reloaded")
             return
-        if late is not self._prepared:  # another thread has imported a wrapper just before the commit
+        if late is not self._prepared:
             late.apply()
 
     def _with_all_imported(self) -> _Preparation:

@@ -42,13 +42,16 @@ logger = logging.getLogger(__name__)
 
 IdleCallback: TypeAlias = Callable[[], Awaitable[None] | None]
 
+Types: TypeAlias = Sequence[tuple[str, str]]
+"""Classes by module and qualified name."""
+
 
 class Leased:
     """A bridge with its leases, the calls in flight on it. Created by :meth:`Slot.swap`."""
 
     __slots__ = ("_cut_error", "_home", "_in_flight", "_lock", "_waiting", "bridge")
 
-    def __init__(self, bridge: Bridge, home: Loop | None, lock: threading.Lock) -> None:
+    def __init__(self, bridge: Bridge, home: Loop | None, lock: threading.RLock) -> None:
         self.bridge = bridge
         self._home = home
         self._lock = lock  # the slot's lock: a lease is never taken during a swap
@@ -144,7 +147,8 @@ class Slot:
         self._home: Loop | None = None
         self._fresh = True
         self._closed = False
-        self._lock = threading.Lock()
+        # Reentrant, because a call that is garbage collected while it is held ends its lease.
+        self._lock = threading.RLock()
         self._pid = os.getpid()
 
     @property
@@ -152,14 +156,19 @@ class Slot:
         """The live bridge; None before the first swap and after :meth:`close`."""
         return self._live
 
-    def swap(self, bridge: Bridge) -> Leased | None:
-        """Make ``bridge`` the live one: every call that begins after this goes to it. Return the previous bridge."""
+    def swap(self, bridge: Bridge, along: Callable[[], object] | None = None) -> Leased | None:
+        """Make ``bridge`` the live one: every call that begins after this goes to it. Return the previous bridge.
+
+        ``along`` is called with it: no lease is taken in between. It must not fail.
+        """
         if self._fresh:
             self._fresh = False
             self._home = loops.current() if self._bound else None
         new = Leased(bridge, self._home, self._lock)
         with self._lock:
             old, self._live = self._live, new
+            if along is not None:
+                along()
         return old
 
     def close(self) -> Leased | None:
@@ -199,7 +208,7 @@ class Slot:
         function: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
-        types: Sequence[tuple[str, str]] = (),
+        types: Types | Callable[[], Types] = (),
     ) -> Any:
         self.check_process()
         home = self._home
@@ -211,7 +220,7 @@ class Slot:
             except LoopClosed:
                 raise self.over() from None
         guard = _Unguarded() if loop is None else loop.guard()
-        leased = self._lease(guard, loop)
+        leased, types = self._lease(guard, loop, types)
         try:
             with guard:
                 if types and (call_typed := getattr(leased.bridge, "call_typed", None)) is not None:
@@ -228,7 +237,7 @@ class Slot:
         function: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
-        types: Sequence[tuple[str, str]] = (),
+        types: Types | Callable[[], Types] = (),
     ) -> Any:
         self.check_process()
         home, portal = self._home, self._portal
@@ -255,11 +264,11 @@ class Slot:
         function: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
-        types: Sequence[tuple[str, str]],
+        types: Types | Callable[[], Types],
     ) -> Any:
         """Call by the bridge's ``call_blocking``, in this thread."""
         guard = _Unguarded()
-        leased = self._lease(guard, None)
+        leased, types = self._lease(guard, None, types)
         bridge: Any = leased.bridge
         try:
             return bridge.call_blocking(module, function, args, {} if kwargs is None else kwargs, types)
@@ -267,13 +276,14 @@ class Slot:
             if waiting := leased._end(guard):
                 leased._spawn_idle_callbacks(waiting)
 
-    def _lease(self, guard: Guard, loop: Loop | None) -> Leased:
+    def _lease(self, guard: Guard, loop: Loop | None, types: Types | Callable[[], Types]) -> tuple[Leased, Types]:
         at_home = self._home is None or loop is self._home
         with self._lock:
             leased = self._live
             if leased is not None and (at_home or _is_thread_safe(leased)):
+                chosen = types() if callable(types) else types
                 leased._in_flight[guard] = loop
-                return leased
+                return leased, chosen
         raise self._refusal(leased)
 
     def _refusal(self, leased: Leased | None) -> LastgoodError:
@@ -364,10 +374,11 @@ class Handle:
         """
         return self._slot()._call_blocking(module, function, args, kwargs)
 
-    def with_types(self, types: Sequence[tuple[str, str]]) -> Handle:
+    def with_types(self, types: Types | Callable[[], Types]) -> Handle:
         """Return a handle on the same slot that calls the bridge's ``call_typed``, if it has one, with these ``types``.
 
-        See :class:`lastgood.bridges.Bridge`. Wrappers use it by :meth:`lastgood.calls.results.Returns.handle_for`.
+        See :class:`lastgood.bridges.Bridge`. A callable is called when the lease is taken; no swap comes in between. Wrappers
+        use that: a result is converted as the generation declares that makes it.
         """
         return _TypedHandle(self._slot, types)
 
@@ -375,7 +386,7 @@ class Handle:
 class _TypedHandle(Handle):
     __slots__ = ("_types",)
 
-    def __init__(self, slot: Callable[[], Slot], types: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, slot: Callable[[], Slot], types: Types | Callable[[], Types]) -> None:
         super().__init__(slot)
         self._types = types
 
@@ -471,7 +482,7 @@ def _after_fork() -> None:
     global _publishing
     _publishing = threading.Lock()
     if _published is not None:
-        _published._lock = threading.Lock()
+        _published._lock = threading.RLock()
         if _published._live is not None:
             _published._live._lock = _published._lock
 

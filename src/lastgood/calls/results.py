@@ -50,7 +50,6 @@ from lastgood.errors import ReturnTypeError
 __all__ = ["Returns"]
 
 T = TypeVar("T")
-H = TypeVar("H")
 
 
 class Returns(Generic[T]):
@@ -75,18 +74,18 @@ class Returns(Generic[T]):
             error = ReturnTypeError(self._call, type_text(self._declared), mismatch.came, mismatch.expected, where)
         raise error
 
-    def handle_for(self, handle: H) -> H:
-        """Return the handle to call: ``handle``, or one that requests the classes of ambiguous values."""
+    @property
+    def types(self) -> Sequence[tuple[str, str]]:
+        """The classes of ambiguous values, which the bridge is to tell apart, by module and qualified name."""
         if self._types is None:
-            self._prepare()
-        chosen: H = handle.with_types(self._types) if self._types and hasattr(handle, "with_types") else handle
-        return chosen
+            return self._prepare()
+        return self._types
 
     def _prepare_and_convert(self, value: Any) -> Any:
         self._prepare()
         return self._convert(value)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> Sequence[tuple[str, str]]:
         declared = self.__orig_class__.__args__[0] if hasattr(self, "__orig_class__") else Any
         self._declared = declared
         convert = _Compiler().compile(declared).convert
@@ -96,7 +95,8 @@ class Returns(Generic[T]):
             self._convert = lambda value: (convert_typed if type(value) is Typed else convert)(value)
         else:
             self._convert = convert
-        self._types = tuple((each.__module__, each.__qualname__) for each in classes)
+        self._types = types = tuple((each.__module__, each.__qualname__) for each in classes)
+        return types
 
 
 def _all_same(made: Collection[Any], value: Collection[Any]) -> bool:

@@ -141,10 +141,13 @@ class LiveBridges:
         if bridge is not None and callable(getattr(bridge, "dispose", None)):
             await self._dispose_within(bridge, timeout)
 
-    def swap(self, cycle: int, config: Config) -> None:
-        """Make the bridge of ``cycle``, which was created from ``config``, the live one. Cannot fail."""
+    def swap(self, cycle: int, config: Config, along: Callable[[], object] | None) -> None:
+        """Make the bridge of ``cycle``, which was created from ``config``, the live one. Cannot fail.
+
+        ``along`` is as in :meth:`lastgood.calls.registry.Slot.swap`.
+        """
         self._configs[cycle] = config
-        self._go_live(cycle)
+        self._go_live(cycle, along)
         self._start_guard(cycle)
 
     def loaded_late(self, cycle: int) -> tuple[LateModule, ...]:
@@ -173,8 +176,8 @@ class LiveBridges:
         if self._preparing.get(cycle) is scope:
             del self._preparing[cycle]
 
-    def _go_live(self, cycle: int) -> None:
-        self._slot.swap(self._warmed.pop(cycle))
+    def _go_live(self, cycle: int, along: Callable[[], object] | None = None) -> None:
+        self._slot.swap(self._warmed.pop(cycle), along)
         assert self._slot.live is not None
         self._leased[cycle] = self._slot.live
 

@@ -223,9 +223,9 @@ class TrioInterpreter:
                 # commit() makes one system call, and what follows cannot fail. No checkpoint may lie between them.
                 work.commit()
                 assert work.config is not None
-                self._bridges.swap(action.cycle, work.config)
+                self._bridges.swap(action.cycle, work.config, None if work.refresh is None else work.refresh.apply)
                 if work.refresh is not None:
-                    work.refresh.apply()
+                    work.refresh.catch_up()
                 return events.Swapped(action, since(started), time.time())
             case _:
                 assert_never(action)
