@@ -155,5 +155,5 @@ async def test_a_result_on_its_way_keeps_the_fields_of_its_generation(slot: Slot
     declaration = declaration_of(f)
     assert declaration is not None
     redeclare(f, declaration.renewed())
-    with pytest.raises(ReturnTypeError, match="dict without .?count"):
+    with pytest.raises(ReturnTypeError, match=r"dict without .?count"):
         await f()
