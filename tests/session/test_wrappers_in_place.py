@@ -403,12 +403,18 @@ async def test_changed_classes_stay_the_same_objects(project: RealProject, start
 
 
 async def test_a_class_that_cannot_stay_is_a_new_object(project: RealProject, start: Start) -> None:
-    slots = "from dataclasses import dataclass\n@dataclass(slots=True)\nclass Price:\n    amount: float\n"
+    slots = (
+        "from dataclasses import dataclass\n@dataclass(slots=True)\nclass Price:\n"
+        '    """What it costs."""\n    amount: float\n'
+    )
     text = slots + "def price() -> Price: ...\n"
     project.save("pricing.py", text)
     async with start() as session:
         wrapper = load()
         before = wrapper.Price
+        assert await reload(session, project, text.replace("What it", "What one"))
+        assert wrapper.Price is before
+        assert before.__doc__ == "What one costs."
         assert await reload(session, project, text.replace("float", "float\n    tax: float = 0.5"))
         assert wrapper.Price is not before
         assert wrapper.Price(1.0).tax == 0.5

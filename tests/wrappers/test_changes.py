@@ -220,6 +220,9 @@ def dataclass(fields: str, options: str = "") -> str:
     return f"@dataclass{options}\nclass C:\n{lines}def f(c: C): ...\n"
 
 
+FLAG = "from enum import Flag\nclass C(Flag):\n  {}\ndef f(c: C): ...\n"
+
+
 def typed_dict(fields: str) -> str:
     return "class C(TypedDict):\n" + "".join(f"  {field}\n" for field in fields.split("; ")) + "def f(c: C): ...\n"
 
@@ -232,6 +235,8 @@ def named_tuple(fields: str) -> str:
     ("before", "after", "breaking"),
     [
         (dataclass("x: int"), dataclass("x: int; y: int = 1"), False),
+        (dataclass("x: int", "(slots=True)"), dataclass("x: int; y: int = 1", "(slots=True)"), True),
+        (FLAG.format("A = 1"), FLAG.format("A = 1; B = 2"), True),
         (dataclass("x: int"), dataclass("x: int; y: int"), True),
         (dataclass("x: int; y: int"), dataclass("x: int"), True),
         (dataclass("x: int; y: int"), dataclass("y: int; x: int"), True),

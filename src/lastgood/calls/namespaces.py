@@ -13,6 +13,7 @@ import __future__
 
 import ast
 import builtins
+import copy
 import inspect
 import logging
 import sys
@@ -85,7 +86,15 @@ def _functions_in(names: Mapping[str, Any], module: str) -> Iterator[tuple[str, 
 
 
 def _statements(body: Sequence[ast.stmt]) -> dict[str, str]:
-    return {each.name: ast.dump(each) for each in body if isinstance(each, ast.ClassDef)}
+    """Return the class statements as text, by name. What a docstring says does not count."""
+    return {each.name: _dump(each) for each in body if isinstance(each, ast.ClassDef)}
+
+
+def _dump(statement: ast.ClassDef) -> str:
+    if ast.get_docstring(statement) is not None:
+        statement = copy.copy(statement)
+        statement.body = [ast.Expr(ast.Constant("")), *statement.body[1:]]
+    return ast.dump(statement)
 
 
 @contextmanager
@@ -152,6 +161,7 @@ class Namespace:
         }
         self._redeclared: list[tuple[FunctionType, Declaration]] = []
         self._placed: dict[str, FunctionType] = {}
+        self._kept: list[tuple[type, str | None]] = []  # with their docstrings
         self._classes: list[tuple[str, CodeType, type, type | None]] = []
 
     def execute(self) -> None:
@@ -239,6 +249,7 @@ class Namespace:
             if stays is not _value(need, before.names) or (stays is not now and isinstance(stays, type)):
                 return False
         self._space[name] = kept
+        self._kept.append((kept, ast.get_docstring(statement, clean=False)))
         for qualname, function in before.functions.items():
             if qualname.startswith(f"{name}."):
                 declaration = declaration_of(function)
@@ -267,6 +278,9 @@ class Namespace:
             names[name] = stand_ins.get(id(value)) or self._standing.get(id(value), value)
         for function, declaration in self._redeclared:
             redeclare(function, declaration)
+        for kept, doc in self._kept:
+            if doc is not None:
+                type.__setattr__(kept, "__doc__", doc)
         # Not self._before: a reload since may have bound the same names to other objects.
         space, before = vars(self.module), bound.get(self.module, self._before).names
         space.update(
@@ -293,12 +307,12 @@ def remove(function: FunctionType) -> None:
 
 def _moved(stub: Any, module: ModuleType) -> FunctionType:
     """Return a copy of ``stub`` that looks up names in ``module``."""
-    copy = FunctionType(stub.__code__, vars(module), stub.__name__, stub.__defaults__, stub.__closure__)
-    copy.__qualname__ = stub.__qualname__
-    copy.__kwdefaults__ = stub.__kwdefaults__
-    copy.__annotations__ = stub.__annotations__
-    copy.__doc__ = stub.__doc__
-    return copy
+    moved = FunctionType(stub.__code__, vars(module), stub.__name__, stub.__defaults__, stub.__closure__)
+    moved.__qualname__ = stub.__qualname__
+    moved.__kwdefaults__ = stub.__kwdefaults__
+    moved.__annotations__ = stub.__annotations__
+    moved.__doc__ = stub.__doc__
+    return moved
 
 
 def _chunks(body: Sequence[ast.stmt]) -> Iterator[list[ast.stmt]]:

@@ -9,7 +9,8 @@ A change is *breaking* if an existing call, or the use of its result, may fail. 
   positional-only and variadic parameters do not count, nor do the values of defaults. Each old overload needs a new match.
 - A type: its form, bases or options changed; a field was removed, changed its type, or lost its default; the order of fields
   changed; a required field was added; any field was added to a named tuple; a key of a typed dict became required or
-  optional; a member of an enum was removed or changed its value.
+  optional; a member of an enum was removed or changed its value; anything changed in a flag or a class with slots, which is
+  another object then.
 - A constant: the type of its value changed.
 """
 
@@ -41,6 +42,7 @@ from lastgood.wrappers.types.annotations import admits, literal_of
 __all__ = ["accepts", "compare", "fields_text", "signature_text"]
 
 _Item = Function | Class | Constant | Declared
+_FLAGS = (Ref("enum", "Flag"), Ref("enum", "IntFlag"))
 _VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
 _BY_POSITION = (Kind.POSITIONAL_ONLY, Kind.POSITIONAL_OR_KEYWORD)
 
@@ -120,7 +122,8 @@ def _breaks(old: _Item, new: _Item) -> bool:
         case Constant(), Constant():
             return _type_of_constant(old) is not _type_of_constant(new)
         case Class(data=Data() as before), Class(data=Data() as after):
-            return _data_breaks(before, after)
+            is_altered = (before, old.members) != (after, new.members)
+            return _data_breaks(before, after) or (is_altered and _is_replaced(before))
     return old != new
 
 
@@ -263,6 +266,15 @@ def _data_breaks(old: Data, new: Data) -> bool:
             return True
     known = {field.name for field in old.fields}
     return any(_must_be_known(old.form, field) for field in new.fields if field.name not in known)
+
+
+def _is_replaced(data: Data) -> bool:
+    """Return whether the class becomes another object in an app that has imported it: its layout is fixed.
+
+    See :mod:`lastgood.calls.grafting`. The class that was taken by name is then another one than that of results.
+    """
+    has_slots = ("slots=True",) in (data.options or ())
+    return has_slots or any(base in _FLAGS for base in data.bases)
 
 
 def _is_ordered(data: Data, field: Field) -> bool:
