@@ -122,7 +122,40 @@ def test_no_more_is_kept_in_memory_than_was_used_last() -> None:
     assert asker.found_out == ["a", "b", "c", "b"]
 
 
+def test_what_has_gone_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memo_module, "KEPT_IN_A_RUN", 30)
+    asker = Asker()
+    states = {"m": "0"}
+    asker.memo.begin_run(lambda name: states[name])
+    for state in "0123":  # the same key is found out again and again
+        states["m"] = state
+        asker.memo.ask(TREE, ("a",), lambda: Answer(object(), dict(states)), 10)
+    for key in "bc":
+        asker.memo.ask(TREE, (key,), lambda: Answer(object()), 10)
+    assert [place[1] for place in asker.memo._here] == ["a", "b", "c"]
+    asker.memo.keep(1)
+    for key in "de":
+        asker.memo.ask(TREE, (key,), lambda: Answer(object()), 10)
+    assert [place[1] for place in asker.memo._here] == ["c", "d", "e"]
+
+
+def test_an_answer_that_is_larger_than_all_that_is_kept_is_kept_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memo_module, "KEPT_IN_A_RUN", 30)
+    asker = Asker()
+    for key, size in (("a", 10), ("b", 40)):
+        asker.memo.ask(TREE, (key,), lambda: Answer(object()), size)
+    assert [place[1] for place in asker.memo._here] == ["b"]
+
+
 # On disk.
+
+
+def test_between_two_runs_it_is_on_disk(tmp_path: Path) -> None:
+    asker = Asker(tmp_path / "cache")
+    asker.ask("a")
+    asker.memo.tidy()
+    assert remembered(tmp_path / "cache", "a") == "a"
+    asker.memo.close()
 
 
 def test_what_is_kept_is_there_in_the_next_process(tmp_path: Path) -> None:
