@@ -15,7 +15,7 @@ import trio
 
 from generating import importable
 from lastgood.errors import BridgeError, FunctionRemoved
-from lastgood.session.watch import WatchProgram
+from lastgood.session.watch import WatchProgram, watch
 from lastgood.watch_events import ReloadError
 from real_project import BROKEN, DEADLINE, MORE, QUOTE, FakeFactory, RealProject, Told
 
@@ -446,3 +446,38 @@ async def test_a_cycle_that_is_undone_leaves_the_classes(
         assert not await reload(session, project, CHANGED)
         assert list(wrapper.Currency) == [wrapper.Currency.EUR]
         assert [each.name for each in dataclasses.fields(wrapper.Price)] == ["amount", "currency"]
+
+
+# --- with a worker
+
+KEPT = """
+from dataclasses import dataclass
+from typing import NamedTuple
+
+@dataclass
+class Order:
+    sku: str
+    count: int = 1
+
+class At(NamedTuple):
+    x: int
+
+def show(order: Order, at: At) -> str:
+    return f"{order} {at}"
+"""
+
+
+async def test_an_instance_of_an_earlier_declaration_goes_to_the_worker_by_its_fields(project: RealProject) -> None:
+    project.save("pricing.py", KEPT)
+    with trio.fail_after(DEADLINE):
+        async with watch(project.config_file, debounce=1000, max_wait=1000) as session:
+            wrapper = load()
+            order, at, show = wrapper.Order("a-1", 2), wrapper.At(3), wrapper.show
+            assert await show(order, at) == "Order(sku='a-1', count=2) At(x=3)"
+            text = KEPT.replace("count: int = 1", "note: str = 'none'").replace("x: int\n", "x: int\n    y: int = 4\n")
+            assert await reload(session, project, text)
+            assert await show(order, at) == "Order(sku='a-1', note='none') At(x=3, y=4)"
+            assert await reload(session, project, text.replace("note: str = 'none'", "note: str"))
+            with pytest.raises(BridgeError, match=r"argument order: .* missing 1 required positional argument: 'note'"):
+                await show(order, at)
+            assert await show(wrapper.Order("b", "c"), at) == "Order(sku='b', note='c') At(x=3, y=4)"

@@ -399,11 +399,10 @@ def _make_member(value: Tagged, hints: _Hints) -> Any:
 
 def _make_named_tuple(value: Tagged, hints: _Hints) -> Any:
     items = value.payload
-    fitting = [
-        cls
-        for cls in _classes(hints, value.name, rich.is_named_tuple)
-        if len(cls._fields) == len(items)  # type: ignore[attr-defined]  # it is a named tuple
-    ]
+    candidates: list[Any] = _classes(hints, value.name, rich.is_named_tuple)
+    fitting = [cls for cls in candidates if len(cls._fields) == len(items)]
+    if not fitting:  # an instance from before an edit that added fields
+        fitting = [cls for cls in candidates if cls.__qualname__ == value.name and len(cls._fields) > len(items)]
     if not fitting:
         return tuple(_step("[{}]", place, item, _place_hints(hints, place)) for place, item in enumerate(items))
     cls: Any = fitting[0]
