@@ -58,9 +58,8 @@ class LiveImports:
         """Remove the output directories of this session from the import hook."""
         if self._mine:
             _finder.change(gone=self._mine)
+            refresh.forget(self._mine)
             self._mine = frozenset()
-            if not _finder.outputs:
-                refresh.forget()
 
     def _set(self, output: Path, before: Before, gone: frozenset[str] = frozenset()) -> None:
         _finder.change({str(output): before}, gone)

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -54,10 +54,12 @@ def load(module: ModuleType, text: bytes, execute: Callable[[ModuleType], None],
     return True
 
 
-def forget() -> None:
-    """Forget what the modules have bound: from now on, a reload executes them as it does any other module."""
-    with _applying:
-        bound.clear()
+def forget(outputs: Collection[str]) -> None:
+    """Forget what the wrappers in these directories have bound: from now on, they are reloaded as other modules are."""
+    directories = tuple(os.path.join(output, "") for output in outputs)
+    for module in list(bound):
+        if os.path.realpath(module.__file__ or "").startswith(directories):
+            del bound[module]
 
 
 class Refresh:
