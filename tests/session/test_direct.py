@@ -435,6 +435,8 @@ OTHER = "quote has other parameters"
         ("late: bool\n", "late: bool\n    early: bool\n", "Options has other fields"),
         ("async def fetch(", "async def get(", "fetch is gone, get is new"),
         ("def quote(", "def _quote(", "quote is gone"),
+        ("quantity: int = 1", "quantity: float = 1", "quote has other types"),
+        ("anywhere(sku: str) -> str", "anywhere(sku: str) -> list[str]", "anywhere has other types"),
         ("def double(", "def new(sku: str) -> str:\n    return sku\n\ndef double(", "new is new"),
     ],
 )
@@ -560,6 +562,11 @@ Pair = namedtuple("Pair", "x y")
 
 class Grown(Pair):
     pass
+
+exec("def fifteen(a: int) -> int: return a")
+
+def sixteen(a: int) -> int: return a
+sixteen.__signature__ = __import__("inspect").Signature()
 
 class Access(enum.Flag):
     READ = 1

@@ -2,7 +2,8 @@
 
 A wrapper is older than its source if its declarations are no longer those of the source. Times of files say nothing about that:
 an edit inside a function leaves its wrapper as it is, and a checkout or an installation gives files any time. The comparison is
-careful rather than complete: it says nothing about functions whose decorators may have changed their parameters.
+careful rather than complete: it says nothing about functions whose decorators may have changed their parameters, and of types
+it compares those that are made of builtin ones alone.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import enum
 import inspect
 import re
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, GenericAlias, ModuleType, NoneType
 from typing import TYPE_CHECKING, Any
 
 from lastgood.bridges.worker.calling import Refused
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["missing_wrappers", "older_wrappers"]
 
 _Parameters = list[tuple[Any, str, bool]]
+_Types = dict[str, str]
+
+_PLAIN = ("None", "bool", "bytes", "dict", "float", "int", "list", "set", "str", "tuple")
 
 _LEFT_OUT = ("Callable", "ContextManager", "Generator", "Iterable", "Iterator")
 """Parts of the names of result types with which the generator may leave a function out."""
@@ -66,7 +70,7 @@ def _differences(module: str, path: Path, bridge: InProcessBridge) -> Iterator[s
     except (OSError, SyntaxError, ValueError):  # whoever imports it learns why
         return
     declared = dict(_declared(tree, module))
-    for name, parameters in declared.items():
+    for name, (parameters, types) in declared.items():
         try:
             function = bridge.find(module, name)
         except Refused:
@@ -76,6 +80,8 @@ def _differences(module: str, path: Path, bridge: InProcessBridge) -> Iterator[s
         live = _live_parameters(function, name)
         if not (live is None or live == parameters or _is_open(live) or _is_open(parameters)):
             yield f"{name} has other parameters"
+        elif live is not None and _live_types(function, types) != types:
+            yield f"{name} has other types"
     for name in sorted(_plain_functions(module, bridge)):
         if name not in declared:
             yield f"{name} is new"
@@ -85,15 +91,67 @@ def _differences(module: str, path: Path, bridge: InProcessBridge) -> Iterator[s
             yield f"{name} has other fields"
 
 
-def _declared(tree: ast.AST, module: str) -> Iterator[tuple[str, _Parameters]]:
-    """Yield the name and the parameters of each function of ``module`` that a wrapper declares."""
+def _declared(tree: ast.AST, module: str) -> Iterator[tuple[str, tuple[_Parameters, _Types]]]:
+    """Yield the name, the parameters and the plain types of each function of ``module`` that a wrapper declares."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for decorator in node.decorator_list:
             match decorator:
                 case ast.Call(args=[ast.Constant(value=str(of)), ast.Constant(value=str(name))]) if of == module:
-                    yield name, _declared_parameters(node.args)
+                    yield name, (_declared_parameters(node.args), _declared_types(node))
+
+
+def _declared_types(function: ast.FunctionDef | ast.AsyncFunctionDef) -> _Types:
+    """Return the plain types of the parameters, by name, and of the result, as ``return``."""
+    arguments = function.args
+    annotations = {
+        each.arg: each.annotation for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    }
+    annotations["return"] = function.returns
+    return {name: text for name, annotation in annotations.items() if (text := _plain_type(annotation)) is not None}
+
+
+def _live_types(function: Any, declared: _Types) -> _Types:
+    """Return ``declared``, with the types that are plain in the live function as well as they are there."""
+    inner = inspect.unwrap(getattr(function, "__func__", function))
+    annotations, _ = own_annotations(inner)
+    found = dict(declared)
+    for name in declared:
+        annotation = annotations.get(name, "")
+        if annotation is None or annotation is NoneType:
+            annotation = "None"
+        elif type(annotation) is GenericAlias:
+            annotation = repr(annotation)
+        elif isinstance(annotation, type) and annotation.__module__ == "builtins":
+            annotation = annotation.__name__
+        if isinstance(annotation, str) and (text := _plain_type(_parsed(annotation), inner.__globals__)) is not None:
+            found[name] = text
+    return found
+
+
+def _parsed(annotation: str) -> ast.expr | None:
+    try:
+        return ast.parse(annotation, mode="eval").body
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _plain_type(annotation: ast.expr | None, hidden: Container[str] = ()) -> str | None:
+    """Return the text of an annotation that consists of builtin types, none of whose names is ``hidden``; else None."""
+    if annotation is None:
+        return None
+    for node in ast.walk(annotation):
+        match node:
+            case ast.Name(id=name) if name in _PLAIN and name not in hidden:
+                pass
+            case ast.Constant(value=value) if value is None or value is ...:
+                pass
+            case ast.Subscript() | ast.Tuple() | ast.Load():
+                pass
+            case _:
+                return None
+    return ast.unparse(annotation)
 
 
 def _declared_parameters(arguments: ast.arguments) -> _Parameters:
@@ -117,6 +175,8 @@ def _live_parameters(function: Any, name: str) -> _Parameters | None:
         inner = inspect.unwrap(getattr(function, "__func__", function))
         if type(inner) is not FunctionType or inner.__name__ != name.rpartition(".")[2]:
             return None
+        if hasattr(inner, "__signature__"):  # set by hand: the generator goes by the source text
+            return None
         signature = inspect.signature(function, **SIGNATURE_OPTIONS)
     except Exception:  # annotations may be evaluated here, and raise
         return None
@@ -137,6 +197,8 @@ def _plain_functions(module: str, bridge: InProcessBridge) -> Iterator[str]:
         if type(value) is not FunctionType or value.__module__ != module or value.__qualname__ != name:
             continue
         if hasattr(value, "__wrapped__") or name not in names.get("__all__", (name,)) or _is_left_out(value):
+            continue
+        if value.__code__.co_filename != names.get("__file__"):  # made by exec(), which the generator cannot see
             continue
         try:
             bridge.find(module, name)
