@@ -12,7 +12,7 @@ import pytest
 
 from lastgood.config import Config
 from lastgood.effects import Prepare, Stage, Warm
-from lastgood.errors import BridgeError, ConfigError, Disposed, UnwatchableModule
+from lastgood.errors import BridgeError, ConfigError, Disposed, UnwatchableModule, WatchError
 from lastgood.testing import ROOT, ScriptedBridge, world
 from lastgood.watch_events import DisposeFailed, ReloadStart, ReloadSuccess, WatchPaths
 from world_scripts import (
@@ -400,3 +400,29 @@ def test_a_dispose_that_fails_is_a_notice(how: str) -> None:
     assert notice.generation == 1
     assert notice.error is error if how == "raises" else isinstance(notice.error, BridgeError)
     assert world.generation == 2
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        lambda world: world.fail("promotion"),
+        lambda world: world.fail("promote", at=0),
+        lambda world: world.hang("swap"),
+        lambda world: world.at("warmed", 1, world.close),
+    ],
+    ids=["fail", "place", "hang", "call"],
+)
+def test_a_fault_that_could_never_happen_is_refused(script: Callable[[world.World], None]) -> None:
+    with pytest.raises(ValueError, match="never comes; expected one of stage, "):
+        script(started())
+
+
+def test_time_does_not_go_back() -> None:
+    with pytest.raises(ValueError, match="advance\\(\\) takes seconds from 0, found -1"):
+        started().advance(-1.0)
+
+
+@pytest.mark.parametrize("method", ["reload_now", "undo"])
+def test_nothing_can_be_asked_for_before_the_start(method: str) -> None:
+    with pytest.raises(WatchError, match="has not started"):
+        getattr(world.World({}), method)()

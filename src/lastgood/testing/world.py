@@ -23,18 +23,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from lastgood.config import Config, decode_config
-from lastgood.effects import Answer, Command, Effect, Emit, Interrupt
+from lastgood.effects import Action, Answer, Command, Effect, Emit, Interrupt
 from lastgood.errors import ConfigError, Disposed, WatchError, WorkerDied
 from lastgood.interpreters.driver import Driver
 from lastgood.interpreters.memory import Fault, MemoryClock, MemoryInterpreter, ScriptedBridge
 from lastgood.interpreters.project import Project
 from lastgood.planner import Settings, State
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
-from lastgood.planner.states import Closed, Status
+from lastgood.planner.states import Closed, Status, Unstarted
 from lastgood.sources.finder import Interpreter
 from lastgood.store.memory_files import MemoryFiles
 from lastgood.watch_events import WatchEvent
@@ -42,6 +43,9 @@ from lastgood.watch_events import WatchEvent
 __all__ = ["ScriptedBridge", "World"]
 
 ROOT = Path("/project")
+
+_EFFECTS = tuple(action.name for action in get_args(Action))
+_CAN_HANG = ("stage", "warm", "dispose", "restart")
 
 
 class World:
@@ -104,6 +108,8 @@ class World:
     def _request(self, request: Callable[[int], ReloadRequested | UndoRequested]) -> int:
         if self._driver.state.ending:
             raise Disposed("The session is closed.")
+        if isinstance(self._driver.state.phase, Unstarted):
+            raise WatchError("The session has not started: call start() first.")
         ticket = next(self._tickets)
         self._report(request(ticket))
         return ticket
@@ -221,7 +227,9 @@ class World:
         self._run()
 
     def advance(self, seconds: float) -> None:
-        """Let virtual time pass: timers elapse, cycles run."""
+        """Let virtual time pass: timers elapse, cycles run. Raises :class:`ValueError` if ``seconds`` is negative."""
+        if not seconds >= 0:
+            raise ValueError(f"advance() takes seconds from 0, found {seconds:g}: time does not go back.")
         self.clock.advance(seconds)
         self._run()
 
@@ -233,14 +241,14 @@ class World:
         ``effect``: "stage", "promote", "warm" (whose operations are create, init and probe), "swap", "dispose", "watch" or
         "rollback".
         """
-        self._interpreter.faults.append(Fault(effect, at, OSError("injected") if error is None else error))
+        self._inject(Fault(effect, at, OSError("injected") if error is None else error))
 
     def hang(self, effect: str, at: int = 1, *, stuck: bool = False) -> None:
         """Make operation ``at`` (from 1) of the next "stage", "warm" or "dispose" hang.
 
         With ``stuck``, a stage hangs in a thread that cannot be ended: later stages wait for :meth:`return_stage`.
         """
-        self._interpreter.faults.append(Fault(effect, at, hang=True, stuck=stuck))
+        self._inject(Fault(effect, at, hang=True, stuck=stuck), _CAN_HANG)
 
     def return_stage(self) -> None:
         """Let the thread of a stage that hangs return."""
@@ -249,7 +257,15 @@ class World:
 
     def at(self, effect: str, at: int, call: Callable[[], object]) -> None:
         """Call ``call`` just before operation ``at`` (from 1) of the next effect of this name."""
-        self._interpreter.faults.append(Fault(effect, at, call=lambda: (call(), None)[1]))
+        self._inject(Fault(effect, at, call=lambda: (call(), None)[1]))
+
+    def _inject(self, fault: Fault, effects: Sequence[str] = _EFFECTS) -> None:
+        """Script ``fault``. Raises :class:`ValueError` if it could never happen, so that no test passes by a misspelt name."""
+        if fault.effect not in effects or fault.at < 1:
+            raise ValueError(
+                f'"{fault.effect}", at={fault.at} never comes; expected one of {", ".join(effects)}, and at from 1.'
+            )
+        self._interpreter.faults.append(fault)
 
     @property
     def operations(self) -> tuple[tuple[str, str], ...]:
