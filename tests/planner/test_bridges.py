@@ -71,6 +71,33 @@ def test_calls_may_drain_for_ever() -> None:
     assert script.state.timed == frozenset()
 
 
+def test_where_calls_may_drain_for_ever_a_third_bridge_cuts_none_off() -> None:
+    script = idle()
+    script.state = replace(script.state, settings=states.Settings(drain_timeout=math.inf))
+    for cycle in (2, 3, 4):
+        script.give(events.ReloadRequested(cycle))
+        script.give(looked(src("1")))
+        script.through(cycle, "swap")
+        script.send(events.Draining(cycle - 1, 0.0))
+        script.give(events.Watched(effects.Watch(cycle), 0.0))
+    assert [each.cycle for each in script.state.retired] == [1, 2, 3]
+
+
+def test_a_broken_bridge_without_calls_cuts_no_other_off() -> None:
+    script = idle()
+    for cycle in (2, 3):
+        script.give(events.ReloadRequested(cycle))
+        script.give(looked(src("1")))
+        script.through(cycle, "swap")
+        script.send(events.Draining(cycle - 1, 0.0), drain(cycle - 1))
+        script.give(events.Watched(effects.Watch(cycle), 0.0))
+    script.give(events.Lost(3, ERROR, 1000.0))
+    script.give(events.TimerElapsed("restart"))
+    script.give(events.Restarted(replace(RESTART, bridge=3), 0.5))
+    script.send(events.Draining(-1, 0.0, is_idle=True))
+    script.send(events.Disposed(-1, 0.0))
+
+
 def test_a_dispose_that_fails_is_a_notice_that_names_the_generation() -> None:
     script = swapped()
     script.send(events.DisposeFailed(1, 0.5, ERROR), effects.Emit(watch_events.DisposeFailed(1, ERROR)))

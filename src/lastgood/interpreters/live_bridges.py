@@ -266,7 +266,7 @@ class LiveBridges:
         ended = self._drains[action.bridge] = trio.Event()
         leased.on_idle(ended.set)
         self._nursery.start_soon(self._drain, action, ended)
-        return Draining(action.bridge, since(started))
+        return Draining(action.bridge, since(started), leased.count == 0)
 
     @trio.lowlevel.enable_ki_protection
     async def _drain(self, action: Dispose, ended: trio.Event) -> None:

@@ -132,15 +132,18 @@ def bridge_drains(state: State, event: events.Draining) -> Step:
     """Limit how long the bridge may drain, and cut off the oldest ones if too many do."""
     if isinstance(state.phase, Closed) or all(each.cycle != event.bridge for each in state.retired):
         return Step(state)
+    state = _dispose_timed(state, event)
+    if event.is_idle:
+        return Step(state)
     settings = state.settings
     limit = settings.bounded_drain if isinstance(state.phase, Closing) else settings.drain_timeout
-    timers: tuple[SetTimer, ...] = ()
-    if math.isfinite(limit):
-        timers = (SetTimer(drain_timer(event.bridge), limit),)
-        state = replace(state, timed=state.timed | {event.bridge})
+    if math.isinf(limit):
+        return Step(state)
+    state = replace(state, timed=state.timed | {event.bridge})
     too_many = state.retired[: max(0, len(state.retired) - MOST_DRAINING)]
     why = "was cut off: it was still in flight when two later bridges had been replaced as well"
-    return Step(_dispose_timed(state, event), (*timers, *(CutOff(each.cycle, why) for each in too_many)))
+    timer = SetTimer(drain_timer(event.bridge), limit)
+    return Step(state, (timer, *(CutOff(each.cycle, why) for each in too_many)))
 
 
 def drain_elapsed(state: State, timer: str) -> Step:

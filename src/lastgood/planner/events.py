@@ -193,10 +193,11 @@ class RollbackFailed:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """The bridge is disposed in the background, when its leases have ended."""
+    """The bridge is disposed in the background, when its leases have ended. ``is_idle``: it has none."""
 
     bridge: int
     seconds: float
+    is_idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ The rules:
 - Each edit restarts the ``debounce`` timer; only the first edit starts ``max-wait``. ``reload_now()`` waits for no timer, and
   is answered by a cycle that starts after the call.
 - A replaced bridge drains for ``drain_timeout`` seconds, then it is cut off. At most two drain at once, broken ones included;
-  when there are more, the oldest is cut off.
+  when there are more, the oldest is cut off. With an infinite ``drain_timeout``, none is cut off before the close.
 - A lost live bridge is restarted from its own generation, with a longer delay each time; after too many losses within a
   minute it stays lost. A cycle takes precedence, because it replaces the bridge anyway. A new bridge that is lost on probation
   is not restarted: the previous generation is restored.
