@@ -66,7 +66,7 @@ class _Current:
 
 
 class _Leased:
-    """What a call goes by: the declaration that its function has when the call's lease is taken.
+    """The basis of a call: the declaration that its function has when the call's lease is taken.
 
     A swap that comes after that leaves the call to its own generation, and the result is of what that generation declares.
     """

@@ -37,7 +37,7 @@ NAME = "__lastgood_name__"
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a wrapper's text has bound in its module. ``text`` None: the live generation does not have this wrapper.
+    """The names that a wrapper's text has bound in its module. ``text`` None: the live generation does not have this wrapper.
 
     ``functions``: those that call, at any depth, by qualified name.
     """
