@@ -83,6 +83,20 @@ def test_where_calls_may_drain_for_ever_a_third_bridge_cuts_none_off() -> None:
     assert [each.cycle for each in script.state.retired] == [1, 2, 3]
 
 
+def test_a_bridge_without_calls_does_not_count_as_one_that_drains() -> None:
+    script = idle()
+    script.give(events.Lost(1, ERROR, 1000.0))
+    script.give(events.TimerElapsed("restart"))
+    script.give(events.Restarted(RESTART, 0.5))
+    script.send(events.Draining(-1, 0.0, is_idle=True))
+    for cycle in (2, 3):
+        script.give(events.ReloadRequested(cycle))
+        script.give(looked(src("1")))
+        script.through(cycle, "swap")
+        script.send(events.Draining(cycle - 1, 0.0), drain(cycle - 1))
+        script.give(events.Watched(effects.Watch(cycle), 0.0))
+
+
 def test_a_broken_bridge_without_calls_cuts_no_other_off() -> None:
     script = idle()
     for cycle in (2, 3):

@@ -65,6 +65,12 @@ def test_calls_that_may_drain_for_ever_do_not_let_a_dispose_hang() -> None:
     assert plan.undo_timeout == 10.0
 
 
+def test_calls_that_may_not_drain_at_all_leave_a_dispose_its_time() -> None:
+    plan = plan_of_cycle(states.Settings(drain_timeout=0.0), 2, states.Generation(1, 1))
+    assert plan.actions[4] == effects.Dispose(1, 0.0, dispose_timeout=0.1)
+    assert plan.undo_timeout == 0.1
+
+
 def test_a_close_before_the_start_leaves_nothing_to_start() -> None:
     script = unstarted()
     script.send(events.CloseRequested(), *STOP_ALL, effects.Unpublish(), effects.Release())

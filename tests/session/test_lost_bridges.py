@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
+from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config
 from lastgood.errors import BridgeError, GenerationError, Undone, WorkerDied
 from lastgood.planner import brake
 from lastgood.session.session import Session
 from lastgood.session.watch import WatchProgram, watch
+from lastgood.store.disk import Disk
+from lastgood.store.file_system import digest_of
+from lastgood.store.generations import GenerationStore
 from lastgood.watch_events import BridgeLost, BridgeRestored, GenerationUndone, ModuleLoadedLate, WatchPaths
 from real_project import BROKEN, DEADLINE, QUOTE, FakeFactory, RealProject, Told
 
@@ -339,6 +344,25 @@ async def test_a_bridge_around_the_default_one_needs_to_pass_on_nothing_of_it(
 
 
 # --- with bridges of one's own
+
+
+async def test_what_was_imported_late_just_before_a_close_is_kept(
+    project: RealProject, start: Callable[..., WatchProgram], factory: FakeFactory
+) -> None:
+    plugin, listeners = project.save("plugin.py", "NAME = 'one'\n"), []
+    factory.call("create", lambda: listeners.append(LATE_IMPORT_LISTENER.get()))
+    with trio.fail_after(DEADLINE):
+        async with start() as session:
+            (listener,) = listeners
+            assert listener is not None
+            await trio.testing.wait_all_tasks_blocked()
+            source = plugin.read_bytes()
+            listener(LoadedLate("plugin", plugin, digest_of(source), source))
+            await session.close()  # nothing else runs in between
+    pinned = factory.configs[0].pinned
+    assert pinned is not None
+    store = GenerationStore(Disk(), pinned.parents[2])
+    assert store.open(store.path(store.history()[-1])).late == {"plugin": plugin}
 
 
 async def test_a_bridge_of_ones_own_that_says_it_is_lost_is_made_once_more(

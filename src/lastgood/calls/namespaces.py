@@ -55,6 +55,7 @@ _functions: WeakValueDictionary[tuple[str, str, str], FunctionType] = WeakValueD
 
 
 def record(module: ModuleType, text: bytes) -> None:
+    """Record what ``text``, which was just executed in ``module``, has bound there."""
     body = ast.parse(text).body
     names = {name: vars(module)[name] for name in _names_bound_by(body) if name in vars(module)}
     functions = dict(_functions_in(names, module.__name__))
@@ -300,6 +301,7 @@ class Namespace:
 
 
 def remove(function: FunctionType) -> None:
+    """Make calls of a wrapper's function raise :class:`FunctionRemoved`, until it is declared again."""
     declaration = declaration_of(function)
     assert declaration is not None
     redeclare(function, declaration.renewed(is_removed=True))

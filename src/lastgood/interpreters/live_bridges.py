@@ -40,9 +40,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Seconds that dispose() has at least, even if the drain timeout is shorter.
-_LEAST_DISPOSE = 0.1
-
 
 class _LateImportListener:
     """A listener for the dynamic imports of a bridge. It collects them until the bridge is live, then passes them on."""
@@ -290,8 +287,6 @@ class LiveBridges:
         return Disposed(action.bridge, since(started))
 
     async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
-        # A drain timeout of 0 concerns calls: it must not make a worker process survive.
-        timeout = max(timeout, _LEAST_DISPOSE)
         with trio.move_on_after(timeout) as scope:
             await _result_of(bridge.dispose())
         if scope.cancelled_caught:

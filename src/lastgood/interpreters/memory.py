@@ -20,14 +20,13 @@ from lastgood.errors import BridgeError, GenerationError, ModuleFailure
 from lastgood.interpreters import staging
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.project import Project
-from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo
+from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo, take_recovered
 from lastgood.planner import events
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.snapshots import Reader
 from lastgood.store.file_system import digest_of
 from lastgood.store.generations import LateModule
 from lastgood.store.memory_files import MemoryFiles
-from lastgood.watch_events import Recovered
 
 __all__ = ["Fault", "MemoryClock", "MemoryInterpreter", "ScriptedBridge"]
 
@@ -232,7 +231,8 @@ class MemoryInterpreter:
             try:
                 step = advance(recipe, answer)
             finally:
-                self._report_recovered(work)
+                if (notice := take_recovered(work)) is not None:
+                    self.report(notice)
             match step:
                 case StageResult():
                     return step.event(action, work, 0.0)
@@ -243,12 +243,6 @@ class MemoryInterpreter:
                     raise GenerationError(tuple(_unrunnable(generator) for generator in config.generators))
                 case _:
                     raise AssertionError(f"a world has no generate(): {step}")
-
-    def _report_recovered(self, work: CycleFiles) -> None:
-        output = work.output
-        if output is not None and output.recovered:
-            self.report(events.Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
-            output.recovered = ()
 
     def _warm_sources(self) -> dict[str, str]:
         config = self._cycle.config

@@ -16,9 +16,9 @@ from lastgood.config import Config
 from lastgood.effects import Stage
 from lastgood.errors import GenerationError, LastgoodError
 from lastgood.interpreters.cycle_files import CycleFiles
-from lastgood.planner.events import Staged
+from lastgood.planner.events import Noticed, Staged
 from lastgood.planner.watch_set import WatchSet, merge
-from lastgood.watch_events import ApiChange
+from lastgood.watch_events import ApiChange, Recovered
 from lastgood.wrappers import Generated
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "advance",
     "stage",
     "stage_undo",
+    "take_recovered",
 ]
 
 
@@ -103,6 +104,15 @@ def advance(recipe: Recipe, answer: object) -> Request | StageResult:
     except StopIteration as done:
         result: StageResult = done.value
         return result
+
+
+def take_recovered(work: CycleFiles) -> Noticed | None:
+    """Return the notice of what the claim has recovered, at the first call after it; None if there was nothing to recover."""
+    output = work.output
+    if output is None or not output.recovered:
+        return None
+    names, output.recovered = output.recovered, ()
+    return Noticed(Recovered(output.path, tuple(map(Path, names))))
 
 
 def stage(work: CycleFiles, armed: WatchSet | None, *, watches: bool = True, custom: bool = False) -> Recipe:

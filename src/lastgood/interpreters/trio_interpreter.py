@@ -26,12 +26,12 @@ from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.project import Project
-from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo
+from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo, take_recovered
 from lastgood.interpreters.watching import Notifier
 from lastgood.planner import events
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.snapshots import Reader
-from lastgood.watch_events import PollingStarted, Recovered
+from lastgood.watch_events import PollingStarted
 
 __all__ = ["Hooks", "Interrupted", "TrioInterpreter"]
 
@@ -175,7 +175,8 @@ class TrioInterpreter:
             try:
                 step = await self._bounded.step(work, advance, recipe, answer)
             finally:
-                self._report_recovered(work)
+                if (notice := take_recovered(work)) is not None:
+                    self._report(notice)
             match step:
                 case StageResult():
                     return step
@@ -185,12 +186,6 @@ class TrioInterpreter:
                     answer = await self._generate(work, config, directory)
                 case _:
                     answer = await self._bounded.answer(step, self._project.note)
-
-    def _report_recovered(self, work: CycleFiles) -> None:
-        output = work.output
-        if output is not None and output.recovered:
-            self._report(events.Noticed(Recovered(output.path, tuple(Path(name) for name in output.recovered))))
-            output.recovered = ()
 
     async def _generate(self, work: CycleFiles, config: Config, directory: Path) -> object:
         generate = self._hooks.generate

@@ -45,7 +45,7 @@ def restart(state: State) -> Step:
     if not isinstance(state.phase, Idle) or state.lost is None or state.live is None:
         return Step(state)
     settings, broken = state.settings, -1 - state.restarts
-    action = Restart(state.live.cycle, settings.warm_timeout, broken, settings.bounded_drain)
+    action = Restart(state.live.cycle, settings.warm_timeout, broken, settings.dispose_timeout)
     return when_pinned(replace(state, phase=Restarting()), (action,))
 
 
@@ -64,7 +64,7 @@ def bridge_restarted(state: State, event: events.Restarted | events.RestartFaile
         settings, broken = state.settings, replace(state.live, cycle=event.effect.broken)
         back = replace(state, lost=None, retired=(*state.retired, broken), restarts=state.restarts + 1)
         # Its other workers may still have calls, and its dispose() may hang: neither holds up the next cycle.
-        dispose = Dispose(broken.cycle, settings.drain_timeout, settings.bounded_drain, in_background=True)
+        dispose = Dispose(broken.cycle, settings.drain_timeout, settings.dispose_timeout, in_background=True)
         return next_phase(back).preceded_by(Emit(BridgeRestored(state.live.number)), dispose)
     if event.error is None:
         return next_phase(state)
@@ -140,10 +140,10 @@ def bridge_drains(state: State, event: events.Draining) -> Step:
     if math.isinf(limit):
         return Step(state)
     state = replace(state, timed=state.timed | {event.bridge})
-    too_many = state.retired[: max(0, len(state.retired) - MOST_DRAINING)]
+    draining = [each.cycle for each in state.retired if each.cycle in state.timed]
     why = "was cut off: it was still in flight when two later bridges had been replaced as well"
     timer = SetTimer(drain_timer(event.bridge), limit)
-    return Step(state, (timer, *(CutOff(each.cycle, why) for each in too_many)))
+    return Step(state, (timer, *(CutOff(bridge, why) for bridge in draining[:-MOST_DRAINING])))
 
 
 def drain_elapsed(state: State, timer: str) -> Step:

@@ -11,6 +11,7 @@ from lastgood.planner.brake import restart_wait
 from lastgood.planner.states import Closing, Idle, Looking, Scheduled, State
 
 __all__ = [
+    "AFTER_HINT",
     "DEBOUNCE",
     "IDLE_LOOK",
     "LAST_LOOK",
@@ -49,6 +50,8 @@ STOP_TIMERS = (
     StopTimer(IDLE_LOOK),
 )
 
+AFTER_HINT = (0.05, 0.45)
+"""Seconds from the look after a hint to the second one, and from that to the last one."""
 _POLL = 1.0
 """Seconds between two looks while the system cannot watch."""
 _IDLE_SHARE = 0.02
@@ -117,7 +120,7 @@ def begin_closing(state: State) -> Step:
     """Dispose the live bridge, and release everything when no bridge drains any more."""
     live = () if state.live is None else (state.live,)
     limit = state.settings.bounded_drain
-    dispose = tuple(Dispose(each.cycle, limit, limit) for each in live)
+    dispose = tuple(Dispose(each.cycle, limit, state.settings.dispose_timeout) for each in live)
     # Where calls on replaced bridges have no limit, no timer is running for those that drain already.
     untimed = tuple(each.cycle for each in state.retired) if math.isinf(state.settings.drain_timeout) else ()
     timers = tuple(SetTimer(drain_timer(bridge), limit) for bridge in untimed)

@@ -51,8 +51,13 @@ class Settings:
 
     @property
     def bounded_drain(self) -> float:
-        """The limit, in seconds, of calls in flight at a close, and of a ``dispose()``: 10 where ``drain_timeout`` is infinite."""
+        """The limit, in seconds, of calls in flight at a close: 10 where ``drain_timeout`` is infinite."""
         return self.drain_timeout if math.isfinite(self.drain_timeout) else Settings().drain_timeout
+
+    @property
+    def dispose_timeout(self) -> float:
+        """The limit, in seconds, of a ``dispose()``. That ``drain_timeout`` is 0 must not make a worker process survive."""
+        return max(self.bounded_drain, 0.1)
 
     @property
     def release_timeout(self) -> float:

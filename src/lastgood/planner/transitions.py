@@ -148,8 +148,8 @@ def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, u
     stage = Stage(number, undo, settings.stage_timeout)
     actions: tuple[Action, ...] = (stage, Promote(number), Warm(number, settings.warm_timeout), Swap(number))
     if live is not None:
-        actions += (Dispose(live.cycle, settings.drain_timeout, settings.bounded_drain),)
-    return Plan(number, (*actions, Watch(number)), settings.bounded_drain)
+        actions += (Dispose(live.cycle, settings.drain_timeout, settings.dispose_timeout),)
+    return Plan(number, (*actions, Watch(number)), settings.dispose_timeout)
 
 
 # --- causes of a cycle
@@ -173,7 +173,7 @@ def _hinted(state: State) -> Step:
     if isinstance(state.phase, Unstarted | Closing | Closed):
         return Step(state)
     step = look(state)
-    return Step(step.state, (*step.effects, SetTimer(phases.SECOND_LOOK, 0.05)))
+    return Step(step.state, (*step.effects, SetTimer(phases.SECOND_LOOK, phases.AFTER_HINT[0])))
 
 
 def _noticed(state: State, event: events.Noticed) -> Step:
@@ -243,7 +243,7 @@ def _look_again(state: State, timer: str) -> Step:
     step = look(state)
     match timer:
         case phases.SECOND_LOOK:
-            return Step(step.state, (*step.effects, SetTimer(phases.LAST_LOOK, 0.45)))
+            return Step(step.state, (*step.effects, SetTimer(phases.LAST_LOOK, phases.AFTER_HINT[1])))
         case phases.IDLE_LOOK:
             return Step(step.state, (*step.effects, *idle_look(state)))
         case _:

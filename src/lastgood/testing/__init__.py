@@ -4,7 +4,7 @@
 - ``direct_session``: a fixture of pytest, under which wrappers call the sources in the process of the tests. Only this one needs
   pytest. A ``conftest.py`` has it by one line::
 
-      from lastgood.testing import direct_session  # noqa: F401
+      from lastgood.testing import direct_session  # noqa: F401 - pytest finds it here by its name
 """
 
 from __future__ import annotations
