@@ -91,6 +91,7 @@ async def test_a_new_function_appears_and_a_removed_one_goes(project: RealProjec
         assert await reload(session, project, GONE)
         assert await wrapper.other() == 2
         assert wrapper.__all__ == ["other"]
+        assert wrapper.__source__ == "pricing"
         with pytest.raises(AttributeError):
             _ = wrapper.quote
         with pytest.raises(FunctionRemoved, match=r"^pricing\.quote is gone: ") as raised:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lastgood.config import Style
 from lastgood.errors import ReturnTypeError
 from lastgood.wrappers.write.spelling import free
-from wrapping import load, run, text_of, wrap
+from wrapping import load, run, source, text_of, wrap
 
 LEFT = object()  # a default that is no literal
 
@@ -307,3 +307,28 @@ class Desk[T]:
     assert "async def f(a: int | list[Any], b: Any, *c: Any, d: Any = ...) -> Any:" in body
     assert "async def g(call: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:" in body
     assert "async def open(box: Box, row: Row, options: Options) -> list[Box]:" in body
+
+
+def test_a_wrapper_says_which_module_it_is_of() -> None:
+    impl = source("deep.impl", "import enum\nclass Side(enum.Enum):\n  A = 1\n")
+    wrapped = wrap("from deep.impl import Side\ndef f(x: Side) -> int: ...", impl)
+    assert '\n\n__source__ = "pricing"\n__all__ = ["f"]\n' in text_of(wrapped)
+    assert '\n\n__source__ = "deep.impl"\n__all__ = ["Side"]\n' in text_of(wrapped, "deep/impl.py")
+    assert "__source__" not in text_of(wrapped, "deep/__init__.py")
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        "__source__ = 'mine'",
+        "def __source__(): ...",
+        "import enum\nclass __source__(enum.Enum):\n  A = 1",
+        "from impl import Side as __source__",
+    ],
+)
+def test_a_source_that_binds_that_name_itself_changes_nothing(bound: str) -> None:
+    impl = source("impl", "import enum\nclass Side(enum.Enum):\n  A = 1\n")
+    text = f"{bound}\ndef f(x: __source__ = None) -> None: ...\n__all__ = ['__source__', 'f']"
+    body = text_of(wrap(text, impl))
+    assert '\n\n__source__ = "pricing"\n__all__ = ["f"]\n' in body
+    assert body.count("__source__") == 1

@@ -71,7 +71,7 @@ def extract(project: Project, at: Outline) -> Extract:
     members = tuple(extractor.members(at))
     scope = Scope(project, at)
     types = {name: scope.resolve(name) for name in project.exported(at)}
-    exports = {name: found for name, found in types.items() if isinstance(found, Declared)}
+    exports = {name: found for name, found in types.items() if isinstance(found, Declared) and not _is_special(name)}
     module = Module(at.source.name, members, at.doc, exports)
     return Extract(module, tuple(extractor.warnings), tuple(extractor.unless_declared))
 
@@ -301,6 +301,11 @@ def _is_object(at: Outline, name: str) -> bool:
                 "namedtuple",
             ) and (made not in ENUMS.values())
     return False
+
+
+def _is_special(name: str) -> bool:
+    """Return whether ``name`` is one like ``__all__``, which a wrapper may bind for itself."""
+    return name.startswith("__") and name.endswith("__")
 
 
 def _class_paths(where: Located, path: str) -> Iterator[str]:

@@ -65,7 +65,7 @@ def render(
         *names.remarks(),
         "from __future__ import annotations" + (" as _annotations" if "annotations" in names.taken else ""),
     ]
-    listed = ["", *lay_out(listing, "", before=f"__all__{declared} = ")]
+    listed = ["", f"__source__ = {_quoted(module.name)}", *lay_out(listing, "", before=f"__all__{declared} = ")]
     body = [*listed, *([""] if constants else []), *constants, *types, *definitions]
     return "\n".join([*lines, *names.imports(), *body, *names.late_imports()]) + "\n"
 
