@@ -88,6 +88,7 @@ def test_wrappers_are_made_formatted_and_import_with_nothing_else(tmp_path: Path
     chosen = write(tmp_path, largest)
     assert len(chosen) >= 150
     run("-m", "ruff", "format", "--isolated", "--check", "generated", cwd=tmp_path)
+    run("-m", "ruff", "check", "--isolated", "--select", "I", "generated", cwd=tmp_path)
     others = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names - {"lastgood"}
     loaded = set(json.loads(run("-c", IMPORT_ALL, *PACKAGES, *others, cwd=tmp_path)))
     assert loaded & {"rich", "click", *PACKAGES} == set()

@@ -217,6 +217,9 @@ def test_wrappers_pass_mypy_strict_and_are_formatted(tmp_path: Path) -> None:
     ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", *packages]
     formatted = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (formatted.stdout, formatted.returncode) == ("", 0)
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "I", "--diff", *packages]
+    sorted_by_ruff = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (sorted_by_ruff.stdout, sorted_by_ruff.returncode) == ("", 0)
 
 
 @pytest.mark.peers

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from lastgood.config import Style
 from lastgood.errors import ReturnTypeError
-from lastgood.wrappers.write.spelling import free
 from wrapping import load, run, source, text_of, wrap
 
 LEFT = object()  # a default that is no literal
@@ -231,13 +230,6 @@ class Desk:
     assert run(getattr(space["Desk"], name)([1], "a", b=2)) == ()
     assert calls == [(name, ([1],), {}), (f"Desk.{name}", ([1], "a"), {"b": 2})]
     assert space["__all__"] == sorted(["Desk", name])
-
-
-def test_free_gives_a_name_that_no_class_mangles() -> None:
-    assert free("Any", set()) == "Any"
-    assert free("Any", {"Any"}) == "_Any"
-    assert free("Any", {"Any", "_Any"}) == "_Any_"
-    assert free("_private", {"_private"}) == "_private_"
 
 
 @pytest.mark.parametrize(

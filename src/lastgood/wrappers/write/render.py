@@ -1,7 +1,7 @@
-"""Rendering: IR -> the text of a wrapper, typed, formatted, and the same on every run and machine.
+"""Rendering: IR -> the text of a wrapper, typed, and the same on every run and machine.
 
 The user's names are never shadowed: a name of lastgood or the standard library that collides with one is imported under an
-alias.
+alias. Formatters leave the text alone (see :mod:`lastgood.store.header`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from lastgood.wrappers.ir import (
     Type,
     union,
 )
-from lastgood.wrappers.types.annotations import Literal, literal_of
+from lastgood.wrappers.types.annotations import Literal, literal_of, literal_text
 from lastgood.wrappers.write.docstrings import docstring
 from lastgood.wrappers.write.import_graph import WrapperImports
-from lastgood.wrappers.write.layout import Annotated, Brackets, Shape, assign, define, lay_out
 from lastgood.wrappers.write.render_types import class_statement, holds_data
-from lastgood.wrappers.write.spelling import Names
+from lastgood.wrappers.write.spelling import Names, listed
 
 __all__ = ["render", "render_package"]
 
@@ -57,25 +56,36 @@ def render(
             is_type = isinstance(member, Class) and holds_data(member)
             (types if is_type else definitions).extend(["", "", *_member(member, "", names)])
     exports = sorted({member.name for member in module.members} - module.hidden | {*imports.exports})
-    listing = Brackets("[", [_quoted(name) for name in exports], "]")
     declared = "" if exports else f": {names.spell(_STRS)}"
+    listing = listed(f"__all__{declared} = [", [_quoted(name) for name in exports], "]")
     lines = docstring(module.doc or f"Calls {module.name} through the live bridge.", "")
     lines += [
         "",
         *names.remarks(),
         "from __future__ import annotations" + (" as _annotations" if "annotations" in names.taken else ""),
     ]
-    listed = ["", f"__source__ = {_quoted(module.name)}", *lay_out(listing, "", before=f"__all__{declared} = ")]
-    body = [*listed, *([""] if constants else []), *constants, *types, *definitions]
+    body = [
+        "",
+        f"__source__ = {_quoted(module.name)}",
+        *listing,
+        *([""] if constants else []),
+        *constants,
+        *types,
+        *definitions,
+    ]
     return "\n".join([*lines, *names.imports(), *body, *names.late_imports()]) + "\n"
 
 
 def _constant(constant: Constant, names: Names) -> list[str]:
-    value = literal_of(constant.value)
+    found = literal_of(constant.value)
+    value = None if found is None else found[0]
     type_ = Type(Ref("typing", "Final"))
-    if value is not None and _is_long(value[0]):
-        type_ = Type(type_.head, (_type_of(value[0]),))
-    return assign(Annotated(constant.name, names.shape(type_), constant.value), "")
+    if _is_long(value):
+        type_ = Type(type_.head, (_type_of(value),))
+    start = f"{constant.name}: {names.spell(type_)} = "
+    if isinstance(value, tuple) and len(value) > 1:
+        return listed(f"{start}(", [literal_text(each) for each in value], ")")
+    return [f"{start}{constant.value}"]
 
 
 _MAX_INFERRED = 256
@@ -122,8 +132,7 @@ def _member(member: Function | Class, indent: str, names: Names) -> Iterator[str
         given = [overload.returns for overload in member.overloads]
         signature = Signature(parameters, ANY if ANY in given else union(*given))
     yield from decorators
-    target = Brackets(f"@{names.remote()}(", [_quoted(member.module), _quoted(member.path)], ")", hugs=True)
-    yield from lay_out(target, indent)
+    yield f"{indent}@{names.remote()}({_quoted(member.module)}, {_quoted(member.path)})"
     if member.doc:
         inner = indent + _INDENT
         yield from _head(member.name, signature, indent, names, ":")
@@ -148,7 +157,7 @@ def _class(member: Class, indent: str, names: Names) -> Iterator[str]:
 
 
 def _head(name: str, signature: Signature, indent: str, names: Names, end: str) -> list[str]:
-    parts: list[Shape] = []
+    parts: list[str] = []
     kinds = [parameter.kind for parameter in signature.parameters]
     for place, parameter in enumerate(signature.parameters):
         before = kinds[:place]
@@ -156,14 +165,14 @@ def _head(name: str, signature: Signature, indent: str, names: Names, end: str) 
             parts.append("*")
         stars = {Kind.VAR_POSITIONAL: "*", Kind.VAR_KEYWORD: "**"}.get(parameter.kind, "")
         default = "..." if parameter.default is Default.LEFT else parameter.default
-        given = default if isinstance(default, str) else None
-        parts.append(Annotated(f"{stars}{parameter.name}", names.shape(parameter.type), given))
+        given = f" = {default}" if isinstance(default, str) else ""
+        parts.append(f"{stars}{parameter.name}: {names.spell(parameter.type)}{given}")
         if parameter.kind is Kind.POSITIONAL_ONLY and kinds[place + 1 : place + 2] != [Kind.POSITIONAL_ONLY]:
             parts.append("/")
     if indent and kinds and signature.parameters[0].name in ("cls", "self"):
         names.pyright.add("reportSelfClsParameterName")
-    start = f"{'async ' if names.is_async else ''}def {name}"
-    return define(start, parts, names.shape(signature.returns), indent, end)
+    start = f"{indent}{'async ' if names.is_async else ''}def {name}("
+    return listed(start, parts, f") -> {names.spell(signature.returns)}{end}", indent)
 
 
 def _quoted(text: str) -> str:

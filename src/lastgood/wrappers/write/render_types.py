@@ -6,8 +6,7 @@ import keyword
 
 from lastgood.wrappers.ir import ANY, Class, Data, Field, Form, Ref, Type, mentioned
 from lastgood.wrappers.types.defaults import takes
-from lastgood.wrappers.write.layout import Annotated, Brackets, Shape, assign, lay_out
-from lastgood.wrappers.write.spelling import Names
+from lastgood.wrappers.write.spelling import Names, listed
 
 __all__ = ["class_statement", "holds_data"]
 
@@ -51,15 +50,15 @@ def class_statement(member: Class, indent: str, names: Names) -> tuple[list[str]
     if data.form is Form.DATACLASS and data.options is not None:
         options = [names.express(option, inside) for option in data.options]
         decorator = f"{indent}@{names.use(Ref('dataclasses', 'dataclass'))}"
-        head = lay_out(Brackets(f"{decorator}(", options, ")", hugs=True), "") if options else [decorator]
+        head = listed(f"{decorator}(", options, ")", indent) if options else [decorator]
     elif data.options:
         bases += [names.express(option, inside) for option in data.options]
     if bases:
-        head += lay_out(Brackets("(", bases, ")", hugs=True), indent, f"class {member.name}", ":")
+        head += listed(f"{indent}class {member.name}(", bases, "):", indent)
     else:
         head.append(f"{indent}class {member.name}:")
     inner = indent + _INDENT
-    fields = [line for field in data.fields for line in _field(field, data.form, inner, inside, names)]
+    fields = [inner + _field(field, data.form, inside, names) for field in data.fields]
     if not fields and not member.doc and not member.members:
         fields = [f"{inner}pass"]
     return head, fields
@@ -71,16 +70,13 @@ def _is_no_name(name: str) -> bool:
 
 def _by_call(name: str, data: Data, indent: str, names: Names) -> list[str]:
     """Return a typed dict in call syntax, for keys that are no identifiers."""
-    pairs = [f"{field.name!r}: {str(_type(field, data.form, names))!r}".replace("'", '"') for field in data.fields]
-    root = names.use(_ROOTS[Form.TYPED_DICT])
-    return lay_out(
-        Brackets(f"{root}(", [f'"{name}"', Brackets("{", pairs, "}")], ")", hugs=True), indent, before=f"{name} = "
-    )
+    pairs = [f"{field.name!r}: {_type(field, data.form, names)!r}".replace("'", '"') for field in data.fields]
+    return listed(f'{indent}{name} = {names.use(_ROOTS[Form.TYPED_DICT])}("{name}", {{', pairs, "})", indent)
 
 
-def _type(field: Field, form: Form, names: Names) -> Shape:
+def _type(field: Field, form: Form, names: Names) -> str:
     may_lack = form is Form.TYPED_DICT and not field.required
-    return names.shape(Type(Ref("typing", "NotRequired"), (field.type,)) if may_lack else field.type)
+    return names.spell(Type(Ref("typing", "NotRequired"), (field.type,)) if may_lack else field.type)
 
 
 def _factory(field: Field, inside: str, names: Names) -> str:
@@ -98,16 +94,11 @@ def _factory(field: Field, inside: str, names: Names) -> str:
     return f"{text}[{', '.join(map(names.spell, items))}]"
 
 
-def _field(field: Field, form: Form, indent: str, inside: str, names: Names) -> list[str]:
-    default = None if field.default is None else names.express(field.default, inside)
-    if form is Form.ENUM:
-        assert default is not None, "a member has a value"
-        first, *rest = assign(default, indent, before=f"{field.name} = ")
-    else:
-        value = default
-        if field.factory is not None or field.options:
-            given = [] if default is None else [f"default={default}"]
-            given += [] if field.factory is None else [f"default_factory={_factory(field, inside, names)}"]
-            value = f"{names.use(Ref('dataclasses', 'field'))}({', '.join([*given, *field.options])})"
-        first, *rest = assign(Annotated(field.name, _type(field, form, names), value), indent)
-    return [first + (_OVERRIDES[form] if field.overrides else ""), *rest]
+def _field(field: Field, form: Form, inside: str, names: Names) -> str:
+    value = None if field.default is None else names.express(field.default, inside)
+    if field.factory is not None or field.options:
+        given = [] if value is None else [f"default={value}"]
+        given += [] if field.factory is None else [f"default_factory={_factory(field, inside, names)}"]
+        value = f"{names.use(Ref('dataclasses', 'field'))}({', '.join([*given, *field.options])})"
+    declared = field.name if form is Form.ENUM else f"{field.name}: {_type(field, form, names)}"
+    return declared + ("" if value is None else f" = {value}") + (_OVERRIDES[form] if field.overrides else "")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from lastgood.wrappers.ir import Class, Constant, Declared, Expression, Function, Module, Ref, Type
 from lastgood.wrappers.write.import_graph import WrapperImports
-from lastgood.wrappers.write.layout import Brackets, Operands, Shape, lay_out
 
-__all__ = ["Names", "free"]
+__all__ = ["Names", "free", "listed"]
 
+_WIDTH = 88
 _REMOTE = Ref("lastgood.runtime", "remote")
 
 
@@ -67,15 +68,12 @@ class Names:
         return self._spellings[key]
 
     def spell(self, type_: Type) -> str:
-        return str(self.shape(type_))
-
-    def shape(self, type_: Type) -> Shape:
-        """Return a type in a form that can be broken over lines."""
-        args = list(map(self.shape, type_.args))
+        """Return a type as text."""
+        args = list(map(self.spell, type_.args))
         if type_.head == "|":
-            return Operands(args)
+            return " | ".join(args)
         head = type_.head if isinstance(type_.head, str) else self._head(type_.head)
-        return Brackets(f"{head}[", args, "]", is_bare=True) if args else head
+        return f"{head}[{', '.join(args)}]" if args else head
 
     def _head(self, head: Ref | Declared) -> str:
         return self.use(head) if isinstance(head, Ref) else self.declared(head)
@@ -141,6 +139,14 @@ class Names:
         return "." * (len(self._package) - shared + 1) + ".".join(parts[shared:])
 
 
+def listed(start: str, items: Sequence[str], end: str, indent: str = "") -> list[str]:
+    """Return a statement with a list in it: one line, or one for each of ``items`` if that is too long."""
+    line = f"{start}{', '.join(items)}{end}"
+    if len(line) <= _WIDTH or not items:
+        return [line]
+    return [start, *(f"{indent}    {item}," for item in items), f"{indent}{end}"]
+
+
 def free(name: str, taken: AbstractSet[str]) -> str:
     """Return ``name``, with underscores added while it is ``taken``; never two in front, which a class would mangle."""
     while name in taken:
@@ -169,13 +175,25 @@ def _taken(members: Sequence[Function | Class | Constant]) -> set[str]:
 def _import_statements(imports: Sequence[tuple[str, str, str]]) -> Iterator[str]:
     """Yield import statements in the order of isort. Names without an alias share one statement per module."""
     together: dict[str, list[str]] = {}
-    alone: list[tuple[str, str]] = []
-    for module, name, alias in sorted(set(imports)):
+    alone: list[tuple[str, list[str]]] = []
+    for module, name, alias in sorted(set(imports), key=lambda each: (*map(_rank, each[1:]), each[0])):
         if name == alias:
             together.setdefault(module, []).append(name)
         else:
-            alone.append((module, f"{name} as {alias}"))
-    listed = list(together.items()) + [(module, [text]) for module, text in alone]
-    for module, names in sorted(listed, key=lambda each: (each[0], each[1])):
+            alone.append((module, [f"{name} as {alias}"]))
+    statements = [(_natural(module), module, _rank(names[0]), names) for module, names in (*together.items(), *alone)]
+    for _, module, _, names in sorted(statements):
         one = f"from {module} import {', '.join(names)}"
-        yield from (lay_out(Brackets("(", names, ")"), "", before=f"from {module} import ") if len(one) > 88 else [one])
+        yield from [one] if len(one) <= _WIDTH else listed(f"from {module} import (", names, ")")
+
+
+def _rank(text: str) -> tuple[int, list[tuple[str, int]], str]:
+    """Return the sort key of an imported name: constants first, then classes, then others."""
+    name = text.partition(" ")[0]
+    kind = 0 if len(name) > 1 and name.isupper() else 1 if name[0].isupper() else 2
+    return kind, _natural(name), text
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Return a sort key: numbers by value, letters of any case."""
+    return [("0", int(part)) if part.isdecimal() else (part, 0) for part in re.findall(r"\d+|\D", name.lower())]
