@@ -18,8 +18,9 @@ from itertools import combinations
 from typing import Any
 
 from lastgood.bridges.worker.values.values import Typed
+from lastgood.calls.hints import hints_of
 
-__all__ = ["UNIONS", "ambiguous_classes", "class_of", "derived_from", "hints_of", "is_declared", "is_named_tuple_type"]
+__all__ = ["UNIONS", "ambiguous_classes", "class_of", "derived_from", "is_declared", "is_named_tuple_type"]
 
 UNIONS = (types.UnionType, typing.Union)
 _NUMBERS = frozenset((int, float, bool))
@@ -42,12 +43,6 @@ def derived_from(declared: Any) -> Iterator[type]:
         if is_dataclass(derived):
             yield derived
         yield from derived_from(derived)
-
-
-def hints_of(declared: Any) -> dict[str, Any]:
-    """Return the types of the fields of ``declared``."""
-    # Empty local names: a field's default must not hide a type of the same name in the module.
-    return typing.get_type_hints(declared, localns={}, include_extras=True)
 
 
 def is_declared(kind: type) -> bool:

@@ -27,7 +27,6 @@ from lastgood.calls.ambiguity import (
     ambiguous_classes,
     class_of,
     derived_from,
-    hints_of,
     is_declared,
     is_named_tuple_type,
 )
@@ -45,6 +44,7 @@ from lastgood.calls.converters import (
     type_text,
     unchanged,
 )
+from lastgood.calls.hints import hints_of
 from lastgood.errors import ReturnTypeError
 
 __all__ = ["Returns"]
