@@ -33,6 +33,7 @@ from types import CoroutineType
 from . import frames
 from .calling import Callables, Refused
 from .contexts import CONTEXTS
+from .interactive import refuse_interaction
 from .parent import die_with
 from .performing import VALUES, import_modules, pack_raised, pack_refused, pack_result, run_call
 from .values.codec import CODEC, Lending
@@ -482,6 +483,7 @@ def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int, 
             os.set_inheritable(descriptor, False)
             os.register_at_fork(after_in_child=partial(os.close, descriptor))
     CODEC.open(incoming, outgoing)
+    refuse_interaction()
     worker = Worker(requests, answers)
     kind, number, setup = _read_frame(requests)
     if kind == frames.PRELOAD:
