@@ -32,7 +32,7 @@ def wrap(
 ) -> Wrapped:
     """Wrap ``text`` as the module ``pricing``, beside the ``local`` modules, which are there to be found."""
     found = {module.name: module for module in local}
-    return wrap_modules([source("pricing", text, selection=selection)], find=found.get, style=style)
+    return wrap_modules([source("pricing", text, selection=selection)], find=found.get, style=style, local=found)
 
 
 def text_of(wrapped: Wrapped, path: str = "pricing.py") -> str:

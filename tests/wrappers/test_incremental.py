@@ -41,8 +41,8 @@ class Project:
         self.asked.clear()
         sources = {name: source(name, text, selection=self.selections.get(name)) for name, text in self.texts.items()}
         named = [sources[name] for name in self.named if name in sources]
-        again = self.wrapping.wrap(named, sources.get, self.style)
-        assert again == wrap_modules(named, find=sources.get, style=self.style)
+        again = self.wrapping.wrap(named, sources.get, self.style, local=sources)
+        assert again == wrap_modules(named, find=sources.get, style=self.style, local=sources)
         return again
 
 
@@ -112,7 +112,7 @@ def test_only_those_that_are_said_to_have_changed_are_looked_at() -> None:
     sources = {name: source(name, PLAIN.format("int")) for name in ("a", "b")}
     first = wrapping.wrap(list(sources.values()), sources.get)
     sources = {name: source(name, PLAIN.format("str")) for name in ("a", "b")}
-    second = wrapping.wrap(list(sources.values()), sources.get, changed=["a"])
+    second = wrapping.wrap(list(sources.values()), sources.get, changed={"a"})
     assert (second.files["a.py"] != first.files["a.py"], second.files["b.py"]) == (True, first.files["b.py"])
 
 
@@ -127,6 +127,63 @@ def test_a_later_process_looks_into_nothing_that_is_kept(shop: Project, tmp_path
     shop.wrap()
     assert set(shop.asked) == {"shop.models", "shop.desk"}
     shop.memo.close()
+
+
+BASE = "from dataclasses import dataclass\n@dataclass\nclass Base:\n  n: int\ndef f() -> Base: ...\n"
+CAT = "from base import Base\nclass Cat(Base): pass\n"
+
+
+def test_a_derived_class_is_declared_as_soon_as_there_is_one() -> None:
+    zoo = Project(base=BASE, cats="")
+    zoo.named = {"base"}
+    for text, expected in [
+        ("", set()),
+        (CAT, {"Cat"}),
+        (CAT.replace("Cat", "Tom"), {"Tom"}),
+        (CAT + "class Dog(Cat): pass\n", {"Cat", "Dog"}),
+        (CAT + "class Dog(Cat, X): pass\n", {"Cat"}),
+        ("from base import f\n", set()),
+        (CAT, {"Cat"}),
+        ("class Cat(", set()),
+    ]:
+        zoo.texts["cats"] = text
+        wrapped = zoo.wrap()
+        there = wrapped.files.get("cats.py", b"")
+        assert {name for name in ("Cat", "Tom", "Dog") if f"class {name}(".encode() in there} == expected
+        assert bool(wrapped.warnings) == ("X" in text)
+        assert not wrapped.failures
+
+
+def test_a_class_is_no_derived_one_any_more_if_its_base_changes() -> None:
+    zoo = Project(base=BASE, cats=CAT, tom="from cats import Cat\nclass Tom(Cat): pass\n")
+    zoo.named = {"base"}
+    assert set(zoo.wrap().files) == {"__init__.py", "base.py", "cats.py", "tom.py"}
+    zoo.texts["cats"] = "class Cat: pass\n"
+    assert set(zoo.wrap().files) == {"__init__.py", "base.py"}
+    zoo.texts["cats"] = CAT
+    assert "tom.py" in zoo.wrap().files
+    zoo.texts["base"] = BASE.replace("Base", "Bass")
+    assert set(zoo.wrap().files) == {"__init__.py", "base.py"}
+
+
+def test_whose_class_is_derived_depends_on_the_modules_in_between() -> None:
+    zoo = Project(
+        base=BASE, api="from base import Base as Animal\n", cats="from api import Animal\nclass Cat(Animal): pass\n"
+    )
+    zoo.named = {"base"}
+    assert "cats.py" in zoo.wrap().files
+    zoo.texts["api"] = "from base import f as Animal\n"
+    assert "cats.py" not in zoo.wrap().files
+    zoo.texts["api"] = "from base import *\nfrom base import Base as Animal\n"
+    assert "cats.py" in zoo.wrap().files
+
+
+def test_an_edit_looks_for_derived_classes_in_that_module_alone() -> None:
+    zoo = Project(base=BASE, **{f"m{number}": CAT for number in range(20)})
+    zoo.wrap()
+    zoo.texts["m3"] = CAT.replace("Cat", "Tom")
+    zoo.wrap()
+    assert set(zoo.asked) == {"m3"}
 
 
 def test_how_many_outlines_are_kept_makes_no_difference(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +206,8 @@ TEXTS = [
     ),
     "from m0 import Price\nfrom m1 import Tax\ndef h(n: int) -> Price | Tax | None: ...\ndef i() -> Price: ...\n",
     "from m2 import f as f, Tax as Tax\nfrom m3 import g as g\nN = 1\n",
+    "from m1 import Tax\nclass Duty(Tax): pass\nclass Own:\n  class Fee(Duty): pass\n",
+    "import m0, m4\nclass Toll(m0.Price, m4.Duty):\n  by: 'list[m4.Own]'\n",
     "def broken(:",
     "import os\ndef path() -> os.PathLike: ...\n",
 ]

@@ -15,7 +15,6 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
@@ -28,11 +27,12 @@ from lastgood.sources.parsing import ModuleSource
 from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.wrappers import Wrapped
-from lastgood.wrappers.ir import Class, Declared, Module, packed
+from lastgood.wrappers.ir import Class, Declared, Form, Module, packed
 from lastgood.wrappers.process.import_check import ImportCheck
+from lastgood.wrappers.read.derivations import Derivations, Derived, derived_classes
 from lastgood.wrappers.read.extract import Extract, extract
 from lastgood.wrappers.read.project import Outlines, Project
-from lastgood.wrappers.types.declaring import Declaration, declare, used
+from lastgood.wrappers.types.declaring import Declaration, Refusal, declare, used
 from lastgood.wrappers.types.models import Models
 from lastgood.wrappers.write.assemble import assemble, in_signatures, is_moved, relevant_types
 from lastgood.wrappers.write.import_graph import Edges, ImportCycle, WrapperImports, imports_between
@@ -42,11 +42,12 @@ __all__ = ["Pipeline"]
 
 Find = Callable[[str], ModuleSource | None]
 Failures = dict[str, ModuleFailure]
-T = TypeVar("T", Extract, Declaration)
+T = TypeVar("T")
 
 # "found" is None if a module is broken.
 _EXTRACT = Query("extract", Answer[Extract | None])
-_DECLARE = Query("declare", Answer[Declaration | None])
+_DECLARE = Query("declare", Answer[Declaration | Refusal | None])
+_DERIVED = Query("derived", Answer[Derived])
 _RENDER = Query("render", Answer[str])
 
 
@@ -84,10 +85,18 @@ class _ModuleApi:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Type:
-    """The declaration of one type, and the other types that it uses."""
+    """The declaration of one type, or why it has none, and the other types that it uses."""
 
-    answer: Answer[Declaration | None]
+    answer: Answer[Declaration | Refusal | None]
     used: frozenset[Declared]
+    has_class: bool
+    """Its values say their class: those of a typed dict do not."""
+
+    @classmethod
+    def of(cls, answer: Answer[Declaration | Refusal | None]) -> _Type:
+        class_ = answer.found.class_ if isinstance(answer.found, Declaration) else None
+        is_dict = class_ is not None and class_.data is not None and class_.data.form is Form.TYPED_DICT
+        return cls(answer, frozenset(() if class_ is None else used(class_)), answer.found is not None and not is_dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +109,11 @@ class _Types:
 
     @classmethod
     def of(cls, types: Mapping[Declared, _Type]) -> _Types:
-        found = {declared: each.answer.found for declared, each in types.items() if each.answer.found is not None}
+        found = {
+            declared: each.answer.found
+            for declared, each in types.items()
+            if isinstance(each.answer.found, Declaration)
+        }
         by_name = dict(sorted(found.items(), key=lambda item: (item[0].module, item[0].name)))
         by_module = groupby(by_name.items(), key=lambda item: item[0].module)
         return cls(types, by_name, {module: tuple(items) for module, items in by_module})
@@ -165,6 +178,7 @@ class Pipeline:
         self._users: dict[str, set[str]] = {}  # the APIs that have consulted a module, by its name
         self._each_type: dict[Declared, _Type] = {}
         self._types = _Types({}, {}, {})
+        self._derivations = Derivations()
         self._assembled_from: _Types | None = None  # types that all files are assembled from, if no class is moved
         self._rendered_from: tuple[Mapping[str, WrapperImports], Mapping[str, str], Style] | None = None
         self._made: dict[str, _OutputFile] = {}
@@ -174,7 +188,12 @@ class Pipeline:
         self._packages: Mapping[str, str] = {}
 
     def wrap(
-        self, sources: Sequence[ModuleSource], find: Find, style: Style = "async", changed: Iterable[str] | None = None
+        self,
+        sources: Sequence[ModuleSource],
+        find: Find,
+        style: Style = "async",
+        changed: AbstractSet[str] | None = None,
+        local: Iterable[str] = (),
     ) -> Wrapped:
         """Wrap ``sources`` as :func:`lastgood.wrappers.wrap_modules` does.
 
@@ -187,6 +206,7 @@ class Pipeline:
         changes = self._update_apis(named, named.keys() if changed is None else named.keys() & changed, stale)
         special = [api for _, api in sorted(self._special.items())]
         broken = [api.answer.failures for api in special if api.answer.failures]
+        self._derivations.update(named.keys() | local, self._outlines.source, self._derived_in, stale, changed)
         types = self._declare(stale)
         broken += [each.answer.failures for each in self._each_type.values() if each.answer.failures]
         failures = {name: self._failure(name, *where) for each in broken for name, where in each.items()}
@@ -196,6 +216,7 @@ class Pipeline:
         extracts = [api.answer.found for api in special if api.answer.found is not None]
         warnings = [text for found in extracts for text in _warnings(found, types.by_name)]
         warnings += [text for each in types.by_name.values() for text in each.warnings]
+        warnings += self._refusals(types)
         reported = tuple(failure for _, failure in sorted(failures.items()))
         irs = {name: made.packed for name, made in self._made.items() if name not in failures}
         return Wrapped(files, tuple(warnings), reported, irs)
@@ -233,16 +254,25 @@ class Pipeline:
             return _ModuleApi.of(source, Answer(None, {}, {name: (None, problem)}))
         key = name, source.state, repr(source.selection)
         answer = self._memo.ask(
-            _EXTRACT, key, lambda: self._compute(name, lambda project, _: _extract(project, source))
+            _EXTRACT, key, lambda: self._compute(name, lambda project, _: _extract(project, source), None)
         )
         return _ModuleApi.of(source, answer)
 
-    def _compute(self, name: str, query: Callable[[Project, Models], T | None]) -> Answer[T | None]:
-        """Return the answer to a query about module ``name``, with the modules that it consults."""
+    def _derived_in(self, source: ModuleSource) -> Answer[Derived]:
+        """Return the classes of a module that derive from local classes; none if it is broken."""
+
+        def compute() -> Answer[Derived]:
+            answer = self._compute(source.name, lambda project, _: _derived(project, source), Derived())
+            return Answer(answer.found, answer.consulted)
+
+        return self._memo.ask(_DERIVED, (source.name, source.state), compute)
+
+    def _compute(self, name: str, query: Callable[[Project, Models], T], otherwise: T) -> Answer[T]:
+        """Return the answer to a query about module ``name``, with the modules that it consults; ``otherwise`` if it fails."""
         self._at(name)
         models = Models()
         project = Project(self._outlines, models.judge)
-        found: T | None = None
+        found = otherwise
         with self._failures_of(name, project.failures):
             found = query(project, models)
         consulted = {each: self._outlines.state(each) for each in sorted(project.consulted)}
@@ -256,7 +286,10 @@ class Pipeline:
     # Files.
 
     def _declare(self, stale: AbstractSet[str]) -> _Types:
-        """Declare every type that signatures mention, directly or through others; anew if that depends on ``stale``."""
+        """Declare every type that signatures mention, directly or through others, and the classes that derive from one.
+
+        What depends on ``stale`` is declared again.
+        """
         self._mentioned = +self._mentioned
         left, seen = list(self._mentioned), set(self._mentioned)
         known = {
@@ -267,16 +300,33 @@ class Pipeline:
             declared = left.pop()
             type_ = known.get(declared)
             if type_ is None:
-                key = declared.module, declared.name, self._outlines.state(declared.module)
-                compute = partial(self._compute, declared.module, _declaration_of(declared))
-                answer = self._memo.ask(_DECLARE, key, compute)
-                type_ = _Type(answer, frozenset(() if answer.found is None else used(answer.found.class_)))
+                type_ = _Type.of(self._declaration_of(declared))
             self._each_type[declared] = type_
-            left += type_.used - seen
-            seen |= type_.used
+            more = type_.used.union(self._derivations.of(declared) if type_.has_class else ()) - seen
+            left += more
+            seen |= more
         if self._each_type != self._types.each:
             self._types = _Types.of(self._each_type)
         return self._types
+
+    def _declaration_of(self, declared: Declared) -> Answer[Declaration | Refusal | None]:
+        module = declared.module
+
+        def query(project: Project, models: Models) -> Declaration | Refusal | None:
+            return declare(project, models, declared)
+
+        key = module, declared.name, self._outlines.state(module)
+        return self._memo.ask(_DECLARE, key, lambda: self._compute(module, query, None))
+
+    def _refusals(self, types: _Types) -> Iterator[str]:
+        """Yield a warning for each class that derives from a declared one, but cannot be declared."""
+        for declared, each in sorted(self._each_type.items(), key=lambda item: (item[0].module, item[0].name)):
+            if isinstance(each.answer.found, Refusal):
+                base = self._derivations.nearest_base(declared, types.by_name)
+                yield (
+                    f"{declared.module}.{declared.name}: it is not declared, although it derives from "
+                    f"{base.module}.{base.name}, as which its instances arrive: {each.answer.found.reason}."
+                )
 
     def _assemble(
         self, types: _Types, changes: AbstractSet[str], special: Iterable[_ModuleApi], failures: Failures
@@ -401,8 +451,9 @@ def _extract(project: Project, source: ModuleSource) -> Extract | None:
     return None if at is None else extract(project, at)
 
 
-def _declaration_of(declared: Declared) -> Callable[[Project, Models], Declaration | None]:
-    return lambda project, models: declare(project, models, declared)
+def _derived(project: Project, source: ModuleSource) -> Derived:
+    at = project.outline(source.name)
+    return Derived() if at is None else derived_classes(project, at)
 
 
 def _warnings(found: Extract, types: Container[Declared]) -> tuple[str, ...]:

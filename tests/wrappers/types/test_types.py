@@ -6,7 +6,7 @@ import pytest
 
 from lastgood.config import Style
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
-from wrapping import source, text_of, wrap
+from wrapping import load, source, text_of, wrap
 
 HEAD = """
 from __future__ import annotations
@@ -152,7 +152,7 @@ class C:
     ),
     pytest.param(
         "class Base(str, Enum):\n  def m(self): ...\nclass C(Base):\n  A = 'a'",
-        'class C(str, Enum):\n    A = "a"',
+        'class C(Base):\n    A = "a"',
         id="base-enum",
     ),
     pytest.param("C = Enum('C', 'A B')", "class C(Enum):\n    A = auto()\n    B = auto()", id="enum-by-call"),
@@ -277,6 +277,16 @@ def test_bases_are_declared_before_what_derives_from_them() -> None:
     assert body.index("class Base:") < body.index("class C(Base):") < body.index("class Sub(C):")
     assert "class Plain" not in body
     assert '\n\n\nclass Sub(C):\n    """Only a name."""\n' in body
+
+
+def test_a_base_of_enums_is_declared_too() -> None:
+    text = "class Base(str, Enum): pass\nclass Other(Enum): pass\nclass C(Base, Other):\n  A = 'a'\nclass D(int, Other):\n  B = 1"
+    body = text_of(wrap(f"{HEAD}\n{text}\ndef f(x: C) -> D: ..."))
+    assert "class Base(str, Enum):\n    pass\n" in body
+    assert "class Other(Enum):\n    pass\n" in body
+    assert 'class C(Base, Other):\n    A = "a"\n' in body
+    assert "class D(int, Other):\n    B = 1\n" in body
+    assert load(body, lambda *_: None)["D"].B == 1
 
 
 @pytest.mark.parametrize(

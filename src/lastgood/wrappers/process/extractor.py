@@ -77,7 +77,7 @@ class HereExtractor:
 
         self._pipeline = self._pipeline or Pipeline(at=self._report_progress, makes=self._report_progress)
         self._paths = {source.name: source.path for source in (*found.values(), *sources)}
-        return self._pipeline.wrap(sources, found.get, style)
+        return self._pipeline.wrap(sources, found.get, style, local=found)
 
     def _report_progress(self, module: str) -> None:
         self.note(module, self._paths.get(module))

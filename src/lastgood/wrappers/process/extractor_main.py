@@ -109,7 +109,7 @@ class _Server:
             (self._named.add if row.is_named else self._named.discard)(row.name)
         before, sources = self._made, [self._sources[name] for name in self._named]
         changed = {*request.gone, *(row.name for row in request.changed)}
-        made = self._made = self._pipeline.wrap(sources, self._sources.get, request.style, changed)
+        made = self._made = self._pipeline.wrap(sources, self._sources.get, request.style, changed, self._sources)
         return Made(
             {path: text for path, text in made.files.items() if before.files.get(path) is not text},
             tuple(before.files.keys() - made.files.keys()),

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from lastgood.wrappers.read.outline import Binding
 from lastgood.wrappers.read.project import Located, Missing, Project, settle
 from lastgood.wrappers.read.scope import Place, Scope
-from lastgood.wrappers.types.annotations import dotted_name
 
 __all__ = ["inherited"]
 
@@ -31,11 +30,7 @@ def _order(project: Project, place: Place, around: frozenset[tuple[str, str]]) -
     if not isinstance(node, ast.ClassDef) or key in around:
         return []
     scope = Scope(project, place.outline, place.owner)
-    bases = []
-    for base in node.bases:
-        found = scope.lookup(dotted_name(base.value if isinstance(base, ast.Subscript) else base))
-        if isinstance(found, Place):
-            bases.append(found)
+    bases = [found for base in node.bases if isinstance(found := scope.base(base), Place)]
     orders = [_order(project, base, around | {key}) for base in bases]
     return [place, *(orders[0] if len(orders) == 1 else _merge_orders([*orders, bases]))]
 

@@ -97,6 +97,14 @@ class Scope:
                 return f"{star}.{dotted}"
         return f"builtins.{dotted}"
 
+    def base(self, node: ast.expr) -> str | Place | None:
+        """Resolve a base in a class statement, through aliases: to a full path outside the local modules, or to a class."""
+        found: str | Place | tuple[Scope, ast.expr] | None = (self, node)
+        while isinstance(found, tuple):
+            scope, value = found
+            found = scope.lookup(dotted_name(value.value if isinstance(value, ast.Subscript) else value))
+        return found
+
     def _bound(self, bindings: Sequence[Binding], rest: str) -> str | Place | tuple[Scope, ast.expr] | None:
         paths = [f"{each.target}.{rest}" if rest else each.target for each in bindings if each.target]
         if len(paths) == len(bindings):

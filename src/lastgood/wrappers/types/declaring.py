@@ -17,7 +17,7 @@ from lastgood.wrappers.types.defaults import Value, default_value, factory_value
 from lastgood.wrappers.types.models import Family, Model, Models, RawField, head_of
 from lastgood.wrappers.types.warning_texts import about_annotation
 
-__all__ = ["Declaration", "declare", "needed", "used"]
+__all__ = ["Declaration", "Refusal", "declare", "needed", "used"]
 
 _FIELD_MAKERS = frozenset(
     (
@@ -56,15 +56,28 @@ class Declaration(msgspec.Struct, frozen=True, tag=1):
     line: int
 
 
-def declare(project: Project, models: Models, declared: Declared) -> Declaration | None:
-    """Declare the class ``declared``; None if that name does not lead to such a class any more.
+class Refusal(msgspec.Struct, frozen=True, tag=2):
+    """A class that cannot be declared. ``reason`` is a clause that says why."""
+
+    reason: str
+
+
+def declare(project: Project, models: Models, declared: Declared) -> Declaration | Refusal | None:
+    """Declare the class ``declared``; None if that name does not lead to a class with fields any more.
 
     Raises :class:`RecursionError` for annotations nested too deeply.
     """
     at = project.outline(declared.module)
-    place = None if at is None else Scope(project, at).lookup(declared.name)
-    if not isinstance(place, Place) or project.judge(place) != declared:
+    if at is None:
         return None
+    place = Scope(project, at).lookup(declared.name)
+    if isinstance(place, tuple):
+        return Refusal("its fields are only known at run time")
+    if not isinstance(place, Place) or place.declared != declared:
+        return Refusal("its name is bound more than once")
+    judged = project.judge(place)
+    if not isinstance(judged, Declared):
+        return None if judged is None else Refusal(judged.reason)
     node = place.binding.node
     declarer = _Declarer(project, models, models[declared], _Bases(project, models))
     data = declarer.data()
@@ -129,10 +142,12 @@ class _Declarer:
 
     def data(self) -> Data:
         model, form = self.model, self.model.family.form
+        bases = tuple(base.declared for base in model.bases)
         if form is Form.ENUM:
             members = self.overriding(map(self.member, model.raws))
-            return Data(form, model.refs, members, self.boundary())
-        bases = tuple(base.declared for base in model.bases)
+            inherited = {ref for base in model.bases for ref in base.refs}
+            own = tuple(ref for ref in model.refs if ref not in inherited)
+            return Data(form, (*own, *bases), members, self.boundary())
         if form is Form.TYPED_DICT:
             return Data(form, bases, self.overriding(map(self.key, model.raws)))
         raws = {raw.name: raw for raw in model.raws}.values()

@@ -80,9 +80,9 @@ class RawField:
 class Model:
     """A class that can be declared by its fields.
 
-    ``bases`` are its bases that are models, too; ``refs`` the standard bases of an enum. ``keywords`` are the arguments of its
-    decorator, or the keywords of its class statement. ``decorated`` is False for an undecorated class that derives from a
-    dataclass.
+    ``bases`` are its bases that are models, too; ``refs`` the standard bases of an enum and of its bases. ``keywords`` are the
+    arguments of its decorator, or the keywords of its class statement. ``decorated`` is False for an undecorated class that
+    derives from a dataclass.
     """
 
     place: Place
@@ -179,6 +179,8 @@ class _ModelReader:
             raise _Problem(f"its base {unknown_bases[0]} is not known")
         if any(base.family.form is not family.form for base in bases):
             raise _Problem("its bases are of several kinds")
+        if any(base.family is Family.ENUM and base.raws for base in bases):
+            raise _Problem("it derives from an enum that has members")
         if family.form is not Form.ENUM and refs:
             raise _Problem(f"it derives from {refs[0].name}")
         decorated |= family not in (Family.DATACLASS, Family.ATTRS)
@@ -196,13 +198,13 @@ class _ModelReader:
         self, node: ast.expr, bases: list[Model], refs: list[Ref], raws: list[RawField], unknown_bases: list[str]
     ) -> Family | None:
         """Record one base. Return the family that it puts the class in, or None."""
-        node = node.value if isinstance(node, ast.Subscript) else node
         if isinstance(node, ast.Call):  # class Point(namedtuple("Point", "x y")):
             made = self.made(node)
             raws += () if made is None else made.raws
             unknown_bases += [ast.unparse(node)] if made is None else []
             return None if made is None else made.family
-        found = self.scope.lookup(dotted_name(node))
+        found = self.scope.base(node)
+        node = node.value if isinstance(node, ast.Subscript) else node
         if isinstance(found, Place):
             model = self.models.of(self.project, found)
             if isinstance(model, Undeclarable):
@@ -210,10 +212,8 @@ class _ModelReader:
             if model is None:
                 self.plain_base(found, unknown_bases)
                 return None
-            if model.family is Family.ENUM:
-                refs += model.refs
-            else:
-                bases.append(model)
+            refs += [ref for ref in model.refs if ref not in refs]
+            bases.append(model)
             return model.family
         if isinstance(found, str) and found in _BASES:
             if found in ENUMS:
@@ -232,8 +232,7 @@ class _ModelReader:
             unknown_bases.append(place.name)  # it derives from itself
             return
         for base in node.bases if isinstance(node, ast.ClassDef) else ():
-            inner = base.value if isinstance(base, ast.Subscript) else base
-            found = Scope(self.project, place.outline, place.owner).lookup(dotted_name(inner))
+            found = Scope(self.project, place.outline, place.owner).base(base)
             if isinstance(found, Place) and self.models.of(self.project, found) is None:
                 self.plain_base(found, unknown_bases, seen | {place.declared})
             elif found not in _WITHOUT_FIELDS:
