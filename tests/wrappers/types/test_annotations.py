@@ -297,3 +297,59 @@ def test_a_long_annotation_without_aliases_is_kept() -> None:
     wrapped = wrap(f"def f(x: {text}) -> int: ...")
     assert not wrapped.warnings
     assert "Any" not in text_of(wrapped).partition("async def f")[2].partition("->")[0]
+
+
+CAT = source("impl.cats", "from dataclasses import dataclass\n@dataclass\nclass Cat:\n  n: int\n")
+
+
+@pytest.mark.parametrize("head", ["", "from __future__ import annotations\n"])
+@pytest.mark.parametrize(
+    ("imported", "annotation"),
+    [
+        ("if TYPE_CHECKING:\n  from impl.cats import Cat", "Cat"),
+        ("if TYPE_CHECKING:\n  from impl.cats import Cat as C", "C"),
+        ("if t.TYPE_CHECKING:\n  import impl.cats", "impl.cats.Cat"),
+        ("if typing.TYPE_CHECKING:\n  import impl.cats as c", "c.Cat"),
+        ("if TYPE_CHECKING:\n  from impl import cats", "cats.Cat"),
+        ("if TYPE_CHECKING:\n  from impl.cats import *", "Cat"),
+        ("if TYPE_CHECKING:\n  from between import Cat", "Cat"),
+        ("if TYPE_CHECKING:\n  try:\n    from impl.cats import Cat\n  except ImportError:\n    pass", "Cat"),
+        (
+            "try:\n  from nowhere import Cat\nexcept ImportError:\n  if TYPE_CHECKING:\n    from impl.cats import Cat",
+            "Cat",
+        ),
+        ("if TYPE_CHECKING:\n  from impl.cats import Cat\nelse:\n  Cat = Any", "Cat"),
+        ("if TYPE_CHECKING:\n  from impl.cats import Cat\nelse:\n  from nowhere import Cat", "Cat"),
+        ("if not TYPE_CHECKING:\n  Cat = object\nelse:\n  from impl.cats import Cat", "Cat"),
+        ("if TYPE_CHECKING:\n  from impl.cats import Cat\n  Alias = Cat", "Alias"),
+        ("if TYPE_CHECKING:\n  from impl.cats import Cat\nAlias: t.TypeAlias = 'Cat'", "Alias"),
+        ("if False:\n  from impl.cats import Cat", "Cat"),
+    ],
+)
+def test_a_class_that_only_type_checkers_import_is_declared(head: str, imported: str, annotation: str) -> None:
+    between = source("between", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  from impl.cats import Cat\n")
+    text = (
+        f"{head}import typing, typing as t\nfrom typing import TYPE_CHECKING, Any\nfrom dataclasses import dataclass\n{imported}\n"
+        f"@dataclass\nclass Owner:\n  cat: '{annotation}'\n"
+        f"def f(x: '{annotation}', y: 'list[{annotation}]') -> '{annotation} | Owner': ..."
+    )
+    wrapped = wrap(text, CAT, between)
+    body = text_of(wrapped)
+    assert "async def f(x: Cat, y: list[Cat]) -> Cat | Owner: ..." in body
+    assert "class Owner:\n    cat: Cat\n" in body
+    assert "from .impl.cats import Cat\n" in body
+    assert '__all__ = ["Owner", "f"]' in body or "import *" in imported
+    assert "class Cat:\n    n: int\n" in text_of(wrapped, "impl/cats.py")
+
+
+def test_what_is_there_at_run_time_counts_where_a_class_is_made() -> None:
+    text = (
+        "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nfrom dataclasses import dataclass\n"
+        "if TYPE_CHECKING:\n  from impl.cats import Cat as Base\nelse:\n  Base = object\n"
+        "if TYPE_CHECKING:\n  @dataclass\n  class Own: ...\nelse:\n  @dataclass\n  class Own:\n    x: int\n"
+        "@dataclass\nclass Dog(Base):\n  m: int\ndef f(x: Dog) -> Own: ..."
+    )
+    body = text_of(wrap(text, CAT))
+    assert "class Dog:\n    m: int\n" in body
+    assert "class Own:\n    x: int\n" in body
+    assert "async def f(x: Dog) -> Own: ..." in body

@@ -70,8 +70,9 @@ def extract(project: Project, at: Outline) -> Extract:
     extractor = _Extractor(project, at.source.name, at.source.selection)
     members = tuple(extractor.members(at))
     scope = Scope(project, at)
-    types = {name: scope.resolve(name) for name in project.exported(at)}
-    exports = {name: found for name, found in types.items() if isinstance(found, Declared) and not _is_special(name)}
+    places = {name: scope.lookup(name) for name in project.exported(at) if not _is_special(name)}
+    types = {name: project.judge(place) for name, place in places.items() if isinstance(place, Place)}
+    exports = {name: found for name, found in types.items() if isinstance(found, Declared)}
     module = Module(at.source.name, members, at.doc, exports)
     return Extract(module, tuple(extractor.warnings), tuple(extractor.unless_declared))
 

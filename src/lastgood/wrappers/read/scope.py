@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from lastgood.wrappers.ir import Declared
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Project
-from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, is_known
+from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, is_known, unquoted
 
 __all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope"]
 
@@ -51,7 +51,8 @@ class Scope:
     """The scope of a name: a module, or the class ``owner`` in it.
 
     ``type_parameters`` are the type parameters (:pep:`695`) in scope. ``in_fields``: the name is in the annotation or default
-    of a field, where it does not refer to other fields (``date: date | None = None``).
+    of a field, where it does not refer to other fields (``date: date | None = None``). ``in_types``: it is in an annotation, which
+    may name what only type checkers import.
     """
 
     project: Project
@@ -59,6 +60,7 @@ class Scope:
     owner: ast.ClassDef | None = None
     type_parameters: frozenset[str] = frozenset()
     in_fields: bool = False
+    in_types: bool = False
     seen: frozenset[tuple[str, str]] = field(default=frozenset())
 
     def resolve(self, dotted: str) -> str | Declared | Undeclarable | tuple[Scope, ast.expr] | None:
@@ -67,7 +69,7 @@ class Scope:
         Return the full path of a known type; a type to be declared, or why it cannot be; the scope and value of a type alias;
         or None.
         """
-        found = self.lookup(dotted)
+        found = replace(self, in_types=True).lookup(dotted)
         if isinstance(found, Place):
             return self.project.judge(found)
         return None if isinstance(found, str) and not is_known(found) else found
@@ -106,6 +108,7 @@ class Scope:
         return found
 
     def _bound(self, bindings: Sequence[Binding], rest: str) -> str | Place | tuple[Scope, ast.expr] | None:
+        bindings = self._relevant(bindings)
         paths = [f"{each.target}.{rest}" if rest else each.target for each in bindings if each.target]
         if len(paths) == len(bindings):
             known = [path for path in paths if is_known(path)]
@@ -119,6 +122,20 @@ class Scope:
         if bindings[0].is_class:
             return self._class(bindings[0], rest)
         return None if rest else self._assigned(bindings[0])
+
+    def _relevant(self, bindings: Sequence[Binding]) -> Sequence[Binding]:
+        """Return those of ``bindings`` that count, if only some of them are under ``if TYPE_CHECKING``.
+
+        In an annotation, an import there counts too: the class exists, in its own module. A variable in the ``else`` branch
+        (``Cat = Any``) only stands for it.
+        """
+        runs = [each for each in bindings if not each.at.type_only]
+        if not runs or len(runs) == len(bindings):
+            return bindings
+        imports = [each for each in bindings if each.at.type_only and each.target] if self.in_types else []
+        if imports and all(each.is_variable for each in runs):
+            return imports
+        return [*runs, *imports] if all(each.target for each in runs) else runs
 
     def _class(self, binding: Binding, rest: str) -> Place | None:
         while rest:
@@ -141,7 +158,7 @@ class Scope:
                 return here, value
             case ast.AnnAssign(annotation=annotation, value=ast.expr() as value):
                 is_alias = self.resolve(ast.unparse(annotation)) == "typing.TypeAlias"
-                return (here, value) if is_alias else None
+                return (here, unquoted(value)) if is_alias else None
             case node if type(node).__name__ == "TypeAlias" and not node.type_params:  # ast.TypeAlias is new in 3.12
                 return here, node.value
         return None
@@ -166,4 +183,4 @@ class Scope:
         return outside
 
     def _elsewhere(self, at: Outline) -> Scope:
-        return Scope(self.project, at, seen=self.seen)
+        return Scope(self.project, at, in_types=self.in_types, seen=self.seen)
