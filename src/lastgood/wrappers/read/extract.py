@@ -70,9 +70,7 @@ def extract(project: Project, at: Outline) -> Extract:
     extractor = _Extractor(project, at.source.name, at.source.selection)
     members = tuple(extractor.members(at))
     scope = Scope(project, at)
-    places = {name: scope.lookup(name) for name in project.exported(at) if not _is_special(name)}
-    types = {name: project.judge(place) for name, place in places.items() if isinstance(place, Place)}
-    exports = {name: found for name, found in types.items() if isinstance(found, Declared)}
+    exports = {name: found for name in project.exported(at) if (found := _exported_type(scope, name)) is not None}
     module = Module(at.source.name, members, at.doc, exports)
     return Extract(module, tuple(extractor.warnings), tuple(extractor.unless_declared))
 
@@ -302,6 +300,19 @@ def _is_object(at: Outline, name: str) -> bool:
                 "namedtuple",
             ) and (made not in ENUMS.values())
     return False
+
+
+def _exported_type(scope: Scope, name: str) -> Declared | None:
+    """Return the type to be declared that a module exports as ``name``; None if that is something else."""
+    bindings = scope.at.names().get(name, ())
+    if _is_special(name) or (bindings and all(each.is_variable and each.at.type_only for each in bindings)):
+        return None
+    place = scope.base(ast.Name(name))
+    found = scope.project.judge(place) if isinstance(place, Place) else None
+    if not isinstance(found, Declared):
+        return None
+    is_alias = found.module == scope.at.source.name and found.name != name
+    return None if is_alias else found
 
 
 def _is_special(name: str) -> bool:

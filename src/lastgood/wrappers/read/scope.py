@@ -158,7 +158,7 @@ class Scope:
                 return here, value
             case ast.AnnAssign(annotation=annotation, value=ast.expr() as value):
                 is_alias = self.resolve(ast.unparse(annotation)) == "typing.TypeAlias"
-                return (here, unquoted(value)) if is_alias else None
+                return (here, unquoted(value) if self.in_types else value) if is_alias else None
             case node if type(node).__name__ == "TypeAlias" and not node.type_params:  # ast.TypeAlias is new in 3.12
                 return here, node.value
         return None
