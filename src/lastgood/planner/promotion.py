@@ -1,6 +1,7 @@
 """Plan a promotion: the file operations that turn the output directory into what is staged. Pure.
 
-A file is *managed* by lastgood if the manifest lists it, or it has lastgood's header, or its bytes equal the staged ones.
+A file is *managed* by lastgood if the manifest lists it, or it has lastgood's header, or its bytes equal the staged ones. The
+manifest also lists the files that the last promotion had written when it was undone, and that somebody had changed by then.
 Files that are not managed are never overwritten or removed. The bytes of a managed file are *known* if lastgood wrote them or
 would write them now: those of the manifest or the stage, or those that the digest line of a former version stands for. Before
 a managed file with other bytes is replaced or removed, they are kept:

@@ -9,6 +9,7 @@ undoes a failure and recovers from a kill; it can be interrupted and run again. 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,11 +58,15 @@ class Journal(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class JournalStore:
-    """The journal of the output directory ``output``, and the backups that belong to it, in its ``home``."""
+    """The journal of the output directory ``output``, and the backups that belong to it, in its ``home``.
+
+    ``adopt`` records files (path to digest) as lastgood's own, in the manifest.
+    """
 
     files: FileSystem
     output: Path
     home: Path
+    adopt: Callable[[Mapping[str, str]], object] = lambda _: None
 
     @property
     def path(self) -> Path:
@@ -169,6 +174,11 @@ class JournalStore:
             self._revert(number, entry, self.home / journal.stage)
         drop_bytecode(self.files, (self.output / entry.path for _, entry in entries))
         self._restore_manifest(journal)
+        changed = {
+            entry.path: entry.digest for _, entry in entries if self._was_changed(entry, self.home / journal.stage)
+        }
+        if changed:
+            self.adopt(changed)
         self.discard()
 
     def discard(self) -> None:
@@ -222,6 +232,11 @@ class JournalStore:
         # The staged file is removed once it is in place. Until then the promoted link or copy has the same mtime.
         staged = self.files.stat(staged_place(stage, entry.path))
         return staged is None or staged.mtime_ns == status.mtime_ns
+
+    def _was_changed(self, entry: Entry, stage: Path) -> bool:
+        """Return whether the promotion wrote this new file and somebody has changed it since, so that it was not removed."""
+        is_done = entry.operation == "WriteFile" and self.files.stat(staged_place(stage, entry.path)) is None
+        return is_done and is_regular(self.files, self.output / entry.path)
 
     def _restore_manifest(self, journal: Journal) -> None:
         manifest = self.home / "manifest.json"

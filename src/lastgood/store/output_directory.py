@@ -16,6 +16,7 @@ repository. An unsealed file counts as absent; a link or a directory in place of
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from collections.abc import Mapping
@@ -157,7 +158,7 @@ class OutputDirectory:
     @property
     def journal(self) -> JournalStore:
         """The journal of the promotions into it."""
-        return JournalStore(self.files, self.path, self.home)
+        return JournalStore(self.files, self.path, self.home, self._adopt)
 
     def recover(self) -> None:
         """Undo an interrupted promotion. If none was, do nothing: it can be called before every cycle."""
@@ -193,8 +194,7 @@ class OutputDirectory:
     def put_manifest(self, files: Mapping[str, str], former: OutputDirectory | None = None) -> None:
         """Record the managed files with their digests, and the output directory that is still to be emptied."""
         replaced = {} if former is None else {"former": str(former.path), "former_manifest": former.manifest_digest()}
-        data = msgspec.json.encode(_Manifest(1, dict(files), **replaced))
-        write_sealed(self.files, self.home / "manifest.json", msgspec.json.format(data) + b"\n")
+        self._write_manifest(_Manifest(1, dict(files), **replaced))
 
     def forget_former(self) -> None:
         """Record that the former output directory has been emptied."""
@@ -213,6 +213,16 @@ class OutputDirectory:
             logger.warning("%s cannot be used and is ignored: %s", self.home / "manifest.json", error)
             return _Manifest(1, {})
         return manifest if all(map(is_inside, manifest.files)) else _Manifest(1, {})
+
+    def _write_manifest(self, manifest: _Manifest) -> None:
+        data = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
+        write_sealed(self.files, self.home / "manifest.json", data)
+
+    def _adopt(self, files: Mapping[str, str]) -> None:
+        """Add files to the manifest, unless it lists them; on a full disk they are not lastgood's from then on."""
+        manifest = self._read_manifest()
+        with contextlib.suppress(OSError):
+            self._write_manifest(msgspec.structs.replace(manifest, files={**files, **manifest.files}))
 
     def existing(self) -> Mapping[str, Existing]:
         """Return everything in the output directory except bytecode caches."""
