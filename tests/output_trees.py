@@ -34,10 +34,12 @@ NEW = {
     "same.py": "same",
     "changed.py": "new",
     "edited.py": "generated anew",
+    "cloned.py": "generated anew",
     "fresh/deep/mod.py": "new, with its directories",
     "file.py/within.py": "was a file",
     "directory.py": "was a directory",
 }
+COMMITTED = with_header("cloned.py", "committed, and in no manifest")
 
 
 def claim(path: Path, pid: int = 1) -> OutputDirectory:
@@ -85,6 +87,7 @@ def project(path: Path, texts: dict[str, str] = OLD) -> Tree:
     output = claim(path)
     promote(output, texts)
     output.release()
+    (path / "cloned.py").write_bytes(COMMITTED)
     (path / "edited.py").write_text("edited by hand\n")
     (path / "notes.txt").write_text("somebody else's\n")
     for number, file in enumerate(sorted(path.rglob("*.*"))):
@@ -118,4 +121,13 @@ def home(path: Path) -> Path:
 
 
 def leftovers(path: Path) -> list[str]:
-    return sorted({each.name for each in home(path).iterdir()} - {"lock", "pid", "manifest.json"})
+    return sorted({each.name for each in home(path).iterdir()} - {"lock", "pid", "manifest.json", "kept"})
+
+
+def kept(path: Path) -> list[bytes]:
+    """The copies of replaced files that may have been edited."""
+    return [each.read_bytes() for each in sorted((home(path) / "kept").rglob("*")) if each.is_file()]
+
+
+def forget_kept(path: Path) -> None:
+    remove_tree(Disk(), home(path) / "kept")

@@ -242,7 +242,7 @@ def test_files_whose_origin_is_unknown_are_told_in_one_warning() -> None:
     (warning,) = promotion(before, {"a.py": "2"}).warnings
     assert warning == (
         "a.py, b.py, c.py, d.py, e.py and 2 more may have been edited by hand: there is no record of them in .lastgood/, as in a "
-        f"fresh clone. Copies were kept in {KEPT}."
+        f"fresh clone. Copies stay in {KEPT} for 30 days."
     )
     assert promotion({"": TOP, "a.py": wrapper("1")}, {"a.py": "1"}).warnings == ()
 

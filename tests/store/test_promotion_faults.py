@@ -19,11 +19,14 @@ from lastgood.store.output_directory import OutputDirectory
 from lastgood.store.promotion import Promoting
 from lastgood.store.trees import make_directories, staged_place
 from output_trees import (
+    COMMITTED,
     Killed,
     bytecode,
     claim,
     digests_of,
     files_of,
+    forget_kept,
+    kept,
     leftovers,
     project,
     put_bytecode,
@@ -215,6 +218,7 @@ def test_a_fault_at_every_operation_is_undone_byte_for_byte(tops: Iterator[Path]
     before = project(path, OLD)
     for at in range(1, count + 1):
         put_bytecode(path)
+        forget_kept(path)
         output = claim(path)
         promoting = staged(output, NEW)
         output.files = FaultyDisk(at, disk_full, acts=acts)
@@ -222,7 +226,9 @@ def test_a_fault_at_every_operation_is_undone_byte_for_byte(tops: Iterator[Path]
             promoting.apply()
             promoting.commit()
         committed = acts and at == count
-        if not committed:
+        if committed:
+            assert kept(path) == [COMMITTED]
+        else:
             promoting.undo()
             assert tree(path) == before, f"operation {at} of {count}"
             assert leftovers(path) == ["stage-1"], f"operation {at} of {count}"
@@ -237,6 +243,7 @@ def test_a_kill_at_every_operation_comes_back_to_old_or_new(tops: Iterator[Path]
     before = project(path, OLD)
     for at in range(1, count + 1):
         put_bytecode(path)
+        forget_kept(path)
         output = claim(path)
         promoting = staged(output, NEW)
         output.files = FaultyDisk(at, Killed, acts=acts)
@@ -251,6 +258,7 @@ def test_a_kill_at_every_operation_comes_back_to_old_or_new(tops: Iterator[Path]
         if not came_back:
             assert (acts, at) == (True, count), f"operation {at} of {count}: neither old nor new"
             assert files_of(tree(path)) == {*NEW, "notes.txt", "edited.py.edited"}
+            assert kept(path) == [COMMITTED]
         assert leftovers(path) == []
         again.release()
     assert outcomes == ({True, False} if acts else {True})

@@ -15,7 +15,20 @@ from lastgood.store.disk import Disk
 from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.store.trees import remove_tree, staged_files
-from output_trees import NEW, bytecode, claim, files_of, home, leftovers, project, promote, put_bytecode, staged, tree
+from output_trees import (
+    NEW,
+    bytecode,
+    claim,
+    files_of,
+    home,
+    kept,
+    leftovers,
+    project,
+    promote,
+    put_bytecode,
+    staged,
+    tree,
+)
 
 # --- what a generator says it wrote
 
@@ -172,10 +185,6 @@ def clone(tmp_path: Path) -> Path:
     return path
 
 
-def kept(path: Path) -> list[bytes]:
-    return [each.read_bytes() for each in sorted((home(path) / "kept").rglob("*")) if each.is_file()]
-
-
 def promoted(path: Path, texts: dict[str, str]) -> Promotion:
     output = claim(path)
     promoting = staged(output, texts)
@@ -283,6 +292,22 @@ def test_a_copy_is_not_written_through_what_came_with_the_checkout(clone: Path, 
     promoted(clone, {"pricing.py": "two"})
     assert tree(outside) == before
     assert kept(clone) == [wrapper_of("one")]
+
+
+@pytest.mark.parametrize("at", ["kept", "kept/{}"])
+def test_a_link_that_came_with_the_checkout_is_not_followed_to_remove_old_copies(
+    clone: Path, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = clone.parent / "outside"
+    (outside / "inner").mkdir(parents=True)
+    (outside / "inner" / "pricing.py").write_text("precious")
+    before = tree(outside)
+    place = home(clone) / at.format("0123456789abcdef")
+    place.parent.mkdir(parents=True)
+    place.symlink_to(outside)
+    monkeypatch.setattr(Disk, "now", lambda _: 1e10)
+    claim(clone).release()
+    assert tree(outside) == before
 
 
 def test_a_copy_is_on_disk_before_the_commit(clone: Path) -> None:

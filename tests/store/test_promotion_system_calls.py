@@ -18,9 +18,24 @@ from lastgood.errors import AlreadyWatched, PromotionError
 from lastgood.store import disk
 from lastgood.store.disk import Disk
 from lastgood.store.trees import remove_tree
-from output_trees import NEW, Killed, bytecode, claim, files_of, home, leftovers, project, put_bytecode, staged, tree
+from output_trees import (
+    COMMITTED,
+    NEW,
+    Killed,
+    bytecode,
+    claim,
+    files_of,
+    forget_kept,
+    home,
+    kept,
+    leftovers,
+    project,
+    put_bytecode,
+    staged,
+    tree,
+)
 
-TOUCHED = ("changed.py", "removed.py", "emptied/deep/mod.py", "edited.py")
+TOUCHED = ("changed.py", "removed.py", "emptied/deep/mod.py", "edited.py", "cloned.py")
 
 
 Fault = Callable[[], BaseException]
@@ -127,6 +142,7 @@ def test_a_fault_at_every_system_call_is_undone_byte_for_byte(
     undone = 0
     for at in itertools.count(1):
         put_bytecode(path)
+        forget_kept(path)
         output = claim(path)
         promoting = staged(output, NEW)
         system.arm(at, failing(number), acts=acts)
@@ -144,6 +160,7 @@ def test_a_fault_at_every_system_call_is_undone_byte_for_byte(
         # A fault need not stop it: a link can be a copy, and what is none of ours need not be read.
         reached = system.rest()
         assert {*NEW} <= files_of(tree(path)), (at, system.names[at - 1])
+        assert kept(path) == [COMMITTED], (at, system.names[at - 1])
         assert not bytecode(path) & {*NEW} & {*TOUCHED}, (at, system.names[at - 1])
         if reached < at:
             break
@@ -186,6 +203,7 @@ def test_a_kill_at_every_system_call_comes_back_to_the_old_until_the_commit(
     path = next(paths)
     before = project(path)
     for at in itertools.count(1):
+        forget_kept(path)
         promoting = staged(claim(path), NEW)
         system.arm(at, Killed)
         with suppress(Killed):
@@ -202,6 +220,7 @@ def test_a_kill_at_every_system_call_comes_back_to_the_old_until_the_commit(
     assert at > 100
     claim(path, pid=2).release()
     assert files_of(tree(path)) == AFTER
+    assert kept(path) == [COMMITTED]
     assert leftovers(path) == []
 
 

@@ -72,7 +72,7 @@ class KeepCopy:
     """Copy the generated file at ``path``, which may have been edited, to ``to`` before it is replaced or removed.
 
     ``to`` is below ``.lastgood/`` and named for the content, relative to the directory that the output directory is in. Undo:
-    nothing, since a copy that is there is not made again.
+    nothing, since a copy does no harm.
     """
 
     path: str

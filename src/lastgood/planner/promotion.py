@@ -10,7 +10,8 @@ a managed file with other bytes is replaced or removed, they are kept:
 - in ``.lastgood/``, if it has only its header, as every committed wrapper of a fresh clone. Such a file was edited by hand, or,
   which is far more common, it was committed before its source changed. Nobody can know, and an edit must not be lost. A file
   beside each outdated wrapper would fill the working tree with files that nobody wants to commit, so that copies are kept out
-  of it, once for each content, and one warning names them all.
+  of it, once for each content, and one warning names them all. They are removed :data:`DAYS_KEPT` days after the last time
+  that such a file was replaced.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from lastgood.effects.files import (
     WriteFile,
 )
 
-__all__ = ["Clash", "Existing", "Promotion", "plan_promotion"]
+__all__ = ["DAYS_KEPT", "Clash", "Existing", "Promotion", "plan_promotion"]
+
+DAYS_KEPT = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,5 +180,5 @@ def _copies_text(paths: list[str], kept: str) -> str:
     more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
     return (
         f"{named}{more} may have been edited by hand: there is no record of them in .lastgood/, as in a fresh clone. "
-        f"Copies were kept in {kept}."
+        f"Copies stay in {kept} for {DAYS_KEPT} days."
     )

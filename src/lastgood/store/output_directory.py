@@ -7,7 +7,7 @@ Synchronous, on the :class:`~lastgood.store.file_system.FileSystem` port. Beside
 - ``manifest.json``: the files that lastgood wrote there, with digests;
 - ``stage-…``: the output of a cycle before promotion;
 - ``journal.json``, ``backup/``: a promotion that is under way (:mod:`lastgood.store.journal`);
-- ``kept/``: copies of replaced files that may have been edited (:mod:`lastgood.planner.promotion`);
+- ``kept/``: copies of replaced files that may have been edited, for some time (:mod:`lastgood.planner.promotion`);
 - ``undo-request``: another process asks the session that holds the output directory to undo its live generation.
 
 These files are only trusted with this user's seal (see :mod:`lastgood.store.user_key`), since they may have come with a
@@ -27,7 +27,7 @@ import msgspec
 from returns.result import Failure, Success
 
 from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, UnmanagedFile
-from lastgood.planner.promotion import Existing, Promotion, plan_promotion
+from lastgood.planner.promotion import DAYS_KEPT, Existing, Promotion, plan_promotion
 from lastgood.store.access import check_can_be_private, check_is_own, explained
 from lastgood.store.file_system import Claim, FileSystem, digest_of
 from lastgood.store.header import has_header, is_intact, without_conversion
@@ -51,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 _HOME = ".lastgood"
 _PRIVATE = 0o700
+_DAY = 24 * 60 * 60
 _LEFTOVERS = ("backup", "backup.unverified", "undo-request", "cache", "cache-journal")
 """An earlier version wrote the last two."""
 
@@ -102,7 +103,8 @@ class OutputDirectory:
         output = cls(files, path, home, lock)
         try:
             output.recover()  # first: it needs no space on a full disk
-            output._sweep()
+            output._sweep_leftovers()
+            output.sweep()
             if not is_regular(files, around / ".gitignore"):
                 overwrite(files, around / ".gitignore", b"*\n")
             output._put_pid(pid)
@@ -166,12 +168,26 @@ class OutputDirectory:
         if restored is not None:
             self.recovered = restored
 
-    def _sweep(self) -> None:
+    def _sweep_leftovers(self) -> None:
         needed = self.journal.needed()
         for name in self.files.children(self.home):
-            is_left = name.startswith("stage-") or name in _LEFTOVERS or name.endswith(".new")
-            if is_left and self.home / name not in needed:
+            if (name in _LEFTOVERS or name.endswith(".new")) and self.home / name not in needed:
                 remove_tree(self.files, self.home / name)
+
+    def sweep(self) -> None:
+        """Remove stages that could not be removed, and copies that were kept long enough. No stage may be in use."""
+        for name in self.files.children(self.home):
+            if name.startswith("stage-"):
+                remove_tree(self.files, self.home / name)
+        kept = self.home / "kept"
+        status = self.files.stat(kept)
+        if status is None or status.kind != "directory":
+            return
+        oldest = self.files.now() - DAYS_KEPT * _DAY
+        for name in self.files.children(kept):
+            copies = [self.files.stat(kept / name / each) for each in self.files.children(kept / name)]
+            if all(copy is None or copy.changed < oldest for copy in copies):
+                remove_tree(self.files, kept / name)
 
     def manifest(self) -> Mapping[str, str]:
         """Return the managed files with their digests, as of the last commit; empty if the manifest has no valid seal."""

@@ -23,7 +23,15 @@ from lastgood.planner.promotion import Existing, Promotion
 from lastgood.store.file_system import digest_of, place_of
 from lastgood.store.journal import Entry, Journal
 from lastgood.store.output_directory import OutputDirectory
-from lastgood.store.trees import BYTECODE, drop_bytecode, is_regular, make_directories, remove_tree, staged_place
+from lastgood.store.trees import (
+    BYTECODE,
+    drop_bytecode,
+    is_regular,
+    make_directories,
+    overwrite,
+    remove_tree,
+    staged_place,
+)
 
 __all__ = ["Promoting"]
 
@@ -164,17 +172,14 @@ class Promoting:
                 files.rmdir(path)
 
     def _copy(self, path: Path, to: Path) -> None:
-        """Copy a file, unless its copy is there. A link on the way is removed, not followed: it may have come with a checkout."""
+        """Copy a file. A link on the way is removed, not followed: it may have come with a checkout."""
         files = self.output.files
-        data = files.read(path)
         for directory in (to.parent.parent, to.parent):
             status = files.stat(directory)
             if status is None or status.kind != "directory":
                 remove_tree(files, directory)
                 files.mkdir(directory)
-        if not is_regular(files, to, digest_of(data)):
-            remove_tree(files, to)
-            files.write(to, data)
+        overwrite(files, to, files.read(path))
 
     def _flush(self) -> None:
         path = self.output.path
