@@ -307,3 +307,16 @@ def test_a_restore_that_was_finished_later_says_so() -> None:
     assert str(notice.output) == "/project/generated"
     assert "kept.py" in [path.as_posix() for path in notice.restored]
     assert world.leftovers == ()
+
+
+def test_a_stage_that_could_not_be_removed_goes_with_the_next_cycle() -> None:
+    world = started()
+    edit(world)
+    world.fail("stage", last("stage"))
+    world.fail("rollback", 1)
+    world.advance(0.1)
+    assert [event for event in world.events if isinstance(event, RollbackFailed)]
+    assert world.leftovers != ()
+    world.fail("warm")
+    assert not world.reload_now()
+    assert world.leftovers == ()

@@ -236,6 +236,8 @@ class CycleFiles:
         if output is not None and project.files.is_file(output.home / "lock"):
             project.claimed[path] = output
             output.recover()
+            with contextlib.suppress(OSError):
+                output.sweep()
             project.release_imports(output)
             return output
         if output is not None:
