@@ -10,7 +10,7 @@ from datetime import date, datetime, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, auto
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Literal, NamedTuple, NotRequired, SupportsInt, TypedDict
+from typing import Any, Generic, Literal, NamedTuple, NotRequired, SupportsInt, TypedDict, TypeVar
 
 import pytest
 
@@ -280,3 +280,35 @@ def test_instances_of_the_sources_own_classes_are_taken_by_their_fields() -> Non
     assert returns(Side)(side("buy")) is Side.BUY
     with pytest.raises(ReturnTypeError, match="expected Key, got Cat"):
         returns(Key)(Cat("a"))
+
+
+Item = TypeVar("Item")
+OfCats = TypeVar("OfCats", bound=Cat)
+
+
+@dataclass
+class Page(Generic[Item]):
+    items: list[Item]
+    next: Page[Item] | None = None
+
+
+@dataclass
+class CatPage(Page[Cat]):
+    total: int = 0
+
+
+def test_a_parametrised_class_has_the_types_of_its_arguments() -> None:
+    value = {"items": [{"name": "Tom"}], "next": {"items": [], "next": None}}
+    assert Returns[Page[Cat]]("f")(value) == Page([Cat("Tom")], Page([]))
+    assert Returns[list[CatPage]]("f")([{**value, "total": 1}]) == [CatPage([Cat("Tom")], Page([]), 1)]
+    with pytest.raises(ReturnTypeError, match=re.escape("result.next.items[0]")):
+        Returns[Page[int]]("f")({"items": [], "next": {"items": ["1"]}})
+
+
+def test_a_type_variable_says_nothing_but_its_bound() -> None:
+    variable: Any = Item
+    bounded: Any = OfCats
+    assert Returns[variable]("f")("anything") == "anything"
+    assert Returns[list[bounded]]("f")([{"name": "Tom"}]) == [Cat("Tom")]
+    with pytest.raises(ReturnTypeError):
+        Returns[bounded]("f")(1)

@@ -18,7 +18,7 @@ from itertools import combinations
 from typing import Any
 
 from lastgood.bridges.worker.values.values import Typed
-from lastgood.calls.hints import hints_of
+from lastgood.calls.hints import hints_of, origin_of
 
 __all__ = ["UNIONS", "ambiguous_classes", "class_of", "derived_from", "is_declared", "is_named_tuple_type"]
 
@@ -75,18 +75,19 @@ class _Survey:
                 self.is_ambiguous = any(map(is_dataclass, hashed.classes))
             for argument in arguments:
                 self.visit(argument)
-        elif isinstance(declared, type) and declared not in self._seen:
+        kind = origin_of(declared)
+        if isinstance(kind, type) and declared not in self._seen:
             self._seen.add(declared)
-            self._visit_class(declared)
+            self._visit_class(declared, kind)
 
-    def _visit_class(self, declared: Any) -> None:
-        if is_dataclass(declared):
-            for derived in derived_from(declared):
+    def _visit_class(self, declared: Any, kind: Any) -> None:
+        if is_dataclass(kind):
+            for derived in derived_from(kind):
                 self.is_ambiguous = True
                 self.visit(derived)
-        if _is_class(declared):
-            self.classes[declared] = None
-        if is_dataclass(declared) or is_named_tuple_type(declared) or typing.is_typeddict(declared):
+        if _is_class(kind):
+            self.classes[kind] = None
+        if is_dataclass(kind) or is_named_tuple_type(kind) or typing.is_typeddict(kind):
             for hint in hints_of(declared).values():
                 self.visit(hint)
 
@@ -135,7 +136,8 @@ def _kinds(declared: Any) -> frozenset[type]:
 def _has_class(declared: Any) -> bool:
     if typing.get_origin(declared) is typing.Literal:
         return False
-    return _is_class(declared) or typing.is_typeddict(declared) or any(map(_has_class, typing.get_args(declared)))
+    kind = origin_of(declared)
+    return _is_class(kind) or typing.is_typeddict(kind) or any(map(_has_class, typing.get_args(declared)))
 
 
 def _is_class(declared: Any) -> bool:

@@ -44,7 +44,7 @@ from lastgood.calls.converters import (
     type_text,
     unchanged,
 )
-from lastgood.calls.hints import hints_of
+from lastgood.calls.hints import hints_of, origin_of, settled
 from lastgood.errors import ReturnTypeError
 
 __all__ = ["Returns"]
@@ -86,7 +86,7 @@ class Returns(Generic[T]):
         return self._convert(value)
 
     def _prepare(self) -> Sequence[tuple[str, str]]:
-        declared = self.__orig_class__.__args__[0] if hasattr(self, "__orig_class__") else Any
+        declared = settled(self.__orig_class__.__args__[0]) if hasattr(self, "__orig_class__") else Any
         self._declared = declared
         convert = _Compiler().compile(declared).convert
         classes = ambiguous_classes(declared)
@@ -132,27 +132,25 @@ class _Compiler:
         plain = self._compile(declared)
         if not self._requested or typing.get_origin(declared) in UNIONS:
             return plain
-        convert, requested = plain.convert, self._requested
-        if declared not in _EXACT and (
-            convert is unchanged or (isinstance(declared, type) and not is_declared(declared))
-        ):
+        convert, requested, own = plain.convert, self._requested, origin_of(declared)
+        if declared not in _EXACT and (convert is unchanged or (isinstance(own, type) and not is_declared(own))):
             # The types of its items are not declared: they stay plain data.
             return plain._replace(
                 convert=lambda value: _untyped(convert(value.data if type(value) is Typed else value))
             )
-        if declared not in requested:
+        if own not in requested:
             return plain._replace(convert=lambda value: convert(value.data if type(value) is Typed else value))
 
         def instance(value: Any) -> Any:
             if type(value) is not Typed:
                 return convert(value)
             kind, data = class_of(value, requested), value.data
-            if kind is declared and plain.keys is not None:
+            if kind is own and plain.keys is not None:
                 # Additional fields come from a derived class that is unknown here. Drop them, so that they select no other class.
                 data = {name: item for name, item in data.items() if name in plain.keys}
-            if kind is declared or kind is None:
+            if kind is own or kind is None:
                 return convert(data)
-            if not issubclass(kind, declared):
+            if not issubclass(kind, own):
                 raise Mismatch(type_text(declared), type_text(kind))
             return self.compile(kind).convert(value)
 
@@ -178,15 +176,16 @@ class _Compiler:
             return self._dict(declared, origin, arguments[0], int if origin is Counter else arguments[1])
         if origin is re.Pattern:
             return self._pattern(declared, arguments[0])
-        if origin is not None:
+        kind = origin_of(declared)
+        if origin is not None and kind is declared:
             return self._abstract(declared, origin, arguments)
-        if typing.is_typeddict(declared):
+        if typing.is_typeddict(kind):
             return self._known.get(declared) or self._typed_dict(declared)
-        if issubclass(declared, Enum):
+        if issubclass(kind, Enum):
             return Converter(converter_of_enum(declared))
-        if is_dataclass(declared):
+        if is_dataclass(kind):
             return self._known.get(declared) or self._dataclass(declared)
-        if is_named_tuple_type(declared):
+        if is_named_tuple_type(kind):
             return self._known.get(declared) or self._named_tuple(declared)
         return Converter(converter_of_instances(declared))
 
@@ -279,8 +278,11 @@ class _Compiler:
         certain = frozenset[type]().union(*(option.certain for option in compiled))
         if any(option in _NOT_CHECKED for option in options):
             return Converter(_untyped if self._requested else unchanged)
-        others = [each for each, option in zip(compiled, options, strict=True) if option not in self._requested]
-        own = {option: each for each, option in zip(compiled, options, strict=True) if option in self._requested}
+        others = [
+            each for each, option in zip(compiled, options, strict=True) if origin_of(option) not in self._requested
+        ]
+        kinds = map(origin_of, options)
+        own = {kind: each for each, kind in zip(compiled, kinds, strict=True) if kind in self._requested}
 
         def convert(value: Any) -> Any:
             if type(value) in certain:
@@ -319,7 +321,8 @@ class _Compiler:
         return self._known[declared]
 
     def _dataclass(self, declared: Any) -> Converter:
-        own = fields(declared)
+        kind = origin_of(declared)
+        own = fields(kind)
         names = frozenset(field.name for field in own)
         cell = self._forward(declared, names)
         hints = hints_of(declared)
@@ -328,16 +331,16 @@ class _Compiler:
         required = frozenset(
             field.name for field in own if field.init and field.default is MISSING and field.default_factory is MISSING
         )
-        construct = _constructor(declared)
+        construct = _constructor(kind)
 
         def convert(value: Any) -> Any:
-            if isinstance(value, declared):
+            if isinstance(value, kind):
                 return value
-            if is_namesake(value, declared) and is_dataclass(value):
+            if is_namesake(value, kind) and is_dataclass(value):
                 value = {field.name: getattr(value, field.name) for field in fields(value)}
             if not isinstance(value, dict):
                 raise mismatch_of(declared, value)
-            if not names.issuperset(value) and (derived := _derived_with(declared, value.keys())) is not None:
+            if not names.issuperset(value) and (derived := _derived_with(kind, value.keys())) is not None:
                 return self.compile(derived).convert(value)
             made = _fields(value, converters, names, required, declared)
             if len(init_names) == len(names):
@@ -350,18 +353,19 @@ class _Compiler:
         return self._finish(declared, cell, convert, names)
 
     def _named_tuple(self, declared: Any) -> Converter:
+        kind = origin_of(declared)
         cell = self._forward(declared, None)
         hints = hints_of(declared)
-        items = [self.compile(hints.get(name, Any)).convert for name in declared._fields]
-        steps = [f".{name}" for name in declared._fields]
-        new = declared.__new__
+        items = [self.compile(hints.get(name, Any)).convert for name in kind._fields]
+        steps = [f".{name}" for name in kind._fields]
+        new = kind.__new__
 
         def convert(value: Any) -> Any:
-            if isinstance(value, declared):
+            if isinstance(value, kind):
                 return value
             if not isinstance(value, tuple):
                 raise mismatch_of(declared, value)
-            return new(declared, *_in_order(value, items, declared, steps))
+            return new(kind, *_in_order(value, items, declared, steps))
 
         return self._finish(declared, cell, convert, None)
 
@@ -373,7 +377,7 @@ class _Compiler:
             name
             for name, hint in hints.items()
             if typing.get_origin(hint) is typing.Required
-            or (typing.get_origin(hint) is not typing.NotRequired and name in declared.__required_keys__)
+            or (typing.get_origin(hint) is not typing.NotRequired and name in origin_of(declared).__required_keys__)
         )
         types_of_values = {
             name: typing.get_args(hint)[0] if typing.get_origin(hint) in (typing.Required, typing.NotRequired) else hint
