@@ -160,7 +160,8 @@ def _imported(output: Path, texts: Mapping[str, bytes], former: Mapping[str, byt
     by_name: dict[str, list[str]] = {}
     for path in {**texts, **former}:
         by_name.setdefault(path.rpartition("/")[2], []).append(path)
-    real: dict[str, str] = {}
+    is_output: dict[str, bool] = {}
+    status = _status(output)
     found: dict[str, _Wrapper] = {}
     for name, module in list(sys.modules.items()):
         if type(module) is not ModuleType:
@@ -172,12 +173,27 @@ def _imported(output: Path, texts: Mapping[str, bytes], former: Mapping[str, byt
             if not file.endswith(f"{os.sep}{path}"):
                 continue
             directory = file.removesuffix(f"{os.sep}{path}")
-            if real.setdefault(directory, os.path.realpath(directory)) == str(output) and _is_known(
-                module, former.get(path, texts.get(path, b""))
-            ):
+            if directory not in is_output:
+                is_output[directory] = _is_output(directory, output, status)
+            if is_output[directory] and _is_known(module, former.get(path, texts.get(path, b""))):
                 text = texts.get(path)
                 found[name] = _Wrapper(module, text if text is not None and has_header(text) else None)
     return found
+
+
+def _is_output(directory: str, output: Path, status: os.stat_result | None) -> bool:
+    """Return whether ``directory`` leads to ``output``, whose status is given."""
+    # An app has hundreds of packages, and to resolve a path takes as many system calls as it has parts.
+    found = _status(directory)
+    is_same = status is not None and found is not None and os.path.samestat(found, status)
+    return is_same and os.path.realpath(directory) == str(output)
+
+
+def _status(path: str | Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 def _is_known(module: ModuleType, text: bytes) -> bool:
