@@ -65,6 +65,23 @@ def hold(path):
 """
 
 
+STREAMS = """
+import itertools
+
+def nothing():
+    pass
+
+def one():
+    yield 1
+
+async def one_async():
+    yield 1
+
+def endless():
+    return itertools.count()
+"""
+
+
 class Colour(Enum):
     RED = "red"
 
@@ -262,6 +279,21 @@ async def test_the_bytes_of_a_call_that_is_forgotten(tmp_path: Path, tap: Tap) -
     assert told_of_it == [["->", "CALL"], ["->", "FORGET"], ["<-", "FORGOTTEN"]]
 
 
+async def test_the_bytes_of_streams(tmp_path: Path, tap: Tap) -> None:
+    bridge = bridge_to(tmp_path, STREAMS)
+    await bridge.init()
+    for function in ("one", "one_async"):
+        async for _item in bridge.stream("svc", function, [], {}):
+            await bridge.call("svc", "nothing", [], {})  # what is made ahead is made before it is called
+    stream = bridge.stream("svc", "endless", [], {})
+    await anext(stream)
+    await stream.aclose()
+    with pytest.raises(BridgeError):
+        await anext(bridge.stream("svc", "nothing", [], {}))
+    await bridge.dispose()
+    compare_with_record("wire/streams", record_of(tap))
+
+
 async def test_the_bytes_of_large_arrays(tmp_path: Path, tap: Tap) -> None:
     np = pytest.importorskip("numpy")
     bridge = bridge_to(tmp_path, "import numpy as np\ndef give(value): return value\n")
@@ -293,4 +325,9 @@ def test_the_layout_of_a_frame() -> None:
         19: "FORGOTTEN",
         32: "LOADED",
         33: "APART",
+        40: "STREAM",
+        41: "TAKE",
+        42: "CLOSE",
+        48: "ITEMS",
+        49: "ENDED",
     }

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from lastgood.bridges.channel import Channel, PendingAnswer
 from lastgood.bridges.process import VALUES, ProcessBridge
 from lastgood.bridges.remote import PACK, unpacker
+from lastgood.bridges.streams import WorkerStream
 from lastgood.bridges.worker import frames, serving
 from lastgood.bridges.worker.calling import Callables
 from lastgood.bridges.worker.frames import HEADER
@@ -27,7 +28,7 @@ from lastgood.bridges.worker.values.arena import Arena, make_arena
 from lastgood.bridges.worker.values.arrays import Carrier
 from lastgood.errors import BridgeError
 
-ANSWERS = [frames.RESULT, frames.RAISED, frames.REFUSED, frames.FORGOTTEN, frames.LOADED, frames.APART]
+ANSWERS = [frames.RESULT, frames.RAISED, frames.REFUSED, frames.FORGOTTEN, frames.LOADED, frames.APART, frames.ITEMS]
 ANSWERS_WITH_ARRAYS: list[list[Any]] = [
     ["<f8", [2, 1], False, None, bytes(16)],
     ["<f8", [2**62, 4], False, None, bytes(0)],
@@ -70,6 +71,15 @@ BODIES = [
             ["/b.py", b"c"],
             ["a", "/p/b.py", 10**12],
         ),
+    ),
+    *(
+        b"".join(frames.RECORD.pack(kind, len(body)) + body for kind, body in records)
+        for records in (
+            [(frames.RESULT, b"\x01")],
+            [(frames.RESULT, b"\x01"), (frames.RESULT, b"\xc1"), (frames.ENDED, b"")],
+            [(frames.RAISED, b"\x93\xa1a\xa1b\xa1c")],
+            [(frames.REFUSED, b"\xa1a"), (frames.RESULT, b"\x01")],
+        )
     ),
 ]
 
@@ -126,9 +136,22 @@ async def play(stream: bytes, cuts: list[int]) -> list[Any]:
         except BridgeError as error:
             outcomes.append(error)
 
+    async def take() -> None:
+        broken: Any = _Broken(channel)
+
+        def begin(*_call: Any) -> Any:
+            return broken, channel.submit(frames.STREAM, b"")
+
+        stream = WorkerStream(begin, lambda _what: None, "svc", "f", [], {})
+        try:
+            outcomes.append([item async for item in stream])
+        except BridgeError as error:
+            outcomes.append(error)
+
     async with trio.open_nursery() as nursery:
-        for _ in range(3):
+        for _ in range(2):
             nursery.start_soon(call)
+        nursery.start_soon(take)
         for cut in cuts:
             await trio.testing.wait_all_tasks_blocked()
             os.write(answers, stream[:cut])
@@ -143,8 +166,15 @@ async def play(stream: bytes, cuts: list[int]) -> list[Any]:
 class _Broken:
     """A worker that sends invalid data, for a test of the app's side."""
 
+    def __init__(self, channel: Channel | None = None) -> None:
+        self.channel = channel
+        self.codec = carrier(Arena(-1), INCOMING)
+
     def read(self, answer: PendingAnswer) -> Any:
-        return carrier(Arena(-1), INCOMING).loads(answer.body)
+        return self.codec.loads(answer.body)
+
+    def read_item(self, body: bytes) -> Any:
+        return self.codec.loads(body) if body else None
 
     def fail_with(self, problem: str) -> BridgeError:
         return BridgeError(problem)
@@ -185,11 +215,17 @@ def test_arrays_that_are_none(head: list[Any]) -> None:
             codec.loads(array(*head))
 
 
+REQUESTS = [frames.CALL, frames.FORGET, frames.SETUP, frames.PIN, frames.STREAM, frames.TAKE, frames.CLOSE]
+
+
 def echo(*args: Any, **kwargs: Any) -> list[Any]:
     return [args, kwargs]
 
 
 CALL_BODIES = [call_body(name, *args) for name in ("echo", "os.x", "") for args in ([], [1, {"k": (2,)}])]
+
+
+STREAM_BODIES = [frames.STREAM_NUMBER.pack(number) for number in (0, 1, 2)]
 
 
 PIN_BODIES = [*map(VALUES.dumps, (["/b.py", b"c"], ["/b.py", 10**12], [b"/b.py", b"c"]))]
@@ -208,6 +244,8 @@ def serve(stream: bytes) -> list[tuple[int, int, bytes]]:
     while (came := worker._read()) is not None:
         for number, body in came:
             worker._run(turn, number, body)
+        while not worker._calls.empty() and (waiting := worker._calls.get()) is not None:
+            worker._take_turn(turn, waiting[1])  # type: ignore[arg-type]  # only streams are put there
     try:
         sent = os.read(app_in, 1 << 20)
     except BlockingIOError:
@@ -220,7 +258,7 @@ def serve(stream: bytes) -> list[tuple[int, int, bytes]]:
 @pytest.mark.parametrize("amount", AMOUNTS)
 def test_a_worker_survives_whatever_comes(amount: int) -> None:
     @fuzz(amount)
-    @given(streams_of([frames.CALL, frames.FORGET, frames.SETUP, frames.PIN], [*CALL_BODIES, *PIN_BODIES]))
+    @given(streams_of(REQUESTS, [*CALL_BODIES, *PIN_BODIES, *STREAM_BODIES]))
     def run(stream: bytes) -> None:
         assert {kind for kind, _, _ in serve(stream)} <= frames.ANSWERS
 

@@ -43,6 +43,7 @@ _SMALL_READ = 1 << 12
 _PIPE_SIZE = 1 << 20
 _MAX_UNREAD = 4 * _PIPE_SIZE  # more than a pipe can hold
 _F_SETPIPE_SZ = 1031
+_WITHDRAWN = frozenset((frames.CALL, frames.STREAM))  # what is not sent any more once nobody waits for it
 _NOTICES = frozenset((frames.FORGOTTEN, frames.APART, frames.LOADED))
 _MAX_NOTICE = 1 << 20  # bytes in the body of such a frame
 _deadline = attrgetter("deadline")
@@ -52,13 +53,14 @@ class PendingAnswer:
     """The future answer to a call: ``kind`` and ``body`` of its frame (``kind`` is None until the frame arrives).
 
     ``late``: its timeout is over. ``holds_thread``: it has begun and occupies one of the ``threads``. ``extended``: it got its one
-    extension of the deadline.
+    extension of the deadline. ``of_stream``: it is asked for by a stream, and is no call.
     """
 
-    __slots__ = ("body", "deadline", "extended", "holds_thread", "kind", "late", "number", "parked")
+    __slots__ = ("body", "deadline", "extended", "holds_thread", "kind", "late", "number", "of_stream", "parked")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.of_stream = False
         self.kind: int | None = None
         self.body = b""
         self.parked: trio.lowlevel.Task | None = None
@@ -117,9 +119,12 @@ class Channel:
         self._unsent_size = 0
         self._open: dict[int, PendingAnswer] = {}
         self._forgotten: set[int] = set()
+        self._forgotten_of_streams: set[int] = set()  # those of them that a stream had asked for
+        self.streams = 0
+        """The number of open streams. Their owners count them."""
         self._next = 1
         self._leader: PendingAnswer | None = None
-        self._timeout = timeout
+        self.timeout = timeout
         self._free_threads = threads
         self._queued: deque[PendingAnswer] = deque()  # not begun; may include calls that are no longer open
         self._due: deque[PendingAnswer] = (
@@ -133,7 +138,7 @@ class Channel:
 
     def adopt(self, *, threads: int, timeout: float, on_loaded: Callable[[bytes], object]) -> None:
         """Give the channel, which has not had a call yet, the settings of a new owner."""
-        self._free_threads, self._timeout, self._on_loaded = threads, timeout, on_loaded
+        self._free_threads, self.timeout, self._on_loaded = threads, timeout, on_loaded
 
     def preload(self, body: bytes) -> None:
         """Send a PRELOAD frame."""
@@ -145,12 +150,13 @@ class Channel:
             self._send(frames.PIN, 0, body)
 
     def busy(self) -> bool:
-        """Return whether the worker may still be working for this app."""
-        return bool(self._open or self._forgotten)
+        """Return whether the worker may still be working on a call. A stream ends by itself with its worker."""
+        calls = any(not answer.of_stream for answer in self._open.values())
+        return calls or len(self._forgotten) > len(self._forgotten_of_streams)
 
     def load(self) -> int:
-        """Return the number of calls in flight, including forgotten ones that still run."""
-        return len(self._open) + len(self._forgotten)
+        """Return the number of calls in flight, including forgotten ones that still run, and of open streams."""
+        return len(self._open) + len(self._forgotten) + self.streams
 
     def failed(self) -> bool:
         """Return whether every further call would raise."""
@@ -182,12 +188,25 @@ class Channel:
         self._next += 1
         self._open[answer.number] = answer
         if kind == frames.CALL:
-            if self._free_threads > 0:
-                self._begin(answer)
-            else:
-                self._queued.append(answer)
+            self._queue(answer)
+        elif kind == frames.STREAM:
+            answer.of_stream = True
+            self._queue(answer)
+        elif kind != frames.SETUP:
+            answer.of_stream = True
+            self._start_timeout(answer)
         self._send(kind, answer.number, body)
         return answer
+
+    @trio.lowlevel.enable_ki_protection
+    def close_stream(self, number: int) -> None:
+        """Have the worker close a stream, without waiting for it."""
+        if self._failure is None:
+            request, self._next = self._next, self._next + 1
+            self._forgotten.add(request)
+            self._forgotten_of_streams.add(request)
+            self._send(frames.CLOSE, request, frames.STREAM_NUMBER.pack(number))
+            self._send(frames.FORGET, request, b"")
 
     async def wait(self, answer: PendingAnswer) -> None:
         """Wait until ``answer`` has arrived or is late; raise the channel's failure. If late or cancelled, send FORGET."""
@@ -255,7 +274,7 @@ class Channel:
                 return
             rest = memoryview(frame)[sent:]
         if rest:
-            self._unsent.append(_Unsent(number if kind == frames.CALL else -1, rest, sent > 0))
+            self._unsent.append(_Unsent(number if kind in _WITHDRAWN else -1, rest, sent > 0))
             self._unsent_size += len(rest)
             self._readiness.want_write(True)
 
@@ -292,6 +311,8 @@ class Channel:
                 self._on_over(answer.number)
                 return
         self._forgotten.add(answer.number)
+        if answer.of_stream:
+            self._forgotten_of_streams.add(answer.number)
         self._send(frames.FORGET, answer.number, b"")
 
     @trio.lowlevel.enable_ki_protection
@@ -302,13 +323,22 @@ class Channel:
 
     # Time.
 
+    def _queue(self, answer: PendingAnswer) -> None:
+        if self._free_threads > 0:
+            self._begin(answer)
+        else:
+            self._queued.append(answer)
+
     def _begin(self, answer: PendingAnswer) -> None:
         """Note that a thread of the worker is free for this call, and start its timeout."""
         self._free_threads -= 1
         answer.holds_thread = True
-        if self._timeout == math.inf:
+        self._start_timeout(answer)
+
+    def _start_timeout(self, answer: PendingAnswer) -> None:
+        if self.timeout == math.inf:
             return
-        answer.deadline = trio.current_time() + self._timeout
+        answer.deadline = trio.current_time() + self.timeout
         self._due.append(answer)
         if self._timekeeper is None:
             self._timekeeper = trio.CancelScope()
@@ -362,7 +392,9 @@ class Channel:
                 continue
             begun = self._inbox.begun()
             is_coming = begun is not None and begun[2] == answer.number
-            more = self._timeout if is_coming else min(now - answer.deadline, self._timeout)
+            # A stream takes turns that the app is not told of: a call may have had to wait for one.
+            may_have_waited = self.streams > 0 and answer.holds_thread
+            more = self.timeout if is_coming or may_have_waited else min(now - answer.deadline, self.timeout)
             if more > 0 and not answer.extended:
                 answer.extended = True
                 answer.deadline = now + more
@@ -443,7 +475,8 @@ class Channel:
             _unpark(answer)
         elif number in self._forgotten:
             self._forgotten.remove(number)
-            if kind == frames.RESULT:
+            self._forgotten_of_streams.discard(number)
+            if kind == frames.RESULT or kind == frames.ITEMS:
                 self.send_read(number)
         else:
             self._check(len(body), kind, number)

@@ -18,6 +18,7 @@ from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.spare import Loaded, RunContext, Spare, becomes_ready, stamps_of, take_spare
+from lastgood.bridges.streams import WorkerStream
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Typed, Values
@@ -215,6 +216,27 @@ class ProcessBridge:
             raise CallTimeout(f"{module}.{function}", self._process.timeout)
         result = self._result(worker, answer)
         return result if type(result) is Typed else Typed(None, result)
+
+    def stream(
+        self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> WorkerStream:
+        """Return an async iterator over what ``function`` yields, or over the iterator that it returns.
+
+        Nothing is called before the first item is asked for. Items are made ahead: up to 256, or 1 MiB of them. The iterator has
+        ``aclose()``; when it is garbage, or a request for an item is cancelled, the generator is closed in the worker, too.
+        Asking for an item raises what :meth:`call` raises, after the items before it. ``timeout`` limits each request.
+        """
+        return WorkerStream(
+            self._open_stream, self._check_loop, module, function, args, {} if kwargs is None else kwargs
+        )
+
+    def _open_stream(
+        self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[RemoteWorker, PendingAnswer]:
+        if self._state != "ready" or os.getpid() != self._app:
+            raise self._not_ready()
+        worker = self._least_busy()
+        return worker, _submit(worker, module, function, args, kwargs, kind=frames.STREAM)
 
     async def lost(self) -> BridgeError:
         """Wait until a worker has died by itself, and return the error that its calls raise. Call it after ``init()``.
@@ -470,8 +492,9 @@ def _submit(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     types: Sequence[tuple[str, str]] = (),
+    kind: int = frames.CALL,
 ) -> PendingAnswer:
     try:
-        return worker.submit(f"{module}\0{function}".encode(), args, kwargs, types)
+        return worker.submit(f"{module}\0{function}".encode(), args, kwargs, types, kind=kind)
     except (EncodeError, UnicodeEncodeError, frames.StructError) as error:
         raise unsendable(error, module, function) from None

@@ -92,9 +92,17 @@ class RemoteWorker:
         return None if self._child.status is not None else self._child.pid
 
     def submit(
-        self, target: bytes, args: Sequence[Any], kwargs: Mapping[str, Any], types: Sequence[tuple[str, str]] = ()
+        self,
+        target: bytes,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        types: Sequence[tuple[str, str]] = (),
+        *,
+        kind: int = frames.CALL,
     ) -> PendingAnswer:
         """Send a call; its answer reports which values are instances of ``types``, if any are given.
+
+        ``kind`` is that of the frame, CALL or STREAM.
 
         Raises :class:`.values.EncodeError`, and the errors of :meth:`.Channel.submit`.
         """
@@ -105,7 +113,7 @@ class RemoteWorker:
             body = frames.TARGET_LENGTH.pack(len(target)) + target + packed
             if self.codec.outgoing.puts != puts:
                 blocks = self.codec.outgoing.lent()
-            answer = self.channel.submit(frames.CALL, body)
+            answer = self.channel.submit(kind, body)
         except BaseException:
             self.codec.outgoing.reclaim(blocks or self.codec.outgoing.lent())
             raise
@@ -139,6 +147,10 @@ class RemoteWorker:
         if self.codec.incoming.reads != reads:
             self.channel.send_read(answer.number)
         return value
+
+    def read_item(self, body: bytes) -> Any:
+        """Decode an item of a stream, or the end of one. Raises as :meth:`read` does; the caller sends READ."""
+        return self.codec.loads(body) if body else None
 
     def _reclaim(self, number: int) -> None:
         if self._lent and number in self._lent:

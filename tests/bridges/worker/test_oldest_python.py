@@ -25,5 +25,5 @@ def test_reads_on_python_3_9(file: Path) -> None:
             case ast.ImportFrom(module=str(module), level=0):
                 imported.add(module.partition(".")[0])
     of_some_version = {"_sha256", "_sha2", "annotationlib"}
-    where_installed = {"packing": {"msgspec", "msgpack"}, "asyncs": {"trio"}}.get(file.stem, set())
+    where_installed = {"packing": {"msgspec", "msgpack"}, "asyncs": {"trio"}, "streams": {"trio"}}.get(file.stem, set())
     assert imported <= sys.stdlib_module_names | of_some_version | where_installed | {"_lastgood_worker"}

@@ -2,7 +2,9 @@
 
 A frame is a header (length of the body, kind, number of the call) and a body. Every CALL gets exactly one answer, even if
 nobody waits for it any more, so both sides know which calls are open. Calls begin in the order in which they arrive. At most
-``threads`` run at once, not counting those that are APART or forgotten. So both sides know which calls have begun.
+``threads`` run at once, not counting those that are APART or forgotten. So both sides know which calls have begun, unless a
+plain stream is open: it takes a turn among the calls for each of its items. FORGET for an unanswered STREAM or TAKE closes the
+stream as well.
 
     app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}, "pinned": path of a
                                manifest or None, "codes": directory of cached compiled code or None,
@@ -17,10 +19,17 @@ nobody waits for it any more, so both sides know which calls are open. Calls beg
                     READ       no body: the app has read the part of this call's answer that is in the arena
                     PIN        number 0; body: packed [path, source] of a local module that another worker of the
                                bridge has LOADED
+                    STREAM     body: that of a CALL of a function that gives an iterator. The number is the stream's from
+                               then on; answered with its first items
+                    TAKE       body: the number of a stream; answered with its next items. It is sent once all earlier
+                               items were taken
+                    CLOSE      body: the number of a stream, which is closed; answered with RESULT or RAISED
     worker -> app   RESULT     body: the packed value
                     RAISED     body: packed [type, message, traceback]
                     REFUSED    body: a packed text, the reason why the worker refused the call
                     FORGOTTEN  no body: a forgotten call has ended
+                    ITEMS      body: one or more records, each a kind, a length and as many bytes: a RESULT for each
+                               item, then at the end of the stream ENDED, RAISED or REFUSED
                     APART      no answer, no body: this call now runs on an event loop and occupies no thread
                     LOADED     no answer, number 0; body: packed [name, path, source] of a local module that is about
                                to be imported and is not in the manifest
@@ -36,35 +45,49 @@ __all__ = [
     "ANSWERS",
     "APART",
     "CALL",
+    "CLOSE",
+    "ENDED",
     "FORGET",
     "FORGOTTEN",
     "HEADER",
+    "ITEMS",
     "LOADED",
     "MAX_BODY",
     "PIN",
     "PRELOAD",
     "RAISED",
     "READ",
+    "RECORD",
     "REFUSED",
     "RESULT",
     "SETUP",
+    "STREAM",
+    "STREAM_NUMBER",
+    "TAKE",
     "TARGET_LENGTH",
     "FrameError",
     "Inbox",
     "StructError",
     "read_exactly",
+    "records_of",
 ]
 
 HEADER = Struct("<IBQ")
 _HEAD, _UNPACK_FROM = HEADER.size, HEADER.unpack_from  # looked up once, since every call uses them
 TARGET_LENGTH = Struct("<H")
+STREAM_NUMBER = Struct("<Q")
+RECORD = Struct("<BI")
 MAX_BODY = 1 << 30
 """The longest body in bytes, in either direction."""
 
 SETUP, CALL, FORGET, READ, PRELOAD, PIN = 1, 2, 3, 4, 5, 6
 RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
 LOADED, APART = 32, 33
-ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN))
+STREAM, TAKE, CLOSE, ITEMS, ENDED = 40, 41, 42, 48, 49
+ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN, ITEMS))
+
+
+_RECORDS = (RESULT, ENDED, RAISED, REFUSED)
 
 
 class FrameError(ValueError):
@@ -80,6 +103,26 @@ def read_exactly(descriptor: int, size: int) -> bytes:
             raise EOFError
         data += chunk
     return bytes(data)
+
+
+def records_of(body: bytes) -> list[tuple[int, bytes]]:
+    """Return (kind, body) of each record in the body of an ITEMS frame. Raise :class:`FrameError`."""
+    records = []
+    at, size = 0, len(body)
+    while at < size:
+        if size - at < RECORD.size:
+            raise FrameError("a record of a stream without a length")
+        kind, length = RECORD.unpack_from(body, at)
+        at += RECORD.size
+        if length > size - at or kind not in _RECORDS:
+            raise FrameError(
+                f"a record of kind {kind} and {length} bytes in a stream, where {size - at} bytes are left"
+            )
+        records.append((kind, body[at : at + length]))
+        at += length
+    if not records or any(kind != RESULT for kind, _ in records[:-1]):
+        raise FrameError("an answer of a stream without items, or with some after its end")
+    return records
 
 
 class Inbox:

@@ -54,8 +54,8 @@ def run_call(callables: Callables, body: bytes) -> tuple[Any, Sequence[Any]]:
     return function(*args, **kwargs), requested
 
 
-def encode_result(result: Any, requested: Sequence[Any] = ()) -> bytes:
-    """Encode a returned ``result``. ``requested``: what the call carried besides its arguments.
+def encode_result(result: Any, requested: Sequence[Any] = (), *, name: str = "result") -> bytes:
+    """Encode a returned ``result``, called ``name`` in errors. ``requested``: what the call carried besides its arguments.
 
     Raises :class:`.calling.Refused` if it cannot cross, and what a user's property raises while its value is read.
     """
@@ -66,13 +66,13 @@ def encode_result(result: Any, requested: Sequence[Any] = ()) -> bytes:
             return CODEC.dumps(result, class_indexes(requested[0]))
         return CODEC.dumps(result)
     except EncodeError as error:
-        raise Refused(error.text("result")) from None
+        raise Refused(error.text(name)) from None
 
 
-def pack_result(result: Any, requested: Sequence[Any] = ()) -> tuple[int, bytes]:
-    """Return the answer frame for a returned ``result``. ``requested``: what the call carried besides its arguments."""
+def pack_result(result: Any, requested: Sequence[Any] = (), *, name: str = "result") -> tuple[int, bytes]:
+    """Return the answer frame for a returned ``result``. The arguments are those of :func:`encode_result`."""
     try:
-        return frames.RESULT, encode_result(result, requested)
+        return frames.RESULT, encode_result(result, requested, name=name)
     except Refused as refused:
         return pack_refused(str(refused))
     except BaseException as error:  # including SystemExit

@@ -12,6 +12,8 @@ Threads and their tasks:
 - When a running call is forgotten (it timed out, or its caller was cancelled), it may never end. Its thread loses its slot to
   a *substitute* thread. Once the main thread is free again, it gets a slot back, between two calls of a substitute.
 - ``async def`` functions run together on the event loop of asyncs.py.
+- A *stream* takes a turn among the calls for each item (streams.py). While one is open, the watcher reads: the app's requests
+  for items must not wait for the main thread.
 
 Whatever thread or loop a call runs in, it begins with a copy of the context that the imports left (contexts.py).
 
@@ -25,7 +27,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import CoroutineType
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     from .asyncs import Loops
     from .importing import Sources
+    from .streams import Stream, Streams
 
 __all__ = ["MAX_FORGOTTEN", "run"]
 
@@ -60,6 +63,10 @@ _NO_TRIO = (
     'async_backend under [runtime.process] is "trio", and {} has no trio. '
     "Install it there, or leave the field out for asyncio."
 )
+
+
+class _Opening(bytes):
+    """The body of a STREAM frame, which is that of a CALL."""
 
 
 class _RunSlot:
@@ -82,9 +89,11 @@ class Worker:
         self._inbox = frames.Inbox()
         self._read_size = _READ
         self._writing = threading.Lock()
-        self._calls: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()
+        # Calls by their numbers. Number 0 is a stream that waits for a turn, or wakes a thread.
+        self._calls: SimpleQueue[tuple[int, bytes | Stream] | None] = SimpleQueue()
         self._callables = Callables({}, {})
         self._loops: Loops | None = None
+        self._streams: Streams | None = None
         self._threads = 1
         self._grace = _MIN_GRACE
         self._backend = "asyncio"
@@ -158,6 +167,8 @@ class Worker:
         while self._main_slot is not None and not self._closing:
             self._take_calls(self._main_slot, is_main=True)
             self._main_slot = self._await_slot()
+        if self._streams is not None:
+            self._streams.close_all(self._grace)
 
     def _await_slot(self) -> _RunSlot | None:
         with self._lock:
@@ -170,7 +181,7 @@ class Worker:
         self._main_gate.acquire()
         return self._main_slot
 
-    def _read_or_wait(self) -> tuple[int, bytes] | None:
+    def _read_or_wait(self) -> tuple[int, bytes | Stream] | None:
         """Return the next call for the main thread, which reads it itself if it may; None when the app has gone."""
         calls = self._calls
         while calls.empty():
@@ -213,7 +224,9 @@ class Worker:
                 return
             number, body = call
             if number:
-                self._run(slot, number, body)
+                self._run(slot, number, body)  # type: ignore[arg-type]  # a call has bytes
+            elif body:
+                self._take_turn(slot, body)  # type: ignore[arg-type]  # it is a stream
             if self._main_waits and not is_main:
                 with self._lock:
                     self._offer_slot(slot)
@@ -265,12 +278,14 @@ class Worker:
             return pack_refused(str(refused))
         except BaseException as error:  # including SystemExit: a call must not end the worker
             return pack_raised(error)
+        if type(body) is _Opening:
+            return self._open_stream(number, result)
         if type(result) is CoroutineType:
-            return self._start(number, result, requested)
+            return self._start(number, result, partial(pack_result, requested=requested))
         return pack_result(result, requested)
 
     def _start(
-        self, number: int, coroutine: CoroutineType[Any, Any, Any], requested: Sequence[Any]
+        self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Callable[[Any], tuple[int, bytes]]
     ) -> tuple[int, bytes] | None:
         self._send(frames.APART, number, b"")  # must be sent before the call's answer
         try:
@@ -278,8 +293,8 @@ class Worker:
                 if self._loops is None:
                     from .asyncs import Loops
 
-                    self._loops = Loops(self._backend, self._answer)
-            started = self._loops.start(number, coroutine, partial(pack_result, requested=requested))
+                    self._loops = Loops(self._backend, self._finish_on_loop)
+            started = self._loops.start(number, coroutine, pack)
         except Exception as error:
             coroutine.close()
             return pack_refused(f"The worker cannot start an event loop: {error}.")
@@ -292,6 +307,61 @@ class Worker:
         if forgotten:
             self._loops.cancel(number)
         return None
+
+    # Streams.
+
+    def _open_stream(self, number: int, result: Any) -> tuple[int, bytes] | None:
+        """Begin a stream over ``result``. Return an answer if there will be no items."""
+        refused = self._make_streams().begin(number, result, self._backend, self._start)
+        if refused is not None:
+            return refused
+        with self._lock:
+            self._main_reads = False
+            forgotten = number in self._forgotten
+        self._alarm.release()  # the watcher reads from now on
+        if forgotten:
+            self._forget_stream(number)
+        return None
+
+    def _make_streams(self) -> Streams:
+        from .streams import Streams
+
+        with self._lock:
+            if self._streams is None:
+                self._streams = Streams(self._answer, self._enqueue_stream, self._cancel)
+            return self._streams
+
+    def _enqueue_stream(self, stream: Stream) -> None:
+        self._calls.put((0, stream))
+
+    def _cancel(self, number: int) -> None:
+        if self._loops is not None:
+            self._loops.cancel(number)
+
+    def _take_turn(self, slot: _RunSlot, stream: Stream) -> None:
+        """Have a stream make items in this thread, until others wait for it."""
+        streams = self._make_streams()
+        with self._lock:
+            slot.running = stream.number
+            stream.slot = slot
+            self._calls_begun += 1
+        streams.advance(stream, lambda: slot.revoked or self._main_waits or self._closing or not self._calls.empty())
+        with self._lock:
+            slot.running = stream.slot = None
+            if slot.revoked:
+                self._stuck -= 1
+        streams.rest(stream)
+
+    def _finish_on_loop(self, number: int, kind: int, body: bytes) -> None:
+        if self._streams is None or not self._streams.finished(number, (kind, body)):
+            self._answer(number, kind, body)
+
+    def _forget_stream(self, request: int) -> Stream | None:
+        """Close the stream of this request; return it, or None if it is not one's."""
+        stream = None if self._streams is None else self._streams.forget(request)
+        if stream is not None:
+            self._answer(request, *_FORGOTTEN)
+        return stream
 
     # Any thread.
 
@@ -374,7 +444,13 @@ class Worker:
                     self._reclaim(number)
                 elif kind == frames.PIN:
                     self._pin(body)
-        except (OSError, frames.FrameError) as error:
+                elif kind == frames.STREAM:
+                    self._open.add(number)
+                    received.append((number, _Opening(body)))
+                elif kind in (frames.TAKE, frames.CLOSE):
+                    self._open.add(number)
+                    self._make_streams().request(kind, number, body)
+        except (OSError, frames.FrameError, frames.StructError) as error:
             print(f"lastgood's worker cannot read from its app: {error}", file=sys.stderr)
             return None
         return received if chunk else None
@@ -386,7 +462,7 @@ class Worker:
                 if self._main_idles:
                     # Give reading back to the main thread only with these calls: a reader must have seen all earlier frames.
                     self._main_idles = False
-                    self._main_reads = self._threads == 1
+                    self._main_reads = self._threads == 1 and (self._streams is None or not self._streams.any_open())
                 for call in received:
                     self._calls.put(call)
         if saturated:
@@ -399,7 +475,9 @@ class Worker:
             if number not in self._open:
                 return  # its answer was sent already
             self._forgotten.add(number)
-            slot = self._runs.get(number)
+        stream = self._forget_stream(number)
+        with self._lock:
+            slot = self._runs.get(number) if stream is None else stream.slot
             if slot is not None and not slot.revoked:
                 slot.revoked = True
                 self._slots -= 1
@@ -409,8 +487,8 @@ class Worker:
                 elif self._stuck < MAX_FORGOTTEN:
                     self._start_thread("lastgood-substitute")
             saturated = self._slots == 0
-        if self._loops is not None:
-            self._loops.cancel(number)
+        self._cancel(number)
+        streams = []
         while saturated:
             try:
                 call = self._calls.get_nowait()
@@ -418,6 +496,10 @@ class Worker:
                 break
             if call is not None and call[0]:
                 self._refuse_busy(call[0])
+            elif call is not None and call[1]:
+                streams.append(call)
+        for waiting in streams:  # a thread that comes back goes on with them
+            self._calls.put(waiting)
 
     def _refuse_busy(self, number: int) -> None:
         self._answer(
@@ -458,6 +540,8 @@ class Worker:
                     self._alarm.acquire()
                 idle = 0
             self._alarm.acquire(timeout=_CHECK_INTERVAL)
+            if not self._main_reads:
+                return
             if self._calls_begun != seen:
                 seen, idle = self._calls_begun, 0
             elif not self._main_runs():

@@ -82,6 +82,11 @@ class Arena:
         lent: list[int] = self._lent.__dict__.pop("blocks", [])
         return lent
 
+    def size_of(self, offsets: list[int]) -> int:
+        """Return the bytes that these blocks take."""
+        with self._lock:
+            return sum(self._blocks.get(offset, 0) for offset in offsets)
+
     def reclaim(self, offsets: list[int]) -> None:
         """Take lent blocks back: they were read, or will never be."""
         with self._lock:
