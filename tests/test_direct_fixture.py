@@ -58,7 +58,7 @@ def test_a_test_that_fails_shows_the_frame_of_the_source(project: Path) -> None:
     assert ran.status == 1
     assert ">       return 2.5 * price\n" in ran.out
     assert "price      = None\n" in ran.out
-    assert "pricing.py:3: RemoteError\n" in ran.out
+    assert "pricing.py:3: TypeError\n" in ran.out
 
 
 def test_a_wrapper_that_is_older_than_its_source_is_a_warning_of_the_run(project: Path) -> None:

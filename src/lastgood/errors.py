@@ -26,8 +26,10 @@ Errors carry data; ``__str__`` makes the text from it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "AlreadyWatched",
@@ -245,13 +247,21 @@ class RemoteError(BridgeError):
     """A function in the worker raised.
 
     ``type_name`` is the name of the exception's type in the worker, ``message`` its text, ``traceback`` the worker's traceback.
+    ``attributes`` are those of its attributes that could be sent, by name.
+
+    The error is also an instance of what it was, if that derives from :class:`Exception`: of the builtin class, of the class
+    that a wrapper declares, or of the nearest base of these. Then ``args`` and ``str()`` are those of the exception as it was
+    raised, and ``__traceback__`` leads to the frames of the worker.
     """
 
-    def __init__(self, type_name: str, message: str, traceback: str) -> None:
+    def __init__(
+        self, type_name: str, message: str, traceback: str, attributes: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(type_name, message, traceback)
         self.type_name = type_name
         self.message = message
         self.traceback = traceback
+        self.attributes = dict(attributes or {})
 
     def __str__(self) -> str:
         head = f"{self.type_name}: {self.message}" if self.message else self.type_name

@@ -302,7 +302,7 @@ async def test_what_a_late_import_leaves_is_there_from_then_on(source: Path, cha
 async def test_an_import_that_fails_leaves_nothing(source: Path) -> None:
     (source / "late.py").write_text(LATE.format("TENANT.set('late')\n1 / 0"))
     async with running(source) as worker:
-        with pytest.raises(RemoteError, match="ZeroDivisionError"):
+        with pytest.raises(ZeroDivisionError):
             await worker.call("imports", "late")
         assert await worker.call("seen") == LEFT
 

@@ -222,8 +222,9 @@ def told(kind: int, number: int, body: bytes) -> str:
         assert all(Path(path).is_absolute() for _, path in VALUES.loads(body))
         return "the installed modules that are loaded"
     if kind == frames.RAISED:
-        name, message, traceback = VALUES.loads(body)
+        name, message, traceback, details, others = VALUES.loads(body)
         assert "Traceback" in traceback
+        assert (others, details["left_out"]) == ([], {})
         return f"{[name, message]} and a traceback"
     return repr(body)
 

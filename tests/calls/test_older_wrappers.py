@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generating import importable
-from lastgood import RemoteError, watch
+from lastgood import watch
 from lastgood.config import Style
 from real_project import RealProject
 from wrapping import load, run, text_of, wrap
@@ -221,7 +221,7 @@ async def test_names_taken_before_an_edit_do_what_the_live_source_does(tmp_path:
             assert await Desk.open(name="me") == "me 2"
             assert await kinds(item=Item("a")) == ["Item", "NoneType"]
             assert await kinds(3, other=Item("a"), item=Item("b")) == ["Item", "Item"]
-            with pytest.raises(RemoteError, match=r"TypeError: .*unexpected keyword argument 'tax'"):
+            with pytest.raises(TypeError, match=r"unexpected keyword argument 'tax'"):
                 await price(200, tax=1)
-            with pytest.raises(RemoteError, match=r"TypeError: .*missing 1 required keyword-only argument: 'item'"):
+            with pytest.raises(TypeError, match=r"missing 1 required keyword-only argument: 'item'"):
                 await kinds(3)

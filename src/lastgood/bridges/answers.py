@@ -1,4 +1,4 @@
-"""The result of a call: the value or the error that an answer stands for, and the errors of what cannot be sent.
+"""The errors that answers to a call stand for, and the errors of what cannot be sent.
 
 Every bridge that calls the worker's code uses these functions, so that it has the same errors wherever the code runs.
 """
@@ -6,13 +6,16 @@ Every bridge that calls the worker's code uses these functions, so that it has t
 from __future__ import annotations
 
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+from lastgood.bridges.raised import Find, bare, made
 from lastgood.bridges.worker import frames
+from lastgood.bridges.worker.performing import VALUES
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError
-from lastgood.errors import BridgeError, RemoteError
+from lastgood.errors import BridgeError
 
-__all__ = ["check_sequences", "disposed", "started_before", "unreadable", "unsendable", "value_of"]
+__all__ = ["check_sequences", "disposed", "error_of", "started_before", "unreadable", "unsendable"]
 
 
 def check_sequences(modules: object, import_path: object) -> None:
@@ -31,14 +34,23 @@ def disposed() -> BridgeError:
     return BridgeError("The bridge was disposed; no more calls can be made through it.")
 
 
-def value_of(kind: int | None, value: Any) -> Any:
-    """Return the value of a RESULT. Raise the error that another answer stands for; TypeError or ValueError if it is invalid."""
+def error_of(
+    kind: int | None,
+    value: Any,
+    *,
+    find: Find | None = None,
+    trace: TracebackType | None = None,
+    is_import: bool = False,
+) -> BridgeError | None:
+    """Return the error that an answer stands for; None for a RESULT. ``find`` and ``trace`` are those of :func:`.raised.made`.
+
+    What an import raised is a :class:`RemoteError` and nothing else. Raises TypeError or ValueError for an invalid answer.
+    """
     if kind == frames.RESULT:
-        return value
-    if kind == frames.RAISED:
-        name, message, traceback = map(str, value or ())
-        raise RemoteError(name, message, traceback)
-    raise BridgeError(str(value))
+        return None
+    if kind != frames.RAISED:
+        return BridgeError(str(value))
+    return bare(value or ()) if is_import else made(value or (), VALUES.loads, find, trace=trace)
 
 
 def unreadable(error: DecodeError) -> BridgeError:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CoroutineType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from lastgood.bridges.answers import check_sequences, disposed, started_before, unreadable, unsendable, value_of
+from lastgood.bridges.answers import check_sequences, disposed, error_of, started_before, unreadable, unsendable
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.calling import Callables, Refused
 from lastgood.bridges.worker.manifest import Damaged
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["InProcessBridge"]
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_MRO = vars(type)["__mro__"]
+_CONTEXT, _MEMBERS = vars(BaseException)["__context__"], vars(BaseExceptionGroup)["exceptions"]
 _SELECTION = ("functions", "classes", "exclude", "exclude_patterns")
 
 
@@ -116,7 +118,7 @@ class InProcessBridge:
         fresh = self._fresh
         self._entered = [] if fresh is not None else _PATH.enter(self._import_path)
         try:
-            with _NOTHING if fresh is None else fresh.importing(self._names), _SourceErrors(fresh):
+            with _NOTHING if fresh is None else fresh.importing(self._names), _SourceErrors(fresh, is_import=True):
                 self._modules = import_modules(self._names)
             for name in () if fresh is not None else self._names:
                 self._check_origin(name)
@@ -320,10 +322,11 @@ class _SourceErrors:
     What is meant for the caller stays as it is, and so do exceptions of the classes that are ``exempt``.
     """
 
-    __slots__ = ("_exempt", "_fresh", "_handled")
+    __slots__ = ("_exempt", "_fresh", "_handled", "_is_import")
 
-    def __init__(self, fresh: FreshModules | None, *exempt: type[BaseException]) -> None:
+    def __init__(self, fresh: FreshModules | None, *exempt: type[BaseException], is_import: bool = False) -> None:
         self._fresh = fresh
+        self._is_import = is_import
         self._exempt = exempt
 
     def __enter__(self) -> None:
@@ -332,28 +335,31 @@ class _SourceErrors:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, self._exempt) or _is_for_the_caller(error):
+        if error is None or any(_is_of(error, each) for each in self._exempt) or _is_for_the_caller(error):
             return
-        if isinstance(error, Refused):
+        if type(error) is Refused:
             raise _as_a_worker(BridgeError(str(error))) from None
         if self._handled is not None:
             _drop_context(error, self._handled)
         if self._fresh is not None:
             self._fresh.show_lines()
         trace = _without_own_frames(trace)
-        answer, body = pack_raised(error.with_traceback(trace))
+        answer, body = pack_raised(BaseException.with_traceback(error, trace))  # the class may have another
+        remote = error_of(answer, VALUES.loads(body), trace=trace, is_import=self._is_import)
+        assert remote is not None
+        context = remote.__context__ or self._handled
         try:
-            value_of(answer, VALUES.loads(body))
-        except BridgeError as remote:
-            raise remote.with_traceback(trace) from None
+            raise remote.with_traceback(trace)
+        finally:  # not the exception itself, which the error stands for
+            remote.__context__ = context
 
 
 def _drop_context(error: BaseException, handled: BaseException) -> None:
     """Remove ``handled``, which the app was handling at the call, from the context of ``error``: a worker knows nothing of it."""
     seen = set()
-    while (context := error.__context__) is not None and id(error) not in seen:
+    while (context := _CONTEXT.__get__(error)) is not None and id(error) not in seen:
         if context is handled:
-            error.__context__ = None
+            _CONTEXT.__set__(error, None)
             return
         seen.add(id(error))
         error = context
@@ -361,20 +367,23 @@ def _drop_context(error: BaseException, handled: BaseException) -> None:
 
 def _is_for_the_caller(error: BaseException) -> bool:
     """Return whether this is Ctrl-C, the end of the calling task, or the end of a debugger, rather than a source's own error."""
-    if isinstance(error, KeyboardInterrupt):
+    if _is_of(error, KeyboardInterrupt):
         return True
-    if isinstance(error, BaseExceptionGroup):
-        return any(map(_is_for_the_caller, error.exceptions))
+    if _is_of(error, BaseExceptionGroup):
+        return any(map(_is_for_the_caller, _MEMBERS.__get__(error)))
     asyncio, trio, bdb = map(sys.modules.get, ("asyncio", "trio", "bdb"))
-    if asyncio is not None and isinstance(error, asyncio.CancelledError):
+    if asyncio is not None and _is_of(error, asyncio.CancelledError):
         try:
             task = asyncio.current_task()
         except RuntimeError:
             return False
         return task is not None and task.cancelling() > 0
-    return (trio is not None and isinstance(error, trio.Cancelled)) or (
-        bdb is not None and isinstance(error, bdb.BdbQuit)
-    )
+    return (trio is not None and _is_of(error, trio.Cancelled)) or (bdb is not None and _is_of(error, bdb.BdbQuit))
+
+
+def _is_of(error: BaseException, kind: type[BaseException]) -> bool:
+    """Do as ``isinstance`` does, without running code of the error's class or metaclass."""
+    return any(each is kind for each in _MRO.__get__(type(error)))
 
 
 def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:

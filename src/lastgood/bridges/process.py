@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 import trio
 
-from lastgood.bridges.answers import check_sequences, disposed, started_before, unreadable, unsendable, value_of
+from lastgood.bridges.answers import check_sequences, disposed, error_of, started_before, unreadable, unsendable
 from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
@@ -344,7 +344,7 @@ class ProcessBridge:
             for late in self._loaded_late.values():
                 _pin(worker, late)
             await worker.channel.wait(answer)
-        loaded = self._result(worker, answer)
+        loaded = self._result(worker, answer, is_import=True)
         try:
             self._loaded = Loaded(tuple((str(name), str(path)) for name, path in loaded or ()))
         except (TypeError, ValueError) as error:
@@ -395,14 +395,18 @@ class ProcessBridge:
             },
         }
 
-    def _result(self, worker: RemoteWorker, answer: PendingAnswer) -> Any:
+    def _result(self, worker: RemoteWorker, answer: PendingAnswer, *, is_import: bool = False) -> Any:
         try:
-            return value_of(answer.kind, worker.read(answer))
+            value = worker.read(answer)
+            raised = error_of(answer.kind, value, is_import=is_import)
         except DecodeError as error:
             raise unreadable(error) from None
         except (ValueError, TypeError) as error:
             failure = worker.fail_with(str(error))
             raise failure from None
+        if raised is not None:
+            raise raised
+        return value
 
     def _note_loaded(self, worker: RemoteWorker, body: bytes) -> None:
         """Record a late module. The first worker to report it has read it for all: the others import the same bytes.

@@ -16,9 +16,10 @@ from types import FunctionType
 from typing import Any, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from lastgood.bridges.raised import leave
 from lastgood.calls.registry import get_runtime_bridge
 from lastgood.calls.results import Returns
-from lastgood.errors import FunctionRemoved
+from lastgood.errors import FunctionRemoved, RemoteError
 
 __all__ = ["PLACE", "Declaration", "Make", "Place", "declaration_of", "redeclare", "remote"]
 
@@ -129,7 +130,11 @@ def remote(module: str, function: str) -> Callable[[F], F]:
             @functools.wraps(declaration.stub)
             async def call(*args: Any, **kwargs: Any) -> Any:
                 handle, leased = get_runtime_bridge(), _Leased(current)
-                made = await leased.on(handle).call(leased.module, leased.function, args, kwargs)
+                try:
+                    made = await leased.on(handle).call(leased.module, leased.function, args, kwargs)
+                except RemoteError as error:
+                    leave(error)
+                    raise
                 return leased.returns(made)
 
         else:
@@ -137,7 +142,11 @@ def remote(module: str, function: str) -> Callable[[F], F]:
             @functools.wraps(declaration.stub)
             def call(*args: Any, **kwargs: Any) -> Any:
                 handle, leased = get_runtime_bridge(), _Leased(current)
-                made = leased.on(handle).call_blocking(leased.module, leased.function, args, kwargs)
+                try:
+                    made = leased.on(handle).call_blocking(leased.module, leased.function, args, kwargs)
+                except RemoteError as error:
+                    leave(error)
+                    raise
                 return leased.returns(made)
 
         made = cast("FunctionType", call)

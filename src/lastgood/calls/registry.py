@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from lastgood.bridges.raised import leave
 from lastgood.calls import loops
 from lastgood.calls.loops import Guard, Loop
 from lastgood.calls.portal import LoopClosed, Portal
-from lastgood.errors import BridgeError, Disposed, Forked, LastgoodError, NoRuntimeBridge
+from lastgood.errors import BridgeError, Disposed, Forked, LastgoodError, NoRuntimeBridge, RemoteError
 
 if TYPE_CHECKING:
     from lastgood.bridges import Bridge
@@ -362,7 +363,11 @@ class Handle:
         forked from its process, and :class:`BridgeError` if the call comes from another loop or thread than the bridge's, or
         if it was cut off because its bridge was disposed.
         """
-        return await self._slot()._call(module, function, args, kwargs)
+        try:
+            return await self._slot()._call(module, function, args, kwargs)
+        except RemoteError as error:
+            leave(error)
+            raise
 
     def call_blocking(
         self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -372,7 +377,11 @@ class Handle:
         It is meant for a session that runs in a thread of its own, as ``with watch(...)`` starts it. Raises as :meth:`call`
         does, and :class:`BridgeError` on the bridge's own loop, where the call would wait for itself.
         """
-        return self._slot()._call_blocking(module, function, args, kwargs)
+        try:
+            return self._slot()._call_blocking(module, function, args, kwargs)
+        except RemoteError as error:
+            leave(error)
+            raise
 
     def with_types(self, types: Types | Callable[[], Types]) -> Handle:
         """Return a handle on the same slot that calls the bridge's ``call_typed``, if it has one, with these ``types``.

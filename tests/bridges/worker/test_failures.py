@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lastgood.bridges.worker.failures import describe
+from lastgood.bridges.worker.performing import VALUES
+
+DUMPS = VALUES.dumps
 
 
 class Custom(Exception):
@@ -44,11 +47,11 @@ def raised(error: BaseException) -> BaseException:
     ids=["builtin", "key", "own", "exit", "mute", "leaving"],
 )
 def test_names_and_messages(error: BaseException, name: str, message: str) -> None:
-    assert describe(raised(error))[:2] == [name, message]
+    assert describe(raised(error), DUMPS)[:2] == [name, message]
 
 
 def test_the_traceback_has_the_cause_and_the_lines() -> None:
-    text = describe(raised(ValueError("bad")))[2]
+    text = describe(raised(ValueError("bad")), DUMPS)[2]
     assert "LookupError: first" in text
     assert "direct cause" in text
     assert "raise error from first" in text
@@ -56,13 +59,13 @@ def test_the_traceback_has_the_cause_and_the_lines() -> None:
 
 
 def test_groups_are_told_whole() -> None:
-    text = describe(ExceptionGroup("several", [ValueError("one"), Custom("two")]))[2]
+    text = describe(ExceptionGroup("several", [ValueError("one"), Custom("two")]), DUMPS)[2]
     assert "ValueError: one" in text
     assert "Custom: two" in text
 
 
 def test_giant_texts_are_cut_in_the_middle() -> None:
-    message = describe(ValueError("a" * 500_000 + "end"))[1]
+    message = describe(ValueError("a" * 500_000 + "end"), DUMPS)[1]
     assert len(message) < 101_000
     assert message.endswith("end")
     assert "characters left out" in message

@@ -83,7 +83,7 @@ def pack_raised(error: BaseException) -> tuple[int, bytes]:
     """Return the answer frame for a raised ``error``."""
     from .failures import describe
 
-    return frames.RAISED, VALUES.dumps(describe(error))
+    return frames.RAISED, VALUES.dumps(describe(error, VALUES.dumps))
 
 
 def pack_refused(text: str) -> tuple[int, bytes]:

@@ -1,0 +1,380 @@
+"""Exceptions of the worker, raised in the app as what they were.
+
+The error that is raised is a :class:`~lastgood.RemoteError` and, by multiple inheritance, an instance of the nearest classes
+that the app knows: builtin ones, those of the standard library, and those that wrappers declare. It is made without running
+a constructor. Its traceback consists of frames made for the purpose, which name the user's own files and lines, so that every
+tool that prints tracebacks shows them.
+"""
+
+from __future__ import annotations
+
+import builtins
+import linecache
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import FrameType, FunctionType, TracebackType
+from typing import Any, TypeAlias, cast
+
+from lastgood.errors import LastgoodError, RemoteError
+
+__all__ = ["Find", "bare", "leave", "made"]
+
+Find: TypeAlias = Callable[[str, str], "type | None"]
+"""A finder of the class that a wrapper declares for a class of the source, by module and qualified name."""
+
+_ORIGIN = "_lastgood_origin"
+_OWN = frozenset(("type_name", "message", "traceback", "attributes", _ORIGIN, *dir(BaseException)))
+"""Attributes of the error itself, which attributes of the exception do not replace."""
+_HEAP_TYPE = 1 << 9
+_MAX_CLASSES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What belongs to a remote error besides its public attributes.
+
+    ``frames``, ``context``: see :func:`leave`. ``left_out`` says why an attribute could not be sent, by name.
+    """
+
+    text: str = ""
+    frames: TracebackType | None = None
+    context: BaseException | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def leave(error: RemoteError) -> None:
+    """Prepare an error of the worker to be raised again where a call leaves lastgood, by a bare ``raise``.
+
+    Its traceback then consists of the frames of the app and those of the worker, and its context is what it was in the worker,
+    if it had one there. Errors that a bridge of the user's has raised stay as they are.
+    """
+    origin: _Origin | None = vars(error).get(_ORIGIN)
+    if origin is not None:
+        error.__traceback__ = origin.frames
+        if origin.context is not None:
+            error.__context__ = origin.context
+
+
+def bare(answer: Sequence[Any]) -> RemoteError:
+    """Return the :class:`RemoteError` for a described exception, which is an instance of no other class."""
+    name, message, text = map(str, answer[:3])
+    return RemoteError(name, message, text)
+
+
+def made(
+    answer: Sequence[Any],
+    loads: Callable[[bytes], Any],
+    find: Find | None = None,
+    *,
+    trace: TracebackType | None = None,
+) -> RemoteError:
+    """Return the error for a described exception (see :mod:`.worker.failures`), as an instance of what it was.
+
+    ``loads`` decodes values. ``trace`` is the real traceback, if the source ran in this process. Raises TypeError or ValueError
+    for an invalid description.
+    """
+    if len(answer) == 3:
+        return bare(answer)
+    *first, others = answer
+    try:
+        return _Maker([first, *others], loads, find, trace).whole()
+    except (AttributeError, KeyError, IndexError) as error:
+        raise ValueError(f"the description of an exception is invalid: {type(error).__name__}: {error}") from None
+
+
+class _Maker:
+    def __init__(
+        self,
+        described: Sequence[Sequence[Any]],
+        loads: Callable[[bytes], Any],
+        find: Find | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._described = described
+        self._loads = loads
+        self._find = find
+        self._trace = trace
+        self._made: dict[int, RemoteError] = {}
+
+    def whole(self) -> RemoteError:
+        for number in range(len(self._described)):
+            self._error(number)
+        for number, error in self._made.items():
+            details = self._details(number)
+            context = self._linked(details.get("context"))
+            error.__cause__ = self._linked(details.get("cause"))
+            error.__context__ = context
+            error.__suppress_context__ = details.get("suppress") is True
+            origin: _Origin = vars(error)[_ORIGIN]
+            frames = self._trace if number == 0 and self._trace is not None else _traceback(details.get("frames") or ())
+            error.__traceback__ = frames
+            vars(error)[_ORIGIN] = _Origin(origin.text, frames, context, origin.left_out)
+        return self._made[0]
+
+    def _details(self, number: int) -> Mapping[str, Any]:
+        details = self._described[number][3]
+        if not isinstance(details, dict):
+            raise TypeError("an exception without details")
+        return details
+
+    def _linked(self, number: Any) -> RemoteError | None:
+        return None if number is None else self._made[_index(number, len(self._described))]
+
+    def _error(self, number: int, around: frozenset[int] = frozenset()) -> RemoteError:
+        if number in self._made:
+            return self._made[number]
+        if number in around:
+            raise ValueError("a group of exceptions that contains itself")
+        name, message, text, _ = self._described[number]
+        details = self._details(number)
+        attributes, left_out = self._attributes(details)
+        error: RemoteError | None = None
+        if not details.get("bare"):
+            members = [
+                self._error(_index(each, len(self._described)), around | {number})
+                for each in details.get("members", ())
+            ]
+            if missing := details.get("missing"):
+                members.append(RemoteError("Exception", f"{missing} more members of the group were not sent", ""))
+            group = (str(details["group"]), members) if members else None
+            error = _instance(_classes(details["mro"], self._find), details["mro"][0], self._args(details), group)
+        if error is None:
+            error = RemoteError(str(name), str(message), str(text))
+        _fill(error, attributes)
+        vars(error).update(type_name=str(name), message=str(message), traceback=str(text), attributes=attributes)
+        vars(error)[_ORIGIN] = _Origin(str(message), left_out=left_out)
+        if notes := details.get("notes"):
+            error.__notes__ = [str(note) for note in notes]
+        self._made[number] = error
+        return error
+
+    def _args(self, details: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(self._value(value, "an argument") for value in details.get("args", ()))
+
+    def _value(self, data: bytes, name: str) -> Any:
+        try:
+            return self._loads(data)
+        except ValueError as error:
+            return f"<{name} that cannot be read here: {error}>"
+
+    def _attributes(self, details: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the attributes, and by name why the others are left out."""
+        attributes: dict[str, Any] = {}
+        left_out = {str(name): str(reason) for name, reason in details.get("left_out", {}).items()}
+        for name, data in details.get("attributes", {}).items():
+            try:
+                attributes[str(name)] = self._loads(data)
+            except ValueError as error:  # this side lacks what it needs
+                left_out[str(name)] = f"{name}: {error}"
+        return attributes, left_out
+
+
+def _index(number: Any, size: int) -> int:
+    if type(number) is not int or not 0 <= number < size:
+        raise ValueError("an exception that is not there")
+    return number
+
+
+# Classes.
+
+
+def _classes(mro: Sequence[Sequence[str]], find: Find | None) -> tuple[type[Exception], ...]:
+    """Return the nearest known classes of an exception, the nearest first, without their own bases."""
+    found: list[type[Exception]] = []
+    for module, qualname in mro:
+        kind = _known(str(module), str(qualname), find)
+        if (
+            isinstance(kind, type)
+            and issubclass(kind, Exception)
+            and not issubclass(kind, LastgoodError)
+            and not any(issubclass(each, kind) for each in found)
+        ):
+            found.append(kind)
+    return tuple(found)
+
+
+def _known(module: str, qualname: str, find: Find | None) -> object:
+    if module == "builtins":
+        return vars(builtins).get(qualname)
+    declared = None if find is None else find(module, qualname)
+    if declared is not None:
+        return declared
+    if module.partition(".")[0] not in sys.stdlib_module_names:
+        return None
+    # Only what the app has imported can be in an except clause of it.
+    kind: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        kind = getattr(kind, "__dict__", {}).get(part)
+    return kind
+
+
+_making = threading.RLock()
+
+
+def _class(bases: tuple[type[Exception], ...], module: str, qualname: str) -> type[RemoteError]:
+    with _making:
+        return _new_class(bases, module, qualname)
+
+
+@lru_cache(_MAX_CLASSES)
+def _new_class(bases: tuple[type[Exception], ...], module: str, qualname: str) -> type[RemoteError]:
+    name = qualname.rpartition(".")[2]
+    module = "builtins" if module == "?" else module
+    space = {
+        "__module__": bases[0].__module__ if bases[0].__name__ == name else module,
+        "__qualname__": qualname,
+        "__doc__": bases[0].__doc__,
+        "__str__": _text,
+        "__getattr__": _missing,
+        "__reduce__": _reduced,
+        "__setstate__": _restore,
+    }
+    return type(name, (RemoteError, *bases), space)
+
+
+def _text(error: RemoteError) -> str:
+    origin: _Origin = vars(error).get(_ORIGIN, _Origin())
+    return origin.text
+
+
+def _missing(error: RemoteError, name: str) -> Any:
+    origin: _Origin = vars(error).get(_ORIGIN, _Origin())
+    text = f"{type(error).__name__!r} object has no attribute {name!r}"
+    if name in origin.left_out:
+        text = f"{name!r} of this {type(error).__name__} stayed in the worker: {origin.left_out[name]}"
+    raise AttributeError(text, name=name, obj=error)
+
+
+def _reduced(error: RemoteError) -> tuple[Any, ...]:
+    kind = type(error)
+    group = (error.message, list(error.exceptions)) if isinstance(error, ExceptionGroup) else None
+    origin: _Origin = vars(error).get(_ORIGIN, _Origin())
+    state = {name: value for name, value in vars(error).items() if name != _ORIGIN}
+    place = (kind.__module__, kind.__qualname__)
+    return _instance, (kind.__bases__[1:], place, error.args, group), (state, origin.text, dict(origin.left_out))
+
+
+def _restore(error: RemoteError, state: tuple[dict[str, Any], str, dict[str, str]]) -> None:
+    attributes, text, left_out = state
+    _fill(error, attributes["attributes"])
+    vars(error).update(attributes)
+    vars(error)[_ORIGIN] = _Origin(text, left_out=left_out)
+
+
+def _instance(
+    bases: tuple[type[Exception], ...],
+    place: Sequence[str],
+    args: tuple[Any, ...],
+    group: tuple[str, Sequence[Exception]] | None,
+) -> RemoteError | None:
+    """Return a new error of the class made of ``bases``, or of as many of them as go together; None if none does."""
+    module, qualname = place
+    while bases:
+        try:
+            kind = _class(bases, module, qualname)
+            native: Any = kind
+            while native.__flags__ & _HEAP_TYPE:
+                native = native.__base__
+            error = native.__new__(kind, *(group or ())) if issubclass(kind, ExceptionGroup) else native.__new__(kind)
+        except TypeError:  # a class that cannot be derived from, or not together with the others
+            bases = bases[:-1]
+            continue
+        if group is None:
+            error.args = args
+        return cast("RemoteError", error)
+    return None
+
+
+def _fill(error: RemoteError, attributes: Mapping[str, Any]) -> None:
+    """Set the attributes of the exception. What is one of the error's own is only in ``attributes``."""
+    for name, value in attributes.items():
+        if name in _OWN or name.startswith("__"):
+            continue
+        try:
+            BaseException.__setattr__(error, name, value)
+        except Exception:  # a property of the class: it is in ``attributes`` all the same
+            continue
+
+
+# Frames.
+
+
+def _template() -> FrameType:
+    return _getframe()  # type: ignore[name-defined, no-any-return]  # noqa: F821  # from the globals that _frame() gives it
+
+
+def _traceback(frames: Sequence[Sequence[Any]]) -> TracebackType | None:
+    """Return a traceback of these frames (see :mod:`.worker.failures`)."""
+    trace: TracebackType | None = None
+    for file, line, name, text, *position in reversed(frames):
+        if type(line) is not int or not 0 < line < 1 << 31:
+            continue
+        shown = _shown_file(str(file), line, str(text))
+        frame = _frame(shown, line, str(name), position)
+        trace = TracebackType(trace, frame, frame.f_lasti, line)
+    return trace
+
+
+def _frame(file: str, line: int, name: str, position: Sequence[Any]) -> FrameType:
+    code = _template.__code__
+    size = len(code.co_code) // 2
+    code = code.replace(
+        co_filename=file,
+        co_name=name,
+        co_qualname=name,
+        co_firstlineno=line,
+        co_linetable=b"".join(_locations(size, line, position)),
+    )
+    module = os.path.basename(file).removesuffix(".py")
+    space = {"__name__": module, "__file__": file, "__builtins__": builtins, "_getframe": sys._getframe}
+    return cast("FrameType", FunctionType(code, space)())
+
+
+def _locations(size: int, line: int, position: Sequence[Any]) -> Iterator[bytes]:
+    """Yield the location table for ``size`` instructions, all at one position of the source (CPython: Objects/locations.md)."""
+    known = [each for each in position if type(each) is int and each >= 0]
+    while size > 0:
+        many = min(size, 8)
+        size -= many
+        if len(known) != 3 or known[0] < line:
+            yield bytes((0x80 | 13 << 3 | many - 1, 0))  # the line alone
+            continue
+        end_line, column, end_column = known
+        yield bytes((0x80 | 14 << 3 | many - 1, 0))
+        yield b"".join(map(_varint, (end_line - line, column + 1, end_column + 1)))
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 64:
+        encoded.append(64 | number & 63)
+        number >>= 6
+    encoded.append(number)
+    return bytes(encoded)
+
+
+_lines_by_name: dict[str, list[str]] = {}
+
+
+def _shown_file(file: str, line: int, text: str) -> str:
+    """Return the name of the file to show: another one if the line of the file is not what the worker has run any more."""
+    if not text:
+        return file
+    linecache.checkcache(file)
+    if linecache.getline(file, line).rstrip() == text:
+        return file
+    name = f"{file} (before an edit)" if os.path.exists(file) else file
+    known = _lines_by_name.get(name, [])
+    lines = _lines_by_name[name] = [*known, *["\n"] * (line - len(known))]
+    lines[line - 1] = f"{text}\n"
+    linecache.cache[name] = (
+        sum(map(len, lines)),
+        None,
+        lines,
+        name,
+    )  # without a time, it is not looked for on the disk
+    return name

@@ -1,0 +1,452 @@
+"""Exceptions of a source arrive as what they were, whatever they do to be no ordinary ones."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import pickle
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import pytest
+import trio
+
+from flavours import FLAVOURS, Flavour
+from imported import forgotten
+from lastgood import InProcessBridge, ProcessBridge, RemoteError
+from lastgood.bridges.raised import leave, made
+from lastgood.bridges.worker.failures import describe
+from lastgood.bridges.worker.performing import VALUES
+from process_bridges import DEADLINE
+
+ALL = sorted(
+    name
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException) and kind.__name__ == name
+)
+BARE = (
+    "BaseException",
+    "BaseExceptionGroup",
+    "GeneratorExit",
+    "KeyboardInterrupt",
+    "StopAsyncIteration",
+    "StopIteration",
+    "SystemExit",
+)
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "UnicodeDecodeError": ("utf-8", b"a\xff", 1, 2, "invalid"),
+    "UnicodeEncodeError": ("ascii", "a\xe9", 1, 2, "no ascii"),
+    "UnicodeTranslateError": ("\xe9", 0, 1, "untranslatable"),
+    "ExceptionGroup": ("several", [ValueError("a"), KeyError("b")]),
+    "BaseExceptionGroup": ("several", [ValueError("a"), KeyboardInterrupt()]),
+    **dict.fromkeys(("IndentationError", "SyntaxError", "TabError"), ("bad", ("file.py", 3, 5, "a b c", 3, 6))),
+    "OSError": (28, "full", "file.txt"),
+    "BlockingIOError": (11, "later", 7),
+    "ImportError": ("no module",),
+}
+
+
+def remote(error: BaseException, find: Any = None) -> RemoteError:
+    """What the app gets for ``error``, over the bytes of the wire."""
+    try:
+        raise error
+    except BaseException as caught:
+        return made(VALUES.loads(VALUES.dumps(describe(caught, VALUES.dumps))), VALUES.loads, find)
+
+
+def attributes(error: BaseException) -> dict[str, Any]:
+    names = (
+        *("errno", "strerror", "filename", "filename2", "characters_written", "name", "path", "msg", "obj", "lineno"),
+        *("offset", "text", "end_lineno", "encoding", "object", "start", "end", "reason"),
+    )
+    return {name: getattr(error, name) for name in names if hasattr(error, name)}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_builtin_class_is_itself(name: str) -> None:
+    kind = getattr(builtins, name)
+    error = kind(*ARGUMENTS.get(name, ("some text", 3)))
+    got = remote(error)
+    assert (got.type_name, got.message) == (name, str(error)) if not isinstance(error, BaseExceptionGroup) else True
+    if name in BARE:
+        assert type(got) is RemoteError
+        return
+    assert isinstance(got, kind)
+    assert type(got).__name__ == name
+    assert str(got) == str(error)
+    assert repr(got) == repr(error)
+    assert attributes(got) == attributes(error)
+    if not isinstance(error, ExceptionGroup):
+        assert got.args == error.args
+    for again in (copy.copy(got), pickle.loads(pickle.dumps(got))):
+        assert type(again) is type(got)
+        assert (repr(again), str(again), again.traceback) == (repr(error), str(error), got.traceback)
+        assert attributes(again) == attributes(error)
+
+
+def test_attributes_are_those_that_can_be_sent() -> None:
+    error = LookupError("a", object(), [1, 2])
+    vars(error).update(sku="apple", count=3, where=Path("x"), lock=threading.Lock(), message="mine", args="no")
+    got: Any = remote(error)
+    assert (got.sku, got.count, got.where, got.message) == ("apple", 3, Path("x"), str(error))
+    assert got.attributes == {"sku": "apple", "count": 3, "where": Path("x"), "message": "mine", "args": "no"}
+    assert got.args[0] == "a"
+    assert got.args[1].startswith("<object object at")
+    assert got.args[2] == [1, 2]
+    with pytest.raises(AttributeError, match=r"'lock' of this LookupError stayed in the worker: lock: .*_thread.lock"):
+        got.lock  # noqa: B018  # it raises
+    with pytest.raises(AttributeError, match="has no attribute 'other'"):
+        got.other  # noqa: B018  # it raises
+
+
+def test_groups_causes_contexts_and_notes() -> None:
+    inner = ExceptionGroup("inner", [KeyError("k"), StopIteration(1)])
+    error = ExceptionGroup("outer", [ValueError("v"), inner])
+    error.add_note("a note")
+    error.__cause__ = cause = OSError(2, "no")
+    cause.__context__ = error  # a cycle
+    got: Any = remote(error)
+    met: list[Any] = []
+    values, other = got.exceptions
+    keys, stopped = other.exceptions
+    assert isinstance(values, ValueError)
+    assert isinstance(keys, KeyError)
+    assert keys.args == ("k",)
+    assert type(stopped) is RemoteError
+    assert stopped.type_name == "StopIteration"
+    assert all(isinstance(each, RemoteError) for each in (got, values, other, keys))
+    assert got.message == "outer"
+    assert got.__notes__ == ["a note"]
+    assert isinstance(got.__cause__, FileNotFoundError)
+    assert got.__cause__.__context__ is got
+    assert remote(error).__suppress_context__
+    try:
+        raise cast("Exception", got)
+    except* ValueError as group:
+        met += group.exceptions
+    except* KeyError as group:
+        met += group.exceptions
+    except* RemoteError as group:
+        met += group.exceptions
+    assert met[0] is values
+    assert [type(each).__name__ for each in met] == ["ValueError", "ExceptionGroup", "ExceptionGroup"]
+
+
+def test_long_chains_and_large_groups_are_bounded() -> None:
+    chain: BaseException = ValueError(0)
+    for number in range(2000):
+        outer = ValueError(number)
+        outer.__context__ = chain
+        chain = outer
+    got = remote(chain)
+    length = 0
+    while got.__context__ is not None:
+        assert isinstance(got.__context__, ValueError)
+        got, length = got.__context__, length + 1  # type: ignore[assignment]  # each is a RemoteError, too
+    assert length == 100
+    many: Any = remote(ExceptionGroup("many", [ValueError(number) for number in range(2000)]))
+    assert len(many.exceptions) == 101
+    assert "1900 more members" in str(many.exceptions[-1])
+
+
+def test_what_is_printed_are_the_frames_of_the_source_then() -> None:
+    def call() -> None:
+        error = remote_of_a_source()
+        try:
+            raise error
+        except RemoteError as caught:
+            leave(caught)
+            raise
+
+    def remote_of_a_source() -> RemoteError:
+        space: dict[str, Any] = {}
+        exec(compile("def quote(sku):\n    raise KeyError(sku)\n", "/there/shop.py", "exec"), space)
+        try:
+            space["quote"]("apple")
+        except KeyError as error:
+            described = describe(error, VALUES.dumps)
+        described[3]["frames"][-1][3] = "    raise KeyError(sku)"  # as where the file is
+        return made(described, VALUES.loads)
+
+    with pytest.raises(KeyError) as caught:
+        call()
+    lines = traceback.format_exception(caught.value)
+    assert lines[-2:] == ['  File "/there/shop.py", line 2, in quote\n    raise KeyError(sku)\n', "KeyError: 'apple'\n"]
+    assert "in call" not in "".join(lines)  # as the wrapper's own frames are left out
+    assert "RemoteError" not in "".join(lines)
+
+
+def test_a_line_that_was_edited_since_is_shown_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "shop.py"
+    file.write_text("def quote():\n    raise KeyError('old')\n")
+    space: dict[str, Any] = {}
+    exec(compile(file.read_text(), str(file), "exec"), space)
+    try:
+        space["quote"]()
+    except KeyError as error:
+        described = describe(error, VALUES.dumps)
+    file.write_text("# another first line\ndef quote():\n    pass\n")
+    lines = traceback.format_exception(made(described, VALUES.loads))
+    assert lines[-2].startswith(f"  File \"{file} (before an edit)\", line 2, in quote\n    raise KeyError('old')\n")
+
+
+def test_classes_of_the_standard_library_and_nearest_bases() -> None:
+    import json
+    import subprocess
+
+    try:
+        json.loads("{")
+    except json.JSONDecodeError as error:
+        got: Any = remote(error)
+    assert isinstance(got, json.JSONDecodeError)
+    assert (got.pos, got.doc) == (1, "{")
+    got = remote(subprocess.CalledProcessError(3, ["a"], output=b"b"))
+    assert isinstance(got, subprocess.CalledProcessError)
+    assert (got.returncode, got.stdout) == (3, b"b")
+
+    class Timeout(TimeoutError):
+        pass
+
+    Timeout.__module__ = "requests"
+    got = remote(Timeout(110, "late"))
+    assert issubclass(type(got), TimeoutError)
+    assert (type(got).__name__, type(got).__module__, got.errno, got.type_name) == (
+        "Timeout",
+        "requests",
+        110,
+        f"requests.{Timeout.__qualname__}",
+    )
+    assert type(remote(trio.Cancelled._create(source="unknown"))) is RemoteError
+
+
+class ShopError(Exception):
+    sku: str
+
+
+class OutOfStock(ShopError): ...
+
+
+def test_declared_classes_are_found_and_several_known_bases_are_combined() -> None:
+    class Missing(OutOfStock, FileNotFoundError):
+        pass
+
+    found: dict[tuple[str, str], type] = {(__name__, "ShopError"): ShopError}
+    got: Any = remote(OutOfStock("none"), lambda *place: found.get(place))
+    assert type(got).__mro__[-4:-3] == (ShopError,)
+    assert type(got).__name__ == "OutOfStock"
+    found[(__name__, "OutOfStock")] = OutOfStock
+    got = remote(Missing(2, "no", "x"), lambda *place: found.get(place))
+    assert isinstance(got, OutOfStock)
+    assert isinstance(got, FileNotFoundError)
+    assert got.filename == "x"
+    again: Any = remote(Missing(), lambda *place: found.get(place))
+    assert type(again) is type(got)
+
+
+# --- hostile ones
+
+HOSTILE = """
+class Text(Exception):
+    def __str__(self): raise ValueError("no text")
+
+class Exits(Exception):
+    def __str__(self): raise SystemExit(3)
+
+class Repr(Exception):
+    def __repr__(self): raise KeyboardInterrupt
+
+class Number(Exception):
+    def __str__(self): return 3
+
+class Str(str):
+    def __getitem__(self, key): raise ValueError
+    def __len__(self): raise ValueError
+    def __str__(self): raise ValueError
+
+class StrText(Exception):
+    def __str__(self): return Str("text")
+
+class Endless(Exception):
+    def __str__(self): return str(self)
+
+class Itself(Exception):
+    def __init__(self):
+        super().__init__(self)
+        self.itself = self
+
+class Colliding(Exception):
+    def __init__(self):
+        super().__init__("text")
+        vars(self).update(message=1, traceback=2, type_name=3, attributes=4, args=5, with_traceback=6, add_note=7,
+                          __notes__=8, __cause__=9, __class__=10, __dict__=11, _lastgood_origin=12)
+
+class Args(Exception):
+    @property
+    def args(self): raise ValueError("no args")
+
+class Huge(Exception):
+    def __init__(self):
+        super().__init__("x" * 5_000_000)
+        self.data = b"x" * 50_000_000
+
+class Reduce(Exception):
+    def __reduce__(self): raise ValueError
+    __reduce_ex__ = __getstate__ = __reduce__
+
+class Slots(Exception):
+    __slots__ = ("a", "b", "__c")
+    def __init__(self): self.a = 1
+
+class GetAttr(Exception):
+    def __getattr__(self, name): raise ValueError(name)
+
+class GetAttribute(Exception):
+    def __getattribute__(self, name): raise SystemExit(name)
+
+class Lies(Exception):
+    __class__ = property(lambda self: SystemExit)
+
+class Meta(type):
+    def __getattribute__(cls, name): raise ValueError(name)
+    def __eq__(cls, other): raise ValueError
+    def __hash__(cls): raise ValueError
+
+class OfMeta(Exception, metaclass=Meta):
+    pass
+
+class Module(Exception):
+    __module__ = 3
+
+class Builtin(Exception):
+    __module__ = "builtins"
+    __qualname__ = "KeyboardInterrupt"
+
+class Dict(dict):
+    def items(self): raise ValueError
+    def get(self, *_): raise ValueError
+    def __iter__(self): raise ValueError
+
+class OfDict(Exception):
+    def __init__(self): self.__dict__ = Dict(a=1)
+
+class Value:
+    def __getattr__(self, name): raise SystemExit(name)
+    def __iter__(self): raise SystemExit
+    def __repr__(self): raise SystemExit
+
+class Values(Exception):
+    def __init__(self):
+        super().__init__(Value(), "b")
+        self.value = Value()
+
+class Notes(Exception):
+    def __init__(self): self.__notes__ = [Str("a note"), 3, Value(), *["more"] * 5000]
+
+class NotesProperty(Exception):
+    @property
+    def __notes__(self): raise SystemExit
+
+class Surrogate(Exception):
+    def __init__(self): super().__init__("\\ud800"); setattr(self, "\\udfff", 1); self.fine = "\\udfff"
+
+class Cyclic(Exception):
+    def __init__(self): self.__cause__ = self; self.__context__ = self
+
+class Both(SystemExit, ValueError):
+    pass
+
+class Group(ExceptionGroup):
+    exceptions = property(lambda self: 1 / 0)
+    message = property(lambda self: 1 / 0)
+
+class Syntax(SyntaxError):
+    def __init__(self): super().__init__("bad", ("f", 1, 1, "x"))
+    lineno = property(lambda self: 1 / 0)
+
+class Deep(Exception):
+    def __init__(self):
+        self.deep = []
+        for _ in range(100_000): self.deep = [self.deep]
+
+class Keys(Exception):
+    def __init__(self): vars(self)[3] = 4; vars(self)[Str("key")] = 5
+
+KINDS = {name: kind for name, kind in list(globals().items())
+         if issubclass(type(kind), type) and issubclass(kind, BaseException)}
+
+def fail(name):
+    if name == "Group":
+        raise Group("several", [ValueError("a"), Text()])
+    raise KINDS[name]()
+
+def kinds():
+    return sorted(KINDS)
+
+def give(value):
+    return value
+"""
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    directory = tmp_path_factory.mktemp("src")
+    (directory / "hostile.py").write_text(HOSTILE)
+    with forgotten(directory):
+        yield directory
+
+
+@pytest.mark.parametrize("make", [ProcessBridge, InProcessBridge])
+async def test_hostile_exceptions_arrive_with_their_texts_and_the_worker_lives_on(
+    hostile: Path, make: Callable[..., Any]
+) -> None:
+    bridge = make(import_path=[hostile], modules=["hostile"])
+    await bridge.init()
+    try:
+        with trio.fail_after(DEADLINE):
+            kinds = await bridge.call("hostile", "kinds", [], {})
+            assert len(kinds) >= 25
+            for kind in kinds:
+                with pytest.raises(RemoteError) as caught:
+                    await bridge.call("hostile", "fail", [kind], {})
+                error = caught.value
+                assert type(error.type_name) is type(error.traceback) is str
+                if kind not in ("Module", "Builtin"):
+                    assert error.type_name == f"hostile.{kind}"
+                assert "in fail" in error.traceback
+                assert len(error.traceback) < 400_000
+                assert isinstance(error.__traceback__, TracebackType)
+                assert "".join(traceback.format_exception(error))
+                assert (type(error) is RemoteError) is (kind == "Both")
+                assert await bridge.call("hostile", "give", [1], {}) == 1
+    finally:
+        await bridge.dispose()
+
+
+# --- in every way of calling
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda each: each.name)
+def test_every_builtin_class_is_caught_by_its_own_name(tmp_path: Path, flavour: Flavour) -> None:
+    """By the handle of an in-process bridge here; by wrappers of a session in ``session/test_exceptions.py``."""
+    (tmp_path / "raising.py").write_text(
+        f"import builtins\nARGUMENTS = {ARGUMENTS!r}\n"
+        "def fail(name):\n    raise getattr(builtins, name)(*ARGUMENTS.get(name, ('text',)))\n"
+    )
+
+    async def main() -> None:
+        bridge = InProcessBridge(import_path=[tmp_path], modules=["raising"])
+        await bridge.init()
+        for name in ALL:
+            if name == "KeyboardInterrupt" or name == "BaseExceptionGroup":
+                continue  # Ctrl-C is the caller's own
+            kind = RemoteError if name in BARE else getattr(builtins, name)
+            with pytest.raises(kind):
+                await bridge.call("raising", "fail", [name], {})
+        await bridge.dispose()
+
+    with forgotten(tmp_path):
+        flavour.run(main)
