@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 
+from declaring import declaring
 from lastgood.bridges.process import ProcessBridge
 from lastgood.errors import RemoteError
 
@@ -209,13 +210,12 @@ async def test_every_worker_of_a_pool(source: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 async def test_what_arguments_results_and_exceptions_do_as_they_cross(source: Path, backend: str) -> None:
-    @dataclass
-    class Order:
-        name: str
-
+    order = "from dataclasses import dataclass\n@dataclass\nclass Order:\n    name: str\n"
+    with declaring("svc", order) as wrapper:
+        async with running(source, async_backend=backend) as worker:
+            assert await worker.call("takes", wrapper.Order("")) == repr(LEFT)
     async with running(source, async_backend=backend) as worker:
         for _ in range(2):
-            assert await worker.call("takes", Order("")) == repr(LEFT)
             for suffix in ("", "_on_a_loop"):
                 assert [list(each) for each in await worker.call(f"gives{suffix}")] == [LEFT]
                 with pytest.raises(RemoteError) as caught:

@@ -224,7 +224,7 @@ async def test_with_no_msgpack_in_c_it_is_the_same(
     in_worker: dict[str, Any], here: InProcessBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packing, "find_faster", lambda: None)
-    here._codec = Codec("to the worker", tags=True)
+    here._codec = Codec("to the worker")
     monkeypatch.setattr(CODEC, "values", Codec("from the worker").values)
     monkeypatch.setattr(CODEC, "_fast", False)
     for name, call in CALLS.items():

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
 from fractions import Fraction
 from ipaddress import IPv4Address, IPv6Interface
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 import trio
 
+from declaring import declaring
 from lastgood.bridges.process import VALUES, ProcessBridge
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.frames import HEADER, TARGET_LENGTH, Inbox
+from lastgood.calls.classes import Declared
 from lastgood.errors import BridgeError
 from real_project import DEADLINE
 from recording import compare_with_record
@@ -80,21 +81,23 @@ async def one_async():
 def endless():
     return itertools.count()
 """
-
+TYPES = """
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
 
 class Colour(Enum):
     RED = "red"
-
 
 @dataclass
 class Point:
     x: int
     y: int = 0
 
-
 class Pair(NamedTuple):
     left: int
     right: str
+"""
 
 
 Call = Callable[[ProcessBridge], Awaitable[object]]
@@ -112,8 +115,14 @@ def fails(script: Call) -> Call:
     return expect
 
 
-def typed(function: str, *types: tuple[str, str]) -> Call:
-    return lambda bridge: bridge.call_typed("svc", function, [], {}, types)
+def by_wrapper(function: str, *texts: str) -> Call:
+    """A call as a wrapper makes it. The arguments are texts, of instances of the classes that it declares."""
+
+    async def script(bridge: ProcessBridge) -> None:
+        wrapper = vars(sys.modules["generated.svc"])
+        await bridge.call_exact("svc", function, [eval(text, wrapper) for text in texts], {}, Declared(wrapper))
+
+    return script
 
 
 PLAIN: list[Any] = [
@@ -164,11 +173,10 @@ CONVERSATIONS: dict[str, Sequence[Call]] = {
         call("give", [deque([1], 2), OrderedDict(b=1), Counter("a"), defaultdict(list, c=[1]), defaultdict(None)]),
     ],
     "own types": [
-        call("take", Point(1, 2), Colour.RED),
-        call("give", [Colour.RED, Pair(1, "two")]),
         call("points"),
-        typed("points", ("svc", "Point"), ("svc", "Colour")),
-        typed("give", ("svc", "Point")),
+        by_wrapper("take", "Point(1, 2)", "Colour.RED"),
+        by_wrapper("give", "[Colour.RED, Pair(1, 'two'), Pair(2, 'three')]"),
+        by_wrapper("points"),
     ],
     "failures": [
         fails(call("fail")),
@@ -256,8 +264,9 @@ def bridge_to(service: Path, text: str = SERVICE) -> ProcessBridge:
 async def test_the_bytes_of_calls_and_answers_are_those_of_the_record(name: str, tmp_path: Path, tap: Tap) -> None:
     bridge = bridge_to(tmp_path)
     await bridge.init()
-    for step in CONVERSATIONS[name]:
-        await step(bridge)
+    with declaring("svc", TYPES):
+        for step in CONVERSATIONS[name]:
+            await step(bridge)
     await bridge.dispose()
     compare_with_record(f"wire/{name.replace(' ', '-')}", record_of(tap))
 

@@ -156,8 +156,8 @@ async def test_values_keep_their_types_both_ways(tmp_path: Path) -> None:
         assert await pricing.kinds(quote, models.Side.BUY, point, None, more=[quote]) == [
             *("Quote", "Side", "Point", "NoneType", "Quote")
         ]
-        assert await pricing.plain(quote, models.Side.BUY) == ["dict", "str"]
-        assert await pricing.plain([point], point) == ["list", "tuple"]
+        assert await pricing.plain(quote, models.Side.BUY) == ["Quote", "Side"]
+        assert await pricing.plain([point], point) == ["list", "Point"]
         assert await pricing.by_key({quote.key: back}) == {models.Side.SELL: [back]}
         assert await pricing.keys({models.Key("a"), quote.key}) == frozenset((models.Key("a"), quote.key))
         assert await pricing.options({"side": models.Side.BUY, "limits": [point]}) == {

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from lastgood.bridges.worker.values.values import Typed
-
-__all__ = ["Bridge", "Typed"]
+__all__ = ["Bridge"]
 
 
 @runtime_checkable
@@ -21,12 +19,12 @@ class Bridge(Protocol):
       the session then restarts it from the same generation. It is cancelled when the bridge is replaced.
     - ``async prepare_spare()``: awaited of the live bridge while no cycle runs, to prepare what the next bridge can use.
     - ``thread_safe``: true if ``call`` may be used from any thread and event loop, not only those that created the bridge.
-    - ``call_blocking(module, function, args, kwargs, types)``, if ``thread_safe`` is true: plain wrappers use it, in their own
-      thread, instead of having ``call`` awaited on the loop of the bridge. With ``types`` it does as ``call_typed`` does.
-    - ``async call_typed(module, function, args, kwargs, types)``: used instead of ``call`` by a wrapper whose result type has
-      classes that plain data do not distinguish. ``types`` are their (module, qualified name) as wrappers declare them, where
-      the module name begins with the output's package. It returns a :class:`Typed`, which contains another one for each value
-      that is an instance of one of ``types``, with the nearest of its base classes. Without it, ``call`` is used.
+    - ``call_blocking(module, function, args, kwargs, known=None)``, if ``thread_safe`` is true: plain wrappers use it, in their
+      own thread, instead of having ``call`` awaited on the loop of the bridge. With ``known`` it does as ``call_exact`` does.
+    - ``async call_exact(module, function, args, kwargs, known)``: used by wrappers instead of ``call``. Enum members, instances
+      and named tuples in its result are of the classes that wrappers declare; ``known`` finds these by the names of the source's.
+      A bridge that wraps a :class:`~lastgood.ProcessBridge` may hand such a call on to it. Without it, or in a subclass that
+      overrides only ``call``, wrappers use ``call``, and convert plain data by their annotations.
     """
 
     async def call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

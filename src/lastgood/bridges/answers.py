@@ -12,7 +12,7 @@ from typing import Any
 from lastgood.bridges.raised import Find, bare, made
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.performing import VALUES
-from lastgood.bridges.worker.values.values import DecodeError, EncodeError
+from lastgood.bridges.worker.values.values import DecodeError, EncodeError, path_text
 from lastgood.errors import BridgeError
 
 __all__ = ["check_sequences", "disposed", "error_of", "started_before", "unreadable", "unsendable"]
@@ -55,6 +55,8 @@ def error_of(
 
 def unreadable(error: DecodeError) -> BridgeError:
     """Return the error for a result that cannot be decoded on this side."""
+    if error.path:
+        return BridgeError(f"result{path_text(error.path)}: {error}.")
     return BridgeError(f"The result cannot be read: {error}.")
 
 

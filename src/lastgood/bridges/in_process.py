@@ -24,8 +24,10 @@ from lastgood.bridges.worker.calling import Callables, Refused
 from lastgood.bridges.worker.manifest import Damaged
 from lastgood.bridges.worker.performing import VALUES, encode_result, import_modules, pack_raised, run_call
 from lastgood.bridges.worker.values.codec import CODEC, Codec
-from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Typed
+from lastgood.bridges.worker.values.known import Known
+from lastgood.bridges.worker.values.values import DecodeError, EncodeError
 from lastgood.calls import loops
+from lastgood.calls.classes import Declared
 from lastgood.errors import BridgeError, RemoteError
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ class InProcessBridge:
 
             self._fresh = FreshModules(self._import_path)
         self._backend = "asyncio"
-        self._codec = Codec("to the worker", tags=True)
+        self._codec = Codec("to the worker")
         self._modules: dict[str, ModuleType] = {}
         self._callables: Callables | None = None
         self._state: Literal["new", "ready", "disposed"] = "new"
@@ -130,24 +132,31 @@ class InProcessBridge:
         self._callables = Callables(self._modules, self._selections)
         self._state = "ready"
 
-    async def call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call ``function`` (a dotted path for methods of classes) of ``module`` and return its result.
-
-        Raises :class:`~lastgood.RemoteError` if the function raised, and another :class:`~lastgood.BridgeError` if it may not
-        be called, or if an argument or the result could not be transferred to a worker and back.
-        """
-        return await self._call(module, function, args, kwargs, ())
-
-    async def call_typed(
+    async def call(
         self,
         module: str,
         function: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        types: Sequence[tuple[str, str]],
-    ) -> Typed:
-        """Call as :meth:`call` does; also report which values in the result are instances of ``types`` (see Bridge)."""
-        return _typed(await self._call(module, function, args, kwargs, types))
+        known: Known | None = None,
+    ) -> Any:
+        """Call ``function`` (a dotted path for methods of classes) of ``module`` and return its result.
+
+        Enum members, dataclass instances and named tuples in it are plain data; with ``known``, they are of the classes that the
+        app knows. Raises :class:`~lastgood.RemoteError` if the function raised, and another :class:`~lastgood.BridgeError` if it
+        may not be called, or if an argument or the result could not be transferred to a worker and back.
+        """
+        callables, body = self._begin(module, function, args, kwargs, known)
+        trio = sys.modules.get("trio")
+        if trio is not None and trio.lowlevel.in_trio_run():
+            await trio.lowlevel.checkpoint()  # as every async call under trio; a plain function has none
+        with self._in_view(), _SourceErrors(self._fresh, known=known):
+            result, requested = run_call(callables, body)
+        if type(result) is CoroutineType:
+            result = await self._awaited(result, known)
+        return self._finish(result, requested, known)
+
+    call_exact = call
 
     def call_blocking(
         self,
@@ -155,19 +164,18 @@ class InProcessBridge:
         function: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        types: Sequence[tuple[str, str]] = (),
+        known: Known | None = None,
     ) -> Any:
-        """Call as :meth:`call` does, or :meth:`call_typed` with ``types``, from plain code.
+        """Call as :meth:`call` does, from plain code.
 
         Raises :class:`~lastgood.BridgeError` for an ``async def`` function if an event loop runs in this thread.
         """
-        callables, body = self._begin(module, function, args, kwargs, types)
-        with self._in_view(), _SourceErrors(self._fresh):
+        callables, body = self._begin(module, function, args, kwargs, known)
+        with self._in_view(), _SourceErrors(self._fresh, known=known):
             result, requested = run_call(callables, body)
         if type(result) is CoroutineType:
-            result = self._run(result, f"{module}.{function}")
-        value = self._finish(result, requested)
-        return _typed(value) if types else value
+            result = self._run(result, f"{module}.{function}", known)
+        return self._finish(result, requested, known)
 
     def find(self, module: str, function: str) -> Callable[..., Any]:
         """Return the function that a call would run. Raises :class:`.worker.calling.Refused` if it may not be called."""
@@ -193,54 +201,35 @@ class InProcessBridge:
         if self._fresh is not None:
             self._fresh.hide_lines()
 
-    async def _call(
-        self,
-        module: str,
-        function: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        types: Sequence[tuple[str, str]],
-    ) -> Any:
-        callables, body = self._begin(module, function, args, kwargs, types)
-        trio = sys.modules.get("trio")
-        if trio is not None and trio.lowlevel.in_trio_run():
-            await trio.lowlevel.checkpoint()  # as every async call under trio; a plain function has none
-        with self._in_view(), _SourceErrors(self._fresh):
-            result, requested = run_call(callables, body)
-        if type(result) is CoroutineType:
-            result = await self._awaited(result)
-        return self._finish(result, requested)
-
     def _begin(
         self,
         module: str,
         function: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        types: Sequence[tuple[str, str]],
+        known: Known | None,
     ) -> tuple[Callables, bytes]:
         """Return what may be called, and the body of the frame that a worker would get."""
         callables = self._callables
         if callables is None:
             raise self._not_ready()
-        call: list[Any] = [list(args), dict(kwargs)]
-        if types:
-            call.append([[_in_sources(declared), name] for declared, name in types])
+        call: list[Any] = [list(args), dict(kwargs), *([True] if known is not None else [])]
         try:
             target = f"{module}\0{function}".encode()
-            return callables, frames.TARGET_LENGTH.pack(len(target)) + target + self._codec.dumps(call)
+            packed = self._codec.dumps(call, known or Declared(), lenient=known is None)
+            return callables, frames.TARGET_LENGTH.pack(len(target)) + target + packed
         except (EncodeError, UnicodeEncodeError, frames.StructError) as error:
             raise _as_a_worker(unsendable(error, module, function)) from None
 
-    def _finish(self, result: Any, requested: Sequence[Any]) -> Any:
-        with self._in_view(), _SourceErrors(self._fresh):
+    def _finish(self, result: Any, requested: Sequence[Any], known: Known | None) -> Any:
+        with self._in_view(), _SourceErrors(self._fresh, known=known):
             body = encode_result(result, requested)
         try:
-            return self._codec.loads(body, 0)
+            return self._codec.loads(body, 0, known)
         except DecodeError as error:
             raise _as_a_worker(unreadable(error)) from None
 
-    def _run(self, coroutine: CoroutineType[Any, Any, Any], called: str) -> Any:
+    def _run(self, coroutine: CoroutineType[Any, Any, Any], called: str, known: Known | None) -> Any:
         loop = loops.current()
         if loop is not None:
             coroutine.close()
@@ -252,14 +241,14 @@ class InProcessBridge:
         if self._backend == "trio":
             import trio
 
-            return trio.run(self._awaited, coroutine)
+            return trio.run(self._awaited, coroutine, known)
         import asyncio
 
-        return asyncio.run(self._awaited(coroutine))
+        return asyncio.run(self._awaited(coroutine, known))
 
-    async def _awaited(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    async def _awaited(self, coroutine: CoroutineType[Any, Any, Any], known: Known | None) -> Any:
         try:
-            with _SourceErrors(self._fresh, GeneratorExit):
+            with _SourceErrors(self._fresh, GeneratorExit, known=known):
                 return await (coroutine if self._fresh is None else self._fresh.steps(coroutine))
         except RemoteError as error:
             here = "trio" if isinstance(loops.current(), loops.TrioLoop) else "asyncio"
@@ -296,19 +285,6 @@ class InProcessBridge:
 _NOTHING = nullcontext()
 
 
-def _in_sources(module: str) -> str:
-    """Return the name under which the class of a wrapper's ``module`` is looked for.
-
-    It lacks the output's package: under its full name, the wrapper's own class would be found, which is in this process, too.
-    """
-    package, _, rest = module.partition(".")
-    return module if package in sys.stdlib_module_names else rest
-
-
-def _typed(value: Any) -> Typed:
-    return value if type(value) is Typed else Typed(None, value)
-
-
 def _as_a_worker(error: BridgeError) -> BridgeError:
     error.add_note(
         "No worker is involved: calls in this process refuse what a worker would refuse, so that they do the same with one."
@@ -322,10 +298,17 @@ class _SourceErrors:
     What is meant for the caller stays as it is, and so do exceptions of the classes that are ``exempt``.
     """
 
-    __slots__ = ("_exempt", "_fresh", "_handled", "_is_import")
+    __slots__ = ("_exempt", "_find", "_fresh", "_handled", "_is_import")
 
-    def __init__(self, fresh: FreshModules | None, *exempt: type[BaseException], is_import: bool = False) -> None:
+    def __init__(
+        self,
+        fresh: FreshModules | None,
+        *exempt: type[BaseException],
+        known: Known | None = None,
+        is_import: bool = False,
+    ) -> None:
         self._fresh = fresh
+        self._find = None if known is None else known.find
         self._is_import = is_import
         self._exempt = exempt
 
@@ -345,7 +328,7 @@ class _SourceErrors:
             self._fresh.show_lines()
         trace = _without_own_frames(trace)
         answer, body = pack_raised(BaseException.with_traceback(error, trace))  # the class may have another
-        remote = error_of(answer, VALUES.loads(body), trace=trace, is_import=self._is_import)
+        remote = error_of(answer, VALUES.loads(body), find=self._find, trace=trace, is_import=self._is_import)
         assert remote is not None
         context = remote.__context__ or self._handled
         try:

@@ -21,7 +21,8 @@ from lastgood.bridges.spare import Loaded, RunContext, Spare, becomes_ready, sta
 from lastgood.bridges.streams import WorkerStream
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
-from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Typed, Values
+from lastgood.bridges.worker.values.known import Known
+from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked
 from lastgood.sources.environment import Environment, find_environment
@@ -176,8 +177,18 @@ class ProcessBridge:
                 await self.dispose()
             raise
 
-    async def call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    async def call(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        known: Known | None = None,
+    ) -> Any:
         """Call ``function`` (a dotted path for methods of classes) of ``module`` in the worker and return its result.
+
+        Enum members, dataclass instances and named tuples in it are plain data; with ``known``, they are of the classes that the
+        app knows.
 
         Raises :class:`RemoteError` if the function raised, :class:`CallTimeout`, :class:`WorkerDied`, or another
         :class:`BridgeError` if the function may not be called, or if an argument or the result cannot be transferred.
@@ -190,32 +201,13 @@ class ProcessBridge:
             self._check_loop("call")
         await trio.lowlevel.checkpoint_if_cancelled()
         worker = self._workers[0] if len(self._workers) == 1 else self._least_busy()
-        answer = _submit(worker, module, function, args, kwargs)
+        answer = _submit(worker, module, function, args, kwargs, known)
         await worker.channel.wait(answer)
         if answer.kind is None:
             raise CallTimeout(f"{module}.{function}", self._process.timeout)
-        return self._result(worker, answer)
+        return self._result(worker, answer, known)
 
-    async def call_typed(
-        self,
-        module: str,
-        function: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        types: Sequence[tuple[str, str]],
-    ) -> Typed:
-        """Call as :meth:`call` does; also report which values in the result are instances of ``types`` (see Bridge)."""
-        if self._state != "ready" or os.getpid() != self._app:
-            raise self._not_ready()
-        self._check_loop("call_typed")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        worker = self._least_busy()
-        answer = _submit(worker, module, function, args, kwargs, types)
-        await worker.channel.wait(answer)
-        if answer.kind is None:
-            raise CallTimeout(f"{module}.{function}", self._process.timeout)
-        result = self._result(worker, answer)
-        return result if type(result) is Typed else Typed(None, result)
+    call_exact = call
 
     def stream(
         self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -395,10 +387,12 @@ class ProcessBridge:
             },
         }
 
-    def _result(self, worker: RemoteWorker, answer: PendingAnswer, *, is_import: bool = False) -> Any:
+    def _result(
+        self, worker: RemoteWorker, answer: PendingAnswer, known: Known | None = None, *, is_import: bool = False
+    ) -> Any:
         try:
-            value = worker.read(answer)
-            raised = error_of(answer.kind, value, is_import=is_import)
+            value = worker.read(answer, known)
+            raised = error_of(answer.kind, value, find=None if known is None else known.find, is_import=is_import)
         except DecodeError as error:
             raise unreadable(error) from None
         except (ValueError, TypeError) as error:
@@ -495,10 +489,10 @@ def _submit(
     function: str,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    types: Sequence[tuple[str, str]] = (),
+    known: Known | None = None,
     kind: int = frames.CALL,
 ) -> PendingAnswer:
     try:
-        return worker.submit(f"{module}\0{function}".encode(), args, kwargs, types, kind=kind)
+        return worker.submit(f"{module}\0{function}".encode(), args, kwargs, known, kind=kind)
     except (EncodeError, UnicodeEncodeError, frames.StructError) as error:
         raise unsendable(error, module, function) from None

@@ -15,7 +15,9 @@ from lastgood.bridges.start import start_worker
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.arena import Arena
 from lastgood.bridges.worker.values.arrays import Carrier
+from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import PLAIN, DecodeError
+from lastgood.calls.classes import Declared
 from lastgood.children.child import KILL_WAIT
 from lastgood.errors import BridgeError, WorkerDied
 from lastgood.sources.environment import Environment
@@ -61,7 +63,6 @@ class RemoteWorker:
             unpacker,
             msgspec.msgpack.Ext,
             towards="to the worker",
-            tags=True,
             outgoing=outgoing,
             incoming=incoming,
         )
@@ -96,11 +97,11 @@ class RemoteWorker:
         target: bytes,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        types: Sequence[tuple[str, str]] = (),
+        known: Known | None = None,
         *,
         kind: int = frames.CALL,
     ) -> PendingAnswer:
-        """Send a call; its answer reports which values are instances of ``types``, if any are given.
+        """Send a call. With ``known``, the classes that the app knows, its answer says which classes its values are of.
 
         ``kind`` is that of the frame, CALL or STREAM.
 
@@ -109,7 +110,7 @@ class RemoteWorker:
         blocks: list[int] = []
         puts = self.codec.outgoing.puts
         try:
-            packed = self._pack_with_types(args, kwargs, types) if types else self._pack(args, kwargs)
+            packed = self._pack(args, kwargs, known)
             body = frames.TARGET_LENGTH.pack(len(target)) + target + packed
             if self.codec.outgoing.puts != puts:
                 blocks = self.codec.outgoing.lent()
@@ -121,26 +122,28 @@ class RemoteWorker:
             self._lent[answer.number] = blocks
         return answer
 
-    def _pack(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    def _pack(self, args: Sequence[Any], kwargs: Mapping[str, Any], known: Known | None) -> bytes:
         if not kwargs and PLAIN.issuperset(map(type, args)):
             try:
-                return PACK((list(args), {}))  # the same bytes as by the codec, at half the cost of a small call
+                return PACK(
+                    (list(args), {}) if known is None else (list(args), {}, True)
+                )  # the same bytes as by the codec, at half the cost of a small call
             except (OverflowError, UnicodeEncodeError):
                 pass  # a large int or a lone surrogate
-        return self.codec.dumps([list(args), dict(kwargs)])
+        if known is None:
+            return self.codec.dumps([list(args), dict(kwargs)], Declared(), lenient=True)
+        return self.codec.dumps([list(args), dict(kwargs), True], known)
 
-    def _pack_with_types(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], types: Sequence[tuple[str, str]]
-    ) -> bytes:
-        return self.codec.dumps([list(args), dict(kwargs), [list(each) for each in types]])
+    def read(self, answer: PendingAnswer, known: Known | None = None) -> Any:
+        """Decode the value in an answer, with instances of the ``known`` classes.
 
-    def read(self, answer: PendingAnswer) -> Any:
-        """Decode the value in an answer. Raise ValueError for invalid data, :class:`DecodeError` if this side lacks a library."""
+        Raise ValueError for invalid data, :class:`DecodeError` if this side lacks a library or does not know a class.
+        """
         if not answer.body:
             return None
         reads = self.codec.incoming.reads
         try:
-            value = self.codec.loads(answer.body)
+            value = self.codec.loads(answer.body, known)
         except DecodeError:
             self.channel.send_read(answer.number)
             raise

@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from lastgood.bridges.answers import unreadable, value_of
+from lastgood.bridges.answers import error_of, unreadable
 from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.worker import frames
@@ -176,11 +176,15 @@ class WorkerStream:
         """Return the value of a RESULT, or raise the error that another answer stands for."""
         assert self._worker is not None
         try:
-            return value_of(kind, self._worker.read_item(body))
+            value = self._worker.read_item(body)
+            raised = error_of(kind, value)
         except DecodeError as error:
             raise unreadable(error) from None
         except (ValueError, TypeError) as error:
             raise self._worker.fail_with(str(error)) from None
+        if raised is not None:
+            raise raised
+        return value
 
     def _end(self, error: BaseException | None) -> None:
         self._error = error

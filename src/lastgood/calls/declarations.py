@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+import typing
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from types import FunctionType
 from typing import Any, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from lastgood.bridges.raised import leave
-from lastgood.calls.registry import get_runtime_bridge
-from lastgood.calls.results import Returns
+from lastgood.calls.classes import Declared
+from lastgood.calls.registry import Checks, get_runtime_bridge
+from lastgood.calls.results import UNIONS, Returns
 from lastgood.errors import FunctionRemoved, RemoteError
 
 __all__ = ["PLACE", "Declaration", "Make", "Place", "declaration_of", "redeclare", "remote"]
@@ -33,7 +37,7 @@ PLACE = "__lastgood_place__"
 class Declaration:
     """A function as a wrapper declares it: whom it calls, and ``stub``, the function that was decorated."""
 
-    __slots__ = ("_is_removed", "_returns", "function", "module", "stub")
+    __slots__ = ("_is_removed", "_iterables", "_known", "_returns", "function", "module", "stub")
 
     def __init__(self, module: str, function: str, stub: Any, *, is_removed: bool = False) -> None:
         self.module = module
@@ -41,6 +45,8 @@ class Declaration:
         self.stub = stub
         self._is_removed = is_removed
         self._returns: Returns[Any] | None = None
+        self._known: Declared | None = None
+        self._iterables: tuple[Sequence[str], AbstractSet[str]] | None = None
 
     def returns(self) -> Returns[Any]:
         """Return the result type. Raises :class:`FunctionRemoved` if the source does not have the function any more."""
@@ -50,11 +56,70 @@ class Declaration:
             # Evaluated at the first call: in a circular import, the module that defines the type may not have run yet.
             declared = eval(self.stub.__annotations__["return"], self.stub.__globals__)
             self._returns = Returns[declared](f"{self.module}.{self.function}")  # type: ignore[valid-type]  # at run time
+            self._returns.prepare()
         return self._returns
+
+    def known(self) -> Declared:
+        """Return the classes that the wrappers declare at present."""
+        if self._known is None or not self._known.is_current():
+            self._known = Declared(self.stub.__globals__)
+        return self._known
+
+    def sent(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Return the arguments to send: any iterable for an ``Iterable`` parameter becomes a list."""
+        if self._iterables is None:
+            self._iterables = _iterable_parameters(self.stub)
+        positions, names = self._iterables
+        if not names:
+            return args, kwargs
+        last = positions[-1] if positions and positions[-1].startswith("*") else ""
+        of_args = [*positions, *([last] * len(args))]
+        return (
+            [
+                _listed(value) if name.lstrip("*") in names else value
+                for name, value in zip(of_args, args, strict=False)
+            ],
+            {name: _listed(value) if name in names or "**" in names else value for name, value in kwargs.items()},
+        )
 
     def renewed(self, *, is_removed: bool = False) -> Declaration:
         """Return the same declaration, whose result type is evaluated anew."""
         return Declaration(self.module, self.function, self.stub, is_removed=is_removed)
+
+
+def _iterable_parameters(stub: Any) -> tuple[Sequence[str], AbstractSet[str]]:
+    """Return the names of the positional parameters, in order, and of those that take any iterable.
+
+    A name begins with ``*`` in the former if it takes all further arguments; ``**`` in the latter stands for all further keywords.
+    """
+    texts = {name: text for name, text in stub.__annotations__.items() if "Iterable" in str(text) and name != "return"}
+    if not texts:
+        return (), frozenset()
+    positions, names = [], set()
+    for name, parameter in inspect.signature(stub).parameters.items():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            positions.append(name)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            positions.append(f"*{name}")
+        if name in texts and _is_iterable(eval(texts[name], stub.__globals__)):
+            names.add("**" if parameter.kind is parameter.VAR_KEYWORD else name)
+    return positions, names
+
+
+def _is_iterable(declared: Any) -> bool:
+    if typing.get_origin(declared) in UNIONS:
+        return any(map(_is_iterable, typing.get_args(declared)))
+    return typing.get_origin(declared) is Iterable
+
+
+def _listed(value: Any) -> Any:
+    """Return the items of an iterable as a list, unless it is a value that can be sent as it is."""
+    kind = type(value)
+    is_sent = isinstance(value, _CONTAINERS) or hasattr(kind, "__array__") or hasattr(kind, "__dataframe__")
+    return value if is_sent or not isinstance(value, Iterable) else list(value)
+
+
+_CONTAINERS = (list, tuple, set, frozenset, dict, deque, str, bytes, bytearray, range)
 
 
 class _Current:
@@ -66,30 +131,41 @@ class _Current:
         self.declaration = declaration
 
 
-class _Leased:
-    """The basis of a call: the declaration that its function has when the call's lease is taken.
+class _Call:
+    """A call: the declaration that its function has when the call's lease is taken.
 
     A swap that comes after that leaves the call to its own generation, and the result is of what that generation declares.
     """
 
-    __slots__ = ("_current", "function", "module", "returns")
+    __slots__ = ("_current", "checks", "function", "is_exact", "module", "returns")
 
     def __init__(self, current: _Current) -> None:
         declaration = current.declaration
         self._current = current
         self.module = declaration.module
         self.function = declaration.function
+        self.is_exact = False
+        self.checks: Checks = "error"
         self.returns = declaration.returns()
-        _ = self.returns.types  # computed now, since the lease is taken under a lock
 
     def on(self, handle: H) -> H:
         """Return the handle to call."""
-        chosen: H = handle.with_types(self._types) if hasattr(handle, "with_types") else handle
+        chosen: H = handle.of_wrapper(self) if hasattr(handle, "of_wrapper") else handle
         return chosen
 
-    def _types(self) -> Sequence[tuple[str, str]]:
-        self.returns = self._current.declaration.returns()
-        return self.returns.types
+    def begin(self) -> Declared:
+        """Return the classes that the app knows. Called when the lease is taken."""
+        declaration = self._current.declaration
+        self.returns = declaration.returns()
+        return declaration.known()
+
+    def sent(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Return the arguments to send."""
+        return self._current.declaration.sent(args, kwargs)
+
+    def result(self, value: Any) -> Any:
+        """Return what the wrapper returns for the result of its bridge."""
+        return self.returns(value, is_exact=self.is_exact, checks=self.checks)
 
 
 Make: TypeAlias = Callable[[Declaration], FunctionType]
@@ -129,25 +205,25 @@ def remote(module: str, function: str) -> Callable[[F], F]:
 
             @functools.wraps(declaration.stub)
             async def call(*args: Any, **kwargs: Any) -> Any:
-                handle, leased = get_runtime_bridge(), _Leased(current)
+                handle, one = get_runtime_bridge(), _Call(current)
                 try:
-                    made = await leased.on(handle).call(leased.module, leased.function, args, kwargs)
+                    made = await one.on(handle).call(one.module, one.function, *one.sent(args, kwargs))
                 except RemoteError as error:
                     leave(error)
                     raise
-                return leased.returns(made)
+                return one.result(made)
 
         else:
 
             @functools.wraps(declaration.stub)
             def call(*args: Any, **kwargs: Any) -> Any:
-                handle, leased = get_runtime_bridge(), _Leased(current)
+                handle, one = get_runtime_bridge(), _Call(current)
                 try:
-                    made = leased.on(handle).call_blocking(leased.module, leased.function, args, kwargs)
+                    made = one.on(handle).call_blocking(one.module, one.function, *one.sent(args, kwargs))
                 except RemoteError as error:
                     leave(error)
                     raise
-                return leased.returns(made)
+                return one.result(made)
 
         made = cast("FunctionType", call)
         _currents[made] = current

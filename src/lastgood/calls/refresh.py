@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lastgood.calls.classes import supersede
 from lastgood.calls.namespaces import NAME, Namespace, bound, placing, record, remove
 from lastgood.errors import BridgeError
 from lastgood.store.header import has_header
@@ -289,6 +290,8 @@ class _Preparation:
         """Assign the new namespaces. ``is_reload``: also the names that the app has assigned itself."""
         stand_ins = {id(each.stand_in): each.module for each in self._namespaces.values()}
         with _applying:
+            changed = [*(each.module for each in self._executed), *self._removed]
+            supersede((module, bound[module].names) for module in changed if module in bound)
             for new in self._executed:
                 new.rebuild()
             for new in self._executed:

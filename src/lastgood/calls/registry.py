@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from lastgood.bridges.raised import leave
 from lastgood.calls import loops
@@ -22,12 +22,15 @@ from lastgood.errors import BridgeError, Disposed, Forked, LastgoodError, NoRunt
 
 if TYPE_CHECKING:
     from lastgood.bridges import Bridge
+    from lastgood.bridges.worker.values.known import Known
 
 __all__ = [
     "DISPOSE_TIMEOUT",
+    "Checks",
     "Handle",
     "IdleCallback",
     "Leased",
+    "OfWrapper",
     "Slot",
     "clear_runtime_bridge",
     "get_runtime_bridge",
@@ -43,17 +46,30 @@ logger = logging.getLogger(__name__)
 
 IdleCallback: TypeAlias = Callable[[], Awaitable[None] | None]
 
-Types: TypeAlias = Sequence[tuple[str, str]]
-"""Classes by module and qualified name."""
+
+Checks: TypeAlias = Literal["error", "warn", "off"]
+"""What becomes of a result of another type than its source declares; ``check_results`` in the config."""
+
+
+class OfWrapper(Protocol):
+    """A wrapper's call. ``is_exact`` is set to true if the bridge has made the result of the classes that it was of."""
+
+    is_exact: bool
+    checks: Checks
+
+    def begin(self) -> Known:
+        """Return the classes that the app knows. Called when the lease is taken; no swap comes in between."""
+        ...
 
 
 class Leased:
     """A bridge with its leases, the calls in flight on it. Created by :meth:`Slot.swap`."""
 
-    __slots__ = ("_cut_error", "_home", "_in_flight", "_lock", "_waiting", "bridge")
+    __slots__ = ("_cut_error", "_home", "_in_flight", "_lock", "_waiting", "bridge", "call_exact")
 
     def __init__(self, bridge: Bridge, home: Loop | None, lock: threading.RLock) -> None:
         self.bridge = bridge
+        self.call_exact = _call_exact_of(bridge)
         self._home = home
         self._lock = lock  # the slot's lock: a lease is never taken during a swap
         self._in_flight: dict[Guard, Loop | None] = {}
@@ -141,6 +157,7 @@ class Slot:
 
     def __init__(self, owner: str, portal: Portal | None = None, *, bound: bool = True) -> None:
         self.owner = owner
+        self.check_results: Checks = "error"
         self._portal = portal
         self._bound = bound
         self.handle = Handle(lambda: self)
@@ -209,7 +226,7 @@ class Slot:
         function: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
-        types: Types | Callable[[], Types] = (),
+        wrapper: OfWrapper | None = None,
     ) -> Any:
         self.check_process()
         home = self._home
@@ -217,15 +234,16 @@ class Slot:
         portal = self._portal
         if portal is not None and loop is not None and not portal.is_here() and not _is_thread_safe(self._live):
             try:
-                return await portal.cross(lambda: self._call(module, function, args, kwargs, types))
+                return await portal.cross(lambda: self._call(module, function, args, kwargs, wrapper))
             except LoopClosed:
                 raise self.over() from None
         guard = _Unguarded() if loop is None else loop.guard()
-        leased, types = self._lease(guard, loop, types)
+        leased, known = self._lease(guard, loop, wrapper)
         try:
             with guard:
-                if types and (call_typed := getattr(leased.bridge, "call_typed", None)) is not None:
-                    return await call_typed(module, function, args, {} if kwargs is None else kwargs, types)
+                if known is not None and wrapper is not None and leased.call_exact is not None:
+                    wrapper.is_exact = True
+                    return await leased.call_exact(module, function, args, {} if kwargs is None else kwargs, known)
                 return await leased.bridge.call(module, function, args, {} if kwargs is None else kwargs)
         finally:
             if waiting := leased._end(guard):
@@ -238,13 +256,13 @@ class Slot:
         function: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
-        types: Types | Callable[[], Types] = (),
+        wrapper: OfWrapper | None = None,
     ) -> Any:
         self.check_process()
         home, portal = self._home, self._portal
         live = self._live
         if live is not None and _is_thread_safe(live) and hasattr(live.bridge, "call_blocking"):
-            return self._call_in_place(module, function, args, kwargs, types)
+            return self._call_in_place(module, function, args, kwargs, wrapper)
         if (home is not None and home.is_here()) or (portal is not None and portal.is_here()):
             raise BridgeError(
                 f"The call of {module}.{function} blocks, and came from the very loop that its bridge lives on: it would wait "
@@ -252,12 +270,12 @@ class Slot:
             )
         if portal is not None:
             try:
-                return portal.cross_blocking(lambda: self._call(module, function, args, kwargs, types))
+                return portal.cross_blocking(lambda: self._call(module, function, args, kwargs, wrapper))
             except LoopClosed:
                 raise self.over() from None
         if home is not None:
             raise self._refusal(self._live)
-        return _result_at_once(self._call(module, function, args, kwargs, types))
+        return _result_at_once(self._call(module, function, args, kwargs, wrapper))
 
     def _call_in_place(
         self,
@@ -265,26 +283,31 @@ class Slot:
         function: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
-        types: Types | Callable[[], Types],
+        wrapper: OfWrapper | None,
     ) -> Any:
         """Call by the bridge's ``call_blocking``, in this thread."""
         guard = _Unguarded()
-        leased, types = self._lease(guard, None, types)
+        leased, known = self._lease(guard, None, wrapper)
         bridge: Any = leased.bridge
         try:
-            return bridge.call_blocking(module, function, args, {} if kwargs is None else kwargs, types)
+            if known is not None and wrapper is not None and leased.call_exact is not None:
+                wrapper.is_exact = True
+                return bridge.call_blocking(module, function, args, {} if kwargs is None else kwargs, known)
+            return bridge.call_blocking(module, function, args, {} if kwargs is None else kwargs)
         finally:
             if waiting := leased._end(guard):
                 leased._spawn_idle_callbacks(waiting)
 
-    def _lease(self, guard: Guard, loop: Loop | None, types: Types | Callable[[], Types]) -> tuple[Leased, Types]:
+    def _lease(self, guard: Guard, loop: Loop | None, wrapper: OfWrapper | None) -> tuple[Leased, Known | None]:
         at_home = self._home is None or loop is self._home
         with self._lock:
             leased = self._live
             if leased is not None and (at_home or _is_thread_safe(leased)):
-                chosen = types() if callable(types) else types
+                known = None
+                if wrapper is not None:
+                    known, wrapper.checks = wrapper.begin(), self.check_results
                 leased._in_flight[guard] = loop
-                return leased, chosen
+                return leased, known
         raise self._refusal(leased)
 
     def _refusal(self, leased: Leased | None) -> LastgoodError:
@@ -301,6 +324,17 @@ class Slot:
         return BridgeError(
             f"A call through {self.owner} came from {loops.here()}, but its bridge lives on {self._home}. {advice}"
         )
+
+
+def _call_exact_of(bridge: Any) -> Callable[..., Coroutine[Any, Any, Any]] | None:
+    """Return the ``call_exact`` of a bridge; None if it has none, or a ``call`` that overrides the one beside it."""
+    for kind in type(bridge).__mro__:
+        if "call_exact" in vars(kind):
+            found: Callable[..., Coroutine[Any, Any, Any]] = bridge.call_exact
+            return found
+        if "call" in vars(kind):
+            return None
+    return None
 
 
 def _is_thread_safe(leased: Leased | None) -> bool:
@@ -383,31 +417,30 @@ class Handle:
             leave(error)
             raise
 
-    def with_types(self, types: Types | Callable[[], Types]) -> Handle:
-        """Return a handle on the same slot that calls the bridge's ``call_typed``, if it has one, with these ``types``.
+    def of_wrapper(self, wrapper: OfWrapper) -> Handle:
+        """Return a handle on the same slot for one call of a wrapper: the result is of the classes that it was of.
 
-        See :class:`lastgood.bridges.Bridge`. A callable is called when the lease is taken; no swap comes in between. Wrappers
-        use that: a result is converted as the generation declares that makes it.
+        It calls the bridge's ``call_exact``, if it has one; see :class:`lastgood.bridges.Bridge`.
         """
-        return _TypedHandle(self._slot, types)
+        return _HandleOfWrapper(self._slot, wrapper)
 
 
-class _TypedHandle(Handle):
-    __slots__ = ("_types",)
+class _HandleOfWrapper(Handle):
+    __slots__ = ("_wrapper",)
 
-    def __init__(self, slot: Callable[[], Slot], types: Types | Callable[[], Types]) -> None:
+    def __init__(self, slot: Callable[[], Slot], wrapper: OfWrapper) -> None:
         super().__init__(slot)
-        self._types = types
+        self._wrapper = wrapper
 
     async def call(
         self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return await self._slot()._call(module, function, args, kwargs, self._types)
+        return await self._slot()._call(module, function, args, kwargs, self._wrapper)
 
     def call_blocking(
         self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return self._slot()._call_blocking(module, function, args, kwargs, self._types)
+        return self._slot()._call_blocking(module, function, args, kwargs, self._wrapper)
 
 
 # --- the published slot ---------------------------------------------------------------------------------------

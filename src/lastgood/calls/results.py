@@ -1,35 +1,28 @@
 """Conversion of a call's result to the return type of its function, and the check against that type.
 
-Generated wrappers have one :class:`Returns` per function; it takes the results of any bridge. Plain data are converted to
-the declared type at any depth: a dict to a dataclass, a value to an enum member, a tuple to a named tuple. A value that
-already has its type stays the same object. If plain data would be ambiguous (:mod:`lastgood.calls.ambiguity`), the bridge is
-asked for the classes, and sends a :class:`Typed` in place of each instance. A value of an abstract type (``Sequence``,
+Generated wrappers have one :class:`Returns` per function; it takes the results of any bridge. A bridge that says of each value
+which class it is of gives results that need no conversion: they are checked. Plain data from any other bridge are converted to
+the declared type at any depth: a dict to a dataclass, a value to an enum member, a tuple to a named tuple; what fits several types
+alike is refused. A value that already has its type stays the same object. A value of an abstract type (``Sequence``,
 ``Iterable``, ...) is checked with ``isinstance``; the items of lists, tuples, sets, dicts and the like are checked, too.
 """
 
 from __future__ import annotations
 
+import logging
 import operator
 import re
 import types
 import typing
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from lastgood.bridges.worker.values.containers import MAPPINGS, SEQUENCES, SETS, rebuilt
-from lastgood.bridges.worker.values.values import PLAIN, Typed, key_text
-from lastgood.calls.ambiguity import (
-    UNIONS,
-    ambiguous_classes,
-    class_of,
-    derived_from,
-    is_declared,
-    is_named_tuple_type,
-)
+from lastgood.bridges.worker.values.values import key_text
+from lastgood.calls.containers import MAPPINGS, SEQUENCES, SETS, rebuilt
 from lastgood.calls.converters import (
     Convert,
     Converter,
@@ -47,9 +40,16 @@ from lastgood.calls.converters import (
 from lastgood.calls.hints import hints_of, origin_of, settled
 from lastgood.errors import ReturnTypeError
 
-__all__ = ["Returns"]
+if TYPE_CHECKING:
+    from lastgood.calls.registry import Checks
+
+__all__ = ["UNIONS", "Returns"]
 
 T = TypeVar("T")
+
+UNIONS = (types.UnionType, typing.Union)
+
+logger = logging.getLogger(__name__)
 
 
 class Returns(Generic[T]):
@@ -58,45 +58,44 @@ class Returns(Generic[T]):
     Raises :class:`ReturnTypeError` if the value does not fit.
     """
 
-    __slots__ = ("__orig_class__", "_call", "_convert", "_declared", "_types")
+    __slots__ = ("__orig_class__", "_call", "_check", "_convert", "_is_prepared")
 
     def __init__(self, call: str) -> None:
         self._call = call
-        self._convert: Convert = self._prepare_and_convert
-        self._declared: Any = Any
-        self._types: tuple[tuple[str, str], ...] | None = None  # computed at the first call
+        self._convert: Convert = unchanged
+        self._check: Convert = unchanged
+        self._is_prepared = False
 
-    def __call__(self, value: object) -> T:
+    def __call__(self, value: object, *, is_exact: bool = False, checks: Checks = "error") -> T:
+        """Return ``value`` as a T. ``is_exact``: it is of the classes that it was of, and only checked.
+
+        With ``checks`` "warn", a value that does not fit is logged, and returned as it is; with "off", nothing is checked that need
+        not be converted.
+        """
+        self.prepare()
+        if is_exact and checks == "off":
+            return value  # type: ignore[return-value]  # as the user wants it
         try:
-            return self._convert(value)  # type: ignore[no-any-return]  # the converter ensures a T
+            return (self._check if is_exact else self._convert)(value)  # type: ignore[no-any-return]  # the converter ensures a T
         except Mismatch as mismatch:
             where = "".join(["result", *reversed(mismatch.path)])
             error = ReturnTypeError(self._call, type_text(self._declared), mismatch.came, mismatch.expected, where)
-        raise error
+        if checks == "error":
+            raise error
+        if checks == "warn":
+            logger.warning("%s", error)
+        return value  # type: ignore[return-value]  # as the user wants it
+
+    def prepare(self) -> None:
+        """Take the declared type as it is now: a class in it may be declared anew while a call is in flight."""
+        if not self._is_prepared:
+            self._convert = _Compiler().compile(self._declared).convert
+            self._check = _Compiler(is_exact=True).compile(self._declared).convert
+            self._is_prepared = True
 
     @property
-    def types(self) -> Sequence[tuple[str, str]]:
-        """The classes of ambiguous values, which the bridge is to tell apart, by module and qualified name."""
-        if self._types is None:
-            return self._prepare()
-        return self._types
-
-    def _prepare_and_convert(self, value: Any) -> Any:
-        self._prepare()
-        return self._convert(value)
-
-    def _prepare(self) -> Sequence[tuple[str, str]]:
-        declared = settled(self.__orig_class__.__args__[0]) if hasattr(self, "__orig_class__") else Any
-        self._declared = declared
-        convert = _Compiler().compile(declared).convert
-        classes = ambiguous_classes(declared)
-        if classes:
-            convert_typed = _Compiler(classes).compile(declared).convert
-            self._convert = lambda value: (convert_typed if type(value) is Typed else convert)(value)
-        else:
-            self._convert = convert
-        self._types = types = tuple((each.__module__, each.__qualname__) for each in classes)
-        return types
+    def _declared(self) -> Any:
+        return settled(self.__orig_class__.__args__[0]) if hasattr(self, "__orig_class__") else Any
 
 
 def _all_same(made: Collection[Any], value: Collection[Any]) -> bool:
@@ -120,43 +119,16 @@ _EXACT: dict[Any, frozenset[type]] = {
 class _Compiler:
     """A compiler from declared types to converters.
 
-    ``_known`` has the converters of classes with fields; each is made once, so recursive types work. With ``requested``,
-    the converters expect a :class:`Typed` in place of each instance of one of these classes.
+    ``_known`` has the converters of classes with fields; each is made once, so recursive types work. With ``is_exact``, the
+    converters only check: what is not of its declared type is a mismatch, and what is stays as it is.
     """
 
-    def __init__(self, requested: Sequence[type] = ()) -> None:
+    def __init__(self, *, is_exact: bool = False) -> None:
         self._known: dict[Any, Converter] = {}
-        self._requested = requested
+        self._is_exact = is_exact
 
     def compile(self, declared: Any) -> Converter:
-        plain = self._compile(declared)
-        if not self._requested or typing.get_origin(declared) in UNIONS:
-            return plain
-        convert, requested, own = plain.convert, self._requested, origin_of(declared)
-        if declared not in _EXACT and (convert is unchanged or (isinstance(own, type) and not is_declared(own))):
-            # The types of its items are not declared: they stay plain data.
-            return plain._replace(
-                convert=lambda value: _untyped(convert(value.data if type(value) is Typed else value))
-            )
-        if own not in requested:
-            return plain._replace(convert=lambda value: convert(value.data if type(value) is Typed else value))
-
-        def instance(value: Any) -> Any:
-            if type(value) is not Typed:
-                return convert(value)
-            kind, data = class_of(value, requested), value.data
-            if kind is own and plain.keys is not None:
-                # Additional fields come from a derived class that is unknown here. Drop them, so that they select no other class.
-                data = {name: item for name, item in data.items() if name in plain.keys}
-            if kind is own or kind is None:
-                return convert(data)
-            if not issubclass(kind, own):
-                raise Mismatch(type_text(declared), type_text(kind))
-            return self.compile(kind).convert(value)
-
-        return plain._replace(convert=instance)
-
-    def _compile(self, declared: Any) -> Converter:
+        """Return the converter to ``declared``."""
         if declared in _NOT_CHECKED:
             return Converter(unchanged)
         declared = types.NoneType if declared is None else declared
@@ -176,18 +148,18 @@ class _Compiler:
             return self._dict(declared, origin, arguments[0], int if origin is Counter else arguments[1])
         if origin is re.Pattern:
             return self._pattern(declared, arguments[0])
-        kind = origin_of(declared)
+        kind = origin_of(declared)  # Page of Page[User]
         if origin is not None and kind is declared:
             return self._abstract(declared, origin, arguments)
         if typing.is_typeddict(kind):
-            return self._known.get(declared) or self._typed_dict(declared)
-        if issubclass(kind, Enum):
-            return Converter(converter_of_enum(declared))
+            return self._known.get(declared) or self._typed_dict(declared, kind)
+        if issubclass(kind, Enum) and not self._is_exact:
+            return Converter(converter_of_enum(kind))
         if is_dataclass(kind):
-            return self._known.get(declared) or self._dataclass(declared)
-        if is_named_tuple_type(kind):
-            return self._known.get(declared) or self._named_tuple(declared)
-        return Converter(converter_of_instances(declared))
+            return self._known.get(declared) or self._dataclass(declared, kind)
+        if _is_named_tuple_type(kind):
+            return self._known.get(declared) or self._named_tuple(declared, kind)
+        return Converter(converter_of_instances(kind))
 
     # Containers.
 
@@ -263,13 +235,11 @@ class _Compiler:
         else:
             kinds = {kind: self._items(declared, kind, arguments[0]).convert for kind in (*SEQUENCES, *SETS)}
 
-        untyped = _untyped if self._requested else unchanged
-
         def convert(value: Any) -> Any:
             if not isinstance(value, origin):
                 raise mismatch_of(declared, value)
             known = kinds.get(type(value))
-            return untyped(value) if known is None else known(value)
+            return value if known is None else known(value)
 
         return Converter(convert)
 
@@ -277,33 +247,10 @@ class _Compiler:
         compiled = [self.compile(option) for option in options]
         certain = frozenset[type]().union(*(option.certain for option in compiled))
         if any(option in _NOT_CHECKED for option in options):
-            return Converter(_untyped if self._requested else unchanged)
-        others = [
-            each for each, option in zip(compiled, options, strict=True) if origin_of(option) not in self._requested
-        ]
-        kinds = map(origin_of, options)
-        own = {kind: each for each, kind in zip(compiled, kinds, strict=True) if kind in self._requested}
+            return Converter(unchanged)
 
         def convert(value: Any) -> Any:
-            if type(value) in certain:
-                return value
-            if not own:
-                return best_fit(compiled, value, declared)
-            if type(value) is not Typed:
-                try:
-                    return best_fit(others, value, declared)
-                except Mismatch:
-                    return best_fit(compiled, value, declared)
-            kind = class_of(value, self._requested)
-            for base in () if kind is None else kind.__mro__:
-                if base in own:
-                    return own[base].convert(value)
-            try:
-                return best_fit(others, value, declared)
-            except Mismatch as mismatch:
-                if kind is None:
-                    return best_fit(compiled, value.data, declared)
-                raise mismatch if mismatch.path else Mismatch(type_text(declared), type_text(kind)) from None
+            return value if type(value) in certain else best_fit(compiled, value, declared)
 
         return Converter(convert, certain)
 
@@ -320,8 +267,7 @@ class _Compiler:
         self._known[declared] = Converter(convert, keys=keys)
         return self._known[declared]
 
-    def _dataclass(self, declared: Any) -> Converter:
-        kind = origin_of(declared)
+    def _dataclass(self, declared: Any, kind: Any) -> Converter:
         own = fields(kind)
         names = frozenset(field.name for field in own)
         cell = self._forward(declared, names)
@@ -332,6 +278,8 @@ class _Compiler:
             field.name for field in own if field.init and field.default is MISSING and field.default_factory is MISSING
         )
         construct = _constructor(kind)
+        if self._is_exact:
+            return self._finish(declared, cell, _checker(kind, converters), names)
 
         def convert(value: Any) -> Any:
             if isinstance(value, kind):
@@ -352,13 +300,15 @@ class _Compiler:
 
         return self._finish(declared, cell, convert, names)
 
-    def _named_tuple(self, declared: Any) -> Converter:
-        kind = origin_of(declared)
+    def _named_tuple(self, declared: Any, kind: Any) -> Converter:
         cell = self._forward(declared, None)
         hints = hints_of(declared)
         items = [self.compile(hints.get(name, Any)).convert for name in kind._fields]
         steps = [f".{name}" for name in kind._fields]
         new = kind.__new__
+        if self._is_exact:
+            by_name = dict(zip(kind._fields, items, strict=True))
+            return self._finish(declared, cell, _checker(kind, by_name), None)
 
         def convert(value: Any) -> Any:
             if isinstance(value, kind):
@@ -369,7 +319,7 @@ class _Compiler:
 
         return self._finish(declared, cell, convert, None)
 
-    def _typed_dict(self, declared: Any) -> Converter:
+    def _typed_dict(self, declared: Any, kind: Any) -> Converter:
         hints = hints_of(declared)
         names = frozenset(hints)
         cell = self._forward(declared, names)
@@ -377,7 +327,7 @@ class _Compiler:
             name
             for name, hint in hints.items()
             if typing.get_origin(hint) is typing.Required
-            or (typing.get_origin(hint) is not typing.NotRequired and name in origin_of(declared).__required_keys__)
+            or (typing.get_origin(hint) is not typing.NotRequired and name in kind.__required_keys__)
         )
         types_of_values = {
             name: typing.get_args(hint)[0] if typing.get_origin(hint) in (typing.Required, typing.NotRequired) else hint
@@ -392,6 +342,24 @@ class _Compiler:
             return value if _all_same(made.values(), value.values()) else made
 
         return self._finish(declared, cell, convert, names)
+
+
+def _checker(declared: type, converters: Mapping[str, Convert]) -> Convert:
+    """Return the check that a value is an instance of ``declared`` whose fields are of their types."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, declared):
+            raise mismatch_of(declared, value)
+        for name, convert in converters.items():
+            if convert is unchanged or not hasattr(value, name):  # it may be an instance of an earlier declaration
+                continue
+            try:
+                convert(getattr(value, name))
+            except Mismatch as mismatch:
+                raise mismatch.at(f".{name}") from None
+        return value
+
+    return check
 
 
 def _constructor(declared: Any) -> Callable[..., Any]:
@@ -413,7 +381,7 @@ def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:
     # @dataclass(slots=True) creates a second class of the same name. The original comes first, the final one replaces it.
     found = {
         (each.__module__, each.__qualname__): each
-        for each in derived_from(declared)
+        for each in _derived_from(declared)
         if keys == {field.name for field in fields(each)}
     }
     if len(found) > 1:
@@ -422,21 +390,6 @@ def _derived_with(declared: type, keys: AbstractSet[str]) -> type | None:
             f"dict that would do for {' and '.join(sorted(map(type_text, found.values())))} alike",
         )
     return next(iter(found.values()), None)
-
-
-def _untyped(value: Any) -> Any:
-    """Return the plain data of ``value``, with each :class:`Typed` replaced by its data; ``value`` itself if there is none."""
-    kind = type(value)
-    if kind is Typed:
-        return _untyped(value.data)
-    if kind in MAPPINGS:
-        keys, items = list(map(_untyped, value)), list(map(_untyped, value.values()))
-        same = _all_same(keys, value) and _all_same(items, value.values())
-        return value if same else _rebuilt(value, list(zip(keys, items, strict=True)))
-    if (kind not in SEQUENCES and kind not in SETS) or PLAIN.issuperset(map(type, value)):
-        return value
-    made = list(map(_untyped, value))
-    return value if _all_same(made, value) else _rebuilt(value, made)
 
 
 def _rebuilt(value: Any, items: list[Any]) -> Any:
@@ -501,10 +454,24 @@ def _fields(
         convert = converters.get(name)
         if convert is None:
             if names is None:
-                made[name] = _untyped(item)
+                made[name] = item
             continue
         try:
             made[name] = convert(item)
         except Mismatch as mismatch:
             raise mismatch.at(f"[{key_text(name)}]" if names is None else f".{name}") from None
     return made
+
+
+def _derived_from(declared: Any) -> Iterator[type]:
+    """Yield the dataclasses that derive from ``declared``, at any depth, in no particular order."""
+    subclasses: list[type] = type.__subclasses__(declared)
+    for derived in subclasses:
+        if is_dataclass(derived):
+            yield derived
+        yield from _derived_from(derived)
+
+
+def _is_named_tuple_type(declared: Any) -> bool:
+    """Return whether ``declared`` is a class of named tuples."""
+    return isinstance(declared, type) and issubclass(declared, tuple) and hasattr(declared, "_fields")

@@ -13,18 +13,24 @@ import dataclasses
 import enum
 import inspect
 import re
+import sys
 import typing
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType, GenericAlias, ModuleType, NoneType
 from typing import TYPE_CHECKING, Any
 
 from lastgood.bridges.worker.calling import Refused
-from lastgood.bridges.worker.values.arguments import SIGNATURE_OPTIONS, own_annotations
 
 if TYPE_CHECKING:
     from lastgood.bridges.in_process import InProcessBridge
     from lastgood.config import Config
+
+_SIGNATURE_OPTIONS: dict[str, Any] = {}
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    _SIGNATURE_OPTIONS["annotation_format"] = annotationlib.Format.FORWARDREF
 
 __all__ = ["missing_wrappers", "older_wrappers"]
 
@@ -115,7 +121,7 @@ def _declared_types(function: ast.FunctionDef | ast.AsyncFunctionDef) -> _Types:
 def _live_types(function: Any, declared: _Types) -> _Types:
     """Return ``declared``, with the types that are plain in the live function as well as they are there."""
     inner = inspect.unwrap(getattr(function, "__func__", function))
-    annotations, _ = own_annotations(inner)
+    annotations, _ = _own_annotations(inner)
     found = dict(declared)
     for name in declared:
         annotation = annotations.get(name, "")
@@ -177,7 +183,7 @@ def _live_parameters(function: Any, name: str) -> _Parameters | None:
             return None
         if hasattr(inner, "__signature__"):  # set by hand: the generator goes by the source text
             return None
-        signature = inspect.signature(function, **SIGNATURE_OPTIONS)
+        signature = inspect.signature(function, **_SIGNATURE_OPTIONS)
     except Exception:  # annotations may be evaluated here, and raise
         return None
     empty = inspect.Parameter.empty
@@ -256,9 +262,30 @@ def _live_fields(module: ModuleType, path: str) -> set[str] | None:
         return set(found.__members__)
     if issubclass(found, tuple):
         return set(found._fields) if hasattr(found, "_fields") and "_fields" in vars(found) else None
-    annotations, _ = own_annotations(found)
+    annotations, _ = _own_annotations(found)
     if typing.is_typeddict(found):
         return set(annotations)
     if dataclasses.is_dataclass(found):
         return {field.name for field in dataclasses.fields(found) if field.name in annotations}
     return None
+
+
+if sys.version_info >= (3, 14):
+
+    def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """Return the annotations as values and as text: unquoted ones may use names imported for type checkers only."""
+        forms = annotationlib.Format
+        try:
+            values = annotationlib.get_annotations(thing, format=forms.FORWARDREF)
+            return values, annotationlib.get_annotations(thing, format=forms.STRING)
+        except Exception:  # annotations are evaluated lazily and may raise
+            return {}, {}
+
+else:
+
+    def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """Return the annotations as values; quoted annotations are strings."""
+        if isinstance(thing, type):
+            get: Any = getattr(inspect, "get_annotations", None)  # Python 3.10 and newer
+            return vars(thing).get("__annotations__", {}) if get is None else get(thing), {}
+        return getattr(thing, "__annotations__", {}), {}

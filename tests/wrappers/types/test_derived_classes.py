@@ -74,7 +74,7 @@ def classes(wrapped: Wrapped, path: str = "pricing.py") -> list[str]:
             id="enum",
         ),
         pytest.param(
-            "class Base(TypedDict):\n  x: int\nclass Cat(Base): pass", ["Base(TypedDict)"], id="dicts-say-no-class"
+            "class Base(TypedDict):\n  x: int\nclass _Cat(Base): pass", ["Base(TypedDict)"], id="dicts-say-no-class"
         ),
         pytest.param(
             "@dataclass\nclass Toy: pass\n@dataclass\nclass Base: pass\n@dataclass\nclass Cat(Base):\n  toy: Toy",
@@ -83,7 +83,7 @@ def classes(wrapped: Wrapped, path: str = "pricing.py") -> list[str]:
         ),
         pytest.param(
             "@dataclass\nclass Base: pass\n@dataclass\nclass Cat(Base): pass\n"
-            "@dataclass\nclass Toy: pass\n@dataclass\nclass Ball(Toy):\n  cat: Cat",
+            "@dataclass\nclass _Toy: pass\n@dataclass\nclass _Ball(_Toy):\n  cat: Cat",
             ["Base", "Cat(Base)"],
             id="not-of-what-is-not-declared",
         ),

@@ -266,7 +266,7 @@ class Base:
 class C(Base):
   c: int = 2
 @dataclass
-class Plain: pass
+class _Plain: pass
 class Sub(C):
   'Only a name.'
 """
@@ -275,7 +275,7 @@ class Sub(C):
 def test_bases_are_declared_before_what_derives_from_them() -> None:
     body = text_of(wrap(f"{HEAD}\n{BASES}\ndef f(x: Sub): ..."))
     assert body.index("class Base:") < body.index("class C(Base):") < body.index("class Sub(C):")
-    assert "class Plain" not in body
+    assert "_Plain" not in body
     assert '\n\n\nclass Sub(C):\n    """Only a name."""\n' in body
 
 
@@ -553,3 +553,12 @@ def test_a_class_that_derives_from_itself_is_nothing() -> None:
     assert warnings("class C(D, Enum): pass\nclass D(C): pass")[0].startswith(
         "pricing.f: the annotation of parameter 'x', C,"
     )
+
+
+def test_what_a_module_offers_is_declared_though_no_signature_names_it() -> None:
+    text = f"{HEAD}\n@dataclass\nclass Quote: pass\nclass Side(Enum):\n  BUY = 1\n@dataclass\nclass _Own: pass"
+    body = text_of(wrap(text))
+    assert "class Quote:" in body
+    assert "class Side(Enum):" in body
+    assert "_Own" not in body
+    assert '"Quote", "Side"]' in body

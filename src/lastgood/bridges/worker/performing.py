@@ -14,7 +14,8 @@ from . import frames
 from .calling import Callables, Refused
 from .values import packing
 from .values.codec import CODEC
-from .values.values import EncodeError, Values
+from .values.known import SOURCES
+from .values.values import DecodeError, EncodeError, Values, path_text
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -42,29 +43,45 @@ def run_call(callables: Callables, body: bytes) -> tuple[Any, Sequence[Any]]:
     try:
         (length,) = frames.TARGET_LENGTH.unpack_from(body)
         end = frames.TARGET_LENGTH.size + length
-        tagged = CODEC.values.last_tagged
-        args, kwargs, *requested = CODEC.loads(body, end)
+        args, kwargs, *requested = CODEC.loads(body, end, SOURCES)
+    except DecodeError as error:
+        raise Refused(_unreadable(error, callables.find(body[end - length : end]))) from None
     except (ValueError, TypeError, frames.StructError) as error:
         raise Refused(f"The worker cannot read the arguments of the call: {error}.") from None
     function = callables.find(body[end - length : end])
-    if CODEC.values.last_tagged is not tagged:
-        from .values.arguments import typed
-
-        args, kwargs = typed(function, args, kwargs)
     return function(*args, **kwargs), requested
 
 
+def _unreadable(error: DecodeError, function: Any) -> str:
+    steps, rest = error.path[:2], path_text(error.path[2:])
+    if len(steps) < 2:
+        return f"The worker cannot read the arguments of the call: {error}."
+    (_, which), (_, key) = steps
+    return f"argument {key if which else _parameter(function, key)}{rest}: {error}."
+
+
+def _parameter(function: Any, place: int) -> str:
+    """Return the name of the parameter that takes the positional argument at ``place``, or its number from 1."""
+    import inspect  # not before it is needed: a worker starts faster without
+
+    try:
+        names = [
+            each.name for each in inspect.signature(function).parameters.values() if each.kind < each.VAR_POSITIONAL
+        ]
+    except Exception:  # it has no signature, or its lazily evaluated annotations raise
+        names = []
+    return names[place] if place < len(names) else str(place + 1)
+
+
 def encode_result(result: Any, requested: Sequence[Any] = (), *, name: str = "result") -> bytes:
-    """Encode a returned ``result``, called ``name`` in errors. ``requested``: what the call carried besides its arguments.
+    """Encode a returned ``result``, called ``name`` in errors.
+
+    ``requested``: what the call carried besides its arguments, which asks for the classes of values.
 
     Raises :class:`.calling.Refused` if it cannot cross, and what a user's property raises while its value is read.
     """
     try:
-        if requested:
-            from .values.requested import class_indexes
-
-            return CODEC.dumps(result, class_indexes(requested[0]))
-        return CODEC.dumps(result)
+        return CODEC.dumps(result, SOURCES if requested else None)
     except EncodeError as error:
         raise Refused(error.text(name)) from None
 

@@ -58,11 +58,15 @@ _ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs
 
 
 class Extract(msgspec.Struct, frozen=True, tag=0):
-    """The API of a module under its selection. Each ``unless_declared`` warning applies only if its class is not declared."""
+    """The API of a module under its selection.
+
+    Each ``unless_declared`` warning applies only if its class is not declared. ``offered`` are the types that the module exports.
+    """
 
     module: Module
     warnings: tuple[str, ...]
     unless_declared: tuple[tuple[Declared, str], ...]
+    offered: frozenset[Declared] = frozenset()
 
 
 def extract(project: Project, at: Outline) -> Extract:
@@ -71,8 +75,9 @@ def extract(project: Project, at: Outline) -> Extract:
     members = tuple(extractor.members(at))
     scope = Scope(project, at)
     exports = {name: found for name in project.exported(at) if (found := _exported_type(scope, name)) is not None}
+    offered = frozenset(found for name, found in exports.items() if extractor.allowed(name, is_class=True))
     module = Module(at.source.name, members, at.doc, exports)
-    return Extract(module, tuple(extractor.warnings), tuple(extractor.unless_declared))
+    return Extract(module, tuple(extractor.warnings), tuple(extractor.unless_declared), offered)
 
 
 class _Extractor:

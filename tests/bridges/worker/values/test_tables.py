@@ -29,9 +29,7 @@ ROWS = LARGE // 8 + 1
 
 
 def codec(outgoing: Arena, incoming: Arena) -> Carrier:
-    return Carrier(
-        PACK, unpacker, msgspec.msgpack.Ext, towards="to the worker", outgoing=outgoing, incoming=incoming, tags=True
-    )
+    return Carrier(PACK, unpacker, msgspec.msgpack.Ext, towards="to the worker", outgoing=outgoing, incoming=incoming)
 
 
 @pytest.fixture(scope="module")

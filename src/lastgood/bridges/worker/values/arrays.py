@@ -40,8 +40,8 @@ def import_needed(library: str, what: str) -> Any:
 class Carrier(Values):
     """The codec of one worker's calls: :class:`Values` plus arrays. It writes to ``outgoing`` and reads from ``incoming``."""
 
-    def __init__(self, *args: Any, towards: str, outgoing: Arena, incoming: Arena, tags: bool = False) -> None:
-        super().__init__(*args, towards=towards, tags=tags)
+    def __init__(self, *args: Any, towards: str, outgoing: Arena, incoming: Arena) -> None:
+        super().__init__(*args, towards=towards)
         self.outgoing = outgoing
         self.incoming = incoming
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 from . import packing
 from .arena import Arena
@@ -12,6 +11,8 @@ from .arrays import Carrier
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
+
+    from .known import Known
 
 __all__ = ["CODEC", "Codec", "Lending"]
 
@@ -27,19 +28,17 @@ class Lending(bytes):
 class Codec:
     """The codec of calls. It switches to a msgpack in C once one is imported anyway, or once a large value is transferred.
 
-    ``towards`` and ``tags`` are those of :class:`.values.Values`.
+    ``towards`` is that of :class:`.values.Values`.
     """
 
-    def __init__(self, towards: str, *, tags: bool = False) -> None:
-        self._towards, self._tags = towards, tags
+    def __init__(self, towards: str) -> None:
+        self._towards = towards
         self.incoming, self.outgoing = Arena(-1), Arena(-1)
         self._use(packing.pack, packing.unpacker, packing.Ext)
         self._decided = self._fast = False
 
     def _use(self, *msgpack: Any) -> None:
-        self.values = Carrier(
-            *msgpack, towards=self._towards, tags=self._tags, outgoing=self.outgoing, incoming=self.incoming
-        )
+        self.values = Carrier(*msgpack, towards=self._towards, outgoing=self.outgoing, incoming=self.incoming)
 
     def open(self, incoming: int, outgoing: int) -> None:
         """Use the arenas of these descriptors."""
@@ -60,21 +59,18 @@ class Codec:
                 self._use(*faster)
                 self._fast = True
 
-    def loads(self, body: bytes, start: int) -> Any:
-        """Unpack the value that begins at ``start``. Raise :class:`ValueError` for invalid data."""
+    def loads(self, body: bytes, start: int, known: Known | None = None) -> Any:
+        """Unpack the value that begins at ``start``, as :meth:`.Values.loads` does."""
         if len(body) < _LARGE:
-            return self.values.loads(body[start:])
+            return self.values.loads(body[start:], known)
         self.decide()
-        return self.values.loads(memoryview(body)[start:] if self._fast else body[start:])
+        return self.values.loads(memoryview(body)[start:] if self._fast else body[start:], known)
 
-    def dumps(self, value: Any, places: Mapping[type, int] | None = None) -> bytes:
-        """Pack ``value``; with ``places``, as :meth:`.Values.dumps_typed` does.
-
-        Raises :class:`.values.EncodeError`, and any exception of the user's own code.
-        """
+    def dumps(self, value: Any, known: Known | None = None, *, lenient: bool = False) -> bytes:
+        """Pack ``value``, as :meth:`.Values.dumps` does. Raises any exception of the user's own code, too."""
         puts = self.outgoing.puts
         try:
-            body = self.values.dumps(value) if places is None else self.values.dumps_typed(value, places)
+            body = self.values.dumps(value, known, lenient=lenient)
         except BaseException:
             self.outgoing.reclaim(self.outgoing.lent())
             raise

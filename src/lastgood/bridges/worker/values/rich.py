@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DECODERS",
     "ENCODERS",
-    "MEMBER",
-    "NAMED",
-    "RECORD",
-    "TYPED",
     "UNHASHABLE",
     "Enum",
     "base",
@@ -38,11 +34,6 @@ __all__ = [
 ]
 
 DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_, PATH = range(9, 16)
-RECORD, MEMBER, NAMED = range(16, 19)
-"""Codes of tagged values (see arguments.py): an instance with fields, an enum member, a named tuple."""
-TYPED = 19
-"""The code of a value in a result that is an instance of one of the classes that the caller has named."""
-# 20 and above are the codes of standard.py.
 
 UNHASHABLE = (list, dict, set, bytearray, deque)
 """Types whose values arrive as unhashable, even those of a hashable subclass."""
@@ -62,8 +53,11 @@ def field_names(kind: type) -> tuple[str, ...] | None:
     named = getattr(kind, "__struct_fields__", None)
     if isinstance(named, tuple):
         return named
-    for name in ("__pydantic_fields__", "__fields__"):  # pydantic 2 and 1
-        mapped = getattr(kind, name, None)
+    for name in (
+        "__pydantic_fields__",
+        "__fields__",
+    ):  # pydantic 2 and 1; the former warns when it is asked for the latter
+        mapped = next((vars(each)[name] for each in kind.__mro__ if name in vars(each)), None)
         if isinstance(mapped, dict):
             return tuple(mapped)
     return None

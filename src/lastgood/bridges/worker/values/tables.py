@@ -20,7 +20,6 @@ import datetime as dt
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from copy import copy
 
 from . import arrow
 from .arrays import PANDAS, import_needed
@@ -69,9 +68,7 @@ class _PandasEncoder:
     def __init__(self, carrier: Carrier, depth: int, plain: frozenset[type]) -> None:
         self._pandas: Any = sys.modules["pandas"]
         self._numpy: Any = sys.modules["numpy"]
-        # Values in columns are not converted to annotated types, so they are not tagged.
-        self._carrier = copy(carrier)
-        self._carrier._tags = False
+        self._carrier = carrier
         self._depth = depth + 1
         self._plain = plain
 

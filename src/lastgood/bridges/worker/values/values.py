@@ -9,9 +9,8 @@ standard.py (complex, Fraction, deque, ...). Other types arrive as their plain d
     named tuple           a tuple
     subclass of one above the base type; a subclass of datetime, date, time or timedelta only if it equals that base
 
-Instances of attrs, msgspec and pydantic classes count as dataclass instances. With ``tags``, enum members, dataclass instances
-and named tuples arrive as :class:`Tagged`, from which the receiver can create instances of its own types. With
-:meth:`Values.dumps_typed`, the instances of given classes arrive as :class:`Typed`.
+Instances of attrs, msgspec and pydantic classes count as dataclass instances. In a message that says which classes its values
+are of, these arrive as instances of the receiver's classes of the same names (instances.py).
 
 A datetime's time zone that is neither a ``timezone`` nor a ``ZoneInfo`` is sent as its offset at that moment. Where both sides
 have the library, numpy arrays (arrays.py) and tables of pandas and Arrow (tables.py, arrow.py) are supported as well. Anything
@@ -30,24 +29,31 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from .instances import Decoder, Encoder
+    from .known import Known
+
 __all__ = [
     "MAX_DEPTH",
     "PLAIN",
     "DecodeError",
     "EncodeError",
-    "Tagged",
-    "Typed",
     "Values",
     "class_name",
     "key_text",
     "paired",
+    "path_text",
 ]
 
 MAX_DEPTH = 100
 """The maximum nesting of values: both sides recurse, and neither knows how much stack the other has left."""
 
 TUPLE, SET, FROZENSET, DICT, INT, TEXT, FLOATS, INTS = range(1, 9)
-# 9 and above are the codes of rich.py.
+# 9 to 15 are the codes of rich.py, 20 and above those of standard.py.
+RECORD, MEMBER, NAMED = range(16, 19)
+"""An instance with fields, an enum member, a named tuple (instances.py)."""
+CLASSED = 19
+"""A whole message with such: the length of the table of their classes, the table, and the value."""
+LENGTH = Struct(">I")
 
 _WHAT_CAN_CROSS = (
     "None, bool, int, float, complex, str, bytes, bytearray, list, tuple, range, set, frozenset, dict, deque, OrderedDict, "
@@ -91,11 +97,16 @@ class EncodeError(TypeError):
 
     def text(self, root: str, *, skip: int = 0) -> str:
         """Return position and problem: ``result["x"][3]: object of type ...``. ``root`` covers the first ``skip`` steps."""
-        return root + "".join(_STEPS[how](key) for how, key in self.path[skip:]) + ": " + self.problem
+        return f"{root}{path_text(self.path[skip:])}: {self.problem}"
 
 
 class DecodeError(ValueError):
-    """Valid data that cannot be decoded here: this side lacks a library or some knowledge, or part of the value would be lost."""
+    """Valid data that cannot be decoded here: this side lacks a library or some knowledge, or part of the value would be lost.
+
+    ``path`` locates it, if that is known, as in an :class:`EncodeError`.
+    """
+
+    path: Sequence[tuple[str, Any]] = ()
 
 
 def key_text(key: Any) -> str:
@@ -116,45 +127,30 @@ _STEPS: dict[str, Callable[[Any], str]] = {
 }
 
 
+def path_text(path: Sequence[tuple[str, Any]]) -> str:
+    """Return the path to a part of a value as text: ``["x"][3].sku``."""
+    return "".join(_STEPS[how](key) for how, key in path)
+
+
 def class_name(kind: type) -> str:
     """Return the name of a class for an error, with its module unless it is builtin."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-class Tagged:
-    """An instance of a type of the sender; ``name`` is the qualified name of that type.
+class Classed:
+    """A message that says which classes its values are of: the table of these, and the packed value."""
 
-    ``kind`` is its extension code (see rich.py). ``payload`` is the dict of its fields, the list of its items, or the name
-    (None if it has none) and the value of an enum member.
-    """
+    __slots__ = ("packed", "table")
 
-    __slots__ = ("kind", "name", "payload")
-
-    def __init__(self, kind: int, name: str, payload: Any) -> None:
-        self.kind = kind
-        self.name = name
-        self.payload = payload
-
-
-class Typed:
-    """A result, or a value in one, for a caller that asked for the classes of values: an instance of the class at ``place``.
-
-    ``place`` is an index into the caller's list of classes, None if it is an instance of none. ``data`` is its plain data,
-    which may contain further instances.
-    """
-
-    __slots__ = ("data", "place")
-
-    def __init__(self, place: int | None, data: Any) -> None:
-        self.place = place
-        self.data = data
+    def __init__(self, table: Sequence[Any], packed: Any) -> None:
+        self.table = table
+        self.packed = packed
 
 
 class Values:
     """The codec, on top of a msgpack library: ``pack(value)``, ``unpacker(decode)(data)`` and its extension type ``ext``.
 
-    ``towards`` completes the error text "object of type x cannot cross ...". ``last_tagged`` changes whenever ``loads``
-    decodes a tagged value.
+    ``towards`` completes the error text "object of type x cannot cross ...".
     """
 
     def __init__(
@@ -164,18 +160,30 @@ class Values:
         ext: Callable[[int, bytes], Any],
         *,
         towards: str,
-        tags: bool = False,
     ) -> None:
         self._pack = pack
+        self._unpacker = unpacker
         self._unpack = unpacker(self._decode)
         self._ext = ext
         self._towards = towards
-        self._tags = tags
-        self._places: Mapping[type, int] = {}
-        self.last_tagged: Tagged | None = None
+        self._encoder: Encoder | None = None
+        self._decoder: Decoder | None = None
 
-    def dumps(self, value: Any) -> bytes:
-        """Pack ``value``. Raise :class:`EncodeError`."""
+    def dumps(self, value: Any, known: Known | None = None, *, lenient: bool = False) -> bytes:
+        """Pack ``value``. Raise :class:`EncodeError`.
+
+        With ``known``, the message says which of these classes its values are of. A value of another class is an error, or its
+        plain data if ``lenient``.
+        """
+        if known is None:
+            return self._dumps(value)
+        from .instances import Encoder
+
+        own = self._copy()
+        own._encoder = encoder = Encoder(known, lenient=lenient)
+        return encoder.message(self, own._dumps(value))
+
+    def _dumps(self, value: Any) -> bytes:
         try:
             try:
                 return self._pack(value if type(value) in PLAIN else self._encode(value, 0, PLAIN))
@@ -185,21 +193,39 @@ class Values:
         except RecursionError:
             raise self._too_deep() from None
 
-    def dumps_typed(self, value: Any, places: Mapping[type, int]) -> bytes:
-        """Pack ``value``, with instances of these classes and their subclasses as :class:`Typed`. Raise :class:`EncodeError`."""
-        own: Any = object.__new__(type(self))  # a copy, since other threads use this codec at the same time
-        vars(own).update(vars(self), _places=places)
-        packed: bytes = own.dumps(value)
-        return packed
+    def _copy(self) -> Values:
+        own: Any = object.__new__(type(self))  # for one message, since other threads use this codec at the same time
+        vars(own).update(vars(self))
+        copied: Values = own
+        return copied
 
-    def loads(self, data: Any) -> Any:
-        """Unpack what the other side packed. Raise :class:`DecodeError`, and ValueError for invalid data."""
+    def loads(self, data: Any, known: Known | None = None) -> Any:
+        """Unpack what the other side packed, with instances of the ``known`` classes.
+
+        Raise :class:`DecodeError`, and ValueError for invalid data.
+        """
         try:
-            return self._unpack(data)
+            value = self._unpack(data)
+            return value if type(value) is not Classed else self._loads_classed(value, known)
         except ValueError:
             raise
         except Exception as error:  # any exception of a constructor, for invalid data
             raise ValueError(f"{type(error).__name__}: {error}") from error
+
+    def _loads_classed(self, message: Classed, known: Known | None) -> Any:
+        from .instances import Decoder, located
+
+        if known is None:
+            raise ValueError("the classes of values were not asked for")
+        own = self._copy()
+        own._decoder = decoder = Decoder(known, message.table)
+        own._unpack = self._unpacker(own._decode)
+        value = own._unpack(message.packed)
+        for problem in decoder.problems[:1]:
+            error = DecodeError(problem.text)
+            error.path = located(value, problem) or []
+            raise error
+        return value
 
     # Encoding. ``plain``: the types that msgpack takes as they are.
 
@@ -294,10 +320,8 @@ class Values:
         if depth > MAX_DEPTH:
             raise self._too_deep()
         rich = _load_rich()
-        if self._tags and type(value) is not tuple and (tag := self._tag(value, depth, plain)) is not None:
-            return tag
-        if self._places and (place := self._place(type(value))) is not None:
-            return self._ext(rich.TYPED, self._pack([place, self._encode_plain(value, depth, plain)]))
+        if self._encoder is not None and (made := self._encoder.encode(self, value, depth, plain)) is not None:
+            return made
         if isinstance(value, rich.Enum):
             return self._encode_key(value.value, depth + 1, plain)
         if isinstance(value, tuple):
@@ -317,16 +341,9 @@ class Values:
         if encoder is not None:
             code, payload = encoder(value)
             return self._ext(code, self._pack(payload))
-        if self._tags and (tag := self._tag(value, depth, plain)) is not None:
-            return tag
-        if self._places and (place := self._place(type(value))) is not None:
-            return self._ext(rich.TYPED, self._pack([place, self._encode_plain(value, depth, plain)]))
+        if self._encoder is not None and (made := self._encoder.encode(self, value, depth, plain)) is not None:
+            return made
         return self._encode_plain(value, depth, plain)
-
-    def _place(self, kind: type) -> int | None:
-        """Return the place of the nearest of the caller's classes that ``kind`` derives from; None if there is none."""
-        places = self._places
-        return next((places[cls] for cls in kind.__mro__ if cls in places), None)
 
     def _encode_plain(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         rich = _load_rich()
@@ -346,23 +363,6 @@ class Values:
                 f"object of type {class_name(type(value))} cannot cross {self._towards}. What can: {_WHAT_CAN_CROSS}."
             )
         return self._encode(base, depth, plain)
-
-    def _tag(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
-        """Encode ``value`` as an extension that names its type; None if its kind of type is not tagged."""
-        rich = _load_rich()
-        kind = type(value)
-        payload: Any
-        if isinstance(value, rich.Enum):
-            code, payload = rich.MEMBER, [value.name, self._encode_member(value, depth, plain)]
-        elif rich.is_named_tuple(kind):
-            code, payload = rich.NAMED, self._encode_list(list(value), depth, plain)
-        elif (names := rich.field_names(kind)) is not None:
-            # Fields that only __post_init__ sets may be missing in an instance of the app's class.
-            there = [name for name in names if hasattr(value, name)]
-            code, payload = rich.RECORD, self._encode_fields(value, there, depth, plain)
-        else:
-            return None
-        return self._ext(code, self._pack([kind.__qualname__, payload]))
 
     def _encode_member(self, value: Any, depth: int, plain: frozenset[type]) -> Any:
         try:
@@ -395,24 +395,20 @@ class Values:
             return int.from_bytes(data, "little", signed=True)
         if code == TEXT:
             return bytes(data).decode("utf-8", "surrogatepass")
+        if code == CLASSED:
+            length = LENGTH.unpack_from(data)[0] + LENGTH.size
+            return Classed(self._unpack(data[LENGTH.size : length]), data[length:])
         payload = self._unpack(data)
         if code == TUPLE:
             return tuple(payload)
         if code in (SET, FROZENSET):
-            elements = set(payload) if code == SET else frozenset(payload)
+            elements = _hashed(set if code == SET else frozenset, payload)
             return _check_size(elements, len(payload), "elements of a set")
         if code == DICT:
             return paired(payload)
+        if code in (RECORD, MEMBER, NAMED) and self._decoder is not None:
+            return self._decoder.decode(self, code, payload)
         rich = _load_rich()
-        if code in (rich.RECORD, rich.MEMBER, rich.NAMED):
-            # Always a new object, so that comparing it with an earlier one is reliable with several threads.
-            self.last_tagged = tagged = Tagged(code, *payload)
-            return tagged
-        if code == rich.TYPED:
-            place, data = payload
-            if type(place) is not int:
-                raise ValueError("an instance of a class without a number")
-            return Typed(place, data)
         if code in rich.DECODERS:
             return rich.DECODERS[code](payload)
         from . import standard
@@ -422,8 +418,16 @@ class Values:
 
 def paired(flat: list[Any]) -> dict[Any, Any]:
     """Return the dict of alternating keys and values. Raise :class:`DecodeError` if two keys are equal."""
-    found: dict[Any, Any] = _check_size(dict(zip(flat[::2], flat[1::2])), len(flat) / 2, "keys of a dict")
+    found: dict[Any, Any] = _hashed(dict, zip(flat[::2], flat[1::2]))
+    _check_size(found, len(flat) / 2, "keys of a dict")
     return found
+
+
+def _hashed(kind: Any, items: Iterable[Any]) -> Any:
+    try:
+        return kind(items)
+    except TypeError as error:
+        raise DecodeError(f"{error}, so that it can be neither a key nor an element of a set on this side") from None
 
 
 def _standard_base(kind: type) -> type:

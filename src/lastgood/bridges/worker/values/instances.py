@@ -1,0 +1,534 @@
+"""Instances of classes: what is sent of them, and how they are made again. Both sides import this file.
+
+A message says of each instance which class it is of. Its classes stand in a table at its beginning, each by the module and the
+qualified name under which the other side may know it, and by those of its bases. A receiver that does not know a class makes an
+instance of the nearest base that it knows; if it knows none, that is an error which names the class.
+
+    enum member           its name and value
+    dataclass instance    its fields, by name; also for attrs, msgspec and pydantic
+    named tuple           its items
+
+What the worker has made is made again there *without* its constructor, when the app gives it back: no ``__post_init__``,
+converter or validator runs a second time. Attributes that are no fields are sent as well, as far as they can be. What the app has
+made is made by the constructor of the source's class.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import MemberDescriptorType
+from weakref import ref
+
+from . import rich
+from .arena import Arena
+from .known import SOURCES, Known, find_in
+from .values import CLASSED, LENGTH, MEMBER, NAMED, RECORD, DecodeError, EncodeError, Values, class_name
+
+TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Decoder", "Encoder", "kind_of", "located", "names_of"]
+
+_RESTORED, _ATTRIBUTES, _SET, _EXTRA, _PRIVATE = "restored", "attributes", "set", "extra", "private"
+"""Keys of what is sent of an instance besides its fields: whether the worker has made it; its further attributes, packed one by
+one; and of a pydantic model, the names of the fields that were given, the names of those attributes that are its extra values, and
+its private attributes."""
+
+
+def kind_of(kind: Any) -> int | None:
+    """Return the code for instances of ``kind``; None if they are sent in another way."""
+    if issubclass(kind, rich.Enum):
+        return MEMBER
+    if rich.is_named_tuple(kind):
+        return NAMED
+    return None if rich.field_names(kind) is None else RECORD
+
+
+@lru_cache(maxsize=1024)
+def names_of(kind: Any) -> tuple[bool, tuple[tuple[str, str], ...]]:
+    """Return the names of a class and its bases in the modules that are imported; see :meth:`Known.names`."""
+    return named_by(_name_of, kind)
+
+
+def named_by(name_of: Callable[[type], tuple[str, str] | None], kind: type) -> tuple[bool, tuple[tuple[str, str], ...]]:
+    """Return what :meth:`.known.Known.names` returns, with the names that ``name_of`` gives."""
+    names = [
+        name_of(each)
+        for each in kind.__mro__
+        if each is kind or (each.__module__ != "enum" and kind_of(each) == kind_of(kind))
+    ]
+    return names[0] is not None, tuple(name for name in names if name is not None)
+
+
+def _name_of(kind: type) -> tuple[str, str] | None:
+    """Return module and name under which a class is found; None if there are none, as for one that a function has made."""
+    module = kind.__module__
+    space = sys.modules.get(module)
+    if find_in(space, kind.__qualname__) is kind:
+        return module, kind.__qualname__
+    aliases = (name for name, value in list(getattr(space, "__dict__", {}).items()) if value is kind)
+    alias = next(aliases, None)
+    return None if alias is None else (module, alias)
+
+
+# --- What the other side has made
+
+
+_made: dict[int, tuple[ref[Any], dict[str, Any]]] = {}
+"""What came with instances that the worker has made, besides their fields: it is sent back with them. By their ids."""
+
+
+def _remember(instance: Any, state: dict[str, Any]) -> None:
+    key = id(instance)
+    try:
+        _made[key] = (ref(instance, lambda _: _made.pop(key, None)), state)
+    except TypeError:  # it has slots, and none for weak references
+        return
+
+
+def _remembered(instance: Any) -> dict[str, Any]:
+    found = _made.get(id(instance))
+    return found[1] if found is not None and found[0]() is instance else {}
+
+
+# --- Encoding
+
+
+class Encoder:
+    """The encoding of the instances in one message. ``lenient``: those of unknown classes become their plain data."""
+
+    def __init__(self, known: Known, *, lenient: bool) -> None:
+        self.known = known
+        self.lenient = lenient
+        self.table: list[Any] = []
+        self._numbers: dict[type, tuple[int, int | None]] = {}
+
+    def encode(self, values: Values, value: Any, depth: int, plain: frozenset[type]) -> Any:
+        """Return the extension for an instance; None if ``value`` is sent in another way."""
+        kind = type(value)
+        found = self._numbers.get(kind)
+        if found is None:
+            code = kind_of(kind)
+            if code is None:
+                return None
+            found = self._numbers[kind] = (code, self._add(values, kind, code))
+        code, number = found
+        if number is None:
+            return None
+        payload: list[Any]
+        if code == MEMBER:
+            payload = [number, value.name, values._encode_member(value, depth, plain)]
+        elif code == NAMED:
+            payload = [number, values._encode_list(list(value), depth, plain)]
+        else:
+            payload = self._record(values, value, number, depth, plain)
+        return values._ext(code, values._pack(payload))
+
+    def _add(self, values: Values, kind: type, code: int) -> int | None:
+        """Enter a class in the table, and return its number; None if its instances become their plain data."""
+        is_own, names = self.known.names(kind)
+        if not names:
+            if self.lenient or code == NAMED:
+                return None
+            raise EncodeError(
+                f"object of type {class_name(kind)} cannot cross {values._towards}: {_without_name(kind)}."
+            )
+        if not is_own:
+            base = self.known.find(*names[0])
+            if base is not None:
+                self.known.takes_base(class_name(kind), base)
+        fields = getattr(kind, "_fields", ()) if code == NAMED else rich.field_names(kind)
+        self.table.append([class_name(kind), is_own, [list(each) for each in names], list(fields or ())])
+        return len(self.table) - 1
+
+    def _record(self, values: Values, value: Any, number: int, depth: int, plain: frozenset[type]) -> list[Any]:
+        names = self.table[number][3]
+        fields: Any
+        try:
+            fields = list(values._encode_fields(value, names, depth, plain).values())
+        except AttributeError:  # fields that only __post_init__ sets, and an instance of the app lacks
+            fields = values._encode_fields(value, [name for name in names if hasattr(value, name)], depth, plain)
+        state = self._state(values, value, names)
+        kind: Any = type(value)
+        if self.known is not SOURCES and not state.get(_RESTORED) and (later := _set_later(kind)):
+            # The source's constructor sets these fields, unless the app has changed them.
+            unset = {name for name, default in later.items() if getattr(value, name, default) is default}
+            fields = {name: item for name, item in _named(names, fields).items() if name not in unset}
+        return [number, fields, state] if state else [number, fields]
+
+    def _state(self, values: Values, value: Any, names: Sequence[str]) -> dict[str, Any]:
+        """Return what is sent of an instance besides its fields."""
+        own = getattr(value, "__dict__", None) or {}
+        attributes = {name: item for name, item in own.items() if name not in names} if len(own) > len(names) else {}
+        if self.known is not SOURCES:  # in the app
+            state = {**_remembered(value)}
+            unread = state.pop(_ATTRIBUTES, {})
+            packed = {**unread, **self._packed(values, attributes)}
+            return {**state, _ATTRIBUTES: packed} if packed else state
+        kind: Any = type(value)
+        state = {} if is_neutral(kind) and not attributes else {_RESTORED: True}
+        extra = getattr(value, "__pydantic_extra__", None)
+        if isinstance(extra, dict) and extra:
+            attributes = {**attributes, **extra}
+            state[_EXTRA] = list(extra)
+        for name in ("__pydantic_fields_set__", "__fields_set__"):  # pydantic 2 and 1
+            given = getattr(value, name, None)
+            if isinstance(given, set):
+                state[_SET] = sorted(given)
+                break
+        private = getattr(value, "__pydantic_private__", None)
+        if isinstance(private, dict):
+            state[_PRIVATE] = self._packed(values, private)
+        if attributes:
+            state[_ATTRIBUTES] = self._packed(values, attributes)
+        return state
+
+    def _packed(self, values: Values, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+        """Pack each of these attributes by itself. What cannot be sent is left out: only fields must arrive."""
+        packed = {}
+        for name, item in attributes.items():
+            try:
+                packed[name] = _without_arena(values).dumps(item, self.known, lenient=False)
+            except Exception:  # including an exception of the user's own code
+                continue
+        return packed
+
+    def message(self, values: Values, packed: bytes) -> bytes:
+        """Return the message with the table in front of the packed value."""
+        if not self.table:
+            return packed
+        table = values._pack(self.table)
+        return values._pack(values._ext(CLASSED, LENGTH.pack(len(table)) + table + packed))
+
+
+def _without_name(kind: type) -> str:
+    if "<locals>" in kind.__qualname__:
+        return "its class was made inside a function, so that the other side cannot know it"
+    return "no wrapper declares its class. Give an instance of the class that the wrapper declares, or plain data such as a dict"
+
+
+def _without_arena(values: Values) -> Values:
+    """Return a codec whose messages can be kept: nothing in them lies in shared memory."""
+    copied: Any = values._copy()
+    vars(copied).update(outgoing=Arena(-1), incoming=Arena(-1), _encoder=None, _decoder=None)
+    copied._unpack = copied._unpacker(copied._decode)
+    result: Values = copied
+    return result
+
+
+@lru_cache(maxsize=1024)
+def is_neutral(kind: Any) -> bool:
+    """Return whether the constructor of a class does nothing but set its fields."""
+    if hasattr(kind, "__struct_fields__"):
+        return not hasattr(kind, "__post_init__")
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if parameters is None or hasattr(kind, "__pydantic_validator__") or hasattr(kind, "__post_init__"):
+        return False
+    maker = next((each for each in kind.__mro__ if "__init__" in vars(each)), object)
+    made = vars(maker).get("__dataclass_params__")
+    return (
+        made is not None
+        and made.init
+        and kind.__new__ is object.__new__
+        and (parameters.frozen or kind.__setattr__ is object.__setattr__)
+        and all(field.init for field in kind.__dataclass_fields__.values())
+    )
+
+
+@lru_cache(maxsize=1024)
+def _set_later(kind: Any) -> Mapping[str, Any]:
+    """Return the fields that the constructor of a dataclass does not take, with their defaults."""
+    fields = getattr(kind, "__dataclass_fields__", {}).values()
+    return {field.name: field.default for field in fields if not field.init}
+
+
+# --- Decoding
+
+
+class Problem:
+    """What stands in a value for an instance that cannot be made. ``parts`` are the fields or items of the instance."""
+
+    __slots__ = ("parts", "text")
+
+    def __init__(self, text: str, parts: Any = ()) -> None:
+        self.text = text
+        self.parts = parts
+
+
+class Decoder:
+    """The decoding of the instances in one message, whose classes ``table`` has."""
+
+    def __init__(self, known: Known, table: Sequence[Sequence[Any]]) -> None:
+        self._known = known
+        self._entries = table
+        self._classes: list[tuple[type | None, bool] | None] = [None] * len(table)
+        self.problems: list[Problem] = []
+
+    def decode(self, values: Values, code: int, payload: list[Any]) -> Any:
+        """Return the instance of an extension, or a :class:`Problem`, which is also added to ``problems``."""
+        number, *parts = payload
+        text, _, _, fields = self._entries[number]
+        kind, is_exact = self._class(number, code)
+        if kind is None:
+            return tuple(parts[0]) if code == NAMED else self._failed(self._known.unknown(text), parts[0])
+        if self.problems:
+            return Problem("", _named(fields, parts[0]) if code != MEMBER else ())
+        try:
+            if code == MEMBER:
+                return _member(kind, self._known.members(kind), *parts)
+            if code == NAMED:
+                return self._named_tuple(kind, fields, parts[0])
+            state = parts[1] if len(parts) > 1 else {}
+            return self._record(values, kind, _named(fields, parts[0]), state, is_exact)
+        except _Unmakable as error:
+            return self._failed(str(error))
+        except Exception as error:  # of the user's constructor
+            return self._failed(f"{kind.__qualname__} cannot be made of what was sent: {type(error).__name__}: {error}")
+
+    def _failed(self, text: str, parts: Any = ()) -> Problem:
+        problem = Problem(text, parts)
+        self.problems.append(problem)
+        return problem
+
+    def _class(self, number: int, code: int) -> tuple[type | None, bool]:
+        """Return the class of the table's entry, or the nearest base that is known, and whether it is its own class."""
+        found = self._classes[number]
+        if found is None:
+            found = self._classes[number] = self._find(number, code)
+        return found
+
+    def _find(self, number: int, code: int) -> tuple[type | None, bool]:
+        text, is_own, names, _ = self._entries[number]
+        for place, (module, name) in enumerate(names):
+            try:
+                kind = self._known.find(module, name)
+            except DecodeError as error:
+                self._failed(str(error))
+                return None, False
+            if kind is not None and kind_of(kind) == code:
+                is_exact = is_own and place == 0
+                if not is_exact and self._known is not SOURCES:
+                    self._known.takes_base(text, kind)
+                return kind, is_exact
+        return None, False
+
+    def _named_tuple(self, kind: Any, fields: Sequence[str], items: list[Any]) -> Any:
+        if self._known is not SOURCES:
+            return tuple.__new__(kind, items)
+        if list(kind._fields) != list(fields):
+            return kind(**dict(zip(fields, items)))  # an instance of an earlier declaration
+        maker = next(each for each in kind.__mro__ if "__new__" in vars(each))
+        return tuple.__new__(kind, items) if "_make" in vars(maker) else kind(*items)
+
+    def _record(
+        self, values: Values, kind: Any, fields: dict[str, Any], state: Mapping[str, Any], is_exact: bool
+    ) -> Any:
+        if not is_exact:
+            own = rich.field_names(kind) or ()
+            fields = {name: item for name, item in fields.items() if name in own}
+        if self._known is SOURCES:
+            attributes = {name: self._unpacked(values, packed) for name, packed in state.get(_ATTRIBUTES, {}).items()}
+            if state.get(_RESTORED):
+                return restored(kind, fields, attributes, {**state, _PRIVATE: self._private(values, state)})
+            return built(kind, fields, attributes)
+        return self._declared(values, kind, fields, dict(state))
+
+    def _declared(self, values: Values, kind: Any, fields: dict[str, Any], state: dict[str, Any]) -> Any:
+        """Return an instance of a class that a wrapper declares."""
+        instance = _bare(kind)
+        attributes = {}
+        unread = {}
+        if hasattr(instance, "__dict__"):
+            for name, packed in state.pop(_ATTRIBUTES, {}).items():
+                try:
+                    attributes[name] = self._unpacked(values, packed)
+                except (DecodeError, ValueError):
+                    unread[name] = packed
+        _set(instance, {**fields, **attributes})
+        if unread:
+            state[_ATTRIBUTES] = unread
+        if state:
+            _remember(instance, state)
+        return instance
+
+    def _unpacked(self, values: Values, packed: bytes) -> Any:
+        return _without_arena(values).loads(packed, self._known)
+
+    def _private(self, values: Values, state: Mapping[str, Any]) -> dict[str, Any] | None:
+        packed = state.get(_PRIVATE)
+        return None if packed is None else {name: self._unpacked(values, each) for name, each in packed.items()}
+
+
+class _Unmakable(Exception):
+    """An instance cannot be made of what was sent. The text says why."""
+
+
+def _named(fields: Sequence[str], items: Any) -> Any:
+    return items if isinstance(items, dict) else dict(zip(fields, items))
+
+
+def _member(kind: Any, members: Mapping[Any, Any], name: str | None, value: Any) -> Any:
+    member = members.get(name)
+    if member is not None:
+        return member
+    try:
+        return kind(value)  # a combination of flags, or a name that only the other side knows
+    except (ValueError, TypeError, KeyError):
+        raise _Unmakable(f"{kind.__qualname__} has no member {name or repr(value)}") from None
+
+
+def _bare(kind: Any) -> Any:
+    """Return an instance of a class without any attribute."""
+    try:
+        return object.__new__(kind)
+    except TypeError:  # it derives from a builtin class
+        return kind.__new__(kind)
+
+
+@lru_cache(maxsize=1024)
+def _slots_of(kind: Any) -> frozenset[str]:
+    members = (
+        name for each in kind.__mro__ for name, value in vars(each).items() if isinstance(value, MemberDescriptorType)
+    )
+    return frozenset(members)
+
+
+def _set(instance: Any, values: Mapping[str, Any]) -> None:
+    """Set attributes of an instance, and run no code of its class."""
+    kind: Any = type(instance)
+    slots = _slots_of(kind)
+    own = getattr(instance, "__dict__", None)
+    if own is not None and slots.isdisjoint(values):
+        own.update(values)
+        return
+    for name, value in values.items():
+        if own is None or name in slots:
+            object.__setattr__(instance, name, value)
+        else:
+            own[name] = value
+
+
+def restored(kind: Any, fields: Mapping[str, Any], attributes: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
+    """Return the instance with these fields that the worker had made, without running its constructor."""
+    if hasattr(kind, "__struct_fields__"):
+        return _restored_struct(kind, fields)
+    instance = _bare(kind)
+    is_model = not hasattr(kind, "__dataclass_fields__")
+    if not is_model or not (
+        hasattr(kind, "__pydantic_fields__") or isinstance(getattr(kind, "__fields__", None), dict)
+    ):
+        _set(instance, {**fields, **attributes})
+        return instance
+    names = state.get(_EXTRA, ())
+    if not hasattr(kind, "__pydantic_fields__"):  # version 1
+        object.__setattr__(instance, "__dict__", {**fields, **attributes})
+        object.__setattr__(instance, "__fields_set__", set(state.get(_SET, ())))
+        instance._init_private_attributes()
+        return instance
+    extra = {name: attributes[name] for name in names if name in attributes}
+    own = {name: item for name, item in attributes.items() if name not in names}
+    object.__setattr__(instance, "__dict__", {**fields, **own})
+    object.__setattr__(instance, "__pydantic_fields_set__", set(state.get(_SET, ())))
+    allows = kind.model_config.get("extra") == "allow"
+    object.__setattr__(instance, "__pydantic_extra__", extra if allows else None)
+    object.__setattr__(instance, "__pydantic_private__", state.get(_PRIVATE))
+    return instance
+
+
+def _restored_struct(kind: Any, fields: Mapping[str, Any]) -> Any:
+    if is_neutral(kind):
+        return kind(**fields)
+    instance = _quiet_struct(kind)(**fields)
+    instance.__class__ = kind
+    return instance
+
+
+@lru_cache(maxsize=256)
+def _quiet_struct(kind: Any) -> Any:
+    """Return a class like ``kind``, an msgspec.Struct, whose ``__post_init__`` does nothing. A Struct has no bare instances."""
+    return type(kind)(kind.__name__, (kind,), {"__post_init__": lambda _: None, "__module__": kind.__module__})
+
+
+def built(cls: Any, values: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
+    """Return an instance that its own constructor makes of these fields, as its library (dataclasses, attrs, ...) wants them."""
+    parameters = getattr(cls, "__dataclass_params__", None)
+    if parameters is not None:
+        fields = cls.__dataclass_fields__.values()
+        if not parameters.init:
+            instance = _bare(cls)
+            _set(instance, {**values, **attributes})
+            return instance
+        inits = {field.name: field.name for field in fields if field.init}
+        names = {field.name for field in fields}
+    elif hasattr(cls, "__attrs_attrs__"):
+        made = [each for each in cls.__attrs_attrs__ if each.init]
+        inits = {each.name: getattr(each, "alias", None) or each.name.lstrip("_") for each in made}
+        names = {each.name for each in cls.__attrs_attrs__}
+    elif hasattr(cls, "__struct_fields__"):
+        return cls(**values)
+    else:
+        return _built_pydantic(cls, {**values, **attributes})
+    later = names - inits.keys()
+    # The constructor must reject fields that the class no longer has, so these are passed on.
+    instance = cls(**{inits.get(name, name): value for name, value in values.items() if name not in later})
+    for name in values.keys() & later:
+        object.__setattr__(instance, name, values[name])
+    _set(instance, attributes)
+    return instance
+
+
+def _built_pydantic(cls: Any, values: Mapping[str, Any]) -> Any:
+    """Return an instance of a pydantic model, whose constructor takes aliases."""
+    fields = getattr(cls, "__pydantic_fields__", None)
+    if fields is None:  # version 1
+        known = cls.__fields__
+        return cls(**{known[name].alias if name in known else name: value for name, value in values.items()})
+    given = {}
+    for name, value in values.items():
+        field = fields.get(name)
+        if field is not None and _is_default(field, value):
+            continue  # the app's instance does not know which fields were given; exclude_unset leaves these out
+        alias = getattr(field, "validation_alias", None) or getattr(field, "alias", None)
+        given[alias if isinstance(alias, str) else name] = value
+    return cls.model_validate(given)
+
+
+def _is_default(field: Any, value: Any) -> bool:
+    default = field.default
+    return type(default) is type(value) and bool(default == value)
+
+
+def located(value: Any, problem: Problem) -> list[tuple[str, Any]] | None:
+    """Return the path to ``problem`` in ``value``, as in :class:`.values.EncodeError`; None if it is not there."""
+    if value is problem:
+        return []
+    for step, part in _parts(value):
+        path = located(part, problem)
+        if path is not None:
+            return [step, *path]
+    return None
+
+
+def _parts(value: Any) -> Iterator[tuple[tuple[str, Any], Any]]:
+    if isinstance(value, Problem):
+        parts = value.parts
+        steps: Callable[[Any], tuple[str, Any]] = lambda key: ("field", key)  # noqa: E731  # shorter than a function
+        for key, part in parts.items() if isinstance(parts, dict) else enumerate(parts or ()):
+            yield (steps(key) if isinstance(parts, dict) else ("item", key)), part
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield ("a key", None), key
+            yield ("key", key), part
+    elif isinstance(value, (set, frozenset)):
+        for part in value:
+            yield ("an element", None), part
+    elif (
+        hasattr(value, "__iter__")
+        and not isinstance(value, (str, bytes, bytearray))
+        and type(value).__module__ in ("builtins", "collections")
+    ):
+        for key, part in enumerate(value):
+            yield ("item", key), part
