@@ -9,12 +9,13 @@ import msgspec
 from msgspec.structs import replace
 
 from lastgood.wrappers.ir import ANY, NONE, Class, Data, Declared, Expression, Field, Form, Ref, Type, mentioned, union
+from lastgood.wrappers.read.lineage import inherited
 from lastgood.wrappers.read.outline import METHODS
 from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import Place, Scope
 from lastgood.wrappers.types.annotations import dotted_name, read_annotation, unquoted
 from lastgood.wrappers.types.defaults import Value, default_value, factory_value, fresh, takes
-from lastgood.wrappers.types.models import Family, Model, Models, RawField, head_of
+from lastgood.wrappers.types.models import Family, Model, Models, RawField, called, head_of
 from lastgood.wrappers.types.warning_texts import about_annotation
 
 __all__ = ["Declaration", "Refusal", "declare", "needed", "used"]
@@ -124,6 +125,7 @@ class _Declarer:
     """
 
     def __init__(self, project: Project, models: Models, model: Model, bases: _Bases) -> None:
+        self.project = project
         self.models = models
         self.model = model
         self.warnings: list[str] = []
@@ -329,6 +331,25 @@ class _Declarer:
             value = self.frozen() if name == "frozen" and model.family is not Family.DATACLASS else model.flag(name)
             if value is not None and not (name == "kw_only" and model.family is Family.PYDANTIC):
                 yield (f"{name}={value}",)
+        if self.needs_weak_references():
+            yield ("weakref_slot=True",)
+
+    def needs_weak_references(self) -> bool:
+        """Return whether the app must be able to refer weakly to instances that have slots, and the bases do not provide that.
+
+        It notes what the worker has made, unless the constructor does nothing but set the fields (see ``is_neutral`` in
+        ``lastgood.bridges.worker.values.instances``).
+        """
+        models = [self.model, *_all_bases(self.model)]
+        if any(each.family is not Family.DATACLASS or not each.flag("slots") for each in models):
+            return False
+        methods = inherited(self.project, self.model.place)
+        own = {"__init__", "__new__", "__post_init__"} | (set() if self.model.flag("frozen") else {"__setattr__"})
+        return (
+            not own.isdisjoint(methods)
+            or any(each.flag("init") is False or each.path.startswith("pydantic") for each in models)
+            or any(_is_set_later(raw) for each in models for raw in each.raws)
+        )
 
     def frozen(self) -> bool | None:
         """Return True if the class is declared frozen, else None.
@@ -362,6 +383,12 @@ _MUST_BE_GIVEN = "only the source can tell its default, so that callers have to 
 
 def _is_name(value: ast.expr) -> bool:
     return isinstance(value, ast.Name)
+
+
+def _is_set_later(raw: RawField) -> bool:
+    """Return whether a field is ``field(init=False)``."""
+    _, words = called(raw.value) if raw.value is not None else (None, [])
+    return any(word.arg == "init" and isinstance(word.value, ast.Constant) and not word.value.value for word in words)
 
 
 def _all_bases(model: Model) -> Iterator[Model]:
