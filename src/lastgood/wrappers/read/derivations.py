@@ -19,10 +19,9 @@ from lastgood.wrappers.types.annotations import dotted_name
 
 __all__ = ["Derivations", "Derived", "derived_classes"]
 
-_MAY_DERIVE = re.compile(
-    rb"class[\s\\]+[^\s\\(\[:#]+[\s\\]*[(\[]"  # class Cat(Base), class Cat[T](Base)
-    rb"|(?:make_dataclass|new_class|defstruct|create_model|make_class|type)[\s\\]*\([\s\\]*[\"']"  # type("Cat", (Base,), {})
-)
+_STATEMENT = re.compile(rb"class[\s\\]+[^\s\\(\[:#]+[\s\\]*[(\[]")  # class Cat(Base), class Cat[T](Base)
+_CALLS = (b"make_dataclass", b"new_class", b"defstruct", b"create_model", b"make_class")
+_TYPE_CALL = re.compile(rb"type[\s\\]*\([\s\\]*[\"']")  # type("Cat", (Base,), {})
 _MAKERS = frozenset(
     (
         *("builtins.type", "types.new_class", "dataclasses.make_dataclass", "msgspec.defstruct"),
@@ -63,6 +62,13 @@ def _bases(binding: Binding, scope: Scope) -> Iterator[ast.expr]:
             if scope.lookup(dotted_name(func)) in _MAKERS:
                 for value in (*args, *(word.value for word in keywords)):
                     yield from value.elts if isinstance(value, ast.Tuple) else (value,)
+
+
+def _may_derive(data: bytes) -> bool:
+    """Return whether a source may have such classes. This is much faster than parsing it."""
+    if b"class" in data and _STATEMENT.search(data):
+        return True
+    return any(call in data for call in _CALLS) or _TYPE_CALL.search(data) is not None
 
 
 class Derivations:
@@ -116,7 +122,7 @@ class Derivations:
             if self._states.get(name) != state:
                 self._states[name] = state
                 self._forget(name)
-                if at is not None and _MAY_DERIVE.search(at.data):
+                if at is not None and _may_derive(at.data):
                     self._learn(name, ask(at))
 
     def _learn(self, name: str, answer: Answer[Derived]) -> None:
