@@ -49,6 +49,23 @@ class Desk:
     def open(cls, order: "Order | None" = None) -> list["Price"]: ...
 from shop.till import again as again
 """,
+    "generic.py": """
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
+import models
+T = TypeVar("T")
+Of = TypeVar("Of", bound="models.Order")
+@dataclass
+class Page(Generic[T]):
+    items: list[T]
+    next: Self | None = None
+    @classmethod
+    def of(cls, items: list[T]) -> Self: ...
+@dataclass
+class OrderPage(Page[models.Order], Generic[Of]):
+    own: Of | None = None
+def first(items: Page[T], *others: Of) -> tuple[T, OrderPage[Of]]: ...
+""",
     "shop/till.py": "from shop.desk import Desk, Order\ndef again(order: Order, f=f'{1!r:>{2}}') -> Order: ...\n",
 }
 MODULES = sorted(name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in SOURCES)

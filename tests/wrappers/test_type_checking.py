@@ -155,9 +155,77 @@ class _Drawer:
 class _OnlyElsewhere:
     size: int
 """
+GENERIC = """
+from __future__ import annotations
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, AnyStr, Generic, NamedTuple, Self, TypedDict, TypeVar
+from shapes import Shape
+from hidden import _Drawer
+T = TypeVar("T")
+Key = TypeVar("Key", int, str)
+Any_ = TypeVar("Any_", covariant=True)
+Of = TypeVar("Of", bound="Node")
+Hidden = TypeVar("Hidden", bound=_Drawer)
+Lists = dict[str, list[T]]
+@dataclass
+class Node:
+    shape: Shape | None = None
+    parent: Self | None = None
+    around: list[Self] = field(default_factory=list)
+    @classmethod
+    def made(cls, like: Self | None = None) -> Self: ...
+    @classmethod
+    def many(cls, *likes: Self) -> list[Self]: ...
+@dataclass
+class Leaf(Node):
+    size: int = 0
+@dataclass
+class Page(Generic[T]):
+    items: list[T] = field(default_factory=list)
+    first: T | None = None
+    next: Page[T] | None = None
+    by_name: Lists[T] = field(default_factory=dict)
+    @classmethod
+    def of(cls, items: list[T]) -> Self: ...
+    @classmethod
+    def empty(cls) -> Self: ...
+@dataclass
+class NodePage(Page[Node]):
+    total: int = 0
+@dataclass
+class Quoted(Page["list[Last]"]):
+    pass
+@dataclass
+class Two(Page[Of], Generic[Of, Key]):
+    key: Key | None = None
+@dataclass(frozen=True)
+class Fixed(Generic[Any_]):
+    items: Sequence[Any_]
+@dataclass
+class Last:
+    pages: list[Two[Leaf, int]]
+    fixed: Fixed[int]
+class Pair(NamedTuple, Generic[T]):
+    left: T
+    right: T
+    same: Pair[T] | None = None
+class Row(TypedDict, Generic[T]):
+    cell: T
+class Wide(Row[list[Of]], Generic[T, Of], total=False):
+    more: T
+def first(items: Iterable[T], default: T = LEFT, other: T | None = None) -> T: ...
+def once(x: T, y: list[T], z: Of, *names: list[Key], **hidden: Hidden) -> None: ...
+def twice(x: Mapping[Key, Of], y: Key, z: list[Hidden], a: list[Hidden]) -> dict[Key, Two[Of, Key]]: ...
+def alone() -> tuple[Key, Page[Key], Page[T]]: ...
+def lists(x: Lists[T], y: Lists) -> Lists[T]: ...
+def text(x: AnyStr, y: AnyStr) -> AnyStr: ...
+def rows(x: Wide[int, Leaf], y: Pair[T], z: Quoted) -> Pair[Row[T]]: ...
+def used(x: NodePage, y: Last) -> Two: ...
+"""
 CALLER = """
 from decimal import Decimal
-from generated import circle, pricing, shapes
+from generated import circle, generic, pricing, shapes
 async def main() -> None:
     price: Decimal = await pricing.quote('a', depth=2)
     number: int = await pricing.pick(1)
@@ -171,6 +239,15 @@ async def main() -> None:
     unit: circle.Circle = await circle.unit(shapes.Colour.RED)
     await circle.unit("red")  # type: ignore[arg-type]
     circle.Circle(radius="1")  # type: ignore[arg-type]
+    page: generic.Page[int] = await generic.Page.of([1])
+    await generic.Page.of(1)  # type: ignore[arg-type]
+    nodes: list[generic.Node] = (await generic.NodePage.of([generic.Leaf()])).items
+    leaf: generic.Leaf = await generic.Leaf.made()
+    leaves: list[generic.Leaf] = await generic.Leaf.many()
+    item: int = await generic.first(page.items)
+    wrong: str = await generic.first(page.items)  # type: ignore[arg-type]
+    wide: generic.Wide[int, generic.Leaf] = {"cell": [leaf], "more": 1}
+    pair: generic.Pair[generic.Row[bytes]] = await generic.rows(wide, generic.Pair(b"", b""), generic.Quoted())
 def plain_main() -> None:
     import plain.circle
     import plain.pricing
@@ -192,7 +269,14 @@ def remote(module: str, function: str) -> Callable[[F], F]: ...
 
 def written(directory: Path) -> list[str]:
     """Writes wrappers of all that is above into packages in ``directory``, whose names it gives, and who calls them."""
-    texts = {"pricing": EVERYTHING, "shapes": SHAPES, "circle": CIRCLE, "odd": ODD, "hidden": HIDDEN}
+    texts = {
+        "pricing": EVERYTHING,
+        "shapes": SHAPES,
+        "circle": CIRCLE,
+        "odd": ODD,
+        "hidden": HIDDEN,
+        "generic": GENERIC,
+    }
     own = [source(name, text) for name, text in texts.items()]
     files: dict[str, str] = {}
     styles: dict[str, Style] = {"generated": "async", "plain": "sync"}

@@ -36,6 +36,7 @@ from lastgood.wrappers.ir import (
     Ref,
     Signature,
     Type,
+    Variable,
 )
 from lastgood.wrappers.types.annotations import admits, literal_of
 
@@ -255,7 +256,7 @@ def _accepts_tuple(wide: tuple[Type, ...], narrow: tuple[Type, ...]) -> bool:
 
 
 def _data_breaks(old: Data, new: Data) -> bool:
-    if (old.form, old.bases, old.options) != (new.form, new.bases, new.options):
+    if (old.form, old.bases, old.options, old.parameters) != (new.form, new.bases, new.options, new.parameters):
         return True
     fields = {field.name: field for field in new.fields}
     if any(field.name not in fields or _field_breaks(old.form, field, fields[field.name]) for field in old.fields):
@@ -274,7 +275,7 @@ def _is_replaced(data: Data) -> bool:
     See :mod:`lastgood.calls.grafting`. The class that was taken by name is then another one than that of results.
     """
     has_slots = ("slots=True",) in (data.options or ())
-    return has_slots or any(base in _FLAGS for base in data.bases)
+    return has_slots or any(base.head in _FLAGS for base in data.bases)
 
 
 def _is_ordered(data: Data, field: Field) -> bool:
@@ -338,10 +339,11 @@ def _default_text(default: str | Default) -> str:
 
 def fields_text(data: Data) -> str:
     """Return one line with a type's form, bases, fields and options."""
-    bases = f"({', '.join(map(_name, data.bases))})" if data.bases else ""
+    bases = f"({', '.join(map(_type_text, data.bases))})" if data.bases else ""
+    parameters = f"[{', '.join(each.name for each in data.parameters)}]" if data.parameters else ""
     fields = ", ".join(_field_text(data.form, field) for field in data.fields)
     options = ", ".join(map(_expression, data.options or ()))
-    return f"{data.form.value}{bases} ({fields})" + (f" [{options}]" if options else "")
+    return f"{data.form.value}{parameters}{bases} ({fields})" + (f" [{options}]" if options else "")
 
 
 def _field_text(form: Form, field: Field) -> str:
@@ -365,5 +367,9 @@ def _type_text(type_: Type) -> str:
     return f"{head}[{', '.join(map(_type_text, type_.args))}]" if type_.args else head
 
 
-def _name(name: Ref | Declared) -> str:
-    return name.name if name.module in ("builtins", "typing") else f"{name.module}.{name.name}"
+def _name(name: Ref | Declared | Variable) -> str:
+    return (
+        name.name
+        if isinstance(name, Variable) or name.module in ("builtins", "typing")
+        else f"{name.module}.{name.name}"
+    )

@@ -5,7 +5,7 @@ It is stored with each generation, and in the cache, as :func:`packed` bytes. By
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from enum import Enum
 from typing import TypeVar
 
@@ -31,13 +31,17 @@ __all__ = [
     "Ref",
     "Signature",
     "Type",
+    "Variable",
+    "erased",
     "mentioned",
     "packed",
+    "substituted",
     "union",
     "unpacked",
+    "variables",
 ]
 
-FORMAT = 2
+FORMAT = 3
 """The version of the bytes of :func:`packed`. Increment it with every change of a class here."""
 
 
@@ -59,6 +63,22 @@ class Declared(_Part, frozen=True, tag=1):
     name: str
 
 
+class Variable(_Part, frozen=True, tag=2):
+    """A type variable, declared in each wrapper that uses it. ``module`` is where the source makes it.
+
+    ``default`` is what it stands for where nothing is given (:pep:`696`); wrappers do not declare that. ``is_rebound``: it takes
+    the place of a class's type variable in a static method, where not every type checker binds that one.
+    """
+
+    module: str
+    name: str
+    bound: Type | None = None
+    constraints: tuple[Type, ...] = ()
+    default: Type | None = None
+    is_covariant: bool = False
+    is_rebound: bool = False
+
+
 Expression = tuple[str | Ref | Declared, ...]
 """Source text in parts. The file that contains it decides how the names in it are spelt."""
 
@@ -70,7 +90,7 @@ class Type(_Part, frozen=True):
     of the ``args``.
     """
 
-    head: Ref | Declared | str
+    head: Ref | Declared | Variable | str
     args: tuple[Type, ...] = ()
 
 
@@ -85,11 +105,55 @@ def union(*options: Type) -> Type:
 
 
 def mentioned(type_: Type) -> Iterator[Declared]:
-    """Yield every declared type in ``type_``, in order."""
+    """Yield every declared type in ``type_``, in order, also in the bounds of type variables."""
     if isinstance(type_.head, Declared):
         yield type_.head
+    elif isinstance(type_.head, Variable):
+        for part in (type_.head.bound, *type_.head.constraints):
+            yield from () if part is None else mentioned(part)
     for part in type_.args:
         yield from mentioned(part)
+
+
+def variables(type_: Type) -> Iterator[Variable]:
+    """Yield every type variable in ``type_``, in order, each as often as it occurs."""
+    if isinstance(type_.head, Variable):
+        yield type_.head
+    for part in type_.args:
+        yield from variables(part)
+
+
+def substituted(type_: Type, given: Mapping[Variable, Type]) -> Type:
+    """Return ``type_`` with these types in place of type variables."""
+    if isinstance(type_.head, Variable):
+        return given.get(type_.head, type_)
+    args = tuple(substituted(part, given) for part in type_.args)
+    if args == type_.args:
+        return type_
+    return union(*args) if type_.head == "|" else Type(type_.head, args)
+
+
+def erased(type_: Type, keep: Container[Variable] = ()) -> Type:
+    """Return ``type_`` with what they stand for in place of all type variables but those in ``keep``.
+
+    That is the bound, the union of the constraints, the default, or else ``Any``. For a parameter of a declared class, which may
+    have the same constraints, a union will not do.
+    """
+    if isinstance(type_.head, Variable):
+        return type_ if type_.head in keep else _stands_for(type_.head)
+    if not any(True for _ in variables(type_)):
+        return type_
+    args = [erased(part, keep) for part in type_.args]
+    if isinstance(type_.head, Declared):
+        parts = zip(args, type_.args, strict=True)
+        args = [ANY if isinstance(before.head, Variable) and part.head == "|" else part for part, before in parts]
+    return union(*args) if type_.head == "|" else Type(type_.head, tuple(args))
+
+
+def _stands_for(variable: Variable) -> Type:
+    if variable.constraints:
+        return union(*variable.constraints)
+    return variable.bound or variable.default or ANY
 
 
 class Kind(Enum):
@@ -128,7 +192,8 @@ class Signature(_Part, frozen=True):
 class Function(_Part, frozen=True, tag=0):
     """A function, or the static or class method of a :class:`Class` (without its ``cls``).
 
-    Calls go to ``path`` (dots pass through classes) in ``module``.
+    Calls go to ``path`` (dots pass through classes) in ``module``. ``overrides`` is True if a base has a method of this name with
+    another signature. Type checkers reject some of these: class methods, which may differ by ``Self``, are static here.
     """
 
     name: str
@@ -137,6 +202,7 @@ class Function(_Part, frozen=True, tag=0):
     path: str
     doc: str | None = None
     overloads: tuple[Signature, ...] = ()
+    overrides: bool = False
 
 
 class Form(Enum):
@@ -169,12 +235,16 @@ class Data(_Part, frozen=True):
     """The fields of a class, and how they are declared.
 
     ``options`` are the arguments of a dataclass's decorator (None: it has no decorator), or the class keywords of an enum.
+    ``parameters`` are the type variables for which types can be given, ``quotes_bases`` whether classes among the arguments of
+    its bases need not exist yet.
     """
 
     form: Form
-    bases: tuple[Ref | Declared, ...] = ()
+    bases: tuple[Type, ...] = ()
     fields: tuple[Field, ...] = ()
     options: tuple[Expression, ...] | None = ()
+    parameters: tuple[Variable, ...] = ()
+    quotes_bases: bool = False
 
 
 class Class(_Part, frozen=True, tag=1):

@@ -14,7 +14,7 @@ HEAD = """
 from __future__ import annotations
 import collections.abc, datetime as dt, decimal, fractions, ipaddress, pathlib, re, typing, typing as t, uuid, zoneinfo
 from collections.abc import Mapping, Sequence as Seq, Set as AbstractSet
-from typing import Annotated, Any, Dict, List, Literal, NoReturn, Optional as O, Tuple, TypeVar, Union
+from typing import Annotated, Any, Dict, List, Literal, NoReturn, Optional as O, Tuple, Union
 from decimal import Decimal as D
 if t.TYPE_CHECKING:
     from datetime import timedelta
@@ -29,7 +29,6 @@ Loop = list["Loop"]
 Declared: t.TypeAlias = int
 Twice = int
 Twice = str
-T = TypeVar("T")
 Text = "int"
 class Desk: pass
 """
@@ -117,8 +116,6 @@ def test_a_type_whose_values_cross_is_kept(annotation: str, expected: str) -> No
         ("type[int]", "Any"),
         ("t.Callable[[int], str]", "Any"),
         ("typing.Iterator[int]", "Any"),
-        ("T", "Any"),
-        ("list[T]", "list[Any]"),
         ("Twice", "Any"),
         ("Text", "Any"),
         ("Loop", "list[Any]"),

@@ -112,7 +112,7 @@ class C:
     ),
     pytest.param(
         "@dataclass\nclass C(Generic[T]):\n  next: C[T] | None = None\n  all: t.List['C'] = field(default_factory=list)",
-        "@dataclass\nclass C:\n    next: C | None = None\n    all: list[C] = field(default_factory=list[Any])",
+        "@dataclass\nclass C(Generic[T]):\n    next: C[T] | None = None\n    all: list[C[Any]] = field(default_factory=list[Any])",
         id="recursive",
     ),
     pytest.param(

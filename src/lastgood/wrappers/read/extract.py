@@ -23,6 +23,7 @@ from lastgood.wrappers.ir import (
     Parameter,
     Signature,
     Type,
+    substituted,
     union,
 )
 from lastgood.wrappers.read.lineage import inherited
@@ -37,6 +38,7 @@ from lastgood.wrappers.types.annotations import (
     read_annotation,
     read_returns,
 )
+from lastgood.wrappers.types.generics import bases_of, itself_anew, settled, variables_in_method
 from lastgood.wrappers.types.models import head_of
 from lastgood.wrappers.types.warning_texts import about_annotation
 
@@ -200,8 +202,8 @@ class _Extractor:
         """Extract the class at ``path`` with its static and class methods; None if it has none."""
         binding = located.bindings[0]
         place = Place(located.outline, binding, binding.qualified)
-        declared = self.project.judge(place)
-        declared = declared if isinstance(declared, Declared) else None
+        judged = self.project.judge(place)
+        declared = judged if isinstance(judged, Declared) else None
         members: list[Function | Class] = []
         needs_instance = False
         own = located.outline.names(binding.node)
@@ -218,8 +220,10 @@ class _Extractor:
             elif not self.allowed(inner):
                 continue
             elif found.methods:
-                function = self.function(found, inner)
-                members += [] if function is None else [function]
+                function = self.function(found, inner, place)
+                if function is not None:
+                    overrides = declared is not None and self.overrides(place, name, function)
+                    members.append(msgspec.structs.replace(function, overrides=overrides))
             else:
                 needs_instance |= name in own
         if members:
@@ -233,8 +237,11 @@ class _Extractor:
             )
         return None
 
-    def function(self, located: Located, path: str) -> Function | None:
-        """Extract the function, or static or class method, at ``path``; None if its results cannot cross to the app."""
+    def function(self, located: Located, path: str, of: Place | None = None) -> Function | None:
+        """Extract the function at ``path``, or a static or class method of the class ``of``.
+
+        Return None if its results cannot cross to the app.
+        """
         bindings = located.bindings
         last = bindings[-1]
         if (reason := self.cannot_cross(located)) is not None:
@@ -243,15 +250,15 @@ class _Extractor:
         doc = next(filter(None, (each.doc for each in reversed(bindings))), None)
         name = path.rpartition(".")[2]
         unknown: list[str] = []
-        signature = self.signature(located, last, unknown)
-        if any(self.signature(located, binding, []) != signature for binding in bindings[:-1]):
+        signature = self.signature(located, last, unknown, of)
+        if any(self.signature(located, binding, [], of) != signature for binding in bindings[:-1]):
             lines = ", ".join(str(binding.node.lineno) for binding in bindings)
             self.warn(path, f"it is defined with different signatures at lines {lines}, so it takes (*args, **kwargs).")
             return Function(name, _ANYTHING, self.module, path, doc)
         for text in unknown:
             self.warn(path, text)
         unclear: list[str] = []
-        overloads = tuple(self.signature(located, overload, unclear) for overload in located.overloads)
+        overloads = tuple(self.signature(located, overload, unclear, of) for overload in located.overloads)
         if len(overloads) < 2 or unclear or not all(_fits(overload, signature) for overload in overloads):
             overloads = ()  # the implementation alone is less precise, but accepted by type checkers
         return Function(name, signature, self.module, path, doc, overloads)
@@ -271,20 +278,44 @@ class _Extractor:
                 return _STAYS[name]
         return None
 
-    def signature(self, located: Located, binding: Binding, unknown: list[str]) -> Signature:
+    def signature(self, located: Located, binding: Binding, unknown: list[str], of: Place | None = None) -> Signature:
+        """Read the signature of a function, or of a static or class method of the class ``of``."""
         scope = Scope(self.project, located.outline, binding.at.owner, binding.type_parameters)
         entries = list(_parameters(binding.node.args))
         if "classmethod" in (*binding.decorators, located.method) and entries and entries[0][1] not in _VARIADIC:
             entries = entries[1:]  # cls
-        parameters = []
-        for argument, kind, default in entries:
-            type_, parts = read_annotation(argument.annotation, scope)
+        this = None if of is None else _declared_type(self.project, of)
+        types = []
+        for argument, _, _ in entries:
+            type_, parts = read_annotation(argument.annotation, scope, this)
             unknown += about_annotation(f"parameter {argument.arg!r}", argument.annotation, type_, parts)
-            parameters.append(_parameter(_mangled(argument.arg, binding.at.owner), kind, type_, default))
+            types.append(type_)
         read = read_annotation if binding.is_overload else read_returns
-        returns, parts = read(binding.node.returns, scope)
+        returns, parts = read(binding.node.returns, scope, this)
         unknown += about_annotation("the result", binding.node.returns, returns, parts)
+        if of is not None:
+            given = variables_in_method(of, located.outline.source.name, binding, self.project)
+            types, returns = [substituted(type_, given) for type_ in types], substituted(returns, given)
+        types, returns = settled(types, returns)
+        parameters = (
+            _parameter(_mangled(argument.arg, binding.at.owner), kind, type_, default)
+            for (argument, kind, default), type_ in zip(entries, types, strict=True)
+        )
         return Signature(tuple(parameters), returns)
+
+    def overrides(self, of: Place, name: str, own: Function) -> bool:
+        """Return whether a base of the class ``of`` that wrappers declare has a method of this name with another signature."""
+        for base, _ in bases_of(of, self.project):
+            found = inherited(self.project, base).get(name) if _declared_type(self.project, base) else None
+            if isinstance(found, Located) and found.methods and not found.is_class:
+                signature = self.signature(found, found.bindings[-1], [], base)
+                return bool(own.overloads) or signature != own.signature
+        return False
+
+
+def _declared_type(project: Project, place: Place) -> Type | None:
+    declared = project.judge(place)
+    return itself_anew(declared, place, project) if isinstance(declared, Declared) else None
 
 
 def _is_object(at: Outline, name: str) -> bool:

@@ -98,10 +98,10 @@ class Binding:
         return ".".join([*(each.name for each in self.at.around), self.name])
 
     @property
-    def type_parameters(self) -> frozenset[str]:
-        """The names of the type parameters (:pep:`695`) of the statement and of the classes around it."""
+    def type_parameters(self) -> Mapping[str, ast.AST]:
+        """The type parameters (:pep:`695`) of the statement and of the classes around it, by name."""
         nodes = (*self.at.around, self.node)
-        return frozenset(parameter.name for node in nodes for parameter in getattr(node, "type_params", ()))
+        return {parameter.name: parameter for node in nodes for parameter in getattr(node, "type_params", ())}
 
     @property
     def doc(self) -> str | None:

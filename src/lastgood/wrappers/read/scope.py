@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lastgood.wrappers.ir import Declared
+from lastgood.wrappers.ir import Declared, Variable
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Project
-from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, is_known, unquoted
+from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, is_known, read_variable, unquoted
 
-__all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope"]
+__all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope", "class_parameters", "class_scope"]
 
 ENUMS = {f"enum.{name}": name for name in ("Enum", "Flag", "IntEnum", "IntFlag", "ReprEnum", "StrEnum")}
 NAMED_TUPLES = frozenset(("typing.NamedTuple", "typing_extensions.NamedTuple"))
@@ -22,6 +22,7 @@ _NEW_TYPES = frozenset(("typing.NewType", "typing_extensions.NewType"))
 # Names of the standard library, besides types, that have a meaning here and may be imported by ``*``.
 _STARRED = {
     *(*_MAKERS, *_NEW_TYPES, "enum.auto", "typing.Callable", "typing.ClassVar", "typing.Final", "typing.Iterator"),
+    *("typing.Generic", "typing.Protocol"),
     *("dataclasses.InitVar", "dataclasses.KW_ONLY", "dataclasses.dataclass", "dataclasses.field"),
 }
 
@@ -58,29 +59,46 @@ class Scope:
     project: Project
     at: Outline
     owner: ast.ClassDef | None = None
-    type_parameters: frozenset[str] = frozenset()
+    type_parameters: Mapping[str, ast.AST] = field(default_factory=dict)
     in_fields: bool = False
     in_types: bool = False
     seen: frozenset[tuple[str, str]] = field(default=frozenset())
 
-    def resolve(self, dotted: str) -> str | Declared | Undeclarable | tuple[Scope, ast.expr] | None:
+    @property
+    def module(self) -> str:
+        """The name of the module."""
+        return self.at.source.name
+
+    def resolve(self, dotted: str) -> str | Declared | Undeclarable | tuple[Scope, ast.AST] | None:
         """Resolve ``dotted`` as a type.
 
-        Return the full path of a known type; a type to be declared, or why it cannot be; the scope and value of a type alias;
-        or None.
+        Return the full path of a known type; a type to be declared, or why it cannot be; the scope and value of a type alias
+        or type variable; or None.
         """
         found = replace(self, in_types=True).lookup(dotted)
         if isinstance(found, Place):
             return self.project.judge(found)
         return None if isinstance(found, str) and not is_known(found) else found
 
-    def lookup(self, dotted: str) -> str | Place | tuple[Scope, ast.expr] | None:
-        """Resolve ``dotted``: to a full path outside the local modules, a class, or the scope and value of an assignment."""
+    def parameters(self, declared: Declared) -> tuple[Variable, ...]:
+        """Return the type parameters of the class ``declared``; none if one of them is no ``TypeVar``."""
+        key = (declared.module, f"{declared.name}[]")
+        at = None if key in self.seen else self.project.outline(declared.module)
+        place = None if at is None else Scope(self.project, at, seen=self.seen | {key}).lookup(declared.name)
+        return class_parameters(place, self.project, self.seen | {key}) if isinstance(place, Place) else ()
+
+    def lookup(self, dotted: str) -> str | Place | tuple[Scope, ast.AST] | None:
+        """Resolve ``dotted``: to a full path outside the local modules, a class, or the scope and value of an assignment.
+
+        A type parameter, or a ``type`` statement, stands for its value.
+        """
         head, _, rest = dotted.partition(".")
         key = (self.at.source.name, dotted)
-        if not head or head in self.type_parameters or key in self.seen:
+        if not head or key in self.seen:
             return None
         inner = replace(self, seen=self.seen | {key})
+        if head in self.type_parameters:
+            return None if rest else (inner, self.type_parameters[head])
         if self.owner is not None and (bindings := self.at.names(self.owner).get(head)):
             first = bindings[0]
             if first.target or first.is_class:
@@ -101,13 +119,14 @@ class Scope:
 
     def base(self, node: ast.expr) -> str | Place | None:
         """Resolve a base in a class statement, through aliases: to a full path outside the local modules, or to a class."""
-        found: str | Place | tuple[Scope, ast.expr] | None = (self, node)
+        found: str | Place | tuple[Scope, ast.AST] | None = (self, node)
         while isinstance(found, tuple):
             scope, value = found
-            found = scope.lookup(dotted_name(value.value if isinstance(value, ast.Subscript) else value))
+            named = value.value if isinstance(value, ast.Subscript) else value
+            found = scope.lookup(dotted_name(named)) if isinstance(named, ast.expr) else None
         return found
 
-    def _bound(self, bindings: Sequence[Binding], rest: str) -> str | Place | tuple[Scope, ast.expr] | None:
+    def _bound(self, bindings: Sequence[Binding], rest: str) -> str | Place | tuple[Scope, ast.AST] | None:
         bindings = self._relevant(bindings)
         paths = [f"{each.target}.{rest}" if rest else each.target for each in bindings if each.target]
         if len(paths) == len(bindings):
@@ -146,7 +165,7 @@ class Scope:
             binding = bindings[0]
         return Place(self.at, binding, binding.qualified)
 
-    def _assigned(self, binding: Binding) -> Place | tuple[Scope, ast.expr] | None:
+    def _assigned(self, binding: Binding) -> Place | tuple[Scope, ast.AST] | None:
         here = self._elsewhere(self.at)
         match binding.node:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=func, args=arguments) as value):
@@ -159,11 +178,11 @@ class Scope:
             case ast.AnnAssign(annotation=annotation, value=ast.expr() as value):
                 is_alias = self.resolve(ast.unparse(annotation)) == "typing.TypeAlias"
                 return (here, unquoted(value) if self.in_types else value) if is_alias else None
-            case node if type(node).__name__ == "TypeAlias" and not node.type_params:  # ast.TypeAlias is new in 3.12
-                return here, node.value
+            case node if type(node).__name__ == "TypeAlias":  # ast.TypeAlias is new in 3.12
+                return replace(here, type_parameters=binding.type_parameters), node
         return None
 
-    def _imported(self, paths: Iterable[str]) -> str | Place | tuple[Scope, ast.expr] | None:
+    def _imported(self, paths: Iterable[str]) -> str | Place | tuple[Scope, ast.AST] | None:
         outside = None
         for path in paths:
             parts = path.split(".")
@@ -184,3 +203,52 @@ class Scope:
 
     def _elsewhere(self, at: Outline) -> Scope:
         return Scope(self.project, at, in_types=self.in_types, seen=self.seen)
+
+
+def class_scope(place: Place, project: Project, seen: frozenset[tuple[str, str]] = frozenset()) -> Scope:
+    """Return the scope of the bases of the class at ``place``."""
+    return Scope(project, place.outline, place.owner, place.binding.type_parameters, seen=seen)
+
+
+_GENERIC = frozenset(
+    f"{module}.{name}" for module in ("typing", "typing_extensions") for name in ("Generic", "Protocol")
+)
+
+
+def class_parameters(
+    place: Place, project: Project, seen: frozenset[tuple[str, str]] = frozenset()
+) -> tuple[Variable, ...]:
+    """Return the type parameters of the class at ``place``, in order; none if one of them is no ``TypeVar``.
+
+    Without a list of them (:pep:`695`, ``Generic[...]``, ``Protocol[...]``), they are the type variables in its bases.
+    """
+    node = place.binding.node
+    if not isinstance(node, ast.ClassDef):
+        return ()
+    scope = class_scope(place, project, seen)
+    listed = getattr(node, "type_params", ())
+    if listed:
+        made = [read_variable(each, scope) for each in listed]
+        return tuple(each for each in made if each is not None) if None not in made else ()
+    bases = [base for base in node.bases if isinstance(base, ast.Subscript)]
+    explicit = [base.slice for base in bases if scope.lookup(dotted_name(base.value)) in _GENERIC]
+    found: dict[Variable, None] = {}
+    for name in (dotted_name(each) for part in explicit or (base.slice for base in bases) for each in _names(part)):
+        value = scope.lookup(name)
+        variable = read_variable(value[1], value[0]) if isinstance(value, tuple) else None
+        if variable is not None:
+            found[variable] = None
+        elif explicit:
+            return ()
+    return tuple(found)
+
+
+def _names(node: ast.expr) -> Iterator[ast.expr]:
+    """Yield every dotted name in a type, in order."""
+    node = unquoted(node)
+    if isinstance(node, ast.Name | ast.Attribute):
+        yield node
+        return
+    for part in ast.iter_child_nodes(node):
+        if isinstance(part, ast.expr):
+            yield from _names(part)

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lastgood.wrappers.ir import ANY, NONE, Declared, Ref, Type, union
+from lastgood.wrappers.ir import (
+    ANY,
+    NONE,
+    Declared,
+    Ref,
+    Type,
+    Variable,
+    erased,
+    substituted,
+    union,
+    variables,
+)
 from lastgood.wrappers.write.characters import quoted
 
 __all__ = [
@@ -28,6 +39,7 @@ __all__ = [
     "literal_text",
     "read_annotation",
     "read_returns",
+    "read_variable",
     "unquoted",
 ]
 
@@ -87,7 +99,10 @@ _CAPITALS = {
     "set": "Set",
     "tuple": "Tuple",
 }
-_SPECIAL = ("Annotated", "Literal", "Never", "NoReturn", "Optional", "TypeAlias", "Union")
+_SPECIAL = (
+    *("Annotated", "AnyStr", "Literal", "Never", "NoReturn", "Optional", "Self"),
+    *("TypeAlias", "TypeAliasType", "TypeVar", "Union"),
+)
 
 
 def _known() -> Iterator[tuple[str, tuple[Ref, int]]]:
@@ -108,6 +123,7 @@ def _known() -> Iterator[tuple[str, tuple[Ref, int]]]:
         yield f"typing.{name}", (Ref("typing", name), _FORMS)
 
 
+_ANY_STR = Variable("typing", "AnyStr", None, (Type(Ref("builtins", "str")), Type(Ref("builtins", "bytes"))))
 _KNOWN: dict[str, tuple[Ref, int]] = dict(_known())
 _KNOWN |= {
     path.replace("typing.", "typing_extensions."): known for path, known in _KNOWN.items() if path.startswith("typing.")
@@ -134,33 +150,78 @@ class Undeclarable:
 class Namespace(Protocol):
     """The scope in which the names of an annotation are resolved."""
 
-    def resolve(self, dotted: str) -> str | Declared | Undeclarable | tuple[Namespace, ast.expr] | None:
+    @property
+    def module(self) -> str:
+        """The name of the module in which it is."""
+        ...
+
+    def resolve(self, dotted: str) -> str | Declared | Undeclarable | tuple[Namespace, ast.AST] | None:
         """Resolve a dotted name.
 
-        Return a known type's full path; a type that wrappers declare, or why they cannot; the scope and value of a type alias;
-        or None for anything else.
+        Return a known type's full path; a type that wrappers declare, or why they cannot; the scope and value of a type alias
+        or type variable (its ``type`` statement, or its place in a list of type parameters); or None for anything else.
         """
         ...
 
+    def parameters(self, declared: Declared) -> tuple[Variable, ...]:
+        """Return the type parameters of a class that wrappers declare."""
+        ...
 
-def read_annotation(node: ast.expr | None, names: Namespace) -> tuple[Type, tuple[str, ...]]:
-    """Return the type of the annotation ``node`` (None: no annotation), and the texts of the parts that became ``Any``."""
+
+def read_annotation(node: ast.expr | None, names: Namespace, this: Type | None = None) -> tuple[Type, tuple[str, ...]]:
+    """Return the type of the annotation ``node`` (None: no annotation), and the texts of the parts that became ``Any``.
+
+    ``this`` is the type for which ``Self`` stands. Type variables are left in the type.
+    """
     if node is None:
         return ANY, ()
-    reader = _Reader()
+    reader = _Reader(this)
     try:
         return reader.read(node, names), tuple(dict.fromkeys(reader.unknown))
     except _TooLarge:
         return ANY, (f"{ast.unparse(node)} (its aliases stand for more than {_MAX_EXPANDED} types)",)
 
 
-def read_returns(node: ast.expr | None, names: Namespace) -> tuple[Type, tuple[str, ...]]:
+def read_returns(node: ast.expr | None, names: Namespace, this: Type | None = None) -> tuple[Type, tuple[str, ...]]:
     """Read a return annotation, as :func:`read_annotation` does. ``NoReturn`` and ``Never`` are read as ``None``."""
     dotted = dotted_name(unquoted(node)) if node is not None else None
     form = names.resolve(dotted) if dotted else None
     if isinstance(form, str) and _KNOWN[form][0].name in ("Never", "NoReturn"):
         return NONE, ()
-    return read_annotation(node, names)
+    return read_annotation(node, names, this)
+
+
+def read_variable(node: ast.AST, names: Namespace) -> Variable | None:
+    """Return the type variable that ``node`` makes: a call of ``TypeVar``, or a type parameter (:pep:`695`); else None."""
+    if isinstance(node, ast.Call):
+        if _form(node.func, names) != "TypeVar":
+            return None
+        match node.args:
+            case [ast.Constant(value=str(name)), *limits]:
+                words = {word.arg: word.value for word in node.keywords}
+                return _variable(name, names, limits, words)
+        return None
+    if type(node).__name__ != "TypeVar":  # ast.TypeVar is new in 3.12
+        return None
+    parameter: Any = node
+    bound, default = parameter.bound, getattr(parameter, "default_value", None)
+    limits = bound.elts if isinstance(bound, ast.Tuple) else []
+    return _variable(parameter.name, names, limits, {"bound": None if limits else bound, "default": default})
+
+
+def _variable(
+    name: str, names: Namespace, limits: Sequence[ast.expr], words: Mapping[str | None, ast.expr | None]
+) -> Variable:
+    bound, default = words.get("bound"), words.get("default")
+    covariant = words.get("covariant")
+    return Variable(
+        names.module,
+        name,
+        None if bound is None else erased(read_annotation(bound, names)[0]),
+        tuple(erased(read_annotation(each, names)[0]) for each in limits),
+        None if default is None else read_annotation(default, names)[0],
+        isinstance(covariant, ast.Constant) and covariant.value is True,
+    )
 
 
 class _TooLarge(Exception):
@@ -168,16 +229,15 @@ class _TooLarge(Exception):
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, this: Type | None = None) -> None:
         self.unknown: list[str] = []
+        self._this = this
         self._aliases = 0  # depth of aliases being expanded
         self._expanded = 0
 
     def read(self, node: ast.expr, names: Namespace) -> Type:
         if self._aliases:
-            self._expanded += 1
-            if self._expanded > _MAX_EXPANDED:
-                raise _TooLarge
+            self._count(1)
         node = unquoted(node)
         match node:
             case ast.Constant(value=None):
@@ -192,31 +252,52 @@ class _Reader:
                 if isinstance(found, str):
                     return self._subscript(node, *_KNOWN[found], arguments, names)
                 if isinstance(found, Declared | Undeclarable):
-                    return self._declared(node, found)  # the class's own type parameters are Any in its fields
+                    return self._declared(node, found, arguments, names)
+                if isinstance(found, tuple):
+                    return self._alias(node, *found, [self.read(argument, names) for argument in arguments])
         return self._any(node)
 
     def _bare(self, node: ast.expr, names: Namespace) -> Type:
         found = names.resolve(dotted_name(node))
         if isinstance(found, tuple):
             place, value = found
-            # A quoted alias is a string, to Python and to type checkers. A call creates a TypeVar or the like.
-            is_type = isinstance(value, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp)
-            if not is_type:
-                return self._any(node)
-            self._aliases += 1
-            type_ = self.read(value, place)
-            self._aliases -= 1
-            return type_
+            variable = read_variable(value, place)
+            return self._alias(node, place, value, []) if variable is None else Type(variable)
         if isinstance(found, Declared | Undeclarable):
-            return self._declared(node, found)
+            return self._declared(node, found, [], names)
         if found is None:
             return self._any(node)
         ref, arity = _KNOWN[found]
+        if ref.name == "Self" and self._this is not None:
+            return self._this
+        if ref.name == "AnyStr":
+            return Type(_ANY_STR)
         if arity == _FORMS:
             return self._any(node)
         if arity == _VARIADIC:
             return Type(ref, (ANY, Type("...")))
         return Type(ref, (ANY,) * arity)
+
+    def _alias(self, node: ast.expr, place: Namespace, value: ast.AST, given: list[Type]) -> Type:
+        """Read a type alias. ``given`` are the types given for its parameters."""
+        value, declared = _aliased(place, value)
+        # A quoted alias is a string, to Python and to type checkers. A call creates a ParamSpec or the like.
+        if not isinstance(value, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp) or None in declared:
+            return self._any(node)
+        self._aliases += 1
+        type_ = self.read(value, place)
+        self._aliases -= 1
+        own = tuple(variable for variable in declared if variable is not None) or tuple(dict.fromkeys(variables(type_)))
+        if len(given) > len(own):
+            return self._any(node)
+        if given:
+            self._count(sum(_size(given[own.index(each)]) for each in variables(type_) if each in own[: len(given)]))
+        return substituted(type_, _filled(own, given))
+
+    def _count(self, more: int) -> None:
+        self._expanded += more
+        if self._expanded > _MAX_EXPANDED:
+            raise _TooLarge
 
     def _subscript(
         self, node: ast.Subscript, ref: Ref, arity: int, arguments: list[ast.expr], names: Namespace
@@ -273,13 +354,56 @@ class _Reader:
         self.unknown = unknown
         return type_
 
-    def _declared(self, node: ast.expr, found: Declared | Undeclarable) -> Type:
-        return Type(found) if isinstance(found, Declared) else self._any(node, found.reason)
+    def _declared(
+        self, node: ast.expr, found: Declared | Undeclarable, arguments: list[ast.expr], names: Namespace
+    ) -> Type:
+        if isinstance(found, Undeclarable):
+            return self._any(node, found.reason)
+        parameters = names.parameters(found)
+        if not parameters:  # it is not generic, or in a way that is not followed
+            return Type(found)
+        if len(arguments) > len(parameters):
+            return self._any(node)
+        given = [self.read(argument, names) for argument in arguments]
+        filled = _filled(parameters, given)
+        return Type(found, tuple(filled[each] for each in parameters))
 
     def _any(self, node: ast.expr, reason: str = "") -> Type:
         text = ast.unparse(node)
         self.unknown.append(f"{text} ({reason})" if reason else text)
         return ANY
+
+
+def _aliased(place: Namespace, value: ast.AST) -> tuple[ast.AST, list[Variable | None]]:
+    """Return the type for which an alias stands, and the type parameters that it lists; None for one that is no TypeVar."""
+    statement: Any = value
+    if type(value).__name__ == "TypeAlias":  # ast.TypeAlias is new in 3.12
+        return statement.value, [read_variable(each, place) for each in statement.type_params]
+    match value:
+        case ast.Call(args=[_, inner], keywords=words) if _form(value.func, place) == "TypeAliasType":
+            listed = next((word.value for word in words if word.arg == "type_params"), ast.Tuple([]))
+            found = [place.resolve(dotted_name(each)) for each in getattr(listed, "elts", ())]
+            return inner, [read_variable(each[1], each[0]) if isinstance(each, tuple) else None for each in found]
+    return value, []
+
+
+def _form(node: ast.expr, names: Namespace) -> str:
+    """Return the name of the special form or known type that ``node`` names; ``""`` if it names something else."""
+    found = names.resolve(dotted_name(node))
+    return _KNOWN[found][0].name if isinstance(found, str) else ""
+
+
+def _filled(parameters: Sequence[Variable], given: Sequence[Type]) -> dict[Variable, Type]:
+    """Return what each of ``parameters`` stands for: what is given, its default, or ``Any``."""
+    filled: dict[Variable, Type] = {}
+    for place, each in enumerate(parameters):
+        default = ANY if each.default is None else erased(substituted(each.default, filled))
+        filled[each] = given[place] if place < len(given) else default
+    return filled
+
+
+def _size(type_: Type) -> int:
+    return 1 + sum(map(_size, type_.args))
 
 
 def unquoted(node: ast.expr) -> ast.expr:
@@ -357,7 +481,7 @@ _ABOVE_ALL = ("Any", "object", "Hashable")
 def admits(type_: Type, value: Literal) -> bool:
     """Return whether a type checker certainly accepts ``value`` for ``type_``."""
     head = type_.head
-    if isinstance(head, Declared):
+    if isinstance(head, Declared | Variable):
         return False
     if isinstance(head, str):
         return value is None if head == "None" else head == "|" and any(admits(part, value) for part in type_.args)

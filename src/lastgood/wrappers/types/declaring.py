@@ -8,13 +8,30 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from lastgood.wrappers.ir import ANY, NONE, Class, Data, Declared, Expression, Field, Form, Ref, Type, mentioned, union
+from lastgood.wrappers.ir import (
+    ANY,
+    NONE,
+    Class,
+    Data,
+    Declared,
+    Expression,
+    Field,
+    Form,
+    Ref,
+    Type,
+    erased,
+    mentioned,
+    substituted,
+    union,
+    variables,
+)
 from lastgood.wrappers.read.lineage import inherited
 from lastgood.wrappers.read.outline import METHODS
 from lastgood.wrappers.read.project import Project
-from lastgood.wrappers.read.scope import Place, Scope
+from lastgood.wrappers.read.scope import Place, Scope, class_parameters
 from lastgood.wrappers.types.annotations import dotted_name, read_annotation, unquoted
 from lastgood.wrappers.types.defaults import Value, default_value, factory_value, fresh, takes
+from lastgood.wrappers.types.generics import bases_of, itself, quotes_bases
 from lastgood.wrappers.types.models import Family, Model, Models, RawField, called, head_of
 from lastgood.wrappers.types.warning_texts import about_annotation
 
@@ -112,9 +129,12 @@ class _Bases:
     def types_above(self, model: Model) -> dict[str, Type]:
         """Return the types of the fields in the bases of ``model``, by name."""
         types: dict[str, Type] = {}
+        arguments = {base.declared: given for base, given in bases_of(model.place, self._project)}
         for base in reversed(model.bases):
-            types |= self.types_above(base)
-            types |= {field.name: field.type for field in self._read(base)[1].fields}
+            parameters = class_parameters(base.place, self._project)
+            given = dict(zip(parameters, arguments.get(base.declared, ()), strict=False))
+            above = self.types_above(base) | {field.name: field.type for field in self._read(base)[1].fields}
+            types |= {name: substituted(type_, given) for name, type_ in above.items()}
         return types
 
 
@@ -128,6 +148,7 @@ class _Declarer:
         self.project = project
         self.models = models
         self.model = model
+        self.parameters = class_parameters(model.place, project)
         self.warnings: list[str] = []
         node = model.place.binding.node
         self.node = node if isinstance(node, ast.ClassDef) else None
@@ -144,19 +165,23 @@ class _Declarer:
 
     def data(self) -> Data:
         model, form = self.model, self.model.family.form
-        bases = tuple(base.declared for base in model.bases)
         if form is Form.ENUM:
             members = self.overriding(map(self.member, model.raws))
             inherited = {ref for base in model.bases for ref in base.refs}
-            own = tuple(ref for ref in model.refs if ref not in inherited)
-            return Data(form, (*own, *bases), members, self.boundary())
-        if form is Form.TYPED_DICT:
-            return Data(form, bases, self.overriding(map(self.key, model.raws)))
+            own = tuple(Type(ref) for ref in model.refs if ref not in inherited)
+            return Data(form, (*own, *(Type(base.declared) for base in model.bases)), members, self.boundary())
+        options: tuple[Expression, ...] | None = ()
         raws = {raw.name: raw for raw in model.raws}.values()
-        if form is Form.NAMED_TUPLE:
-            return Data(form, bases, self.overriding(self.items(list(raws))))
-        fields = self.overriding(map(self.field, raws)) if model.decorated else ()
-        return Data(form, bases, fields, tuple(self.options()) if model.decorated else None)
+        if form is Form.TYPED_DICT:
+            fields = self.overriding(map(self.key, model.raws))
+        elif form is Form.NAMED_TUPLE:
+            fields = self.overriding(self.items(list(raws)))
+        else:
+            fields = self.overriding(map(self.field, raws)) if model.decorated else ()
+            options = tuple(self.options()) if model.decorated else None
+        arguments = {base.declared: given for base, given in bases_of(model.place, self.project)}
+        bases = tuple(Type(base.declared, arguments.get(base.declared, ())) for base in model.bases)
+        return Data(form, bases, fields, options, self.parameters, quotes_bases(model.place))
 
     def overriding(self, fields: Iterable[Field]) -> tuple[Field, ...]:
         """Mark those of ``fields`` that have another type in a base."""
@@ -193,10 +218,18 @@ class _Declarer:
     def type_of(self, raw: RawField, annotation: ast.expr | None) -> Type:
         if annotation is None:
             return ANY
-        type_, unknown = read_annotation(annotation, self.scope)
+        type_, unknown = read_annotation(annotation, self.scope, self.this())
+        free = dict.fromkeys(each for each in variables(type_) if each not in self.parameters)
+        type_, unknown = erased(type_, self.parameters), (*unknown, *(each.name for each in free))
         for text in about_annotation("the field", annotation, type_, unknown):
             self.warn(raw.name, text)
         return type_
+
+    def this(self) -> Type:
+        """Return the type for which ``Self`` stands. Type checkers take it as it is in dataclasses."""
+        if self.model.family.form is Form.DATACLASS:
+            return Type(Ref("typing", "Self"))
+        return itself(self.model.declared, self.model.place, self.project)
 
     def key(self, raw: RawField) -> Field:
         """Return a key of a typed dict, without ``Required``, ``NotRequired`` and ``ReadOnly`` around its type."""
@@ -399,15 +432,17 @@ def _all_bases(model: Model) -> Iterator[Model]:
 
 def needed(data: Data) -> Iterator[Declared]:
     """Yield the declared types that must exist when the class statement of ``data`` runs."""
-    expressions = [each for field in data.fields for each in (field.default, field.factory) if each is not None]
-    for part in (*data.bases, *(part for expression in expressions for part in expression)):
-        if isinstance(part, Declared):
-            yield part
+    for base in data.bases:
+        yield from mentioned(Type(base.head) if data.quotes_bases else base)
+    for expression in (each for field in data.fields for each in (field.default, field.factory) if each is not None):
+        yield from (part for part in expression if isinstance(part, Declared))
 
 
 def used(class_: Class) -> Iterator[Declared]:
     """Yield every declared type that a declaration needs or mentions."""
     if class_.data is not None:
         yield from needed(class_.data)
+        for type_ in (*class_.data.bases, *map(Type, class_.data.parameters)):
+            yield from mentioned(type_)
         for field in class_.data.fields:
             yield from mentioned(field.type)

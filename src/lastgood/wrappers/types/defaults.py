@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 
-from lastgood.wrappers.ir import Declared, Expression, Form, Ref, Type
+from lastgood.wrappers.ir import Declared, Expression, Form, Ref, Type, Variable
 from lastgood.wrappers.read.scope import Scope
 from lastgood.wrappers.types.annotations import admits, dotted_name, known, literal, literal_of, literal_text
 from lastgood.wrappers.types.models import Models
@@ -168,7 +168,7 @@ def takes(type_: Type, given: Type) -> bool:
         return True
     if isinstance(head, str):
         return head == "|" and any(takes(part, given) for part in type_.args)
-    if isinstance(head, Declared):
+    if isinstance(head, Declared | Variable):
         return False
     if head.name in ("Any", "object"):
         return True

@@ -22,6 +22,7 @@ from lastgood.wrappers.ir import (
     Ref,
     Signature,
     Type,
+    erased,
     union,
 )
 from lastgood.wrappers.types.annotations import Literal, literal_of, literal_text
@@ -34,6 +35,7 @@ __all__ = ["render", "render_package"]
 
 _STRS = Type(Ref("builtins", "list"), (Type(Ref("builtins", "str")),))
 _INDENT = "    "
+_OVERRIDES = "  # type: ignore[override, unused-ignore]"
 
 
 def render(
@@ -56,6 +58,7 @@ def render(
             is_type = isinstance(member, Class) and holds_data(member)
             (types if is_type else definitions).extend(["", "", *_member(member, "", names)])
     exports = sorted({member.name for member in module.members} - module.hidden | {*imports.exports})
+    variables = names.variables()
     declared = "" if exports else f": {names.spell(_STRS)}"
     listing = listed(f"__all__{declared} = [", [_quoted(name) for name in exports], "]")
     lines = docstring(module.doc or f"Calls {module.name} through the live bridge.", "")
@@ -64,15 +67,8 @@ def render(
         *names.remarks(),
         "from __future__ import annotations" + (" as _annotations" if "annotations" in names.taken else ""),
     ]
-    body = [
-        "",
-        f"__source__ = {_quoted(module.name)}",
-        *listing,
-        *([""] if constants else []),
-        *constants,
-        *types,
-        *definitions,
-    ]
+    blocks = [line for block in (variables, constants) if block for line in ("", *block)]
+    body = ["", f"__source__ = {_quoted(module.name)}", *listing, *blocks, *types, *definitions]
     return "\n".join([*lines, *names.imports(), *body, *names.late_imports()]) + "\n"
 
 
@@ -123,22 +119,22 @@ def _member(member: Function | Class, indent: str, names: Names) -> Iterator[str
     for overload in member.overloads:
         yield f"{indent}@{names.use(Ref('typing', 'overload'))}"
         yield from decorators
-        yield from _head(member.name, overload, indent, names, ": ...")
+        yield from _head(member, overload, indent, names, ": ...")
         yield from [""] if indent else ["", ""]
     signature = member.signature
     if member.overloads:
         # Type checkers show only the overloads. The implementation has to accept and return whatever they do.
         parameters = tuple(Parameter(p.name, p.kind, ANY, p.default) for p in signature.parameters)
-        given = [overload.returns for overload in member.overloads]
+        given = [erased(overload.returns) for overload in member.overloads]
         signature = Signature(parameters, ANY if ANY in given else union(*given))
     yield from decorators
     yield f"{indent}@{names.remote()}({_quoted(member.module)}, {_quoted(member.path)})"
     if member.doc:
         inner = indent + _INDENT
-        yield from _head(member.name, signature, indent, names, ":")
+        yield from _head(member, signature, indent, names, ":")
         yield from [*docstring(member.doc, inner), f"{inner}..."]
     else:
-        yield from _head(member.name, signature, indent, names, ": ...")
+        yield from _head(member, signature, indent, names, ": ...")
 
 
 def _class(member: Class, indent: str, names: Names) -> Iterator[str]:
@@ -156,7 +152,7 @@ def _class(member: Class, indent: str, names: Names) -> Iterator[str]:
         yield from lines
 
 
-def _head(name: str, signature: Signature, indent: str, names: Names, end: str) -> list[str]:
+def _head(member: Function, signature: Signature, indent: str, names: Names, end: str) -> list[str]:
     parts: list[str] = []
     kinds = [parameter.kind for parameter in signature.parameters]
     for place, parameter in enumerate(signature.parameters):
@@ -171,8 +167,9 @@ def _head(name: str, signature: Signature, indent: str, names: Names, end: str) 
             parts.append("/")
     if indent and kinds and signature.parameters[0].name in ("cls", "self"):
         names.pyright.add("reportSelfClsParameterName")
-    start = f"{indent}{'async ' if names.is_async else ''}def {name}("
-    return listed(start, parts, f") -> {names.spell(signature.returns)}{end}", indent)
+    start = f"{indent}{'async ' if names.is_async else ''}def {member.name}("
+    first, *rest = listed(start, parts, f") -> {names.spell(signature.returns)}{end}", indent)
+    return [first + (_OVERRIDES if member.overrides else ""), *rest]
 
 
 def _quoted(text: str) -> str:

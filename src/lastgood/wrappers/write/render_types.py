@@ -42,9 +42,11 @@ def class_statement(member: Class, indent: str, names: Names) -> tuple[list[str]
         return [f"{indent}class {member.name}:"], []
     if data.form is Form.TYPED_DICT and any(_is_no_name(field.name) for field in data.fields):
         return _by_call(member.name, data, indent, names), []
-    bases = [names.use(base) if isinstance(base, Ref) else names.declared(base) for base in data.bases]
+    bases = [_base(base, data, names) for base in data.bases]
     if not bases and data.form in _ROOTS:
         bases = [names.use(_ROOTS[data.form])]
+    if data.parameters:
+        bases.append(names.spell(Type(Ref("typing", "Generic"), tuple(map(Type, data.parameters)))))
     head = []
     inside = str(member.declared.name) if member.declared is not None else member.name
     if data.form is Form.DATACLASS and data.options is not None:
@@ -62,6 +64,12 @@ def class_statement(member: Class, indent: str, names: Names) -> tuple[list[str]
     if not fields and not member.doc and not member.members:
         fields = [f"{inner}pass"]
     return head, fields
+
+
+def _base(base: Type, data: Data, names: Names) -> str:
+    if not data.quotes_bases or not base.args:
+        return names.spell(base)
+    return f"{names.spell(Type(base.head))}[{', '.join(map(names.quoted, base.args))}]"
 
 
 def _is_no_name(name: str) -> bool:

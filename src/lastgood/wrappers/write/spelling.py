@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
-from lastgood.wrappers.ir import Class, Constant, Declared, Expression, Function, Module, Ref, Type
+from lastgood.wrappers.ir import Class, Constant, Declared, Expression, Function, Module, Ref, Type, Variable, mentioned
+from lastgood.wrappers.types.annotations import literal_text
 from lastgood.wrappers.write.import_graph import WrapperImports
 
 __all__ = ["Names", "free", "listed"]
 
 _WIDTH = 88
 _REMOTE = Ref("lastgood.runtime", "remote")
+_TYPE_VARIABLE = Ref("typing", "TypeVar")
 
 
 class Names:
@@ -37,7 +39,7 @@ class Names:
         self._package = module.name.split(".") if is_package else module.name.split(".")[:-1]
         self._imports = imports
         self._exported = {declared: alias for alias, declared in imports.exports.items()}
-        self._spellings: dict[Ref | Declared | str, str] = {}
+        self._spellings: dict[Ref | Declared | Variable | str, str] = {}
         self._in_use = set(self.taken)
 
     def use(self, ref: Ref) -> str:
@@ -61,7 +63,7 @@ class Names:
         whole = Declared(declared.module, top)
         return (self._exported.get(whole) or self._name(whole, top)) + dot + rest
 
-    def _name(self, key: Ref | Declared | str, name: str) -> str:
+    def _name(self, key: Ref | Declared | Variable | str, name: str) -> str:
         if key not in self._spellings:
             self._spellings[key] = free(name, self._in_use)
             self._in_use.add(self._spellings[key])
@@ -75,8 +77,26 @@ class Names:
         head = type_.head if isinstance(type_.head, str) else self._head(type_.head)
         return f"{head}[{', '.join(args)}]" if args else head
 
-    def _head(self, head: Ref | Declared) -> str:
+    def _head(self, head: Ref | Declared | Variable) -> str:
+        if isinstance(head, Variable):
+            return self._name(head, head.name)
         return self.use(head) if isinstance(head, Ref) else self.declared(head)
+
+    def variables(self) -> list[str]:
+        """Return the statements that make the type variables. Call this after everything else has been spelt."""
+        lines: list[str] = []
+        made = {name: each for each, name in self._spellings.items() if isinstance(each, Variable)}
+        for name, variable in sorted(made.items()):
+            limits = [self.quoted(each) for each in variable.constraints]
+            limits += [] if variable.bound is None else [f"bound={self.quoted(variable.bound)}"]
+            limits += ["covariant=True"] if variable.is_covariant else []
+            lines.append(f"{name} = {self.use(_TYPE_VARIABLE)}({', '.join([literal_text(name), *limits])})")
+        return lines
+
+    def quoted(self, type_: Type) -> str:
+        """Return a type, quoted if it mentions a class: that may not exist yet."""
+        text = self.spell(type_)
+        return literal_text(text) if any(True for _ in mentioned(type_)) else text
 
     def express(self, expression: Expression, inside: str) -> str:
         """Return ``expression`` as text in the body of the class ``inside``, where nested classes have short names."""
