@@ -197,11 +197,13 @@ def test_a_fault_at_every_system_call_of_an_undoing_is_told_and_made_good_later(
     assert told > 50
 
 
+@pytest.mark.parametrize("refused", ["", "link"], ids=["hard links", "copies"])
 def test_a_kill_at_every_system_call_comes_back_to_the_old_until_the_commit(
-    system: FaultyOs, paths: Iterator[Path]
+    system: FaultyOs, paths: Iterator[Path], refused: str
 ) -> None:
     path = next(paths)
     before = project(path)
+    system.refused = refused
     for at in itertools.count(1):
         forget_kept(path)
         promoting = staged(claim(path), NEW)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import filelock
 
-from lastgood.store.file_system import Claim, Stat
+from lastgood.store.file_system import Claim, Stat, part_of
 from lastgood.store.user_key import cache_directory, user_key
 
 __all__ = ["Disk", "is_running"]
@@ -90,8 +90,7 @@ class Disk:
         """Copy with mode and times, in place of a hard link; like a link, it never replaces a file that is there already."""
         was = os.stat(source)
         # In a place that is swept at the next start, in case of a kill.
-        beside = target if ".lastgood" in target.parts else source
-        part = beside.with_name(f"{beside.name}.part")
+        part = part_of(target if ".lastgood" in target.parts else source)
         self.write(part, self.read(source))
         try:
             os.chmod(part, stat.S_IMODE(was.st_mode))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Claim", "FileSystem", "Stat", "digest_of", "place_of"]
+__all__ = ["Claim", "FileSystem", "Stat", "digest_of", "part_of", "place_of"]
 
 
 def digest_of(data: bytes) -> str:
@@ -24,6 +24,11 @@ def place_of(error: OSError, otherwise: Path) -> Path:
     """Return the file that an error is about; the target if the operation had a source and a target."""
     names = (error.filename2, error.filename)
     return next((Path(name) for name in names if isinstance(name, str | Path)), otherwise)
+
+
+def part_of(path: Path) -> Path:
+    """Return the path of an unfinished copy, beside ``path``."""
+    return path.with_name(f"{path.name}.part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,11 @@ class FileSystem(Protocol):
         ...
 
     def link(self, source: Path, target: Path) -> None:
-        """Make a hard link; where that is not possible, a copy with the same mode and times."""
+        """Make a hard link; where that is not possible, a copy with the same mode and times.
+
+        A process that is killed while it copies leaves :func:`part_of` the source, or of a target in ``.lastgood``, and
+        possibly an empty target.
+        """
         ...
 
     def unlink(self, path: Path) -> None:

@@ -1,9 +1,9 @@
 """The journal of a promotion: a write-ahead log, by which the promotion can be undone.
 
 In the home of an output directory (see :mod:`lastgood.store.output_directory`) lie ``journal.json``, with the operations of a
-promotion, and ``backup/``, with hard links to the files that it replaces or removes. The backups and then the journal are on
-disk before the first change. Undoing relies on the journal alone, not on how many operations were done, so the same code
-undoes a failure and recovers from a kill; it can be interrupted and run again. Removing the journal is the commit.
+promotion, and ``backup/``, with hard links to the files that it replaces, removes or sets aside. The backups and then the
+journal are on disk before the first change. Undoing relies on the journal alone, not on how many operations were done, so the
+same code undoes a failure and recovers from a kill; it can be interrupted and run again. Removing the journal is the commit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from lastgood.errors import PromotionError
-from lastgood.store.file_system import FileSystem, Stat, digest_of
+from lastgood.store.file_system import FileSystem, Stat, digest_of, part_of
 from lastgood.store.trees import (
     BYTECODE,
     drop_bytecode,
@@ -117,7 +117,7 @@ class JournalStore:
         remove_tree(files, self.backup)
         files.mkdir(self.backup)
         for number, entry in enumerate(journal.entries):
-            if entry.operation in ("ReplaceFile", "RemoveFile"):
+            if entry.operation in ("ReplaceFile", "RemoveFile", "SetAside"):
                 files.link(self.output / entry.path, self.backup / str(number))
         if journal.had_manifest:
             files.link(self.home / "manifest.json", self.backup / "manifest.json")
@@ -205,7 +205,8 @@ class JournalStore:
                 if is_regular(files, kept := self.backup / str(number), entry.kept):
                     files.replace(kept, path)
             case "SetAside":
-                if is_regular(files, aside := self.output / entry.to, entry.digest):
+                aside = self.output / entry.to
+                if is_regular(files, aside, entry.digest) or self._is_unfinished(self.backup / str(number), aside):
                     files.unlink(aside)
             case "MakeDirectory":
                 if status is not None and status.kind == "directory":
@@ -226,12 +227,20 @@ class JournalStore:
 
     def _is_written(self, entry: Entry, status: Stat, stage: Path) -> bool:
         """Return whether the promotion wrote this file, rather than somebody else one with the same bytes."""
-        path = self.output / entry.path
+        path, place = self.output / entry.path, staged_place(stage, entry.path)
+        if self._is_unfinished(place, path):
+            return True
         if status.kind != "file" or digest_of(self.files.read(path)) != entry.digest:
             return False
         # The staged file is removed once it is in place. Until then the promoted link or copy has the same mtime.
-        staged = self.files.stat(staged_place(stage, entry.path))
+        staged = self.files.stat(place)
         return staged is None or staged.mtime_ns == status.mtime_ns
+
+    def _is_unfinished(self, source: Path, target: Path) -> bool:
+        """Return whether ``target`` is empty, since copying ``source`` to it was interrupted."""
+        status = self.files.stat(target)
+        is_empty = status is not None and status.kind == "file" and status.size == 0
+        return is_empty and self.files.stat(part_of(source)) is not None
 
     def _was_changed(self, entry: Entry, stage: Path) -> bool:
         """Return whether the promotion wrote this new file and somebody has changed it since, so that it was not removed."""

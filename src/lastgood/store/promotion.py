@@ -152,8 +152,9 @@ class Promoting:
         match operation:
             case MakeDirectory():
                 files.mkdir(path)
-            case SetAside(_, to):
-                files.link(path, self.output.path / to)
+            case SetAside(name, to):
+                # The backup rather than the file: what a killed process has not finished is beside it, and swept.
+                files.link(self._backup(name), self.output.path / to)
             case KeepCopy(_, to):
                 self._copy(path, self.output.path.parent / to)
             case WriteFile(name):
@@ -170,6 +171,11 @@ class Promoting:
             case RemoveDirectory():
                 remove_tree(files, path / BYTECODE)
                 files.rmdir(path)
+
+    def _backup(self, set_aside: str) -> Path:
+        assert self._journal is not None, "there are no operations before it"
+        kinds = [(entry.operation, entry.path) for entry in self._journal.entries]
+        return self.output.journal.backup / str(kinds.index(("SetAside", set_aside)))
 
     def _copy(self, path: Path, to: Path) -> None:
         """Copy a file. A link on the way is removed, not followed: it may have come with a checkout."""
