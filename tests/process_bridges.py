@@ -12,7 +12,31 @@ import trio
 
 from lastgood.bridges.process import ProcessBridge
 
-SERVICE = '''
+HOLD = '''
+import threading
+
+def hold(path):
+    """Return when whoever opens the FIFO for writing closes it again, interrupted or not."""
+    read, done = [], threading.Event()
+
+    def work():
+        with open(path) as fifo:
+            read.append(fifo.read())
+        done.set()
+
+    worker = threading.Thread(target=work, daemon=True)
+    while True:
+        try:
+            if worker.ident is None:
+                worker.start()
+            done.wait()
+            return read[0]
+        except KeyboardInterrupt:
+            pass
+'''
+
+SERVICE = (
+    '''
 import asyncio, enum, os, signal, subprocess, sys, threading
 
 def echo(*args, **kwargs):
@@ -20,11 +44,6 @@ def echo(*args, **kwargs):
 
 def give(value):
     return value
-
-def hold(path):
-    """Return when whoever opens the FIFO for writing closes it again."""
-    with open(path) as fifo:
-        return fifo.read()
 
 calls = []
 
@@ -168,6 +187,8 @@ def environment():
             found.append(name)
     return [os.environ.get("PYTHONPATH"), os.getcwd(), sys.argv[1:], found]
 '''
+    + HOLD
+)
 
 
 # An answer after this many seconds can only mean that there will be none.

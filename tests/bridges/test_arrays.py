@@ -15,11 +15,13 @@ from lastgood.bridges import channel as channel_module
 from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.worker.values import arena as arena_module
 from lastgood.errors import BridgeError
+from process_bridges import HOLD
 from real_project import DEADLINE
 
 np = pytest.importorskip("numpy")
 
-SERVICE = """
+SERVICE = (
+    """
 import sys
 
 import numpy as np
@@ -43,9 +45,8 @@ def change(value):
 def make(size):
     return np.ones(size)
 
-def hold(path):
-    with open(path) as gate:
-        gate.read()
+def hold_array(path):
+    hold(path)
     return np.ones(1_000_000)
 
 def odd():
@@ -58,6 +59,8 @@ def crowded(size):
     sys.modules["_lastgood_worker.frames"].MAX_BODY = 1000
     return [np.ones(size), "x" * 1001]
 """
+    + HOLD
+)
 
 ONES = 500_000
 BLOCK = 4 << 20
@@ -161,7 +164,7 @@ async def test_a_call_that_is_forgotten_gives_its_blocks_back(bridge: ProcessBri
     os.mkfifo(tmp_path / "gate")
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(bridge.call, "svc", "hold", [str(tmp_path / "gate")], {})
+            nursery.start_soon(bridge.call, "svc", "hold_array", [str(tmp_path / "gate")], {})
             end = await trio.to_thread.run_sync(os.open, tmp_path / "gate", os.O_WRONLY)
             nursery.start_soon(bridge.call, "svc", "give", [np.ones(500_000)], {})
             await trio.testing.wait_all_tasks_blocked()
@@ -180,7 +183,7 @@ async def test_a_result_that_nobody_waits_for_any_more_gives_its_blocks_back(
         gate = tmp_path / f"gate{number}"
         os.mkfifo(gate)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(bridge.call, "svc", "hold", [str(gate)], {})
+            nursery.start_soon(bridge.call, "svc", "hold_array", [str(gate)], {})
             end = await trio.to_thread.run_sync(os.open, gate, os.O_WRONLY)
             nursery.cancel_scope.cancel()
         await bridge.call("svc", "give", [1], {})  # the worker has heard by then that nobody waits

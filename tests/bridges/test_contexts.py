@@ -15,10 +15,12 @@ import trio
 from declaring import declaring
 from lastgood.bridges.process import ProcessBridge
 from lastgood.errors import RemoteError
+from process_bridges import HOLD
 
 DEADLINE = 60
 
-SERVICE = """
+SERVICE = (
+    """
 import decimal
 import threading
 from contextvars import ContextVar
@@ -54,13 +56,12 @@ def change_first():
 def thread():
     return threading.current_thread().name
 
-def hold(path):
-    with open(path) as fifo:
-        fifo.read()
+def hold_and_see(path):
+    hold(path)
     return seen()
 
 async def hold_the_loop(path):
-    return hold(path)
+    return hold_and_see(path)
 
 class Sevenths(tuple):
     def __iter__(self):
@@ -96,6 +97,8 @@ def imports(name):
     __import__(name)
     return seen()
 """
+    + HOLD
+)
 LEFT = ["the imports", "0.142857"]
 CHANGED = ["a call", "0.143"]
 
@@ -155,7 +158,7 @@ async def test_the_main_thread_and_those_that_take_its_place(source: Path) -> No
     async with running(source) as worker:
         assert await worker.call("seen") == LEFT
         for _ in range(3):
-            await worker.forget("hold")
+            await worker.forget("hold_and_see")
             assert await worker.call("thread") == "lastgood-substitute"
             assert await worker.call("seen") == LEFT
         worker.release()
@@ -170,15 +173,15 @@ async def test_every_thread_of_several(source: Path) -> None:
     async with running(source, threads=4) as worker:
         async with trio.open_nursery() as nursery:
             for _ in range(3):
-                await worker.reach(nursery, "hold")
+                await worker.reach(nursery, "hold_and_see")
             seen.append(await worker.call("seen"))  # in the fourth
-            await worker.forget("hold")
+            await worker.forget("hold_and_see")
             seen.append(await worker.call("seen"))
             worker.release()
         async with trio.open_nursery() as nursery:
 
             async def hold(path: Path) -> None:
-                seen.append(await worker.call("hold", str(path)))
+                seen.append(await worker.call("hold_and_see", str(path)))
 
             for number in range(4):
                 os.mkfifo(source / f"all{number}")
@@ -197,13 +200,13 @@ async def test_event_loops_and_those_made_anew(source: Path, backend: str) -> No
             assert await worker.call("seen_on_a_loop") == LEFT
             await worker.forget("hold_the_loop")
         assert await worker.call("seen_on_a_loop") == LEFT
-        await worker.forget("hold")  # a substitute gives it the next
+        await worker.forget("hold_and_see")  # a substitute gives it the next
         assert await worker.call("seen_on_a_loop") == LEFT
 
 
 async def test_every_worker_of_a_pool(source: Path) -> None:
     async with running(source, pool=2) as worker, trio.open_nursery() as nursery:
-        await worker.reach(nursery, "hold")
+        await worker.reach(nursery, "hold_and_see")
         assert await worker.call("seen") == LEFT
         worker.release()
 
@@ -221,7 +224,7 @@ async def test_what_arguments_results_and_exceptions_do_as_they_cross(source: Pa
                 with pytest.raises(RemoteError) as caught:
                     await worker.call(f"fails{suffix}")
                 assert caught.value.message == repr(LEFT)
-            await worker.forget("hold")
+            await worker.forget("hold_and_see")
 
 
 # --- whatever calls change
@@ -235,7 +238,7 @@ async def test_what_a_call_changes_ends_with_it(source: Path, change: str, backe
             assert await worker.call(change) == CHANGED, "of its own it sees it, the coroutine that it gives, too"
             assert await worker.call("seen") == LEFT
             assert await worker.call("seen_on_a_loop") == LEFT
-            await worker.forget("hold")
+            await worker.forget("hold_and_see")
 
 
 async def test_no_two_calls_share_decimals_context(source: Path) -> None:
@@ -246,7 +249,7 @@ async def test_no_two_calls_share_decimals_context(source: Path) -> None:
         os.mkfifo(path)
 
         async def hold() -> None:
-            seen.append(await worker.call("hold", str(path)))
+            seen.append(await worker.call("hold_and_see", str(path)))
 
         nursery.start_soon(hold)
         worker.gates.append(await trio.to_thread.run_sync(os.open, path, os.O_WRONLY))
@@ -295,7 +298,7 @@ async def test_what_a_late_import_leaves_is_there_from_then_on(source: Path, cha
         await worker.call("imports", "late")
         assert await worker.call("seen") == left, "and nothing of what the call itself has changed"
         assert await worker.call("seen_on_a_loop") == left
-        await worker.forget("hold")
+        await worker.forget("hold_and_see")
         assert await worker.call("seen") == left
 
 
@@ -332,7 +335,7 @@ async def test_numpys_error_state(source: Path) -> None:
         for _ in range(4):
             assert await worker.call("change") == "ignore"
             assert await worker.call("seen") == "raise"
-            await worker.forget("hold")
+            await worker.forget("hold_and_see")
         assert await worker.call("seen_on_a_loop") == "raise"
         await worker.forget("hold_the_loop")
         assert await worker.call("seen_on_a_loop") == "raise"

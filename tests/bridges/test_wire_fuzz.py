@@ -240,7 +240,7 @@ def serve(stream: bytes) -> list[tuple[int, int, bytes]]:
     worker._callables = Callables({"svc": __import__("sys").modules[__name__]}, {})
     os.write(app_out, stream)
     os.close(app_out)
-    turn = serving._RunSlot()
+    turn = serving._RunSlot(worker._lock)
     while (came := worker._read()) is not None:
         for number, body in came:
             worker._run(turn, number, body)

@@ -34,7 +34,7 @@ def start() -> None:
     load()
     descriptors = map(int, sys.argv[1:])
     del sys.argv[1:]
-    from _lastgood_worker.serving import run  # type: ignore[import-not-found]  # the package made just above
+    from _lastgood_worker.starting import run  # type: ignore[import-not-found]  # the package made just above
 
     run(*descriptors, bare=BARE)
 

@@ -9,16 +9,16 @@ Threads and their tasks:
   gives reading back with it. While nothing happens, it sleeps.
 - A thread may run calls while it has a *run slot*. The number of slots is ``threads`` (default 1). With more than one, the
   watcher always reads, and *helper* threads have the other slots.
-- When a running call is forgotten (it timed out, or its caller was cancelled), it may never end. Its thread loses its slot to
-  a *substitute* thread. Once the main thread is free again, it gets a slot back, between two calls of a substitute.
+- When a running call is forgotten (it timed out, or its caller was cancelled), it is interrupted (interrupts.py), and its
+  thread loses its slot to a *substitute* thread, since it may not heed that. Once the main thread is free again, it gets a slot
+  back, between two calls of a substitute.
 - ``async def`` functions run together on the event loop of asyncs.py.
 - A *stream* takes a turn among the calls for each item (streams.py). While one is open, the watcher reads: the app's requests
   for items must not wait for the main thread.
 
 Whatever thread or loop a call runs in, it begins with a copy of the context that the imports left (contexts.py).
 
-Threads cannot be stopped from outside, so forgotten calls that still run are counted. At MAX_FORGOTTEN of them, new calls are
-refused until one of them ends.
+Forgotten calls that run on all the same are counted. At MAX_FORGOTTEN of them, new calls are refused until one of them ends.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ from types import CoroutineType
 from . import frames
 from .calling import Callables, Refused
 from .contexts import CONTEXTS
-from .interactive import refuse_interaction
-from .parent import die_with
+from .interrupts import Exposure, Interrupted, Shield
 from .performing import VALUES, import_modules, pack_raised, pack_refused, pack_result, run_call
 from .values.codec import CODEC, Lending
 
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from .importing import Sources
     from .streams import Stream, Streams
 
-__all__ = ["MAX_FORGOTTEN", "run"]
+__all__ = ["MAX_FORGOTTEN", "Worker"]
 
 MAX_FORGOTTEN = 32
 _READ = 1 << 12
@@ -56,6 +55,7 @@ _LARGE_READ = 1 << 20
 _MIN_GRACE = 1.0  # seconds; with grace = 0 the app kills the worker at once
 _CHECK_INTERVAL = 0.002  # seconds between two checks of the watcher
 _IDLE_CHECKS = 25
+_PATIENCE = 0.05  # seconds for an interrupted call to end before others go on elsewhere: only the main thread's waits can be ended
 _WARM_UP_CALLS = 200  # after this many calls, an idle moment is also used for CODEC.decide()
 
 _FORGOTTEN = frames.FORGOTTEN, b""
@@ -69,12 +69,13 @@ class _Opening(bytes):
     """The body of a STREAM frame, which is that of a CALL."""
 
 
-class _RunSlot:
+class _RunSlot(Exposure):
     """A thread's permission to run calls, one after the other; ``running`` is the current call's number, None while idle."""
 
     __slots__ = ("revoked", "running")
 
-    def __init__(self) -> None:
+    def __init__(self, lock: threading.Lock) -> None:
+        super().__init__(lock)
         self.running: int | None = None
         self.revoked = False
 
@@ -101,6 +102,7 @@ class Worker:
         self._calls_begun = 0  # counts calls; the watcher compares
         self._alarm = threading.Semaphore(0)
         self._lock = threading.Lock()  # guards everything below
+        self._shield = Shield()
         self._sources: Sources | None = None
         self._early_pins: list[tuple[str, bytes]] = []  # received before there were sources
         self._dormant = False  # the watcher waits for the alarm
@@ -108,6 +110,7 @@ class Worker:
         self._main_idles = False  # the main thread waits for a call that the watcher reads
         self._main_waits = False  # the main thread waits for a slot
         self._main_gate = threading.Semaphore(0)
+        self._main_is_back = threading.Event()  # set when the main thread begins to wait for a slot
         self._main_slot: _RunSlot | None = None
         self._slots = 0  # slots in use, at most ``threads``; 0: every thread is in a forgotten call
         self._runs: dict[int, _RunSlot] = {}
@@ -177,6 +180,7 @@ class Worker:
             if self._slots < self._threads:
                 return self._new_slot()
             self._main_waits = True
+            self._main_is_back.set()
         self._calls.put((0, b""))  # wakes a substitute that has nothing to do
         self._main_gate.acquire()
         return self._main_slot
@@ -201,13 +205,15 @@ class Worker:
 
     def _new_slot(self) -> _RunSlot:
         self._slots += 1
-        return _RunSlot()
+        return _RunSlot(self._lock)
 
-    def _start_thread(self, name: str) -> None:
-        work = self._substitute, self._new_slot()
+    def _start_thread(self, name: str, patience: float = 0) -> None:
+        work = self._substitute, self._new_slot(), patience
         threading.Thread(target=CONTEXTS.run, args=work, name=name, daemon=True).start()
 
-    def _substitute(self, slot: _RunSlot | None) -> None:
+    def _substitute(self, slot: _RunSlot | None, patience: float) -> None:
+        if patience:
+            self._main_is_back.wait(patience)
         while slot is not None:
             self._take_calls(slot, is_main=False)
             with self._lock:
@@ -217,7 +223,12 @@ class Worker:
     def _take_calls(self, slot: _RunSlot, *, is_main: bool) -> None:
         """Run calls until the slot is taken away or the app has gone."""
         take = self._read_or_wait if is_main else self._calls.get
+        self._shield.bind(slot)
         while not slot.revoked:
+            if self._main_waits and not is_main:
+                with self._lock:
+                    self._offer_slot(slot)
+                continue
             call = take()
             if call is None:
                 self._close(slot)
@@ -227,9 +238,6 @@ class Worker:
                 self._run(slot, number, body)  # type: ignore[arg-type]  # a call has bytes
             elif body:
                 self._take_turn(slot, body)  # type: ignore[arg-type]  # it is a stream
-            if self._main_waits and not is_main:
-                with self._lock:
-                    self._offer_slot(slot)
 
     def _close(self, slot: _RunSlot) -> None:
         """End this thread's loop, and wake the others so that they end too: the app has gone."""
@@ -251,15 +259,18 @@ class Worker:
         self._main_gate.release()
 
     def _run(self, slot: _RunSlot, number: int, body: bytes) -> None:
-        with self._lock:
-            slot.running = number
-            self._runs[number] = slot
-            wanted = number not in self._forgotten
-            self._calls_begun += 1
-            if self._dormant:
-                self._dormant = False
-                self._alarm.release()
-        outcome = CONTEXTS.fresh().run(self._perform, number, body) if wanted else _FORGOTTEN
+        try:
+            with self._lock:
+                slot.running = number
+                self._runs[number] = slot
+                wanted = slot.exposed = number not in self._forgotten
+                self._calls_begun += 1
+                if self._dormant:
+                    self._dormant = False
+                    self._alarm.release()
+            outcome = CONTEXTS.fresh().run(self._perform, slot, number, body) if wanted else _FORGOTTEN
+        except Interrupted:  # before the function began, or after it ended
+            outcome = _FORGOTTEN
         with self._lock:
             slot.running = None
             del self._runs[number]
@@ -270,10 +281,13 @@ class Worker:
         if outcome is not None:
             self._send(outcome[0], number, outcome[1])
 
-    def _perform(self, number: int, body: bytes) -> tuple[int, bytes] | None:
+    def _perform(self, slot: _RunSlot, number: int, body: bytes) -> tuple[int, bytes] | None:
         """Run a call and return its answer; None if the answer will come from an event loop."""
         try:
-            result, requested = run_call(self._callables, body)
+            try:
+                result, requested = run_call(self._callables, body)
+            finally:
+                slot.cover()
         except Refused as refused:
             return pack_refused(str(refused))
         except BaseException as error:  # including SystemExit: a call must not end the worker
@@ -345,7 +359,9 @@ class Worker:
             slot.running = stream.number
             stream.slot = slot
             self._calls_begun += 1
-        streams.advance(stream, lambda: slot.revoked or self._main_waits or self._closing or not self._calls.empty())
+        streams.advance(
+            stream, slot, lambda: slot.revoked or self._main_waits or self._closing or not self._calls.empty()
+        )
         with self._lock:
             slot.running = stream.slot = None
             if slot.revoked:
@@ -391,7 +407,9 @@ class Worker:
 
     def _report(self, name: str, path: str, source: bytes) -> None:
         if os.getpid() == self._pid:  # a forked child has no connection to the app
-            self._send(frames.LOADED, 0, VALUES.dumps([name, path, source]))
+            body = VALUES.dumps([name, path, source])
+            with self._shield:
+                self._send(frames.LOADED, 0, body)
 
     def _pin(self, body: bytes) -> None:
         try:
@@ -470,7 +488,7 @@ class Worker:
                 self._refuse_busy(number)
 
     def _forget(self, number: int) -> None:
-        """Cancel a call that nobody waits for any more, and let no other call wait for it."""
+        """Interrupt or cancel a call that nobody waits for any more, and let no other call wait for it."""
         with self._lock:
             if number not in self._open:
                 return  # its answer was sent already
@@ -480,12 +498,14 @@ class Worker:
             slot = self._runs.get(number) if stream is None else stream.slot
             if slot is not None and not slot.revoked:
                 slot.revoked = True
+                slot.interrupt()
                 self._slots -= 1
                 self._stuck += 1
                 if self._main_waits:
                     self._pass_to_main()
                 elif self._stuck < MAX_FORGOTTEN:
-                    self._start_thread("lastgood-substitute")
+                    self._main_is_back.clear()
+                    self._start_thread("lastgood-substitute", _PATIENCE if slot is self._main_slot else 0)
             saturated = self._slots == 0
         self._cancel(number)
         streams = []
@@ -554,43 +574,3 @@ class Worker:
 
     def _main_runs(self) -> bool:
         return self._main_slot is not None and self._main_slot.running is not None
-
-
-def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int, *, bare: Collection[str] = ()) -> None:
-    """Run a worker on these descriptors (see main.py) until the app, process ``parent``, has gone.
-
-    ``bare``: the modules that the interpreter had loaded before any of lastgood's.
-    """
-    die_with(parent)
-    for descriptor in (requests, answers, incoming, outgoing):
-        if descriptor >= 0:
-            os.set_inheritable(descriptor, False)
-            os.register_at_fork(after_in_child=partial(os.close, descriptor))
-    CODEC.open(incoming, outgoing)
-    refuse_interaction()
-    worker = Worker(requests, answers)
-    kind, number, setup = _read_frame(requests)
-    if kind == frames.PRELOAD:
-        from .importing import preload
-
-        preload(VALUES.loads(setup))
-        kind, number, setup = _read_frame(requests)
-    if kind != frames.SETUP:
-        _exit_wrong_parent()
-    threading.Thread(target=worker.watch, name="lastgood-watcher", daemon=True).start()
-    if worker.prepare(number, setup, bare):
-        worker.serve()
-
-
-def _read_frame(descriptor: int) -> tuple[int, int, bytes]:
-    try:
-        length, kind, number = frames.HEADER.unpack(frames.read_exactly(descriptor, frames.HEADER.size))
-        if kind not in (frames.PRELOAD, frames.SETUP) or length > frames.MAX_BODY:
-            _exit_wrong_parent()
-        return kind, number, frames.read_exactly(descriptor, length)
-    except EOFError:
-        sys.exit(0)  # the app has gone already
-
-
-def _exit_wrong_parent() -> NoReturn:
-    sys.exit("lastgood's worker was started by something that is not its app.")

@@ -32,6 +32,8 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from .interrupts import Exposure
+
     Outcome = tuple[int, bytes]
 
 __all__ = ["WINDOW_BYTES", "WINDOW_ITEMS", "Stream", "Streams"]
@@ -143,12 +145,12 @@ class Streams:
             self.finished(number, failure)
         return None
 
-    def advance(self, stream: Stream, others_wait: Callable[[], bool]) -> None:
+    def advance(self, stream: Stream, exposure: Exposure, others_wait: Callable[[], bool]) -> None:
         """Make items in this thread until there is no room for more, or others wait."""
         CONTEXTS.enter_thread()
-        stream.context.run(self._advance, stream, others_wait)
+        stream.context.run(self._advance, stream, exposure, others_wait)
 
-    def _advance(self, stream: Stream, others_wait: Callable[[], bool]) -> None:
+    def _advance(self, stream: Stream, exposure: Exposure, others_wait: Callable[[], bool]) -> None:
         iterator = stream.iterator
         while iterator is not None:
             if stream.closing:
@@ -158,7 +160,12 @@ class Streams:
                 self._ended(stream, _CLOSED if error is None else pack_raised(error))
                 return
             try:
-                kind, body = self._packed(stream, next(iterator))
+                try:
+                    exposure.expose()
+                    item = next(iterator)
+                finally:
+                    exposure.cover()
+                kind, body = self._packed(stream, item)
             except StopIteration:
                 kind, body = _ENDED
             except BaseException as error:  # including SystemExit: a stream must not end the worker

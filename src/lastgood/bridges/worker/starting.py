@@ -1,0 +1,64 @@
+"""Starting a worker on the descriptors that its app has given it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Collection
+from functools import partial
+
+from . import frames
+from .interactive import refuse_interaction
+from .interrupts import enable_interrupts
+from .parent import die_with
+from .performing import VALUES
+from .serving import Worker
+from .values.codec import CODEC
+
+TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+__all__ = ["run"]
+
+
+def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int, *, bare: Collection[str] = ()) -> None:
+    """Run a worker on these descriptors (see main.py) until the app, process ``parent``, has gone.
+
+    ``bare``: the modules that the interpreter had loaded before any of lastgood's.
+    """
+    die_with(parent)
+    for descriptor in (requests, answers, incoming, outgoing):
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, False)
+            os.register_at_fork(after_in_child=partial(os.close, descriptor))
+    CODEC.open(incoming, outgoing)
+    refuse_interaction()
+    enable_interrupts()
+    worker = Worker(requests, answers)
+    kind, number, setup = _read_frame(requests)
+    if kind == frames.PRELOAD:
+        from .importing import preload
+
+        preload(VALUES.loads(setup))
+        kind, number, setup = _read_frame(requests)
+    if kind != frames.SETUP:
+        _exit_wrong_parent()
+    threading.Thread(target=worker.watch, name="lastgood-watcher", daemon=True).start()
+    if worker.prepare(number, setup, bare):
+        worker.serve()
+
+
+def _read_frame(descriptor: int) -> tuple[int, int, bytes]:
+    try:
+        length, kind, number = frames.HEADER.unpack(frames.read_exactly(descriptor, frames.HEADER.size))
+        if kind not in (frames.PRELOAD, frames.SETUP) or length > frames.MAX_BODY:
+            _exit_wrong_parent()
+        return kind, number, frames.read_exactly(descriptor, length)
+    except EOFError:
+        sys.exit(0)  # the app has gone already
+
+
+def _exit_wrong_parent() -> NoReturn:
+    sys.exit("lastgood's worker was started by something that is not its app.")
