@@ -25,7 +25,7 @@ stream as well.
                                items were taken
                     CLOSE      body: the number of a stream, which is closed; answered with RESULT or RAISED
     worker -> app   RESULT     body: the packed value
-                    RAISED     body: packed [type, message, traceback]
+                    RAISED     body: packed [type, message, traceback, details, others] (failures.py)
                     REFUSED    body: a packed text, the reason why the worker refused the call
                     FORGOTTEN  no body: a forgotten call has ended
                     ITEMS      body: one or more records, each a kind, a length and as many bytes: a RESULT for each
