@@ -28,6 +28,7 @@ from lastgood.errors import ConfigError, ConfigMigrationError
 __all__ = [
     "MAX_POOL",
     "MAX_THREADS",
+    "CheckResults",
     "Config",
     "GeneratorConfig",
     "ModuleConfig",
@@ -49,6 +50,7 @@ MAX_POOL = 64
 ASYNC_BACKENDS = ("asyncio", "trio")
 
 Style: TypeAlias = Literal["async", "sync"]
+CheckResults: TypeAlias = Literal["error", "warn", "off"]
 """The kind of functions in wrappers: ``"async"`` ones are awaited, ``"sync"`` ones block."""
 
 
@@ -76,11 +78,14 @@ class ModuleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[output]``: ``dir`` is the directory of the wrappers, absolute.
 
-    ``style``: ``"async"`` for wrapper functions that are awaited, ``"sync"`` for functions that block.
+    ``style``: ``"async"`` for wrapper functions that are awaited, ``"sync"`` for functions that block. ``check_results``: a result
+    of another type than its source declares raises (``"error"``), is logged and returned (``"warn"``), or is returned unchecked
+    (``"off"``).
     """
 
     dir: Path
     style: Style = "async"
+    check_results: CheckResults = "error"
 
 
 class GeneratorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

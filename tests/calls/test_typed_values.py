@@ -200,6 +200,30 @@ async def test_an_edit_that_makes_a_return_wrong_is_told_at_the_call(tmp_path: P
     assert (caught.value.where, caught.value.expected, caught.value.came) == ("result[1]", "int", "str")
 
 
+async def test_a_result_of_another_type_is_an_error_a_warning_or_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    project = RealProject(tmp_path, {"pricing.py": "def quote() -> list[int]:\n    return [1, 'x']\n"})
+    written = project.config_file.read_text()
+    with trio.fail_after(60):
+        async with watch(project.config_file) as session:
+            with importable(tmp_path, "generated"):
+                pricing: Any = importlib.import_module("generated.pricing")
+                for checks in ("error", "warn", "off"):
+                    caplog.clear()
+                    project.config_file.write_text(f'{written}check_results = "{checks}"\n')
+                    assert await session.reload_now()
+                    if checks == "error":
+                        with pytest.raises(ReturnTypeError):
+                            await pricing.quote()
+                        continue
+                    assert await pricing.quote() == [1, "x"]
+                    told = [record.getMessage() for record in caplog.records if record.name == "lastgood.calls.results"]
+                    assert [text.partition(",")[0] for text in told] == (
+                        ["pricing.quote is annotated `-> list[int]`"] if checks == "warn" else []
+                    )
+
+
 CIRCLE = {
     "shapes/__init__.py": """
 from __future__ import annotations

@@ -16,14 +16,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from types import FunctionType
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from lastgood.bridges.raised import leave
 from lastgood.calls.classes import Declared
-from lastgood.calls.registry import Checks, get_runtime_bridge
+from lastgood.calls.registry import get_runtime_bridge
 from lastgood.calls.results import UNIONS, Returns
 from lastgood.errors import FunctionRemoved, RemoteError
+
+if TYPE_CHECKING:
+    from lastgood.config import CheckResults
 
 __all__ = ["PLACE", "Declaration", "Make", "Place", "declaration_of", "redeclare", "remote"]
 
@@ -145,7 +148,7 @@ class _Call:
         self.module = declaration.module
         self.function = declaration.function
         self.is_exact = False
-        self.checks: Checks = "error"
+        self.checks: CheckResults = "error"
         self.returns = declaration.returns()
 
     def on(self, handle: H) -> H:

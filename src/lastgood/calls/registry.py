@@ -23,10 +23,10 @@ from lastgood.errors import BridgeError, Disposed, Forked, LastgoodError, NoRunt
 if TYPE_CHECKING:
     from lastgood.bridges import Bridge
     from lastgood.bridges.worker.values.known import Known
+    from lastgood.config import CheckResults
 
 __all__ = [
     "DISPOSE_TIMEOUT",
-    "Checks",
     "Handle",
     "IdleCallback",
     "Leased",
@@ -47,15 +47,11 @@ logger = logging.getLogger(__name__)
 IdleCallback: TypeAlias = Callable[[], Awaitable[None] | None]
 
 
-Checks: TypeAlias = Literal["error", "warn", "off"]
-"""What becomes of a result of another type than its source declares; ``check_results`` in the config."""
-
-
 class OfWrapper(Protocol):
     """A wrapper's call. ``is_exact`` is set to true if the bridge has made the result of the classes that it was of."""
 
     is_exact: bool
-    checks: Checks
+    checks: CheckResults
 
     def begin(self) -> Known:
         """Return the classes that the app knows. Called when the lease is taken; no swap comes in between."""
@@ -65,10 +61,13 @@ class OfWrapper(Protocol):
 class Leased:
     """A bridge with its leases, the calls in flight on it. Created by :meth:`Slot.swap`."""
 
-    __slots__ = ("_cut_error", "_home", "_in_flight", "_lock", "_waiting", "bridge", "call_exact")
+    __slots__ = ("_cut_error", "_home", "_in_flight", "_lock", "_waiting", "bridge", "call_exact", "checks")
 
-    def __init__(self, bridge: Bridge, home: Loop | None, lock: threading.RLock) -> None:
+    def __init__(
+        self, bridge: Bridge, home: Loop | None, lock: threading.RLock, checks: CheckResults = "error"
+    ) -> None:
         self.bridge = bridge
+        self.checks = checks
         self.call_exact = _call_exact_of(bridge)
         self._home = home
         self._lock = lock  # the slot's lock: a lease is never taken during a swap
@@ -157,7 +156,6 @@ class Slot:
 
     def __init__(self, owner: str, portal: Portal | None = None, *, bound: bool = True) -> None:
         self.owner = owner
-        self.check_results: Checks = "error"
         self._portal = portal
         self._bound = bound
         self.handle = Handle(lambda: self)
@@ -174,15 +172,18 @@ class Slot:
         """The live bridge; None before the first swap and after :meth:`close`."""
         return self._live
 
-    def swap(self, bridge: Bridge, along: Callable[[], object] | None = None) -> Leased | None:
+    def swap(
+        self, bridge: Bridge, along: Callable[[], object] | None = None, *, checks: CheckResults = "error"
+    ) -> Leased | None:
         """Make ``bridge`` the live one: every call that begins after this goes to it. Return the previous bridge.
 
-        ``along`` is called with it: no lease is taken in between. It must not fail.
+        ``along`` is called with it: no lease is taken in between. It must not fail. ``checks`` says what becomes of a result of
+        another type than its source declares.
         """
         if self._fresh:
             self._fresh = False
             self._home = loops.current() if self._bound else None
-        new = Leased(bridge, self._home, self._lock)
+        new = Leased(bridge, self._home, self._lock, checks)
         with self._lock:
             old, self._live = self._live, new
             if along is not None:
@@ -305,7 +306,7 @@ class Slot:
             if leased is not None and (at_home or _is_thread_safe(leased)):
                 known = None
                 if wrapper is not None:
-                    known, wrapper.checks = wrapper.begin(), self.check_results
+                    known, wrapper.checks = wrapper.begin(), leased.checks
                 leased._in_flight[guard] = loop
                 return leased, known
         raise self._refusal(leased)

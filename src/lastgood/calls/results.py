@@ -41,7 +41,7 @@ from lastgood.calls.hints import hints_of, origin_of, settled
 from lastgood.errors import ReturnTypeError
 
 if TYPE_CHECKING:
-    from lastgood.calls.registry import Checks
+    from lastgood.config import CheckResults
 
 __all__ = ["UNIONS", "Returns"]
 
@@ -66,7 +66,7 @@ class Returns(Generic[T]):
         self._check: Convert = unchanged
         self._is_prepared = False
 
-    def __call__(self, value: object, *, is_exact: bool = False, checks: Checks = "error") -> T:
+    def __call__(self, value: object, *, is_exact: bool = False, checks: CheckResults = "error") -> T:
         """Return ``value`` as a T. ``is_exact``: it is of the classes that it was of, and only checked.
 
         With ``checks`` "warn", a value that does not fit is logged, and returned as it is; with "off", nothing is checked that need

@@ -174,7 +174,7 @@ class LiveBridges:
             del self._preparing[cycle]
 
     def _go_live(self, cycle: int, along: Callable[[], object] | None = None) -> None:
-        self._slot.swap(self._warmed.pop(cycle), along)
+        self._slot.swap(self._warmed.pop(cycle), along, checks=self._configs[cycle].output.check_results)
         assert self._slot.live is not None
         self._leased[cycle] = self._slot.live
 

@@ -125,7 +125,7 @@ class DirectSession:
             if self._bridge is not None:
                 self._bridge.stop()
             raise
-        self._slot.swap(self._bridge)
+        self._slot.swap(self._bridge, checks="error" if config is None else config.output.check_results)
         self._state = "open"
         return self
 
