@@ -176,7 +176,11 @@ OUTPUT = '[output]\ndir = "generated"\n'
         ('[modules]\n[output]\ndir = "/project/"', "output.dir", "holds the config file itself"),
         ('[modules]\n[output]\ndir = ".."', "output.dir", "holds the config file itself"),
         (MINIMAL + 'style = "both"', "output.style", 'expected "async" or "sync", found "both"'),
-        (MINIMAL + 'check_results = true', "output.check_results", 'expected "error" or "warn" or "off", found a boolean'),
+        (
+            MINIMAL + "check_results = true",
+            "output.check_results",
+            'expected "error" or "warn" or "off", found a boolean',
+        ),
         (MINIMAL + "style = ['sync']", "output.style", 'expected "async" or "sync", found an array'),
         (
             'python_import_path = "src"\n' + MINIMAL,
