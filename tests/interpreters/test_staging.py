@@ -1,5 +1,7 @@
 """lastgood.interpreters.staging: the requests of a stage, and its result, on files in memory."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -124,10 +126,16 @@ def test_a_kept_file_that_goes_while_it_is_staged_is_written_anew(project: Proje
     assert files.children(work.stage) == ["__init__.py.staged", "pricing.py.staged"]
 
 
-def test_what_lies_where_a_stage_would_be_is_left_alone(project: Project, files: MemoryFiles) -> None:
+def test_a_stage_that_cannot_be_removed_is_left_alone(project: Project, files: MemoryFiles) -> None:
     work = CycleFiles(project, 1)
     requests(stage(work, ALL))
     files.put(left := work.home / "stage-2" / "left", b"")
+
+    def stuck(operation: str, path: Path) -> None:
+        if (operation, path) == ("unlink", left):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    files.before = stuck
     later = CycleFiles(project, 2)
     requests(stage(later, ALL))
     promoted(later)

@@ -103,8 +103,7 @@ class OutputDirectory:
         output = cls(files, path, home, lock)
         try:
             output.recover()  # first: it needs no space on a full disk
-            output._sweep_leftovers()
-            output.sweep()
+            output._sweep()
             if not is_regular(files, around / ".gitignore"):
                 overwrite(files, around / ".gitignore", b"*\n")
             output._put_pid(pid)
@@ -168,11 +167,12 @@ class OutputDirectory:
         if restored is not None:
             self.recovered = restored
 
-    def _sweep_leftovers(self) -> None:
+    def _sweep(self) -> None:
         needed = self.journal.needed()
         for name in self.files.children(self.home):
             if (name in _LEFTOVERS or name.endswith(".new")) and self.home / name not in needed:
                 remove_tree(self.files, self.home / name)
+        self.sweep()
 
     def sweep(self) -> None:
         """Remove stages that could not be removed, and copies that were kept long enough. No stage may be in use."""
