@@ -101,3 +101,22 @@ async def test_what_a_cycle_keeps_is_written_once_and_not_read_back(
         assert await session.reload_now()
         assert not disk.below(kept / "manifests")
         assert not [path for path in disk.written if path.parent.name in ("manifests", "objects")]
+
+
+async def test_wrappers_that_have_not_changed_are_not_read_again_and_the_manifest_is_read_once(
+    disk: CountingDisk, sources: list[Path], project: RealProject, start: Callable[..., WatchProgram], told: Told
+) -> None:
+    assert sources
+    wrappers = project.root / "generated"
+    manifest = project.root / ".lastgood" / "generated" / "manifest.json"
+    async with start():
+        await told.success()
+        disk.read_paths.clear()
+        project.save("shop/prices.py", "def price(of: str) -> int: ...\n")
+        await told.success()
+        assert {*disk.below(wrappers)} == {*wrappers.rglob("*.py")}
+        disk.read_paths.clear()
+        project.save("shop/prices.py", "def price(of: str, at: str) -> int: ...\n")
+        await told.success()
+        assert {*disk.below(wrappers)} == {wrappers / "shop" / "prices.py"}
+        assert disk.read_paths[manifest] == 1

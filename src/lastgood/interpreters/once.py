@@ -230,7 +230,8 @@ def _preview(project: Project, timeout: float) -> tuple[Once, Mapping[str, bytes
         staged = _run_stage(timeout, work)
     finally:
         work.discard()
-    planned = _summary(work, work.output_directory.plan(work.staged), staged.warnings)
+    output = work.output_directory
+    planned = _summary(work, output.plan(work.staged, output.existing(), output.manifest()), staged.warnings)
     return replace(planned, changes=staged.changes), work.texts
 
 

@@ -17,8 +17,6 @@ from lastgood.store.file_system import FileSystem, Stat, digest_of
 
 __all__ = ["Content", "Contents"]
 
-# The resolution of timestamps may be as coarse as two seconds (FAT); usually it is a few milliseconds.
-_TOO_FRESH = 2.0
 # Python sources and config files, which are pinned after a look. Others may be large, and are hashed in pieces.
 _PINNED = (".py", ".toml")
 _MAX_KEPT = 1 << 26
@@ -56,7 +54,7 @@ class Contents:
         if known is not None and known.signature == status.signature and not known.is_fresh:
             return known
         where = Path(path) if known is None else known.path
-        is_fresh = self._is_fresh(status)
+        is_fresh = status.is_fresh(self.files.now())
         try:
             if path.endswith(_PINNED) and status.size <= self._room:
                 digest = self._keep(self.files.read(where))
@@ -82,7 +80,7 @@ class Contents:
         if status is not None and known is not None and known.signature == status.signature:
             digest, data = known.digest, self._bytes.get(known.digest)
         if data is None:
-            is_fresh = status is None or self._is_fresh(status)
+            is_fresh = status is None or status.is_fresh(self.files.now())
             data = self.files.read(path)
             digest = self._keep(data)
             if status is not None and status.kind == "file":
@@ -96,10 +94,6 @@ class Contents:
         self._bytes = {digest: known[digest] for digest in self._asked if digest in known}
         self._room = _MAX_KEPT - sum(map(len, self._bytes.values()))
         self._asked.clear()
-
-    def _is_fresh(self, status: Stat) -> bool:
-        """Return whether a file, read from now on, may change again without another signature."""
-        return abs(self.files.now() - status.changed) < _TOO_FRESH
 
     def _keep(self, data: bytes) -> str:
         digest = digest_of(data)

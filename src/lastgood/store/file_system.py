@@ -48,6 +48,14 @@ class Stat:
     size: int = 0
     owner: int = 0
 
+    def is_fresh(self, now: float) -> bool:
+        """Return whether the file, if it is read from ``now`` on, may change again without another signature."""
+        return abs(now - self.changed) < _TOO_FRESH
+
+
+# The resolution of timestamps may be as coarse as two seconds (FAT); usually it is a few milliseconds.
+_TOO_FRESH = 2.0
+
 
 class Claim(Protocol):
     """A lock that is held."""

@@ -20,7 +20,7 @@ import contextlib
 import errno
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -29,7 +29,7 @@ from returns.result import Failure, Success
 from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, UnmanagedFile
 from lastgood.planner.promotion import DAYS_KEPT, Existing, Promotion, plan_promotion
 from lastgood.store.access import check_can_be_private, check_is_own, explained
-from lastgood.store.file_system import Claim, FileSystem, digest_of
+from lastgood.store.file_system import Claim, FileSystem, Stat, digest_of
 from lastgood.store.header import has_header, is_intact, without_conversion
 from lastgood.store.journal import JournalStore
 from lastgood.store.trees import (
@@ -65,6 +65,9 @@ class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     former_manifest: str = ""
 
 
+_Known = dict[str, tuple[tuple[int, ...], Existing]]
+
+
 @dataclass(slots=True)
 class OutputDirectory:
     """One output directory and its ``.lastgood/<name>/``. :meth:`claim` makes it, and recovers an interrupted promotion."""
@@ -74,6 +77,8 @@ class OutputDirectory:
     home: Path
     lock: Claim
     recovered: tuple[str, ...] = ()
+    _known: _Known = field(default_factory=dict, repr=False)
+    """The files of the last reading, and their signatures, except those that may change without another one."""
 
     @classmethod
     def claim(cls, files: FileSystem, path: Path, pid: int, config_file: Path | None = None) -> OutputDirectory:
@@ -241,16 +246,17 @@ class OutputDirectory:
             self._write_manifest(msgspec.structs.replace(manifest, files={**files, **manifest.files}))
 
     def existing(self) -> Mapping[str, Existing]:
-        """Return everything in the output directory except bytecode caches."""
+        """Return everything in the output directory except bytecode caches. Read only what has changed since the last time."""
         found: dict[str, Existing] = {}
         top = self.files.stat(self.path, follow=True)
         if top is None:
             return found
         found[""] = Existing("directory")
-        self._walk(self.path, "", found)
+        known, self._known = self._known, {}
+        self._walk(self.path, "", found, known)
         return found
 
-    def _walk(self, directory: Path, prefix: str, found: dict[str, Existing]) -> None:
+    def _walk(self, directory: Path, prefix: str, found: dict[str, Existing], known: _Known) -> None:
         for name in self.files.children(directory):
             path = directory / name
             relative = f"{prefix}{name}"
@@ -260,13 +266,23 @@ class OutputDirectory:
             if not is_text(name):
                 found[relative] = Existing("other")  # lastgood writes no such names, and a journal could not hold them
             elif status.kind == "file":
-                found[relative] = _existing_file(self.files, path)
+                found[relative] = self._existing_file(path, relative, status, known)
             elif status.kind == "directory":
                 found[relative] = Existing("directory")
                 if name != _HOME and not self._is_other_output(path):
-                    self._walk(path, f"{relative}/", found)
+                    self._walk(path, f"{relative}/", found, known)
             else:
                 found[relative] = Existing("other")
+
+    def _existing_file(self, path: Path, relative: str, status: Stat, known: _Known) -> Existing:
+        signature, existing = known.get(relative, ((), None))
+        if existing is None or signature != status.signature:
+            is_fresh = status.is_fresh(self.files.now())
+            existing = _read_existing(self.files, path)
+            if is_fresh or existing.kind != "file":
+                return existing
+        self._known[relative] = status.signature, existing
+        return existing
 
     def _is_other_output(self, directory: Path) -> bool:
         """Return whether a directory inside this one is an output directory itself, whose files are not this one's."""
@@ -275,13 +291,14 @@ class OutputDirectory:
             OutputDirectory(self.files, directory, directory.parent / _HOME / directory.name, _Unclaimed()).manifest()
         )
 
-    def plan(self, staged: Mapping[str, str]) -> Promotion:
-        """Plan a promotion of ``staged`` (path to digest) without changing anything. Raises :class:`UnmanagedFile`."""
-        return self.plan_from(self.existing(), staged)
+    def plan(
+        self, staged: Mapping[str, str], existing: Mapping[str, Existing], managed: Mapping[str, str]
+    ) -> Promotion:
+        """Plan a promotion of ``staged`` (path to digest) over the files ``existing``, without changing anything.
 
-    def plan_from(self, existing: Mapping[str, Existing], staged: Mapping[str, str]) -> Promotion:
-        """Plan a promotion of ``staged`` over the files ``existing``. Raises :class:`UnmanagedFile`."""
-        match plan_promotion(existing, staged, self.manifest(), f"{_HOME}/{self.path.name}/kept"):
+        ``managed`` are the files of the manifest. Raises :class:`UnmanagedFile`.
+        """
+        match plan_promotion(existing, staged, managed, f"{_HOME}/{self.path.name}/kept"):
             case Success(promotion):
                 return promotion
             case Failure(clash):
@@ -295,7 +312,7 @@ class _Unclaimed:
         """Do nothing."""
 
 
-def _existing_file(files: FileSystem, path: Path) -> Existing:
+def _read_existing(files: FileSystem, path: Path) -> Existing:
     try:
         data = files.read(path)
     except PermissionError:

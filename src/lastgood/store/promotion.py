@@ -70,9 +70,9 @@ class Promoting:
         """
         files = dict(sorted(self.staged.items()))
         try:
-            self._existing = self.output.existing()
-            self.promotion = self.output.plan_from(self._existing, self.staged)
-            has_changed = bool(self.promotion.operations) or self.output.manifest() != files
+            self._existing, managed = self.output.existing(), self.output.manifest()
+            self.promotion = self.output.plan(self.staged, self._existing, managed)
+            has_changed = bool(self.promotion.operations) or managed != files
             self.output.journal.set_unverified_aside()
             if self.former is None and not has_changed:
                 return
