@@ -208,6 +208,7 @@ TEXTS = [
     "from m2 import f as f, Tax as Tax\nfrom m3 import g as g\nN = 1\n",
     "from m1 import Tax\nclass Duty(Tax): pass\nclass Own:\n  class Fee(Duty): pass\n",
     "import m0, m4\nclass Toll(m0.Price, m4.Duty):\n  by: 'list[m4.Own]'\n",
+    "class Price: ...\ndef j() -> list[Price]: ...\n",
     "def broken(:",
     "import os\ndef path() -> os.PathLike: ...\n",
 ]

@@ -76,7 +76,7 @@ class _ModuleApi:
             source,
             answer,
             module,
-            found.offered.union(in_signatures(module.members)),
+            found.offered.union(in_signatures(module.members), found.ordinary),
             relevant_types(module),
             classes,
             not (answer.failures or found.warnings or found.unless_declared or classes),
@@ -88,15 +88,18 @@ class _Type:
     """The declaration of one type, or why it has none, and the other types that it uses."""
 
     answer: Answer[Declaration | Refusal | None]
-    used: frozenset[Declared]
-    has_class: bool
+    used: frozenset[Declared] = frozenset()
+    says_class: bool = True
     """Its values say their class: those of a typed dict do not."""
 
     @classmethod
     def of(cls, answer: Answer[Declaration | Refusal | None]) -> _Type:
-        class_ = answer.found.class_ if isinstance(answer.found, Declaration) else None
-        is_dict = class_ is not None and class_.data is not None and class_.data.form is Form.TYPED_DICT
-        return cls(answer, frozenset(() if class_ is None else used(class_)), answer.found is not None and not is_dict)
+        found = answer.found
+        if not isinstance(found, Declaration):
+            return cls(answer)
+        data = found.class_.data
+        is_dict = data is not None and data.form is Form.TYPED_DICT
+        return cls(answer, frozenset((*used(found.class_), *found.ordinary)), not is_dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -288,6 +291,8 @@ class Pipeline:
     def _declare(self, stale: AbstractSet[str]) -> _Types:
         """Declare every type that signatures mention, directly or through others, and the classes that derive from one.
 
+        A class that they mention need not be declared itself: values of an abstract class are of classes that derive from it.
+
         What depends on ``stale`` is declared again.
         """
         self._mentioned = +self._mentioned
@@ -302,7 +307,7 @@ class Pipeline:
             if type_ is None:
                 type_ = _Type.of(self._declaration_of(declared))
             self._each_type[declared] = type_
-            more = type_.used.union(self._derivations.of(declared) if type_.has_class else ()) - seen
+            more = type_.used.union(self._derivations.of(declared) if type_.says_class else ()) - seen
             left += more
             seen |= more
         if self._each_type != self._types.each:
@@ -323,10 +328,11 @@ class Pipeline:
         for declared, each in sorted(self._each_type.items(), key=lambda item: (item[0].module, item[0].name)):
             if isinstance(each.answer.found, Refusal):
                 base = self._derivations.nearest_base(declared, types.by_name)
-                yield (
-                    f"{declared.module}.{declared.name}: it is not declared, although it derives from "
-                    f"{base.module}.{base.name}, as which its instances arrive: {each.answer.found.reason}."
-                )
+                if base is not None:
+                    yield (
+                        f"{declared.module}.{declared.name}: it is not declared, although it derives from "
+                        f"{base.module}.{base.name}, as which its instances arrive: {each.answer.found.reason}."
+                    )
 
     def _assemble(
         self, types: _Types, changes: AbstractSet[str], special: Iterable[_ModuleApi], failures: Failures

@@ -147,6 +147,25 @@ def test_what_cannot_be_declared_is_a_warning_that_names_it(text: str, name: str
     assert "zoo.py" not in wrapped.files
 
 
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "def pet() -> Animal: ...",
+        "def pets(x: list[Animal]): ...",
+        "@dataclass\nclass Zoo:\n  a: Animal\ndef f() -> Zoo: ...",
+    ],
+)
+def test_values_of_an_abstract_class_are_of_those_that_derive_from_it(signature: str) -> None:
+    zoo = source(
+        "zoo",
+        f"{HEAD}\nfrom pricing import Animal\nclass Mammal(Animal):\n  def run(self): ...\n"
+        "@dataclass\nclass Cat(Mammal):\n  n: int\n@dataclass\nclass Dog(Animal, dict): ...\nclass Desk(Animal): ...\n",
+    )
+    wrapped = wrap(f"{HEAD}\nclass Animal(abc.ABC):\n  @abc.abstractmethod\n  def run(self): ...\n{signature}", zoo)
+    assert classes(wrapped, "zoo.py") == ["Cat"]
+    assert not any("zoo." in warning for warning in wrapped.warnings)
+
+
 def test_a_helper_module_that_is_broken_fails_only_those_that_need_it() -> None:
     broken = source("zoo", "class Cat(Base:\n")
     wrapped = wrap(PET, broken)

@@ -84,8 +84,8 @@ class Derivations:
         """Return the classes that derive from ``base``, directly."""
         return self._by_base.get(base, ())
 
-    def nearest_base(self, derived: Declared, among: Container[Declared]) -> Declared:
-        """Return the nearest base of ``derived`` that is ``among`` those; there is one."""
+    def nearest_base(self, derived: Declared, among: Container[Declared]) -> Declared | None:
+        """Return the nearest base of ``derived`` that is ``among`` those, if there is one."""
         left = [derived]
         for each in left:
             if each in among:
@@ -93,7 +93,7 @@ class Derivations:
             answer = self._answers.get(each.module)
             bases = dict(() if answer is None else answer.found.classes).get(each, ())
             left += [base for base in bases if base not in left]
-        return derived
+        return None
 
     def update(
         self,

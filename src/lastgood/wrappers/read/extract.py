@@ -63,12 +63,14 @@ class Extract(msgspec.Struct, frozen=True, tag=0):
     """The API of a module under its selection.
 
     Each ``unless_declared`` warning applies only if its class is not declared. ``offered`` are the types that the module exports.
+    ``ordinary`` are the classes in its signatures that are not declared by fields. Classes that derive from them may be.
     """
 
     module: Module
     warnings: tuple[str, ...]
     unless_declared: tuple[tuple[Declared, str], ...]
     offered: frozenset[Declared] = frozenset()
+    ordinary: tuple[Declared, ...] = ()
 
 
 def extract(project: Project, at: Outline) -> Extract:
@@ -79,7 +81,9 @@ def extract(project: Project, at: Outline) -> Extract:
     exports = {name: found for name in project.exported(at) if (found := _exported_type(scope, name)) is not None}
     offered = frozenset(found for name, found in exports.items() if extractor.allowed(name, is_class=True))
     module = Module(at.source.name, members, at.doc, exports)
-    return Extract(module, tuple(extractor.warnings), tuple(extractor.unless_declared), offered)
+    return Extract(
+        module, tuple(extractor.warnings), tuple(extractor.unless_declared), offered, tuple(project.ordinary)
+    )
 
 
 class _Extractor:

@@ -99,13 +99,14 @@ class Project:
 
     ``judge`` says whether a class is declared by its fields, or why it cannot be (None: it is an ordinary class).
     ``consulted`` records the modules that the answer depends on, including missing ones, and ``failures`` the broken ones
-    among them.
+    among them. ``ordinary`` records the ordinary classes that annotations name.
     """
 
     def __init__(self, outlines: Outlines, judge: Callable[[Project, Place], Declared | Undeclarable | None]) -> None:
         self._judge = judge
         self.failures: dict[str, ModuleFailure] = {}
         self.consulted: set[str] = set()
+        self.ordinary: dict[Declared, None] = {}
         self._outlines = outlines
         self._exported: dict[str, dict[str, bool]] = {}
 

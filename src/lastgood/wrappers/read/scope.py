@@ -77,7 +77,10 @@ class Scope:
         """
         found = replace(self, in_types=True).lookup(dotted)
         if isinstance(found, Place):
-            return self.project.judge(found)
+            judged = self.project.judge(found)
+            if judged is None:
+                self.project.ordinary[found.declared] = None
+            return judged
         return None if isinstance(found, str) and not is_known(found) else found
 
     def parameters(self, declared: Declared) -> tuple[Variable, ...]:

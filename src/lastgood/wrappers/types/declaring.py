@@ -66,12 +66,14 @@ _METHODS: Mapping[str, Iterable[str]] = {
 class Declaration(msgspec.Struct, frozen=True, tag=1):
     """The declaration of a class in a wrapper: ``class_``, without members, and warnings about it.
 
-    ``line`` is the line of its definition in the source.
+    ``line`` is the line of its definition in the source. ``ordinary`` are the classes of its fields that are not declared by
+    fields themselves.
     """
 
     class_: Class
     warnings: tuple[str, ...]
     line: int
+    ordinary: tuple[Declared, ...] = ()
 
 
 class Refusal(msgspec.Struct, frozen=True, tag=2):
@@ -104,7 +106,7 @@ def declare(project: Project, models: Models, declared: Declared) -> Declaration
         declarer.warnings += declarer.about_methods()
         doc = place.binding.doc
     class_ = Class(declared.name.rpartition(".")[2], (), doc, declared, data)
-    return Declaration(class_, tuple(declarer.warnings), node.lineno)
+    return Declaration(class_, tuple(declarer.warnings), node.lineno, tuple(project.ordinary))
 
 
 class _Bases:
