@@ -76,7 +76,7 @@ class _ModuleApi:
             source,
             answer,
             module,
-            found.offered.union(in_signatures(module.members), found.ordinary),
+            frozenset((*found.offered, *in_signatures(module.members), *found.ordinary)),
             relevant_types(module),
             classes,
             not (answer.failures or found.warnings or found.unless_declared or classes),

@@ -69,7 +69,7 @@ class Extract(msgspec.Struct, frozen=True, tag=0):
     module: Module
     warnings: tuple[str, ...]
     unless_declared: tuple[tuple[Declared, str], ...]
-    offered: frozenset[Declared] = frozenset()
+    offered: tuple[Declared, ...] = ()
     ordinary: tuple[Declared, ...] = ()
 
 
@@ -79,7 +79,7 @@ def extract(project: Project, at: Outline) -> Extract:
     members = tuple(extractor.members(at))
     scope = Scope(project, at)
     exports = {name: found for name in project.exported(at) if (found := _exported_type(scope, name)) is not None}
-    offered = frozenset(found for name, found in exports.items() if extractor.allowed(name, is_class=True))
+    offered = tuple(found for name, found in exports.items() if extractor.allowed(name, is_class=True))
     module = Module(at.source.name, members, at.doc, exports)
     return Extract(
         module, tuple(extractor.warnings), tuple(extractor.unless_declared), offered, tuple(project.ordinary)
