@@ -175,7 +175,6 @@ def test_type_variables_of_functions(wrappers: Wrappers) -> None:
     assert call(pages.eldest, [models.User("Ada")]) == models.User("Ada")
 
 
-@pytest.mark.xfail(reason="the worker still makes arguments by the annotations of the source", strict=False)
 def test_arguments_arrive_as_the_classes_of_the_source(wrappers: Wrappers) -> None:
     call, models, pages = wrappers.call, wrappers.models, wrappers.pages
     ada = models.User("Ada")

@@ -39,10 +39,8 @@ class Two(Generic[U, Key]):
 class Later(Generic[T, Late]):
     one: T
     two: Late
-@dataclass
-class Run(Generic[P, T]):
-    given: T
 """
+RUN = "@dataclass\nclass Run(Generic[P, T]):\n  given: T\n"
 needs_312 = pytest.mark.skipif(sys.version_info < (3, 12), reason="this Python cannot read the source")
 needs_313 = pytest.mark.skipif(sys.version_info < (3, 13), reason="this Python cannot read the source")
 
@@ -99,7 +97,7 @@ def made_variables(text: str) -> list[str]:
         ("@dataclass\nclass C:\n  a: Self | None\n  b: list[Self]", "class C: a: Self | None b: list[Self]"),
         ("@dataclass\nclass C(Generic[T]):\n  a: U", "class C(Generic[T]): a: Any"),
         ("@dataclass\nclass C:\n  a: Later[str]\n  b: Later", "class C: a: Later[str, int] b: Later[Any, int]"),
-        ("@dataclass\nclass C:\n  a: Run[[int], str]\n  b: Page[int, str]", "class C: a: Run b: Any"),
+        (f"{RUN}@dataclass\nclass C:\n  a: Run[[int], str]\n  b: Page[int, str]", "class C: a: Run b: Any"),
         (
             "@dataclass\nclass C:\n  a: Lists[int]\n  b: Lists",
             "class C: a: dict[str, list[int]] b: dict[str, list[Any]]",
@@ -187,7 +185,7 @@ def test_what_a_type_variable_says_is_no_warning_and_what_is_not_followed_is_one
     assert wrapped("def f(x: Callable[P, int]) -> None: ...").warnings == (
         "pricing.f: the annotation of parameter 'x', Callable[P, int], became Any.",
     )
-    assert wrapped("def f(x: Run[[int], str]) -> None: ...").warnings == (
+    assert wrapped(f"{RUN}def f(x: Run[[int], str]) -> None: ...").warnings == (
         "pricing.Run.given: the annotation of the field, T, became Any.",
     )
 
@@ -197,10 +195,12 @@ def test_type_variables_are_made_once_and_not_exported() -> None:
     body = text_of(wrapped(text))
     assert made_variables(text) == [
         'Key = TypeVar("Key", int, str)',
+        'Late = TypeVar("Late")',  # a default would need 3.13
         'Of = TypeVar("Of", bound="Base")',
         'T = TypeVar("T")',
+        'U = TypeVar("U")',
     ]
-    assert '__all__ = ["Base", "f", "g"]' in body
+    assert '__all__ = ["Base", "Later", "Page", "Two", "f", "g"]' in body
 
 
 def test_type_variables_clash_with_no_name_of_the_users() -> None:
@@ -214,7 +214,7 @@ def test_type_variables_clash_with_no_name_of_the_users() -> None:
 def test_type_variables_of_one_name_from_two_modules() -> None:
     other = source("other", "from typing import TypeVar\nT = TypeVar('T', bound=int)")
     made = wrap(f"{HEAD}\nimport other\ndef f(x: list[T], y: list[other.T]) -> tuple[T, other.T]: ...", other)
-    assert 'T = TypeVar("T")\n_T = TypeVar("_T", bound=int)\n' in text_of(made)
+    assert '\n_T = TypeVar("_T", bound=int)\n' in text_of(made)
     assert "async def f(x: list[T], y: list[_T]) -> tuple[T, _T]: ..." in text_of(made)
 
 
