@@ -49,8 +49,8 @@ async def answer_to(line: str) -> str:
     sku, _, quantity = line.partition(" ")
     try:
         return f"{await pricing.quote(sku, int(quantity or 1)):.2f}"
-    except (ValueError, lastgood.RemoteError) as error:
-        return str(error).partition("\n")[0]
+    except ValueError as error:  # also one that the source raises
+        return f"ValueError: {error}"
 
 
 async def lines(stream: trio.SocketStream) -> AsyncIterator[str]:
