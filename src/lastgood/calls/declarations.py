@@ -162,10 +162,6 @@ class _Call:
         self.returns = declaration.returns()
         return declaration.known()
 
-    def sent(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Return the arguments to send."""
-        return self._current.declaration.sent(args, kwargs)
-
     def result(self, value: Any) -> Any:
         """Return what the wrapper returns for the result of its bridge."""
         return self.returns(value, is_exact=self.is_exact, checks=self.checks)
@@ -210,7 +206,7 @@ def remote(module: str, function: str) -> Callable[[F], F]:
             async def call(*args: Any, **kwargs: Any) -> Any:
                 handle, one = get_runtime_bridge(), _Call(current)
                 try:
-                    made = await one.on(handle).call(one.module, one.function, *one.sent(args, kwargs))
+                    made = await one.on(handle).call(one.module, one.function, *current.declaration.sent(args, kwargs))
                 except RemoteError as error:
                     leave(error)
                     raise
@@ -222,7 +218,7 @@ def remote(module: str, function: str) -> Callable[[F], F]:
             def call(*args: Any, **kwargs: Any) -> Any:
                 handle, one = get_runtime_bridge(), _Call(current)
                 try:
-                    made = one.on(handle).call_blocking(one.module, one.function, *one.sent(args, kwargs))
+                    made = one.on(handle).call_blocking(one.module, one.function, *current.declaration.sent(args, kwargs))
                 except RemoteError as error:
                     leave(error)
                     raise

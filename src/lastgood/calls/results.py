@@ -72,7 +72,8 @@ class Returns(Generic[T]):
         With ``checks`` "warn", a value that does not fit is logged, and returned as it is; with "off", nothing is checked that need
         not be converted.
         """
-        self.prepare()
+        if not self._is_prepared:
+            self.prepare()
         if is_exact and checks == "off":
             return value  # type: ignore[return-value]  # as the user wants it
         try:
