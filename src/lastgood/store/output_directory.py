@@ -27,11 +27,12 @@ import msgspec
 from returns.result import Failure, Success
 
 from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, UnmanagedFile
-from lastgood.planner.promotion import DAYS_KEPT, Existing, Promotion, plan_promotion
+from lastgood.planner.promotion import Existing, Promotion, plan_promotion
 from lastgood.store.access import check_can_be_private, check_is_own, explained
 from lastgood.store.file_system import Claim, FileSystem, Stat, digest_of
 from lastgood.store.header import has_header, is_intact, without_conversion
 from lastgood.store.journal import JournalStore
+from lastgood.store.kept_copies import sweep_copies
 from lastgood.store.trees import (
     BYTECODE,
     is_inside,
@@ -51,7 +52,6 @@ logger = logging.getLogger(__name__)
 
 _HOME = ".lastgood"
 _PRIVATE = 0o700
-_DAY = 24 * 60 * 60
 _LEFTOVERS = ("backup", "backup.unverified", "undo-request", "cache", "cache-journal")
 """An earlier version wrote the last two."""
 
@@ -184,15 +184,7 @@ class OutputDirectory:
         for name in self.files.children(self.home):
             if name.startswith("stage-"):
                 remove_tree(self.files, self.home / name)
-        kept = self.home / "kept"
-        status = self.files.stat(kept)
-        if status is None or status.kind != "directory":
-            return
-        oldest = self.files.now() - DAYS_KEPT * _DAY
-        for name in self.files.children(kept):
-            copies = [self.files.stat(kept / name / each) for each in self.files.children(kept / name)]
-            if all(copy is None or copy.changed < oldest for copy in copies):
-                remove_tree(self.files, kept / name)
+        sweep_copies(self.files, self.home / "kept")
 
     def manifest(self) -> Mapping[str, str]:
         """Return the managed files with their digests, as of the last commit; empty if the manifest has no valid seal."""

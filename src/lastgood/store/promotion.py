@@ -22,13 +22,13 @@ from lastgood.errors import PromotionError
 from lastgood.planner.promotion import Existing, Promotion
 from lastgood.store.file_system import digest_of, place_of
 from lastgood.store.journal import Entry, Journal
+from lastgood.store.kept_copies import keep_copy
 from lastgood.store.output_directory import OutputDirectory
 from lastgood.store.trees import (
     BYTECODE,
     drop_bytecode,
     is_regular,
     make_directories,
-    overwrite,
     remove_tree,
     staged_place,
 )
@@ -156,7 +156,7 @@ class Promoting:
                 # The backup rather than the file: what a killed process has not finished is beside it, and swept.
                 files.link(self._backup(name), self.output.path / to)
             case KeepCopy(_, to):
-                self._copy(path, self.output.path.parent / to)
+                keep_copy(files, path, self.output.path.parent / to)
             case WriteFile(name):
                 # A link rather than a rename: it fails instead of overwriting a file that was put there after planning.
                 files.link(staged_place(self.stage, name), path)
@@ -176,16 +176,6 @@ class Promoting:
         assert self._journal is not None, "there are no operations before it"
         kinds = [(entry.operation, entry.path) for entry in self._journal.entries]
         return self.output.journal.backup / str(kinds.index(("SetAside", set_aside)))
-
-    def _copy(self, path: Path, to: Path) -> None:
-        """Copy a file. A link on the way is removed, not followed: it may have come with a checkout."""
-        files = self.output.files
-        for directory in (to.parent.parent, to.parent):
-            status = files.stat(directory)
-            if status is None or status.kind != "directory":
-                remove_tree(files, directory)
-                files.mkdir(directory)
-        overwrite(files, to, files.read(path))
 
     def _flush(self) -> None:
         path = self.output.path
