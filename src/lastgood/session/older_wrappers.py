@@ -266,7 +266,9 @@ def _live_fields(module: ModuleType, path: str) -> set[str] | None:
     if typing.is_typeddict(found):
         return set(annotations)
     if dataclasses.is_dataclass(found):
-        return {field.name for field in dataclasses.fields(found) if field.name in annotations}
+        # The arguments of its constructor that are no fields (InitVar) are fields of the wrapper's class.
+        arguments = found.__dataclass_fields__.keys() & inspect.signature(found.__init__).parameters.keys()
+        return {*arguments, *(field.name for field in dataclasses.fields(found))} & annotations.keys()
     return None
 
 

@@ -218,6 +218,17 @@ class C:
         id="msgspec",
     ),
     pytest.param(
+        "@dataclass\nclass C:\n  a: InitVar[int]\n  b: 'InitVar[str]' = 'x'\n  c: InitVar = None\n  d: int = field(init=False)",
+        block("""
+@dataclass
+class C:
+    a: int = field(repr=False, compare=False)
+    b: str = field(default="x", repr=False, compare=False)
+    c: Any = field(default=None, repr=False, compare=False)
+    d: int = field(init=False, repr=False, compare=False)"""),
+        id="init-var",
+    ),
+    pytest.param(
         "class C(pydantic.BaseModel):\n  model_config = {}\n"
         "  a: int = pydantic.Field(..., gt=1)\n  b: str = pydantic.Field('x', alias='bee')\n"
         "  c: list[int] = [1]\n  _d: int = 3",
@@ -292,7 +303,6 @@ def test_a_base_of_enums_is_declared_too() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("@dataclass\nclass C:\n  a: InitVar[int]", "its InitVar a is no field"),
         ("@dataclass\nclass C:\n  if X:\n    a: int", "what it is made of depends on a condition"),
         ("from elsewhere import Base\n@dataclass\nclass C(Base):\n  a: int", "its base Base is not known"),
         ("@dataclass\nclass C(dict):\n  a: int", "its base dict is not known"),

@@ -295,6 +295,9 @@ class _Declarer:
         if "init=False" in options and not (default or factory):
             # The source sets it, for example in __post_init__. An instance created in the app lacks the attribute.
             options = (*(each for each in options if not each.startswith(("repr", "compare"))), *_UNSET)
+        elif raw.init_only:
+            # An instance of the app keeps the argument, so that the source's constructor gets it.
+            options = (*(each for each in options if each.startswith("kw_only")), *_UNSET)
         found = default or factory
         type_, text = self.fitting(raw, type_, found)
         return Field(raw.name, type_, text if default else None, text if factory else None, options)

@@ -67,13 +67,17 @@ _DEPENDS = "what it is made of depends on a condition"
 
 @dataclass(frozen=True, slots=True)
 class RawField:
-    """A field as its class states it. ``annotation`` and ``value`` are None if it has none."""
+    """A field as its class states it. ``annotation`` and ``value`` are None if it has none.
+
+    ``init_only``: it is an ``InitVar``, an argument of the constructor; ``annotation`` is the type inside.
+    """
 
     name: str
     annotation: ast.expr | None = None
     value: ast.expr | None = None
     kw_only: bool = False
     required: bool = True
+    init_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,10 +274,12 @@ class _ModelReader:
             match statement:
                 case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value):
                     head = head_of(annotation, scope)
-                    if head == "dataclasses.InitVar":
-                        raise _Problem(f"its InitVar {name} is no field")
                     if head == "dataclasses.KW_ONLY":
                         kw_only = True
+                    elif head == "dataclasses.InitVar":
+                        inner = unquoted(annotation)
+                        type_ = inner.slice if isinstance(inner, ast.Subscript) else None
+                        yield RawField(name, type_, value, kw_only, init_only=True)
                     elif head not in ("typing.ClassVar", "typing_extensions.ClassVar"):
                         yield RawField(name, annotation, value, kw_only)
                 case ast.If() | ast.Try() | ast.For() | ast.While() | ast.With():

@@ -23,7 +23,7 @@ from lastgood.calls.classes import Declared
 SOURCE = """
 import enum, functools
 from collections import namedtuple
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import NamedTuple
 
 import attrs, msgspec
@@ -98,6 +98,22 @@ class Hidden:
 class Filled:
     a: int
 
+@dataclass
+class By:
+    factor: InitVar[int]
+    plus: InitVar[int] = 1
+    size: int = 1
+    def __post_init__(self, factor, plus):
+        self.size = self.size * factor + plus
+
+@dataclass(slots=True)
+class BySlots:
+    factor: InitVar[int]
+    plus: InitVar[int] = 1
+    size: int = 1
+    def __post_init__(self, factor, plus):
+        self.size = self.size * factor + plus
+
 def local():
     @dataclass
     class Local(Scaled):
@@ -168,6 +184,18 @@ class Outer:
 @dataclass
 class Filled:
     a: int
+
+@dataclass
+class By:
+    factor: int = field(repr=False, compare=False)
+    plus: int = field(default=1, repr=False, compare=False)
+    size: int = 1
+
+@dataclass(slots=True, weakref_slot=True)
+class BySlots:
+    factor: int = field(repr=False, compare=False)
+    plus: int = field(default=1, repr=False, compare=False)
+    size: int = 1
 """
 
 
@@ -264,6 +292,17 @@ def test_attributes_that_are_no_fields_come_along(sides: Sides) -> None:
     came.note = "changed"
     back = sides.to_worker(came)
     assert (back.note, back.key, back.hidden) == ("changed", sides.source.Key("a"), sides.source.Hidden(3))
+
+
+@pytest.mark.parametrize("name", ["By", "BySlots"])
+def test_an_argument_that_is_no_field_goes_to_the_constructor_alone(sides: Sides, name: str) -> None:
+    made, came, back = sides.there_and_back(f"{name}(3, size=2)")
+    assert back == made
+    assert came.size == back.size == 7
+    assert not hasattr(came, "factor")
+    assert vars(back).keys() == {"size"} if name == "By" else not hasattr(back, "factor")
+    declared = getattr(sides.wrapper, name)
+    assert [sides.to_worker(declared(3, 0, 2)).size, sides.to_worker(declared(3)).size] == [6, 4]
 
 
 def test_what_the_app_changes_of_it_arrives_changed(sides: Sides) -> None:

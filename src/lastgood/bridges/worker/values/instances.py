@@ -420,7 +420,8 @@ def restored(kind: Any, fields: Mapping[str, Any], attributes: Mapping[str, Any]
     if not is_model or not (
         hasattr(kind, "__pydantic_fields__") or isinstance(getattr(kind, "__fields__", None), dict)
     ):
-        _set(instance, {**fields, **attributes})
+        unset = () if is_model else _arguments_alone(kind)
+        _set(instance, {**{name: item for name, item in fields.items() if name not in unset}, **attributes})
         return instance
     names = state.get(_EXTRA, ())
     if not hasattr(kind, "__pydantic_fields__"):  # version 1
@@ -436,6 +437,12 @@ def restored(kind: Any, fields: Mapping[str, Any], attributes: Mapping[str, Any]
     object.__setattr__(instance, "__pydantic_extra__", extra if allows else None)
     object.__setattr__(instance, "__pydantic_private__", state.get(_PRIVATE))
     return instance
+
+
+@lru_cache(maxsize=1024)
+def _arguments_alone(kind: Any) -> frozenset[str]:
+    """Return the arguments of a dataclass's constructor that are no fields (``InitVar``): the app's instances may have them."""
+    return frozenset(kind.__dataclass_fields__).difference(rich.field_names(kind) or ())
 
 
 def _restored_struct(kind: Any, fields: Mapping[str, Any]) -> Any:
