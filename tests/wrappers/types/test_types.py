@@ -229,6 +229,11 @@ class C:
         id="init-var",
     ),
     pytest.param(
+        "@dataclass(slots=True)\nclass C:\n  a: int\n  def __post_init__(self): ...",
+        "@dataclass(slots=True, weakref_slot=True)\nclass C:\n    a: int",
+        id="slots-and-more",
+    ),
+    pytest.param(
         "class C(pydantic.BaseModel):\n  model_config = {}\n"
         "  a: int = pydantic.Field(..., gt=1)\n  b: str = pydantic.Field('x', alias='bee')\n"
         "  c: list[int] = [1]\n  _d: int = 3",
