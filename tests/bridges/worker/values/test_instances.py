@@ -438,3 +438,45 @@ def test_a_model_of_pydantic_keeps_what_was_given_its_extra_values_and_private_a
         assert back._secret == 4
         built = sides.to_worker(wrapper.Order(size=3))
         assert built.model_dump(exclude_unset=True) == {"size": 6}
+
+
+GENERIC = """
+import typing
+import pydantic
+
+T = typing.TypeVar("T")
+
+class Page(pydantic.BaseModel, typing.Generic[T]):
+    items: list[T]
+
+class Numbers(Page[int]):
+    total: int = 0
+"""
+GENERIC_WRAPPER = """
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+@dataclass(kw_only=True)
+class Page(Generic[T]):
+    items: list[T]
+
+@dataclass(kw_only=True)
+class Numbers(Page[int]):
+    total: int = 0
+"""
+
+
+def test_a_generic_model_of_pydantic_keeps_its_parameters(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("pydantic")
+    with imported_as("pages", GENERIC) as source, declaring("pages", GENERIC_WRAPPER) as wrapper:
+        sides = Sides(source, wrapper)
+        made = source.Page[source.Page[int]](items=[source.Page[int](items=[1])])
+        came = sides.to_app(made)
+        assert came == wrapper.Page(items=[wrapper.Page(items=[1])])
+        back = sides.to_worker(came)
+        assert (back, type(back), type(back.items[0])) == (made, type(made), source.Page[int])
+        assert type(sides.to_worker(sides.to_app(source.Numbers(items=[1])))) is source.Numbers
+        assert type(sides.to_worker(wrapper.Page[int](items=[1]))) is source.Page
+    assert caplog.messages == []

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["Decoder", "Encoder", "kind_of", "located", "names_of"]
 
 _RESTORED, _ATTRIBUTES, _SET, _EXTRA, _PRIVATE = "restored", "attributes", "set", "extra", "private"
+_PARAMETRISED = "parametrised"
 """Keys of what is sent of an instance besides its fields: whether the worker has made it; its further attributes, packed one by
-one; and of a pydantic model, the names of the fields that were given, the names of those attributes that are its extra values, and
-its private attributes."""
+one; and of a pydantic model, the names of the fields that were given, the names of those attributes that are its extra values, its
+private attributes, and the name of its class if that is one like ``Page[User]``."""
 
 
 def kind_of(kind: Any) -> int | None:
@@ -55,6 +56,7 @@ def names_of(kind: Any) -> tuple[bool, tuple[tuple[str, str], ...]]:
 
 def named_by(name_of: Callable[[type], tuple[str, str] | None], kind: type) -> tuple[bool, tuple[tuple[str, str], ...]]:
     """Return what :meth:`.known.Known.names` returns, with the names that ``name_of`` gives."""
+    kind = _generic(kind)
     names = [
         name_of(each)
         for each in kind.__mro__
@@ -72,6 +74,18 @@ def _name_of(kind: type) -> tuple[str, str] | None:
     aliases = (name for name, value in list(getattr(space, "__dict__", {}).items()) if value is kind)
     alias = next(aliases, None)
     return None if alias is None else (module, alias)
+
+
+def _generic(kind: type) -> type:
+    """Return the class ``Page`` of a class ``Page[User]``, which pydantic makes; any other class unchanged."""
+    origin = vars(kind).get("__pydantic_generic_metadata__", {}).get("origin")
+    return origin if isinstance(origin, type) else kind
+
+
+def _parametrised(kind: type, name: str | None) -> type:
+    """Return the class ``name`` that pydantic has made of the generic class ``kind``; if it is gone, ``kind`` itself."""
+    made: Sequence[type] = type.__subclasses__(kind) if name is not None else ()
+    return next((each for each in made if each.__name__ == name and _generic(each) is kind), kind)
 
 
 # --- What the other side has made
@@ -179,6 +193,8 @@ class Encoder:
             if isinstance(given, set):
                 state[_SET] = sorted(given)
                 break
+        if _generic(kind) is not kind:
+            state[_PARAMETRISED] = kind.__name__
         private = getattr(value, "__pydantic_private__", None)
         if isinstance(private, dict):
             state[_PRIVATE] = self._packed(values, private)
@@ -332,6 +348,7 @@ class Decoder:
         if self._known is SOURCES:
             attributes = {name: self._unpacked(values, packed) for name, packed in state.get(_ATTRIBUTES, {}).items()}
             if state.get(_RESTORED):
+                kind = _parametrised(kind, state.get(_PARAMETRISED))
                 return restored(kind, fields, attributes, {**state, _PRIVATE: self._private(values, state)})
             return built(kind, fields, attributes)
         return self._declared(values, kind, fields, dict(state))
