@@ -14,6 +14,7 @@ from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 from lastgood.wrappers.read.extract import Extract, extract
 from lastgood.wrappers.read.outline import Outline
 from lastgood.wrappers.read.project import Project
+from lastgood.wrappers.types.models import Models
 from wrapping import source
 
 F = "def f(x: int = 1) -> int: ..."
@@ -83,10 +84,10 @@ def test_a_module_is_found_once_and_only_if_needed() -> None:
 
 
 def test_a_bug_of_ours_takes_no_other_module_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(project: Project, at: Outline) -> Extract:
+    def faulty(project: Project, models: Models, at: Outline) -> Extract:
         if at.source.name == "a":
             raise ValueError("planned")
-        return extract(project, at)
+        return extract(project, models, at)
 
     monkeypatch.setattr("lastgood.wrappers.generate.extract", faulty)
     wrapped = wrap_modules([source("a", F), source("b", F)])

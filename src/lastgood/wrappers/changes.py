@@ -292,7 +292,7 @@ def _field_breaks(form: Form, old: Field, new: Field) -> bool:
 
 def _must_be_known(form: Form, field: Field) -> bool:
     match form:
-        case Form.ENUM:
+        case Form.ENUM | Form.EXCEPTION:
             return False
         case Form.NAMED_TUPLE:
             return True  # code that unpacks the tuple depends on its length

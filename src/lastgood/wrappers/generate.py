@@ -257,7 +257,7 @@ class Pipeline:
             return _ModuleApi.of(source, Answer(None, {}, {name: (None, problem)}))
         key = name, source.state, repr(source.selection)
         answer = self._memo.ask(
-            _EXTRACT, key, lambda: self._compute(name, lambda project, _: _extract(project, source), None)
+            _EXTRACT, key, lambda: self._compute(name, lambda project, models: _extract(project, models, source), None)
         )
         return _ModuleApi.of(source, answer)
 
@@ -452,9 +452,9 @@ _NO_TYPES: frozenset[Declared] = frozenset()
 _JSON = msgspec.json.Encoder(order="deterministic")
 
 
-def _extract(project: Project, source: ModuleSource) -> Extract | None:
+def _extract(project: Project, models: Models, source: ModuleSource) -> Extract | None:
     at = project.outline(source.name)
-    return None if at is None else extract(project, at)
+    return None if at is None else extract(project, models, at)
 
 
 def _derived(project: Project, source: ModuleSource) -> Derived:

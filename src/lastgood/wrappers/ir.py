@@ -41,7 +41,7 @@ __all__ = [
     "variables",
 ]
 
-FORMAT = 3
+FORMAT = 4
 """The version of the bytes of :func:`packed`. Increment it with every change of a class here."""
 
 
@@ -206,12 +206,13 @@ class Function(_Part, frozen=True, tag=0):
 
 
 class Form(Enum):
-    """The form in which a wrapper declares a class by its fields."""
+    """The form in which a wrapper declares a class by its fields, or an exception by its bases and attributes."""
 
     DATACLASS = "dataclass"
     ENUM = "enum"
     NAMED_TUPLE = "named tuple"
     TYPED_DICT = "typed dict"
+    EXCEPTION = "exception"
 
 
 class Field(_Part, frozen=True):

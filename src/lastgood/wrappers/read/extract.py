@@ -39,7 +39,7 @@ from lastgood.wrappers.types.annotations import (
     read_returns,
 )
 from lastgood.wrappers.types.generics import bases_of, itself_anew, settled, variables_in_method
-from lastgood.wrappers.types.models import head_of
+from lastgood.wrappers.types.models import Family, Models, head_of
 from lastgood.wrappers.types.warning_texts import about_annotation
 
 __all__ = ["Extract", "extract"]
@@ -62,8 +62,9 @@ _ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs
 class Extract(msgspec.Struct, frozen=True, tag=0):
     """The API of a module under its selection.
 
-    Each ``unless_declared`` warning applies only if its class is not declared. ``offered`` are the types that the module exports.
-    ``ordinary`` are the classes in its signatures that are not declared by fields. Classes that derive from them may be.
+    Each ``unless_declared`` warning applies only if its class is not declared. ``offered`` are the types that the module exports,
+    and the exceptions that it imports: its functions may raise them, whatever their signatures say. ``ordinary`` are the classes
+    in its signatures that are not declared by fields. Classes that derive from them may be.
     """
 
     module: Module
@@ -73,17 +74,23 @@ class Extract(msgspec.Struct, frozen=True, tag=0):
     ordinary: tuple[Declared, ...] = ()
 
 
-def extract(project: Project, at: Outline) -> Extract:
+def extract(project: Project, models: Models, at: Outline) -> Extract:
     """Extract the API of the module ``at`` under its selection, with warnings about names left out."""
     extractor = _Extractor(project, at.source.name, at.source.selection)
     members = tuple(extractor.members(at))
     scope = Scope(project, at)
-    exports = {name: found for name in project.exported(at) if (found := _exported_type(scope, name)) is not None}
-    offered = tuple(found for name, found in exports.items() if extractor.allowed(name, is_class=True))
+    exported = project.exported(at)
+    exports = {name: found for name in exported if (found := _exported_type(scope, name)) is not None}
+    ordinary = tuple(project.ordinary)
+    offered = [found for name, found in exports.items() if extractor.allowed(name, is_class=True)]
+    imported = (name for name in at.names() if name not in exported and extractor.may_be_exception(at, name))
+    inner = (path for name in exported for path in extractor.inner_classes(at, name))
+    for name, type_ in (*exports.items(), *((name, scope.resolve(name)) for name in (*imported, *inner))):
+        if isinstance(type_, Declared) and models[type_].family is Family.EXCEPTION and extractor.may_raise(name):
+            offered.append(type_)
+    offered = list(dict.fromkeys(offered))
     module = Module(at.source.name, members, at.doc, exports)
-    return Extract(
-        module, tuple(extractor.warnings), tuple(extractor.unless_declared), offered, tuple(project.ordinary)
-    )
+    return Extract(module, tuple(extractor.warnings), tuple(extractor.unless_declared), tuple(offered), ordinary)
 
 
 class _Extractor:
@@ -110,6 +117,24 @@ class _Extractor:
             exclude=selection.exclude,
             exclude_patterns=selection.exclude_patterns,
         )
+
+    def may_raise(self, name: str) -> bool:
+        """Return whether an exception is offered: whatever was chosen may raise it, unless it is excluded."""
+        return allows(name, exclude=self.selection.exclude, exclude_patterns=self.selection.exclude_patterns)
+
+    def inner_classes(self, at: Outline, name: str) -> Iterator[str]:
+        """Yield the public classes in the class ``name`` that the module defines."""
+        binding = next(reversed(at.names().get(name, [])), None)
+        for inner, bindings in at.names(binding.node).items() if binding is not None and binding.is_class else ():
+            if bindings[-1].is_class and not inner.startswith("_"):
+                yield f"{name}.{inner}"
+
+    def may_be_exception(self, at: Outline, name: str) -> bool:
+        """Return whether ``name`` is imported from another local module, and may be a class by its spelling."""
+        binding = next(reversed(at.names().get(name, [])), None)
+        if binding is None or not name[0].isupper() or name.isupper() or not isinstance(binding.node, ast.ImportFrom):
+            return False
+        return self.project.has(binding.target.rpartition(".")[0])
 
     def members(self, at: Outline) -> Iterator[Function | Class | Constant]:
         exported = self.project.exported(at)

@@ -31,6 +31,7 @@ from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import Place, Scope, class_parameters
 from lastgood.wrappers.types.annotations import dotted_name, read_annotation, unquoted
 from lastgood.wrappers.types.defaults import Value, default_value, factory_value, fresh, takes
+from lastgood.wrappers.types.exceptions import ATTRIBUTES
 from lastgood.wrappers.types.generics import bases_of, itself, quotes_bases
 from lastgood.wrappers.types.models import Family, Model, Models, RawField, called, head_of
 from lastgood.wrappers.types.warning_texts import about_annotation
@@ -172,6 +173,9 @@ class _Declarer:
             inherited = {ref for base in model.bases for ref in base.refs}
             own = tuple(Type(ref) for ref in model.refs if ref not in inherited)
             return Data(form, (*own, *(Type(base.declared) for base in model.bases)), members, self.boundary())
+        if form is Form.EXCEPTION:
+            above = (*(Type(base.declared) for base in model.bases), *self.builtin_bases())
+            return Data(form, above, self.overriding(map(self.attribute, model.raws)))
         options: tuple[Expression, ...] | None = ()
         raws = {raw.name: raw for raw in model.raws}.values()
         if form is Form.TYPED_DICT:
@@ -195,6 +199,8 @@ class _Declarer:
             taken = dict.fromkeys(name for kind in ("Enum", *kinds) for name in _METHODS.get(kind, ()))
         else:
             taken = self.bases.types_above(model)
+            if model.family is Family.EXCEPTION:
+                taken = {**dict.fromkeys(ATTRIBUTES), **taken}
         return tuple(
             replace(each, overrides=True) if each.name in taken and taken[each.name] != each.type else each
             for each in fields
@@ -277,6 +283,29 @@ class _Declarer:
         if not isinstance(given.head, Declared) or not isinstance(type_.head, Ref):
             return False
         return type_.head.name in {_MIXED_IN.get(ref.name, ref.name) for ref in self.models[given.head].refs}
+
+    # Exceptions.
+
+    def builtin_bases(self) -> Iterator[Type]:
+        """Yield the builtin bases of an exception, and Exception only if there is no other."""
+        model = self.model
+        for ref in model.refs:
+            if ref.name != "Exception" or (len(model.refs) == 1 and not model.bases):
+                yield Type(ref, (Type(Ref("builtins", "Exception")),) if ref.name == "ExceptionGroup" else ())
+
+    def attribute(self, raw: RawField) -> Field:
+        """Return an attribute of an exception, with a default only if that is known and fits."""
+        annotation = None if raw.annotation is None else unquoted(raw.annotation)
+        if isinstance(annotation, ast.Subscript) and head_of(annotation, self.scope).endswith((".ClassVar", ".Final")):
+            annotation = annotation.slice
+        elif annotation is not None and head_of(annotation, self.scope).endswith((".ClassVar", ".Final")):
+            annotation = None
+        found = None if raw.value is None else default_value(raw.value, self.scope, self.models)
+        if annotation is None and found is not None and isinstance(raw.value, ast.Constant):
+            kind = type(raw.value.value).__name__
+            return Field(raw.name, ANY if kind == "NoneType" else Type(Ref("builtins", kind)), found[0])
+        type_, default = self.fitting(raw, self.type_of(raw, annotation), found)
+        return Field(raw.name, type_, default)
 
     # Dataclasses.
 

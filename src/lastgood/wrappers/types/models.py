@@ -1,6 +1,7 @@
 """Recognition of the classes that a wrapper can declare by their fields.
 
-These are dataclasses (also those of attrs, msgspec and pydantic), enums, named tuples and typed dicts. A class whose fields
+These are dataclasses (also those of attrs, msgspec and pydantic), enums, named tuples and typed dicts; and exceptions, which
+are declared by their bases (see :mod:`lastgood.wrappers.types.exceptions`). A class whose fields
 are only known by running it is refused, with a warning: its values stay plain data.
 """
 
@@ -15,6 +16,7 @@ from lastgood.wrappers.ir import Declared, Form, Ref
 from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import ENUMS, NAMED_TUPLES, NAMEDTUPLE, TYPED_DICTS, Place, Scope
 from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, known, literal, unquoted
+from lastgood.wrappers.types.exceptions import attributes, base_of
 
 __all__ = ["Family", "Model", "Models", "RawField", "called", "head_of"]
 
@@ -29,6 +31,7 @@ class Family(Enum):
     ENUM = Form.ENUM
     NAMED_TUPLE = Form.NAMED_TUPLE
     TYPED_DICT = Form.TYPED_DICT
+    EXCEPTION = Form.EXCEPTION
 
     @property
     def form(self) -> Form:
@@ -84,9 +87,9 @@ class RawField:
 class Model:
     """A class that can be declared by its fields.
 
-    ``bases`` are its bases that are models, too; ``refs`` the standard bases of an enum and of its bases. ``keywords`` are the
-    arguments of its decorator, or the keywords of its class statement. ``decorated`` is False for an undecorated class that
-    derives from a dataclass.
+    ``bases`` are its bases that are models, too; ``refs`` the standard bases of an enum and of its bases, or of an exception.
+    ``keywords`` are the arguments of its decorator, or the keywords of its class statement. ``decorated`` is False for an
+    undecorated class that derives from a dataclass.
     """
 
     place: Place
@@ -174,9 +177,15 @@ class _ModelReader:
         refs: list[Ref] = []
         unknown_bases: list[str] = []
         raws: list[RawField] = []
+        is_exception = False
         for base in node.bases:
             of_base = self.base(base, bases, refs, raws, unknown_bases)
+            is_exception |= of_base is Family.EXCEPTION
             family = family or of_base
+        if is_exception:  # whatever else it is
+            above = tuple(base for base in bases if base.family is Family.EXCEPTION)
+            stated = tuple(RawField(*each) for each in attributes(node))
+            return Model(self.place, Family.EXCEPTION, above, tuple(dict.fromkeys(refs)), stated)
         if family is None:
             return None
         if unknown_bases:
@@ -223,6 +232,9 @@ class _ModelReader:
             if found in ENUMS:
                 refs.append(Ref("enum", ENUMS[found]))
             return _BASES[found]
+        if (exception := base_of(found if isinstance(found, str) else dotted_name(node))) is not None:
+            refs.append(Ref("builtins", exception))
+            return Family.EXCEPTION
         if isinstance(found, str) and found in _MIXINS:
             refs.append(known(found))
         elif found not in _WITHOUT_FIELDS:
