@@ -8,6 +8,7 @@ import pickle
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -21,7 +22,11 @@ from lastgood import InProcessBridge, ProcessBridge, RemoteError
 from lastgood.bridges.raised import leave, made
 from lastgood.bridges.worker.failures import describe
 from lastgood.bridges.worker.performing import VALUES
+from lastgood.bridges.worker.values.known import SOURCES, Known
 from process_bridges import DEADLINE
+
+DUMPS = partial(VALUES.dumps, known=SOURCES)
+
 
 ALL = sorted(
     name
@@ -50,12 +55,12 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def remote(error: BaseException, find: Any = None) -> RemoteError:
+def remote(error: BaseException, known: Known | None = None) -> RemoteError:
     """What the app gets for ``error``, over the bytes of the wire."""
     try:
         raise error
     except BaseException as caught:
-        return made(VALUES.loads(VALUES.dumps(describe(caught, VALUES.dumps))), VALUES.loads, find)
+        return made(VALUES.loads(VALUES.dumps(describe(caught, DUMPS))), known)
 
 
 def attributes(error: BaseException) -> dict[str, Any]:
@@ -71,7 +76,7 @@ def test_every_builtin_class_is_itself(name: str) -> None:
     kind = getattr(builtins, name)
     error = kind(*ARGUMENTS.get(name, ("some text", 3)))
     got = remote(error)
-    assert (got.type_name, got.message) == (name, str(error)) if not isinstance(error, BaseExceptionGroup) else True
+    assert (got.type_name, got.message) == (name, str(error))
     if name in BARE:
         assert type(got) is RemoteError
         return
@@ -119,7 +124,7 @@ def test_groups_causes_contexts_and_notes() -> None:
     assert type(stopped) is RemoteError
     assert stopped.type_name == "StopIteration"
     assert all(isinstance(each, RemoteError) for each in (got, values, other, keys))
-    assert got.message == "outer"
+    assert (got.message, got.attributes["message"]) == (str(error), "outer")
     assert got.__notes__ == ["a note"]
     assert isinstance(got.__cause__, FileNotFoundError)
     assert got.__cause__.__context__ is got
@@ -168,9 +173,9 @@ def test_what_is_printed_are_the_frames_of_the_source_then() -> None:
         try:
             space["quote"]("apple")
         except KeyError as error:
-            described = describe(error, VALUES.dumps)
+            described = describe(error, DUMPS)
         described[3]["frames"][-1][3] = "    raise KeyError(sku)"  # as where the file is
-        return made(described, VALUES.loads)
+        return made(described)
 
     with pytest.raises(KeyError) as caught:
         call()
@@ -188,9 +193,9 @@ def test_a_line_that_was_edited_since_is_shown_as_it_was(tmp_path: Path) -> None
     try:
         space["quote"]()
     except KeyError as error:
-        described = describe(error, VALUES.dumps)
+        described = describe(error, DUMPS)
     file.write_text("# another first line\ndef quote():\n    pass\n")
-    lines = traceback.format_exception(made(described, VALUES.loads))
+    lines = traceback.format_exception(made(described))
     assert lines[-2].startswith(f"  File \"{file} (before an edit)\", line 2, in quote\n    raise KeyError('old')\n")
 
 
@@ -234,16 +239,21 @@ def test_declared_classes_are_found_and_several_known_bases_are_combined() -> No
     class Missing(OutOfStock, FileNotFoundError):
         pass
 
-    found: dict[tuple[str, str], type] = {(__name__, "ShopError"): ShopError}
-    got: Any = remote(OutOfStock("none"), lambda *place: found.get(place))
+    found: dict[str, type] = {"ShopError": ShopError}
+
+    class Found(Known):
+        def find(self, module: str, name: str) -> type | None:
+            return found.get(name) if module == __name__ else None
+
+    got: Any = remote(OutOfStock("none"), Found())
     assert type(got).__mro__[-4:-3] == (ShopError,)
     assert type(got).__name__ == "OutOfStock"
-    found[(__name__, "OutOfStock")] = OutOfStock
-    got = remote(Missing(2, "no", "x"), lambda *place: found.get(place))
+    found["OutOfStock"] = OutOfStock
+    got = remote(Missing(2, "no", "x"), Found())
     assert isinstance(got, OutOfStock)
     assert isinstance(got, FileNotFoundError)
     assert got.filename == "x"
-    again: Any = remote(Missing(), lambda *place: found.get(place))
+    again: Any = remote(Missing(), Found())
     assert type(again) is type(got)
 
 

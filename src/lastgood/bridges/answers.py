@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lastgood.bridges.raised import Find, bare, made
+from lastgood.bridges.raised import bare, made
 from lastgood.bridges.worker import frames
-from lastgood.bridges.worker.performing import VALUES
+from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, path_text
 from lastgood.errors import BridgeError
 
@@ -38,11 +38,11 @@ def error_of(
     kind: int | None,
     value: Any,
     *,
-    find: Find | None = None,
+    known: Known | None = None,
     trace: TracebackType | None = None,
     is_import: bool = False,
 ) -> BridgeError | None:
-    """Return the error that an answer stands for; None for a RESULT. ``find`` and ``trace`` are those of :func:`.raised.made`.
+    """Return the error that an answer stands for; None for a RESULT. ``known`` and ``trace`` are those of :func:`.raised.made`.
 
     What an import raised is a :class:`RemoteError` and nothing else. Raises TypeError or ValueError for an invalid answer.
     """
@@ -50,7 +50,7 @@ def error_of(
         return None
     if kind != frames.RAISED:
         return BridgeError(str(value))
-    return bare(value or ()) if is_import else made(value or (), VALUES.loads, find, trace=trace)
+    return bare(value or ()) if is_import else made(value or (), known, trace=trace)
 
 
 def unreadable(error: DecodeError) -> BridgeError:

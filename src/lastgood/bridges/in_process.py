@@ -298,7 +298,7 @@ class _SourceErrors:
     What is meant for the caller stays as it is, and so do exceptions of the classes that are ``exempt``.
     """
 
-    __slots__ = ("_exempt", "_find", "_fresh", "_handled", "_is_import")
+    __slots__ = ("_exempt", "_fresh", "_handled", "_is_import", "_known")
 
     def __init__(
         self,
@@ -308,7 +308,7 @@ class _SourceErrors:
         is_import: bool = False,
     ) -> None:
         self._fresh = fresh
-        self._find = None if known is None else known.find
+        self._known = known
         self._is_import = is_import
         self._exempt = exempt
 
@@ -328,7 +328,7 @@ class _SourceErrors:
             self._fresh.show_lines()
         trace = _without_own_frames(trace)
         answer, body = pack_raised(BaseException.with_traceback(error, trace))  # the class may have another
-        remote = error_of(answer, VALUES.loads(body), find=self._find, trace=trace, is_import=self._is_import)
+        remote = error_of(answer, VALUES.loads(body), known=self._known, trace=trace, is_import=self._is_import)
         assert remote is not None
         context = remote.__context__ or self._handled
         try:

@@ -392,7 +392,7 @@ class ProcessBridge:
     ) -> Any:
         try:
             value = worker.read(answer, known)
-            raised = error_of(answer.kind, value, find=None if known is None else known.find, is_import=is_import)
+            raised = error_of(answer.kind, value, known=known, is_import=is_import)
         except DecodeError as error:
             raise unreadable(error) from None
         except (ValueError, TypeError) as error:

@@ -13,18 +13,17 @@ import linecache
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import FrameType, FunctionType, TracebackType
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
+from lastgood.bridges.worker.performing import VALUES
+from lastgood.bridges.worker.values.known import Known, find_in
 from lastgood.errors import LastgoodError, RemoteError
 
-__all__ = ["Find", "bare", "leave", "made"]
-
-Find: TypeAlias = Callable[[str, str], "type | None"]
-"""A finder of the class that a wrapper declares for a class of the source, by module and qualified name."""
+__all__ = ["bare", "leave", "made"]
 
 _ORIGIN = "_lastgood_origin"
 _OWN = frozenset(("type_name", "message", "traceback", "attributes", _ORIGIN, *dir(BaseException)))
@@ -65,23 +64,17 @@ def bare(answer: Sequence[Any]) -> RemoteError:
     return RemoteError(name, message, text)
 
 
-def made(
-    answer: Sequence[Any],
-    loads: Callable[[bytes], Any],
-    find: Find | None = None,
-    *,
-    trace: TracebackType | None = None,
-) -> RemoteError:
+def made(answer: Sequence[Any], known: Known | None = None, *, trace: TracebackType | None = None) -> RemoteError:
     """Return the error for a described exception (see :mod:`.worker.failures`), as an instance of what it was.
 
-    ``loads`` decodes values. ``trace`` is the real traceback, if the source ran in this process. Raises TypeError or ValueError
-    for an invalid description.
+    ``known`` are the classes that wrappers declare (None: only those of Python are looked for). ``trace`` is the real
+    traceback, if the source ran in this process. Raises TypeError or ValueError for an invalid description.
     """
     if len(answer) == 3:
         return bare(answer)
     *first, others = answer
     try:
-        return _Maker([first, *others], loads, find, trace).whole()
+        return _Maker([first, *others], known, trace).whole()
     except (AttributeError, KeyError, IndexError) as error:
         raise ValueError(f"the description of an exception is invalid: {type(error).__name__}: {error}") from None
 
@@ -90,13 +83,11 @@ class _Maker:
     def __init__(
         self,
         described: Sequence[Sequence[Any]],
-        loads: Callable[[bytes], Any],
-        find: Find | None,
+        known: Known | None,
         trace: TracebackType | None,
     ) -> None:
         self._described = described
-        self._loads = loads
-        self._find = find
+        self._known = known
         self._trace = trace
         self._made: dict[int, RemoteError] = {}
 
@@ -141,7 +132,10 @@ class _Maker:
             if missing := details.get("missing"):
                 members.append(RemoteError("Exception", f"{missing} more members of the group were not sent", ""))
             group = (str(details["group"]), members) if members else None
-            error = _instance(_classes(details["mro"], self._find), details["mro"][0], self._args(details), group)
+            if group is not None:
+                attributes["message"] = group[0]
+            first = details["mro"][0]
+            error = _instance(_classes(details["mro"], self._known), first, self._args(details), group)
         if error is None:
             error = RemoteError(str(name), str(message), str(text))
         _fill(error, attributes)
@@ -157,7 +151,7 @@ class _Maker:
 
     def _value(self, data: bytes, name: str) -> Any:
         try:
-            return self._loads(data)
+            return VALUES.loads(data, self._known)
         except ValueError as error:
             return f"<{name} that cannot be read here: {error}>"
 
@@ -167,7 +161,7 @@ class _Maker:
         left_out = {str(name): str(reason) for name, reason in details.get("left_out", {}).items()}
         for name, data in details.get("attributes", {}).items():
             try:
-                attributes[str(name)] = self._loads(data)
+                attributes[str(name)] = VALUES.loads(data, self._known)
             except ValueError as error:  # this side lacks what it needs
                 left_out[str(name)] = f"{name}: {error}"
         return attributes, left_out
@@ -182,36 +176,58 @@ def _index(number: Any, size: int) -> int:
 # Classes.
 
 
-def _classes(mro: Sequence[Sequence[str]], find: Find | None) -> tuple[type[Exception], ...]:
+def _classes(mro: Sequence[Sequence[str]], known: Known | None) -> tuple[type[Exception], ...]:
     """Return the nearest known classes of an exception, the nearest first, without their own bases."""
     found: list[type[Exception]] = []
     for module, qualname in mro:
-        kind = _known(str(module), str(qualname), find)
+        kind = _find(str(module), str(qualname), known)
         if (
             isinstance(kind, type)
             and issubclass(kind, Exception)
             and not issubclass(kind, LastgoodError)
             and not any(issubclass(each, kind) for each in found)
+            and _go_together(*found, kind)
         ):
             found.append(kind)
     return tuple(found)
 
 
-def _known(module: str, qualname: str, find: Find | None) -> object:
+def _find(module: str, qualname: str, known: Known | None) -> type | None:
     if module == "builtins":
-        return vars(builtins).get(qualname)
-    declared = None if find is None else find(module, qualname)
-    if declared is not None:
-        return declared
-    if module.partition(".")[0] not in sys.stdlib_module_names:
+        found = vars(builtins).get(qualname)
+        return found if isinstance(found, type) else None
+    try:
+        if known is None:
+            return find_in(sys.modules.get(module), qualname) if _top(module) in sys.stdlib_module_names else None
+        kind = known.find(module, qualname)
+    except Exception:  # a module that cannot be imported: nobody has its class in an except clause
         return None
-    # Only what the app has imported can be in an except clause of it.
-    kind: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        kind = getattr(kind, "__dict__", {}).get(part)
-    return kind
+    # Two exceptions of one name are two, except that the module of a source may be known by another name.
+    return kind if kind is None or _tail(_source_of(kind)) == _tail(module) else None
 
 
+def _source_of(kind: type) -> str:
+    source = getattr(sys.modules.get(kind.__module__), "__source__", None)
+    return source if isinstance(source, str) else kind.__module__
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _tail(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
+def _go_together(*bases: type[Exception]) -> bool:
+    try:
+        _class(bases, "?", bases[0].__qualname__)
+    except TypeError:  # a class that cannot be derived from, or not together with the others
+        return False
+    return True
+
+
+_group_message = vars(BaseExceptionGroup)["message"]
 _making = threading.RLock()
 
 
@@ -224,7 +240,7 @@ def _class(bases: tuple[type[Exception], ...], module: str, qualname: str) -> ty
 def _new_class(bases: tuple[type[Exception], ...], module: str, qualname: str) -> type[RemoteError]:
     name = qualname.rpartition(".")[2]
     module = "builtins" if module == "?" else module
-    space = {
+    space: dict[str, Any] = {
         "__module__": bases[0].__module__ if bases[0].__name__ == name else module,
         "__qualname__": qualname,
         "__doc__": bases[0].__doc__,
@@ -233,6 +249,8 @@ def _new_class(bases: tuple[type[Exception], ...], module: str, qualname: str) -
         "__reduce__": _reduced,
         "__setstate__": _restore,
     }
+    if any(issubclass(each, ExceptionGroup) for each in bases):
+        space["message"] = property(_text)  # as of each RemoteError; the group has a read-only attribute of this name
     return type(name, (RemoteError, *bases), space)
 
 
@@ -251,7 +269,7 @@ def _missing(error: RemoteError, name: str) -> Any:
 
 def _reduced(error: RemoteError) -> tuple[Any, ...]:
     kind = type(error)
-    group = (error.message, list(error.exceptions)) if isinstance(error, ExceptionGroup) else None
+    group = (_group_message.__get__(error), list(error.exceptions)) if isinstance(error, ExceptionGroup) else None
     origin: _Origin = vars(error).get(_ORIGIN, _Origin())
     state = {name: value for name, value in vars(error).items() if name != _ORIGIN}
     place = (kind.__module__, kind.__qualname__)
@@ -271,22 +289,19 @@ def _instance(
     args: tuple[Any, ...],
     group: tuple[str, Sequence[Exception]] | None,
 ) -> RemoteError | None:
-    """Return a new error of the class made of ``bases``, or of as many of them as go together; None if none does."""
+    """Return a new error of the class made of ``bases``; None if there are none, or no members for a group."""
     module, qualname = place
-    while bases:
-        try:
-            kind = _class(bases, module, qualname)
-            native: Any = kind
-            while native.__flags__ & _HEAP_TYPE:
-                native = native.__base__
-            error = native.__new__(kind, *(group or ())) if issubclass(kind, ExceptionGroup) else native.__new__(kind)
-        except TypeError:  # a class that cannot be derived from, or not together with the others
-            bases = bases[:-1]
-            continue
-        if group is None:
-            error.args = args
-        return cast("RemoteError", error)
-    return None
+    if not bases or (group is None and any(issubclass(each, ExceptionGroup) for each in bases)):
+        return None
+    kind = _class(bases, module, qualname)
+    native: Any = kind
+    while native.__flags__ & _HEAP_TYPE:
+        native = native.__base__
+    if group is not None:
+        return cast("RemoteError", native.__new__(kind, *group))
+    error = cast("RemoteError", native.__new__(kind))
+    error.args = args
+    return error
 
 
 def _fill(error: RemoteError, attributes: Mapping[str, Any]) -> None:

@@ -100,7 +100,7 @@ def pack_raised(error: BaseException) -> tuple[int, bytes]:
     """Return the answer frame for a raised ``error``."""
     from .failures import describe
 
-    return frames.RAISED, VALUES.dumps(describe(error, VALUES.dumps))
+    return frames.RAISED, VALUES.dumps(describe(error, lambda value: VALUES.dumps(value, SOURCES)))
 
 
 def pack_refused(text: str) -> tuple[int, bytes]:
