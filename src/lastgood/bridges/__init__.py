@@ -25,6 +25,11 @@ class Bridge(Protocol):
       and named tuples in its result are of the classes that wrappers declare; ``known`` finds these by the names of the source's.
       A bridge that wraps a :class:`~lastgood.ProcessBridge` may hand such a call on to it. Without it, or in a subclass that
       overrides only ``call``, wrappers use ``call``, and convert plain data by their annotations.
+    - ``stream(module, function, args, kwargs)``: returns an async iterator over the items of a function that gives a stream,
+      such as an async generator's. If it has ``aclose()``, that is awaited when a caller leaves early. Without this member,
+      streams are refused. ``stream_exact(module, function, args, kwargs, known)`` is to it what ``call_exact`` is to ``call``.
+    - ``stream_blocking(module, function, args, kwargs, known=None)``, if ``thread_safe`` is true: returns a generator, for plain
+      wrappers.
     """
 
     async def call(self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -176,6 +176,40 @@ class InProcessBridge:
         if type(result) is CoroutineType:
             result = self._run(result, f"{module}.{function}", known)
         return self._finish(result, requested, known)
+
+    def stream(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        known: Known | None = None,
+    ) -> AsyncGenerator[Any]:
+        """Return an async iterator over the items of ``function``, each of which is made when it is asked for.
+
+        Items are as the results of :meth:`call` are.
+        """
+        from lastgood.bridges.in_process_streams import stream
+
+        return stream(self, (module, function, args, {} if kwargs is None else kwargs, known))
+
+    stream_exact = stream
+
+    def stream_blocking(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        known: Known | None = None,
+    ) -> Generator[Any]:
+        """Return an iterator as :meth:`stream` does, for plain code.
+
+        Raises :class:`~lastgood.BridgeError` for an async generator if an event loop runs in this thread, or if it is trio's.
+        """
+        from lastgood.bridges.in_process_streams import stream_blocking
+
+        return stream_blocking(self, (module, function, args, {} if kwargs is None else kwargs, known))
 
     def find(self, module: str, function: str) -> Callable[..., Any]:
         """Return the function that a call would run. Raises :class:`.worker.calling.Refused` if it may not be called."""

@@ -210,25 +210,33 @@ class ProcessBridge:
     call_exact = call
 
     def stream(
-        self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        known: Known | None = None,
     ) -> WorkerStream:
         """Return an async iterator over what ``function`` yields, or over the iterator that it returns.
 
         Nothing is called before the first item is asked for. Items are made ahead: up to 256, or 1 MiB of them. The iterator has
         ``aclose()``; when it is garbage, or a request for an item is cancelled, the generator is closed in the worker, too.
-        Asking for an item raises what :meth:`call` raises, after the items before it. ``timeout`` limits each request.
+        Asking for an item raises what :meth:`call` raises, after the items before it. ``timeout`` limits each request. With
+        ``known``, items are as the results of :meth:`call` are with it.
         """
         return WorkerStream(
-            self._open_stream, self._check_loop, module, function, args, {} if kwargs is None else kwargs
+            self._open_stream, self._check_loop, module, function, args, {} if kwargs is None else kwargs, known
         )
 
+    stream_exact = stream
+
     def _open_stream(
-        self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any], known: Known | None
     ) -> tuple[RemoteWorker, PendingAnswer]:
         if self._state != "ready" or os.getpid() != self._app:
             raise self._not_ready()
         worker = self._least_busy()
-        return worker, _submit(worker, module, function, args, kwargs, kind=frames.STREAM)
+        return worker, _submit(worker, module, function, args, kwargs, known, kind=frames.STREAM)
 
     async def lost(self) -> BridgeError:
         """Wait until a worker has died by itself, and return the error that its calls raise. Call it after ``init()``.

@@ -151,9 +151,9 @@ class RemoteWorker:
             self.channel.send_read(answer.number)
         return value
 
-    def read_item(self, body: bytes) -> Any:
+    def read_item(self, body: bytes, known: Known | None = None) -> Any:
         """Decode an item of a stream, or the end of one. Raises as :meth:`read` does; the caller sends READ."""
-        return self.codec.loads(body) if body else None
+        return self.codec.loads(body, known) if body else None
 
     def _reclaim(self, number: int) -> None:
         if self._lent and number in self._lent:

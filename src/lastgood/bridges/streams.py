@@ -13,18 +13,12 @@ from lastgood.bridges.answers import error_of, unreadable
 from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.worker import frames
+from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import DecodeError
+from lastgood.calls.streams import already_running
 from lastgood.errors import BridgeError, CallTimeout
 
-__all__ = ["WorkerStream", "already_running"]
-
-
-def already_running() -> RuntimeError:
-    """Return the error for a stream that is asked for an item while somebody waits for one: a generator raises it as well."""
-    return RuntimeError(
-        "The stream is being read already. One consumer at a time may wait for an item; have one task read it, and hand the "
-        "items on."
-    )
+__all__ = ["WorkerStream"]
 
 
 class WorkerStream:
@@ -43,10 +37,12 @@ class WorkerStream:
         function: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
+        known: Known | None = None,
     ) -> None:
         self._begin: Callable[..., tuple[RemoteWorker, PendingAnswer]] | None = begin
         self._check = check
-        self._call = module, function, args, kwargs
+        self._call: tuple[Any, ...] = module, function, args, kwargs, known
+        self._known = known
         self._name = f"{module}.{function}"
         self._worker: RemoteWorker | None = None
         self._number = 0
@@ -62,10 +58,10 @@ class WorkerStream:
     async def __anext__(self) -> Any:
         """Return the next item. Raises StopAsyncIteration at the end."""
         if not self._items:
-            self._items.extend(await self.receive())
+            self._items.extend(await self.next_items())
         return self._items.popleft()
 
-    async def receive(self) -> Sequence[Any]:
+    async def next_items(self) -> Sequence[Any]:
         """Return the next items, at least one: those that have been made. Raises as :meth:`__anext__` does."""
         if self._waits:
             raise already_running()
@@ -88,7 +84,7 @@ class WorkerStream:
         if answer.kind is None:
             self._leave()
             raise CallTimeout(self._name, self._timeout)
-        return self._read(answer) or await self.receive()
+        return self._read(answer) or await self.next_items()
 
     async def aclose(self) -> None:
         """Close the generator in the worker, and wait until it is closed. Raises what it raises then."""
@@ -128,7 +124,7 @@ class WorkerStream:
             begin, self._begin = self._begin, None
             self._token = trio.lowlevel.current_trio_token()
             self._worker, answer = begin(*self._call)
-            self._call = ("", "", (), {})
+            self._call = ()
             self._number = answer.number
             self._worker.channel.streams += 1
         else:
@@ -176,8 +172,8 @@ class WorkerStream:
         """Return the value of a RESULT, or raise the error that another answer stands for."""
         assert self._worker is not None
         try:
-            value = self._worker.read_item(body)
-            raised = error_of(kind, value)
+            value = self._worker.read_item(body, self._known)
+            raised = error_of(kind, value, find=None if self._known is None else self._known.find)
         except DecodeError as error:
             raise unreadable(error) from None
         except (ValueError, TypeError) as error:

@@ -10,15 +10,17 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias
+
+from lastgood.errors import BridgeError
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["AsyncioLoop", "Guard", "Loop", "TrioLoop", "current", "end_forked", "here"]
+__all__ = ["AsyncioLoop", "Guard", "Loop", "TrioLoop", "Unguarded", "current", "end_forked", "here", "result_at_once"]
 
 
 class Guard(Protocol):
@@ -68,10 +70,14 @@ class TrioLoop:
             self._token.run_sync_soon(function)
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> None:
-        """Run ``function``, which must not raise, as a task of its own. Safe from any thread."""
+        """Run ``function``, which must not raise, as a task of its own. Safe from any thread; no effect if the loop ends."""
         import trio
 
-        self.soon(lambda: trio.lowlevel.spawn_system_task(function))
+        def start() -> None:
+            with suppress(RuntimeError):  # the loop is ending and takes no new tasks
+                trio.lowlevel.spawn_system_task(function)
+
+        self.soon(start)
 
     async def shielded(self, function: Callable[[], Awaitable[None]], seconds: float) -> bool:
         """Run ``function`` to its end, shielded from cancellation. Return False if it was abandoned after ``seconds``."""
@@ -181,6 +187,21 @@ class _TaskGuard:
             self._task.cancel()
 
 
+class Unguarded:
+    """The guard of a call outside of any known event loop: nothing can cancel it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> Literal[False]:
+        return False
+
+    def cancel(self) -> None: ...
+
+
 def current() -> Loop | None:
     """Return the loop that the calling code runs on; None if there is none, or it belongs to another library."""
     if "trio" in sys.modules:
@@ -219,3 +240,16 @@ def end_forked(error: BaseException | None) -> NoReturn:
         with suppress(Exception):
             stream.flush()
     os._exit(status & 0xFF)
+
+
+def result_at_once(call: Coroutine[Any, Any, Any]) -> Any:
+    """Return the result of a call that never suspends, such as a fake bridge's. Without a loop there is nothing to wait on."""
+    try:
+        call.send(None)
+    except StopIteration as stop:
+        return stop.value
+    call.close()
+    raise BridgeError(
+        "A blocking call has to wait, and its bridge lives on no event loop to wait on: it was set outside of one. "
+        "Await it, or run a session by `with watch(...)` or `watch(...).start()`."
+    )

@@ -11,13 +11,13 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from lastgood.bridges.raised import leave
 from lastgood.calls import loops
 from lastgood.calls.loops import Guard, Loop
 from lastgood.calls.portal import LoopClosed, Portal
+from lastgood.calls.streams import AsyncItems, BlockingItems, Opening
 from lastgood.errors import BridgeError, Disposed, Forked, LastgoodError, NoRuntimeBridge, RemoteError
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ class OfWrapper(Protocol):
         """Return the classes that the app knows. Called when the lease is taken; no swap comes in between."""
         ...
 
+    def item(self, value: Any, number: int) -> Any:
+        """Return what the wrapper gives for an item of its stream; ``number`` is the item's, from 1 on."""
+        ...
+
 
 class Leased:
     """A bridge with its leases, the calls in flight on it. Created by :meth:`Slot.swap`."""
@@ -68,7 +72,7 @@ class Leased:
     ) -> None:
         self.bridge = bridge
         self.checks = checks
-        self.call_exact = _call_exact_of(bridge)
+        self.call_exact = exact_of(bridge, "call")
         self._home = home
         self._lock = lock  # the slot's lock: a lease is never taken during a swap
         self._in_flight: dict[Guard, Loop | None] = {}
@@ -141,7 +145,7 @@ class Leased:
         """Run the callbacks as :meth:`_run_idle_callbacks` does, from plain code."""
         home = self._home
         if home is None:
-            _result_at_once(self._run_idle_callbacks(waiting, None))
+            loops.result_at_once(self._run_idle_callbacks(waiting, None))
         else:
             home.spawn(lambda: self._run_idle_callbacks(waiting, home))
 
@@ -171,6 +175,11 @@ class Slot:
     def live(self) -> Leased | None:
         """The live bridge; None before the first swap and after :meth:`close`."""
         return self._live
+
+    @property
+    def is_thread_safe(self) -> bool:
+        """Whether the live bridge may be called from every thread and loop."""
+        return _is_thread_safe(self._live)
 
     def swap(
         self, bridge: Bridge, along: Callable[[], object] | None = None, *, checks: CheckResults = "error"
@@ -238,7 +247,7 @@ class Slot:
                 return await portal.cross(lambda: self._call(module, function, args, kwargs, wrapper))
             except LoopClosed:
                 raise self.over() from None
-        guard = _Unguarded() if loop is None else loop.guard()
+        guard = loops.Unguarded() if loop is None else loop.guard()
         leased, known = self._lease(guard, loop, wrapper)
         try:
             with guard:
@@ -260,23 +269,27 @@ class Slot:
         wrapper: OfWrapper | None = None,
     ) -> Any:
         self.check_process()
-        home, portal = self._home, self._portal
         live = self._live
         if live is not None and _is_thread_safe(live) and hasattr(live.bridge, "call_blocking"):
             return self._call_in_place(module, function, args, kwargs, wrapper)
+        return self.run_blocking(f"{module}.{function}", lambda: self._call(module, function, args, kwargs, wrapper))
+
+    def run_blocking(self, called: str, function: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run ``function`` on the loop of the bridge, and block this thread. ``called`` names the call in errors."""
+        home, portal = self._home, self._portal
         if (home is not None and home.is_here()) or (portal is not None and portal.is_here()):
             raise BridgeError(
-                f"The call of {module}.{function} blocks, and came from the very loop that its bridge lives on: it would wait "
+                f"The call of {called} blocks, and came from the very loop that its bridge lives on: it would wait "
                 'for itself. Call it in another thread, or await it (wrappers of [output] style = "async").'
             )
         if portal is not None:
             try:
-                return portal.cross_blocking(lambda: self._call(module, function, args, kwargs, wrapper))
+                return portal.cross_blocking(function)
             except LoopClosed:
                 raise self.over() from None
         if home is not None:
             raise self._refusal(self._live)
-        return _result_at_once(self._call(module, function, args, kwargs, wrapper))
+        return loops.result_at_once(function())
 
     def _call_in_place(
         self,
@@ -287,7 +300,7 @@ class Slot:
         wrapper: OfWrapper | None,
     ) -> Any:
         """Call by the bridge's ``call_blocking``, in this thread."""
-        guard = _Unguarded()
+        guard = loops.Unguarded()
         leased, known = self._lease(guard, None, wrapper)
         bridge: Any = leased.bridge
         try:
@@ -327,47 +340,22 @@ class Slot:
         )
 
 
-def _call_exact_of(bridge: Any) -> Callable[..., Coroutine[Any, Any, Any]] | None:
-    """Return the ``call_exact`` of a bridge; None if it has none, or a ``call`` that overrides the one beside it."""
+def exact_of(bridge: Any, name: Literal["call", "stream"]) -> Callable[..., Any] | None:
+    """Return the ``call_exact`` of a bridge; None if it has none, or a ``call`` that overrides the one beside it.
+
+    Of ``stream`` likewise.
+    """
     for kind in type(bridge).__mro__:
-        if "call_exact" in vars(kind):
-            found: Callable[..., Coroutine[Any, Any, Any]] = bridge.call_exact
+        if f"{name}_exact" in vars(kind):
+            found: Callable[..., Any] = getattr(bridge, f"{name}_exact")
             return found
-        if "call" in vars(kind):
+        if name in vars(kind):
             return None
     return None
 
 
 def _is_thread_safe(leased: Leased | None) -> bool:
     return leased is not None and getattr(leased.bridge, "thread_safe", False) is True
-
-
-def _result_at_once(call: Coroutine[Any, Any, Any]) -> Any:
-    """Return the result of a call that never suspends, such as a fake bridge's. Without a loop there is nothing to wait on."""
-    try:
-        call.send(None)
-    except StopIteration as stop:
-        return stop.value
-    call.close()
-    raise BridgeError(
-        "A blocking call has to wait, and its bridge lives on no event loop to wait on: it was set outside of one. "
-        "Await it, or run a session by `with watch(...)` or `watch(...).start()`."
-    )
-
-
-class _Unguarded:
-    """The guard of a call outside of any known event loop: nothing can cancel it."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
-    ) -> Literal[False]:
-        return False
-
-    def cancel(self) -> None: ...
 
 
 class Handle:
@@ -418,6 +406,23 @@ class Handle:
             leave(error)
             raise
 
+    def stream(
+        self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> AsyncItems:
+        """Return an async iterator over the items of ``function``, a generator or a function that returns an iterator.
+
+        The function is called on the bridge that is live when the first item is asked for; the iterator holds a lease on it to
+        its end. ``aclose()`` closes the generator, and so does the end of the last reference to the iterator. Asking for an item
+        raises as :meth:`call` does.
+        """
+        return AsyncItems(self._slot, Opening(module, function, args, kwargs))
+
+    def stream_blocking(
+        self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> BlockingItems:
+        """Return an iterator as :meth:`stream` does, for plain code: it blocks the thread, and has ``close()``."""
+        return BlockingItems(self._slot, Opening(module, function, args, kwargs))
+
     def of_wrapper(self, wrapper: OfWrapper) -> Handle:
         """Return a handle on the same slot for one call of a wrapper: the result is of the classes that it was of.
 
@@ -442,6 +447,16 @@ class _HandleOfWrapper(Handle):
         self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         return self._slot()._call_blocking(module, function, args, kwargs, self._wrapper)
+
+    def stream(
+        self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> AsyncItems:
+        return AsyncItems(self._slot, Opening(module, function, args, kwargs, self._wrapper))
+
+    def stream_blocking(
+        self, module: str, function: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> BlockingItems:
+        return BlockingItems(self._slot, Opening(module, function, args, kwargs, self._wrapper))
 
 
 # --- the published slot ---------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import CoroutineType
@@ -293,7 +293,7 @@ class Worker:
         except BaseException as error:  # including SystemExit: a call must not end the worker
             return pack_raised(error)
         if type(body) is _Opening:
-            return self._open_stream(number, result)
+            return self._open_stream(number, result, requested)
         if type(result) is CoroutineType:
             return self._start(number, result, partial(pack_result, requested=requested))
         return pack_result(result, requested)
@@ -324,9 +324,9 @@ class Worker:
 
     # Streams.
 
-    def _open_stream(self, number: int, result: Any) -> tuple[int, bytes] | None:
+    def _open_stream(self, number: int, result: Any, requested: Sequence[Any]) -> tuple[int, bytes] | None:
         """Begin a stream over ``result``. Return an answer if there will be no items."""
-        refused = self._make_streams().begin(number, result, self._backend, self._start)
+        refused = self._make_streams().begin(number, result, requested, self._backend, self._start)
         if refused is not None:
             return refused
         with self._lock:

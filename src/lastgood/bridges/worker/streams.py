@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from types import CoroutineType
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Outcome = tuple[int, bytes]
 
-__all__ = ["WINDOW_BYTES", "WINDOW_ITEMS", "Stream", "Streams"]
+__all__ = ["WINDOW_BYTES", "WINDOW_ITEMS", "Stream", "Streams", "iterator_of"]
 
 WINDOW_ITEMS = 256
 WINDOW_BYTES = 1 << 20
@@ -61,6 +61,7 @@ class Stream:
         "number",
         "queued",
         "request",
+        "requested",
         "size",
         "slot",
         "wake",
@@ -72,6 +73,8 @@ class Stream:
         self.context: Context = copy_context()
         self.request: int | None = number
         """The unanswered request of the app."""
+        self.requested: Sequence[Any] = ()
+        """What the call carried besides its arguments."""
         self.items: deque[bytes] = deque()
         self.count = 0  # items made so far
         self.size = 0  # bytes of the items that wait
@@ -121,6 +124,7 @@ class Streams:
         self,
         number: int,
         result: Any,
+        requested: Sequence[Any],
         backend: str,
         start: Callable[[int, Coroutine[Any, Any, Outcome], Callable[[Outcome], Outcome]], Outcome | None],
     ) -> Outcome | None:
@@ -130,9 +134,10 @@ class Streams:
         """
         is_async = type(result) is CoroutineType or hasattr(type(result), "__aiter__")
         try:
-            stream = Stream(number, None if is_async else _iterator(result))
+            stream = Stream(number, None if is_async else iterator_of(result))
         except Refused as refused:
             return pack_refused(str(refused))
+        stream.requested = requested
         stream.queued = True
         with self._changed:
             self._streams[number] = self._requests[number] = stream
@@ -245,7 +250,7 @@ class Streams:
     # Any thread.
 
     def _packed(self, stream: Stream, item: Any) -> Outcome:
-        kind, body = pack_result(item, name=f"item {stream.count + 1}")
+        kind, body = pack_result(item, stream.requested, name=f"item {stream.count + 1}")
         if len(body) > frames.MAX_BODY - frames.RECORD.size:
             _drop((body,))
             size = frames.MAX_BODY - frames.RECORD.size
@@ -415,7 +420,7 @@ class Streams:
             )
 
 
-def _iterator(result: Any) -> Iterator[Any]:
+def iterator_of(result: Any) -> Iterator[Any]:
     """Return the iterator over what a function gave as a stream. Raise :class:`.calling.Refused` if it has no items."""
     try:
         return iter(result)
@@ -426,7 +431,7 @@ def _iterator(result: Any) -> Iterator[Any]:
 
 
 def _async_iterator(made: Any) -> AsyncIterator[Any]:
-    return made.__aiter__() if hasattr(type(made), "__aiter__") else _stepwise(_iterator(made))
+    return made.__aiter__() if hasattr(type(made), "__aiter__") else _stepwise(iterator_of(made))
 
 
 async def _stepwise(iterator: Iterator[Any]) -> AsyncIterator[Any]:

@@ -1,0 +1,414 @@
+"""Streams through the registry: iterators whose items come from the bridge that is live when the first one is asked for.
+
+A stream holds a lease from the request of its first item to its end, so that a swap leaves it to its own generation until that
+is cut off. :class:`AsyncItems` and :class:`BlockingItems` are what a caller has, on any loop and in any thread. When the last
+reference to one is gone, the stream is closed. :class:`_Leased` is the stream on the bridge's own loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from lastgood.bridges.raised import leave
+from lastgood.calls import loops
+from lastgood.calls.portal import LoopClosed
+from lastgood.errors import BridgeError, RemoteError
+
+if TYPE_CHECKING:
+    from lastgood.bridges.worker.values.known import Known
+    from lastgood.calls.loops import Guard, Loop
+    from lastgood.calls.registry import Leased, OfWrapper, Slot
+
+__all__ = ["AsyncItems", "BlockingItems", "Opening", "already_running"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def already_running() -> RuntimeError:
+    """Return the error for a stream that is asked for an item while somebody waits for one: a generator raises it as well."""
+    return RuntimeError(
+        "The stream is being read already. Only one consumer at a time can wait for an item: have one task read the stream, and "
+        "hand the items on."
+    )
+
+
+class Opening:
+    """The call that opens a stream, of a ``wrapper``'s if there is one."""
+
+    __slots__ = ("args", "function", "kwargs", "module", "wrapper")
+
+    def __init__(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        wrapper: OfWrapper | None = None,
+    ) -> None:
+        self.module = module
+        self.function = function
+        self.args = args
+        self.kwargs = {} if kwargs is None else kwargs
+        self.wrapper = wrapper
+
+    def on(self, bridge: Any, known: Known | None) -> AsyncIterator[Any]:
+        """Return the bridge's stream."""
+        stream = getattr(bridge, "stream", None)
+        if stream is None:
+            raise BridgeError(
+                f"{self.module}.{self.function} gives a stream, but the bridge has none: {type(bridge).__qualname__} has no "
+                "method stream(module, function, args, kwargs) that returns an async iterator. Add one, such as "
+                "`async def stream(self, module, function, args, kwargs): ...` with a `yield` for each item."
+            )
+        exact = self.exact(bridge, known)
+        if exact is not None:
+            source = exact(self.module, self.function, self.args, self.kwargs, known)
+        else:
+            source = stream(self.module, self.function, self.args, self.kwargs)
+        if not hasattr(type(source), "__anext__"):
+            if hasattr(source, "close"):
+                source.close()  # a coroutine that nobody awaits
+            raise BridgeError(
+                f"stream() of {type(bridge).__qualname__} returned an object of type {type(source).__qualname__}, no async "
+                "iterator. Make it an async generator, or a plain function that returns one."
+            )
+        return source  # type: ignore[no-any-return]  # checked just above
+
+    def blocking_on(self, bridge: Any, known: Known | None) -> Any:
+        """Return the bridge's stream for plain code."""
+        if self.exact(bridge, known) is None:
+            return bridge.stream_blocking(self.module, self.function, self.args, self.kwargs)
+        return bridge.stream_blocking(self.module, self.function, self.args, self.kwargs, known)
+
+    def exact(self, bridge: Any, known: Known | None) -> Callable[..., Any] | None:
+        """Return the bridge's ``stream_exact`` if a wrapper's items come by it, which it is told."""
+        from lastgood.calls.registry import exact_of
+
+        found = exact_of(bridge, "stream")
+        if known is None or self.wrapper is None or found is None:
+            return None
+        self.wrapper.is_exact = True
+        return found
+
+
+class _Leased:
+    """A stream with its lease, on the loop of its bridge. It is the guard of its own lease."""
+
+    def __init__(self, slot: Slot, call: Opening) -> None:
+        self._slot = slot
+        self._call = call
+        self._loop: Loop | None = None
+        self._leased: Leased | None = None
+        self._source: Any = None
+        self._guard: Guard | None = None  # of the request that waits
+        self._waits = False
+        self._is_over = False
+        self._error: BaseException | None = None
+
+    # A guard, for whoever cuts the stream off.
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> Literal[False]:
+        return False
+
+    def cancel(self) -> None:
+        """End the stream: a request raises why. It is called on the loop of the stream."""
+        if self._guard is not None:
+            self._guard.cancel()
+        elif not self._is_over and self._leased is not None and self._loop is not None:
+            self._error = self._leased._cut_error()
+            self._is_over = True
+            self._loop.spawn(self._close_quietly)
+
+    async def next_items(self) -> Sequence[Any]:
+        """Return the next items, at least one. Raise StopAsyncIteration at the end."""
+        if self._waits:
+            raise already_running()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        if self._is_over:
+            raise StopAsyncIteration
+        self._waits = True
+        try:
+            return await self._request()
+        finally:
+            self._waits = False
+
+    async def _request(self) -> Sequence[Any]:
+        try:
+            if self._leased is None:
+                self._open()
+            loop = self._loop
+            guard = self._guard = loops.Unguarded() if loop is None else loop.guard()
+            with guard:
+                return await _next_items_of(self._source)
+        except BaseException:
+            self._is_over = True
+            await self._end_lease()
+            raise
+        finally:
+            self._guard = None
+        self._is_over = True
+        await self._close_quietly()
+        assert self._leased is not None
+        raise self._leased._cut_error()
+
+    def _open(self) -> None:
+        home = self._slot._home
+        self._loop = home if home is not None and home.is_here() else loops.current()
+        self._slot.check_process()
+        self._leased, known = self._slot._lease(self, self._loop, self._call.wrapper)
+        self._source = self._call.on(self._leased.bridge, known)
+
+    async def aclose(self) -> None:
+        """Close the stream, and end its lease. Raises what its generator raises then."""
+        if self._waits:
+            raise already_running()
+        self._error = None
+        if not self._is_over:
+            self._is_over = True
+            await self._close()
+
+    def let_go(self) -> None:
+        """Close the stream without waiting for it. Safe from any thread."""
+        if self._leased is None or self._is_over:
+            self._is_over = True
+        elif self._loop is not None:
+            self._loop.spawn(self._leave)
+        else:
+            with suppress(BridgeError):  # it would have to wait
+                loops.result_at_once(self._leave())
+
+    async def _leave(self) -> None:
+        if not self._waits and not self._is_over:
+            self._is_over = True
+            await self._close_quietly()
+
+    async def _close(self) -> None:
+        close = getattr(self._source, "aclose", None)
+        try:
+            if close is not None:
+                await close()
+        finally:
+            await self._end_lease()
+
+    async def _close_quietly(self) -> None:
+        try:
+            await self._close()
+        except Exception:
+            logger.warning(
+                "%s.%s raised as its stream was closed", self._call.module, self._call.function, exc_info=True
+            )
+
+    async def _end_lease(self) -> None:
+        leased = self._leased
+        if leased is not None and self in leased._in_flight and (waiting := leased._end(self)):
+            await leased._run_idle_callbacks(waiting, self._loop)
+
+
+class _InPlace:
+    """A stream with its lease, whose items are made in the thread that asks for them."""
+
+    def __init__(self, slot: Slot, call: Opening) -> None:
+        self._slot = slot
+        self._call = call
+        self._leased: Leased | None = None
+        self._source: Any = None
+        self._is_over = False
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> Literal[False]:
+        return False
+
+    def cancel(self) -> None:
+        """Do nothing: a thread cannot be interrupted."""
+
+    def next_items(self) -> Sequence[Any]:
+        """Return the next item. Raise StopAsyncIteration at the end."""
+        if self._is_over:
+            raise StopAsyncIteration
+        try:
+            if self._leased is None:
+                self._slot.check_process()
+                self._leased, known = self._slot._lease(self, None, self._call.wrapper)
+                self._source = self._call.blocking_on(self._leased.bridge, known)
+            return [next(self._source)]
+        except StopIteration:
+            self.let_go()
+            raise StopAsyncIteration from None
+        except BaseException:
+            self.let_go()
+            raise
+
+    def close(self) -> None:
+        """Close the stream, and end its lease."""
+        if self._is_over:
+            return
+        self._is_over = True
+        try:
+            if self._source is not None:
+                self._source.close()
+        finally:
+            if self._leased is not None and (waiting := self._leased._end(self)):
+                self._leased._spawn_idle_callbacks(waiting)
+
+    def let_go(self) -> None:
+        """Close the stream. An error is logged."""
+        try:
+            self.close()
+        except Exception:
+            logger.warning(
+                "%s.%s raised as its stream was closed", self._call.module, self._call.function, exc_info=True
+            )
+
+
+class _Items:
+    """What the iterators of callers have in common."""
+
+    def __init__(self, slot: Callable[[], Slot], call: Opening) -> None:
+        self._slot_of = slot
+        self._call = call
+        self._slot: Slot | None = None
+        self._stream: _Leased | _InPlace | None = None
+        self._is_closed = False
+        self._items: deque[Any] = deque()
+        self._count = 0
+
+    def _begun(self) -> tuple[Slot, _Leased | _InPlace]:
+        if self._slot is None or self._stream is None:
+            self._slot = self._slot_of()
+            self._slot.check_process()
+            self._stream = self._made(self._slot)
+        return self._slot, self._stream
+
+    def _made(self, slot: Slot) -> _Leased | _InPlace:
+        return _Leased(slot, self._call)
+
+    def _next_item(self) -> Any:
+        """Return the next of the items that have come, as its declared type."""
+        item = self._items.popleft()
+        self._count += 1
+        if self._call.wrapper is None:
+            return item
+        try:
+            return self._call.wrapper.item(item, self._count)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        self._is_closed = True
+        self._items.clear()
+        if self._stream is not None:
+            self._stream.let_go()
+
+    def __del__(self) -> None:
+        if not self._is_closed and self._stream is not None:
+            self._stream.let_go()
+
+    def __repr__(self) -> str:
+        return f"<stream of {self._call.module}.{self._call.function}>"
+
+
+class AsyncItems(_Items):
+    """An async iterator over the items of a stream. A single consumer at a time may wait for an item."""
+
+    def __aiter__(self) -> AsyncItems:
+        return self
+
+    async def __anext__(self) -> Any:
+        """Return the next item. Raises StopAsyncIteration at the end, and what the bridge's stream raises."""
+        if not self._items:
+            if self._is_closed:
+                raise StopAsyncIteration
+            slot, stream = self._begun()
+            assert isinstance(stream, _Leased)
+            try:
+                self._items.extend(await self._cross(slot, stream.next_items))
+            except RemoteError as error:
+                leave(error)
+                raise
+        return self._next_item()
+
+    async def aclose(self) -> None:
+        """Close the stream, and wait until its generator is closed. Raises what that raises."""
+        if self._stream is not None and not self._is_closed:
+            slot, stream = self._begun()
+            assert isinstance(stream, _Leased)
+            await self._cross(slot, stream.aclose)
+        self._is_closed = True
+        self._items.clear()
+
+    async def _cross(self, slot: Slot, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        portal = slot._portal
+        if portal is None or portal.is_here() or loops.current() is None or slot.is_thread_safe:
+            return await function()
+        try:
+            return await portal.cross(function)
+        except LoopClosed:
+            raise slot.over() from None
+
+
+class BlockingItems(_Items):
+    """An iterator over the items of a stream, for plain code. Several threads may share it: each item goes to one of them."""
+
+    def __init__(self, slot: Callable[[], Slot], call: Opening) -> None:
+        super().__init__(slot, call)
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> BlockingItems:
+        return self
+
+    def __next__(self) -> Any:
+        """Return the next item. Raises what the bridge's stream raises."""
+        with self._lock:
+            if not self._items:
+                if self._is_closed:
+                    raise StopIteration
+                slot, stream = self._begun()
+                try:
+                    self._items.extend(self._run(slot, stream.next_items))
+                except StopAsyncIteration:
+                    raise StopIteration from None
+                except RemoteError as error:
+                    leave(error)
+                    raise
+            return self._next_item()
+
+    def close(self) -> None:
+        """Close the stream, and wait until its generator is closed. Raises what that raises."""
+        with self._lock:
+            if self._stream is not None and not self._is_closed:
+                slot, stream = self._begun()
+                self._run(slot, stream.close if isinstance(stream, _InPlace) else stream.aclose)
+            self._is_closed = True
+            self._items.clear()
+
+    def _made(self, slot: Slot) -> _Leased | _InPlace:
+        live = slot.live
+        if live is not None and slot.is_thread_safe and hasattr(live.bridge, "stream_blocking"):
+            return _InPlace(slot, self._call)
+        return super()._made(slot)
+
+    def _run(self, slot: Slot, function: Callable[[], Any]) -> Any:
+        if isinstance(self._stream, _InPlace):
+            return function()
+        return slot.run_blocking(f"{self._call.module}.{self._call.function}", function)
+
+
+async def _next_items_of(source: Any) -> Sequence[Any]:
+    """Return the items that a bridge's stream has, or its next one."""
+    if isinstance(getattr(type(source), "next_items", None), FunctionType):
+        return await source.next_items()  # type: ignore[no-any-return]  # a WorkerStream's
+    return [await source.__anext__()]

@@ -1,0 +1,205 @@
+"""Streams of the bridge without a worker: the items of a worker's, made when they are asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from flavours import Flavour
+from imported import forgotten
+from lastgood import BridgeError, InProcessBridge, RemoteError
+from lastgood.calls.registry import Slot
+
+SERVICE = """
+import contextvars
+
+var = contextvars.ContextVar("var", default=0)
+closed = []
+
+def was_closed():
+    return closed
+
+def count(end):
+    try:
+        yield from range(end)
+    finally:
+        closed.append("count")
+
+async def count_async(end):
+    try:
+        for number in range(end):
+            yield number
+    finally:
+        closed.append("count_async")
+
+async def given(kind):
+    return {"list": [0, 1], "agen": count_async(2), "none": None}[kind]
+
+def failing():
+    yield 0
+    raise ValueError("mine")
+
+async def failing_async():
+    yield 0
+    raise ValueError("mine")
+
+def uncrossable():
+    yield 0
+    yield [object()]
+
+def shared():
+    kept = []
+    while True:
+        kept.append(1)
+        yield kept
+
+def contexts(end):
+    for _ in range(end):
+        var.set(var.get() + 1)
+        yield var.get()
+
+async def contexts_async(end):
+    for _ in range(end):
+        var.set(var.get() + 1)
+        yield var.get()
+
+async def get_var():
+    return var.get()
+"""
+
+
+@pytest.fixture(params=[False, True], ids=["shared", "fresh"])
+def bridge(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[InProcessBridge]:
+    (tmp_path / "svc.py").write_text(SERVICE)
+    bridge = InProcessBridge(import_path=[tmp_path], modules=["svc"], fresh=request.param)
+    with forgotten(tmp_path):
+        bridge.start()
+        yield bridge
+        bridge.stop()
+
+
+def test_items_and_their_end(flavour: Flavour, bridge: InProcessBridge) -> None:
+    async def main() -> None:
+        for function in ("count", "count_async"):
+            assert [item async for item in bridge.stream("svc", function, [3])] == [0, 1, 2]
+        for kind in ("list", "agen"):
+            assert [item async for item in bridge.stream("svc", "given", [kind])] == [0, 1]
+        with pytest.raises(BridgeError, match="returned an object of type NoneType, which has none"):
+            await anext(bridge.stream("svc", "given", ["none"]))
+
+    flavour.run(main)
+
+
+@pytest.mark.parametrize("function", ["failing", "failing_async"])
+def test_what_it_raises_comes_after_the_items(flavour: Flavour, bridge: InProcessBridge, function: str) -> None:
+    async def main() -> None:
+        stream = bridge.stream("svc", function)
+        assert await anext(stream) == 0
+        with pytest.raises(RemoteError, match="mine") as caught:
+            await anext(stream)
+        assert caught.value.type_name == "ValueError"
+
+    flavour.run(main)
+    if function == "failing":
+        items = bridge.stream_blocking("svc", function)
+        assert next(items) == 0
+        with pytest.raises(RemoteError, match="mine"):
+            next(items)
+
+
+def test_items_cross_as_from_a_worker(bridge: InProcessBridge) -> None:
+    items = bridge.stream_blocking("svc", "uncrossable")
+    assert next(items) == 0
+    with pytest.raises(BridgeError, match=r"^item 2\[0\]: object of type object cannot cross from the worker"):
+        next(items)
+    items = bridge.stream_blocking("svc", "shared")
+    assert [next(items), next(items)] == [[1], [1, 1]]
+    items.close()
+
+
+def test_closing_it_closes_the_generator(flavour: Flavour, bridge: InProcessBridge) -> None:
+    async def main() -> None:
+        for function in ("count", "count_async"):
+            stream = bridge.stream("svc", function, [3])
+            await anext(stream)
+            await stream.aclose()
+        assert await bridge.call("svc", "was_closed", [], {}) == ["count", "count_async"]
+
+    flavour.run(main)
+    items = bridge.stream_blocking("svc", "count", [3])
+    next(items)
+    items.close()
+    assert bridge.call_blocking("svc", "was_closed", [], {}) == ["count", "count_async", "count"]
+
+
+def test_plain_code_has_a_loop_for_an_async_generator(bridge: InProcessBridge) -> None:
+    assert list(bridge.stream_blocking("svc", "count_async", [3])) == [0, 1, 2]
+    assert list(bridge.stream_blocking("svc", "given", ["list"])) == [0, 1]
+    assert list(bridge.stream_blocking("svc", "given", ["agen"])) == [0, 1]
+    items = bridge.stream_blocking("svc", "count_async", [3])
+    next(items)
+    items.close()
+    assert bridge.call_blocking("svc", "was_closed", [], {}) == ["count_async"] * 3
+
+    async def on_a_loop() -> None:
+        with pytest.raises(BridgeError, match="plain code cannot take its items on the asyncio loop"):
+            next(bridge.stream_blocking("svc", "count_async", [3]))
+
+    asyncio.run(on_a_loop())
+
+
+def test_a_stream_keeps_one_context(flavour: Flavour, bridge: InProcessBridge) -> None:
+    mine: ContextVar[int] = ContextVar("mine")
+
+    async def main() -> None:
+        mine.set(1)
+        for function in ("contexts", "contexts_async"):
+            streams = [bridge.stream("svc", function, [3]) for _ in range(2)]
+            for number in (1, 2, 3):
+                assert [await anext(stream) for stream in streams] == [number, number]
+                assert await bridge.call("svc", "get_var", [], {}) == 0
+            for stream in streams:
+                await stream.aclose()
+
+    flavour.run(main)
+
+
+def test_through_a_handle(flavour: Flavour, bridge: InProcessBridge) -> None:
+    async def main() -> None:
+        slot = Slot("a test", bound=False)
+        slot.swap(bridge)
+        assert slot.live is not None
+        for function in ("count", "count_async"):
+            assert [item async for item in slot.handle.stream("svc", function, [3])] == [0, 1, 2]
+            async for _item in slot.handle.stream("svc", function, [3]):
+                break
+            while slot.live.count:
+                await flavour.settle()
+        assert list(slot.handle.stream_blocking("svc", "count", [3])) == [0, 1, 2]
+        for _item in slot.handle.stream_blocking("svc", "count", [3]):
+            break
+        assert slot.live.count == 0
+
+    flavour.run(main)
+
+
+def test_trio_for_plain_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "svc.py").write_text(SERVICE)
+    bridge = InProcessBridge(import_path=[tmp_path], modules=["svc"])
+    bridge._backend = "trio"
+    with forgotten(tmp_path):
+        bridge.start()
+        with pytest.raises(BridgeError, match="plain code cannot take its items on a loop of trio's own"):
+            next(bridge.stream_blocking("svc", "count_async", [3]))
+
+        async def main() -> Any:
+            return [item async for item in bridge.stream("svc", "count_async", [3])]
+
+        assert trio.run(main) == [0, 1, 2]
+        bridge.stop()
