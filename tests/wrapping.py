@@ -54,9 +54,9 @@ def load(data: bytes | str, answer: Calls) -> dict[str, Any]:
             return answer(module, function, args, kwargs)
 
     stand_in = ModuleType("lastgood.runtime")
-    vars(stand_in)["remote"] = FunctionType(
-        declarations.remote.__code__, {**vars(declarations), "get_runtime_bridge": Handle}
-    )
+    remote = FunctionType(declarations.remote.__code__, {**vars(declarations), "get_runtime_bridge": Handle})
+    remote.__kwdefaults__ = declarations.remote.__kwdefaults__
+    vars(stand_in)["remote"] = remote
     space: dict[str, Any] = {"__name__": "generated"}
     with patch.dict(sys.modules, {"lastgood.runtime": stand_in}):
         exec(compile(data, "generated.py", "exec", dont_inherit=True), space)

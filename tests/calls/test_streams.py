@@ -15,9 +15,10 @@ import trio
 
 from flavours import CANCELLED, Flavour
 from lastgood.calls import registry as runtime
+from lastgood.calls.declarations import declaration_of, redeclare
 from lastgood.calls.portal import Portal
 from lastgood.calls.registry import Slot
-from lastgood.errors import BridgeError, Disposed, NoRuntimeBridge
+from lastgood.errors import BridgeError, Disposed, FunctionRemoved, NoRuntimeBridge, ReturnTypeError
 from scripted_bridges import Named, slot_with
 
 
@@ -241,6 +242,68 @@ def test_without_a_bridge(flavour: Flavour) -> None:
             await anext(slot.handle.stream("m", "f"))
 
     flavour.run(main)
+
+
+# --- wrappers
+
+
+def wrapper(annotation: str, **names: Any) -> Any:
+    """A function of a wrapper that declares a stream."""
+    head = (
+        "from __future__ import annotations\n"
+        "from collections.abc import AsyncIterator, Iterator\n"
+        "from lastgood.runtime import remote\n"
+    )
+    space: dict[str, Any] = {"__name__": "wrapper", **names}
+    exec(f"{head}@remote('m', 'f', stream=True)\ndef f(*args: int) -> {annotation}: ...\n", space)
+    return space["f"]
+
+
+def test_a_wrapper_gives_a_stream_of_items_of_its_type(flavour: Flavour) -> None:
+    async def main() -> None:
+        runtime.set_runtime_bridge(Streaming(numbers))
+        assert [item async for item in wrapper("AsyncIterator[int]")(2)] == [0, 1]
+        bad = wrapper("AsyncIterator[str]")(2)
+        with pytest.raises(ReturnTypeError) as caught:
+            await anext(bad)
+        assert str(caught.value).startswith(
+            "m.f is annotated `-> Iterator[str]`, but its result does not match: item 1: expected str, got int."
+        )
+        assert [item async for item in bad] == []
+
+    try:
+        flavour.run(main)
+    finally:
+        runtime.clear_runtime_bridge()
+
+
+def test_a_sync_wrapper_is_read_by_a_plain_for() -> None:
+    runtime.set_runtime_bridge(Streaming(numbers))
+    try:
+        assert list(wrapper("Iterator[int]")(3)) == [0, 1, 2]
+    finally:
+        runtime.clear_runtime_bridge()
+    with pytest.raises(NoRuntimeBridge):
+        wrapper("Iterator[int]")(3)
+
+
+def test_items_are_of_the_declaration_at_the_lease() -> None:
+    runtime.set_runtime_bridge(Streaming(numbers))
+    try:
+        function = wrapper("Iterator[int]")
+        stream, never = function(3), function(3)
+        assert next(stream) == 0
+        new = declaration_of(wrapper("Iterator[str]"))
+        assert new is not None
+        redeclare(function, new)
+        assert list(stream) == [1, 2]
+        with pytest.raises(ReturnTypeError, match="item 1: expected str, got int"):
+            next(never)
+        redeclare(function, new.renewed(is_removed=True))
+        with pytest.raises(FunctionRemoved):
+            function(3)
+    finally:
+        runtime.clear_runtime_bridge()
 
 
 # --- from elsewhere

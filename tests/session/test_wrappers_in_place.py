@@ -149,6 +149,20 @@ async def test_another_style_makes_other_functions(project: RealProject, start: 
         assert await quote("a-1") == 2
 
 
+async def test_a_function_that_becomes_a_stream_is_another_one(project: RealProject, start: Start) -> None:
+    stream = "def quote(sku: str):\n    yield 1.5\n"
+    async with start() as session:
+        quote = load().quote
+        assert await reload(session, project, stream)
+        taken = load().quote
+        assert taken is not quote
+        assert not inspect.iscoroutinefunction(taken)
+        assert await reload(session, project, stream.replace("sku", "number"))
+        assert load().quote is taken
+        assert await reload(session, project, QUOTE)
+        assert load().quote not in (quote, taken)
+
+
 # --- constants and classes
 
 

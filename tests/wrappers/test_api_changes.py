@@ -121,3 +121,19 @@ async def test_what_was_kept_and_is_damaged_is_not_compared_with(
         async with start():
             pass
     assert successes(told)[-1].changes == ()
+
+
+def test_a_function_that_becomes_a_stream_breaks_its_callers_and_back_again() -> None:
+    world = world_of("def ask() -> int: ...\n")
+    stream = "from collections.abc import Iterator\ndef ask() -> Iterator[int]: ...\n"
+    text = "() -> collections.abc.Iterator[int]"
+    assert edit(world, stream) == (
+        ApiChange("altered", "function", "pricing", "ask", "() -> int", text, breaking=True),
+    )
+    wider = stream.replace("[int]", "[int | str]")
+    (change,) = edit(world, wider)
+    assert change.breaking
+    (change,) = edit(world, stream)
+    assert not change.breaking
+    (change,) = edit(world, "def ask() -> int: ...\n")
+    assert change.breaking

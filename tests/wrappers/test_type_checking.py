@@ -262,7 +262,7 @@ STUBS = {
 from collections.abc import Callable
 from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
-def remote(module: str, function: str) -> Callable[[F], F]: ...
+def remote(module: str, function: str, *, stream: bool = False) -> Callable[[F], F]: ...
 """,
 }
 

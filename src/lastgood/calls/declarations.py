@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import typing
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -23,12 +24,14 @@ from lastgood.bridges.raised import leave
 from lastgood.calls.classes import Declared
 from lastgood.calls.registry import get_runtime_bridge
 from lastgood.calls.results import UNIONS, Returns
-from lastgood.errors import FunctionRemoved, RemoteError
+from lastgood.errors import FunctionRemoved, RemoteError, ReturnTypeError
 
 if TYPE_CHECKING:
     from lastgood.config import CheckResults
 
 __all__ = ["PLACE", "Declaration", "Make", "Place", "declaration_of", "redeclare", "remote"]
+
+logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 H = TypeVar("H")
@@ -38,11 +41,19 @@ PLACE = "__lastgood_place__"
 
 
 class Declaration:
-    """A function as a wrapper declares it: whom it calls, and ``stub``, the function that was decorated."""
+    """A function as a wrapper declares it: whom it calls, and ``stub``, the function that was decorated.
 
-    __slots__ = ("_is_removed", "_iterables", "_known", "_returns", "function", "module", "stub")
+    ``stream``: its result is a stream of items.
+    """
 
-    def __init__(self, module: str, function: str, stub: Any, *, is_removed: bool = False) -> None:
+    __slots__ = ("_is_removed", "_iterables", "_known", "_returns", "function", "is_async", "module", "stream", "stub")
+
+    def __init__(
+        self, module: str, function: str, stub: Any, *, stream: bool = False, is_removed: bool = False
+    ) -> None:
+        self.stream = stream
+        self.is_async = inspect.iscoroutinefunction(stub)
+        """Whether the result is to be awaited, or iterated asynchronously. Of a stream it is known with its type."""
         self.module = module
         self.function = function
         self.stub = stub
@@ -52,12 +63,18 @@ class Declaration:
         self._iterables: tuple[Sequence[str], AbstractSet[str]] | None = None
 
     def returns(self) -> Returns[Any]:
-        """Return the result type. Raises :class:`FunctionRemoved` if the source does not have the function any more."""
+        """Return the type of the result, or of the items of a stream.
+
+        Raises :class:`FunctionRemoved` if the source does not have the function any more.
+        """
         if self._returns is None:
             if self._is_removed:
                 raise FunctionRemoved(self.module, self.function)
             # Evaluated at the first call: in a circular import, the module that defines the type may not have run yet.
             declared = eval(self.stub.__annotations__["return"], self.stub.__globals__)
+            if self.stream:
+                self.is_async = typing.get_origin(declared) is AsyncIterator
+                (declared,) = typing.get_args(declared)
             self._returns = Returns[declared](f"{self.module}.{self.function}")  # type: ignore[valid-type]  # at run time
             self._returns.prepare()
         return self._returns
@@ -87,7 +104,17 @@ class Declaration:
 
     def renewed(self, *, is_removed: bool = False) -> Declaration:
         """Return the same declaration, whose result type is evaluated anew."""
-        return Declaration(self.module, self.function, self.stub, is_removed=is_removed)
+        return self.moved_to(self.stub, is_removed=is_removed)
+
+    def moved_to(self, stub: Any, *, is_removed: bool = False) -> Declaration:
+        """Return the same declaration with another stub."""
+        return Declaration(self.module, self.function, stub, stream=self.stream, is_removed=is_removed)
+
+    def is_same_kind(self, other: Declaration) -> bool:
+        """Return whether one function can have both declarations, one after the other."""
+        if self.stream or other.stream:
+            return self.stream and other.stream
+        return self.is_async == other.is_async
 
 
 def _iterable_parameters(stub: Any) -> tuple[Sequence[str], AbstractSet[str]]:
@@ -166,6 +193,22 @@ class _Call:
         """Return what the wrapper returns for the result of its bridge."""
         return self.returns(value, is_exact=self.is_exact, checks=self.checks)
 
+    def item(self, value: Any, number: int) -> Any:
+        """Return what the wrapper gives for an item of its stream; ``number`` is the item's, from 1 on."""
+        if self.is_exact and self.checks == "off":
+            return value
+        try:
+            return self.returns(value, is_exact=self.is_exact)
+        except ReturnTypeError as error:
+            found = error
+        where = found.where.replace("result", f"item {number}", 1)
+        named = ReturnTypeError(found.call, f"Iterator[{found.declared}]", found.came, found.expected, where)
+        if self.checks == "error":
+            raise named
+        if self.checks == "warn":
+            logger.warning("%s", named)
+        return value
+
 
 Make: TypeAlias = Callable[[Declaration], FunctionType]
 """A maker of the function that calls what a declaration says."""
@@ -188,11 +231,12 @@ def redeclare(function: FunctionType, declaration: Declaration) -> None:
     _currents[function].declaration = declaration
 
 
-def remote(module: str, function: str) -> Callable[[F], F]:
+def remote(module: str, function: str, *, stream: bool = False) -> Callable[[F], F]:
     """Call ``function`` of ``module`` on the live bridge. Dots in the function's name pass through classes.
 
     The decorated function is never run. It declares the signature and the return type, to which the result is converted and
-    against which it is checked. An async declaration makes an awaitable call, a plain one a call that blocks its thread.
+    against which it is checked. An async declaration makes an awaitable call, a plain one a call that blocks its thread. With
+    ``stream``, the plain declaration returns an iterator, to be read by ``async for`` if it is declared as an ``AsyncIterator``.
     Raises the errors of :meth:`lastgood.runtime.Handle.call`, :class:`~lastgood.ReturnTypeError`, and
     :class:`~lastgood.FunctionRemoved`.
     """
@@ -200,7 +244,16 @@ def remote(module: str, function: str) -> Callable[[F], F]:
     def make(declaration: Declaration) -> FunctionType:
         current = _Current(declaration)
 
-        if inspect.iscoroutinefunction(declaration.stub):
+        if declaration.stream:
+
+            @functools.wraps(declaration.stub)
+            def call(*args: Any, **kwargs: Any) -> Any:
+                handle, one = get_runtime_bridge(), _Call(current)
+                of_call = one.on(handle)
+                open_stream = of_call.stream if current.declaration.is_async else of_call.stream_blocking
+                return open_stream(one.module, one.function, *one.sent(args, kwargs))
+
+        elif declaration.is_async:
 
             @functools.wraps(declaration.stub)
             async def call(*args: Any, **kwargs: Any) -> Any:
@@ -229,7 +282,7 @@ def remote(module: str, function: str) -> Callable[[F], F]:
         return made
 
     def declare(stub: F) -> F:
-        declaration = Declaration(module, function, stub)
+        declaration = Declaration(module, function, stub, stream=stream)
         place: Place | None = getattr(stub, "__globals__", {}).get(PLACE)
         made: Any = make(declaration) if place is None else place(declaration, make)
         return cast("F", made)

@@ -14,7 +14,6 @@ import __future__
 import ast
 import builtins
 import copy
-import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,12 +116,10 @@ def placing(module: ModuleType) -> Iterator[None]:
 
 
 def _existing(module: ModuleType, declaration: Declaration) -> FunctionType | None:
-    """Return the function for ``declaration`` that exists already, if there is one of the same kind, plain or async."""
+    """Return the function for ``declaration`` that exists already, if there is one of the same kind: plain, async or a stream."""
     function = _functions.get((module.__file__ or "", module.__name__, declaration.stub.__qualname__))
-    is_same = function is not None and inspect.iscoroutinefunction(function) == inspect.iscoroutinefunction(
-        declaration.stub
-    )
-    return function if is_same else None
+    present = declaration_of(function)
+    return function if present is not None and present.is_same_kind(declaration) else None
 
 
 def _made(module: ModuleType, declaration: Declaration, make: Make) -> FunctionType:
@@ -228,7 +225,7 @@ class Namespace:
                     self._standing[id(stand_in)] = made
 
     def _place(self, declaration: Declaration, make: Make) -> FunctionType:
-        new = Declaration(declaration.module, declaration.function, _moved(declaration.stub, self.module))
+        new = declaration.moved_to(_moved(declaration.stub, self.module))
         function = _existing(self.module, new)
         if function is None:
             function = _made(self.module, new, make)

@@ -5,7 +5,8 @@ A change is *breaking* if an existing call, or the use of its result, may fail. 
 - Removed names always, added names never.
 - A function: a parameter was removed, renamed, changed its kind, or became required; a required parameter was added; the
   positional parameters no longer begin with the old ones; ``*args`` or ``**kwargs`` was removed; a parameter's type does not
-  certainly accept every value of the old type; the return type is not certainly a subtype of the old one. Names of
+  certainly accept every value of the old type; the return type is not certainly a subtype of the old one; it has become a
+  stream, or is none any more. Names of
   positional-only and variadic parameters do not count, nor do the values of defaults. Each old overload needs a new match.
 - A type: its form, bases or options changed; a field was removed, changed its type, or lost its default; the order of fields
   changed; a required field was added; any field was added to a named tuple; a key of a typed dict became required or
@@ -37,6 +38,7 @@ from lastgood.wrappers.ir import (
     Signature,
     Type,
     Variable,
+    stream_of,
 )
 from lastgood.wrappers.types.annotations import admits, literal_of
 
@@ -105,7 +107,7 @@ def _what(item: _Item) -> Literal["function", "type", "constant"]:
 def _item_text(item: _Item) -> str:
     match item:
         case Function():
-            return "; ".join(map(signature_text, item.overloads or (item.signature,)))
+            return "; ".join(signature_text(_as_declared(item, each)) for each in item.overloads or (item.signature,))
         case Constant():
             return item.value
         case Class():
@@ -114,11 +116,19 @@ def _item_text(item: _Item) -> str:
             return _name(item)
 
 
+def _as_declared(function: Function, signature: Signature) -> Signature:
+    if not function.streams:
+        return signature
+    return Signature(signature.parameters, stream_of(signature.returns, is_async=False))
+
+
 def _breaks(old: _Item, new: _Item) -> bool:
     match old, new:
         case Function(), Function():
             offers = new.overloads or (new.signature,)
             needs = old.overloads or (old.signature,)
+            if old.streams != new.streams:
+                return True
             return not all(any(_takes_over(offer, need) for offer in offers) for need in needs)
         case Constant(), Constant():
             return _type_of_constant(old) is not _type_of_constant(new)

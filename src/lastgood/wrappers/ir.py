@@ -35,6 +35,7 @@ __all__ = [
     "erased",
     "mentioned",
     "packed",
+    "stream_of",
     "substituted",
     "union",
     "unpacked",
@@ -102,6 +103,11 @@ def union(*options: Type) -> Type:
     """Return the union of ``options``, flattened and without duplicates, in their order."""
     flat = dict.fromkeys(part for option in options for part in (option.args if option.head == "|" else (option,)))
     return next(iter(flat)) if len(flat) == 1 else Type("|", tuple(flat))
+
+
+def stream_of(item: Type, *, is_async: bool) -> Type:
+    """Return the type of a stream whose items are of the type ``item``."""
+    return Type(Ref("collections.abc", "AsyncIterator" if is_async else "Iterator"), (item,))
 
 
 def mentioned(type_: Type) -> Iterator[Declared]:
@@ -193,7 +199,8 @@ class Function(_Part, frozen=True, tag=0):
     """A function, or the static or class method of a :class:`Class` (without its ``cls``).
 
     Calls go to ``path`` (dots pass through classes) in ``module``. ``overrides`` is True if a base has a method of this name with
-    another signature. Type checkers reject some of these: class methods, which may differ by ``Self``, are static here.
+    another signature. Type checkers reject some of these: class methods, which may differ by ``Self``, are static here. If it
+    ``streams``, its result is a stream, and what its signatures return is the type of the items.
     """
 
     name: str
@@ -203,6 +210,7 @@ class Function(_Part, frozen=True, tag=0):
     doc: str | None = None
     overloads: tuple[Signature, ...] = ()
     overrides: bool = False
+    streams: bool = False
 
 
 class Form(Enum):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import msgspec
 
@@ -29,6 +28,7 @@ from lastgood.wrappers.ir import (
 from lastgood.wrappers.read.lineage import inherited
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Located, Missing, Project, settle
+from lastgood.wrappers.read.results import Result, item_of, result_of
 from lastgood.wrappers.read.scope import ENUMS, Place, Scope
 from lastgood.wrappers.types.annotations import (
     admits,
@@ -46,12 +46,10 @@ __all__ = ["Extract", "extract"]
 
 _VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
 _ABSTRACT = ("collections.abc", "contextlib", "typing", "typing_extensions")
-_ITERATOR = "it returns an iterator, which cannot leave the worker. Return a list instead."
 _FUNCTION = "it returns a function, which cannot leave the worker. Offer one that calls it."
 _CONTEXT = "it returns a context manager, which cannot leave the worker. Offer a function that does the whole work."
 # A result annotated with one of these types can never cross to the app.
 _STAYS = {
-    **dict.fromkeys(("Iterator", "Generator", "AsyncIterator", "AsyncGenerator"), _ITERATOR),
     **dict.fromkeys(("ContextManager", "AsyncContextManager"), _CONTEXT),
     **dict.fromkeys(("AbstractContextManager", "AbstractAsyncContextManager"), _CONTEXT),
     "Callable": _FUNCTION,
@@ -279,27 +277,28 @@ class _Extractor:
         doc = next(filter(None, (each.doc for each in reversed(bindings))), None)
         name = path.rpartition(".")[2]
         unknown: list[str] = []
+        streams = self.result(located, last).streams
         signature = self.signature(located, last, unknown, of)
-        if any(self.signature(located, binding, [], of) != signature for binding in bindings[:-1]):
+        if any(
+            self.signature(located, binding, [], of) != signature or self.result(located, binding).streams != streams
+            for binding in bindings[:-1]
+        ):
             lines = ", ".join(str(binding.node.lineno) for binding in bindings)
             self.warn(path, f"it is defined with different signatures at lines {lines}, so it takes (*args, **kwargs).")
-            return Function(name, _ANYTHING, self.module, path, doc)
+            return Function(name, _ANYTHING, self.module, path, doc, streams=streams)
         for text in unknown:
             self.warn(path, text)
         unclear: list[str] = []
         overloads = tuple(self.signature(located, overload, unclear, of) for overload in located.overloads)
         if len(overloads) < 2 or unclear or not all(_fits(overload, signature) for overload in overloads):
             overloads = ()  # the implementation alone is less precise, but accepted by type checkers
-        return Function(name, signature, self.module, path, doc, overloads)
+        return Function(name, signature, self.module, path, doc, overloads, streams=streams)
 
     def cannot_cross(self, located: Located) -> str | None:
         """Return why the result of the function can never cross to the app; None if it may."""
         for binding in located.bindings:
             if binding.is_context_manager:
                 return _CONTEXT
-            if _yields(binding.node):
-                kind = "an async generator" if isinstance(binding.node, ast.AsyncFunctionDef) else "a generator"
-                return f"it is {kind}, which cannot leave the worker. Return a list instead."
             annotation = binding.node.returns
             scope = Scope(self.project, located.outline, binding.at.owner, binding.type_parameters)
             module, _, name = (head_of(annotation, scope) if annotation is not None else "").rpartition(".")
@@ -307,8 +306,13 @@ class _Extractor:
                 return _STAYS[name]
         return None
 
+    def result(self, located: Located, binding: Binding) -> Result:
+        """Return what calls of a function give."""
+        return result_of(binding, Scope(self.project, located.outline, binding.at.owner, binding.type_parameters))
+
     def signature(self, located: Located, binding: Binding, unknown: list[str], of: Place | None = None) -> Signature:
         """Read the signature of a function, or of a static or class method of the class ``of``."""
+        result = self.result(located, binding)
         scope = Scope(self.project, located.outline, binding.at.owner, binding.type_parameters)
         entries = list(_parameters(binding.node.args))
         if "classmethod" in (*binding.decorators, located.method) and entries and entries[0][1] not in _VARIADIC:
@@ -319,9 +323,12 @@ class _Extractor:
             type_, parts = read_annotation(argument.annotation, scope, this)
             unknown += about_annotation(f"parameter {argument.arg!r}", argument.annotation, type_, parts)
             types.append(type_)
-        read = read_annotation if binding.is_overload else read_returns
-        returns, parts = read(binding.node.returns, scope, this)
-        unknown += about_annotation("the result", binding.node.returns, returns, parts)
+        if result.streams:
+            returns, parts = item_of(result, this)
+        else:
+            read = read_annotation if binding.is_overload else read_returns
+            returns, parts = read(result.annotation, result.scope, this)
+        unknown += about_annotation("the result", result.annotation, returns, parts)
         if of is not None:
             given = variables_in_method(of, located.outline.source.name, binding, self.project)
             types, returns = [substituted(type_, given) for type_ in types], substituted(returns, given)
@@ -426,18 +433,6 @@ def _parameter(name: str, kind: Kind, type_: Type, default: ast.expr | None) -> 
         type_ = union(type_, NONE)  # implicit Optional: "x: int = None" used to mean "x: int | None = None"
     # A default that may not fit its annotation is left to the source: type checkers would reject it.
     return Parameter(name, kind, type_, literal_text(value[0]) if admits(type_, value[0]) else Default.LEFT)
-
-
-def _yields(node: Any) -> bool:
-    """Return whether the function itself contains a ``yield``, not counting nested functions."""
-    todo: list[ast.AST] = list(node.body)
-    while todo:
-        inner = todo.pop()
-        if isinstance(inner, ast.Yield | ast.YieldFrom):
-            return True
-        if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            todo += ast.iter_child_nodes(inner)
-    return False
 
 
 def _fits(overload: Signature, implementation: Signature) -> bool:

@@ -23,6 +23,7 @@ from lastgood.wrappers.ir import (
     Signature,
     Type,
     erased,
+    stream_of,
     union,
 )
 from lastgood.wrappers.types.annotations import Literal, literal_of, literal_text
@@ -128,7 +129,8 @@ def _member(member: Function | Class, indent: str, names: Names) -> Iterator[str
         given = [erased(overload.returns) for overload in member.overloads]
         signature = Signature(parameters, ANY if ANY in given else union(*given))
     yield from decorators
-    yield f"{indent}@{names.remote()}({_quoted(member.module)}, {_quoted(member.path)})"
+    stream = ", stream=True" if member.streams else ""
+    yield f"{indent}@{names.remote()}({_quoted(member.module)}, {_quoted(member.path)}{stream})"
     if member.doc:
         inner = indent + _INDENT
         yield from _head(member, signature, indent, names, ":")
@@ -153,6 +155,8 @@ def _class(member: Class, indent: str, names: Names) -> Iterator[str]:
 
 
 def _head(member: Function, signature: Signature, indent: str, names: Names, end: str) -> list[str]:
+    is_async = names.is_async and not member.streams
+    returns = stream_of(signature.returns, is_async=names.is_async) if member.streams else signature.returns
     parts: list[str] = []
     kinds = [parameter.kind for parameter in signature.parameters]
     for place, parameter in enumerate(signature.parameters):
@@ -167,8 +171,8 @@ def _head(member: Function, signature: Signature, indent: str, names: Names, end
             parts.append("/")
     if indent and kinds and signature.parameters[0].name in ("cls", "self"):
         names.pyright.add("reportSelfClsParameterName")
-    start = f"{indent}{'async ' if names.is_async else ''}def {member.name}("
-    first, *rest = listed(start, parts, f") -> {names.spell(signature.returns)}{end}", indent)
+    start = f"{indent}{'async ' if is_async else ''}def {member.name}("
+    first, *rest = listed(start, parts, f") -> {names.spell(returns)}{end}", indent)
     return [first + (_OVERRIDES if member.overrides else ""), *rest]
 
 
