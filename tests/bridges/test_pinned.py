@@ -294,12 +294,12 @@ except ValueError:
     ids=["thread", "logging", "hook"],
 )
 async def test_what_python_prints_has_the_pinned_lines(
-    staged: StagedProject, code: str, head: str, capfd: pytest.CaptureFixture[str]
+    staged: StagedProject, code: str, head: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with staged.running() as bridge:
         (staged.src / "helper.py").write_text("# other\n" * 50)
         await run(bridge, code)
-    printed = capfd.readouterr().err
+    printed = capfd.readouterr().err + caplog.text
     assert head in printed
     assert "raise ValueError('here')  # pinned" in printed
     assert "# other" not in printed

@@ -225,6 +225,7 @@ def told(kind: int, number: int, body: bytes) -> str:
     if kind == frames.SETUP:
         setup = VALUES.loads(body)
         assert isinstance(setup.pop("import_path"), list)
+        assert isinstance(setup.pop("log_levels")[""], int)
         return f"import_path and {setup}"
     if number == 1:
         assert all(Path(path).is_absolute() for _, path in VALUES.loads(body))
@@ -335,6 +336,8 @@ def test_the_layout_of_a_frame() -> None:
         19: "FORGOTTEN",
         32: "LOADED",
         33: "APART",
+        34: "LOG",
+        35: "LOGGED",
         40: "STREAM",
         41: "TAKE",
         42: "CLOSE",

@@ -44,7 +44,8 @@ _PIPE_SIZE = 1 << 20
 _MAX_UNREAD = 4 * _PIPE_SIZE  # more than a pipe can hold
 _F_SETPIPE_SZ = 1031
 _WITHDRAWN = frozenset((frames.CALL, frames.STREAM))  # what is not sent any more once nobody waits for it
-_NOTICES = frozenset((frames.FORGOTTEN, frames.APART, frames.LOADED))
+_NOTICES = frozenset((frames.FORGOTTEN, frames.APART, frames.LOADED, frames.LOGGED))
+_OF_NO_CALL = frozenset((frames.LOADED, frames.LOGGED))
 _MAX_NOTICE = 1 << 20  # bytes in the body of such a frame
 _deadline = attrgetter("deadline")
 
@@ -87,7 +88,7 @@ class Channel:
     The leader awaits ``on_end`` when the answers end or ``pidfd`` reports the worker's exit; ``on_garbage`` is called when the
     worker sends invalid data. Both must :meth:`fail` the channel. ``on_loaded`` takes the body of a LOADED frame and raises
     :class:`.frames.FrameError` if it is invalid. ``on_over`` takes the number of each call that was answered, or that was
-    withdrawn before any of it was sent.
+    withdrawn before any of it was sent. ``on_logged`` is called for a LOGGED frame.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Channel:
         on_garbage: Callable[[str], object],
         on_loaded: Callable[[bytes], object] = lambda _body: None,
         on_over: Callable[[int], object] = lambda _number: None,
+        on_logged: Callable[[], object] = lambda: None,
         threads: int = 1,
         timeout: float = math.inf,
     ) -> None:
@@ -113,6 +115,7 @@ class Channel:
         self._on_garbage = on_garbage
         self._on_loaded = on_loaded
         self._on_over = on_over
+        self._on_logged = on_logged
         self._inbox = frames.Inbox()
         self._read_size = _SMALL_READ
         self._unsent: deque[_Unsent] = deque()
@@ -485,6 +488,8 @@ class Channel:
         self._check(len(body), kind, number)
         if kind == frames.LOADED:
             self._on_loaded(body)
+        elif kind == frames.LOGGED:
+            self._on_logged()
         elif number in self._open:  # the frame is APART
             self._free_thread(self._open[number])
 
@@ -496,7 +501,7 @@ class Channel:
             raise frames.FrameError(
                 f"a frame of kind {kind} and {length} bytes, none of which has more than {_MAX_NOTICE}"
             )
-        if kind != frames.LOADED and number not in self._open and number not in self._forgotten:
+        if kind not in _OF_NO_CALL and number not in self._open and number not in self._forgotten:
             what = "an answer to" if kind in frames.ANSWERS else "a notice of"
             raise frames.FrameError(f"{what} call {number}, which is not open")
 

@@ -16,6 +16,7 @@ import trio
 from lastgood.bridges.answers import check_sequences, disposed, error_of, started_before, unreadable, unsendable
 from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
+from lastgood.bridges.logs import configured_levels
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.spare import Loaded, RunContext, Spare, becomes_ready, stamps_of, take_spare
 from lastgood.bridges.streams import WorkerStream
@@ -167,6 +168,8 @@ class ProcessBridge:
         self._state = "starting"
         try:
             await self._start()
+            for worker in self._workers:
+                worker.logs.start()
             setup = VALUES.dumps(self._setup())
             answers = [worker.channel.submit(frames.SETUP, setup) for worker in self._workers]
             for index, answer in enumerate(answers):
@@ -340,6 +343,7 @@ class ProcessBridge:
             await worker.end(0)
             assert self._environment is not None
             worker = self._workers[index] = self._make_worker(self._environment)
+            worker.logs.start()
             answer = worker.channel.submit(frames.SETUP, setup)
             for late in self._loaded_late.values():
                 _pin(worker, late)
@@ -384,6 +388,7 @@ class ProcessBridge:
             "threads": self._process.threads,
             "grace": self._process.grace,
             "async_backend": self._process.async_backend,
+            "log_levels": configured_levels(),
             "modules": {
                 name: {
                     "functions": None if chosen.functions is None else list(chosen.functions),

@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from lastgood.bridges.channel import Channel, PendingAnswer
+from lastgood.bridges.logs import WorkerLogs
 from lastgood.bridges.start import start_worker
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.arena import Arena
@@ -67,6 +68,7 @@ class RemoteWorker:
             incoming=incoming,
         )
         self._lent: dict[int, list[int]] = {}
+        self.logs = WorkerLogs(started.logs, on_garbage=self.fail_with)
         self.channel = Channel(
             started.requests,
             started.answers,
@@ -75,6 +77,7 @@ class RemoteWorker:
             on_garbage=self.fail_with,
             on_loaded=partial(on_loaded, self),
             on_over=self._reclaim,
+            on_logged=self.logs.catch_up,
             threads=threads,
             timeout=timeout,
         )
@@ -179,7 +182,11 @@ class RemoteWorker:
         self.channel.close()
         self.codec.incoming.close()
         self.codec.outgoing.close()
-        if not await self._child.end(grace, patience=patience):
+        try:
+            exited = await self._child.end(grace, patience=patience)
+        finally:
+            self.logs.close()
+        if not exited:
             raise BridgeError(f"The worker process {self._child.pid} still exists {KILL_WAIT:g} s after SIGKILL.")
 
     async def died(self) -> BridgeError:
@@ -199,6 +206,7 @@ class RemoteWorker:
             child, doing = self._child, "" if self.ready else "before it was ready"
             exited = await child.exited(_EXIT_WAIT)
             self.channel.drain()
+            self.logs.catch_up()
             try:
                 await child.end(self._grace if exited else 0)
             finally:

@@ -22,13 +22,14 @@ _MAIN = Path(__file__).with_name("worker") / "main.py"
 class StartedWorker:
     """A worker's process, with descriptors that their user closes.
 
-    ``requests`` and ``answers`` are the app's ends of the two pipes; ``arenas`` are the outgoing and the incoming arena
+    ``requests``, ``answers`` and ``logs`` are the app's ends of the pipes; ``arenas`` are the outgoing and the incoming arena
     (-1: none).
     """
 
     child: Child
     requests: int
     answers: int
+    logs: int
     arenas: tuple[int, int]
 
 
@@ -43,11 +44,12 @@ def start_worker(environment: Environment) -> StartedWorker:
             undo.callback(output.finish)
             theirs_in, requests = _pipe(theirs, undo)
             theirs_out, answers = reversed(_pipe(undo, theirs))
+            theirs_logs, logs = reversed(_pipe(undo, theirs))
             arenas = make_arena(), make_arena()
             for arena in arenas:
                 if arena >= 0:
                     undo.callback(os.close, arena)
-            shared = [theirs_in, theirs_out, *arenas]
+            shared = [theirs_in, theirs_out, theirs_logs, *arenas]
             child = Child(
                 [environment.python, "-u", str(_MAIN), *map(str, shared), str(os.getpid())],
                 output=output,
@@ -58,7 +60,7 @@ def start_worker(environment: Environment) -> StartedWorker:
             undo.pop_all()
     except (OSError, ValueError) as error:
         raise BridgeError(_cannot_start(environment.python, error)) from error
-    return StartedWorker(child, requests, answers, arenas)
+    return StartedWorker(child, requests, answers, logs, arenas)
 
 
 def _pipe(read_end: ExitStack, write_end: ExitStack) -> tuple[int, int]:

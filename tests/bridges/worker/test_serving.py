@@ -86,7 +86,7 @@ def test_what_does_not_begin_as_an_app_does_is_told_and_gets_no_worker(sent: byt
     requests, app = os.pipe()
     os.write(app, sent)
     os.close(app)
-    command = [sys.executable, "-u", main.__file__, str(requests), "1", "-1", "-1", str(os.getpid())]
+    command = [sys.executable, "-u", main.__file__, str(requests), "1", "-1", "-1", "-1", str(os.getpid())]
     worker = subprocess.run(command, pass_fds=[requests], capture_output=True, text=True, check=False)
     os.close(requests)
     assert (worker.returncode, worker.stdout) == (1, "")

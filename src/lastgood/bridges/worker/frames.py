@@ -33,6 +33,9 @@ stream as well.
                     APART      no answer, no body: this call now runs on an event loop and occupies no thread
                     LOADED     no answer, number 0; body: packed [name, path, source] of a local module that is about
                                to be imported and is not in the manifest
+                    LOGGED     no answer, number 0, no body: log records are in the pipe for these; handle them first
+    by a pipe for   LOG        number 0; body: a packed log record (log_handler.py), or how many were dropped before
+    log records                the next one
 """
 
 from __future__ import annotations
@@ -52,6 +55,8 @@ __all__ = [
     "HEADER",
     "ITEMS",
     "LOADED",
+    "LOG",
+    "LOGGED",
     "MAX_BODY",
     "PIN",
     "PRELOAD",
@@ -83,6 +88,7 @@ MAX_BODY = 1 << 30
 SETUP, CALL, FORGET, READ, PRELOAD, PIN = 1, 2, 3, 4, 5, 6
 RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
 LOADED, APART = 32, 33
+LOG, LOGGED = 34, 35
 STREAM, TAKE, CLOSE, ITEMS, ENDED = 40, 41, 42, 48, 49
 ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN, ITEMS))
 

@@ -51,6 +51,7 @@ __all__ = [
     "INHERITED",
     "PinnedLoader",
     "Sources",
+    "after_loading",
     "install",
     "install_inherited",
     "installed_directories",
@@ -398,7 +399,7 @@ class _PinnedFinder:
             others = [entry for entry in sys.path if os.path.abspath(entry) not in self._roots]
             found = PathFinder.find_spec(fullname, others)
             if found is not None and fullname == "linecache":
-                _after_loading(found, partial(_patch_linecache, self._sources))
+                after_loading(found, partial(_patch_linecache, self._sources))
             return found
         return None
 
@@ -477,7 +478,8 @@ def _patch_linecache(sources: Sources, linecache: Any) -> None:
     linecache.updatecache = updatecache
 
 
-def _after_loading(spec: ModuleSpec, call: Callable[[ModuleType], None]) -> None:
+def after_loading(spec: ModuleSpec, call: Callable[[ModuleType], None]) -> None:
+    """Have ``call`` called with the module of this spec when it was loaded."""
     loader = spec.loader
     if loader is None:
         return

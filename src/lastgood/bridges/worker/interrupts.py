@@ -17,7 +17,7 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Exposure", "Interrupted", "Shield", "enable_interrupts"]
+__all__ = ["SHIELD", "Exposure", "Interrupted", "Shield", "enable_interrupts"]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -100,6 +100,10 @@ class Shield:
         if getattr(self._here, "was_exposed", False):
             self._here.was_exposed = False
             self._here.exposure.expose()
+
+
+SHIELD = Shield()
+"""The shield of this worker."""
 
 
 def enable_interrupts() -> None:

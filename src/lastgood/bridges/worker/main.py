@@ -1,6 +1,6 @@
-"""The worker's entry point: ``python -u main.py REQUESTS ANSWERS INCOMING OUTGOING PARENT``.
+"""The worker's entry point: ``python -u main.py REQUESTS ANSWERS LOGS INCOMING OUTGOING PARENT``.
 
-The first four arguments are descriptors: two pipes and two arenas (-1: none). The last is the app's pid.
+The first five arguments are descriptors: three pipes and two arenas (-1: none). The last is the app's pid.
 
 This runs in the Python that the user configured. If that is too old, this file says so before importing anything else.
 """

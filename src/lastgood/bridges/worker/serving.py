@@ -35,7 +35,8 @@ from types import CoroutineType
 from . import frames
 from .calling import Callables, Refused
 from .contexts import CONTEXTS
-from .interrupts import Exposure, Interrupted, Shield
+from .interrupts import SHIELD, Exposure, Interrupted
+from .logs import LogPipe
 from .performing import VALUES, import_modules, pack_raised, pack_refused, pack_result, run_call
 from .values.codec import CODEC, Lending
 
@@ -83,9 +84,10 @@ class _RunSlot(Exposure):
 class Worker:
     """The calls of one worker: read from the descriptor ``requests``, answered on ``answers``."""
 
-    def __init__(self, requests: int, answers: int) -> None:
+    def __init__(self, requests: int, answers: int, logs: LogPipe | None = None) -> None:
         self._requests = requests
         self._answers = answers
+        self._logs = logs or LogPipe()
         self._pid = os.getpid()
         self._inbox = frames.Inbox()
         self._read_size = _READ
@@ -102,7 +104,6 @@ class Worker:
         self._calls_begun = 0  # counts calls; the watcher compares
         self._alarm = threading.Semaphore(0)
         self._lock = threading.Lock()  # guards everything below
-        self._shield = Shield()
         self._sources: Sources | None = None
         self._early_pins: list[tuple[str, bytes]] = []  # received before there were sources
         self._dormant = False  # the watcher waits for the alarm
@@ -130,6 +131,7 @@ class Worker:
         settings = VALUES.loads(setup)
         self._threads, self._backend = settings["threads"], settings["async_backend"]
         self._grace = max(settings["grace"], _MIN_GRACE)
+        self._logs.adopt(settings["log_levels"])
         if self._backend == "trio" and "trio" not in sys.modules:
             from importlib.util import find_spec
 
@@ -147,6 +149,7 @@ class Worker:
         except BaseException as error:
             self._answer(number, *pack_raised(error))
             return False
+        self._logs.imports_are_done()
         CONTEXTS.keep()
         CODEC.check_loaded()
         self._callables = Callables(modules, settings["modules"])
@@ -223,7 +226,7 @@ class Worker:
     def _take_calls(self, slot: _RunSlot, *, is_main: bool) -> None:
         """Run calls until the slot is taken away or the app has gone."""
         take = self._read_or_wait if is_main else self._calls.get
-        self._shield.bind(slot)
+        SHIELD.bind(slot)
         while not slot.revoked:
             if self._main_waits and not is_main:
                 with self._lock:
@@ -408,7 +411,7 @@ class Worker:
     def _report(self, name: str, path: str, source: bytes) -> None:
         if os.getpid() == self._pid:  # a forked child has no connection to the app
             body = VALUES.dumps([name, path, source])
-            with self._shield:
+            with SHIELD:
                 self._send(frames.LOADED, 0, body)
 
     def _pin(self, body: bytes) -> None:
@@ -428,6 +431,8 @@ class Worker:
     def _send(self, kind: int, number: int, body: bytes) -> None:
         head = frames.HEADER.pack(len(body), kind, number)
         with self._writing:
+            if self._logs.unannounced:
+                head = self._logs.announcement() + head
             try:
                 if len(body) < _READ:
                     self._write(head + body)

@@ -11,6 +11,7 @@ from functools import partial
 from . import frames
 from .interactive import refuse_interaction
 from .interrupts import enable_interrupts
+from .logs import LogPipe
 from .parent import die_with
 from .performing import VALUES
 from .serving import Worker
@@ -23,20 +24,24 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(requests: int, answers: int, incoming: int, outgoing: int, parent: int, *, bare: Collection[str] = ()) -> None:
+def run(
+    requests: int, answers: int, logs: int, incoming: int, outgoing: int, parent: int, *, bare: Collection[str] = ()
+) -> None:
     """Run a worker on these descriptors (see main.py) until the app, process ``parent``, has gone.
 
     ``bare``: the modules that the interpreter had loaded before any of lastgood's.
     """
     die_with(parent)
-    for descriptor in (requests, answers, incoming, outgoing):
+    for descriptor in (requests, answers, logs, incoming, outgoing):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
             os.register_at_fork(after_in_child=partial(os.close, descriptor))
     CODEC.open(incoming, outgoing)
     refuse_interaction()
     enable_interrupts()
-    worker = Worker(requests, answers)
+    pipe = LogPipe(logs)
+    pipe.watch()
+    worker = Worker(requests, answers, pipe)
     kind, number, setup = _read_frame(requests)
     if kind == frames.PRELOAD:
         from .importing import preload

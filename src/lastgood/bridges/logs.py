@@ -1,0 +1,130 @@
+"""Log records of a worker: the app's loggers of the same names handle them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import trio
+
+from lastgood.bridges.worker import frames
+
+__all__ = ["WorkerLogs", "configured_levels"]
+
+logger = logging.getLogger(__name__)
+
+_READ = 1 << 16  # what a pipe holds
+_MAX_BODY = 1 << 22
+_MOST_LEVELS = 1000
+_OWN = (
+    "levelname",
+    "thread",
+    "threadName",
+    "process",
+    "processName",
+    "taskName",
+    "exc_text",
+)  # what a LogRecord's constructor does not take
+
+
+def configured_levels() -> dict[str, int]:
+    """Return the levels of this process's loggers that have one, by name; the root logger's is ``""``."""
+    levels = {"": logging.root.level}
+    for name, each in list(logging.root.manager.loggerDict.items())[:_MOST_LEVELS]:
+        if isinstance(each, logging.Logger) and each.level != logging.NOTSET:
+            levels[name] = each.level
+    return levels
+
+
+class WorkerLogs:
+    """The records that a worker writes to a pipe, of which this is the reading end.
+
+    They are handled in the trio thread, before the answers of the calls that made them, and else as they come.
+    ``on_garbage`` is called when the worker sends invalid data.
+    """
+
+    def __init__(self, descriptor: int, *, on_garbage: Callable[[str], object]) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self._on_garbage = on_garbage
+        self._inbox = frames.Inbox(_MAX_BODY)
+        self._reading: trio.CancelScope | None = None
+
+    def start(self) -> None:
+        """Handle records from now on."""
+        self._reading = trio.CancelScope()
+        trio.lowlevel.spawn_system_task(self._read_on, self._reading, name="lastgood's log reader")
+
+    async def _read_on(self, scope: trio.CancelScope) -> None:
+        with scope:
+            while self._descriptor >= 0:
+                try:
+                    await trio.lowlevel.wait_readable(self._descriptor)
+                except trio.ClosedResourceError:
+                    return
+                if not self.catch_up():
+                    return
+
+    def catch_up(self) -> bool:
+        """Handle what has arrived. Return False if nothing more will come."""
+        try:
+            chunk = b"" if self._descriptor < 0 else os.read(self._descriptor, _READ)
+        except BlockingIOError:
+            return True
+        try:
+            for kind, _, body in self._inbox.feed(chunk):
+                if kind != frames.LOG:
+                    raise frames.FrameError(f"a log record of kind {kind}")
+                _handle(msgspec.msgpack.decode(body))
+        except (ValueError, TypeError, LookupError, msgspec.DecodeError) as error:  # including a FrameError
+            self._on_garbage(f"a log record that cannot be read: {error}")
+            return False
+        return bool(chunk)
+
+    def close(self) -> None:
+        """Handle what has arrived, and close the pipe. May be called again."""
+        if self._descriptor < 0:
+            return
+        self.catch_up()
+        if self._reading is not None:
+            self._reading.cancel()
+            trio.lowlevel.notify_closing(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+
+def _handle(sent: Any) -> None:
+    if isinstance(sent, int):
+        logger.warning("The worker logs faster than this app takes its records; %d of them were dropped.", sent)
+        return
+    record = _record(sent)
+    try:
+        target = logging.getLogger(record.name)
+        if target.isEnabledFor(record.levelno):
+            target.handle(record)
+    except BaseException:  # a filter of the app's; it must not end the worker's calls
+        if logging.raiseExceptions:
+            traceback.print_exc()
+
+
+def _record(sent: Mapping[str, Any]) -> logging.LogRecord:
+    """Make a record of what the worker sent. Raises LookupError, TypeError or ValueError if it is invalid."""
+    name, level, line, created = sent["name"], sent["levelno"], sent["lineno"], sent["created"]
+    extras = sent["extras"]
+    if not (isinstance(name, str) and isinstance(level, int) and isinstance(created, float)):
+        raise TypeError("it has no name, level or time")
+    if not (isinstance(line, int | None) and isinstance(extras, dict)):
+        raise TypeError("it has no line or extras")
+    make = logging.getLogRecordFactory()
+    record = make(
+        name, level, str(sent["pathname"]), line or 0, str(sent["msg"]), (), None, sent["funcName"], sent["stack_info"]
+    )
+    record.__dict__.update({str(each): value for each, value in extras.items()})
+    record.__dict__.update({each: sent[each] for each in _OWN})
+    record.relativeCreated += (created - record.created) * 1000
+    record.created, record.msecs = created, float(int(created % 1 * 1000))
+    return record
