@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from lastgood.children import output
-from lastgood.children.output import Output
+from lastgood.children.output import LineMarker, Output
 
 
 def pumped(written: bytes) -> Output:
@@ -116,3 +116,47 @@ def test_nothing_is_left() -> None:
     pumped(b"").finish()
     assert len(os.listdir("/proc/self/fd")) == before
     assert "lastgood-output" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "given"),
+    [
+        ([b"one\ntwo\n"], [b"> one\n> two\n"]),
+        ([b"on", b"e\ntw", b"o\n"], [b"", b"> one\n", b"> two\n"]),
+        ([b"\n\n"], [b"> \n> \n"]),
+        ([b"\xff\xfe\n"], [b"> \xff\xfe\n"]),
+        ([b"x" * 9000, b"y" * 9000, b"z\nnext\n"], [b"> " + b"x" * 9000, b"y" * 9000, b"z\n> next\n"]),
+        ([b"10%\r20%\r\n"], [b"> 10%\r> 20%\r\n"]),
+        ([b"line\r\n"], [b"> line\r\n"]),
+    ],
+    ids=["lines", "partial lines", "empty lines", "not UTF-8", "a long line", "a progress bar", "of Windows"],
+)
+def test_each_line_is_marked_once_its_end_has_come(chunks: list[bytes], given: list[bytes]) -> None:
+    marker = LineMarker(b"> ")
+    assert [marker.feed(chunk) for chunk in chunks] == given
+    assert not marker.holds()
+
+
+def test_a_line_whose_end_does_not_come_is_shown_and_goes_on_unmarked() -> None:
+    marker = LineMarker(b"> ")
+    assert marker.feed(b"name?") == b""
+    assert marker.holds()
+    assert marker.flush() == b"> name?"
+    assert marker.flush() == b""
+    assert marker.feed(b" Ann\nBob") == b" Ann\n"
+    assert marker.flush() == b"> Bob"
+
+
+def test_output_is_marked_and_the_beginning_of_a_line_comes_after_a_while(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "_PATIENCE", 0)
+    pump = Output(forward=True, mark=b"> ")
+    shown = ""
+    os.write(pump.write_end, b"one\nname?")
+    while shown != "> one\n> name?":
+        shown += capfd.readouterr().err
+    os.write(pump.write_end, b" Ann\nlast")
+    pump.finish()
+    assert capfd.readouterr().err == " Ann\n> last"
+    assert pump.tail() == "one\nname? Ann\nlast"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from lastgood.children.output import Output
 from lastgood.errors import BridgeError
 from lastgood.sources.environment import Environment
 
-__all__ = ["StartedWorker", "start_worker"]
+__all__ = ["WORKER_MARK", "StartedWorker", "start_worker"]
+
+WORKER_MARK: ContextVar[bytes] = ContextVar("worker_mark", default=b"")
+"""What stands before each line that a worker prints, for the workers that are started in this context."""
 
 _MAIN = Path(__file__).with_name("worker") / "main.py"
 
@@ -40,7 +44,7 @@ def start_worker(environment: Environment) -> StartedWorker:
     """
     try:
         with ExitStack() as undo, ExitStack() as theirs:
-            output = Output(forward=True)
+            output = Output(forward=True, mark=WORKER_MARK.get())
             undo.callback(output.finish)
             theirs_in, requests = _pipe(theirs, undo)
             theirs_out, answers = reversed(_pipe(undo, theirs))

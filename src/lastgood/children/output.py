@@ -7,7 +7,7 @@ import select
 import sys
 import threading
 
-__all__ = ["Output"]
+__all__ = ["LineMarker", "Output"]
 
 _READ = 1 << 16
 # A pipe that polls writable takes this much without blocking, so the thread can always be stopped.
@@ -17,6 +17,52 @@ _KEPT_LINES = 64
 _FINAL_READS = 16
 _CAN_POLL = hasattr(select, "poll")  # not on Windows
 _JOIN = 1.0  # seconds to wait for the end of a pipe that cannot be polled
+_LONGEST = 1 << 13  # bytes of a line to wait for its end
+_PATIENCE = 500  # milliseconds to wait for the end of a line
+
+
+class LineMarker:
+    """Puts ``mark`` before each line, and keeps a line back until its end has come. No byte is altered."""
+
+    def __init__(self, mark: bytes) -> None:
+        self._mark = mark
+        self._rest = b""
+        self._is_in_line = False  # a part of a line was given already
+
+    def holds(self) -> bool:
+        """Return whether the beginning of a line is kept back."""
+        return bool(self._rest)
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return what to write for a chunk of output."""
+        if not self._mark:
+            return chunk
+        data, self._rest = self._rest + chunk, b""
+        head = b""
+        if self._is_in_line:
+            end = data.find(b"\n") + 1
+            if not end:
+                return self._remarked(data)
+            head, data = self._remarked(data[:end]), data[end:]
+            self._is_in_line = False
+        *lines, self._rest = data.split(b"\n")
+        given = head + b"".join(self._mark + self._remarked(line) + b"\n" for line in lines)
+        return given + self.flush() if len(self._rest) > _LONGEST else given
+
+    def flush(self) -> bytes:
+        """Return the beginning of a line, whose end may come later."""
+        rest, self._rest = self._rest, b""
+        if not rest:
+            return b""
+        self._is_in_line = True
+        return self._mark + self._remarked(rest)
+
+    def _remarked(self, part: bytes) -> bytes:
+        """Put the mark where a progress bar begins its line anew, too."""
+        if b"\r" not in part:
+            return part
+        body = part.rstrip(b"\r\n")
+        return body.replace(b"\r", b"\r" + self._mark) + part[len(body) :]
 
 
 class Output:
@@ -24,12 +70,14 @@ class Output:
 
     It is a thread so that output gets through while nobody waits for the child and while the app's event loop is busy. Give
     ``write_end`` to the child and then call :meth:`close_write_end`. :meth:`finish` ends the thread and closes the pipe, even
-    while a grandchild still holds the other end. ``forward``: write everything to the app's stderr, too.
+    while a grandchild still holds the other end. ``forward``: write everything to the app's stderr, too, each line after
+    ``mark``.
     """
 
-    def __init__(self, *, forward: bool) -> None:
+    def __init__(self, *, forward: bool, mark: bytes = b"") -> None:
         self._kept = bytearray()
         self._is_cut = False
+        self._marker = LineMarker(mark)
         self._source = self.write_end = self._wake = self._waker = -1
         self._target = _app_stderr() if forward else -1  # first, or a pipe may take its number if the app has closed it
         self._thread = threading.Thread(target=self._run, name="lastgood-output", daemon=True)
@@ -76,13 +124,17 @@ class Output:
         source.register(self._source, select.POLLIN)
         both.register(self._source, select.POLLIN)
         both.register(self._wake, select.POLLIN)
-        while more and not self._woken(both.poll()):
-            more = self._read(may_wait=True)
+        while more and not self._woken(events := both.poll(_PATIENCE if self._marker.holds() else None)):
+            if events:
+                more = self._read(may_wait=True)
+            else:
+                self._forward(self._marker.flush(), may_wait=True)
         # finish() was called: read what is there, but no more, however fast a grandchild goes on writing.
         for _ in range(_FINAL_READS):
             if not (more and source.poll(0)):
                 break
             more = self._read(may_wait=False)
+        self._forward(self._marker.flush(), may_wait=False)
 
     def _woken(self, events: list[tuple[int, int]]) -> bool:
         return any(descriptor == self._wake for descriptor, _ in events)
@@ -94,12 +146,13 @@ class Output:
         self._is_cut = self._is_cut or len(self._kept) > _KEPT_BYTES
         if len(self._kept) > 2 * _KEPT_BYTES:
             del self._kept[:-_KEPT_BYTES]
-        self._forward(memoryview(chunk), may_wait)
+        self._forward(self._marker.feed(chunk), may_wait=may_wait)
         return bool(chunk)
 
-    def _forward(self, chunk: memoryview, may_wait: bool) -> None:
+    def _forward(self, data: bytes, *, may_wait: bool) -> None:
         if self._target < 0:
             return
+        chunk = memoryview(data)
         poll = select.poll()
         poll.register(self._target, select.POLLOUT)
         poll.register(self._wake, select.POLLIN)

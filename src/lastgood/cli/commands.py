@@ -85,8 +85,10 @@ def watch(config: Path | None, as_json: bool) -> None:
     if as_json:
         _watch(path, lambda event: click.echo(json.dumps(event.to_dict())))
         return
+    from lastgood.cli.worker_lines import mark_worker_lines
     from lastgood.session.event_lines import EventLines, make_console, nearby
 
+    mark_worker_lines()
     console, lines = make_console(), EventLines(base=Path.cwd())
     console.print(f"lastgood {lastgood.__version__} watches for {nearby(path, Path.cwd())}. Ctrl-C ends it.")
 
