@@ -173,7 +173,7 @@ class WorkerStream:
         assert self._worker is not None
         try:
             value = self._worker.read_item(body, self._known)
-            raised = error_of(kind, value, find=None if self._known is None else self._known.find)
+            raised = error_of(kind, value, known=self._known)
         except DecodeError as error:
             raise unreadable(error) from None
         except (ValueError, TypeError) as error:

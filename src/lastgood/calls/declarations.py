@@ -251,7 +251,7 @@ def remote(module: str, function: str, *, stream: bool = False) -> Callable[[F],
                 handle, one = get_runtime_bridge(), _Call(current)
                 of_call = one.on(handle)
                 open_stream = of_call.stream if current.declaration.is_async else of_call.stream_blocking
-                return open_stream(one.module, one.function, *one.sent(args, kwargs))
+                return open_stream(one.module, one.function, *current.declaration.sent(args, kwargs))
 
         elif declaration.is_async:
 
@@ -271,7 +271,9 @@ def remote(module: str, function: str, *, stream: bool = False) -> Callable[[F],
             def call(*args: Any, **kwargs: Any) -> Any:
                 handle, one = get_runtime_bridge(), _Call(current)
                 try:
-                    made = one.on(handle).call_blocking(one.module, one.function, *current.declaration.sent(args, kwargs))
+                    made = one.on(handle).call_blocking(
+                        one.module, one.function, *current.declaration.sent(args, kwargs)
+                    )
                 except RemoteError as error:
                     leave(error)
                     raise
