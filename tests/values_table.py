@@ -38,18 +38,24 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum, Flag
+from enum import Enum, Flag, IntEnum, StrEnum
 from fractions import Fraction
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import attrs
+import msgspec
 import numpy
+import pydantic
 """
 CLASSES = """
 from exactness import difference
+
+T = TypeVar("T")
 
 
 class Colour(Enum):
@@ -77,11 +83,58 @@ class Options(TypedDict):
     colour: Colour
 
 
+class Size(IntEnum):
+    SMALL = 1
+
+
+class Mood(StrEnum):
+    GOOD = "good"
+
+
+@dataclass(frozen=True)
+class Offer(Quote):
+    until: date = date(2024, 2, 29)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    items: tuple[T, ...]
+
+
+@attrs.frozen
+class Box:
+    size: int
+
+
+class Frame(msgspec.Struct, frozen=True):
+    size: int
+
+
+class Order(pydantic.BaseModel, frozen=True):
+    size: int
+
+
 @dataclass
 class Other:
     value: str
 """
-OWN = ("Colour", "Rights", "Point", "Quote", "Options", "Other")
+OWN = (
+    *(
+        "Colour",
+        "Rights",
+        "Size",
+        "Mood",
+        "Point",
+        "Quote",
+        "Offer",
+        "Page",
+        "Box",
+        "Frame",
+        "Order",
+        "Options",
+        "Other",
+    ),
+)
 
 ROWS: Mapping[str, tuple[str, ...]] = {
     "None": ("None",),
@@ -136,8 +189,16 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "IPv6Interface": ("IPv6Interface('fe80::1/64')", "IPv6Interface('fe80::1%eth0/64')"),
     "Colour": ("Colour.RED", "Colour.ODD"),
     "Rights": ("Rights.READ | Rights.WRITE",),
+    "Size": ("Size.SMALL",),
+    "Mood": ("Mood.GOOD",),
+    "HTTPStatus": ("HTTPStatus.OK",),
     "Point": ("Point(1)",),
     "Quote": ("Quote('a')",),
+    "Quote, as an Offer": ("Offer('a')",),
+    "Page[Quote]": ("Page((Quote('a'),))",),
+    "Box": ("Box(size=1)",),
+    "Frame": ("Frame(size=1)",),
+    "Order": ("Order(size=1)",),
     "Options": ("{'colour': Colour.RED}",),
     "numpy.ndarray": ("numpy.arange(6.0).reshape(2, 3)", "numpy.array([1, 1j])"),
 }
@@ -181,7 +242,8 @@ def _function(place: str, number: int) -> str:
 def _source() -> str:
     """Return the source of the functions that take and give each type at each place."""
     lines = [IMPORTS, CLASSES]
-    for number, (annotation, samples) in enumerate(ROWS.items()):
+    for number, (row, samples) in enumerate(ROWS.items()):
+        annotation = row.partition(", as ")[0]
         lines.append(f"@dataclass\nclass Holder{number}:\n    value: {annotation}\n")
         for place, (whole, _) in PLACES.items():
             type_, name = whole.format(annotation, number), _function(place, number)
