@@ -83,6 +83,7 @@ def supersede(changed: Iterable[tuple[ModuleType, Mapping[str, Any]]]) -> None:
             if issubclass(kind, Enum):
                 former.members[kind] = dict(kind.__members__)
     former.next = _live = _Generation()
+    _names_of.cache_clear()
 
 
 def _classes_in(module: ModuleType, names: Mapping[str, Any]) -> Iterator[type]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
-from lastgood.bridges.worker.values.rich import field_names
+from lastgood.bridges.worker.values.making import forget_classes
 
 __all__ = ["can_graft", "graft", "pairs"]
 
@@ -105,7 +105,7 @@ def graft(old: Any, new: Any) -> None:
         type.__setattr__(old, name, value)
     for name in vars(old).keys() - made.keys() - _OWN:
         type.__delattr__(old, name)
-    field_names.cache_clear()
+    forget_classes()
 
 
 def _with_members_of(old: Any, made: Mapping[str, Any], parts: Mapping[int, Any]) -> dict[str, Any]:

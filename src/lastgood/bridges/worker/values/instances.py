@@ -18,12 +18,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from types import MemberDescriptorType
 from weakref import ref
 
 from . import rich
 from .arena import Arena
 from .known import SOURCES, Known, find_in
+from .making import (
+    ATTRIBUTES,
+    EXTRA,
+    PARAMETRISED,
+    PRIVATE,
+    RESTORED,
+    SET,
+    Unmakable,
+    bare,
+    built,
+    generic_of,
+    has_plain_fields,
+    is_neutral,
+    member_of,
+    named,
+    parametrised,
+    restored,
+    set_attributes,
+    set_later,
+)
 from .values import CLASSED, LENGTH, MEMBER, NAMED, RECORD, DecodeError, EncodeError, Values, class_name
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -31,12 +50,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["Decoder", "Encoder", "kind_of", "located", "names_of"]
-
-_RESTORED, _ATTRIBUTES, _SET, _EXTRA, _PRIVATE = "restored", "attributes", "set", "extra", "private"
-_PARAMETRISED = "parametrised"
-"""Keys of what is sent of an instance besides its fields: whether the worker has made it; its further attributes, packed one by
-one; and of a pydantic model, the names of the fields that were given, the names of those attributes that are its extra values, its
-private attributes, and the name of its class if that is one like ``Page[User]``."""
 
 
 def kind_of(kind: Any) -> int | None:
@@ -56,7 +69,7 @@ def names_of(kind: Any) -> tuple[bool, tuple[tuple[str, str], ...]]:
 
 def named_by(name_of: Callable[[type], tuple[str, str] | None], kind: type) -> tuple[bool, tuple[tuple[str, str], ...]]:
     """Return what :meth:`.known.Known.names` returns, with the names that ``name_of`` gives."""
-    kind = _generic(kind)
+    kind = generic_of(kind)
     names = [
         name_of(each)
         for each in kind.__mro__
@@ -74,18 +87,6 @@ def _name_of(kind: type) -> tuple[str, str] | None:
     aliases = (name for name, value in list(getattr(space, "__dict__", {}).items()) if value is kind)
     alias = next(aliases, None)
     return None if alias is None else (module, alias)
-
-
-def _generic(kind: type) -> type:
-    """Return the class ``Page`` of a class ``Page[User]``, which pydantic makes; any other class unchanged."""
-    origin = vars(kind).get("__pydantic_generic_metadata__", {}).get("origin")
-    return origin if isinstance(origin, type) else kind
-
-
-def _parametrised(kind: type, name: str | None) -> type:
-    """Return the class ``name`` that pydantic has made of the generic class ``kind``; if it is gone, ``kind`` itself."""
-    made: Sequence[type] = type.__subclasses__(kind) if name is not None else ()
-    return next((each for each in made if each.__name__ == name and _generic(each) is kind), kind)
 
 
 # --- What the other side has made
@@ -118,21 +119,31 @@ class Encoder:
         self.known = known
         self.lenient = lenient
         self.table: list[Any] = []
-        self._numbers: dict[type, tuple[int, int | None]] = {}
+        self._is_app = known is not SOURCES
+        self._numbers: dict[type, tuple[int, int | None, bool]] = {}
 
     def encode(self, values: Values, value: Any, depth: int, plain: frozenset[type]) -> Any:
         """Return the extension for an instance; None if ``value`` is sent in another way."""
-        kind = type(value)
+        kind: Any = type(value)
         found = self._numbers.get(kind)
         if found is None:
             code = kind_of(kind)
             if code is None:
                 return None
-            found = self._numbers[kind] = (code, self._add(values, kind, code))
-        code, number = found
+            is_plain = code == RECORD and has_plain_fields(kind)
+            found = self._numbers[kind] = (code, self._add(values, kind, code), is_plain)
+        code, number, is_plain = found
         if number is None:
             return None
         payload: list[Any]
+        if is_plain:
+            own = value.__dict__
+            names = self.table[number][3]
+            # The usual case, without all that others need. Somebody may have removed or added attributes.
+            if len(own) == len(names) and not (self._is_app and id(value) in _made):
+                items = [own[name] for name in names if name in own]
+                if plain.issuperset(map(type, items)) and len(items) == len(names):
+                    return values._ext(code, values._pack([number, items]))
         if code == MEMBER:
             payload = [number, value.name, values._encode_member(value, depth, plain)]
         elif code == NAMED:
@@ -167,39 +178,39 @@ class Encoder:
             fields = values._encode_fields(value, [name for name in names if hasattr(value, name)], depth, plain)
         state = self._state(values, value, names)
         kind: Any = type(value)
-        if self.known is not SOURCES and not state.get(_RESTORED) and (later := _set_later(kind)):
+        if self._is_app and not state.get(RESTORED) and (later := set_later(kind)):
             # The source's constructor sets these fields, unless the app has changed them.
             unset = {name for name, default in later.items() if getattr(value, name, default) is default}
-            fields = {name: item for name, item in _named(names, fields).items() if name not in unset}
+            fields = {name: item for name, item in named(names, fields).items() if name not in unset}
         return [number, fields, state] if state else [number, fields]
 
     def _state(self, values: Values, value: Any, names: Sequence[str]) -> dict[str, Any]:
         """Return what is sent of an instance besides its fields."""
         own = getattr(value, "__dict__", None) or {}
         attributes = {name: item for name, item in own.items() if name not in names} if len(own) > len(names) else {}
-        if self.known is not SOURCES:  # in the app
+        if self._is_app:
             state = {**_remembered(value)}
-            unread = state.pop(_ATTRIBUTES, {})
+            unread = state.pop(ATTRIBUTES, {})
             packed = {**unread, **self._packed(values, attributes)}
-            return {**state, _ATTRIBUTES: packed} if packed else state
+            return {**state, ATTRIBUTES: packed} if packed else state
         kind: Any = type(value)
-        state = {} if is_neutral(kind) and not attributes else {_RESTORED: True}
+        state = {} if is_neutral(kind) and not attributes else {RESTORED: True}
         extra = getattr(value, "__pydantic_extra__", None)
         if isinstance(extra, dict) and extra:
             attributes = {**attributes, **extra}
-            state[_EXTRA] = list(extra)
+            state[EXTRA] = list(extra)
         for name in ("__pydantic_fields_set__", "__fields_set__"):  # pydantic 2 and 1
             given = getattr(value, name, None)
             if isinstance(given, set):
-                state[_SET] = sorted(given)
+                state[SET] = sorted(given)
                 break
-        if _generic(kind) is not kind:
-            state[_PARAMETRISED] = kind.__name__
+        if generic_of(kind) is not kind:
+            state[PARAMETRISED] = kind.__name__
         private = getattr(value, "__pydantic_private__", None)
         if isinstance(private, dict):
-            state[_PRIVATE] = self._packed(values, private)
+            state[PRIVATE] = self._packed(values, private)
         if attributes:
-            state[_ATTRIBUTES] = self._packed(values, attributes)
+            state[ATTRIBUTES] = self._packed(values, attributes)
         return state
 
     def _packed(self, values: Values, attributes: Mapping[str, Any]) -> dict[str, bytes]:
@@ -235,32 +246,6 @@ def _without_arena(values: Values) -> Values:
     return result
 
 
-@lru_cache(maxsize=1024)
-def is_neutral(kind: Any) -> bool:
-    """Return whether the constructor of a class does nothing but set its fields."""
-    if hasattr(kind, "__struct_fields__"):
-        return not hasattr(kind, "__post_init__")
-    parameters = getattr(kind, "__dataclass_params__", None)
-    if parameters is None or hasattr(kind, "__pydantic_validator__") or hasattr(kind, "__post_init__"):
-        return False
-    maker = next((each for each in kind.__mro__ if "__init__" in vars(each)), object)
-    made = vars(maker).get("__dataclass_params__")
-    return (
-        made is not None
-        and made.init
-        and kind.__new__ is object.__new__
-        and (parameters.frozen or kind.__setattr__ is object.__setattr__)
-        and all(field.init for field in kind.__dataclass_fields__.values())
-    )
-
-
-@lru_cache(maxsize=1024)
-def _set_later(kind: Any) -> Mapping[str, Any]:
-    """Return the fields that the constructor of a dataclass does not take, with their defaults."""
-    fields = getattr(kind, "__dataclass_fields__", {}).values()
-    return {field.name: field.default for field in fields if not field.init}
-
-
 # --- Decoding
 
 
@@ -281,25 +266,37 @@ class Decoder:
         self._known = known
         self._entries = table
         self._classes: list[tuple[type | None, bool] | None] = [None] * len(table)
+        self._quick: dict[int, tuple[Any, Sequence[str]]] = {}
         self.problems: list[Problem] = []
 
     def decode(self, values: Values, code: int, payload: list[Any]) -> Any:
         """Return the instance of an extension, or a :class:`Problem`, which is also added to ``problems``."""
         number, *parts = payload
+        if (
+            code == RECORD
+            and len(parts) == 1
+            and number in self._quick
+            and type(parts[0]) is list
+            and not self.problems
+        ):
+            quick, names = self._quick[number]
+            instance = object.__new__(quick)
+            instance.__dict__.update(zip(names, parts[0]))
+            return instance
         text, _, _, fields = self._entries[number]
         kind, is_exact = self._class(number, code)
         if kind is None:
             return tuple(parts[0]) if code == NAMED else self._failed(self._known.unknown(text), parts[0])
         if self.problems:
-            return Problem("", _named(fields, parts[0]) if code != MEMBER else ())
+            return Problem("", named(fields, parts[0]) if code != MEMBER else ())
         try:
             if code == MEMBER:
-                return _member(kind, self._known.members(kind), *parts)
+                return member_of(kind, self._known.members(kind), *parts)
             if code == NAMED:
                 return self._named_tuple(kind, fields, parts[0])
             state = parts[1] if len(parts) > 1 else {}
-            return self._record(values, kind, _named(fields, parts[0]), state, is_exact)
-        except _Unmakable as error:
+            return self._record(values, kind, named(fields, parts[0]), state, is_exact)
+        except Unmakable as error:
             return self._failed(str(error))
         except Exception as error:  # of the user's constructor
             return self._failed(f"{kind.__qualname__} cannot be made of what was sent: {type(error).__name__}: {error}")
@@ -317,7 +314,7 @@ class Decoder:
         return found
 
     def _find(self, number: int, code: int) -> tuple[type | None, bool]:
-        text, is_own, names, _ = self._entries[number]
+        text, is_own, names, fields = self._entries[number]
         for place, (module, name) in enumerate(names):
             try:
                 kind = self._known.find(module, name)
@@ -328,6 +325,13 @@ class Decoder:
                 is_exact = is_own and place == 0
                 if not is_exact and self._known is not SOURCES:
                     self._known.takes_base(text, kind)
+                if (
+                    is_exact
+                    and code == RECORD
+                    and has_plain_fields(kind)
+                    and list(rich.field_names(kind) or ()) == fields
+                ):
+                    self._quick[number] = kind, fields  # to set the fields is all that its constructor would do
                 return kind, is_exact
         return None, False
 
@@ -346,27 +350,27 @@ class Decoder:
             own = rich.field_names(kind) or ()
             fields = {name: item for name, item in fields.items() if name in own}
         if self._known is SOURCES:
-            attributes = {name: self._unpacked(values, packed) for name, packed in state.get(_ATTRIBUTES, {}).items()}
-            if state.get(_RESTORED):
-                kind = _parametrised(kind, state.get(_PARAMETRISED))
-                return restored(kind, fields, attributes, {**state, _PRIVATE: self._private(values, state)})
+            attributes = {name: self._unpacked(values, packed) for name, packed in state.get(ATTRIBUTES, {}).items()}
+            if state.get(RESTORED):
+                kind = parametrised(kind, state.get(PARAMETRISED))
+                return restored(kind, fields, attributes, {**state, PRIVATE: self._private(values, state)})
             return built(kind, fields, attributes)
         return self._declared(values, kind, fields, dict(state))
 
     def _declared(self, values: Values, kind: Any, fields: dict[str, Any], state: dict[str, Any]) -> Any:
         """Return an instance of a class that a wrapper declares."""
-        instance = _bare(kind)
+        instance = bare(kind)
         attributes = {}
         unread = {}
         if hasattr(instance, "__dict__"):
-            for name, packed in state.pop(_ATTRIBUTES, {}).items():
+            for name, packed in state.pop(ATTRIBUTES, {}).items():
                 try:
                     attributes[name] = self._unpacked(values, packed)
                 except (DecodeError, ValueError):
                     unread[name] = packed
-        _set(instance, {**fields, **attributes})
+        set_attributes(instance, {**fields, **attributes})
         if unread:
-            state[_ATTRIBUTES] = unread
+            state[ATTRIBUTES] = unread
         if state:
             _remember(instance, state)
         return instance
@@ -375,154 +379,8 @@ class Decoder:
         return _without_arena(values).loads(packed, self._known)
 
     def _private(self, values: Values, state: Mapping[str, Any]) -> dict[str, Any] | None:
-        packed = state.get(_PRIVATE)
+        packed = state.get(PRIVATE)
         return None if packed is None else {name: self._unpacked(values, each) for name, each in packed.items()}
-
-
-class _Unmakable(Exception):
-    """An instance cannot be made of what was sent. The text says why."""
-
-
-def _named(fields: Sequence[str], items: Any) -> Any:
-    return items if isinstance(items, dict) else dict(zip(fields, items))
-
-
-def _member(kind: Any, members: Mapping[Any, Any], name: str | None, value: Any) -> Any:
-    member = members.get(name)
-    if member is not None:
-        return member
-    try:
-        return kind(value)  # a combination of flags, or a name that only the other side knows
-    except (ValueError, TypeError, KeyError):
-        raise _Unmakable(f"{kind.__qualname__} has no member {name or repr(value)}") from None
-
-
-def _bare(kind: Any) -> Any:
-    """Return an instance of a class without any attribute."""
-    try:
-        return object.__new__(kind)
-    except TypeError:  # it derives from a builtin class
-        return kind.__new__(kind)
-
-
-@lru_cache(maxsize=1024)
-def _slots_of(kind: Any) -> frozenset[str]:
-    members = (
-        name for each in kind.__mro__ for name, value in vars(each).items() if isinstance(value, MemberDescriptorType)
-    )
-    return frozenset(members)
-
-
-def _set(instance: Any, values: Mapping[str, Any]) -> None:
-    """Set attributes of an instance, and run no code of its class."""
-    kind: Any = type(instance)
-    slots = _slots_of(kind)
-    own = getattr(instance, "__dict__", None)
-    if own is not None and slots.isdisjoint(values):
-        own.update(values)
-        return
-    for name, value in values.items():
-        if own is None or name in slots:
-            object.__setattr__(instance, name, value)
-        else:
-            own[name] = value
-
-
-def restored(kind: Any, fields: Mapping[str, Any], attributes: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
-    """Return the instance with these fields that the worker had made, without running its constructor."""
-    if hasattr(kind, "__struct_fields__"):
-        return _restored_struct(kind, fields)
-    instance = _bare(kind)
-    is_model = not hasattr(kind, "__dataclass_fields__")
-    if not is_model or not (
-        hasattr(kind, "__pydantic_fields__") or isinstance(getattr(kind, "__fields__", None), dict)
-    ):
-        unset = () if is_model else _arguments_alone(kind)
-        _set(instance, {**{name: item for name, item in fields.items() if name not in unset}, **attributes})
-        return instance
-    names = state.get(_EXTRA, ())
-    if not hasattr(kind, "__pydantic_fields__"):  # version 1
-        object.__setattr__(instance, "__dict__", {**fields, **attributes})
-        object.__setattr__(instance, "__fields_set__", set(state.get(_SET, ())))
-        instance._init_private_attributes()
-        return instance
-    extra = {name: attributes[name] for name in names if name in attributes}
-    own = {name: item for name, item in attributes.items() if name not in names}
-    object.__setattr__(instance, "__dict__", {**fields, **own})
-    object.__setattr__(instance, "__pydantic_fields_set__", set(state.get(_SET, ())))
-    allows = kind.model_config.get("extra") == "allow"
-    object.__setattr__(instance, "__pydantic_extra__", extra if allows else None)
-    object.__setattr__(instance, "__pydantic_private__", state.get(_PRIVATE))
-    return instance
-
-
-@lru_cache(maxsize=1024)
-def _arguments_alone(kind: Any) -> frozenset[str]:
-    """Return the arguments of a dataclass's constructor that are no fields (``InitVar``): the app's instances may have them."""
-    return frozenset(kind.__dataclass_fields__).difference(rich.field_names(kind) or ())
-
-
-def _restored_struct(kind: Any, fields: Mapping[str, Any]) -> Any:
-    if is_neutral(kind):
-        return kind(**fields)
-    instance = _quiet_struct(kind)(**fields)
-    instance.__class__ = kind
-    return instance
-
-
-@lru_cache(maxsize=256)
-def _quiet_struct(kind: Any) -> Any:
-    """Return a class like ``kind``, an msgspec.Struct, whose ``__post_init__`` does nothing. A Struct has no bare instances."""
-    return type(kind)(kind.__name__, (kind,), {"__post_init__": lambda _: None, "__module__": kind.__module__})
-
-
-def built(cls: Any, values: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
-    """Return an instance that its own constructor makes of these fields, as its library (dataclasses, attrs, ...) wants them."""
-    parameters = getattr(cls, "__dataclass_params__", None)
-    if parameters is not None:
-        fields = cls.__dataclass_fields__.values()
-        if not parameters.init:
-            instance = _bare(cls)
-            _set(instance, {**values, **attributes})
-            return instance
-        inits = {field.name: field.name for field in fields if field.init}
-        names = {field.name for field in fields}
-    elif hasattr(cls, "__attrs_attrs__"):
-        made = [each for each in cls.__attrs_attrs__ if each.init]
-        inits = {each.name: getattr(each, "alias", None) or each.name.lstrip("_") for each in made}
-        names = {each.name for each in cls.__attrs_attrs__}
-    elif hasattr(cls, "__struct_fields__"):
-        return cls(**values)
-    else:
-        return _built_pydantic(cls, {**values, **attributes})
-    later = names - inits.keys()
-    # The constructor must reject fields that the class no longer has, so these are passed on.
-    instance = cls(**{inits.get(name, name): value for name, value in values.items() if name not in later})
-    for name in values.keys() & later:
-        object.__setattr__(instance, name, values[name])
-    _set(instance, attributes)
-    return instance
-
-
-def _built_pydantic(cls: Any, values: Mapping[str, Any]) -> Any:
-    """Return an instance of a pydantic model, whose constructor takes aliases."""
-    fields = getattr(cls, "__pydantic_fields__", None)
-    if fields is None:  # version 1
-        known = cls.__fields__
-        return cls(**{known[name].alias if name in known else name: value for name, value in values.items()})
-    given = {}
-    for name, value in values.items():
-        field = fields.get(name)
-        if field is not None and _is_default(field, value):
-            continue  # the app's instance does not know which fields were given; exclude_unset leaves these out
-        alias = getattr(field, "validation_alias", None) or getattr(field, "alias", None)
-        given[alias if isinstance(alias, str) else name] = value
-    return cls.model_validate(given)
-
-
-def _is_default(field: Any, value: Any) -> bool:
-    default = field.default
-    return type(default) is type(value) and bool(default == value)
 
 
 def located(value: Any, problem: Problem) -> list[tuple[str, Any]] | None:
