@@ -1,4 +1,4 @@
-"""Files without a header that a promotion wrote, and somebody changed before it was undone: they are still lastgood's."""
+"""Files that a promotion wrote, and somebody changed before it was undone: lastgood's still, and no change is lost."""
 
 from __future__ import annotations
 
@@ -54,6 +54,11 @@ class Project:
 
     def texts(self) -> dict[str, bytes]:
         return {name: self.files.read(self.path / name) for name in self.files.children(self.path)}
+
+    def kept(self) -> list[bytes]:
+        kept = self.output.home / "kept"
+        names = [(name, each) for name in self.files.children(kept) for each in self.files.children(kept / name)]
+        return [self.files.read(kept / name / each) for name, each in names]
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -124,3 +129,37 @@ def test_on_a_full_disk_everything_else_is_undone(project: Project, monkeypatch:
     assert project.texts() == {"others.json": b"1", "prices.json": b"edited"}
     with pytest.raises(UnmanagedFile):
         project.promote({"prices.json": b"2"})
+
+
+@ENDS
+def test_a_file_that_is_restored_keeps_no_change_and_the_change_is_kept(
+    project: Project, end: End, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.promote({"prices.json": b"1"})
+    promoting = project.staged({"prices.json": b"2"})
+    promoting.apply()
+    project.save("prices.json", b"edited")
+    end(project, promoting)
+    assert project.texts() == {"prices.json": b"1"}
+    assert project.kept() == [b"edited"]
+    assert "prices.json was changed before its promotion was undone" in caplog.text
+
+
+@ENDS
+def test_a_new_file_in_place_of_one_that_is_restored_is_kept(project: Project, end: End) -> None:
+    project.promote({"prices.json": b"1"})
+    promoting = project.staged({})
+    promoting.apply()
+    project.save("prices.json", b"somebody's")
+    end(project, promoting)
+    assert project.texts() == {"prices.json": b"1"}
+    assert project.kept() == [b"somebody's"]
+
+
+@ENDS
+def test_what_nobody_has_changed_leaves_no_copy(project: Project, end: End) -> None:
+    project.promote({"prices.json": b"1"})
+    promoting = project.staged({"prices.json": b"2"})
+    promoting.apply()
+    end(project, promoting)
+    assert (project.texts(), project.kept()) == ({"prices.json": b"1"}, [])

@@ -33,7 +33,7 @@ from lastgood.effects.files import (
     WriteFile,
 )
 
-__all__ = ["DAYS_KEPT", "Clash", "Existing", "Promotion", "plan_promotion"]
+__all__ = ["DAYS_KEPT", "Clash", "Existing", "Promotion", "copy_name", "plan_promotion"]
 
 DAYS_KEPT = 30
 
@@ -96,7 +96,7 @@ def plan_promotion(
         if _is_managed(path, before[path], managed) and not _is_known(path, before[path], staged, managed)
     ]
     kept_aside = [SetAside(path, _free_name(path, before)) for path in replaced if path in managed]
-    copied = [KeepCopy(path, _copy_name(path, before[path], kept)) for path in replaced if path not in managed]
+    copied = [KeepCopy(path, copy_name(path, before[path].digest, kept)) for path in replaced if path not in managed]
     directories = {parent for path in staged for parent in _parents(path)}
     left = {*before, *directories, *staged, *(aside.to for aside in kept_aside)}
     emptied = _emptied(left, set(removed))
@@ -167,9 +167,9 @@ def _free_name(path: str, before: Mapping[str, Existing]) -> str:
     return name
 
 
-def _copy_name(path: str, existing: Existing, kept: str) -> str:
-    """Return a name for the content, so that the same bytes are kept once."""
-    return f"{kept}/{existing.digest[:16]}/{basename(path)}"
+def copy_name(path: str, digest: str, kept: str) -> str:
+    """Return where in the directory ``kept`` a copy of the file ``path`` is: named for its content, so that it is kept once."""
+    return f"{kept}/{digest[:16]}/{basename(path)}"
 
 
 _MAX_NAMED = 5

@@ -16,7 +16,9 @@ from pathlib import Path
 import msgspec
 
 from lastgood.errors import PromotionError
+from lastgood.planner.promotion import DAYS_KEPT, copy_name
 from lastgood.store.file_system import FileSystem, Stat, digest_of, part_of
+from lastgood.store.kept_copies import keep_copy
 from lastgood.store.trees import (
     BYTECODE,
     drop_bytecode,
@@ -203,6 +205,7 @@ class JournalStore:
                     files.unlink(path)
             case "ReplaceFile" | "RemoveFile":
                 if is_regular(files, kept := self.backup / str(number), entry.kept):
+                    self._keep_if_changed(entry, path)
                     files.replace(kept, path)
             case "SetAside":
                 aside = self.output / entry.to
@@ -224,6 +227,20 @@ class JournalStore:
                     "Start the version that wrote it once, or restore the files from the backup directory beside it.",
                     path=self.path,
                 )
+
+    def _keep_if_changed(self, entry: Entry, path: Path) -> None:
+        """Copy what somebody has written to ``path`` since it was replaced or removed."""
+        if not is_regular(self.files, path) or (digest := self.files.digest(path)) in (entry.digest, entry.kept):
+            return
+        to = self.home / copy_name(entry.path, digest, "kept")
+        keep_copy(self.files, path, to)
+        logger.warning(
+            "%s was changed before its promotion was undone, and is what it was before that. The changed file stays in %s for "
+            "%d days.",
+            path,
+            to,
+            DAYS_KEPT,
+        )
 
     def _is_written(self, entry: Entry, status: Stat, stage: Path) -> bool:
         """Return whether the promotion wrote this file, rather than somebody else one with the same bytes."""
