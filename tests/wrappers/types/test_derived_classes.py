@@ -172,6 +172,12 @@ def test_a_helper_module_that_is_broken_fails_only_those_that_need_it() -> None:
     assert (wrapped.failures, classes(wrapped)) == ((), ["Base"])
 
 
+def test_a_program_is_not_imported() -> None:
+    program = source("shop.__main__", "from pricing import Base\nclass Cat(Base): ...\n")
+    wrapped = wrap(PET, source("shop", "", is_package=True), program)
+    assert (list(wrapped.files), wrapped.warnings) == (["__init__.py", "pricing.py"], ())
+
+
 def test_what_a_selection_leaves_out_does_not_matter() -> None:
     selection = ModuleConfig(functions=("pet",), exclude=("Cat",))
     wrapped = wrap(f"{PET}\n@dataclass\nclass Cat(Base): pass", selection=selection)

@@ -122,7 +122,8 @@ class Derivations:
             if self._states.get(name) != state:
                 self._states[name] = state
                 self._forget(name)
-                if at is not None and _may_derive(at.data):
+                is_program = name.rpartition(".")[2] == "__main__"  # it is run, not imported
+                if at is not None and not is_program and _may_derive(at.data):
                     self._learn(name, ask(at))
 
     def _learn(self, name: str, answer: Answer[Derived]) -> None:
