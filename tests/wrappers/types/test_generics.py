@@ -104,8 +104,8 @@ def made_variables(text: str) -> list[str]:
         ),
         ("@dataclass\nclass C(Page[int]):\n  items: list[int]", "class C(Page[int]): items: list[int]"),
         pytest.param(
-            "@dataclass\nclass C[T, U: Base](Page[T]):\n  a: U",
-            "class C(Page[T], Generic[T, U]): a: U",
+            "@dataclass\nclass C[T, A: Base](Page[T]):\n  a: A",
+            "class C(Page[T], Generic[T, A]): a: A",
             marks=needs_312,
         ),
         pytest.param("class C[T](TypedDict):\n  a: T", "class C(TypedDict, Generic[T]): a: T", marks=needs_312),
@@ -162,8 +162,8 @@ def test_generic_classes(text: str, expected: str) -> None:
             "(x: Iterable[T], y: Collection[T]) -> Sequence[T]",
         ),
         ("def f(x: Iterable[Base], y: Iterator[int]) -> None: ...", "(x: Iterable[Base], y: Any) -> None"),
-        pytest.param("def f[T: Base](x: list[T], y: T) -> T: ...", "(x: list[T], y: T) -> T", marks=needs_312),
-        pytest.param("def f[T: (int, str)](x: T) -> list[T]: ...", "(x: T) -> list[T]", marks=needs_312),
+        pytest.param("def f[A: Base](x: list[A], y: A) -> A: ...", "(x: list[A], y: A) -> A", marks=needs_312),
+        pytest.param("def f[A: (int, str)](x: A) -> list[A]: ...", "(x: A) -> list[A]", marks=needs_312),
         pytest.param(
             "def f[**P, *Ts](x: Callable[P, int], y: tuple[*Ts]): ...",
             "(x: Any, y: tuple[Any, ...]) -> Any",

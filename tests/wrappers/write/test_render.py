@@ -298,7 +298,9 @@ class Desk[T]:
     ast.parse(body, feature_version=(3, 11))
     assert "async def f(a: int | list[Any], b: tuple[int, str], *c: _T, d: Any = ...) -> _T:" in body
     assert "async def g(call: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:" in body
-    assert "async def open(box: Box[Any], row: Row[int], options: Options[Any]) -> list[Box[Any]]:" in body
+    assert (
+        "box: Box[Any],\n        row: Row[int],\n        options: Options[Any],\n    ) -> list[Box[Any]]: ..." in body
+    )
 
 
 def test_a_wrapper_says_which_module_it_is_of() -> None:
