@@ -155,6 +155,7 @@ def test_types_of_modules_are_written_with_them_and_those_of_typing_without() ->
 
 # --- what is breaking
 
+VARIABLES = "T = TypeVar('T')\nU = TypeVar('U')\nOf = TypeVar('Of', bound=int)\n"
 SAFE = [
     ("a more general parameter", function("a: int"), function("a: float")),
     ("a complex parameter", function("a: float"), function("a: complex")),
@@ -178,6 +179,12 @@ SAFE = [
     ("*args and **kwargs", function(""), function("*args: int, **kwargs: int")),
     ("another name for *args", function("*a: int"), function("*b: int")),
     ("another name of a positional-only one", function("a: int, /"), function("b: int, /")),
+    (
+        "another name of a type variable",
+        VARIABLES + function("a: list[T], b: U", "dict[T, U]"),
+        VARIABLES + function("a: list[U], b: T", "dict[U, T]"),
+    ),
+    ("a type variable for anything", function("a, b", "Any"), VARIABLES + function("a: T, b: T", "T")),
     ("another order of named ones", function("*, a: int, b: int"), function("*, b: int, a: int")),
 ]
 BREAKING = [
@@ -202,6 +209,16 @@ BREAKING = [
     ("other keys", function("a: Mapping[str, int]"), function("a: Mapping[int, int]")),
     ("a wider result", function("", "int"), function("", "int | None")),
     ("a result of any kind", function("", "int"), "def f(): ..."),
+    (
+        "another type variable",
+        VARIABLES + function("a: T, b: U", "tuple[T, U]"),
+        VARIABLES + function("a: T, b: U", "tuple[U, T]"),
+    ),
+    (
+        "a type variable with a bound",
+        VARIABLES + function("a: T", "list[T]"),
+        VARIABLES + function("a: Of", "list[Of]"),
+    ),
     ("shorter tuples", function("", "tuple[int, int]"), function("", "tuple[int, ...]")),
 ]
 
@@ -220,6 +237,7 @@ def dataclass(fields: str, options: str = "") -> str:
     return f"@dataclass{options}\nclass C:\n{lines}def f(c: C): ...\n"
 
 
+GENERIC = VARIABLES + "@dataclass\nclass C(Generic[{}]):\n  x: {}\n"
 FLAG = "from enum import Flag\nclass C(Flag):\n  {}\ndef f(c: C): ...\n"
 
 
@@ -251,6 +269,9 @@ def named_tuple(fields: str) -> str:
         (typed_dict("x: int"), typed_dict("x: int; y: NotRequired[int]"), False),
         (typed_dict("x: int"), typed_dict("x: NotRequired[int]"), True),
         (typed_dict("x: int; y: int"), typed_dict("y: int; x: int"), False),
+        (GENERIC.format("T", "T"), GENERIC.format("U", "U"), False),
+        (GENERIC.format("T", "T"), GENERIC.format("T", "int"), True),
+        (GENERIC.format("T", "T"), GENERIC.format("T, U", "T"), True),
         ("class C(Enum):\n  A = 1\ndef f(c: C): ...", "class C(Enum):\n  A = 1\n  B = 2\ndef f(c: C): ...", False),
         ("class C(Enum):\n  A = 1\ndef f(c: C): ...", "class C(Enum):\n  A = 2\ndef f(c: C): ...", True),
     ],

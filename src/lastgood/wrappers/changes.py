@@ -13,12 +13,16 @@ A change is *breaking* if an existing call, or the use of its result, may fail. 
   optional; a member of an enum was removed or changed its value; anything changed in a flag or a class with slots, which is
   another object then.
 - A constant: the type of its value changed.
+
+The names of type variables do not count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
+
+from msgspec.structs import replace
 
 from lastgood.watch_events import ApiChange
 from lastgood.wrappers.ir import (
@@ -39,6 +43,8 @@ from lastgood.wrappers.ir import (
     Type,
     Variable,
     stream_of,
+    substituted,
+    variables,
 )
 from lastgood.wrappers.types.annotations import admits, literal_of
 
@@ -148,6 +154,7 @@ def _type_of_constant(constant: Constant) -> object:
 
 def _takes_over(new: Signature, old: Signature) -> bool:
     """Return whether every valid call of ``old`` is valid for ``new``, with a result that can be used in the same way."""
+    new, old = _with_numbers(new), _with_numbers(old)
     if not accepts(old.returns, new.returns):
         return False
     before = [p for p in old.parameters if p.kind in _BY_POSITION]
@@ -167,8 +174,27 @@ def _takes_over(new: Signature, old: Signature) -> bool:
     return all(p.default is not Default.REQUIRED for p in more)
 
 
+def _takes_anything(type_: Type) -> bool:
+    return isinstance(type_.head, Variable) and not type_.head.bound and not type_.head.constraints
+
+
+def _with_numbers(signature: Signature) -> Signature:
+    """Return ``signature`` with its type variables named by their order: their own names, and where they are made, do not count."""
+    types = (*(parameter.type for parameter in signature.parameters), signature.returns)
+    numbers = _numbers(each for type_ in types for each in variables(type_))
+    parameters = (replace(each, type=substituted(each.type, numbers)) for each in signature.parameters)
+    return Signature(tuple(parameters), substituted(signature.returns, numbers))
+
+
+def _numbers(found: Iterable[Variable]) -> dict[Variable, Type]:
+    return {
+        variable: Type(replace(variable, module="", name=str(number)))
+        for number, variable in enumerate(dict.fromkeys(found))
+    }
+
+
 def _stands_for(new: Parameter, old: Parameter) -> bool:
-    if new.kind is not old.kind or not accepts(new.type, old.type):
+    if new.kind is not old.kind or not (_takes_anything(new.type) or accepts(new.type, old.type)):
         return False
     if new.kind in _VARIADIC:
         return True
@@ -266,6 +292,7 @@ def _accepts_tuple(wide: tuple[Type, ...], narrow: tuple[Type, ...]) -> bool:
 
 
 def _data_breaks(old: Data, new: Data) -> bool:
+    old, new = _data_with_numbers(old), _data_with_numbers(new)
     if (old.form, old.bases, old.options, old.parameters) != (new.form, new.bases, new.options, new.parameters):
         return True
     fields = {field.name: field for field in new.fields}
@@ -277,6 +304,19 @@ def _data_breaks(old: Data, new: Data) -> bool:
             return True
     known = {field.name for field in old.fields}
     return any(_must_be_known(old.form, field) for field in new.fields if field.name not in known)
+
+
+def _data_with_numbers(data: Data) -> Data:
+    """Return ``data`` with its type parameters named by their order, as :func:`_with_numbers` does."""
+    if not data.parameters:
+        return data
+    numbers = _numbers(data.parameters)
+    return replace(
+        data,
+        bases=tuple(substituted(base, numbers) for base in data.bases),
+        fields=tuple(replace(field, type=substituted(field.type, numbers)) for field in data.fields),
+        parameters=tuple(type_.head for type_ in numbers.values() if isinstance(type_.head, Variable)),
+    )
 
 
 def _is_replaced(data: Data) -> bool:
