@@ -281,3 +281,12 @@ def test_the_type_variables_of_a_class_in_its_methods() -> None:
     assert f"async def of(item: Base) -> D: ...{IGNORED}\n" in body
     assert f"async def of(item: list[_U]) -> E[_U]: ...{IGNORED}\n" in body
     assert f"async def of(item: list[_T]) -> F[_T]: ...{IGNORED}\n" in body
+
+
+def test_a_class_in_a_base_is_inherited() -> None:
+    inner = "  @dataclass\n  class Inner(Generic[T]):\n    x: T\n    @classmethod\n    def of(cls, x: T) -> Self: ...\n"
+    body = text_of(
+        wrapped(f"@dataclass\nclass C:\n{inner}@dataclass\nclass D(C):\n  y: int\ndef f(d: D) -> C.Inner[int]: ...")
+    )
+    assert body.count("class Inner") == 1
+    assert "async def of(x: _T) -> C.Inner[_T]: ..." in body

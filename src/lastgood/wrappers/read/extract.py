@@ -242,7 +242,9 @@ class _Extractor:
                 is_property = not isinstance(found, Missing) and any(binding.is_property for binding in found)
                 needs_instance |= name in own and is_property and self.allowed(inner)
             elif found.is_class:
-                member = self.class_(found, inner)
+                # A class that is declared in a declared base is inherited in the wrapper, too.
+                is_inherited = declared is not None and name not in own and self.is_declared(found)
+                member = None if is_inherited else self.class_(found, inner)
                 members += [] if member is None else [member]
             elif not self.allowed(inner):
                 continue
@@ -338,6 +340,11 @@ class _Extractor:
             for (argument, kind, default), type_ in zip(entries, types, strict=True)
         )
         return Signature(tuple(parameters), returns)
+
+    def is_declared(self, located: Located) -> bool:
+        """Return whether a class is declared by its fields."""
+        binding = located.bindings[0]
+        return isinstance(self.project.judge(Place(located.outline, binding, binding.qualified)), Declared)
 
     def overrides(self, of: Place, name: str, own: Function) -> bool:
         """Return whether a base of the class ``of`` that wrappers declare has a method of this name with another signature."""
