@@ -263,6 +263,11 @@ class RemoteError(BridgeError):
         self.traceback = traceback
         self.attributes = dict(attributes or {})
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without what bridges/raised.py keeps there: a traceback cannot be pickled.
+        state = {name: value for name, value in vars(self).items() if not name.startswith("_lastgood")}
+        return type(self), self.args, state
+
     def __str__(self) -> str:
         head = f"{self.type_name}: {self.message}" if self.message else self.type_name
         return f"{head}\n\n{self.traceback.rstrip()}" if self.traceback else head

@@ -79,6 +79,8 @@ def test_every_builtin_class_is_itself(name: str) -> None:
     assert (got.type_name, got.message) == (name, str(error))
     if name in BARE:
         assert type(got) is RemoteError
+        again: Any = pickle.loads(pickle.dumps(got))
+        assert (repr(again), str(again), again.attributes) == (repr(got), str(got), got.attributes)
         return
     assert isinstance(got, kind)
     assert type(got).__name__ == name
@@ -429,6 +431,8 @@ async def test_hostile_exceptions_arrive_with_their_texts_and_the_worker_lives_o
                 assert "in fail" in error.traceback
                 assert len(error.traceback) < 400_000
                 assert isinstance(error.__traceback__, TracebackType)
+                leave(error)
+                assert kind == "Both" or [*traceback.walk_tb(error.__traceback__)][-1][0].f_code.co_name == "fail"
                 assert "".join(traceback.format_exception(error))
                 assert (type(error) is RemoteError) is (kind == "Both")
                 assert await bridge.call("hostile", "give", [1], {}) == 1

@@ -101,10 +101,17 @@ class _Maker:
             error.__context__ = context
             error.__suppress_context__ = details.get("suppress") is True
             origin: _Origin = vars(error)[_ORIGIN]
-            frames = self._trace if number == 0 and self._trace is not None else _traceback(details.get("frames") or ())
+            frames = self._frames(number, details)
             error.__traceback__ = frames
             vars(error)[_ORIGIN] = _Origin(origin.text, frames, context, origin.left_out)
         return self._made[0]
+
+    def _frames(self, number: int, details: Mapping[str, Any]) -> TracebackType | None:
+        if number == 0 and self._trace is not None:
+            return self._trace
+        if type(self._made[number]) is RemoteError:
+            return None  # its text shows them
+        return _traceback(details.get("frames") or ())
 
     def _details(self, number: int) -> Mapping[str, Any]:
         details = self._described[number][3]
