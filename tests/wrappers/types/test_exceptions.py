@@ -106,6 +106,16 @@ def test_what_is_excluded_is_not_declared() -> None:
     assert "class A" not in text
 
 
+def test_what_needs_an_instance_is_left_out_with_a_warning() -> None:
+    wrapped = wrap(
+        "class E(Exception):\n    @property\n    def code(self): ...\n    def show(self): ...\n    def __str__(self): ..."
+    )
+    assert wrapped.warnings == (
+        "pricing.E: it is declared by its bases and attributes. Left out: what needs an instance in the worker (code, show).",
+    )
+    assert "code" not in text_of(wrapped)
+
+
 def test_they_are_made_as_exceptions_are() -> None:
     space = load(
         wrap(SHOP, source("errors", ERRORS)).files["pricing.py"].replace(b"from .errors import Declined", b""),

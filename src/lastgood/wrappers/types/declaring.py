@@ -439,8 +439,9 @@ class _Declarer:
                 names.append(name)
         if names:
             declared = self.model.declared
+            how = "bases and attributes" if self.model.family is Family.EXCEPTION else "fields"
             yield (
-                f"{declared.module}.{declared.name}: it is declared by its fields. Left out: what needs an instance in the "
+                f"{declared.module}.{declared.name}: it is declared by its {how}. Left out: what needs an instance in the "
                 f"worker ({', '.join(names)})."
             )
 
