@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import enum
+import gc
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -181,6 +182,23 @@ class Oops(Exception):
 
 class Bad(ValueError):
     code = 3
+
+
+def test_an_exception_keeps_its_bases_if_what_derives_from_it_could_not_be_any_more() -> None:
+    class Missing(Exception):
+        pass
+
+    class Both(LookupError, Missing):
+        pass
+
+    class NowALookupError(LookupError):
+        pass
+
+    assert not can_graft(named(Missing), named(NowALookupError), (LookupError,))
+    assert issubclass(Both, Missing)  # and so it is there
+    del Both
+    gc.collect()
+    assert can_graft(Missing, NowALookupError, (LookupError,))
 
 
 def test_an_exception_may_have_another_base() -> None:

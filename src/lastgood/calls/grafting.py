@@ -44,11 +44,28 @@ def _has_bases(old: Any, bases: tuple[type, ...]) -> bool:
         return True
     if type(old) is not type:
         return False
+    stand_in: Any = None
     try:
-        type("_", old.__bases__, {}).__bases__ = bases
+        stand_in = type("_", old.__bases__, {})
+        if issubclass(old, BaseException):
+            _derive(stand_in, old)
+        stand_in.__bases__ = bases
     except TypeError:
         return False
     return True
+
+
+def _derive(stand_in: type, kind: type) -> None:
+    """Derive from ``stand_in`` what derives from ``kind``: errors of the worker are made of several classes each.
+
+    They stay alive as long as ``stand_in`` does, since a class refers to its subclasses weakly.
+    """
+    derived: Any = [(kind, stand_in)]
+    stand_in.derived = derived  # type: ignore[attr-defined]  # to keep them
+    for each, other in derived:  # grows
+        for below in type.__subclasses__(each):
+            bases = tuple(other if base is each else base for base in below.__bases__)
+            derived.append((below, type("_", bases, {})))
 
 
 def _is_named_tuple(kind: type) -> bool:
