@@ -39,7 +39,7 @@ _Types = dict[str, str]
 
 _PLAIN = ("None", "bool", "bytes", "dict", "float", "int", "list", "set", "str", "tuple")
 
-_LEFT_OUT = ("Callable", "ContextManager", "Generator", "Iterable", "Iterator")
+_LEFT_OUT = ("Callable", "ContextManager", "Iterable")
 """Parts of the names of result types with which the generator may leave a function out."""
 
 
@@ -214,8 +214,6 @@ def _plain_functions(module: str, bridge: InProcessBridge) -> Iterator[str]:
 
 
 def _is_left_out(function: FunctionType) -> bool:
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        return True
     try:
         returns = typing.get_type_hints(function).get("return")
     except Exception:  # it names what only a type checker imports, for example

@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from lastgood.testing.fixtures import direct_session as direct_session
     from lastgood.testing.world import ROOT as ROOT
     from lastgood.testing.world import ScriptedBridge as ScriptedBridge
+    from lastgood.testing.world import ScriptedStream as ScriptedStream
     from lastgood.testing.world import World as World
 
-__all__ = ["ScriptedBridge", "World", "direct_session"]
+__all__ = ["ScriptedBridge", "ScriptedStream", "World", "direct_session"]
 
-_MODULE_OF = {"ROOT": "world", "ScriptedBridge": "world", "World": "world", "direct_session": "fixtures"}
+_MODULE_OF = {
+    "ROOT": "world",
+    "ScriptedBridge": "world",
+    "ScriptedStream": "world",
+    "World": "world",
+    "direct_session": "fixtures",
+}
 
 
 def __getattr__(name: str) -> Any:

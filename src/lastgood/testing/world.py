@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from lastgood.config import Config, decode_config
 from lastgood.effects import Action, Answer, Command, Effect, Emit, Interrupt
@@ -38,9 +38,10 @@ from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Star
 from lastgood.planner.states import Closed, Status, Unstarted
 from lastgood.sources.finder import Interpreter
 from lastgood.store.memory_files import MemoryFiles
+from lastgood.testing.streams import ScriptedStream
 from lastgood.watch_events import WatchEvent
 
-__all__ = ["ScriptedBridge", "World"]
+__all__ = ["ScriptedBridge", "ScriptedStream", "World"]
 
 ROOT = Path("/project")
 
@@ -68,6 +69,7 @@ class World:
         stage_timeout: float = 60.0,
     ) -> None:
         self.clock = MemoryClock()
+        self._streams: list[ScriptedStream] = []
         self.events: list[WatchEvent] = []
         self.effects: list[Effect] = []
         self._disk = MemoryFiles(lambda: self.clock.now)
@@ -168,8 +170,26 @@ class World:
         return self.bridge
 
     def end_calls(self, bridge: ScriptedBridge) -> None:
-        """Let every call in flight on ``bridge`` return."""
-        self._interpreter.end_leases(bridge.cycle, cut_off=False)
+        """Let every call in flight on ``bridge`` return. Its streams go on."""
+        bridge.leases = sum(stream.holds(bridge) for stream in self._streams)
+        self._end_leases(bridge)
+
+    def open_stream(self, items: Iterable[Any] = (), error: BaseException | None = None) -> ScriptedStream:
+        """Return a stream of ``items``, after which ``error`` is raised, if there is one.
+
+        It begins with its first item, on the bridge that is live then, and is in flight there until its end.
+        """
+        stream = ScriptedStream(self.begin_call, self._end_stream, items, error)
+        self._streams.append(stream)
+        return stream
+
+    def _end_stream(self, bridge: ScriptedBridge) -> None:
+        bridge.leases = max(bridge.leases - 1, 0)
+        self._end_leases(bridge)
+
+    def _end_leases(self, bridge: ScriptedBridge) -> None:
+        if not bridge.leases:
+            self._interpreter.end_leases(bridge.cycle, cut_off=False)
         self._run()
 
     def lose_bridge(self, error: BaseException | None = None, *, calls_go_on: bool = False) -> None:
