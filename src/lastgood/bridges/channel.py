@@ -190,14 +190,17 @@ class Channel:
         answer = PendingAnswer(self._next)
         self._next += 1
         self._open[answer.number] = answer
-        if kind == frames.CALL:
-            self._queue(answer)
-        elif kind == frames.STREAM:
-            answer.of_stream = True
-            self._queue(answer)
+        if kind == frames.CALL or kind == frames.STREAM:
+            answer.of_stream = kind == frames.STREAM
+            if self._free_threads > 0:
+                self._free_threads -= 1
+                answer.holds_thread = True
+                self._begin(answer)
+            else:
+                self._queued.append(answer)
         elif kind != frames.SETUP:
             answer.of_stream = True
-            self._start_timeout(answer)
+            self._begin(answer)
         self._send(kind, answer.number, body)
         return answer
 
@@ -326,19 +329,8 @@ class Channel:
 
     # Time.
 
-    def _queue(self, answer: PendingAnswer) -> None:
-        if self._free_threads > 0:
-            self._begin(answer)
-        else:
-            self._queued.append(answer)
-
     def _begin(self, answer: PendingAnswer) -> None:
-        """Note that a thread of the worker is free for this call, and start its timeout."""
-        self._free_threads -= 1
-        answer.holds_thread = True
-        self._start_timeout(answer)
-
-    def _start_timeout(self, answer: PendingAnswer) -> None:
+        """Start the timeout of a call for which a thread of the worker is free, or of a request of a stream."""
         if self.timeout == math.inf:
             return
         answer.deadline = trio.current_time() + self.timeout
@@ -359,6 +351,8 @@ class Channel:
             while queued and self._free_threads > 0:
                 following = queued.popleft()
                 if following.number in self._open:
+                    self._free_threads -= 1
+                    following.holds_thread = True
                     self._begin(following)
         due = self._due
         while due and due[0].number not in self._open:
