@@ -18,7 +18,7 @@ from held_up import hold_up
 from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.worker import frames
 from lastgood.errors import BridgeError, CallTimeout
-from process_bridges import DEADLINE, Gate, forget_a_call
+from process_bridges import DEADLINE, Gate, forget_a_call, running
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -255,3 +255,41 @@ async def test_an_event_loop_that_is_blocked_no_more_is_used_again(bridge: Proce
     gates[1].open()
     assert await loop_of_next_call() == second
     gates[2].open()
+
+
+ENDING = """
+import trio
+
+waiting = []
+
+async def end_the_loop():
+    async def crash():
+        raise ValueError("a crash")
+    while not waiting:
+        await trio.lowlevel.checkpoint()
+    waiting.clear()
+    trio.lowlevel.spawn_system_task(crash)
+    await trio.sleep_forever()
+
+async def wait():
+    waiting.append(1)
+    await trio.sleep_forever()
+
+async def give(value):
+    return value
+"""
+
+
+async def test_a_trio_loop_that_a_function_ends_is_replaced(source: Path) -> None:
+    (source / "svc.py").write_text(ENDING)
+    async with running(source, async_backend="trio") as bridge:
+        for _ in range(2):
+            async with trio.open_nursery() as nursery:
+                for function in ("wait", "end_the_loop"):
+                    nursery.start_soon(fails, bridge, function)
+            assert await bridge.call("svc", "give", [1], {}) == 1
+
+
+async def fails(bridge: ProcessBridge, function: str) -> None:
+    with pytest.raises(BridgeError, match="The event loop of the worker has ended while the call ran"):
+        await bridge.call("svc", function, [], {})

@@ -10,7 +10,7 @@ from functools import partial
 
 from . import frames
 from .contexts import CONTEXTS
-from .performing import pack_raised
+from .performing import pack_raised, pack_refused
 from .serving import MAX_FORGOTTEN
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -26,15 +26,20 @@ __all__ = ["Loops"]
 
 _RESPONSE = 0.2  # seconds within which a loop must run a callback
 _FORGOTTEN = frames.FORGOTTEN, b""
+_ENDED = "The event loop of the worker has ended while the call ran."
 
 
 class _LoopThread:
     """An event loop and its thread. ``call_soon`` schedules a function on it; ``spawn`` and ``cancel`` must run on it.
 
+    ``on_end`` is called with this object when the loop has ended, which only a user's function can bring about.
+
     ``spawn`` starts a task in ``context``, so the coroutine sees the context variables that a plain function set before.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_end: Callable[[_LoopThread], None]) -> None:
+        self.ended = False
+        self._on_end = on_end
         self.cancelled: set[int] = set()  # calls that were cancelled and have not ended
         self._turned = threading.Event()  # set by the loop in answer to the last responds()
         self._ready = threading.Event()
@@ -52,6 +57,9 @@ class _LoopThread:
                 raise
             self._failure = error  # for example too many open files
             self._ready.set()
+        finally:
+            self.ended = True
+            self._on_end(self)
 
     def _run(self) -> None:
         raise NotImplementedError
@@ -67,11 +75,18 @@ class _LoopThread:
     def cancel(self, number: int) -> None:
         raise NotImplementedError
 
+    def post(self, function: Callable[..., None], *args: Any) -> bool:
+        """Do as ``call_soon`` does. Return False if the loop has ended."""
+        try:
+            self.call_soon(function, *args)
+        except RuntimeError:
+            self.ended = True
+        return not self.ended
+
     def responds(self) -> bool:
         """Return whether the loop still runs callbacks, rather than being blocked by a forgotten call."""
         self._turned = threading.Event()
-        self.call_soon(self._turned.set)
-        return self._turned.wait(_RESPONSE)
+        return self.post(self._turned.set) and self._turned.wait(_RESPONSE)
 
     def has_recovered(self) -> bool:
         """Return whether the loop, which did not respond in time, has done so since, and still does."""
@@ -79,9 +94,9 @@ class _LoopThread:
 
 
 class _Asyncio(_LoopThread):
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[_LoopThread], None]) -> None:
         self._tasks: dict[int, asyncio.Task[Outcome]] = {}
-        super().__init__("lastgood-asyncio")
+        super().__init__("lastgood-asyncio", on_end)
 
     def _run(self) -> None:
         import asyncio
@@ -116,9 +131,9 @@ class _Asyncio(_LoopThread):
 
 
 class _Trio(_LoopThread):
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[_LoopThread], None]) -> None:
         self._scopes: dict[int, Any] = {}
-        super().__init__("lastgood-trio")
+        super().__init__("lastgood-trio", on_end)
 
     def _run(self) -> None:
         import trio
@@ -144,10 +159,15 @@ class _Trio(_LoopThread):
         context.run(self._nursery.start_soon, self._perform, number, coroutine, pack, finish)
 
     async def _perform(self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Pack, finish: Finish) -> None:
+        from trio import Cancelled
+
         outcome = _FORGOTTEN  # the outcome if the scope is cancelled
         try:
             with self._scopes[number]:
                 outcome = pack(await coroutine)
+        except Cancelled:  # by a scope around this one, so that the loop is about to end
+            self.ended = True
+            outcome = pack_refused(_ENDED)
         except BaseException as error:  # including SystemExit, which would end the loop: every call must be answered
             outcome = pack_raised(error)
         del self._scopes[number]
@@ -158,7 +178,7 @@ class _Trio(_LoopThread):
             self._scopes[number].cancel()
 
 
-_BACKENDS: dict[str, Callable[[], _LoopThread]] = {"asyncio": _Asyncio, "trio": _Trio}
+_BACKENDS: dict[str, Callable[[Callable[[_LoopThread], None]], _LoopThread]] = {"asyncio": _Asyncio, "trio": _Trio}
 
 
 class Loops:
@@ -178,26 +198,34 @@ class Loops:
 
         Return False if too many loops are blocked. Raises what prevents a loop from being started.
         """
-        with self._choosing:
-            current = self._usable()
-        if current is None:
-            coroutine.close()
-            return False
-        with self._lock:
-            self._loops[number] = current
-        finish = partial(self._finish, current, number)
-        current.call_soon(current.spawn, number, copy_context(), coroutine, pack, finish)
-        return True
+        context = copy_context()
+        while True:
+            with self._choosing:
+                current = self._usable()
+            if current is None:
+                coroutine.close()
+                return False
+            with self._lock:
+                self._loops[number] = current
+            finish = partial(self._finish, current, number)
+            if current.post(current.spawn, number, context, coroutine, pack, finish):
+                return True
+            with self._lock:
+                if self._loops.pop(number, None) is None:
+                    return True  # it was answered when the loop ended
 
     def _usable(self) -> _LoopThread | None:
         current = self._current
-        if current is not None and current.cancelled and not current.responds():
+        if current is not None and current.cancelled and not current.ended and not current.responds():
             self._blocked.append(current)
             current = None
+        if current is not None and current.ended:
+            current = None
+        self._blocked = [loop for loop in self._blocked if not loop.ended]
         if current is None:
             current = self._recovered()
         if current is None and len(self._blocked) < MAX_FORGOTTEN:
-            current = self._make()
+            current = self._make(self._ended)
         self._current = current
         return current
 
@@ -216,15 +244,24 @@ class Loops:
             if loop is None:
                 return
             loop.cancelled.add(number)
-        loop.call_soon(loop.cancel, number)
+        loop.post(loop.cancel, number)
 
     # On the loop's thread.
 
     def _finish(self, loop: _LoopThread, number: int, outcome: Outcome) -> None:
         with self._lock:
-            del self._loops[number]
             loop.cancelled.discard(number)
+            if self._loops.pop(number, None) is None:
+                return  # it was answered when the loop ended
         self._answer(number, *outcome)
+
+    def _ended(self, loop: _LoopThread) -> None:
+        with self._lock:
+            left = [number for number, each in self._loops.items() if each is loop]
+            for number in left:
+                del self._loops[number]
+        for number in left:
+            self._answer(number, *pack_refused(_ENDED))
 
 
 async def _outcome(coroutine: Coroutine[Any, Any, Any], pack: Pack) -> Outcome:
