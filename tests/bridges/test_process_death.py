@@ -125,7 +125,7 @@ async def test_a_worker_inherits_nothing_of_another_or_of_the_app(source: Path) 
             own = [
                 link for link in links_of(bridge.pid).values() if "/libffi.so" not in link
             ]  # some hold themselves open
-            assert len(own) == 7  # stdin, stdout, stderr, two pipes, two arenas
+            assert len(own) == 8  # stdin, stdout, stderr, three pipes, two arenas
 
 
 # --- disposing

@@ -128,10 +128,12 @@ class LogPipe:
         try:
             while self._waiting:
                 if self._dropped and not self._begun:
-                    dropped, self._dropped = self._dropped, 0
+                    dropped = self._dropped
                     body = VALUES.dumps(dropped)
-                    self._waiting.appendleft(memoryview(frames.HEADER.pack(len(body), frames.LOG, 0) + body))
-                    self._size += len(self._waiting[0])
+                    os.write(
+                        self._descriptor, frames.HEADER.pack(len(body), frames.LOG, 0) + body
+                    )  # all of it, or nothing
+                    self._dropped -= dropped
                 first = self._waiting[0]
                 sent = os.write(self._descriptor, first)
                 self._size -= sent
