@@ -55,8 +55,11 @@ class ProcessBridge:
     in seconds. Calls begin in order, ``threads`` at once; once they have begun, ``async def`` functions run together on
     an event loop of ``async_backend``, ``"asyncio"`` or ``"trio"``.
 
+    A call that times out or is cancelled raises a ``KeyboardInterrupt`` in the thread that runs it.
+
     The worker runs with the app's environment variables plus ``env``, in the app's working directory or ``cwd``; its output
-    goes to the app's stderr. ``pool`` is the number of workers; a call goes to the least busy one. A worker that dies takes
+    goes to the app's stderr. What it logs is handled by the app's loggers of the same names, unless its imports give the root
+    logger a handler. It logs at the levels that the app's loggers have when the worker starts. ``pool`` is the number of workers; a call goes to the least busy one. A worker that dies takes
     only its own calls with it. When all have died, every call raises :class:`WorkerDied`. With ``spare``, a bridge that is
     ready keeps another worker for the next bridge, see :class:`lastgood.config.ProcessConfig`.
 
