@@ -1,4 +1,4 @@
-"""No wrapper is called older than its source that was made of this very source. What is older is in test_direct.py."""
+"""Wrappers that are older than their sources; what ``direct()`` makes of that is in test_direct.py."""
 
 from __future__ import annotations
 
@@ -6,11 +6,112 @@ import importlib
 import warnings
 from pathlib import Path
 
+import pytest
+
 from lastgood import InProcessBridge
 from lastgood.config import decode_config
 from lastgood.session.older_wrappers import missing_wrappers, older_wrappers
-from lastgood.wrappers import wrap_modules
+from lastgood.wrappers import ModuleSource, wrap_modules
 from wrappers.corpus import PACKAGES, sources
+
+SHOP = """
+import enum, functools
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Optional, TypedDict
+
+class Level(enum.Enum):
+    HIGH = 3
+    LOW = 1
+
+class Code(enum.StrEnum):
+    A = enum.auto()
+
+class At(NamedTuple):
+    x: int = 0
+
+class Options(TypedDict):
+    late: bool
+
+class More(Options):
+    early: bool
+
+@dataclass
+class Quote:
+    sku: str
+    price: float = 0.5
+    parts: list[int] = field(default_factory=list)
+
+    @classmethod
+    def free(cls, sku: str) -> "Quote": ...
+
+@dataclass
+class Coupon:
+    sku: str
+
+def number() -> int: ...
+def quote(level: Level = Level.HIGH, at: Optional[At] = None) -> Quote: ...
+def every(code: Code, more: More, coupon: Coupon) -> list[Quote]: ...
+
+@functools.lru_cache
+def cached(sku: str) -> int: ...
+"""
+
+
+def differences(root: Path, before: str, after: str) -> list[str]:
+    """What is said of a wrapper of ``before`` beside the source ``after``."""
+    config = decode_config(b'[modules.shop]\n[output]\ndir = "generated"\n', root / "lastgood.toml")
+    (root / "generated").mkdir()
+    (root / "shop.py").write_text(after)
+    module = ModuleSource("shop", root / "shop.py", before.encode(), False, config.modules["shop"])
+    (root / "generated" / "shop.py").write_bytes(wrap_modules([module], find=lambda _: None).files["shop.py"])
+    bridge = InProcessBridge(import_path=[root], modules=["shop"], fresh=True)
+    bridge.start()
+    texts = [*older_wrappers(config, bridge)]
+    bridge.stop()
+    return [text.partition("shop.py: ")[2].removesuffix('. Run "lastgood generate".') for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("-> int: ...\ndef quote", "-> Quote: ...\ndef quote", "number has other types"),
+        ("-> Quote: ...", "-> Coupon: ...", "quote has other types"),
+        ("-> Quote: ...", "-> Quote | None: ...", "quote has other types"),
+        ("-> list[Quote]", "-> list[Coupon]", "every has other types"),
+        ("Optional[At] = None", "At = At()", "quote has other types"),
+        ("HIGH = 3", "HIGH = 4", "Level has other values"),
+        ("price: float = 0.5", "price: float = 1.5", "Quote has other defaults"),
+        ("price: float = 0.5", "price: float", "Quote has other defaults"),
+        ("x: int = 0", "x: int = 1", "At has other defaults"),
+        ("late: bool", "late: bool\n    never: bool", "Options has other fields"),
+        ("early: bool", "sooner: bool", "More has other fields"),
+        (
+            "    @classmethod",
+            "    @staticmethod\n    def twice() -> int: ...\n\n    @classmethod",
+            "Quote.twice is new",
+        ),
+        ("def number()", "@functools.lru_cache\ndef new() -> int: ...\n\ndef number()", "new is new"),
+        ("def cached(sku: str)", "def cached(sku: str, count: int = 1)", "cached has other parameters"),
+        ("def cached(sku: str)", "def cached(sku: bytes)", "cached has other types"),
+    ],
+)
+def test_what_differs(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert old in SHOP
+    assert differences(tmp_path, SHOP, SHOP.replace(old, new, 1)) == [told]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("", ""),
+        ("Optional[At] = None", "None | At = None"),
+        ("= 0.5", "= 1 / 2"),
+        ("default_factory=list", "default_factory=lambda: []"),
+        ("level: Level = Level.HIGH", "level: Level = Level.LOW"),
+    ],
+)
+def test_what_does_not(tmp_path: Path, old: str, new: str) -> None:
+    assert differences(tmp_path, SHOP, SHOP.replace(old, new, 1)) == []
 
 
 def test_no_wrapper_of_a_well_known_module_is_older_than_it(tmp_path: Path) -> None:

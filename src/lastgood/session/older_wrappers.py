@@ -2,8 +2,8 @@
 
 A wrapper is older than its source if its declarations are no longer those of the source. Times of files say nothing about that:
 an edit inside a function leaves its wrapper as it is, and a checkout or an installation gives files any time. The comparison is
-careful rather than complete: it says nothing about functions whose decorators may have changed their parameters, and of types
-it compares those that are made of builtin ones alone.
+careful rather than complete: it says nothing about functions whose decorators may have changed their parameters, of types it
+compares those that are made of builtin types and of declared classes, and of defaults and members those that are literals.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FunctionType, GenericAlias, ModuleType, NoneType
-from typing import TYPE_CHECKING, Any
+from types import FunctionType, ModuleType, NoneType, UnionType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lastgood.bridges.worker.calling import Refused
 
@@ -27,15 +27,19 @@ if TYPE_CHECKING:
     from lastgood.config import Config
 
 _SIGNATURE_OPTIONS: dict[str, Any] = {}
+_ANNOTATION_OPTIONS: dict[str, Any] = {}
 if sys.version_info >= (3, 14):
     import annotationlib
 
     _SIGNATURE_OPTIONS["annotation_format"] = annotationlib.Format.FORWARDREF
+    _ANNOTATION_OPTIONS["format"] = annotationlib.Format.FORWARDREF
 
 __all__ = ["missing_wrappers", "older_wrappers"]
 
-_Parameters = list[tuple[Any, str, bool]]
-_Types = dict[str, str]
+_Parameters: TypeAlias = list[tuple[Any, str, bool]]
+_Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+_UNKNOWN, _NOTHING = object(), object()
 
 _PLAIN = ("None", "bool", "bytes", "dict", "float", "int", "list", "set", "str", "tuple")
 
@@ -76,88 +80,122 @@ def _differences(module: str, path: Path, bridge: InProcessBridge) -> Iterator[s
     except (OSError, SyntaxError, ValueError):  # whoever imports it learns why
         return
     declared = dict(_declared(tree, module))
-    for name, (parameters, types) in declared.items():
+    types = _Types(tree)
+    live_module = bridge.module(module)
+    for name, function in declared.items():
         try:
-            function = bridge.find(module, name)
+            live_function = bridge.find(module, name)
         except Refused:
-            if not _is_defined_under_a_condition(bridge.module(module), name):
+            if not _is_defined_under_a_condition(live_module, name):
                 yield f"{name} is gone"
             continue
-        live = _live_parameters(function, name)
+        parameters, live = _declared_parameters(function.args), _live_parameters(live_function, name)
         if not (live is None or live == parameters or _is_open(live) or _is_open(parameters)):
             yield f"{name} has other parameters"
-        elif live is not None and _live_types(function, types) != types:
+        elif live is not None and types.differ(function, live_function):
             yield f"{name} has other types"
-    for name in sorted(_plain_functions(module, bridge)):
-        if name not in declared:
-            yield f"{name} is new"
-    for name, fields in _declared_fields(tree.body):
-        live_fields = _live_fields(bridge.module(module), name)
-        if live_fields is not None and live_fields != fields:
-            yield f"{name} has other fields"
+    classes = dict(_declared_classes(tree.body))
+    for name in sorted({*_plain_functions(module, bridge, classes)} - declared.keys()):
+        yield f"{name} is new"
+    for name, node in classes.items():
+        if (live_class := _live_class(live_module, name)) is not None:
+            yield from (f"{name} has other {what}" for what in _differences_of_class(node, live_class))
 
 
-def _declared(tree: ast.AST, module: str) -> Iterator[tuple[str, tuple[_Parameters, _Types]]]:
-    """Yield the name, the parameters and the plain types of each function of ``module`` that a wrapper declares."""
+def _declared(tree: ast.AST, module: str) -> Iterator[tuple[str, _Function]]:
+    """Yield the name and the declaration of each function of ``module`` that a wrapper declares."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for decorator in node.decorator_list:
             match decorator:
                 case ast.Call(args=[ast.Constant(value=str(of)), ast.Constant(value=str(name))]) if of == module:
-                    yield name, (_declared_parameters(node.args), _declared_types(node))
+                    yield name, node
 
 
-def _declared_types(function: ast.FunctionDef | ast.AsyncFunctionDef) -> _Types:
-    """Return the plain types of the parameters, by name, and of the result, as ``return``."""
-    arguments = function.args
-    annotations = {
-        each.arg: each.annotation for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
-    }
-    annotations["return"] = function.returns
-    return {name: text for name, annotation in annotations.items() if (text := _plain_type(annotation)) is not None}
+# --- types
 
 
-def _live_types(function: Any, declared: _Types) -> _Types:
-    """Return ``declared``, with the types that are plain in the live function as well as they are there."""
-    inner = inspect.unwrap(getattr(function, "__func__", function))
-    annotations, _ = _own_annotations(inner)
-    found = dict(declared)
-    for name in declared:
-        annotation = annotations.get(name, "")
-        if annotation is None or annotation is NoneType:
-            annotation = "None"
-        elif type(annotation) is GenericAlias:
-            annotation = repr(annotation)
-        elif isinstance(annotation, type) and annotation.__module__ == "builtins":
-            annotation = annotation.__name__
-        if isinstance(annotation, str) and (text := _plain_type(_parsed(annotation), inner.__globals__)) is not None:
-            found[name] = text
-    return found
+class _Types:
+    """Types as text, in as far as they are made of builtin types and of classes that a wrapper declares; None: not known."""
 
+    def __init__(self, tree: ast.Module) -> None:
+        self._names = {name: name for name in _PLAIN}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                self._names[node.name] = node.name
+            elif isinstance(node, ast.ImportFrom) and node.level:
+                self._names.update((each.asname or each.name, each.name) for each in node.names)
 
-def _parsed(annotation: str) -> ast.expr | None:
-    try:
-        return ast.parse(annotation, mode="eval").body
-    except (SyntaxError, ValueError):
-        return None
+    def differ(self, declared: _Function, live: Any) -> bool:
+        """Return whether a parameter or the result has another type in the live function, which has the same parameters."""
+        try:
+            hints = typing.get_type_hints(inspect.unwrap(getattr(live, "__func__", live)))
+        except Exception:  # it names what only a type checker imports, for example
+            return False
+        arguments = declared.args
+        every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+        annotations = {each.arg: each.annotation for each in every} | {"return": declared.returns}
+        for name, annotation in annotations.items():
+            texts = (self._declared(annotation), self._live(hints[name]) if name in hints else None)
+            if None not in texts and texts[0] != texts[1]:
+                return True
+        return False
 
-
-def _plain_type(annotation: ast.expr | None, hidden: Container[str] = ()) -> str | None:
-    """Return the text of an annotation that consists of builtin types, none of whose names is ``hidden``; else None."""
-    if annotation is None:
-        return None
-    for node in ast.walk(annotation):
+    def _declared(self, node: ast.expr | None) -> str | None:
         match node:
-            case ast.Name(id=name) if name in _PLAIN and name not in hidden:
-                pass
-            case ast.Constant(value=value) if value is None or value is ...:
-                pass
-            case ast.Subscript() | ast.Tuple() | ast.Load():
-                pass
-            case _:
-                return None
-    return ast.unparse(annotation)
+            case ast.Constant(value=None):
+                return "None"
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                return self._names.get(name)
+            case ast.BinOp(left, ast.BitOr(), right):
+                return _union([self._declared(left), self._declared(right)])
+            case ast.Subscript(value, ast.Tuple(items)):
+                return _generic(self._declared(value), map(self._declared_item, items))
+            case ast.Subscript(value, item):
+                return _generic(self._declared(value), [self._declared_item(item)])
+        return None
+
+    def _declared_item(self, node: ast.expr) -> str | None:
+        return "..." if isinstance(node, ast.Constant) and node.value is ... else self._declared(node)
+
+    def _live(self, hint: Any) -> str | None:
+        if hint is ...:
+            return "..."
+        if hint is NoneType:
+            return "None"
+        origin, items = typing.get_origin(hint), typing.get_args(hint)
+        if origin in (typing.Union, UnionType):
+            return _union(map(self._live, items))
+        if isinstance(origin, type):
+            return _generic(self._live(origin), map(self._live, items))
+        if not isinstance(hint, type):
+            return None
+        if hint.__module__ == "builtins":
+            return hint.__name__ if hint.__name__ in _PLAIN else None
+        return hint.__name__ if _is_declarable(hint) else None
+
+
+def _union(options: Iterable[str | None]) -> str | None:
+    texts = {text for option in options for text in (option or "?").split(" | ")}
+    return None if any("?" in text for text in texts) else " | ".join(sorted(texts))
+
+
+def _generic(head: str | None, items: Iterable[str | None]) -> str | None:
+    texts = [head, *items]
+    return None if None in texts else f"{head}[{', '.join(map(str, texts[1:]))}]"
+
+
+def _is_declarable(kind: type) -> bool:
+    return (
+        issubclass(kind, enum.Enum)
+        or dataclasses.is_dataclass(kind)
+        or typing.is_typeddict(kind)
+        or (issubclass(kind, tuple) and hasattr(kind, "_fields"))
+    )
+
+
+# --- parameters
 
 
 def _declared_parameters(arguments: ast.arguments) -> _Parameters:
@@ -196,21 +234,39 @@ def _is_open(parameters: _Parameters) -> bool:
     return kinds == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]
 
 
-def _plain_functions(module: str, bridge: InProcessBridge) -> Iterator[str]:
-    """Yield the callable functions of a module that the generator wraps without any doubt."""
+def _plain_functions(module: str, bridge: InProcessBridge, classes: Container[str]) -> Iterator[str]:
+    """Yield the callable functions of a module, and of those ``classes``, that the generator wraps without any doubt."""
     names = vars(bridge.module(module))
-    for name, value in names.items():
-        if type(value) is not FunctionType or value.__module__ != module or value.__qualname__ != name:
+    exported = names.get("__all__", names)
+    for name, value in _functions_of(names, module, classes):
+        inner = inspect.unwrap(value) if callable(value) else value
+        if type(inner) is not FunctionType or inner.__module__ != module or inner.__qualname__ != name:
             continue
-        if hasattr(value, "__wrapped__") or name not in names.get("__all__", (name,)) or _is_left_out(value):
+        if name.partition(".")[0] not in exported or _is_left_out(inner):
             continue
-        if value.__code__.co_filename != names.get("__file__"):  # made by exec(), which the generator cannot see
+        if inner.__code__.co_filename != names.get("__file__"):  # made by exec(), which the generator cannot see
             continue
         try:
             bridge.find(module, name)
         except Refused:
             continue
         yield name
+
+
+def _functions_of(
+    names: Mapping[str, Any], module: str, classes: Container[str], around: str = ""
+) -> Iterator[tuple[str, Any]]:
+    for name, value in names.items():
+        if isinstance(value, staticmethod | classmethod):
+            yield f"{around}{name}", value.__func__
+        elif not around and not isinstance(value, type):
+            yield name, value
+        elif (
+            isinstance(value, type)
+            and value.__module__ == module
+            and value.__qualname__ == f"{around}{name}" in classes
+        ):
+            yield from _functions_of(vars(value), module, classes, f"{around}{name}.")
 
 
 def _is_left_out(function: FunctionType) -> bool:
@@ -230,62 +286,90 @@ def _is_defined_under_a_condition(module: ModuleType, name: str) -> bool:
     return re.search(rf"^\s+(?:async )?def {name.rpartition('.')[2]}\b", source, re.MULTILINE) is not None
 
 
-def _declared_fields(body: Sequence[ast.stmt], around: str = "") -> Iterator[tuple[str, set[str]]]:
-    """Yield the qualified name of each class that a wrapper declares, with the names of its fields or members."""
+# --- classes
+
+
+def _declared_classes(body: Sequence[ast.stmt], around: str = "") -> Iterator[tuple[str, ast.ClassDef]]:
+    """Yield each class that a wrapper declares, by its qualified name."""
     for node in body:
         if isinstance(node, ast.ClassDef):
-            if node.bases or node.decorator_list:  # else it is a mere place for static and class methods
-                targets = [target for each in node.body for target in _targets(each)]
-                yield f"{around}{node.name}", {target.id for target in targets if isinstance(target, ast.Name)}
-            yield from _declared_fields(node.body, f"{around}{node.name}.")
+            yield f"{around}{node.name}", node
+            yield from _declared_classes(node.body, f"{around}{node.name}.")
 
 
-def _targets(node: ast.stmt) -> list[ast.expr]:
-    match node:
-        case ast.AnnAssign(target, annotation) if "ClassVar" not in ast.unparse(annotation):
-            return [target]
-        case ast.Assign(targets):
-            return targets
-    return []
-
-
-def _live_fields(module: ModuleType, path: str) -> set[str] | None:
-    """Return the names of the fields that a live class adds to its bases', or of its members; None if it is another kind."""
+def _live_class(module: ModuleType, path: str) -> Any:
+    """Return the class of this qualified name that the module defines; None if it has none."""
     found: Any = module
     for name in path.split("."):
         found = getattr(found, "__dict__", {}).get(name)
-    if not isinstance(found, type) or found.__module__ != module.__name__ or found.__qualname__ != path:
-        return None
-    if issubclass(found, enum.Enum):
-        return set(found.__members__)
-    if issubclass(found, tuple):
-        return set(found._fields) if hasattr(found, "_fields") and "_fields" in vars(found) else None
-    annotations, _ = _own_annotations(found)
-    if typing.is_typeddict(found):
-        return set(annotations)
-    if dataclasses.is_dataclass(found):
+    is_own = isinstance(found, type) and found.__module__ == module.__name__ and found.__qualname__ == path
+    return found if is_own else None
+
+
+def _differences_of_class(node: ast.ClassDef, live: Any) -> Iterator[str]:
+    if not node.bases and not node.decorator_list:  # a mere place for static and class methods
+        return
+    values = dict(_declared_values(node))
+    fields = _live_fields(live)
+    if fields is None:
+        return
+    if typing.is_typeddict(live) and [ast.unparse(base) for base in node.bases] != ["TypedDict"]:
+        fields = {name: value for name, value in fields.items() if name in values}  # the others may be inherited
+    if fields.keys() != values.keys():
+        yield "fields"
+    elif any(_is_other_value(values[name], fields[name]) for name in values):
+        yield "values" if issubclass(live, enum.Enum) else "defaults"
+
+
+def _declared_values(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None]]:
+    """Yield the fields or members of a class, with their defaults or values."""
+    for each in node.body:
+        match each:
+            case ast.AnnAssign(ast.Name(name), annotation, value) if "ClassVar" not in ast.unparse(annotation):
+                yield name, value
+            case ast.Assign(targets, value):
+                yield from ((target.id, value) for target in targets if isinstance(target, ast.Name))
+
+
+def _live_fields(live: Any) -> Mapping[str, Any] | None:
+    """Return the fields that a live class adds to its bases', or its members, with their values, or :data:`_UNKNOWN`.
+
+    None if it is another kind of class. A field without a default has :data:`_NOTHING`.
+    """
+    if issubclass(live, enum.Enum):
+        made: Any = getattr(live, "_new_member_", None)  # a __new__ of the source's own may make any values
+        is_plain = not isinstance(made, FunctionType) or made.__module__ == "enum"
+        return {name: each.value if is_plain else _UNKNOWN for name, each in live.__members__.items()}
+    if issubclass(live, tuple):
+        if "_fields" not in vars(live):
+            return None
+        fields: Any = live
+        return {**dict.fromkeys(fields._fields, _NOTHING), **fields._field_defaults}
+    annotations = inspect.get_annotations(live, **_ANNOTATION_OPTIONS)
+    if typing.is_typeddict(live):
+        return dict.fromkeys(annotations, _UNKNOWN)
+    if dataclasses.is_dataclass(live):
+        defaults = {each.name: _default(each) for each in dataclasses.fields(live)}
         # The arguments of its constructor that are no fields (InitVar) are fields of the wrapper's class.
-        arguments = found.__dataclass_fields__.keys() & inspect.signature(found.__init__).parameters.keys()
-        return {*arguments, *(field.name for field in dataclasses.fields(found))} & annotations.keys()
+        made = live
+        arguments = made.__dataclass_fields__.keys() & inspect.signature(made).parameters.keys()
+        names = {*arguments, *defaults} & annotations.keys()
+        return {name: defaults.get(name, _UNKNOWN) for name in names}
     return None
 
 
-if sys.version_info >= (3, 14):
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING or not field.init:
+        return _UNKNOWN
+    return _NOTHING if field.default is dataclasses.MISSING else field.default
 
-    def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-        """Return the annotations as values and as text: unquoted ones may use names imported for type checkers only."""
-        forms = annotationlib.Format
-        try:
-            values = annotationlib.get_annotations(thing, format=forms.FORWARDREF)
-            return values, annotationlib.get_annotations(thing, format=forms.STRING)
-        except Exception:  # annotations are evaluated lazily and may raise
-            return {}, {}
 
-else:
-
-    def _own_annotations(thing: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-        """Return the annotations as values; quoted annotations are strings."""
-        if isinstance(thing, type):
-            get: Any = getattr(inspect, "get_annotations", None)  # Python 3.10 and newer
-            return vars(thing).get("__annotations__", {}) if get is None else get(thing), {}
-        return getattr(thing, "__annotations__", {}), {}
+def _is_other_value(declared: ast.expr | None, live: Any) -> bool:
+    """Return whether a wrapper declares a literal that is not the live value. It may lack one that the generator cannot tell."""
+    if declared is None or live is _UNKNOWN:
+        return False
+    try:
+        value = ast.literal_eval(declared)
+    except ValueError:  # an expression
+        return live is _NOTHING and not (isinstance(declared, ast.Call) and ast.unparse(declared.func) == "field")
+    return (type(value), value) != (type(live), live)
