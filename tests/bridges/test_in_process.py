@@ -449,3 +449,23 @@ def test_a_leased_bridge_that_was_replaced_is_disposed_when_a_blocking_call_ends
                 await disposed.wait()
 
     trio.run(main)
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["plain", "fresh"])
+@pytest.mark.parametrize("name", ["tpyo", "bundle.tpyo"])
+def test_a_module_that_does_not_exist_says_where_it_was_looked_for(tmp_path: Path, name: str, fresh: bool) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "__init__.py").write_text("")
+    with forgotten(tmp_path), pytest.raises(RemoteError, match="No module named") as raised:
+        InProcessBridge(import_path=[tmp_path], modules=[name], fresh=fresh).start()
+    (note,) = raised.value.__notes__
+    assert note.startswith(
+        f'"{name}" is one of the modules that may be called, and was looked for in {tmp_path}, sys.path.'
+    )
+
+
+def test_of_a_module_that_a_source_lacks_it_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "lacking.py").write_text("import tpyo\n")
+    with forgotten(tmp_path), pytest.raises(RemoteError, match="No module named 'tpyo'") as raised:
+        InProcessBridge(import_path=[tmp_path], modules=["lacking"]).start()
+    assert not hasattr(raised.value, "__notes__")

@@ -124,8 +124,9 @@ class InProcessBridge:
                 self._modules = import_modules(self._names)
             for name in () if fresh is not None else self._names:
                 self._check_origin(name)
-        except BaseException:
+        except BaseException as error:
             self.stop()
+            self._explain_missing(error)
             raise
         for codec in (CODEC, self._codec):
             codec.check_loaded()
@@ -296,6 +297,20 @@ class InProcessBridge:
 
     def _in_view(self) -> AbstractContextManager[object]:
         return _NOTHING if self._fresh is None else self._fresh.view()
+
+    def _explain_missing(self, error: BaseException) -> None:
+        """Add a note to an error that says that one of the modules themselves does not exist."""
+        if not isinstance(error, RemoteError) or error.type_name != "ModuleNotFoundError":
+            return
+        for name in self._names:
+            parts = name.split(".")
+            around = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+            if error.message in [f"No module named {each!r}" for each in around]:
+                places = ", ".join([*self._import_path, "sys.path"])
+                error.add_note(
+                    f'"{name}" is one of the modules that may be called, and was looked for in {places}. Correct its name, or name '
+                    "the directory that it is in: direct(modules=[...], import_path=[...]), or python_import_path in the config."
+                )
 
     def _check_origin(self, name: str) -> None:
         """Raise an error if module ``name`` was imported earlier, from elsewhere than ``import_path`` leads to."""

@@ -511,18 +511,19 @@ def clear_runtime_bridge() -> None:
         _published = None
 
 
-def publish(slot: Slot) -> None:
+def publish(slot: Slot, instead: str = "or start the latter with set_as_global=False and use its handle") -> None:
     """Publish ``slot``: :func:`get_runtime_bridge` reaches the bridge that is live in it.
 
     Publish the slot before creating the bridge: an empty slot already reserves the place, and callers see no bridge. Raises
-    :class:`BridgeError` if another slot, or a bridge set by :func:`set_runtime_bridge`, is published.
+    :class:`BridgeError` if another slot, or a bridge set by :func:`set_runtime_bridge`, is published; ``instead`` ends its
+    advice.
     """
     global _published
     with _publishing:
         if _published is not None and _published is not slot and not _published.was_left():
             raise BridgeError(
                 f"Only one bridge can be published, and {_published.owner} is already: {slot.owner} has to wait. Close the "
-                "former, call clear_runtime_bridge(), or start the latter with set_as_global=False and use its handle."
+                f"former, call clear_runtime_bridge(), {instead}."
             )
         _published = slot
 

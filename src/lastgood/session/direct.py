@@ -111,7 +111,7 @@ class DirectSession:
     def _start(self, stacklevel: int) -> Self:
         if self._state != "new":
             raise BridgeError(f"{self._slot.owner} was entered before; call direct() again for another session.")
-        publish(self._slot)
+        publish(self._slot, "or call the latter's sources by an InProcessBridge, which is not published")
         try:
             self._bridge, config = self._make_bridge()
             self._bridge.start()
