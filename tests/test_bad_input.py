@@ -491,7 +491,17 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 def test_the_same_for_root(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if not sys.platform.startswith("linux") or os.geteuid():
         pytest.skip("only root is not bound by permissions")
-    pytest_ = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}", "-k", "permissions"]
+    pytest_ = [
+        "-m",
+        "pytest",
+        "-q",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        f"--basetemp={tmp_path / 'inner'}",
+        "-k",
+        "permissions",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_OVERRIDE, *pytest_, str(Path(__file__))],
         cwd=request.config.rootpath,

@@ -59,8 +59,9 @@ class ProcessBridge:
 
     The worker runs with the app's environment variables plus ``env``, in the app's working directory or ``cwd``; its output
     goes to the app's stderr. What it logs is handled by the app's loggers of the same names, unless its imports give the root
-    logger a handler. It logs at the levels that the app's loggers have when the worker starts. ``pool`` is the number of workers; a call goes to the least busy one. A worker that dies takes
-    only its own calls with it. When all have died, every call raises :class:`WorkerDied`. With ``spare``, a bridge that is
+    logger a handler. It logs at the levels that the app's loggers have when the worker starts. ``pool`` is the number of
+    workers; a call goes to the least busy one. A worker that dies takes only its own calls with it. When all have died, every
+    call raises :class:`WorkerDied`. With ``spare``, a bridge that is
     ready keeps another worker for the next bridge, see :class:`lastgood.config.ProcessConfig`.
 
     ``pinned`` is the manifest of a pinned generation: local modules are then imported from the files it names. Keep it and

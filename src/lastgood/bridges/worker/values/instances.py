@@ -286,7 +286,9 @@ class Decoder:
         text, _, _, fields = self._entries[number]
         kind, is_exact = self._class(number, code)
         if kind is None:
-            return tuple(parts[0]) if code == NAMED else self._failed(self._known.unknown(text), parts[0])
+            # In the app, a named tuple that no wrapper declares is the tuple that it is based on.
+            is_tuple = code == NAMED and self._known is not SOURCES
+            return tuple(parts[0]) if is_tuple else self._failed(self._known.unknown(text), parts[0])
         if self.problems:
             return Problem("", named(fields, parts[0]) if code != MEMBER else ())
         try:
@@ -338,7 +340,7 @@ class Decoder:
     def _named_tuple(self, kind: Any, fields: Sequence[str], items: list[Any]) -> Any:
         if self._known is not SOURCES:
             return tuple.__new__(kind, items)
-        if list(kind._fields) != list(fields):
+        if list(kind._fields) != list(fields) or len(items) != len(fields):
             return kind(**dict(zip(fields, items)))  # an instance of an earlier declaration
         maker = next(each for each in kind.__mro__ if "__new__" in vars(each))
         return tuple.__new__(kind, items) if "_make" in vars(maker) else kind(*items)
