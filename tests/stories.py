@@ -40,6 +40,7 @@ from versions import (
     members,
     parameter,
     values,
+    within,
 )
 
 __all__ = ["Call", "Step", "Story", "stories"]
@@ -88,7 +89,7 @@ def _repaired_class(draw: st.DrawFn, first: Version, version: Version, declared:
         kind = _repaired_kind(version, each.kind)
         default = each.default
         if default is not None and (kind != each.kind or not _is_still(default, first, version)):
-            default = values(draw, version, kind)
+            default = values(draw, version, kind, declared.name)
         if default is not None and not can_default(version, declared.name, kind, default):
             default = None
         own.append(Field(each.name, kind, default))
@@ -116,7 +117,7 @@ def _repaired_function(draw: st.DrawFn, first: Version, version: Version, functi
     for each in function.parameters:
         kind, default = _repaired_kind(version, each.kind), each.default
         if default is not None and (kind != each.kind or not _is_still(default, first, version)):
-            default = values(draw, version, kind)
+            default = values(draw, version, kind, within(function.name))
         if not (each.how in ("*args", "**") and any(each.how == other.how for other in made)):
             made.append(Field(each.name, kind, default, each.how))
     made.sort(key=lambda each: (HOWS.index(each.how), each.how in ("/", "") and each.default is not None))
@@ -125,7 +126,7 @@ def _repaired_function(draw: st.DrawFn, first: Version, version: Version, functi
     for each in positional:
         had_default |= each.default is not None
         if had_default and each.default is None:  # after one by position alone that has a default
-            made[made.index(each)] = replace(each, default=values(draw, version, each.kind))
+            made[made.index(each)] = replace(each, default=values(draw, version, each.kind, within(function.name)))
     result, gives = function.result, function.gives
     if result is not None:
         result = _repaired_kind(version, result)
@@ -173,7 +174,9 @@ def edit_parameters(draw: st.DrawFn, version: Version) -> Version:
             case "type":
                 parameters = _changed(parameters, place, parameter(draw, version, function.name, old.name))
             case "default" if old.how not in ("*args", "**"):
-                parameters = _changed(parameters, place, replace(old, default=values(draw, version, old.kind)))
+                parameters = _changed(
+                    parameters, place, replace(old, default=values(draw, version, old.kind, within(function.name)))
+                )
             case "swap":
                 parameters = (old, *_changed(parameters, place))
     changed = replace(function, parameters=parameters)

@@ -13,11 +13,15 @@ from versions_played import play_stories
 
 
 @pytest.mark.parametrize(
-    ("style", "create_bridge", "count", "edits"),
-    [("sync", None, 9, 30), ("async", InProcessBridge.from_config, 55, 170)],
-    ids=["in a worker", "in this process"],
+    ("start", "style", "create_bridge", "count", "edits"),
+    [
+        (4, "sync", None, 9, 20),
+        (2, "async", InProcessBridge.from_config, 32, 85),
+        (3, "sync", InProcessBridge.from_config, 32, 85),
+    ],
+    ids=["in a worker", "in this process", "in this process, without a loop"],
 )
 def test_a_call_does_what_the_edited_source_does(
-    style: str, create_bridge: Callable[..., Any] | None, count: int, edits: int, tmp_path: Path
+    start: int, style: str, create_bridge: Callable[..., Any] | None, count: int, edits: int, tmp_path: Path
 ) -> None:
-    assert play_stories(count, tmp_path, style, create_bridge) >= edits
+    assert play_stories(count, tmp_path, style, create_bridge, start) >= edits

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-VALUES_SAY_THEIR_CLASS = False
+VALUES_SAY_THEIR_CLASS = True
 """Whether values keep their class where no annotation says it: derived classes in results, ``Any``, no annotation at all."""
 
 ENUMS = ("Enum", "IntEnum", "StrEnum", "Flag")
@@ -249,17 +249,17 @@ def kinds(draw: st.DrawFn, version: Version, before: str = "", *, can_be_any: bo
             return Kind(form, (leaf,))
 
 
-def values(draw: st.DrawFn, version: Version, kind: Kind, *, can_be_derived: bool = True) -> str:
-    """An expression of this type."""
+def values(draw: st.DrawFn, version: Version, kind: Kind, before: str = "") -> str:
+    """An expression of this type, made of the classes ``before`` one if that is given."""
 
     def several(kind: Kind) -> list[str]:
-        return [values(draw, version, kind) for _ in range(draw(st.integers(0, 2)))]
+        return [values(draw, version, kind, before) for _ in range(draw(st.integers(0, 2)))]
 
     match kind.text:
         case text if text in PLAIN:
             return draw(st.sampled_from(PLAIN[text]))
         case "Any":
-            return values(draw, version, kinds(draw, version, can_be_any=False))
+            return values(draw, version, kinds(draw, version, before, can_be_any=False), before)
         case "list[{}]":
             return f"[{', '.join(several(kind.of[0]))}]"
         case "tuple[{}, ...]":
@@ -268,23 +268,25 @@ def values(draw: st.DrawFn, version: Version, kind: Kind, *, can_be_derived: boo
             return f"{kind.text.partition('[')[0]}([{', '.join(several(kind.of[0]))}])"
         case "dict[{}, {}]":
             keys, value = several(kind.of[0]), kind.of[1]
-            return "{" + ", ".join(f"{key}: {values(draw, version, value)}" for key in keys) + "}"
+            return "{" + ", ".join(f"{key}: {values(draw, version, value, before)}" for key in keys) + "}"
         case "{} | {}":
-            return values(draw, version, draw(st.sampled_from(kind.of)))
+            return values(draw, version, draw(st.sampled_from(kind.of)), before)
     declared = version.find(kind.text)
     assert declared is not None, kind
-    derived = version.derived(declared.name)
-    if derived and can_be_derived and VALUES_SAY_THEIR_CLASS and draw(st.booleans()):
-        return values(draw, version, Kind(draw(st.sampled_from(derived))))
-    return _instances(draw, version, declared)
+    derived = [
+        name for name in version.derived(declared.name) if not before or CLASSES.index(name) < CLASSES.index(before)
+    ]
+    if derived and VALUES_SAY_THEIR_CLASS and draw(st.booleans()):
+        return values(draw, version, Kind(draw(st.sampled_from(derived))), before)
+    return _instances(draw, version, declared, before)
 
 
-def _instances(draw: st.DrawFn, version: Version, declared: Declared) -> str:
+def _instances(draw: st.DrawFn, version: Version, declared: Declared, before: str) -> str:
     if declared.members:
         names = draw(st.lists(st.sampled_from(declared.members), min_size=1, max_size=1 + (declared.form == "Flag")))
         return " | ".join(f"{declared.name}.{name}" for name, _ in names)
     given = [
-        f"{name}={values(draw, version, each.kind)}"
+        f"{name}={values(draw, version, each.kind, before)}"
         for name, each in version.fields(declared).items()
         if each.default is None or draw(st.booleans())
     ]
@@ -331,7 +333,7 @@ def defaults(draw: st.DrawFn, version: Version, owner: str, kind: Kind) -> str |
     if draw(st.booleans()):
         return None
     empty = EMPTY.get(kind.text)
-    default = values(draw, version, kind) if empty is None else empty
+    default = values(draw, version, kind, owner) if empty is None else empty
     return default if can_default(version, owner, kind, default) else None
 
 
@@ -356,12 +358,16 @@ def functions(draw: st.DrawFn, version: Version, name: str) -> Function:
 
 def parameter(draw: st.DrawFn, version: Version, function: str, name: str) -> Field:
     how = draw(st.sampled_from([*HOWS, "", ""]))
-    kind = kinds(draw, version, _within(function))
-    default = values(draw, version, kind) if "*a" not in how and how != "**" and draw(st.booleans()) else None
+    kind = kinds(draw, version, within(function))
+    default = (
+        values(draw, version, kind, within(function))
+        if "*a" not in how and how != "**" and draw(st.booleans())
+        else None
+    )
     return Field(name, kind, default, how)
 
 
-def _within(function: str) -> str:
+def within(function: str) -> str:
     """In the body of a class, its own name is not bound yet."""
     return "Desk.Slip" if "." in function else ""
 
@@ -373,7 +379,7 @@ def bodies(draw: st.DrawFn, version: Version, function: Function) -> Function:
         case "raises":
             error = draw(st.sampled_from(["ValueError('no')", "KeyError('a', 1)", "LookupError()"]))
             return replace(function, gives=f"raise {error}")
-    result = kinds(draw, version, _within(function.name))
+    result = kinds(draw, version, within(function.name))
     gives = values(draw, version, result)
     is_annotated = not VALUES_SAY_THEIR_CLASS or draw(st.integers(0, 3)) > 0
     return replace(function, result=result if is_annotated else None, gives=gives)

@@ -14,9 +14,16 @@ from versions_played import play_stories
 pytestmark = pytest.mark.torture
 
 
-@pytest.mark.parametrize("style", ["sync", "async"])
-@pytest.mark.parametrize("create_bridge", [None, InProcessBridge.from_config], ids=["in a worker", "in this process"])
+@pytest.mark.parametrize(
+    ("start", "style", "create_bridge"),
+    [
+        (11, "sync", None),
+        (12, "async", None),
+        (13, "sync", InProcessBridge.from_config),
+        (14, "async", InProcessBridge.from_config),
+    ],
+)
 def test_a_call_does_what_the_edited_source_does(
-    style: str, create_bridge: Callable[..., Any] | None, tmp_path: Path
+    start: int, style: str, create_bridge: Callable[..., Any] | None, tmp_path: Path
 ) -> None:
-    assert play_stories(170, tmp_path, style, create_bridge) >= 500
+    assert play_stories(190, tmp_path, style, create_bridge, start) >= 500
