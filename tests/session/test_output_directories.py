@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from generating import importable
 from lastgood import ReloadError
 from lastgood.errors import BridgeError
 from lastgood.interpreters.cycle_files import CycleFiles
@@ -28,6 +30,23 @@ async def test_the_former_directory_loses_what_is_ours_and_keeps_the_rest(
         await told.success()
         assert sorted(path.name for path in (project.root / "wrappers").iterdir()) == ["__init__.py", "pricing.py"]
         assert [path.name for path in project.output.iterdir()] == ["notes.txt"]
+
+
+async def test_a_module_that_was_imported_from_the_former_directory_is_told(
+    project: RealProject, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    with importable(project.root, "generated"):
+        async with start() as session:
+            wrapper = importlib.import_module("generated.pricing")
+            project.configure("pricing", output="wrappers")
+            assert await session.reload_now()
+            assert await session.reload_now()
+            assert vars(wrapper)["quote"]
+    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert record.getMessage() == (
+        "generated.pricing was imported from the former output directory and stays as it is: "
+        f"import it from {project.root}/wrappers instead."
+    )
 
 
 async def test_a_swap_that_fails_leaves_the_former_directory_alone(

@@ -9,6 +9,7 @@ new file, so finder and loader start again if a promotion has begun or ended sin
 
 from __future__ import annotations
 
+import logging
 import os
 import pkgutil
 import sys
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from _typeshed.importlib import PathEntryFinderProtocol
 
 __all__ = ["Before", "LiveImports"]
+
+logger = logging.getLogger(__name__)
 
 Before = Mapping[str, bytes | bool | None]
 """Previous content by path: a file's bytes, True for a directory, None for nothing. Paths not in it are unchanged."""
@@ -51,8 +54,19 @@ class LiveImports:
             self._set(output, {})
 
     def follow(self, output: Path) -> None:
-        """Make ``output`` the only output directory, that of the live generation, and serve imports from its files."""
+        """Make ``output`` the only output directory, that of the live generation, and serve imports from its files.
+
+        Logs a warning of each module that was imported from a former one: nothing can bring it up to date any more.
+        """
+        former = self._mine - {str(output)}
         self._set(output, {}, gone=self._mine)
+        for name in refresh.imported_from(former):
+            logger.warning(
+                "%s was imported from the former output directory and stays as it is: import it from %s instead.",
+                name,
+                output,
+            )
+        refresh.forget(former)
 
     def close(self) -> None:
         """Remove the output directories of this session from the import hook."""

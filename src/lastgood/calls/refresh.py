@@ -27,7 +27,7 @@ from lastgood.calls.namespaces import NAME, Namespace, bound, placing, record, r
 from lastgood.errors import BridgeError
 from lastgood.store.header import has_header
 
-__all__ = ["Refresh", "forget", "load"]
+__all__ = ["Refresh", "forget", "imported_from", "load"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +57,20 @@ def load(module: ModuleType, text: bytes, execute: Callable[[ModuleType], None],
 
 def forget(outputs: Collection[str]) -> None:
     """Forget what the wrappers in these directories have bound: from now on, they are reloaded as other modules are."""
+    for module in _bound_in(outputs):
+        del bound[module]
+
+
+def imported_from(outputs: Collection[str]) -> list[str]:
+    """Return the names of the modules that the app has imported from these directories."""
+    # A package whose __init__ offers nothing has nothing that could be out of date.
+    found = [each for each in _bound_in(outputs) if any(not name.startswith("__") for name in bound[each].names)]
+    return sorted(each.__name__ for each in found if sys.modules.get(each.__name__) is each)
+
+
+def _bound_in(outputs: Collection[str]) -> list[ModuleType]:
     directories = tuple(os.path.join(output, "") for output in outputs)
-    for module in list(bound):
-        if os.path.realpath(module.__file__ or "").startswith(directories):
-            del bound[module]
+    return [module for module in list(bound) if os.path.realpath(module.__file__ or "").startswith(directories)]
 
 
 class Refresh:
