@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from difflib import unified_diff
 from typing import Any, TypeAlias
 
@@ -291,17 +291,13 @@ EDITS: tuple[Edit, ...] = (
 
 @dataclass(frozen=True)
 class Call:
-    """A call of ``function``. ``way``: how it is written; ``built``: when and where its arguments are made.
-
-    ``version``: the one it is written for.
-    """
+    """A call of ``function``. ``way``: how it is written; ``built``: when and where its arguments are made."""
 
     function: str
     args: tuple[str, ...] = ()
     kwargs: tuple[tuple[str, str], ...] = ()
     way: str = "module"
     built: str = "after"
-    version: Version = field(default=Version(), repr=False)
 
 
 WAYS = ("module", "name", "partial", "dict", "decorated")
@@ -314,8 +310,8 @@ def calls(draw: st.DrawFn, version: Version) -> Call:
     if not version.functions or (VALUES_SAY_THEIR_CLASS and draw(st.integers(0, 4)) == 0):
         value = values(draw, version, kinds(draw, version)) if VALUES_SAY_THEIR_CLASS else "1"
         give, take = (
-            Call("give", (repr(value),), (), way, "after", version),
-            Call("take", (value,), (), way, built, version),
+            Call("give", (repr(value),), (), way),
+            Call("take", (value,), (), way, built),
         )
         return draw(st.sampled_from([give, take]))
     function = draw(st.sampled_from(version.functions))
@@ -348,7 +344,7 @@ def calls(draw: st.DrawFn, version: Version) -> Call:
             del kwargs[next(iter(kwargs))]
         case "twice" if function.parameters:
             kwargs[function.parameters[0].name] = "1"
-    return Call(function.name, tuple(args), tuple(kwargs.items()), way, built, version)
+    return Call(function.name, tuple(args), tuple(kwargs.items()), way, built)
 
 
 def _argument(draw: st.DrawFn, version: Version, kind: Kind) -> str:

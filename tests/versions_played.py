@@ -26,7 +26,7 @@ from lastgood import BridgeError, InProcessBridge, RemoteError, watch
 from lastgood.errors import FunctionRemoved
 from real_project import BROKEN, RealProject
 from stories import Call, Story, stories
-from versions import CONSTANTS, VALUES_SAY_THEIR_CLASS, Version
+from versions import CONSTANTS, Version
 
 __all__ = ["Stage", "play_stories", "staged"]
 
@@ -79,18 +79,17 @@ class Stage:
         self.wrapper = importlib.import_module(f"{PACKAGE}.m")
         taken = _Taken(self.wrapper, {call.function for call in story.calls})
         with ExitStack() as stack:
-            version = story.first
-            before = stack.enter_context(self._source(version))
-            self._check(story, version, taken, before)
+            before = stack.enter_context(self._source(story.first))
+            self._check(story, taken, before)
             for step in story.steps:
                 for failure in step.failures:
                     self._fail(failure, step.version)
-                    self._check(story, version, taken, before)
+                    self._check(story, taken, before)
                 now = stack.enter_context(self._source(step.version))
                 held = self._hold(story, before, now)
                 assert self._reload(step.version.text()), self._session.status.error
-                self._check(story, step.version, taken, now, held)
-                before, version = now, step.version
+                self._check(story, taken, now, held)
+                before = now
                 self.edits += 1
 
     def _forget(self) -> None:
@@ -123,12 +122,11 @@ class Stage:
     def _check(
         self,
         story: Story,
-        version: Version,
         taken: _Taken,
         source: ModuleType,
         held: Mapping[int, _Arguments] = MappingProxyType({}),
     ) -> None:
-        """Check every call of the story in this version. ``held``: arguments that were made before, by the place of their call."""
+        """Check every call of the story. ``held``: arguments that were made before, by the place of their call."""
         for name in CONSTANTS:
             values = [described(vars(module).get(name, KeyError)) for module in (source, self.wrapper)]
             assert values[0] == values[1], name
@@ -145,9 +143,6 @@ class Stage:
                 found = self._of_wrapper(call, taken, *found[1])
             if found[0] == expected[0] == "refused":
                 continue
-            is_of_another = call.version != version or call.built == "before"
-            if not VALUES_SAY_THEIR_CLASS and is_of_another and {expected[0], found[0]} <= {"value", "refused"}:
-                continue  # arguments are made instances by annotations, and these are others now
             assert found == expected, f"{call}: expected {expected}, found {found}"
 
     def _hold(self, story: Story, first: ModuleType, second: ModuleType) -> dict[int, _Arguments]:
@@ -299,32 +294,21 @@ def carried(value: Any, module: ModuleType) -> Any:
     try:
         now = _find(module, kind.__qualname__)
     except AttributeError:
-        if not VALUES_SAY_THEIR_CLASS or isinstance(value, tuple):  # see session/test_versions_found.py
-            raise Unsure from None
         raise BridgeError(f"{kind.__qualname__} is gone") from None
     if isinstance(value, enum.Enum):
         members = {name: member.value for name, member in now.__members__.items()}
         if described(members) == described({name: each.value for name, each in kind.__members__.items()}):
             return now(value.value)
         raise Unsure  # by name or by value
-    before, names = _field_names(kind), _field_names(now)
-    if not {*before} <= {*names} and not _stays(kind, now):  # see session/test_versions_found.py
-        raise Unsure
+    names = _field_names(now)
     try:
         return now(**{name: carry(getattr(value, name)) for name in names if hasattr(value, name)})
     except TypeError as error:
-        if isinstance(value, tuple):  # see session/test_versions_found.py
-            raise Unsure from None
         raise BridgeError(str(error)) from None
 
 
 def _field_names(kind: Any) -> Sequence[str]:
     return [each.name for each in fields(kind)] if is_dataclass(kind) else [*kind._fields]
-
-
-def _stays(kind: type, now: type) -> bool:
-    """Whether the wrapper's class may stay the same object over the edit, so that its instances have the new fields."""
-    return not issubclass(kind, tuple) and not any("__slots__" in vars(each) for each in (*kind.__mro__, *now.__mro__))
 
 
 @contextmanager
