@@ -526,3 +526,11 @@ async def test_a_pool(source: Path) -> None:
         for stream in streams:
             assert await items_of(stream) == list(range(1, 600))
         assert [worker.channel.load() for worker in bridge._workers] == [0, 0]
+
+
+@pytest.mark.parametrize("function", ["count", "count_async"])
+async def test_a_plain_call_of_a_stream_says_what_to_do(bridge: ProcessBridge, function: str) -> None:
+    with pytest.raises(
+        BridgeError, match=r"generator cannot cross .* It is a stream: take its items by handle\.stream"
+    ):
+        await bridge.call("svc", function, [1], {})

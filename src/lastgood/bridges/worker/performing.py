@@ -83,7 +83,13 @@ def encode_result(result: Any, requested: Sequence[Any] = (), *, name: str = "re
     try:
         return CODEC.dumps(result, SOURCES if requested else None)
     except EncodeError as error:
-        raise Refused(error.text(name)) from None
+        raise Refused(error.text(name) + _stream_hint(result)) from None
+
+
+def _stream_hint(result: Any) -> str:
+    if not (hasattr(type(result), "__next__") or hasattr(type(result), "__anext__")):
+        return ""
+    return " It is a stream: take its items by handle.stream(), or by a wrapper that was generated since the function became one."
 
 
 def pack_result(result: Any, requested: Sequence[Any] = (), *, name: str = "result") -> tuple[int, bytes]:
