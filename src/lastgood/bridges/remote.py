@@ -126,16 +126,13 @@ class RemoteWorker:
         return answer
 
     def _pack(self, args: Sequence[Any], kwargs: Mapping[str, Any], known: Known | None) -> bytes:
-        if not kwargs and PLAIN.issuperset(map(type, args)):
+        call: tuple[Any, ...] = (list(args), dict(kwargs)) if known is None else (list(args), dict(kwargs), True)
+        if PLAIN.issuperset(map(type, args)) and PLAIN.issuperset(map(type, kwargs.values())):
             try:
-                return PACK(
-                    (list(args), {}) if known is None else (list(args), {}, True)
-                )  # the same bytes as by the codec, at half the cost of a small call
+                return PACK(call)  # the same bytes as by the codec, at half the cost of a small call
             except (OverflowError, UnicodeEncodeError):
                 pass  # a large int or a lone surrogate
-        if known is None:
-            return self.codec.dumps([list(args), dict(kwargs)], Declared(), lenient=True)
-        return self.codec.dumps([list(args), dict(kwargs), True], known)
+        return self.codec.dumps(list(call), Declared() if known is None else known, lenient=known is None)
 
     def read(self, answer: PendingAnswer, known: Known | None = None) -> Any:
         """Decode the value in an answer, with instances of the ``known`` classes.

@@ -175,7 +175,7 @@ class Values:
         With ``known``, the message says which of these classes its values are of. A value of another class is an error, or its
         plain data if ``lenient``.
         """
-        if known is None:
+        if known is None or type(value) in PLAIN:
             return self._dumps(value)
         from .instances import Encoder
 
