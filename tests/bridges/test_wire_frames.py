@@ -32,6 +32,11 @@ SERVICE = """
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
+
+class Pair(NamedTuple):
+    left: int
+    right: str
 
 class Colour(Enum):
     RED = "red"

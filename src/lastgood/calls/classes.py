@@ -139,7 +139,7 @@ class Declared(Known):
         found: Mapping[str, Any] = kind.__members__
         return found
 
-    def unknown(self, text: str) -> str:
+    def unknown(self, text: str, names: Sequence[Sequence[str]]) -> str:
         return (
             f"its class {text} is not known in the app, since no wrapper declares it. Name it in an annotation of what returns "
             "it, import it in the app if it belongs to an installed package, or return plain data such as a dict"

@@ -283,12 +283,12 @@ class Decoder:
             instance = object.__new__(quick)
             instance.__dict__.update(zip(names, parts[0]))
             return instance
-        text, _, _, fields = self._entries[number]
+        text, _, names, fields = self._entries[number]
         kind, is_exact = self._class(number, code)
         if kind is None:
             # In the app, a named tuple that no wrapper declares is the tuple that it is based on.
             is_tuple = code == NAMED and self._known is not SOURCES
-            return tuple(parts[0]) if is_tuple else self._failed(self._known.unknown(text), parts[0])
+            return tuple(parts[0]) if is_tuple else self._failed(self._known.unknown(text, names), parts[0])
         if self.problems:
             return Problem("", named(fields, parts[0]) if code != MEMBER else ())
         try:

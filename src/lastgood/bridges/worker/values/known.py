@@ -43,9 +43,10 @@ class Known:
         found: Mapping[str, Any] = kind.__members__
         return found
 
-    def unknown(self, text: str) -> str:
-        """Return the error text for a class that this side does not know."""
-        return f"{text} is no class of a module that the worker can import"
+    def unknown(self, text: str, names: Sequence[Sequence[str]]) -> str:
+        """Return the error text for the class ``text`` of the other side, which this side finds under none of these names."""
+        module, name = names[0] if names else ("", text)
+        return f"{module} has no class {name} that the worker can find, for an instance of {text}"
 
     def takes_base(self, text: str, base: type) -> None:
         """Note that instances of the class ``text`` arrive as instances of its base."""
