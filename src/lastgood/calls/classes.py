@@ -140,8 +140,9 @@ class Declared(Known):
         return found
 
     def unknown(self, text: str, names: Sequence[Sequence[str]]) -> str:
+        name = ".".join(names[0]) if names else text
         return (
-            f"its class {text} is not known in the app, since no wrapper declares it. Name it in an annotation of what returns "
+            f"its class {name} is not known in the app, since no wrapper declares it. Name it in an annotation of what returns "
             "it, import it in the app if it belongs to an installed package, or return plain data such as a dict"
         )
 
