@@ -185,11 +185,14 @@ def test_generate_tells_what_it_wrote_removed_and_left(run: Run, project: RealPr
     )
 
 
+LEFT_OUT = "from contextlib import contextmanager\n@contextmanager\ndef opened():\n    yield 1\n"
+
+
 def test_generate_warns_on_stderr(run: Run, project: RealProject) -> None:
-    project.save("pricing.py", "def stream():\n    yield 1\n")
+    project.save("pricing.py", LEFT_OUT)
     ran = run("generate")
     assert ran.status == 0
-    assert ran.err.startswith("Warning: pricing.stream: left out: it is a generator")
+    assert ran.err.startswith("Warning: pricing.opened: left out: ")
 
 
 def everything(project: RealProject) -> dict[str, tuple[int, int, bytes]]:
@@ -252,12 +255,12 @@ def test_a_failure_is_status_1_whatever_was_asked(run: Run, project: RealProject
 
 
 def test_warnings_are_status_2_if_that_is_asked_and_the_wrappers_are_written(run: Run, project: RealProject) -> None:
-    project.save("pricing.py", QUOTE + "def stream():\n    yield 1\n")
+    project.save("pricing.py", QUOTE + LEFT_OUT)
     assert run("generate", "--check", "--fail-on-warn").status == 2
     assert not project.output.exists()
     ran = run("generate", "--fail-on-warn")
     assert (ran.status, set(project.tree())) == (2, {"__init__.py", "pricing.py"})
-    assert ran.err.startswith("Warning: pricing.stream: left out")
+    assert ran.err.startswith("Warning: pricing.opened: left out")
     assert run("generate", "--check", "--fail-on-warn").status == 2
     assert run("generate", "--check").status == 0
 
@@ -360,7 +363,7 @@ def test_plan_names_every_kind_of_change(run: Run, project: RealProject) -> None
     project.save("shop/old.py", QUOTE)
     run("generate")
     project.configure("pricing", "fresh")
-    project.save("fresh.py", "def stream():\n    yield 1\n")
+    project.save("fresh.py", LEFT_OUT)
     project.save("generated/pricing.py", "mine = 1\n")
     ran = run("plan")
     assert ran.out.partition("\n\n")[2] == (
@@ -376,7 +379,7 @@ def test_plan_names_every_kind_of_change(run: Run, project: RealProject) -> None
         "against the last good generation\n"
         "  removed  function shop.old.quote(sku: str) -> float; breaking\n"
     )
-    assert ran.err.startswith("Warning: fresh.stream: left out")
+    assert ran.err.startswith("Warning: fresh.opened: left out")
 
 
 # --- init ---------------------------------------------------------------------------------------------------

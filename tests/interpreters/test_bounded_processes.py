@@ -107,7 +107,7 @@ async def test_an_extractor_that_hangs_names_the_module_it_is_at(
     head, main = extractor_process._PROGRAM.rsplit("\n", 1)
     hang = (
         "import lastgood.wrappers.generate as generate\nextract = generate.extract\n"
-        f"def hang(project, at):\n    if at.source.name == 'shop': {fifo.hang}\n    return extract(project, at)\n"
+        f"def hang(project, models, at):\n    if at.source.name == 'shop': {fifo.hang}\n    return extract(project, models, at)\n"
         "generate.extract = hang"
     )
     project.configure("pricing", "shop", "stock")

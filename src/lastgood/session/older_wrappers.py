@@ -244,6 +244,8 @@ def _plain_functions(module: str, bridge: InProcessBridge, classes: Container[st
             continue
         if name.partition(".")[0] not in exported or _is_left_out(inner):
             continue
+        if value is not inner and (inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)):
+            continue  # a context manager, perhaps, which has no wrapper
         if inner.__code__.co_filename != names.get("__file__"):  # made by exec(), which the generator cannot see
             continue
         try:
