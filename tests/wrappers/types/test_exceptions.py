@@ -150,3 +150,19 @@ def test_type_checkers_accept_them(tmp_path: Path) -> None:
         ["--strict", "--no-incremental", "--config-file=", str(tmp_path / "app.py"), str(tmp_path / "generated")]
     )
     assert (status, err) == (0, ""), out
+
+
+def test_a_builtin_base_that_another_base_has_is_not_said_again() -> None:
+    # Python refuses a class that names a base before one that derives from it: class B(A, Warning, UserWarning).
+    wrapped = wrap(
+        "class A(Warning): ...\n"
+        "class B(A, UserWarning): ...\n"
+        "class C(A, Warning): ...\n"
+        "class D(B): ...\n"
+        "def warn() -> None:\n    raise D"
+    )
+    text = text_of(wrapped)
+    for line in ("class A(Warning):", "class B(A, UserWarning):", "class C(A):", "class D(B):"):
+        assert line in text
+    kind: Any = load(wrapped.files["pricing.py"], lambda *_: None)["D"]
+    assert issubclass(kind, UserWarning)

@@ -287,9 +287,12 @@ class _Declarer:
     # Exceptions.
 
     def builtin_bases(self) -> Iterator[Type]:
-        """Yield the builtin bases of an exception, and Exception only if there is no other."""
+        """Yield the builtin bases of an exception that no other base of it has, and Exception only if there is no other."""
         model = self.model
+        inherited = {ref for base in model.bases for ref in base.refs}
         for ref in model.refs:
+            if ref in inherited:  # before a class that derives from it, Python would refuse it
+                continue
             if ref.name != "Exception" or (len(model.refs) == 1 and not model.bases):
                 yield Type(ref, (Type(Ref("builtins", "Exception")),) if ref.name == "ExceptionGroup" else ())
 
