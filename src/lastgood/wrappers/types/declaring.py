@@ -33,6 +33,7 @@ from lastgood.wrappers.types.annotations import dotted_name, read_annotation, un
 from lastgood.wrappers.types.defaults import Value, default_value, factory_value, fresh, takes
 from lastgood.wrappers.types.exceptions import ATTRIBUTES
 from lastgood.wrappers.types.generics import bases_of, itself, quotes_bases
+from lastgood.wrappers.types.hashing import is_frozen, makes_hash
 from lastgood.wrappers.types.models import Family, Model, Models, RawField, called, head_of
 from lastgood.wrappers.types.warning_texts import about_annotation
 
@@ -48,6 +49,11 @@ _FACTORY_MAKERS = frozenset(("attr.Factory", "attrs.Factory"))
 _CLASS_OPTIONS = ("eq", "frozen", "kw_only", "match_args", "order", "repr", "slots", "unsafe_hash")
 _COMMON_OPTIONS = ("eq", "frozen", "kw_only", "order")
 _FIELD_OPTIONS = ("init", "repr", "hash", "compare", "kw_only")
+_FIELD_OPTIONS_OF = {
+    Family.ATTRS: ("init", "repr", "hash", "eq", "kw_only"),
+    Family.MSGSPEC: (),
+    Family.PYDANTIC: ("init", "repr", "kw_only"),
+}
 _UNSET = ("repr=False", "compare=False")
 _MARKERS = ("Required", "NotRequired", "ReadOnly")
 _MUTABLE = (ast.List, ast.Dict, ast.Set)
@@ -385,22 +391,26 @@ class _Declarer:
         return default_value(value, self.scope, self.models), None
 
     def field_options(self, words: dict[str, ast.expr]) -> Iterator[str]:
-        names = _FIELD_OPTIONS if self.model.family is Family.DATACLASS else ("init", "kw_only")
-        for name in names:
+        for name in _FIELD_OPTIONS_OF.get(self.model.family, _FIELD_OPTIONS):
             match words.get(name):
                 case ast.Constant(value=bool(value)):
-                    yield f"{name}={value}"
+                    yield f"{name if name != 'eq' else 'compare'}={value}"
 
     def options(self) -> Iterator[Expression]:
         """Yield the arguments of ``@dataclass``."""
         model = self.model
         if model.family is Family.PYDANTIC:
             yield ("kw_only=True",)
+        frozen = self.frozen() if model.family is not Family.DATACLASS else model.flag("frozen")
         own = _CLASS_OPTIONS if model.family is Family.DATACLASS else _COMMON_OPTIONS
         for name in own:
-            value = self.frozen() if name == "frozen" and model.family is not Family.DATACLASS else model.flag(name)
+            value = frozen if name == "frozen" else model.flag(name)
             if value is not None and not (name == "kw_only" and model.family is Family.PYDANTIC):
                 yield (f"{name}={value}",)
+        if not (frozen or ("unsafe_hash" in own and model.flag("unsafe_hash"))) and makes_hash(
+            model, _all_bases(model)
+        ):
+            yield ("unsafe_hash=True",)
         if self.needs_weak_references():
             yield ("weakref_slot=True",)
 
@@ -428,7 +438,7 @@ class _Declarer:
         """
         bases = [base for base in _all_bases(self.model) if base.decorated]
         models = [*bases[-1:]] or [self.model]
-        return True if models[0].flag("frozen") or models[0].path.endswith(".frozen") else None
+        return True if is_frozen(models[0]) else None
 
     # What is left out.
 
