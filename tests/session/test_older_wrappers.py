@@ -40,6 +40,7 @@ class Quote:
     sku: str
     price: float = 0.5
     parts: list[int] = field(default_factory=list)
+    __kept: int = 1
 
     @classmethod
     def free(cls, sku: str) -> "Quote": ...
@@ -84,6 +85,7 @@ def differences(root: Path, before: str, after: str) -> list[str]:
         ("price: float = 0.5", "price: float", "Quote has other defaults"),
         ("x: int = 0", "x: int = 1", "At has other defaults"),
         ("late: bool", "late: bool\n    never: bool", "Options has other fields"),
+        ("__kept: int = 1", "__kept: int = 2", "Quote has other defaults"),
         ("early: bool", "sooner: bool", "More has other fields"),
         (
             "    @classmethod",
@@ -108,6 +110,11 @@ def test_what_differs(tmp_path: Path, old: str, new: str, told: str) -> None:
         ("= 0.5", "= 1 / 2"),
         ("default_factory=list", "default_factory=lambda: []"),
         ("level: Level = Level.HIGH", "level: Level = Level.LOW"),
+        # Made a class method by what decorates it, as pydantic does with a validator.
+        (
+            "    @classmethod",
+            "    @(lambda function: classmethod(function))\n    def check(cls): ...\n\n    @classmethod",
+        ),
     ],
 )
 def test_what_does_not(tmp_path: Path, old: str, new: str) -> None:

@@ -238,6 +238,7 @@ def _plain_functions(module: str, bridge: InProcessBridge, classes: Container[st
     """Yield the callable functions of a module, and of those ``classes``, that the generator wraps without any doubt."""
     names = vars(bridge.module(module))
     exported = names.get("__all__", names)
+    without_instance: frozenset[str] | None = None
     for name, value in _functions_of(names, module, classes):
         inner = inspect.unwrap(value) if callable(value) else value
         if type(inner) is not FunctionType or inner.__module__ != module or inner.__qualname__ != name:
@@ -252,7 +253,27 @@ def _plain_functions(module: str, bridge: InProcessBridge, classes: Container[st
             bridge.find(module, name)
         except Refused:
             continue
+        if "." in name:
+            if without_instance is None:
+                without_instance = frozenset(_methods_without_instance(_text_of(bridge.module(module))))
+            if name not in without_instance:  # a decorator has made it a class method, as pydantic's validators do
+                continue
         yield name
+
+
+def _methods_without_instance(text: str) -> Iterator[str]:
+    """Yield the qualified names of the functions that the text of a module declares as static or class methods."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return
+    for around, node in _declared_classes(tree.body):
+        for each in node.body:
+            if isinstance(each, _Function) and any(
+                isinstance(decorator, ast.Name) and decorator.id in ("classmethod", "staticmethod")
+                for decorator in each.decorator_list
+            ):
+                yield f"{around}.{each.name}"
 
 
 def _functions_of(
@@ -281,11 +302,15 @@ def _is_left_out(function: FunctionType) -> bool:
 
 def _is_defined_under_a_condition(module: ModuleType, name: str) -> bool:
     """Return whether the source has such a function that is defined on another platform, say, but not here."""
+    pattern = rf"^\s+(?:async )?def {name.rpartition('.')[2]}\b"
+    return re.search(pattern, _text_of(module), re.MULTILINE) is not None
+
+
+def _text_of(module: ModuleType) -> str:
     try:
-        source = inspect.getsource(module)
+        return inspect.getsource(module)
     except (OSError, TypeError):
-        return False
-    return re.search(rf"^\s+(?:async )?def {name.rpartition('.')[2]}\b", source, re.MULTILINE) is not None
+        return ""
 
 
 # --- classes
@@ -311,7 +336,7 @@ def _live_class(module: ModuleType, path: str) -> Any:
 def _differences_of_class(node: ast.ClassDef, live: Any) -> Iterator[str]:
     if not node.bases and not node.decorator_list:  # a mere place for static and class methods
         return
-    values = dict(_declared_values(node))
+    values = {_mangled(name, node.name): value for name, value in _declared_values(node)}
     fields = _live_fields(live)
     if fields is None:
         return
@@ -331,6 +356,12 @@ def _declared_values(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None]
                 yield name, value
             case ast.Assign(targets, value):
                 yield from ((target.id, value) for target in targets if isinstance(target, ast.Name))
+
+
+def _mangled(name: str, owner: str) -> str:
+    """Return a name as Python has it in a class: ``_Owner__name`` for ``__name``."""
+    is_private = name.startswith("__") and not name.endswith("__") and owner.strip("_")
+    return f"_{owner.lstrip('_')}{name}" if is_private else name
 
 
 def _live_fields(live: Any) -> Mapping[str, Any] | None:
