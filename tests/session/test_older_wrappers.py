@@ -15,7 +15,7 @@ from lastgood.wrappers import ModuleSource, wrap_modules
 from wrappers.corpus import PACKAGES, sources
 
 SHOP = """
-import enum, functools
+import contextlib, enum, functools
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional, TypedDict
 
@@ -110,6 +110,11 @@ def test_what_differs(tmp_path: Path, old: str, new: str, told: str) -> None:
         ("= 0.5", "= 1 / 2"),
         ("default_factory=list", "default_factory=lambda: []"),
         ("level: Level = Level.HIGH", "level: Level = Level.LOW"),
+        ("def number()", "@contextlib.contextmanager\ndef held(): yield\n\ndef number()"),
+        (
+            "def number()",
+            "@functools.lru_cache\n@contextlib.asynccontextmanager\nasync def held() -> Any: yield\n\ndef number()",
+        ),
         # Made a class method by what decorates it, as pydantic does with a validator.
         (
             "    @classmethod",

@@ -9,6 +9,7 @@ compares those that are made of builtin types and of declared classes, and of de
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import enum
 import inspect
@@ -45,6 +46,10 @@ _PLAIN = ("None", "bool", "bytes", "dict", "float", "int", "list", "set", "str",
 
 _LEFT_OUT = ("Callable", "ContextManager", "Iterable")
 """Parts of the names of result types with which the generator may leave a function out."""
+
+_DECORATORS: Sequence[Any] = (contextlib.contextmanager, contextlib.asynccontextmanager)
+_CONTEXT_MANAGERS = frozenset(decorate(lambda: None).__code__ for decorate in _DECORATORS)
+"""The code of the functions that these decorators return."""
 
 
 def missing_wrappers(config: Config) -> Sequence[tuple[str, Path]]:
@@ -243,7 +248,7 @@ def _plain_functions(module: str, bridge: InProcessBridge, classes: Container[st
         inner = inspect.unwrap(value) if callable(value) else value
         if type(inner) is not FunctionType or inner.__module__ != module or inner.__qualname__ != name:
             continue
-        if name.partition(".")[0] not in exported or _is_left_out(inner):
+        if name.partition(".")[0] not in exported or _is_left_out(inner) or _makes_context_manager(value):
             continue
         if value is not inner and (inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)):
             continue  # a context manager, perhaps, which has no wrapper
@@ -298,6 +303,18 @@ def _is_left_out(function: FunctionType) -> bool:
     except Exception:  # it names what only a type checker imports, for example
         return True
     return any(part in str(returns) for part in _LEFT_OUT)
+
+
+def _makes_context_manager(function: Any) -> bool:
+    """Return whether ``@contextmanager`` or ``@asynccontextmanager`` decorates a function, below others or not."""
+    found: list[Any] = []
+
+    def is_one(each: Any) -> bool:
+        found.append(getattr(each, "__code__", None))
+        return False
+
+    inspect.unwrap(function, stop=is_one)
+    return not _CONTEXT_MANAGERS.isdisjoint(found)
 
 
 def _is_defined_under_a_condition(module: ModuleType, name: str) -> bool:
