@@ -45,6 +45,15 @@ async def count_async(end, name="count_async"):
     finally:
         closed.append(name)
 
+async def slow_to_close(name):
+    try:
+        while True:
+            await asyncio.sleep(0)
+            yield 1
+    finally:
+        await asyncio.sleep(0.001)
+        closed.append(name)
+
 async def eager(end):
     for number in range(end):
         yield number
@@ -311,6 +320,15 @@ async def test_leaving_early_closes_the_generator(bridge: ProcessBridge, functio
     del ring
     gc.collect()
     await closed(bridge, "garbage")
+
+
+async def test_its_finally_block_may_await_whatever_it_did_when_it_was_closed(bridge: ProcessBridge) -> None:
+    for number in range(100):
+        stream = open_stream(bridge, "slow_to_close", number)
+        for _ in range(number + 1):
+            await anext(stream)
+        await stream.aclose()
+    assert (await bridge.call("svc", "marks", [], {}))[1] == list(range(100))
 
 
 async def test_a_cancelled_request_closes_it(bridge: ProcessBridge) -> None:

@@ -237,16 +237,20 @@ class Loops:
                 return loop
         return None
 
-    def cancel(self, number: int) -> None:
-        """Cancel call ``number`` if it runs on a loop."""
+    def cancel(self, number: int, unless: Callable[[], bool] = bool) -> None:
+        """Cancel call ``number`` if it runs on a loop, unless ``unless`` says there that it need not be."""
         with self._lock:
             loop = self._loops.get(number)
             if loop is None:
                 return
             loop.cancelled.add(number)
-        loop.post(loop.cancel, number)
+        loop.post(self._cancel, loop, number, unless)
 
     # On the loop's thread.
+
+    def _cancel(self, loop: _LoopThread, number: int, unless: Callable[[], bool]) -> None:
+        if not unless():
+            loop.cancel(number)
 
     def _finish(self, loop: _LoopThread, number: int, outcome: Outcome) -> None:
         with self._lock:

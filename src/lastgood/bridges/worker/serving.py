@@ -351,9 +351,9 @@ class Worker:
     def _enqueue_stream(self, stream: Stream) -> None:
         self._calls.put((0, stream))
 
-    def _cancel(self, number: int) -> None:
+    def _cancel(self, number: int, unless: Callable[[], bool] = bool) -> None:
         if self._loops is not None:
-            self._loops.cancel(number)
+            self._loops.cancel(number, unless)
 
     def _take_turn(self, slot: _RunSlot, stream: Stream) -> None:
         """Have a stream make items in this thread, until others wait for it."""
@@ -512,7 +512,8 @@ class Worker:
                     self._main_is_back.clear()
                     self._start_thread("lastgood-substitute", _PATIENCE if slot is self._main_slot else 0)
             saturated = self._slots == 0
-        self._cancel(number)
+        if stream is None:  # else it has been cancelled
+            self._cancel(number)
         streams = []
         while saturated:
             try:

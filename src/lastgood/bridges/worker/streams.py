@@ -62,6 +62,7 @@ class Stream:
         "queued",
         "request",
         "requested",
+        "resting",
         "size",
         "slot",
         "wake",
@@ -82,6 +83,8 @@ class Stream:
         self.end: Outcome | None = None
         self.closing = False
         self.interrupted = False  # its task was cancelled
+        self.resting = False
+        """Whether its task waits for room, or closes the generator: it needs no cancelling then."""
         self.queued = False
         """Whether it waits for a turn, or has one."""
         self.slot: Any = None
@@ -98,14 +101,15 @@ class Stream:
 class Streams:
     """The open streams of a worker.
 
-    ``answer`` sends an answer, ``enqueue`` has a stream get a turn in a thread, and ``cancel`` ends the task of one.
+    ``answer`` sends an answer, ``enqueue`` has a stream get a turn in a thread, and ``cancel`` ends the task of one, unless what
+    it is given says at that moment, on the loop of the task, that it need not.
     """
 
     def __init__(
         self,
         answer: Callable[[int, int, bytes], None],
         enqueue: Callable[[Stream], None],
-        cancel: Callable[[int], None],
+        cancel: Callable[[int, Callable[[], bool]], None],
     ) -> None:
         self._answer = answer
         self._enqueue = enqueue
@@ -213,12 +217,14 @@ class Streams:
             since = time.monotonic()
             async for item in iterator:
                 if stream.closing:
+                    stream.resting = True
                     return _CLOSED
                 kind, body = self._packed(stream, item)
                 if kind != frames.RESULT:
                     return kind, body
                 if not self._put(stream, body):
-                    await self._room(stream, gate)
+                    if not await self._room(stream, gate):
+                        return _CLOSED
                     since = time.monotonic()
                 elif time.monotonic() - since > _LONGEST_TURN:
                     await gate.pause()
@@ -229,12 +235,16 @@ class Streams:
             if close is not None:
                 await close()
 
-    async def _room(self, stream: Stream, gate: _AsyncioGate | _TrioGate) -> None:
-        while True:
+    async def _room(self, stream: Stream, gate: _AsyncioGate | _TrioGate) -> bool:
+        """Wait until there is room for an item. Return False if the stream is to be closed instead."""
+        stream.resting = True
+        while not stream.closing:
             with self._changed:
                 if stream.has_room():
-                    return
+                    stream.resting = False
+                    return True
             await gate.wait()
+        return False
 
     def finished(self, number: int, outcome: Outcome) -> bool:
         """Note how the task of a stream has ended. Return False if ``number`` is not a stream's."""
@@ -396,7 +406,8 @@ class Streams:
         if already:
             return
         if stream.wake is not None:
-            self._cancel(stream.number)
+            self._cancel(stream.number, lambda: stream.resting)
+            stream.wake()
         elif queued:
             self._enqueue(stream)
 
