@@ -118,6 +118,10 @@ def hang():
     yield 1
     threading.Event().wait()
 
+def hang_at_once():
+    threading.Event().wait()
+    yield 1
+
 def dying(end):
     yield from range(end)
     os._exit(3)
@@ -381,6 +385,14 @@ async def test_the_timeout_counts_from_the_request_of_an_item(source: Path) -> N
             await anext(stream)
         assert await items_of(stream) == []
         assert await bridge.call("svc", "give", [1], {}) == 1
+
+
+async def test_a_first_item_that_is_late_is_told_in_time(source: Path) -> None:
+    async with running(source, timeout=0.5) as bridge:
+        since = trio.current_time()
+        with pytest.raises(CallTimeout):
+            await anext(open_stream(bridge, "hang_at_once"))
+        assert trio.current_time() - since < 0.9
 
 
 async def test_a_worker_that_dies_is_told_after_the_items_that_came(bridge: ProcessBridge) -> None:

@@ -389,8 +389,9 @@ class Channel:
                 continue
             begun = self._inbox.begun()
             is_coming = begun is not None and begun[2] == answer.number
-            # A stream takes turns that the app is not told of: a call may have had to wait for one.
-            may_have_waited = self.streams > 0 and answer.holds_thread
+            # Another stream takes turns that the app is not told of: this call may have had to wait for one.
+            others = self.streams - answer.of_stream
+            may_have_waited = others > 0 and answer.holds_thread
             more = self.timeout if is_coming or may_have_waited else min(now - answer.deadline, self.timeout)
             if more > 0 and not answer.extended:
                 answer.extended = True
