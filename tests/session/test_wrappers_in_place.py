@@ -417,6 +417,25 @@ async def test_changed_classes_stay_the_same_objects(project: RealProject, start
         assert {each.__module__ for each in before.values()} == {"generated.pricing"}
 
 
+async def test_classes_that_come_back_are_the_same_objects(project: RealProject, start: Start) -> None:
+    project.save("pricing.py", SHAPES)
+    async with start() as session:
+        pricing = load()
+        currency, price = pricing.Currency, pricing.Price
+        for text, way_back in (
+            (GONE, SHAPES),
+            ("import os\n" + GONE, SHAPES.replace("EUR = 1", "EUR = 1\n    USD = 2")),
+        ):
+            assert await reload(session, project, text)
+            assert not hasattr(pricing, "Price")
+            assert await reload(session, project, way_back)
+            assert (pricing.Currency, pricing.Price) == (currency, price)
+        assert currency.USD is pricing.Currency["USD"]
+        assert await reload(session, project, GONE)
+        assert await session.undo()
+        assert (pricing.Currency, pricing.Price) == (currency, price)
+
+
 async def test_a_class_that_cannot_stay_is_a_new_object(project: RealProject, start: Start) -> None:
     slots = (
         "from dataclasses import dataclass\n@dataclass(slots=True)\nclass Price:\n"

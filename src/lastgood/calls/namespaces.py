@@ -51,6 +51,8 @@ class Bound:
 bound: WeakKeyDictionary[ModuleType, Bound] = WeakKeyDictionary()
 _functions: WeakValueDictionary[tuple[str, str, str], FunctionType] = WeakValueDictionary()
 """The functions of all wrappers, by file, module and qualified name."""
+_classes: WeakValueDictionary[tuple[str, str, str], type] = WeakValueDictionary()
+"""The classes of all wrappers, by file, module and name: those that are gone, too, as long as somebody has them."""
 
 
 def record(module: ModuleType, text: bytes) -> None:
@@ -60,7 +62,14 @@ def record(module: ModuleType, text: bytes) -> None:
     functions = dict(_functions_in(names, module.__name__))
     for qualname, function in functions.items():
         _functions.setdefault((module.__file__ or "", module.__name__, qualname), function)
+    _note_classes(module, names)
     bound[module] = Bound(text, names, functions, _statements(body))
+
+
+def _note_classes(module: ModuleType, names: Mapping[str, Any]) -> None:
+    for name, value in names.items():
+        if isinstance(value, type) and (value.__module__, value.__qualname__) == (module.__name__, name):
+            _classes[module.__file__ or "", module.__name__, name] = value
 
 
 def _names_bound_by(body: Sequence[ast.stmt]) -> Iterator[str]:
@@ -193,6 +202,8 @@ class Namespace:
         """Note a class that has been made, and which class it is to be grafted onto, if any."""
         made, before = self._space[name], self._before.names.get(name)
         self._attribute(made)
+        if before is None:
+            before = _classes.get((self._file, self.module.__name__, name))
         kept = None
         if isinstance(before, type) and before.__module__ == self.module.__name__:
             bases = tuple(self._standing.get(id(base), base) for base in made.__bases__)
@@ -294,6 +305,7 @@ class Namespace:
         for qualname, function in self._before.functions.items():
             if qualname not in self._placed:
                 remove(function)
+        _note_classes(self.module, names)
         bound[self.module] = Bound(self._text, names, self._placed, self._statements)
 
 
