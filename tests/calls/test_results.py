@@ -312,3 +312,12 @@ def test_a_type_variable_says_nothing_but_its_bound() -> None:
     assert Returns[list[bounded]]("f")([{"name": "Tom"}]) == [Cat("Tom")]
     with pytest.raises(ReturnTypeError):
         Returns[bounded]("f")(1)
+
+
+def test_two_classes_of_one_name_are_told_apart_by_their_modules() -> None:
+    mine: Any = type("Size", (), {"__module__": "here"})
+    other: Any = type("Size", (), {"__module__": "elsewhere"})()
+    with pytest.raises(ReturnTypeError, match=re.escape("result[0]: expected here.Size, got elsewhere.Size")):
+        Returns[list[mine]]("f")([other], is_exact=True)
+    with pytest.raises(ReturnTypeError, match=re.escape("expected here.Size | int, got elsewhere.Size")):
+        Returns[mine | int]("f")(other, is_exact=True)

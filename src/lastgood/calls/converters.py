@@ -58,8 +58,18 @@ class Converter(NamedTuple):
 
 
 def mismatch_of(expected: Any, value: Any) -> Mismatch:
-    """Return the mismatch of a value that has not the type ``expected``."""
-    return Mismatch(type_text(expected), type_text(type(value)))
+    """Return the mismatch of a value that has not the type ``expected``.
+
+    Two classes of one name are told apart by their modules.
+    """
+    kind = type(value)
+    is_union = typing.get_origin(expected) in (types.UnionType, typing.Union)
+    options = typing.get_args(expected) if is_union else (expected,)
+    namesakes = [each for each in options if isinstance(each, type) and type_text(each) == type_text(kind)]
+    if not namesakes or kind in namesakes:
+        return Mismatch(type_text(expected), type_text(kind))
+    texts = (f"{each.__module__}.{type_text(each)}" if each in namesakes else type_text(each) for each in options)
+    return Mismatch(" | ".join(texts), f"{kind.__module__}.{type_text(kind)}")
 
 
 def type_text(declared: Any) -> str:
