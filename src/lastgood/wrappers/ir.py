@@ -280,7 +280,7 @@ class Module(_Part, frozen=True):
     """A module. ``name`` is the dotted name of its source.
 
     ``exports`` are the types that it exports, by the names under which it does so. ``hidden`` are the names of members that are
-    declared in its wrapper but not exported.
+    declared in its wrapper but not exported. ``around`` are the classes that it exports with others in them.
     """
 
     name: str
@@ -288,6 +288,7 @@ class Module(_Part, frozen=True):
     doc: str | None = None
     exports: Mapping[str, Declared] = {}
     hidden: frozenset[str] = frozenset()
+    around: frozenset[str] = frozenset()
 
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")

@@ -508,3 +508,11 @@ def test_what_a_module_offers_is_declared_though_no_signature_names_it() -> None
     assert "class Side(Enum):" in body
     assert "_Own" not in body
     assert '"Quote", "Side"]' in body
+
+
+def test_a_class_around_a_type_is_offered_as_its_source_offers_it() -> None:
+    text = f"{HEAD}\nclass Shop:\n  @dataclass\n  class Quote: pass\nclass _Own:\n  @dataclass\n  class Quote: pass\n"
+    text += "def f(x: Shop.Quote, y: _Own.Quote): ..."
+    assert '"Shop", ' in text_of(wrap(text))
+    assert '"_Own"' not in text_of(wrap(text))
+    assert '"Shop"' not in text_of(wrap(f'{text}\n__all__ = ["f"]'))

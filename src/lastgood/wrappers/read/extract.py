@@ -87,7 +87,10 @@ def extract(project: Project, models: Models, at: Outline) -> Extract:
         if isinstance(type_, Declared) and models[type_].family is Family.EXCEPTION and extractor.may_raise(name):
             offered.append(type_)
     offered = list(dict.fromkeys(offered))
-    module = Module(at.source.name, members, at.doc, exports)
+    around = frozenset(
+        name for name in exported if [*extractor.inner_classes(at, name)] and extractor.allowed(name, is_class=True)
+    )
+    module = Module(at.source.name, members, at.doc, exports, around=around)
     return Extract(module, tuple(extractor.warnings), tuple(extractor.unless_declared), tuple(offered), ordinary)
 
 

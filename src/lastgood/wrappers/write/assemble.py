@@ -137,6 +137,6 @@ def _module(name: str, module: Module | None, tree: Mapping[str, _Node], types: 
 
 
 def _exported_names(module: Module) -> set[str]:
-    """Return the names that a source exports: the types that it defines, and the extracted members."""
+    """Return the names that a source exports: the types that it defines, the classes around them, and the extracted members."""
     own = {name for name, declared in module.exports.items() if declared == Declared(module.name, name)}
-    return own | {member.name for member in module.members}
+    return own | module.around | {member.name for member in module.members}
