@@ -66,7 +66,9 @@ def project(tmp_path: Path) -> Path:
     for style in ("async", "sync"):
         (tmp_path / f"{style}.toml").write_text(TOML.format(dir=f"wrappers_{style}", style=style))
     (tmp_path / "own.toml").write_text(TOML.format(dir="wrappers_own", style="sync"))
-    (tmp_path / "svc.py").write_text("def f(x: int) -> int:\n    return x + 1\n")
+    (tmp_path / "svc.py").write_text(
+        "def f(x: int) -> int:\n    return x + 1\ndef count():\n    yield from range(1000)\n"
+    )
     return tmp_path
 
 
@@ -248,3 +250,23 @@ def test_the_error_says_what_to_do() -> None:
         "This process was forked from process 7, and the session of lastgood.toml stayed there. Start a session here, after "
         'the fork, with an [output] dir of its own, or start processes by multiprocessing\'s "spawn".'
     )
+
+
+STREAM = """
+items = svc.count()
+assert next(items) == 0
+pid = os.fork()
+if pid == 0:
+    print(told(lambda: next(items)), flush=True)
+    items.close()
+    print(told(svc.count), flush=True)
+    sys.exit()
+print("child", status_of(pid), flush=True)
+print("app", len(list(items)), svc.f(2))
+"""
+
+
+def test_a_stream_that_was_open_at_the_fork_is_the_parents(project: Path) -> None:
+    done = ran(project, PLAIN, STREAM)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.split() == ["Forked", "Forked", "child", "0", "app", "999", "3"]

@@ -99,6 +99,13 @@ class Opening:
         return found
 
 
+def _log_late(call: Opening, error: Exception) -> None:
+    """Log what a generator has raised when nobody waited for its end."""
+    if isinstance(error, RemoteError):
+        leave(error)
+    logger.warning("%s.%s raised as its stream was closed", call.module, call.function, exc_info=error)
+
+
 class _Leased:
     """A stream with its lease, on the loop of its bridge. It is the guard of its own lease."""
 
@@ -205,10 +212,8 @@ class _Leased:
     async def _close_quietly(self) -> None:
         try:
             await self._close()
-        except Exception:
-            logger.warning(
-                "%s.%s raised as its stream was closed", self._call.module, self._call.function, exc_info=True
-            )
+        except Exception as error:
+            _log_late(self._call, error)
 
     async def _end_lease(self) -> None:
         leased = self._leased
@@ -267,10 +272,8 @@ class _InPlace:
         """Close the stream. An error is logged."""
         try:
             self.close()
-        except Exception:
-            logger.warning(
-                "%s.%s raised as its stream was closed", self._call.module, self._call.function, exc_info=True
-            )
+        except Exception as error:
+            _log_late(self._call, error)
 
 
 class _Items:
@@ -288,9 +291,13 @@ class _Items:
     def _begun(self) -> tuple[Slot, _Leased | _InPlace]:
         if self._slot is None or self._stream is None:
             self._slot = self._slot_of()
-            self._slot.check_process()
             self._stream = self._made(self._slot)
+        self._slot.check_process()
         return self._slot, self._stream
+
+    def _was_left(self) -> bool:
+        """Return whether this is a forked child: the stream belongs to its parent, which may hold its lock."""
+        return self._slot is not None and self._slot.was_left()
 
     def _made(self, slot: Slot) -> _Leased | _InPlace:
         return _Leased(slot, self._call)
@@ -310,11 +317,11 @@ class _Items:
     def _let_go(self) -> None:
         self._is_closed = True
         self._items.clear()
-        if self._stream is not None:
+        if self._stream is not None and not self._was_left():
             self._stream.let_go()
 
     def __del__(self) -> None:
-        if not self._is_closed and self._stream is not None:
+        if not self._is_closed and self._stream is not None and not self._was_left():
             self._stream.let_go()
 
     def __repr__(self) -> str:
@@ -329,7 +336,7 @@ class AsyncItems(_Items):
 
     async def __anext__(self) -> Any:
         """Return the next item. Raises StopAsyncIteration at the end, and what the bridge's stream raises."""
-        if not self._items:
+        if not self._items or self._was_left():
             if self._is_closed:
                 raise StopAsyncIteration
             slot, stream = self._begun()
@@ -343,7 +350,7 @@ class AsyncItems(_Items):
 
     async def aclose(self) -> None:
         """Close the stream, and wait until its generator is closed. Raises what that raises."""
-        if self._stream is not None and not self._is_closed:
+        if self._stream is not None and not self._is_closed and not self._was_left():
             slot, stream = self._begun()
             assert isinstance(stream, _Leased)
             await self._cross(slot, stream.aclose)
@@ -372,6 +379,8 @@ class BlockingItems(_Items):
 
     def __next__(self) -> Any:
         """Return the next item. Raises what the bridge's stream raises."""
+        if self._was_left():
+            self._begun()  # raises Forked
         with self._lock:
             if not self._items:
                 if self._is_closed:
@@ -388,6 +397,9 @@ class BlockingItems(_Items):
 
     def close(self) -> None:
         """Close the stream, and wait until its generator is closed. Raises what that raises."""
+        if self._was_left():
+            self._is_closed = True
+            return
         with self._lock:
             if self._stream is not None and not self._is_closed:
                 slot, stream = self._begun()
