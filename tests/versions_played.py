@@ -311,6 +311,8 @@ def carried(value: Any, module: ModuleType) -> Any:
             return now(value.value)
         raise Unsure  # by name or by value
     names = _field_names(now)
+    if not hasattr(value, "__dict__") and (lost := {*_field_names(kind)} - {*names}):
+        raise BridgeError(f"{kind.__qualname__} has no place for {lost}")
     try:
         return now(**{name: carry(getattr(value, name)) for name in names if hasattr(value, name)})
     except TypeError as error:
