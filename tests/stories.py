@@ -23,7 +23,6 @@ from versions import (
     INT,
     MEMBERS,
     PARAMETERS,
-    VALUES_SAY_THEIR_CLASS,
     Declared,
     Field,
     Function,
@@ -301,14 +300,14 @@ class Call:
 
 
 WAYS = ("module", "name", "partial", "dict", "decorated")
-BUILT = ("after", "after", "before", "returned") if VALUES_SAY_THEIR_CLASS else ("after", "after", "before")
+BUILT = ("after", "after", "before", "returned")
 
 
 def calls(draw: st.DrawFn, version: Version) -> Call:
     """A call that is right for ``version``, or wrong in one way."""
     way, built = draw(st.sampled_from(WAYS)), draw(st.sampled_from(BUILT))
-    if not version.functions or (VALUES_SAY_THEIR_CLASS and draw(st.integers(0, 4)) == 0):
-        value = values(draw, version, kinds(draw, version)) if VALUES_SAY_THEIR_CLASS else "1"
+    if not version.functions or draw(st.integers(0, 4)) == 0:
+        value = values(draw, version, kinds(draw, version))
         give, take = (
             Call("give", (repr(value),), (), way),
             Call("take", (value,), (), way, built),
@@ -349,7 +348,7 @@ def calls(draw: st.DrawFn, version: Version) -> Call:
 
 def _argument(draw: st.DrawFn, version: Version, kind: Kind) -> str:
     """A value for a parameter of this type: nobody checks it, so that it may be of another."""
-    match draw(st.integers(0, 7)) if VALUES_SAY_THEIR_CLASS else None:
+    match draw(st.integers(0, 7)):
         case 6:
             return "{'x': 1}"
         case 7:

@@ -15,9 +15,6 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-VALUES_SAY_THEIR_CLASS = True
-"""Whether values keep their class where no annotation says it: derived classes in results, ``Any``, no annotation at all."""
-
 ENUMS = ("Enum", "IntEnum", "StrEnum", "Flag")
 CLASSES = ("Unit", "At", "Options", "Price", "Line", "Cat", "Dog", "Desk.Slip")
 """All classes there are, in the order in which they are written; each uses those before it."""
@@ -229,7 +226,7 @@ def kinds(draw: st.DrawFn, version: Version, before: str = "", *, can_be_any: bo
     forms = ["{}", "{}", "{}", "list[{}]", "dict[str, {}]", "{} | None", "tuple[{}, ...]", "{} | {}"]
     if version.is_hashable(leaf):
         forms += ["set[{}]", "frozenset[{}]", "dict[{}, {}]"]
-    if can_be_any and VALUES_SAY_THEIR_CLASS:
+    if can_be_any:
         forms += ["Any"]
     match draw(st.sampled_from(forms)):
         case "{}":
@@ -276,7 +273,7 @@ def values(draw: st.DrawFn, version: Version, kind: Kind, before: str = "") -> s
     derived = [
         name for name in version.derived(declared.name) if not before or CLASSES.index(name) < CLASSES.index(before)
     ]
-    if derived and VALUES_SAY_THEIR_CLASS and draw(st.booleans()):
+    if bool(derived) and draw(st.booleans()):
         return values(draw, version, Kind(draw(st.sampled_from(derived))), before)
     return _instances(draw, version, declared, before)
 
@@ -381,7 +378,7 @@ def bodies(draw: st.DrawFn, version: Version, function: Function) -> Function:
             return replace(function, gives=f"raise {error}")
     result = kinds(draw, version, within(function.name))
     gives = values(draw, version, result)
-    is_annotated = not VALUES_SAY_THEIR_CLASS or draw(st.integers(0, 3)) > 0
+    is_annotated = draw(st.integers(0, 3)) > 0
     return replace(function, result=result if is_annotated else None, gives=gives)
 
 

@@ -75,7 +75,7 @@ class Stream:
         self.request: int | None = number
         """The unanswered request of the app."""
         self.requested: Sequence[Any] = ()
-        """What the call carried besides its arguments."""
+        """The rest of the call, besides its arguments."""
         self.items: deque[bytes] = deque()
         self.count = 0  # items made so far
         self.size = 0  # bytes of the items that wait
@@ -84,9 +84,9 @@ class Stream:
         self.closing = False
         self.interrupted = False  # its task was cancelled
         self.resting = False
-        """Whether its task waits for room, or closes the generator: it needs no cancelling then."""
+        """True while its task waits for room, or closes the generator: it needs no cancelling then."""
         self.queued = False
-        """Whether it waits for a turn, or has one."""
+        """True while it waits for a turn, or has one."""
         self.slot: Any = None
         """The slot of the thread that makes an item at present."""
         self.wake: Callable[[], object] | None = None

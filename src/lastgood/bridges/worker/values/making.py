@@ -99,10 +99,12 @@ class Unmakable(Exception):
 
 
 def named(fields: Sequence[str], items: Any) -> Any:
+    """Return the fields of an instance by name. ``items``: all of them in order, or those that there are by name."""
     return items if isinstance(items, dict) else dict(zip(fields, items))
 
 
 def member_of(kind: Any, members: Mapping[Any, Any], name: str | None, value: Any) -> Any:
+    """Return the member of this name, else that of this value. Raise :class:`Unmakable` if there is neither."""
     member = members.get(name)
     if member is not None:
         return member
