@@ -15,7 +15,7 @@ from held_up import hold_up
 from lastgood.bridges import channel as channel_module
 from lastgood.bridges.channel import Channel, PendingAnswer
 from lastgood.bridges.worker import frames
-from lastgood.bridges.worker.frames import APART, CALL, FORGET, FORGOTTEN, HEADER, LOADED, READ, RESULT, Inbox
+from lastgood.bridges.worker.frames import APART, BEGAN, CALL, FORGET, FORGOTTEN, HEADER, LOADED, READ, RESULT, Inbox
 from lastgood.errors import BridgeError
 
 
@@ -346,6 +346,20 @@ async def test_one_that_runs_apart_holds_up_no_other(timed: Wire, autojump_clock
         await trio.sleep(1)
         os.write(timed.answers, 2 * HEADER.pack(0, APART, 1))
     assert {name: at - start for name, at in timed.late.items()} == {"a": 5, "b": 5, "c": 6}
+
+
+async def test_while_a_stream_is_open_time_counts_from_where_the_worker_says(
+    timed: Wire, autojump_clock: Clock
+) -> None:
+    start = autojump_clock.current_time()
+    timed.channel.streams = 1
+    async with trio.open_nursery() as nursery:
+        for name in "ab":
+            nursery.start_soon(timed.call, name)
+            await wait_all_tasks_blocked()
+        await trio.sleep(3)
+        os.write(timed.answers, HEADER.pack(0, BEGAN, 1))
+    assert {name: at - start for name, at in timed.late.items()} == {"a": 3 + 5, "b": 2 * 5}
 
 
 async def test_those_that_are_cancelled_while_they_wait_never_begin(timed: Wire, autojump_clock: Clock) -> None:

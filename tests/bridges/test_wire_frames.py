@@ -343,6 +343,7 @@ def test_the_layout_of_a_frame() -> None:
         33: "APART",
         34: "LOG",
         35: "LOGGED",
+        36: "BEGAN",
         40: "STREAM",
         41: "TAKE",
         42: "CLOSE",

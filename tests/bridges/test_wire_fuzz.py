@@ -28,7 +28,16 @@ from lastgood.bridges.worker.values.arena import Arena, make_arena
 from lastgood.bridges.worker.values.arrays import Carrier
 from lastgood.errors import BridgeError
 
-ANSWERS = [frames.RESULT, frames.RAISED, frames.REFUSED, frames.FORGOTTEN, frames.LOADED, frames.APART, frames.ITEMS]
+ANSWERS = [
+    frames.RESULT,
+    frames.RAISED,
+    frames.REFUSED,
+    frames.FORGOTTEN,
+    frames.LOADED,
+    frames.APART,
+    frames.BEGAN,
+    frames.ITEMS,
+]
 ANSWERS_WITH_ARRAYS: list[list[Any]] = [
     ["<f8", [2, 1], False, None, bytes(16)],
     ["<f8", [2**62, 4], False, None, bytes(0)],

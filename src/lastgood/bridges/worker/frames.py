@@ -1,10 +1,10 @@
 """Frames: the messages on the two pipes between an app and its worker. Both sides import this file.
 
 A frame is a header (length of the body, kind, number of the call) and a body. Every CALL gets exactly one answer, even if
-nobody waits for it any more, so both sides know which calls are open. Calls begin in the order in which they arrive. At most
-``threads`` run at once, not counting those that are APART or forgotten. So both sides know which calls have begun, unless a
-plain stream is open: it takes a turn among the calls for each of its items. FORGET for an unanswered STREAM or TAKE closes the
-stream as well.
+nobody waits for it any more, so both sides know which calls are open. Calls begin in the order in which they arrive. At
+most ``threads`` run at once, not counting those that are APART or forgotten. So both sides know which calls have begun,
+unless a stream is open: a plain one takes a turn among the calls for each of its items, so the worker sends BEGAN then.
+FORGET for an unanswered STREAM or TAKE closes the stream as well.
 
     app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}, "pinned": path of a
                                manifest or None, "codes": directory of cached compiled code or None,
@@ -31,6 +31,7 @@ stream as well.
                     ITEMS      body: one or more records, each a kind, a length and as many bytes: a RESULT for each
                                item, then at the end of the stream ENDED, RAISED or REFUSED
                     APART      no answer, no body: this call now runs on an event loop and occupies no thread
+                    BEGAN      no answer, no body: this call begins now. It is sent while a stream is open
                     LOADED     no answer, number 0; body: packed [name, path, source] of a local module that is about
                                to be imported and is not in the manifest
                     LOGGED     no answer, number 0, no body: log records are in the pipe for these; handle them first
@@ -47,6 +48,7 @@ from struct import error as StructError  # noqa: N812 - the class has the name o
 __all__ = [
     "ANSWERS",
     "APART",
+    "BEGAN",
     "CALL",
     "CLOSE",
     "ENDED",
@@ -88,7 +90,7 @@ MAX_BODY = 1 << 30
 SETUP, CALL, FORGET, READ, PRELOAD, PIN = 1, 2, 3, 4, 5, 6
 RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
 LOADED, APART = 32, 33
-LOG, LOGGED = 34, 35
+LOG, LOGGED, BEGAN = 34, 35, 36
 STREAM, TAKE, CLOSE, ITEMS, ENDED = 40, 41, 42, 48, 49
 ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN, ITEMS))
 

@@ -271,6 +271,9 @@ class Worker:
                 if self._dormant:
                     self._dormant = False
                     self._alarm.release()
+            if wanted and self._streams is not None and self._streams.any_open():
+                with SHIELD:
+                    self._send(frames.BEGAN, number, b"")
             outcome = CONTEXTS.fresh().run(self._perform, slot, number, body) if wanted else _FORGOTTEN
         except Interrupted:  # before the function began, or after it ended
             outcome = _FORGOTTEN
