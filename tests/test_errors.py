@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,7 @@ def test_errors_carry_their_data() -> None:
     unwatchable = UnwatchableModule("a.b", "gone", file=FILE)
     assert (unwatchable.module, unwatchable.field, unwatchable.file) == ("a.b", "modules.a.b", FILE)
     died = WorkerDied(-9, "last words")
+    assert died.blame == "place"
     assert (died.status, died.stderr) == (-9, "last words")
     watched = AlreadyWatched(FILE, 7)
     assert (watched.output, watched.pid) == (FILE, 7)
@@ -177,3 +179,14 @@ def test_an_error_survives_copying(how: object, error: LastgoodError) -> None:
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert vars(again) == vars(error)
+
+
+@pytest.mark.parametrize("status", [*range(-15, 4), None])
+def test_a_signal_from_outside_is_blamed_on_the_place(status: int | None) -> None:
+    killed_from_outside = status in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
+    assert WorkerDied(status, "").blame == ("place" if killed_from_outside else "code")
+    assert WorkerDied(status, "", blame="code").blame == "code"
+
+
+def test_other_errors_are_blamed_on_the_code() -> None:
+    assert BridgeError().blame == CallTimeout("m.f", 2.0).blame == "code"

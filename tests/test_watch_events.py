@@ -121,6 +121,7 @@ EVENTS: list[tuple[Any, dict[str, Any]]] = [
             "generation": 2,
             "error": {"type": "ValueError", "message": "bad", "notes": ["look at line 3"]},
             "restart_in": None,
+            "blame": "code",
         },
     ),
     (GenerationUndone(3, None), {"type": "notice-generation-undone", "generation": 3, "reason": None}),

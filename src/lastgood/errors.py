@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "AlreadyWatched",
@@ -54,6 +54,9 @@ __all__ = [
     "WatchError",
     "WorkerDied",
 ]
+
+_FROM_OUTSIDE = frozenset((-1, -9, -15))
+"""The statuses of a process that was killed by SIGHUP, SIGKILL or SIGTERM."""
 
 
 class LastgoodError(Exception):
@@ -224,8 +227,18 @@ class NoRuntimeBridge(LastgoodError):
         )
 
 
+Blame = Literal["code", "place"]
+"""The cause of a loss: the code that ran, or the place where it ran (killed from outside, node gone)."""
+
+
 class BridgeError(LastgoodError):
-    """A bridge, or a call on it, failed."""
+    """A bridge, or a call on it, failed.
+
+    ``blame`` is the cause if a bridge was lost: ``"code"``, or ``"place"`` for what another generation could not prevent. A
+    generation whose bridge is lost on probation is undone unless its place is to blame.
+    """
+
+    blame: Blame = "code"
 
 
 class Forked(BridgeError):
@@ -289,11 +302,13 @@ class WorkerDied(BridgeError):
     """The worker process has ended.
 
     ``status`` is its exit status as in :mod:`subprocess` (negative: the signal that killed it; None: not known); ``stderr`` are
-    the last lines it wrote to standard error; ``doing`` says, in the text, what it was doing.
+    the last lines it wrote to standard error; ``doing`` says, in the text, what it was doing. ``blame`` is by default
+    ``"place"`` if it was killed by SIGKILL, SIGTERM or SIGHUP, which come from outside.
     """
 
-    def __init__(self, status: int | None, stderr: str, *, doing: str = "") -> None:
+    def __init__(self, status: int | None, stderr: str, *, doing: str = "", blame: Blame | None = None) -> None:
         super().__init__(status, stderr)
+        self.blame = ("place" if status in _FROM_OUTSIDE else "code") if blame is None else blame
         self.status = status
         self.stderr = stderr
         self.doing = doing

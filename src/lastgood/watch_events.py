@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
+from lastgood.errors import Blame
+
 __all__ = [
     "ApiChange",
     "BridgeLost",
@@ -210,13 +212,15 @@ class BridgeLost(_Notice):
     """The live bridge of ``generation`` broke down, or could not be restarted, because of ``error``.
 
     ``restart_in``: seconds until a restart from the same generation. None: there will be none, because a cycle is about to
-    replace the bridge, or because it broke down too often; then an edit or ``reload_now()`` is needed.
+    replace the bridge, or because it broke down too often; then an edit or ``reload_now()`` is needed. ``blame``: the cause,
+    ``"code"`` or ``"place"`` (killed from outside, for example).
     """
 
     type: ClassVar[str] = "notice-bridge-lost"
     generation: int
     error: BaseException
     restart_in: float | None = None
+    blame: Blame = "code"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lastgood import effects, watch_events
-from lastgood.errors import Undone
+from lastgood.errors import Undone, WorkerDied
 from lastgood.planner import events, states
 from planner_script import ERROR, WATCH, Script, actions, first_cycle, looked, name_of, second_cycle, src
 
@@ -120,6 +120,16 @@ def test_a_bridge_that_is_lost_on_trial_brings_the_generation_before_back() -> N
     script.send(
         events.Lost(3, ERROR, 2001.0),
         effects.Emit(watch_events.BridgeLost(3, ERROR, 0.0)),
+        effects.SetTimer("restart", 0.0),
+    )
+
+
+def test_a_place_that_is_lost_on_trial_undoes_nothing() -> None:
+    killed = WorkerDied(-9, "")
+    script = on_probation()
+    script.send(
+        events.Lost(2, killed, 1004.0),
+        effects.Emit(watch_events.BridgeLost(2, killed, 0.0, "place")),
         effects.SetTimer("restart", 0.0),
     )
 

@@ -48,9 +48,9 @@ def configure(project: RealProject, probation: float = 0, more: str = "") -> Non
     project.save("lastgood.toml", text)
 
 
-def kill_worker(session: Session) -> int:
+def kill_worker(session: Session, by: signal.Signals = signal.SIGKILL) -> int:
     pid: int = session.bridge.pid
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, by)
     return pid
 
 
@@ -128,7 +128,8 @@ async def test_a_worker_that_dies_on_probation_brings_the_generation_before_back
             project.save("pricing.py", PRICING.replace("quote()", "quote(sku: str = '')").replace("1", "2"))
             await told.success()
             assert project.tree() != good
-            kill_worker(session)
+            kill_worker(session, signal.SIGSEGV)
+            assert (await told.next(BridgeLost)).blame == "code"
             undone = await told.next(GenerationUndone)
             assert undone.generation == 2
             assert isinstance(undone.reason, WorkerDied)
@@ -139,6 +140,24 @@ async def test_a_worker_that_dies_on_probation_brings_the_generation_before_back
             assert isinstance(session.status.error, Undone)
             project.save("pricing.py", PRICING.replace("return 1", "return 3"))
             await told.success()
+            assert not session.status.stale
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+async def test_a_worker_that_is_killed_from_outside_on_probation_undoes_nothing(
+    by: signal.Signals, project: RealProject, told: Told, real: Callable[..., WatchProgram]
+) -> None:
+    configure(project, probation=1000)
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            project.save("pricing.py", PRICING.replace("return 1", "return 2"))
+            assert (await told.success()).generation == 1
+            assert (await told.success()).generation == 2
+            kill_worker(session, by)
+            lost = await told.next(BridgeLost)
+            assert (lost.blame, lost.restart_in) == ("place", 0)
+            await told.next(BridgeRestored)
+            assert await session.handle.call("pricing", "quote") == 2
             assert not session.status.stale
 
 
@@ -297,7 +316,7 @@ async def test_going_back_brings_what_was_imported_late_back_and_watches_it(
             if how == "undo()":
                 assert await session.undo()
             else:
-                kill_worker(session)
+                kill_worker(session, signal.SIGSEGV)
             assert plugin in (await told.next(WatchPaths)).paths
             await told.success()
             assert await late(session) == "one"

@@ -20,7 +20,7 @@ from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import PLAIN, DecodeError
 from lastgood.calls.classes import Declared
 from lastgood.children.child import KILL_WAIT
-from lastgood.errors import BridgeError, WorkerDied
+from lastgood.errors import Blame, BridgeError, WorkerDied
 from lastgood.sources.environment import Environment
 
 __all__ = ["PACK", "RemoteWorker", "unpacker"]
@@ -207,4 +207,5 @@ class RemoteWorker:
             try:
                 await child.end(self._grace if exited else 0)
             finally:
-                self.channel.fail(lambda: WorkerDied(child.status, child.out.tail(), doing=doing))
+                blame: Blame | None = None if exited else "code"  # it closed the pipe, and was then killed here
+                self.channel.fail(lambda: WorkerDied(child.status, child.out.tail(), doing=doing, blame=blame))

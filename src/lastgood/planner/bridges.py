@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from lastgood.effects import Arm, CutOff, Dispose, Effect, Emit, Interrupt, Pin, Restart, SetTimer, StopTimer
+from lastgood.errors import Blame, BridgeError
 from lastgood.planner import events
 from lastgood.planner.brake import count_loss, restart_wait
 from lastgood.planner.phases import Step, drain_timer, go_idle, next_phase, start_looking, when_pinned
@@ -32,11 +33,12 @@ MOST_DRAINING = 2
 
 
 def bridge_lost(state: State, event: events.Lost) -> Step:
-    """Restart the live bridge, or go back to the generation before it if it was on probation."""
+    """Restart the live bridge, or go back to the generation before it if it was on probation and its code is to blame."""
     live = state.live
     if live is None or live.cycle != event.bridge or state.lost is not None:
         return Step(state)
-    lost = Lost(event.error, event.at, failed_probation=event.at < live.probation_ends)
+    failed_probation = event.at < live.probation_ends and _blame_of(event.error) == "code"
+    lost = Lost(event.error, event.at, failed_probation)
     return _report_loss(replace(state, losses=count_loss(state.losses, event.at), lost=lost), live, event.error)
 
 
@@ -76,10 +78,16 @@ def bridge_restarted(state: State, event: events.Restarted | events.RestartFaile
 
 def _report_loss(state: State, live: Generation, error: BaseException) -> Step:
     if not isinstance(state.phase, Idle) or (state.lost is not None and state.lost.failed_probation):
-        notice = Emit(BridgeLost(live.number, error))
+        notice = Emit(BridgeLost(live.number, error, blame=_blame_of(error)))
         step = start_looking(state) if isinstance(state.phase, Idle) else Step(state)
         return step.preceded_by(notice)
-    return go_idle(state).preceded_by(Emit(BridgeLost(live.number, error, restart_wait(state.losses))))
+    return go_idle(state).preceded_by(
+        Emit(BridgeLost(live.number, error, restart_wait(state.losses), _blame_of(error)))
+    )
+
+
+def _blame_of(error: BaseException) -> Blame:
+    return error.blame if isinstance(error, BridgeError) else "code"
 
 
 # --- modules that are imported late

@@ -70,7 +70,7 @@ class Generation:
     """A cycle that succeeded.
 
     ``number`` counts the successful cycles, ``cycle`` all of them; the latter names the bridge. The generation is live since
-    ``since``. If its bridge is lost before ``probation_ends``, the generation before it is restored. Both times are in seconds
+    ``since``. If its bridge is lost before ``probation_ends`` by the fault of its code, the generation before it is restored. Both times are in seconds
     since the epoch.
     """
 

@@ -18,7 +18,7 @@ The rules:
   when there are more, the oldest is cut off. With an infinite ``drain_timeout``, none is cut off before the close.
 - A lost live bridge is restarted from its own generation, with a longer delay each time; after too many losses within a
   minute it stays lost. A cycle takes precedence, because it replaces the bridge anyway. A new bridge that is lost on probation
-  is not restarted: the previous generation is restored.
+  is not restarted: the previous generation is restored, unless the place where the bridge ran is to blame.
 - Modules that a live bridge imported dynamically are pinned before it is restarted or disposed: what needs them is held until
   the last pin has ended.
 - Hints of the notifier may be early, late or missing. After each, all files are read at once and twice more; without any, they
