@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
+from weakref import WeakSet
 
 from lastgood.config import Config, decode_config
 from lastgood.effects import Action, Answer, Command, Effect, Emit, Interrupt
@@ -69,7 +70,8 @@ class World:
         stage_timeout: float = 60.0,
     ) -> None:
         self.clock = MemoryClock()
-        self._streams: list[ScriptedStream] = []
+        self._streams: WeakSet[ScriptedStream] = WeakSet()
+        self._lost: tuple[ScriptedBridge, BaseException] | None = None
         self.events: list[WatchEvent] = []
         self.effects: list[Effect] = []
         self._disk = MemoryFiles(lambda: self.clock.now)
@@ -163,9 +165,14 @@ class World:
         return tuple(self._interpreter.bridges.values())
 
     def begin_call(self) -> ScriptedBridge:
-        """Begin a call on the live bridge, and return the bridge. The call is in flight until :meth:`end_calls`."""
+        """Begin a call on the live bridge, and return the bridge. The call is in flight until :meth:`end_calls`.
+
+        Raises :class:`Disposed` if no bridge is live, and what the live one was lost by.
+        """
         if self.bridge is None:
             raise Disposed("No bridge is live.")
+        if self._lost is not None and self._lost[0] is self.bridge:
+            raise self._lost[1]
         self.bridge.leases += 1
         return self.bridge
 
@@ -180,7 +187,7 @@ class World:
         It begins with its first item, on the bridge that is live then, and is in flight there until its end.
         """
         stream = ScriptedStream(self.begin_call, self._end_stream, items, error)
-        self._streams.append(stream)
+        self._streams.add(stream)
         return stream
 
     def _end_stream(self, bridge: ScriptedBridge) -> None:
@@ -197,7 +204,13 @@ class World:
 
         This ends its calls. With ``calls_go_on`` they continue, like those in the other workers of a pool.
         """
-        self._interpreter.lose(WorkerDied(1, "") if error is None else error, calls_go_on=calls_go_on)
+        error = WorkerDied(1, "") if error is None else error
+        if self.bridge is not None and not calls_go_on:
+            self._lost = self.bridge, error
+            for stream in self._streams:
+                if stream.holds(self.bridge):
+                    stream.lose(error)
+        self._interpreter.lose(error, calls_go_on=calls_go_on)
         self._run()
 
     def load_late(self, module: str, path: str) -> None:
