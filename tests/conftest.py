@@ -25,7 +25,13 @@ from real_project import FakeFactory, RealProject, Told
 
 # What fails in these is shown as it is in the tests themselves.
 pytest.register_assert_rewrite(
-    "bounded_time", "planner_model", "planner_script", "process_bridges", "staged_project", "world_scripts"
+    "bounded_time",
+    "planner_model",
+    "planner_script",
+    "process_bridges",
+    "staged_project",
+    "stream_histories",
+    "world_scripts",
 )
 
 # How long an example takes says how busy the machine is, and a run says the same as the one before.

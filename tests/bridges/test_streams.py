@@ -140,6 +140,16 @@ async def bad_end_async():
     finally:
         raise ValueError("while it was closed")
 
+def held_and_failing(path):
+    yield 1
+    with open(path) as fifo:
+        fifo.read()
+    raise ValueError("ahead")
+
+async def held_and_failing_async(path):
+    for item in held_and_failing(path):
+        yield item
+
 def leaving(path):
     try:
         while True:
@@ -375,6 +385,22 @@ async def test_what_it_raises_while_it_is_closed_is_raised_by_aclose(bridge: Pro
     with pytest.raises(RemoteError, match="while it was closed"):
         await stream.aclose()
     await stream.aclose()
+
+
+@pytest.mark.parametrize("function", ["held_and_failing", "held_and_failing_async"])
+async def test_what_it_raises_ahead_of_who_leaves_is_not_raised_by_aclose(
+    source: Path, tmp_path: Path, function: str
+) -> None:
+    async with running(source, threads=2) as bridge:
+        gate = Gate(tmp_path)
+        stream = open_stream(bridge, function, gate.path)
+        await anext(stream)
+        await gate.reached()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.aclose)
+            await trio.testing.wait_all_tasks_blocked()
+            assert await bridge.call("svc", "give", [1], {}) == 1  # the worker reads in order: it knows of aclose()
+            gate.open()
 
 
 async def test_the_timeout_counts_from_the_request_of_an_item(source: Path) -> None:

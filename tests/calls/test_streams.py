@@ -180,6 +180,44 @@ def test_a_stream_that_is_cut_off_says_why(flavour: Flavour, waits: bool) -> Non
     flavour.run(main)
 
 
+def test_once_its_end_has_come_it_needs_no_bridge(flavour: Flavour) -> None:
+    class Ending:
+        """Items that come with the end, as from a worker."""
+
+        def __init__(self) -> None:
+            self.has_ended = False
+
+        def __aiter__(self) -> Ending:
+            return self
+
+        async def __anext__(self) -> Any: ...
+
+        async def next_items(self) -> list[int]:
+            if self.has_ended:
+                raise ValueError("mine")
+            self.has_ended = True
+            return [1, 2]
+
+    class Bridge(Named):
+        def stream(self, *_call: Any) -> Ending:
+            return Ending()
+
+    async def main() -> None:
+        slot, old = slot_with(Bridge("ending"))
+        stream = slot.handle.stream("m", "f")
+        idle: list[str] = []
+        assert await anext(stream) == 1
+        assert old.count == 0
+        old.on_idle(lambda: idle.append("idle"))
+        old.cut_off(lambda: BridgeError("time is over"))
+        assert (await anext(stream), idle) == (2, ["idle"])
+        with pytest.raises(ValueError, match="mine"):
+            await anext(stream)
+        assert [item async for item in stream] == []
+
+    flavour.run(main)
+
+
 def test_items_are_converted_as_the_wrapper_declares_when_the_lease_is_taken(flavour: Flavour) -> None:
     refused: list[int] = []
 

@@ -61,6 +61,11 @@ class WorkerStream:
             self._items.extend(await self.next_items())
         return self._items.popleft()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end has come, after the items that were returned: the worker is not asked again."""
+        return self._is_over
+
     async def next_items(self) -> Sequence[Any]:
         """Return the next items, at least one: those that have been made. Raises as :meth:`__anext__` does."""
         if self._waits:

@@ -23,7 +23,7 @@ from lastgood.errors import BridgeError, RemoteError
 if TYPE_CHECKING:
     from lastgood.bridges.worker.values.known import Known
     from lastgood.calls.loops import Guard, Loop
-    from lastgood.calls.registry import Leased, OfWrapper, Slot
+    from lastgood.calls.registry import IdleCallback, Leased, OfWrapper, Slot
 
 __all__ = ["AsyncItems", "BlockingItems", "Opening", "already_running"]
 
@@ -152,23 +152,28 @@ class _Leased:
             self._waits = False
 
     async def _request(self) -> Sequence[Any]:
+        items = None
         try:
             if self._leased is None:
                 self._open()
             loop = self._loop
             guard = self._guard = loops.Unguarded() if loop is None else loop.guard()
             with guard:
-                return await _next_items_of(self._source)
+                items = await _next_items_of(self._source)
         except BaseException:
             self._is_over = True
             await self._end_lease()
             raise
         finally:
             self._guard = None
-        self._is_over = True
-        await self._close_quietly()
         assert self._leased is not None
-        raise self._leased._cut_error()
+        if items is None:
+            self._is_over = True
+            await self._close_quietly()
+            raise self._leased._cut_error()
+        if getattr(self._source, "has_ended", False) and (waiting := self._leased_no_more()):
+            self._leased._spawn_idle_callbacks(waiting)  # what has come needs no bridge, however slowly it is read
+        return items
 
     def _open(self) -> None:
         home = self._slot._home
@@ -216,9 +221,13 @@ class _Leased:
             _log_late(self._call, error)
 
     async def _end_lease(self) -> None:
+        if self._leased is not None and (waiting := self._leased_no_more()):
+            await self._leased._run_idle_callbacks(waiting, self._loop)
+
+    def _leased_no_more(self) -> list[IdleCallback]:
+        """End the lease, if it has not ended. Return the callbacks to run."""
         leased = self._leased
-        if leased is not None and self in leased._in_flight and (waiting := leased._end(self)):
-            await leased._run_idle_callbacks(waiting, self._loop)
+        return leased._end(self) if leased is not None and self in leased._in_flight else []
 
 
 class _InPlace:

@@ -50,6 +50,7 @@ class Stream:
     """A stream and what was made of it. ``iterator`` is None if a task on an event loop makes the items."""
 
     __slots__ = (
+        "cancelled",
         "closing",
         "context",
         "count",
@@ -82,7 +83,8 @@ class Stream:
         self.given = 0, 0  # items and bytes of the last answer
         self.end: Outcome | None = None
         self.closing = False
-        self.interrupted = False  # its task was cancelled
+        self.cancelled = False  # its task is to be cancelled
+        self.interrupted = False  # its task has ended so
         self.resting = False
         """True while its task waits for room, or closes the generator: it needs no cancelling then."""
         self.queued = False
@@ -91,6 +93,15 @@ class Stream:
         """The slot of the thread that makes an item at present."""
         self.wake: Callable[[], object] | None = None
         """Wakes the task that makes the items."""
+
+    def spare(self) -> bool:
+        """Return whether its task needs no cancelling. Called on the loop of the task, when that is about to be cancelled."""
+        self.cancelled = not self.resting
+        return self.resting
+
+    def was_ahead(self) -> bool:
+        """Return whether its task raised by itself, ahead of a reader who has left, rather than since it is closed."""
+        return self.closing and not self.resting and not self.cancelled
 
     def has_room(self) -> bool:
         """Return whether another item may be made."""
@@ -181,7 +192,8 @@ class Streams:
                 kind, body = pack_raised(error)
             if kind != frames.RESULT:
                 _close(iterator)  # if it was its item that failed
-                self._ended(stream, (kind, body))
+                # Who leaves early does not learn what comes of items that nobody asked for.
+                self._ended(stream, _CLOSED if stream.closing else (kind, body))
                 return
             if not self._put(stream, body) or others_wait():
                 return
@@ -202,6 +214,8 @@ class Streams:
         except Refused as refused:
             return pack_refused(str(refused))
         except Exception as error:
+            if stream.was_ahead():
+                return _CLOSED
             if stream.closing and stream.request is None:
                 traceback.print_exception(type(error), error, error.__traceback__)
             return pack_raised(error)
@@ -406,7 +420,7 @@ class Streams:
         if already:
             return
         if stream.wake is not None:
-            self._cancel(stream.number, lambda: stream.resting)
+            self._cancel(stream.number, stream.spare)
             stream.wake()
         elif queued:
             self._enqueue(stream)
