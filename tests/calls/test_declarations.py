@@ -65,7 +65,7 @@ async def test_a_removed_function_says_so(slot: Slot) -> None:
     f = declared("int")
     declaration = declaration_of(f)
     assert declaration is not None
-    redeclare(f, declaration.renewed(is_removed=True))
+    redeclare(f, declaration.removed())
     with pytest.raises(FunctionRemoved, match=r"^m\.f is gone"):
         await f()
 

@@ -285,7 +285,7 @@ def test_without_a_bridge(flavour: Flavour) -> None:
 # --- wrappers
 
 
-def wrapper(annotation: str, **names: Any) -> Any:
+def wrapper(annotation: str, *, stream: bool = True, **names: Any) -> Any:
     """A function of a wrapper that declares a stream."""
     head = (
         "from __future__ import annotations\n"
@@ -293,7 +293,7 @@ def wrapper(annotation: str, **names: Any) -> Any:
         "from lastgood.runtime import remote\n"
     )
     space: dict[str, Any] = {"__name__": "wrapper", **names}
-    exec(f"{head}@remote('m', 'f', stream=True)\ndef f(*args: int) -> {annotation}: ...\n", space)
+    exec(f"{head}@remote('m', 'f', stream={stream})\ndef f(*args: int) -> {annotation}: ...\n", space)
     return space["f"]
 
 
@@ -337,9 +337,27 @@ def test_items_are_of_the_declaration_at_the_lease() -> None:
         assert list(stream) == [1, 2]
         with pytest.raises(ReturnTypeError, match="item 1: expected str, got int"):
             next(never)
-        redeclare(function, new.renewed(is_removed=True))
+        redeclare(function, new.removed())
         with pytest.raises(FunctionRemoved):
             function(3)
+    finally:
+        runtime.clear_runtime_bridge()
+
+
+def test_a_sync_wrapper_is_the_same_function_when_it_becomes_a_stream_and_back() -> None:
+    runtime.set_runtime_bridge(Streaming(numbers))
+    try:
+        function = wrapper("tuple[str, str, tuple[int, ...], dict[str, int]]", stream=False)
+        plain, stream = declaration_of(function), declaration_of(wrapper("Iterator[int]"))
+        assert plain is not None
+        assert stream is not None
+        redeclare(function, stream)
+        never = function(2)
+        assert list(function(2)) == [0, 1]
+        redeclare(function, plain)
+        assert function(2) == ("streaming", "m.f", (2,), {})
+        with pytest.raises(BridgeError, match=r"^m\.f is no stream of items any more .*, and call it as `f\(\.\.\.\)`"):
+            next(never)
     finally:
         runtime.clear_runtime_bridge()
 

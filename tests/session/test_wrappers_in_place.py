@@ -157,10 +157,37 @@ async def test_a_function_that_becomes_a_stream_is_another_one(project: RealProj
         taken = load().quote
         assert taken is not quote
         assert not inspect.iscoroutinefunction(taken)
+        with pytest.raises(
+            BridgeError,
+            match=r"^pricing\.quote has become a stream of items since it was taken from its wrapper\. "
+            r"Take generated\.pricing\.quote again, and read it by `async for item in quote\(\.\.\.\):`, without an `await`",
+        ):
+            await quote("a-1")
+        never = taken("a-1")
         assert await reload(session, project, stream.replace("sku", "number"))
         assert load().quote is taken
         assert await reload(session, project, QUOTE)
-        assert load().quote not in (quote, taken)
+        assert load().quote is quote
+        assert await quote("a-1") == 4
+        for read in (never.__anext__, lambda: taken("a-1")):
+            with pytest.raises(
+                BridgeError, match=r"is no stream of items any more .* call it by `await quote\(\.\.\.\)`"
+            ):
+                await read()
+        assert await reload(session, project, stream)
+        assert load().quote is taken
+
+
+async def test_a_cycle_that_fails_leaves_a_function_that_would_have_become_a_stream(
+    project: RealProject, start: Start, factory: FakeFactory
+) -> None:
+    async with start() as session:
+        quote = load().quote
+        factory.fail("probe", LookupError("mine"))
+        assert not await reload(session, project, "def quote(sku: str):\n    yield 1.5\n")
+        assert await reload(session, project, QUOTE + "\n")
+        assert load().quote is quote
+        assert await quote("a-1") == 3
 
 
 # --- constants and classes

@@ -9,6 +9,7 @@ gets another :class:`Declaration`, by one assignment.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import logging
@@ -24,7 +25,7 @@ from lastgood.bridges.raised import leave
 from lastgood.calls.classes import Declared
 from lastgood.calls.registry import get_runtime_bridge
 from lastgood.calls.results import UNIONS, Returns
-from lastgood.errors import FunctionRemoved, RemoteError, ReturnTypeError
+from lastgood.errors import BridgeError, FunctionRemoved, RemoteError, ReturnTypeError
 
 if TYPE_CHECKING:
     from lastgood.config import CheckResults
@@ -46,10 +47,10 @@ class Declaration:
     ``stream``: its result is a stream of items.
     """
 
-    __slots__ = ("_is_removed", "_iterables", "_known", "_returns", "function", "is_async", "module", "stream", "stub")
+    __slots__ = ("_iterables", "_known", "_returns", "_why_not", "function", "is_async", "module", "stream", "stub")
 
     def __init__(
-        self, module: str, function: str, stub: Any, *, stream: bool = False, is_removed: bool = False
+        self, module: str, function: str, stub: Any, *, stream: bool = False, why_not: BridgeError | None = None
     ) -> None:
         self.stream = stream
         self.is_async = inspect.iscoroutinefunction(stub)
@@ -57,7 +58,7 @@ class Declaration:
         self.module = module
         self.function = function
         self.stub = stub
-        self._is_removed = is_removed
+        self._why_not = why_not
         self._returns: Returns[Any] | None = None
         self._known: Declared | None = None
         self._iterables: tuple[Sequence[str], AbstractSet[str]] | None = None
@@ -65,11 +66,11 @@ class Declaration:
     def returns(self) -> Returns[Any]:
         """Return the type of the result, or of the items of a stream.
 
-        Raises :class:`FunctionRemoved` if the source does not have the function any more.
+        Raises why the function cannot be called, such as :class:`FunctionRemoved` if the source does not have it any more.
         """
         if self._returns is None:
-            if self._is_removed:
-                raise FunctionRemoved(self.module, self.function)
+            if self._why_not is not None:
+                raise copy.copy(self._why_not)
             # Evaluated at the first call: in a circular import, the module that defines the type may not have run yet.
             declared = eval(self.stub.__annotations__["return"], self.stub.__globals__)
             if self.stream:
@@ -102,19 +103,36 @@ class Declaration:
             {name: _listed(value) if name in names or "**" in names else value for name, value in kwargs.items()},
         )
 
-    def renewed(self, *, is_removed: bool = False) -> Declaration:
-        """Return the same declaration, whose result type is evaluated anew."""
-        return self.moved_to(self.stub, is_removed=is_removed)
+    def renewed(self, why_not: BridgeError | None = None) -> Declaration:
+        """Return the same declaration, whose result type is evaluated anew. With ``why_not``, a call raises that."""
+        return Declaration(self.module, self.function, self.stub, stream=self.stream, why_not=why_not)
 
-    def moved_to(self, stub: Any, *, is_removed: bool = False) -> Declaration:
+    def moved_to(self, stub: Any) -> Declaration:
         """Return the same declaration with another stub."""
-        return Declaration(self.module, self.function, stub, stream=self.stream, is_removed=is_removed)
+        return Declaration(self.module, self.function, stub, stream=self.stream)
 
-    def is_same_kind(self, other: Declaration) -> bool:
-        """Return whether one function can have both declarations, one after the other."""
-        if self.stream or other.stream:
-            return self.stream and other.stream
-        return self.is_async == other.is_async
+    @property
+    def is_coroutine(self) -> bool:
+        """Whether the function is a coroutine function. One that is cannot become another, nor the other way round."""
+        return self.is_async and not self.stream
+
+    def removed(self) -> Declaration:
+        """Return the declaration of a function that the source does not have any more."""
+        return self.renewed(FunctionRemoved(self.module, self.function))
+
+    def changed(self, new: Declaration) -> BridgeError:
+        """Return the error for a call that follows this declaration, when ``new`` has begun to be or to be no stream."""
+        name = new.stub.__name__
+        if new.stream:
+            what, how = "has become a stream of items", f"read it by `for item in {name}(...):`"
+            if self.is_async:
+                how = f"read it by `async for item in {name}(...):`, without an `await` before it"
+        else:
+            what, how = "is no stream of items any more", f"call it as `{name}(...)`, without a loop around it"
+            if new.is_async:
+                how = f"call it by `await {name}(...)`, not by `async for`"
+        again = f"Take {new.stub.__module__}.{new.stub.__qualname__} again, and {how}."
+        return BridgeError(f"{self.module}.{self.function} {what} since it was taken from its wrapper. {again}")
 
 
 def _iterable_parameters(stub: Any) -> tuple[Sequence[str], AbstractSet[str]]:
@@ -167,10 +185,10 @@ class _Call:
     A swap that comes after that leaves the call to its own generation, and the result is of what that generation declares.
     """
 
-    __slots__ = ("_current", "checks", "function", "is_exact", "module", "returns")
+    __slots__ = ("_current", "checks", "declaration", "function", "is_exact", "module", "returns")
 
     def __init__(self, current: _Current) -> None:
-        declaration = current.declaration
+        declaration = self.declaration = current.declaration
         self._current = current
         self.module = declaration.module
         self.function = declaration.function
@@ -187,6 +205,8 @@ class _Call:
         """Return the classes that the app knows. Called when the lease is taken."""
         declaration = self._current.declaration
         self.returns = declaration.returns()
+        if declaration.stream != self.declaration.stream:
+            raise self.declaration.changed(declaration)
         return declaration.known()
 
     def result(self, value: Any) -> Any:
@@ -244,36 +264,29 @@ def remote(module: str, function: str, *, stream: bool = False) -> Callable[[F],
     def make(declaration: Declaration) -> FunctionType:
         current = _Current(declaration)
 
-        if declaration.stream:
-
-            @functools.wraps(declaration.stub)
-            def call(*args: Any, **kwargs: Any) -> Any:
-                handle, one = get_runtime_bridge(), _Call(current)
-                of_call = one.on(handle)
-                open_stream = of_call.stream if current.declaration.is_async else of_call.stream_blocking
-                return open_stream(one.module, one.function, *current.declaration.sent(args, kwargs))
-
-        elif declaration.is_async:
+        if declaration.is_coroutine:
 
             @functools.wraps(declaration.stub)
             async def call(*args: Any, **kwargs: Any) -> Any:
                 handle, one = get_runtime_bridge(), _Call(current)
                 try:
-                    made = await one.on(handle).call(one.module, one.function, *current.declaration.sent(args, kwargs))
+                    made = await one.on(handle).call(one.module, one.function, *one.declaration.sent(args, kwargs))
                 except RemoteError as error:
                     leave(error)
                     raise
                 return one.result(made)
 
-        else:
+        else:  # a stream or not, and that may change
 
             @functools.wraps(declaration.stub)
             def call(*args: Any, **kwargs: Any) -> Any:
                 handle, one = get_runtime_bridge(), _Call(current)
+                of_call, declaration = one.on(handle), one.declaration
+                if declaration.stream:
+                    open_stream = of_call.stream if declaration.is_async else of_call.stream_blocking
+                    return open_stream(one.module, one.function, *declaration.sent(args, kwargs))
                 try:
-                    made = one.on(handle).call_blocking(
-                        one.module, one.function, *current.declaration.sent(args, kwargs)
-                    )
+                    made = of_call.call_blocking(one.module, one.function, *declaration.sent(args, kwargs))
                 except RemoteError as error:
                     leave(error)
                     raise

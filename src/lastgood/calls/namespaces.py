@@ -1,7 +1,8 @@
 """The namespace of a wrapper: what its text has bound in the app's module, and what its next text will bind.
 
 - A function stays the same object, and gets another declaration (:func:`lastgood.calls.declarations.redeclare`). Functions
-  are found by file, module and qualified name, also after an ``importlib.reload``, or if a name has gone and comes back.
+  are found by file, module and qualified name, also after an ``importlib.reload``, or if a name has gone and comes back. A
+  coroutine function cannot become a plain one: there are two objects then, and the one that is not declared says so.
 - A class whose declaration has not changed stays the same object: its statement has the same syntax tree, and what it
   evaluates when it is executed (bases, decorators, values) gives the same objects.
 - A class that has changed stays the same object where that is possible (:mod:`lastgood.calls.grafting`).
@@ -49,8 +50,8 @@ class Bound:
 
 
 bound: WeakKeyDictionary[ModuleType, Bound] = WeakKeyDictionary()
-_functions: WeakValueDictionary[tuple[str, str, str], FunctionType] = WeakValueDictionary()
-"""The functions of all wrappers, by file, module and qualified name."""
+_functions: WeakValueDictionary[tuple[str, str, str, bool], FunctionType] = WeakValueDictionary()
+"""The functions of all wrappers, by file, module and qualified name, and whether they are coroutine functions."""
 _classes: WeakValueDictionary[tuple[str, str, str], type] = WeakValueDictionary()
 """The classes of all wrappers, by file, module and name: those that are gone, too, as long as somebody has them."""
 
@@ -61,7 +62,9 @@ def record(module: ModuleType, text: bytes) -> None:
     names = {name: vars(module)[name] for name in _names_bound_by(body) if name in vars(module)}
     functions = dict(_functions_in(names, module.__name__))
     for qualname, function in functions.items():
-        _functions.setdefault((module.__file__ or "", module.__name__, qualname), function)
+        declaration = declaration_of(function)
+        assert declaration is not None
+        _functions.setdefault(_key(module, qualname, is_coroutine=declaration.is_coroutine), function)
     _note_classes(module, names)
     bound[module] = Bound(text, names, functions, _statements(body))
 
@@ -112,6 +115,7 @@ def placing(module: ModuleType) -> Iterator[None]:
 
     def place(declaration: Declaration, make: Make) -> FunctionType:
         function = _existing(module, declaration)
+        _leave_other(module, declaration)
         if function is None:
             return _made(module, declaration, make)
         redeclare(function, declaration)
@@ -124,17 +128,27 @@ def placing(module: ModuleType) -> Iterator[None]:
         vars(module).pop(PLACE, None)
 
 
+def _key(module: ModuleType, qualname: str, *, is_coroutine: bool) -> tuple[str, str, str, bool]:
+    return module.__file__ or "", module.__name__, qualname, is_coroutine
+
+
 def _existing(module: ModuleType, declaration: Declaration) -> FunctionType | None:
-    """Return the function for ``declaration`` that exists already, if there is one of the same kind: plain, async or a stream."""
-    function = _functions.get((module.__file__ or "", module.__name__, declaration.stub.__qualname__))
-    present = declaration_of(function)
-    return function if present is not None and present.is_same_kind(declaration) else None
+    """Return the function for ``declaration`` that exists already, if there is one."""
+    return _functions.get(_key(module, declaration.stub.__qualname__, is_coroutine=declaration.is_coroutine))
 
 
 def _made(module: ModuleType, declaration: Declaration, make: Make) -> FunctionType:
     function = make(declaration)
-    _functions[module.__file__ or "", module.__name__, declaration.stub.__qualname__] = function
+    _functions[_key(module, declaration.stub.__qualname__, is_coroutine=declaration.is_coroutine)] = function
     return function
+
+
+def _leave_other(module: ModuleType, declaration: Declaration) -> None:
+    """Have the function that ``declaration`` cannot be given to say why, if one of them is a stream and the other is not."""
+    other = _functions.get(_key(module, declaration.stub.__qualname__, is_coroutine=not declaration.is_coroutine))
+    left = declaration_of(other)
+    if other is not None and left is not None and left.stream != declaration.stream:
+        redeclare(other, left.renewed(left.changed(declaration)))
 
 
 class Namespace:
@@ -305,6 +319,10 @@ class Namespace:
         for qualname, function in self._before.functions.items():
             if qualname not in self._placed:
                 remove(function)
+        for function in self._placed.values():
+            declared = declaration_of(function)
+            assert declared is not None
+            _leave_other(self.module, declared)
         _note_classes(self.module, names)
         bound[self.module] = Bound(self._text, names, self._placed, self._statements)
 
@@ -313,7 +331,7 @@ def remove(function: FunctionType) -> None:
     """Make calls of a wrapper's function raise :class:`FunctionRemoved`, until it is declared again."""
     declaration = declaration_of(function)
     assert declaration is not None
-    redeclare(function, declaration.renewed(is_removed=True))
+    redeclare(function, declaration.removed())
 
 
 def _moved(stub: Any, module: ModuleType) -> FunctionType:
