@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pytest
-import trio
 
 from flavours import Flavour
 from imported import forgotten
@@ -71,6 +70,47 @@ async def contexts_async(end):
 
 async def get_var():
     return var.get()
+
+async def tasks_of_asyncio():
+    import asyncio
+    task = asyncio.current_task()
+    try:
+        async with asyncio.timeout(60), asyncio.TaskGroup():
+            while asyncio.current_task() is task:
+                yield "same"
+                await asyncio.sleep(0)
+    finally:
+        closed.append("same" if asyncio.current_task() is task else "another")
+
+async def tasks_of_trio():
+    import trio
+    task = trio.lowlevel.current_task()
+    try:
+        async with trio.open_nursery():
+            with trio.move_on_after(60):
+                while trio.lowlevel.current_task() is task:
+                    yield "same"
+                    await trio.lowlevel.checkpoint()
+    finally:
+        closed.append("same" if trio.lowlevel.current_task() is task else "another")
+
+async def interrupted_in_asyncio():
+    import asyncio, signal
+    try:
+        yield 0
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.Event().wait()
+    finally:
+        closed.append("interrupted")
+
+async def interrupted_in_trio():
+    import os, signal, trio
+    try:
+        yield 0
+        os.kill(os.getpid(), signal.SIGINT)
+        await trio.sleep_forever()
+    finally:
+        closed.append("interrupted")
 """
 
 
@@ -138,10 +178,19 @@ def test_closing_it_closes_the_generator(flavour: Flavour, bridge: InProcessBrid
     assert bridge.call_blocking("svc", "was_closed", [], {}) == ["count", "count_async", "count"]
 
 
-def test_plain_code_has_a_loop_for_an_async_generator(bridge: InProcessBridge) -> None:
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_plain_code_has_a_loop_for_an_async_generator(
+    bridge: InProcessBridge, backend: Literal["asyncio", "trio"]
+) -> None:
+    bridge._backend = backend
     assert list(bridge.stream_blocking("svc", "count_async", [3])) == [0, 1, 2]
     assert list(bridge.stream_blocking("svc", "given", ["list"])) == [0, 1]
     assert list(bridge.stream_blocking("svc", "given", ["agen"])) == [0, 1]
+    items = bridge.stream_blocking("svc", "failing_async")
+    assert next(items) == 0
+    with pytest.raises(RemoteError, match="mine"):
+        next(items)
+    bridge.stream_blocking("svc", "count_async", [3]).close()
     items = bridge.stream_blocking("svc", "count_async", [3])
     next(items)
     items.close()
@@ -152,6 +201,40 @@ def test_plain_code_has_a_loop_for_an_async_generator(bridge: InProcessBridge) -
             next(bridge.stream_blocking("svc", "count_async", [3]))
 
     asyncio.run(on_a_loop())
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_items_of_plain_code_are_made_in_one_task(
+    bridge: InProcessBridge, backend: Literal["asyncio", "trio"]
+) -> None:
+    bridge._backend = backend
+    items = bridge.stream_blocking("svc", f"tasks_of_{backend}")
+    assert [next(items), next(items)] == ["same", "same"]
+    items.close()
+    assert bridge.call_blocking("svc", "was_closed", [], {}) == ["same"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_last_reference_may_go_on_a_loop(bridge: InProcessBridge, backend: Literal["asyncio", "trio"]) -> None:
+    bridge._backend = backend
+    kept = [bridge.stream_blocking("svc", "count_async", [3])]
+    next(kept[0])
+
+    async def on_a_loop() -> None:
+        kept.clear()
+        assert await bridge.call("svc", "was_closed", [], {}) == ["count_async"]
+
+    asyncio.run(on_a_loop())
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_ctrl_c_closes_the_generator(bridge: InProcessBridge, backend: Literal["asyncio", "trio"]) -> None:
+    bridge._backend = backend
+    items = bridge.stream_blocking("svc", f"interrupted_in_{backend}")
+    assert next(items) == 0
+    with pytest.raises(KeyboardInterrupt):
+        next(items)
+    assert bridge.call_blocking("svc", "was_closed", [], {}) == ["interrupted"]
 
 
 def test_a_stream_keeps_one_context(flavour: Flavour, bridge: InProcessBridge) -> None:
@@ -187,19 +270,3 @@ def test_through_a_handle(flavour: Flavour, bridge: InProcessBridge) -> None:
         assert slot.live.count == 0
 
     flavour.run(main)
-
-
-def test_trio_for_plain_code_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "svc.py").write_text(SERVICE)
-    bridge = InProcessBridge(import_path=[tmp_path], modules=["svc"])
-    bridge._backend = "trio"
-    with forgotten(tmp_path):
-        bridge.start()
-        with pytest.raises(BridgeError, match="plain code cannot take its items on a loop of trio's own"):
-            next(bridge.stream_blocking("svc", "count_async", [3]))
-
-        async def main() -> Any:
-            return [item async for item in bridge.stream("svc", "count_async", [3])]
-
-        assert trio.run(main) == [0, 1, 2]
-        bridge.stop()

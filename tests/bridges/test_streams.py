@@ -150,6 +150,15 @@ async def held_and_failing_async(path):
     for item in held_and_failing(path):
         yield item
 
+async def in_a_group(name):
+    try:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                yield 1
+    finally:
+        await asyncio.sleep(0)
+        closed.append(name)
+
 def leaving(path):
     try:
         while True:
@@ -343,6 +352,15 @@ async def test_its_finally_block_may_await_whatever_it_did_when_it_was_closed(br
             await anext(stream)
         await stream.aclose()
     assert (await bridge.call("svc", "marks", [], {}))[1] == list(range(100))
+
+
+async def test_a_task_group_around_a_yield_is_left_in_silence(bridge: ProcessBridge) -> None:
+    for number in range(20):
+        stream = open_stream(bridge, "in_a_group", number)
+        for _ in range(number + 1):
+            await anext(stream)
+        await stream.aclose()
+    assert (await bridge.call("svc", "marks", [], {}))[1] == list(range(20))
 
 
 async def test_a_cancelled_request_closes_it(bridge: ProcessBridge) -> None:

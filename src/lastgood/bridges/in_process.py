@@ -206,7 +206,7 @@ class InProcessBridge:
     ) -> Generator[Any]:
         """Return an iterator as :meth:`stream` does, for plain code.
 
-        Raises :class:`~lastgood.BridgeError` for an async generator if an event loop runs in this thread, or if it is trio's.
+        Raises :class:`~lastgood.BridgeError` for an async generator if an event loop runs in this thread.
         """
         from lastgood.bridges.in_process_streams import stream_blocking
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Outcome = tuple[int, bytes]
 
-__all__ = ["WINDOW_BYTES", "WINDOW_ITEMS", "Stream", "Streams", "iterator_of"]
+__all__ = ["WINDOW_BYTES", "WINDOW_ITEMS", "Stream", "Streams", "aclosed", "iterator_of"]
 
 WINDOW_ITEMS = 256
 WINDOW_BYTES = 1 << 20
@@ -245,9 +245,7 @@ class Streams:
                     since = time.monotonic()
             return _ENDED
         finally:
-            close = getattr(iterator, "aclose", None)
-            if close is not None:
-                await close()
+            await aclosed(iterator)
 
     async def _room(self, stream: Stream, gate: _AsyncioGate | _TrioGate) -> bool:
         """Wait until there is room for an item. Return False if the stream is to be closed instead."""
@@ -467,6 +465,25 @@ async def _stepwise(iterator: Iterator[Any]) -> AsyncIterator[Any]:
         error = _close(iterator)
         if error is not None:
             raise error
+
+
+async def aclosed(iterator: Any) -> None:
+    """Close an async generator, or another iterator that can be closed."""
+    close = getattr(iterator, "aclose", None)
+    try:
+        if close is not None:
+            await close()
+    except BaseException as error:
+        if not _is_exit(error):
+            raise
+
+
+def _is_exit(error: BaseException) -> bool:
+    """Return whether ``error`` is what closes a generator: a task group or nursery around the ``yield`` puts it into a group."""
+    members = getattr(error, "exceptions", None)
+    return isinstance(error, GeneratorExit) or (
+        type(members) is tuple and bool(members) and all(map(_is_exit, members))
+    )
 
 
 def _close(iterator: Iterator[Any]) -> BaseException | None:
