@@ -140,11 +140,13 @@ def test_what_callers_see_differently_is_a_line_each() -> None:
         ApiChange("added", "function", "pricing", "Shop.quote", None, "(sku: str) -> float", breaking=False),
         ApiChange("removed", "constant", "pricing", "LIMIT", "3", None, breaking=True),
         ApiChange("altered", "type", "pricing", "Price", "enum (A = 1)", "enum (A = 1, B = 2)", breaking=False),
+        ApiChange("altered", "type", "pricing", "Late", "exception(Shop)", "exception(Shop)", breaking=True),
     )
     assert lines_of([dataclasses.replace(success(), changes=changes)])[1:] == [
         "12:00:00  added     function pricing.Shop.quote(sku: str) -> float",
         "12:00:00  removed   constant pricing.LIMIT = 3; breaking",
         "12:00:00  altered   type pricing.Price: enum (A = 1), now enum (A = 1, B = 2)",
+        "12:00:00  altered   type pricing.Late: exception(Shop), now another object; breaking",
     ]
 
 

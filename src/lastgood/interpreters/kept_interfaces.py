@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from lastgood.store.file_system import digest_of
 from lastgood.store.generations import DamagedGeneration, GenerationStore
 from lastgood.watch_events import ApiChange
+
+if TYPE_CHECKING:
+    from lastgood.wrappers.ir import Module
 
 __all__ = ["Interfaces", "changes_between"]
 
@@ -57,16 +61,20 @@ def changes_between(before: Interfaces | None, after: Interfaces | None) -> tupl
     """
     from lastgood.wrappers.changes import compare
     from lastgood.wrappers.ir import unpacked
+    from lastgood.wrappers.layouts import replaced
 
     if before is None or after is None:
         return ()
+
+    def modules(of: Interfaces, names: Collection[str]) -> dict[str, Module]:
+        return {name: unpacked(of.read(of.digests[name])) for name in names if name in of.digests}
+
     names = {*before.digests, *after.digests}
-    names = {name for name in names if before.digests.get(name) != after.digests.get(name)}
+    altered = {name for name in names if before.digests.get(name) != after.digests.get(name)}
     try:
-        old, new = (
-            {name: unpacked(each.read(each.digests[name])) for name in names if name in each.digests}
-            for each in (before, after)
-        )
+        old, new = modules(before, altered), modules(after, altered)
+        if replaced(old, new):  # classes of unaltered modules may derive from these
+            old, new = modules(before, names), modules(after, names)
     except (DamagedGeneration, msgspec.MsgspecError):
         return ()
     return compare(old, new)

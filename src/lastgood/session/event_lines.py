@@ -237,6 +237,7 @@ def change_text(change: ApiChange) -> str:
     """Describe an API change in one line, without its kind ("added", "removed" or "altered")."""
     between = {"function": "", "type": ": ", "constant": " = "}[change.what]
     now = "" if change.old is None or change.new is None else f", now {change.new}"
+    now = ", now another object" if change.old == change.new else now
     mark = "; breaking" if change.breaking else ""
     return f"{change.what} {change.module}.{change.name}{between}{change.old or change.new}{now}{mark}"
 

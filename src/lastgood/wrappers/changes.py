@@ -10,8 +10,8 @@ A change is *breaking* if an existing call, or the use of its result, may fail. 
   positional-only and variadic parameters do not count, nor do the values of defaults. Each old overload needs a new match.
 - A type: its form, bases or options changed; a field was removed, changed its type, or lost its default; the order of fields
   changed; a required field was added; any field was added to a named tuple; a key of a typed dict became required or
-  optional; a member of an enum was removed or changed its value; anything changed in a flag or a class with slots, which is
-  another object then.
+  optional; a member of an enum was removed or changed its value; it is another object in an app that has imported it
+  (:mod:`lastgood.wrappers.layouts`).
 - A constant: the type of its value changed.
 
 The names of type variables do not count.
@@ -19,7 +19,7 @@ The names of type variables do not count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Literal
 
 from msgspec.structs import replace
@@ -46,12 +46,12 @@ from lastgood.wrappers.ir import (
     substituted,
     variables,
 )
+from lastgood.wrappers.layouts import replaced
 from lastgood.wrappers.types.annotations import admits, literal_of
 
 __all__ = ["accepts", "compare", "fields_text", "signature_text"]
 
 _Item = Function | Class | Constant | Declared
-_FLAGS = (Ref("enum", "Flag"), Ref("enum", "IntFlag"))
 _VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
 _BY_POSITION = (Kind.POSITIONAL_ONLY, Kind.POSITIONAL_OR_KEYWORD)
 
@@ -59,14 +59,16 @@ _BY_POSITION = (Kind.POSITIONAL_ONLY, Kind.POSITIONAL_OR_KEYWORD)
 def compare(before: Mapping[str, Module], after: Mapping[str, Module]) -> tuple[ApiChange, ...]:
     """Return every change from the modules ``before`` to ``after``, sorted by module, then in source order.
 
-    Unchanged modules may be left out of both.
+    Unchanged modules may be left out of both, unless a class of theirs derives from one that is another object now: see
+    :func:`lastgood.wrappers.layouts.replaced`.
     """
+    others = replaced(before, after)
     changes: list[ApiChange] = []
     for name in sorted({*before, *after}):
         old = dict(_offered(before[name])) if name in before else {}
         new = dict(_offered(after[name])) if name in after else {}
         for path in {**old, **new}:
-            changes += _change(name, path, old.get(path), new.get(path))
+            changes += _change(name, path, old.get(path), new.get(path), others)
     return tuple(changes)
 
 
@@ -87,10 +89,12 @@ def _members(members: Iterable[Function | Class | Constant], around: str) -> Ite
         yield from _members(member.members, f"{path}.")
 
 
-def _change(module: str, name: str, old: _Item | None, new: _Item | None) -> Iterator[ApiChange]:
+def _change(
+    module: str, name: str, old: _Item | None, new: _Item | None, others: Container[Declared]
+) -> Iterator[ApiChange]:
     if old is not None and new is not None and _what(old) == _what(new):
         before, after = _item_text(old), _item_text(new)
-        breaking = _breaks(old, new)
+        breaking = _breaks(old, new) or (isinstance(old, Class) and old.declared in others)
         if breaking or before != after:
             yield ApiChange("altered", _what(new), module, name, before, after, breaking)
         return
@@ -139,8 +143,7 @@ def _breaks(old: _Item, new: _Item) -> bool:
         case Constant(), Constant():
             return _type_of_constant(old) is not _type_of_constant(new)
         case Class(data=Data() as before), Class(data=Data() as after):
-            is_altered = (before, old.members) != (after, new.members)
-            return _data_breaks(before, after) or (is_altered and _is_replaced(before))
+            return _data_breaks(before, after)
     return old != new
 
 
@@ -317,15 +320,6 @@ def _data_with_numbers(data: Data) -> Data:
         fields=tuple(replace(field, type=substituted(field.type, numbers)) for field in data.fields),
         parameters=tuple(type_.head for type_ in numbers.values() if isinstance(type_.head, Variable)),
     )
-
-
-def _is_replaced(data: Data) -> bool:
-    """Return whether the class becomes another object in an app that has imported it: its layout is fixed.
-
-    See :mod:`lastgood.calls.grafting`. The class that was taken by name is then another one than that of results.
-    """
-    has_slots = ("slots=True",) in (data.options or ())
-    return has_slots or any(base.head in _FLAGS for base in data.bases)
 
 
 def _is_ordered(data: Data, field: Field) -> bool:
