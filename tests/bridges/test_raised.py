@@ -18,11 +18,12 @@ import trio
 
 from flavours import FLAVOURS, Flavour
 from imported import forgotten
-from lastgood import InProcessBridge, ProcessBridge, RemoteError
+from lastgood import InProcessBridge, ProcessBridge, RemoteError, clear_runtime_bridge, set_runtime_bridge
 from lastgood.bridges.raised import leave, made
 from lastgood.bridges.worker.failures import describe
 from lastgood.bridges.worker.performing import VALUES
 from lastgood.bridges.worker.values.known import SOURCES, Known
+from lastgood.runtime import get_runtime_bridge
 from process_bridges import DEADLINE
 
 DUMPS = partial(VALUES.dumps, known=SOURCES)
@@ -441,6 +442,79 @@ async def test_hostile_exceptions_arrive_with_their_texts_and_the_worker_lives_o
 
 
 # --- in every way of calling
+
+WAYS = """
+async def now(n):
+    raise KeyError(n)
+
+def plain(n):
+    raise KeyError(n)
+
+def items(n):
+    yield n
+    raise KeyError(n)
+
+async def async_items(n):
+    yield n
+    raise KeyError(n)
+
+def late(n):
+    try:
+        while True:
+            yield n
+    finally:
+        raise KeyError(n)
+"""
+
+
+@pytest.mark.parametrize("make", [ProcessBridge, InProcessBridge])
+async def test_what_is_printed_shows_none_of_lastgoods_frames(tmp_path: Path, make: Callable[..., Any]) -> None:
+    (tmp_path / "ways.py").write_text(WAYS)
+    bridge = make(import_path=[tmp_path], modules=["ways"])
+    await bridge.init()
+    set_runtime_bridge(bridge)
+    handle: Any = get_runtime_bridge()
+
+    def check(error: RemoteError, name: str) -> None:
+        frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+        *others, last = [(Path(each.co_filename).name, each.co_name) for each in frames]
+        assert last == ("ways.py", name)
+        assert {file for file, _ in others} == {Path(__file__).name}
+
+    async def read(stream: Any, *, close: bool) -> None:
+        async for _ in stream:
+            if close:
+                break
+        await stream.aclose()
+
+    def read_plain(stream: Any, *, close: bool) -> None:
+        for _ in stream:
+            if close:
+                break
+        stream.close()
+
+    try:
+        with trio.fail_after(DEADLINE):
+            for caller in (bridge, handle):
+                for name in ("plain", "now"):
+                    with pytest.raises(KeyError) as caught:
+                        await caller.call("ways", name, [1], {})
+                    check(caught.value, name)  # type: ignore[arg-type]  # it is a RemoteError, too
+                for name in ("items", "async_items", "late"):
+                    with pytest.raises(KeyError) as caught:
+                        await read(caller.stream("ways", name, [1], {}), close=name == "late")
+                    check(caught.value, name)  # type: ignore[arg-type]  # see above
+                if make is InProcessBridge:
+                    with pytest.raises(KeyError) as caught:
+                        caller.call_blocking("ways", "plain", [1], {})
+                    check(caught.value, "plain")  # type: ignore[arg-type]  # see above
+                    for name in ("items", "late"):
+                        with pytest.raises(KeyError) as caught:
+                            read_plain(caller.stream_blocking("ways", name, [1], {}), close=name == "late")
+                        check(caught.value, name)  # type: ignore[arg-type]  # see above
+    finally:
+        clear_runtime_bridge()
+        await bridge.dispose()
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda each: each.name)

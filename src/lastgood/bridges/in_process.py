@@ -19,6 +19,7 @@ from types import CoroutineType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from lastgood.bridges.answers import check_sequences, disposed, error_of, started_before, unreadable, unsendable
+from lastgood.bridges.raised import leave
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.calling import Callables, Refused
 from lastgood.bridges.worker.manifest import Damaged
@@ -151,11 +152,15 @@ class InProcessBridge:
         trio = sys.modules.get("trio")
         if trio is not None and trio.lowlevel.in_trio_run():
             await trio.lowlevel.checkpoint()  # as every async call under trio; a plain function has none
-        with self._in_view(), _SourceErrors(self._fresh, known=known):
-            result, requested = run_call(callables, body)
-        if type(result) is CoroutineType:
-            result = await self._awaited(result, known)
-        return self._finish(result, requested, known)
+        try:
+            with self._in_view(), _SourceErrors(self._fresh, known=known):
+                result, requested = run_call(callables, body)
+            if type(result) is CoroutineType:
+                result = await self._awaited(result, known)
+            return self._finish(result, requested, known)
+        except RemoteError as error:
+            leave(error)
+            raise
 
     call_exact = call
 
@@ -172,11 +177,15 @@ class InProcessBridge:
         Raises :class:`~lastgood.BridgeError` for an ``async def`` function if an event loop runs in this thread.
         """
         callables, body = self._begin(module, function, args, kwargs, known)
-        with self._in_view(), _SourceErrors(self._fresh, known=known):
-            result, requested = run_call(callables, body)
-        if type(result) is CoroutineType:
-            result = self._run(result, f"{module}.{function}", known)
-        return self._finish(result, requested, known)
+        try:
+            with self._in_view(), _SourceErrors(self._fresh, known=known):
+                result, requested = run_call(callables, body)
+            if type(result) is CoroutineType:
+                result = self._run(result, f"{module}.{function}", known)
+            return self._finish(result, requested, known)
+        except RemoteError as error:
+            leave(error)
+            raise
 
     def stream(
         self,

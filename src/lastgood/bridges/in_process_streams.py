@@ -26,12 +26,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lastgood.bridges.answers import unreadable
 from lastgood.bridges.in_process import _as_a_worker, _SourceErrors
+from lastgood.bridges.raised import leave
 from lastgood.bridges.worker.performing import encode_result, run_call
 from lastgood.bridges.worker.streams import aclosed, iterator_of
 from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import DecodeError
 from lastgood.calls import loops
-from lastgood.errors import BridgeError, Forked
+from lastgood.errors import BridgeError, Forked, RemoteError
 
 if TYPE_CHECKING:
     import asyncio
@@ -100,37 +101,45 @@ class _Source:
 
 async def stream(bridge: InProcessBridge, call: Call) -> AsyncGenerator[Any]:
     """Yield the items of a call, on the loop of who asks for them."""
-    source = _Source(bridge, call)
-    if type(source.result) is CoroutineType:
-        source.result = await source.step_async(source.result)
-    if not hasattr(type(source.result), "__aiter__"):
-        plain = source.plain()
+    try:
+        source = _Source(bridge, call)
+        if type(source.result) is CoroutineType:
+            source.result = await source.step_async(source.result)
+        if not hasattr(type(source.result), "__aiter__"):
+            plain = source.plain()
+            try:
+                while (item := source.step(lambda: next(plain, _END))) is not _END:
+                    yield source.crossed(item)
+            finally:
+                source.close(plain)
+            return
+        iterator = source.step(source.result.__aiter__)
         try:
-            while (item := source.step(lambda: next(plain, _END))) is not _END:
+            while (item := await source.step_async(_next_of(iterator))) is not _END:
                 yield source.crossed(item)
         finally:
-            source.close(plain)
-        return
-    iterator = source.step(source.result.__aiter__)
-    try:
-        while (item := await source.step_async(_next_of(iterator))) is not _END:
-            yield source.crossed(item)
-    finally:
-        await source.aclose(iterator)
+            await source.aclose(iterator)
+    except RemoteError as error:
+        leave(error)
+        raise
 
 
 def stream_blocking(bridge: InProcessBridge, call: Call) -> Generator[Any]:
     """Yield the items of a call, in the thread of who asks for them. An async generator gets an event loop of its own."""
-    source = _Source(bridge, call)
-    if source.is_async():
-        yield from _on_own_loop(bridge, source)
-        return
-    iterator = source.plain()
     try:
-        while (item := source.step(lambda: next(iterator, _END))) is not _END:
-            yield source.crossed(item)
-    finally:
-        source.close(iterator)
+        source = _Source(bridge, call)
+        if source.is_async():
+            yield from _on_own_loop(bridge, source)
+            return
+        iterator = source.plain()
+        try:
+            while (item := source.step(lambda: next(iterator, _END))) is not _END:
+                yield source.crossed(item)
+        finally:
+            source.close(iterator)
+    except RemoteError as error:
+        leave(error)
+        raise
 
 
 def _on_own_loop(bridge: InProcessBridge, source: _Source) -> Generator[Any]:

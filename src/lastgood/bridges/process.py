@@ -17,6 +17,7 @@ from lastgood.bridges.answers import check_sequences, disposed, error_of, starte
 from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.logs import configured_levels
+from lastgood.bridges.raised import leave
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.spare import Loaded, RunContext, Spare, becomes_ready, stamps_of, take_spare
 from lastgood.bridges.streams import WorkerStream
@@ -25,7 +26,7 @@ from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Values
 from lastgood.config import Config, ModuleConfig, ProcessConfig
-from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked
+from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError
 from lastgood.sources.environment import Environment, find_environment
 from lastgood.store.user_key import cache_directory
 
@@ -212,7 +213,11 @@ class ProcessBridge:
         await worker.channel.wait(answer)
         if answer.kind is None:
             raise CallTimeout(f"{module}.{function}", self._process.timeout)
-        return self._result(worker, answer, known)
+        try:
+            return self._result(worker, answer, known)
+        except RemoteError as error:
+            leave(error)
+            raise
 
     call_exact = call
 

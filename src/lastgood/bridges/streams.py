@@ -11,12 +11,13 @@ import trio
 
 from lastgood.bridges.answers import error_of, unreadable
 from lastgood.bridges.channel import PendingAnswer
+from lastgood.bridges.raised import leave
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import DecodeError
 from lastgood.calls.streams import already_running
-from lastgood.errors import BridgeError, CallTimeout
+from lastgood.errors import BridgeError, CallTimeout, RemoteError
 
 __all__ = ["WorkerStream"]
 
@@ -58,7 +59,11 @@ class WorkerStream:
     async def __anext__(self) -> Any:
         """Return the next item. Raises StopAsyncIteration at the end."""
         if not self._items:
-            self._items.extend(await self.next_items())
+            try:
+                self._items.extend(await self.next_items())
+            except RemoteError as error:
+                leave(error)
+                raise
         return self._items.popleft()
 
     @property
@@ -113,7 +118,11 @@ class WorkerStream:
         if answer.kind is None:
             raise CallTimeout(self._name, self._timeout)
         if answer.kind != frames.FORGOTTEN:
-            self._value(answer.kind, answer.body)
+            try:
+                self._value(answer.kind, answer.body)
+            except RemoteError as error:
+                leave(error)
+                raise
 
     def __del__(self) -> None:
         if self._worker is not None and not self._is_over and self._token is not None:

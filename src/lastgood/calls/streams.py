@@ -362,7 +362,11 @@ class AsyncItems(_Items):
         if self._stream is not None and not self._is_closed and not self._was_left():
             slot, stream = self._begun()
             assert isinstance(stream, _Leased)
-            await self._cross(slot, stream.aclose)
+            try:
+                await self._cross(slot, stream.aclose)
+            except RemoteError as error:
+                leave(error)
+                raise
         self._is_closed = True
         self._items.clear()
 
@@ -412,7 +416,11 @@ class BlockingItems(_Items):
         with self._lock:
             if self._stream is not None and not self._is_closed:
                 slot, stream = self._begun()
-                self._run(slot, stream.close if isinstance(stream, _InPlace) else stream.aclose)
+                try:
+                    self._run(slot, stream.close if isinstance(stream, _InPlace) else stream.aclose)
+                except RemoteError as error:
+                    leave(error)
+                    raise
             self._is_closed = True
             self._items.clear()
 
