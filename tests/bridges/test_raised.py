@@ -8,7 +8,6 @@ import pickle
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -21,13 +20,9 @@ from imported import forgotten
 from lastgood import InProcessBridge, ProcessBridge, RemoteError, clear_runtime_bridge, set_runtime_bridge
 from lastgood.bridges.raised import leave, made
 from lastgood.bridges.worker.failures import describe
-from lastgood.bridges.worker.performing import VALUES
-from lastgood.bridges.worker.values.known import SOURCES, Known
 from lastgood.runtime import get_runtime_bridge
 from process_bridges import DEADLINE
-
-DUMPS = partial(VALUES.dumps, known=SOURCES)
-
+from raised_here import DUMPS, remote
 
 ALL = sorted(
     name
@@ -54,14 +49,6 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "BlockingIOError": (11, "later", 7),
     "ImportError": ("no module",),
 }
-
-
-def remote(error: BaseException, known: Known | None = None) -> RemoteError:
-    """What the app gets for ``error``, over the bytes of the wire."""
-    try:
-        raise error
-    except BaseException as caught:
-        return made(VALUES.loads(VALUES.dumps(describe(caught, DUMPS))), known)
 
 
 def attributes(error: BaseException) -> dict[str, Any]:
@@ -200,64 +187,6 @@ def test_a_line_that_was_edited_since_is_shown_as_it_was(tmp_path: Path) -> None
     file.write_text("# another first line\ndef quote():\n    pass\n")
     lines = traceback.format_exception(made(described))
     assert lines[-2].startswith(f"  File \"{file} (before an edit)\", line 2, in quote\n    raise KeyError('old')\n")
-
-
-def test_classes_of_the_standard_library_and_nearest_bases() -> None:
-    import json
-    import subprocess
-
-    try:
-        json.loads("{")
-    except json.JSONDecodeError as error:
-        got: Any = remote(error)
-    assert isinstance(got, json.JSONDecodeError)
-    assert (got.pos, got.doc) == (1, "{")
-    got = remote(subprocess.CalledProcessError(3, ["a"], output=b"b"))
-    assert isinstance(got, subprocess.CalledProcessError)
-    assert (got.returncode, got.stdout) == (3, b"b")
-
-    class Timeout(TimeoutError):
-        pass
-
-    Timeout.__module__ = "requests"
-    got = remote(Timeout(110, "late"))
-    assert issubclass(type(got), TimeoutError)
-    assert (type(got).__name__, type(got).__module__, got.errno, got.type_name) == (
-        "Timeout",
-        "requests",
-        110,
-        f"requests.{Timeout.__qualname__}",
-    )
-    assert type(remote(trio.Cancelled._create(source="unknown"))) is RemoteError
-
-
-class ShopError(Exception):
-    sku: str
-
-
-class OutOfStock(ShopError): ...
-
-
-def test_declared_classes_are_found_and_several_known_bases_are_combined() -> None:
-    class Missing(OutOfStock, FileNotFoundError):
-        pass
-
-    found: dict[str, type] = {"ShopError": ShopError}
-
-    class Found(Known):
-        def find(self, module: str, name: str) -> type | None:
-            return found.get(name) if module == __name__ else None
-
-    got: Any = remote(OutOfStock("none"), Found())
-    assert type(got).__mro__[-4:-3] == (ShopError,)
-    assert type(got).__name__ == "OutOfStock"
-    found["OutOfStock"] = OutOfStock
-    got = remote(Missing(2, "no", "x"), Found())
-    assert isinstance(got, OutOfStock)
-    assert isinstance(got, FileNotFoundError)
-    assert got.filename == "x"
-    again: Any = remote(Missing(), Found())
-    assert type(again) is type(got)
 
 
 # --- hostile ones

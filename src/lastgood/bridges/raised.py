@@ -20,7 +20,8 @@ from types import FrameType, FunctionType, TracebackType
 from typing import Any, cast
 
 from lastgood.bridges.worker.performing import VALUES
-from lastgood.bridges.worker.values.known import Known, find_in
+from lastgood.bridges.worker.values.known import Known
+from lastgood.calls.classes import Declared
 from lastgood.errors import LastgoodError, RemoteError
 
 __all__ = ["bare", "leave", "made"]
@@ -67,8 +68,8 @@ def bare(answer: Sequence[Any]) -> RemoteError:
 def made(answer: Sequence[Any], known: Known | None = None, *, trace: TracebackType | None = None) -> RemoteError:
     """Return the error for a described exception (see :mod:`.worker.failures`), as an instance of what it was.
 
-    ``known`` are the classes that wrappers declare (None: only those of Python are looked for). ``trace`` is the real
-    traceback, if the source ran in this process. Raises TypeError or ValueError for an invalid description.
+    ``known`` are the classes that wrappers declare (None: only those of Python and of installed packages are looked for).
+    ``trace`` is the real traceback, if the source ran in this process. Raises TypeError or ValueError for an invalid description.
     """
     if len(answer) == 3:
         return bare(answer)
@@ -204,9 +205,7 @@ def _find(module: str, qualname: str, known: Known | None) -> type | None:
         found = vars(builtins).get(qualname)
         return found if isinstance(found, type) else None
     try:
-        if known is None:
-            return find_in(sys.modules.get(module), qualname) if _top(module) in sys.stdlib_module_names else None
-        kind = known.find(module, qualname)
+        kind = (Declared() if known is None else known).find(module, qualname)
     except Exception:  # a module that cannot be imported: nobody has its class in an except clause
         return None
     # Two exceptions of one name are two, except that the module of a source may be known by another name.
@@ -218,18 +217,14 @@ def _source_of(kind: type) -> str:
     return source if isinstance(source, str) else kind.__module__
 
 
-def _top(module: str) -> str:
-    return module.partition(".")[0]
-
-
 def _tail(module: str) -> str:
     return module.rpartition(".")[2]
 
 
 def _go_together(*bases: type[Exception]) -> bool:
     try:
-        _class(bases, "?", bases[0].__qualname__)
-    except TypeError:  # a class that cannot be derived from, or not together with the others
+        _blank(_class(bases, "?", bases[0].__qualname__), ("", [Exception()]))
+    except Exception:  # one that cannot be derived from, or not with the others, or that has a state of its own in C
         return False
     return True
 
@@ -248,7 +243,7 @@ def _new_class(bases: tuple[type[Exception], ...], module: str, qualname: str) -
     name = qualname.rpartition(".")[2]
     module = "builtins" if module == "?" else module
     space: dict[str, Any] = {
-        "__module__": bases[0].__module__ if bases[0].__name__ == name else module,
+        "__module__": __name__,
         "__qualname__": qualname,
         "__doc__": bases[0].__doc__,
         "__str__": _text,
@@ -258,7 +253,10 @@ def _new_class(bases: tuple[type[Exception], ...], module: str, qualname: str) -
     }
     if any(issubclass(each, ExceptionGroup) for each in bases):
         space["message"] = property(_text)  # as of each RemoteError; the group has a read-only attribute of this name
-    return type(name, (RemoteError, *bases), space)
+    kind = type(name, (RemoteError, *bases), space)
+    # Set afterwards: a metaclass or an __init_subclass__ may register the classes of its module, each name once.
+    type.__setattr__(kind, "__module__", bases[0].__module__ if bases[0].__name__ == name else module)
+    return kind
 
 
 def _text(error: RemoteError) -> str:
@@ -300,15 +298,20 @@ def _instance(
     module, qualname = place
     if not bases or (group is None and any(issubclass(each, ExceptionGroup) for each in bases)):
         return None
-    kind = _class(bases, module, qualname)
+    error = _blank(_class(bases, module, qualname), group)
+    if group is None:
+        error.args = args
+    return error
+
+
+def _blank(kind: type[RemoteError], group: tuple[str, Sequence[Exception]] | None) -> RemoteError:
+    """Return a new instance, without running code of its classes."""
     native: Any = kind
     while native.__flags__ & _HEAP_TYPE:
         native = native.__base__
-    if group is not None:
+    if issubclass(kind, ExceptionGroup) and group is not None:
         return cast("RemoteError", native.__new__(kind, *group))
-    error = cast("RemoteError", native.__new__(kind))
-    error.args = args
-    return error
+    return cast("RemoteError", native.__new__(kind))
 
 
 def _fill(error: RemoteError, attributes: Mapping[str, Any]) -> None:
