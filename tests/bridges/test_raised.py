@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import linecache
 import pickle
 import threading
 import traceback
@@ -178,15 +179,30 @@ def test_what_is_printed_are_the_frames_of_the_source_then() -> None:
 def test_a_line_that_was_edited_since_is_shown_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "shop.py"
     file.write_text("def quote():\n    raise KeyError('old')\n")
+    text = file.read_text()
+    linecache.cache[str(file)] = (len(text), None, text.splitlines(keepends=True), str(file))  # as of pinned sources
     space: dict[str, Any] = {}
-    exec(compile(file.read_text(), str(file), "exec"), space)
-    try:
-        space["quote"]()
-    except KeyError as error:
-        described = describe(error, DUMPS)
-    file.write_text("# another first line\ndef quote():\n    pass\n")
-    lines = traceback.format_exception(made(described))
-    assert lines[-2].startswith(f"  File \"{file} (before an edit)\", line 2, in quote\n    raise KeyError('old')\n")
+    exec(compile(text, str(file), "exec"), space)
+
+    def shown() -> str:
+        try:
+            space["quote"]()
+        except KeyError as error:
+            described = describe(error, DUMPS)
+        return traceback.format_exception(made(described))[-2]
+
+    end = "line 2, in quote\n    raise KeyError('old')\n"
+    assert shown().startswith(f'  File "{file}", {end}')
+    file.write_text("# another first line\ndef quote():\n    raise KeyError('old')\n")
+    edited = f'  File "{file} (before an edit)", {end}'
+    assert shown().startswith(edited)
+    file.write_text("def quote(:\n    raise KeyError('old')\n")
+    assert shown().startswith(edited)
+    assert linecache.getlines(f"{file} (before an edit)") == text.splitlines(keepends=True)
+    file.write_text(text)
+    assert shown().startswith(f'  File "{file}", {end}')
+    file.unlink()
+    assert shown().startswith(f'  File "{file}", {end}')
 
 
 # --- hostile ones

@@ -91,6 +91,8 @@ class _Maker:
         self._known = known
         self._trace = trace
         self._made: dict[int, RemoteError] = {}
+        sources = {} if trace is not None else self._details(0).get("sources") or {}
+        self._sources = {str(file): str(text) for file, text in sources.items()}
 
     def whole(self) -> RemoteError:
         for number in range(len(self._described)):
@@ -112,7 +114,7 @@ class _Maker:
             return self._trace
         if type(self._made[number]) is RemoteError:
             return None  # its text shows them
-        return _traceback(details.get("frames") or ())
+        return _traceback(details.get("frames") or (), self._sources)
 
     def _details(self, number: int) -> Mapping[str, Any]:
         details = self._described[number][3]
@@ -332,44 +334,49 @@ def _template() -> FrameType:
     return _getframe()  # type: ignore[name-defined, no-any-return]  # noqa: F821  # from the globals that _frame() gives it
 
 
-def _traceback(frames: Sequence[Sequence[Any]]) -> TracebackType | None:
+def _traceback(frames: Sequence[Sequence[Any]], sources: Mapping[str, str]) -> TracebackType | None:
     """Return a traceback of these frames (see :mod:`.worker.failures`)."""
     trace: TracebackType | None = None
-    for file, line, name, text, *position in reversed(frames):
+    for file, line, name, text, first, *position in reversed(frames):
         if type(line) is not int or not 0 < line < 1 << 31:
             continue
-        shown = _shown_file(str(file), line, str(text))
-        frame = _frame(shown, line, str(name), position)
+        shown = _shown_file(str(file), line, str(text), sources.get(str(file)))
+        begins = first if type(first) is int and 0 < first <= line else line
+        frame = _frame(shown, line, str(name), begins, position)
         trace = TracebackType(trace, frame, frame.f_lasti, line)
     return trace
 
 
-def _frame(file: str, line: int, name: str, position: Sequence[Any]) -> FrameType:
+def _frame(file: str, line: int, name: str, begins: int, position: Sequence[Any]) -> FrameType:
     code = _template.__code__
     size = len(code.co_code) // 2
     code = code.replace(
         co_filename=file,
         co_name=name,
         co_qualname=name,
-        co_firstlineno=line,
-        co_linetable=b"".join(_locations(size, line, position)),
+        co_firstlineno=begins,
+        co_linetable=b"".join(_locations(size, line, line - begins, position)),
     )
     module = os.path.basename(file).removesuffix(".py")
     space = {"__name__": module, "__file__": file, "__builtins__": builtins, "_getframe": sys._getframe}
     return cast("FrameType", FunctionType(code, space)())
 
 
-def _locations(size: int, line: int, position: Sequence[Any]) -> Iterator[bytes]:
-    """Yield the location table for ``size`` instructions, all at one position of the source (CPython: Objects/locations.md)."""
+def _locations(size: int, line: int, offset: int, position: Sequence[Any]) -> Iterator[bytes]:
+    """Yield the location table for ``size`` instructions, all at one position of the source (CPython: Objects/locations.md).
+
+    ``offset`` is the number of lines from the first line of the function to ``line``.
+    """
     known = [each for each in position if type(each) is int and each >= 0]
     while size > 0:
         many = min(size, 8)
         size -= many
+        start, offset = _varint(offset << 1), 0  # relative to the entry before
         if len(known) != 3 or known[0] < line:
-            yield bytes((0x80 | 13 << 3 | many - 1, 0))  # the line alone
+            yield bytes((0x80 | 13 << 3 | many - 1,)) + start  # the line alone
             continue
         end_line, column, end_column = known
-        yield bytes((0x80 | 14 << 3 | many - 1, 0))
+        yield bytes((0x80 | 14 << 3 | many - 1,)) + start
         yield b"".join(map(_varint, (end_line - line, column + 1, end_column + 1)))
 
 
@@ -385,21 +392,24 @@ def _varint(number: int) -> bytes:
 _lines_by_name: dict[str, list[str]] = {}
 
 
-def _shown_file(file: str, line: int, text: str) -> str:
-    """Return the name of the file to show: another one if the line of the file is not what the worker has run any more."""
-    if not text:
-        return file
-    linecache.checkcache(file)
-    if linecache.getline(file, line).rstrip() == text:
-        return file
-    name = f"{file} (before an edit)" if os.path.exists(file) else file
-    known = _lines_by_name.get(name, [])
-    lines = _lines_by_name[name] = [*known, *["\n"] * (line - len(known))]
-    lines[line - 1] = f"{text}\n"
-    linecache.cache[name] = (
+def _shown_file(file: str, line: int, text: str, source: str | None) -> str:
+    """Return the name of the file to show: another one if its lines are not those that the worker has run any more.
+
+    ``source`` is what the worker has run, if that is not the file on the disk.
+    """
+    if source is None:
+        if os.path.exists(file) or not text:
+            return file
+        lines = _lines_by_name.setdefault(file, [])  # nothing is known but the lines of tracebacks
+        lines += ["\n"] * (line - len(lines))
+        lines[line - 1] = f"{text}\n"
+    else:
+        lines = source.splitlines(keepends=True)
+        file = f"{file} (before an edit)" if os.path.exists(file) else file
+    linecache.cache[file] = (
         sum(map(len, lines)),
         None,
         lines,
-        name,
+        file,
     )  # without a time, it is not looked for on the disk
-    return name
+    return file

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import linecache
 import os
+import tokenize
 import traceback
 from types import MemberDescriptorType
 
@@ -16,7 +17,7 @@ from .values.values import EncodeError
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Any
 
@@ -28,6 +29,8 @@ _MAX_ERRORS = 100
 """The most causes, contexts and members of groups that are sent with an exception."""
 _MAX_VALUES = 1 << 23
 """The most bytes of arguments and attributes that are sent with an exception."""
+_MAX_SOURCES = 1 << 20
+"""The most characters of source files that are sent with an exception."""
 _MAX_FRAMES = 100
 _MAX_NOTES = 100
 # What an awaiting app must not take for its own: it would cancel a task, end an iteration, or end the app.
@@ -50,7 +53,8 @@ def describe(error: BaseException, dumps: Callable[[Any], bytes]) -> list[Any]:
 
     The traceback omits the frames of the worker and of the import system. The other exceptions are the causes, contexts and
     members of groups that can be reached from this one, each as [type name, message, traceback, details]. Details name these by
-    their numbers, of which 0 is the exception itself. ``dumps`` encodes values.
+    their numbers, of which 0 is the exception itself. Those of the exception itself have the texts of the files whose lines are
+    not on the disk any more. ``dumps`` encodes values.
     """
     return _Description(error, dumps).whole()
 
@@ -68,6 +72,8 @@ class _Description:
             name, message = _type_name(type(error)), _text_of(error)
             text = _own_text(error, name, message) if described else _whole_text(error, name, message)
             described.append([name, message, text, self._details_or_none(error)])
+        files = dict.fromkeys(frame[0] for each in described for frame in each[3].get("frames", ()))
+        described[0][3]["sources"] = _sources_that_differ(files)
         return [*described[0], described[1:]]
 
     def _details_or_none(self, error: BaseException) -> dict[str, Any]:
@@ -176,8 +182,9 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _frames(trace: TracebackType | None) -> list[list[Any]]:
-    """Return each frame of the user's as [file, line, function, text of the line, end line, start column, end column]."""
-    summaries = [each for each in traceback.extract_tb(trace) if not _is_own(each.filename)]
+    """Return each frame of the user's as [file, line, function, text of the line, its first line, end line, two columns]."""
+    firsts = [frame.f_code.co_firstlineno for frame, _ in traceback.walk_tb(trace)]
+    summaries = [each for each in zip(traceback.extract_tb(trace), firsts) if not _is_own(each[0].filename)]
     if len(summaries) > _MAX_FRAMES:
         summaries = [*summaries[: _MAX_FRAMES // 2], *summaries[-_MAX_FRAMES // 2 :]]
     return [
@@ -186,10 +193,47 @@ def _frames(trace: TracebackType | None) -> list[list[Any]]:
             each.lineno or 0,
             each.name,
             _shortened(linecache.getline(each.filename, each.lineno or 0).rstrip()),
+            first,
             *(getattr(each, name, None) for name in ("end_lineno", "colno", "end_colno")),
         ]
-        for each in summaries
+        for each, first in summaries
     ]
+
+
+def _sources_that_differ(files: Iterable[str]) -> dict[str, str]:
+    """Return the texts of pinned files, by name, that the user has edited since: so many as may be sent."""
+    texts = {}
+    left = _MAX_SOURCES
+    for file in files:
+        entry = linecache.cache.get(file)
+        if entry is None or len(entry) != 4 or entry[1] is not None:  # it was read from the disk
+            continue
+        lines = entry[2]
+        if sum(map(len, lines)) <= left and _differs(file, lines):
+            texts[file] = "".join(lines)
+            left -= len(texts[file])
+    return texts
+
+
+def _differs(file: str, lines: list[str]) -> bool:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return True
+    stamp = (id(lines), found.st_mtime_ns, found.st_size, found.st_ino)
+    known = _differing.get(file)
+    if known is None or known[0] != stamp:
+        try:
+            with tokenize.open(file) as opened:
+                differs = opened.read().rstrip("\n") != "".join(lines).rstrip("\n")
+        except (OSError, SyntaxError, UnicodeDecodeError):
+            differs = True
+        known = _differing[file] = (stamp, differs)
+    return known[1]
+
+
+_differing: dict[str, tuple[Any, bool]] = {}
+"""Whether a file on the disk differs from its pinned lines, with what that was found out for."""
 
 
 def _is_own(file: str) -> bool:
