@@ -13,7 +13,7 @@ from lastgood.calls import declarations
 from lastgood.config import ModuleConfig, Style
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 
-__all__ = ["Calls", "load", "run", "source", "text_of", "wrap"]
+__all__ = ["Calls", "load", "run", "source", "text_of", "told", "wrap"]
 
 Calls = Callable[[str, str, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -39,6 +39,11 @@ def text_of(wrapped: Wrapped, path: str = "pricing.py") -> str:
     """The body of one wrapper, without its header, all failures excluded."""
     assert wrapped.failures == ()
     return wrapped.files[path].decode().split("\n", 2)[2]
+
+
+def told(wrapped: Wrapped) -> tuple[str, ...]:
+    """Its warnings, without those about names that are left out."""
+    return tuple(each for each in wrapped.warnings if ": left out: " not in each)
 
 
 def load(data: bytes | str, answer: Calls) -> dict[str, Any]:

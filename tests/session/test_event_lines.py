@@ -202,6 +202,16 @@ def test_a_warning_is_told_once_and_again_when_it_comes_back() -> None:
     assert said == ["warning   f: w", "warning   g: w", "warning   f: w"]
 
 
+def test_a_warning_whose_line_has_moved_is_the_same() -> None:
+    events = [
+        success(warnings=("f: w (a.py:2)",)),
+        success(warnings=("f: w (a.py:3)",)),
+        success(warnings=("f: w (b.py:3)",)),
+    ]
+    said = [line.partition("  ")[2] for line in lines_of(events) if "warning" in line]
+    assert said == ["warning   f: w (a.py:2)", "warning   f: w (b.py:3)"]
+
+
 def raised_here() -> Exception:
     try:
         raise KeyError("sku")

@@ -47,6 +47,7 @@ _INDENT = " " * 11
 _FRAME = re.compile(r'^ *File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
 
 
+_LINE = re.compile(r":\d+(?=\)$)")
 _LIBRARY = re.compile(r"^<|[/\\\\](?:lib[/\\\\]python\d|site-packages[/\\\\]|dist-packages[/\\\\])", re.IGNORECASE)
 """A pattern for paths in the standard library or an installed package, and for names such as ``<string>``."""
 
@@ -153,11 +154,11 @@ class EventLines:
         )
         for change in event.changes:
             yield change.kind, "red" if change.breaking else "green", change_text(change)
-        # Show a warning once, and not again after every edit.
+        # Show a warning once, and not again after every edit, which may have moved the line that it names.
         for warning in event.warnings:
-            if warning not in self._warned:
+            if _LINE.sub("", warning) not in self._warned:
                 yield "warning", "yellow", warning
-        self._warned = frozenset(event.warnings)
+        self._warned = frozenset(_LINE.sub("", warning) for warning in event.warnings)
         if self._undone is not None:
             self._stale_since, undone, self._undone = now, self._undone, None
             text = (

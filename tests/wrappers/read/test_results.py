@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lastgood.config import Style
-from wrapping import source, text_of, wrap
+from wrapping import source, text_of, told, wrap
 
 DECORATORS = """
 import functools
@@ -103,7 +103,7 @@ def test_static_and_class_methods_and_overloads() -> None:
 
 def test_an_item_that_cannot_cross_is_told_of() -> None:
     wrapped = wrap("from typing import Iterator\nclass Own: ...\ndef f() -> Iterator[list[Own]]:\n  yield []\n")
-    assert "pricing.f: the annotation of the result, Iterator[list[Own]], became Any in part." in wrapped.warnings[0]
+    assert "pricing.f: the annotation of the result, Iterator[list[Own]], became Any in part." in told(wrapped)[0]
     wrapped = wrap("def f() -> int:\n  yield 1\n")
     assert wrapped.warnings == ("pricing.f: the annotation of the result, int, became Any.",)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastgood.wrappers.types.annotations import literal_text
-from wrapping import source, text_of, wrap
+from wrapping import source, text_of, told, wrap
 
 HEAD = """
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Desk: pass
 def annotated(annotation: str) -> tuple[str, tuple[str, ...]]:
     wrapped = wrap(HEAD + f"def f(x: {annotation}): ...")
     head = next(line for line in text_of(wrapped).splitlines() if line.startswith(("async def f", "    x: ")))
-    return head.partition("x: ")[2].removesuffix(",").removesuffix(") -> Any: ..."), wrapped.warnings
+    return head.partition("x: ")[2].removesuffix(",").removesuffix(") -> Any: ..."), told(wrapped)
 
 
 @pytest.mark.parametrize(
@@ -285,14 +285,14 @@ def test_aliases_that_double_each_other_become_any_before_they_fill_the_disk(fir
     text = text_of(wrapped)
     assert "async def f(x: Any) -> int:" in text
     assert "async def g(x: Any)" not in text, "a few are what they say"
-    [warning] = wrapped.warnings
+    [warning] = told(wrapped)
     assert "A30 (its aliases stand for more than 1000 types)" in warning
 
 
 def test_a_long_annotation_without_aliases_is_kept() -> None:
     text = " | ".join(f"list[{'list[' * number}int{']' * number}]" for number in range(60))
     wrapped = wrap(f"def f(x: {text}) -> int: ...")
-    assert not wrapped.warnings
+    assert not told(wrapped)
     assert "Any" not in text_of(wrapped).partition("async def f")[2].partition("->")[0]
 
 

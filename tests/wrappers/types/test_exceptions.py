@@ -11,7 +11,7 @@ from mypy import api
 
 from lastgood.config import ModuleConfig
 from lastgood.wrappers.types.exceptions import base_of
-from wrapping import load, source, text_of, wrap
+from wrapping import load, source, text_of, told, wrap
 
 SHOP = '''
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ def test_exceptions_are_declared_by_bases_and_attributes() -> None:
         "    class Closed(Exception):",
         "        pass",
     ]
-    assert wrapped.warnings == ()
+    assert told(wrapped) == ()
     for name in ("Bad", "Declined", "OutOfStock", "ShopError", "Slow"):
         assert f'"{name}"' in text
     for name in ("_Base", "PaymentError", "Stop", "Exit", "_Private"):
@@ -110,7 +110,7 @@ def test_what_needs_an_instance_is_left_out_with_a_warning() -> None:
     wrapped = wrap(
         "class E(Exception):\n    @property\n    def code(self): ...\n    def show(self): ...\n    def __str__(self): ..."
     )
-    assert wrapped.warnings == (
+    assert told(wrapped) == (
         "pricing.E: it is declared by its bases and attributes. Left out: what needs an instance in the worker (code, show).",
     )
     assert "code" not in text_of(wrapped)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lastgood.wrappers import Wrapped
-from wrapping import source, text_of, wrap
+from wrapping import source, text_of, told, wrap
 
 HEAD = """
 from __future__ import annotations
@@ -181,11 +181,11 @@ def test_type_variables_in_functions(text: str, expected: str) -> None:
 
 
 def test_what_a_type_variable_says_is_no_warning_and_what_is_not_followed_is_one() -> None:
-    assert wrapped("def f(x: list[T], y: Of, z: Page[Key]) -> U: ...").warnings == ()
-    assert wrapped("def f(x: Callable[P, int]) -> None: ...").warnings == (
+    assert told(wrapped("def f(x: list[T], y: Of, z: Page[Key]) -> U: ...")) == ()
+    assert told(wrapped("def f(x: Callable[P, int]) -> None: ...")) == (
         "pricing.f: the annotation of parameter 'x', Callable[P, int], became Any.",
     )
-    assert wrapped(f"{RUN}def f(x: Run[[int], str]) -> None: ...").warnings == (
+    assert told(wrapped(f"{RUN}def f(x: Run[[int], str]) -> None: ...")) == (
         "pricing.Run.given: the annotation of the field, T, became Any.",
     )
 
@@ -253,7 +253,7 @@ def test_self_is_the_class_that_the_method_is_called_on() -> None:
     assert f"async def made(like: D | None = None) -> D: ...{IGNORED}\n" in body
     assert f"async def many() -> list[D]: ...{IGNORED}\n" in body
     assert body.count("async def plain(x: int) -> C: ...\n") == 2
-    assert made.warnings == ("pricing.Desk.open: the annotation of the result, Self, became Any.",)
+    assert told(made) == ("pricing.Desk.open: the annotation of the result, Self, became Any.",)
 
 
 GENERIC_METHODS = """

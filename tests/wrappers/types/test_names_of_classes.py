@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wrapping import source, text_of, wrap
+from wrapping import source, text_of, told, wrap
 
 HEAD = """
 from __future__ import annotations
@@ -47,7 +47,7 @@ USERS = [source(name, f"{HEAD}\n@dataclass\nclass User:\n  {name}: int") for nam
 )
 def test_two_classes_of_one_name_are_two(text: str, imports: str, signature: str) -> None:
     wrapped = wrap(f"{HEAD}\n{text}", *USERS)
-    assert wrapped.warnings == ()
+    assert told(wrapped) == ()
     body = text_of(wrapped)
     assert f"\n{imports}\n__source__" in body
     assert f"async def {signature}: ..." in body

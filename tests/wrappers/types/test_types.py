@@ -6,7 +6,7 @@ import pytest
 
 from lastgood.config import Style
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
-from wrapping import load, source, text_of, wrap
+from wrapping import load, source, text_of, told, wrap
 
 HEAD = """
 from __future__ import annotations
@@ -41,7 +41,7 @@ def declared(text: str, *local: ModuleSource, of: str = "C") -> str:
 def warnings(text: str, *local: ModuleSource, of: str = "C") -> tuple[str, ...]:
     wrapped = wrap(f"{HEAD}\n{text}\ndef f(x: {of}): ...", *local)
     assert wrapped.failures == ()
-    return wrapped.warnings
+    return told(wrapped)
 
 
 def block(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -26,10 +26,11 @@ from lastgood.wrappers.ir import (
     union,
 )
 from lastgood.wrappers.read.lineage import inherited
+from lastgood.wrappers.read.objects import Kept, Opaque, callable_of
 from lastgood.wrappers.read.outline import Binding, Outline
-from lastgood.wrappers.read.project import Located, Missing, Project, settle
+from lastgood.wrappers.read.project import Located, Missing, Project, Value, settle
 from lastgood.wrappers.read.results import Result, item_of, result_of
-from lastgood.wrappers.read.scope import ENUMS, Place, Scope
+from lastgood.wrappers.read.scope import Place, Scope
 from lastgood.wrappers.types.annotations import (
     admits,
     dotted_name,
@@ -54,6 +55,12 @@ _STAYS = {
     **dict.fromkeys(("AbstractContextManager", "AbstractAsyncContextManager"), _CONTEXT),
     "Callable": _FUNCTION,
 }
+_INSTANCES = (
+    "it offers no static or class method, and instances (so its constructor, methods and properties) "
+    "cannot cross to the worker."
+)
+_ALIAS = "it is another name of a type, which wrappers use itself."
+_TYPE_VARIABLES = ("ParamSpec", "TypeVar", "TypeVarTuple")
 _ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs", Kind.VAR_KEYWORD)))
 
 
@@ -75,10 +82,10 @@ class Extract(msgspec.Struct, frozen=True, tag=0):
 def extract(project: Project, models: Models, at: Outline) -> Extract:
     """Extract the API of the module ``at`` under its selection, with warnings about names left out."""
     extractor = _Extractor(project, at.source.name, at.source.selection)
-    members = tuple(extractor.members(at))
     scope = Scope(project, at)
     exported = project.exported(at)
     exports = {name: found for name in exported if (found := _exported_type(scope, name)) is not None}
+    members = tuple(extractor.members(at, exports))
     ordinary = tuple(project.ordinary)
     offered = [found for name, found in exports.items() if extractor.allowed(name, is_class=True)]
     imported = (name for name in at.names() if name not in exported and extractor.may_be_exception(at, name))
@@ -109,6 +116,12 @@ class _Extractor:
         else:
             self.unless_declared.append((declared, warning))
 
+    def leave_out(
+        self, path: str, reason: str, at: Outline, line: int | None, declared: Declared | None = None
+    ) -> None:
+        """Warn that ``path`` is left out; ``line`` of the module ``at`` is where it is bound."""
+        self.warn(path, f"left out: {reason} ({_file_of(at)}{'' if line is None else f':{line}'})", declared)
+
     def allowed(self, name: str, *, is_class: bool = False) -> bool:
         selection = self.selection
         return allows(
@@ -137,37 +150,86 @@ class _Extractor:
             return False
         return self.project.has(binding.target.rpartition(".")[0])
 
-    def members(self, at: Outline) -> Iterator[Function | Class | Constant]:
+    def members(self, at: Outline, exports: Mapping[str, Declared]) -> Iterator[Function | Class | Constant]:
+        """Yield what the module offers. ``exports`` are the types that it exports."""
         exported = self.project.exported(at)
         chosen = dict.fromkeys(name.partition(".")[0] for name in self.chosen())
-        found: dict[str, Located] = {}
+        functions: list[str] = []
+        classes: dict[str, Located] = {}
         for name in exported | chosen:
             where = None if name.startswith("_") else self.project.locate(at, name)
-            if isinstance(where, Located):
-                found[name] = where
-                member = self.class_(where, name) if where.is_class else self.top_function(where, name)
-                if member is not None:
-                    yield member
-            elif where is None and (constant := self.constant(at, name)) is not None:
-                yield constant
-            elif isinstance(where, Missing) and exported.get(name) and name not in chosen and self.allowed(name):
-                self.warn_missing(name, where)
-            elif where is None and name in (at.exports or ()) and self.allowed(name) and _is_object(at, name):
-                self.warn(name, "left out: it is an object, and stays in the worker. Offer a function that uses it.")
-        self.check_selection(at, found)
+            member: Function | Class | Constant | None = None
+            if isinstance(where, Located) and where.is_class:
+                classes[name] = where
+                member = self.class_(where, name, exports)
+            elif isinstance(where, Located):
+                functions.append(name)
+                member = self.top_function(where, name)
+            elif (constant := self.constant(at, name)) is not None:
+                member = constant
+            elif self.allowed(name) and name not in exports:
+                member = self.value_member(at, name, where)
+                functions += [] if member is None else [name]
+            if member is not None:
+                yield member
+        self.check_selection(at, functions, classes)
+        if at.dynamic and not (at.exports is not None and at.exports_are_known) and self.selection.functions is None:
+            made = ", ".join(f"{what} at line {line}" for what, line in at.dynamic[:3])
+            self.warnings.append(
+                f"{self.module}: it makes names when it runs ({made}), which have no wrapper. Name those that can be called "
+                "in 'functions'."
+            )
+
+    def value_member(self, at: Outline, name: str, where: Missing | Value | None) -> Function | None:
+        """Return the wrapper of a value that can be called; else warn that it is left out, unless it is a module or the like."""
+        is_chosen = name in (self.selection.functions or ())
+        if isinstance(where, Missing):
+            if is_chosen and where.is_possible:
+                return Function(name, _ANYTHING, self.module, name)
+            binding = next(reversed(at.names().get(name, [])), None)
+            if name in self.project.exported(at) and not is_chosen:
+                self.leave_out(name, f"{where.reason}.", at, None if binding is None else binding.node.lineno)
+            return None
+        if where is None or not self.is_there(at, name, where):
+            return None
+        if not read_annotation(ast.Name(name), Scope(self.project, at))[1]:
+            self.leave_out(name, _ALIAS, where.outline, where.bindings[-1].node.lineno)
+            return None
+        declared = self.made_class(at, name)
+        found = Kept(_INSTANCES) if declared is not None else callable_of(self.project, where)
+        if isinstance(found, Kept) and found.is_certain and declared is None:
+            found = Kept(_about_value(name, where) or found.reason)
+        if isinstance(found, Opaque) or (isinstance(found, Kept) and is_chosen and not found.is_certain):
+            return Function(name, _ANYTHING, self.module, name)
+        if isinstance(found, Located):
+            return self.function(found, name, found.of)
+        if not is_chosen:
+            self.leave_out(name, found.reason, where.outline, where.bindings[-1].node.lineno, declared)
+        return None
+
+    def is_there(self, at: Outline, name: str, where: Value) -> bool:
+        """Return whether ``name`` has a value when the module runs that is no module and no type variable."""
+        scope = Scope(self.project, at)
+        nodes = [each.node for each in where.bindings]
+        if all(isinstance(node, ast.AnnAssign) and node.value is None for node in nodes):
+            return False
+        variable = scope.lookup(name)
+        value = variable[1] if isinstance(variable, tuple) else None
+        made = scope.lookup(dotted_name(value.func)) if isinstance(value, ast.Call) else None
+        return not (isinstance(made, str) and made.rpartition(".")[2] in _TYPE_VARIABLES)
+
+    def made_class(self, at: Outline, name: str) -> Declared | None:
+        """Return the class that ``name`` is if a call makes it: ``Point = namedtuple("Point", "x y")``."""
+        place = Scope(self.project, at).base(ast.Name(name))
+        return place.declared if isinstance(place, Place) and not isinstance(place.binding.node, ast.ClassDef) else None
 
     def chosen(self) -> Iterator[str]:
         yield from self.selection.functions or ()
         yield from self.selection.classes or ()
 
-    def warn_missing(self, name: str, missing: Missing) -> None:
-        if not name.isupper():  # a name in capitals is a constant; constants are left out silently
-            self.warn(name, f"left out: {missing.reason}.")
-
-    def check_selection(self, at: Outline, found: Mapping[str, Located]) -> None:
-        """Warn about names in the selection that do not exist."""
-        functions = [name for name, where in found.items() if not where.is_class]
-        classes = [path for name, where in found.items() if where.is_class for path in _class_paths(where, name)]
+    def check_selection(self, at: Outline, functions: list[str], found: Mapping[str, Located]) -> None:
+        """Warn about names in the selection that do not exist. ``found`` are the classes."""
+        classes = [path for name, where in found.items() for path in _class_paths(where, name)]
         for name in self.selection.functions or ():
             if name not in functions:
                 self.warn(name, f"named in 'functions', but {self.why_not(at, name, functions, classes, 'classes')}")
@@ -228,14 +290,17 @@ class _Extractor:
         found = literal(node)
         return None if found is None else literal_text(found[0])
 
-    def class_(self, located: Located, path: str) -> Class | None:
-        """Extract the class at ``path`` with its static and class methods; None if it has none."""
+    def class_(self, located: Located, path: str, exports: Mapping[str, Declared] | None = None) -> Class | None:
+        """Extract the class at ``path`` with its static and class methods; None if it has none.
+
+        ``exports`` are the types that the module exports, for a class of the module; None for one inside of a class.
+        """
         binding = located.bindings[0]
         place = Place(located.outline, binding, binding.qualified)
         judged = self.project.judge(place)
         declared = judged if isinstance(judged, Declared) else None
         members: list[Function | Class] = []
-        needs_instance = False
+        needs_instance = has_methods = False
         own = located.outline.names(binding.node)
         for name, found in inherited(self.project, place).items():
             inner = f"{path}.{name}"
@@ -250,8 +315,9 @@ class _Extractor:
                 member = None if is_inherited else self.class_(found, inner)
                 members += [] if member is None else [member]
             elif not self.allowed(inner):
-                continue
+                has_methods |= bool(found.methods)
             elif found.methods:
+                has_methods = True
                 function = self.function(found, inner, place)
                 if function is not None:
                     overrides = declared is not None and self.overrides(place, name, function)
@@ -260,13 +326,11 @@ class _Extractor:
                 needs_instance |= name in own
         if members:
             return Class(path.rpartition(".")[2], tuple(members), binding.doc, declared)
-        if self.allowed(path, is_class=True) and (needs_instance or path in (self.selection.classes or ())):
-            self.warn(
-                path,
-                "left out: it offers no static or class method, and instances (so its constructor, methods and "
-                "properties) cannot cross to the worker.",
-                declared,
-            )
+        is_told = (exports is not None and not has_methods) or needs_instance or path in (self.selection.classes or ())
+        if is_told and self.allowed(path, is_class=True):
+            is_alias = exports is not None and declared is not None and path not in exports
+            reason = f"it is another name of the class {binding.qualified}. Use that one." if is_alias else _INSTANCES
+            self.leave_out(path, reason, located.outline, binding.node.lineno, None if is_alias else declared)
         return None
 
     def function(self, located: Located, path: str, of: Place | None = None) -> Function | None:
@@ -277,7 +341,7 @@ class _Extractor:
         bindings = located.bindings
         last = bindings[-1]
         if (reason := self.cannot_cross(located)) is not None:
-            self.warn(path, f"left out: {reason}")
+            self.leave_out(path, reason, located.outline, last.node.lineno)
             return None
         doc = next(filter(None, (each.doc for each in reversed(bindings))), None)
         name = path.rpartition(".")[2]
@@ -322,6 +386,7 @@ class _Extractor:
         entries = list(_parameters(binding.node.args))
         if "classmethod" in (*binding.decorators, located.method) and entries and entries[0][1] not in _VARIADIC:
             entries = entries[1:]  # cls
+        entries = list(_still_to_give(entries, *located.given))
         this = None if of is None else _declared_type(self.project, of)
         types = []
         for argument, _, _ in entries:
@@ -364,24 +429,19 @@ def _declared_type(project: Project, place: Place) -> Type | None:
     return itself_anew(declared, place, project) if isinstance(declared, Declared) else None
 
 
-def _is_object(at: Outline, name: str) -> bool:
-    """Return whether ``name`` is assigned a list, dict or set, or the result of a call that does not make a type."""
-    value = getattr(at.names().get(name, [None])[-1], "node", None)
-    match getattr(value, "value", None):
-        case ast.List() | ast.Dict() | ast.Set():
-            return True
-        case ast.Call(func=func):
-            made = dotted_name(func).rpartition(".")[2]
-            return made not in (
-                "NamedTuple",
-                "NewType",
-                "ParamSpec",
-                "TypeVar",
-                "TypeVarTuple",
-                "TypedDict",
-                "namedtuple",
-            ) and (made not in ENUMS.values())
-    return False
+def _file_of(at: Outline) -> str:
+    """Return the path of a module's file, from where the module is imported on."""
+    return at.source.name.replace(".", "/") + ("/__init__.py" if at.source.is_package else ".py")
+
+
+def _about_value(name: str, where: Value) -> str:
+    """Return why a literal is left out; ``""`` for any other value."""
+    value = getattr(where.bindings[-1].node, "value", None)
+    if not isinstance(value, ast.expr) or literal(value) is None:
+        return ""
+    if name.isupper() or len(where.bindings) > 1:
+        return "its value may change when the module runs. Assign it once, or offer a function that returns it."
+    return "it is a variable, whose value may change. Write its name in capitals or annotate it as Final to offer its value."
 
 
 def _exported_type(scope: Scope, name: str) -> Declared | None:
@@ -431,6 +491,27 @@ def _parameters(arguments: ast.arguments) -> Iterator[tuple[ast.arg, Kind, ast.e
         yield each, Kind.KEYWORD_ONLY, default
     if arguments.kwarg is not None:
         yield arguments.kwarg, Kind.VAR_KEYWORD, None
+
+
+def _still_to_give(
+    entries: Sequence[tuple[ast.arg, Kind, ast.expr | None]], count: int, words: Sequence[ast.keyword]
+) -> Iterator[tuple[ast.arg, Kind, ast.expr | None]]:
+    """Yield the parameters that are left when the first ``count`` are given by position and ``words`` by keyword.
+
+    A parameter that is given by keyword can still be given, by keyword alone, and so can those after it.
+    """
+    given = {word.arg: word.value for word in words}
+    by_keyword = False
+    for argument, kind, default in entries:
+        is_positional = kind in (Kind.POSITIONAL_ONLY, Kind.POSITIONAL_OR_KEYWORD)
+        if is_positional and count:
+            count -= 1
+            continue
+        by_keyword |= kind is Kind.POSITIONAL_OR_KEYWORD and argument.arg in given
+        if kind is Kind.VAR_POSITIONAL and by_keyword:
+            continue
+        kind = Kind.KEYWORD_ONLY if is_positional and by_keyword else kind
+        yield argument, kind, given.get(argument.arg, default) if kind is not Kind.POSITIONAL_ONLY else default
 
 
 def _parameter(name: str, kind: Kind, type_: Type, default: ast.expr | None) -> Parameter:

@@ -9,7 +9,7 @@ from lastgood.wrappers.read.outline import Binding
 from lastgood.wrappers.read.project import Located, Missing, Project, settle
 from lastgood.wrappers.read.scope import Place, Scope
 
-__all__ = ["inherited"]
+__all__ = ["bases_are_local", "inherited"]
 
 
 def inherited(project: Project, place: Place) -> dict[str, Located | Missing | tuple[Binding, ...]]:
@@ -45,3 +45,14 @@ def _merge_orders(orders: Sequence[Sequence[Place]]) -> list[Place]:
         merged.append(places[chosen])
         left = [[each for each in order if each != chosen] for order in left]
     return merged
+
+
+def bases_are_local(project: Project, place: Place) -> bool:
+    """Return whether every base of the class at ``place``, at any depth, is a local class or ``object``."""
+    for each in _order(project, place, frozenset()):
+        scope = Scope(project, each.outline, each.owner)
+        for base in each.binding.node.bases:
+            found = scope.base(base)
+            if not isinstance(found, Place) and found not in ("builtins.object", "abc.ABC", "typing.Generic"):
+                return False
+    return True

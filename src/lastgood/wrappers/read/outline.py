@@ -127,6 +127,10 @@ class Outline:
     scopes: Mapping[ast.AST | None, Mapping[str, list[Binding]]]
     deleted: frozenset[tuple[ast.AST | None, str]] = frozenset()
     """Names that a ``del`` has removed by the end of their scope, with that scope."""
+    dynamic: tuple[tuple[str, int], ...] = ()
+    """What makes names that only running the module knows (``exec``, ``__getattr__``, ...), each with its line."""
+    exports_everything: bool = False
+    """Its ``__all__`` is made from ``dir()`` or the like, so that it lists what the module imports, too."""
 
     def names(self, owner: ast.AST | None = None) -> Mapping[str, list[Binding]]:
         """Return the bindings in the class statement ``owner`` (None: in the module), by name, in source order."""
@@ -148,6 +152,8 @@ def outline(source: ModuleSource, tree: ast.Module) -> Outline:
         variables=frozenset(visitor.variables),
         scopes=visitor.scopes,
         deleted=frozenset(visitor.deleted),
+        dynamic=tuple(visitor.dynamic),
+        exports_everything=visitor.exports_everything,
     )
 
 
@@ -192,9 +198,17 @@ class _Visitor:
         self.deleted: set[tuple[ast.AST | None, str]] = set()
         self.exports: list[str] = []
         self.exports_are_known = True
+        self.exports_everything = False
         self.times_exported = 0
+        self.dynamic: list[tuple[str, int]] = []
+        self.has_walrus = b":=" in source.data
+        self.has_globals = b"global " in source.data
+        self.is_dynamic = any(text in source.data for text in _DYNAMIC)
 
     def visit(self, node: ast.AST, at: Position) -> None:
+        if not at.around:
+            self.bind_targets(node, at)
+            self.note_dynamic(node)
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 self.bind(node.name, node, at, decorators=frozenset(self.decorators(node.decorator_list, at)))
@@ -206,10 +220,13 @@ class _Visitor:
                 self.import_from(node, at)
             case ast.Assign():
                 self.assign(node, node.targets, at)
+                if not at.around:
+                    self.attach(node.value, at)
             case ast.AnnAssign():
                 self.assign(node, [node.target], at)
             case ast.AugAssign(target=target) | ast.For(target=target):
-                self.variables.update(_names_in(target))
+                if not at.around:
+                    self.variables.update(_names_in(target))
                 if _is_all(target) and isinstance(node, ast.AugAssign) and not at.around:
                     self.export(node.value)
             case ast.Delete() if not at.conditional:
@@ -240,13 +257,93 @@ class _Visitor:
 
     def assign(self, node: ast.Assign | ast.AnnAssign, targets: Sequence[ast.expr], at: Position) -> None:
         for target in targets:
-            self.variables.update(_names_in(target))
+            if not at.around:
+                self.variables.update(_names_in(target))
             if isinstance(target, ast.Name):
                 self.bind(target.id, node, at)
                 if _is_all(target) and node.value is not None and not at.around:
                     self.times_exported += 1
                     self.exports = []
                     self.export(node.value)
+
+    def bind_targets(self, node: ast.AST, at: Position) -> None:
+        """Bind the names that a statement of the module binds otherwise than by an import, a definition or an assignment."""
+        perhaps = replace(at, conditional=True)
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                for target in targets:
+                    self.unpack(target, value, at)
+            case ast.AugAssign(target=target):
+                self.bind_stored(target, at)
+            case ast.For(target=target) | ast.AsyncFor(target=target):
+                self.bind_stored(target, perhaps)
+            case ast.With(items=items) | ast.AsyncWith(items=items):
+                for item in items:
+                    self.bind_stored(item.optional_vars, at)
+            case ast.match_case(pattern=pattern):
+                for part in ast.walk(pattern):
+                    name = getattr(part, "rest" if isinstance(part, ast.MatchMapping) else "name", None)
+                    if name is not None:
+                        self.bind(name, part, perhaps)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if self.has_globals:
+                for part in ast.walk(node):
+                    for name in part.names if isinstance(part, ast.Global) else ():
+                        self.bind(name, part, perhaps)
+        if self.has_walrus:
+            for part in _own_expressions(node):
+                if isinstance(part, ast.NamedExpr):
+                    self.bind(part.target.id, part, perhaps)
+
+    def unpack(self, target: ast.expr, value: ast.expr, at: Position) -> None:
+        """Bind the names in a tuple of targets, each to its own part of the value where that is a tuple, too."""
+        if not isinstance(target, ast.Tuple | ast.List):
+            return
+        parts = value.elts if isinstance(value, ast.Tuple | ast.List) else []
+        if len(parts) != len(target.elts) or any(isinstance(each, ast.Starred) for each in (*parts, *target.elts)):
+            self.bind_stored(target, at)
+            return
+        for name, part in zip(target.elts, parts, strict=True):
+            if isinstance(name, ast.Name):
+                self.bind(name.id, ast.copy_location(ast.Assign([name], part), target), at)
+            else:
+                self.unpack(name, part, at)
+
+    def bind_stored(self, target: ast.expr | None, at: Position) -> None:
+        """Bind the names in ``target`` to what only running the module tells: their node is the name itself."""
+        for node in ast.walk(target) if target is not None else ():
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id != "__all__":
+                self.bind(node.id, node, at)
+
+    def note_dynamic(self, node: ast.AST) -> None:
+        """Note what makes names at run time, also in a function, which the module may call."""
+        if not self.is_dynamic or isinstance(node, ast.ClassDef):
+            return
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            parts, in_function = [node, *_own_expressions(node)], False
+        elif node.name == "__getattr__":
+            self.dynamic.append(("__getattr__", node.lineno))
+            return
+        else:
+            parts, in_function = list(ast.walk(node)), True
+        found = ((_makes_names(part, in_function=in_function), part) for part in parts)
+        self.dynamic += ((what, getattr(part, "lineno", 1)) for what, part in found if what)
+
+    def attach(self, value: ast.expr, at: Position) -> None:
+        """Bind what ``lazy_loader.attach(__name__, submod_attrs={"core": ["f"]})`` offers, as imports of these names."""
+        if not isinstance(value, ast.Call) or self.full_path(dotted_name(value.func), at) != "lazy_loader.attach":
+            return
+        words = {word.arg: word.value for word in value.keywords}
+        listed = words.get("submod_attrs", value.args[2] if len(value.args) > 2 else None)
+        try:
+            found: Mapping[str, Sequence[str]] = ast.literal_eval(listed) if listed is not None else {}
+        except ValueError:
+            self.dynamic.append(("lazy_loader.attach", value.lineno))
+            return
+        self.dynamic = [each for each in self.dynamic if each[0] != "__getattr__"]
+        for module, names in found.items():
+            aliases = [ast.alias(name, name) for name in names]
+            statement = ast.ImportFrom(module, aliases, 1)
+            self.import_from(ast.copy_location(statement, value), at)
 
     def export(self, value: ast.expr) -> None:
         """Add to ``__all__`` the names in ``value``; what is only known by running the module is left out."""
@@ -261,7 +358,10 @@ class _Visitor:
                     todo += (right, left)
                 case ast.Starred(value=inner):
                     todo.append(inner)
+                case ast.Call(func=ast.Name("list" | "set" | "sorted" | "tuple"), args=[inner]):
+                    todo.append(inner)
                 case other:
+                    self.exports_everything |= _lists_namespace(other)
                     dotted = dotted_name(other)
                     # A module that no statement binds is a submodule, which the import of something in it has bound here.
                     path = self.full_path(dotted, Position()) or f"{self.source.name}.{dotted}"
@@ -293,6 +393,71 @@ class _Visitor:
             if bindings := self.scopes.get(scope, {}).get(head):
                 return (bindings[-1].target or f"{self.source.name}.{head}") + dot + rest
         return None
+
+
+_DYNAMIC = (b"__getattr__", b"globals()", b"vars()", b"locals()", b"exec", b"sys.modules[__name__]", b"__dict__")
+_NAMESPACES = ("globals", "locals", "vars")
+
+
+def _makes_names(node: ast.AST, *, in_function: bool) -> str:
+    """Return what makes names of the module at run time in this statement or expression; ``""`` for any other."""
+    match node:
+        case ast.Subscript(value=value, ctx=ast.Store()):
+            if _is_own_module(node):
+                return "sys.modules[__name__]"
+            return _namespace(value, in_function=in_function)
+        case ast.Attribute(value=value, ctx=ast.Store()) if _is_own_module(value):
+            return "sys.modules[__name__]"
+        case ast.Call(func=ast.Attribute(value=value, attr="update" | "setdefault")):
+            return _namespace(value, in_function=in_function)
+        case ast.Call(func=ast.Name("exec"), args=[_, *spaces]):
+            return "exec" if not in_function or any(_namespace(each, in_function=True) for each in spaces) else ""
+        case ast.Call(func=ast.Name("setattr"), args=[module, *_]) if _is_own_module(module):
+            return "setattr"
+        case ast.Name(id="__getattr__", ctx=ast.Store()):
+            return "__getattr__"
+    return ""
+
+
+def _namespace(node: ast.expr, *, in_function: bool) -> str:
+    match node:
+        case ast.Call(func=ast.Name(name), args=[], keywords=[]) if name in _NAMESPACES[: 1 if in_function else 3]:
+            return f"{name}()"
+        case ast.Attribute(value=value, attr="__dict__") if _is_own_module(value):
+            return "sys.modules[__name__]"
+    return ""
+
+
+def _is_own_module(node: ast.expr) -> bool:
+    """Return whether ``node`` is ``sys.modules[__name__]``."""
+    return (
+        isinstance(node, ast.Subscript)
+        and dotted_name(node.value) in ("sys.modules", "modules")
+        and isinstance(node.slice, ast.Name)
+        and node.slice.id == "__name__"
+    )
+
+
+def _lists_namespace(node: ast.expr) -> bool:
+    """Return whether the names of the module itself are asked for in ``node``."""
+    return any(
+        isinstance(part, ast.Call) and not part.args and dotted_name(part.func) in ("dir", *_NAMESPACES)
+        for part in ast.walk(node)
+    )
+
+
+def _own_expressions(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what the expressions of a statement consist of, without those of statements and functions in it."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return
+    todo: list[ast.AST] = [node]
+    while todo:
+        part = todo.pop()
+        if part is not node:
+            yield part
+        if not isinstance(part, ast.Lambda):
+            children = ast.iter_child_nodes(part)
+            todo += [child for child in children if isinstance(child, ast.expr | ast.keyword | ast.withitem)]
 
 
 def _is_all(target: ast.expr) -> bool:

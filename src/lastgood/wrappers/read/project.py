@@ -17,7 +17,7 @@ from lastgood.wrappers.types.annotations import Undeclarable, dotted_name
 if TYPE_CHECKING:
     from lastgood.wrappers.read.scope import Place
 
-__all__ = ["Located", "Missing", "Outlines", "Project", "settle"]
+__all__ = ["Located", "Missing", "Outlines", "Project", "Value", "settle"]
 
 
 _MEMORY_OF_AN_OUTLINE = 60  # bytes, for each byte of source
@@ -31,12 +31,17 @@ class Located:
 
     ``overloads`` are its ``@overload`` definitions. ``method`` is ``"staticmethod"`` or ``"classmethod"`` if an assignment such
     as ``name = staticmethod(name)`` makes it one.
+
+    ``of`` is the class of a method that is bound to an instance. ``given`` are arguments that are given already, by a
+    ``functools.partial``: their number, and those given by keyword; ``self`` of a bound method counts.
     """
 
     outline: Outline
     bindings: tuple[Binding, ...]
     overloads: tuple[Binding, ...] = ()
     method: str = ""
+    of: Place | None = None
+    given: tuple[int, tuple[ast.keyword, ...]] = (0, ())
 
     @property
     def is_class(self) -> bool:
@@ -51,9 +56,24 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A name that should be a function or a class, but cannot be resolved. ``reason`` is a clause that says why."""
+    """A name that should be a function or a class, but cannot be resolved. ``reason`` is a clause that says why.
+
+    ``is_possible``: the running module may have a function of that name.
+    """
 
     reason: str
+    is_possible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A name that is neither a definition nor an import: the bindings, in the module ``outline``, that give it a value.
+
+    What such a value is, :mod:`lastgood.wrappers.read.objects` finds out.
+    """
+
+    outline: Outline
+    bindings: tuple[Binding, ...]
 
 
 class Outlines:
@@ -129,26 +149,32 @@ class Project:
         return found
 
     def locate(
-        self, at: Outline, name: str, seen: frozenset[tuple[str, str]] = frozenset()
-    ) -> Located | Missing | None:
-        """Resolve ``name`` in the module ``at`` to a function or class; None if it is something else, such as a constant."""
+        self, at: Outline, name: str, seen: frozenset[tuple[str, str]] = frozenset(), *, inside: bool = False
+    ) -> Located | Missing | Value | None:
+        """Resolve ``name`` in the module ``at`` to a function, a class or a value; None if it is something else, such as a module.
+
+        ``inside``: the name stands in a statement of the module, where it may be one that the module deletes later.
+        """
         key = (at.source.name, name)
         if key in seen:
             return Missing("its imports are circular")
         seen |= {key}
-        settled = settle(at, None, name)
+        settled = settle(at, None, name, even_deleted=inside)
         if isinstance(settled, Located | Missing):
             return settled
         if not settled:
             return self._locate_unbound(at, name, seen)
-        found: Located | Missing | None = None
-        for binding in settled:
-            found = self._follow(at, binding, seen)
-            if isinstance(found, Located):
-                return found
-        return found
+        found = [self._follow(at, binding, seen) for binding in settled]
+        for kind in (Located, Value):
+            if (first := next((each for each in found if isinstance(each, kind)), None)) is not None:
+                values = [each for each in found if isinstance(each, Value) and each.outline is first.outline]
+                is_value = isinstance(first, Value)
+                return Value(first.outline, tuple(b for each in values for b in each.bindings)) if is_value else first
+        return found[-1]
 
-    def _locate_unbound(self, at: Outline, name: str, seen: frozenset[tuple[str, str]]) -> Located | Missing | None:
+    def _locate_unbound(
+        self, at: Outline, name: str, seen: frozenset[tuple[str, str]]
+    ) -> Located | Missing | Value | None:
         unknown = []
         for star in reversed(at.stars):
             origin = self.outline(star)
@@ -159,10 +185,15 @@ class Project:
         if name in at.variables or self.has(f"{at.source.name}.{name}"):
             return None  # a variable, or a submodule
         if unknown:
-            return Missing(f"it may come from {unknown[0]!r}, whose source is not a local file")
+            return Missing(f"it may come from {unknown[0]!r}, whose source is not a local file", True)
+        if at.dynamic:
+            what, line = at.dynamic[0]
+            return Missing(f"only running the module makes it ({what} at line {line})", True)
         return Missing("the module does not define it")
 
-    def _follow(self, at: Outline, binding: Binding, seen: frozenset[tuple[str, str]]) -> Located | Missing | None:
+    def _follow(
+        self, at: Outline, binding: Binding, seen: frozenset[tuple[str, str]]
+    ) -> Located | Missing | Value | None:
         node = binding.node
         if isinstance(node, ast.ImportFrom):
             module, _, name = binding.target.rpartition(".")
@@ -171,23 +202,19 @@ class Project:
                 return self.locate(origin, name, seen)
             if self.has(module) or self.has(binding.target):
                 return None  # a broken module, which is reported as such, or a module, which is no function
-            return Missing(f"it is imported from {module!r}, whose source is not a local file")
+            return Missing(f"it is imported from {module!r}, whose source is not a local file", True)
+        if binding.target or type(node).__name__ == "TypeAlias":  # ast.TypeAlias is new in 3.12
+            return None
+        found: Located | Missing | Value | None = None
         match node.value if binding.is_variable else None:
             case ast.Name(id=other):
-                found = self.locate(at, other, seen)
-                return found if isinstance(found, Located) else None
+                found = self.locate(at, other, seen, inside=True)
             case ast.Call(func=func, args=[ast.Name(id=other)], keywords=[]) if ast.unparse(func) in _CACHES:
-                found = self.locate(at, other, seen)
-                return found if isinstance(found, Located) else None
-            case ast.Call(func=func) if ast.unparse(func) in ("functools.partial", "partial"):
-                return Missing(
-                    "it is a functools.partial, whose signature is only known at run time. Define it with def"
-                )
+                found = self.locate(at, other, seen, inside=True)
             case ast.Attribute() as value:
-                return self._attribute(at, dotted_name(value), seen)
-            case ast.Lambda():
-                return Missing("it is a lambda, which has no signature to keep. Define it with def")
-        return None
+                found = self._attribute(at, dotted_name(value), seen)
+        is_found = isinstance(found, Located) or (isinstance(found, Value) and isinstance(node.value, ast.Name))
+        return found if is_found else Value(at, (binding,))
 
     def _attribute(self, at: Outline, dotted: str, seen: frozenset[tuple[str, str]]) -> Located | None:
         """Resolve ``dotted`` to a function or class of another module, or to a static or class method."""
@@ -203,7 +230,7 @@ class Project:
                     return self._inside(self.locate(origin, parts[cut], seen), ".".join(parts[cut + 1 :]))
         return None
 
-    def _inside(self, found: Located | Missing | None, path: str) -> Located | None:
+    def _inside(self, found: Located | Missing | Value | None, path: str) -> Located | None:
         """Resolve ``path`` inside the class ``found``. An empty path means ``found`` itself."""
         if not isinstance(found, Located) or not path:
             return found if isinstance(found, Located) else None
@@ -228,7 +255,7 @@ class Project:
 
     def _collect(self, at: Outline, seen: frozenset[str]) -> dict[str, bool]:
         listed, is_whole = self._listed(at, seen)
-        if is_whole:
+        if is_whole and not (listed and all(self._is_submodule(at, name) for name in listed)):
             order = {name: place for place, name in enumerate(at.names())}
             return dict.fromkeys(sorted(listed, key=lambda name: order.get(name, len(order))), True)
         names: dict[str, bool] = {}
@@ -245,6 +272,10 @@ class Project:
                 names |= {name: False for name in self.exported(origin, seen) if name not in names}
         names |= dict.fromkeys(listed, True)
         return {name: explicit for name, explicit in names.items() if not name.startswith("_")}
+
+    def _is_submodule(self, at: Outline, name: str) -> bool:
+        bound = [binding.target for binding in at.names().get(name, ())]
+        return all(map(self.has, bound)) if bound else self.has(f"{at.source.name}.{name}")
 
     def _listed(self, at: Outline, seen: frozenset[str]) -> tuple[list[str], bool]:
         """Return the public names in ``__all__``, including those of referenced modules, and whether the list is complete."""
@@ -263,7 +294,7 @@ class Project:
     def _is_public(self, at: Outline, binding: Binding) -> bool:
         if _is_explicit(binding):
             return True
-        if not at.source.is_package or not isinstance(binding.node, ast.ImportFrom):
+        if not (at.source.is_package or at.exports_everything) or not isinstance(binding.node, ast.ImportFrom):
             return False
         return self.has(binding.target.rpartition(".")[0])
 
@@ -276,13 +307,15 @@ def _is_explicit(binding: Binding) -> bool:
     return isinstance(node, ast.ImportFrom) and any(alias.asname == alias.name == name for alias in node.names)
 
 
-def settle(at: Outline, owner: ast.ClassDef | None, name: str) -> Located | Missing | tuple[Binding, ...]:
+def settle(
+    at: Outline, owner: ast.ClassDef | None, name: str, *, even_deleted: bool = False
+) -> Located | Missing | tuple[Binding, ...]:
     """Return what ``name`` is bound to after the scope has run: the last binding, and conditional ones that may replace it.
 
     If that is neither a function nor a class, the bindings themselves are returned; none if the name is not bound when the
     module runs.
     """
-    if (owner, name) in at.deleted:
+    if (owner, name) in at.deleted and not even_deleted:
         return Missing("the module deletes it again")
     everything = at.names(owner).get(name, [])
     overloads = tuple(binding for binding in everything if binding.is_overload)

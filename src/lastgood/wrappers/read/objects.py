@@ -1,0 +1,325 @@
+"""The values of names that are bound otherwise than by ``def``, ``class`` and imports: whether they can be called, and how.
+
+``parse = Parser().parse``, ``area = functools.partial(price, 1)``, ``dumps = fast if FAST else slow``, ``check = _make("check")``:
+the expression is followed, through local modules, to the function that a call runs. Where only running the module tells, the
+reason is given.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lastgood.wrappers.read.lineage import bases_are_local, inherited
+from lastgood.wrappers.read.outline import METHODS, Binding, Outline, Position
+from lastgood.wrappers.read.project import Located, Missing, Project, Value
+from lastgood.wrappers.read.scope import Place, Scope
+from lastgood.wrappers.types.annotations import dotted_name, is_known, unquoted
+
+__all__ = ["Kept", "Opaque", "callable_of"]
+
+_MAX_DEPTH = 20
+_CALLABLES = frozenset(f"{module}.Callable" for module in ("collections.abc", "typing", "typing_extensions"))
+_SAME = frozenset(("functools.cache", "functools.lru_cache", "functools.singledispatch", "builtins.staticmethod"))
+_MAKE_CALLABLES = frozenset(
+    (
+        "functools.partial",
+        "functools.update_wrapper",
+        "operator.attrgetter",
+        "operator.itemgetter",
+        "operator.methodcaller",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """Something that can be called. What it takes and gives is only known at run time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A value that stays in the worker, and why. ``is_certain`` is False if it may be a function all the same."""
+
+    reason: str
+    is_certain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Instance:
+    """An instance of the local class at ``place``."""
+
+    place: Place
+
+
+_Found = Located | Opaque | Kept | _Instance
+
+_OBJECT = Kept("it is an object, and stays in the worker. Offer a function that uses it.")
+_CLASS = Kept("which class it is, only running the module tells. Offer the classes themselves.")
+_METHOD = Kept("it is a method of instances, and these stay in the worker. Offer a function that calls it.")
+_UNKNOWN = Kept(
+    "only running the module tells whether it can be called. Define it with def, or name it in 'functions'.", False
+)
+
+
+def _outside(module: str) -> Kept:
+    return Kept(
+        f"it comes from {module!r}, whose source is not a local file. Define a function that calls it, or name it in "
+        "'functions'.",
+        False,
+    )
+
+
+def callable_of(project: Project, value: Value) -> Located | Opaque | Kept:
+    """Return the function that a call of ``value`` runs, or why there is none."""
+    return _Reader(project).called(value)
+
+
+class _Reader:
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._depth = 0
+
+    def called(self, value: Value) -> Located | Opaque | Kept:
+        """Return what a call of ``value`` runs; an instance is called by its ``__call__``."""
+        found = self.value(value)
+        if isinstance(found, _Instance):
+            found = self.call_of(found)
+        if isinstance(found, Located) and found.is_class:
+            return _CLASS
+        return found
+
+    def value(self, value: Value) -> _Found:
+        return _combined([self.bound(value.outline, binding) for binding in value.bindings])
+
+    def bound(self, at: Outline, binding: Binding) -> _Found:
+        node = binding.node
+        if isinstance(node, ast.NamedExpr) or (binding.is_variable and node.value is not None):
+            found = self.read(at, node.value)
+            if isinstance(found, Kept) and not found.is_certain and isinstance(node, ast.AnnAssign):
+                return self.annotated(Scope(self.project, at), node.annotation) or found
+            return found
+        return _UNKNOWN
+
+    def read(self, at: Outline, node: ast.expr) -> _Found:
+        """Return what the expression ``node`` in the module ``at`` gives."""
+        if self._depth >= _MAX_DEPTH:
+            return _UNKNOWN
+        self._depth += 1
+        try:
+            return self.expression(at, node)
+        finally:
+            self._depth -= 1
+
+    def expression(self, at: Outline, node: ast.expr) -> _Found:
+        match node:
+            case ast.Lambda():
+                return _function_of(at, node, node.args, [ast.copy_location(ast.Return(node.body), node)])
+            case ast.Name():
+                return self.name(at, node.id)
+            case ast.Attribute(value=inner, attr=attribute):
+                dotted = dotted_name(node)
+                return self.name(at, dotted) if dotted else self.attribute(self.read(at, inner), attribute)
+            case ast.IfExp(body=body, orelse=orelse):
+                return _combined([self.read(at, body), self.read(at, orelse)])
+            case ast.BoolOp(values=values):
+                return _combined([self.read(at, each) for each in values])
+            case ast.NamedExpr(value=inner):
+                return self.read(at, inner)
+            case ast.Call():
+                return self.call(at, node)
+            case ast.Subscript() | ast.Await() | ast.BinOp():
+                return _UNKNOWN
+        return _OBJECT
+
+    def name(self, at: Outline, dotted: str) -> _Found:
+        head, *rest = dotted.split(".")
+        where = self.project.locate(at, head, inside=True)
+        if where is None:
+            return self.in_module(at, head, rest)
+        if isinstance(where, Missing):
+            is_builtin = head not in at.names() and hasattr(builtins, head)
+            found = _builtin(head) if is_builtin else Kept(f"{where.reason}.", False)
+        else:
+            found = self.value(where) if isinstance(where, Value) else where
+        for attribute in rest:
+            found = self.attribute(found, attribute)
+        return found
+
+    def in_module(self, at: Outline, head: str, rest: Sequence[str]) -> _Found:
+        """Follow ``head.rest`` into the module that ``head`` names."""
+        binding = next(reversed(at.names().get(head, [])), None)
+        target = binding.target if binding is not None and binding.target else f"{at.source.name}.{head}"
+        parts = [*target.split("."), *rest]
+        for cut in range(len(parts), 0, -1):
+            origin = self.project.outline(".".join(parts[:cut]))
+            if origin is not None:
+                left = ".".join(parts[cut:])
+                return _OBJECT if not left else _UNKNOWN if origin is at and left == head else self.name(origin, left)
+        return _outside(target) if rest else _OBJECT
+
+    def attribute(self, of: _Found, name: str) -> _Found:
+        if isinstance(of, Located) and of.is_class:
+            member = inherited(self.project, _place(of)).get(name)
+            if isinstance(member, Located):
+                return member if member.is_class or member.methods else _METHOD
+            return _UNKNOWN
+        if isinstance(of, _Instance):
+            member = inherited(self.project, of.place).get(name)
+            if isinstance(member, Located) and not member.is_class:
+                return replace(member, of=of.place, given=(0 if member.methods else 1, ()))
+            return _UNKNOWN
+        return of if isinstance(of, Kept) and not of.is_certain else _UNKNOWN
+
+    def call_of(self, instance: _Instance) -> Located | Opaque | Kept:
+        found = self.attribute(instance, "__call__")
+        if isinstance(found, Located):
+            return found
+        return _OBJECT if bases_are_local(self.project, instance.place) else _UNKNOWN
+
+    def call(self, at: Outline, node: ast.Call) -> _Found:
+        dotted = dotted_name(node.func)
+        function = self.name(at, dotted) if dotted else self.read(at, node.func)
+        if isinstance(function, Located):
+            return self.instance(function) if function.is_class else self.returned(at, function, node)
+        if isinstance(function, _Instance):
+            called = self.call_of(function)
+            return self.returned(at, called, node) if isinstance(called, Located) else _UNKNOWN
+        path = self.path(at, node.func)
+        if isinstance(node.func, ast.Call) and self.path(at, node.func.func) in _SAME:  # lru_cache(maxsize=8)(f)
+            path = "functools.lru_cache"
+        if path in _SAME and node.args:
+            return self.read(at, node.args[0])
+        if path == "functools.partial" and node.args:
+            return self.partial(at, node)
+        if path in _MAKE_CALLABLES:
+            return Opaque()
+        if isinstance(getattr(builtins, path.removeprefix("builtins."), None), type):
+            return _OBJECT
+        return function if isinstance(function, Kept) and not function.is_certain else _UNKNOWN
+
+    def path(self, at: Outline, node: ast.expr) -> str:
+        found = Scope(self.project, at).lookup(dotted_name(node))
+        return found if isinstance(found, str) else ""
+
+    def partial(self, at: Outline, node: ast.Call) -> _Found:
+        found = self.read(at, node.args[0])
+        is_plain = not any(isinstance(each, ast.Starred) for each in node.args) and all(w.arg for w in node.keywords)
+        if not isinstance(found, Located) or found.is_class or not is_plain:
+            return Opaque()
+        count, words = found.given
+        return replace(found, given=(count + len(node.args) - 1, (*words, *node.keywords)), overloads=())
+
+    def instance(self, class_: Located) -> _Found:
+        place = _place(class_)
+        is_special = "__new__" in inherited(self.project, place) or place.binding.node.keywords
+        return _UNKNOWN if is_special else _Instance(place)
+
+    def annotated(self, scope: Scope, annotation: ast.expr) -> _Found | None:
+        """Return what an annotation says of a value; None if it leaves open whether that can be called."""
+        node = unquoted(annotation)
+        found = scope.lookup(dotted_name(node.value if isinstance(node, ast.Subscript) else node))
+        if isinstance(found, Place) and isinstance(found.binding.node, ast.ClassDef):
+            return _Instance(found)
+        if found in _CALLABLES:
+            return Opaque()
+        is_object = isinstance(found, str) and is_known(found) and found.rpartition(".")[2] not in _OPEN
+        return _OBJECT if is_object else None
+
+    def returned(self, at: Outline, function: Located, call: ast.Call) -> _Found:
+        """Return what ``call``, in the module ``at``, of the local ``function`` gives."""
+        binding = function.bindings[-1]
+        node = binding.node
+        scope = Scope(self.project, function.outline, binding.at.owner, binding.type_parameters)
+        if binding.decorators - METHODS or isinstance(node, ast.AsyncFunctionDef) or len(function.bindings) > 1:
+            return _UNKNOWN
+        if node.returns is not None and (said := self.annotated(scope, node.returns)) is not None:
+            return said
+        own = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+        inner = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+        positional = [each.arg for each in (*node.args.posonlyargs, *node.args.args)][function.given[0] :]
+        parameters = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+        given = dict(zip(positional, call.args, strict=False)) | {w.arg: w.value for w in call.keywords if w.arg}
+        found: list[_Found] = []
+        for value in _returns(node):
+            heads = {each.id for each in ast.walk(value) if isinstance(each, ast.Name)}
+            match value:
+                case ast.Name(name) if name in inner and name not in own:
+                    made = inner[name]
+                    is_plain = not made.decorator_list
+                    found.append(_function_of(function.outline, made, made.args, made.body) if is_plain else Opaque())
+                case ast.Name(name) if name in given and name not in own:
+                    found.append(self.read(at, given[name]))
+                case ast.Lambda():
+                    found.append(_function_of(function.outline, value, value.args, [ast.Return(value.body)]))
+                case ast.Call(func=func) if self.path(function.outline, func) == "functools.partial":
+                    found.append(Opaque())
+                case _ if heads & (own | parameters | inner.keys()) and not isinstance(value, ast.Call):
+                    found.append(_UNKNOWN)
+                case ast.Call(func=func) if not {dotted_name(func).partition(".")[0]} & (own | parameters):
+                    called = self.read(function.outline, value)
+                    found.append(called if isinstance(called, _Instance) else _UNKNOWN)
+                case ast.Call():
+                    found.append(_UNKNOWN)
+                case _:
+                    found.append(self.read(function.outline, value))
+        return _combined(found) if found else _OBJECT
+
+
+_OPEN = ("Any", "AnyStr", "Hashable", "Never", "NoReturn", "Optional", "Self", "TypeVar", "Union", "object")
+
+
+def _place(class_: Located) -> Place:
+    binding = class_.bindings[0]
+    return Place(class_.outline, binding, binding.qualified)
+
+
+def _builtin(name: str) -> _Found:
+    return Opaque() if isinstance(getattr(builtins, name), type(len)) else _UNKNOWN
+
+
+def _function_of(at: Outline, node: ast.expr | ast.stmt, arguments: ast.arguments, body: list[ast.stmt]) -> Located:
+    """Return the function that a lambda, or a ``def`` inside of a function, makes.
+
+    It has no annotations: what the names in them mean depends on the function around it.
+    """
+    bare = copy.deepcopy(arguments)
+    for each in ast.walk(bare):
+        if isinstance(each, ast.arg):
+            each.annotation = None
+    made = ast.FunctionDef(name="", args=bare, body=body, decorator_list=[])
+    return Located(at, (Binding("", ast.copy_location(made, node), Position()),))
+
+
+def _returns(node: ast.FunctionDef) -> Iterator[ast.expr]:
+    """Yield every value that a function returns, without those of the functions in it."""
+    todo: list[ast.AST] = list(node.body)
+    while todo:
+        part = todo.pop()
+        if isinstance(part, ast.Return):
+            yield part.value or ast.Constant(None)
+        elif not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr):
+            todo += ast.iter_child_nodes(part)
+
+
+def _combined(found: Sequence[_Found]) -> _Found:
+    """Return one for all: what a name is that is one of these, depending on a condition."""
+    first = found[0]
+    callables = [
+        each for each in found if isinstance(each, Opaque) or (isinstance(each, Located) and not each.is_class)
+    ]
+    if len(found) == 1 or all(each == first for each in found):
+        return first
+    if callables:
+        functions = [each for each in callables if isinstance(each, Located)]
+        alike = {(id(each.outline), each.method, each.of, each.given) for each in functions}
+        is_open = any(isinstance(each, Kept) and not each.is_certain for each in found)
+        if len(functions) < len(callables) or len(alike) > 1 or is_open:
+            return Opaque()
+        bindings = dict.fromkeys(binding for each in functions for binding in each.bindings)
+        return replace(functions[0], bindings=tuple(bindings), overloads=())
+    certain = _CLASS if any(isinstance(each, Located) for each in found) else _OBJECT
+    return next((each for each in found if isinstance(each, Kept) and not each.is_certain), certain)
