@@ -36,7 +36,7 @@ import functools
 import math
 from decimal import Decimal
 
-__all__ = ["quote", "Desk", "Special", "area", "cached", "later", "wrapped"]
+__all__ = ["quote", "Desk", "Special", "area", "cached", "later", "wrapped", "desk", "bound", "part", "short", "made"]
 
 def quote(sku: str = "a", *, quantity: int = 1) -> str:
     return sku * quantity
@@ -94,6 +94,37 @@ class Special(Desk):
     @staticmethod
     def more() -> int:
         return 1
+
+    @functools.cache
+    @staticmethod
+    def kept() -> int:
+        return 2
+
+    @functools.singledispatchmethod
+    @classmethod
+    def chosen(cls, n: object = None) -> int:
+        return 3
+
+    assigned = staticmethod(functools.partial(quote, "b"))
+
+class Till:
+    def __call__(self, n: int = 9) -> int:
+        return n
+
+    def count(self, n: int = 10) -> int:
+        return n
+
+desk = Till()
+bound = desk.count
+part = functools.partial(quote, "c")
+short = lambda n=11: n
+
+def _make(n):
+    def inner():
+        return n
+    return inner
+
+made = _make(12)
 """,
     "picky.py": """\
 def one() -> int:
@@ -138,6 +169,8 @@ REFUSED = [
     ("shop.prices", "Desk._secret"),
     ("shop.prices", "Desk.__init__"),
     ("shop.prices", "math.sqrt"),
+    ("shop.prices", "desk.count"),
+    ("shop.prices", "bound.__self__.count"),
     ("shop", "os.system"),
     ("picky", "two"),
     ("picky", "three_old"),
@@ -193,6 +226,7 @@ async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(co
     assert {"here", "quote", "again", "make", "Desk.open", "Desk.make"} <= set(wrapped["shop"])
     prices = {"quote", "cached", "later", "wrapped", "Desk.open", "Desk.Drawer.pull"}
     prices |= {"Desk.price", "Desk.also", "Desk.close"}
+    prices |= {"Special.kept", "Special.assigned", "desk", "bound", "part", "short", "made"}
     assert prices | {"Special.more", "Special.open", "Special.Drawer.pull"} <= set(wrapped["shop.prices"])
     assert wrapped["picky"] == ["one", "Kept.a"]
 
@@ -202,7 +236,7 @@ async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(co
             await bridge.init()
             for module, names in wrapped.items():
                 for name in names:
-                    await bridge.call(module, name, (), {})
+                    await bridge.call(module, name, (None,) if name.endswith(".chosen") else (), {})
             for module, name in REFUSED:
                 assert name not in wrapped.get(module, ())
                 with pytest.raises(BridgeError, match=r"not|no "):

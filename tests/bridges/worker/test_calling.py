@@ -37,10 +37,28 @@ class Desk:
         @staticmethod
         def deep(): pass
 
+    @functools.lru_cache
+    @staticmethod
+    def cached(): return "cached"
+    @functools.singledispatchmethod
+    @classmethod
+    def chosen(cls, x): return cls.__name__
+    @functools.singledispatchmethod
+    def chosen_by_instance(self, x): pass
+    made = staticmethod(functools.partial(quote, 3))
+    @functools.lru_cache
+    def remembered(self): pass
+
 class Child(Desk):
     pass
 
+class Called:
+    def __call__(self): return "called"
+    def method(self): return "bound"
+
 desk = Desk()
+called = Called()
+bound = called.method
 """
 
 
@@ -70,6 +88,11 @@ def find(name: str, *, source: str = SOURCE, **selection: Any) -> Any:
         ("Child.cls", "Child"),
         ("Desk.Inner.deep", "deep"),
         ("Path.cwd", None),
+        ("Desk.made", 3),
+        ("Desk.cached", "cached"),
+        ("Desk.chosen", None),
+        ("called", "called"),
+        ("bound", "bound"),
     ],
 )
 def test_public_functions_are_callable(name: str, result: Any) -> None:
@@ -96,6 +119,9 @@ def test_public_functions_are_callable(name: str, result: Any) -> None:
         ("Desk.Inner", "it is a class"),
         ("Desk.method", "a method of its instances"),
         ("Desk.names", "of type list"),
+        ("Desk.remembered", "a method of its instances"),
+        ("Desk.chosen_by_instance", "of type singledispatchmethod. Of a class, only static and class methods can be"),
+        ("called.method", "svc.called is of type Called, and dots pass through classes only"),
         ("Desk.names.append", "svc.Desk.names is of type list, and dots pass through classes only"),
         ("desk.method", "svc.desk is of type Desk"),
         ("LIMIT", "it is of type int, no function"),
@@ -149,6 +175,20 @@ def test_all_says_what_is_re_exported() -> None:
     assert find("own", source=source)() == 1
     with pytest.raises(Refused, match="imports it from posixpath and does not list it in __all__"):
         find("split", source=source)
+
+
+def test_what_the_config_names_need_not_be_in_all() -> None:
+    source = "__all__ = []\nfrom os.path import join, split\n"
+    assert find("join", source=source, functions=["join"])("a", "b") == "a/b"
+    with pytest.raises(Refused, match="does not list it in __all__"):
+        find("split", source=source)
+
+
+def test_an_all_of_modules_alone_says_nothing_of_functions() -> None:
+    source = "__all__ = ['path']\nfrom os import path\nfrom os.path import join\n"
+    assert find("join", source=source)("a", "b") == "a/b"
+    with pytest.raises(Refused, match=r"svc.path is a module"):
+        find("path.join", source=source)
 
 
 def test_a_function_that_was_replaced_is_found_anew() -> None:

@@ -162,7 +162,7 @@ class C:
             "def _f(): ...\nclass Desk:\n  def f(): ...\n  f = staticmethod(f)\n  def _g(cls): ...\n  g = classmethod(_g)\n"
             "  h = staticmethod(_f)\n  i = staticmethod(len)\n  @staticmethod\n  def e(): ...\n"
             "  j = e\n  k = n\n  n = k\n  def o(self): ...\n  del o",
-            ["Desk.f", "Desk.g", "Desk.h", "Desk.e", "Desk.j"],
+            ["Desk.f", "Desk.g", "Desk.h", "Desk.i", "Desk.e", "Desk.j"],
             id="methods-by-assignment",
         ),
     ],

@@ -57,6 +57,13 @@ def _chosen(flag):
     if flag:
         return lambda x: x
     return _h
+def _perhaps(f):
+    if f is None:
+        @functools.wraps(f)
+        def inner(self): return f()
+    else:
+        def inner(*args): return f(*args)
+    return inner
 class _New:
     def __new__(cls): return _h
 """
@@ -125,6 +132,7 @@ def _run(text: str) -> Iterator[dict[str, Any]]:
         pytest.param("f = partial(_g, *(1, 'a'))", ANYTHING, (3,), {}, id="partial-of-unknown-arguments"),
         pytest.param("f = operator.itemgetter(1)", ANYTHING, ([1, 2],), {}, id="operator"),
         pytest.param("f = len", ANYTHING, ([1, 2],), {}, id="builtin"),
+        pytest.param("f = '-'.join", ANYTHING, (["a", "b"],), {}, id="of-a-literal"),
         pytest.param("f = lru_cache(maxsize=3)(_h)", "(a: int) -> int", (4,), {}, id="cached"),
         pytest.param("f = functools.cache(lambda: 1)", "() -> Any", (), {}, id="cached-lambda"),
         pytest.param("f = functools.singledispatch(_h)", "(a: int) -> int", (4,), {}, id="singledispatch"),
@@ -134,6 +142,7 @@ def _run(text: str) -> Iterator[dict[str, Any]]:
         pytest.param("f = _h if sys else eval('_g')", ANYTHING, (4,), {}, id="one-or-unknown"),
         pytest.param("f = _make('a')", "(*args: Any, k: Any = 1) -> Any", (1, 2), {"k": 3}, id="made"),
         pytest.param("f = _wrapping(_h)", ANYTHING, (4,), {}, id="wrapped"),
+        pytest.param("f = _perhaps(_h)", ANYTHING, (4,), {}, id="one-of-two-inside"),
         pytest.param("f = _registered(_h)", "(a: int) -> int", (4,), {}, id="registered"),
         pytest.param(
             "f = _registered(f=_make('b'))", "(*args: Any, k: Any = 1) -> Any", (4,), {}, id="registered-by-keyword"
@@ -158,6 +167,30 @@ def test_what_can_be_called(text: str, signature: str, args: tuple[Any, ...], kw
         there = str(inspect.signature(space["f"], eval_str=True))
         assert there.replace("typing.", "") == signature
         assert run(space["f"](*args, **kwargs)) == made["f"](*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("text", "signature", "args"),
+    [
+        ("f = staticmethod(_make('a'))", "(*args: Any, k: Any = 1) -> Any", (1,)),
+        ("f = staticmethod(partial(_g, 1))", "(b: str = 'x', *rest: int, c: float = 1.5, **more: Any) -> int", ("ab",)),
+        ("f = staticmethod(eval('_h'))", ANYTHING, (1,)),
+        ("f = staticmethod(len)", ANYTHING, ([1],)),
+        ("g = f = staticmethod(lambda x: x)", "(x: Any) -> Any", (1,)),
+        ("_x = staticmethod(_h)\n  f = _x", "(a: int) -> int", (1,)),
+        ("_x = staticmethod(_wrapping(_h))\n  f = _x", ANYTHING, (1,)),
+        ("_h = lambda: 3\n  f = staticmethod(_h)", ANYTHING, ()),
+        ("f = classmethod(partial(lambda cls: 4))", ANYTHING, ()),
+    ],
+)
+def test_static_methods_by_assignment(text: str, signature: str, args: tuple[Any, ...]) -> None:
+    whole = f"{HEAD}class C:\n  {text}\n"
+    wrapped = wrap(whole)
+    with _run(whole) as made:
+        space = load(text_of(wrapped), lambda _, __, given, by_name: made["C"].f(*given, **by_name))
+        there = str(inspect.signature(space["C"].f, eval_str=True))
+        assert there.replace("typing.", "") == signature
+        assert run(space["C"].f(*args)) == made["C"].f(*args)
 
 
 @pytest.mark.parametrize(

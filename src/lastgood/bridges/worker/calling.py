@@ -4,7 +4,8 @@
 - Dots pass through classes only: ``Desk.quote`` is fine, ``os.system`` is not, even if the module imported ``os``.
 - No part of a name starts with ``_``.
 - The name must be that of a function, or a static or class method; not of a class, a module or an instance method.
-- A module with ``__all__`` re-exports only what is listed there; one without re-exports everything it imported by name.
+- A module with ``__all__`` re-exports only what is listed there, or named in ``functions`` or ``classes``; one without, or with one
+  that lists modules alone, re-exports everything it imported by name.
 - ``functions``, ``classes`` and the excludes of the config apply.
 """
 
@@ -101,6 +102,11 @@ class Callables:
         listed = module.__dict__.get("__all__")
         if listed is None or name in listed or isinstance(found, ModuleType):
             return
+        selection = self._selections.get(module.__name__) or {}
+        if any(name in (selection.get(field) or ()) for field in ("functions", "classes")):
+            return
+        if listed and all(isinstance(module.__dict__.get(each), ModuleType) for each in listed):
+            return
         home = getattr(found, "__module__", None)
         if home is not None and home != module.__name__:
             raise Refused(
@@ -123,13 +129,20 @@ def _function(holder: Any, name: str, found: Any, full: str) -> Callable[..., An
             f"{full} cannot be called: it is a class. Call one of its static or class methods, or a function."
         )
     if isinstance(holder, type):
-        if not isinstance(found, (staticmethod, classmethod, ClassMethodDescriptorType)):
+        if not _needs_no_instance(found):
             what = "a method of its instances" if callable(found) else f"of type {type(found).__name__}"
             raise Refused(f"{full} cannot be called: it is {what}. Of a class, only static and class methods can be.")
         found = getattr(holder, name)
     if not callable(found):
         raise Refused(f"{full} cannot be called: it is of type {type(found).__name__}, no function.")
     return found  # type: ignore[no-any-return]  # checked to be callable above
+
+
+def _needs_no_instance(found: Any) -> bool:
+    """Return whether what a class has in its namespace is a static or class method, also one that is cached or dispatched."""
+    if type(found).__module__ == "functools":
+        found = getattr(found, "__wrapped__", getattr(found, "func", None))
+    return isinstance(found, (staticmethod, classmethod, ClassMethodDescriptorType))
 
 
 def _near_miss(holder: Any, name: str) -> str:

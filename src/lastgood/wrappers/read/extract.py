@@ -26,7 +26,7 @@ from lastgood.wrappers.ir import (
     union,
 )
 from lastgood.wrappers.read.lineage import inherited
-from lastgood.wrappers.read.objects import Kept, Opaque, callable_of
+from lastgood.wrappers.read.objects import Kept, Opaque, callable_of, static_method_of
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Located, Missing, Project, Value, settle
 from lastgood.wrappers.read.results import Result, item_of, result_of
@@ -185,7 +185,7 @@ class _Extractor:
         is_chosen = name in (self.selection.functions or ())
         if isinstance(where, Missing):
             if is_chosen and where.is_possible:
-                return Function(name, _ANYTHING, self.module, name)
+                return self.made_function(Opaque(), name)
             binding = next(reversed(at.names().get(name, [])), None)
             if name in self.project.exported(at) and not is_chosen:
                 self.leave_out(name, f"{where.reason}.", at, None if binding is None else binding.node.lineno)
@@ -199,13 +199,19 @@ class _Extractor:
         found = Kept(_INSTANCES) if declared is not None else callable_of(self.project, where)
         if isinstance(found, Kept) and found.is_certain and declared is None:
             found = Kept(_about_value(name, where) or found.reason)
-        if isinstance(found, Opaque) or (isinstance(found, Kept) and is_chosen and not found.is_certain):
-            return Function(name, _ANYTHING, self.module, name)
-        if isinstance(found, Located):
-            return self.function(found, name, found.of)
+        if isinstance(found, Kept) and is_chosen and not found.is_certain:
+            found = Opaque()
+        if not isinstance(found, Kept):
+            return self.made_function(found, name)
         if not is_chosen:
             self.leave_out(name, found.reason, where.outline, where.bindings[-1].node.lineno, declared)
         return None
+
+    def made_function(self, found: Located | Opaque, path: str) -> Function | None:
+        """Extract the function at ``path`` that is bound by an assignment."""
+        if isinstance(found, Opaque):
+            return Function(path.rpartition(".")[2], _ANYTHING, self.module, path)
+        return self.function(found, path, found.of)
 
     def is_there(self, at: Outline, name: str, where: Value) -> bool:
         """Return whether ``name`` has a value when the module runs that is no module and no type variable."""
@@ -307,8 +313,13 @@ class _Extractor:
             if name.startswith("_"):
                 needs_instance |= name in own and name in ("__init__", "__new__")
             elif not isinstance(found, Located):
-                is_property = not isinstance(found, Missing) and any(binding.is_property for binding in found)
+                is_property = isinstance(found, Value) and any(binding.is_property for binding in found.bindings)
                 needs_instance |= name in own and is_property and self.allowed(inner)
+                made = static_method_of(self.project, found) if isinstance(found, Value) and found.bindings else None
+                if made is not None and self.allowed(inner):
+                    has_methods = True
+                    function = self.made_function(made, inner)
+                    members += [] if function is None else [function]
             elif found.is_class:
                 # A class that is declared in a declared base is inherited in the wrapper, too.
                 is_inherited = declared is not None and name not in own and self.is_declared(found)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from lastgood.wrappers.read.outline import Binding
-from lastgood.wrappers.read.project import Located, Missing, Project, settle
+from lastgood.wrappers.read.project import Located, Missing, Project, Value, settle
 from lastgood.wrappers.read.scope import Place, Scope
 
 __all__ = ["bases_are_local", "inherited"]
 
 
-def inherited(project: Project, place: Place) -> dict[str, Located | Missing | tuple[Binding, ...]]:
+def inherited(project: Project, place: Place) -> dict[str, Located | Missing | Value]:
     """Resolve every name in the class at ``place``, own names first, then inherited ones."""
-    found: dict[str, Located | Missing | tuple[Binding, ...]] = {}
+    found: dict[str, Located | Missing | Value] = {}
     for each in _order(project, place, frozenset()):
         node = each.binding.node
         for name in each.outline.names(node):
             if name not in found:
-                found[name] = settle(each.outline, node, name)
+                settled = settle(each.outline, node, name)
+                found[name] = Value(each.outline, settled) if isinstance(settled, tuple) else settled
     return found
 
 

@@ -19,7 +19,7 @@ from lastgood.wrappers.read.project import Located, Missing, Project, Value
 from lastgood.wrappers.read.scope import Place, Scope
 from lastgood.wrappers.types.annotations import dotted_name, is_known, unquoted
 
-__all__ = ["Kept", "Opaque", "callable_of"]
+__all__ = ["Kept", "Opaque", "callable_of", "static_method_of"]
 
 _MAX_DEPTH = 20
 _CALLABLES = frozenset(f"{module}.Callable" for module in ("collections.abc", "typing", "typing_extensions"))
@@ -78,6 +78,24 @@ def callable_of(project: Project, value: Value) -> Located | Opaque | Kept:
     return _Reader(project).called(value)
 
 
+def static_method_of(project: Project, value: Value, _depth: int = 0) -> Located | Opaque | None:
+    """Return the function in ``name = staticmethod(...)`` in a class; None if ``value`` is anything else there."""
+    binding = value.bindings[-1]
+    own = value.outline.names(binding.at.owner)
+    match binding.node:
+        case ast.Assign(value=ast.Name(other)) if other in own and _depth < _MAX_DEPTH:
+            return static_method_of(project, Value(value.outline, tuple(own[other])), _depth + 1)
+        case ast.Assign(value=ast.Call(func=ast.Name("staticmethod"), args=[made])):
+            names = {each.id for each in ast.walk(made) if isinstance(each, ast.Name)}
+            statement = ast.copy_location(ast.Assign([], made), made)
+            found = callable_of(project, Value(value.outline, (replace(binding, node=statement),)))
+            is_known = isinstance(found, Located) and names.isdisjoint(own)
+            return replace(found, method="staticmethod") if isinstance(found, Located) and is_known else Opaque()
+        case ast.Assign(value=ast.Call(func=ast.Name("classmethod"))):
+            return Opaque()
+    return None
+
+
 class _Reader:
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -120,6 +138,8 @@ class _Reader:
                 return _function_of(at, node, node.args, [ast.copy_location(ast.Return(node.body), node)])
             case ast.Name():
                 return self.name(at, node.id)
+            case ast.Attribute(value=ast.Constant(value=value), attr=attribute):
+                return Opaque() if callable(getattr(value, attribute, None)) else _OBJECT  # "".join
             case ast.Attribute(value=inner, attr=attribute):
                 dotted = dotted_name(node)
                 return self.name(at, dotted) if dotted else self.attribute(self.read(at, inner), attribute)
@@ -239,7 +259,7 @@ class _Reader:
         if node.returns is not None and (said := self.annotated(scope, node.returns)) is not None:
             return said
         own = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
-        inner = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+        inner = _inner_functions(node)
         positional = [each.arg for each in (*node.args.posonlyargs, *node.args.args)][function.given[0] :]
         parameters = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
         given = dict(zip(positional, call.args, strict=False)) | {w.arg: w.value for w in call.keywords if w.arg}
@@ -249,8 +269,10 @@ class _Reader:
             match value:
                 case ast.Name(name) if name in inner and name not in own:
                     made = inner[name]
-                    is_plain = not made.decorator_list
-                    found.append(_function_of(function.outline, made, made.args, made.body) if is_plain else Opaque())
+                    if made is None or made.decorator_list:
+                        found.append(Opaque())
+                    else:
+                        found.append(_function_of(function.outline, made, made.args, made.body))
                 case ast.Name(name) if name in given and name not in own:
                     found.append(self.read(at, given[name]))
                 case ast.Lambda():
@@ -292,6 +314,19 @@ def _function_of(at: Outline, node: ast.expr | ast.stmt, arguments: ast.argument
             each.annotation = None
     made = ast.FunctionDef(name="", args=bare, body=body, decorator_list=[])
     return Located(at, (Binding("", ast.copy_location(made, node), Position()),))
+
+
+def _inner_functions(node: ast.FunctionDef) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef | None]:
+    """Return the functions in a function, not those inside of them; None for a name that has several."""
+    found: dict[str, ast.FunctionDef | ast.AsyncFunctionDef | None] = {}
+    todo: list[ast.AST] = list(node.body)
+    while todo:
+        part = todo.pop()
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+            found[part.name] = None if part.name in found else part
+        elif not isinstance(part, ast.ClassDef | ast.expr):
+            todo += ast.iter_child_nodes(part)
+    return found
 
 
 def _returns(node: ast.FunctionDef) -> Iterator[ast.expr]:
