@@ -83,6 +83,14 @@ def test_a_start_makes_wrappers_and_a_bridge() -> None:
     assert world.leftovers == ()
 
 
+def test_differences_from_the_worker_can_be_scripted() -> None:
+    world = started()
+    world.differ("kept.f: differs")
+    assert world.reload_now()
+    assert isinstance(world.events[-1], ReloadSuccess)
+    assert world.events[-1].warnings == ("kept.f: differs",)
+
+
 def test_a_reload_writes_what_differs_and_removes_what_is_gone() -> None:
     world = started()
     before = wrappers(world)

@@ -335,6 +335,7 @@ def test_the_layout_of_a_frame() -> None:
         4: "READ",
         5: "PRELOAD",
         6: "PIN",
+        7: "INTERFACE",
         16: "RESULT",
         17: "RAISED",
         18: "REFUSED",

@@ -39,7 +39,7 @@ def test_a_start_is_a_manual_cycle_without_anything_to_dispose() -> None:
     script.send(events.Started(7), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1), IDLE_LOOK)
     script.stage(1)
     script.send(events.Promoted(effects.Promote(1), 0.25, (Path("a.py"),), (Path("a.py"),)))
-    script.send(events.Warmed(effects.Warm(1, 60.0), 2.0))
+    script.send(events.Warmed(effects.Warm(1, 60.0), 2.0, ("a: differs",)))
     script.send(events.Swapped(effects.Swap(1), 0.0), effects.Watch(1))
     success = watch_events.ReloadSuccess(
         1,
@@ -48,7 +48,7 @@ def test_a_start_is_a_manual_cycle_without_anything_to_dispose() -> None:
         generation=1,
         written=(Path("a.py"),),
         touched=(Path("a.py"),),
-        warnings=(),
+        warnings=("a: differs",),
         timings={"stage": 0.5, "promote": 0.25, "warm": 2.0, "swap": 0.0, "watch": 0.0},
     )
     script.send(

@@ -28,6 +28,9 @@ class Bridge(Protocol):
     - ``stream(module, function, args, kwargs)``: returns an async iterator over the items of a function that gives a stream,
       such as an async generator's. If it has ``aclose()``, that is awaited when a caller leaves early. Without this member,
       streams are refused. ``stream_exact(module, function, args, kwargs, known)`` is to it what ``call_exact`` is to ``call``.
+    - ``async interface(functions, modules)``: asked of a new bridge before it is live, within two seconds; returns what
+      :func:`lastgood.bridges.worker.interface.interface` does, with which wrappers are compared. A bridge that wraps a
+      :class:`~lastgood.ProcessBridge` may hand it on. Without it, wrappers are not compared.
     - ``stream_blocking(module, function, args, kwargs, known=None)``, if ``thread_safe`` is true: returns a generator, for plain
       wrappers.
     """

@@ -45,7 +45,9 @@ _SMALL_READ = 1 << 12
 _PIPE_SIZE = 1 << 20
 _MAX_UNREAD = 4 * _PIPE_SIZE  # more than a pipe can hold
 _F_SETPIPE_SZ = 1031
-_WITHDRAWN = frozenset((frames.CALL, frames.STREAM))  # what is not sent any more once nobody waits for it
+_WITHDRAWN = frozenset(
+    (frames.CALL, frames.STREAM, frames.INTERFACE)
+)  # what is not sent any more once nobody waits for it
 _NOTICES = frozenset((frames.FORGOTTEN, frames.APART, frames.BEGAN, frames.LOADED, frames.LOGGED))
 _OF_NO_CALL = frozenset((frames.LOADED, frames.LOGGED))
 _MAX_NOTICE = 1 << 20  # bytes in the body of such a frame
@@ -204,7 +206,7 @@ class Channel:
         answer = PendingAnswer(self._next)
         self._next += 1
         self._open[answer.number] = answer
-        if kind == frames.CALL or kind == frames.STREAM:
+        if kind == frames.CALL or kind == frames.STREAM or kind == frames.INTERFACE:
             answer.of_stream = kind == frames.STREAM
             if self._free_threads > 0:
                 self._free_threads -= 1

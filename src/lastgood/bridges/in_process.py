@@ -221,6 +221,15 @@ class InProcessBridge:
 
         return stream_blocking(self, (module, function, args, {} if kwargs is None else kwargs, known))
 
+    async def interface(self, functions: Sequence[tuple[str, str]], modules: Sequence[str]) -> Any:
+        """Return what ``functions`` and ``modules`` are, as :meth:`.ProcessBridge.interface` does."""
+        from lastgood.bridges.worker.interface import interface
+
+        if self._callables is None:
+            raise self._not_ready()
+        with self._in_view():
+            return interface(self._callables, functions, modules)
+
     def find(self, module: str, function: str) -> Callable[..., Any]:
         """Return the function that a call would run. Raises :class:`.worker.calling.Refused` if it may not be called."""
         if self._callables is None:

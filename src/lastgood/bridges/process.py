@@ -242,6 +242,22 @@ class ProcessBridge:
 
     stream_exact = stream
 
+    async def interface(self, functions: Sequence[tuple[str, str]], modules: Sequence[str]) -> Any:
+        """Return what ``functions``, pairs of a module and a path in it, and ``modules`` are in the worker.
+
+        The answer is that of :func:`.worker.interface.interface`. Raises what :meth:`call` raises.
+        """
+        if self._state != "ready" or os.getpid() != self._app:
+            raise self._not_ready()
+        self._check_loop("interface")
+        worker = self._least_busy()
+        question = VALUES.dumps([[list(each) for each in functions], list(modules)])
+        answer = worker.channel.submit(frames.INTERFACE, question)
+        await worker.channel.wait(answer)
+        if answer.kind is None:
+            raise CallTimeout("the interface of the modules", self._process.timeout)
+        return self._result(worker, answer)
+
     def _open_stream(
         self, module: str, function: str, args: Sequence[Any], kwargs: Mapping[str, Any], known: Known | None
     ) -> tuple[RemoteWorker, PendingAnswer]:

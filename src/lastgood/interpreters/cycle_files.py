@@ -78,7 +78,7 @@ class CycleFiles:
         self.staged: Mapping[str, str] = {}
         self.pinned: Pinned | None = None
         self.manifest: Path | None = None
-        self._interfaces: Interfaces | None = None
+        self.interfaces: Interfaces | None = None
         self._texts: dict[str, tuple[str, bytes]] = {}  # digest and text of each staged file
         self._shared: dict[str, bytes] = {}
         self.is_undo = False
@@ -249,7 +249,7 @@ class CycleFiles:
         extractor = self.project.extractor
         extractor.use(self.project.files.cache(self.output_directory.home), read_only=self._is_dry)
         texts, generated, irs = wrapper_texts(extractor, self._pinned, self._config, self.modules, self._python)
-        self._interfaces = Interfaces.of(irs)
+        self.interfaces = Interfaces.of(irs)
         self._write_stage(texts)
         return generated
 
@@ -345,7 +345,7 @@ class CycleFiles:
             return
         try:
             kept = {f"{_WRAPPERS}{name}": digest_and_text for name, digest_and_text in self._texts.items()}
-            kept |= {} if self._interfaces is None else self._interfaces.to_keep()
+            kept |= {} if self.interfaces is None else self.interfaces.to_keep()
             kept[_CONFIG] = (digest_of(self._config_text), self._config_text)
             with self._sharing("kept generations", output.home):
                 self.manifest = self.project.store(output).put(self._pinned, kept)
@@ -414,7 +414,7 @@ class CycleFiles:
         if before is None:
             return ()
         try:
-            after = self._interfaces
+            after = self.interfaces
             if self.is_undo and self.manifest is not None:
                 after = Interfaces.kept(store, self.manifest)
             return changes_between(Interfaces.kept(former, before), after)

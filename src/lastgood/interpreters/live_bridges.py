@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,8 @@ __all__ = ["LiveBridges", "since"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_DESCRIPTION_TIMEOUT = 2.0
 
 
 class _LateImportListener:
@@ -130,6 +132,19 @@ class LiveBridges:
             await _result_of(init())
         if self._probe is not None:
             await _result_of(_call_interruptibly(self._probe, bridge))
+
+    async def describe(self, cycle: int, functions: Sequence[tuple[str, str]], modules: Sequence[str]) -> object:
+        """Ask the bridge of ``cycle``, which is not live yet, what these are; see :meth:`lastgood.ProcessBridge.interface`.
+
+        Return None if the bridge cannot say it, and raise :class:`TimeoutError` if that takes longer than two seconds.
+        """
+        ask = getattr(self._warmed[cycle], "interface", None)
+        if not callable(ask):
+            return None
+        with trio.move_on_after(_DESCRIPTION_TIMEOUT) as scope:
+            return await _result_of(ask(functions, modules))
+        assert scope.cancelled_caught
+        raise TimeoutError
 
     async def discard(self, cycle: int, timeout: float) -> None:
         """Dispose the bridge of ``cycle``, which did not become live, whatever step of its creation failed."""

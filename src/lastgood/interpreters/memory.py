@@ -113,6 +113,8 @@ class MemoryInterpreter:
     faults: list[Fault] = field(default_factory=list)
     bridges: dict[int, ScriptedBridge] = field(default_factory=dict)
     live: ScriptedBridge | None = None
+    differences: tuple[str, ...] = ()
+    """Scripted warnings of the comparison of the wrappers with the next bridges."""
     stuck: bool = False
     """The thread of an abandoned stage has not returned."""
     operations: list[tuple[str, str]] = field(default_factory=list)
@@ -206,7 +208,7 @@ class MemoryInterpreter:
                 except _HangError:
                     self.clock.advance(timeout)
                     raise _warm_timeout(timeout) from None
-                return events.Warmed(action, 0.0)
+                return events.Warmed(action, 0.0, self.differences)
             case effects.Swap(cycle):
                 self._cycle.commit()
                 self.live = self.bridges[cycle]

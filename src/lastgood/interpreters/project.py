@@ -14,6 +14,7 @@ from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.contents import Contents
 from lastgood.sources.finder import Finder, Interpreter
+from lastgood.sources.memo import Memo
 from lastgood.sources.pinning import Pinned, Pinner
 from lastgood.sources.resolution import Resolved
 from lastgood.store.file_system import FileSystem
@@ -63,6 +64,8 @@ class Project:
     refused: tuple[ProcessConfig, ConfigError] | None = None
     """The error of the worker's interpreter in this cycle. One that hangs is not started twice."""
     manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
+    differences: Memo = field(default_factory=Memo)
+    """What comparisons of wrappers with their worker have found; see :mod:`lastgood.interpreters.comparison`."""
     contents: Contents = field(init=False)
     _pinner: Pinner = field(init=False)
     _path_of: Callable[[str], Path] = field(init=False)

@@ -23,6 +23,7 @@ from lastgood.calls.registry import Slot, publish, unpublish
 from lastgood.config import Config
 from lastgood.interpreters import staging
 from lastgood.interpreters.bounded_stage import BoundedStage
+from lastgood.interpreters.comparison import Comparison
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.project import Project
@@ -82,6 +83,7 @@ class TrioInterpreter:
         self._action: object = None
         self._is_staging = False
         self._work: CycleFiles | None = None
+        self._warnings: tuple[str, ...] = ()  # of its stage
         self._bridges = LiveBridges(hooks.create_bridge, hooks.probe, slot, nursery, report, project.manifests.end)
 
     # --- actions
@@ -157,6 +159,7 @@ class TrioInterpreter:
                 publish(self._slot)
                 self._to_publish = False
             staged = await self._bounded.run(partial(self._staged, action, work), work, action.timeout)
+            self._warnings = staged.warnings
             return staged.event(action, work, since(started))
         except Exception as error:
             return self.failed(action, error, started)
@@ -209,9 +212,10 @@ class TrioInterpreter:
             case effects.Warm():
                 assert work.config is not None
                 await self._bridges.warm(action.cycle, work.config, action.timeout)
+                warnings = await self._compare(work)
                 if work.refresh is not None:
                     await self._in_thread(work.refresh.prepare)
-                return events.Warmed(action, since(started))
+                return events.Warmed(action, since(started), warnings)
             case effects.Swap():
                 if work.refresh is not None:
                     work.refresh.prepare()
@@ -224,6 +228,21 @@ class TrioInterpreter:
                 return events.Swapped(action, since(started), time.time())
             case _:
                 assert_never(action)
+
+    async def _compare(self, work: CycleFiles) -> tuple[str, ...]:
+        """Compare the wrappers with the worker of the next bridge; return warnings. It never fails."""
+        try:
+            comparison = await self._in_thread(Comparison, work, self._warnings)
+            if not comparison.functions and not comparison.modules:
+                return comparison.warnings()
+            try:
+                found = await self._bridges.describe(work.cycle, comparison.functions, comparison.modules)
+            except TimeoutError:  # it would take as long the next time
+                return comparison.warnings()
+            return () if found is None else await self._in_thread(comparison.warnings, found)
+        except Exception:
+            logger.debug("the wrappers could not be compared with the worker", exc_info=True)
+            return ()
 
     def report_late(self) -> None:
         """Report what is still to be reported of the bridges. Call it before any other event."""

@@ -134,10 +134,11 @@ class Promoted:
 
 @dataclass(frozen=True, slots=True)
 class Warmed:
-    """The next bridge is ready for calls."""
+    """The next bridge is ready for calls. ``warnings`` say where its functions differ from their wrappers."""
 
     effect: Warm
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from lastgood.effects.cycle import Action
 from lastgood.effects.plan import Plan
 from lastgood.errors import Undone
-from lastgood.planner.events import Failed, Promoted, Staged
+from lastgood.planner.events import Failed, Promoted, Staged, Warmed
 from lastgood.planner.watch_set import Snapshot, WatchSet, among, differing
 
 __all__ = [
@@ -116,6 +116,7 @@ class Cycle:
     timings: Mapping[str, float] = field(default_factory=dict)
     staged: Staged | None = None
     promoted: Promoted | None = None
+    warmed: Warmed | None = None
     swapped: bool = False
 
     def timed(self, effect: str, seconds: float) -> Cycle:

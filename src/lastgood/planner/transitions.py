@@ -311,7 +311,7 @@ def _done(
         case events.Promoted():
             cycle = replace(cycle, promoted=event)
         case events.Warmed():
-            pass
+            cycle = replace(cycle, warmed=event)
         case events.Swapped():
             cycle = replace(cycle, swapped=True)
             retired = state.retired if state.live is None else (*state.retired, state.live)
@@ -350,7 +350,7 @@ def _new_generation(state: State, cycle: Cycle, at: float) -> Generation:
 
 
 def _succeeded(state: State, cycle: Cycle) -> Step:
-    if cycle.staged is None or cycle.promoted is None:
+    if cycle.staged is None or cycle.promoted is None or cycle.warmed is None:
         return Step(state)
     watch = cycle.staged.watch.with_paths(state.late)
     effects: list[Effect] = []
@@ -365,7 +365,7 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         generation=state.generation,
         written=cycle.promoted.written,
         touched=cycle.promoted.touched,
-        warnings=cycle.staged.warnings + cycle.promoted.warnings,
+        warnings=cycle.staged.warnings + cycle.promoted.warnings + cycle.warmed.warnings,
         timings=MappingProxyType(dict(cycle.timings)),
         changes=cycle.staged.changes,
     )

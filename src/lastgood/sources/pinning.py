@@ -12,6 +12,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class Pinned:
     ``helpers`` are the pinned files outside of the named modules' files and roots, sorted. ``candidates`` are the paths whose
     appearance would change the target of an import statement, except for standard library modules. ``sources`` are the bytes
     of every pinned file; ``unreadable`` are files that could not be read. All these paths are canonical.
+
+    ``imports`` are, by the name of each module, the names of the local modules that its import statements lead to.
     """
 
     roots: tuple[Path, ...]
@@ -58,6 +61,7 @@ class Pinned:
     candidates: tuple[Path, ...]
     sources: Mapping[Path, bytes]
     unreadable: Mapping[Path, OSError]
+    imports: Mapping[str, AbstractSet[str]] = field(default_factory=dict, repr=False)
     _by_name: dict[str, PinnedModule] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -168,6 +172,7 @@ class _Reading:
         self.imports: dict[str, Imports] = {}
         self._modules: dict[tuple[str, str], PinnedModule] = {}
         self._todo: list[PinnedModule] = []
+        self._targets: dict[str, set[str]] = {}  # of the import statements in each module
         self._reached: dict[str, Found | None] = {}
         self._namespaces: dict[str, tuple[str, ...]] = {}
         self._elsewhere: set[str] = set()
@@ -253,27 +258,31 @@ class _Reading:
         """Pin the targets of the import statements in all pinned modules."""
         while self._todo:
             module = self._todo.pop()
+            targets = self._targets.setdefault(module.name, set())
             package = module.name if module.is_package else module.name.rpartition(".")[0]
             for level, target, names in self.imports[module.digest].statements:
                 base = _absolute(package, level, target)
                 if base:
-                    self._follow(base, names)
+                    self._follow(base, names, targets)
 
-    def _follow(self, base: str, names: tuple[str, ...]) -> None:
+    def _follow(self, base: str, names: tuple[str, ...], targets: set[str]) -> None:
         found = self._reach(base)
+        if found is not None:
+            targets.add(base)
         if not names or found is None or found.search is None:
             return
         for name in names:
             if name == "*":
                 for exported in self._exports(found):
-                    self._reach_in(base, found, exported)
+                    self._reach_in(base, found, exported, targets)
             else:
-                self._reach_in(base, found, name)
+                self._reach_in(base, found, name, targets)
 
-    def _reach_in(self, package: str, found: Found, name: str) -> None:
+    def _reach_in(self, package: str, found: Found, name: str, targets: set[str]) -> None:
         """Follow ``from package import name``, where ``name`` may be a submodule."""
         inner = f"{package}.{name}"
         if self._finder.find(inner) is not None:
+            targets.add(inner)
             self._reach(inner)
         elif name.encode() not in self._source(found)[1]:
             self._note_candidates(inner, None)  # the package does not mention it, so it would be a submodule
@@ -352,6 +361,7 @@ class _Reading:
             candidates=tuple(sorted(path for path in candidates if path not in self._sources)),
             sources={file: data for file, (_, data) in self._sources.items()},
             unreadable=self._unreadable,
+            imports=self._targets,
         )
 
     def _find_namespaces(self) -> None:

@@ -199,6 +199,10 @@ class World:
             self._interpreter.end_leases(bridge.cycle, cut_off=False)
         self._run()
 
+    def differ(self, *warnings: str) -> None:
+        """Make the comparison of the wrappers with each further bridge find these differences."""
+        self._interpreter.differences = warnings
+
     def lose_bridge(self, error: BaseException | None = None, *, calls_go_on: bool = False) -> None:
         """Let the live bridge break down, as if its worker had died.
 

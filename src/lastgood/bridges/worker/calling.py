@@ -35,6 +35,10 @@ class Callables:
         self._selections = selections
         self._found: dict[bytes, tuple[dict[str, Any], str, Callable[..., Any]]] = {}
 
+    def module(self, name: str) -> ModuleType:
+        """Return the module of this name."""
+        return self._modules[name]
+
     def find(self, target: bytes) -> Callable[..., Any]:
         """Return the function for ``b"module\\0function"``. Raise :class:`Refused`."""
         found = self._found.get(target)

@@ -24,6 +24,8 @@ FORGET for an unanswered STREAM or TAKE closes the stream as well.
                     TAKE       body: the number of a stream; answered with its next items. It is sent once all earlier
                                items were taken
                     CLOSE      body: the number of a stream, which is closed; answered with RESULT or RAISED
+                    INTERFACE  body: packed [[[module, function], ...], [module, ...]]; answered with what these are in the
+                               worker (interface.py)
     worker -> app   RESULT     body: the packed value
                     RAISED     body: packed [type, message, traceback, details, others] (failures.py)
                     REFUSED    body: a packed text, the reason why the worker refused the call
@@ -55,6 +57,7 @@ __all__ = [
     "FORGET",
     "FORGOTTEN",
     "HEADER",
+    "INTERFACE",
     "ITEMS",
     "LOADED",
     "LOG",
@@ -87,7 +90,7 @@ RECORD = Struct("<BI")
 MAX_BODY = 1 << 30
 """The longest body in bytes, in either direction."""
 
-SETUP, CALL, FORGET, READ, PRELOAD, PIN = 1, 2, 3, 4, 5, 6
+SETUP, CALL, FORGET, READ, PRELOAD, PIN, INTERFACE = 1, 2, 3, 4, 5, 6, 7
 RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
 LOADED, APART = 32, 33
 LOG, LOGGED, BEGAN = 34, 35, 36

@@ -21,7 +21,16 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["VALUES", "encode_result", "import_modules", "pack_raised", "pack_refused", "pack_result", "run_call"]
+__all__ = [
+    "VALUES",
+    "encode_result",
+    "import_modules",
+    "pack_raised",
+    "pack_refused",
+    "pack_result",
+    "run_call",
+    "run_question",
+]
 
 VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the worker")
 
@@ -50,6 +59,13 @@ def run_call(callables: Callables, body: bytes) -> tuple[Any, Sequence[Any]]:
         raise Refused(f"The worker cannot read the arguments of the call: {error}.") from None
     function = callables.find(body[end - length : end])
     return function(*args, **kwargs), requested
+
+
+def run_question(callables: Callables, body: bytes) -> tuple[Any, Sequence[Any]]:
+    """Answer the question in the body of an INTERFACE frame, as :func:`run_call` runs a call."""
+    from .interface import interface  # not before it is needed: a worker starts faster without
+
+    return interface(callables, *VALUES.loads(body)), ()
 
 
 def _unreadable(error: DecodeError, function: Any) -> str:

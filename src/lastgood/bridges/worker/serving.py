@@ -37,7 +37,7 @@ from .calling import Callables, Refused
 from .contexts import CONTEXTS
 from .interrupts import SHIELD, Exposure, Interrupted
 from .logs import LogPipe
-from .performing import VALUES, import_modules, pack_raised, pack_refused, pack_result, run_call
+from .performing import VALUES, import_modules, pack_raised, pack_refused, pack_result, run_call, run_question
 from .values.codec import CODEC, Lending
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -68,6 +68,10 @@ _NO_TRIO = (
 
 class _Opening(bytes):
     """The body of a STREAM frame, which is that of a CALL."""
+
+
+class _Question(bytes):
+    """The body of an INTERFACE frame."""
 
 
 class _RunSlot(Exposure):
@@ -291,7 +295,8 @@ class Worker:
         """Run a call and return its answer; None if the answer will come from an event loop."""
         try:
             try:
-                result, requested = run_call(self._callables, body)
+                run = run_call if type(body) is not _Question else run_question
+                result, requested = run(self._callables, body)
             finally:
                 slot.cover()
         except Refused as refused:
@@ -473,6 +478,9 @@ class Worker:
                 elif kind == frames.STREAM:
                     self._open.add(number)
                     received.append((number, _Opening(body)))
+                elif kind == frames.INTERFACE:
+                    self._open.add(number)
+                    received.append((number, _Question(body)))
                 elif kind in (frames.TAKE, frames.CLOSE):
                     self._open.add(number)
                     self._make_streams().request(kind, number, body)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from lastgood.sources.dependencies import components
 from lastgood.wrappers.ir import Class, Declared, Function, Module, mentioned
 from lastgood.wrappers.types.declaring import needed, used
 
@@ -82,41 +83,7 @@ def imports_between(edges: Mapping[str, Edges]) -> dict[str, WrapperImports]:
 
 
 def _cycles(graph: _Graph) -> Iterator[frozenset[str]]:
-    """Yield the strongly connected components of two or more nodes, by Tarjan's algorithm."""
-    places: dict[str, int] = {}  # discovery order of the nodes
-    lowest: dict[str, int] = {}  # earliest node on the path that is reachable (lowlink)
-    path: list[str] = []
-    for start in graph:
-        if start in places:
-            continue
-        work = [(start, iter(graph[start]))]
-        places[start] = lowest[start] = len(places)
-        path.append(start)
-        while work:
-            name, others = work[-1]
-            for other in others:
-                if other not in graph:
-                    continue
-                if other not in places:
-                    places[other] = lowest[other] = len(places)
-                    path.append(other)
-                    work.append((other, iter(graph[other])))
-                    break
-                if other in lowest:
-                    lowest[name] = min(lowest[name], places[other])
-            else:
-                work.pop()
-                if work:
-                    above = work[-1][0]
-                    lowest[above] = min(lowest[above], lowest[name])
-                if lowest[name] == places[name]:
-                    cycle = [path.pop()]
-                    while cycle[-1] != name:
-                        cycle.append(path.pop())
-                    for each in cycle:
-                        del lowest[each]
-                    if len(cycle) > 1:
-                        yield frozenset(cycle)
+    return (component for component in components(graph) if len(component) > 1)
 
 
 def _with_packages(name: str, others: Iterable[str]) -> frozenset[str]:
