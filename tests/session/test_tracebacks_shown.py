@@ -137,9 +137,7 @@ def test_tools_show_the_lines_that_the_worker_runs(shop: RealProject) -> None:
 def test_ipython_shows_them(shop: RealProject, monkeypatch: pytest.MonkeyPatch) -> None:
     interactiveshell = pytest.importorskip("IPython.core.interactiveshell", reason="it is in the extra 'peers'")
     monkeypatch.setenv("IPYTHONDIR", str(shop.root / "ipython"))
-    from traitlets.config import Config
-
-    config: Any = Config()
+    config = pytest.importorskip("traitlets.config").Config()
     config.HistoryManager.enabled = False
     shell = interactiveshell.InteractiveShell(config=config)
 

@@ -325,7 +325,7 @@ def test_candidates_would_change_where_an_import_leads(source: str, candidates: 
     own = {Path(f"/p/first/{name}") for name in ("svc.py", "svc/__init__.py", "shop.py", "shop/__init__.py")}
     own |= {Path("/p/src/svc/__init__.py")}
     expected = {Path(os.path.normpath(path)) for path in paths(candidates)}
-    assert set(pinned.candidates) | own == expected | own
+    assert {each for each in pinned.candidates if each.suffix == ".py"} | own == expected | own
     assert list(pinned.candidates) == sorted(pinned.candidates)
 
 
@@ -335,9 +335,51 @@ def test_candidates_would_change_where_an_import_leads(source: str, candidates: 
 def test_what_appears_at_a_candidate_is_pinned(source: str) -> None:
     tree = {**LIBRARY, "svc.py": source, "../../py/numpy.py": ""}
     for candidate in pin(tree, "svc", import_path=["/p/first", "/p/src"]).candidates:
-        if "svc" not in str(candidate):
+        if "svc" not in str(candidate) and candidate.suffix == ".py":
             pinned = pin({**tree, str(candidate): ""}, "svc", import_path=["/p/first", "/p/src"])
             assert candidate in pinned.sources
+
+
+# Stubs.
+
+
+def stubs(pinned: Pinned) -> dict[str, str]:
+    return {each.name: str(each.file) for each in pinned.stubs}
+
+
+@pytest.mark.parametrize(
+    ("module", "stub"),
+    [
+        ("svc", "/p/src/svc.pyi"),
+        ("shop", "/p/src/shop/__init__.pyi"),
+        ("shop.prices", "/p/src/shop/prices.pyi"),
+        ("svc", "/p/src/typings/svc.pyi"),
+        ("shop.prices", "/p/src/typings/shop/prices.pyi"),
+        ("svc", "/py/svc-stubs/__init__.pyi"),
+        ("shop", "/py/shop-stubs/__init__.pyi"),
+        ("shop.prices", "/p/src/shop-stubs/prices.pyi"),
+    ],
+)
+def test_a_stub_lies_beside_its_source_in_typings_or_in_a_package_of_stubs(module: str, stub: str) -> None:
+    tree = {"svc.py": "", "shop/__init__.py": "", "shop/prices.py": ""}
+    pinned = pin({**tree, stub: "import helper", "helper.py": ""}, "svc", "shop")
+    assert stubs(pinned) == {module: stub}
+    assert pinned.read(Path(stub)) == b"import helper"
+    assert "helper" in names(pinned)  # what only a stub imports may have types
+    assert Path(stub) in pinned.helpers or stub.startswith("/p/src/shop/")  # it is watched
+
+
+def test_a_stub_beside_its_source_comes_first_and_is_no_module() -> None:
+    tree = {"svc.py": "", "svc.pyi": "", "typings/svc.pyi": "", "/py/svc-stubs/__init__.pyi": ""}
+    pinned = pin(tree, "svc")
+    assert stubs(pinned) == {"svc": "/p/src/svc.pyi"}
+    assert names(pinned) == {"svc"}
+    assert len(list(pinned.objects())) == 1
+
+
+def test_a_stub_that_appears_beside_a_source_is_noticed() -> None:
+    assert Path("/p/src/svc.pyi") in pin({"svc.py": ""}, "svc").candidates
+    assert Path("/p/src/svc.pyi") not in pin({"svc.py": "", "svc.pyi": ""}, "svc").candidates
 
 
 # One reading.

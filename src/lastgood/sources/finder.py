@@ -87,6 +87,7 @@ class Finder:
         self._known: dict[str, Found | None] = {}
         self._local: dict[str, bool] = {}
         self._real: dict[str, str] = {}
+        self._stubs: dict[str, Sequence[str]] = {}
         self._installed = [entry for entry in self._sys_path if self._is_installed(entry)]
         self.roots = tuple(local_roots(self.import_path, self._installed))
 
@@ -229,6 +230,35 @@ class Finder:
         if self.has_file(directory, f"{stem}.py"):
             return Found(entry, f"{directory}/{stem}.py", search)
         return Found(entry, search=search) if self.has_file(directory, f"{stem}.pyc") else None
+
+    def stub(self, name: str, file: str) -> str | None:
+        """Return the stub of the module ``name`` in ``file``: its ``.pyi``; None if there is none.
+
+        It lies beside the file, in a directory ``typings`` on ``import_path``, or in a package of stubs (:pep:`561`).
+        """
+        directory, _, base = file.rpartition("/")
+        stem = base.removesuffix(".py")
+        if self.has_file(directory, f"{stem}.pyi"):
+            return f"{directory}/{stem}.pyi"
+        top, *inner = name.split(".")
+        for place in self._stub_packages(top):
+            is_package = stem == "__init__" or (not inner and place.endswith("-stubs"))
+            directory, _, tail = "/".join([place, *inner, *(["__init__"] if is_package else [])]).rpartition("/")
+            if self.has_file(directory, f"{tail}.pyi"):
+                return f"{directory}/{tail}.pyi"
+        return None
+
+    def _stub_packages(self, top: str) -> Sequence[str]:
+        """Return the path, without a suffix, of each stub of the top-level module or package ``top``."""
+        if top not in self._stubs:
+            typings = [f"{entry}/typings/{top}" for entry in self.import_path if self.has_directory(entry, "typings")]
+            packages = [
+                f"{entry}/{top}-stubs"
+                for entry in (*self.import_path, *self._sys_path)
+                if self.has_directory(entry, f"{top}-stubs")
+            ]
+            self._stubs[top] = (*typings, *packages)
+        return self._stubs[top]
 
     # Editable installs.
 

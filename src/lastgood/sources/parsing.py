@@ -16,7 +16,7 @@ from lastgood.config import ModuleConfig
 from lastgood.errors import ModuleFailure
 from lastgood.store.file_system import digest_of
 
-__all__ = ["BLOCKS", "ModuleSource", "read", "with_worker"]
+__all__ = ["BLOCKS", "ModuleSource", "is_stub", "read", "stub_of", "stubbed", "with_worker"]
 
 LARGEST = 4_000_000
 """The maximum size of a source in bytes: for each megabyte, Python takes about a second and 100 MB of memory."""
@@ -30,6 +30,7 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
 }
 """The fields of each kind of statement that contain statements, in source order. Expressions contain none."""
 
+_STUB = "-stub"  # no module that can be imported has such a name
 _READ_BY = "(read by Python {}.{}".format(*sys.version_info)
 
 
@@ -52,6 +53,21 @@ class ModuleSource:
         """A text that is equal for two readings of the module if and only if their contents are equal."""
         digest = self.digest or digest_of(self.data)
         return f"{digest}/" if self.is_package else digest
+
+
+def stub_of(module: str) -> str:
+    """Return the name under which the stub of ``module``, its ``.pyi``, is known beside it."""
+    return f"{module}{_STUB}"
+
+
+def is_stub(name: str) -> bool:
+    """Return whether ``name`` is that of a stub; see :func:`stub_of`."""
+    return name.endswith(_STUB)
+
+
+def stubbed(name: str) -> str:
+    """Return the module whose stub has this name; any other name unchanged."""
+    return name.removesuffix(_STUB)
 
 
 def read(source: ModuleSource) -> ast.Module | ModuleFailure:

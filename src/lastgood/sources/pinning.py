@@ -46,6 +46,8 @@ class Pinned:
     imported under several names is listed under each. ``namespaces`` maps each namespace package to its directories.
     ``elsewhere`` are the top-level names of modules that import statements lead to and that are not local.
 
+    ``stubs`` are the ``.pyi`` files beside them, each under the name of its module.
+
     ``helpers`` are the pinned files outside of the named modules' files and roots, sorted. ``candidates`` are the paths whose
     appearance would change the target of an import statement, except for standard library modules. ``sources`` are the bytes
     of every pinned file; ``unreadable`` are files that could not be read. All these paths are canonical.
@@ -62,6 +64,7 @@ class Pinned:
     sources: Mapping[Path, bytes]
     unreadable: Mapping[Path, OSError]
     imports: Mapping[str, AbstractSet[str]] = field(default_factory=dict, repr=False)
+    stubs: tuple[PinnedModule, ...] = ()
     _by_name: dict[str, PinnedModule] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -171,6 +174,7 @@ class _Reading:
         self._wrappers = wrappers
         self.imports: dict[str, Imports] = {}
         self._modules: dict[tuple[str, str], PinnedModule] = {}
+        self._stubs: dict[str, PinnedModule] = {}
         self._todo: list[PinnedModule] = []
         self._targets: dict[str, set[str]] = {}  # of the import statements in each module
         self._reached: dict[str, Found | None] = {}
@@ -236,6 +240,21 @@ class _Reading:
             module = PinnedModule(name, self._finder.path_of(path), file, is_package, digest)
             self._modules[name, path] = module
             self._todo.append(module)
+            self._pin_stub(module)
+
+    def _pin_stub(self, module: PinnedModule) -> None:
+        """Pin the stub of a module. What only the stub imports is pinned too: types may come from there."""
+        path = self._finder.stub(module.name, str(module.path))
+        if path is None:
+            self._candidates.add(str(module.file.with_suffix(".pyi")))
+            return
+        file = self._finder.real_file(path)
+        digest = self._read(file)
+        if module.name in self._stubs or file in self._wrappers:
+            return
+        stub = PinnedModule(module.name, self._finder.path_of(path), file, module.is_package, digest or "")
+        self._stubs[module.name] = stub
+        self._todo += [] if digest is None else [stub]
 
     def _read(self, file: Path) -> str | None:
         """Read ``file`` once; return the digest of its bytes, None if it is unreadable or a generated file."""
@@ -362,6 +381,7 @@ class _Reading:
             sources={file: data for file, (_, data) in self._sources.items()},
             unreadable=self._unreadable,
             imports=self._targets,
+            stubs=tuple(self._stubs[name] for name in sorted(self._stubs)),
         )
 
     def _find_namespaces(self) -> None:

@@ -23,7 +23,7 @@ import msgspec
 from lastgood.config import Style
 from lastgood.errors import ModuleFailure
 from lastgood.sources.memo import Answer, Memo, Query
-from lastgood.sources.parsing import ModuleSource
+from lastgood.sources.parsing import ModuleSource, is_stub, stubbed
 from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.wrappers import Wrapped
@@ -209,7 +209,8 @@ class Pipeline:
         changes = self._update_apis(named, named.keys() if changed is None else named.keys() & changed, stale)
         special = [api for _, api in sorted(self._special.items())]
         broken = [api.answer.failures for api in special if api.answer.failures]
-        self._derivations.update(named.keys() | local, self._outlines.source, self._derived_in, stale, changed)
+        modules = named.keys() | {name for name in local if not is_stub(name)}
+        self._derivations.update(modules, self._outlines.source, self._derived_in, stale, changed)
         types = self._declare(stale)
         broken += [each.answer.failures for each in self._each_type.values() if each.answer.failures]
         failures = {name: self._failure(name, *where) for each in broken for name, where in each.items()}
@@ -284,7 +285,7 @@ class Pipeline:
 
     def _failure(self, name: str, line: int | None, message: str) -> ModuleFailure:
         source = self._outlines.source(name)
-        return ModuleFailure(name, None if source is None else source.path, line, message)
+        return ModuleFailure(stubbed(name), None if source is None else source.path, line, message)
 
     # Files.
 

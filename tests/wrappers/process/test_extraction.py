@@ -51,6 +51,28 @@ async def test_a_session_has_one_until_it_is_closed(
 
 
 @pytest.mark.apart
+async def test_a_stub_beside_a_source_is_watched_and_a_broken_one_keeps_the_last_good(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told
+) -> None:
+    project.save("pricing.py", "def total(items): return sum(items)\n")
+    with trio.fail_after(DEADLINE):
+        async with start():
+            await told.success()
+            stub = project.save("pricing.pyi", "def total(items: list[int]) -> int: ...\n")
+            await told.success()
+            assert b"def total(items: list[int]) -> int" in project.tree()["pricing.py"]
+            project.save("pricing.pyi", "def total(items: list[int]) -> int: ...\ndef (\n")
+            error = (await told.failure()).error
+            assert isinstance(error, GenerationError)
+            (failure,) = error.failures
+            assert (failure.module, failure.file, failure.line) == ("pricing", stub, 2)
+            assert b"def total(items: list[int]) -> int" in project.tree()["pricing.py"]
+            stub.unlink()
+            await told.success()
+            assert b"def total(items: Any) -> Any" in project.tree()["pricing.py"]
+
+
+@pytest.mark.apart
 async def test_one_that_crashes_fails_a_cycle_and_the_next_has_another(
     project: RealProject, start: Callable[..., WatchProgram], told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

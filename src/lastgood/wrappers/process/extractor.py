@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from lastgood.config import Config, Style
 from lastgood.errors import ModuleFailure
 from lastgood.sources.import_statements import Imports, imports_of
-from lastgood.sources.parsing import with_worker
+from lastgood.sources.parsing import stub_of, with_worker
 from lastgood.sources.pinning import Pinned
 from lastgood.sources.resolution import Resolved
 from lastgood.store.file_system import digest_of
@@ -104,12 +104,17 @@ def wrapper_texts(
             found[each.name] = ModuleSource(each.name, each.file, data, each.is_package, digest=each.digest)
     sources: list[ModuleSource] = []
     failures: list[ModuleFailure] = []
+    for each in pinned.stubs:
+        name = stub_of(each.name)
+        try:
+            found[name] = ModuleSource(name, each.file, pinned.read(each.file), each.is_package, digest=each.digest)
+        except OSError as error:
+            failures.append(_unreadable(each.name, each.file, "stub", error))
     for name, module in modules.items() if config.makes_wrappers else ():
         try:
             data = b"" if module.file is None else pinned.read(module.file)
         except OSError as error:
-            problem = f"the source cannot be read: {error.strerror or error}"
-            failures.append(ModuleFailure(module.name, module.file, None, problem))
+            failures.append(_unreadable(module.name, module.file, "source", error))
             continue
         known = found.get(name)
         digest = known.digest if known is not None and known.path == module.file else digest_of(data)
@@ -118,3 +123,7 @@ def wrapper_texts(
     failures.extend(with_worker(each, python) for each in wrapped.failures)
     generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated, wrapped.modules
+
+
+def _unreadable(module: str, file: Path | None, what: str, error: OSError) -> ModuleFailure:
+    return ModuleFailure(module, file, None, f"the {what} cannot be read: {error.strerror or error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -31,6 +32,7 @@ from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Located, Missing, Project, Value, settle
 from lastgood.wrappers.read.results import Result, item_of, result_of
 from lastgood.wrappers.read.scope import Place, Scope
+from lastgood.wrappers.read.stubs import overloads_in_stub, stub_of_function
 from lastgood.wrappers.types.annotations import (
     admits,
     dotted_name,
@@ -366,10 +368,17 @@ class _Extractor:
             lines = ", ".join(str(binding.node.lineno) for binding in bindings)
             self.warn(path, f"it is defined with different signatures at lines {lines}, so it takes (*args, **kwargs).")
             return Function(name, _ANYTHING, self.module, path, doc, streams=streams)
+        stub = stub_of_function(self.project, located.outline, last)
+        if stub is not None and (difference := stub.difference(last.node.args)) is not None:
+            unknown.append(difference)
         for text in unknown:
             self.warn(path, text)
         unclear: list[str] = []
         overloads = tuple(self.signature(located, overload, unclear, of) for overload in located.overloads)
+        if not overloads:
+            outline, found = overloads_in_stub(self.project, located.outline, last)
+            there = replace(located, outline=outline)
+            overloads = tuple(self.signature(there, overload, unclear, of) for overload in found)
         if len(overloads) < 2 or unclear or not all(_fits(overload, signature) for overload in overloads):
             overloads = ()  # the implementation alone is less precise, but accepted by type checkers
         return Function(name, signature, self.module, path, doc, overloads, streams=streams)
@@ -379,8 +388,7 @@ class _Extractor:
         for binding in located.bindings:
             if binding.is_context_manager:
                 return _CONTEXT
-            annotation = binding.node.returns
-            scope = Scope(self.project, located.outline, binding.at.owner, binding.type_parameters)
+            annotation, scope = self.returned(located, binding)
             module, _, name = (head_of(annotation, scope) if annotation is not None else "").rpartition(".")
             if module in _ABSTRACT and name in _STAYS:
                 return _STAYS[name]
@@ -388,12 +396,23 @@ class _Extractor:
 
     def result(self, located: Located, binding: Binding) -> Result:
         """Return what calls of a function give."""
-        return result_of(binding, Scope(self.project, located.outline, binding.at.owner, binding.type_parameters))
+        return result_of(binding, self.scope(located, binding), *self.returned(located, binding))
+
+    def returned(self, located: Located, binding: Binding) -> tuple[ast.expr | None, Scope]:
+        """Return the annotation of a function's result, and its scope: that of the source, else that of its stub."""
+        stub = stub_of_function(self.project, located.outline, binding)
+        if stub is not None and binding.node.returns is None:
+            return stub.returns, stub.scope
+        return binding.node.returns, self.scope(located, binding)
+
+    def scope(self, located: Located, binding: Binding) -> Scope:
+        """Return the scope of a function's annotations."""
+        return Scope(self.project, located.outline, binding.at.owner, binding.type_parameters)
 
     def signature(self, located: Located, binding: Binding, unknown: list[str], of: Place | None = None) -> Signature:
         """Read the signature of a function, or of a static or class method of the class ``of``."""
         result = self.result(located, binding)
-        scope = Scope(self.project, located.outline, binding.at.owner, binding.type_parameters)
+        stub = stub_of_function(self.project, located.outline, binding)
         entries = list(_parameters(binding.node.args))
         if "classmethod" in (*binding.decorators, located.method) and entries and entries[0][1] not in _VARIADIC:
             entries = entries[1:]  # cls
@@ -401,8 +420,11 @@ class _Extractor:
         this = None if of is None else _declared_type(self.project, of)
         types = []
         for argument, _, _ in entries:
-            type_, parts = read_annotation(argument.annotation, scope, this)
-            unknown += about_annotation(f"parameter {argument.arg!r}", argument.annotation, type_, parts)
+            annotation, scope = argument.annotation, self.scope(located, binding)
+            if annotation is None and stub is not None:
+                annotation, scope = stub.annotation(argument.arg), stub.scope
+            type_, parts = read_annotation(annotation, scope, this)
+            unknown += about_annotation(f"parameter {argument.arg!r}", annotation, type_, parts)
             types.append(type_)
         if result.streams:
             returns, parts = item_of(result, this)

@@ -132,6 +132,11 @@ class Outline:
     exports_everything: bool = False
     """Its ``__all__`` is made from ``dir()`` or the like, so that it lists what the module imports, too."""
 
+    @property
+    def is_stub(self) -> bool:
+        """True for the outline of a ``.pyi``."""
+        return self.source.path is not None and self.source.path.suffix == ".pyi"
+
     def names(self, owner: ast.AST | None = None) -> Mapping[str, list[Binding]]:
         """Return the bindings in the class statement ``owner`` (None: in the module), by name, in source order."""
         return self.scopes.get(owner, {})

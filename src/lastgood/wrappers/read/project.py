@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lastgood.errors import ModuleFailure
 from lastgood.sources.memo import Answer, Memo, Query
-from lastgood.sources.parsing import ModuleSource, read
+from lastgood.sources.parsing import ModuleSource, read, stub_of, stubbed
 from lastgood.wrappers.ir import Declared
 from lastgood.wrappers.read.outline import METHODS, Binding, Outline, outline
 from lastgood.wrappers.types.annotations import Undeclarable, dotted_name
@@ -92,7 +92,7 @@ class Outlines:
     def source(self, name: str) -> ModuleSource | None:
         """Return the source of module ``name``; None if it is not available."""
         if name not in self._sources:
-            self._sources[name] = self._find(name) if all(part.isidentifier() for part in name.split(".")) else None
+            self._sources[name] = self._find(name) if _is_importable(stubbed(name)) else None
         return self._sources[name]
 
     def state(self, name: str) -> str:
@@ -111,7 +111,12 @@ class Outlines:
 
 def _read_outline(source: ModuleSource) -> Outline | ModuleFailure:
     tree = read(source)
-    return tree if isinstance(tree, ModuleFailure) else outline(source, tree)
+    # The names in a stub are those of its module.
+    return tree if isinstance(tree, ModuleFailure) else outline(replace(source, name=stubbed(source.name)), tree)
+
+
+def _is_importable(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
 
 
 class Project:
@@ -147,6 +152,10 @@ class Project:
             self.failures[name] = found
             return None
         return found
+
+    def stub(self, name: str) -> Outline | None:
+        """Return the outline of the stub of module ``name``; None if it has none, or a broken one."""
+        return self.outline(stub_of(name))
 
     def locate(
         self, at: Outline, name: str, seen: frozenset[tuple[str, str]] = frozenset(), *, inside: bool = False

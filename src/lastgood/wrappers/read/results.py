@@ -32,10 +32,13 @@ class Result:
     streams: bool
 
 
-def result_of(binding: Binding, scope: Scope) -> Result:
-    """Return what calls of a function give, once its decorators are applied. ``scope`` is the function's."""
+def result_of(binding: Binding, scope: Scope, annotation: ast.expr | None, at: Scope) -> Result:
+    """Return what calls of a function give, once its decorators are applied.
+
+    ``scope`` is the function's, and ``annotation`` that of its result, which is to be read in the scope ``at``.
+    """
     node = binding.node
-    result = Result(node.returns, scope, _yields(node) or _is_stream(node.returns, scope))
+    result = Result(annotation, at, _yields(node) or _is_stream(annotation, at))
     if not result.streams:
         return result
     for decorator in reversed(node.decorator_list):

@@ -93,8 +93,16 @@ class Scope:
     def lookup(self, dotted: str) -> str | Place | tuple[Scope, ast.AST] | None:
         """Resolve ``dotted``: to a full path outside the local modules, a class, or the scope and value of an assignment.
 
-        A type parameter, or a ``type`` statement, stands for its value.
+        A type parameter, or a ``type`` statement, stands for its value. A class that a stub names is that of the source.
         """
+        found = self._lookup(dotted)
+        if not isinstance(found, Place) or not found.outline.is_stub:
+            return found
+        at = self.project.outline(found.declared.module)
+        there = None if at is None else Scope(self.project, at, in_types=self.in_types).lookup(found.name)
+        return there if isinstance(there, Place) else None
+
+    def _lookup(self, dotted: str) -> str | Place | tuple[Scope, ast.AST] | None:
         head, _, rest = dotted.partition(".")
         key = (self.at.source.name, dotted)
         if not head or key in self.seen:
@@ -193,9 +201,10 @@ class Scope:
                 module = ".".join(parts[:cut])
                 origin = self.project.outline(module)
                 if origin is not None:
-                    found = self._elsewhere(origin).lookup(".".join(parts[cut:]))
-                    # A name that the module does not bind resolves to a builtin, which is not what was imported.
-                    if found is not None and found != f"builtins.{'.'.join(parts[cut:])}":
+                    found = self._in_module(origin, parts[cut:])
+                    if found is None and self.in_types and (stub := self.project.stub(module)) is not None:
+                        found = self._in_module(stub, parts[cut:])
+                    if found is not None:
                         return found
                     break
                 if self.project.has(module):
@@ -203,6 +212,12 @@ class Scope:
             else:
                 outside = outside or path
         return outside
+
+    def _in_module(self, at: Outline, parts: Sequence[str]) -> str | Place | tuple[Scope, ast.AST] | None:
+        """Resolve what is imported from the module ``at``. A name that it does not bind is no builtin there."""
+        dotted = ".".join(parts)
+        found = self._elsewhere(at).lookup(dotted)
+        return None if found == f"builtins.{dotted}" else found
 
     def _elsewhere(self, at: Outline) -> Scope:
         return Scope(self.project, at, in_types=self.in_types, seen=self.seen)

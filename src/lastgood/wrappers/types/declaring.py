@@ -29,6 +29,7 @@ from lastgood.wrappers.read.lineage import inherited
 from lastgood.wrappers.read.outline import METHODS
 from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import Place, Scope, class_parameters
+from lastgood.wrappers.read.stubs import field_in_stub
 from lastgood.wrappers.types.annotations import dotted_name, read_annotation, unquoted
 from lastgood.wrappers.types.defaults import Value, default_value, factory_value, fresh, takes
 from lastgood.wrappers.types.exceptions import ATTRIBUTES
@@ -230,9 +231,13 @@ class _Declarer:
     # Types of fields.
 
     def type_of(self, raw: RawField, annotation: ast.expr | None) -> Type:
+        scope = self.scope
         if annotation is None:
-            return ANY
-        type_, unknown = read_annotation(annotation, self.scope, self.this())
+            found = field_in_stub(self.project, self.model.place, raw.name)
+            if found is None:
+                return ANY
+            annotation, scope = found
+        type_, unknown = read_annotation(annotation, scope, self.this())
         free = dict.fromkeys(each for each in variables(type_) if each not in self.parameters)
         type_, unknown = erased(type_, self.parameters), (*unknown, *(each.name for each in free))
         for text in about_annotation("the field", annotation, type_, unknown):
