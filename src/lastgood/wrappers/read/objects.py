@@ -79,20 +79,21 @@ def callable_of(project: Project, value: Value) -> Located | Opaque | Kept:
 
 
 def static_method_of(project: Project, value: Value, _depth: int = 0) -> Located | Opaque | None:
-    """Return the function in ``name = staticmethod(...)`` in a class; None if ``value`` is anything else there."""
+    """Return the function in ``name = staticmethod(...)``, or ``classmethod``, in a class; None if ``value`` is anything else there."""
     binding = value.bindings[-1]
     own = value.outline.names(binding.at.owner)
     match binding.node:
         case ast.Assign(value=ast.Name(other)) if other in own and _depth < _MAX_DEPTH:
             return static_method_of(project, Value(value.outline, tuple(own[other])), _depth + 1)
-        case ast.Assign(value=ast.Call(func=ast.Name("staticmethod"), args=[made])):
+        case ast.Assign(value=ast.Call(func=ast.Name("staticmethod" | "classmethod" as method), args=[made])):
             names = {each.id for each in ast.walk(made) if isinstance(each, ast.Name)}
             statement = ast.copy_location(ast.Assign([], made), made)
             found = callable_of(project, Value(value.outline, (replace(binding, node=statement),)))
-            is_known = isinstance(found, Located) and names.isdisjoint(own)
-            return replace(found, method="staticmethod") if isinstance(found, Located) and is_known else Opaque()
-        case ast.Assign(value=ast.Call(func=ast.Name("classmethod"))):
-            return Opaque()
+            is_bound = method == "staticmethod" or isinstance(
+                made, ast.Name | ast.Lambda
+            )  # its first parameter is the class
+            is_known = is_bound and isinstance(found, Located) and names.isdisjoint(own)
+            return replace(found, method=method) if isinstance(found, Located) and is_known else Opaque()
     return None
 
 
