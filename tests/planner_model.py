@@ -49,6 +49,8 @@ class CycleModel:
     over: bool = False
     undoes: bool = False
     """It brings back the generation before, and attempts nothing that is on disk."""
+    superseded: bool = False
+    """It is undone for the sake of an edit."""
     waits: bool = False
     """Its stage only waits for the thread of an earlier one."""
 
@@ -142,6 +144,11 @@ class Outside(RuleBasedStateMachine):
                 assert event.generation == len(
                     [c for c in self.cycles if effects.Swap(c.number) in c.reached and not c.undone]
                 )
+            case watch_events.Superseded(number):
+                assert number == self.cycle.number
+                assert not self.cycle.undoes
+                assert effects.Swap(number) not in self.cycle.reached or self.cycle.undone
+                self.cycle.superseded = True
             case watch_events.ReloadError():
                 live = self.driver.state.live
                 assert event.live_generation == (None if live is None else live.number)
@@ -501,7 +508,8 @@ class Outside(RuleBasedStateMachine):
     @invariant()
     def everything_that_waits_waits_for_something(self) -> None:
         if isinstance(self.driver.state.phase, states.Idle | states.Scheduled | states.Looking):
-            assert self.driver.state.live is not None, "a start that fails ends the session"
+            superseded = bool(self.cycles) and self.cycle.superseded
+            assert self.driver.state.live is not None or superseded, "a start that fails ends the session"
         match self.driver.state.phase:
             case states.Scheduled():
                 assert self.timers - {RESTART, SECOND_LOOK, LAST_LOOK, IDLE_LOOK}

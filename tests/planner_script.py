@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,14 +10,14 @@ from lastgood import effects, watch_events
 from lastgood.planner import Settings, State, events, plan, states
 from lastgood.planner.watch_set import Snapshot, WatchSet
 
-SETTINGS = Settings(debounce=0.1, max_wait=2.0, warm_timeout=60.0, drain_timeout=10.0)
+SETTINGS = Settings(debounce=0.1, max_wait=2.0, warm_timeout=60.0, drain_timeout=10.0, supersede_after=math.inf)
 SRC, LIB = Path("/p/src"), Path("/p/lib")
 A, B = SRC / "a.py", SRC / "b.py"
 WATCH = WatchSet((SRC,))
 STOP = (effects.StopTimer("debounce"), effects.StopTimer("max-wait"))
 STOP_ALL = (
     *STOP,
-    *(effects.StopTimer(timer) for timer in ("restart", "second-look", "last-look", "idle-look")),
+    *(effects.StopTimer(timer) for timer in ("restart", "second-look", "last-look", "idle-look", "supersede")),
 )
 IDLE_LOOK = effects.SetTimer("idle-look", 2.0)
 SCHEDULE = (effects.SetTimer("debounce", 0.1), effects.SetTimer("max-wait", 2.0))

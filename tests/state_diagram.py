@@ -37,7 +37,7 @@ from lastgood.effects import (
 from lastgood.interpreters import driver
 from lastgood.planner import State, Step, events, plan, states
 from lastgood.planner.events import Event
-from lastgood.planner.phases import IDLE_LOOK, LAST_LOOK, SECOND_LOOK, drain_timer
+from lastgood.planner.phases import DEBOUNCE, IDLE_LOOK, LAST_LOOK, SECOND_LOOK, SUPERSEDE, drain_timer
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import PollingStarted
 
@@ -56,7 +56,7 @@ DRAINING = (states.Generation(0, -1001), states.Generation(0, -1002))
 
 
 LOOKS = (SECOND_LOOK, LAST_LOOK, IDLE_LOOK)
-ANYTIME = {*LOOKS, "drain"}
+ANYTIME = {*LOOKS, "drain", SUPERSEDE}
 """Timers that may elapse at any time: to know which of them are set would multiply the situations."""
 
 
@@ -156,11 +156,16 @@ class Situation:
         phase: tuple[object, ...] = (type(state.phase),)
         match state.phase:
             case states.Running(cycle):
-                phase += (cycle.swapped, cycle.undoes is None)
-            case states.RollingBack(_, failure, left):
-                phase += (failure is None, left)
+                phase += (cycle.swapped, cycle.undoes is None, cycle.superseded)
+                if not (cycle.swapped or cycle.superseded or cycle.undoes):
+                    phase += (cycle.overdue, cycle.edits_settled)
+            case states.RollingBack(cycle, failure, left):
+                phase += (failure is None, left, cycle.superseded)
+        timers = self.timers
+        if isinstance(state.phase, states.Looking | states.RollingBack | states.Closing) or phase[1:2] == (True,):
+            timers -= {DEBOUNCE}  # nothing comes of it before it is set again
         return (
-            *(phase, tuple(map(type, self.queue)), self.interrupted, self.timers),
+            *(phase, tuple(map(type, self.queue)), self.interrupted, timers),
             *(self.asked, bool(self.draining), bool(self.pins), tuple(map(type, state.held))),
             *(state.ending, state.live is None, bool(state.tickets), bool(state.undos), undo_is_first, lost),
             *(state.blocked, bool(state.edits), bool(state.late) and isinstance(state.phase, states.Running)),
@@ -210,6 +215,8 @@ def _possible(situation: Situation) -> Iterator[Event]:
                 yield events.Observed(_reading(digest), state.looks)
         for timer in LOOKS:
             yield events.TimerElapsed(timer)
+        if isinstance(state.phase, states.Running):
+            yield events.TimerElapsed(SUPERSEDE)
         for bridge in situation.draining:
             yield events.TimerElapsed(drain_timer(bridge))
     for timer in sorted(situation.timers):

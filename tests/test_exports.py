@@ -25,7 +25,7 @@ PUBLIC = [
     *("UnmanagedFile", "AlreadyWatched", "Disposed", "NoRuntimeBridge", "BridgeError", "RemoteError", "CallTimeout"),
     *("WorkerDied", "ReturnTypeError"),
     *("WatchEvent", "WatchPaths", "Change", "ReloadStart", "ReloadSuccess", "ReloadError"),
-    *("DisposeFailed", "PollingStarted", "Recovered", "BridgeLost", "BridgeRestored"),
+    *("DisposeFailed", "PollingStarted", "Recovered", "BridgeLost", "BridgeRestored", "Superseded"),
 ]
 
 
@@ -83,6 +83,7 @@ def test_watch_has_its_parameters_with_their_defaults() -> None:
         "warm_timeout": 60.0,
         "drain_timeout": 10.0,
         "stage_timeout": None,
+        "supersede_after": None,
         "on_event": None,
         "set_as_global": True,
     }

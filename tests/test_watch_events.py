@@ -29,6 +29,7 @@ from lastgood.watch_events import (
     ReloadStart,
     ReloadSuccess,
     RollbackFailed,
+    Superseded,
     WatchEvent,
     WatchPaths,
 )
@@ -129,6 +130,7 @@ EVENTS: list[tuple[Any, dict[str, Any]]] = [
         ModuleLoadedLate("plugin", Path("/p/plugin.py")),
         {"type": "notice-module-loaded-late", "module": "plugin", "path": "/p/plugin.py"},
     ),
+    (Superseded(3, (Path("/p/a.py"),)), {"type": "notice-superseded", "cycle": 3, "changed": ["/p/a.py"]}),
     (BridgeRestored(2), {"type": "notice-bridge-restored", "generation": 2}),
     (EventsMissed(7), {"type": "notice-events-missed", "count": 7}),
 ]

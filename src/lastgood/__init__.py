@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from lastgood.watch_events import ReloadStart as ReloadStart
     from lastgood.watch_events import ReloadSuccess as ReloadSuccess
     from lastgood.watch_events import RollbackFailed as RollbackFailed
+    from lastgood.watch_events import Superseded as Superseded
     from lastgood.watch_events import WatchEvent as WatchEvent
     from lastgood.watch_events import WatchPaths as WatchPaths
     from lastgood.wrappers import Generated as Generated
@@ -118,6 +119,7 @@ _EVENTS = (
     "ReloadStart",
     "ReloadSuccess",
     "RollbackFailed",
+    "Superseded",
     "WatchEvent",
     "WatchPaths",
 )

@@ -30,6 +30,7 @@ __all__ = [
     "ReloadStart",
     "ReloadSuccess",
     "RollbackFailed",
+    "Superseded",
     "WatchEvent",
     "WatchPaths",
 ]
@@ -253,6 +254,18 @@ class ModuleLoadedLate(_Notice):
 
 
 @dataclass(frozen=True)
+class Superseded(_Notice):
+    """The cycle of this number took long and was undone before its swap, because an edit waited. The next one begins at once.
+
+    ``changed``: the edited paths that the cycle began with, sorted. They are among those of the next one.
+    """
+
+    type: ClassVar[str] = "notice-superseded"
+    cycle: int
+    changed: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
 class EventsMissed(_Notice):
     """An ``events()`` iterator fell behind, and ``count`` of its events were dropped. Only that iterator gets this event."""
 
@@ -269,6 +282,7 @@ Notice = (
     | BridgeRestored
     | GenerationUndone
     | ModuleLoadedLate
+    | Superseded
     | EventsMissed
 )
 """The events about problems that are not fatal but must not be silent."""

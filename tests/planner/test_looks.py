@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 
 from lastgood import effects, watch_events
-from lastgood.planner import Settings, events, states
-from planner_script import IDLE_LOOK, A, Script, actions, closing, idle, looking, second_cycle, src
+from lastgood.planner import events, states
+from planner_script import IDLE_LOOK, SETTINGS, A, Script, actions, closing, idle, looking, second_cycle, src
 
 
 def test_a_hint_leads_to_three_looks() -> None:
@@ -30,7 +30,7 @@ def test_looks_take_no_more_than_a_fiftieth_of_the_time() -> None:
 
 
 def test_where_every_change_is_reported_nothing_is_read_without_one() -> None:
-    script = Script(Settings(idle_look=math.inf))
+    script = Script(replace(SETTINGS, idle_look=math.inf))
     script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1))
 
 

@@ -160,7 +160,7 @@ EVENTS: dict[str, events.Event] = {
 # nothing; None: the phase stays.
 CYCLE2 = "stage promote warm swap"
 STOPS = "StopTimer StopTimer"
-STOP_ALL = " ".join(["StopTimer"] * 6)
+STOP_ALL = " ".join(["StopTimer"] * 7)
 TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("unstarted", "started"): (states.Running, "reload-start stage promote warm swap SetTimer"),
     ("unstarted", "close"): (states.Closing, f"{STOP_ALL} Unpublish release"),

@@ -40,6 +40,7 @@ from lastgood.watch_events import (
     ReloadStart,
     ReloadSuccess,
     RollbackFailed,
+    Superseded,
     WatchEvent,
     WatchPaths,
 )
@@ -126,6 +127,7 @@ def failure(error: BaseException = BROKEN, live: int | None = 2) -> ReloadError:
             "notice    plugin was imported late, and is watched too: plugin.py",
         ),
         (BridgeRestored(2), "notice    the bridge of generation 2 is back"),
+        (Superseded(3, ()), "notice    cycle 3 is superseded: an edit came while it ran, and it took long"),
         (EventsMissed(7), "notice    7 event(s) were missed"),
     ],
     ids=lambda value: getattr(value, "type", None),
@@ -331,6 +333,7 @@ def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCapt
         BridgeRestored(2),
         GenerationUndone(3, None),
         ModuleLoadedLate("plugin", BASE / "plugin.py"),
+        Superseded(3, (SOURCE,)),
         EventsMissed(7),
     ]
     assert {type(event) for event in events} == {
@@ -358,6 +361,7 @@ def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCapt
         "INFO the bridge of generation 2 is back",
         "WARNING generation 3 is undone",
         "INFO plugin was imported late, and is watched too: /project/plugin.py",
+        "INFO cycle 3 is superseded: an edit came while it ran, and it took long",
         "WARNING 7 event(s) were missed",
     ]
 

@@ -80,6 +80,11 @@ def test_a_stage_has_a_minute_unless_it_is_said_otherwise(given: float | None, s
     assert watch("nowhere.toml", stage_timeout=given).plan().actions[0] == Stage(1, timeout=seconds)
 
 
+@pytest.mark.parametrize("given", [None, 0, 5, math.inf])
+def test_the_age_at_which_a_cycle_is_superseded_is_that_of_the_settings(given: float | None) -> None:
+    assert watch("nowhere.toml", supersede_after=given).settings.supersede_after == given
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
@@ -98,6 +103,8 @@ def test_a_stage_has_a_minute_unless_it_is_said_otherwise(given: float | None, s
         ({"drain_timeout": -0.5}, ValueError, "drain_timeout must be at least 0 s"),
         ({"stage_timeout": 0}, ValueError, "stage_timeout must be more than 0 s"),
         ({"stage_timeout": float("nan")}, ValueError, "stage_timeout must be more than 0 s"),
+        ({"supersede_after": -1}, ValueError, "supersede_after must be at least 0 s, not -1"),
+        ({"supersede_after": "1"}, TypeError, "supersede_after must be a number of seconds, not str"),
         ({"stage_timeout": "1"}, TypeError, "stage_timeout must be a number of seconds, not str"),
     ],
 )

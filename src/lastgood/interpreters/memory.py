@@ -48,14 +48,16 @@ class MemoryClock:
         self._due = [due for due in self._due if due[2] != name]
         heapq.heapify(self._due)
 
-    def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass."""
+    def advance(self, seconds: float, stop: Callable[[], bool] = bool) -> None:
+        """Let ``seconds`` pass, or fewer if ``stop()`` is true after a call."""
         until = self.now + seconds
         while self._due and self._due[0][0] <= until:
             at, _, _, call = heapq.heappop(self._due)
             self.now = max(self.now, at)
             call()
-        self.now = until
+            if stop():
+                return
+        self.now = max(self.now, until)
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +95,10 @@ class _HangError(Exception):
     """Raised by an operation that is to hang."""
 
 
+class _Interrupted(Exception):  # an outcome rather than an error
+    """Raised by an action that hung until it was interrupted."""
+
+
 def _unrunnable(generator: GeneratorConfig) -> ModuleFailure:
     return ModuleFailure(generator.label, None, None, "a world in memory runs no programs. Leave its generators out.")
 
@@ -121,6 +127,7 @@ class MemoryInterpreter:
     """Every operation so far, as (effect, operation)."""
     _effect: str = ""
     _count: int = 0
+    _interrupted: bool = False
     _work: CycleFiles | None = None
     _armed: WatchSet | None = None
     _draining: set[int] = field(default_factory=set)
@@ -138,6 +145,7 @@ class MemoryInterpreter:
         self.log.append(action)
         self._effect = action.name
         self._count = 0
+        self._interrupted = False
         try:
             return self._do(action)
         finally:
@@ -190,7 +198,7 @@ class MemoryInterpreter:
                 try:
                     return self._stage(action)
                 except _HangError:
-                    self.clock.advance(action.timeout)
+                    self._hang(action.timeout, can_end=not self.stuck)
                     raise self._cycle.timeout_error(action.timeout) from None
             case effects.Promote():
                 work = self._cycle
@@ -206,7 +214,7 @@ class MemoryInterpreter:
                     bridge.state = "ready"
                     self._operation("probe")
                 except _HangError:
-                    self.clock.advance(timeout)
+                    self._hang(timeout)
                     raise _warm_timeout(timeout) from None
                 return events.Warmed(action, 0.0, self.differences)
             case effects.Swap(cycle):
@@ -219,7 +227,7 @@ class MemoryInterpreter:
     def _stage(self, action: effects.Stage) -> events.Event:
         work = self._work = CycleFiles(self.project, action.cycle)
         if self.stuck:
-            self.clock.advance(action.timeout)
+            self._hang(action.timeout, until=lambda: not self.stuck)
             work.only_waited = self.stuck
         if work.only_waited:
             raise work.timeout_error(action.timeout, waited=True)
@@ -284,8 +292,10 @@ class MemoryInterpreter:
             for operation in ("create", "init", "probe"):
                 self._operation(operation)
         except _HangError:
-            self.clock.advance(action.timeout)
-            return events.RestartFailed(action, 0.0, _warm_timeout(action.timeout), self.clock.now)
+            with contextlib.suppress(_Interrupted):
+                self._hang(action.timeout)
+            error = None if self._interrupted else _warm_timeout(action.timeout)
+            return events.RestartFailed(action, 0.0, error, self.clock.now)
         except Exception as error:
             return events.RestartFailed(action, 0.0, error, self.clock.now)
         restarted.state = "ready"
@@ -367,6 +377,12 @@ class MemoryInterpreter:
                 self.stuck = fault.stuck
                 raise _HangError
 
+    def _hang(self, seconds: float, *, can_end: bool = True, until: Callable[[], bool] = bool) -> None:
+        """Let ``seconds`` pass, or the time until ``until()``. Raises :class:`_Interrupted` when the action is interrupted."""
+        self.clock.advance(seconds, lambda: until() or (can_end and self._interrupted))
+        if self._interrupted:
+            raise _Interrupted
+
     # --- commands
 
     def carry_out(self, command: effects.Command) -> None:
@@ -387,6 +403,8 @@ class MemoryInterpreter:
             case effects.Arm(paths):
                 assert self._armed is not None
                 self._armed = self._armed.with_paths(paths)
+            case effects.Interrupt():
+                self._interrupted = True  # of the actions that take time here, those that hang
             case effects.Unpublish():
                 self.live = None
             case effects.CutOff(bridge, _):

@@ -20,6 +20,7 @@ __all__ = [
     "SECOND_LOOK",
     "STOP_EDIT_TIMERS",
     "STOP_TIMERS",
+    "SUPERSEDE",
     "Step",
     "answer",
     "begin_closing",
@@ -41,6 +42,7 @@ RESTART = "restart"
 SECOND_LOOK = "second-look"
 LAST_LOOK = "last-look"
 IDLE_LOOK = "idle-look"
+SUPERSEDE = "supersede"
 STOP_EDIT_TIMERS = (StopTimer(DEBOUNCE), StopTimer(MAX_WAIT))
 STOP_TIMERS = (
     *STOP_EDIT_TIMERS,
@@ -48,6 +50,7 @@ STOP_TIMERS = (
     StopTimer(SECOND_LOOK),
     StopTimer(LAST_LOOK),
     StopTimer(IDLE_LOOK),
+    StopTimer(SUPERSEDE),
 )
 
 AFTER_HINT = (0.05, 0.45)

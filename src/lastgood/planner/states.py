@@ -14,6 +14,7 @@ from lastgood.planner.events import Failed, Promoted, Staged, Warmed
 from lastgood.planner.watch_set import Snapshot, WatchSet, among, differing
 
 __all__ = [
+    "KEPT_DURATIONS",
     "Closed",
     "Closing",
     "Cycle",
@@ -33,13 +34,18 @@ __all__ = [
     "Unstarted",
 ]
 
+KEPT_DURATIONS = 5
+"""The number of good cycles whose durations count for ``supersede_after``."""
+_LEAST_SUPERSEDE_AFTER = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The timing arguments of :func:`lastgood.watch`, in seconds, and one more.
 
     ``idle_look``: the time between two looks that nothing has caused, at least. The system does not report every change; where
-    it does, :data:`math.inf` means none.
+    it does, :data:`math.inf` means none. ``supersede_after`` None: twice the longest of the last good cycles, see
+    :attr:`State.supersede_after`.
     """
 
     debounce: float = 0.1
@@ -48,6 +54,7 @@ class Settings:
     drain_timeout: float = 10.0
     stage_timeout: float = 60.0
     idle_look: float = 2.0
+    supersede_after: float | None = None
 
     @property
     def bounded_drain(self) -> float:
@@ -70,8 +77,8 @@ class Generation:
     """A cycle that succeeded.
 
     ``number`` counts the successful cycles, ``cycle`` all of them; the latter names the bridge. The generation is live since
-    ``since``. If its bridge is lost before ``probation_ends`` by the fault of its code, the generation before it is restored. Both times are in seconds
-    since the epoch.
+    ``since``. If its bridge is lost before ``probation_ends``, and its code is to blame, the generation before it is restored.
+    Both times are in seconds since the epoch.
     """
 
     number: int
@@ -102,7 +109,8 @@ class Cycle:
     """One attempt to reload: its cause, its plan, and its results so far.
 
     ``undoes``: the cycle restores the good generation before the live one, for this reason. ``attempted`` and ``disturbed``
-    are those of the state before the cycle.
+    are those of the state before the cycle. ``overdue``: it is older than ``supersede_after``. ``edits_settled``: no edit has come
+    for ``debounce`` since the last one during the cycle. ``superseded``: it is being undone because both are so.
     """
 
     number: int
@@ -118,6 +126,9 @@ class Cycle:
     promoted: Promoted | None = None
     warmed: Warmed | None = None
     swapped: bool = False
+    overdue: bool = False
+    edits_settled: bool = False
+    superseded: bool = False
 
     def timed(self, effect: str, seconds: float) -> Cycle:
         """Return a copy that also records the duration of the effect named ``effect``."""
@@ -185,7 +196,7 @@ class State:
     """The whole state of a session.
 
     - ``cycle``: the number of the last cycle. ``live``: the last good generation. ``retired``: replaced generations whose
-      bridges are not disposed yet.
+      bridges are not disposed yet. ``durations``: seconds from start to swap of the last good cycles, undos left out.
     - ``watched``: the committed watch set. ``late``: files of modules that the live bridge imported dynamically.
     - ``attempted``: the bytes from which the last cycle started. ``observed``: the bytes read last. ``disturbed``: files that
       changed while that cycle ran, so that it may have read either version. ``blocked``: the last cycle attempted nothing,
@@ -205,6 +216,7 @@ class State:
     cycle: int = 0
     live: Generation | None = None
     retired: tuple[Generation, ...] = ()
+    durations: tuple[float, ...] = ()
     watched: WatchSet | None = None
     late: tuple[Path, ...] = ()
     attempted: Snapshot = field(default_factory=dict, repr=False)
@@ -230,6 +242,13 @@ class State:
     def generation(self) -> int:
         """The number of the live generation, or of the last one after closing; 0 if there never was one."""
         return self.closed_at if self.live is None else self.live.number
+
+    @property
+    def supersede_after(self) -> float:
+        """The age, in seconds, from which the next cycle is superseded if an edit waits."""
+        if self.settings.supersede_after is not None:
+            return self.settings.supersede_after
+        return max(2 * max(self.durations, default=0.0), _LEAST_SUPERSEDE_AFTER)
 
     @property
     def staleness(self) -> Stale | None:

@@ -11,6 +11,9 @@ The rules:
   requested before the swap, everything up to and including it is undone in reverse order; a failed rollback does not stop
   the other rollbacks.
 - The swap is the commit point. Later failures only lead to notices; a close after the swap lets the cycle finish silently.
+- A cycle that is older than ``supersede_after`` is superseded if an edit waits: it is undone, and the next one begins with its
+  edits and its callers as well. So a source that hangs while it is imported does not hold up its own repair. Undos are not
+  superseded, and no cycle is after its swap.
 - Cycles never overlap: no other cycle starts in the phases ``Running`` and ``RollingBack``.
 - Each edit restarts the ``debounce`` timer; only the first edit starts ``max-wait``. ``reload_now()`` waits for no timer, and
   is answered by a cycle that starts after the call.
@@ -32,6 +35,7 @@ The rules:
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import MappingProxyType
 from typing import assert_never
@@ -69,6 +73,7 @@ from lastgood.planner.phases import (
     when_pinned,
 )
 from lastgood.planner.states import (
+    KEPT_DURATIONS,
     Closed,
     Closing,
     Cycle,
@@ -201,6 +206,8 @@ def _observed(state: State, event: events.Observed) -> Step:
             return Step(state, (*changes, debounce(state)))
         case Restarting() if new_edits:
             return Step(state, (*changes, debounce(state)))
+        case Running(cycle) if new_edits:
+            return _settle_again(state, cycle).preceded_by(*changes)
         case Looking(number) if event.look >= number and (state.edits or requested):
             return _begin(state).preceded_by(*changes)
         case Looking(number) if event.look >= number:
@@ -217,6 +224,8 @@ def _timer_elapsed(state: State, timer: str) -> Step:
     match timer:
         case phases.DEBOUNCE | phases.MAX_WAIT:
             return _edits_settled(state)
+        case phases.SUPERSEDE:
+            return _overdue(state)
         case phases.RESTART:
             return bridges.restart(state)
         case phases.SECOND_LOOK | phases.LAST_LOOK | phases.IDLE_LOOK:
@@ -231,7 +240,9 @@ def _edits_settled(state: State) -> Step:
             return start_looking(state).preceded_by(*phases.STOP_EDIT_TIMERS)
         case Restarting():
             return bridges.interrupt_restart(state)
-        case Unstarted() | Idle() | Looking() | Running() | RollingBack() | Closing() | Closed():
+        case Running(cycle):
+            return _supersede(state, replace(cycle, edits_settled=True))
+        case Unstarted() | Idle() | Looking() | RollingBack() | Closing() | Closed():
             return Step(state)
         case _:
             assert_never(state.phase)
@@ -290,7 +301,9 @@ def _begin(state: State) -> Step:
         state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_probation=False))
     cycle = replace(cycle, attempted=before.attempted, disturbed=before.disturbed)
     begun = replace(state, phase=Running(cycle), cycle=number, blocked=False)
-    return Step(begun, (Emit(watch_events.ReloadStart(number, cycle.manual, cycle.changed)), *cycle_plan.until_commit))
+    start = Emit(watch_events.ReloadStart(number, cycle.manual, cycle.changed))
+    timer = (SetTimer(phases.SUPERSEDE, state.supersede_after),) if _may_be_superseded(state, cycle) else ()
+    return Step(begun, (start, *timer, *cycle_plan.until_commit))
 
 
 # --- the running cycle
@@ -326,15 +339,51 @@ def _done(
                 lost=None,
                 losses=(),
                 late=(),
+                durations=_durations(state, cycle),
             )
             return when_pinned(swapped, cycle.plan.after_commit)
         case events.Watched():
             return _succeeded(state, cycle)
         case _:
             assert_never(event)
-    if state.ending:
-        return _roll_back(state, cycle, event.effect, None)
-    return Step(replace(state, phase=Running(cycle)), effects)
+    if state.ending or cycle.superseded:
+        return _roll_back(state, cycle, event.effect, None).preceded_by(*effects)
+    running = replace(state, phase=Running(cycle))
+    return _settle_again(running, cycle).preceded_by(*effects) if effects else Step(running)
+
+
+def _durations(state: State, cycle: Cycle) -> tuple[float, ...]:
+    if cycle.undoes is not None:
+        return state.durations
+    return (*state.durations, sum(cycle.timings.values()))[-KEPT_DURATIONS:]
+
+
+def _settle_again(state: State, cycle: Cycle) -> Step:
+    """Wait until edits pause, because one came while ``cycle`` is running: it may be superseded then."""
+    if not _may_be_superseded(state, cycle):
+        return Step(state)
+    return Step(replace(state, phase=Running(replace(cycle, edits_settled=False))), (debounce(state),))
+
+
+def _overdue(state: State) -> Step:
+    match state.phase:
+        case Running(cycle):
+            return _supersede(state, replace(cycle, overdue=True))
+        case _:
+            return Step(state)
+
+
+def _supersede(state: State, cycle: Cycle) -> Step:
+    """Supersede ``cycle``, which is running, if it is overdue and an edit waits."""
+    is_due = cycle.overdue and cycle.edits_settled and bool(state.edits)
+    if state.ending or not (is_due and _may_be_superseded(state, cycle)):
+        return Step(replace(state, phase=Running(cycle)))
+    return Step(replace(state, phase=Running(replace(cycle, superseded=True))), (Interrupt(),))
+
+
+def _may_be_superseded(state: State, cycle: Cycle) -> bool:
+    never = math.isinf(state.supersede_after) or cycle.undoes is not None
+    return not (never or cycle.swapped or cycle.superseded)
 
 
 def _new_generation(state: State, cycle: Cycle, at: float) -> Generation:
@@ -386,7 +435,8 @@ def _failed(state: State, event: events.Failed) -> Step:
     if cycle is None:
         return Step(state)
     armed, changes = _record_reading(state, event)
-    step = _roll_back(replace(armed, blocked=event.only_waited), cycle, event.effect, None if state.ending else event)
+    failure = None if state.ending or cycle.superseded else event
+    step = _roll_back(replace(armed, blocked=event.only_waited), cycle, event.effect, failure)
     return step.preceded_by(*changes)
 
 
@@ -405,6 +455,8 @@ def _rolled_back(state: State, event: events.RolledBack | events.RollbackFailed)
         effects.append(Emit(watch_events.RollbackFailed(event.effect.effect.name, event.error, cause)))
     if left:
         return Step(replace(state, phase=RollingBack(cycle, failure, left)), tuple(effects))
+    if cycle.superseded and not state.ending:
+        return _begin_instead(state, cycle).preceded_by(*effects)
     if failure is not None:
         error_event = watch_events.ReloadError(
             cycle.number,
@@ -424,6 +476,18 @@ def _rolled_back(state: State, event: events.RolledBack | events.RollbackFailed)
             effects += phases.STOP_TIMERS
     effects += answer(cycle.tickets, succeeded=False)
     return next_phase(state).preceded_by(*effects)
+
+
+def _begin_instead(state: State, cycle: Cycle) -> Step:
+    """Begin the cycle that supersedes ``cycle``: it has the edits and the callers of both."""
+    waiting = replace(
+        state,
+        tickets=(*cycle.tickets, *state.tickets),
+        attempted=merge(cycle.attempted, state.attempted),
+        disturbed=state.disturbed | cycle.disturbed,
+        blocked=False,
+    )
+    return start_looking(waiting).preceded_by(Emit(watch_events.Superseded(cycle.number, cycle.changed)))
 
 
 def _stage_returned(state: State) -> Step:

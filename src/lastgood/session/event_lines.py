@@ -31,6 +31,7 @@ from lastgood.watch_events import (
     ReloadStart,
     ReloadSuccess,
     RollbackFailed,
+    Superseded,
     WatchEvent,
     WatchPaths,
 )
@@ -123,6 +124,8 @@ class EventLines:
                 yield "notice", "yellow", f"generation {generation} is undone{why}"
             case ModuleLoadedLate(module, path):
                 yield "notice", "", f"{module} was imported late, and is watched too: {self._near(path)}"
+            case Superseded(cycle):
+                yield "notice", "yellow", f"cycle {cycle} is superseded: an edit came while it ran, and it took long"
             case BridgeRestored(generation):
                 yield "notice", "green", f"the bridge of generation {generation} is back"
             case EventsMissed(count):
@@ -216,7 +219,7 @@ def _level(event: WatchEvent) -> int:
             return logging.ERROR
         case DisposeFailed() | PollingStarted() | Recovered() | BridgeLost() | GenerationUndone() | EventsMissed():
             return logging.WARNING
-        case ReloadSuccess() | BridgeRestored() | ModuleLoadedLate():
+        case ReloadSuccess() | BridgeRestored() | ModuleLoadedLate() | Superseded():
             return logging.INFO
         case WatchPaths() | Change() | ReloadStart():
             return logging.DEBUG

@@ -40,6 +40,7 @@ def watch(
     warm_timeout: float = 60.0,
     drain_timeout: float = 10.0,
     stage_timeout: float | None = None,
+    supersede_after: float | None = None,
     on_event: Callable[[WatchEvent], object] | None = None,
     set_as_global: bool = True,
 ) -> WatchProgram:
@@ -58,6 +59,8 @@ def watch(
     - ``warm_timeout``: seconds that a bridge has to get ready. ``drain_timeout``: seconds that calls on a replaced bridge have
       to end (``math.inf``: no limit, except 10 s when the session closes).
     - ``stage_timeout``: seconds for resolving the config and generating the wrappers (None: 60; ``math.inf``: no limit).
+    - ``supersede_after``: the age, in seconds, from which a cycle that has not swapped yet is undone for the sake of an edit that
+      waits (None: twice the longest of the last five good cycles, at least 2; ``math.inf``: never).
     - ``on_event(event)`` is called for each event. It must be a plain function; errors that it raises are logged. By default,
       events are logged under ``lastgood.session``.
     - ``set_as_global``: publish the live bridge, so that wrappers and :func:`lastgood.runtime.get_runtime_bridge` use it.
@@ -84,13 +87,15 @@ def watch(
         ("warm_timeout", warm_timeout, False),
         ("drain_timeout", drain_timeout, True),
         ("stage_timeout", stage_timeout, False),
+        ("supersede_after", 0 if supersede_after is None else supersede_after, True),
     ):
         _check_seconds(name, seconds, may_be_zero)
+    timeouts = Settings(*map(float, (debounce, max_wait, warm_timeout, drain_timeout, stage_timeout)))
     return WatchProgram(
         config_file=None if config_file is None else Path(os.path.abspath(config_file)),
         directory=Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file))),
         extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
-        settings=Settings(*map(float, (debounce, max_wait, warm_timeout, drain_timeout, stage_timeout))),
+        settings=replace(timeouts, supersede_after=None if supersede_after is None else float(supersede_after)),
         hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
         on_event=on_event,
     )

@@ -29,7 +29,7 @@ from typing import Any, get_args
 from weakref import WeakSet
 
 from lastgood.config import Config, decode_config
-from lastgood.effects import Action, Answer, Command, Effect, Emit, Interrupt
+from lastgood.effects import Action, Answer, Command, Effect, Emit
 from lastgood.errors import ConfigError, Disposed, WatchError, WorkerDied
 from lastgood.interpreters.driver import Driver
 from lastgood.interpreters.memory import Fault, MemoryClock, MemoryInterpreter, ScriptedBridge
@@ -68,6 +68,7 @@ class World:
         warm_timeout: float = 60.0,
         drain_timeout: float = 10.0,
         stage_timeout: float = 60.0,
+        supersede_after: float | None = None,
     ) -> None:
         self.clock = MemoryClock()
         self._streams: WeakSet[ScriptedStream] = WeakSet()
@@ -82,7 +83,7 @@ class World:
         )
         self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._report, self.effects)
         # Here no change goes unnoticed.
-        settings = Settings(debounce, max_wait, warm_timeout, drain_timeout, stage_timeout, idle_look=math.inf)
+        settings = Settings(debounce, max_wait, warm_timeout, drain_timeout, stage_timeout, math.inf, supersede_after)
         self._driver = Driver(State(settings), self._carry_out)
         self._tickets = itertools.count()
         self._answers: dict[int, bool] = {}
@@ -263,10 +264,14 @@ class World:
         self._interpreter.hint()
         self._run()
 
+    def after(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call ``call`` in ``seconds`` of virtual time, also while an effect hangs. Raises as :meth:`advance` does."""
+        _check_seconds("after", seconds)
+        self.clock.call_later("after", seconds, lambda: (call(), None)[1])
+
     def advance(self, seconds: float) -> None:
         """Let virtual time pass: timers elapse, cycles run. Raises :class:`ValueError` if ``seconds`` is negative."""
-        if not seconds >= 0:
-            raise ValueError(f"advance() takes seconds from 0, found {seconds:g}: time does not go back.")
+        _check_seconds("advance", seconds)
         self.clock.advance(seconds)
         self._run()
 
@@ -344,7 +349,10 @@ class World:
                 self.events.append(event)
             case Answer(tickets, succeeded):
                 self._answers.update(dict.fromkeys(tickets, succeeded))
-            case Interrupt():
-                pass  # an action takes no time here, so it cannot be cancelled; its outcome goes to the planner
             case _:
                 self._interpreter.carry_out(command)
+
+
+def _check_seconds(method: str, seconds: float) -> None:
+    if not seconds >= 0:
+        raise ValueError(f"{method}() takes seconds from 0, found {seconds:g}: time does not go back.")

@@ -79,7 +79,7 @@ def callable_of(project: Project, value: Value) -> Located | Opaque | Kept:
 
 
 def static_method_of(project: Project, value: Value, _depth: int = 0) -> Located | Opaque | None:
-    """Return the function in ``name = staticmethod(...)``, or ``classmethod``, in a class; None if ``value`` is anything else there."""
+    """Return the function in ``name = staticmethod(...)``, or ``classmethod``, in a class; None if ``value`` is something else."""
     binding = value.bindings[-1]
     own = value.outline.names(binding.at.owner)
     match binding.node:
