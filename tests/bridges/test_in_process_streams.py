@@ -130,7 +130,7 @@ def test_items_and_their_end(flavour: Flavour, bridge: InProcessBridge) -> None:
             assert [item async for item in bridge.stream("svc", function, [3])] == [0, 1, 2]
         for kind in ("list", "agen"):
             assert [item async for item in bridge.stream("svc", "given", [kind])] == [0, 1]
-        with pytest.raises(BridgeError, match="returned an object of type NoneType, which has none"):
+        with pytest.raises(BridgeError, match="returned an object of type NoneType, which is none"):
             await anext(bridge.stream("svc", "given", ["none"]))
 
     flavour.run(main)

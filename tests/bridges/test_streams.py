@@ -69,7 +69,11 @@ class Desk:
             yield f"{cls.__name__} {number}"
 
 def given(kind):
-    return {"list": [1, 2], "map": map(str, [1, 2]), "none": None, "agen": eager(2)}[kind]
+    return {"list": [1, 2], "map": map(str, [1, 2]), "none": None, "agen": eager(2), "dict": {1: 2}, "bad": Bad()}[kind]
+
+class Bad:
+    def __iter__(self):
+        raise ValueError("no items today")
 
 async def given_later(kind):
     await asyncio.sleep(0)
@@ -251,8 +255,13 @@ async def test_class_methods_and_what_a_function_returns(bridge: ProcessBridge) 
     assert await items_of(open_stream(bridge, "given_later", "list")) == [1, 2]
     assert await items_of(open_stream(bridge, "given_later", "agen")) == [0, 1]
     for function in ("given", "given_later"):
-        with pytest.raises(BridgeError, match="returned an object of type NoneType, which has none"):
+        with pytest.raises(BridgeError, match="returned an object of type NoneType, which is none"):
             await items_of(open_stream(bridge, function, "none"))
+        with pytest.raises(BridgeError, match=r"type dict, which is none\. Make it a plain call: by handle\.call\(\)"):
+            await items_of(open_stream(bridge, function, "dict"))
+        with pytest.raises(ValueError, match="no items today") as caught:
+            await items_of(open_stream(bridge, function, "bad"))
+        assert isinstance(caught.value, RemoteError)
     with pytest.raises(BridgeError, match="Did you mean eager"):
         await items_of(open_stream(bridge, "eagre", 1))
     with pytest.raises(RemoteError, match="missing 1 required positional argument"):

@@ -105,7 +105,10 @@ def encode_result(result: Any, requested: Sequence[Any] = (), *, name: str = "re
 def _stream_hint(result: Any) -> str:
     if not (hasattr(type(result), "__next__") or hasattr(type(result), "__anext__")):
         return ""
-    return " It is a stream: take its items by handle.stream(), or by a wrapper that was generated since the function became one."
+    return (
+        " It is a stream: take its items by handle.stream(), or by a wrapper that was generated since the function became one. "
+        "Where a decorator makes it one, annotate that: `-> Callable[..., Iterator[int]]`, for example."
+    )
 
 
 def pack_result(result: Any, requested: Sequence[Any] = (), *, name: str = "result") -> tuple[int, bytes]:

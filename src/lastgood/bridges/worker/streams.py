@@ -44,6 +44,7 @@ WINDOW_BYTES = 1 << 20
 _LONGEST_TURN = 0.002  # seconds that an async iterator that never waits may keep the loop from others
 _CLOSED: Outcome = (frames.RESULT, b"\xc0")  # a packed None
 _ENDED: Outcome = (frames.ENDED, b"")
+_NO_STREAMS = (str, bytes, bytearray, dict)  # they can be iterated over, but are values
 
 
 class Stream:
@@ -304,13 +305,17 @@ class Streams:
         parts: list[bytes] = []
         blocks: list[int] = []
         items = size = 0
-        while stream.items and items < WINDOW_ITEMS // 2 and (not items or size < WINDOW_BYTES // 2):
+        room = frames.MAX_BODY
+        while stream.items and items < WINDOW_ITEMS // 2 and size < WINDOW_BYTES // 2:
+            room -= frames.RECORD.size + len(stream.items[0])
+            if room < 0:
+                break
             body = stream.items.popleft()
             items += 1
             size += _size_of(body)
             blocks += getattr(body, "blocks", ())
             parts += frames.RECORD.pack(frames.RESULT, len(body)), body
-        if not stream.items and stream.end is not None and size + len(stream.end[1]) < frames.MAX_BODY - 1024:
+        if not stream.items and stream.end is not None and room >= frames.RECORD.size + len(stream.end[1]):
             kind, body = stream.end
             parts += frames.RECORD.pack(kind, len(body)), body
             self._remove(stream)
@@ -444,13 +449,22 @@ class Streams:
 
 
 def iterator_of(result: Any) -> Iterator[Any]:
-    """Return the iterator over what a function gave as a stream. Raise :class:`.calling.Refused` if it has no items."""
-    try:
-        return iter(result)
-    except TypeError:
+    """Return an iterator over what a function gave as a stream. Raise :class:`.calling.Refused` if that has no items.
+
+    It runs nothing: what ``__iter__`` raises comes with the first item.
+    """
+    kind = type(result)
+    if not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")) or isinstance(result, _NO_STREAMS):
         raise Refused(
-            f"It was called as a stream of items, but returned an object of type {type(result).__qualname__}, which has none."
-        ) from None
+            f"It was called as a stream of items, but returned an object of type {kind.__qualname__}, which is none. Make it a "
+            "plain call: by handle.call(), or a wrapper that was generated since the function ceased to be a stream. Where a "
+            "decorator makes it one, annotate that: `-> Callable[..., dict[str, int]]`, for example."
+        )
+    return result if hasattr(kind, "__next__") else _items_of(result)
+
+
+def _items_of(iterable: Any) -> Iterator[Any]:
+    yield from iterable
 
 
 def _async_iterator(made: Any) -> AsyncIterator[Any]:

@@ -1,0 +1,162 @@
+"""The streams of a worker alone: what the app asks, and the turns that threads give, in any order, without a process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lastgood.bridges.worker import frames, streams
+from lastgood.bridges.worker.performing import VALUES
+from lastgood.bridges.worker.streams import Stream, Streams
+
+WINDOW = 6
+CLOSED = (frames.RESULT, b"\xc0")
+
+
+class Exposure:
+    def expose(self) -> None: ...
+    def cover(self) -> None: ...
+
+
+class Bench:
+    """The open streams of a worker, the queue of their turns, and what was answered to each request."""
+
+    def __init__(self) -> None:
+        self.answers: dict[int, tuple[int, bytes]] = {}
+        self.turns: deque[Stream] = deque()
+        self.streams = Streams(self.answer, self.turns.append, lambda _number, _unless: None)
+        self.requests = 0
+
+    def answer(self, number: int, kind: int, body: bytes) -> None:
+        assert number not in self.answers, "answered twice"
+        self.answers[number] = kind, body
+
+    def open(self, items: Any) -> int:
+        self.requests += 1
+        assert self.streams.begin(self.requests, items, (), "asyncio", lambda *_: None) is None
+        return self.requests
+
+    def turn(self, others_wait: Callable[[], bool] = lambda: False) -> None:
+        stream = self.turns.popleft()
+        self.streams.advance(stream, Exposure(), others_wait)  # type: ignore[arg-type]  # all that is used of one
+        self.streams.rest(stream)
+
+    def ask(self, kind: int, stream: int) -> int:
+        self.requests += 1
+        self.streams.request(kind, self.requests, frames.STREAM_NUMBER.pack(stream))
+        return self.requests
+
+
+@pytest.fixture(autouse=True)
+def _a_small_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "WINDOW_ITEMS", WINDOW)
+
+
+class App:
+    """The app's side of one stream, and the model of it."""
+
+    def __init__(self, bench: Bench, end: int, *, fails: bool) -> None:
+        self.bench, self.end, self.fails = bench, end, fails
+        self.made = self.taken = self.closings = 0
+        self.begun = self.is_over = self.has_left = False
+        self.number = self.request = bench.open(self.items())
+
+    def items(self) -> Iterator[int]:
+        self.begun = True
+        try:
+            for number in range(self.end):
+                self.made += 1
+                assert self.made - self.taken <= WINDOW
+                yield number
+            if self.fails:
+                raise ValueError("no more")
+        finally:
+            self.closings += 1
+
+    def read(self) -> None:
+        """Read the answer, if it has come, and ask for more."""
+        if self.has_left or self.is_over or self.request not in self.bench.answers:
+            return
+        kind, body = self.bench.answers[self.request]
+        assert kind == frames.ITEMS
+        for kind, packed in frames.records_of(body):
+            if kind == frames.RESULT:
+                assert VALUES.loads(packed) == self.taken
+                self.taken += 1
+            else:
+                assert kind == (frames.RAISED if self.fails else frames.ENDED)
+                self.is_over = True
+        if not self.is_over:
+            self.request = self.bench.ask(frames.TAKE, self.number)
+
+    def leave(self) -> None:
+        if self.has_left or self.is_over:
+            return
+        self.has_left = True
+        if self.request not in self.bench.answers:
+            self.bench.streams.forget(self.request)
+            self.bench.answers[self.request] = frames.FORGOTTEN, b""
+        self.request = self.bench.ask(frames.CLOSE, self.number)
+
+    def check(self) -> None:
+        assert self.closings == self.begun
+        if self.has_left:
+            assert self.bench.answers[self.request] == CLOSED
+        else:
+            assert (self.is_over, self.taken) == (True, self.end)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["turn", "short turn", "read", "read", "leave"]), st.integers(0, 2)), max_size=40
+)
+SCRIPTS = st.lists(st.tuples(st.sampled_from((0, 1, 3, 6, 7, 40)), st.booleans()), min_size=1, max_size=3)
+
+
+@given(SCRIPTS, STEPS)
+def test_items_come_in_order_each_request_is_answered_once_and_nothing_is_left(
+    scripts: list[tuple[int, bool]], steps: list[tuple[str, int]]
+) -> None:
+    bench = Bench()
+    apps = [App(bench, end, fails=fails) for end, fails in scripts]
+    for step, number in steps:
+        app = apps[number % len(apps)]
+        if step == "read":
+            app.read()
+        elif step == "leave":
+            app.leave()
+        elif bench.turns:
+            bench.turn(lambda step=step: step == "short turn")  # type: ignore[misc]  # its default binds it
+    while bench.turns or not all(app.has_left or app.is_over for app in apps):
+        while bench.turns:
+            bench.turn()
+        for app in apps:
+            app.read()
+    for app in apps:
+        app.check()
+    assert not bench.streams.any_open()
+    assert not bench.streams._requests
+
+
+def test_an_answer_never_exceeds_what_a_frame_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "MAX_BODY", 1000)
+    bench = Bench()
+    items = [b"a", bytes(980), b"b", bytes(990), b"c"]
+    stream = request = bench.open(items)
+    bench.turn()
+    found: list[int | str] = []
+    while "end" not in found:
+        _, body = bench.answers[request]
+        assert len(body) <= 1000
+        found += [
+            len(VALUES.loads(packed)) if kind == frames.RESULT else "end" for kind, packed in frames.records_of(body)
+        ]
+        if "end" not in found:
+            request = bench.ask(frames.TAKE, stream)
+            while bench.turns:
+                bench.turn()
+    assert found == [1, 980, 1, 990, 1, "end"]
