@@ -93,6 +93,9 @@ def uncrossable():
     yield {"x": object()}
     yield 3
 
+def nested():
+    yield count(3)
+
 def held(*paths):
     """Wait at each FIFO before the item of its number."""
     try:
@@ -293,6 +296,10 @@ async def test_an_item_that_cannot_cross_is_named_after_those_before_it(bridge: 
     with pytest.raises(BridgeError, match=r'^item 2\["x"\]: object of type object cannot cross from the worker'):
         await anext(stream)
     assert await items_of(stream) == []
+    with pytest.raises(
+        BridgeError, match=r"item 1: object of type generator cannot .* A stream of streams does not cross"
+    ):
+        await anext(open_stream(bridge, "nested"))
 
 
 @pytest.mark.parametrize("function", ["count", "count_async"])

@@ -440,6 +440,23 @@ def test_threads_that_share_a_stream_each_take_other_items() -> None:
     through_a_portal(work)
 
 
+def test_a_thread_that_takes_item_after_item_does_not_keep_another_from_closing_it() -> None:
+    async def endless() -> AsyncGenerator[int]:
+        while True:
+            yield 0
+
+    def work(slot: Slot, bridge: Streaming) -> None:
+        stream = slot.handle.stream_blocking("m", "f")
+        assert next(stream) == 0
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(all, (item == 0 for item in stream))
+            stream.close()
+            assert reader.result()
+        assert bridge.closed == 1
+
+    through_a_portal(work, endless)
+
+
 @pytest.mark.parametrize("run", [trio.run, lambda main: asyncio.run(main())], ids=["trio", "asyncio"])
 def test_another_loop_takes_items_through_the_portal(run: Callable[[Any], None]) -> None:
     def work(slot: Slot, bridge: Streaming) -> None:

@@ -386,6 +386,7 @@ class BlockingItems(_Items):
     def __init__(self, slot: Callable[[], Slot], call: Opening) -> None:
         super().__init__(slot, call)
         self._lock = threading.Lock()
+        self._is_closing = False  # a thread that takes item after item could keep the lock from another that closes it
 
     def __iter__(self) -> BlockingItems:
         return self
@@ -395,6 +396,8 @@ class BlockingItems(_Items):
         if self._was_left():
             self._begun()  # raises Forked
         with self._lock:
+            if self._is_closing:
+                raise StopIteration
             if not self._items:
                 if self._is_closed:
                     raise StopIteration
@@ -413,6 +416,7 @@ class BlockingItems(_Items):
         if self._was_left():
             self._is_closed = True
             return
+        self._is_closing = True
         with self._lock:
             if self._stream is not None and not self._is_closed:
                 slot, stream = self._begun()

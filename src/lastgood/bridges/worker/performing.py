@@ -99,12 +99,14 @@ def encode_result(result: Any, requested: Sequence[Any] = (), *, name: str = "re
     try:
         return CODEC.dumps(result, SOURCES if requested else None)
     except EncodeError as error:
-        raise Refused(error.text(name) + _stream_hint(result)) from None
+        raise Refused(error.text(name) + _stream_hint(result, name)) from None
 
 
-def _stream_hint(result: Any) -> str:
-    if not (hasattr(type(result), "__next__") or hasattr(type(result), "__anext__")):
+def _stream_hint(value: Any, name: str) -> str:
+    if not (hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")):
         return ""
+    if name != "result":
+        return " A stream of streams does not cross: yield the items of each, or make it a list."
     return (
         " It is a stream: take its items by handle.stream(), or by a wrapper that was generated since the function became one. "
         "Where a decorator makes it one, annotate that: `-> Callable[..., Iterator[int]]`, for example."
