@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from lastgood.errors import RemoteError, WorkerDied
-from process_bridges import interpreter, running, until
+from process_bridges import DEADLINE, interpreter, running, until
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -70,6 +70,12 @@ def configure():
 
 def loaded():
     return "logging" in sys.modules
+
+def enabled(level):
+    return log.isEnabledFor(level)
+
+def set_level(level):
+    log.setLevel(level)
 """
 
 
@@ -164,6 +170,64 @@ async def test_the_apps_levels_decide(source: Path, records: Records) -> None:
     assert records.messages == ["wanted", "the logger is asked for more"]
 
 
+async def test_a_level_that_changes_reaches_the_worker_with_the_next_call(source: Path, records: Records) -> None:
+    async with running(source, pool=2) as bridge:
+
+        async def enabled(value: int) -> bool:
+            answers = []
+
+            async def ask() -> None:
+                answers.append(await bridge.call("svc", "enabled", [value], {}))
+
+            async with trio.open_nursery() as nursery:  # of both workers
+                nursery.start_soon(ask)
+                nursery.start_soon(ask)
+            assert answers[0] == answers[1]
+            return bool(answers[0])
+
+        assert not await enabled(logging.INFO)
+        with level("shop", logging.DEBUG):
+            assert await enabled(logging.DEBUG)
+            await bridge.call("svc", "say", ["debug", "wanted"], {})
+            logging.disable(logging.CRITICAL)
+            await bridge.call("svc", "say", ["critical", "disabled"], {})
+            logging.disable(logging.NOTSET)
+        assert not await enabled(logging.INFO)
+        with level("", logging.INFO):
+            assert await enabled(logging.INFO)
+            assert not await enabled(logging.DEBUG)
+        assert not await enabled(logging.INFO)
+    assert records.messages == ["wanted"]
+
+
+async def test_a_level_that_the_source_has_set_stays(source: Path) -> None:
+    async with running(source) as bridge:
+        await bridge.call("svc", "set_level", [logging.ERROR], {})
+        with level("shop.pricing", logging.DEBUG):
+            assert not await bridge.call("svc", "enabled", [logging.WARNING], {})
+
+
+async def test_a_handler_that_calls_the_source_as_it_handles_a_record_holds_nobody_up(source: Path) -> None:
+    async with running(source) as bridge:
+        handled: list[str] = []
+
+        class Calls(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if record.name == "app":
+                    trio.from_thread.run(bridge.call, "svc", "say", ["warning", "from the call"], {})
+                handled.append(record.getMessage())
+
+        handler = Calls()
+        logging.root.addHandler(handler)
+        try:
+            with trio.fail_after(DEADLINE):
+                await trio.to_thread.run_sync(logging.getLogger("app").warning, "from the app")
+                await until(lambda: len(handled) == 2)
+        finally:
+            logging.root.removeHandler(handler)
+        assert handled == ["from the app", "from the call"]
+
+
 async def test_what_the_imports_log_arrives(source: Path, records: Records) -> None:
     (source / "svc.py").write_text(LOGGING + "log.warning('imported')\nlog.info('in detail')")
     with level("", logging.INFO):
@@ -190,6 +254,21 @@ async def test_handlers_that_the_imports_set_up_keep_the_records(
             await bridge.call("svc", "say", ["info", "less than its own level"], {})
     assert records.messages == []
     assert [line for line in capfd.readouterr().err.splitlines() if line.startswith("own")] == ["own: here"]
+
+
+async def test_what_logging_sets_up_by_itself_is_no_handler_of_the_imports(
+    source: Path, records: Records, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (source / "svc.py").write_text(LOGGING + "logging.warning('imported')\n")
+    async with running(source) as bridge:
+        await bridge.call("svc", "say", ["warning", "called"], {})
+    assert records.messages == ["imported", "called"]
+    assert "imported" not in capfd.readouterr().err
+    (source / "svc.py").write_text(LOGGING + "logging.warning('imported')\nlogging.basicConfig()\n")
+    async with running(source) as bridge:
+        await bridge.call("svc", "say", ["warning", "called"], {})
+    assert records.messages == ["imported", "called", "imported"]
+    assert "WARNING:shop.pricing:called" in capfd.readouterr().err
 
 
 async def test_handlers_that_a_call_sets_up_take_over(

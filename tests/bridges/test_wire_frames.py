@@ -336,6 +336,7 @@ def test_the_layout_of_a_frame() -> None:
         5: "PRELOAD",
         6: "PIN",
         7: "INTERFACE",
+        8: "LEVELS",
         16: "RESULT",
         17: "RAISED",
         18: "REFUSED",

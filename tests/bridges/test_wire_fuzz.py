@@ -224,7 +224,10 @@ def test_arrays_that_are_none(head: list[Any]) -> None:
             codec.loads(array(*head))
 
 
-REQUESTS = [frames.CALL, frames.FORGET, frames.SETUP, frames.PIN, frames.STREAM, frames.TAKE, frames.CLOSE]
+REQUESTS = [
+    *(frames.CALL, frames.FORGET, frames.SETUP, frames.PIN, frames.LEVELS),
+    *(frames.STREAM, frames.TAKE, frames.CLOSE),
+]
 
 
 def echo(*args: Any, **kwargs: Any) -> list[Any]:
@@ -235,6 +238,9 @@ CALL_BODIES = [call_body(name, *args) for name in ("echo", "os.x", "") for args 
 
 
 STREAM_BODIES = [frames.STREAM_NUMBER.pack(number) for number in (0, 1, 2)]
+
+
+LEVELS_BODIES = [*map(VALUES.dumps, ({"": 30}, {"a": "b"}, []))]
 
 
 PIN_BODIES = [*map(VALUES.dumps, (["/b.py", b"c"], ["/b.py", 10**12], [b"/b.py", b"c"]))]
@@ -267,7 +273,7 @@ def serve(stream: bytes) -> list[tuple[int, int, bytes]]:
 @pytest.mark.parametrize("amount", AMOUNTS)
 def test_a_worker_survives_whatever_comes(amount: int) -> None:
     @fuzz(amount)
-    @given(streams_of(REQUESTS, [*CALL_BODIES, *PIN_BODIES, *STREAM_BODIES]))
+    @given(streams_of(REQUESTS, [*CALL_BODIES, *PIN_BODIES, *LEVELS_BODIES, *STREAM_BODIES]))
     def run(stream: bytes) -> None:
         assert {kind for kind, _, _ in serve(stream)} <= frames.ANSWERS
 

@@ -168,6 +168,11 @@ class Channel:
         if self._failure is None:
             self._send(frames.PIN, 0, body)
 
+    def set_levels(self, body: bytes) -> None:
+        """Send a LEVELS frame, unless the worker is gone."""
+        if self._failure is None:
+            self._send(frames.LEVELS, 0, body)
+
     def busy(self) -> bool:
         """Return whether the worker may still be working on a call. A stream ends by itself with its worker."""
         calls = any(not answer.of_stream for answer in self._open.values())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -13,13 +16,16 @@ import trio
 
 from lastgood.bridges.worker import frames
 
-__all__ = ["WorkerLogs", "configured_levels"]
+__all__ = ["LEVELS", "WorkerLogs"]
 
 logger = logging.getLogger(__name__)
 
 _READ = 1 << 16  # what a pipe holds
 _MAX_BODY = 1 << 22
 _MOST_LEVELS = 1000
+_MOST_DEFERRED = 10_000
+_PATIENCE = 0.05  # seconds to wait for another thread that is in a handler
+_RETRY = 0.02  # seconds
 _OWN = (
     "levelname",
     "thread",
@@ -31,20 +37,41 @@ _OWN = (
 )  # what a LogRecord's constructor does not take
 
 
-def configured_levels() -> dict[str, int]:
-    """Return the levels of this process's loggers that have one, by name; the root logger's is ``""``."""
-    levels = {"": logging.root.level}
-    for name, each in list(logging.root.manager.loggerDict.items())[:_MOST_LEVELS]:
-        if isinstance(each, logging.Logger) and each.level != logging.NOTSET:
-            levels[name] = each.level
-    return levels
+class _Levels:
+    """The levels of the loggers of this process that have one.
+
+    :mod:`logging` clears the caches of all loggers with every change of a level, so a mark in one of them says whether there
+    was one. That is checked before each call, at a cost that cannot be measured.
+    """
+
+    MARK = -1  # no level
+
+    def __init__(self) -> None:
+        self.cache: dict[int, bool] = getattr(logging.root, "_cache", {})
+        self.current: Mapping[str, int] = {}
+        """By name; the root logger's is ``""``. The same object as long as no level has changed."""
+
+    def renew(self) -> Mapping[str, int]:
+        """Return the levels at this moment."""
+        self.cache[self.MARK] = True  # before the levels are read
+        levels = {"": logging.root.level}
+        for name, each in list(logging.root.manager.loggerDict.items())[:_MOST_LEVELS]:
+            if isinstance(each, logging.Logger) and each.level != logging.NOTSET:
+                levels[name] = each.level
+        if levels != self.current:
+            self.current = levels
+        return self.current
+
+
+LEVELS = _Levels()
 
 
 class WorkerLogs:
     """The records that a worker writes to a pipe, of which this is the reading end.
 
-    They are handled in the trio thread, before the answers of the calls that made them, and else as they come.
-    ``on_garbage`` is called when the worker sends invalid data.
+    They are handled in the trio thread, before the answers of the calls that made them, and else as they come. While another
+    thread is in one of the handlers for a record, that record, and those after it, are handled later: that thread may be waiting
+    for the answer of a call. ``on_garbage`` is called when the worker sends invalid data.
     """
 
     def __init__(self, descriptor: int, *, on_garbage: Callable[[str], object]) -> None:
@@ -53,6 +80,8 @@ class WorkerLogs:
         self._on_garbage = on_garbage
         self._inbox = frames.Inbox(_MAX_BODY)
         self._reading: trio.CancelScope | None = None
+        self._deferred: deque[logging.LogRecord] = deque(maxlen=_MOST_DEFERRED)
+        self._retries = False
 
     def start(self) -> None:
         """Handle records from now on."""
@@ -79,17 +108,39 @@ class WorkerLogs:
             for kind, _, body in self._inbox.feed(chunk):
                 if kind != frames.LOG:
                     raise frames.FrameError(f"a log record of kind {kind}")
-                _handle(msgspec.msgpack.decode(body))
+                self._take(msgspec.msgpack.decode(body))
         except (ValueError, TypeError, LookupError, msgspec.DecodeError) as error:  # including a FrameError
             self._on_garbage(f"a log record that cannot be read: {error}")
             return False
         return bool(chunk)
+
+    def _take(self, sent: Any) -> None:
+        if isinstance(sent, int):
+            logger.warning("The worker logs faster than this app takes its records; %d of them were dropped.", sent)
+            return
+        record = _record(sent)
+        if self._deferred or not _handle(record, _PATIENCE):
+            self._deferred.append(record)
+            if not self._retries and self._reading is not None:
+                self._retries = True
+                trio.lowlevel.spawn_system_task(self._retry, name="lastgood's log records")
+
+    async def _retry(self) -> None:
+        while self._deferred and self._descriptor >= 0:
+            await trio.sleep(_RETRY)
+            self._handle_deferred(0)
+        self._retries = False
+
+    def _handle_deferred(self, patience: float) -> None:
+        while self._deferred and _handle(self._deferred[0], patience):
+            self._deferred.popleft()
 
     def close(self) -> None:
         """Handle what has arrived, and close the pipe. May be called again."""
         if self._descriptor < 0:
             return
         self.catch_up()
+        self._handle_deferred(_PATIENCE)
         if self._reading is not None:
             self._reading.cancel()
             trio.lowlevel.notify_closing(self._descriptor)
@@ -97,18 +148,35 @@ class WorkerLogs:
         os.close(descriptor)
 
 
-def _handle(sent: Any) -> None:
-    if isinstance(sent, int):
-        logger.warning("The worker logs faster than this app takes its records; %d of them were dropped.", sent)
-        return
-    record = _record(sent)
-    try:
-        target = logging.getLogger(record.name)
-        if target.isEnabledFor(record.levelno):
+def _handle(record: logging.LogRecord, patience: float) -> bool:
+    """Have the app's loggers handle ``record``. Return False if another thread is in one of the handlers."""
+    with ExitStack() as held:
+        try:
+            target = logging.getLogger(record.name)
+            if not target.isEnabledFor(record.levelno):
+                return True
+            for lock in _locks(target, record.levelno):
+                if not lock.acquire(timeout=patience):
+                    return False
+                held.callback(lock.release)
             target.handle(record)
-    except BaseException:  # a filter of the app's; it must not end the worker's calls
-        if logging.raiseExceptions:
-            traceback.print_exc()
+        except BaseException:  # a filter of the app's; it must not end the worker's calls
+            if logging.raiseExceptions:
+                traceback.print_exc()
+    return True
+
+
+def _locks(target: logging.Logger, level: int) -> list[Any]:
+    """Return the locks of the handlers that would handle a record of ``target``."""
+    handlers: list[logging.Handler] = []
+    each: logging.Logger | None = target
+    while each is not None:
+        handlers += each.handlers
+        each = each.parent if each.propagate else None
+    return [handler.lock for handler in handlers if level >= handler.level and isinstance(handler.lock, _LOCK)]
+
+
+_LOCK = type(threading.RLock())
 
 
 def _record(sent: Mapping[str, Any]) -> logging.LogRecord:

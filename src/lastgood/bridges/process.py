@@ -16,7 +16,7 @@ import trio
 from lastgood.bridges.answers import check_sequences, disposed, error_of, started_before, unreadable, unsendable
 from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
-from lastgood.bridges.logs import configured_levels
+from lastgood.bridges.logs import LEVELS
 from lastgood.bridges.raised import leave
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.spare import Loaded, RunContext, Spare, becomes_ready, stamps_of, take_spare
@@ -60,10 +60,10 @@ class ProcessBridge:
 
     The worker runs with the app's environment variables plus ``env``, in the app's working directory or ``cwd``; its output
     goes to the app's stderr. What it logs is handled by the app's loggers of the same names, unless its imports give the root
-    logger a handler. It logs at the levels that the app's loggers have when the worker starts. ``pool`` is the number of
-    workers; a call goes to the least busy one. A worker that dies takes only its own calls with it. When all have died, every
-    call raises :class:`WorkerDied`. With ``spare``, a bridge that is
-    ready keeps another worker for the next bridge, see :class:`lastgood.config.ProcessConfig`.
+    logger a handler. It logs at the levels that the app's loggers have; a change reaches it with the next call. ``pool`` is the
+    number of workers; a call goes to the least busy one. A worker that dies takes only its own calls with it. When all have died,
+    every call raises :class:`WorkerDied`. With ``spare``, a bridge that is ready keeps another worker for the next bridge, see
+    :class:`lastgood.config.ProcessConfig`.
 
     ``pinned`` is the manifest of a pinned generation: local modules are then imported from the files it names. Keep it and
     those files while the bridge lives. Set ``on_loaded_late`` to be notified of loaded modules that are not in it.
@@ -173,9 +173,10 @@ class ProcessBridge:
         self._state = "starting"
         try:
             await self._start()
+            setup = VALUES.dumps(self._setup())
             for worker in self._workers:
                 worker.logs.start()
-            setup = VALUES.dumps(self._setup())
+                worker.levels = LEVELS.current
             answers = [worker.channel.submit(frames.SETUP, setup) for worker in self._workers]
             for index, answer in enumerate(answers):
                 await self._get_ready(index, answer, setup)
@@ -413,7 +414,7 @@ class ProcessBridge:
             "threads": self._process.threads,
             "grace": self._process.grace,
             "async_backend": self._process.async_backend,
-            "log_levels": configured_levels(),
+            "log_levels": LEVELS.renew(),
             "modules": {
                 name: {
                     "functions": None if chosen.functions is None else list(chosen.functions),

@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from lastgood.bridges.channel import Channel, PendingAnswer
-from lastgood.bridges.logs import WorkerLogs
+from lastgood.bridges.logs import LEVELS, WorkerLogs
 from lastgood.bridges.start import start_worker
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.arena import Arena
@@ -68,6 +68,8 @@ class RemoteWorker:
             incoming=incoming,
         )
         self._lent: dict[int, list[int]] = {}
+        self.levels: Mapping[str, int] = {}
+        """The levels of the app's loggers that the worker knows."""
         self.logs = WorkerLogs(started.logs, on_garbage=self.fail_with)
         self.channel = Channel(
             started.requests,
@@ -110,6 +112,11 @@ class RemoteWorker:
 
         Raises :class:`.values.EncodeError`, and the errors of :meth:`.Channel.submit`.
         """
+        if LEVELS.MARK not in LEVELS.cache:
+            LEVELS.renew()
+        if self.levels is not LEVELS.current:
+            self.levels = LEVELS.current
+            self.channel.set_levels(PACK(self.levels))
         blocks: list[int] = []
         puts = self.codec.outgoing.puts
         try:

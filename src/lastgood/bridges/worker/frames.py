@@ -26,6 +26,7 @@ FORGET for an unanswered STREAM or TAKE closes the stream as well.
                     CLOSE      body: the number of a stream, which is closed; answered with RESULT or RAISED
                     INTERFACE  body: packed [[[module, function], ...], [module, ...]]; answered with what these are in the
                                worker (interface.py)
+                    LEVELS     number 0; body: packed {logger: level}, which the app's loggers have from now on
     worker -> app   RESULT     body: the packed value
                     RAISED     body: packed [type, message, traceback, details, others] (failures.py)
                     REFUSED    body: a packed text, the reason why the worker refused the call
@@ -59,6 +60,7 @@ __all__ = [
     "HEADER",
     "INTERFACE",
     "ITEMS",
+    "LEVELS",
     "LOADED",
     "LOG",
     "LOGGED",
@@ -90,7 +92,7 @@ RECORD = Struct("<BI")
 MAX_BODY = 1 << 30
 """The longest body in bytes, in either direction."""
 
-SETUP, CALL, FORGET, READ, PRELOAD, PIN, INTERFACE = 1, 2, 3, 4, 5, 6, 7
+SETUP, CALL, FORGET, READ, PRELOAD, PIN, INTERFACE, LEVELS = 1, 2, 3, 4, 5, 6, 7, 8
 RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
 LOADED, APART = 32, 33
 LOG, LOGGED, BEGAN = 34, 35, 36

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from .interrupts import SHIELD
 
@@ -46,30 +47,47 @@ class Forwarding:
         self._pipe = pipe
         self._last_resort = logging.lastResort
         self._handler = _Handler(pipe, self._last_resort)
+        self._basic_config = logging.basicConfig
         self._before = logging.root.level
-        self._set: int | None = None
+        self._set: dict[str, int] = {}
+        self._state = "imports"
         logging.lastResort = self._handler
-        self.set_root_level()
+        logging.basicConfig = self._explicit_config
+        self.set_levels()
 
-    def set_root_level(self) -> None:
-        """Give the root logger the level that it has in the app."""
-        level = self._pipe.levels.get("")
-        if level is not None and logging.root.level == self._before:
-            self._set = level
-            logging.root.setLevel(level)
+    def _explicit_config(self, **options: Any) -> None:
+        """Replace ``basicConfig()`` during the imports: ``logging.warning()`` and its like call it, too, for the root logger."""
+        if options or sys._getframe(1).f_globals is not vars(logging):
+            self._basic_config(**options)
+
+    def set_levels(self) -> None:
+        """Give the loggers the levels that they have in the app: while the imports run, the root logger alone.
+
+        A level that the user's code has set since stays.
+        """
+        if self._state == "own":
+            return
+        levels = self._pipe.levels
+        names = {"", *self._set, *levels} if self._state == "forwards" else {""}
+        for name in names:
+            logger = logging.getLogger(name) if name else logging.root
+            before = logging.NOTSET if name else self._before
+            if logger.level == self._set.get(name, before):
+                self._set[name] = levels.get(name, before)
+                logger.setLevel(self._set[name])
 
     def decide(self) -> None:
         """Add the handler, and set the levels of the app's other loggers; or leave all to the handlers that there are."""
         logging.lastResort = self._last_resort
+        logging.basicConfig = self._basic_config
         if logging.root.handlers:
-            if logging.root.level == self._set:
+            self._state = "own"
+            if logging.root.level == self._set.get(""):
                 logging.root.setLevel(self._before)
             return
+        self._state = "forwards"
         logging.root.addHandler(self._handler)
-        for name, level in self._pipe.levels.items():
-            logger = logging.getLogger(name)
-            if logger.level == logging.NOTSET:
-                logger.setLevel(level)
+        self.set_levels()
 
 
 class _Handler(logging.Handler):

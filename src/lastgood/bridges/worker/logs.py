@@ -72,7 +72,17 @@ class LogPipe:
         """Take over the levels of the app's loggers."""
         self.levels = levels
         if self._forwarding is not None:
-            self._forwarding.set_root_level()
+            self._forwarding.set_levels()
+
+    def set_levels(self, body: bytes) -> None:
+        """Do as :meth:`adopt` does, with the body of a LEVELS frame."""
+        try:
+            levels = VALUES.loads(body)
+        except (ValueError, TypeError) as error:
+            raise frames.FrameError(str(error)) from None
+        if not isinstance(levels, dict) or not all(type(each) is int for each in levels.values()):
+            raise frames.FrameError("a LEVELS frame without levels")
+        self.adopt(levels)
 
     def imports_are_done(self) -> None:
         """Forward from now on only if the root logger has no handlers."""

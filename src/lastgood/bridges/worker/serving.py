@@ -475,6 +475,8 @@ class Worker:
                     self._reclaim(number)
                 elif kind == frames.PIN:
                     self._pin(body)
+                elif kind == frames.LEVELS:
+                    self._logs.set_levels(body)
                 elif kind == frames.STREAM:
                     self._open.add(number)
                     received.append((number, _Opening(body)))
