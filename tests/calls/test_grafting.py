@@ -121,6 +121,42 @@ def test_a_dataclass_has_its_new_fields() -> None:
     assert shape("a", ["b"]) == shape("a", ["b"])
 
 
+def grown(number: int, *, frozen: bool = False) -> Any:
+    """The class with one, two or three fields."""
+    more: list[Any] = [("tags", list[str], field(default_factory=list)), ("count", int)]
+    return dataclasses.make_dataclass(
+        "Shape", [("sku", str), *more[: number - 1]], kw_only=True, frozen=frozen, unsafe_hash=not frozen
+    )
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_an_instance_from_before_a_field_was_gained_can_be_shown_and_compared(is_frozen: bool) -> None:
+    shape = grown(1, frozen=is_frozen)
+    first, twin, other = shape(sku="a"), shape(sku="a"), shape(sku="b")
+    grafted(shape, grown(2, frozen=is_frozen))
+    second = shape(sku="a")
+    assert first == second == twin != other
+    assert first.tags == []
+    assert first.tags is first.tags
+    assert repr(first) == repr(second) == "Shape(sku='a', tags=[])"
+    with pytest.raises(AttributeError, match="type object 'Shape' has no attribute 'tags'"):
+        shape.tags  # noqa: B018  # it raises
+    for _ in range(2):
+        grafted(shape, grown(3, frozen=is_frozen))
+        assert repr(other) == "Shape(sku='b', tags=[])"
+        assert repr(shape(sku="a", count=1)) == "Shape(sku='a', tags=[], count=1)"
+        assert first == twin
+        assert first != shape(sku="a", count=1)
+        assert shape(sku="a", count=1) == shape(sku="a", count=1) != shape(sku="a", count=2)
+        assert not hasattr(first, "count")
+        with pytest.raises(TypeError, match="unhashable type: 'list'"):
+            hash(shape(sku="a", count=1))
+    grafted(shape, grown(1, frozen=is_frozen))
+    assert repr(first) == "Shape(sku='a')"
+    assert hash(first) == hash(shape(sku="a"))
+    assert first != "a"
+
+
 def test_a_frozen_dataclass_stays_frozen_for_subclasses_too() -> None:
     shape = frozen(extra=False)
 

@@ -1,16 +1,22 @@
 """Classes of wrappers that have changed, and stay the same object: what was declared anew is grafted onto the class that exists.
 
 That works where the layout of instances stays the same: for enums, dataclasses, named tuples that grow at the end, typed dicts,
-exceptions and plain classes, but not for flags and classes with slots. Instances of the earlier declaration stay what they are.
+exceptions and plain classes, but not for flags and classes with slots. Instances of the earlier declaration stay what they are:
+of the fields that a dataclass has gained they have the defaults, and those without a default they lack.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+import reprlib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import MISSING
 from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from lastgood.bridges.worker.values.making import forget_classes
 
@@ -108,6 +114,7 @@ def _is_part(inner: type, outer: type) -> bool:
 def graft(old: Any, new: Any) -> None:
     """Give ``old`` all that ``new`` declares. :func:`can_graft` has returned True."""
     parts = {id(part): before for part, before in pairs(old, new)}
+    gained = _gained(old, new)
     if old.__bases__ != new.__bases__:
         old.__bases__ = new.__bases__
     made = {name: value for name, value in vars(new).items() if name not in _OWN}
@@ -122,7 +129,67 @@ def graft(old: Any, new: Any) -> None:
         type.__setattr__(old, name, value)
     for name in vars(old).keys() - made.keys() - _OWN:
         type.__delattr__(old, name)
+    if gained:
+        _note_gained(old, gained)
     forget_classes()
+
+
+# Instances of an earlier declaration of a dataclass.
+
+
+_fields_gained: WeakKeyDictionary[type, AbstractSet[str]] = WeakKeyDictionary()
+"""The fields that instances of a dataclass may lack, since it has gained them without a plain default."""
+
+
+def _gained(old: Any, new: Any) -> AbstractSet[str]:
+    """Return the fields without a plain default that ``old`` gains, or has gained earlier."""
+    before = getattr(old, "__dataclass_fields__", None)
+    if before is None or not dataclasses.is_dataclass(new):
+        return frozenset()
+    fields = {each.name for each in dataclasses.fields(new) if each.default is MISSING}
+    return {name for name in fields if name not in before or name in _fields_gained.get(old, ())}
+
+
+def _note_gained(kind: Any, names: AbstractSet[str]) -> None:
+    _fields_gained[kind] = names
+    for each in dataclasses.fields(kind):
+        if each.name in names and each.default_factory is not MISSING and each.name not in vars(kind):
+            type.__setattr__(kind, each.name, _MadeLate(each.name, each.default_factory))
+    own = vars(kind)
+    for name, method in (("__repr__", _repr), ("__eq__", _eq), ("__hash__", _hash)):
+        if isinstance(own.get(name), FunctionType):
+            type.__setattr__(kind, name, method)
+
+
+class _MadeLate:
+    """The default of a field, made for an instance that is older than the field when it is first asked for."""
+
+    def __init__(self, name: str, make: Callable[[], Any]) -> None:
+        self._name = name
+        self._make = make
+
+    def __get__(self, instance: Any, kind: type) -> Any:
+        if instance is None:
+            raise AttributeError(f"type object {kind.__name__!r} has no attribute {self._name!r}")
+        return vars(instance).setdefault(self._name, self._make())
+
+
+@reprlib.recursive_repr()
+def _repr(self: Any) -> str:
+    shown = (each.name for each in dataclasses.fields(self) if each.repr and hasattr(self, each.name))
+    return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+
+def _eq(self: Any, other: Any) -> Any:
+    if type(other) is not type(self):
+        return NotImplemented
+    names = [each.name for each in dataclasses.fields(self) if each.compare]
+    return [getattr(self, name, MISSING) for name in names] == [getattr(other, name, MISSING) for name in names]
+
+
+def _hash(self: Any) -> int:
+    fields = (each for each in dataclasses.fields(self) if (each.compare if each.hash is None else each.hash))
+    return hash(tuple(getattr(self, each.name, MISSING) for each in fields))
 
 
 def _with_members_of(old: Any, made: Mapping[str, Any], parts: Mapping[int, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from declaring import declaring, imported_as
 from lastgood.bridges.remote import PACK, unpacker
-from lastgood.bridges.worker.values import packing
+from lastgood.bridges.worker.values import instances, packing
 from lastgood.bridges.worker.values.arena import Arena
 from lastgood.bridges.worker.values.arrays import Carrier
 from lastgood.bridges.worker.values.known import SOURCES
@@ -106,6 +106,16 @@ class By:
     def __post_init__(self, factor, plus):
         self.size = self.size * factor + plus
 
+class Celsius(namedtuple("Celsius", "degrees")):
+    __slots__ = ()
+    def __new__(cls, fahrenheit):
+        return super().__new__(cls, fahrenheit - 32)
+
+@dataclass
+class Unread:
+    factor: InitVar[int]
+    size: int = 1
+
 @dataclass(slots=True)
 class BySlots:
     factor: InitVar[int]
@@ -191,6 +201,14 @@ class By:
     plus: int = field(default=1, repr=False, compare=False)
     size: int = 1
 
+class Celsius(NamedTuple):
+    degrees: int
+
+@dataclass
+class Unread:
+    factor: int = field(repr=False, compare=False)
+    size: int = 1
+
 @dataclass(slots=True, weakref_slot=True)
 class BySlots:
     factor: int = field(repr=False, compare=False)
@@ -252,6 +270,8 @@ def sides() -> Iterator[Sides]:
         "Attr(4)",
         "Struct(size=1)",
         "Outer.Inner.A",
+        "Celsius(50)",
+        "Unread(3)",
     ],
 )
 @pytest.mark.parametrize("around", ["{}", "[{}, {}]", "({},)", "{{'k': {}}}", "Pair({}, None)"])
@@ -278,6 +298,24 @@ def test_no_constructor_runs_again_when_it_is_given_back(sides: Sides) -> None:
     assert [made[0].size, made[0].total, made[1]._size, made[2].size] == [4, 5, 2, 2]
     assert came[0] == sides.wrapper.Scaled(4) or came[0].total == 5
     assert back == made
+
+
+def test_a_named_tuple_that_the_app_makes_is_made_by_the_sources_new(sides: Sides) -> None:
+    came = sides.to_app(sides.source.Celsius(50))
+    assert [sides.to_worker(each).degrees for each in (came, sides.wrapper.Celsius(50), came._replace())] == [
+        18,
+        18,
+        18 - 32,
+    ]
+
+
+def test_what_nobody_has_any_more_is_not_held(sides: Sides) -> None:
+    packed = sides.worker.dumps(sides.source.Celsius(50), SOURCES)
+    kept = [sides.app.loads(packed, sides.known) for _ in range(10)]
+    for _ in range(10 * instances._MOST_HELD):
+        sides.app.loads(packed, sides.known)
+    assert len(instances._held) <= instances._MOST_HELD
+    assert [sides.to_worker(each).degrees for each in kept] == [18] * 10
 
 
 def test_attributes_that_are_no_fields_come_along(sides: Sides) -> None:

@@ -96,17 +96,37 @@ _made: dict[int, tuple[ref[Any], dict[str, Any]]] = {}
 """What came with instances that the worker has made, besides their fields: it is sent back with them. By their ids."""
 
 
+_held: dict[int, tuple[Any, dict[str, Any]]] = {}
+"""The same of instances that nothing can refer to weakly, such as named tuples. They are let go when nobody else has them."""
+
+_MOST_HELD = 1000
+"""Instances held before those are looked for that nobody else has."""
+
+
 def _remember(instance: Any, state: dict[str, Any]) -> None:
+    global _most_held
     key = id(instance)
     try:
         _made[key] = (ref(instance, lambda _: _made.pop(key, None)), state)
-    except TypeError:  # it has slots, and none for weak references
-        return
+    except TypeError:
+        if len(_held) >= _most_held:
+            for each, (other, _) in list(_held.items()):
+                if sys.getrefcount(other) <= 3:  # that of the table, this name and the argument
+                    _held.pop(each, None)
+            _most_held = max(_MOST_HELD, 2 * len(_held))
+        _held[key] = (instance, state)
+
+
+_most_held = _MOST_HELD
 
 
 def _remembered(instance: Any) -> dict[str, Any]:
-    found = _made.get(id(instance))
-    return found[1] if found is not None and found[0]() is instance else {}
+    key = id(instance)
+    found = _made.get(key)
+    if found is not None and found[0]() is instance:
+        return found[1]
+    held = _held.get(key)
+    return held[1] if held is not None and held[0] is instance else {}
 
 
 # --- Encoding
@@ -148,6 +168,8 @@ class Encoder:
             payload = [number, value.name, values._encode_member(value, depth, plain)]
         elif code == NAMED:
             payload = [number, values._encode_list(list(value), depth, plain)]
+            if _remembered(value) if self._is_app else _is_made_by_itself(kind):
+                payload.append({RESTORED: True})
         else:
             payload = self._record(values, value, number, depth, plain)
         return values._ext(code, values._pack(payload))
@@ -231,6 +253,12 @@ class Encoder:
         return values._pack(values._ext(CLASSED, LENGTH.pack(len(table)) + table + packed))
 
 
+def _is_made_by_itself(kind: Any) -> bool:
+    """Return whether a named tuple has a ``__new__`` of its own, which may change what it is given."""
+    maker = next(each for each in kind.__mro__ if "__new__" in vars(each))
+    return "_make" not in vars(maker)
+
+
 def _without_name(kind: type) -> str:
     if "<locals>" in kind.__qualname__:
         return "its class was made inside a function, so that the other side cannot know it"
@@ -295,7 +323,7 @@ class Decoder:
             if code == MEMBER:
                 return member_of(kind, self._known.members(kind), *parts)
             if code == NAMED:
-                return self._named_tuple(kind, fields, parts[0])
+                return self._named_tuple(kind, fields, *parts)
             state = parts[1] if len(parts) > 1 else {}
             return self._record(values, kind, named(fields, parts[0]), state, is_exact)
         except Unmakable as error:
@@ -337,13 +365,15 @@ class Decoder:
                 return kind, is_exact
         return None, False
 
-    def _named_tuple(self, kind: Any, fields: Sequence[str], items: list[Any]) -> Any:
+    def _named_tuple(self, kind: Any, fields: Sequence[str], items: list[Any], state: Any = None) -> Any:
         if self._known is not SOURCES:
-            return tuple.__new__(kind, items)
+            made = tuple.__new__(kind, items)
+            if state:
+                _remember(made, state)
+            return made
         if list(kind._fields) != list(fields) or len(items) != len(fields):
             return kind(**dict(zip(fields, items)))  # an instance of an earlier declaration
-        maker = next(each for each in kind.__mro__ if "__new__" in vars(each))
-        return tuple.__new__(kind, items) if "_make" in vars(maker) else kind(*items)
+        return kind(*items) if not state and _is_made_by_itself(kind) else tuple.__new__(kind, items)
 
     def _record(
         self, values: Values, kind: Any, fields: dict[str, Any], state: Mapping[str, Any], is_exact: bool

@@ -68,8 +68,13 @@ def is_neutral(kind: Any) -> bool:
         and made.init
         and kind.__new__ is object.__new__
         and (parameters.frozen or kind.__setattr__ is object.__setattr__)
-        and all(field.init for field in kind.__dataclass_fields__.values())
+        and all(field.init and not _is_argument(field) for field in kind.__dataclass_fields__.values())
     )
+
+
+def _is_argument(field: Any) -> bool:
+    """Return whether this is an ``InitVar``: an argument of the constructor, which an instance does not keep."""
+    return getattr(getattr(field, "_field_type", None), "name", None) == "_FIELD_INITVAR"
 
 
 @lru_cache(maxsize=1024)
