@@ -16,10 +16,10 @@ from lastgood.config import ModuleConfig
 from lastgood.errors import ModuleFailure
 from lastgood.store.file_system import digest_of
 
-__all__ = ["BLOCKS", "ModuleSource", "is_stub", "read", "stub_of", "stubbed", "with_worker"]
+__all__ = ["BLOCKS", "LARGEST", "ModuleSource", "deepest_line", "is_stub", "read", "stub_of", "stubbed", "with_worker"]
 
 LARGEST = 4_000_000
-"""The maximum size of a source in bytes: for each megabyte, Python takes about a second and 100 MB of memory."""
+"""The maximum size of a source in bytes, and of a wrapper: for each megabyte, Python takes about a second and 100 MB of memory."""
 
 BLOCKS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("FunctionDef", "AsyncFunctionDef", "ClassDef", "With", "AsyncWith"), ("body",)),
@@ -101,6 +101,20 @@ def with_worker(failure: ModuleFailure, python: tuple[int, int]) -> ModuleFailur
     if python == sys.version_info[:2] or not failure.message.endswith(f"{_READ_BY})"):
         return failure
     return replace(failure, message="{}; the worker runs {}.{})".format(failure.message[:-1], *python))
+
+
+def deepest_line(source: ModuleSource) -> int | None:
+    """Return the line of the expression in ``source`` that is nested most deeply; None if it has none, or is broken."""
+    tree = read(source)
+    deepest, line = 0, None
+    todo: list[tuple[ast.AST, int]] = [] if isinstance(tree, ModuleFailure) else [(tree, 0)]
+    while todo:
+        node, depth = todo.pop()
+        if isinstance(node, ast.expr) and depth > deepest:
+            deepest, line = depth, node.lineno
+        deeper = depth + 1 if isinstance(node, ast.expr) else 0
+        todo += [(child, deeper) for child in ast.iter_child_nodes(node)]
+    return line
 
 
 def _line_that_is_too_deep(text: str) -> int:

@@ -23,7 +23,7 @@ import msgspec
 from lastgood.config import Style
 from lastgood.errors import ModuleFailure
 from lastgood.sources.memo import Answer, Memo, Query
-from lastgood.sources.parsing import ModuleSource, is_stub, stubbed
+from lastgood.sources.parsing import LARGEST, ModuleSource, deepest_line, is_stub, stubbed
 from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.wrappers import Wrapped
@@ -386,6 +386,9 @@ class Pipeline:
             made.render_inputs = None
             with self._failures_of(name, failures):
                 made.text, made.path = with_header(name, self._render(made, *inputs)), _wrapper_path(name, inputs[1])
+                if len(made.text) > LARGEST:
+                    failures[name] = self._failure(name, None, _too_large(len(made.text)))
+                    continue
                 made.is_checked, made.render_inputs = False, inputs
         self._rendered_from = shared
         files = {made.path: made.text for made in self._made.values() if made.render_inputs is not None}
@@ -442,8 +445,9 @@ class Pipeline:
         try:
             yield
         except (RecursionError, MemoryError):
-            problem = "an annotation or a default in it is nested too deeply."
-            failures[name] = self._failure(name, None, problem)
+            source = self._outlines.source(name)
+            line = None if source is None else deepest_line(source)
+            failures[name] = self._failure(name, line, "an expression in it is nested too deeply. Split it up.")
         except Exception as error:  # a defect of lastgood
             problem = f"it could not be wrapped: {type(error).__name__}: {error}"
             failures[name] = self._failure(name, None, problem)
@@ -465,6 +469,13 @@ def _derived(project: Project, source: ModuleSource) -> Derived:
 
 def _warnings(found: Extract, types: Container[Declared]) -> tuple[str, ...]:
     return found.warnings + tuple(text for declared, text in found.unless_declared if declared not in types)
+
+
+def _too_large(size: int) -> str:
+    return (
+        f"its wrapper would be of {size / 1e6:.1f} MB, of at most {LARGEST / 1e6:g} MB. Move what is data in it to a file that it "
+        "reads, or exclude what the app does not call."
+    )
 
 
 def _with_dependents(names: Sequence[str], graph: Mapping[str, AbstractSet[str]]) -> AbstractSet[str]:

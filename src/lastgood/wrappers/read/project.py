@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lastgood.errors import ModuleFailure
 from lastgood.sources.memo import Answer, Memo, Query
 from lastgood.sources.parsing import ModuleSource, read, stub_of, stubbed
-from lastgood.wrappers.ir import Declared
+from lastgood.wrappers.ir import Declared, Type
 from lastgood.wrappers.read.outline import METHODS, Binding, Outline, outline
 from lastgood.wrappers.types.annotations import Undeclarable, dotted_name
 
@@ -124,7 +124,8 @@ class Project:
 
     ``judge`` says whether a class is declared by its fields, or why it cannot be (None: it is an ordinary class).
     ``consulted`` records the modules that the answer depends on, including missing ones, and ``failures`` the broken ones
-    among them. ``ordinary`` records the ordinary classes that annotations name.
+    among them. ``ordinary`` records the ordinary classes that annotations name. ``aliases`` and ``circles`` are notes of those
+    who read annotations (see :class:`.annotations.Namespace`).
     """
 
     def __init__(self, outlines: Outlines, judge: Callable[[Project, Place], Declared | Undeclarable | None]) -> None:
@@ -132,6 +133,8 @@ class Project:
         self.failures: dict[str, ModuleFailure] = {}
         self.consulted: set[str] = set()
         self.ordinary: dict[Declared, None] = {}
+        self.aliases: dict[tuple[str, ast.AST], tuple[Type, tuple[str, ...], int]] = {}
+        self.circles = 0
         self._outlines = outlines
         self._exported: dict[str, dict[str, bool]] = {}
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lastgood.wrappers.ir import Declared, Variable
+from lastgood.wrappers.ir import Declared, Type, Variable
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, is_known, read_variable, unquoted
@@ -69,6 +69,15 @@ class Scope:
         """The name of the module."""
         return self.at.source.name
 
+    @property
+    def aliases(self) -> dict[tuple[str, ast.AST], tuple[Type, tuple[str, ...], int]]:
+        """What the aliases stand for that were read; see :class:`.Namespace`."""
+        return self.project.aliases
+
+    def circles(self) -> int:
+        """Return how many names have been left unresolved so far since they lie inside of what they stand for."""
+        return self.project.circles
+
     def resolve(self, dotted: str) -> str | Declared | Undeclarable | tuple[Scope, ast.AST] | None:
         """Resolve ``dotted`` as a type.
 
@@ -106,6 +115,7 @@ class Scope:
         head, _, rest = dotted.partition(".")
         key = (self.at.source.name, dotted)
         if not head or key in self.seen:
+            self.project.circles += bool(head)
             return None
         inner = replace(self, seen=self.seen | {key})
         if head in self.type_parameters:

@@ -7,6 +7,7 @@ scope. Any other part of an annotation becomes ``Any``, with a warning: a declar
 from __future__ import annotations
 
 import ast
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,6 +164,15 @@ class Namespace(Protocol):
         """
         ...
 
+    @property
+    def aliases(self) -> dict[tuple[str, ast.AST], tuple[Type, tuple[str, ...], int]]:
+        """What the aliases stand for that were read: the type, the parts that became ``Any``, and how many types it takes."""
+        ...
+
+    def circles(self) -> int:
+        """Return how many names have been left unresolved so far since they lie inside of what they stand for."""
+        ...
+
     def parameters(self, declared: Declared) -> tuple[Variable, ...]:
         """Return the type parameters of a class that wrappers declare."""
         ...
@@ -284,15 +294,35 @@ class _Reader:
         # A quoted alias is a string, to Python and to type checkers. A call creates a ParamSpec or the like.
         if not isinstance(value, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp) or None in declared:
             return self._any(node)
-        self._aliases += 1
-        type_ = self.read(value, place)
-        self._aliases -= 1
+        type_ = self._value(value, place)
         own = tuple(variable for variable in declared if variable is not None) or tuple(dict.fromkeys(variables(type_)))
         if len(given) > len(own):
             return self._any(node)
         if given:
             self._count(sum(_size(given[own.index(each)]) for each in variables(type_) if each in own[: len(given)]))
         return substituted(type_, _filled(own, given))
+
+    def _value(self, value: ast.expr, place: Namespace) -> Type:
+        """Return the type for which an alias stands. It is read once, and counts each time as often as it is expanded."""
+        known = place.aliases.get((place.module, value))
+        if known is not None:
+            type_, unknown, size = known
+            self.unknown += unknown
+            self._count(size)
+            return type_
+        circles, told, expanded = place.circles(), len(self.unknown), self._expanded
+        self._aliases += 1
+        try:
+            type_ = self.read(value, place)
+        except _TooLarge:
+            if self._aliases == 1 and not expanded:
+                place.aliases[place.module, value] = ANY, (), _MAX_EXPANDED + 1
+            raise
+        self._aliases -= 1
+        if place.circles() == circles:  # else it is another type where it is read from outside of the circle
+            unknown = tuple(dict.fromkeys(self.unknown[told:]))
+            place.aliases[place.module, value] = type_, unknown, self._expanded - expanded
+        return type_
 
     def _count(self, more: int) -> None:
         self._expanded += more
@@ -409,12 +439,18 @@ def _size(type_: Type) -> int:
 def unquoted(node: ast.expr) -> ast.expr:
     """Parse a quoted annotation; return any other node unchanged."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        try:
-            # In parentheses, as type checkers parse it, so that it may begin with a space or span several lines.
-            return ast.parse(f"({node.value})", mode="eval").body
-        except (SyntaxError, ValueError):
-            return node
+        return _parsed(node.value) or node
     return node
+
+
+@functools.lru_cache(1024)
+def _parsed(text: str) -> ast.expr | None:
+    """Parse an annotation, the same node for the same text; None if it is none."""
+    try:
+        # In parentheses, as type checkers parse it, so that it may begin with a space or span several lines.
+        return ast.parse(f"({text})", mode="eval").body
+    except (SyntaxError, ValueError):
+        return None
 
 
 def dotted_name(node: ast.expr) -> str:
