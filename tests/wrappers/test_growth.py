@@ -88,13 +88,13 @@ def test_a_wrapper_that_is_too_large_is_an_error_of_its_module(monkeypatch: pyte
 
 @pytest.fixture
 def usual_recursion_limit() -> Iterator[None]:
-    """Python's own, in tests that hypothesis or others may have raised it for."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(1_000)
     yield
     sys.setrecursionlimit(before)
 
 
+@pytest.mark.usefixtures("usual_recursion_limit")
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -102,9 +102,7 @@ def usual_recursion_limit() -> Iterator[None]:
         ("K = 1\ndef f(\n  a=1,\n  b=" + "[" * 80 + "c" + ".d" * 1_100 + "]" * 80 + "): ...", 4),
     ],
 )
-def test_what_is_nested_too_deeply_is_an_error_of_its_module_and_line(
-    text: str, line: int, usual_recursion_limit: None
-) -> None:
+def test_what_is_nested_too_deeply_is_an_error_of_its_module_and_line(text: str, line: int) -> None:
     wrapped = wrap_modules([source("good", "def f(): ..."), source("deep", text)])
     (failure,) = wrapped.failures
     assert (failure.module, failure.line) == ("deep", line)

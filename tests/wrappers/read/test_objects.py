@@ -64,6 +64,18 @@ def _perhaps(f):
     else:
         def inner(*args): return f(*args)
     return inner
+def _local():
+    class Inner:
+        def __call__(self, n, *, k=2): return n * k
+    made = Inner()
+    return made
+def _cast(n: int, f: Any) -> Any:
+    from typing import cast
+    f = partial(f, n)
+    return cast(Any, f)
+def _called_later(n):
+    made = n
+    return lambda x: made + x
 class _New:
     def __new__(cls): return _h
 """
@@ -143,6 +155,13 @@ def _run(text: str) -> Iterator[dict[str, Any]]:
         pytest.param("f = _make('a')", "(*args: Any, k: Any = 1) -> Any", (1, 2), {"k": 3}, id="made"),
         pytest.param("f = _wrapping(_h)", ANYTHING, (4,), {}, id="wrapped"),
         pytest.param("f = _perhaps(_h)", ANYTHING, (4,), {}, id="one-of-two-inside"),
+        pytest.param("f = _local()", "(n: Any, *, k: Any = 2) -> Any", (4,), {"k": 5}, id="class-inside"),
+        pytest.param("f = _called_later(2)", "(x: Any) -> Any", (4,), {}, id="closure"),
+        pytest.param("import typing\nf = typing.cast(Any, _h)", "(a: int) -> int", (4,), {}, id="cast"),
+        pytest.param("import types\nf = types.FunctionType(_h.__code__, {})", ANYTHING, (4,), {}, id="function-type"),
+        pytest.param(
+            "f, g = [_Parser(n) for n in (2, 3)]", "(x: int, *, y: int = 2) -> int", (4,), {}, id="comprehension"
+        ),
         pytest.param("f = _registered(_h)", "(a: int) -> int", (4,), {}, id="registered"),
         pytest.param(
             "f = _registered(f=_make('b'))", "(*args: Any, k: Any = 1) -> Any", (4,), {}, id="registered-by-keyword"
@@ -207,6 +226,7 @@ def test_static_methods_by_assignment(text: str, signature: str, args: tuple[Any
         ("if (f := eval('_h')): ...", "only running the module tells whether it can be called"),
         ("def _set():\n  global f\n  f = _h\n_set()", "only running the module tells whether it can be called"),
         ("F = 1\nF += 1\nf = F", "only running the module tells whether it can be called"),
+        ("f = _cast(1, _g)", "only running the module tells whether it can be called"),
         ("f = json.dumps", "it comes from 'json', whose source is not a local file"),
         ("f = _Base.parse", "it is a method of instances, and these stay in the worker"),
         ("f = _Base()", "it is an object, and stays in the worker"),
@@ -354,3 +374,17 @@ def test_what_a_package_offers_of_its_modules(text: str, expected: list[str]) ->
     assert wrapped.failures == ()
     assert load(text_of(wrapped), lambda *_: None)["__all__"] == expected
     assert [each for each in wrapped.warnings if "Thing" not in each] == []
+
+
+def test_a_function_named_like_a_submodule_without_source_is_told_of() -> None:
+    package = ModuleSource(
+        "pricing", None, b"from .gone import f as gone\nfrom .lost import g as lost\nh = gone.x\ni = lost()", True
+    )
+    wrapped = wrap_modules([package], find=dict[str, ModuleSource]().get)
+    assert wrapped.failures == ()
+    assert [each.partition(":")[0] for each in wrapped.warnings if "left out" in each] == [
+        "pricing.gone",
+        "pricing.lost",
+        "pricing.h",
+        "pricing.i",
+    ]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lastgood.wrappers.read.lineage import bases_are_local, inherited
@@ -24,6 +25,7 @@ __all__ = ["Kept", "Opaque", "callable_of", "static_method_of"]
 _MAX_DEPTH = 20
 _CALLABLES = frozenset(f"{module}.Callable" for module in ("collections.abc", "typing", "typing_extensions"))
 _SAME = frozenset(("functools.cache", "functools.lru_cache", "functools.singledispatch", "builtins.staticmethod"))
+_CASTS = frozenset(("typing.cast", "typing_extensions.cast"))
 _MAKE_CALLABLES = frozenset(
     (
         "functools.partial",
@@ -31,6 +33,8 @@ _MAKE_CALLABLES = frozenset(
         "operator.attrgetter",
         "operator.itemgetter",
         "operator.methodcaller",
+        "types.FunctionType",
+        "types.MethodType",
     )
 )
 
@@ -178,8 +182,10 @@ class _Reader:
         for cut in range(len(parts), 0, -1):
             origin = self.project.outline(".".join(parts[:cut]))
             if origin is not None:
-                left = ".".join(parts[cut:])
-                return _OBJECT if not left else _UNKNOWN if origin is at and left == head else self.name(origin, left)
+                if cut == len(parts):
+                    return _OBJECT
+                is_same = origin is at and parts[cut] == head  # the submodule has no source
+                return _UNKNOWN if is_same else self.name(origin, ".".join(parts[cut:]))
         return _outside(target) if rest else _OBJECT
 
     def attribute(self, of: _Found, name: str) -> _Found:
@@ -214,6 +220,8 @@ class _Reader:
             path = "functools.lru_cache"
         if path in _SAME and node.args:
             return self.read(at, node.args[0])
+        if path in _CASTS and len(node.args) == 2:
+            return self.read(at, node.args[1])
         if path == "functools.partial" and node.args:
             return self.partial(at, node)
         if path in _MAKE_CALLABLES:
@@ -259,37 +267,83 @@ class _Reader:
             return _UNKNOWN
         if node.returns is not None and (said := self.annotated(scope, node.returns)) is not None:
             return said
-        own = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
-        inner = _inner_functions(node)
         positional = [each.arg for each in (*node.args.posonlyargs, *node.args.args)][function.given[0] :]
-        parameters = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+        if "classmethod" in binding.decorators:
+            del positional[:1]
         given = dict(zip(positional, call.args, strict=False)) | {w.arg: w.value for w in call.keywords if w.arg}
-        found: list[_Found] = []
-        for value in _returns(node):
-            heads = {each.id for each in ast.walk(value) if isinstance(each, ast.Name)}
-            match value:
-                case ast.Name(name) if name in inner and name not in own:
-                    made = inner[name]
-                    if made is None or made.decorator_list:
-                        found.append(Opaque())
-                    else:
-                        found.append(_function_of(function.outline, made, made.args, made.body))
-                case ast.Name(name) if name in given and name not in own:
-                    found.append(self.read(at, given[name]))
-                case ast.Lambda():
-                    found.append(_function_of(function.outline, value, value.args, [ast.Return(value.body)]))
-                case ast.Call(func=func) if self.path(function.outline, func) == "functools.partial":
-                    found.append(Opaque())
-                case _ if heads & (own | parameters | inner.keys()) and not isinstance(value, ast.Call):
-                    found.append(_UNKNOWN)
-                case ast.Call(func=func) if not {dotted_name(func).partition(".")[0]} & (own | parameters):
-                    called = self.read(function.outline, value)
-                    found.append(called if isinstance(called, _Instance) else _UNKNOWN)
-                case ast.Call():
-                    found.append(_UNKNOWN)
-                case _:
-                    found.append(self.read(function.outline, value))
+        inside = _Inside(node)
+        found = [self.result(at, function.outline, value, inside, given) for value in _returns(node)]
         return _combined(found) if found else _OBJECT
+
+    def result(
+        self, at: Outline, there: Outline, value: ast.expr, inside: _Inside, given: Mapping[str, ast.expr]
+    ) -> _Found:
+        """Return what ``return value`` gives in a function of the module ``there``, whose arguments are ``given`` in ``at``."""
+        if isinstance(value, ast.Call) and self.path(there, value.func) in _CASTS and len(value.args) == 2:
+            value = value.args[1]
+        if isinstance(value, ast.Name):
+            value = inside.assigned.get(value.id, value)
+        match value:
+            case ast.Name(name) if name in inside.functions:
+                made = inside.functions[name]
+                if made is None or made.decorator_list:
+                    return Opaque()
+                return _function_of(there, made, made.args, made.body)
+            case ast.Name(name) if name in given and name not in inside.stored:
+                return self.read(at, given[name])
+            case ast.Lambda():
+                return _function_of(there, value, value.args, [ast.copy_location(ast.Return(value.body), value)])
+            case ast.Call(func=ast.Name(name)) if name in inside.classes:
+                called = inside.classes[name]
+                return (
+                    _UNKNOWN
+                    if called is None
+                    else replace(_function_of(there, called, called.args, called.body), given=(1, ()))
+                )
+            case ast.Call(func=func) if self.path(there, func) == "functools.partial":
+                return Opaque()
+            case ast.Call(func=func) if dotted_name(func).partition(".")[0] not in inside.names:
+                instance = self.read(there, value)
+                return instance if isinstance(instance, _Instance | Opaque) else _UNKNOWN
+            case ast.Call():
+                return _UNKNOWN
+        heads = {each.id for each in ast.walk(value) if isinstance(each, ast.Name)}
+        return self.read(there, value) if heads.isdisjoint(inside.names) else _UNKNOWN
+
+
+class _Inside:
+    """What a function has inside: its names, and what those are that are bound once."""
+
+    def __init__(self, node: ast.FunctionDef) -> None:
+        self.functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef | None] = {}
+        """The functions in it, not those inside of these; None for a name that has several."""
+        self.classes: dict[str, ast.FunctionDef | None] = {}
+        """The ``__call__`` of the classes in it; None for a class that has none."""
+        self.assigned: dict[str, ast.expr] = {}
+        parameters = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+        stores = Counter(
+            each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+        )
+        self.stored = {*stores}
+        todo: list[ast.AST] = list(node.body)
+        while todo:
+            part = todo.pop()
+            match part:
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                    self.functions[name] = None if name in self.functions else part
+                case ast.ClassDef(name=name, body=body):
+                    own = [each for each in body if isinstance(each, ast.FunctionDef) and each.name == "__call__"]
+                    self.classes[name] = own[-1] if own and name not in self.classes else None
+                case ast.Assign(targets=[ast.Name(name)], value=value) if stores[name] == 1 and name not in parameters:
+                    self.assigned[name] = value
+                case ast.expr():
+                    pass
+                case _:
+                    todo += ast.iter_child_nodes(part)
+        for name in self.stored:
+            self.functions.pop(name, None)
+            self.classes.pop(name, None)
+        self.names = self.stored | parameters | self.functions.keys() | self.classes.keys()
 
 
 _OPEN = ("Any", "AnyStr", "Hashable", "Never", "NoReturn", "Optional", "Self", "TypeVar", "Union", "object")
@@ -315,19 +369,6 @@ def _function_of(at: Outline, node: ast.expr | ast.stmt, arguments: ast.argument
             each.annotation = None
     made = ast.FunctionDef(name="", args=bare, body=body, decorator_list=[])
     return Located(at, (Binding("", ast.copy_location(made, node), Position()),))
-
-
-def _inner_functions(node: ast.FunctionDef) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef | None]:
-    """Return the functions in a function, not those inside of them; None for a name that has several."""
-    found: dict[str, ast.FunctionDef | ast.AsyncFunctionDef | None] = {}
-    todo: list[ast.AST] = list(node.body)
-    while todo:
-        part = todo.pop()
-        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
-            found[part.name] = None if part.name in found else part
-        elif not isinstance(part, ast.ClassDef | ast.expr):
-            todo += ast.iter_child_nodes(part)
-    return found
 
 
 def _returns(node: ast.FunctionDef) -> Iterator[ast.expr]:

@@ -303,7 +303,17 @@ class _Visitor:
         """Bind the names in a tuple of targets, each to its own part of the value where that is a tuple, too."""
         if not isinstance(target, ast.Tuple | ast.List):
             return
-        parts = value.elts if isinstance(value, ast.Tuple | ast.List) else []
+        match value:
+            case ast.Tuple(elts=parts) | ast.List(elts=parts):
+                pass
+            case (
+                ast.ListComp(elt=part)
+                | ast.GeneratorExp(elt=part)
+                | ast.Call(ast.Name("list" | "tuple"), [ast.GeneratorExp(elt=part) | ast.ListComp(elt=part)])
+            ):
+                parts = [part] * len(target.elts)
+            case _:
+                parts = []
         if len(parts) != len(target.elts) or any(isinstance(each, ast.Starred) for each in (*parts, *target.elts)):
             self.bind_stored(target, at)
             return

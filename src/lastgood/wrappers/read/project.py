@@ -308,7 +308,7 @@ class Project:
             return True
         if not (at.source.is_package or at.exports_everything) or not isinstance(binding.node, ast.ImportFrom):
             return False
-        return self.has(binding.target.rpartition(".")[0])
+        return binding.node.level > 0 or self.has(binding.target.rpartition(".")[0])  # it may be an extension module
 
 
 def _is_explicit(binding: Binding) -> bool:

@@ -211,6 +211,8 @@ class Scope:
                 module = ".".join(parts[:cut])
                 origin = self.project.outline(module)
                 if origin is not None:
+                    if any(at == module and seen.partition(".")[0] == parts[cut] for at, seen in self.seen):
+                        break  # "from .core import f as core", where the submodule "core" has no source
                     found = self._in_module(origin, parts[cut:])
                     if found is None and self.in_types and (stub := self.project.stub(module)) is not None:
                         found = self._in_module(stub, parts[cut:])
