@@ -159,7 +159,8 @@ GENERIC = """
 from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, AnyStr, Generic, NamedTuple, Self, TypedDict, TypeVar
+import os
+from typing import IO, Any, AnyStr, Generic, NamedTuple, Self, TypedDict, TypeVar, Unpack
 from shapes import Shape
 from hidden import _Drawer
 T = TypeVar("T")
@@ -222,6 +223,7 @@ def lists(x: Lists[T], y: Lists) -> Lists[T]: ...
 def text(x: AnyStr, y: AnyStr) -> AnyStr: ...
 def rows(x: Wide[int, Leaf], y: Pair[T], z: Quoted) -> Pair[Row[T]]: ...
 def used(x: NodePage, y: Last) -> Two: ...
+def keywords(path: str | os.PathLike[str], to: IO[str] | None = None, **options: Unpack[Row[int]]) -> os.PathLike[str]: ...
 """
 CALLER = """
 from decimal import Decimal

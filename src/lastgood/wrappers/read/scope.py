@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from lastgood.wrappers.ir import Declared, Type, Variable
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Project
-from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, is_known, read_variable, unquoted
+from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, is_known, known, read_variable, unquoted
 
 __all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope", "class_parameters", "class_scope"]
 
@@ -89,6 +89,7 @@ class Scope:
             judged = self.project.judge(found)
             if judged is None:
                 self.project.ordinary[found.declared] = None
+                return _base_that_crosses(found, self)
             return judged
         return None if isinstance(found, str) and not is_known(found) else found
 
@@ -233,6 +234,34 @@ class Scope:
 
     def _elsewhere(self, at: Outline) -> Scope:
         return Scope(self.project, at, in_types=self.in_types, seen=self.seen)
+
+
+_CROSSING = frozenset(
+    f"builtins.{name}" for name in ("bytes", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple")
+)
+
+
+def _base_that_crosses(place: Place, scope: Scope) -> tuple[Scope, ast.AST] | None:
+    """Return the base as which instances of an ordinary class cross: that of ``class Name(str)``; None if there is none."""
+    key = (place.outline.source.name, f"{place.name}()")
+    node = place.binding.node
+    if key in scope.seen or not isinstance(node, ast.ClassDef):
+        return None
+    inside = replace(class_scope(place, scope.project, scope.seen | {key}), in_types=True)
+    for base in node.bases:
+        found = inside.base(base)
+        crosses = inside.resolve(dotted_name(base.value if isinstance(base, ast.Subscript) else base))
+        if (isinstance(found, str) and _plain_path(found) in _CROSSING) or (
+            isinstance(found, Place) and isinstance(crosses, tuple)
+        ):
+            return inside, base
+    return None
+
+
+def _plain_path(path: str) -> str:
+    """Return the path of the builtin type that an alias of :mod:`typing` stands for; any other path unchanged."""
+    ref = known(path) if is_known(path) else None
+    return path if ref is None else f"{ref.module}.{ref.name}"
 
 
 def class_scope(place: Place, project: Project, seen: frozenset[tuple[str, str]] = frozenset()) -> Scope:

@@ -25,6 +25,7 @@ from lastgood.wrappers.ir import (
     union,
     variables,
 )
+from lastgood.wrappers.types.staying import STAYING, LeftOut
 from lastgood.wrappers.write.characters import quoted
 
 __all__ = [
@@ -50,6 +51,7 @@ _MAX_EXPANDED = 1000
 """Maximum number of types to which the aliases in one annotation may expand."""
 _VARIADIC = -1  # tuple
 _FORMS = -2  # Optional, Literal, ...: special forms, each with its own rules
+_STAYS = -3  # Callable, IO, ...: nothing of such a type can cross
 
 _PLAIN = {
     "builtins": ("bool", "bytearray", "bytes", "complex", "float", "int", "object", "range", "str"),
@@ -89,6 +91,7 @@ _GENERIC = {
         "Sequence": 1,
         "Set": 1,
     },
+    "os": {"PathLike": 1},
     "re": {"Pattern": 1},
 }
 _CAPITALS = {
@@ -102,7 +105,7 @@ _CAPITALS = {
 }
 _SPECIAL = (
     *("Annotated", "AnyStr", "Literal", "Never", "NoReturn", "Optional", "Self"),
-    *("TypeAlias", "TypeAliasType", "TypeVar", "Union"),
+    *("TypeAlias", "TypeAliasType", "TypeVar", "Union", "Unpack"),
 )
 
 
@@ -120,10 +123,14 @@ def _known() -> Iterator[tuple[str, tuple[Ref, int]]]:
         yield f"typing.{name}", (Ref("collections.abc", name), 0)
     for name in ("Text", "LiteralString"):
         yield f"typing.{name}", (Ref("builtins", "str"), 0)
+    for path in STAYING:
+        yield path, (Ref(*path.rsplit(".", 1)), _STAYS)
     for name in _SPECIAL:
         yield f"typing.{name}", (Ref("typing", name), _FORMS)
 
 
+_STAYING = Type("")
+"""What is read of an annotation for a type whose values stay where they are. Unions are without it; else it is Any."""
 _ANY_STR = Variable("typing", "AnyStr", None, (Type(Ref("builtins", "str")), Type(Ref("builtins", "bytes"))))
 _KNOWN: dict[str, tuple[Ref, int]] = dict(_known())
 _KNOWN |= {
@@ -246,6 +253,10 @@ class _Reader:
         self._expanded = 0
 
     def read(self, node: ast.expr, names: Namespace) -> Type:
+        found = self._read(node, names)
+        return self._any(unquoted(node)) if found == _STAYING else found
+
+    def _read(self, node: ast.expr, names: Namespace) -> Type:
         if self._aliases:
             self._count(1)
         node = unquoted(node)
@@ -253,7 +264,7 @@ class _Reader:
             case ast.Constant(value=None):
                 return NONE
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-                return union(self.read(left, names), self.read(right, names))
+                return self._union((left, right), names)
             case ast.Name() | ast.Attribute():
                 return self._bare(node, names)
             case ast.Subscript(value=value, slice=inside):
@@ -266,6 +277,14 @@ class _Reader:
                 if isinstance(found, tuple):
                     return self._alias(node, *found, [self.read(argument, names) for argument in arguments])
         return self._any(node)
+
+    def _union(self, options: Sequence[ast.expr], names: Namespace) -> Type:
+        """Read a union, without the options of which no value can cross; if there are only such, it is one itself."""
+        read = {node: self._read(node, names) for node in options}
+        crossing = [type_ for type_ in read.values() if type_ != _STAYING]
+        if crossing:
+            self.unknown += (LeftOut(ast.unparse(unquoted(node))) for node in read if read[node] == _STAYING)
+        return union(*crossing) if crossing else _STAYING
 
     def _bare(self, node: ast.expr, names: Namespace) -> Type:
         found = names.resolve(dotted_name(node))
@@ -284,6 +303,8 @@ class _Reader:
             return Type(_ANY_STR)
         if arity == _FORMS:
             return self._any(node)
+        if arity == _STAYS:
+            return _STAYING
         if arity == _VARIADIC:
             return Type(ref, (ANY, Type("...")))
         return Type(ref, (ANY,) * arity)
@@ -313,7 +334,7 @@ class _Reader:
         circles, told, expanded = place.circles(), len(self.unknown), self._expanded
         self._aliases += 1
         try:
-            type_ = self.read(value, place)
+            type_ = self._read(value, place)
         except _TooLarge:
             if self._aliases == 1 and not expanded:
                 place.aliases[place.module, value] = ANY, (), _MAX_EXPANDED + 1
@@ -333,14 +354,19 @@ class _Reader:
         self, node: ast.Subscript, ref: Ref, arity: int, arguments: list[ast.expr], names: Namespace
     ) -> Type:
         match ref.name:
+            case _ if arity == _STAYS:
+                return _STAYING
             case "Optional" if len(arguments) == 1:
-                return union(self.read(arguments[0], names), NONE)
+                return self._union((arguments[0], ast.Constant(None)), names)
             case "Union" if arguments:
-                return union(*(self.read(argument, names) for argument in arguments))
+                return self._union(arguments, names)
             case "Annotated" if arguments:
-                return self.read(arguments[0], names)
+                return self._read(arguments[0], names)
             case "Literal" if arguments:
                 return self._literal(node, ref, arguments, names)
+            case "Unpack" if len(arguments) == 1:
+                inner = self.read(arguments[0], names)  # of **kwargs: the keys of a typed dict
+                return Type(ref, (inner,)) if isinstance(inner.head, Declared) else self._any(node)
             case "tuple":
                 return self._tuple(ref, arguments, names)
             case _ if arity == len(arguments) > 0:

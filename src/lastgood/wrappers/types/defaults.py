@@ -48,9 +48,10 @@ _ABOVE_DICT = ("Collection", "Container", "Iterable", "Mapping", "MutableMapping
 _ABOVE = {
     "Counter": ("dict", *_ABOVE_DICT),
     "OrderedDict": ("dict", *_ABOVE_DICT),
-    "Path": ("PurePath",),
-    "PurePosixPath": ("PurePath",),
-    "PureWindowsPath": ("PurePath",),
+    "Path": ("PathLike", "PurePath"),
+    "PurePath": ("PathLike",),
+    "PurePosixPath": ("PathLike", "PurePath"),
+    "PureWindowsPath": ("PathLike", "PurePath"),
     "ZoneInfo": ("tzinfo",),
     "defaultdict": ("dict", *_ABOVE_DICT),
     "deque": _ABOVE_LIST,
