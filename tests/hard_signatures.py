@@ -9,7 +9,7 @@ HARD = {
     "every-kind": ("def f(a, b=1, /, c=2, *args, d, e=3, **kwargs): return locals()", ""),
     "numbers": (
         "def f(a=0x10, b=1_000, c=-1, d=+1, e=-0.0, g=1e400, h=-1e400, i=.5, j=True, k=10**2, l=1j, m=-(1)): ...",
-        "f.k f.l",
+        "f.l",
     ),
     "texts": (
         r'''def f(a="it's", b='say "so"', c="""'"'""", d="a" "b", e=b"\x00'", g=r"\d", h="\u200b\U0001f6dc", i="é\n"): ...''',
@@ -21,7 +21,62 @@ HARD = {
     ),
     "no-literals": (
         "def f(a=[], b={}, c=..., d=f'{1}', e=not 1, g=int, h=lambda: 0, i=1 if 1 else 0, *, j=object(), k={1}): ...",
-        "f.a f.b f.c f.d f.e f.g f.h f.i f.j f.k",
+        "f.a f.b f.c f.d f.g f.h f.i f.j f.k",
+    ),
+    "constants": (
+        """
+import logging, math, re, signal, socket, string
+from datetime import timedelta, timezone
+from enum import Enum, IntFlag
+from logging import WARNING as _W
+from pathlib import Path
+_MISSING = object()
+A = 30
+B: int = A * 60 + 1
+C = "a" "b" + "c" * 3
+D = (A, B, C)
+E = -B
+for F in (1, 2): pass
+G = 1
+G += 1
+if A: H = 1
+I, J = 1, 2
+K = L = 7
+with open(__import__("os").devnull) as M: pass
+N = 1
+try: pass
+except OSError as N: pass
+class Colour(Enum): RED = 1
+class Mode(IntFlag):
+    R = 1
+    W = 2
+    ALL = R | W
+class Plain:
+    SIZE = 4
+    WIDE = SIZE * 2
+    MORE = 1
+    MORE += 1
+    if A: ODD = 1
+class Made(metaclass=type): SIZE = 4
+P = Path("x")
+W = timedelta(seconds=A)
+def f(
+    a=A, b=B, c=C, d=D, e=E, f=_MISSING, g=G, h=F, i=H, j=I, k=K, l=L, m=M, n=N, o=60 * 60, p=1 / 3, q=10 ** 400,
+    r=-A, s=(A, (B,)), t=A if B else 1, u="x" * 1000, v=1 << A, w=~A, x=not A, y=B % 7, z=B // 7 - 2.5,
+): ...
+def g(
+    a=Colour.RED, b=Plain.SIZE, c=Plain.WIDE, d=Plain.ODD, e=Made.SIZE, f=Mode.R | Mode.W, g=Colour.RED.value,
+    h=logging.INFO, i=socket.AF_INET, j=math.inf, k=P, l=W, m=timezone.utc, n=frozenset(), o=Path("y"), p=_W,
+    q=string.digits, r=signal.SIGTERM, s=re.IGNORECASE, t=timedelta(seconds=A * 2), u=Path, v=logging.Logger, w=Plain.MORE,
+): ...
+class Desk:
+    SIZE = 5
+    @staticmethod
+    def a(x=SIZE, y=A, z=Colour.RED, p=P): ...
+    @staticmethod
+    def Path(x=P): ...
+""",
+        "Desk.a.z f.f f.g f.h f.i f.m f.q f.t f.u g.d g.e g.g g.u g.v g.w",
     ),
     "left-before-literals": (
         "_L = object()\ndef f(a, b=_L, c=1, d=_L, /, e=2, f=_L, *g, h=3, i=_L): return locals()",

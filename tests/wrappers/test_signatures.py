@@ -73,7 +73,7 @@ class Pair:
             path = todo.pop()
             found = attribute(self.wrapper, path)
             if isinstance(found, type):
-                todo += [f"{path}.{name}" for name in vars(found) if not name.startswith("__")]
+                todo += [f"{path}.{name}" for name in vars(found) if not name.startswith("_")]
             elif callable(found):
                 yield path
 
@@ -126,11 +126,22 @@ FUNCTIONS = [
 ]
 LITERALS = [
     *("0", "1", "-2", "+3", "0xff", "1_000", "1.5", "-0.0", "1e400", "True", "False", "None", "()", "(1,)"),
-    *("''", '"it\'s"', "'say \"so\"'", r"'\\'", r"'\n'", "'a' 'b'", "'é\U0001f600\u200b'", r"b'\x00'"),
+    *(
+        "2 ** 3",
+        "not 1",
+        "''",
+        '"it\'s"',
+        "'say \"so\"'",
+        r"'\\'",
+        r"'\n'",
+        "'a' 'b'",
+        "'é\U0001f600\u200b'",
+        r"b'\x00'",
+    ),
     "(1, ('x', None))",
 ]
 OTHERS = [
-    *("_LEFT", "[]", "{}", "{1}", "1j", "2 ** 3", "...", "f'{1}'", "not 1", "_LEFT.__class__", "(1, [])"),
+    *("_LEFT", "[]", "{}", "{1}", "1j", "...", "f'{1}'", "_LEFT.__class__", "(1, [])"),
     "1 if 1 else 0",
 ]
 ANNOTATIONS: dict[str, tuple[type, ...]] = {

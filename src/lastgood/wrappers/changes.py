@@ -371,7 +371,7 @@ def signature_text(signature: Signature) -> str:
     return f"({', '.join(parts)}) -> {_type_text(signature.returns)}"
 
 
-def _default_text(default: str | Default) -> str:
+def _default_text(default: str | Expression | Default) -> str:
     match default:
         case Default.REQUIRED:
             return ""
@@ -379,6 +379,7 @@ def _default_text(default: str | Default) -> str:
             return " = ..."
         case str():
             return f" = {default}"
+    return f" = {_expression(default)}"
 
 
 def fields_text(data: Data) -> str:

@@ -42,7 +42,7 @@ __all__ = [
     "variables",
 ]
 
-FORMAT = 4
+FORMAT = 5
 """The version of the bytes of :func:`packed`. Increment it with every change of a class here."""
 
 
@@ -180,12 +180,12 @@ class Default(Enum):
 
 
 class Parameter(_Part, frozen=True):
-    """A parameter. ``default`` is the text of an immutable literal, or the reason why there is none."""
+    """A parameter. ``default`` is the text of an immutable literal, an expression, or the reason why there is neither."""
 
     name: str
     kind: Kind
     type: Type = ANY
-    default: str | Default = Default.REQUIRED
+    default: str | Expression | Default = Default.REQUIRED
 
 
 class Signature(_Part, frozen=True):

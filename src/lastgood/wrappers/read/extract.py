@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import msgspec
@@ -12,11 +12,9 @@ import msgspec
 from lastgood.bridges.worker.selection import allows
 from lastgood.config import ModuleConfig
 from lastgood.wrappers.ir import (
-    NONE,
     Class,
     Constant,
     Declared,
-    Default,
     Function,
     Kind,
     Module,
@@ -24,23 +22,23 @@ from lastgood.wrappers.ir import (
     Signature,
     Type,
     substituted,
-    union,
 )
 from lastgood.wrappers.read.lineage import inherited
 from lastgood.wrappers.read.objects import Kept, Opaque, callable_of, static_method_of
 from lastgood.wrappers.read.outline import Binding, Outline
+from lastgood.wrappers.read.parameters import entries_of, fits, mangled, parameter, still_to_give
 from lastgood.wrappers.read.project import Located, Missing, Project, Value, settle
 from lastgood.wrappers.read.results import Result, item_of, result_of
 from lastgood.wrappers.read.scope import Place, Scope
 from lastgood.wrappers.read.stubs import overloads_in_stub, stub_of_function
 from lastgood.wrappers.types.annotations import (
-    admits,
     dotted_name,
     literal,
     literal_text,
     read_annotation,
     read_returns,
 )
+from lastgood.wrappers.types.constants import constant
 from lastgood.wrappers.types.generics import bases_of, itself_anew, settled, variables_in_method
 from lastgood.wrappers.types.models import Family, Models, head_of
 from lastgood.wrappers.types.warning_texts import about_annotation
@@ -83,7 +81,7 @@ class Extract(msgspec.Struct, frozen=True, tag=0):
 
 def extract(project: Project, models: Models, at: Outline) -> Extract:
     """Extract the API of the module ``at`` under its selection, with warnings about names left out."""
-    extractor = _Extractor(project, at.source.name, at.source.selection)
+    extractor = _Extractor(project, models, at.source.name, at.source.selection)
     scope = Scope(project, at)
     exported = project.exported(at)
     exports = {name: found for name in exported if (found := _exported_type(scope, name)) is not None}
@@ -104,8 +102,9 @@ def extract(project: Project, models: Models, at: Outline) -> Extract:
 
 
 class _Extractor:
-    def __init__(self, project: Project, module: str, selection: ModuleConfig) -> None:
+    def __init__(self, project: Project, models: Models, module: str, selection: ModuleConfig) -> None:
         self.project = project
+        self.models = models
         self.module = module
         self.selection = selection
         self.warnings: list[str] = []
@@ -295,7 +294,7 @@ class _Extractor:
                 return None
         if isinstance(node, ast.Name):
             return self.value(at, node.id, seen)
-        found = literal(node)
+        found = constant(node, Scope(self.project, at))
         return None if found is None else literal_text(found[0])
 
     def class_(self, located: Located, path: str, exports: Mapping[str, Declared] | None = None) -> Class | None:
@@ -379,7 +378,7 @@ class _Extractor:
             outline, found = overloads_in_stub(self.project, located.outline, last)
             there = replace(located, outline=outline)
             overloads = tuple(self.signature(there, overload, unclear, of) for overload in found)
-        if len(overloads) < 2 or unclear or not all(_fits(overload, signature) for overload in overloads):
+        if len(overloads) < 2 or unclear or not all(fits(overload, signature) for overload in overloads):
             overloads = ()  # the implementation alone is less precise, but accepted by type checkers
         return Function(name, signature, self.module, path, doc, overloads, streams=streams)
 
@@ -413,10 +412,10 @@ class _Extractor:
         """Read the signature of a function, or of a static or class method of the class ``of``."""
         result = self.result(located, binding)
         stub = stub_of_function(self.project, located.outline, binding)
-        entries = list(_parameters(binding.node.args))
+        entries = list(entries_of(binding.node.args))
         if "classmethod" in (*binding.decorators, located.method) and entries and entries[0][1] not in _VARIADIC:
             entries = entries[1:]  # cls
-        entries = list(_still_to_give(entries, *located.given))
+        entries = list(still_to_give(entries, *located.given))
         this = None if of is None else _declared_type(self.project, of)
         types = []
         for argument, _, _ in entries:
@@ -436,8 +435,9 @@ class _Extractor:
             given = variables_in_method(of, located.outline.source.name, binding, self.project)
             types, returns = [substituted(type_, given) for type_ in types], substituted(returns, given)
         types, returns = settled(types, returns)
+        at = self.scope(located, binding)
         parameters = (
-            _parameter(_mangled(argument.arg, binding.at.owner), kind, type_, default)
+            parameter(mangled(argument.arg, binding.at.owner), kind, type_, default, at, self.models, self.module)
             for (argument, kind, default), type_ in zip(entries, types, strict=True)
         )
         return Signature(tuple(parameters), returns)
@@ -503,72 +503,3 @@ def _class_paths(where: Located, path: str) -> Iterator[str]:
         inner = None if name.startswith("_") else settle(where.outline, binding.node, name)
         if isinstance(inner, Located):
             yield from _class_paths(inner, f"{path}.{name}")
-
-
-def _mangled(name: str, owner: ast.ClassDef | None) -> str:
-    """Return a parameter's name after name mangling: inside a class, Python renames ``__x``."""
-    around = "" if owner is None else owner.name.lstrip("_")
-    return f"_{around}{name}" if around and name.startswith("__") and not name.endswith("__") else name
-
-
-def _parameters(arguments: ast.arguments) -> Iterator[tuple[ast.arg, Kind, ast.expr | None]]:
-    """Yield each parameter with its kind and default, in order."""
-    positional = [(each, Kind.POSITIONAL_ONLY) for each in arguments.posonlyargs]
-    positional += [(each, Kind.POSITIONAL_OR_KEYWORD) for each in arguments.args]
-    defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
-    for (each, kind), default in zip(positional, defaults, strict=True):
-        yield each, kind, default
-    if arguments.vararg is not None:
-        yield arguments.vararg, Kind.VAR_POSITIONAL, None
-    for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield each, Kind.KEYWORD_ONLY, default
-    if arguments.kwarg is not None:
-        yield arguments.kwarg, Kind.VAR_KEYWORD, None
-
-
-def _still_to_give(
-    entries: Sequence[tuple[ast.arg, Kind, ast.expr | None]], count: int, words: Sequence[ast.keyword]
-) -> Iterator[tuple[ast.arg, Kind, ast.expr | None]]:
-    """Yield the parameters that are left when the first ``count`` are given by position and ``words`` by keyword.
-
-    A parameter that is given by keyword can still be given, by keyword alone, and so can those after it.
-    """
-    given = {word.arg: word.value for word in words}
-    by_keyword = False
-    for argument, kind, default in entries:
-        is_positional = kind in (Kind.POSITIONAL_ONLY, Kind.POSITIONAL_OR_KEYWORD)
-        if is_positional and count:
-            count -= 1
-            continue
-        by_keyword |= kind is Kind.POSITIONAL_OR_KEYWORD and argument.arg in given
-        if kind is Kind.VAR_POSITIONAL and by_keyword:
-            continue
-        kind = Kind.KEYWORD_ONLY if is_positional and by_keyword else kind
-        yield argument, kind, given.get(argument.arg, default) if kind is not Kind.POSITIONAL_ONLY else default
-
-
-def _parameter(name: str, kind: Kind, type_: Type, default: ast.expr | None) -> Parameter:
-    if default is None:
-        return Parameter(name, kind, type_)
-    value = literal(default)
-    if value is None:
-        return Parameter(name, kind, type_, Default.LEFT)
-    if value == (None,) and not admits(type_, None):
-        type_ = union(type_, NONE)  # implicit Optional: "x: int = None" used to mean "x: int | None = None"
-    # A default that may not fit its annotation is left to the source: type checkers would reject it.
-    return Parameter(name, kind, type_, literal_text(value[0]) if admits(type_, value[0]) else Default.LEFT)
-
-
-def _fits(overload: Signature, implementation: Signature) -> bool:
-    """Return whether the implementation accepts, by name and kind, every parameter of the overload."""
-    declared = {parameter.name: parameter for parameter in implementation.parameters}
-    for parameter in overload.parameters:
-        other = declared.pop(parameter.name, None)
-        if other is None or other.kind is not parameter.kind:
-            return False
-        if parameter.default is not Default.REQUIRED and other.default is Default.REQUIRED:
-            return False
-    in_order = [p.name for p in implementation.parameters if p.name in {q.name for q in overload.parameters}]
-    return in_order == [p.name for p in overload.parameters] and all(
-        left.default is not Default.REQUIRED or left.kind in _VARIADIC for left in declared.values()
-    )

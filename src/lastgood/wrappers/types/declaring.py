@@ -30,12 +30,12 @@ from lastgood.wrappers.read.outline import METHODS
 from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import Place, Scope, class_parameters
 from lastgood.wrappers.read.stubs import field_in_stub
-from lastgood.wrappers.types.annotations import dotted_name, read_annotation, unquoted
+from lastgood.wrappers.types.annotations import dotted_name, literal, read_annotation, unquoted
 from lastgood.wrappers.types.defaults import Value, default_value, factory_value, fresh, takes
 from lastgood.wrappers.types.exceptions import ATTRIBUTES
 from lastgood.wrappers.types.generics import bases_of, itself, quotes_bases
 from lastgood.wrappers.types.hashing import is_frozen, makes_hash
-from lastgood.wrappers.types.models import Family, Model, Models, RawField, called, head_of
+from lastgood.wrappers.types.models import Family, Model, Models, RawField, called, head_of, is_sum
 from lastgood.wrappers.types.warning_texts import about_annotation
 
 __all__ = ["Declaration", "Refusal", "declare", "needed", "used"]
@@ -219,8 +219,10 @@ class _Declarer:
         value = raw.value
         if value is None or isinstance(value, ast.Call):
             return Field(raw.name, default=(Ref("enum", "auto"), "()"))
-        found = default_value(value, self.outer, self.models)
-        return Field(raw.name, default=found[0] if found is not None and not _is_name(value) else (ast.unparse(value),))
+        if literal(value) is None and is_sum(value, {each.name for each in self.model.raws}):
+            return Field(raw.name, default=(ast.unparse(value),))
+        found = default_value(value, self.scope, self.models)
+        return Field(raw.name, default=found[0] if found is not None else (ast.unparse(value),))
 
     def boundary(self) -> tuple[Expression, ...]:
         path = self.outer.lookup(dotted_name(self.model.keywords.get("boundary", ast.Constant(None))))
@@ -465,10 +467,6 @@ class _Declarer:
 
 
 _MUST_BE_GIVEN = "only the source can tell its default, so that callers have to give it."
-
-
-def _is_name(value: ast.expr) -> bool:
-    return isinstance(value, ast.Name)
 
 
 def _is_set_later(raw: RawField) -> bool:

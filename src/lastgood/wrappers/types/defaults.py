@@ -10,6 +10,7 @@ import ast
 from lastgood.wrappers.ir import Declared, Expression, Form, Ref, Type, Variable
 from lastgood.wrappers.read.scope import Scope
 from lastgood.wrappers.types.annotations import admits, dotted_name, known, literal, literal_of, literal_text
+from lastgood.wrappers.types.constants import constant, followed, standard_constant
 from lastgood.wrappers.types.models import Models
 
 __all__ = ["Value", "default_value", "factory_value", "fresh", "takes"]
@@ -67,28 +68,30 @@ _ABOVE = {
 
 def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
     """Return the value of ``node``: a literal, a constant, an enum member, or a standard value built from literals."""
-    value = literal(node)
+    value = constant(node, scope)
     if value is not None:
         text = literal_text(value[0])
         return (text,), Type(_LITERAL, (Type(text),))
+    found = _member_of_enum(node, scope, models)
+    if found is not None:
+        return found
+    path = scope.lookup(dotted_name(node))
+    if isinstance(path, str) and (standard := standard_constant(path)) is not None:
+        return (standard[0],), Type(standard[1])
+    if path == "datetime.timezone.utc":
+        return (Ref("datetime", "timezone"), ".utc"), Type(Ref("datetime", "timezone"))
+    behind, where = followed(node, scope)
+    if behind is not node:
+        return default_value(behind, where, models)
     match node:
-        case ast.Attribute(value=base, attr=name):
-            enum = scope.resolve(dotted_name(base))
-            if isinstance(enum, Declared) and models[enum].family.form is Form.ENUM:
-                there = any(raw.name == name for raw in models[enum].raws)
-                return ((enum, f".{name}"), Type(enum)) if there else None
-            if isinstance(enum, str) and enum in _STANDARD_ENUMS and name.isupper():
-                return (known(enum), f".{name}"), Type(known(enum))
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):  # flags
             sides = default_value(left, scope, models), default_value(right, scope, models)
             if sides[0] is not None and sides[1] is not None and isinstance(sides[0][1].head, Declared):
                 same = sides[0][1] == sides[1][1]
                 return ((*sides[0][0], " | ", *sides[1][0]), sides[0][1]) if same else None
-        case ast.Name(id=name) if name.isupper():
-            return _value_of_name(name, scope)
         case ast.Call(func=func, args=arguments, keywords=words):
             maker = scope.lookup(dotted_name(func))
-            values = [literal(argument) for argument in (*arguments, *(word.value for word in words))]
+            values = [constant(argument, scope) for argument in (*arguments, *(word.value for word in words))]
             if isinstance(maker, str) and maker in _MAKERS and None not in values and all(word.arg for word in words):
                 texts = [literal_text(each[0]) for each in values if each is not None]
                 names = [""] * len(arguments) + [f"{word.arg}=" for word in words]
@@ -98,16 +101,16 @@ def default_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:
     return None
 
 
-def _value_of_name(name: str, scope: Scope) -> Value | None:
-    """Return the value of a name that its module binds exactly once, to a literal."""
-    bindings = scope.at.names().get(name, [])
-    if len(bindings) != 1 or bindings[0].at.conditional or not bindings[0].is_variable:
+def _member_of_enum(node: ast.expr, scope: Scope, models: Models) -> Value | None:
+    if not isinstance(node, ast.Attribute):
         return None
-    value = literal(bindings[0].node.value) if bindings[0].node.value is not None else None
-    if value is None:
-        return None
-    text = literal_text(value[0])
-    return (text,), Type(_LITERAL, (Type(text),))
+    enum = scope.resolve(dotted_name(node.value))
+    if isinstance(enum, Declared) and models[enum].family.form is Form.ENUM:
+        there = any(raw.name == node.attr for raw in models[enum].raws)
+        return ((enum, f".{node.attr}"), Type(enum)) if there else None
+    if isinstance(enum, str) and enum in _STANDARD_ENUMS and node.attr.isupper():
+        return (known(enum), f".{node.attr}"), Type(known(enum))
+    return None
 
 
 def factory_value(node: ast.expr, scope: Scope, models: Models) -> Value | None:

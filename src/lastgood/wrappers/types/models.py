@@ -15,10 +15,11 @@ from enum import Enum
 from lastgood.wrappers.ir import Declared, Form, Ref
 from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import ENUMS, NAMED_TUPLES, NAMEDTUPLE, TYPED_DICTS, Place, Scope
-from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, known, literal, unquoted
+from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, known, unquoted
+from lastgood.wrappers.types.constants import constant, followed
 from lastgood.wrappers.types.exceptions import attributes, base_of
 
-__all__ = ["Family", "Model", "Models", "RawField", "called", "head_of"]
+__all__ = ["Family", "Model", "Models", "RawField", "called", "head_of", "is_sum"]
 
 
 class Family(Enum):
@@ -343,7 +344,8 @@ class _ModelReader:
         scope = Scope(self.project, self.place.outline, self.place.owner)
         if isinstance(value, ast.Call) and not value.args and scope.lookup(dotted_name(value.func)) == "enum.auto":
             return
-        if literal(value) is None and not _is_sum(value, names):
+        inside = Scope(self.project, self.place.outline, self.place.binding.node)
+        if constant(value, inside) is None and not is_sum(value, names):
             raise _Problem(f"the value of its member {name} is no literal")
 
     # Calls that make a class.
@@ -358,7 +360,7 @@ class _ModelReader:
         if maker in NAMED_TUPLES:
             return Model(self.place, Family.NAMED_TUPLE, raws=tuple(_pairs(given)))
         if maker == NAMEDTUPLE:
-            return Model(self.place, Family.NAMED_TUPLE, raws=_named(given, words))
+            return Model(self.place, Family.NAMED_TUPLE, raws=_named(given, words, self.scope))
         if maker in TYPED_DICTS and isinstance(given, ast.Dict):
             match words.get("total"):
                 case ast.Constant(value=False):
@@ -372,9 +374,14 @@ class _ModelReader:
                 raws=tuple(RawField(raw.name, raw.annotation, required=total) for raw in pairs),
             )
         if maker in ENUMS and isinstance(maker, str):
-            if set(words) - {"names", "module", "qualname"}:
+            if set(words) - {"names", "module", "qualname", "start"}:
                 raise _Problem("its members are only known at run time")
-            return Model(self.place, Family.ENUM, refs=(Ref("enum", ENUMS[maker]),), raws=tuple(_numbered(given)))
+            return Model(
+                self.place,
+                Family.ENUM,
+                refs=(Ref("enum", ENUMS[maker]),),
+                raws=tuple(_numbered(given, words.get("start"), self.scope)),
+            )
         return None
 
 
@@ -399,7 +406,7 @@ def _is_member(name: str, value: ast.expr) -> bool:
 _OPERATORS = ast.Add | ast.BitAnd | ast.BitOr | ast.BitXor | ast.LShift | ast.Mult | ast.RShift | ast.Sub
 
 
-def _is_sum(value: ast.expr, names: set[str]) -> bool:
+def is_sum(value: ast.expr, names: set[str]) -> bool:
     """Return whether ``value`` combines only small ints and earlier members, as the values of flags do."""
     match value:
         case ast.Name(id=name):
@@ -407,9 +414,9 @@ def _is_sum(value: ast.expr, names: set[str]) -> bool:
         case ast.Constant(value=int(number)):
             return number.bit_length() <= 64
         case ast.BinOp(left=left, op=op, right=right):
-            return isinstance(op, _OPERATORS) and _is_sum(left, names) and _is_sum(right, names)
+            return isinstance(op, _OPERATORS) and is_sum(left, names) and is_sum(right, names)
         case ast.UnaryOp(op=ast.Invert() | ast.USub(), operand=operand):
-            return _is_sum(operand, names)
+            return is_sum(operand, names)
     return False
 
 
@@ -432,9 +439,11 @@ def _pairs(given: ast.expr | None) -> Iterator[RawField]:
             raise _Problem("its fields are only known at run time")
 
 
-def _words(given: ast.expr | None) -> list[str]:
+def _words(given: ast.expr | None, scope: Scope) -> list[str]:
     """Return the names in ``"x y"``, ``"x, y"`` or ``["x", "y"]``."""
-    value = None if given is None else literal(given if not isinstance(given, ast.List) else ast.Tuple(given.elts))
+    if given is not None:
+        given, scope = followed(given, scope)
+    value = None if given is None else constant(_as_tuple(given), scope)
     match value:
         case (str(text),):
             return text.replace(",", " ").split()
@@ -443,8 +452,12 @@ def _words(given: ast.expr | None) -> list[str]:
     raise _Problem("its fields are only known at run time")
 
 
-def _named(given: ast.expr | None, words: Mapping[str, ast.expr]) -> tuple[RawField, ...]:
-    names = _words(given)
+def _as_tuple(node: ast.expr) -> ast.expr:
+    return ast.Tuple(node.elts) if isinstance(node, ast.List) else node
+
+
+def _named(given: ast.expr | None, words: Mapping[str, ast.expr], scope: Scope) -> tuple[RawField, ...]:
+    names = _words(given, scope)
     if "rename" in words or any(name.startswith("_") or not name.isidentifier() for name in names):
         raise _Problem("its fields are renamed")
     defaults: list[ast.expr] = []
@@ -459,14 +472,20 @@ def _named(given: ast.expr | None, words: Mapping[str, ast.expr]) -> tuple[RawFi
     return tuple(RawField(name, value=value) for name, value in zip(names, values, strict=False))
 
 
-def _numbered(given: ast.expr | None) -> Iterator[RawField]:
+def _numbered(given: ast.expr | None, start: ast.expr | None, scope: Scope) -> Iterator[RawField]:
     """Yield the members of ``Enum("Colour", "RED GREEN")``, in any of the notations that :mod:`enum` accepts."""
+    if given is not None:
+        given, scope = followed(given, scope)
+    first = None if start is None else constant(start, scope)
+    number = first[0] if first is not None and isinstance(first[0], int) else None
+    if start is not None and number is None:
+        raise _Problem("its first value is only known at run time")
     match given:
         case ast.List(elts=[ast.Tuple(), *_]) | ast.Tuple(elts=[ast.Tuple(), *_]) | ast.Dict():
             for raw in _pairs(given):
-                if raw.annotation is None or literal(raw.annotation) is None:
+                if raw.annotation is None or constant(raw.annotation, scope) is None:
                     raise _Problem(f"the value of its member {raw.name} is no literal")
                 yield RawField(raw.name, value=raw.annotation)
         case _:
-            for name in _words(given):
-                yield RawField(name)
+            for place, name in enumerate(_words(given, scope)):
+                yield RawField(name, value=None if number is None else ast.Constant(number + place))

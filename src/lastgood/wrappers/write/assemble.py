@@ -28,6 +28,9 @@ def in_signatures(members: Iterable[Function | Class | Constant]) -> Iterator[De
 
 
 def _types(signature: Signature) -> Iterator[Declared]:
+    for parameter in signature.parameters:
+        if isinstance(parameter.default, tuple):
+            yield from (part for part in parameter.default if isinstance(part, Declared))
     for type_ in (*(parameter.type for parameter in signature.parameters), signature.returns):
         yield from mentioned(type_)
 

@@ -15,6 +15,7 @@ from lastgood.wrappers.ir import (
     Class,
     Constant,
     Default,
+    Expression,
     Function,
     Kind,
     Module,
@@ -164,8 +165,7 @@ def _head(member: Function, signature: Signature, indent: str, names: Names, end
         if parameter.kind is Kind.KEYWORD_ONLY and not {Kind.VAR_POSITIONAL, Kind.KEYWORD_ONLY} & set(before):
             parts.append("*")
         stars = {Kind.VAR_POSITIONAL: "*", Kind.VAR_KEYWORD: "**"}.get(parameter.kind, "")
-        default = "..." if parameter.default is Default.LEFT else parameter.default
-        given = f" = {default}" if isinstance(default, str) else ""
+        given = _given(parameter.default, names)
         parts.append(f"{stars}{parameter.name}: {names.spell(parameter.type)}{given}")
         if parameter.kind is Kind.POSITIONAL_ONLY and kinds[place + 1 : place + 2] != [Kind.POSITIONAL_ONLY]:
             parts.append("/")
@@ -174,6 +174,17 @@ def _head(member: Function, signature: Signature, indent: str, names: Names, end
     start = f"{indent}{'async ' if is_async else ''}def {member.name}("
     first, *rest = listed(start, parts, f") -> {names.spell(returns)}{end}", indent)
     return [first + (_OVERRIDES if member.overrides else ""), *rest]
+
+
+def _given(default: str | Expression | Default, names: Names) -> str:
+    match default:
+        case Default.REQUIRED:
+            return ""
+        case Default.LEFT:
+            return " = ..."
+        case str(text):
+            return f" = {text}"
+    return f" = {names.express(default, '')}"
 
 
 def _quoted(text: str) -> str:
