@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from flavours import CANCELLED, Flavour
 from lastgood.calls import registry as runtime
@@ -438,6 +439,37 @@ def test_threads_that_share_a_stream_each_take_other_items() -> None:
         assert sorted(item for items in taken for item in items) == list(range(500))
 
     through_a_portal(work)
+
+
+def test_a_request_that_is_cancelled_as_its_items_come_ends_the_stream() -> None:
+    gate = threading.Event()
+
+    async def script() -> AsyncGenerator[int]:
+        for number in range(3):
+            await trio.lowlevel.checkpoint()
+            while number == 1 and not gate.is_set():
+                await trio.lowlevel.checkpoint()
+            yield number
+
+    def work(slot: Slot, _bridge: Streaming) -> None:
+        async def main() -> None:
+            stream = slot.handle.stream("m", "f")
+            assert await anext(stream) == 0
+            task = asyncio.ensure_future(_next(stream))
+            await asyncio.sleep(0)
+            gate.set()
+            assert slot._portal is not None
+            slot._portal.cross_blocking(
+                trio.testing.wait_all_tasks_blocked
+            )  # the item is on its way, and this loop stands
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert [item async for item in stream] == []
+
+        asyncio.run(main())
+
+    through_a_portal(work, script)
 
 
 def test_a_thread_that_takes_item_after_item_does_not_keep_another_from_closing_it() -> None:

@@ -323,6 +323,13 @@ class _Items:
             self._let_go()
             raise
 
+    def _note_failed(self, error: BaseException) -> None:
+        """Note what a request has raised. One that is cancelled on its way back has lost what it brings: the stream is over."""
+        if isinstance(error, RemoteError):
+            leave(error)
+        elif not isinstance(error, Exception):
+            self._let_go()
+
     def _let_go(self) -> None:
         self._is_closed = True
         self._items.clear()
@@ -352,8 +359,8 @@ class AsyncItems(_Items):
             assert isinstance(stream, _Leased)
             try:
                 self._items.extend(await self._cross(slot, stream.next_items))
-            except RemoteError as error:
-                leave(error)
+            except BaseException as error:
+                self._note_failed(error)
                 raise
         return self._next_item()
 
@@ -364,8 +371,8 @@ class AsyncItems(_Items):
             assert isinstance(stream, _Leased)
             try:
                 await self._cross(slot, stream.aclose)
-            except RemoteError as error:
-                leave(error)
+            except BaseException as error:
+                self._note_failed(error)
                 raise
         self._is_closed = True
         self._items.clear()
@@ -406,8 +413,8 @@ class BlockingItems(_Items):
                     self._items.extend(self._run(slot, stream.next_items))
                 except StopAsyncIteration:
                     raise StopIteration from None
-                except RemoteError as error:
-                    leave(error)
+                except BaseException as error:
+                    self._note_failed(error)
                     raise
             return self._next_item()
 
