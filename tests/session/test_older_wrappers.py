@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lastgood import InProcessBridge
-from lastgood.config import decode_config
+from lastgood.config import ModuleConfig, decode_config
 from lastgood.session.older_wrappers import missing_wrappers, older_wrappers
 from lastgood.wrappers import ModuleSource, wrap_modules
 from wrappers.corpus import PACKAGES, sources
@@ -58,13 +58,15 @@ def cached(sku: str) -> int: ...
 """
 
 
-def differences(root: Path, before: str, after: str) -> list[str]:
-    """What is said of a wrapper of ``before`` beside the source ``after``."""
+def differences(root: Path, before: str, after: str, base: str = "") -> list[str]:
+    """What is said of a wrapper of ``before`` beside the source ``after``; ``base`` is the module of that name."""
     config = decode_config(b'[modules.shop]\n[output]\ndir = "generated"\n', root / "lastgood.toml")
     (root / "generated").mkdir()
     (root / "shop.py").write_text(after)
+    (root / "base.py").write_text(base)
+    beside = ModuleSource("base", root / "base.py", base.encode(), False, ModuleConfig())
     module = ModuleSource("shop", root / "shop.py", before.encode(), False, config.modules["shop"])
-    (root / "generated" / "shop.py").write_bytes(wrap_modules([module], find=lambda _: None).files["shop.py"])
+    (root / "generated" / "shop.py").write_bytes(wrap_modules([module], find={"base": beside}.get).files["shop.py"])
     bridge = InProcessBridge(import_path=[root], modules=["shop"], fresh=True)
     bridge.start()
     texts = [*older_wrappers(config, bridge)]
@@ -124,6 +126,47 @@ def test_what_differs(tmp_path: Path, old: str, new: str, told: str) -> None:
 )
 def test_what_does_not(tmp_path: Path, old: str, new: str) -> None:
     assert differences(tmp_path, SHOP, SHOP.replace(old, new, 1)) == []
+
+
+BASE = "class Base:\n    @staticmethod\n    def make() -> int: ...\n"
+DRIVER = """
+import sys
+from base import Base
+
+Driver = None
+if sys.platform == "of another machine":
+    class Driver(Base): ...
+"""
+
+
+def test_a_class_that_is_none_on_this_platform_is_not_gone(tmp_path: Path) -> None:
+    here = DRIVER.replace('"of another machine"', "sys.platform")
+    there = tmp_path / "there"
+    there.mkdir()
+    assert differences(there, here, DRIVER, BASE) == []
+    assert "Driver.make" in (there / "generated" / "shop.py").read_text()
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    assert differences(gone, here, DRIVER.partition("Driver = ")[0], BASE) == ["Driver.make is gone"]
+
+
+def test_a_validator_of_a_pydantic_model_is_not_new(tmp_path: Path) -> None:
+    pytest.importorskip("pydantic")
+    model = """
+import pydantic
+
+class Order(pydantic.BaseModel):
+    sku: str
+
+    @pydantic.field_validator("sku")
+    @classmethod
+    def check(cls, value: str) -> str:
+        return value
+
+    @classmethod
+    def free(cls) -> "Order": ...
+"""
+    assert differences(tmp_path, model, model) == []
 
 
 def test_no_wrapper_of_a_well_known_module_is_older_than_it(tmp_path: Path) -> None:

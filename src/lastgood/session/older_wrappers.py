@@ -274,10 +274,11 @@ def _methods_without_instance(text: str) -> Iterator[str]:
         return
     for around, node in _declared_classes(tree.body):
         for each in node.body:
-            if isinstance(each, _Function) and any(
-                isinstance(decorator, ast.Name) and decorator.id in ("classmethod", "staticmethod")
-                for decorator in each.decorator_list
-            ):
+            if not isinstance(each, _Function):
+                continue
+            decorators = [ast.unparse(decorator) for decorator in each.decorator_list]
+            is_validator = any("validator" in text for text in decorators)  # of pydantic, which has no wrapper
+            if not {"classmethod", "staticmethod"}.isdisjoint(decorators) and not is_validator:
                 yield f"{around}.{each.name}"
 
 
@@ -318,8 +319,12 @@ def _makes_context_manager(function: Any) -> bool:
 
 
 def _is_defined_under_a_condition(module: ModuleType, name: str) -> bool:
-    """Return whether the source has such a function that is defined on another platform, say, but not here."""
-    pattern = rf"^\s+(?:async )?def {name.rpartition('.')[2]}\b"
+    """Return whether the source has such a function, or its class, that is defined on another platform, say, but not here."""
+    around, _, method = name.partition(".")
+    if method and not isinstance(getattr(module, around, None), type):
+        pattern = rf"^\s*(?:class {around}\b|{around}\s*[:=])"
+    else:
+        pattern = rf"^\s+(?:async )?def {name.rpartition('.')[2]}\b"
     return re.search(pattern, _text_of(module), re.MULTILINE) is not None
 
 

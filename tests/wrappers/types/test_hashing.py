@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from declaring import imported_as
 from lastgood.wrappers import Wrapped
 from wrapping import text_of, wrap
 
@@ -38,6 +39,38 @@ from wrapping import text_of, wrap
 )
 def test_a_class_is_hashable_where_its_source_is(source: str, decorator: str) -> None:
     assert f"{decorator}\nclass C:\n" in text_of(_wrapped(source))
+
+
+HASHED = """
+  sku: str
+  side: Side | None
+  at: tuple[int, ...]
+  tags: list[str] = {field}(default_factory=list)
+  other: p.Any = None
+  def __hash__(self): return hash(self.sku)
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "field"),
+    [
+        ("@dc.dataclass\nclass C:", "dc.field"),
+        ("@dc.dataclass(frozen=True)\nclass C:", "dc.field"),
+        ("@attrs.frozen\nclass C:", "attrs.field"),
+        ("class C(p.BaseModel):", "p.Field"),
+    ],
+)
+def test_of_a_class_with_a_hash_of_its_own_what_may_be_unhashable_does_not_count(head: str, field: str) -> None:
+    fields = HASHED.replace("{field}", field).replace(
+        "default_factory", "factory" if "attrs" in head else "default_factory"
+    )
+    wrapped = _wrapped(f"import enum\nclass Side(enum.Enum):\n  BUY = 1\n{head}{fields}")
+    with imported_as("generated_pricing", wrapped.files["pricing.py"].decode()) as wrapper:
+        made = [wrapper.C(sku="a", side=wrapper.Side.BUY, at=(1,), tags=[each], other={}) for each in "aab"]
+        assert len(set(made)) == 2
+    text = text_of(wrapped)
+    assert "at: tuple[int, ...]\n" in text
+    assert "hash=False" not in text_of(_wrapped("@dc.dataclass(frozen=True)\nclass C:\n  a: list[int]"))
 
 
 def test_models_inherit_being_frozen() -> None:

@@ -375,6 +375,19 @@ def test_what_needs_an_instance_is_left_out_and_told_of() -> None:
     )
 
 
+def test_validators_of_pydantic_are_not_offered() -> None:
+    text = (
+        "import pydantic\nfrom pydantic import field_validator\nclass C(pydantic.BaseModel):\n  a: int\n"
+        "  @field_validator('a')\n  @classmethod\n  def check(cls, value: int) -> int: ...\n"
+        "  @classmethod\n  @pydantic.model_validator(mode='before')\n  def whole(cls, value): ...\n"
+        "  @classmethod\n  def free(cls) -> int: ...\n"
+    )
+    assert [name for name in ("check", "whole", "free") if f"def {name}" in declared(text)] == ["free"]
+    assert warnings(text) == (
+        "pricing.C: it is declared by its fields. Left out: what needs an instance in the worker (check, whole).",
+    )
+
+
 # Where.
 
 

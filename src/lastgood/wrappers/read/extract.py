@@ -328,7 +328,7 @@ class _Extractor:
                 members += [] if member is None else [member]
             elif not self.allowed(inner):
                 has_methods |= bool(found.methods)
-            elif found.methods:
+            elif found.methods and not found.bindings[-1].is_validator:
                 has_methods = True
                 function = self.function(found, inner, place)
                 if function is not None:

@@ -21,6 +21,7 @@ __all__ = ["METHODS", "Binding", "Outline", "Position", "outline"]
 METHODS = frozenset(("staticmethod", "classmethod"))
 _PROPERTIES = frozenset(("property", "functools.cached_property", "cached_property.cached_property"))
 _OVERLOADS = frozenset(("typing.overload", "typing_extensions.overload"))
+_VALIDATORS = frozenset(("field_validator", "model_validator", "root_validator", "validator"))
 _CONTEXT_MANAGERS = frozenset(("contextlib.contextmanager", "contextlib.asynccontextmanager"))
 
 
@@ -91,6 +92,12 @@ class Binding:
     def is_context_manager(self) -> bool:
         """True for a function that returns a context manager."""
         return not self.decorators.isdisjoint(_CONTEXT_MANAGERS)
+
+    @property
+    def is_validator(self) -> bool:
+        """True for a method that pydantic calls as it makes an instance."""
+        paths = (each.split(".") for each in self.decorators)
+        return any(path[0] == "pydantic" and path[-1] in _VALIDATORS for path in paths)
 
     @property
     def qualified(self) -> str:

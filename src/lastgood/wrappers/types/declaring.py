@@ -34,7 +34,7 @@ from lastgood.wrappers.types.annotations import dotted_name, literal, read_annot
 from lastgood.wrappers.types.defaults import Value, default_value, factory_value, fresh, takes
 from lastgood.wrappers.types.exceptions import ATTRIBUTES
 from lastgood.wrappers.types.generics import bases_of, itself, quotes_bases
-from lastgood.wrappers.types.hashing import is_frozen, makes_hash
+from lastgood.wrappers.types.hashing import defines_hash, is_frozen, is_hashable, makes_hash
 from lastgood.wrappers.types.models import Family, Model, Models, RawField, called, head_of, is_sum
 from lastgood.wrappers.types.warning_texts import about_annotation
 
@@ -168,6 +168,7 @@ class _Declarer:
         self.scope = Scope(project, outline, owner, model.place.binding.type_parameters, in_fields=True)
         self.bases = bases
         self.keyword_only = any(map(bases.keyword_only, model.bases))
+        self.defines_hash = model.flag("eq") is not False and defines_hash(model, _all_bases(model))
 
     def warn(self, name: str, text: str) -> None:
         declared = self.model.declared
@@ -345,6 +346,12 @@ class _Declarer:
             options = (*(each for each in options if each.startswith("kw_only")), *_UNSET)
         found = default or factory
         type_, text = self.fitting(raw, type_, found)
+        if (
+            self.defines_hash
+            and not is_hashable(type_, self.models)
+            and not any(each.startswith(("hash", "compare=False")) for each in options)
+        ):
+            options = (*options, "hash=False")
         return Field(raw.name, type_, text if default else None, text if factory else None, options)
 
     def all_by_name(self) -> bool:
@@ -454,7 +461,9 @@ class _Declarer:
         names = []
         for name, bindings in self.model.place.outline.names(self.node).items():
             last = bindings[-1]
-            needs_instance = last.is_property or (last.is_function and last.decorators.isdisjoint(METHODS))
+            needs_instance = (
+                last.is_property or last.is_validator or (last.is_function and last.decorators.isdisjoint(METHODS))
+            )
             if needs_instance and not name.startswith("_"):
                 names.append(name)
         if names:

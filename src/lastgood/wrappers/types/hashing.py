@@ -1,6 +1,7 @@
 """Whether a class lets its instances be keys and elements of sets.
 
-A wrapper's dataclass hashes by its fields. What the source's own ``__hash__`` computes is not known there, only that there is one.
+A wrapper's dataclass hashes by its fields. What the source's own ``__hash__`` computes is not known there, only that there is one:
+of such a class only those fields count whose values are hashable for certain.
 """
 
 from __future__ import annotations
@@ -8,9 +9,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from lastgood.wrappers.types.models import Family, Model
+from lastgood.wrappers.ir import Declared, Ref, Type
+from lastgood.wrappers.types.models import Family, Model, Models
 
-__all__ = ["is_frozen", "makes_hash"]
+__all__ = ["defines_hash", "is_frozen", "is_hashable", "makes_hash"]
+
+_HASHABLE = frozenset(
+    (
+        *("bool", "bytes", "complex", "float", "int", "range", "str", "Decimal", "Fraction", "UUID", "ZoneInfo"),
+        *("date", "datetime", "time", "timedelta", "timezone", "Path", "PurePath", "PurePosixPath", "PureWindowsPath"),
+        *("IPv4Address", "IPv4Interface", "IPv4Network", "IPv6Address", "IPv6Interface", "IPv6Network", "Literal"),
+    )
+)
+_OF_HASHABLE = frozenset(("frozenset", "tuple"))
 
 
 def is_frozen(model: Model) -> bool:
@@ -25,8 +36,26 @@ def makes_hash(model: Model, bases: Iterable[Model]) -> bool:
     if model.family is Family.ATTRS and (model.flag("unsafe_hash") or model.flag("hash")):
         return True
     if model.family is Family.PYDANTIC:  # both are inherited
-        return any(_defines_hash(each) or is_frozen(each) for each in (model, *bases))
+        bases = tuple(bases)
+        return defines_hash(model, bases) or any(map(is_frozen, (model, *bases)))
     return _defines_hash(model) or _has_frozen_config(model)
+
+
+def defines_hash(model: Model, bases: Iterable[Model]) -> bool:
+    """Return whether a class has a ``__hash__`` of its own, rather than one that its library makes."""
+    return any(map(_defines_hash, (model, *bases) if model.family is Family.PYDANTIC else (model,)))
+
+
+def is_hashable(type_: Type, models: Models) -> bool:
+    """Return whether all values of a type are hashable for certain."""
+    head = type_.head
+    if isinstance(head, Ref):
+        return head.name in _HASHABLE or (
+            head.name in _OF_HASHABLE and bool(type_.args) and all(is_hashable(each, models) for each in type_.args)
+        )
+    if isinstance(head, Declared):
+        return models[head].family is Family.ENUM
+    return isinstance(head, str) and all(is_hashable(each, models) for each in type_.args)
 
 
 def _defines_hash(model: Model) -> bool:
