@@ -375,6 +375,40 @@ def test_what_needs_an_instance_is_left_out_and_told_of() -> None:
     )
 
 
+def test_a_class_that_a_call_in_a_class_makes_is_declared_there() -> None:
+    text = (
+        "import enum\nfrom collections import namedtuple\nclass Shop:\n  Pt = namedtuple('Pt', 'x y')\n"
+        "  Kind = enum.Enum('Kind', 'A')\n  @staticmethod\n  def at(kind: Kind) -> list[Pt]: ...\n"
+        "def f(a: Shop.Pt, b: Shop.Kind): ..."
+    )
+    wrapped = wrap(text)
+    for line in (
+        "at(kind: Shop.Kind) -> list[Shop.Pt]",
+        "    class Pt(NamedTuple):\n        x: Any\n        y: Any\n",
+        "    class Kind(Enum):\n        A = auto()\n",
+        "f(a: Shop.Pt, b: Shop.Kind)",
+    ):
+        assert line in text_of(wrapped)
+    assert wrapped.warnings == ()
+
+
+def test_a_root_model_of_pydantic_takes_its_value_by_position() -> None:
+    text = (
+        "from pydantic import RootModel\nfrom typing import Generic, TypeVar\nT = TypeVar('T')\n"
+        "class Tags(RootModel[list[int]]): pass\nclass More(Tags): pass\nclass Named(RootModel):\n  root: dict[str, Tags] = {}\n"
+        "class Box(RootModel[T], Generic[T]): pass\n"
+    )
+    wrapped = wrap(text)
+    for line in (
+        "@dataclass\nclass Tags:\n    root: list[int]\n",
+        "@dataclass\nclass More(Tags):\n    pass\n",
+        "@dataclass\nclass Named:\n    root: dict[str, Tags] = field(default_factory=dict[Any, Any])\n",
+        "@dataclass\nclass Box(Generic[T]):\n    root: T\n",
+    ):
+        assert line in text_of(wrapped)
+    assert wrapped.warnings == ()
+
+
 def test_validators_of_pydantic_are_not_offered() -> None:
     text = (
         "import pydantic\nfrom pydantic import field_validator\nclass C(pydantic.BaseModel):\n  a: int\n"

@@ -123,7 +123,7 @@ class Scope:
             return None if rest else (inner, self.type_parameters[head])
         if self.owner is not None and (bindings := self.at.names(self.owner).get(head)):
             first = bindings[0]
-            if first.target or first.is_class:
+            if first.target or first.is_class or isinstance(inner._made(first), Place):
                 return inner._bound(bindings, rest)
             if not self.in_fields or not (first.is_variable or first.is_property):
                 return None
@@ -183,18 +183,27 @@ class Scope:
             head, _, rest = rest.partition(".")
             bindings = self.at.names(binding.node).get(head, [])
             if len(bindings) != 1 or not bindings[0].is_class:
-                return None
+                return self._made(bindings[0]) if len(bindings) == 1 and not rest else None
             binding = bindings[0]
         return Place(self.at, binding, binding.qualified)
 
+    def _made(self, binding: Binding) -> Place | None:
+        """Return the class that an assignment makes: ``Point = namedtuple("Point", "x y")``."""
+        match binding.node:
+            case ast.Assign(targets=[ast.Name()], value=ast.Call(func=func)):
+                maker = self._elsewhere(self.at).lookup(dotted_name(func))
+                return Place(self.at, binding, binding.qualified) if maker in _MAKERS else None
+        return None
+
     def _assigned(self, binding: Binding) -> Place | tuple[Scope, ast.AST] | None:
+        if (made := self._made(binding)) is not None:
+            return made
         here = self._elsewhere(self.at)
         match binding.node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=func, args=arguments) as value):
-                maker = here.lookup(dotted_name(func))
-                if maker in _NEW_TYPES and len(arguments) == 2:
-                    return here, arguments[1]
-                return Place(self.at, binding, name) if maker in _MAKERS else (here, value)
+            case ast.Assign(targets=[ast.Name()], value=ast.Call(func=func, args=[_, base])) if (
+                here.lookup(dotted_name(func)) in _NEW_TYPES
+            ):
+                return here, base
             case ast.Assign(targets=[ast.Name()], value=value):
                 return here, value
             case ast.AnnAssign(annotation=annotation, value=ast.expr() as value):

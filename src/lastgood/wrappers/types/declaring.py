@@ -355,7 +355,8 @@ class _Declarer:
         return Field(raw.name, type_, text if default else None, text if factory else None, options)
 
     def all_by_name(self) -> bool:
-        return self.model.family is Family.PYDANTIC or self.model.flag("kw_only") is True
+        is_by_name = self.model.family is Family.PYDANTIC and not self.model.is_root_model
+        return is_by_name or self.model.flag("kw_only") is True
 
     def has_default_before(self, raw: RawField) -> bool:
         """Return whether a positional field in a base, or before ``raw``, has a default."""
@@ -413,7 +414,7 @@ class _Declarer:
     def options(self) -> Iterator[Expression]:
         """Yield the arguments of ``@dataclass``."""
         model = self.model
-        if model.family is Family.PYDANTIC:
+        if model.family is Family.PYDANTIC and not model.is_root_model:
             yield ("kw_only=True",)
         frozen = self.frozen() if model.family is not Family.DATACLASS else model.flag("frozen")
         own = _CLASS_OPTIONS if model.family is Family.DATACLASS else _COMMON_OPTIONS

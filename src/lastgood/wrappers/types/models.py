@@ -53,7 +53,12 @@ _BASES = {
     "msgspec.Struct": Family.MSGSPEC,
     "pydantic.BaseModel": Family.PYDANTIC,
     "pydantic.main.BaseModel": Family.PYDANTIC,
+    "pydantic.RootModel": Family.PYDANTIC,
+    "pydantic.root_model.RootModel": Family.PYDANTIC,
 }
+_ROOT_MODELS = frozenset(("pydantic.RootModel", "pydantic.root_model.RootModel"))
+"""Models whose instances are one value: their constructor takes it by position."""
+
 _FIELD_MAKERS = frozenset(("attr.attrib", "attr.field", "attr.ib", "attrs.field"))
 _WITHOUT_FIELDS = frozenset(
     (
@@ -105,6 +110,10 @@ class Model:
     @property
     def declared(self) -> Declared:
         return self.place.declared
+
+    @property
+    def is_root_model(self) -> bool:
+        return self.family is Family.PYDANTIC and self.path in _ROOT_MODELS
 
     def flag(self, name: str) -> bool | None:
         """Return the value of keyword ``name`` if it is a literal bool, else None."""
@@ -198,10 +207,12 @@ class _ModelReader:
         if family.form is not Form.ENUM and refs:
             raise _Problem(f"it derives from {refs[0].name}")
         decorated |= family not in (Family.DATACLASS, Family.ATTRS)
+        if family is Family.PYDANTIC:
+            path = next((each.path for each in bases if each.is_root_model), self.root_model(node))
         if not decorated:
             keywords = {}
         elif family.form in (Form.DATACLASS, Form.TYPED_DICT):
-            raws = list(self.fields(node, family, keywords, path))
+            raws = [*raws, *self.fields(node, family, keywords, path)]
         elif family is Family.ENUM:
             raws = list(self.members(node))
         elif not bases and not raws:
@@ -218,7 +229,7 @@ class _ModelReader:
             unknown_bases += [ast.unparse(node)] if made is None else []
             return None if made is None else made.family
         found = self.scope.base(node)
-        node = node.value if isinstance(node, ast.Subscript) else node
+        node, given = (node.value, node.slice) if isinstance(node, ast.Subscript) else (node, None)
         if isinstance(found, Place):
             model = self.models.of(self.project, found)
             if isinstance(model, Undeclarable):
@@ -232,6 +243,8 @@ class _ModelReader:
         if isinstance(found, str) and found in _BASES:
             if found in ENUMS:
                 refs.append(Ref("enum", ENUMS[found]))
+            if found in _ROOT_MODELS and given is not None:
+                raws.append(RawField("root", given))
             return _BASES[found]
         if (exception := base_of(found if isinstance(found, str) else dotted_name(node))) is not None:
             refs.append(Ref("builtins", exception))
@@ -241,6 +254,12 @@ class _ModelReader:
         elif found not in _WITHOUT_FIELDS:
             unknown_bases.append(ast.unparse(node))
         return None
+
+    def root_model(self, node: ast.ClassDef) -> str:
+        """Return the path of the base that makes a class a model of one value; ``""`` if there is none."""
+        return next(
+            (path for path in map(self.scope.base, node.bases) if isinstance(path, str) and path in _ROOT_MODELS), ""
+        )
 
     def plain_base(self, place: Place, unknown_bases: list[str], seen: frozenset[Declared] = frozenset()) -> None:
         """Check a base that is no model: it may add methods, but neither it nor its own bases may add fields."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,8 @@ from lastgood.bridges.worker.values.known import SOURCES
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError
 from lastgood.calls import classes
 from lastgood.calls.classes import Declared
+from lastgood.config import ModuleConfig
+from lastgood.wrappers import ModuleSource, wrap_modules
 
 SOURCE = """
 import enum, functools
@@ -89,6 +92,8 @@ class Struct(msgspec.Struct):
 class Outer:
     class Inner(enum.Enum):
         A = "a"
+    Pt = namedtuple("Pt", "x y")
+    Kind = enum.Enum("Kind", "A B")
 
 @dataclass
 class Hidden:
@@ -190,6 +195,12 @@ class Struct:
 class Outer:
     class Inner(enum.Enum):
         A = "a"
+    class Pt(NamedTuple):
+        x: object
+        y: object
+    class Kind(enum.Enum):
+        A = 1
+        B = 2
 
 @dataclass
 class Filled:
@@ -270,6 +281,8 @@ def sides() -> Iterator[Sides]:
         "Attr(4)",
         "Struct(size=1)",
         "Outer.Inner.A",
+        "Outer.Pt(1, Outer.Kind.B)",
+        "Outer.Kind.A",
         "Celsius(50)",
         "Unread(3)",
     ],
@@ -476,6 +489,39 @@ def test_a_model_of_pydantic_keeps_what_was_given_its_extra_values_and_private_a
         assert back._secret == 4
         built = sides.to_worker(wrapper.Order(size=3))
         assert built.model_dump(exclude_unset=True) == {"size": 6}
+
+
+ROOTS = """
+import pydantic
+
+class Tags(pydantic.RootModel[list[int]]):
+    @pydantic.field_validator("root")
+    @classmethod
+    def one_more(cls, value):
+        return [*value, 0]
+
+class Secret(pydantic.RootModel[int]):
+    _secret: int = 3
+
+class Page(pydantic.BaseModel):
+    tags: Tags
+    by_name: dict[str, Tags] = {}
+"""
+
+
+def test_a_root_model_of_pydantic_comes_back_as_it_was() -> None:
+    pytest.importorskip("pydantic")
+    wrapped = wrap_modules([ModuleSource("roots", Path("/roots.py"), ROOTS.encode(), False, ModuleConfig())])
+    text = wrapped.files["roots.py"].decode()
+    with imported_as("roots", ROOTS) as source, imported_as("generated_roots", text) as wrapper:
+        sides = Sides(source, wrapper)
+        made, came, back = sides.there_and_back("Page(tags=[1], by_name={'a': Tags([])})")
+        assert back == made
+        assert came == wrapper.Page(tags=wrapper.Tags([1, 0]), by_name={"a": wrapper.Tags(root=[0])})
+        assert sides.to_worker(wrapper.Tags([1])) == source.Tags([1])
+        secret = source.Secret(1)
+        secret._secret = 4
+        assert sides.to_worker(sides.to_app(secret))._secret == 4
 
 
 GENERIC = """

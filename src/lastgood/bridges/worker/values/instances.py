@@ -84,9 +84,20 @@ def _name_of(kind: type) -> tuple[str, str] | None:
     space = sys.modules.get(module)
     if find_in(space, kind.__qualname__) is kind:
         return module, kind.__qualname__
-    aliases = (name for name, value in list(getattr(space, "__dict__", {}).items()) if value is kind)
-    alias = next(aliases, None)
+    alias = next(_aliases(getattr(space, "__dict__", {}), kind), None)
     return None if alias is None else (module, alias)
+
+
+def _aliases(space: Mapping[str, Any], kind: type, around: str = "") -> Iterator[str]:
+    """Yield the names of a class in a module and in its classes, where ``Point = namedtuple("Point", "x y")`` may stand."""
+    inner = []
+    for name, value in list(space.items()):
+        if value is kind:
+            yield around + name
+        elif isinstance(value, type) and (value.__module__, value.__qualname__) == (kind.__module__, around + name):
+            inner.append(value)
+    for each in inner:
+        yield from _aliases(vars(each), kind, f"{each.__qualname__}.")
 
 
 # --- What the other side has made

@@ -172,6 +172,10 @@ def restored(kind: Any, fields: Mapping[str, Any], attributes: Mapping[str, Any]
     own = {name: item for name, item in attributes.items() if name not in names}
     object.__setattr__(instance, "__dict__", {**fields, **own})
     object.__setattr__(instance, "__pydantic_fields_set__", set(state.get(SET, ())))
+    if _is_root_model(kind):
+        if state.get(PRIVATE) is not None:
+            object.__setattr__(instance, "__pydantic_private__", state[PRIVATE])
+        return instance
     allows = kind.model_config.get("extra") == "allow"
     object.__setattr__(instance, "__pydantic_extra__", extra if allows else None)
     object.__setattr__(instance, "__pydantic_private__", state.get(PRIVATE))
@@ -229,6 +233,8 @@ def built(cls: Any, values: Mapping[str, Any], attributes: Mapping[str, Any]) ->
 def _built_pydantic(cls: Any, values: Mapping[str, Any]) -> Any:
     """Return an instance of a pydantic model, whose constructor takes aliases."""
     fields = getattr(cls, "__pydantic_fields__", None)
+    if _is_root_model(cls):
+        return cls(**values)
     if fields is None:  # version 1
         known = cls.__fields__
         return cls(**{known[name].alias if name in known else name: value for name, value in values.items()})
@@ -240,6 +246,11 @@ def _built_pydantic(cls: Any, values: Mapping[str, Any]) -> Any:
         alias = getattr(field, "validation_alias", None) or getattr(field, "alias", None)
         given[alias if isinstance(alias, str) else name] = value
     return cls.model_validate(given)
+
+
+def _is_root_model(kind: Any) -> bool:
+    """Return whether this is a ``RootModel`` of pydantic, whose instances have one value and nothing else."""
+    return getattr(kind, "__pydantic_root_model__", False) is True
 
 
 def _is_default(field: Any, value: Any) -> bool:
