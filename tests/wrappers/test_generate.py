@@ -165,3 +165,30 @@ def test_the_types_can_be_had_without_the_pipeline() -> None:
     script = "import sys, lastgood.wrappers; sys.exit('lastgood.wrappers.generate' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("", True),
+        ("'A docstring.'\nimport os\ndef _f(): ...", True),
+        ("class Plain: ...", True),
+        ("def f(): ...", False),
+        ("K = 1", False),
+        ("class E(Exception): ...", False),
+        ("class C:\n  @staticmethod\n  def f(): ...", False),
+        ("from other import E as E", False),
+    ],
+)
+def test_an_empty_wrapper_is_told_of_with_what_to_name_instead(text: str, is_told: bool) -> None:
+    inner = {
+        name: source(name, "") for name in ("shop.a", "shop.b.deep", "shop._c", "shops", "shop.d", "shop.e", "shop.b")
+    }
+    inner["other"] = source("other", "class E(Exception): ...")
+    about = "shop: its wrapper is empty: the module offers nothing that an app can call or import."
+    alone = wrap_modules([source("shop", text)], find=inner.get)
+    assert [each for each in alone.warnings if "empty" in each] == ([about] if is_told else [])
+    package = wrap_modules([source("shop", text, is_package=True)], find=inner.get, local=inner)
+    more = " A package's wrapper has what its __init__ offers. Name its modules under [modules]: "
+    more += '"shop.a", "shop.b", "shop.d" (and 1 more).'
+    assert [each for each in package.warnings if "empty" in each] == ([about + more] if is_told else [])

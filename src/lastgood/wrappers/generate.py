@@ -221,6 +221,9 @@ class Pipeline:
         warnings = [text for found in extracts for text in _warnings(found, types.by_name)]
         warnings += [text for each in types.by_name.values() for text in each.warnings]
         warnings += self._refusals(types)
+        warnings += (
+            _about_empty(name, modules) for name in sorted(named) if self._is_empty(name) and name not in failures
+        )
         reported = tuple(failure for _, failure in sorted(failures.items()))
         irs = {name: made.packed for name, made in self._made.items() if name not in failures}
         return Wrapped(files, tuple(warnings), reported, irs)
@@ -334,6 +337,12 @@ class Pipeline:
                         f"{declared.module}.{declared.name}: it is not declared, although it derives from "
                         f"{base.module}.{base.name}, as which its instances arrive: {each.answer.found.reason}."
                     )
+
+    def _is_empty(self, name: str) -> bool:
+        """Return whether the wrapper of a module offers nothing at all."""
+        made = self._made.get(name)
+        module = None if made is None else made.module
+        return module is not None and not module.exports and all(each.name in module.hidden for each in module.members)
 
     def _assemble(
         self, types: _Types, changes: AbstractSet[str], special: Iterable[_ModuleApi], failures: Failures
@@ -453,6 +462,7 @@ class Pipeline:
             failures[name] = self._failure(name, None, problem)
 
 
+_MAX_LISTED = 3
 _NO_TYPES: frozenset[Declared] = frozenset()
 _JSON = msgspec.json.Encoder(order="deterministic")
 
@@ -469,6 +479,19 @@ def _derived(project: Project, source: ModuleSource) -> Derived:
 
 def _warnings(found: Extract, types: Container[Declared]) -> tuple[str, ...]:
     return found.warnings + tuple(text for declared, text in found.unless_declared if declared not in types)
+
+
+def _about_empty(name: str, modules: AbstractSet[str]) -> str:
+    """Return the warning about an empty wrapper, with the submodules that may be meant."""
+    inner = sorted(
+        each for each in modules if each.rpartition(".")[0] == name and not each.rpartition(".")[2].startswith("_")
+    )
+    text = f"{name}: its wrapper is empty: the module offers nothing that an app can call or import."
+    if not inner:
+        return text
+    listed = ", ".join(f'"{each}"' for each in inner[:_MAX_LISTED])
+    more = f" (and {len(inner) - _MAX_LISTED} more)" if len(inner) > _MAX_LISTED else ""
+    return f"{text} A package's wrapper has what its __init__ offers. Name its modules under [modules]: {listed}{more}."
 
 
 def _too_large(size: int) -> str:

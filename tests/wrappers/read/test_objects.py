@@ -338,7 +338,7 @@ def test_what_functions_names_and_running_may_make_is_wrapped(text: str, is_wrap
     wrapped = wrap(text, selection=ModuleConfig(functions=("f",)))
     assert ("async def f(*args: Any, **kwargs: Any) -> Any: ..." in text_of(wrapped)) is is_wrapped
     assert [each for each in wrapped.warnings if each.startswith("pricing.f: named in 'functions', but ")] == (
-        [] if is_wrapped else [*wrapped.warnings]
+        [] if is_wrapped else [each for each in wrapped.warnings if "its wrapper is empty" not in each]
     )
 
 
