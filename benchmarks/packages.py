@@ -28,7 +28,6 @@ import subprocess
 import sys
 import time
 import venv
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -48,6 +47,7 @@ from lastgood.sources.resolution import resolve_modules, worker_interpreter
 from lastgood.store.disk import Disk
 from lastgood.wrappers.process.extractor import wrapper_texts
 from lastgood.wrappers.process.extractor_process import ExtractorProcess
+from lastgood.wrappers.types.warning_texts import summed_up
 
 PROBE = """
 import importlib, json, sys
@@ -230,15 +230,6 @@ def _around(module: str, path: str) -> Iterator[str]:
     return (".".join((module, *parts[:depth])) for depth in range(1, len(parts) + 1))
 
 
-def cause(warning: str) -> str:
-    """Return what a warning has in common with others: its text without names."""
-    _, _, text = warning.partition(": ")
-    words = []
-    for part in text.split("'"):
-        words.append(part if len(words) % 2 == 0 else "…")
-    return " ".join("'".join(words).split())[:110]
-
-
 # Calls.
 
 
@@ -353,8 +344,8 @@ def show(all_counts: Sequence[Counts], told: Mapping[str, Any], *, warnings: boo
     slowest = sorted(((s, m) for each in all_counts for m, s in each.seconds.items() if m not in ("start", "end")))[-5:]
     print("slowest modules: " + ", ".join(f"{module} {seconds:.2f} s" for seconds, module in reversed(slowest)))
     print("\nwarnings by cause")
-    for text, number in Counter(map(cause, whole.warnings)).most_common(40):
-        print(f"{number:>6}  {text}")
+    for line in summed_up(whole.warnings):
+        print(f"  {line}")
     for what in ("crashes", "silent", "silent_names", "not_imported"):
         names = getattr(whole, what)
         if names:

@@ -195,6 +195,23 @@ def test_generate_warns_on_stderr(run: Run, project: RealProject) -> None:
     assert ran.err.startswith("Warning: pricing.opened: left out: ")
 
 
+TWO_LEFT_OUT = f"{LEFT_OUT}@contextmanager\ndef closed():\n    yield 2\n"
+
+
+@pytest.mark.parametrize("command", ["generate", "plan"])
+def test_warnings_are_summed_up_by_cause_and_verbose_prints_each(run: Run, project: RealProject, command: str) -> None:
+    project.save("pricing.py", TWO_LEFT_OUT)
+    summary = run(command).err.splitlines()
+    assert [line.partition(":")[0] for line in summary] == [
+        "Warning",
+        "These are the causes of 2 warnings; --verbose prints each.",
+    ]
+    assert summary[0].startswith("Warning: 2 left out: it returns a context manager")
+    assert summary[0].endswith("(e.g. closed, opened)")
+    each = run(command, "--verbose").err.splitlines()
+    assert [line.split(": ")[1] for line in each] == ["pricing.opened", "pricing.closed"]
+
+
 def everything(project: RealProject) -> dict[str, tuple[int, int, bytes]]:
     """Every file and directory of the project: mode, modification time, bytes."""
     stats = {path: path.lstat() for path in sorted(project.root.rglob("*"))}

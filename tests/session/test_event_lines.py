@@ -198,6 +198,14 @@ def test_stale_since_another_day_says_which() -> None:
     assert "since 2026-01-02 12:00:00;" in lines_of([failure(), failure()], [NOON, NEXT_DAY])[-1]
 
 
+def test_warnings_of_one_cause_are_one_line_unless_each_is_asked_for() -> None:
+    both = success(warnings=("m.f: left out: it is odd.", "m.g: left out: it is odd."))
+    said = ["2 left out: it is odd (e.g. f, g)"]
+    assert [line.partition("warning   ")[2] for line in lines_of([both]) if "warning" in line] == said
+    printed = EventLines(base=BASE, now=lambda: NOON, verbose=True).lines(both)
+    assert [line.plain.partition("warning   ")[2] for line in printed if "warning" in line.plain] == [*both.warnings]
+
+
 def test_a_warning_is_told_once_and_again_when_it_comes_back() -> None:
     events = [success(warnings=("f: w",)), success(warnings=("f: w", "g: w")), success(), success(warnings=("f: w",))]
     said = [line.partition("  ")[2] for line in lines_of(events) if "warning" in line]

@@ -19,6 +19,8 @@ from lastgood import __version__
 from lastgood.errors import LastgoodError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from lastgood.effects import FileOperation
     from lastgood.interpreters.project import Project
     from lastgood.session.watch import WatchProgram
@@ -72,12 +74,25 @@ def main() -> None:
 
 
 _config = click.argument("config", required=False, type=click.Path(path_type=Path))
+_verbose = click.option("--verbose", is_flag=True, help="Print every warning, instead of a line for each cause.")
+
+
+def _forgo_color(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta[_NO_COLOR] = value
+
+
+_NO_COLOR = "lastgood.no_color"
+_no_color = click.option(
+    "--no-color", is_flag=True, expose_value=False, callback=_forgo_color, help="Print no colors, on a terminal either."
+)
 
 
 @main.command()
 @_config
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object a line, and nothing else.")
-def watch(config: Path | None, as_json: bool) -> None:
+@_verbose
+@_no_color
+def watch(config: Path | None, as_json: bool, verbose: bool) -> None:
     """Reload on every edit, and print each event, until Ctrl-C."""
     import lastgood
 
@@ -86,10 +101,10 @@ def watch(config: Path | None, as_json: bool) -> None:
         _watch(path, lambda event: click.echo(json.dumps(event.to_dict())))
         return
     from lastgood.cli.worker_lines import mark_worker_lines
-    from lastgood.session.event_lines import EventLines, make_console, nearby
+    from lastgood.session.event_lines import EventLines, nearby
 
-    mark_worker_lines()
-    console, lines = make_console(), EventLines(base=Path.cwd())
+    mark_worker_lines(_console(stderr=True))
+    console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose)
     console.print(f"lastgood {lastgood.__version__} watches for {nearby(path, Path.cwd())}. Ctrl-C ends it.")
 
     def show(event: WatchEvent) -> None:
@@ -103,13 +118,15 @@ def watch(config: Path | None, as_json: bool) -> None:
 @_config
 @click.option("--check", is_flag=True, help="Write nothing: status 3, and a diff, if a wrapper is out of date.")
 @click.option("--fail-on-warn", is_flag=True, help="End with status 2 if there were warnings.")
-def generate(config: Path | None, check: bool, fail_on_warn: bool) -> None:
+@_verbose
+@_no_color
+def generate(config: Path | None, check: bool, fail_on_warn: bool, verbose: bool) -> None:
     """Write the wrappers once, without a worker."""
     if check:
         warnings, status = _show_differences(config)
     else:
         warnings, status = _generate(config), 0
-    _print_warnings(warnings)
+    _print_warnings(warnings, verbose=verbose)
     sys.exit(WARNED if fail_on_warn and warnings else status)
 
 
@@ -136,10 +153,10 @@ def _count_text(number: int, what: str) -> str:
 def _generate(config: Path | None) -> tuple[str, ...]:
     """Write the wrappers and print what was written. Return the warnings."""
     from lastgood.interpreters.once import generate_once
-    from lastgood.session.event_lines import make_console, nearby
+    from lastgood.session.event_lines import nearby
 
     done = generate_once(_project(_config_file(config)))
-    console, output = make_console(), Path(nearby(done.output, Path.cwd()))
+    console, output = _console(), Path(nearby(done.output, Path.cwd()))
     if done.recovered:
         console.print("A promotion that was cut short has been undone first:", style="yellow")
     for path in done.recovered:
@@ -156,15 +173,17 @@ def _generate(config: Path | None) -> tuple[str, ...]:
 
 @main.command()
 @_config
-def plan(config: Path | None) -> None:
+@_verbose
+@_no_color
+def plan(config: Path | None, verbose: bool) -> None:
     """Show what a first cycle would do, and touch nothing."""
     import lastgood
     from lastgood.interpreters.once import preview
-    from lastgood.session.event_lines import change_text, make_console, nearby
+    from lastgood.session.event_lines import change_text, nearby
 
     path = _config_file(config)
     would = preview(_project(path))
-    console, output = make_console(), Path(nearby(would.output, Path.cwd()))
+    console, output = _console(), Path(nearby(would.output, Path.cwd()))
     console.print(str(lastgood.watch(path).plan()))
     console.print(f"\nfiles in {output}")
     for operation in would.operations:
@@ -177,21 +196,22 @@ def plan(config: Path | None) -> None:
         console.print("\nagainst the last good generation")
     for change in would.changes:
         console.print(f"  {change.kind:<8} {change_text(change)}", style="red" if change.breaking else None)
-    _print_warnings(would.warnings)
+    _print_warnings(would.warnings, verbose=verbose)
 
 
 @main.command()
 @_config
+@_no_color
 def history(config: Path | None) -> None:
     """List the good generations that are kept, the newest first."""
     from lastgood.interpreters.once import output_path
-    from lastgood.session.event_lines import listed, make_console, nearby
+    from lastgood.session.event_lines import listed, nearby
     from lastgood.store.generations import DamagedGeneration
 
     project = _project(_config_file(config))
     output = output_path(project)
     store = project.store(project.look_at(output))
-    console, good = make_console(), store.history()
+    console, good = _console(), store.history()
     if not good:
         console.print(f"No good generation of {nearby(output, Path.cwd())} is kept yet.")
     for each, before in reversed([*zip(good, [None, *good], strict=False)]):
@@ -205,7 +225,9 @@ def history(config: Path | None) -> None:
 
 @main.command()
 @_config
-def undo(config: Path | None) -> None:
+@_verbose
+@_no_color
+def undo(config: Path | None, verbose: bool) -> None:
     """Go back to the good generation before the last one.
 
     A session that runs is asked to do it, wrappers and worker, and waited for; where none runs, the wrappers alone are
@@ -213,10 +235,10 @@ def undo(config: Path | None) -> None:
     """
     from lastgood.errors import AlreadyWatched
     from lastgood.interpreters.once import ask_undo, undo_once
-    from lastgood.session.event_lines import make_console, nearby
+    from lastgood.session.event_lines import nearby
 
     project = _project(_config_file(config))
-    console = make_console()
+    console = _console()
     try:
         done = undo_once(project)
     except AlreadyWatched as error:
@@ -231,18 +253,19 @@ def undo(config: Path | None) -> None:
             console.print(f"  {label:<9}  {output / path}")
     if not (done.written or done.removed):
         console.print("  The wrappers are the same in both generations.")
-    _print_warnings(done.warnings)
+    _print_warnings(done.warnings, verbose=verbose)
 
 
 @main.command()
 @click.argument("directory", required=False, default=".", type=click.Path(path_type=Path, file_okay=False))
+@_no_color
 def init(directory: Path) -> None:
     """Write a commented lastgood.toml to start from. Nothing is overwritten."""
     from lastgood.cli.starter import start_project
-    from lastgood.session.event_lines import listed, make_console, nearby
+    from lastgood.session.event_lines import listed, nearby
 
     started = start_project(directory)
-    console = make_console()
+    console = _console()
     for path in started.written:
         console.print(f"  wrote  {nearby(path, Path.cwd())}", style="green")
     console.print("\nNext:")
@@ -337,18 +360,28 @@ def _operation(operation: FileOperation, output: Path) -> str:
             return f"remove   {path}/"
 
 
-def _print_warnings(warnings: tuple[str, ...]) -> None:
+def _console(*, stderr: bool = False) -> Console:
     from lastgood.session.event_lines import make_console
 
-    console = make_console(stderr=True)
-    for warning in warnings:
-        console.print(f"Warning: {warning}", style="yellow")
+    ctx = click.get_current_context(silent=True)
+    return make_console(stderr=stderr, colors=ctx is None or not ctx.meta.get(_NO_COLOR, False))
+
+
+def _print_warnings(warnings: tuple[str, ...], *, verbose: bool) -> None:
+    from lastgood.wrappers.types.warning_texts import summed_up
+
+    console = _console(stderr=True)
+    lines = warnings if verbose else summed_up(warnings)
+    for line in lines:
+        console.print(f"Warning: {line}", style="yellow")
+    if not set(warnings) <= set(lines):
+        console.print(f"These are the causes of {len(warnings)} warnings; --verbose prints each.", style="yellow")
 
 
 def _print_error(error: LastgoodError | OSError) -> None:
-    from lastgood.session.event_lines import error_text, make_console
+    from lastgood.session.event_lines import error_text
 
     message = error_text(error)
     if isinstance(error, OSError) and error.strerror is not None and error.filename is not None:
         message = f"{error.filename}: {error.strerror}"
-    make_console(stderr=True).print(f"Error: {message}", style="red")
+    _console(stderr=True).print(f"Error: {message}", style="red")

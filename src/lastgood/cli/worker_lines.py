@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import TYPE_CHECKING
 
 from lastgood.bridges.start import WORKER_MARK
-from lastgood.session.event_lines import make_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["mark_worker_lines"]
 
 
-def mark_worker_lines() -> None:
-    """Mark what the workers print that are started in this context; dim where stderr shows colours. Show what they log, too."""
-    console = make_console(stderr=True)
-    mark = "\x1b[2mworker |\x1b[0m " if console.is_terminal and not console.no_color else "worker | "
+def mark_worker_lines(console: Console) -> None:
+    """Mark what the workers print that are started in this context; dim where stderr shows colours. Show what they log, too.
+
+    ``console`` is that of stderr.
+    """
+    mark = "\x1b[2mworker |\x1b[0m " if console.color_system is not None and not console.no_color else "worker | "
     WORKER_MARK.set(mark.encode())
     handler = logging.StreamHandler()
     handler.setFormatter(_Marked(mark))

@@ -35,6 +35,7 @@ from lastgood.watch_events import (
     WatchEvent,
     WatchPaths,
 )
+from lastgood.wrappers.types.warning_texts import summed_up
 
 if TYPE_CHECKING:  # a session that logs nothing needs no rich
     from rich.console import Console
@@ -53,21 +54,33 @@ _LIBRARY = re.compile(r"^<|[/\\\\](?:lib[/\\\\]python\d|site-packages[/\\\\]|dis
 """A pattern for paths in the standard library or an installed package, and for names such as ``<string>``."""
 
 
-def make_console(file: IO[str] | None = None, *, stderr: bool = False) -> Console:
-    """Make a console for plain text, without wrapping, highlighting or markup; colours only on a terminal."""
+def make_console(file: IO[str] | None = None, *, stderr: bool = False, colors: bool = True) -> Console:
+    """Make a console for plain text, without wrapping, highlighting or markup; ``colors`` only show on a terminal."""
     from rich.console import Console
 
-    return Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return Console(
+        file=file,
+        stderr=stderr,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+        color_system="auto" if colors else None,
+    )
 
 
 class EventLines:
     """A converter of events to lines, to be given all events in order.
 
-    ``now`` returns the local time; paths below ``base``, if given, are shown relative to it.
+    ``now`` returns the local time; paths below ``base``, if given, are shown relative to it. ``verbose``: every warning has a
+    line of its own, instead of every cause.
     """
 
-    def __init__(self, *, base: Path | None = None, now: Callable[[], datetime] = datetime.now) -> None:
+    def __init__(
+        self, *, base: Path | None = None, now: Callable[[], datetime] = datetime.now, verbose: bool = False
+    ) -> None:
         self._base = base
+        self._verbose = verbose
         self._now = now
         self._stale_since: datetime | None = None
         self._warned: frozenset[str] = frozenset()
@@ -158,9 +171,9 @@ class EventLines:
         for change in event.changes:
             yield change.kind, "red" if change.breaking else "green", change_text(change)
         # Show a warning once, and not again after every edit, which may have moved the line that it names.
-        for warning in event.warnings:
-            if _LINE.sub("", warning) not in self._warned:
-                yield "warning", "yellow", warning
+        fresh = [warning for warning in event.warnings if _LINE.sub("", warning) not in self._warned]
+        for line in fresh if self._verbose else summed_up(fresh):
+            yield "warning", "yellow", line
         self._warned = frozenset(_LINE.sub("", warning) for warning in event.warnings)
         if self._undone is not None:
             self._stale_since, undone, self._undone = now, self._undone, None

@@ -105,7 +105,9 @@ def test_an_item_that_cannot_cross_is_told_of() -> None:
     wrapped = wrap("from typing import Iterator\nclass Own: ...\ndef f() -> Iterator[list[Own]]:\n  yield []\n")
     assert "pricing.f: the annotation of the result, Iterator[list[Own]], became Any in part." in told(wrapped)[0]
     wrapped = wrap("def f() -> int:\n  yield 1\n")
-    assert wrapped.warnings == ("pricing.f: the annotation of the result, int, became Any.",)
+    assert wrapped.warnings == (
+        "pricing.f: the annotation of the result, int, became Any. It is a type without items.",
+    )
 
 
 def test_one_that_is_a_stream_under_a_condition_alone_says_so() -> None:

@@ -93,7 +93,7 @@ def test_a_class_that_only_the_stub_has_is_none() -> None:
     stub_text = "from typing import TypedDict\nclass Row(TypedDict):\n    x: int\ndef f(a: Row) -> int: ..."
     assert signature("def f(a): ...", stub_text) == "(a: Any) -> int"
     assert wrapped("def f(a): ...", stub_text).warnings == (
-        "pricing.f: the annotation of parameter 'a', Row, became Any.",
+        "pricing.f: the annotation of parameter 'a', Row, became Any. It is a name that stands for no known type.",
     )
 
 

@@ -183,10 +183,10 @@ def test_type_variables_in_functions(text: str, expected: str) -> None:
 def test_what_a_type_variable_says_is_no_warning_and_what_is_not_followed_is_one() -> None:
     assert told(wrapped("def f(x: list[T], y: Of, z: Page[Key]) -> U: ...")) == ()
     assert told(wrapped("def f(x: Callable[P, int]) -> None: ...")) == (
-        "pricing.f: the annotation of parameter 'x', Callable[P, int], became Any.",
+        "pricing.f: the annotation of parameter 'x', Callable[P, int], became Any. It is a function.",
     )
     assert told(wrapped(f"{RUN}def f(x: Run[[int], str]) -> None: ...")) == (
-        "pricing.Run.given: the annotation of the field, T, became Any.",
+        "pricing.Run.given: the annotation of the field, T, became Any. It is a type variable that nothing binds.",
     )
 
 
@@ -253,7 +253,7 @@ def test_self_is_the_class_that_the_method_is_called_on() -> None:
     assert f"async def made(like: D | None = None) -> D: ...{IGNORED}\n" in body
     assert f"async def many() -> list[D]: ...{IGNORED}\n" in body
     assert body.count("async def plain(x: int) -> C: ...\n") == 2
-    assert told(made) == ("pricing.Desk.open: the annotation of the result, Self, became Any.",)
+    assert told(made) == ("pricing.Desk.open: the annotation of the result, Self, became Any. It is a plain class.",)
 
 
 GENERIC_METHODS = """

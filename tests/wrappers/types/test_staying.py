@@ -55,11 +55,20 @@ def test_a_union_is_without_what_cannot_cross(annotation: str, expected: str, le
     )
 
 
-@pytest.mark.parametrize("annotation", ["Callable[[int], str]", "TextIO", "type[int]", "IO[str] | Handler", "Stream2"])
-def test_alone_it_is_any_and_the_others_keep_their_types(annotation: str) -> None:
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        ("Callable[[int], str]", "a function"),
+        ("TextIO", "an open file"),
+        ("type[int]", "a class object"),
+        ("IO[str] | Handler", "a union of what cannot cross"),
+        ("Stream2", "a function"),
+    ],
+)
+def test_alone_it_is_any_and_the_others_keep_their_types(annotation: str, kind: str) -> None:
     found, warnings = signature(f"Stream2 = Handler\ndef f(x: {annotation}, y: int) -> int: ...")
     assert found == "(x: Any, y: int) -> int"
-    assert warnings == (f"pricing.f: the annotation of parameter 'x', {annotation}, became Any.",)
+    assert warnings == (f"pricing.f: the annotation of parameter 'x', {annotation}, became Any. It is {kind}.",)
 
 
 @pytest.mark.parametrize(

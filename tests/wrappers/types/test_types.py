@@ -359,11 +359,8 @@ def test_what_a_field_is_that_cannot_be_told_is_any() -> None:
     )
     assert "    a: Any\n    b: list[Any] = field(default_factory=list[Any])\n    c: Any = 3" in declared(text)
     assert warnings(text) == (
-        "pricing.C.a: the annotation of the field, Desk, became Any.",
-        (
-            "pricing.C.b: the annotation of the field, list[Desk], became Any in part. "
-            "Not known to cross to the worker by value: Desk."
-        ),
+        "pricing.C.a: the annotation of the field, Desk, became Any. It is a plain class.",
+        ("pricing.C.b: the annotation of the field, list[Desk], became Any in part. Desk is a plain class."),
         "pricing.C.c: its default is of another type than it is annotated with, so that it became Any.",
     )
 

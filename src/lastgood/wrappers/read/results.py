@@ -49,13 +49,13 @@ def result_of(binding: Binding, scope: Scope, annotation: ast.expr | None, at: S
 
 
 def item_of(result: Result, this: Type | None = None) -> tuple[Type, tuple[str, ...]]:
-    """Return the type of a stream's items, and the texts of the parts that became Any. ``this`` is what ``Self`` is."""
+    """Return the type of a stream's items, and a clause for each part that became Any. ``this`` is what ``Self`` is."""
     if result.annotation is None:
         return ANY, ()
     annotation, scope = _unaliased(result.annotation, result.scope)
     name = _abstract(annotation, scope)
     if name not in _STREAMS and name != "Iterable":
-        return ANY, (ast.unparse(result.annotation),)
+        return ANY, (f"{ast.unparse(result.annotation)} is a type without items",)
     if not isinstance(annotation, ast.Subscript):
         return ANY, ()
     inside = annotation.slice

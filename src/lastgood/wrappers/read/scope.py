@@ -9,7 +9,15 @@ from dataclasses import dataclass, field, replace
 from lastgood.wrappers.ir import Declared, Type, Variable
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Project
-from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, is_known, known, read_variable, unquoted
+from lastgood.wrappers.types.annotations import (
+    Undeclarable,
+    dotted_name,
+    is_known,
+    kind_of_foreign,
+    known,
+    read_variable,
+    unquoted,
+)
 
 __all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope", "class_parameters", "class_scope"]
 
@@ -99,6 +107,18 @@ class Scope:
         at = None if key in self.seen else self.project.outline(declared.module)
         place = None if at is None else Scope(self.project, at, seen=self.seen | {key}).lookup(declared.name)
         return class_parameters(place, self.project, self.seen | {key}) if isinstance(place, Place) else ()
+
+    def kind(self, dotted: str) -> str:
+        """Return what ``dotted`` is if it does not resolve to a type; see :meth:`.Namespace.kind`."""
+        found = replace(self, in_types=True).lookup(dotted)
+        if isinstance(found, tuple):
+            scope, value = found
+            named = value.value if isinstance(value, ast.Subscript) else value
+            head = dotted_name(named) if isinstance(named, ast.expr) else ""
+            return scope.kind(head) if head else "a name that stands for no known type"
+        if isinstance(found, Place):
+            return "a plain class"
+        return kind_of_foreign(found) if isinstance(found, str) else "a name that stands for no known type"
 
     def lookup(self, dotted: str) -> str | Place | tuple[Scope, ast.AST] | None:
         """Resolve ``dotted``: to a full path outside the local modules, a class, or the scope and value of an assignment.
@@ -207,7 +227,7 @@ class Scope:
             case ast.Assign(targets=[ast.Name()], value=value):
                 return here, value
             case ast.AnnAssign(annotation=annotation, value=ast.expr() as value):
-                is_alias = self.resolve(ast.unparse(annotation)) == "typing.TypeAlias"
+                is_alias = self.resolve(ast.unparse(annotation)) in ("typing.TypeAlias", "typing_extensions.TypeAlias")
                 return (here, unquoted(value) if self.in_types else value) if is_alias else None
             case node if type(node).__name__ == "TypeAlias":  # ast.TypeAlias is new in 3.12
                 return replace(here, type_parameters=binding.type_parameters), node

@@ -7,8 +7,10 @@ scope. Any other part of an annotation becomes ``Any``, with a warning: a declar
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,6 +37,7 @@ __all__ = [
     "admits",
     "dotted_name",
     "is_known",
+    "kind_of_foreign",
     "known",
     "literal",
     "literal_of",
@@ -50,6 +53,7 @@ Literal = None | bool | int | float | str | bytes | tuple["Literal", ...]
 _MAX_EXPANDED = 1000
 """Maximum number of types to which the aliases in one annotation may expand."""
 _VARIADIC = -1  # tuple
+_ARGUMENTS = "a type with arguments that do not fit"
 _FORMS = -2  # Optional, Literal, ...: special forms, each with its own rules
 _STAYS = -3  # Callable, IO, ...: nothing of such a type can cross
 
@@ -143,6 +147,30 @@ def is_known(path: str) -> bool:
     return path in _KNOWN
 
 
+_KINDS = {
+    **dict.fromkeys(("type", "Type"), "a class object"),
+    "Callable": "a function",
+    "ModuleType": "a module",
+    **dict.fromkeys(("AsyncGenerator", "AsyncIterable", "AsyncIterator", "Generator", "Iterator"), "an iterator"),
+    **dict.fromkeys(("Awaitable", "Coroutine", "Future", "Task"), "an awaitable"),
+    **dict.fromkeys(
+        ("BinaryIO", "BufferedReader", "BytesIO", "IO", "StringIO", "TextIO", "TextIOWrapper"), "an open file"
+    ),
+    **dict.fromkeys(("AbstractAsyncContextManager", "AbstractContextManager"), "a context manager"),
+    **dict.fromkeys(("AsyncContextManager", "ContextManager"), "a context manager"),
+}
+
+
+def kind_of_foreign(path: str) -> str:
+    """Return what the full ``path`` of a name outside the local modules stands for, as a noun with its article."""
+    top, _, name = path.replace("typing_extensions.", "typing.").partition(".")
+    if top not in sys.stdlib_module_names:
+        return "a class of another package"
+    if top == "builtins" and not hasattr(builtins, name):
+        return "a name that the module does not bind"
+    return _KINDS.get(name.rpartition(".")[2], "a class of the standard library")
+
+
 def known(path: str) -> Ref:
     """Return the known type at ``path``. Raises :class:`KeyError` for any other."""
     return _KNOWN[path][0]
@@ -184,11 +212,16 @@ class Namespace(Protocol):
         """Return the type parameters of a class that wrappers declare."""
         ...
 
+    def kind(self, dotted: str) -> str:
+        """Return what a dotted name is that resolves to None, as a noun with its article."""
+        ...
+
 
 def read_annotation(node: ast.expr | None, names: Namespace, this: Type | None = None) -> tuple[Type, tuple[str, ...]]:
-    """Return the type of the annotation ``node`` (None: no annotation), and the texts of the parts that became ``Any``.
+    """Return the type of the annotation ``node`` (None: no annotation), and of each part that became ``Any`` a clause.
 
-    ``this`` is the type for which ``Self`` stands. Type variables are left in the type.
+    It says what the part is: ``"Desk is a plain class"``. ``this`` is the type for which ``Self`` stands. Type variables are left
+    in the type.
     """
     if node is None:
         return ANY, ()
@@ -196,7 +229,7 @@ def read_annotation(node: ast.expr | None, names: Namespace, this: Type | None =
     try:
         return reader.read(node, names), tuple(dict.fromkeys(reader.unknown))
     except _TooLarge:
-        return ANY, (f"{ast.unparse(node)} (its aliases stand for more than {_MAX_EXPANDED} types)",)
+        return ANY, (f"{ast.unparse(node)} is an alias that stands for more than {_MAX_EXPANDED} types",)
 
 
 def read_returns(node: ast.expr | None, names: Namespace, this: Type | None = None) -> tuple[Type, tuple[str, ...]]:
@@ -254,7 +287,11 @@ class _Reader:
 
     def read(self, node: ast.expr, names: Namespace) -> Type:
         found = self._read(node, names)
-        return self._any(unquoted(node)) if found == _STAYING else found
+        if found != _STAYING:
+            return found
+        whole = unquoted(node)
+        head = dotted_name(whole.value if isinstance(whole, ast.Subscript) else whole)
+        return self._any(whole, names.kind(head) if head else "a union of what cannot cross")
 
     def _read(self, node: ast.expr, names: Namespace) -> Type:
         if self._aliases:
@@ -276,7 +313,8 @@ class _Reader:
                     return self._declared(node, found, arguments, names)
                 if isinstance(found, tuple):
                     return self._alias(node, *found, [self.read(argument, names) for argument in arguments])
-        return self._any(node)
+                return self._any(node, names.kind(dotted_name(value)))
+        return self._any(node, "an expression")
 
     def _union(self, options: Sequence[ast.expr], names: Namespace) -> Type:
         """Read a union, without the options of which no value can cross; if there are only such, it is one itself."""
@@ -295,14 +333,14 @@ class _Reader:
         if isinstance(found, Declared | Undeclarable):
             return self._declared(node, found, [], names)
         if found is None:
-            return self._any(node)
+            return self._any(node, names.kind(dotted_name(node)))
         ref, arity = _KNOWN[found]
         if ref.name == "Self" and self._this is not None:
             return self._this
         if ref.name == "AnyStr":
             return Type(_ANY_STR)
         if arity == _FORMS:
-            return self._any(node)
+            return self._any(node, "a plain class" if ref.name == "Self" else "a special form that means nothing here")
         if arity == _STAYS:
             return _STAYING
         if arity == _VARIADIC:
@@ -314,11 +352,11 @@ class _Reader:
         value, declared = _aliased(place, value)
         # A quoted alias is a string, to Python and to type checkers. A call creates a ParamSpec or the like.
         if not isinstance(value, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp) or None in declared:
-            return self._any(node)
+            return self._any(node, "an assigned value or a ParamSpec, which is not followed")
         type_ = self._value(value, place)
         own = tuple(variable for variable in declared if variable is not None) or tuple(dict.fromkeys(variables(type_)))
         if len(given) > len(own):
-            return self._any(node)
+            return self._any(node, _ARGUMENTS)
         if given:
             self._count(sum(_size(given[own.index(each)]) for each in variables(type_) if each in own[: len(given)]))
         return substituted(type_, _filled(own, given))
@@ -366,12 +404,12 @@ class _Reader:
                 return self._literal(node, ref, arguments, names)
             case "Unpack" if len(arguments) == 1:
                 inner = self.read(arguments[0], names)  # of **kwargs: the keys of a typed dict
-                return Type(ref, (inner,)) if isinstance(inner.head, Declared) else self._any(node)
+                return Type(ref, (inner,)) if isinstance(inner.head, Declared) else self._any(node, _ARGUMENTS)
             case "tuple":
                 return self._tuple(ref, arguments, names)
             case _ if arity == len(arguments) > 0:
                 return Type(ref, tuple(self.read(argument, names) for argument in arguments))
-        return self._any(node)
+        return self._any(node, _ARGUMENTS)
 
     def _tuple(self, ref: Ref, arguments: list[ast.expr], names: Namespace) -> Type:
         match arguments:
@@ -380,7 +418,7 @@ class _Reader:
             case [item, ast.Constant(value=value)] if value is ...:
                 return Type(ref, (self.read(item, names), Type("...")))
             case _ if any(map(_is_unpacked, arguments)):
-                self._any(arguments[0])
+                self._any(arguments[0], "an unpacked type parameter")
                 return Type(ref, (ANY, Type("...")))
         return Type(ref, tuple(self.read(argument, names) for argument in arguments))
 
@@ -401,7 +439,7 @@ class _Reader:
         enums = [names.resolve(dotted_name(argument).rpartition(".")[0]) for argument in arguments]
         if all(isinstance(enum, Declared) for enum in enums):
             return union(*(Type(enum) for enum in enums if isinstance(enum, Declared)))
-        return self._any(node)
+        return self._any(node, "a literal of values that are no literals")
 
     def _tried(self, node: ast.expr, names: Namespace) -> Type:
         """Read an annotation without recording its unknown parts."""
@@ -414,19 +452,18 @@ class _Reader:
         self, node: ast.expr, found: Declared | Undeclarable, arguments: list[ast.expr], names: Namespace
     ) -> Type:
         if isinstance(found, Undeclarable):
-            return self._any(node, found.reason)
+            return self._any(node, f"a class that cannot be declared, since {found.reason}")
         parameters = names.parameters(found)
         if not parameters:  # it is not generic, or in a way that is not followed
             return Type(found)
         if len(arguments) > len(parameters):
-            return self._any(node)
+            return self._any(node, _ARGUMENTS)
         given = [self.read(argument, names) for argument in arguments]
         filled = _filled(parameters, given)
         return Type(found, tuple(filled[each] for each in parameters))
 
-    def _any(self, node: ast.expr, reason: str = "") -> Type:
-        text = ast.unparse(node)
-        self.unknown.append(f"{text} ({reason})" if reason else text)
+    def _any(self, node: ast.expr, kind: str) -> Type:
+        self.unknown.append(f"{ast.unparse(node)} is {kind}")
         return ANY
 
 

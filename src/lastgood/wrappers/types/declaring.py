@@ -242,7 +242,10 @@ class _Declarer:
             annotation, scope = found
         type_, unknown = read_annotation(annotation, scope, self.this())
         free = dict.fromkeys(each for each in variables(type_) if each not in self.parameters)
-        type_, unknown = erased(type_, self.parameters), (*unknown, *(each.name for each in free))
+        type_, unknown = (
+            erased(type_, self.parameters),
+            (*unknown, *(f"{each.name} is a type variable that nothing binds" for each in free)),
+        )
         for text in about_annotation("the field", annotation, type_, unknown):
             self.warn(raw.name, text)
         return type_
