@@ -7,7 +7,7 @@ a process imports its modules and says what functions they really offer; lastgoo
 Counted are the functions (and static and class methods) that are
 
 - *wrapped*;
-- *named* in a warning;
+- *named* in a warning, or in a module of which a warning says that it makes names when it runs;
 - *silent*: neither, which is a fault. *Silent names* are classes and other values;
 - *typed*: wrapped with a result that is not ``Any``, out of those that are annotated in the source or in a stub beside it.
 
@@ -205,6 +205,7 @@ def count(corpus: Corpus, package: str) -> tuple[Counts, dict[str, list[str]]]:
     found = json.loads(done.stdout)
     functions: dict[str, list[str]] = {}
     about = {text.partition(": ")[0] for text in counts.warnings}
+    dynamic = {text.partition(": ")[0] for text in counts.warnings if ": it makes names when it runs" in text}
     for module, each in real.items():
         for name in each["names"]:
             is_function = name["kind"] in ("function", "method")
@@ -218,7 +219,7 @@ def count(corpus: Corpus, package: str) -> tuple[Counts, dict[str, list[str]]]:
                     is_typed = found[module][path] != "Any"
                     counts.typed += is_typed and name["annotated"]
                     counts.untyped += [full] * (name["annotated"] and not is_typed)
-            elif any(above in about for above in _around(module, path)):
+            elif any(above in about for above in _around(module, path)) or module in dynamic:
                 counts.named += [full] * is_function
             else:
                 (counts.silent if is_function else counts.silent_names).append(f"{full} ({name['type']})")

@@ -15,6 +15,7 @@ import dataclasses
 import doctest
 import enum
 import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -105,11 +106,16 @@ def _public(module: types.ModuleType) -> list[str]:
     is_package = hasattr(module, "__path__")
     imported: set[str] = set()
     local: set[str] = set()
+    starred: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imported.update(each.asname or each.name.partition(".")[0] for each in node.names)
         elif isinstance(node, ast.ImportFrom):
-            inside = node.level or (node.module or "").partition(".")[0] == top
+            package = module.__name__ if is_package else module.__name__.rpartition(".")[0]
+            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            inside = origin.partition(".")[0] == top
+            if inside and node.names[0].name == "*":
+                starred.update(_public(importlib.import_module(origin)))
             for each in node.names:
                 imported.add(each.asname or each.name)
                 if (is_package and inside) or each.asname == each.name:
@@ -117,11 +123,11 @@ def _public(module: types.ModuleType) -> list[str]:
     own = set(_bound(tree))
     names = []
     for each, value in vars(module).items():
-        foreign = (getattr(value, "__module__", None) or module.__name__).partition(".")[0] != top
+        foreign = (getattr(value, "__module__", None) or top).partition(".")[0] != top
         if each.startswith("_") or (each in imported and each not in own | local):
             continue
-        if each not in own and each not in imported and foreign:
-            continue  # by a "*" from outside
+        if each not in own | imported | starred and (foreign or "*" in imported):
+            continue  # by a "*": from outside, or of what the other module only imports
         names.append(each)
     return names
 
@@ -149,7 +155,8 @@ def _described(value: Any, path: str, top: str) -> Iterator[dict[str, Any]]:
             "annotated": callable(value) and _annotated(value),
         }
         return
-    yield {"path": path, "kind": "class", "type": "type", "annotated": False}
+    if "." not in path:
+        yield {"path": path, "kind": "class", "type": "type", "annotated": False}
     seen: set[str] = set()
     for each in value.__mro__:
         if each.__module__.partition(".")[0] != top:

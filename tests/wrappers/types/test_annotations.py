@@ -354,3 +354,16 @@ def test_what_is_there_at_run_time_counts_where_a_class_is_made() -> None:
     assert "class Dog:\n    m: int\n" in body
     assert "class Own:\n    x: int\n" in body
     assert "async def f(x: Dog) -> Own: ..." in body
+
+
+def test_a_star_import_that_does_not_bring_a_name_hides_none_that_does() -> None:
+    others = (
+        source("starred", "from dataclasses import dataclass\n@dataclass\nclass Cat:\n  n: int\n"),
+        source("outer", "from inner import *\n"),
+        source("inner", "x = 1\n"),
+    )
+    body = text_of(
+        wrap("from starred import *\nfrom outer import *\ndef f() -> Cat: ...\ndef g() -> int: ...", *others)
+    )
+    assert "async def f() -> Cat:" in body
+    assert "async def g() -> int:" in body

@@ -154,7 +154,9 @@ class Scope:
                 return f"{star}.{dotted}"
             origin = self.project.outline(star)
             if origin is not None and (head in origin.names() or origin.stars):
-                return inner._elsewhere(origin).lookup(dotted)
+                found = inner._elsewhere(origin).lookup(dotted)
+                if head in origin.names() or found not in (None, f"builtins.{dotted}"):
+                    return found  # else another "*" may bring it
             if origin is None and f"{star}.{dotted}" in _STARRED:
                 return f"{star}.{dotted}"
         return f"builtins.{dotted}"
