@@ -104,12 +104,16 @@ class WatchError(LastgoodError):
 
 
 class UnwatchableModule(ConfigError, WatchError):
-    """A module under ``[modules]`` does not exist or has no local source. ``problem`` is the whole text."""
+    """A module under ``[modules]`` does not exist or has no local source. ``problem`` is the whole text.
+
+    ``others`` are the errors of the other modules that cannot be watched; a note has the text of each.
+    """
 
     def __init__(self, module: str, problem: str, *, file: Path | None = None) -> None:
         super().__init__(problem, file=file, field=f"modules.{module}")
         self.args = (module, problem)  # pickle and copy call the class with these
         self.module = module
+        self.others: tuple[UnwatchableModule, ...] = ()
 
     def __str__(self) -> str:
         return self.problem

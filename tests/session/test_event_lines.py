@@ -229,12 +229,19 @@ def raised_here() -> Exception:
         return error
 
 
+def several_missing() -> UnwatchableModule:
+    error, *others = (UnwatchableModule(name, f'Module "{name}" is not', file=BASE / "c.toml") for name in "mno")
+    error.others = tuple(others)
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
         (BROKEN, "pricing.py:14: pricing: invalid syntax"),
         (GenerationError((*BROKEN.failures, *BROKEN.failures)), "pricing.py:14: pricing: invalid syntax (and 1 more)"),
         (GenerationError((ModuleFailure("a", None, None, "no"),)), "a: no"),
+        (several_missing(), 'c.toml: Module "m" is not (and 2 more)'),
         (GenerationError((ModuleFailure("a", SOURCE, None, "no"),)), "pricing.py: a: no"),
         (REMOTE, "stock.py:8: ZeroDivisionError: division by zero"),
         (RemoteError("KeyboardInterrupt", "", ""), "KeyboardInterrupt"),

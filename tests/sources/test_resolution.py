@@ -228,6 +228,16 @@ def test_a_missing_module_could_not_be_resolved(name: str, files: list[str]) -> 
     assert caught.value.module == name
 
 
+def test_every_module_that_cannot_be_watched_is_named_at_once() -> None:
+    tree = Files(frozenset([Path("/p/src/there.py")]), {})
+    settings = config("x", "there", "math", "y", import_path=("/p/src",))
+    with pytest.raises(UnwatchableModule) as caught:
+        resolved_in(tree, settings, Interpreter((), ("math",)))
+    assert [each.module for each in (caught.value, *caught.value.others)] == ["x", "math", "y"]
+    assert caught.value.__notes__[1:] == [str(other) for other in caught.value.others]
+    assert 'Module "y" could not be resolved for watching' in caught.value.__notes__
+
+
 @pytest.mark.parametrize(
     ("name", "missing", "where"),
     [

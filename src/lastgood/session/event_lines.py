@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, assert_never
 
-from lastgood.errors import ConfigError, GenerationError, LastgoodError, RemoteError
+from lastgood.errors import ConfigError, GenerationError, LastgoodError, RemoteError, UnwatchableModule
 from lastgood.watch_events import (
     ApiChange,
     BridgeLost,
@@ -300,7 +300,8 @@ def brief(error: BaseException, base: Path | None = None) -> str:
                 f"{error.type_name}: {error.message}" if error.message else error.type_name
             )
         case LastgoodError():
-            said = _first_line(error_text(error))
+            more = f" (and {len(error.others)} more)" if isinstance(error, UnwatchableModule) and error.others else ""
+            said = f"{_first_line(error_text(error))}{more}"
             return said if base is None else said.replace(os.path.join(base, ""), "")
         case _:
             raised = [(frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)]

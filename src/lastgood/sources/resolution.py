@@ -51,25 +51,17 @@ def places_of(entry: Path, name: str) -> list[Path]:
 def resolve_modules(config: Config, finder: Finder) -> Mapping[str, Resolved]:
     """Find every module under ``[modules]``, in the config's order.
 
-    ``finder`` searches ``python_import_path``, then as the worker's interpreter would. Raises :class:`UnwatchableModule` for
-    the first module that is missing, has no Python source, or would not be imported from it.
+    ``finder`` searches ``python_import_path``, then as the worker's interpreter would. Raises :class:`UnwatchableModule` if
+    modules are missing, have no Python source, or would not be imported from it: for the first, with the others as notes.
     """
     resolved = {}
+    problems = []
     for name in config.modules:
         found = finder.find(name)
-        if found is None:
-            missing = UnwatchableModule(name, f'Module "{name}" could not be resolved for watching', file=config.path)
-            missing.add_note(_search(finder, name))
-            raise missing
-        if found.file is None and not found.is_namespace:
-            problem = "is not backed by a local Python source file or package directory and cannot be watched"
-            raise UnwatchableModule(name, f'Module "{name}" {problem}', file=config.path)
-        if (hidden := _hidden(finder, name)) is not None:
-            problem = (
-                f"cannot be watched: a worker would not import it from {hidden}, since its interpreter has a module of that "
-                "name of its own, built in or loaded before any other. Rename yours, there and in the config."
-            )
-            raise UnwatchableModule(name, f'{config.path}: Module "{name}" {problem}', file=config.path)
+        problem = _problem(config, finder, name, found)
+        if problem is not None or found is None:
+            problems += [] if problem is None else [problem]
+            continue
         resolved[name] = Resolved(
             name=name,
             file=None if found.file is None else finder.real_file(found.file),
@@ -77,7 +69,31 @@ def resolve_modules(config: Config, finder: Finder) -> Mapping[str, Resolved]:
             is_package=found.search is not None,
             candidates=tuple(_candidates(finder, name, is_package=found.search is not None)),
         )
+    if problems:
+        first, *others = problems
+        first.others = tuple(others)
+        for other in others:
+            first.add_note(str(other))
+        raise first
     return resolved
+
+
+def _problem(config: Config, finder: Finder, name: str, found: Found | None) -> UnwatchableModule | None:
+    """Return why a module, which was ``found`` or not, cannot be watched; None if it can."""
+    if found is None:
+        missing = UnwatchableModule(name, f'Module "{name}" could not be resolved for watching', file=config.path)
+        missing.add_note(_search(finder, name))
+        return missing
+    if found.file is None and not found.is_namespace:
+        problem = "is not backed by a local Python source file or package directory and cannot be watched"
+        return UnwatchableModule(name, f'Module "{name}" {problem}', file=config.path)
+    if (hidden := _hidden(finder, name)) is not None:
+        problem = (
+            f"cannot be watched: a worker would not import it from {hidden}, since its interpreter has a module of that "
+            "name of its own, built in or loaded before any other. Rename yours, there and in the config."
+        )
+        return UnwatchableModule(name, f'{config.path}: Module "{name}" {problem}', file=config.path)
+    return None
 
 
 def _search(finder: Finder, name: str) -> str:
