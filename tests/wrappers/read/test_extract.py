@@ -86,6 +86,11 @@ class C:
         pytest.param(
             "if TYPE_CHECKING:\n  from impl import f\ndef __getattr__(name): ...\n__all__ = ['f']", ["f"], id="lazily"
         ),
+        pytest.param(
+            "if TYPE_CHECKING:\n  from impl import f\nelse:\n  lazy_import(globals(), {'f': 'impl'})\n__all__ = ['f']",
+            ["f"],
+            id="lazily-by-a-call",
+        ),
         pytest.param("def f():\n  def g(): ...", ["f"], id="inner-function"),
         pytest.param("def f(): ...\nf = 1", [], id="overwritten"),
         pytest.param("f = 1\ndef f(): ...", ["f"], id="defined-last"),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lastgood.wrappers import wrap_modules
 from lastgood.wrappers.types.annotations import literal_text
 from wrapping import source, text_of, told, wrap
 
@@ -367,3 +368,20 @@ def test_a_star_import_that_does_not_bring_a_name_hides_none_that_does() -> None
     )
     assert "async def f() -> Cat:" in body
     assert "async def g() -> int:" in body
+
+
+def test_another_name_of_a_generic_type_takes_its_arguments() -> None:
+    text = "from compat import Mapping, Seq\nfrom collections.abc import Set as Own\nOf = Own\n"
+    compat = source(
+        "compat", "import collections.abc as c\nfrom typing import Mapping as M\nMapping = M\nSeq = c.Sequence\n"
+    )
+    wrapped = wrap(f"{text}def f(x: Mapping[str, int], y: Seq[int]) -> Of[str]: ...", compat)
+    assert "async def f(x: Mapping[str, int], y: Sequence[int]) -> Set[str]:" in text_of(wrapped)
+    assert told(wrapped) == ()
+
+
+def test_a_submodule_that_some_import_has_bound_is_found_in_its_package() -> None:
+    package = source("shop", "def f() -> 'models.Cat': ...", is_package=True)
+    models = source("shop.models", "from dataclasses import dataclass\n@dataclass\nclass Cat:\n  n: int\n")
+    wrapped = wrap_modules([package], find={"shop.models": models}.get)
+    assert "async def f() -> Cat:" in text_of(wrapped, "shop/__init__.py")

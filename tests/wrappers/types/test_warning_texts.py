@@ -39,8 +39,8 @@ SUMMARY = (
         "2 left out: it returns a context manager, which cannot leave the worker. Offer a function that does the whole work "
         "(e.g. closed, opened)"
     ),
-    "pricing.secure: the annotation of parameter 'by', SSLContext, became Any. It is a class of the standard library.",
-    "pricing.secure: the annotation of parameter 'other', elsewhere.Thing, became Any. It is a class of another package.",
+    "pricing.secure: the annotation of parameter 'by', SSLContext, became Any. It is a type of the standard library.",
+    "pricing.secure: the annotation of parameter 'other', elsewhere.Thing, became Any. It is a type of another package.",
     "pricing.secure: the annotation of parameter 'then', Callable[[], int], became Any. It is a function.",
     "pricing.secure: the annotation of the result, type, became Any. It is a class object.",
 )

@@ -136,6 +136,8 @@ class Outline:
     """Names that a ``del`` has removed by the end of their scope, with that scope."""
     dynamic: tuple[tuple[str, int], ...] = ()
     """What makes names that only running the module knows (``exec``, ``__getattr__``, ...), each with its line."""
+    gives_namespace: bool = False
+    """It calls something with its ``globals()``, which may then make names in it."""
     exports_everything: bool = False
     """Its ``__all__`` is made from ``dir()`` or the like, so that it lists what the module imports, too."""
 
@@ -143,6 +145,11 @@ class Outline:
     def is_stub(self) -> bool:
         """True for the outline of a ``.pyi``."""
         return self.source.path is not None and self.source.path.suffix == ".pyi"
+
+    @property
+    def is_lazy(self) -> bool:
+        """True if names may be made when they are first used: by a ``__getattr__``, or by what is given ``globals()``."""
+        return "__getattr__" in self.names() or self.gives_namespace
 
     def names(self, owner: ast.AST | None = None) -> Mapping[str, list[Binding]]:
         """Return the bindings in the class statement ``owner`` (None: in the module), by name, in source order."""
@@ -165,6 +172,7 @@ def outline(source: ModuleSource, tree: ast.Module) -> Outline:
         scopes=visitor.scopes,
         deleted=frozenset(visitor.deleted),
         dynamic=tuple(visitor.dynamic),
+        gives_namespace=visitor.gives_namespace,
         exports_everything=visitor.exports_everything,
     )
 
@@ -213,6 +221,7 @@ class _Visitor:
         self.exports_everything = False
         self.times_exported = 0
         self.dynamic: list[tuple[str, int]] = []
+        self.gives_namespace = False
         self.has_walrus = b":=" in source.data
         self.has_globals = b"global " in source.data
         self.is_dynamic = any(text in source.data for text in _DYNAMIC)
@@ -342,6 +351,10 @@ class _Visitor:
             return
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             parts, in_function = [node, *_own_expressions(node)], False
+            self.gives_namespace |= any(
+                isinstance(part, ast.Call) and any(_namespace(each, in_function=True) for each in part.args)
+                for part in parts
+            )
         elif node.name == "__getattr__":
             self.dynamic.append(("__getattr__", node.lineno))
             return

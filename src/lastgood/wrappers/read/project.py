@@ -192,7 +192,7 @@ class Project:
             origin = self.outline(star)
             if origin is None:
                 unknown.append(star)
-            elif name in self.exported(origin):
+            elif name in self.exported(origin) or (origin.exports is None and name in origin.names()):
                 return self.locate(origin, name, seen)
         if name in at.variables or self.has(f"{at.source.name}.{name}"):
             return None  # a variable, or a submodule
@@ -332,8 +332,8 @@ def settle(
     everything = at.names(owner).get(name, [])
     overloads = tuple(binding for binding in everything if binding.is_overload)
     bindings = [binding for binding in everything if not binding.is_overload and not binding.at.type_only]
-    if not bindings and owner is None and "__getattr__" in at.names():
-        # A module with lazy imports in __getattr__ imports the same names under TYPE_CHECKING.
+    if not bindings and owner is None and at.is_lazy:
+        # A module with lazy imports imports the same names under TYPE_CHECKING.
         bindings = [binding for binding in everything if binding.target]
     if overloads and not bindings:
         return Missing("it has overloads, but no implementation")

@@ -159,6 +159,8 @@ class Scope:
                     return found  # else another "*" may bring it
             if origin is None and f"{star}.{dotted}" in _STARRED:
                 return f"{star}.{dotted}"
+        if rest and self.at.source.is_package and self.project.has(f"{self.module}.{head}"):
+            return inner._imported([f"{self.module}.{dotted}"])  # a submodule, which some import has bound here
         return f"builtins.{dotted}"
 
     def base(self, node: ast.expr) -> str | Place | None:

@@ -165,10 +165,10 @@ def kind_of_foreign(path: str) -> str:
     """Return what the full ``path`` of a name outside the local modules stands for, as a noun with its article."""
     top, _, name = path.replace("typing_extensions.", "typing.").partition(".")
     if top not in sys.stdlib_module_names:
-        return "a class of another package"
+        return "a type of another package"
     if top == "builtins" and not hasattr(builtins, name):
         return "a name that the module does not bind"
-    return _KINDS.get(name.rpartition(".")[2], "a class of the standard library")
+    return _KINDS.get(name.rpartition(".")[2], "a type of the standard library")
 
 
 def known(path: str) -> Ref:
@@ -215,6 +215,11 @@ class Namespace(Protocol):
     def kind(self, dotted: str) -> str:
         """Return what a dotted name is that resolves to None, as a noun with its article."""
         ...
+
+
+_Found = str | Declared | Undeclarable | tuple[Namespace, ast.AST] | None
+_MOST_NAMES = 20
+"""Maximum number of other names of a type that are followed."""
 
 
 def read_annotation(node: ast.expr | None, names: Namespace, this: Type | None = None) -> tuple[Type, tuple[str, ...]]:
@@ -306,7 +311,7 @@ class _Reader:
                 return self._bare(node, names)
             case ast.Subscript(value=value, slice=inside):
                 arguments = inside.elts if isinstance(inside, ast.Tuple) else [inside]
-                found = names.resolve(dotted_name(value))
+                found = _generic(names.resolve(dotted_name(value)))
                 if isinstance(found, str):
                     return self._subscript(node, *_KNOWN[found], arguments, names)
                 if isinstance(found, Declared | Undeclarable):
@@ -465,6 +470,14 @@ class _Reader:
     def _any(self, node: ast.expr, kind: str) -> Type:
         self.unknown.append(f"{ast.unparse(node)} is {kind}")
         return ANY
+
+
+def _generic(found: _Found) -> _Found:
+    """Follow other names of a type, such as ``Mapping = abc.Mapping``, which can be given the arguments of the type."""
+    other, left = found, _MOST_NAMES
+    while isinstance(other, tuple) and isinstance(other[1], ast.Name | ast.Attribute) and left:
+        other, left = other[0].resolve(dotted_name(other[1])), left - 1
+    return other if isinstance(other, str | Declared | Undeclarable) else found
 
 
 def _aliased(place: Namespace, value: ast.AST) -> tuple[ast.AST, list[Variable | None]]:
