@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from generating import importable
 from lastgood.store.header import has_header
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
+from lastgood.wrappers.generate import Pipeline
 from lastgood.wrappers.read.extract import Extract, extract
 from lastgood.wrappers.read.outline import Outline
 from lastgood.wrappers.read.project import Project
@@ -192,3 +196,41 @@ def test_an_empty_wrapper_is_told_of_with_what_to_name_instead(text: str, is_tol
     more = " A package's wrapper has what its __init__ offers. Name its modules under [modules]: "
     more += '"shop.a", "shop.b", "shop.d" (and 1 more).'
     assert [each for each in package.warnings if "empty" in each] == ([about + more] if is_told else [])
+
+
+@pytest.mark.parametrize("also", [(), ("shop.run.deep",), ("shop.run",), ("shop.other",)])
+@pytest.mark.parametrize("first", ["shop", "shop.run"])
+def test_a_function_is_not_replaced_by_the_module_of_its_name(
+    tmp_path: Path, first: str, also: tuple[str, ...]
+) -> None:
+    sources = {
+        "shop": source("shop", "from .run import run\nclass Fault(Exception): ...", is_package=True),
+        "shop.run": source(
+            "shop.run", "from shop import Fault\nclass Own(Fault): ...\ndef run() -> None: ...", is_package=True
+        ),
+        "shop.run.deep": source("shop.run.deep", "def f(): ..."),
+        "shop.other": source("shop.other", "def f(): ..."),
+    }
+    files = wrap_modules(
+        [sources[name] for name in ("shop", *also)], find=sources.get, local=sources, style="sync"
+    ).files
+    for name, data in files.items():
+        path = tmp_path / "made" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    with importable(tmp_path, "made"):
+        importlib.import_module(f"made.{first}")
+        for name in sources:
+            if any(file.startswith(name.replace(".", "/")) for file in files):
+                importlib.import_module(f"made.{name}")
+        assert inspect.isfunction(importlib.import_module("made.shop").run)
+
+
+def test_the_text_follows_when_a_module_of_that_name_is_wrapped_too() -> None:
+    pipeline = Pipeline()
+    package = source("shop", "def run(): ...", is_package=True)
+    others = [source("shop.other", "def f(): ...")]
+    line = b"from .run import __name__ as _run\n"
+    assert line not in pipeline.wrap([package, *others], lambda _: None).files["shop/__init__.py"]
+    others.append(source("shop.run", "def f(): ..."))
+    assert line in pipeline.wrap([package, *others], lambda _: None, changed={"shop.run"}).files["shop/__init__.py"]

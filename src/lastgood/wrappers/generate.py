@@ -27,7 +27,7 @@ from lastgood.sources.parsing import LARGEST, ModuleSource, deepest_line, is_stu
 from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.wrappers import Wrapped
-from lastgood.wrappers.ir import Class, Declared, Form, Module, packed
+from lastgood.wrappers.ir import Class, Declared, Form, Function, Module, packed
 from lastgood.wrappers.process.import_check import ImportCheck
 from lastgood.wrappers.read.derivations import Derivations, Derived, derived_classes
 from lastgood.wrappers.read.extract import Extract, extract
@@ -147,7 +147,7 @@ class _OutputFile:
     module: Module
     packed: bytes
     edges: Edges
-    render_inputs: tuple[WrapperImports | None, bool, Style] | None = None
+    render_inputs: tuple[WrapperImports | None, bool, Style, tuple[str, ...]] | None = None
     path: str = ""
     text: bytes = b""
     is_checked: bool = False
@@ -183,7 +183,7 @@ class Pipeline:
         self._types = _Types({}, {}, {})
         self._derivations = Derivations()
         self._assembled_from: _Types | None = None  # types that all files are assembled from, if no class is moved
-        self._rendered_from: tuple[Mapping[str, WrapperImports], Mapping[str, str], Style] | None = None
+        self._rendered_from: tuple[Mapping[str, WrapperImports], AbstractSet[str], Style] | None = None
         self._made: dict[str, _OutputFile] = {}
         self._edges: dict[str, Edges] = {}
         self._imports: Mapping[str, WrapperImports] = {}
@@ -384,12 +384,12 @@ class Pipeline:
         names = named | self._made.keys()
         if names != self._names:
             self._names, self._packages = names, _packages_around(names)
-        shared = imports, self._packages, style
+        shared = imports, self._names, style
         are_same, self._rendered_from = self._rendered_from == shared, None
         for name, made in self._made.items():
             if are_same and made.render_inputs is not None:
                 continue
-            inputs = imports.get(name), name in self._packages, style
+            inputs = imports.get(name), name in self._packages, style, self._functions_like_modules(made.module)
             if made.render_inputs == inputs:
                 continue
             made.render_inputs = None
@@ -406,13 +406,33 @@ class Pipeline:
                 files[path] = with_header(package, render_package(package))
         return {path: files[path] for path in sorted(files)}
 
-    def _render(self, made: _OutputFile, imports: WrapperImports | None, is_package: bool, style: Style) -> str:
-        render_inputs = (None if imports is None else (sorted(imports.late), imports.exports), is_package, style)
+    def _functions_like_modules(self, module: Module) -> tuple[str, ...]:
+        """Return the names of functions in the wrapper of a package that are also those of a wrapper in it."""
+        if module.name not in self._packages:
+            return ()
+        functions = (each.name for each in module.members if isinstance(each, Function))
+        paths = ((name, f"{module.name}.{name}") for name in functions)
+        return tuple(name for name, path in paths if path in self._names or path in self._packages)
+
+    def _render(
+        self,
+        made: _OutputFile,
+        imports: WrapperImports | None,
+        is_package: bool,
+        style: Style,
+        beside: tuple[str, ...],
+    ) -> str:
+        render_inputs = (
+            None if imports is None else (sorted(imports.late), imports.exports),
+            is_package,
+            style,
+            beside,
+        )
         key = digest_of(made.packed), _JSON.encode(render_inputs).decode()
 
         def compute() -> Answer[str]:
             self._makes(made.module.name)
-            return Answer(render(made.module, imports, is_package=is_package, style=style))
+            return Answer(render(made.module, imports, is_package=is_package, style=style, beside=beside))
 
         return self._memo.ask(_RENDER, key, compute).found
 

@@ -362,6 +362,12 @@ CORE = source(
         pytest.param("from . import core\nobj = core.obj\nf = core.f", ["f", "obj"], id="attributes"),
         pytest.param("from .core import f as core", ["core"], id="named-like-its-submodule"),
         pytest.param(
+            "if TYPE_CHECKING:\n  from .core import f, obj\nelse:\n  from .lazy import lazy\n  lazy(globals(), {'f': '.core'})\n"
+            "__all__ = ['f', 'obj']",
+            ["f", "obj"],
+            id="lazily-by-a-helper",
+        ),
+        pytest.param(
             "import lazy_loader as lazy\n__getattr__, __dir__, __all__ = lazy.attach(__name__, submod_attrs={'core': ['f']})",
             ["f"],
             id="lazy-loader",

@@ -431,6 +431,7 @@ class _Visitor:
 
 
 _DYNAMIC = (b"__getattr__", b"globals()", b"vars()", b"locals()", b"exec", b"sys.modules[__name__]", b"__dict__")
+_READERS = ("dict", "eval", "len", "list", "print", "set", "sorted", "tuple")
 _NAMESPACES = ("globals", "locals", "vars")
 
 
@@ -451,6 +452,10 @@ def _makes_names(node: ast.AST, *, in_function: bool) -> str:
             return "setattr"
         case ast.Name(id="__getattr__", ctx=ast.Store()):
             return "__getattr__"
+        case ast.Call(func=func, args=arguments) if not in_function and dotted_name(func) not in _READERS:
+            return next(
+                (f"{dotted_name(func)}(globals())" for each in arguments if _namespace(each, in_function=True)), ""
+            )
     return ""
 
 

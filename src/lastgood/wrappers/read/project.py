@@ -332,8 +332,8 @@ def settle(
     everything = at.names(owner).get(name, [])
     overloads = tuple(binding for binding in everything if binding.is_overload)
     bindings = [binding for binding in everything if not binding.is_overload and not binding.at.type_only]
-    if not bindings and owner is None and at.is_lazy:
-        # A module with lazy imports imports the same names under TYPE_CHECKING.
+    if not bindings and owner is None and (at.is_lazy or at.dynamic):
+        # A module with lazy imports in __getattr__, or by a helper, imports the same names under TYPE_CHECKING.
         bindings = [binding for binding in everything if binding.target]
     if overloads and not bindings:
         return Missing("it has overloads, but no implementation")

@@ -6,7 +6,7 @@ alias. Formatters leave the text alone (see :mod:`lastgood.store.header`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lastgood.config import Style
 from lastgood.wrappers.ir import (
@@ -46,8 +46,12 @@ def render(
     *,
     is_package: bool = False,
     style: Style = "async",
+    beside: Sequence[str] = (),
 ) -> str:
-    """Return the text of the wrapper of ``module``, without its header. ``is_package``: it is an ``__init__`` file."""
+    """Return the text of the wrapper of ``module``, without its header.
+
+    ``is_package``: it is an ``__init__`` file. ``beside`` are those of its functions that have the name of a module in it.
+    """
     imports = imports or WrapperImports(frozenset(), module.exports)
     names = Names(module, imports, is_package=is_package, is_async=style == "async")
     types: list[str] = []
@@ -60,6 +64,7 @@ def render(
             is_type = isinstance(member, Class) and holds_data(member)
             (types if is_type else definitions).extend(["", "", *_member(member, "", names)])
     exports = sorted({member.name for member in module.members} - module.hidden | {*imports.exports})
+    first = names.imports_beside(beside)
     variables = names.variables()
     declared = "" if exports else f": {names.spell(_STRS)}"
     listing = listed(f"__all__{declared} = [", [_quoted(name) for name in exports], "]")
@@ -70,7 +75,7 @@ def render(
         "from __future__ import annotations" + (" as _annotations" if "annotations" in names.taken else ""),
     ]
     blocks = [line for block in (variables, constants) if block for line in ("", *block)]
-    body = ["", f"__source__ = {_quoted(module.name)}", *listing, *blocks, *types, *definitions]
+    body = ["", f"__source__ = {_quoted(module.name)}", *listing, *blocks, *types, *first, *definitions]
     return "\n".join([*lines, *names.imports(), *body, *names.late_imports()]) + "\n"
 
 

@@ -143,6 +143,21 @@ class Names:
         lines = sorted(lines) + list(_import_statements(late))
         return ["", "", "# Down here, since these modules import this one too.", *lines] if lines else []
 
+    def imports_beside(self, functions: Sequence[str]) -> list[str]:
+        """Return the import statements for the submodules that have the names of ``functions``, to stand before these.
+
+        The first import of a submodule binds its name in the package. After this, no later import takes the place of a function.
+        """
+        if functions:
+            self.pyright.add("reportUnusedImport")
+        names = [(each, self._name(f"{self._module}.{each}()", f"_{each}")) for each in functions]
+        lines = [f"from .{each} import __name__ as {name}" for each, name in names]
+        return (
+            ["", "", "# Imported before the functions of these names, whose places they would take later.", *lines]
+            if lines
+            else []
+        )
+
     def _early_exports(self) -> Iterator[tuple[str, Declared]]:
         return self._exports(late=False)
 
