@@ -102,6 +102,16 @@ class C:
             ["D.f"],
             id="inherited",
         ),
+        pytest.param(
+            "class _B:\n  @staticmethod\n  def f(): ...\ntry:\n  from impl import C as _B\nexcept E: ...\nclass D(_B): ...",
+            ["D.m"],
+            id="inherited-under-a-condition",
+        ),
+        pytest.param(
+            "class D:\n  @staticmethod\n  def f(): ...\ntry:\n  from _fast import D\nexcept ImportError: ...",
+            ["D.f"],
+            id="perhaps-replaced-by-what-is-not-local",
+        ),
         pytest.param("def f(): ...\ndef g(): ...\n__all__ = ['g']", ["g"], id="all"),
         pytest.param("def f(): ...\ndef g(): ...\n__all__ = ('g',)\n__all__ += ['f']", ["f", "g"], id="all-extended"),
         pytest.param("def f(): ...\n__all__ = ['_f', 'K']\nK = 1", ["K"], id="all-of-constants"),

@@ -33,6 +33,7 @@ from lastgood.wrappers.read.scope import Place, Scope
 from lastgood.wrappers.read.stubs import overloads_in_stub, stub_of_function
 from lastgood.wrappers.types.annotations import (
     dotted_name,
+    is_known,
     literal,
     literal_text,
     read_annotation,
@@ -193,7 +194,7 @@ class _Extractor:
             return None
         if where is None or not self.is_there(at, name, where):
             return None
-        if not read_annotation(ast.Name(name), Scope(self.project, at))[1]:
+        if self.is_type(at, name):
             self.leave_out(name, _ALIAS, where.outline, where.bindings[-1].node.lineno)
             return None
         declared = self.made_class(at, name)
@@ -213,6 +214,16 @@ class _Extractor:
         if isinstance(found, Opaque):
             return Function(path.rpartition(".")[2], _ANYTHING, self.module, path)
         return self.function(found, path, found.of)
+
+    def is_type(self, at: Outline, name: str) -> bool:
+        """Return whether ``name`` is another name of a type, also of one that cannot cross."""
+        scope = Scope(self.project, at)
+        if not read_annotation(ast.Name(name), scope)[1]:
+            return True
+        found = scope.lookup(name)
+        value = found[1] if isinstance(found, tuple) else None
+        head = scope.lookup(dotted_name(value.value)) if isinstance(value, ast.Subscript) else None
+        return isinstance(head, str) and (is_known(head) or head.partition(".")[0] in ("typing", "typing_extensions"))
 
     def is_there(self, at: Outline, name: str, where: Value) -> bool:
         """Return whether ``name`` has a value when the module runs that is no module and no type variable."""

@@ -29,10 +29,19 @@ def _order(project: Project, place: Place, around: frozenset[tuple[str, str]]) -
     key = (place.outline.source.name, place.name)
     if not isinstance(node, ast.ClassDef) or key in around:
         return []
-    scope = Scope(project, place.outline, place.owner)
-    bases = [found for base in node.bases if isinstance(found := scope.base(base), Place)]
+    bases = [found for base in node.bases if isinstance(found := _base(project, place, base), Place)]
     orders = [_order(project, base, around | {key}) for base in bases]
     return [place, *(orders[0] if len(orders) == 1 else _merge_orders([*orders, bases]))]
+
+
+def _base(project: Project, place: Place, node: ast.expr) -> str | Place | None:
+    """Resolve a base. Of several classes of that name, depending on a condition, the one that is found first has to do."""
+    found = Scope(project, place.outline, place.owner).base(node)
+    if found is None and isinstance(node, ast.Name):
+        where = project.locate(place.outline, node.id)
+        if isinstance(where, Located) and where.is_class and where.bindings[0] is not place.binding:
+            return Place(where.outline, where.bindings[0], where.bindings[0].qualified)
+    return found
 
 
 def _merge_orders(orders: Sequence[Sequence[Place]]) -> list[Place]:
@@ -50,9 +59,8 @@ def _merge_orders(orders: Sequence[Sequence[Place]]) -> list[Place]:
 def bases_are_local(project: Project, place: Place) -> bool:
     """Return whether every base of the class at ``place``, at any depth, is a local class or ``object``."""
     for each in _order(project, place, frozenset()):
-        scope = Scope(project, each.outline, each.owner)
         for base in each.binding.node.bases:
-            found = scope.base(base)
+            found = _base(project, each, base)
             if not isinstance(found, Place) and found not in ("builtins.object", "abc.ABC", "typing.Generic"):
                 return False
     return True

@@ -136,7 +136,7 @@ class Project:
         self.aliases: dict[tuple[str, ast.AST], tuple[Type, tuple[str, ...], int]] = {}
         self.circles = 0
         self._outlines = outlines
-        self._exported: dict[str, dict[str, bool]] = {}
+        self._exported: dict[str, dict[str, None]] = {}
 
     def judge(self, place: Place) -> Declared | Undeclarable | None:
         """Return how the class at ``place`` is declared as a type, or why it cannot be; None for an ordinary class."""
@@ -176,7 +176,10 @@ class Project:
             return settled
         if not settled:
             return self._locate_unbound(at, name, seen)
-        found = [self._follow(at, binding, seen) for binding in settled]
+        found = [self._follow(at, binding, seen) for binding in settled if not binding.is_class]
+        found += [
+            Located(at, (binding,)) for binding in settled if binding.is_class
+        ]  # it may be replaced by the others
         for kind in (Located, Value):
             if (first := next((each for each in found if isinstance(each, kind)), None)) is not None:
                 values = [each for each in found if isinstance(each, Value) and each.outline is first.outline]
@@ -254,8 +257,8 @@ class Project:
             return None
         return self._inside(inner, rest) if inner.is_class or inner.methods else None
 
-    def exported(self, at: Outline, _seen: frozenset[str] = frozenset()) -> dict[str, bool]:
-        """Return the public names of a module, in order. The value is True if the module defines or explicitly exports the name.
+    def exported(self, at: Outline, _seen: frozenset[str] = frozenset()) -> dict[str, None]:
+        """Return the public names of a module, in order.
 
         With an ``__all__``, these are the names in it. Otherwise they are the names that it defines, imports ``as`` the same
         name or by ``*``, and in a package's ``__init__`` imports from local modules (as type checkers do, :pep:`484`).
@@ -265,25 +268,24 @@ class Project:
         names = self._collect(at, _seen | {at.source.name})
         return names if _seen else self._exported.setdefault(at.source.name, names)
 
-    def _collect(self, at: Outline, seen: frozenset[str]) -> dict[str, bool]:
+    def _collect(self, at: Outline, seen: frozenset[str]) -> dict[str, None]:
         listed, is_whole = self._listed(at, seen)
         if is_whole and not (listed and all(self._is_submodule(at, name) for name in listed)):
             order = {name: place for place, name in enumerate(at.names())}
-            return dict.fromkeys(sorted(listed, key=lambda name: order.get(name, len(order))), True)
-        names: dict[str, bool] = {}
+            return dict.fromkeys(sorted(listed, key=lambda name: order.get(name, len(order))))
+        names: dict[str, None] = {}
         for name, bindings in at.names().items():
             if (None, name) in at.deleted:
                 continue
             # A type-only name also counts if something assigns to it, which may be a tuple or a loop in an else branch.
             runs = [binding for binding in bindings if not binding.at.type_only or name in at.variables]
             if any(self._is_public(at, binding) for binding in runs):
-                names[name] = any(_is_explicit(binding) for binding in bindings)
+                names[name] = None
         for star in at.stars:
             origin = None if star in seen else self.outline(star)
             if origin is not None:
-                names |= {name: False for name in self.exported(origin, seen) if name not in names}
-        names |= dict.fromkeys(listed, True)
-        return {name: explicit for name, explicit in names.items() if not name.startswith("_")}
+                names |= self.exported(origin, seen)
+        return {name: None for name in (*names, *listed) if not name.startswith("_")}
 
     def _is_submodule(self, at: Outline, name: str) -> bool:
         bound = [binding.target for binding in at.names().get(name, ())]
