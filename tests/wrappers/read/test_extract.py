@@ -457,6 +457,23 @@ class C:
     assert offered(text, IMPL) == ["C.m", "f", "g"]
 
 
+def test_a_class_is_told_of_once() -> None:
+    text = """
+class A:
+    class Inner:
+        def __init__(self): ...
+    @staticmethod
+    def f(): ...
+class B(A): ...
+class C:
+    def __init__(self): ...
+    @classmethod
+    def g(cls) -> "Callable[[], int]": ...
+from typing import Callable
+"""
+    assert [each.partition(": ")[0] for each in warnings(text)] == ["pricing.A.Inner", "pricing.C.g"]
+
+
 def test_inherited_methods_are_those_that_python_would_find() -> None:
     local = source("base", "class Top:\n  @staticmethod\n  def f(top: Type): ...\nType = int")
     text = """

@@ -230,6 +230,13 @@ def test_static_methods_by_assignment(text: str, signature: str, args: tuple[Any
         ("f = Callable[[int], str]", "it is another name of a type"),
         ("from typing import Union\nf = Union[dict[str, 'f'], str]", "it is another name of a type"),
         ("f = int | None", "it is another name of a type"),
+        ("if sys:\n  f = list[_T] | set[_T]\nelse:\n  f = list", "it is another name of a type"),
+        ("f = type(None)", "it is another name of a type"),
+        ("f = Callable[[_Base], 'No'] | _Base", "it is another name of a type"),
+        (
+            "class _D:\n  @property\n  def x(self): ...\n  @_wrapping\n  def y(self): ...\nf = _D.y",
+            "only running the module",
+        ),
         ("f = _cast(1, _g)", "only running the module tells whether it can be called"),
         ("f = json.dumps", "it comes from 'json', whose source is not a local file"),
         ("f = _Base.parse", "it is a method of instances, and these stay in the worker"),

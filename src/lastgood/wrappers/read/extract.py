@@ -24,7 +24,7 @@ from lastgood.wrappers.ir import (
     substituted,
 )
 from lastgood.wrappers.read.lineage import inherited
-from lastgood.wrappers.read.objects import Kept, Opaque, callable_of, static_method_of
+from lastgood.wrappers.read.objects import Kept, Opaque, callable_of, stands_for_type, static_method_of
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.parameters import entries_of, fits, mangled, parameter, still_to_give
 from lastgood.wrappers.read.project import Located, Missing, Project, Value, settle
@@ -33,7 +33,6 @@ from lastgood.wrappers.read.scope import Place, Scope
 from lastgood.wrappers.read.stubs import overloads_in_stub, stub_of_function
 from lastgood.wrappers.types.annotations import (
     dotted_name,
-    is_known,
     literal,
     literal_text,
     read_annotation,
@@ -194,7 +193,8 @@ class _Extractor:
             return None
         if where is None or not self.is_there(at, name, where):
             return None
-        if self.is_type(at, name):
+        scope = Scope(self.project, at)
+        if not read_annotation(ast.Name(name), scope)[1] or stands_for_type(self.project, where):
             self.leave_out(name, _ALIAS, where.outline, where.bindings[-1].node.lineno)
             return None
         declared = self.made_class(at, name)
@@ -214,16 +214,6 @@ class _Extractor:
         if isinstance(found, Opaque):
             return Function(path.rpartition(".")[2], _ANYTHING, self.module, path)
         return self.function(found, path, found.of)
-
-    def is_type(self, at: Outline, name: str) -> bool:
-        """Return whether ``name`` is another name of a type, also of one that cannot cross."""
-        scope = Scope(self.project, at)
-        if not read_annotation(ast.Name(name), scope)[1]:
-            return True
-        found = scope.lookup(name)
-        value = found[1] if isinstance(found, tuple) else None
-        head = scope.lookup(dotted_name(value.value)) if isinstance(value, ast.Subscript) else None
-        return isinstance(head, str) and (is_known(head) or head.partition(".")[0] in ("typing", "typing_extensions"))
 
     def is_there(self, at: Outline, name: str, where: Value) -> bool:
         """Return whether ``name`` has a value when the module runs that is no module and no type variable."""
@@ -308,10 +298,13 @@ class _Extractor:
         found = constant(node, Scope(self.project, at))
         return None if found is None else literal_text(found[0])
 
-    def class_(self, located: Located, path: str, exports: Mapping[str, Declared] | None = None) -> Class | None:
+    def class_(
+        self, located: Located, path: str, exports: Mapping[str, Declared] | None = None, *, inherits: bool = False
+    ) -> Class | None:
         """Extract the class at ``path`` with its static and class methods; None if it has none.
 
-        ``exports`` are the types that the module exports, for a class of the module; None for one inside of a class.
+        ``exports`` are the types that the module exports, for a class of the module; None for one inside of a class, which that
+        ``inherits``, perhaps.
         """
         binding = located.bindings[0]
         place = Place(located.outline, binding, binding.qualified)
@@ -335,7 +328,7 @@ class _Extractor:
             elif found.is_class:
                 # A class that is declared in a declared base is inherited in the wrapper, too.
                 is_inherited = declared is not None and name not in own and self.is_declared(found)
-                member = None if is_inherited else self.class_(found, inner)
+                member = None if is_inherited else self.class_(found, inner, inherits=name not in own)
                 members += [] if member is None else [member]
             elif not self.allowed(inner):
                 has_methods |= bool(found.methods)
@@ -349,8 +342,8 @@ class _Extractor:
                 needs_instance |= name in own
         if members:
             return Class(path.rpartition(".")[2], tuple(members), binding.doc, declared)
-        is_told = (exports is not None and not has_methods) or needs_instance or path in (self.selection.classes or ())
-        if is_told and self.allowed(path, is_class=True):
+        is_told = (exports is not None or (needs_instance and not inherits)) and not has_methods
+        if (is_told or path in (self.selection.classes or ())) and self.allowed(path, is_class=True):
             is_alias = exports is not None and declared is not None and path not in exports
             reason = f"it is another name of the class {binding.qualified}. Use that one." if is_alias else _INSTANCES
             self.leave_out(path, reason, located.outline, binding.node.lineno, None if is_alias else declared)

@@ -20,10 +20,11 @@ from lastgood.wrappers.read.project import Located, Missing, Project, Value
 from lastgood.wrappers.read.scope import Place, Scope
 from lastgood.wrappers.types.annotations import dotted_name, is_known, unquoted
 
-__all__ = ["Kept", "Opaque", "callable_of", "static_method_of"]
+__all__ = ["Kept", "Opaque", "callable_of", "stands_for_type", "static_method_of"]
 
 _MAX_DEPTH = 20
-_CALLABLES = frozenset(f"{module}.Callable" for module in ("collections.abc", "typing", "typing_extensions"))
+_TYPING = ("collections.abc", "typing", "typing_extensions")
+_CALLABLES = frozenset(f"{module}.Callable" for module in _TYPING)
 _SAME = frozenset(("functools.cache", "functools.lru_cache", "functools.singledispatch", "builtins.staticmethod"))
 _CASTS = frozenset(("typing.cast", "typing_extensions.cast"))
 _MAKE_CALLABLES = frozenset(
@@ -80,6 +81,30 @@ def _outside(module: str) -> Kept:
 def callable_of(project: Project, value: Value) -> Located | Opaque | Kept:
     """Return the function that a call of ``value`` runs, or why there is none."""
     return _Reader(project).called(value)
+
+
+def stands_for_type(project: Project, value: Value) -> bool:
+    """Return whether ``value`` is another name of a type, also of one that cannot cross, such as ``Callable[[int], str]``."""
+    scope = Scope(project, value.outline)
+    nodes = [getattr(each.node, "value", None) for each in value.bindings]
+    return any(isinstance(node, ast.expr) and _is_type(node, scope) for node in nodes)
+
+
+def _is_type(node: ast.expr, scope: Scope) -> bool:
+    match node:
+        case ast.Subscript(value=value):
+            head = scope.lookup(dotted_name(value))
+            return isinstance(head, Place) or (
+                isinstance(head, str) and (is_known(head) or head.rpartition(".")[0] in _TYPING)
+            )
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _is_type(left, scope) or _is_type(right, scope)
+        case ast.Name() | ast.Attribute():
+            found = scope.lookup(dotted_name(node))
+            return isinstance(found, str) and is_known(found)
+        case ast.Call(func=ast.Name("type"), args=[_], keywords=[]):
+            return True
+    return False
 
 
 def static_method_of(project: Project, value: Value, _depth: int = 0) -> Located | Opaque | None:
@@ -192,7 +217,9 @@ class _Reader:
         if isinstance(of, Located) and of.is_class:
             member = inherited(self.project, _place(of)).get(name)
             if isinstance(member, Located):
-                return member if member.is_class or member.methods else _METHOD
+                if member.is_class or member.methods:
+                    return member
+                return _METHOD if member.bindings[-1].decorators <= _SAME else _UNKNOWN
             return _UNKNOWN
         if isinstance(of, _Instance):
             member = inherited(self.project, of.place).get(name)

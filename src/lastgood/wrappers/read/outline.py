@@ -430,7 +430,7 @@ class _Visitor:
         return None
 
 
-_DYNAMIC = (b"__getattr__", b"globals()", b"vars()", b"locals()", b"exec", b"sys.modules[__name__]", b"__dict__")
+_DYNAMIC = (b"__getattr__", b"globals()", b"vars()", b"locals()", b"exec(", b"modules[__name__]")
 _READERS = ("dict", "eval", "len", "list", "print", "set", "sorted", "tuple")
 _NAMESPACES = ("globals", "locals", "vars")
 
