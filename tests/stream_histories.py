@@ -19,6 +19,7 @@ import pytest
 from hypothesis import strategies as st
 
 from flavours import CANCELLED, Flavour, Start, Task
+from lastgood.calls.portal import Portal
 from lastgood.calls.registry import Leased, Slot
 from lastgood.errors import BridgeError, RemoteError, WorkerDied
 
@@ -49,8 +50,10 @@ async def later(name, end, fails):
         if fails:
             raise ValueError(name)
     finally:
-        await turn()
-        closed.append(name)
+        try:
+            await turn()
+        finally:  # it may have ended by itself, and be cancelled here
+            closed.append(name)
 
 async def waiting(name, end, fails):
     begun.append(name)
@@ -178,14 +181,21 @@ class Player:
     flavour: Flavour
     make: Make
     start: Start
-    slot: Slot = field(default_factory=lambda: Slot("a history"))
+    slot: Slot
     generations: list[Generation] = field(default_factory=list)
     readers: dict[int, Reader] = field(default_factory=dict)
     opened: int = 0
 
+    async def at_home(self, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        """Call ``function`` on the loop of the bridges."""
+        portal = self.slot._portal
+        return await (function(*args) if portal is None else portal.cross(lambda: function(*args)))
+
     async def swap(self) -> None:
-        bridge = await self.make(len(self.generations))
-        self.slot.swap(bridge)
+        async def swap() -> None:
+            self.slot.swap(await self.make(len(self.generations)))
+
+        await self.at_home(swap)
         assert self.slot.live is not None
         self.generations.append(Generation(len(self.generations), self.slot.live))
 
@@ -276,22 +286,24 @@ class Player:
                     return False
                 if generation.is_killed:
                     return True
-                begun, closed = await bridge.call("svc", "marks", [], {})
-                left: int = await bridge.call("svc", "left", [], {})
+                begun, closed = await self.at_home(bridge.call, "svc", "marks", [], {})
+                left: int = await self.at_home(bridge.call, "svc", "left", [], {})
                 return bool(begun == closed and left == 0)
 
             await until(is_clean)
 
 
-async def play(flavour: Flavour, history: list[Step], bridges: AbstractAsyncContextManager[Make]) -> None:
-    """Play a history on bridges that :data:`Make` makes, each of its generation."""
+async def play(
+    flavour: Flavour, history: list[Step], bridges: AbstractAsyncContextManager[Make], portal: Portal | None = None
+) -> None:
+    """Play a history on bridges that :data:`Make` makes, each of its generation; with ``portal``, on its loop."""
 
     async def until(condition: Callable[[], Awaitable[bool]]) -> None:
         while not await condition():
             await flavour.settle()
 
     async with bridges as make, flavour.tasks() as start:
-        player = Player(flavour, make, start)
+        player = Player(flavour, make, start, Slot("a history", portal))
         await player.swap()
         for step in history:
             await player.do(step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +18,7 @@ from flavours import FLAVOURS, Flavour
 from imported import forgotten
 from lastgood import InProcessBridge
 from lastgood.bridges.process import ProcessBridge
+from lastgood.calls.portal import Portal
 from process_bridges import DEADLINE
 from stream_histories import Make, Step, histories, play, write_source
 
@@ -83,5 +84,22 @@ def test_in_workers(options: dict[str, Any]) -> None:
     def check(history: list[Step]) -> None:
         with TemporaryDirectory() as directory:
             trio.run(play, flavour, history, in_workers(Path(directory), **options))
+
+    check()
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda flavour: flavour.name)
+def test_in_workers_of_a_loop_in_another_thread(flavour: Flavour) -> None:
+    async def host(history: list[Step]) -> None:
+        with TemporaryDirectory() as directory:
+            async with in_workers(Path(directory)) as make:
+                portal, bridges = Portal(), nullcontext(make)
+                await trio.to_thread.run_sync(flavour.run, lambda: play(flavour, history, bridges, portal))
+
+    @settings(max_examples=150)
+    @given(histories(kills=True))
+    def check(history: list[Step]) -> None:
+        trio.run(host, history)
 
     check()

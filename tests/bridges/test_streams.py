@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from lastgood.bridges import streams
 from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.streams import WorkerStream
 from lastgood.errors import BridgeError, CallTimeout, RemoteError, WorkerDied
@@ -410,6 +411,16 @@ async def test_closing_an_async_one_interrupts_the_item_that_is_made_ahead(bridg
     stream = open_stream(bridge, "stubborn")
     await anext(stream)
     await stream.aclose()
+
+
+async def test_closing_a_plain_one_interrupts_an_item_that_does_not_come(
+    bridge: ProcessBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_PATIENCE", 0.0)
+    stream = open_stream(bridge, "hang")
+    await anext(stream)
+    await stream.aclose()
+    assert await bridge.call("svc", "give", [1], {}) == 1
 
 
 @pytest.mark.parametrize("function", ["bad_end", "bad_end_async"])

@@ -21,6 +21,8 @@ from lastgood.errors import BridgeError, CallTimeout, RemoteError
 
 __all__ = ["WorkerStream"]
 
+_PATIENCE = 1.0  # seconds for a plain generator to come to its next ``yield`` when it is closed
+
 
 class WorkerStream:
     """An async iterator over the items of one stream; see :meth:`.ProcessBridge.stream`.
@@ -108,13 +110,18 @@ class WorkerStream:
             return
         self._check("stream")
         worker.channel.streams -= 1
-        if worker.channel.failed():
-            return
-        answer = worker.channel.submit(frames.CLOSE, frames.STREAM_NUMBER.pack(self._number))
+        close = frames.CLOSE, frames.STREAM_NUMBER.pack(self._number)
         try:
-            await worker.channel.wait(answer)
+            answer = worker.channel.submit(*close)
+            with trio.move_on_after(_PATIENCE):
+                await worker.channel.wait(answer)
+            if answer.kind is None and not answer.late:
+                # A plain generator is in the midst of an item that nobody asked for. It was interrupted, as a cancelled call is.
+                answer = worker.channel.submit(*close)
+                await worker.channel.wait(answer)
         except BridgeError:
-            return  # the worker has gone, and the generator with it
+            worker.channel.close_stream(self._number)  # unless the worker has gone, and the generator with it
+            return
         if answer.kind is None:
             raise CallTimeout(self._name, self._timeout)
         if answer.kind != frames.FORGOTTEN:
