@@ -472,6 +472,27 @@ def test_a_request_that_is_cancelled_as_its_items_come_ends_the_stream() -> None
     through_a_portal(work, script)
 
 
+def test_closing_it_when_the_session_is_over_is_no_error() -> None:
+    kept: list[Any] = []
+
+    def work(slot: Slot) -> None:
+        async def main() -> None:
+            kept[:] = slot.handle.stream("m", "f"), slot.handle.stream_blocking("m", "f")
+            assert await anext(kept[0]) == await asyncio.to_thread(next, kept[1]) == 0
+
+        asyncio.run(main())
+
+    async def host() -> None:
+        slot = Slot("a test", Portal())
+        slot.swap(Streaming(numbers))
+        await trio.to_thread.run_sync(work, slot)
+
+    trio.run(host)
+    asyncio.run(kept[0].aclose())
+    kept[1].close()
+    assert list(kept[1]) == []
+
+
 def test_a_thread_that_takes_item_after_item_does_not_keep_another_from_closing_it() -> None:
     async def endless() -> AsyncGenerator[int]:
         while True:

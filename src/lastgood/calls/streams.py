@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from lastgood.bridges.raised import leave
 from lastgood.calls import loops
 from lastgood.calls.portal import LoopClosed
-from lastgood.errors import BridgeError, RemoteError
+from lastgood.errors import BridgeError, Disposed, RemoteError
 
 if TYPE_CHECKING:
     from lastgood.bridges.worker.values.known import Known
@@ -370,7 +370,8 @@ class AsyncItems(_Items):
             slot, stream = self._begun()
             assert isinstance(stream, _Leased)
             try:
-                await self._cross(slot, stream.aclose)
+                with suppress(Disposed):  # the session is over, and has closed the stream
+                    await self._cross(slot, stream.aclose)
             except BaseException as error:
                 self._note_failed(error)
                 raise
@@ -428,9 +429,10 @@ class BlockingItems(_Items):
             if self._stream is not None and not self._is_closed:
                 slot, stream = self._begun()
                 try:
-                    self._run(slot, stream.close if isinstance(stream, _InPlace) else stream.aclose)
-                except RemoteError as error:
-                    leave(error)
+                    with suppress(Disposed):
+                        self._run(slot, stream.close if isinstance(stream, _InPlace) else stream.aclose)
+                except BaseException as error:
+                    self._note_failed(error)
                     raise
             self._is_closed = True
             self._items.clear()
