@@ -178,6 +178,24 @@ async def test_a_function_that_becomes_a_stream_is_another_one(project: RealProj
         assert load().quote is taken
 
 
+async def test_a_method_that_becomes_a_stream(project: RealProject, start: Start) -> None:
+    text = "class Desk:\n    @staticmethod\n    def ask(sku: str) -> float: ...\n"
+    project.save("pricing.py", text)
+    async with start() as session:
+        desk = load().Desk
+        ask = desk.ask
+        assert await reload(session, project, text.replace("...", "\n        yield 1.5"))
+        assert load().Desk is desk
+        assert not inspect.iscoroutinefunction(desk.ask)
+        with pytest.raises(
+            BridgeError, match=r"Take generated\.pricing\.Desk\.ask again, and read it by `async for item in ask"
+        ):
+            await ask("a-1")
+        assert await reload(session, project, text)
+        assert desk.ask is ask
+        assert await ask("a-1") == 3
+
+
 async def test_a_cycle_that_fails_leaves_a_function_that_would_have_become_a_stream(
     project: RealProject, start: Start, factory: FakeFactory
 ) -> None:
