@@ -109,7 +109,8 @@ def _stream_hint(value: Any, name: str) -> str:
         return " A stream of streams does not cross: yield the items of each, or make it a list."
     return (
         " It is a stream: take its items by handle.stream(), or by a wrapper that was generated since the function became one. "
-        "Where a decorator makes it one, annotate that: `-> Callable[..., Iterator[int]]`, for example."
+        "It is known as one if it has a `yield`, or is annotated `-> Iterator[int]`, for example, or its decorator is annotated "
+        "`-> Callable[..., Iterator[int]]`."
     )
 
 
