@@ -17,7 +17,7 @@ WATCH = WatchSet((SRC,))
 STOP = (effects.StopTimer("debounce"), effects.StopTimer("max-wait"))
 STOP_ALL = (
     *STOP,
-    *(effects.StopTimer(timer) for timer in ("restart", "second-look", "last-look", "idle-look", "supersede")),
+    *(effects.StopTimer(timer) for timer in ("restart", "second-look", "last-look", "idle-look", "supersede", "quiet")),
 )
 IDLE_LOOK = effects.SetTimer("idle-look", 2.0)
 SCHEDULE = (effects.SetTimer("debounce", 0.1), effects.SetTimer("max-wait", 2.0))

@@ -37,7 +37,7 @@ from lastgood.effects import (
 from lastgood.interpreters import driver
 from lastgood.planner import State, Step, events, plan, states
 from lastgood.planner.events import Event
-from lastgood.planner.phases import DEBOUNCE, IDLE_LOOK, LAST_LOOK, SECOND_LOOK, SUPERSEDE, drain_timer
+from lastgood.planner.phases import DEBOUNCE, IDLE_LOOK, LAST_LOOK, QUIET, SECOND_LOOK, SUPERSEDE, drain_timer
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import PollingStarted
 
@@ -56,7 +56,7 @@ DRAINING = (states.Generation(0, -1001), states.Generation(0, -1002))
 
 
 LOOKS = (SECOND_LOOK, LAST_LOOK, IDLE_LOOK)
-ANYTIME = {*LOOKS, "drain", SUPERSEDE}
+ANYTIME = {*LOOKS, "drain", SUPERSEDE, QUIET}
 """Timers that may elapse at any time: to know which of them are set would multiply the situations."""
 
 

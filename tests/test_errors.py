@@ -28,6 +28,7 @@ from lastgood.errors import (
     PromotionError,
     RemoteError,
     ReturnTypeError,
+    RunawayError,
     Undone,
     UnmanagedFile,
     UnwatchableModule,
@@ -47,6 +48,7 @@ PARENTS: dict[type, tuple[type, ...]] = {
     PromotionError: (LastgoodError,),
     UnmanagedFile: (PromotionError,),
     NothingToUndo: (LastgoodError,),
+    RunawayError: (LastgoodError,),
     Undone: (LastgoodError,),
     AlreadyWatched: (LastgoodError,),
     Disposed: (LastgoodError,),
@@ -122,6 +124,14 @@ TEXTS = [
     (RemoteError("ValueError", "bad", "Traceback…\n"), "ValueError: bad\n\nTraceback…"),
     (RemoteError("ValueError", "", ""), "ValueError"),
     (CallTimeout("pricing.quote", 1.5), "pricing.quote did not return within 1.5 s (runtime.process.timeout)."),
+    (
+        RunawayError((FILE,)),
+        (
+            f"Reloading changes what is watched: {FILE} changed during each of the last reloads, which nothing else had "
+            "caused. Its edits start no reload for now. Have the program write elsewhere, or name the file in `ignore` "
+            "under [watch]."
+        ),
+    ),
     (WorkerDied(3, ""), "The worker process exited with status 3."),
     (
         WorkerDied(0, "bye\n", doing="while it began"),

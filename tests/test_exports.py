@@ -25,7 +25,7 @@ PUBLIC = [
     *("UnmanagedFile", "AlreadyWatched", "Disposed", "NoRuntimeBridge", "BridgeError", "RemoteError", "CallTimeout"),
     *("WorkerDied", "ReturnTypeError"),
     *("WatchEvent", "WatchPaths", "Change", "ReloadStart", "ReloadSuccess", "ReloadError"),
-    *("DisposeFailed", "PollingStarted", "Recovered", "BridgeLost", "BridgeRestored", "Superseded"),
+    *("DisposeFailed", "PollingStarted", "Recovered", "BridgeLost", "BridgeRestored", "Superseded", "Runaway"),
 ]
 
 

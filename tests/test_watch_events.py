@@ -29,6 +29,7 @@ from lastgood.watch_events import (
     ReloadStart,
     ReloadSuccess,
     RollbackFailed,
+    Runaway,
     Superseded,
     WatchEvent,
     WatchPaths,
@@ -131,6 +132,7 @@ EVENTS: list[tuple[Any, dict[str, Any]]] = [
         {"type": "notice-module-loaded-late", "module": "plugin", "path": "/p/plugin.py"},
     ),
     (Superseded(3, (Path("/p/a.py"),)), {"type": "notice-superseded", "cycle": 3, "changed": ["/p/a.py"]}),
+    (Runaway((Path("/p/a.log"),), 5), {"type": "notice-runaway", "files": ["/p/a.log"], "cycles": 5}),
     (BridgeRestored(2), {"type": "notice-bridge-restored", "generation": 2}),
     (EventsMissed(7), {"type": "notice-events-missed", "count": 7}),
 ]

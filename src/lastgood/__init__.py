@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from lastgood.errors import PromotionError as PromotionError
     from lastgood.errors import RemoteError as RemoteError
     from lastgood.errors import ReturnTypeError as ReturnTypeError
+    from lastgood.errors import RunawayError as RunawayError
     from lastgood.errors import Undone as Undone
     from lastgood.errors import UnmanagedFile as UnmanagedFile
     from lastgood.errors import UnwatchableModule as UnwatchableModule
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from lastgood.watch_events import ReloadStart as ReloadStart
     from lastgood.watch_events import ReloadSuccess as ReloadSuccess
     from lastgood.watch_events import RollbackFailed as RollbackFailed
+    from lastgood.watch_events import Runaway as Runaway
     from lastgood.watch_events import Superseded as Superseded
     from lastgood.watch_events import WatchEvent as WatchEvent
     from lastgood.watch_events import WatchPaths as WatchPaths
@@ -97,6 +99,7 @@ _ERRORS = (
     "PromotionError",
     "RemoteError",
     "ReturnTypeError",
+    "RunawayError",
     "Undone",
     "UnmanagedFile",
     "UnwatchableModule",
@@ -119,6 +122,7 @@ _EVENTS = (
     "ReloadStart",
     "ReloadSuccess",
     "RollbackFailed",
+    "Runaway",
     "Superseded",
     "WatchEvent",
     "WatchPaths",

@@ -9,6 +9,7 @@ LastgoodError
 ├── PromotionError              the output directory could not be updated
 │   └── UnmanagedFile           a file that lastgood did not write is in the way
 ├── NothingToUndo               no earlier good generation is kept
+├── RunawayError                the status while files change with each reload, and are left alone
 ├── Undone                      the status after an undo: the live generation is older than the files on disk
 ├── AlreadyWatched              another session uses the output directory
 ├── Disposed                    the session was closed, or the reloader disposed
@@ -48,6 +49,7 @@ __all__ = [
     "PromotionError",
     "RemoteError",
     "ReturnTypeError",
+    "RunawayError",
     "Undone",
     "UnmanagedFile",
     "UnwatchableModule",
@@ -196,6 +198,22 @@ class Undone(LastgoodError):
     def __str__(self) -> str:
         why = "" if self.reason is None else f" Its bridge was lost on probation: {self.reason}"
         return f"Generation {self.generation} was undone; the one before is live until an edit or reload_now().{why}"
+
+
+class RunawayError(LastgoodError):
+    """The status while ``files`` change each time that the sources are imported, so that each reload would cause the next."""
+
+    def __init__(self, files: tuple[Path, ...]) -> None:
+        super().__init__(files)
+        self.files = files
+
+    def __str__(self) -> str:
+        names = ", ".join(map(str, self.files))
+        return (
+            f"Reloading changes what is watched: {names} changed during each of the last reloads, which nothing else had "
+            "caused. Its edits start no reload for now. Have the program write elsewhere, or name the file in `ignore` "
+            "under [watch]."
+        )
 
 
 class AlreadyWatched(LastgoodError):

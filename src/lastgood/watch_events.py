@@ -30,6 +30,7 @@ __all__ = [
     "ReloadStart",
     "ReloadSuccess",
     "RollbackFailed",
+    "Runaway",
     "Superseded",
     "WatchEvent",
     "WatchPaths",
@@ -266,6 +267,18 @@ class Superseded(_Notice):
 
 
 @dataclass(frozen=True)
+class Runaway(_Notice):
+    """``files`` changed during the warm-up of each of the last ``cycles`` cycles, which nothing else had caused.
+
+    They start no further cycle by themselves until they have not changed for five seconds.
+    """
+
+    type: ClassVar[str] = "notice-runaway"
+    files: tuple[Path, ...]
+    cycles: int
+
+
+@dataclass(frozen=True)
 class EventsMissed(_Notice):
     """An ``events()`` iterator fell behind, and ``count`` of its events were dropped. Only that iterator gets this event."""
 
@@ -283,6 +296,7 @@ Notice = (
     | GenerationUndone
     | ModuleLoadedLate
     | Superseded
+    | Runaway
     | EventsMissed
 )
 """The events about problems that are not fatal but must not be silent."""

@@ -287,7 +287,7 @@ def test_a_restart_waits_until_what_was_loaded_late_is_stored() -> None:
 def test_a_replaced_bridge_is_kept_until_what_it_has_loaded_late_is_stored() -> None:
     script = second_cycle().through(2, "warm")
     script.give(LATE)
-    script.send(events.Swapped(effects.Swap(2), 0.0))
+    script.send(events.Swapped(effects.Swap(2), 0.0), script.next_look())
     script.send(events.CloseRequested(), *STOP_ALL, effects.Unpublish())
     script.send(events.Pinned(1), effects.Dispose(1, 10.0), effects.Watch(2))
 

@@ -160,7 +160,7 @@ EVENTS: dict[str, events.Event] = {
 # nothing; None: the phase stays.
 CYCLE2 = "stage promote warm swap"
 STOPS = "StopTimer StopTimer"
-STOP_ALL = " ".join(["StopTimer"] * 7)
+STOP_ALL = " ".join(["StopTimer"] * 8)
 TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("unstarted", "started"): (states.Running, "reload-start stage promote warm swap SetTimer"),
     ("unstarted", "close"): (states.Closing, f"{STOP_ALL} Unpublish release"),
@@ -202,7 +202,7 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("running", "lost"): (states.Running, "notice-bridge-lost"),
     ("running", "loaded late"): (states.Running, "notice-module-loaded-late Pin watch-paths Arm"),
     ("running", "close"): (states.Running, f"{STOP_ALL} Unpublish Interrupt"),
-    ("running", "swapped"): (states.Running, "dispose watch"),
+    ("running", "swapped"): (states.Running, "Look dispose watch"),
     ("running", "failed"): (states.RollingBack, "rollback"),
     ("swapped", "edit"): (states.Running, "change"),
     ("swapped", "reverted"): (states.Running, "change"),
@@ -210,7 +210,7 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("swapped", "looked, same"): (states.Running, "change"),
     ("swapped", "close"): (states.Running, f"{STOP_ALL} Unpublish"),
     ("swapped", "watched"): (states.Idle, "reload-success Prepare"),
-    ("swapped", "swapped"): (states.Running, "dispose watch"),
+    ("swapped", "swapped"): (states.Running, "Look dispose watch"),
     ("swapped", "draining"): (states.Running, "SetTimer"),
     ("swapped", "dispose failed"): (states.Running, "notice-dispose-failed"),
     ("swapped", "failed"): (states.RollingBack, "rollback"),

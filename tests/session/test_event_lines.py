@@ -40,6 +40,7 @@ from lastgood.watch_events import (
     ReloadStart,
     ReloadSuccess,
     RollbackFailed,
+    Runaway,
     Superseded,
     WatchEvent,
     WatchPaths,
@@ -348,6 +349,7 @@ def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCapt
         BridgeRestored(2),
         GenerationUndone(3, None),
         ModuleLoadedLate("plugin", BASE / "plugin.py"),
+        Runaway((SOURCE,), 5),
         Superseded(3, (SOURCE,)),
         EventsMissed(7),
     ]
@@ -376,6 +378,10 @@ def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCapt
         "INFO the bridge of generation 2 is back",
         "WARNING generation 3 is undone",
         "INFO plugin was imported late, and is watched too: /project/plugin.py",
+        (
+            "WARNING /project/pricing.py changed during each of the last 5 reloads, and caused the next one\n"
+            "  its edits start no more reloads; write it elsewhere, or `ignore` it under [watch]"
+        ),
         "INFO cycle 3 is superseded: an edit came while it ran, and it took long",
         "WARNING 7 event(s) were missed",
     ]

@@ -16,6 +16,7 @@ __all__ = [
     "IDLE_LOOK",
     "LAST_LOOK",
     "MAX_WAIT",
+    "QUIET",
     "RESTART",
     "SECOND_LOOK",
     "STOP_EDIT_TIMERS",
@@ -43,6 +44,7 @@ SECOND_LOOK = "second-look"
 LAST_LOOK = "last-look"
 IDLE_LOOK = "idle-look"
 SUPERSEDE = "supersede"
+QUIET = "quiet"
 STOP_EDIT_TIMERS = (StopTimer(DEBOUNCE), StopTimer(MAX_WAIT))
 STOP_TIMERS = (
     *STOP_EDIT_TIMERS,
@@ -51,6 +53,7 @@ STOP_TIMERS = (
     StopTimer(LAST_LOOK),
     StopTimer(IDLE_LOOK),
     StopTimer(SUPERSEDE),
+    StopTimer(QUIET),
 )
 
 AFTER_HINT = (0.05, 0.45)
@@ -80,7 +83,7 @@ def next_phase(state: State) -> Step:
     if state.tickets or next_undo(state):
         return start_looking(state)
     prepare = () if state.live is None or state.lost is not None else (Prepare(state.live.cycle),)
-    if state.edits and not state.blocked:
+    if state.causes and not state.blocked:
         return Step(replace(state, phase=Scheduled()), (*prepare, debounce(state), max_wait(state)))
     return go_idle(state).preceded_by(*prepare)
 

@@ -25,6 +25,7 @@ __all__ = [
     "Phase",
     "Restarting",
     "RollingBack",
+    "Runaway",
     "Running",
     "Scheduled",
     "Settings",
@@ -102,6 +103,24 @@ class Stale:
 
     error: BaseException
     since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Runaway:
+    """Files that change with each warm-up: what the planner knows of the last good cycles about it.
+
+    ``files`` caused each of the last ``cycles`` good cycles, alone, and changed between the start of its warm-up and its swap.
+    ``changed`` is what has changed since the start of the last warm-up, ``until`` the reading of this number, which began with
+    the swap (infinite: before the swap; None: that reading is over). ``stopped``: edits of ``files`` start no cycle. ``quiet``:
+    they may again, as there was none for a while.
+    """
+
+    files: frozenset[Path] = frozenset()
+    cycles: int = 0
+    changed: frozenset[Path] = frozenset()
+    until: float | None = None
+    stopped: bool = False
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +221,7 @@ class State:
       changed while that cycle ran, so that it may have read either version. ``blocked``: the last cycle attempted nothing,
       and its edits wait for the thread of an earlier stage.
     - ``tickets``: callers that wait for the next cycle. ``undos``: callers that wait for an undo.
+    - ``runaway``: files that change with each reload.
     - ``stale``: set from the first failure until a cycle succeeds. ``lost``: set while the live bridge is broken.
     - ``losses``: times of recent losses. ``restarts``: the number of restarts; broken bridges are named -1, -2, and so on.
     - ``looks``: the number of the last look. ``reading_seconds``: the duration of the last reading. ``polling``: the system
@@ -225,6 +245,7 @@ class State:
     blocked: bool = False
     tickets: tuple[int, ...] = ()
     undos: tuple[int, ...] = ()
+    runaway: Runaway = Runaway()
     stale: Stale | None = None
     lost: Lost | None = None
     losses: tuple[float, ...] = ()
@@ -263,6 +284,12 @@ class State:
         # A file that only existed for a while during a cycle, such as a lock file, needs no other cycle.
         disturbed = among(self.disturbed, self.attempted)
         return tuple(sorted(differing(self.attempted, self.observed) | disturbed))
+
+    @property
+    def causes(self) -> tuple[Path, ...]:
+        """The edits that are to start a cycle: all, unless they are only of files that change with each reload."""
+        edits = self.edits
+        return () if self.runaway.stopped and self.runaway.files.issuperset(edits) else edits
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ The rules:
 - A cycle that is older than ``supersede_after`` is superseded if an edit waits: it is undone, and the next one begins with its
   edits and its callers as well. So a source that hangs while it is imported does not hold up its own repair. Undos are not
   superseded, and no cycle is after its swap.
+- A file that changes during the warm-ups of five good cycles in a row, each of which it alone had caused, starts no further cycle
+  by itself, until another file changes, a reload is requested, or it changes after five seconds in which it did not.
 - Cycles never overlap: no other cycle starts in the phases ``Running`` and ``RollingBack``.
 - Each edit restarts the ``debounce`` timer; only the first edit starts ``max-wait``. ``reload_now()`` waits for no timer, and
   is answered by a cycle that starts after the call.
@@ -57,7 +59,8 @@ from lastgood.effects import (
     Warm,
     Watch,
 )
-from lastgood.planner import bridges, events, phases
+from lastgood.errors import RunawayError
+from lastgood.planner import bridges, events, phases, runaways
 from lastgood.planner.phases import (
     Step,
     answer,
@@ -82,6 +85,7 @@ from lastgood.planner.states import (
     Looking,
     Restarting,
     RollingBack,
+    Runaway,
     Running,
     Scheduled,
     Settings,
@@ -193,14 +197,23 @@ def _observed(state: State, event: events.Observed) -> Step:
     new_edits = changed & differing(state.attempted, event.files)
     if isinstance(state.phase, Running | RollingBack):
         state = replace(state, disturbed=state.disturbed | changed)
-    state = replace(state, observed={**state.observed, **event.files}, reading_seconds=event.seconds)
+    state = replace(
+        state,
+        observed={**state.observed, **event.files},
+        reading_seconds=event.seconds,
+        runaway=Runaway()
+        if state.runaway.quiet and new_edits
+        else runaways.with_reading(state.runaway, changed, event.look),
+    )
     requested = bool(state.tickets or next_undo(state))
     manual = isinstance(state.phase, Looking) and requested
-    changes = tuple(Emit(watch_events.Change(path, manual)) for path in sorted(new_edits))
+    changes = tuple(Emit(watch_events.Change(path, manual)) for path in sorted(new_edits) if state.causes or requested)
     match state.phase:
+        case Idle() | Restarting() if new_edits and not state.causes:
+            return Step(state, (SetTimer(phases.QUIET, runaways.QUIET),))
         case Idle() if new_edits:
             return Step(replace(state, phase=Scheduled()), (*changes, debounce(state), max_wait(state)))
-        case Scheduled() if not state.edits:
+        case Scheduled() if not state.causes:
             return go_idle(state).preceded_by(*phases.STOP_EDIT_TIMERS)
         case Scheduled() if new_edits:
             return Step(state, (*changes, debounce(state)))
@@ -208,7 +221,9 @@ def _observed(state: State, event: events.Observed) -> Step:
             return Step(state, (*changes, debounce(state)))
         case Running(cycle) if new_edits:
             return _settle_again(state, cycle).preceded_by(*changes)
-        case Looking(number) if event.look >= number and (state.edits or requested):
+        case Looking(number) if event.look >= number and not requested and runaways.is_one(state):
+            return _stop_runaway(state)
+        case Looking(number) if event.look >= number and (state.causes or requested):
             return _begin(state).preceded_by(*changes)
         case Looking(number) if event.look >= number:
             return go_idle(state)
@@ -226,6 +241,8 @@ def _timer_elapsed(state: State, timer: str) -> Step:
             return _edits_settled(state)
         case phases.SUPERSEDE:
             return _overdue(state)
+        case phases.QUIET:
+            return Step(replace(state, runaway=replace(state.runaway, quiet=state.runaway.stopped)))
         case phases.RESTART:
             return bridges.restart(state)
         case phases.SECOND_LOOK | phases.LAST_LOOK | phases.IDLE_LOOK:
@@ -299,6 +316,8 @@ def _begin(state: State) -> Step:
     else:
         cycle = Cycle(number, False, (), (), cycle_plan, undoes)
         state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_probation=False))
+    if state.runaway.stopped:
+        state = replace(state, runaway=Runaway())
     cycle = replace(cycle, attempted=before.attempted, disturbed=before.disturbed)
     begun = replace(state, phase=Running(cycle), cycle=number, blocked=False)
     start = Emit(watch_events.ReloadStart(number, cycle.manual, cycle.changed))
@@ -323,6 +342,7 @@ def _done(
             state, effects = _record_reading(state, event)
         case events.Promoted():
             cycle = replace(cycle, promoted=event)
+            state = replace(state, runaway=runaways.with_warm_up(state.runaway))
         case events.Warmed():
             cycle = replace(cycle, warmed=event)
         case events.Swapped():
@@ -341,7 +361,7 @@ def _done(
                 late=(),
                 durations=_durations(state, cycle),
             )
-            return when_pinned(swapped, cycle.plan.after_commit)
+            return _look_for_runaways(swapped, cycle)
         case events.Watched():
             return _succeeded(state, cycle)
         case _:
@@ -350,6 +370,29 @@ def _done(
         return _roll_back(state, cycle, event.effect, None).preceded_by(*effects)
     running = replace(state, phase=Running(cycle))
     return _settle_again(running, cycle).preceded_by(*effects) if effects else Step(running)
+
+
+def _look_for_runaways(state: State, cycle: Cycle) -> Step:
+    """Go on after the swap; if only edits have caused ``cycle``, read once more what has changed until now."""
+    after = when_pinned(state, cycle.plan.after_commit)
+    if cycle.manual or not cycle.changed or state.ending:
+        return Step(replace(after.state, runaway=Runaway()), after.effects)
+    step = look(after.state)
+    runaway = runaways.with_cycle(state.runaway, cycle.changed, step.state.looks)
+    return Step(replace(step.state, runaway=runaway), (*step.effects, *after.effects))
+
+
+def _stop_runaway(state: State) -> Step:
+    """Let the files that change with each reload start no more of them."""
+    assert state.live is not None, "a good cycle comes first"
+    files, cycles = tuple(sorted(state.runaway.files)), state.runaway.cycles
+    stopped = replace(
+        state,
+        runaway=replace(state.runaway, stopped=True),
+        stale=Stale(RunawayError(files), state.live.since),
+    )
+    notice = Emit(watch_events.Runaway(files, cycles))
+    return go_idle(stopped).preceded_by(notice, SetTimer(phases.QUIET, runaways.QUIET))
 
 
 def _durations(state: State, cycle: Cycle) -> tuple[float, ...]:
@@ -470,7 +513,7 @@ def _rolled_back(state: State, event: events.RolledBack | events.RollbackFailed)
         if failure.only_waited:
             state = replace(state, attempted=merge(cycle.attempted, state.attempted), disturbed=cycle.disturbed)
         since = failure.at if state.stale is None else state.stale.since
-        state = replace(state, stale=Stale(failure.error, since))
+        state = replace(state, stale=Stale(failure.error, since), runaway=Runaway())
         if state.live is None:  # a start has failed
             state = replace(state, ending=True)
             effects += phases.STOP_TIMERS
@@ -493,7 +536,7 @@ def _begin_instead(state: State, cycle: Cycle) -> Step:
 def _stage_returned(state: State) -> Step:
     """Attempt the edits that the last cycle did not attempt, because its stage only waited for an earlier one."""
     free = replace(state, blocked=False)
-    if isinstance(state.phase, Idle) and state.edits:
+    if isinstance(state.phase, Idle) and state.causes:
         return start_looking(free)
     return Step(free)
 

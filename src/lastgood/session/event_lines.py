@@ -31,6 +31,7 @@ from lastgood.watch_events import (
     ReloadStart,
     ReloadSuccess,
     RollbackFailed,
+    Runaway,
     Superseded,
     WatchEvent,
     WatchPaths,
@@ -139,6 +140,18 @@ class EventLines:
                 yield "notice", "", f"{module} was imported late, and is watched too: {self._near(path)}"
             case Superseded(cycle):
                 yield "notice", "yellow", f"cycle {cycle} is superseded: an edit came while it ran, and it took long"
+            case Runaway(files, cycles):
+                names = listed([self._near(path) for path in files])
+                yield (
+                    "notice",
+                    "red",
+                    f"{names} changed during each of the last {cycles} reloads, and caused the next one",
+                )
+                yield (
+                    "notice",
+                    "red",
+                    "its edits start no more reloads; write it elsewhere, or `ignore` it under [watch]",
+                )
             case BridgeRestored(generation):
                 yield "notice", "green", f"the bridge of generation {generation} is back"
             case EventsMissed(count):
@@ -230,7 +243,15 @@ def _level(event: WatchEvent) -> int:
     match event:
         case ReloadError() | RollbackFailed():
             return logging.ERROR
-        case DisposeFailed() | PollingStarted() | Recovered() | BridgeLost() | GenerationUndone() | EventsMissed():
+        case (
+            DisposeFailed()
+            | PollingStarted()
+            | Recovered()
+            | BridgeLost()
+            | GenerationUndone()
+            | EventsMissed()
+            | Runaway()
+        ):
             return logging.WARNING
         case ReloadSuccess() | BridgeRestored() | ModuleLoadedLate() | Superseded():
             return logging.INFO
