@@ -181,6 +181,12 @@ OUTPUT = '[output]\ndir = "generated"\n'
             "output.check_results",
             'expected "error" or "warn" or "off", found a boolean',
         ),
+        (MINIMAL + 'annotated = "pydantic"', "output.annotated", "expected an array of strings, found a string"),
+        (
+            MINIMAL + 'annotated = ["attrs", "pydantic.fields"]',
+            "output.annotated[1]",
+            "expected the name under which a package is imported, found 'pydantic.fields'",
+        ),
         (MINIMAL + "style = ['sync']", "output.style", 'expected "async" or "sync", found an array'),
         (
             'python_import_path = "src"\n' + MINIMAL,

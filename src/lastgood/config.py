@@ -80,12 +80,13 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     ``style``: ``"async"`` for wrapper functions that are awaited, ``"sync"`` for functions that block. ``check_results``: a result
     of another type than its source declares raises (``"error"``), is logged and returned (``"warn"``), or is returned unchecked
-    (``"off"``).
+    (``"off"``). ``annotated`` are the packages whose metadata in ``Annotated`` types the wrappers keep, and which they import.
     """
 
     dir: Path
     style: Style = "async"
     check_results: CheckResults = "error"
+    annotated: tuple[str, ...] = ()
 
 
 class GeneratorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -287,6 +288,14 @@ def decode_config(data: bytes, path: Path) -> Config:
             field="output.dir",
             hint='Write, for example, dir = "generated".',
         )
+    for place, name in enumerate(decoded.output.annotated):
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise ConfigError(
+                f"expected the name under which a package is imported, found {name!r}.",
+                file=path,
+                field=f"output.annotated[{place}]",
+                hint='Write, for example, annotated = ["pydantic"].',
+            )
     if "generator" in root and "generators" in root:
         problem = "expected either [generator] or [[generators]], found both."
         raise ConfigError(problem, file=path, field="generators")

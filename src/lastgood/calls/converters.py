@@ -79,6 +79,8 @@ def type_text(declared: Any) -> str:
     if declared is ...:
         return "..."
     origin, arguments = typing.get_origin(declared), typing.get_args(declared)
+    if origin is typing.Annotated:
+        return type_text(arguments[0])
     if origin in (types.UnionType, typing.Union):
         return " | ".join(map(type_text, arguments))
     if origin is typing.Literal:

@@ -155,6 +155,8 @@ def _iterable_parameters(stub: Any) -> tuple[Sequence[str], AbstractSet[str]]:
 
 
 def _is_iterable(declared: Any) -> bool:
+    if typing.get_origin(declared) is typing.Annotated:
+        return _is_iterable(typing.get_args(declared)[0])
     if typing.get_origin(declared) in UNIONS:
         return any(map(_is_iterable, typing.get_args(declared)))
     return typing.get_origin(declared) is Iterable

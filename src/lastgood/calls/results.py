@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from lastgood.bridges.worker.values.values import key_text
 from lastgood.calls.containers import MAPPINGS, SEQUENCES, SETS, rebuilt
@@ -137,6 +137,8 @@ class _Compiler:
         if certain is not None:
             return Converter(converter_of_plain(declared, certain), certain)
         origin, arguments = typing.get_origin(declared), typing.get_args(declared)
+        if origin is Annotated:
+            return self.compile(arguments[0])
         if origin in UNIONS:
             return self._union(declared, arguments)
         if origin is typing.Literal:

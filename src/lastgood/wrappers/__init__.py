@@ -48,15 +48,17 @@ def wrap_modules(
     find: Callable[[str], ModuleSource | None] = lambda _: None,
     style: Style = "async",
     local: Iterable[str] = (),
+    annotated: tuple[str, ...] = (),
 ) -> Wrapped:
     """Generate the wrapper of each of ``sources``, without importing or executing any of them.
 
     ``find`` returns the source of a local module that is not among ``sources``, or None if there is none; re-exports and
     types are followed through it to their definitions. ``style`` is ``"async"`` for functions to be awaited, ``"sync"`` for
     plain ones. ``local`` names modules that ``find`` returns: besides the ``sources``, they may have classes that derive from a
-    class that a wrapper declares. The result depends on these arguments alone, not on the order of the sources.
+    class that a wrapper declares. ``annotated`` are the packages whose metadata in ``Annotated`` types are kept. The result
+    depends on these arguments alone, not on the order of the sources.
     """
     # Imported late: it imports this module, whose classes the app uses without it.
     from lastgood.wrappers.generate import Pipeline
 
-    return Pipeline().wrap(sources, find, style, local=local)
+    return Pipeline(annotated=annotated).wrap(sources, find, style, local=local)

@@ -42,6 +42,7 @@ from lastgood.wrappers.ir import (
     Signature,
     Type,
     Variable,
+    plain,
     stream_of,
     substituted,
     variables,
@@ -249,6 +250,7 @@ _BELOW = {
 
 def accepts(wide: Type, narrow: Type) -> bool:
     """Return whether every value of type ``narrow`` is certainly a value of type ``wide``."""
+    wide, narrow = plain(wide), plain(narrow)
     if wide == narrow:
         return True
     if narrow.head == "|":

@@ -10,6 +10,7 @@ Each step remembers its results, so that another run costs only what has changed
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -27,12 +28,14 @@ from lastgood.sources.parsing import LARGEST, ModuleSource, deepest_line, is_stu
 from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
 from lastgood.wrappers import Wrapped
-from lastgood.wrappers.ir import Class, Declared, Form, Function, Module, packed
+from lastgood.wrappers.ir import Class, Declared, Expression, Form, Function, Module, packed
 from lastgood.wrappers.process.import_check import ImportCheck
 from lastgood.wrappers.read.derivations import Derivations, Derived, derived_classes
 from lastgood.wrappers.read.extract import Extract, extract
 from lastgood.wrappers.read.project import Outlines, Project
+from lastgood.wrappers.read.scope import Scope
 from lastgood.wrappers.types.declaring import Declaration, Refusal, declare, used
+from lastgood.wrappers.types.metadata import kept_metadata
 from lastgood.wrappers.types.models import Models
 from lastgood.wrappers.write.assemble import assemble, in_signatures, is_moved, relevant_types
 from lastgood.wrappers.write.import_graph import Edges, ImportCycle, WrapperImports, imports_between
@@ -158,7 +161,8 @@ class Pipeline:
     """An incremental pipeline for :func:`lastgood.wrappers.wrap_modules`. Not thread-safe.
 
     With an ``import_check``, wrappers are also imported, into the current process. ``memo`` may keep answers beyond the lifetime
-    of this object. ``at(name)`` is called before a module is analysed, and ``makes(name)`` before its wrapper is assembled,
+    of this object. ``annotated`` are the packages whose metadata in ``Annotated`` types are kept. ``at(name)`` is called before
+    a module is analysed, and ``makes(name)`` before its wrapper is assembled,
     rendered or imported.
     """
 
@@ -168,7 +172,9 @@ class Pipeline:
         at: Callable[[str], object] = lambda _: None,
         makes: Callable[[str], object] = lambda _: None,
         memo: Memo | None = None,
+        annotated: tuple[str, ...] = (),
     ) -> None:
+        self.annotated = annotated
         self._memo = Memo() if memo is None else memo
         self._import_check = import_check
         self._at = at
@@ -259,7 +265,7 @@ class Pipeline:
         if not all(part.isidentifier() and part != "__init__" for part in name.split(".")):
             problem = "this is not a module name that can be imported."
             return _ModuleApi.of(source, Answer(None, {}, {name: (None, problem)}))
-        key = name, source.state, repr(source.selection)
+        key = name, source.state, repr(source.selection), *self.annotated
         answer = self._memo.ask(
             _EXTRACT, key, lambda: self._compute(name, lambda project, models: _extract(project, models, source), None)
         )
@@ -278,7 +284,12 @@ class Pipeline:
         """Return the answer to a query about module ``name``, with the modules that it consults; ``otherwise`` if it fails."""
         self._at(name)
         models = Models()
-        project = Project(self._outlines, models.judge)
+        packages = self.annotated
+
+        def metadata(scope: Scope, node: ast.expr) -> Expression | None:
+            return kept_metadata(node, scope, models, packages)
+
+        project = Project(self._outlines, models.judge, metadata if packages else None)
         found = otherwise
         with self._failures_of(name, project.failures):
             found = query(project, models)
@@ -324,7 +335,7 @@ class Pipeline:
         def query(project: Project, models: Models) -> Declaration | Refusal | None:
             return declare(project, models, declared)
 
-        key = module, declared.name, self._outlines.state(module)
+        key = module, declared.name, self._outlines.state(module), *self.annotated
         return self._memo.ask(_DECLARE, key, lambda: self._compute(module, query, None))
 
     def _refusals(self, types: _Types) -> Iterator[str]:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 __all__ = [
+    "ANNOTATED",
     "ANY",
     "FORMAT",
     "NONE",
@@ -34,7 +35,9 @@ __all__ = [
     "Variable",
     "erased",
     "mentioned",
+    "metadata_of",
     "packed",
+    "plain",
     "stream_of",
     "substituted",
     "union",
@@ -42,7 +45,7 @@ __all__ = [
     "variables",
 ]
 
-FORMAT = 5
+FORMAT = 6
 """The version of the bytes of :func:`packed`. Increment it with every change of a class here."""
 
 
@@ -88,7 +91,7 @@ class Type(_Part, frozen=True):
     """An annotation as a tree: ``list[int]`` is ``Type(Ref("builtins", "list"), (Type(Ref("builtins", "int")),))``.
 
     A ``head`` that is a string is literal text (``None``, ``...``, ``()``, a literal value), except ``|``, which makes a union
-    of the ``args``.
+    of the ``args``, and ``=``, which makes an expression of them: the metadata of an ``Annotated`` type.
     """
 
     head: Ref | Declared | Variable | str
@@ -96,7 +99,20 @@ class Type(_Part, frozen=True):
 
 
 ANY = Type(Ref("typing", "Any"))
+ANNOTATED = Ref("typing", "Annotated")
 NONE = Type("None")
+
+
+def metadata_of(expression: Expression) -> Type:
+    """Return ``expression`` as the metadata of an ``Annotated`` type."""
+    return Type("=", tuple(map(Type, expression)))
+
+
+def plain(type_: Type) -> Type:
+    """Return ``type_`` without the metadata around it."""
+    while type_.head == ANNOTATED:
+        type_ = type_.args[0]
+    return type_
 
 
 def union(*options: Type) -> Type:

@@ -39,7 +39,13 @@ class Extractor(Protocol):
         """Return the imports of a source, as :func:`.import_statements.imports_of` does."""
         ...
 
-    def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
+    def wrap(
+        self,
+        sources: Sequence[ModuleSource],
+        found: Mapping[str, ModuleSource],
+        style: Style,
+        annotated: tuple[str, ...] = (),
+    ) -> Wrapped:
         """Wrap ``sources`` as :func:`.wrappers.wrap_modules` does. ``found`` are the other local modules, by name."""
         ...
 
@@ -70,12 +76,19 @@ class HereExtractor:
         """See :class:`Extractor`."""
         return imports_of(data)
 
-    def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
+    def wrap(
+        self,
+        sources: Sequence[ModuleSource],
+        found: Mapping[str, ModuleSource],
+        style: Style,
+        annotated: tuple[str, ...] = (),
+    ) -> Wrapped:
         """See :class:`Extractor`."""
         # Imported late: an app that has it done in another process does not need it.
         from lastgood.wrappers.generate import Pipeline
 
-        self._pipeline = self._pipeline or Pipeline(at=self._report_progress, makes=self._report_progress)
+        if self._pipeline is None or self._pipeline.annotated != annotated:
+            self._pipeline = Pipeline(at=self._report_progress, makes=self._report_progress, annotated=annotated)
         self._paths = {source.name: source.path for source in (*found.values(), *sources)}
         return self._pipeline.wrap(sources, found.get, style, local=found)
 
@@ -119,7 +132,7 @@ def wrapper_texts(
         known = found.get(name)
         digest = known.digest if known is not None and known.path == module.file else digest_of(data)
         sources.append(ModuleSource(name, module.file, data, module.is_package, config.modules[name], digest))
-    wrapped = extractor.wrap(sources, found, config.output.style)
+    wrapped = extractor.wrap(sources, found, config.output.style, config.output.annotated)
     failures.extend(with_worker(each, python) for each in wrapped.failures)
     generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated, wrapped.modules

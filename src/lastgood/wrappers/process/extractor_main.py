@@ -66,10 +66,13 @@ class _Server:
     def __init__(self, replies: int) -> None:
         self._replies = replies
         self._memo = Memo()
-        self._pipeline = Pipeline(ImportCheck(), self._report_progress, self._report_progress, self._memo)
+        self._pipeline = self._new_pipeline(())
         self._sources: dict[str, ModuleSource] = {}
         self._named: set[str] = set()
         self._made = Wrapped({})
+
+    def _new_pipeline(self, annotated: tuple[str, ...]) -> Pipeline:
+        return Pipeline(ImportCheck(), self._report_progress, self._report_progress, self._memo, annotated)
 
     def serve(self, data: bytes) -> None:
         request = request_from(data)
@@ -107,9 +110,14 @@ class _Server:
             data = known[row.digest] if row.digest else b""
             self._sources[row.name] = ModuleSource(row.name, row.path, data, row.is_package, row.selection, row.digest)
             (self._named.add if row.is_named else self._named.discard)(row.name)
+        is_other = request.annotated != self._pipeline.annotated
+        if is_other:
+            self._pipeline = self._new_pipeline(request.annotated)
         before, sources = self._made, [self._sources[name] for name in self._named]
         changed = {*request.gone, *(row.name for row in request.changed)}
-        made = self._made = self._pipeline.wrap(sources, self._sources.get, request.style, changed, self._sources)
+        made = self._made = self._pipeline.wrap(
+            sources, self._sources.get, request.style, None if is_other else changed, self._sources
+        )
         return Made(
             {path: text for path, text in made.files.items() if before.files.get(path) is not text},
             tuple(before.files.keys() - made.files.keys()),

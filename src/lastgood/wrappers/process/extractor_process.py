@@ -140,20 +140,32 @@ class ExtractorProcess:
             assert isinstance(reply, FoundImports)
             return reply.imports
 
-    def wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
+    def wrap(
+        self,
+        sources: Sequence[ModuleSource],
+        found: Mapping[str, ModuleSource],
+        style: Style,
+        annotated: tuple[str, ...] = (),
+    ) -> Wrapped:
         """Wrap ``sources``; see :class:`.Extractor`. Raises :class:`GenerationError` if the process ends meanwhile."""
         with self._lock:
             try:
-                return self._wrap(sources, found, style)
+                return self._wrap(sources, found, style, annotated)
             except _NoProcess:
                 assert self._here is not None
                 self._here.note = self.note
-                return self._here.wrap(sources, found, style)
+                return self._here.wrap(sources, found, style, annotated)
             except _Ended as ended:
                 file = next((source.path for source in sources if source.name == ended.at), None)
                 raise _error_of_end(ended, file) from ended
 
-    def _wrap(self, sources: Sequence[ModuleSource], found: Mapping[str, ModuleSource], style: Style) -> Wrapped:
+    def _wrap(
+        self,
+        sources: Sequence[ModuleSource],
+        found: Mapping[str, ModuleSource],
+        style: Style,
+        annotated: tuple[str, ...],
+    ) -> Wrapped:
         self._ensure_running()
         named = {source.name: source for source in sources}
         current = {**found, **named}
@@ -168,7 +180,7 @@ class ExtractorProcess:
         unsent = data.keys() - {row.digest for row in before.values()} - {""}
         for name in sorted(row.name for row in changed if row.is_named)[:1]:
             self._note(name, rows)  # until the process reports the module that it analyses
-        reply = self._ask(Wrap(style, changed, gone, tuple(data[digest] for digest in unsent)), rows)
+        reply = self._ask(Wrap(style, annotated, changed, gone, tuple(data[digest] for digest in unsent)), rows)
         assert isinstance(reply, Made)
         self._rows = rows
         self._made = _patched(self._made, reply)

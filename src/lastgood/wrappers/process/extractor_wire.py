@@ -72,6 +72,7 @@ class Wrap(msgspec.Struct, tag=2):
     """
 
     style: Style
+    annotated: tuple[str, ...]
     changed: tuple[Row, ...]
     gone: tuple[str, ...]
     data: tuple[bytes, ...]

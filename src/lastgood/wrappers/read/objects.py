@@ -18,7 +18,8 @@ from lastgood.wrappers.read.lineage import bases_are_local, inherited
 from lastgood.wrappers.read.outline import METHODS, Binding, Outline, Position
 from lastgood.wrappers.read.project import Located, Missing, Project, Value
 from lastgood.wrappers.read.scope import Place, Scope
-from lastgood.wrappers.types.annotations import dotted_name, is_known, unquoted
+from lastgood.wrappers.types.annotations import dotted_name, unquoted
+from lastgood.wrappers.types.known import is_known
 
 __all__ = ["Kept", "Opaque", "callable_of", "stands_for_type", "static_method_of"]
 

@@ -30,7 +30,9 @@ def parameter(
         return Parameter(name, kind, type_)
     found = default_value(default, at, models)
     if found is None:
-        return Parameter(name, kind, type_, Default.LEFT)
+        # Query(max_length=5) of a package in [output] annotated is no value, but tells a framework of one.
+        made = at.metadata(default) if isinstance(default, ast.Call) else None
+        return Parameter(name, kind, type_, Default.LEFT if made is None else made)
     text, given = found
     if text == ("None",) and not takes(type_, given):
         type_ = union(type_, NONE)  # implicit Optional: "x: int = None" used to mean "x: int | None = None"

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from lastgood.errors import ModuleFailure
 from lastgood.sources.memo import Answer, Memo, Query
 from lastgood.sources.parsing import ModuleSource, read, stub_of, stubbed
-from lastgood.wrappers.ir import Declared, Type
+from lastgood.wrappers.ir import Declared, Expression, Type
 from lastgood.wrappers.read.outline import METHODS, Binding, Outline, outline
 from lastgood.wrappers.types.annotations import Undeclarable, dotted_name
 
 if TYPE_CHECKING:
-    from lastgood.wrappers.read.scope import Place
+    from lastgood.wrappers.read.scope import Place, Scope
 
 __all__ = ["Located", "Missing", "Outlines", "Project", "Value", "settle"]
 
@@ -128,8 +128,14 @@ class Project:
     who read annotations (see :class:`.annotations.Namespace`).
     """
 
-    def __init__(self, outlines: Outlines, judge: Callable[[Project, Place], Declared | Undeclarable | None]) -> None:
+    def __init__(
+        self,
+        outlines: Outlines,
+        judge: Callable[[Project, Place], Declared | Undeclarable | None],
+        metadata: Callable[[Scope, ast.expr], Expression | None] | None = None,
+    ) -> None:
         self._judge = judge
+        self._metadata = metadata
         self.failures: dict[str, ModuleFailure] = {}
         self.consulted: set[str] = set()
         self.ordinary: dict[Declared, None] = {}
@@ -141,6 +147,15 @@ class Project:
     def judge(self, place: Place) -> Declared | Undeclarable | None:
         """Return how the class at ``place`` is declared as a type, or why it cannot be; None for an ordinary class."""
         return self._judge(self, place)
+
+    @property
+    def keeps_metadata(self) -> bool:
+        """Whether wrappers keep metadata of ``Annotated`` types."""
+        return self._metadata is not None
+
+    def metadata(self, scope: Scope, node: ast.expr) -> Expression | None:
+        """Return metadata of an ``Annotated`` type as wrappers keep it; None if they do not."""
+        return None if self._metadata is None else self._metadata(scope, node)
 
     def has(self, name: str) -> bool:
         """Return whether the source of module ``name`` is available, broken or not."""

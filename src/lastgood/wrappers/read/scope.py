@@ -6,18 +6,11 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lastgood.wrappers.ir import Declared, Type, Variable
+from lastgood.wrappers.ir import Declared, Expression, Type, Variable
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Project
-from lastgood.wrappers.types.annotations import (
-    Undeclarable,
-    dotted_name,
-    is_known,
-    kind_of_foreign,
-    known,
-    read_variable,
-    unquoted,
-)
+from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, read_variable, unquoted
+from lastgood.wrappers.types.known import is_known, kind_of_foreign, known
 
 __all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope", "class_parameters", "class_scope"]
 
@@ -119,6 +112,15 @@ class Scope:
         if isinstance(found, Place):
             return "a plain class"
         return kind_of_foreign(found) if isinstance(found, str) else "a name that stands for no known type"
+
+    def metadata(self, node: ast.expr) -> Expression | None:
+        """Return metadata of an ``Annotated`` type as wrappers keep it; None if they do not."""
+        return self.project.metadata(replace(self, in_types=True), node)
+
+    @property
+    def keeps_metadata(self) -> bool:
+        """Whether wrappers keep any metadata."""
+        return self.project.keeps_metadata
 
     def lookup(self, dotted: str) -> str | Place | tuple[Scope, ast.AST] | None:
         """Resolve ``dotted``: to a full path outside the local modules, a class, or the scope and value of an assignment.

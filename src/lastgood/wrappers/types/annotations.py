@@ -7,27 +7,31 @@ scope. Any other part of an annotation becomes ``Any``, with a warning: a declar
 from __future__ import annotations
 
 import ast
-import builtins
 import functools
 import math
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lastgood.wrappers.ir import (
+    ANNOTATED,
     ANY,
     NONE,
     Declared,
+    Expression,
     Ref,
     Type,
     Variable,
     erased,
+    metadata_of,
+    plain,
     substituted,
     union,
     variables,
 )
-from lastgood.wrappers.types.staying import STAYING, LeftOut
+from lastgood.wrappers.types.installed import ALIASES, MAKERS
+from lastgood.wrappers.types.known import FORMS, KNOWN, STAYS, VARIADIC
+from lastgood.wrappers.types.staying import LeftOut, NotKept
 from lastgood.wrappers.write.characters import quoted
 
 __all__ = [
@@ -36,9 +40,6 @@ __all__ = [
     "Undeclarable",
     "admits",
     "dotted_name",
-    "is_known",
-    "kind_of_foreign",
-    "known",
     "literal",
     "literal_of",
     "literal_text",
@@ -52,128 +53,11 @@ Literal = None | bool | int | float | str | bytes | tuple["Literal", ...]
 
 _MAX_EXPANDED = 1000
 """Maximum number of types to which the aliases in one annotation may expand."""
-_VARIADIC = -1  # tuple
 _ARGUMENTS = "a type with arguments that do not fit"
-_FORMS = -2  # Optional, Literal, ...: special forms, each with its own rules
-_STAYS = -3  # Callable, IO, ...: nothing of such a type can cross
-
-_PLAIN = {
-    "builtins": ("bool", "bytearray", "bytes", "complex", "float", "int", "object", "range", "str"),
-    "datetime": ("date", "datetime", "time", "timedelta", "timezone", "tzinfo"),
-    "decimal": ("Decimal",),
-    "fractions": ("Fraction",),
-    "ipaddress": ("IPv4Address", "IPv4Interface", "IPv4Network", "IPv6Address", "IPv6Interface", "IPv6Network"),
-    "pathlib": ("Path", "PurePath", "PurePosixPath", "PureWindowsPath"),
-    "uuid": ("UUID", "SafeUUID"),
-    "zoneinfo": ("ZoneInfo",),
-    # Enums and named tuples of the standard library, which are sent by value like the user's own.
-    "difflib": ("Match",),
-    "http": ("HTTPMethod", "HTTPStatus"),
-    "plistlib": ("PlistFormat",),
-    "re": ("RegexFlag",),
-    "signal": ("Handlers", "Signals", "Sigmasks"),
-    "socket": ("AddressFamily", "SocketKind"),
-    "ssl": ("TLSVersion", "VerifyFlags", "VerifyMode"),
-    "statistics": ("LinearRegression",),
-    "tokenize": ("TokenInfo",),
-    "urllib.parse": ("DefragResult", "ParseResult", "SplitResult"),
-    "typing": ("Any", "SupportsFloat", "SupportsIndex", "SupportsInt"),
-    "collections.abc": ("Hashable", "Sized"),
-}
-_GENERIC = {
-    "builtins": {"dict": 2, "frozenset": 1, "list": 1, "set": 1, "tuple": _VARIADIC},
-    "collections": {"Counter": 1, "OrderedDict": 2, "defaultdict": 2, "deque": 1},
-    "collections.abc": {
-        "Collection": 1,
-        "Container": 1,
-        "Iterable": 1,
-        "Mapping": 2,
-        "MutableMapping": 2,
-        "MutableSequence": 1,
-        "MutableSet": 1,
-        "Reversible": 1,
-        "Sequence": 1,
-        "Set": 1,
-    },
-    "os": {"PathLike": 1},
-    "re": {"Pattern": 1},
-}
-_CAPITALS = {
-    "defaultdict": "DefaultDict",
-    "deque": "Deque",
-    "dict": "Dict",
-    "frozenset": "FrozenSet",
-    "list": "List",
-    "set": "Set",
-    "tuple": "Tuple",
-}
-_SPECIAL = (
-    *("Annotated", "AnyStr", "Literal", "Never", "NoReturn", "Optional", "Self"),
-    *("TypeAlias", "TypeAliasType", "TypeVar", "Union", "Unpack"),
-)
-
-
-def _known() -> Iterator[tuple[str, tuple[Ref, int]]]:
-    for module, plain in _PLAIN.items():
-        for name in plain:
-            yield f"{module}.{name}", (Ref(module, name), 0)
-    for module, generic in _GENERIC.items():
-        for name, arity in generic.items():
-            yield f"{module}.{name}", (Ref(module, name), arity)
-            # typing has aliases of the same types: List, Dict, ..., Sequence, Mapping, ..., and AbstractSet for collections.abc.Set
-            old = "AbstractSet" if name == "Set" else _CAPITALS.get(name, name)
-            yield f"typing.{old}", (Ref(module, name), arity)
-    for name in ("Hashable", "Sized"):
-        yield f"typing.{name}", (Ref("collections.abc", name), 0)
-    for name in ("Text", "LiteralString"):
-        yield f"typing.{name}", (Ref("builtins", "str"), 0)
-    for path in STAYING:
-        yield path, (Ref(*path.rsplit(".", 1)), _STAYS)
-    for name in _SPECIAL:
-        yield f"typing.{name}", (Ref("typing", name), _FORMS)
-
-
 _STAYING = Type("")
 """What is read of an annotation for a type whose values stay where they are. Unions are without it; else it is Any."""
+_BOOL = Type(Ref("builtins", "bool"))
 _ANY_STR = Variable("typing", "AnyStr", None, (Type(Ref("builtins", "str")), Type(Ref("builtins", "bytes"))))
-_KNOWN: dict[str, tuple[Ref, int]] = dict(_known())
-_KNOWN |= {
-    path.replace("typing.", "typing_extensions."): known for path, known in _KNOWN.items() if path.startswith("typing.")
-}
-
-
-def is_known(path: str) -> bool:
-    """Return whether the full ``path`` names a type, or a special form, that is read here."""
-    return path in _KNOWN
-
-
-_KINDS = {
-    **dict.fromkeys(("type", "Type"), "a class object"),
-    "Callable": "a function",
-    "ModuleType": "a module",
-    **dict.fromkeys(("AsyncGenerator", "AsyncIterable", "AsyncIterator", "Generator", "Iterator"), "an iterator"),
-    **dict.fromkeys(("Awaitable", "Coroutine", "Future", "Task"), "an awaitable"),
-    **dict.fromkeys(
-        ("BinaryIO", "BufferedReader", "BytesIO", "IO", "StringIO", "TextIO", "TextIOWrapper"), "an open file"
-    ),
-    **dict.fromkeys(("AbstractAsyncContextManager", "AbstractContextManager"), "a context manager"),
-    **dict.fromkeys(("AsyncContextManager", "ContextManager"), "a context manager"),
-}
-
-
-def kind_of_foreign(path: str) -> str:
-    """Return what the full ``path`` of a name outside the local modules stands for, as a noun with its article."""
-    top, _, name = path.replace("typing_extensions.", "typing.").partition(".")
-    if top not in sys.stdlib_module_names:
-        return "a type of another package"
-    if top == "builtins" and not hasattr(builtins, name):
-        return "a name that the module does not bind"
-    return _KINDS.get(name.rpartition(".")[2], "a type of the standard library")
-
-
-def known(path: str) -> Ref:
-    """Return the known type at ``path``. Raises :class:`KeyError` for any other."""
-    return _KNOWN[path][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +100,15 @@ class Namespace(Protocol):
         """Return what a dotted name is that resolves to None, as a noun with its article."""
         ...
 
+    def metadata(self, node: ast.expr) -> Expression | None:
+        """Return metadata of an ``Annotated`` type as wrappers keep it; None if they do not."""
+        ...
+
+    @property
+    def keeps_metadata(self) -> bool:
+        """Whether wrappers keep any metadata."""
+        ...
+
 
 _Found = str | Declared | Undeclarable | tuple[Namespace, ast.AST] | None
 _MOST_NAMES = 20
@@ -241,7 +134,7 @@ def read_returns(node: ast.expr | None, names: Namespace, this: Type | None = No
     """Read a return annotation, as :func:`read_annotation` does. ``NoReturn`` and ``Never`` are read as ``None``."""
     dotted = dotted_name(unquoted(node)) if node is not None else None
     form = names.resolve(dotted) if dotted else None
-    if isinstance(form, str) and _KNOWN[form][0].name in ("Never", "NoReturn"):
+    if isinstance(form, str) and KNOWN[form][0].name in ("Never", "NoReturn"):
         return NONE, ()
     return read_annotation(node, names, this)
 
@@ -309,11 +202,17 @@ class _Reader:
                 return self._union((left, right), names)
             case ast.Name() | ast.Attribute():
                 return self._bare(node, names)
+            case ast.Call(func=func):  # constr(min_length=1)
+                made = names.resolve(dotted_name(func))
+                if not isinstance(made, str) or made not in MAKERS:
+                    return self._any(node, "an expression")
+                self.unknown += [NotKept(ast.unparse(node))] if names.keeps_metadata else []
+                return Type(KNOWN[made][0])
             case ast.Subscript(value=value, slice=inside):
                 arguments = inside.elts if isinstance(inside, ast.Tuple) else [inside]
                 found = _generic(names.resolve(dotted_name(value)))
                 if isinstance(found, str):
-                    return self._subscript(node, *_KNOWN[found], arguments, names)
+                    return self._subscript(node, *KNOWN[found], arguments, names)
                 if isinstance(found, Declared | Undeclarable):
                     return self._declared(node, found, arguments, names)
                 if isinstance(found, tuple):
@@ -329,6 +228,15 @@ class _Reader:
             self.unknown += (LeftOut(ast.unparse(unquoted(node))) for node in read if read[node] == _STAYING)
         return union(*crossing) if crossing else _STAYING
 
+    def _annotated(self, node: ast.expr, metadata: Sequence[ast.expr], names: Namespace) -> Type:
+        type_ = self._read(node, names)
+        if not names.keeps_metadata or type_ == _STAYING:
+            return type_
+        kept = [(each, names.metadata(each)) for each in metadata]
+        self.unknown += (NotKept(ast.unparse(each)) for each, found in kept if found is None)
+        texts = tuple(metadata_of(found) for _, found in kept if found is not None)
+        return Type(ANNOTATED, (type_, *texts)) if texts else type_
+
     def _bare(self, node: ast.expr, names: Namespace) -> Type:
         found = names.resolve(dotted_name(node))
         if isinstance(found, tuple):
@@ -339,16 +247,18 @@ class _Reader:
             return self._declared(node, found, [], names)
         if found is None:
             return self._any(node, names.kind(dotted_name(node)))
-        ref, arity = _KNOWN[found]
+        ref, arity = KNOWN[found]
+        if found in ALIASES and (name := names.metadata(node)) is not None:
+            return Type(ANNOTATED, (Type(ref), metadata_of(("=", *name))))
         if ref.name == "Self" and self._this is not None:
             return self._this
         if ref.name == "AnyStr":
             return Type(_ANY_STR)
-        if arity == _FORMS:
+        if arity == FORMS:
             return self._any(node, "a plain class" if ref.name == "Self" else "a special form that means nothing here")
-        if arity == _STAYS:
+        if arity == STAYS:
             return _STAYING
-        if arity == _VARIADIC:
+        if arity == VARIADIC:
             return Type(ref, (ANY, Type("...")))
         return Type(ref, (ANY,) * arity)
 
@@ -397,14 +307,18 @@ class _Reader:
         self, node: ast.Subscript, ref: Ref, arity: int, arguments: list[ast.expr], names: Namespace
     ) -> Type:
         match ref.name:
-            case _ if arity == _STAYS:
+            case _ if arity == STAYS:
                 return _STAYING
             case "Optional" if len(arguments) == 1:
                 return self._union((arguments[0], ast.Constant(None)), names)
             case "Union" if arguments:
                 return self._union(arguments, names)
             case "Annotated" if arguments:
-                return self._read(arguments[0], names)
+                is_known = len(arguments) > 1 or not names.keeps_metadata  # LowerCase[str] is not
+                self.unknown += [] if is_known else [NotKept(ast.unparse(node.value))]
+                return self._annotated(arguments[0], arguments[1:], names)
+            case "TypeGuard" | "TypeIs" if len(arguments) == 1:
+                return _BOOL
             case "Literal" if arguments:
                 return self._literal(node, ref, arguments, names)
             case "Unpack" if len(arguments) == 1:
@@ -496,7 +410,7 @@ def _aliased(place: Namespace, value: ast.AST) -> tuple[ast.AST, list[Variable |
 def _form(node: ast.expr, names: Namespace) -> str:
     """Return the name of the special form or known type that ``node`` names; ``""`` if it names something else."""
     found = names.resolve(dotted_name(node))
-    return _KNOWN[found][0].name if isinstance(found, str) else ""
+    return KNOWN[found][0].name if isinstance(found, str) else ""
 
 
 def _filled(parameters: Sequence[Variable], given: Sequence[Type]) -> dict[Variable, Type]:
@@ -592,6 +506,7 @@ _ABOVE_ALL = ("Any", "object", "Hashable")
 
 def admits(type_: Type, value: Literal) -> bool:
     """Return whether a type checker certainly accepts ``value`` for ``type_``."""
+    type_ = plain(type_)
     head = type_.head
     if isinstance(head, Declared | Variable):
         return False

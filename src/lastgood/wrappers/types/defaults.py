@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ast
 
-from lastgood.wrappers.ir import Declared, Expression, Form, Ref, Type, Variable
+from lastgood.wrappers.ir import Declared, Expression, Form, Ref, Type, Variable, plain
 from lastgood.wrappers.read.scope import Scope
-from lastgood.wrappers.types.annotations import admits, dotted_name, known, literal, literal_of, literal_text
+from lastgood.wrappers.types.annotations import admits, dotted_name, literal, literal_of, literal_text
 from lastgood.wrappers.types.constants import constant, followed, standard_constant
+from lastgood.wrappers.types.known import known
 from lastgood.wrappers.types.models import Models
 
 __all__ = ["Value", "default_value", "factory_value", "fresh", "takes"]
@@ -162,6 +163,7 @@ def _display(node: ast.expr) -> str | None:
 
 def takes(type_: Type, given: Type) -> bool:
     """Return whether a type checker certainly accepts a value of type ``given`` for a field of ``type_``."""
+    type_ = plain(type_)
     if given.head == _LITERAL:
         text = given.args[0].head
         assert isinstance(text, str), "the text of a literal"

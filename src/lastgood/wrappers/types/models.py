@@ -15,9 +15,10 @@ from enum import Enum
 from lastgood.wrappers.ir import Declared, Form, Ref
 from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.read.scope import ENUMS, NAMED_TUPLES, NAMEDTUPLE, TYPED_DICTS, Place, Scope
-from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, known, unquoted
+from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, unquoted
 from lastgood.wrappers.types.constants import constant, followed
 from lastgood.wrappers.types.exceptions import attributes, base_of
+from lastgood.wrappers.types.known import known
 
 __all__ = ["Family", "Model", "Models", "RawField", "called", "head_of", "is_sum"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-__all__ = ["STAYING", "LeftOut"]
+__all__ = ["STAYING", "LeftOut", "NotKept"]
 
 _FROM_ABC = (
     *(
@@ -53,5 +53,11 @@ STAYING = frozenset(_paths())
 
 class LeftOut(str):
     """The text of an option of a union that was left out, since no value of it can cross."""
+
+    __slots__ = ()
+
+
+class NotKept(str):
+    """The text of metadata of an ``Annotated`` type that was left out."""
 
     __slots__ = ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lastgood.wrappers.ir import ANY, Type
-from lastgood.wrappers.types.staying import LeftOut
+from lastgood.wrappers.types.staying import LeftOut, NotKept
 
 __all__ = ["about_annotation", "summed_up"]
 
@@ -24,7 +24,14 @@ def about_annotation(what: str, annotation: Any, type_: Type, parts: tuple[str, 
     ``parts`` has a clause for each part that became Any: ``"Desk is a plain class"``.
     """
     left_out = [part for part in parts if isinstance(part, LeftOut)]
-    parts = tuple(part for part in parts if not isinstance(part, LeftOut))
+    not_kept = [part for part in parts if isinstance(part, NotKept)]
+    parts = tuple(part for part in parts if not isinstance(part, LeftOut | NotKept))
+    if not_kept:
+        names = ", ".join(_short(part, 200) for part in not_kept)
+        yield (
+            f"the annotation of {what} is without its metadata {names}. Kept are literals, and names of the packages in "
+            "[output] annotated, called with such."
+        )
     if left_out:
         names = ", ".join(_short(part, 200) for part in left_out)
         yield f"the annotation of {what} is without what cannot cross to or from the worker: {names}."

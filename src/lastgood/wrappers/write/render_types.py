@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 
-from lastgood.wrappers.ir import ANY, Class, Data, Field, Form, Ref, Type, mentioned
+from lastgood.wrappers.ir import ANY, Class, Data, Field, Form, Ref, Type, mentioned, plain
 from lastgood.wrappers.types.defaults import takes
 from lastgood.wrappers.write.spelling import Names, listed
 
@@ -95,7 +95,8 @@ def _factory(field: Field, inside: str, names: Names) -> str:
     arity = _ITEMS.get(made.name, 0) if isinstance(made, Ref) else 0
     if not arity:
         return text
-    options = field.type.args if field.type.head == "|" else (field.type,)
+    type_ = plain(field.type)
+    options = type_.args if type_.head == "|" else (type_,)
     items = next((each.args for each in options if len(each.args) == arity and takes(each, Type(made))), ())
     if not items or any(True for item in items for _ in mentioned(item)):
         items = (ANY,) * arity  # the class may not be defined yet

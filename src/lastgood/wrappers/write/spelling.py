@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
-from lastgood.wrappers.ir import Class, Constant, Declared, Expression, Function, Module, Ref, Type, Variable, mentioned
+from lastgood.wrappers.ir import (
+    ANNOTATED,
+    Class,
+    Constant,
+    Declared,
+    Expression,
+    Function,
+    Module,
+    Ref,
+    Type,
+    Variable,
+    mentioned,
+)
 from lastgood.wrappers.types.annotations import literal_text
 from lastgood.wrappers.write.import_graph import WrapperImports
 
@@ -41,6 +54,7 @@ class Names:
         self._exported = {declared: alias for alias, declared in imports.exports.items()}
         self._spellings: dict[Ref | Declared | Variable | str, str] = {}
         self._in_use = set(self.taken)
+        self._packages: set[str] = set()
 
     def use(self, ref: Ref) -> str:
         """Return the spelling of a name of the standard library or of lastgood, and import it."""
@@ -74,6 +88,11 @@ class Names:
         args = list(map(self.spell, type_.args))
         if type_.head == "|":
             return " | ".join(args)
+        if type_.head == "=":
+            self._note_packages(part.head for part in type_.args)
+            return "".join(args)
+        if type_.head == ANNOTATED and type_.args[1].args[0] == Type("="):  # an alias: PositiveInt
+            return args[1].removeprefix("=")
         head = type_.head if isinstance(type_.head, str) else self._head(type_.head)
         return f"{head}[{', '.join(args)}]" if args else head
 
@@ -102,9 +121,15 @@ class Names:
         """Return ``expression`` as text in the body of the class ``inside``, where nested classes have short names."""
         text = ""
         for part in expression:
+            self._note_packages([part])
             spelt = part if isinstance(part, str) else self._head(part)
             text += spelt.removeprefix(f"{inside}.") if isinstance(part, Declared) else spelt
         return text
+
+    def _note_packages(self, parts: Iterable[object]) -> None:
+        """Note from which packages, other than the standard library, a name comes."""
+        tops = {part.module.partition(".")[0] for part in parts if isinstance(part, Ref)}
+        self._packages |= tops - sys.stdlib_module_names
 
     def _note_private(self, path: str) -> None:
         if any(part.startswith("_") for part in path.split(".")):
@@ -124,12 +149,12 @@ class Names:
     def imports(self) -> list[str]:
         """Return the import statements at the top: the standard library, lastgood, other wrappers."""
         refs = [(ref.module, ref.name, name) for ref, name in self._spellings.items() if isinstance(ref, Ref)]
-        standard = [each for each in refs if not each[0].startswith("lastgood") and each[:2] != ("builtins", each[2])]
-        ours = [each for each in refs if each[0].startswith("lastgood")]
+        others = [each for each in refs if each[0].partition(".")[0] in {"lastgood", *self._packages}]
+        standard = [each for each in refs if each not in others and each[:2] != ("builtins", each[2])]
         types = [(each.module, each.name, name) for each, name in self._spellings.items() if isinstance(each, Declared)]
         types += [(each.module, each.name, alias) for alias, each in self._early_exports()]
         near = [(self._relative(module), name, alias) for module, name, alias in types]
-        blocks = [list(_import_statements(block)) for block in (standard, ours, near)]
+        blocks = [list(_import_statements(block)) for block in (standard, others, near)]
         return [line for block in blocks if block for line in ("", *block)]
 
     def late_imports(self) -> list[str]:
