@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from lastgood.config import Style
+from lastgood.sources.parsing import stub_of
+from lastgood.wrappers import ModuleSource
 from wrappers.types.test_types import wrap_declarations
 from wrapping import source
 
@@ -230,9 +232,45 @@ class _Own(enum.Enum):
     A = 1
 def keywords(path: str | os.PathLike[str], to: IO[str] | None = None, **options: Unpack[Row[int]]) -> os.PathLike[str]: ...
 """
+METADATA = """
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+from annotated_types import Ge
+from pydantic import Field, PositiveInt
+Size = Annotated[int, Field(gt=0, description="the size")]
+@dataclass
+class Sized_:
+    size: Size = 3
+    names: Annotated[list[str], Field(max_length=2)] | None = None
+def sized(
+    x: Size, y: PositiveInt = 1, *, z: Annotated[float | None, Ge(0), "text"] = None
+) -> Annotated[list[Sized_], Field(title="t")]: ...
+def items(*sizes: Size) -> Iterator[Annotated[int, Ge(1)]]: yield 1
+"""
+BARE = """
+def total(items, start=0): ...
+def picked(x): ...
+class Till:
+    @staticmethod
+    def opened(x): ...
+"""
+BARE_STUB = """
+from typing import Iterable, Optional, TypeVar, overload
+from shapes import Shape
+T = TypeVar("T")
+def total(items: Iterable[int], start: Optional[int] = ...) -> int: ...
+@overload
+def picked(x: Shape) -> Shape: ...
+@overload
+def picked(x: str) -> list[str]: ...
+class Till:
+    @staticmethod
+    def opened(x: T) -> T: ...
+"""
 CALLER = """
 from decimal import Decimal
-from generated import circle, generic, pricing, shapes
+from generated import bare, circle, generic, metadata, pricing, shapes
 async def main() -> None:
     price: Decimal = await pricing.quote('a', depth=2)
     number: int = await pricing.pick(1)
@@ -255,6 +293,12 @@ async def main() -> None:
     wrong: str = await generic.first(page.items)  # type: ignore[arg-type]
     wide: generic.Wide[int, generic.Leaf] = {"cell": [leaf], "more": 1}
     pair: generic.Pair[generic.Row[bytes]] = await generic.rows(wide, generic.Pair(b"", b""), generic.Quoted())
+    total: int = await bare.total([1])
+    shape: shapes.Shape = await bare.picked(shapes.Shape())
+    texts: list[str] = await bare.picked("a")
+    await bare.total("a")  # type: ignore[arg-type]
+    first: metadata.Sized_ = (await metadata.sized(1))[0]
+    await metadata.sized("1")  # type: ignore[arg-type]
 def plain_main() -> None:
     import plain.circle
     import plain.pricing
@@ -283,12 +327,15 @@ def written(directory: Path) -> list[str]:
         "odd": ODD,
         "hidden": HIDDEN,
         "generic": GENERIC,
+        "metadata": METADATA,
+        "bare": BARE,
     }
     own = [source(name, text) for name, text in texts.items()]
+    own.append(ModuleSource(stub_of("bare"), Path("/project/bare.pyi"), BARE_STUB.encode(), False))
     files: dict[str, str] = {}
     styles: dict[str, Style] = {"generated": "async", "plain": "sync"}
     for package, style in styles.items():
-        wrapped = wrap_declarations(*own, style=style)
+        wrapped = wrap_declarations(*own, style=style, annotated=("annotated_types", "pydantic"))
         assert wrapped.failures == ()
         files |= {f"{package}/{name}": data.decode() for name, data in wrapped.files.items()}
     files |= {f"lastgood/{name}": text for name, text in STUBS.items()} | {"caller.py": CALLER}

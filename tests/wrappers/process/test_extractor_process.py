@@ -66,6 +66,23 @@ def test_it_gives_what_is_given_here(extractor: ExtractorProcess) -> None:
             assert extractor.wrap(named, found, "sync") == here.wrap(named, found, "sync")
 
 
+def test_other_packages_in_annotated_are_other_wrappers(extractor: ExtractorProcess) -> None:
+    text = "from typing import Annotated\nfrom msgspec import Meta\ndef f(x: Annotated[int, Meta(gt=0)]): ..."
+    found = modules(desk=text)
+    here = HereExtractor()
+    for annotated in ((), ("msgspec",), ("msgspec",), ()):
+        made = extractor.wrap([*found.values()], found, "sync", annotated)
+        assert made == here.wrap([*found.values()], found, "sync", annotated)
+        assert (b"Meta(gt=0)" in made.files["desk.py"]) is bool(annotated)
+
+
+def test_what_is_kept_has_to_be_installed_in_the_app(extractor: ExtractorProcess) -> None:
+    text = "from typing import Annotated\nfrom not_installed import Meta\ndef f(x: Annotated[int, Meta(gt=0)]): ..."
+    found = modules(desk=text)
+    (failure,) = extractor.wrap([*found.values()], found, "sync", ("not_installed",)).failures
+    assert (failure.module, "No module named 'not_installed'" in failure.message) == ("desk", True)
+
+
 def test_it_reads_import_statements(extractor: ExtractorProcess) -> None:
     for text in (b"import a.b\nfrom . import c", b"from x import (", b"\xff", b""):
         assert extractor.imports_of(text) == imports_of(text)

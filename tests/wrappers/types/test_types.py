@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lastgood.config import Style
+from lastgood.sources.parsing import is_stub
 from lastgood.wrappers import ModuleSource, Wrapped, wrap_modules
 from wrapping import load, source, text_of, told, wrap
 
@@ -248,13 +249,15 @@ class C:
 ]
 
 
-def wrap_declarations(*others: ModuleSource, style: Style = "async") -> Wrapped:
+def wrap_declarations(*others: ModuleSource, style: Style = "async", annotated: tuple[str, ...] = ()) -> Wrapped:
     """Each of them in a module of its own, used in a function's signature."""
     cases = [
         source(f"case{number}", f"{HEAD}\n{case.values[0]}\ndef f(x: C, y: list[C]) -> dict[str, C | None]: ...")
         for number, case in enumerate(DECLARATIONS)
     ]
-    return wrap_modules([*cases, *others], style=style)
+    named = [each for each in (*cases, *others) if not is_stub(each.name)]
+    found = {each.name: each for each in others}
+    return wrap_modules(named, find=found.get, style=style, local=found, annotated=annotated)
 
 
 @pytest.mark.parametrize(("text", "expected"), DECLARATIONS)
