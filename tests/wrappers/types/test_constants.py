@@ -10,7 +10,6 @@ from wrapping import load, source, text_of, wrap
 
 LIMITS = """
 from base import *
-from base import Plain
 DEFAULT = 30
 NAMES = ("RED", "GREEN")
 _HIDDEN = BASE * 2
@@ -112,6 +111,12 @@ def test_computed_constants_are_names_of_the_wrapper() -> None:
     made = text_of(wrap("import limits\nDAY = 24 * 60 * 60\nTWICE = limits.DEFAULT * 2", source("limits", LIMITS)))
     assert "DAY: Final = 86400" in made
     assert "TWICE: Final = 60" in made
+
+
+@pytest.mark.parametrize("statements", ["BASE = 1\nfrom base import *", "from base import *\nBASE = 1"])
+def test_a_name_that_a_star_may_bind_again_is_left(statements: str) -> None:
+    made = text_of(wrap(f"{statements}\nOWN = 2\ndef f(x=BASE, y=OWN): ...", source("base", BASE)))
+    assert "def f(x: Any = ..., y: Any = 2)" in made
 
 
 def test_names_that_double_each_other_are_left() -> None:

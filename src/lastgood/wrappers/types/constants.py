@@ -156,6 +156,8 @@ def _assigned(dotted: str, scope: Scope) -> tuple[ast.expr, Scope] | None:
         return _starred(dotted, scope)
     if len(bindings) != 1 or bindings[0].at.conditional or _is_stored_again(owner, head):
         return None
+    if owner is None and _may_be_starred(head, scope):
+        return None
     binding = bindings[0]
     if binding.target:
         return _imported(f"{binding.target}.{rest}" if rest else binding.target, scope)
@@ -185,6 +187,12 @@ def _imported(path: str, scope: Scope) -> tuple[ast.expr, Scope] | None:
 def _within(origin: Outline, parts: list[str], scope: Scope) -> tuple[ast.expr, Scope] | None:
     name = ".".join(parts)
     return ast.parse(name, mode="eval").body, Scope(scope.project, origin)
+
+
+def _may_be_starred(name: str, scope: Scope) -> bool:
+    """Return whether a ``*`` of a local module brings ``name``: which one is the last is not known here."""
+    origins = (scope.project.outline(star) for star in scope.at.stars)
+    return any(name in scope.project.exported(origin) for origin in origins if origin is not None)
 
 
 def _starred(dotted: str, scope: Scope) -> tuple[ast.expr, Scope] | None:
