@@ -99,6 +99,14 @@ def test_members_named_by_a_constant(call: str, expected: dict[str, object]) -> 
     assert {name: member.value for name, member in made.__members__.items()} == expected
 
 
+def test_a_literal_of_members_and_others() -> None:
+    text = (
+        "from enum import Enum\nfrom typing import Literal\nclass E(Enum):\n    A = 1\n    B = 2\n"
+        "def f(x: Literal[E.A, E.B], y: Literal['a', E.A, None, 3]) -> Literal[E.A] | None: ..."
+    )
+    assert 'def f(x: E, y: Literal["a", None, 3] | E) -> E | None' in text_of(wrap(text))
+
+
 @pytest.mark.parametrize("member", ["A = compute()", "A = [1]", "A = _later"])
 def test_a_member_that_only_a_run_tells_leaves_its_enum_undeclared(member: str) -> None:
     text = f"from enum import Enum\n_later = 1\n_later += 1\nclass E(Enum):\n    {member}\ndef f(x: E): ..."

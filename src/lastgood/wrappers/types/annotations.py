@@ -342,23 +342,22 @@ class _Reader:
         return Type(ref, tuple(self.read(argument, names) for argument in arguments))
 
     def _literal(self, node: ast.expr, ref: Ref, arguments: list[ast.expr], names: Namespace) -> Type:
+        """Read a ``Literal``. A member of an enum in it becomes the enum."""
         texts: list[Type] = []
+        enums: list[Type] = []
         for argument in arguments:
             value = literal(argument)
             inner = self._tried(argument, names) if value is None else ANY
+            enum = names.resolve(dotted_name(argument).rpartition(".")[0])
             if value is not None and _fits_literal(value[0]):
                 texts.append(Type(literal_text(value[0])))
             elif inner.head == ref:
                 texts += inner.args  # Literal[Literal["a"], "b"]
+            elif isinstance(enum, Declared):
+                enums.append(Type(enum))
             else:
-                break
-        else:
-            return Type(ref, tuple(dict.fromkeys(texts)))
-        # A Literal of enum members becomes their enum.
-        enums = [names.resolve(dotted_name(argument).rpartition(".")[0]) for argument in arguments]
-        if all(isinstance(enum, Declared) for enum in enums):
-            return union(*(Type(enum) for enum in enums if isinstance(enum, Declared)))
-        return self._any(node, "a literal of values that are no literals")
+                return self._any(node, "a literal of values that are no literals")
+        return union(*([Type(ref, tuple(dict.fromkeys(texts)))] if texts else []), *enums)
 
     def _tried(self, node: ast.expr, names: Namespace) -> Type:
         """Read an annotation without recording its unknown parts."""
