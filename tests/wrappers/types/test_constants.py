@@ -99,6 +99,45 @@ def test_members_named_by_a_constant(call: str, expected: dict[str, object]) -> 
     assert {name: member.value for name, member in made.__members__.items()} == expected
 
 
+@pytest.mark.parametrize(
+    ("makes", "expected"),
+    [
+        ("return name", {"BIG_ONE": "BIG_ONE", "B": "b"}),
+        ("'What it does.'\n        return name.lower()", {"BIG_ONE": "big_one", "B": "b"}),
+        ("return name.replace('_', '-').title()", {"BIG_ONE": "Big-One", "B": "b"}),
+    ],
+)
+@pytest.mark.parametrize("base", ["", "Base", "Mixin"])
+def test_what_an_enum_makes_of_the_names_of_its_members(base: str, makes: str, expected: dict[str, object]) -> None:
+    method = f"    def _generate_next_value_(name, start, count, last_values):\n        {makes}\n"
+    bases = {"": "Enum", "Base": "Base", "Mixin": "Mixin, Enum"}[base]
+    text = (
+        f"from enum import Enum, auto\nclass Base(Enum):\n{method}class Mixin:\n{method}"
+        f"class E({bases}):\n{method if not base else ''}    BIG_ONE = auto()\n    B = 'b'\ndef f(x: E): ..."
+    )
+    made: type[Enum] = load(text_of(wrap(text)), lambda *_: None)["E"]
+    assert {name: member.value for name, member in made.__members__.items()} == expected
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "def _generate_next_value_(name, *rest):\n        return len(name)",
+        "def _generate_next_value_(name, *rest):\n        if rest: name = 'x'\n        return name",
+        "def _generate_next_value_(name, *rest):\n        return name.replace('_', rest)",
+        "def __new__(cls, value):\n        return object.__new__(cls)",
+    ],
+)
+def test_an_enum_that_makes_its_values_otherwise_is_not_declared(method: str) -> None:
+    text = (
+        f"from enum import Enum, auto\nclass Mixin:\n    {method}\nclass E(Mixin, Enum):\n    A = auto()\n"
+        "def f(x: E): ..."
+    )
+    made = wrap(text)
+    assert "def f(x: Any)" in text_of(made)
+    assert any("makes its values" in text for text in made.warnings)
+
+
 def test_a_literal_of_members_and_others() -> None:
     text = (
         "from enum import Enum\nfrom typing import Literal\nclass E(Enum):\n    A = 1\n    B = 2\n"

@@ -8,12 +8,13 @@ are only known by running it is refused, with a warning: its values stay plain d
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from lastgood.wrappers.ir import Declared, Form, Ref
-from lastgood.wrappers.read.project import Project
+from lastgood.wrappers.read.lineage import inherited
+from lastgood.wrappers.read.project import Located, Project
 from lastgood.wrappers.read.scope import ENUMS, NAMED_TUPLES, NAMEDTUPLE, TYPED_DICTS, Place, Scope
 from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, unquoted
 from lastgood.wrappers.types.constants import constant, followed
@@ -337,11 +338,10 @@ class _ModelReader:
 
     def members(self, node: ast.ClassDef) -> Iterator[RawField]:
         names: set[str] = set()
+        automatic = self.automatic_value()
         for statement in node.body:
             targets: list[ast.expr]
             match statement:
-                case ast.FunctionDef(name="__new__" | "_generate_next_value_" as name):
-                    raise _Problem(f"its {name} makes its values")
                 case ast.Assign(value=value):
                     targets = statement.targets
                 case ast.AnnAssign(value=ast.expr() as value):
@@ -355,15 +355,39 @@ class _ModelReader:
                     raise _Problem(f"its members {ast.unparse(target)} are unpacked from a value")
                 if not _is_member(target.id, value):
                     continue
-                self.check_value(target.id, value, names)
+                if self.is_auto(value):
+                    value_of_auto = None if automatic is None else automatic(target.id)
+                    yield RawField(target.id, value=value if value_of_auto is None else ast.Constant(value_of_auto))
+                else:
+                    self.check_value(target.id, value, names)
+                    yield RawField(target.id, value=value)
                 names.add(target.id)
-                yield RawField(target.id, value=value)
+
+    def automatic_value(self) -> Callable[[str], str] | None:
+        """Return what gives the value of an ``auto()`` by the name of its member; None if that is left to :mod:`enum`."""
+        methods = inherited(self.project, self.place)
+        if "__new__" in methods:
+            raise _Problem("its __new__ makes its values")
+        found = methods.get("_generate_next_value_")
+        if found is None:
+            return None
+        made = found.bindings[-1].node if isinstance(found, Located) else None
+        match made:
+            case ast.FunctionDef(
+                args=ast.arguments(args=[parameter, *_]), body=[*_, ast.Return(value=ast.expr() as text)]
+            ):
+                is_simple = len(made.body) == 1 or (len(made.body) == 2 and ast.get_docstring(made) is not None)
+                if is_simple and _text(text, parameter.arg, "x") is not None:
+                    return lambda name: _text(text, parameter.arg, name) or ""
+        raise _Problem("its _generate_next_value_ makes its values")
+
+    def is_auto(self, value: ast.expr) -> bool:
+        """Return whether a member has the value ``auto()``."""
+        scope = Scope(self.project, self.place.outline, self.place.owner)
+        return isinstance(value, ast.Call) and not value.args and scope.lookup(dotted_name(value.func)) == "enum.auto"
 
     def check_value(self, name: str, value: ast.expr, names: set[str]) -> None:
         """Refuse the enum if the value of a member is not known from the text."""
-        scope = Scope(self.project, self.place.outline, self.place.owner)
-        if isinstance(value, ast.Call) and not value.args and scope.lookup(dotted_name(value.func)) == "enum.auto":
-            return
         inside = Scope(self.project, self.place.outline, self.place.binding.node)
         if constant(value, inside) is None and not is_sum(value, names):
             raise _Problem(f"the value of its member {name} is no literal")
@@ -415,6 +439,25 @@ def head_of(annotation: ast.expr, scope: Scope) -> str:
     node = unquoted(annotation)
     found = scope.lookup(dotted_name(node.value if isinstance(node, ast.Subscript) else node))
     return found if isinstance(found, str) else ""
+
+
+_CHANGES = frozenset(("capitalize", "casefold", "lower", "removeprefix", "removesuffix", "replace", "title", "upper"))
+
+
+def _text(node: ast.expr, parameter: str, name: str) -> str | None:
+    """Return the value of ``name.lower()`` or the like, where ``parameter`` is ``name``; None if it is anything else."""
+    match node:
+        case ast.Name(id=found) if found == parameter:
+            return name
+        case ast.Call(func=ast.Attribute(value=inner, attr=change), args=arguments, keywords=[]) if change in _CHANGES:
+            text = _text(inner, parameter, name)
+            given = [each.value for each in arguments if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            if text is not None and len(given) == len(arguments) == (
+                2 if change == "replace" else change[:6] == "remove"
+            ):
+                changed: str = getattr(text, change)(*given)
+                return changed
+    return None
 
 
 def _is_member(name: str, value: ast.expr) -> bool:
