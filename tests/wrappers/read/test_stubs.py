@@ -109,6 +109,26 @@ def test_methods_are_found_in_their_class() -> None:
     assert "def load(a: str) -> str" in made
 
 
+def test_a_function_of_a_module_without_a_stub_is_in_that_of_the_module_that_offers_it() -> None:
+    text = "import functools\nfrom impl import f as f, g as other, Desk as Desk\npart = functools.partial(f, 1)"
+    impl = "def f(a, b): ...\ndef g(a): ...\nclass Desk:\n    @staticmethod\n    def open(a): ..."
+    stub_text = (
+        "def f(a: int, b: str) -> int: ...\ndef other(a: bytes) -> bytes: ...\ndef part(b: str) -> int: ...\n"
+        "class Desk:\n    @staticmethod\n    def open(a: int) -> str: ..."
+    )
+    wrapped_ = wrapped(text + "\n__all__ = ['f', 'other', 'Desk', 'part']", stub_text, impl=impl)
+    made = text_of(wrapped_)
+    assert "def f(a: int, b: str) -> int" in made
+    assert "def other(a: bytes) -> bytes" in made
+    assert "def open(a: int) -> str" in made
+    assert "def part(b: str) -> int" in made
+    assert wrapped_.warnings == ()
+    own = text_of(
+        wrapped("from impl import f as f", "def f(a: int): ...", impl="def f(a): ...", impl_pyi="def f(a: str): ...")
+    )
+    assert "def f(a: str)" in own
+
+
 def test_overloads_come_from_the_stub() -> None:
     stub_text = (
         "from typing import overload\n@overload\ndef f(a: int) -> int: ...\n@overload\ndef f(a: str) -> str: ..."

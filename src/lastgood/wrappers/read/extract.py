@@ -354,6 +354,7 @@ class _Extractor:
 
         Return None if its results cannot cross to the app.
         """
+        located = replace(located, offered=(self.module, path))
         bindings = located.bindings
         last = bindings[-1]
         if (reason := self.cannot_cross(located)) is not None:
@@ -371,15 +372,15 @@ class _Extractor:
             lines = ", ".join(str(binding.node.lineno) for binding in bindings)
             self.warn(path, f"it is defined with different signatures at lines {lines}, so it takes (*args, **kwargs).")
             return Function(name, _ANYTHING, self.module, path, doc, streams=streams)
-        stub = stub_of_function(self.project, located.outline, last)
-        if stub is not None and (difference := stub.difference(last.node.args)) is not None:
-            unknown.append(difference)
+        stub = stub_of_function(self.project, located, last)
+        if stub is not None and not any(located.given):  # what is given already is not in the stub
+            unknown += stub.differences(last.node.args)
         for text in unknown:
             self.warn(path, text)
         unclear: list[str] = []
         overloads = tuple(self.signature(located, overload, unclear, of) for overload in located.overloads)
         if not overloads:
-            outline, found = overloads_in_stub(self.project, located.outline, last)
+            outline, found = overloads_in_stub(self.project, located, last)
             there = replace(located, outline=outline)
             overloads = tuple(self.signature(there, overload, unclear, of) for overload in found)
         if len(overloads) < 2 or unclear or not all(fits(overload, signature) for overload in overloads):
@@ -403,7 +404,7 @@ class _Extractor:
 
     def returned(self, located: Located, binding: Binding) -> tuple[ast.expr | None, Scope]:
         """Return the annotation of a function's result, and its scope: that of the source, else that of its stub."""
-        stub = stub_of_function(self.project, located.outline, binding)
+        stub = stub_of_function(self.project, located, binding)
         if stub is not None and binding.node.returns is None:
             return stub.returns, stub.scope
         return binding.node.returns, self.scope(located, binding)
@@ -415,7 +416,7 @@ class _Extractor:
     def signature(self, located: Located, binding: Binding, unknown: list[str], of: Place | None = None) -> Signature:
         """Read the signature of a function, or of a static or class method of the class ``of``."""
         result = self.result(located, binding)
-        stub = stub_of_function(self.project, located.outline, binding)
+        stub = stub_of_function(self.project, located, binding)
         entries = list(entries_of(binding.node.args))
         if "classmethod" in (*binding.decorators, located.method) and entries and entries[0][1] not in _VARIADIC:
             entries = entries[1:]  # cls

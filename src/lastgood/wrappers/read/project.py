@@ -33,7 +33,8 @@ class Located:
     as ``name = staticmethod(name)`` makes it one.
 
     ``of`` is the class of a method that is bound to an instance. ``given`` are arguments that are given already, by a
-    ``functools.partial``: their number, and those given by keyword; ``self`` of a bound method counts.
+    ``functools.partial``: their number, and those given by keyword; ``self`` of a bound method counts. ``offered`` is the module
+    that offers it, and its path there.
     """
 
     outline: Outline
@@ -42,6 +43,7 @@ class Located:
     method: str = ""
     of: Place | None = None
     given: tuple[int, tuple[ast.keyword, ...]] = (0, ())
+    offered: tuple[str, str] | None = None
 
     @property
     def is_class(self) -> bool:

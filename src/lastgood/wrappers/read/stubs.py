@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lastgood.wrappers.read.outline import Binding, Outline
-from lastgood.wrappers.read.project import Project
+from lastgood.wrappers.read.project import Located, Project
 from lastgood.wrappers.read.scope import Place, Scope
 
 __all__ = ["Stub", "field_in_stub", "overloads_in_stub", "stub_of_function"]
@@ -34,8 +34,8 @@ class Stub:
         found: ast.expr | None = self.binding.node.returns
         return found
 
-    def difference(self, source: ast.arguments) -> str | None:
-        """Return how its parameters differ from those of the source; None if they do not.
+    def differences(self, source: ast.arguments) -> Iterator[str]:
+        """Yield a warning if its parameters differ from those of the source.
 
         What ``*args`` or ``**kwargs`` may stand for on either side is no difference.
         """
@@ -44,27 +44,29 @@ class Stub:
         more = [] if _takes_anything(source) else [name for name in there if name not in here]
         fewer = [] if _takes_anything(stub) else [name for name in here if name not in there]
         kinds = [name for name in here if name in there and _by_keyword(source, name) != _by_keyword(stub, name)]
-        if not (more or fewer or kinds):
-            return None
         parts = ((more, "has no {} in the source"), (fewer, "lacks {}"), (kinds, "takes {} in another way"))
         found = "; ".join(text.format(", ".join(names)) for names, text in parts if names)
-        return f"line {self.binding.node.lineno} of its stub {found}. The parameters of the source count."
+        if found:
+            yield f"line {self.binding.node.lineno} of its stub {found}. The parameters of the source count."
 
     def _parameters(self) -> dict[str, ast.expr | None]:
         arguments: ast.arguments = self.binding.node.args
         return {_plain(each.arg): each.annotation for each in _all(arguments)}
 
 
-def stub_of_function(project: Project, at: Outline, binding: Binding) -> Stub | None:
-    """Return the definition in the stub of the module ``at`` of what ``binding`` defines; None if there is none, or several."""
-    found = _in_stub(project, at, binding)
+def stub_of_function(project: Project, located: Located, binding: Binding) -> Stub | None:
+    """Return the definition in a stub of the function that ``binding`` defines; None if there is none, or several.
+
+    The stub is that of its module, else that of the module that offers it.
+    """
+    found = _in_stub(project, located, binding)
     return found[0] if len(found) == 1 and not found[0].binding.is_overload else None
 
 
-def overloads_in_stub(project: Project, at: Outline, binding: Binding) -> tuple[Outline, tuple[Binding, ...]]:
-    """Return the overloads in the stub of the module ``at`` of what ``binding`` defines, and the stub."""
-    found = [each for each in _in_stub(project, at, binding) if each.binding.is_overload]
-    return (found[0].scope.at if found else at), tuple(each.binding for each in found)
+def overloads_in_stub(project: Project, located: Located, binding: Binding) -> tuple[Outline, tuple[Binding, ...]]:
+    """Return the overloads in a stub of the function that ``binding`` defines, and the stub."""
+    found = [each for each in _in_stub(project, located, binding) if each.binding.is_overload]
+    return (found[0].scope.at if found else located.outline), tuple(each.binding for each in found)
 
 
 def field_in_stub(project: Project, place: Place, name: str) -> tuple[ast.expr, Scope] | None:
@@ -79,13 +81,20 @@ def field_in_stub(project: Project, place: Place, name: str) -> tuple[ast.expr, 
     return None
 
 
-def _in_stub(project: Project, at: Outline, binding: Binding) -> Sequence[Stub]:
-    stub = None if at.is_stub else project.stub(at.source.name)
+def _in_stub(project: Project, located: Located, binding: Binding) -> Sequence[Stub]:
+    if located.outline.is_stub:
+        return ()
+    found = _at(project, located.outline.source.name, binding.qualified)
+    return found or (() if located.offered is None else _at(project, *located.offered))
+
+
+def _at(project: Project, module: str, path: str) -> Sequence[Stub]:
+    stub = project.stub(module)
     if stub is None:
         return ()
-    around = [each.name for each in binding.at.around]
+    *around, name = path.split(".")
     owner = _class(stub, around)
-    bindings = () if around and owner is None else stub.names(owner).get(binding.name, ())
+    bindings = () if around and owner is None else stub.names(owner).get(name, ())
     return [
         Stub(each, Scope(project, stub, each.at.owner, each.type_parameters)) for each in bindings if each.is_function
     ]
