@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lastgood.wrappers import generate, wrap_modules
+from lastgood.wrappers.read import project
 from lastgood.wrappers.types import annotations as reading
 from wrapping import source, text_of, wrap
 
@@ -84,6 +85,34 @@ def test_a_wrapper_that_is_too_large_is_an_error_of_its_module(monkeypatch: pyte
         assert failure.message.startswith("its wrapper would be of 0.0 MB, of at most 0.002 MB. Move what is data")
         assert "good.py" in wrapped.files
         assert "large.py" not in wrapped.files
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("a0 = 1", "a{0} = a{1}"),
+        ("def a0(): ...", "a{0} = a{1}"),
+        ("def a0(): ...", "a{0} = a{1} if x else a{1}"),
+        ("def a0(): ...", "a{0} = partial(a{1}, a{1})"),
+        ("def r(f, g):\n  if x: return f\n  return g\na0 = len", "a{0} = r(a{1}, a{1})"),
+        ("def a0(): return len", "def a{0}(): return a{1}() or a{1}()"),
+        ("a0 = int", "a{0} = list[a{1}]"),
+        ("class a0: ...", "a{0} = a{1}"),
+    ],
+)
+def test_names_of_names_are_followed_a_number_of_steps(first: str, then: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[None] = []
+    settle = project.settle
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        looked_up.append(None)
+        return settle(*args, **kwargs)
+
+    monkeypatch.setattr(project, "settle", counting)
+    lines = [then.format(number, number - 1) for number in range(1, 150)]
+    wrapped = wrap("\n".join(["from functools import partial", first, *lines, "b = a149"]))
+    assert wrapped.failures == ()
+    assert len(looked_up) < 150 * 500
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from lastgood.wrappers.read.lineage import inherited
 from lastgood.wrappers.read.objects import Kept, Opaque, callable_of, stands_for_type, static_method_of
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.parameters import entries_of, fits, mangled, parameter, still_to_give
-from lastgood.wrappers.read.project import Located, Missing, Project, Value, settle
+from lastgood.wrappers.read.project import MAX_NAMES, Located, Missing, Project, Value, settle
 from lastgood.wrappers.read.results import Result, item_of, result_of
 from lastgood.wrappers.read.scope import Place, Scope
 from lastgood.wrappers.read.stubs import overloads_in_stub, stub_of_function
@@ -271,7 +271,7 @@ class _Extractor:
         A constant is in capitals or annotated as ``Final``, and bound exactly once, to an immutable literal.
         """
         key = (at.source.name, name)
-        if key in seen:
+        if key in seen or len(seen) >= MAX_NAMES:
             return None
         seen |= {key}
         bindings = at.names().get(name, [])

@@ -23,7 +23,9 @@ from lastgood.wrappers.types.known import is_known
 
 __all__ = ["Kept", "Opaque", "callable_of", "stands_for_type", "static_method_of"]
 
-_MAX_DEPTH = 20
+_MAX_NAMES = 20
+_MAX_STEPS = 200
+"""How many expressions are read to find out what one name is: each may stand for two others, and so on."""
 _TYPING = ("collections.abc", "typing", "typing_extensions")
 _CALLABLES = frozenset(f"{module}.Callable" for module in _TYPING)
 _SAME = frozenset(("functools.cache", "functools.lru_cache", "functools.singledispatch", "builtins.staticmethod"))
@@ -113,7 +115,7 @@ def static_method_of(project: Project, value: Value, _depth: int = 0) -> Located
     binding = value.bindings[-1]
     own = value.outline.names(binding.at.owner)
     match binding.node:
-        case ast.Assign(value=ast.Name(other)) if other in own and _depth < _MAX_DEPTH:
+        case ast.Assign(value=ast.Name(other)) if other in own and _depth < _MAX_NAMES:
             return static_method_of(project, Value(value.outline, tuple(own[other])), _depth + 1)
         case ast.Assign(value=ast.Call(func=ast.Name("staticmethod" | "classmethod" as method), args=[made])):
             names = {each.id for each in ast.walk(made) if isinstance(each, ast.Name)}
@@ -130,7 +132,7 @@ def static_method_of(project: Project, value: Value, _depth: int = 0) -> Located
 class _Reader:
     def __init__(self, project: Project) -> None:
         self.project = project
-        self._depth = 0
+        self._steps = self._depth = 0
 
     def called(self, value: Value) -> Located | Opaque | Kept:
         """Return what a call of ``value`` runs; an instance is called by its ``__call__``."""
@@ -155,13 +157,13 @@ class _Reader:
 
     def read(self, at: Outline, node: ast.expr) -> _Found:
         """Return what the expression ``node`` in the module ``at`` gives."""
-        if self._depth >= _MAX_DEPTH:
+        if self._steps >= _MAX_STEPS or self._depth >= _MAX_NAMES:
             return _UNKNOWN
+        self._steps += 1
         self._depth += 1
-        try:
-            return self.expression(at, node)
-        finally:
-            self._depth -= 1
+        found = self.expression(at, node)
+        self._depth -= 1
+        return found
 
     def expression(self, at: Outline, node: ast.expr) -> _Found:
         match node:

@@ -17,9 +17,11 @@ from lastgood.wrappers.types.annotations import Undeclarable, dotted_name
 if TYPE_CHECKING:
     from lastgood.wrappers.read.scope import Place, Scope
 
-__all__ = ["Located", "Missing", "Outlines", "Project", "Value", "settle"]
+__all__ = ["MAX_NAMES", "Located", "Missing", "Outlines", "Project", "Value", "settle"]
 
 
+MAX_NAMES = 50
+"""How many names, each bound to the next one, are followed."""
 _MEMORY_OF_AN_OUTLINE = 60  # bytes, for each byte of source
 _OUTLINE: Query[Outline | ModuleFailure] = Query("outline")
 _CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
@@ -187,6 +189,8 @@ class Project:
         key = (at.source.name, name)
         if key in seen:
             return Missing("its imports are circular")
+        if len(seen) >= MAX_NAMES:
+            return Missing(f"it is another name of another name, more than {MAX_NAMES} times over")
         seen |= {key}
         settled = settle(at, None, name, even_deleted=inside)
         if isinstance(settled, Located | Missing):

@@ -28,6 +28,10 @@ _STARRED = {
 }
 
 
+_MAX_NAMES = 100
+"""How many names, each of which stands for something with the next one in it, are followed."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """The place where a class is created: a class statement, or an assigned call (``namedtuple("Point", "x y")``).
@@ -137,7 +141,7 @@ class Scope:
     def _lookup(self, dotted: str) -> str | Place | tuple[Scope, ast.AST] | None:
         head, _, rest = dotted.partition(".")
         key = (self.at.source.name, dotted)
-        if not head or key in self.seen:
+        if not head or key in self.seen or len(self.seen) >= _MAX_NAMES:
             self.project.circles += bool(head)
             return None
         inner = replace(self, seen=self.seen | {key})
