@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lastgood.errors import ModuleFailure
 from lastgood.sources.memo import Answer, Memo, Query
 from lastgood.sources.parsing import ModuleSource, read, stub_of, stubbed
-from lastgood.wrappers.ir import Declared, Expression, Type
+from lastgood.wrappers.ir import Declared, Expression, Type, Variable
 from lastgood.wrappers.read.outline import METHODS, Binding, Outline, outline
 from lastgood.wrappers.types.annotations import Undeclarable, dotted_name
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_NAMES", "Located", "Missing", "Outlines", "Project", "Value", "settle"]
 
 
-MAX_NAMES = 50
+MAX_NAMES = 20
 """How many names, each bound to the next one, are followed."""
 _MEMORY_OF_AN_OUTLINE = 60  # bytes, for each byte of source
 _OUTLINE: Query[Outline | ModuleFailure] = Query("outline")
@@ -129,7 +129,7 @@ class Project:
     ``judge`` says whether a class is declared by its fields, or why it cannot be (None: it is an ordinary class).
     ``consulted`` records the modules that the answer depends on, including missing ones, and ``failures`` the broken ones
     among them. ``ordinary`` records the ordinary classes that annotations name. ``aliases`` and ``circles`` are notes of those
-    who read annotations (see :class:`.annotations.Namespace`).
+    who read annotations (see :class:`.annotations.Namespace`), ``arguments_above`` what :mod:`.types.generics` has found out.
     """
 
     def __init__(
@@ -145,6 +145,7 @@ class Project:
         self.ordinary: dict[Declared, None] = {}
         self.aliases: dict[tuple[str, ast.AST], tuple[Type, tuple[str, ...], int]] = {}
         self.circles = 0
+        self.arguments_above: dict[Declared, Mapping[Declared, Mapping[Variable, Type]]] = {}
         self._outlines = outlines
         self._exported: dict[str, dict[str, None]] = {}
 

@@ -28,7 +28,7 @@ _STARRED = {
 }
 
 
-_MAX_NAMES = 100
+_MAX_NAMES = 50
 """How many names, each of which stands for something with the next one in it, are followed."""
 
 

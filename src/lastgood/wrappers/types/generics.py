@@ -45,6 +45,9 @@ def quotes_bases(place: Place) -> bool:
 
 def _arguments_above(place: Place, project: Project) -> Mapping[Declared, Mapping[Variable, Type]]:
     """Return what the type variables of each base of the class at ``place``, at any depth, stand for in that class."""
+    known = project.arguments_above.get(place.declared)
+    if known is not None:
+        return known
     found: dict[Declared, dict[Variable, Type]] = {}
 
     def collect(inner: Place, given: Mapping[Variable, Type]) -> None:
@@ -55,6 +58,7 @@ def _arguments_above(place: Place, project: Project) -> Mapping[Declared, Mappin
                 collect(base, found[base.declared])
 
     collect(place, {})
+    project.arguments_above[place.declared] = found
     return found
 
 
