@@ -12,6 +12,7 @@ NOT_LOCAL = "whose source is not a local file."
 CONTEXT_MANAGER = (
     "left out: it returns a context manager, which cannot leave the worker. Offer a function that does the whole work."
 )
+NO_METHODS = "left out: its static and class methods are left out, and instances cannot cross to the worker."
 NO_INSTANCES = (
     "left out: it offers no static or class method, and instances (so its constructor, methods and properties) "
     "cannot cross to the worker."
@@ -273,7 +274,10 @@ def test_stars_in_a_circle_end() -> None:
 )
 def test_what_is_left_out_is_told_of(text: str, expected: str) -> None:
     assert offered(text) == []
-    (warning,) = warnings(text)
+    warning, *of_its_class = warnings(text)
+    assert [each.partition(" (")[0] for each in of_its_class] == [f"pricing.C: {NO_METHODS}"] * expected.startswith(
+        "C."
+    )
     told, _, where = warning.rpartition(" ")
     assert told == f"pricing.{expected}"
     file, _, line = where.strip("()").partition(":")
@@ -471,7 +475,7 @@ class C:
     def g(cls) -> "Callable[[], int]": ...
 from typing import Callable
 """
-    assert [each.partition(": ")[0] for each in warnings(text)] == ["pricing.A.Inner", "pricing.C.g"]
+    assert [each.partition(": ")[0] for each in warnings(text)] == ["pricing.A.Inner", "pricing.C.g", "pricing.C"]
 
 
 def test_inherited_methods_are_those_that_python_would_find() -> None:

@@ -237,6 +237,10 @@ def test_static_methods_by_assignment(text: str, signature: str, args: tuple[Any
             "class _D:\n  @property\n  def x(self): ...\n  @_wrapping\n  def y(self): ...\nf = _D.y",
             "only running the module",
         ),
+        (
+            "def _create():\n  class V: ...\n  V = _registered(V)\n  return V\nf = _create()",
+            "which class it is, only running",
+        ),
         ("f = _cast(1, _g)", "only running the module tells whether it can be called"),
         ("f = json.dumps", "it comes from 'json', whose source is not a local file"),
         ("f = _Base.parse", "it is a method of instances, and these stay in the worker"),

@@ -59,6 +59,7 @@ _INSTANCES = (
     "it offers no static or class method, and instances (so its constructor, methods and properties) "
     "cannot cross to the worker."
 )
+_METHODS = "its static and class methods are left out, and instances cannot cross to the worker."
 _ALIAS = "it is another name of a type, which wrappers use itself."
 _TYPE_VARIABLES = ("ParamSpec", "TypeVar", "TypeVarTuple")
 _ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs", Kind.VAR_KEYWORD)))
@@ -311,7 +312,7 @@ class _Extractor:
         judged = self.project.judge(place)
         declared = judged if isinstance(judged, Declared) else None
         members: list[Function | Class] = []
-        needs_instance = has_methods = False
+        needs_instance = has_methods = is_left_out = False
         own = located.outline.names(binding.node)
         for name, found in inherited(self.project, place).items():
             inner = f"{path}.{name}"
@@ -335,6 +336,7 @@ class _Extractor:
             elif found.methods and not found.bindings[-1].is_validator:
                 has_methods = True
                 function = self.function(found, inner, place)
+                is_left_out |= function is None
                 if function is not None:
                     overrides = declared is not None and self.overrides(place, name, function)
                     members.append(msgspec.structs.replace(function, overrides=overrides))
@@ -342,10 +344,16 @@ class _Extractor:
                 needs_instance |= name in own
         if members:
             return Class(path.rpartition(".")[2], tuple(members), binding.doc, declared)
-        is_told = (exports is not None or (needs_instance and not inherits)) and not has_methods
+        is_told = (exports is not None or (needs_instance and not inherits)) and not (has_methods and not is_left_out)
         if (is_told or path in (self.selection.classes or ())) and self.allowed(path, is_class=True):
             is_alias = exports is not None and declared is not None and path not in exports
-            reason = f"it is another name of the class {binding.qualified}. Use that one." if is_alias else _INSTANCES
+            reason = (
+                f"it is another name of the class {binding.qualified}. Use that one."
+                if is_alias
+                else _METHODS
+                if is_left_out
+                else _INSTANCES
+            )
             self.leave_out(path, reason, located.outline, binding.node.lineno, None if is_alias else declared)
         return None
 

@@ -312,6 +312,8 @@ class _Reader:
         if isinstance(value, ast.Call) and self.path(there, value.func) in _CASTS and len(value.args) == 2:
             value = value.args[1]
         if isinstance(value, ast.Name):
+            if value.id in inside.class_names:
+                return _CLASS
             value = inside.assigned.get(value.id, value)
         match value:
             case ast.Name(name) if name in inside.functions:
@@ -370,6 +372,7 @@ class _Inside:
                     pass
                 case _:
                     todo += ast.iter_child_nodes(part)
+        self.class_names = frozenset(self.classes)  # also of those that are decorated by an assignment
         for name in self.stored:
             self.functions.pop(name, None)
             self.classes.pop(name, None)
