@@ -181,6 +181,37 @@ def test_a_stream_that_is_cut_off_says_why(flavour: Flavour, waits: bool) -> Non
     flavour.run(main)
 
 
+def test_a_stream_that_is_cut_off_as_an_item_comes_does_not_go_on(flavour: Flavour) -> None:
+    async def main() -> None:
+        gate = flavour.event()
+
+        async def waiting() -> AsyncGenerator[int]:
+            await gate.wait()
+            for number in range(10):
+                yield number
+
+        bridge = Streaming(waiting)
+        slot, live = slot_with(bridge)
+        stream = slot.handle.stream("m", "f")
+        async with flavour.tasks() as start:
+
+            async def read() -> None:
+                with pytest.raises(BridgeError, match="time is over"):
+                    async for _item in stream:
+                        pass
+
+            task = start(read)
+            await flavour.settle()
+            gate.set()
+            (guard,) = live._in_flight
+            live.cut_off(lambda: BridgeError("time is over"))
+            guard.cancel()  # as it is called soon, but before the item that is on its way has been returned
+            await task.result()
+        assert (live.count, bridge.closed) == (0, 1)
+
+    flavour.run(main)
+
+
 def test_once_its_end_has_come_it_needs_no_bridge(flavour: Flavour) -> None:
     class Ending:
         """Items that come with the end, as from a worker."""

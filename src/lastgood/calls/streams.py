@@ -117,6 +117,7 @@ class _Leased:
         self._source: Any = None
         self._guard: Guard | None = None  # of the request that waits
         self._waits = False
+        self._is_cut = False  # while a request waited, which may have its items all the same
         self._is_over = False
         self._error: BaseException | None = None
 
@@ -130,6 +131,7 @@ class _Leased:
     def cancel(self) -> None:
         """End the stream: a request raises why. It is called on the loop of the stream."""
         if self._guard is not None:
+            self._is_cut = True
             self._guard.cancel()
         elif not self._is_over and self._leased is not None and self._loop is not None:
             self._error = self._leased._cut_error()
@@ -147,6 +149,8 @@ class _Leased:
             raise StopAsyncIteration
         self._waits = True
         try:
+            if self._is_cut and self._leased is not None and self in self._leased._in_flight:
+                raise await self._cut_off(self._leased)
             return await self._request()
         finally:
             self._waits = False
@@ -168,12 +172,16 @@ class _Leased:
             self._guard = None
         assert self._leased is not None
         if items is None:
-            self._is_over = True
-            await self._close_quietly()
-            raise self._leased._cut_error()
+            raise await self._cut_off(self._leased)
         if getattr(self._source, "has_ended", False) and (waiting := self._leased_no_more()):
             self._leased._spawn_idle_callbacks(waiting)  # what has come needs no bridge, however slowly it is read
         return items
+
+    async def _cut_off(self, leased: Leased) -> BaseException:
+        """Close the stream; return why it was cut off."""
+        self._is_over = True
+        await self._close_quietly()
+        return leased._cut_error()
 
     def _open(self) -> None:
         home = self._slot._home
