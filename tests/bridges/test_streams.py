@@ -2,214 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
-from lastgood.bridges import streams
 from lastgood.bridges.process import ProcessBridge
-from lastgood.bridges.streams import WorkerStream
 from lastgood.errors import BridgeError, CallTimeout, RemoteError, WorkerDied
 from process_bridges import DEADLINE, Gate, running
+from stream_service import STREAMS, items_of, open_stream
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
-
-STREAMS = '''
-import asyncio, contextvars, os, threading
-
-made, closed = [], []
-var = contextvars.ContextVar("var", default=0)
-
-def marks():
-    return [list(made), list(closed)]
-
-def count(end, name="count"):
-    try:
-        for number in range(end):
-            made.append(number)
-            yield number
-    except GeneratorExit:
-        closed.append(name)
-        raise
-
-async def count_async(end, name="count_async"):
-    try:
-        for number in range(end):
-            await asyncio.sleep(0)
-            made.append(number)
-            yield number
-    finally:
-        closed.append(name)
-
-async def slow_to_close(name):
-    try:
-        while True:
-            await asyncio.sleep(0)
-            yield 1
-    finally:
-        await asyncio.sleep(0.001)
-        closed.append(name)
-
-async def eager(end):
-    for number in range(end):
-        yield number
-
-class Desk:
-    @staticmethod
-    def numbers(end):
-        yield from range(end)
-
-    @classmethod
-    async def names(cls, end):
-        for number in range(end):
-            yield f"{cls.__name__} {number}"
-
-def given(kind):
-    return {"list": [1, 2], "map": map(str, [1, 2]), "none": None, "agen": eager(2), "dict": {1: 2}, "bad": Bad()}[kind]
-
-class Bad:
-    def __iter__(self):
-        raise ValueError("no items today")
-
-async def given_later(kind):
-    await asyncio.sleep(0)
-    return given(kind)
-
-def failing(end):
-    yield from range(end)
-    raise ValueError("no more")
-
-async def failing_async(end):
-    for number in range(end):
-        yield number
-    raise ValueError("no more")
-
-def uncrossable():
-    yield 1
-    yield {"x": object()}
-    yield 3
-
-def nested():
-    yield count(3)
-
-def held(*paths):
-    """Wait at each FIFO before the item of its number."""
-    try:
-        for number, path in enumerate(paths):
-            with open(path) as fifo:
-                fifo.read()
-            yield number
-    finally:
-        closed.append("held")
-
-async def waiting():
-    try:
-        yield 1
-        await asyncio.Event().wait()
-    finally:
-        closed.append("waiting")
-
-async def stubborn():
-    yield 1
-    while True:
-        try:
-            await asyncio.sleep(3600)
-        except asyncio.CancelledError:
-            yield "still there"
-
-def hang():
-    yield 1
-    threading.Event().wait()
-
-def hang_at_once():
-    threading.Event().wait()
-    yield 1
-
-def dying(end):
-    yield from range(end)
-    os._exit(3)
-
-def bad_end():
-    try:
-        while True:
-            yield 1
-    finally:
-        raise ValueError("while it was closed")
-
-async def bad_end_async():
-    try:
-        while True:
-            yield 1
-    finally:
-        raise ValueError("while it was closed")
-
-def held_and_failing(path):
-    yield 1
-    with open(path) as fifo:
-        fifo.read()
-    raise ValueError("ahead")
-
-async def held_and_failing_async(path):
-    for item in held_and_failing(path):
-        yield item
-
-async def in_a_group(name):
-    try:
-        async with asyncio.TaskGroup() as group:
-            while True:
-                yield 1
-    finally:
-        await asyncio.sleep(0)
-        closed.append(name)
-
-def leaving(path):
-    try:
-        while True:
-            yield 1
-    finally:
-        with open(path, "w") as file:
-            file.write("left")
-
-async def leaving_async(path):
-    try:
-        while True:
-            yield 1
-    finally:
-        with open(path, "w") as file:
-            file.write("left")
-
-def contexts(end):
-    for number in range(end):
-        var.set(var.get() + 1)
-        yield var.get()
-
-async def contexts_async(end):
-    for number in range(end):
-        var.set(var.get() + 1)
-        await asyncio.sleep(0)
-        yield var.get()
-
-def get_var():
-    return var.get()
-
-def blobs(end, size):
-    for number in range(end):
-        made.append(number)
-        yield bytes([number]) * size
-
-def arrays(end):
-    import numpy
-    for number in range(end):
-        yield numpy.full(500_000, number)
-
-def give(value):
-    return value
-'''
 
 
 @pytest.fixture
@@ -224,21 +29,6 @@ def source(tmp_path: Path) -> Path:
 async def bridge(source: Path) -> AsyncIterator[ProcessBridge]:
     async with running(source, timeout=DEADLINE) as bridge:
         yield bridge
-
-
-def open_stream(bridge: ProcessBridge, function: str, *args: Any) -> WorkerStream:
-    return bridge.stream("svc", function, args, {})
-
-
-async def items_of(stream: WorkerStream) -> list[Any]:
-    return [item async for item in stream]
-
-
-async def closed(bridge: ProcessBridge, name: str) -> None:
-    """Wait until the generator of this name has been closed."""
-    with trio.fail_after(DEADLINE):
-        while name not in (await bridge.call("svc", "marks", [], {}))[1]:
-            await trio.lowlevel.checkpoint()
 
 
 @pytest.mark.parametrize("function", ["count", "count_async", "eager", "Desk.numbers"])
@@ -339,113 +129,6 @@ async def test_arrays_cross_and_their_memory_is_used_again(bridge: ProcessBridge
     stream = open_stream(bridge, "arrays", 400)
     await anext(stream)
     await stream.aclose()
-
-
-@pytest.mark.parametrize("function", ["count", "count_async"])
-async def test_leaving_early_closes_the_generator(bridge: ProcessBridge, function: str) -> None:
-    async for item in open_stream(bridge, function, 10**9, "left by break"):
-        if item == 10:
-            break
-    await closed(bridge, "left by break")
-
-    stream = open_stream(bridge, function, 10**9, "closed")
-    await anext(stream)
-    await stream.aclose()
-    assert (await bridge.call("svc", "marks", [], {}))[1] == ["left by break", "closed"]
-    assert await items_of(stream) == []
-
-    ring: list[Any] = [open_stream(bridge, function, 10**9, "garbage")]
-    ring.append(ring)
-    await anext(ring[0])
-    del ring
-    gc.collect()
-    await closed(bridge, "garbage")
-
-
-async def test_its_finally_block_may_await_whatever_it_did_when_it_was_closed(bridge: ProcessBridge) -> None:
-    for number in range(100):
-        stream = open_stream(bridge, "slow_to_close", number)
-        for _ in range(number + 1):
-            await anext(stream)
-        await stream.aclose()
-    assert (await bridge.call("svc", "marks", [], {}))[1] == list(range(100))
-
-
-async def test_a_task_group_around_a_yield_is_left_in_silence(bridge: ProcessBridge) -> None:
-    for number in range(20):
-        stream = open_stream(bridge, "in_a_group", number)
-        for _ in range(number + 1):
-            await anext(stream)
-        await stream.aclose()
-    assert (await bridge.call("svc", "marks", [], {}))[1] == list(range(20))
-
-
-async def test_a_cancelled_request_closes_it(bridge: ProcessBridge) -> None:
-    stream = open_stream(bridge, "waiting")
-    assert await anext(stream) == 1
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(anext, stream)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-    assert await items_of(stream) == []
-    await closed(bridge, "waiting")
-
-
-async def test_a_plain_one_that_is_cancelled_in_a_step_harms_no_call(bridge: ProcessBridge, tmp_path: Path) -> None:
-    gate = Gate(tmp_path)
-    stream = open_stream(bridge, "held", gate.path)
-    with trio.CancelScope() as scope:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(anext, stream)
-            await gate.reached()
-            scope.cancel()
-    await closed(bridge, "held")  # its item was interrupted
-    gate.open()
-
-
-async def test_closing_an_async_one_interrupts_the_item_that_is_made_ahead(bridge: ProcessBridge) -> None:
-    stream = open_stream(bridge, "waiting")
-    await anext(stream)
-    await stream.aclose()
-    assert (await bridge.call("svc", "marks", [], {}))[1] == ["waiting"]
-    stream = open_stream(bridge, "stubborn")
-    await anext(stream)
-    await stream.aclose()
-
-
-async def test_closing_a_plain_one_interrupts_an_item_that_does_not_come(
-    bridge: ProcessBridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streams, "_PATIENCE", 0.0)
-    stream = open_stream(bridge, "hang")
-    await anext(stream)
-    await stream.aclose()
-    assert await bridge.call("svc", "give", [1], {}) == 1
-
-
-@pytest.mark.parametrize("function", ["bad_end", "bad_end_async"])
-async def test_what_it_raises_while_it_is_closed_is_raised_by_aclose(bridge: ProcessBridge, function: str) -> None:
-    stream = open_stream(bridge, function)
-    await anext(stream)
-    with pytest.raises(RemoteError, match="while it was closed"):
-        await stream.aclose()
-    await stream.aclose()
-
-
-@pytest.mark.parametrize("function", ["held_and_failing", "held_and_failing_async"])
-async def test_what_it_raises_ahead_of_who_leaves_is_not_raised_by_aclose(
-    source: Path, tmp_path: Path, function: str
-) -> None:
-    async with running(source, threads=2) as bridge:
-        gate = Gate(tmp_path)
-        stream = open_stream(bridge, function, gate.path)
-        await anext(stream)
-        await gate.reached()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stream.aclose)
-            await trio.testing.wait_all_tasks_blocked()
-            assert await bridge.call("svc", "give", [1], {}) == 1  # the worker reads in order: it knows of aclose()
-            gate.open()
 
 
 async def test_the_timeout_counts_from_the_request_of_an_item(source: Path) -> None:
@@ -572,16 +255,6 @@ async def test_two_consumers_that_take_turns_share_the_items(bridge: ProcessBrid
         nursery.start_soon(consume)
         nursery.start_soon(consume)
     assert sorted(got) == list(range(1000))
-
-
-@pytest.mark.parametrize("function", ["leaving", "leaving_async"])
-async def test_the_end_of_the_worker_closes_it(source: Path, tmp_path: Path, function: str) -> None:
-    async with running(source, grace=DEADLINE) as bridge:
-        stream = open_stream(bridge, function, str(tmp_path / "left"))
-        await anext(stream)
-    assert (tmp_path / "left").read_text() == "left"
-    with pytest.raises(BridgeError, match="disposed"):
-        await anext(stream)
 
 
 async def test_it_belongs_to_the_loop_of_its_bridge(bridge: ProcessBridge) -> None:
