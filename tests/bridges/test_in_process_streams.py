@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -14,6 +16,7 @@ from flavours import Flavour
 from imported import forgotten
 from lastgood import BridgeError, InProcessBridge, RemoteError
 from lastgood.calls.registry import Slot
+from process_bridges import DEADLINE
 
 SERVICE = """
 import contextvars
@@ -270,3 +273,22 @@ def test_through_a_handle(flavour: Flavour, bridge: InProcessBridge) -> None:
         assert slot.live.count == 0
 
     flavour.run(main)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_one_that_is_open_at_the_end_of_the_program_is_closed(tmp_path: Path, backend: str) -> None:
+    (tmp_path / "svc.py").write_text(
+        "async def leaving():\n    try:\n        yield 1\n    finally:\n        print('closed', flush=True)\n"
+    )
+    program = (
+        "from lastgood import InProcessBridge\n"
+        f"bridge = InProcessBridge(import_path=[{str(tmp_path)!r}], modules=['svc'])\n"
+        f"bridge._backend = {backend!r}\n"
+        "bridge.start()\n"
+        "items = bridge.stream_blocking('svc', 'leaving')\n"
+        "print(next(items))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    assert (ended.stdout.split(), ended.stderr, ended.returncode) == (["1", "closed"], "", 0)

@@ -5,6 +5,7 @@ The steps of a generator run in one context, a copy of the caller's when the fir
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import (
     AsyncGenerator,
@@ -151,6 +152,12 @@ def _on_own_loop(bridge: InProcessBridge, source: _Source) -> Generator[Any]:
         raise
     task: _AsyncioTask | _TrioTask = _TrioTask(source) if bridge._backend == "trio" else _AsyncioTask(source)
     app = os.getpid()
+
+    def close() -> None:
+        if os.getpid() == app:
+            _close(task)
+
+    atexit.register(close)  # later the loop cannot run any more
     try:
         while (item := task.next()) is not _END:
             yield source.crossed(item)
@@ -158,8 +165,8 @@ def _on_own_loop(bridge: InProcessBridge, source: _Source) -> Generator[Any]:
             if os.getpid() != app:
                 raise Forked("the stream", app)
     finally:
-        if os.getpid() == app:
-            _close(task)
+        atexit.unregister(close)
+        close()
 
 
 def _refuse_on_loop(name: str) -> None:
@@ -212,6 +219,7 @@ class _AsyncioTask:
         self._new = self._runner.get_loop().create_future
         self._item, self._request = self._new(), self._new()
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def next(self) -> Any:
         """Return the next item, or :data:`_END`."""
@@ -237,8 +245,10 @@ class _AsyncioTask:
 
     def close(self) -> None:
         """Close the iterator, and the loop."""
-        with self._runner as runner:
-            runner.run(self._close())
+        if not self._is_closed:
+            self._is_closed = True
+            with self._runner as runner:
+                runner.run(self._close())
 
     async def _close(self) -> None:
         task = self._task
