@@ -309,15 +309,19 @@ class RemoteError(BridgeError):
 
 
 class CallTimeout(BridgeError):
-    """A call took longer than ``timeout`` seconds. ``call`` is the function, as ``module.function``."""
+    """A call took longer than ``timeout`` seconds.
 
-    def __init__(self, call: str, timeout: float) -> None:
-        super().__init__(call, timeout)
+    ``call`` is the function, as ``module.function``; ``missed`` is what it did not do: return, or yield an item.
+    """
+
+    def __init__(self, call: str, timeout: float, missed: str = "return") -> None:
+        super().__init__(call, timeout, missed)
         self.call = call
         self.timeout = timeout
+        self.missed = missed
 
     def __str__(self) -> str:
-        return f"{self.call} did not return within {self.timeout:g} s (runtime.process.timeout)."
+        return f"{self.call} did not {self.missed} within {self.timeout:g} s (runtime.process.timeout)."
 
 
 class WorkerDied(BridgeError):

@@ -95,7 +95,7 @@ class WorkerStream:
             self._waits = False
         if answer.kind is None:
             self._leave()
-            raise CallTimeout(self._name, self._timeout)
+            raise CallTimeout(self._name, self._timeout, "yield its next item")
         return self._read(answer) or await self.next_items()
 
     async def aclose(self) -> None:
@@ -123,7 +123,7 @@ class WorkerStream:
             worker.channel.close_stream(self._number)  # unless the worker has gone, and the generator with it
             return
         if answer.kind is None:
-            raise CallTimeout(self._name, self._timeout)
+            raise CallTimeout(self._name, self._timeout, "close")
         if answer.kind != frames.FORGOTTEN:
             try:
                 self._value(answer.kind, answer.body)
