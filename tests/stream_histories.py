@@ -82,8 +82,8 @@ def marks():
 def left():
     return sum(type(each).__name__ == "Stream" and each.iterator is not None for each in gc.get_objects())
 """
-LENGTHS = (0, 1, 2, 5, 127, 300, 700)  # around the batches and the window of a worker
-READERS = 5
+LENGTHS = (0, 1, 1, 2, 127, 300, 700)  # around the batches and the window of a worker
+READERS = 3
 
 Kind: TypeAlias = Literal["plain", "later", "waiting"]
 Make: TypeAlias = Callable[[int], Awaitable[Any]]

@@ -63,7 +63,7 @@ class App:
     def __init__(self, bench: Bench, end: int, *, fails: bool) -> None:
         self.bench, self.end, self.fails = bench, end, fails
         self.made = self.taken = self.closings = 0
-        self.begun = self.is_over = self.has_left = False
+        self.begun = self.is_over = self.has_left = self.leaves_within = False
         self.number = self.request = bench.open(self.items())
 
     def items(self) -> Iterator[int]:
@@ -71,8 +71,10 @@ class App:
         try:
             for number in range(self.end):
                 self.made += 1
+                self.leave_within()
                 assert self.made - self.taken <= WINDOW
                 yield number
+            self.leave_within()
             if self.fails:
                 raise ValueError("no more")
         finally:
@@ -103,6 +105,11 @@ class App:
             self.bench.answers[self.request] = frames.FORGOTTEN, b""
         self.request = self.bench.ask(frames.CLOSE, self.number)
 
+    def leave_within(self) -> None:
+        """Leave in the midst of an item, as the app does while a thread makes it."""
+        if self.leaves_within:
+            self.leave()
+
     def check(self) -> None:
         assert self.closings == self.begun
         if self.has_left:
@@ -112,7 +119,8 @@ class App:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["turn", "short turn", "read", "read", "leave"]), st.integers(0, 2)), max_size=40
+    st.tuples(st.sampled_from(["turn", "short turn", "read", "read", "leave", "leave within"]), st.integers(0, 2)),
+    max_size=40,
 )
 SCRIPTS = st.lists(st.tuples(st.sampled_from((0, 1, 3, 6, 7, 40)), st.booleans()), min_size=1, max_size=3)
 
@@ -129,6 +137,8 @@ def test_items_come_in_order_each_request_is_answered_once_and_nothing_is_left(
             app.read()
         elif step == "leave":
             app.leave()
+        elif step == "leave within":
+            app.leaves_within = True
         elif bench.turns:
             bench.turn(lambda step=step: step == "short turn")  # type: ignore[misc]  # its default binds it
     while bench.turns or not all(app.has_left or app.is_over for app in apps):
