@@ -53,6 +53,7 @@ from lastgood.wrappers.types.annotations import admits, literal_of
 __all__ = ["accepts", "compare", "fields_text", "signature_text"]
 
 _Item = Function | Class | Constant | Declared
+_SOURCE_DEFAULT = (Ref("lastgood.runtime", "SOURCE_DEFAULT"),)
 _VARIADIC = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
 _BY_POSITION = (Kind.POSITIONAL_ONLY, Kind.POSITIONAL_OR_KEYWORD)
 
@@ -398,6 +399,7 @@ def _field_text(form: Form, field: Field) -> str:
         return f"{field.name} = {_expression(field.default or ())}"
     type_ = _type_text(field.type) if field.required else f"NotRequired[{_type_text(field.type)}]"
     default = "" if field.default is None else f" = {_expression(field.default)}"
+    default = " = ..." if field.default == _SOURCE_DEFAULT else default
     default = default if field.factory is None else f" = {_expression(field.factory)}()"
     options = f" [{', '.join(field.options)}]" if field.options else ""
     return f"{field.name}: {type_}{default}{options}"

@@ -339,21 +339,21 @@ def test_what_only_running_it_would_tell_is_any_and_says_so(text: str, reason: s
     assert reason in told[0]
 
 
-def test_a_default_that_only_the_source_can_tell_has_to_be_given() -> None:
+def test_a_default_that_only_the_source_can_tell_is_left_to_it() -> None:
     text = (
-        "@dataclass\nclass C:\n  a: int = now()\n  b: int = 2\n"
-        "  c: int = now()\n  d: int = 4\n@dataclass\nclass D(C):\n  e: int = 5"
+        "@dataclass\nclass C:\n  a: int = now()\n  b: int = 2\n  c: list[int] = field(default_factory=now, repr=False)\n"
+        "  d: int = field(init=False, default=now())\n@dataclass\nclass D(C):\n  e: int = 5\n"
+        "class N(NamedTuple):\n  a: int\n  b: int = now()\n  c: int = 1\n"
     )
-    body = text_of(wrap(f"{HEAD}\n{text}\ndef f(x: D): ..."))
+    body = text_of(wrap(f"{HEAD}\n{text}\ndef f(x: D, n: N): ..."))
     assert (
-        "    a: int\n    b: int = 2\n    c: int = field(kw_only=True)\n    d: int = field(default=4, kw_only=True)\n"
-        in body
-    )
-    assert "    e: int = field(default=5, kw_only=True)\n" in body
-    assert warnings(text, of="D") == (
-        "pricing.C.a: only the source can tell its default, so that callers have to give it.",
-        "pricing.C.c: only the source can tell its default, so that callers have to give it.",
-    )
+        "    a: int = SOURCE_DEFAULT\n    b: int = 2\n    c: list[int] = field(default=SOURCE_DEFAULT, repr=False)\n"
+        "    d: int = field(init=False, repr=False, compare=False)\n"
+    ) in body
+    assert "class D(C):\n    e: int = 5\n" in body
+    assert "class N(NamedTuple):\n    a: int\n    b: int = SOURCE_DEFAULT\n    c: int = 1\n" in body
+    assert "from lastgood.runtime import SOURCE_DEFAULT, remote\n" in body
+    assert warnings(text, of="D") == ()
 
 
 def test_what_a_field_is_that_cannot_be_told_is_any() -> None:

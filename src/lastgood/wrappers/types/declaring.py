@@ -123,18 +123,12 @@ class _Bases:
     def __init__(self, project: Project, models: Models) -> None:
         self._project = project
         self._models = models
-        self._found: dict[Declared, tuple[bool, Data]] = {}
+        self._found: dict[Declared, Data] = {}
 
-    def _read(self, model: Model) -> tuple[bool, Data]:
+    def _read(self, model: Model) -> Data:
         if model.declared not in self._found:
-            declarer = _Declarer(self._project, self._models, model, self)
-            data = declarer.data()
-            self._found[model.declared] = (declarer.keyword_only, data)
+            self._found[model.declared] = _Declarer(self._project, self._models, model, self).data()
         return self._found[model.declared]
-
-    def keyword_only(self, model: Model) -> bool:
-        """Return whether classes derived from ``model`` need keyword-only fields, because one of its own fields is."""
-        return self._read(model)[0]
 
     def types_above(self, model: Model) -> dict[str, Type]:
         """Return the types of the fields in the bases of ``model``, by name."""
@@ -143,16 +137,13 @@ class _Bases:
         for base in reversed(model.bases):
             parameters = class_parameters(base.place, self._project)
             given = dict(zip(parameters, arguments.get(base.declared, ()), strict=False))
-            above = self.types_above(base) | {field.name: field.type for field in self._read(base)[1].fields}
+            above = self.types_above(base) | {field.name: field.type for field in self._read(base).fields}
             types |= {name: substituted(type_, given) for name, type_ in above.items()}
         return types
 
 
 class _Declarer:
-    """The declaration of one model in progress.
-
-    ``keyword_only``: fields from here on are keyword-only, since an unknown default follows a known one.
-    """
+    """The declaration of one model in progress."""
 
     def __init__(self, project: Project, models: Models, model: Model, bases: _Bases) -> None:
         self.project = project
@@ -167,7 +158,6 @@ class _Declarer:
         owner = self.node if self.node is not None else model.place.owner
         self.scope = Scope(project, outline, owner, model.place.binding.type_parameters, in_fields=True)
         self.bases = bases
-        self.keyword_only = any(map(bases.keyword_only, model.bases))
         self.defines_hash = model.flag("eq") is not False and defines_hash(model, _all_bases(model))
 
     def warn(self, name: str, text: str) -> None:
@@ -270,15 +260,15 @@ class _Declarer:
         return Field(raw.name, self.type_of(raw, annotation), required=required)
 
     def items(self, raws: list[RawField]) -> tuple[Field, ...]:
-        """Return the fields of a named tuple. An unknown default removes the defaults of the fields before it."""
+        """Return the fields of a named tuple."""
         fields: list[Field] = []
         for raw in raws:
             type_ = self.type_of(raw, raw.annotation)
             found = None if raw.value is None else default_value(raw.value, self.scope, self.models)
             if raw.value is not None and found is None:
-                self.warn(raw.name, _MUST_BE_GIVEN)
-                fields = [replace(field, default=None) for field in fields]
-            fields.append(Field(raw.name, *self.fitting(raw, type_, found)))
+                fields.append(Field(raw.name, type_, _SOURCE_DEFAULT))
+            else:
+                fields.append(Field(raw.name, *self.fitting(raw, type_, found)))
         return tuple(fields)
 
     def fitting(self, raw: RawField, type_: Type, found: Value | None) -> tuple[Type, Expression | None]:
@@ -335,11 +325,7 @@ class _Declarer:
             annotation = annotation.slice
         type_ = self.type_of(raw, annotation)
         default, factory, options, is_known = self.assigned(raw)
-        kw_only = raw.kw_only or "kw_only=True" in options
-        if not is_known:
-            self.warn(raw.name, _MUST_BE_GIVEN)
-            self.keyword_only |= not kw_only and self.has_default_before(raw)
-        if (self.keyword_only or raw.kw_only) and not self.all_by_name():
+        if raw.kw_only and not self.all_by_name():
             options = (*(option for option in options if not option.startswith("kw_only")), "kw_only=True")
         if "init=False" in options and not (default or factory):
             # The source sets it, for example in __post_init__. An instance created in the app lacks the attribute.
@@ -355,20 +341,18 @@ class _Declarer:
             and not any(each.startswith(("hash", "compare=False")) for each in options)
         ):
             options = (*options, "hash=False")
-        return Field(raw.name, type_, text if default else None, text if factory else None, options)
+        is_left = not is_known and "init=False" not in options
+        return Field(
+            raw.name,
+            type_,
+            _SOURCE_DEFAULT if is_left else text if default else None,
+            text if factory else None,
+            options,
+        )
 
     def all_by_name(self) -> bool:
         is_by_name = self.model.family is Family.PYDANTIC and not self.model.is_root_model
         return is_by_name or self.model.flag("kw_only") is True
-
-    def has_default_before(self, raw: RawField) -> bool:
-        """Return whether a positional field in a base, or before ``raw``, has a default."""
-        if self.all_by_name():
-            return False
-        own = self.model.raws[: self.model.raws.index(raw)]
-        return any(other.value is not None for other in own) or any(
-            any(other.value is not None for other in base.raws) for base in _all_bases(self.model)
-        )
 
     def assigned(self, raw: RawField) -> tuple[Value | None, Value | None, tuple[str, ...], bool]:
         """Return the default, factory and options assigned to a field, and whether they are fully known."""
@@ -479,7 +463,7 @@ class _Declarer:
             )
 
 
-_MUST_BE_GIVEN = "only the source can tell its default, so that callers have to give it."
+_SOURCE_DEFAULT: Expression = (Ref("lastgood.runtime", "SOURCE_DEFAULT"),)
 
 
 def _is_set_later(raw: RawField) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -121,6 +123,16 @@ class Unread:
     factor: InitVar[int]
     size: int = 1
 
+@dataclass
+class Late:
+    name: str = "n" + str(1)
+    sizes: list = field(default_factory=lambda: [1] * 2)
+    size: int = 0
+
+class Span(NamedTuple):
+    low: int = int("1")
+    high: int = 2
+
 @dataclass(slots=True)
 class BySlots:
     factor: InitVar[int]
@@ -145,6 +157,8 @@ WRAPPER = """
 import enum
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from lastgood.runtime import SOURCE_DEFAULT
 
 class Side(enum.Enum):
     BUY = 1
@@ -220,6 +234,16 @@ class Unread:
     factor: int = field(repr=False, compare=False)
     size: int = 1
 
+@dataclass
+class Late:
+    name: str = SOURCE_DEFAULT
+    sizes: list = SOURCE_DEFAULT
+    size: int = 0
+
+class Span(NamedTuple):
+    low: int = SOURCE_DEFAULT
+    high: int = 2
+
 @dataclass(slots=True, weakref_slot=True)
 class BySlots:
     factor: int = field(repr=False, compare=False)
@@ -285,6 +309,8 @@ def sides() -> Iterator[Sides]:
         "Outer.Kind.A",
         "Celsius(50)",
         "Unread(3)",
+        "Late('a')",
+        "Span()",
     ],
 )
 @pytest.mark.parametrize("around", ["{}", "[{}, {}]", "({},)", "{{'k': {}}}", "Pair({}, None)"])
@@ -320,6 +346,18 @@ def test_a_named_tuple_that_the_app_makes_is_made_by_the_sources_new(sides: Side
         18,
         18 - 32,
     ]
+
+
+def test_a_default_that_only_the_source_can_tell_is_set_by_its_constructor(sides: Sides) -> None:
+    source, wrapper = sides.source, sides.wrapper
+    late = wrapper.Late(size=3)
+    assert repr(late) == "Late(name=SOURCE_DEFAULT, sizes=SOURCE_DEFAULT, size=3)"
+    assert copy.deepcopy(late) == late == wrapper.Late(size=3)
+    assert pickle.loads(pickle.dumps(late.name)) is late.name
+    made = sides.to_worker([late, wrapper.Late("a", [3]), wrapper.Span(), wrapper.Span(high=5), wrapper.Span(3)])
+    assert made == [source.Late(size=3), source.Late("a", [3]), source.Span(), source.Span(high=5), source.Span(3)]
+    with pytest.raises(EncodeError, match="_SourceDefault cannot cross to the worker"):
+        sides.to_worker([late.name])
 
 
 def test_what_nobody_has_any_more_is_not_held(sides: Sides) -> None:

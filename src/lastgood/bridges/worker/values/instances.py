@@ -22,7 +22,7 @@ from weakref import ref
 
 from . import rich
 from .arena import Arena
-from .known import SOURCES, Known, find_in
+from .known import SOURCE_DEFAULT, SOURCES, Known, find_in
 from .making import (
     ATTRIBUTES,
     EXTRA,
@@ -36,6 +36,7 @@ from .making import (
     generic_of,
     has_plain_fields,
     is_neutral,
+    left_to_source,
     member_of,
     named,
     parametrised,
@@ -178,7 +179,11 @@ class Encoder:
         if code == MEMBER:
             payload = [number, value.name, values._encode_member(value, depth, plain)]
         elif code == NAMED:
-            payload = [number, values._encode_list(list(value), depth, plain)]
+            given = self._given(value, self.table[number][3])
+            if len(given) == len(value):
+                payload = [number, values._encode_list(list(value), depth, plain)]
+            else:
+                payload = [number, values._encode_fields(value, given, depth, plain)]
             if _remembered(value) if self._is_app else _is_made_by_itself(kind):
                 payload.append({RESTORED: True})
         else:
@@ -204,11 +209,13 @@ class Encoder:
 
     def _record(self, values: Values, value: Any, number: int, depth: int, plain: frozenset[type]) -> list[Any]:
         names = self.table[number][3]
+        given = self._given(value, names)
         fields: Any
         try:
-            fields = list(values._encode_fields(value, names, depth, plain).values())
+            fields = values._encode_fields(value, given, depth, plain)
+            fields = list(fields.values()) if len(given) == len(names) else fields
         except AttributeError:  # fields that only __post_init__ sets, and an instance of the app lacks
-            fields = values._encode_fields(value, [name for name in names if hasattr(value, name)], depth, plain)
+            fields = values._encode_fields(value, [name for name in given if hasattr(value, name)], depth, plain)
         state = self._state(values, value, names)
         kind: Any = type(value)
         if self._is_app and not state.get(RESTORED) and (later := set_later(kind)):
@@ -216,6 +223,14 @@ class Encoder:
             unset = {name for name, default in later.items() if getattr(value, name, default) is default}
             fields = {name: item for name, item in named(names, fields).items() if name not in unset}
         return [number, fields, state] if state else [number, fields]
+
+    def _given(self, value: Any, names: Sequence[str]) -> Sequence[str]:
+        """Return the names of the fields to send: without those whose defaults are the source's own."""
+        kind: Any = type(value)
+        left = left_to_source(kind) if self._is_app else None
+        if not left:
+            return names
+        return [name for name in names if name not in left or getattr(value, name, None) is not SOURCE_DEFAULT]
 
     def _state(self, values: Values, value: Any, names: Sequence[str]) -> dict[str, Any]:
         """Return what is sent of an instance besides its fields."""
@@ -376,14 +391,14 @@ class Decoder:
                 return kind, is_exact
         return None, False
 
-    def _named_tuple(self, kind: Any, fields: Sequence[str], items: list[Any], state: Any = None) -> Any:
+    def _named_tuple(self, kind: Any, fields: Sequence[str], items: Any, state: Any = None) -> Any:
         if self._known is not SOURCES:
             made = tuple.__new__(kind, items)
             if state:
                 _remember(made, state)
             return made
-        if list(kind._fields) != list(fields) or len(items) != len(fields):
-            return kind(**dict(zip(fields, items)))  # an instance of an earlier declaration
+        if isinstance(items, dict) or list(kind._fields) != list(fields) or len(items) != len(fields):
+            return kind(**named(fields, items))  # with defaults, or an instance of an earlier declaration
         return kind(*items) if not state and _is_made_by_itself(kind) else tuple.__new__(kind, items)
 
     def _record(

@@ -11,7 +11,21 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["SOURCES", "Known", "find_in"]
+__all__ = ["SOURCES", "SOURCE_DEFAULT", "Known", "find_in"]
+
+
+class _SourceDefault:
+    """The type of :data:`SOURCE_DEFAULT`, its only instance."""
+
+    def __repr__(self) -> str:
+        return "SOURCE_DEFAULT"
+
+    def __reduce__(self) -> str:  # a copy is the same object
+        return "SOURCE_DEFAULT"
+
+
+SOURCE_DEFAULT: Any = _SourceDefault()
+"""The value of a field whose default only the source can tell. It is not sent: the source's constructor sets the field."""
 
 
 class Known:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from types import MemberDescriptorType
 
 from . import rich
+from .known import SOURCE_DEFAULT
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "generic_of",
     "has_plain_fields",
     "is_neutral",
+    "left_to_source",
     "member_of",
     "named",
     "parametrised",
@@ -85,6 +87,14 @@ def set_later(kind: Any) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=1024)
+def left_to_source(kind: Any) -> frozenset[str]:
+    """Return the fields of a class that a wrapper declares whose defaults only the source can tell."""
+    fields = getattr(kind, "__dataclass_fields__", {}).values()
+    defaults = getattr(kind, "_field_defaults", None) or {field.name: field.default for field in fields}
+    return frozenset(name for name, default in defaults.items() if default is SOURCE_DEFAULT)
+
+
+@lru_cache(maxsize=1024)
 def has_plain_fields(kind: Any) -> bool:
     """Return whether an instance is nothing but the fields in its ``__dict__``, and its constructor sets nothing else."""
     return (
@@ -94,7 +104,7 @@ def has_plain_fields(kind: Any) -> bool:
 
 def forget_classes() -> None:
     """Forget what is remembered of classes: one of them has changed."""
-    for each in (is_neutral, set_later, has_plain_fields, _slots_of, _arguments_alone):
+    for each in (is_neutral, set_later, left_to_source, has_plain_fields, _slots_of, _arguments_alone):
         each.cache_clear()
     rich.field_names.cache_clear()
 
