@@ -368,6 +368,30 @@ def test_what_a_field_is_that_cannot_be_told_is_any() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("head", "init", "told"),
+    [
+        ("class C(B):", "(self, text: str)", "(text) and not its fields (a)"),
+        ("@dataclass\nclass C(B):\n  b: int", "(self, a, *, c)", "(a, c) and not its fields (a, b)"),
+        ("@dataclass\nclass C(B):\n  b: int", "(self, a)", "(a) and not its fields (a, b)"),
+        ("class C(B):", "(self, a, c=1)", None),
+        ("@dataclass\nclass C(B):\n  b: int", "(self, b, a)", None),
+        ("@dataclass(init=False)\nclass C(B):", "(self, text)", None),
+    ],
+)
+def test_an_init_that_takes_something_else_than_the_fields_is_told_of(head: str, init: str, told: str | None) -> None:
+    text = f"@dataclass\nclass B:\n  a: int\n{head}\n  def __init__{init}: ...\n"
+    expected = (
+        ""
+        if told is None
+        else (
+            f"pricing.C: its __init__ takes {told}, by which the app makes an instance: the source can return one, "
+            "and take it back, but take no other."
+        )
+    )
+    assert "".join(warnings(text)) == expected
+
+
 def test_what_needs_an_instance_is_left_out_and_told_of() -> None:
     text = "@dataclass\nclass C:\n  a: int\n  def total(self): ...\n  @property\n  def half(self): ...\n  def _own(self): ..."
     assert warnings(text) == (

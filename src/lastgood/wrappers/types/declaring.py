@@ -111,7 +111,7 @@ def declare(project: Project, models: Models, declared: Declared) -> Declaration
     data = declarer.data()
     doc = None
     if isinstance(node, ast.ClassDef):
-        declarer.warnings += declarer.about_methods()
+        declarer.warnings += [*declarer.about_constructor(), *declarer.about_methods()]
         doc = place.binding.doc
     class_ = Class(declared.name.rpartition(".")[2], (), doc, declared, data)
     return Declaration(class_, tuple(declarer.warnings), node.lineno, tuple(project.ordinary))
@@ -444,6 +444,24 @@ class _Declarer:
 
     # What is left out.
 
+    def about_constructor(self) -> Iterator[str]:
+        """Tell of a dataclass with an ``__init__`` that takes something else than its fields."""
+        assert self.node is not None
+        own = _constructor_of(self.node) if self.model.family is Family.DATACLASS else None
+        if own is None or self.model.flag("init") is False:
+            return
+        taken, required = own
+        raws = {raw.name: raw for model in (*reversed(list(_all_bases(self.model))), self.model) for raw in model.raws}
+        fields = [raw.name for raw in raws.values() if not _is_set_later(raw)]
+        if set(required) <= set(fields) and set(fields) <= set(taken):
+            return
+        declared = self.model.declared
+        yield (
+            f"{declared.module}.{declared.name}: its __init__ takes ({', '.join(taken)}) and not its fields "
+            f"({', '.join(fields)}), by which the app makes an instance: the source can return one, and take it back, but take "
+            "no other."
+        )
+
     def about_methods(self) -> Iterator[str]:
         assert self.node is not None
         names = []
@@ -461,6 +479,23 @@ class _Declarer:
                 f"{declared.module}.{declared.name}: it is declared by its {how}. Left out: what needs an instance in the "
                 f"worker ({', '.join(names)})."
             )
+
+
+def _constructor_of(node: ast.ClassDef) -> tuple[list[str], list[str]] | None:
+    """Return the names of the parameters of a class's own ``__init__``, and of those that must be given; None if it has none."""
+    for statement in reversed(node.body):
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            arguments = statement.args
+            by_position = [*arguments.posonlyargs, *arguments.args][1:]
+            optional = len(arguments.defaults)
+            required = by_position[: len(by_position) - optional]
+            required += [
+                each
+                for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+                if default is None
+            ]
+            return [each.arg for each in (*by_position, *arguments.kwonlyargs)], [each.arg for each in required]
+    return None
 
 
 _SOURCE_DEFAULT: Expression = (Ref("lastgood.runtime", "SOURCE_DEFAULT"),)

@@ -124,6 +124,20 @@ class Unread:
     size: int = 1
 
 @dataclass
+class Doubling:
+    size: int
+    def __init__(self, size):
+        self.size = size * 2
+
+class Tripling(Guarded):
+    def __init__(self, size):
+        super().__init__(size * 3)
+
+class Parsed(Guarded):
+    def __init__(self, text):
+        super().__init__(len(text))
+
+@dataclass
 class Late:
     name: str = "n" + str(1)
     sizes: list = field(default_factory=lambda: [1] * 2)
@@ -235,6 +249,14 @@ class Unread:
     size: int = 1
 
 @dataclass
+class Doubling:
+    size: int
+
+class Tripling(Guarded): ...
+
+class Parsed(Guarded): ...
+
+@dataclass
 class Late:
     name: str = SOURCE_DEFAULT
     sizes: list = SOURCE_DEFAULT
@@ -310,6 +332,9 @@ def sides() -> Iterator[Sides]:
         "Celsius(50)",
         "Unread(3)",
         "Late('a')",
+        "Doubling(2)",
+        "Tripling(2)",
+        "Parsed('abc')",
         "Span()",
     ],
 )
@@ -346,6 +371,13 @@ def test_a_named_tuple_that_the_app_makes_is_made_by_the_sources_new(sides: Side
         18,
         18 - 32,
     ]
+
+
+def test_a_constructor_of_the_classs_own_runs_for_what_the_app_makes(sides: Sides) -> None:
+    wrapper = sides.wrapper
+    assert [each.size for each in sides.to_worker([wrapper.Doubling(2), wrapper.Tripling(2)])] == [4, 6]
+    with pytest.raises(DecodeError, match=r"Parsed cannot be made of what was sent: TypeError: .*argument 'size'"):
+        sides.to_worker(wrapper.Parsed(2))
 
 
 def test_a_default_that_only_the_source_can_tell_is_set_by_its_constructor(sides: Sides) -> None:

@@ -68,10 +68,16 @@ def is_neutral(kind: Any) -> bool:
     return (
         made is not None
         and made.init
+        and _is_generated(vars(maker)["__init__"])
         and kind.__new__ is object.__new__
         and (parameters.frozen or kind.__setattr__ is object.__setattr__)
         and all(field.init and not _is_argument(field) for field in kind.__dataclass_fields__.values())
     )
+
+
+def _is_generated(function: Any) -> bool:
+    """Return whether ``@dataclass`` has made a method, which it does from text. A method that the class has itself stays."""
+    return getattr(getattr(function, "__code__", None), "co_filename", None) == "<string>"
 
 
 def _is_argument(field: Any) -> bool:
