@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -73,6 +75,8 @@ def test_declared_classes_are_found_and_several_known_bases_are_combined() -> No
     assert got.filename == "x"
     again: Any = remote(Missing(), Found())
     assert type(again) is type(got)
+    for error in (got, remote(OutOfStock("none"), Found())):
+        assert type(copy.copy(error)) is type(pickle.loads(pickle.dumps(error))) is type(error)
 
 
 INSTALLED = """

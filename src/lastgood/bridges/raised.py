@@ -236,14 +236,16 @@ _making = threading.RLock()
 
 
 def _class(bases: tuple[type[Exception], ...], module: str, qualname: str) -> type[RemoteError]:
+    if bases[0].__name__ == qualname.rpartition(".")[2]:
+        module = bases[0].__module__  # a copy of an error is then of the same class
+    elif module == "?":
+        module = "builtins"
     with _making:
         return _new_class(bases, module, qualname)
 
 
 @lru_cache(_MAX_CLASSES)
 def _new_class(bases: tuple[type[Exception], ...], module: str, qualname: str) -> type[RemoteError]:
-    name = qualname.rpartition(".")[2]
-    module = "builtins" if module == "?" else module
     space: dict[str, Any] = {
         "__module__": __name__,
         "__qualname__": qualname,
@@ -255,9 +257,9 @@ def _new_class(bases: tuple[type[Exception], ...], module: str, qualname: str) -
     }
     if any(issubclass(each, ExceptionGroup) for each in bases):
         space["message"] = property(_text)  # as of each RemoteError; the group has a read-only attribute of this name
-    kind = type(name, (RemoteError, *bases), space)
+    kind = type(qualname.rpartition(".")[2], (RemoteError, *bases), space)
     # Set afterwards: a metaclass or an __init_subclass__ may register the classes of its module, each name once.
-    type.__setattr__(kind, "__module__", bases[0].__module__ if bases[0].__name__ == name else module)
+    type.__setattr__(kind, "__module__", module)
     return kind
 
 

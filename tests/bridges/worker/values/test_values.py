@@ -329,6 +329,7 @@ KEYLESS = ZoneInfo.from_file(BytesIO(b"TZif1" + bytes(15 + 4 * 4) + b"\0\0\0\1\0
         pytest.param(Moment(2025, 1, 1), f"it: object of type {HERE}.Moment cannot", id="more-than-a-datetime"),
         pytest.param({Price(Decimal(1)): 1}, "it would arrive as a dict", id="dataclass-as-key"),
         pytest.param(cyclic(), "contains itself, or is nested more than 100 deep", id="cycle"),
+        pytest.param(nested(10_000), f"it{'[0]' * 15}...{'[0]' * 5}: it contains itself", id="long-path"),
         pytest.param(nested(10_000), "contains itself, or is nested more than 100 deep", id="deep"),
     ],
 )

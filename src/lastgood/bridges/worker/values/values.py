@@ -127,9 +127,15 @@ _STEPS: dict[str, Callable[[Any], str]] = {
 }
 
 
+_MOST_STEPS = 20
+
+
 def path_text(path: Sequence[tuple[str, Any]]) -> str:
-    """Return the path to a part of a value as text: ``["x"][3].sku``."""
-    return "".join(_STEPS[how](key) for how, key in path)
+    """Return the path to a part of a value as text: ``["x"][3].sku``. The middle of a very long one is left out."""
+    steps = [_STEPS[how](key) for how, key in path]
+    if len(steps) > _MOST_STEPS:
+        steps[_MOST_STEPS - 5 : -5] = ["..."]
+    return "".join(steps)
 
 
 def class_name(kind: type) -> str:
