@@ -390,6 +390,10 @@ def test_a_default_that_only_the_source_can_tell_is_set_by_its_constructor(sides
     assert made == [source.Late(size=3), source.Late("a", [3]), source.Span(), source.Span(high=5), source.Span(3)]
     with pytest.raises(EncodeError, match="_SourceDefault cannot cross to the worker"):
         sides.to_worker([late.name])
+    older = tuple.__new__(wrapper.Span, ())  # of a declaration that had no fields
+    lacking = object.__new__(wrapper.Late)
+    lacking.size = 3
+    assert sides.to_worker([older, lacking]) == [source.Span(), source.Late(size=3)]
 
 
 def test_what_nobody_has_any_more_is_not_held(sides: Sides) -> None:

@@ -179,8 +179,9 @@ class Encoder:
         if code == MEMBER:
             payload = [number, value.name, values._encode_member(value, depth, plain)]
         elif code == NAMED:
-            given = self._given(value, self.table[number][3])
-            if len(given) == len(value):
+            names = self.table[number][3][: len(value)]  # an instance of an earlier declaration may have fewer items
+            given = self._given(value, names)
+            if len(given) == len(names):
                 payload = [number, values._encode_list(list(value), depth, plain)]
             else:
                 payload = [number, values._encode_fields(value, given, depth, plain)]
@@ -230,7 +231,9 @@ class Encoder:
         left = left_to_source(kind) if self._is_app else None
         if not left:
             return names
-        return [name for name in names if name not in left or getattr(value, name, None) is not SOURCE_DEFAULT]
+        return [
+            name for name in names if name not in left or getattr(value, name, SOURCE_DEFAULT) is not SOURCE_DEFAULT
+        ]
 
     def _state(self, values: Values, value: Any, names: Sequence[str]) -> dict[str, Any]:
         """Return what is sent of an instance besides its fields."""
