@@ -195,7 +195,7 @@ def test_generate_warns_on_stderr(run: Run, project: RealProject) -> None:
     assert ran.err.startswith("Warning: pricing.opened: left out: ")
 
 
-TWO_LEFT_OUT = f"{LEFT_OUT}@contextmanager\ndef closed():\n    yield 2\n"
+TWO_LEFT_OUT = f"{LEFT_OUT}@contextmanager\ndef closed():\n    yield 2\ndef there(): ...\n"
 
 
 @pytest.mark.parametrize("command", ["generate", "plan"])
