@@ -200,7 +200,7 @@ TWO_LEFT_OUT = f"{LEFT_OUT}@contextmanager\ndef closed():\n    yield 2\ndef ther
 
 @pytest.mark.parametrize("command", ["generate", "plan"])
 def test_warnings_are_summed_up_by_cause_and_verbose_prints_each(run: Run, project: RealProject, command: str) -> None:
-    project.save("pricing.py", TWO_LEFT_OUT)
+    project.save("pricing.py", QUOTE + TWO_LEFT_OUT)
     summary = run(command).err.splitlines()
     assert [line.partition(":")[0] for line in summary] == [
         "Warning",
@@ -589,6 +589,26 @@ def test_demo_exits_with_what_it_came_to(run: Run, monkeypatch: pytest.MonkeyPat
     for status in (0, 1):
         monkeypatch.setattr("lastgood.cli.demo.run", lambda status=status: status)
         assert run("demo").status == status
+
+
+NEWER = f"""#!/bin/sh
+case "$2" in
+*compile*) echo null > "$3" ;;
+*) "{sys.executable}" "$@" && sed -i 's/\\[[0-9]*, [0-9]*\\]\\]$/[3, 99]]/' "$3" ;;
+esac
+"""
+
+
+def test_syntax_that_only_the_workers_python_can_read_names_both_and_what_to_do(run: Run, project: RealProject) -> None:
+    python = project.save("newer", NEWER)
+    python.chmod(0o755)
+    project.save("pricing.py", "x = 1\nnewer keyword\n")
+    config = project.config_file
+    config.write_text(config.read_text() + f'[runtime.process]\npython = "{python}"\n')
+    ran = run("generate")
+    assert ran.status == 1
+    assert "pricing.py:2)" in ran.err
+    assert "; the worker runs 3.99, where it is valid). Run the app with Python 3.99, or write it so that " in ran.err
 
 
 def test_an_interpreter_that_is_not_there_is_told_with_file_and_field(run: Run, project: RealProject) -> None:

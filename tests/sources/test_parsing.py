@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.errors import GenerationError, ModuleFailure
+from lastgood.errors import ConfigError, GenerationError, ModuleFailure
+from lastgood.sources.import_statements import imports_of
 from lastgood.sources.parsing import read, with_worker
 from lastgood.wrappers import wrap_modules
 from wrapping import source, wrap
@@ -56,13 +57,58 @@ def test_a_syntax_error_says_which_python_has_read_the_source() -> None:
     assert "read by" not in failure(b"# coding: klingon\n").message
 
 
-def test_a_syntax_error_says_which_python_the_worker_runs_if_it_is_another() -> None:
+def test_a_syntax_error_says_what_the_workers_python_makes_of_it_if_it_is_another() -> None:
     unclosed, undecodable = failure("x = (\n"), failure(b"# coding: klingon\n")
-    assert with_worker(unclosed, sys.version_info[:2]) == unclosed
-    assert (
-        with_worker(unclosed, (3, 99)).message == f"'(' was never closed (read by Python {HERE}; the worker runs 3.99)"
+    assert with_worker(unclosed, sys.version_info[:2], never) == unclosed
+    assert with_worker(undecodable, (3, 99), never) == undecodable
+    valid = with_worker(unclosed, (3, 99), lambda: None)
+    assert valid.line == 1
+    assert valid.message == (
+        f"'(' was never closed (read by Python {HERE}; the worker runs 3.99, where it is valid). "
+        f"Run the app with Python 3.99, or write it so that {HERE} can read it."
     )
-    assert with_worker(undecodable, (3, 99)) == undecodable
+    refused = with_worker(unclosed, (3, 99), lambda: (7, "no such word"))
+    assert (refused.line, refused.message) == (7, "no such word (read by the worker's Python 3.99)")
+
+
+def never() -> None:
+    raise AssertionError("the worker's Python need not be asked")
+
+
+@pytest.mark.parametrize("error", [ConfigError("it cannot be run"), OSError("gone"), ValueError("no answer")])
+def test_a_syntax_error_names_both_pythons_if_the_workers_cannot_be_asked(error: Exception) -> None:
+    def refused() -> None:
+        raise error
+
+    message = with_worker(failure("x = (\n"), (3, 99), refused).message
+    assert message == f"'(' was never closed (read by Python {HERE}; the worker runs 3.99)"
+
+
+@pytest.mark.parametrize(
+    ("since", "text"),
+    [
+        pytest.param((3, 12), "x = 1\ntype X = int\n", id="type"),
+        pytest.param((3, 12), "x = 1\ndef f[T](x: T) -> T: ...\n", id="type-parameters"),
+        pytest.param((3, 12), "x = 1\ny = f'{x + '1'}'\n", id="f-string"),
+        pytest.param((3, 13), "x = 1\nclass C[T = int]: ...\n", id="default-of-a-type-parameter"),
+        pytest.param((3, 14), "try: pass\nexcept OSError, ValueError: pass\n", id="except-without-parentheses"),
+        pytest.param((3, 14), "x = 1\ny = t'{x}'\n", id="t-string"),
+        pytest.param((3, 15), "x = [[1]]\ny = [*each for each in x]\n", id="unpacking-in-a-comprehension"),
+        pytest.param((3, 15), "x = 1\nlazy import os\n", id="lazy-import"),
+    ],
+)
+def test_syntax_of_a_newer_python_is_a_failure_at_its_line(since: tuple[int, int], text: str) -> None:
+    if sys.version_info[:2] >= since:
+        assert isinstance(read(source("m", text)), ast.Module)
+        return
+    found = failure(text)
+    assert found.line == 2
+    assert found.message.endswith(f" (read by Python {HERE})")
+
+
+def test_lazy_imports_are_imports() -> None:
+    text = b"lazy import os.path\nlazy from . import a, b\nfrom c import d\n"
+    assert imports_of(text).statements == ((0, "os.path", ()), (1, "", ("a", "b")), (0, "c", ("d",)))
 
 
 @pytest.mark.parametrize(

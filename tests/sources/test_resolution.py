@@ -19,7 +19,7 @@ from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
 from lastgood.errors import ConfigError, UnwatchableModule, WatchError
 from lastgood.sources import resolution
 from lastgood.sources.finder import Finder, Interpreter
-from lastgood.sources.resolution import Resolved, resolve_modules, worker_interpreter
+from lastgood.sources.resolution import Resolved, refused_by_worker, resolve_modules, worker_interpreter
 from lastgood.store.disk import Disk
 from lastgood.store.file_system import FileSystem, Stat
 from lastgood.store.memory_files import MemoryFiles
@@ -476,6 +476,28 @@ def test_an_interpreter_that_is_none_is_told(tmp_path: Path, text: str, says: st
     with pytest.raises(ConfigError, match=says) as caught:
         worker_interpreter(ProcessConfig(python=script(tmp_path / "python", text)))
     assert caught.value.field == "runtime.process.python"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [(b"def f[", (1, "'[' was never closed")), (b"\n\nreturn", (3, "'return' outside function")), (b"x = 1", None)],
+)
+def test_a_workers_interpreter_says_what_it_makes_of_a_source(
+    data: bytes, expected: tuple[int, str] | None, tmp_path: Path
+) -> None:
+    found = refused_by_worker(ProcessConfig(python=script(tmp_path / "python", f'exec "{sys.executable}" "$@"')), data)
+    if expected is None or found is None:
+        assert found is expected
+    else:
+        assert found[0] == expected[0], found
+
+
+@pytest.mark.parametrize(
+    "text", ["true", 'echo 3 > "$3"', 'echo x > "$3"'], ids=["silent", "another answer", "no JSON"]
+)
+def test_one_that_does_not_say_it_is_an_error(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"answer|Expecting value"):
+        refused_by_worker(ProcessConfig(python=script(tmp_path / "python", text)), b"x = 1")
 
 
 def test_an_interpreter_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

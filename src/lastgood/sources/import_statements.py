@@ -75,8 +75,10 @@ def _exports(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> Iterator[str]:
                 yield item.value
 
 
-_IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]+)", re.MULTILINE)
-_FROM = re.compile(r"^[ \t]*from[ \t]+(\.*)[ \t]*([\w.]*)[ \t]+import[ \t]*(\([^()]*\)|[^\n#;]*)", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*(?:lazy[ \t]+)?import[ \t]+([\w., \t]+)", re.MULTILINE)
+_FROM = re.compile(
+    r"^[ \t]*(?:lazy[ \t]+)?from[ \t]+(\.*)[ \t]*([\w.]*)[ \t]+import[ \t]*(\([^()]*\)|[^\n#;]*)", re.MULTILINE
+)
 
 
 def guessed_imports(data: bytes) -> Imports:

@@ -8,12 +8,12 @@ import io
 import sys
 import tokenize
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lastgood.config import ModuleConfig
-from lastgood.errors import ModuleFailure
+from lastgood.errors import ConfigError, ModuleFailure
 from lastgood.store.file_system import digest_of
 
 __all__ = ["BLOCKS", "LARGEST", "ModuleSource", "deepest_line", "is_stub", "read", "stub_of", "stubbed", "with_worker"]
@@ -96,11 +96,28 @@ def read(source: ModuleSource) -> ast.Module | ModuleFailure:
     return tree
 
 
-def with_worker(failure: ModuleFailure, python: tuple[int, int]) -> ModuleFailure:
-    """Add the worker's version of Python to a syntax error, if it is another: it may read what this Python cannot."""
+def with_worker(
+    failure: ModuleFailure, python: tuple[int, int], refused: Callable[[], tuple[int | None, str] | None]
+) -> ModuleFailure:
+    """Add what the worker's Python says to a syntax error, if it is another version: it may read what this Python cannot.
+
+    ``refused()`` has it compile the source, and returns line and message of its own syntax error; None: the source is valid
+    there. If it raises, only the version is added.
+    """
     if python == sys.version_info[:2] or not failure.message.endswith(f"{_READ_BY})"):
         return failure
-    return replace(failure, message="{}; the worker runs {}.{})".format(failure.message[:-1], *python))
+    worker = "{}.{}".format(*python)
+    versions = f"{failure.message[:-1]}; the worker runs {worker}"
+    try:
+        problem = refused()
+    except (ConfigError, OSError, ValueError):
+        return replace(failure, message=f"{versions})")
+    if problem is not None:
+        line, message = problem
+        return replace(failure, line=line, message=f"{message} (read by the worker's Python {worker})")
+    here = "{}.{}".format(*sys.version_info)
+    remedy = f"Run the app with Python {worker}, or write it so that {here} can read it."
+    return replace(failure, message=f"{versions}, where it is valid). {remedy}")
 
 
 def deepest_line(source: ModuleSource) -> int | None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lastgood.children.child import Child
 from lastgood.config import Config, ProcessConfig
@@ -18,7 +19,7 @@ from lastgood.sources.environment import Environment, existing_interpreter, find
 from lastgood.sources.finder import Finder, Found, Interpreter
 from lastgood.store.temporary import temporary_directory
 
-__all__ = ["Resolved", "places_of", "resolve_modules", "worker_interpreter"]
+__all__ = ["Resolved", "places_of", "refused_by_worker", "resolve_modules", "worker_interpreter"]
 
 INTERPRETER_TIMEOUT = 20.0
 """Seconds that an interpreter may take to answer."""
@@ -204,11 +205,24 @@ _LOADED_FIRST = ("encodings",)
 
 @functools.lru_cache(maxsize=16)  # no Memo: an interpreter is no source, and must be asked again by each process
 def _ask(executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | None, cwd: str | None) -> Interpreter:
+    environment = Environment(str(executable), None if env is None else dict(env), cwd)
+    try:
+        return _interpreter(*_answer(executable, environment, _QUESTION))
+    except (ValueError, TypeError) as error:
+        raise unusable(executable, "it did not answer as a Python interpreter does") from error
+
+
+def _answer(executable: Path, found: Environment, question: str, data: bytes = b"") -> Any:
+    """Run ``question``, a program, in an interpreter; its arguments are the files for its answer and with ``data``.
+
+    Raises :class:`ConfigError` if the interpreter cannot be run, and :class:`ValueError` if it gives no answer.
+    """
     # The answer is written to a separate file, since .pth files, sitecustomize or atexit handlers may print anything.
     with temporary_directory() as directory:
-        answer = directory / "answer"
+        answer, asked = directory / "answer", directory / "asked"
+        asked.write_bytes(data)
         try:
-            child = Child([executable, "-c", _QUESTION, answer], cwd=cwd, env=None if env is None else dict(env))
+            child = Child([executable, "-c", question, answer, asked], cwd=found.cwd, env=found.env)
         except OSError as error:
             raise unusable(executable, f"{error.strerror}") from error
         try:
@@ -221,10 +235,39 @@ def _ask(executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | Non
             ended = f"it ended with status {child.status}"
             raise unusable(executable, f"{ended}: {last_words}" if last_words else ended)
         try:
-            answered = json.loads(answer.read_bytes())
-            return _interpreter(*answered)
-        except (OSError, ValueError, TypeError) as error:
-            raise unusable(executable, "it did not answer as a Python interpreter does") from error
+            return json.loads(answer.read_bytes())
+        except OSError as error:
+            raise ValueError("no answer") from error
+
+
+_COMPILE = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+with open(sys.argv[2], "rb") as asked:
+    data = asked.read()
+try:
+    compile(data, "source", "exec", dont_inherit=True)
+    problem = None
+except SyntaxError as error:
+    problem = [error.lineno, error.msg]
+with open(sys.argv[1], "w") as answer:
+    answer.write(json.dumps(problem))
+"""
+
+
+def refused_by_worker(process: ProcessConfig, data: bytes) -> tuple[int | None, str] | None:
+    """Have a worker's interpreter compile a source. Return line and message of its syntax error; None: it is valid there.
+
+    ``process`` is ``[runtime.process]``. That blocks as :func:`worker_interpreter` does. Raises :class:`ConfigError` if the
+    interpreter cannot be run, and :class:`ValueError` if it gives no answer.
+    """
+    found = find_environment(process)
+    match _answer(existing_interpreter(found), found, _COMPILE, data):
+        case None:
+            return None
+        case [int() | None as line, str(message)]:
+            return line, message
+    raise ValueError("no answer")
 
 
 _Editable = tuple[Mapping[str, str], Mapping[str, Sequence[str]]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,7 +12,7 @@ from lastgood.errors import ModuleFailure
 from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.sources.parsing import stub_of, with_worker
 from lastgood.sources.pinning import Pinned
-from lastgood.sources.resolution import Resolved
+from lastgood.sources.resolution import Resolved, refused_by_worker
 from lastgood.store.file_system import digest_of
 from lastgood.wrappers import Generated, ModuleSource, Wrapped
 
@@ -133,9 +134,17 @@ def wrapper_texts(
         digest = known.digest if known is not None and known.path == module.file else digest_of(data)
         sources.append(ModuleSource(name, module.file, data, module.is_package, config.modules[name], digest))
     wrapped = extractor.wrap(sources, found, config.output.style, config.output.annotated)
-    failures.extend(with_worker(each, python) for each in wrapped.failures)
+    asked = ((each, partial(_refused, pinned, config, each.file)) for each in wrapped.failures)
+    failures.extend(with_worker(each, python, refused) for each, refused in asked)
     generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated, wrapped.modules
+
+
+def _refused(pinned: Pinned, config: Config, file: Path | None) -> tuple[int | None, str] | None:
+    """Return why the worker's Python cannot read a source; None if it can."""
+    if file is None:
+        raise ValueError("it has no source")
+    return refused_by_worker(config.runtime.process, pinned.read(file))
 
 
 def _unreadable(module: str, file: Path | None, what: str, error: OSError) -> ModuleFailure:
