@@ -23,6 +23,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -306,6 +307,8 @@ def type_errors(corpus: Corpus, packages: Sequence[str]) -> dict[str, list[str] 
         (corpus.directory / "pyrightconfig.json").write_text(json.dumps(options))
         pyright = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
         checked = subprocess.run(pyright, cwd=corpus.directory, capture_output=True, text=True, check=False)
+        if re.search(r"^\d+ errors?, ", checked.stdout, re.MULTILINE) is None:
+            raise RuntimeError(f"pyright has not checked anything: {checked.stdout}{checked.stderr}")
         told["pyright"] = [line.strip() for line in checked.stdout.splitlines() if " error: " in line]
     return told
 
