@@ -30,23 +30,26 @@ def found(source: str, *expected: str) -> list[str]:
 
 
 DECORATORS = """
-import functools
-def other(function):
+exec('''
+import functools as _functools
+def _other(function):
     def inner(a, b=1, *, c): ...
     return inner
-def injecting(function):
-    @functools.wraps(function)
+def _injecting(function):
+    @_functools.wraps(function)
     def inner(*args, **kwargs): return function(1, *args, **kwargs)
     return inner
-def streaming(function):
+def _streaming(function):
     def inner(*args):
         yield function(*args)
     return inner
+''')
 """
+"""They are made when they are needed: the wrapper knows nothing of them."""
 
 
 def test_another_signature_is_told() -> None:
-    assert found(DECORATORS + "@other\ndef price(sku, /): ...\n") == [
+    assert found(DECORATORS + "@_other\ndef price(sku, /): ...\n") == [
         (
             "svc.price: its wrapper says that it takes (sku, /), but in the worker it takes (a, b=..., *, c): something that runs "
             "while the module is imported, such as a decorator, has changed it."
@@ -65,7 +68,7 @@ def test_a_replaced_method_is_told_too() -> None:
 
 
 def test_a_generator_that_the_wrapper_does_not_know_of_is_told() -> None:
-    assert found(DECORATORS + "@streaming\ndef tokens(*args): return 1\n") == [
+    assert found(DECORATORS + "@_streaming\ndef tokens(*args): return 1\n") == [
         (
             "svc.tokens: its wrapper declares a plain result, but in the worker it is a generator function, whose items only a "
             "stream can give. Annotate the decorator that makes it one."
@@ -114,7 +117,9 @@ def test_names_that_a_warning_or_the_config_accounts_for_are_not() -> None:
         "class Desk:\n    @classmethod\n    def f(cls, a, *, b=1): ...\n    @staticmethod\n    def g(__private): ...\n",
         "import functools\n@functools.lru_cache\ndef f(a, b=1): ...\ng = functools.lru_cache(f)\n",
         # What claims to be the function that it wraps may take fewer or more arguments than that.
-        DECORATORS + "@injecting\ndef f(session, sku): ...\n",
+        DECORATORS + "@_injecting\ndef f(session, sku): ...\n",
+        DECORATORS + "def _more(f):\n  return lambda a, *args, y=1, **kwargs: f(a, *args, **kwargs)\n"
+        "@_more\ndef f(a: int, *, b=1): ...\n",
         "import sys\nif sys.platform == 'never':\n    def f(a): ...\nelse:\n    def f(b): ...\n",
         "def items():\n    yield 1\nasync def more():\n    yield 1\nasync def plain(): ...\n",
         "from os import *\nfrom os import path as other, sep\nimport os.path\n_T = 1\nclass Plain: ...\n",

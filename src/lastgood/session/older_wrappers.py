@@ -221,7 +221,10 @@ def _declared_parameters(arguments: ast.arguments) -> _Parameters:
 def _live_parameters(function: Any, name: str) -> _Parameters | None:
     """Return the parameters of a live function; None if a decorator may have changed them."""
     try:
-        inner = inspect.unwrap(getattr(function, "__func__", function))
+        outer = getattr(function, "__func__", function)
+        inner = inspect.unwrap(outer)
+        if inner is not outer and type(outer) is FunctionType:
+            return None  # it claims to be what it wraps, but the wrapper goes by what its text passes on
         if type(inner) is not FunctionType or inner.__name__ != name.rpartition(".")[2]:
             return None
         if hasattr(inner, "__signature__"):  # set by hand: the generator goes by the source text

@@ -110,15 +110,30 @@ def _parameters(signature: Signature) -> Iterator[tuple[str, int, bool]]:
 
 
 def _differ(says: Parameters, parameters: Parameters, own: Parameters | None) -> bool:
-    if _takes_anything(says) or _are_same(says, parameters) or (own is not None and _are_same(says, own)):
+    own = parameters if own is None else own
+    if _takes_anything(says) or _are_same(says, parameters) or _are_same(says, own):
         return False
-    if own is not None and _takes_anything(own):
-        # A decorator that gives or takes away leading arguments, whose function claims to be the one that it wraps.
-        more = len(parameters) - len(says)
-        longer, shorter = (parameters, says) if more > 0 else (says, parameters)
-        if more and all(kind <= _POSITIONAL_OR_KEYWORD for _, kind, _ in longer[: abs(more)]):
-            return not _are_same(longer[abs(more) :], shorter)
-    return True
+    if _are_same(parameters, own) or not _takes_anything(own):
+        return not _passes_on(own, says)
+    # It claims to be the function that it wraps, but may give or take away leading arguments.
+    more = len(parameters) - len(says)
+    longer, shorter = (parameters, says) if more > 0 else (says, parameters)
+    if not more or any(kind > _POSITIONAL_OR_KEYWORD for _, kind, _ in longer[: abs(more)]):
+        return True
+    return not _are_same(longer[abs(more) :], shorter)
+
+
+def _passes_on(own: Parameters, says: Parameters) -> bool:
+    """Return whether a function with ``*args`` and ``**kwargs`` can be called as ``says`` has it: it may pass that on."""
+    kinds = [kind for _, kind, _ in own]
+    if _VAR_POSITIONAL not in kinds or _VAR_KEYWORD not in kinds:
+        return False
+    leading = [each for each in own if each[1] <= _POSITIONAL_OR_KEYWORD]
+    given = [each for each in says if each[1] <= _POSITIONAL_OR_KEYWORD]
+    fits = all(_normal([some]) == _normal([other]) for some, other in zip(leading, given, strict=False))
+    names = {name for name, _, _ in says}
+    needed = {name for name, kind, default in own if kind == _KEYWORD_ONLY and not default}
+    return fits and len(leading) <= len(given) and needed <= names
 
 
 def _takes_anything(parameters: Parameters) -> bool:

@@ -46,7 +46,6 @@ def declared(text: str, style: Style = "async") -> list[str]:
         ("from typing import Iterable\ndef f(n: int) -> Iterable[int]:\n  yield 1", "int"),
         ("from typing import Iterator\nTokens = Iterator[str]\ndef f(n: int) -> Tokens: ...", "str"),
         ("from decorators import same\n@same\ndef f(n: int):\n  yield 1", "Any"),
-        ("from decorators import unsaid\n@unsaid\ndef f(n: int):\n  yield 1", "Any"),
         ("import decorators\n@decorators.doubled\ndef f(n: int):\n  yield 1", "str"),
         ("import functools\n@functools.lru_cache\ndef f(n: int):\n  yield 1", "Any"),
     ],

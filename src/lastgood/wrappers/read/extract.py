@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -15,6 +15,7 @@ from lastgood.wrappers.ir import (
     Class,
     Constant,
     Declared,
+    Default,
     Function,
     Kind,
     Module,
@@ -23,13 +24,16 @@ from lastgood.wrappers.ir import (
     Type,
     substituted,
 )
+from lastgood.wrappers.read.decorators import decorated, object_of
 from lastgood.wrappers.read.lineage import inherited
 from lastgood.wrappers.read.objects import Kept, Opaque, callable_of, stands_for_type, static_method_of
-from lastgood.wrappers.read.outline import Binding, Outline
+from lastgood.wrappers.read.outline import METHODS, Binding, Outline
 from lastgood.wrappers.read.parameters import entries_of, fits, mangled, parameter, still_to_give
 from lastgood.wrappers.read.project import MAX_NAMES, Located, Missing, Project, Value, settle
-from lastgood.wrappers.read.results import Result, item_of, result_of
+from lastgood.wrappers.read.results import item_of, result_of
 from lastgood.wrappers.read.scope import Place, Scope
+from lastgood.wrappers.read.shape import Function as Undecorated
+from lastgood.wrappers.read.shape import Outcome
 from lastgood.wrappers.read.stubs import overloads_in_stub, stub_of_function
 from lastgood.wrappers.types.annotations import (
     dotted_name,
@@ -41,7 +45,7 @@ from lastgood.wrappers.types.annotations import (
 from lastgood.wrappers.types.constants import constant
 from lastgood.wrappers.types.generics import bases_of, itself_anew, settled, variables_in_method
 from lastgood.wrappers.types.models import Family, Models, head_of
-from lastgood.wrappers.types.warning_texts import about_annotation
+from lastgood.wrappers.types.warning_texts import about_annotation, about_decorators
 
 __all__ = ["Extract", "extract"]
 
@@ -371,12 +375,8 @@ class _Extractor:
         doc = next(filter(None, (each.doc for each in reversed(bindings))), None)
         name = path.rpartition(".")[2]
         unknown: list[str] = []
-        streams = self.result(located, last).streams
-        signature = self.signature(located, last, unknown, of)
-        if any(
-            self.signature(located, binding, [], of) != signature or self.result(located, binding).streams != streams
-            for binding in bindings[:-1]
-        ):
+        signature, streams = self.signature(located, last, unknown, of)
+        if any(self.signature(located, binding, [], of) != (signature, streams) for binding in bindings[:-1]):
             lines = ", ".join(str(binding.node.lineno) for binding in bindings)
             self.warn(path, f"it is defined with different signatures at lines {lines}, so it takes (*args, **kwargs).")
             return Function(name, _ANYTHING, self.module, path, doc, streams=streams)
@@ -386,11 +386,11 @@ class _Extractor:
         for text in unknown:
             self.warn(path, text)
         unclear: list[str] = []
-        overloads = tuple(self.signature(located, overload, unclear, of) for overload in located.overloads)
+        overloads = tuple(self.signature(located, overload, unclear, of)[0] for overload in located.overloads)
         if not overloads:
             outline, found = overloads_in_stub(self.project, located, last)
             there = replace(located, outline=outline)
-            overloads = tuple(self.signature(there, overload, unclear, of) for overload in found)
+            overloads = tuple(self.signature(there, overload, unclear, of)[0] for overload in found)
         if len(overloads) < 2 or unclear or not all(fits(overload, signature) for overload in overloads):
             overloads = ()  # the implementation alone is less precise, but accepted by type checkers
         return Function(name, signature, self.module, path, doc, overloads, streams=streams)
@@ -400,15 +400,21 @@ class _Extractor:
         for binding in located.bindings:
             if binding.is_context_manager:
                 return _CONTEXT
+            if (reason := object_of(self.decorators(located, binding))) is not None:
+                return reason
             annotation, scope = self.returned(located, binding)
             module, _, name = (head_of(annotation, scope) if annotation is not None else "").rpartition(".")
             if module in _ABSTRACT and name in _STAYS:
                 return _STAYS[name]
         return None
 
-    def result(self, located: Located, binding: Binding) -> Result:
-        """Return what calls of a function give."""
-        return result_of(binding, self.scope(located, binding), *self.returned(located, binding))
+    def decorators(self, located: Located, binding: Binding) -> list[tuple[ast.expr, Scope]]:
+        """Return the decorators that change what a function takes or gives, the innermost first."""
+        if binding.is_overload or located.outline.is_stub:
+            return []
+        nodes = [*reversed(binding.node.decorator_list), *located.applied]
+        scope = self.scope(located, binding)
+        return [(node, scope) for node in nodes if dotted_name(node) not in METHODS]
 
     def returned(self, located: Located, binding: Binding) -> tuple[ast.expr | None, Scope]:
         """Return the annotation of a function's result, and its scope: that of the source, else that of its stub."""
@@ -421,39 +427,67 @@ class _Extractor:
         """Return the scope of a function's annotations."""
         return Scope(self.project, located.outline, binding.at.owner, binding.type_parameters)
 
-    def signature(self, located: Located, binding: Binding, unknown: list[str], of: Place | None = None) -> Signature:
-        """Read the signature of a function, or of a static or class method of the class ``of``."""
-        result = self.result(located, binding)
+    def signature(
+        self, located: Located, binding: Binding, unknown: list[str], of: Place | None = None
+    ) -> tuple[Signature, bool]:
+        """Read the signature of a function, or of a static or class method of the class ``of``; return whether it streams."""
         stub = stub_of_function(self.project, located, binding)
-        entries = list(entries_of(binding.node.args))
-        if "classmethod" in (*binding.decorators, located.method) and entries and entries[0][1] not in _VARIADIC:
-            entries = entries[1:]  # cls
-        entries = list(still_to_give(entries, *located.given))
         this = None if of is None else _declared_type(self.project, of)
-        types = []
-        for argument, _, _ in entries:
+        entries = list(entries_of(binding.node.args))
+        is_class_method = "classmethod" in (*binding.decorators, located.method)
+        has_cls = is_class_method and bool(entries) and entries[0][1] not in _VARIADIC
+        parameters = [Parameter("cls", Kind.POSITIONAL_ONLY)] if has_cls else []
+        texts: dict[str, list[str]] = {}
+        defaults: dict[str, ast.expr] = {}
+        for argument, kind, default in still_to_give(entries[has_cls:], *located.given):
             annotation, scope = argument.annotation, self.scope(located, binding)
             if annotation is None and stub is not None:
                 annotation, scope = stub.annotation(argument.arg), stub.scope
             type_, parts = read_annotation(annotation, scope, this)
-            unknown += about_annotation(f"parameter {argument.arg!r}", annotation, type_, parts)
-            types.append(type_)
+            name = mangled(argument.arg, binding.at.owner)
+            texts[name] = [*about_annotation(f"parameter {argument.arg!r}", annotation, type_, parts)]
+            defaults |= {} if default is None else {name: default}
+            parameters.append(Parameter(name, kind, type_, Default.REQUIRED if default is None else Default.LEFT))
+        before = Undecorated(tuple(parameters), self.outcome(located, binding, this))
+        after, unclear = decorated(before, self.decorators(located, binding))
+        types = {each.name: each.type for each in after.parameters}
+        for each in parameters:
+            unknown += texts.get(each.name, ()) if types.get(each.name) == each.type else ()
+        unknown += [*after.outcome.texts, *about_decorators(unclear, before, after)]
+        kept = after.parameters[1:] if has_cls else after.parameters
+        signature = self.settled(kept, after.outcome.type, located, binding, of)
+        at = self.scope(located, binding)
+        made = (
+            parameter(each.name, each.kind, each.type, defaults[each.name], at, self.models, self.module)
+            if each.default is Default.LEFT and each.name in defaults
+            else each
+            for each in signature.parameters
+        )
+        return Signature(tuple(made), signature.returns), after.outcome.streams
+
+    def outcome(self, located: Located, binding: Binding, this: Type | None) -> Outcome:
+        """Return what calls of a function give before its decorators are applied."""
+        result = result_of(binding, *self.returned(located, binding))
         if result.streams:
-            returns, parts = item_of(result, this)
+            type_, parts = item_of(result, this)
         else:
             read = read_annotation if binding.is_overload else read_returns
-            returns, parts = read(result.annotation, result.scope, this)
-        unknown += about_annotation("the result", result.annotation, returns, parts)
+            type_, parts = read(result.annotation, result.scope, this)
+        texts = tuple(about_annotation("the result", result.annotation, type_, parts))
+        is_async = isinstance(binding.node, ast.AsyncFunctionDef) and not result.streams
+        return Outcome(type_, result.streams, is_async, texts)
+
+    def settled(
+        self, parameters: Sequence[Parameter], returns: Type, located: Located, binding: Binding, of: Place | None
+    ) -> Signature:
+        """Return the signature, with those type variables that callers bind."""
+        types = [each.type for each in parameters]
         if of is not None:
             given = variables_in_method(of, located.outline.source.name, binding, self.project)
             types, returns = [substituted(type_, given) for type_ in types], substituted(returns, given)
         types, returns = settled(types, returns)
-        at = self.scope(located, binding)
-        parameters = (
-            parameter(mangled(argument.arg, binding.at.owner), kind, type_, default, at, self.models, self.module)
-            for (argument, kind, default), type_ in zip(entries, types, strict=True)
-        )
-        return Signature(tuple(parameters), returns)
+        pairs = zip(parameters, types, strict=True)
+        return Signature(tuple(msgspec.structs.replace(each, type=type_) for each, type_ in pairs), returns)
 
     def is_declared(self, located: Located) -> bool:
         """Return whether a class is declared by its fields."""
@@ -465,7 +499,7 @@ class _Extractor:
         for base, _ in bases_of(of, self.project):
             found = inherited(self.project, base).get(name) if _declared_type(self.project, base) else None
             if isinstance(found, Located) and found.methods and not found.is_class:
-                signature = self.signature(found, found.bindings[-1], [], base)
+                signature, _ = self.signature(found, found.bindings[-1], [], base)
                 return bool(own.overloads) or signature != own.signature
         return False
 

@@ -32,7 +32,7 @@ class Located:
     """The definition of a public class, or of a function in each of its conditional variants.
 
     ``overloads`` are its ``@overload`` definitions. ``method`` is ``"staticmethod"`` or ``"classmethod"`` if an assignment such
-    as ``name = staticmethod(name)`` makes it one.
+    as ``name = staticmethod(name)`` makes it one. ``applied`` are the decorators of other such assignments, in their order.
 
     ``of`` is the class of a method that is bound to an instance. ``given`` are arguments that are given already, by a
     ``functools.partial``: their number, and those given by keyword; ``self`` of a bound method counts. ``offered`` is the module
@@ -46,6 +46,7 @@ class Located:
     of: Place | None = None
     given: tuple[int, tuple[ast.keyword, ...]] = (0, ())
     offered: tuple[str, str] | None = None
+    applied: tuple[ast.expr, ...] = ()
 
     @property
     def is_class(self) -> bool:
@@ -362,8 +363,12 @@ def settle(
     if overloads and not bindings:
         return Missing("it has overloads, but no implementation")
     method = ""
-    while len(bindings) > 1 and (decorator := _decorates(bindings[-1], name)):
-        method = method or decorator if decorator in METHODS else method
+    applied: list[ast.expr] = []
+    while len(bindings) > 1 and (decorator := _decorates(bindings[-1], name)) is not None:
+        if (text := ast.unparse(decorator)) in METHODS:
+            method = method or text
+        else:
+            applied.insert(0, decorator)
         bindings.pop()
     last = max((place for place, binding in enumerate(bindings) if not binding.at.conditional), default=0)
     alive = bindings[last:]
@@ -373,7 +378,7 @@ def settle(
         # if TYPE_CHECKING: def f(...): ... else: f = <a value that is only known at run time>
         functions = [b for b in everything if b.at.type_only and b.is_function and not b.is_overload]
     if functions:
-        return Located(at, tuple(functions), overloads, method)
+        return Located(at, tuple(functions), overloads, method, applied=tuple(applied))
     if alive and alive[-1].is_class:
         return Located(at, (alive[-1],))
     made = _method(at, owner, alive[-1]) if owner is not None and alive else None
@@ -396,11 +401,11 @@ def _method(at: Outline, owner: ast.ClassDef, binding: Binding) -> Located | Non
     return replace(found, method=method or found.method) if isinstance(found, Located) else None
 
 
-def _decorates(binding: Binding, name: str) -> str:
-    """Return the decorator in ``name = decorator(name)``, the form without ``@``; ``""`` for any other statement."""
+def _decorates(binding: Binding, name: str) -> ast.expr | None:
+    """Return the decorator in ``name = decorator(name)``, the form without ``@``; None for any other statement."""
     match binding.node:
         case ast.Assign(value=ast.Call(func=func, args=[ast.Name(id=other)], keywords=[])) if (
             other == name and not binding.at.conditional
         ):
-            return ast.unparse(func)
-    return ""
+            return func
+    return None

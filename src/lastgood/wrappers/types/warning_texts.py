@@ -8,14 +8,15 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lastgood.wrappers.ir import ANY, Type
+from lastgood.wrappers.read.shape import Function
 from lastgood.wrappers.types.staying import LeftOut, NotKept
 
-__all__ = ["about_annotation", "summed_up"]
+__all__ = ["about_annotation", "about_decorators", "summed_up"]
 
 
 def about_annotation(what: str, annotation: Any, type_: Type, parts: tuple[str, ...]) -> Iterator[str]:
@@ -41,6 +42,19 @@ def about_annotation(what: str, annotation: Any, type_: Type, parts: tuple[str, 
         clauses = (f"It{part.removeprefix(whole)}" if part.startswith(f"{whole} is ") else part for part in parts)
         about = "; ".join(_short(clause, 200) for clause in clauses)
         yield f"the annotation of {what}, {_short(whole, 80)}, became Any{'' if type_ == ANY else ' in part'}. {about}."
+
+
+def about_decorators(unclear: Sequence[str], before: Function, after: Function) -> Iterator[str]:
+    """Yield the warning, if any, about types that became ``Any`` since these decorators do not say what they do."""
+    types = {each.name: each.type for each in after.parameters}
+    lost = []
+    if any(each.type != ANY and types.get(each.name) == ANY for each in before.parameters):
+        lost.append("its parameters")
+    if before.outcome.type != ANY and after.outcome.type == ANY:
+        lost.append("its result")
+    if lost and unclear:
+        makers = ", @".join(unclear)
+        yield f"{' and '.join(lost)} became Any, since nothing in the source says what @{makers} makes of them."
 
 
 def _short(text: str, most: int) -> str:
