@@ -268,9 +268,48 @@ class Till:
     @staticmethod
     def opened(x: T) -> T: ...
 """
+DECORATED = """
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T", bound=int)
+def given(function: Callable[P, R]) -> Callable[Concatenate[str, int, P], R]: ...
+def taken(function: Callable[Concatenate[Any, P], R]) -> Callable[P, R]: ...
+def listed(function: Callable[P, Iterator[R]]) -> Callable[P, list[R | None]]: ...
+def named(function: Callable[[R], T]) -> Callable[[list[R], T], Iterator[R]]: ...
+def limited(function):
+    def inner(*args, limit: int = 3, **kwargs):
+        return function(*args, **kwargs)
+    return inner
+def changed(function):
+    def inner(*args, **kwargs):
+        return str(function(*args, **kwargs))
+    return inner
+@given
+def first(argument1: int, *more: T, b: str = "x") -> list[T]: ...
+@taken
+def second(session: object, a: T, /, b: T, **rest: int) -> T: ...
+@listed
+@limited
+def third(a: R, b: dict[str, R], limit: int = 1) -> Iterator[R]:
+    yield a
+@named
+def fourth(a: str) -> int: ...
+@unknown
+def fifth(a: R, /, b: int = 1, *c: R, d: str = "x", **e: R) -> R: ...
+class Desk:
+    @classmethod
+    @changed
+    async def open(cls, a: int) -> int: ...
+    @staticmethod
+    @limited
+    def shut(*, limit: str, a: T) -> T: ...
+"""
 CALLER = """
 from decimal import Decimal
-from generated import bare, circle, generic, metadata, pricing, shapes
+from generated import bare, circle, decorated, generic, metadata, pricing, shapes
 async def main() -> None:
     price: Decimal = await pricing.quote('a', depth=2)
     number: int = await pricing.pick(1)
@@ -299,6 +338,13 @@ async def main() -> None:
     await bare.total("a")  # type: ignore[arg-type]
     first: metadata.Sized_ = (await metadata.sized(1))[0]
     await metadata.sized("1")  # type: ignore[arg-type]
+    numbers: list[int] = await decorated.first("a", 1, 2, 3)
+    await decorated.first(1, 1, 2)  # type: ignore[arg-type]
+    several: list[str | None] = await decorated.third("a", {"b": "c"}, limit=2)
+    async for each in decorated.fourth(["a"], 1):
+        each.upper()
+    anything = await decorated.fifth(object(), unknown=1)
+    await decorated.Desk.open(1)
 def plain_main() -> None:
     import plain.circle
     import plain.pricing
@@ -329,6 +375,7 @@ def written(directory: Path) -> list[str]:
         "generic": GENERIC,
         "metadata": METADATA,
         "bare": BARE,
+        "decorated": DECORATED,
     }
     own = [source(name, text) for name, text in texts.items()]
     own.append(ModuleSource(stub_of("bare"), Path("/project/bare.pyi"), BARE_STUB.encode(), False))

@@ -365,6 +365,21 @@ def test_where_nothing_says_what_it_does_types_become_any_with_a_warning(decorat
     assert f"pricing.f: {UNSAID.format(name)}" in warnings
 
 
+@pytest.mark.parametrize(
+    ("inner", "function"),
+    [
+        ("def inner(x=1, *args, **kwargs)", "def f(a: int) -> int: ..."),
+        ("def inner(a, *args, **kwargs)", "def f(a: int) -> int: ..."),
+        ("def inner(x, *args, **kwargs)", "def f(a: int, /) -> int: ..."),
+    ],
+)
+def test_parameters_that_no_function_can_have_are_not_made(inner: str, function: str) -> None:
+    text = f"def more(function):\n  {inner}:\n    return function(*args, **kwargs)\n  return inner\n@more\n{function}\n"
+    line, (warning,) = declared(text)
+    assert line == function[4:-5].replace("int", "Any", 1)
+    assert warning == "pricing.f: its parameters became Any, since nothing in the source says what @more makes of them."
+
+
 def test_without_types_there_is_nothing_to_warn_of() -> None:
     assert declared("import elsewhere\n@elsewhere.unknown\ndef f(a, b=1): ...\n") == (
         "f(a: Any, b: Any = 1) -> Any",

@@ -40,7 +40,7 @@ def decorated(function: Function, decorators: Iterable[Decorator]) -> tuple[Func
     unclear: list[str] = []
     for node, scope in decorators:
         callee = _callee(node, scope)
-        made = (_applied(callee, function) if callee is not None else None) or Shape()
+        made = ((_applied(callee, function) if callee is not None else None) or Shape()).checked()
         if made.parameters is None or made.outcome is None or not made.outcome.is_said:
             unclear.append(ast.unparse(node.func if isinstance(node, ast.Call) else node))
         function = function.become(made)

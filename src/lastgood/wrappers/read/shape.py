@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from msgspec.structs import replace as with_fields
 
-from lastgood.wrappers.ir import ANY, Parameter, Type
+from lastgood.wrappers.ir import ANY, Default, Kind, Parameter, Type
 
-__all__ = ["Function", "Outcome", "Shape"]
+__all__ = ["Function", "Outcome", "Shape", "is_possible"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,10 @@ class Shape:
     parameters: tuple[Parameter, ...] | None = None
     outcome: Outcome | None = None
 
+    def checked(self) -> Shape:
+        """Return this shape, without parameters that no function can have."""
+        return self if self.parameters is None or is_possible(self.parameters) else Shape(None, self.outcome)
+
     def filled(self, other: Shape | None) -> Shape:
         """Return this shape with what ``other`` says in place of what this one does not say."""
         if other is None:
@@ -60,3 +66,30 @@ class Function:
             parameters = tuple(with_fields(each, type=ANY) for each in self.parameters)
         outcome = replace(self.outcome, type=ANY, texts=()) if outcome is None else outcome
         return Function(parameters, replace(outcome, is_said=True))
+
+
+_KINDS = {
+    Kind.POSITIONAL_ONLY: inspect.Parameter.POSITIONAL_ONLY,
+    Kind.POSITIONAL_OR_KEYWORD: inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    Kind.VAR_POSITIONAL: inspect.Parameter.VAR_POSITIONAL,
+    Kind.KEYWORD_ONLY: inspect.Parameter.KEYWORD_ONLY,
+    Kind.VAR_KEYWORD: inspect.Parameter.VAR_KEYWORD,
+}
+
+
+def is_possible(parameters: Sequence[Parameter]) -> bool:
+    """Return whether a function can have these parameters: each name once, and none without a default after one with it."""
+    try:
+        inspect.Signature(
+            [
+                inspect.Parameter(
+                    each.name,
+                    _KINDS[each.kind],
+                    default=inspect.Parameter.empty if each.default is Default.REQUIRED else None,
+                )
+                for each in parameters
+            ]
+        )
+    except ValueError:
+        return False
+    return True
