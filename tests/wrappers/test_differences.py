@@ -76,6 +76,13 @@ def test_a_generator_that_the_wrapper_does_not_know_of_is_told() -> None:
     ]
 
 
+def test_a_class_that_its_decorator_replaces_is_told() -> None:
+    source = (
+        "def other(cls): return type('Other', (), {})\n@other\nclass Desk:\n    @staticmethod\n    def open(x): ...\n"
+    )
+    assert found(source) == ["svc.Desk.open: calls of its wrapper are refused. svc.Desk.open does not exist."]
+
+
 def test_what_cannot_be_called_is_told() -> None:
     assert found("def gone(): ...\nfor name in ('gone',):\n    del globals()[name]\n") == [
         ("svc.gone: calls of its wrapper are refused. svc.gone does not exist.")

@@ -192,6 +192,11 @@ def replaced(function):
         return [code] * amount
     return inner
 
+def keyed(function):
+    def inner(code: str, **options):
+        return function(len(code), **options)
+    return inner
+
 def mixed(function):
     if asyncio.iscoroutinefunction(function):
         @functools.wraps(function)
@@ -303,6 +308,7 @@ CASES = {
     "limited": ("@d.limited\ndef f(a: int) -> int: return a\n", "f(a: int, *, limit: int = 3) -> int", (1,)),
     "fixed": ("@d.fixed\ndef f(a: int, *, unit: str) -> int: return a\n", "f(a: int) -> int", (1,)),
     "replaced": ("@d.replaced\n" + FUNCTION, "f(code: str, *, amount: int = 1) -> list[str]", ("a",)),
+    "keyed": ("@d.keyed\n" + FUNCTION, "f(code: str, **options: Any) -> int", ("a",)),
     "mixed": ("@d.mixed\nasync def f(a: int) -> int: return a\n", "f(a: int) -> int", (1,)),
     "several": (
         "@d.or_none\n@d.times(2)\n@d.passing\ndef f(a: int) -> str: return 's'\n",

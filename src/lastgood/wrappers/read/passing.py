@@ -190,8 +190,8 @@ def passes_on(inner: Inner, function: Function) -> Shape:
 
 
 def _parameters(inner: Inner, function: Function) -> tuple[Parameter, ...] | None:
-    if not inner.args and not inner.kwargs:
-        return inner.own
+    if not inner.args:
+        return inner.own  # whatever it passes on, by position it takes no more
     calls = [each for each in ast.walk(inner.node) if isinstance(each, ast.Call) and inner.is_target(each.func)]
     if not calls or any(_changes(inner.node, name) for name in (inner.args, inner.kwargs) if name):
         return None
