@@ -42,9 +42,16 @@ def decorated(function: Function, decorators: Iterable[Decorator]) -> tuple[Func
         callee = _callee(node, scope)
         made = ((_applied(callee, function) if callee is not None else None) or Shape()).checked()
         if made.parameters is None or made.outcome is None or not made.outcome.is_said:
-            unclear.append(ast.unparse(node.func if isinstance(node, ast.Call) else node))
+            unclear.append(_text(node.func if isinstance(node, ast.Call) else node))
         function = function.become(made)
     return function, tuple(dict.fromkeys(unclear))
+
+
+def _text(node: ast.expr) -> str:
+    try:
+        return dotted_name(node) or ast.unparse(node)
+    except RecursionError:
+        return "..."
 
 
 def object_of(decorators: Iterable[Decorator]) -> str | None:

@@ -53,7 +53,7 @@ def about_decorators(unclear: Sequence[str], before: Function, after: Function) 
     if before.outcome.type != ANY and after.outcome.type == ANY:
         lost.append("its result")
     if lost and unclear:
-        makers = ", @".join(unclear)
+        makers = ", @".join(_short(each, 80) for each in unclear)
         yield f"{' and '.join(lost)} became Any, since nothing in the source says what @{makers} makes of them."
 
 
