@@ -36,6 +36,7 @@ __all__ = [
     "ProcessConfig",
     "RuntimeConfig",
     "Style",
+    "WatchConfig",
     "decode_config",
     "find_config",
     "load_config",
@@ -87,6 +88,25 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     style: Style = "async"
     check_results: CheckResults = "error"
     annotated: tuple[str, ...] = ()
+
+
+class WatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[watch]``: ``include`` are globs of files in package trees that count as sources besides what can be imported.
+
+    What one of the globs ``ignore`` names starts no reload. See :class:`lastgood.planner.watch_set.Rules`.
+    """
+
+    include: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def wrong_field(self) -> tuple[str, str] | None:
+        """Return the first invalid field and its problem (what was expected and what was found); None if all are valid."""
+        for field in self.__struct_fields__:
+            for index, glob in enumerate(getattr(self, field)):
+                if not glob.strip("/") or glob.startswith("/") or {".", ".."} & set(glob.split("/")) or "\\" in glob:
+                    problem = f'expected a glob below the config\'s directory, such as "templates/**", found "{glob}".'
+                    return f"{field}[{index}]", problem
+        return None
 
 
 class GeneratorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -210,6 +230,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     python_import_path: tuple[Path, ...]
     modules: dict[str, ModuleConfig]
     output: OutputConfig
+    watch: WatchConfig = WatchConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     generators: tuple[GeneratorConfig, ...] = ()
     pinned: Path | None = None
@@ -305,6 +326,7 @@ def decode_config(data: bytes, path: Path) -> Config:
         python_import_path=(decoder.path(".", ""),) if import_path is None else import_path,
         modules=decoded.modules,
         output=decoded.output,
+        watch=decoded.watch,
         runtime=decoded.runtime,
         generators=decoded.generators if decoded.generator is None else (decoded.generator,),
     )
@@ -394,13 +416,14 @@ class _Root(msgspec.Struct):
     modules: dict[str, ModuleConfig]
     output: OutputConfig
     python_import_path: tuple[Path, ...] | None = None
+    watch: WatchConfig = WatchConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     generator: GeneratorConfig | None = None
     generators: tuple[GeneratorConfig, ...] = ()
 
 
 _fields_of = functools.cache(msgspec.structs.fields)  # cached, because it evaluates annotations on each call
-for _struct in (_Root, ModuleConfig, OutputConfig, GeneratorConfig, RuntimeConfig, ProcessConfig):
+for _struct in (_Root, ModuleConfig, OutputConfig, WatchConfig, GeneratorConfig, RuntimeConfig, ProcessConfig):
     _fields_of(_struct)  # evaluates them now, before a library such as pyfakefs replaces Path
 
 _PATH = Path  # the class in those annotations, whatever the name stands for later
@@ -472,7 +495,9 @@ class _Decoder:
                 where = _join(at, name)
                 raise self._error("is missing.", where, hint=_HINTS.get(where, ""))
         made = struct(**{name: self.decode(table[name], fields[name].type, _join(at, name)) for name in table})
-        if isinstance(made, ModuleConfig | GeneratorConfig | ProcessConfig) and (invalid := made.wrong_field()):
+        if isinstance(made, ModuleConfig | WatchConfig | GeneratorConfig | ProcessConfig) and (
+            invalid := made.wrong_field()
+        ):
             raise self._error(invalid[1], f"{at}.{invalid[0]}")
         return made
 

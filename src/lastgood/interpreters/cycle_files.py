@@ -11,6 +11,7 @@ import itertools
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from lastgood.generators.inputs import Inputs
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.project import Project
 from lastgood.planner.promotion import Promotion
-from lastgood.planner.watch_set import Snapshot, WatchSet
+from lastgood.planner.watch_set import Rules, Snapshot, WatchSet
 from lastgood.sources.pinning import Pinned
 from lastgood.sources.resolution import Resolved, places_of, resolve_modules
 from lastgood.store.file_system import digest_of, place_of
@@ -133,7 +134,8 @@ class CycleFiles:
         places = {place for name in config.modules for entry in entries for place in places_of(entry, name)}
         known = {*always.paths, *inputs.paths, *inputs.helpers}
         candidates = {*always.candidates, *places, *inputs.candidates} - known
-        self.watch = WatchSet(tuple(sorted(known)), tuple(sorted(candidates, key=str)), output)
+        rules = _rules(config, places - {*always.paths, *inputs.paths})
+        self.watch = WatchSet(tuple(sorted(known)), tuple(sorted(candidates, key=str)), output, rules)
 
     def _pin(self, config: Config, inputs: Inputs, output: Path) -> None:
         project = self.project
@@ -164,7 +166,8 @@ class CycleFiles:
         helpers = (*self.pinned.helpers, *inputs.helpers)
         paths.update(path for path in helpers if not str(path).startswith(directories))
         candidates.update(self.pinned.candidates)
-        self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths, key=str)), output)
+        rules = _rules(config, sources - {*project.always_watched.paths, *inputs.paths})
+        self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths, key=str)), output, rules)
 
     def _read_config(self, path: Path) -> bytes:
         file = self.project.files.real_path(path)
@@ -595,3 +598,8 @@ class CycleFiles:
     def _stage(self) -> Path:
         assert self.stage is not None, "claim() comes first"
         return self.stage
+
+
+def _rules(config: Config, trees: AbstractSet[Path]) -> Rules:
+    watch = config.watch
+    return Rules(str(config.path.parent), frozenset(map(str, trees)), watch.include, watch.ignore)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import translate
+from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["Snapshot", "WatchSet", "among", "differing", "is_ignored_name", "merge", "overlay", "restrict"]
+__all__ = ["Rules", "Snapshot", "WatchSet", "among", "differing", "is_ignored_name", "merge", "overlay", "restrict"]
 
 Snapshot = Mapping[Path, Mapping[Path, str]]
 """The result of a reading: for each watched root, every regular file at or below it, with the digest of its bytes."""
@@ -33,7 +34,79 @@ EDITOR_PATTERNS = (
     ".DS_Store",
 )
 
+_TOKEN = re.compile(r"\[!?[^]]+\]|.", re.DOTALL)
 _EDITORS = re.compile("|".join(translate(pattern) for pattern in EDITOR_PATTERNS))
+
+
+IMPORTABLE = (".py", ".pyi", ".so", ".pyd")
+"""The ends of the names of files that Python can import, or that say what one offers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The files of the watched roots that count: those for which :meth:`takes` is true.
+
+    In the package trees below ``trees`` what can be imported counts, and what one of the globs ``include`` names; elsewhere
+    everything does. What one of the globs ``ignore`` names never counts. A glob without ``/`` is for names at any depth; another
+    one is relative to ``base`` or to the root. ``**`` stands for any number of directories, and a directory for all in it.
+    """
+
+    base: str = ""
+    trees: frozenset[str] = frozenset()
+    include: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def takes(self, root: str, path: str) -> bool:
+        """Return whether the file ``path`` at or below ``root`` counts. All paths are absolute."""
+        if self.ignores(root, path):
+            return False
+        is_free = root not in self.trees or path.endswith(IMPORTABLE)
+        return is_free or _matches(self.include, self.base, root, path)
+
+    def ignores(self, root: str, path: str) -> bool:
+        """Return whether the file or directory ``path`` at or below ``root`` is to be ignored."""
+        return bool(self.ignore) and _matches(self.ignore, self.base, root, path)
+
+    def union(self, other: Rules) -> Rules:
+        """Return these rules with the trees of both; all of ``other`` if these are of no config."""
+        return replace(self if self.base else other, trees=self.trees | other.trees)
+
+
+def _matches(globs: tuple[str, ...], base: str, root: str, path: str) -> bool:
+    pattern = _pattern(globs)
+    return any(
+        pattern.fullmatch(path[len(above) + 1 :]) is not None for above in (base, root) if path.startswith(f"{above}/")
+    )
+
+
+@lru_cache(maxsize=64)
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(_translated, globs)) or r"(?!)", re.DOTALL)
+
+
+def _translated(glob: str) -> str:
+    """Return the regular expression of the paths that ``glob`` names, and of all below them."""
+    steps = glob.strip("/").split("/")
+    if "/" not in glob.rstrip("/"):
+        steps.insert(0, "**")
+    below = steps[-1] == "**"
+    parts = [
+        "(?:[^/]+/)*" if step == "**" else f"{_TOKEN.sub(_token, step)}/" for step in (steps[:-1] if below else steps)
+    ]
+    return "".join(parts) + ".+" if below else "".join(parts).removesuffix("/") + "(?:/.*)?"
+
+
+def _token(found: re.Match[str]) -> str:
+    match found[0]:
+        case "*":
+            return "[^/]*"
+        case "?":
+            return "[^/]"
+        case text if len(text) > 1:
+            inside = text[1:-1].replace("\\", r"\\")
+            return f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
+        case text:
+            return re.escape(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +115,13 @@ class WatchSet:
 
     ``paths``, sorted, are those reported to the user. ``candidates`` are paths at which a new file would change where a module
     is found; they are sorted as text, because comparing ``Path`` objects is many times slower. ``output`` is the directory of
-    the wrappers, which is ignored inside a watched root.
+    the wrappers, which is ignored inside a watched root. ``rules`` say which files below the roots count.
     """
 
     paths: tuple[Path, ...]
     candidates: tuple[Path, ...] = ()
     output: Path | None = None
+    rules: Rules = Rules()
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -71,6 +145,7 @@ class WatchSet:
             tuple(sorted({*self.paths, *other.paths})),
             tuple(sorted({*self.candidates, *other.candidates}, key=str)),
             self.output,
+            self.rules.union(other.rules),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lastgood.planner.watch_set import Snapshot, WatchSet, is_ignored_name
+from lastgood.planner.watch_set import Rules, Snapshot, WatchSet, is_ignored_name
 from lastgood.sources.contents import Content, Contents
 from lastgood.store.file_system import Stat
 
@@ -25,28 +25,28 @@ class Reader:
         """
         output = None if watch.output is None else str(watch.output)
         seen: dict[str, Content] = {}
-        snapshot = {root: self._root(str(root), output, seen) for root in watch.roots}
+        snapshot = {root: self._root(str(root), output, watch.rules, seen) for root in watch.roots}
         self._contents.retain(seen)
         return snapshot
 
-    def _root(self, root: str, output: str | None, seen: dict[str, Content]) -> dict[Path, str]:
+    def _root(self, root: str, output: str | None, rules: Rules, seen: dict[str, Content]) -> dict[Path, str]:
         found: dict[Path, str] = {}
         visited: set[str] = set()
         status = self._stat(Path(root))
         left = [] if status is None else [(root, status)]
         while left:
             path, status = left.pop()
-            if status.kind == "link":
+            is_linked = status.kind == "link"
+            if is_linked:
                 target = self._files.real_path(Path(path))
-                if path != root:
-                    found[Path(path)] = (
-                        f"link to {target}"  # its target may change without a change of any file's bytes
-                    )
                 behind = self._stat(target)
-                if behind is None:
+                if path != root and (behind is None or behind.kind == "directory" or rules.takes(root, path)):
+                    # Its target may change without a change of any file's bytes.
+                    found[Path(path)] = f"link to {target}"
+                if behind is None or (behind.kind == "file" and not rules.takes(root, path)):
                     continue
                 path, status = str(target), behind
-            if status.kind == "file":
+            if status.kind == "file" and (is_linked or rules.takes(root, path)):
                 content = seen.get(path)
                 if content is None:
                     content = seen[path] = self._contents.look(path, status)
@@ -56,7 +56,9 @@ class Reader:
                 left.extend(
                     (child, standing)
                     for name, standing in self._files.scan(path)
-                    if not is_ignored_name(name) and (child := f"{path}/{name}") != output
+                    if not is_ignored_name(name)
+                    and (child := f"{path}/{name}") != output
+                    and not (standing.kind == "directory" and rules.ignores(root, child))
                 )
         return found
 
