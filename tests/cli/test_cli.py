@@ -6,61 +6,19 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 import lastgood
-from lastgood.cli.commands import main
-from lastgood.session.watch import watch as watch_program
+from command_line import TWO, Run, two_generations
 from lastgood.store.disk import Disk
 from lastgood.store.output_directory import OutputDirectory
-from real_project import BROKEN, QUOTE, FakeFactory, RealProject
+from real_project import BROKEN, QUOTE, RealProject
 from running import Ran, Running
 from running import run as run_process
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealProject:
-    """A project that is the working directory."""
-    project = RealProject(tmp_path / "project")
-    monkeypatch.chdir(project.root)
-    return project
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process."""
-
-    def run(*args: str) -> Ran:
-        with pytest.raises(SystemExit) as caught:
-            main(args, prog_name="lastgood")
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        assert isinstance(caught.value.code, int)
-        return Ran(caught.value.code, out, err)
-
-    return run
-
-
-TWO = QUOTE.replace("sku: str", "sku: str, number: int")
-
-
-def two_generations(project: RealProject) -> None:
-    """A session has been there."""
-
-    async def session() -> None:
-        async with watch_program(project.config_file, create_bridge=FakeFactory().create_bridge) as session:
-            project.save("pricing.py", TWO)
-            assert await session.reload_now()
-
-    trio.run(session)
-
 
 # --- the command itself -------------------------------------------------------------------------------------
 
@@ -402,86 +360,6 @@ def test_plan_names_every_kind_of_change(run: Run, project: RealProject) -> None
 # --- init ---------------------------------------------------------------------------------------------------
 
 
-# --- history and undo -----------------------------------------------------------------------------------------
-
-
-def test_history_lists_the_good_generations_and_what_changed(run: Run, project: RealProject) -> None:
-    project.save("stock.py", QUOTE)
-    project.configure("pricing", "stock")
-    two_generations(project)
-    ran = run("history")
-    assert (ran.status, ran.err) == (0, "")
-    latest, first = ran.out.splitlines()
-    assert re.fullmatch(r"\* \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  pricing\.py", latest)
-    assert re.fullmatch(r"  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  pricing\.py, stock\.py", first)
-
-
-def test_history_says_when_there_is_none(run: Run, project: RealProject) -> None:
-    assert run("history").out == "No good generation of generated is kept yet.\n"
-    assert not (project.root / ".lastgood").exists()
-
-
-def test_undo_brings_the_wrappers_back_where_no_session_runs(run: Run, project: RealProject) -> None:
-    two_generations(project)
-    assert b"number" in project.tree()["pricing.py"]
-    project.save("pricing.py", BROKEN)
-    ran = run("undo")
-    assert (ran.status, ran.out, ran.err) == (0, "  wrote      generated/pricing.py\n", "")
-    assert b"number" not in project.tree()["pricing.py"]
-    assert len(run("history").out.splitlines()) == 1
-    assert project.leftovers() == []
-    again = run("undo")
-    assert again.status == 1
-    assert "nothing to go back to" in again.err
-
-
-def test_undo_goes_back_to_what_generate_wrote_before(run: Run, project: RealProject) -> None:
-    run("generate")
-    before = project.tree()
-    project.save("pricing.py", TWO)
-    run("generate")
-    lines = run("history").out.splitlines()
-    assert [line[:2] for line in lines] == ["* ", "  "]
-    assert lines[0].endswith("  pricing.py")
-    assert run("undo").status == 0
-    assert project.tree() == before
-    assert len(run("history").out.splitlines()) == 1
-    ran = run("undo")
-    assert ran.status == 1
-    assert "back" in ran.err
-    assert project.tree() == before
-
-
-def test_undo_asks_the_session_that_runs(run: Run, project: RealProject, watch: Callable[..., Running]) -> None:
-    running = watch()
-    running.line("live ")
-    project.save("pricing.py", TWO)
-    running.line("live ")
-    ran = run("undo")
-    assert (ran.status, ran.err) == (0, "")
-    assert "Asked the session of process" in ran.out
-    assert "It has gone back to that of 20" in ran.out
-    assert b"number" not in project.tree()["pricing.py"], "the command returns when it is done"
-    running.line("generation 2 is undone")
-    running.line("STALE")
-    again = run("undo")
-    assert again.status == 1
-    assert "nothing to go back to" in again.err
-
-
-def test_undo_does_not_wait_for_ever(run: Run, project: RealProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    two_generations(project)
-    monkeypatch.setattr("lastgood.cli.commands.UNDO_TIMEOUT", 0.0)
-    lock = Disk().lock(project.root / ".lastgood" / "generated" / "lock")  # of a session that hears nothing
-    assert lock is not None
-    try:
-        ran = run("undo")
-    finally:
-        lock.release()
-    assert (ran.status, ran.out) == (1, "Asked a session to undo its live generation.\n")
-    assert ran.err.startswith("Error: the session has not gone back within 0 s.")
-
-
 def test_init_writes_a_start_and_says_what_to_do_next(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -507,20 +385,6 @@ def test_init_elsewhere_names_the_modules_it_found(run: Run, tmp_path: Path, mon
 
 
 # --- watch, in a process of its own -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def watch(project: RealProject) -> Iterator[Callable[..., Running]]:
-    """Start the command in a process."""
-    started: list[Running] = []
-
-    def start(*args: str) -> Running:
-        started.append(Running(sys.executable, "-m", "lastgood", "watch", *args, cwd=project.root))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.stop()
 
 
 def event(watching: Running, kind: str) -> dict[str, Any]:

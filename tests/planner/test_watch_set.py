@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.planner.watch_set import WatchSet, differing, is_ignored_name, merge, restrict
+from lastgood.planner.watch_set import Rules, WatchSet, differing, is_ignored_name, merge, restrict
 
 SRC = Path("/project/src")
 LIB = Path("/project/lib")
@@ -94,3 +94,66 @@ def test_merge_adds_only_what_is_new_and_restrict_keeps_only_what_is_named() -> 
     fresh = {SRC: {A: "2"}, LIB: {LIB / "c.py": "1"}}
     assert merge(known, fresh) == {SRC: {A: "1"}, LIB: {LIB / "c.py": "1"}}
     assert restrict(fresh, [LIB, CONFIG]) == {LIB: {LIB / "c.py": "1"}}
+
+
+# --- what counts below a root
+
+TREE = "/project/src/shop"
+
+
+@pytest.mark.parametrize(
+    ("path", "counts"),
+    [
+        ("a.py", True),
+        ("deep/a.pyi", True),
+        ("a.cpython-311-x86_64-linux-gnu.so", True),
+        ("a.txt", False),
+        ("py", False),
+    ],
+)
+def test_in_a_package_tree_what_can_be_imported_counts(path: str, counts: bool) -> None:
+    assert Rules("/project", frozenset({TREE})).takes(TREE, f"{TREE}/{path}") is counts
+    assert Rules("/project").takes(TREE, f"{TREE}/{path}"), "elsewhere everything does"
+
+
+GLOBS = [
+    ("*.log", "errors.log", True),
+    ("*.log", "deep/er/errors.log", True),
+    ("*.log", "log", False),
+    ("data", "data/vat.json", True),
+    ("data/", "data/deep/vat.json", True),
+    ("data/*.json", "data/vat.json", True),
+    ("data/*.json", "data/deep/vat.json", False),
+    ("data/**/*.json", "data/vat.json", True),
+    ("data/**/*.json", "data/deep/er/vat.json", True),
+    ("data/**", "data/deep/vat.json", True),
+    ("data/**", "data", False),
+    ("**/vat.json", "vat.json", True),
+    ("src/shop/data/**", "data/vat.json", True),
+    ("shop/data/**", "data/vat.json", False),
+    ("v?t.json", "vat.json", True),
+    ("v?t.json", "vt.json", False),
+    ("[uv]at.[!x]son", "vat.json", True),
+    ("[!uv]at.json", "vat.json", False),
+    ("a.b", "axb", False),
+    ("x(y", "x(y", True),
+]
+
+
+@pytest.mark.parametrize(("glob", "path", "matches"), GLOBS)
+def test_globs_name_files_by_name_or_below_the_config_or_the_root(glob: str, path: str, matches: bool) -> None:
+    included = Rules("/project", frozenset({TREE}), include=(glob,))
+    ignored = Rules("/project", frozenset(), ignore=("nothing", glob))
+    assert included.takes(TREE, f"{TREE}/{path}") is matches
+    assert ignored.takes(TREE, f"{TREE}/{path}") is not matches
+
+
+def test_ignore_wins_over_include() -> None:
+    assert not Rules("/project", frozenset({TREE}), ("*.json",), ("vat.json",)).takes(TREE, f"{TREE}/vat.json")
+
+
+def test_rules_of_no_config_give_way() -> None:
+    former = Rules("/project", frozenset({TREE}), ("*.json",))
+    assert Rules().union(former) == former
+    fresh = Rules("/project", frozenset({"/project/lib"}), (), ("*.log",))
+    assert fresh.union(former) == Rules("/project", frozenset({TREE, "/project/lib"}), (), ("*.log",))

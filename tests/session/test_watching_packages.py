@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,27 +12,62 @@ import pytest
 import trio
 
 from lastgood.errors import UnwatchableModule
-from lastgood.session.watch import WatchProgram
-from lastgood.watch_events import Change
-from real_project import QUOTE, RealProject, Told, assert_the_next_cycle_is_of, quote
+from lastgood.session.watch import WatchProgram, watch
+from lastgood.watch_events import BridgeRestored, Change
+from real_project import DEADLINE, QUOTE, RealProject, Told, assert_the_next_cycle_is_of, quote
 
 
 async def test_a_package_is_watched_as_a_tree(
     project: RealProject, start: Callable[..., WatchProgram], told: Told
 ) -> None:
     project.configure("shop", "shop.tax.rates")
-    files = ["shop/__init__.py", "shop/cart.py", "shop/tax/__init__.py", "shop/tax/rates.py", "shop/data/vat.json"]
+    files = ["shop/__init__.py", "shop/cart.py", "shop/tax/__init__.py", "shop/tax/rates.py", "shop/tax/rates.pyi"]
     for path in files:
         project.save(path, "")
     async with start():
         await told.success()
         assert told.watched == (project.config_file, project.root / "shop", project.root / "shop" / "tax" / "rates.py")
         for path in [*files, "shop/new.py", "shop/tax/new.py"]:
+            project.save("shop/data/vat.json", path)  # what Python does not import is no source
             project.save(path, "# edited\n")
             await assert_the_next_cycle_is_of(project, told, path)
         project.remove("shop/new.py")
         await assert_the_next_cycle_is_of(project, told, "shop/new.py")
     assert sorted(project.tree()) == ["__init__.py", "shop/__init__.py", "shop/tax/__init__.py", "shop/tax/rates.py"]
+
+
+async def test_what_include_names_counts_and_what_ignore_names_does_not(
+    project: RealProject, start: Callable[..., WatchProgram], told: Told
+) -> None:
+    project.configure("shop")
+    rules = '[watch]\ninclude = ["data/**"]\nignore = ["_version.py", "shop/data/*.log"]\n'
+    project.save("lastgood.toml", project.config_file.read_text() + rules)
+    project.save("shop/__init__.py", "from shop import _version\n")
+    project.save("shop/_version.py", "")
+    project.save("shop/data/vat.json", "{}")
+    async with start():
+        await told.success()
+        for path in ("shop/_version.py", "shop/data/errors.log", "shop/notes.txt"):
+            project.save(path, "# written\n")
+        project.save("shop/data/vat.json", "{...}")
+        await assert_the_next_cycle_is_of(project, told, "shop/data/vat.json")
+
+
+async def test_a_source_that_is_ignored_is_pinned_all_the_same(project: RealProject, told: Told) -> None:
+    project.save("lastgood.toml", project.config_file.read_text() + '[watch]\nignore = ["rates.py"]\n')
+    project.save("rates.py", "VAT = 1\n")
+    project.save("pricing.py", "import rates\ndef quote() -> int:\n    return rates.VAT\n")
+    with trio.fail_after(DEADLINE):
+        async with watch(project.config_file, on_event=told, debounce=0.01) as session:
+            project.save("rates.py", "VAT = 2\n")
+            project.save("pricing.py", project.root.joinpath("pricing.py").read_text() + "# edited\n")
+            await told.success()
+            assert (await told.success()).changed == (project.root / "pricing.py",)
+            assert await session.handle.call("pricing", "quote") == 2
+            project.save("rates.py", "VAT = 3\n")
+            os.kill(session.bridge.pid, signal.SIGKILL)
+            await told.next(BridgeRestored)
+            assert await session.handle.call("pricing", "quote") == 2
 
 
 async def test_nested_directories_made_while_watching_are_picked_up(

@@ -11,7 +11,6 @@ import itertools
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +32,7 @@ from lastgood.generators.inputs import Inputs
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.project import Project
 from lastgood.planner.promotion import Promotion
-from lastgood.planner.watch_set import Rules, Snapshot, WatchSet
+from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.pinning import Pinned
 from lastgood.sources.resolution import Resolved, places_of, resolve_modules
 from lastgood.store.file_system import digest_of, place_of
@@ -134,7 +133,7 @@ class CycleFiles:
         places = {place for name in config.modules for entry in entries for place in places_of(entry, name)}
         known = {*always.paths, *inputs.paths, *inputs.helpers}
         candidates = {*always.candidates, *places, *inputs.candidates} - known
-        rules = _rules(config, places - {*always.paths, *inputs.paths})
+        rules = self.project.rules(config, places - {*inputs.paths})
         self.watch = WatchSet(tuple(sorted(known)), tuple(sorted(candidates, key=str)), output, rules)
 
     def _pin(self, config: Config, inputs: Inputs, output: Path) -> None:
@@ -166,7 +165,7 @@ class CycleFiles:
         helpers = (*self.pinned.helpers, *inputs.helpers)
         paths.update(path for path in helpers if not str(path).startswith(directories))
         candidates.update(self.pinned.candidates)
-        rules = _rules(config, sources - {*project.always_watched.paths, *inputs.paths})
+        rules = project.rules(config, sources - {*inputs.paths})
         self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths, key=str)), output, rules)
 
     def _read_config(self, path: Path) -> bytes:
@@ -598,8 +597,3 @@ class CycleFiles:
     def _stage(self) -> Path:
         assert self.stage is not None, "claim() comes first"
         return self.stage
-
-
-def _rules(config: Config, trees: AbstractSet[Path]) -> Rules:
-    watch = config.watch
-    return Rules(str(config.path.parent), frozenset(map(str, trees)), watch.include, watch.ignore)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from lastgood.calls.live_imports import LiveImports
 from lastgood.config import Config, ProcessConfig
 from lastgood.errors import ConfigError
 from lastgood.generators.inputs import Inputs, inputs_of
-from lastgood.planner.watch_set import WatchSet
+from lastgood.planner.watch_set import Rules, WatchSet
 from lastgood.sources.contents import Contents
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.memo import Memo
@@ -104,6 +105,12 @@ class Project:
         named = (self.config_file, *self.extra_watch_paths)
         paths = {self.files.real_path(path) for path in named}
         return WatchSet(tuple(sorted(paths)), tuple(sorted({*named} - paths)))
+
+    def rules(self, config: Config, trees: AbstractSet[Path]) -> Rules:
+        """Return the rules of what counts below the watched paths, of which ``trees`` are modules."""
+        watch, free = config.watch, self.always_watched.paths
+        roots = frozenset(str(path) for path in trees if path not in free)
+        return Rules(str(config.path.parent), roots, watch.include, watch.ignore)
 
     def finder(self, config: Config) -> Finder:
         """Make a finder that looks where the worker of ``config`` would. Raises :class:`ConfigError`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,29 +79,33 @@ def watch(
         raise TypeError("watch(): on_event must be a plain function. To await something, use session.events().")
     if isinstance(extra_watch_paths, str | os.PathLike):
         raise TypeError("watch(): extra_watch_paths must be a list of paths, not a single one.")
-    if stage_timeout is None:
-        stage_timeout = Settings().stage_timeout
-    for name, seconds, may_be_zero in (
-        ("debounce", debounce, True),
-        ("max_wait", max_wait, True),
-        ("warm_timeout", warm_timeout, False),
-        ("drain_timeout", drain_timeout, True),
-        ("stage_timeout", stage_timeout, False),
-        ("supersede_after", 0 if supersede_after is None else supersede_after, True),
-    ):
-        _check_seconds(name, seconds, may_be_zero)
-    timeouts = Settings(*map(float, (debounce, max_wait, warm_timeout, drain_timeout, stage_timeout)))
+    seconds = {
+        "debounce": debounce,
+        "max_wait": max_wait,
+        "warm_timeout": warm_timeout,
+        "drain_timeout": drain_timeout,
+        "stage_timeout": stage_timeout,
+        "supersede_after": supersede_after,
+    }
     return WatchProgram(
         config_file=None if config_file is None else Path(os.path.abspath(config_file)),
         directory=Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file))),
         extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
-        settings=replace(timeouts, supersede_after=None if supersede_after is None else float(supersede_after)),
+        settings=_settings(seconds),
         hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
         on_event=on_event,
     )
 
 
-def _check_seconds(name: str, seconds: object, may_be_zero: bool) -> None:
+def _settings(seconds: Mapping[str, float | None]) -> Settings:
+    """Make the settings from arguments of :func:`watch`; None stands for the default. Raises as :func:`_check_seconds` does."""
+    given = {name: value for name, value in seconds.items() if value is not None}
+    for name, value in given.items():
+        _check_seconds(name, value, may_be_zero=name not in ("warm_timeout", "stage_timeout"))
+    return Settings(**{name: float(value) for name, value in given.items()})
+
+
+def _check_seconds(name: str, seconds: object, *, may_be_zero: bool) -> None:
     """Raise :class:`TypeError` or :class:`ValueError` if an argument of :func:`watch` is no number of seconds."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"watch(): {name} must be a number of seconds, not {type(seconds).__name__}.")
