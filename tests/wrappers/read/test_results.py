@@ -105,7 +105,7 @@ def test_an_item_that_cannot_cross_is_told_of() -> None:
     assert "pricing.f: the annotation of the result, Iterator[list[Own]], became Any in part." in told(wrapped)[0]
     wrapped = wrap("def f() -> int:\n  yield 1\n")
     assert wrapped.warnings == (
-        "pricing.f: the annotation of the result, int, became Any. It is a type without items.",
+        "pricing.f: the annotation of the result, int, became Any. It is a type that is no iterator.",
     )
 
 

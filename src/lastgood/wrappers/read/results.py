@@ -46,7 +46,7 @@ def item_of(result: Result, this: Type | None = None) -> tuple[Type, tuple[str, 
     annotation, scope = unaliased(result.annotation, result.scope)
     name = abstract(annotation, scope)
     if name not in _STREAMS and name != "Iterable":
-        return ANY, (f"{ast.unparse(result.annotation)} is a type without items",)
+        return ANY, (f"{ast.unparse(result.annotation)} is a type that is no iterator",)
     if not isinstance(annotation, ast.Subscript):
         return ANY, ()
     inside = annotation.slice
