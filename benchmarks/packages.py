@@ -318,7 +318,7 @@ def type_errors(corpus: Corpus, packages: Sequence[str]) -> dict[str, list[str] 
 
 def show(all_counts: Sequence[Counts], told: Mapping[str, Any], *, warnings: bool) -> None:
     """Print the table and the totals."""
-    row = "{:<32}{:>8}{:>10}{:>9}{:>7}{:>8}{:>8}{:>11}{:>7}{:>10}{:>8}"
+    row = "{:<32}{:>8}{:>10}{:>9}{:>7}{:>8}{:>8}{:>11}{:>7}{:>10}{:>10}"
     print(
         row.format(
             *(
