@@ -56,7 +56,8 @@ def sources(project: RealProject) -> list[Path]:
     names = [f"module_{number}" for number in range(MODULES)]
     saved = [project.save(f"shop/{name}.py", f"NAME = {name!r}\n") for name in names]
     imports = "".join(f"from shop.{name} import NAME as {name}\n" for name in names)
-    saved += [project.save("shop/__init__.py", ""), project.save("shop/data.csv", "1,2\n")]
+    saved += [project.save("shop/__init__.py", ""), project.save("shop/data.pyi", "")]
+    project.save("shop/data.csv", "1,2\n")  # no source
     saved.append(project.save("shop/prices.py", f"{imports}\ndef price() -> int: ...\n"))
     project.configure("shop", "shop.prices")
     return [*saved, project.config_file]

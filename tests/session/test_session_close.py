@@ -20,7 +20,17 @@ from lastgood.session.session import Session
 from lastgood.session.watch import WatchProgram
 from lastgood.store.disk import Disk
 from lastgood.wrappers import Generated
-from real_project import DEADLINE, MINE, FakeFactory, Pause, RealProject, Told, assert_nothing_is_left, in_virtual_time
+from real_project import (
+    DEADLINE,
+    MINE,
+    FakeBridge,
+    FakeFactory,
+    Pause,
+    RealProject,
+    Told,
+    assert_nothing_is_left,
+    in_virtual_time,
+)
 
 # --- close() ----------------------------------------------------------------------------------------------------
 
@@ -88,6 +98,32 @@ async def test_close_in_mid_cycle_wins(
         assert all(bridge.disposed for bridge in factory.bridges)
         assert_nothing_is_left(project)
     assert [event.type for event in told.events[events:]] == ["reload-start"]
+
+
+async def test_a_bridge_that_ends_in_the_background_holds_up_no_cycle_but_the_close(
+    start: Callable[..., WatchProgram], factory: FakeFactory, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeBridge, "ends_in_background", True, raising=False)
+    closed: list[bool] = []
+    async with trio.open_nursery() as nursery, start() as session:
+        await told.success()
+        first = factory.latest
+        pause = factory.pause("dispose")
+        assert await session.reload_now()
+        await pause.reached.wait()
+        assert await session.reload_now(), "nor does it hold up the next one"
+        assert first.disposed
+
+        async def close() -> None:
+            await session.close()
+            closed.append(True)
+
+        nursery.start_soon(close)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not closed
+        pause.go()
+    assert closed
+    assert all(bridge.log.count("dispose") == 1 for bridge in factory.bridges)
 
 
 async def test_close_after_the_swap_lets_the_cycle_end_in_silence(

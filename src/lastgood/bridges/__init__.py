@@ -17,6 +17,8 @@ class Bridge(Protocol):
     - ``async init()``: awaited once before any call.
     - ``async lost()``: a session awaits it of its live bridge. It returns an error when the bridge has broken down by itself;
       the session then restarts it from the same generation. It is cancelled when the bridge is replaced.
+    - ``ends_in_background``: true if a session need not wait for ``dispose()`` of a bridge that it has replaced, before its
+      ``close()``.
     - ``async prepare_spare()``: awaited of the live bridge while no cycle runs, to prepare what the next bridge can use.
     - ``thread_safe``: true if ``call`` may be used from any thread and event loop, not only those that created the bridge.
     - ``call_blocking(module, function, args, kwargs, known=None)``, if ``thread_safe`` is true: plain wrappers use it, in their

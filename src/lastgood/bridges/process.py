@@ -72,6 +72,8 @@ class ProcessBridge:
     """
 
     thread_safe = False
+    ends_in_background = True
+    """A session does not wait for the end of a worker that it has replaced, before its ``close()``."""
 
     def __init__(
         self,

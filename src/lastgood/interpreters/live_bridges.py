@@ -268,12 +268,13 @@ class LiveBridges:
                 scope.cancel()
 
     async def dispose(self, action: Dispose, started: float) -> Event:
-        """Dispose a bridge: at once if it has no lease, else in the background."""
+        """Dispose a bridge: in the background if it has leases or ``ends_in_background``, else at once."""
         self._stop_guard(action.bridge)
         self._configs.pop(action.bridge, None)
         self._loaded_late.pop(action.bridge, None)
         leased = self._leased[action.bridge]
-        if leased.count == 0 and not action.in_background:
+        in_background = action.in_background or getattr(leased.bridge, "ends_in_background", False) is True
+        if leased.count == 0 and not in_background:
             return await self._dispose_now(action, started)
         ended = self._drains[action.bridge] = trio.Event()
         leased.on_idle(ended.set)
