@@ -496,3 +496,31 @@ class Odd(Odd, unknown()):
     assert "async def f(top: int) -> Any:" in body
     assert body.count("async def f(right: str, *, _Right__x: Any = 1) -> Any:") == 2
     assert '@remote("pricing", "Both.f")' in body
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if X:\n  class C(Exception): ...\nelse:\n  C = None\n",
+        "try:\n  class C(Exception): ...\nexcept E:\n  C = None\n",
+        "C: type | None = None\nif X:\n  class C(Exception): ...\n",
+        "class C(Exception): ...\nif X:\n  C = None\n",
+        "import collections\nif X:\n  C = collections.namedtuple('C', 'a b')\nelse:\n  C = None\n",
+    ],
+)
+def test_a_class_that_is_none_in_other_branches_is_that_class(text: str) -> None:
+    wrapped = wrap(f"{text}def f() -> 'C': ...")
+    assert "class C(" in text_of(wrapped)
+    assert "async def f() -> C: ..." in text_of(wrapped)
+    assert wrapped.warnings == ()
+
+
+def test_a_class_whose_name_something_else_may_bind_is_not_declared_and_told_of() -> None:
+    again = "other statements bind its name, too, and may replace the class: bind it once."
+    text = "class C(Exception):\n  {}\ndef g():\n  global C\n  C = 1"
+    assert warnings(text.format("pass")) == (f"pricing.C: left out: {again} (pricing.py:1)",)
+    assert warnings(text.format("@staticmethod\n  def m(): ...")) == (
+        f"pricing.C: only its static and class methods are in the wrapper: {again}",
+    )
+    assert offered("class C(Exception): ...\nC = None") == []
+    assert len(warnings("class C(Exception): ...\nC = None")) == 1

@@ -64,6 +64,7 @@ _INSTANCES = (
     "cannot cross to the worker."
 )
 _METHODS = "its static and class methods are left out, and instances cannot cross to the worker."
+_BOUND_AGAIN = "other statements bind its name, too, and may replace the class: bind it once."
 _ALIAS = "it is another name of a type, which wrappers use itself."
 _TYPE_VARIABLES = ("ParamSpec", "TypeVar", "TypeVarTuple")
 _ANYTHING = Signature((Parameter("args", Kind.VAR_POSITIONAL), Parameter("kwargs", Kind.VAR_KEYWORD)))
@@ -346,13 +347,18 @@ class _Extractor:
                     members.append(msgspec.structs.replace(function, overrides=overrides))
             else:
                 needs_instance |= name in own
+        is_unclear = exports is not None and declared is not None and self.is_bound_again(located)
         if members:
+            if is_unclear:
+                self.warn(path, f"only its static and class methods are in the wrapper: {_BOUND_AGAIN}")
             return Class(path.rpartition(".")[2], tuple(members), binding.doc, declared)
         is_told = (exports is not None or (needs_instance and not inherits)) and not (has_methods and not is_left_out)
         if (is_told or path in (self.selection.classes or ())) and self.allowed(path, is_class=True):
             is_alias = exports is not None and declared is not None and path not in exports
             reason = (
-                f"it is another name of the class {binding.qualified}. Use that one."
+                _BOUND_AGAIN
+                if is_unclear
+                else f"it is another name of the class {binding.qualified}. Use that one."
                 if is_alias
                 else _METHODS
                 if is_left_out
@@ -488,6 +494,12 @@ class _Extractor:
         types, returns = settled(types, returns)
         pairs = zip(parameters, types, strict=True)
         return Signature(tuple(msgspec.structs.replace(each, type=type_) for each, type_ in pairs), returns)
+
+    def is_bound_again(self, located: Located) -> bool:
+        """Return whether other statements of its module bind the name of a class, too."""
+        binding = located.bindings[0]
+        found = Scope(self.project, located.outline).lookup(binding.qualified)
+        return not isinstance(found, Place) or found.binding is not binding
 
     def is_declared(self, located: Located) -> bool:
         """Return whether a class is declared by its fields."""

@@ -148,7 +148,7 @@ class Scope:
         if head in self.type_parameters:
             return None if rest else (inner, self.type_parameters[head])
         if self.owner is not None and (bindings := self.at.names(self.owner).get(head)):
-            first = bindings[0]
+            first = _class_or_none(bindings)[0]
             if first.target or first.is_class or isinstance(inner._made(first), Place):
                 return inner._bound(bindings, rest)
             if not self.in_fields or not (first.is_variable or first.is_property):
@@ -188,6 +188,7 @@ class Scope:
         standard = [path for path in paths if path in _MAKERS]
         if standard:
             return standard[0]
+        bindings = _class_or_none(bindings)
         if len(bindings) > 1:
             return None
         if bindings[0].is_class:
@@ -211,7 +212,7 @@ class Scope:
     def _class(self, binding: Binding, rest: str) -> Place | None:
         while rest:
             head, _, rest = rest.partition(".")
-            bindings = self.at.names(binding.node).get(head, [])
+            bindings = _class_or_none(self.at.names(binding.node).get(head, []))
             if len(bindings) != 1 or not bindings[0].is_class:
                 return self._made(bindings[0]) if len(bindings) == 1 and not rest else None
             binding = bindings[0]
@@ -273,6 +274,22 @@ class Scope:
 
     def _elsewhere(self, at: Outline) -> Scope:
         return Scope(self.project, at, in_types=self.in_types, seen=self.seen)
+
+
+def _class_or_none(bindings: Sequence[Binding]) -> Sequence[Binding]:
+    """Return the class alone where a name is bound to a class and, in other branches, to None, which is no type of its own."""
+    others = [each for each in bindings if not (each.is_variable and _is_none(each.node.value))]
+    if len(others) != 1 or len(others) == len(bindings):
+        return bindings
+    match others[0].node:
+        case ast.ClassDef() | ast.Assign(targets=[ast.Name()], value=ast.Call()):
+            after = bindings[bindings.index(others[0]) + 1 :]
+            return others if all(each.at.conditional for each in after) else bindings
+    return bindings
+
+
+def _is_none(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 _CROSSING = frozenset(
