@@ -524,3 +524,27 @@ def test_a_class_whose_name_something_else_may_bind_is_not_declared_and_told_of(
     )
     assert offered("class C(Exception): ...\nC = None") == []
     assert len(warnings("class C(Exception): ...\nC = None")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [
+        ("class C(str): ...", "str"),
+        ("class _B(dict[str, int]): ...\nclass C(_B):\n  def __init__(self): ...", "dict"),
+        ("import typing as t\nclass C(t.List[int]): ...", "list"),
+        ("from collections import OrderedDict\nclass C(OrderedDict): ...", "dict"),
+        ("import datetime\nclass C(datetime.datetime): ...", "datetime"),
+    ],
+)
+def test_of_a_class_whose_instances_cross_as_another_type_that_is_said(text: str, base: str) -> None:
+    (warning,) = warnings(text)
+    assert f"left out: it offers no static or class method. Its instances cross as {base}. (" in warning
+
+
+def test_a_class_derived_from_a_type_that_does_not_cross_so_stays() -> None:
+    (warning,) = warnings("class C(complex): ...")
+    assert NO_INSTANCES in warning
+    text = "from typing import Callable\nclass C(str):\n  @staticmethod\n  def f() -> Callable[[], int]: ..."
+    assert warnings(text)[1].startswith(
+        "pricing.C: left out: its static and class methods are left out. Its instances cross as str. ("
+    )

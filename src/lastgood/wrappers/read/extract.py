@@ -25,7 +25,7 @@ from lastgood.wrappers.ir import (
     substituted,
 )
 from lastgood.wrappers.read.decorators import decorated, object_of
-from lastgood.wrappers.read.lineage import inherited
+from lastgood.wrappers.read.lineage import crosses_as, inherited
 from lastgood.wrappers.read.objects import Kept, Opaque, callable_of, stands_for_type, static_method_of
 from lastgood.wrappers.read.outline import METHODS, Binding, Outline
 from lastgood.wrappers.read.parameters import entries_of, fits, mangled, parameter, still_to_give
@@ -64,6 +64,8 @@ _INSTANCES = (
     "cannot cross to the worker."
 )
 _METHODS = "its static and class methods are left out, and instances cannot cross to the worker."
+_AS_BASE = "it offers no static or class method. Its instances cross as {}."
+_METHODS_AS_BASE = "its static and class methods are left out. Its instances cross as {}."
 _BOUND_AGAIN = "other statements bind its name, too, and may replace the class: bind it once."
 _ALIAS = "it is another name of a type, which wrappers use itself."
 _TYPE_VARIABLES = ("ParamSpec", "TypeVar", "TypeVarTuple")
@@ -354,15 +356,16 @@ class _Extractor:
             return Class(path.rpartition(".")[2], tuple(members), binding.doc, declared)
         is_told = (exports is not None or (needs_instance and not inherits)) and not (has_methods and not is_left_out)
         if (is_told or path in (self.selection.classes or ())) and self.allowed(path, is_class=True):
+            base = None if declared is not None else crosses_as(self.project, place)
             is_alias = exports is not None and declared is not None and path not in exports
             reason = (
                 _BOUND_AGAIN
                 if is_unclear
                 else f"it is another name of the class {binding.qualified}. Use that one."
                 if is_alias
-                else _METHODS
-                if is_left_out
-                else _INSTANCES
+                else (_METHODS if is_left_out else _INSTANCES)
+                if base is None
+                else (_METHODS_AS_BASE if is_left_out else _AS_BASE).format(base)
             )
             self.leave_out(path, reason, located.outline, binding.node.lineno, None if is_alias else declared)
         return None

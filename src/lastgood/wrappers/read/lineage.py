@@ -6,9 +6,9 @@ import ast
 from collections.abc import Sequence
 
 from lastgood.wrappers.read.project import Located, Missing, Project, Value, settle
-from lastgood.wrappers.read.scope import Place, Scope
+from lastgood.wrappers.read.scope import Place, Scope, plain_path
 
-__all__ = ["bases_are_local", "inherited"]
+__all__ = ["bases_are_local", "crosses_as", "inherited"]
 
 
 def inherited(project: Project, place: Place) -> dict[str, Located | Missing | Value]:
@@ -64,3 +64,26 @@ def bases_are_local(project: Project, place: Place) -> bool:
             if not isinstance(found, Place) and found not in ("builtins.object", "abc.ABC", "typing.Generic"):
                 return False
     return True
+
+
+_CROSSING = {
+    **{f"builtins.{name}": name for name in ("bytes", "float", "frozenset", "int", "list", "set", "str", "tuple")},
+    **dict.fromkeys(
+        ("builtins.dict", *(f"collections.{n}" for n in ("Counter", "OrderedDict", "defaultdict"))), "dict"
+    ),
+    **{f"datetime.{name}": name for name in ("date", "datetime", "time", "timedelta")},
+    "decimal.Decimal": "Decimal",
+    "pathlib.Path": "Path",
+    "uuid.UUID": "UUID",
+}
+"""The types as which instances of classes that derive from them cross: see :func:`.rich.base`."""
+
+
+def crosses_as(project: Project, place: Place) -> str | None:
+    """Return the name of the type as which instances of the ordinary class at ``place`` cross; None if they stay."""
+    for each in _order(project, place, frozenset()):
+        for base in each.binding.node.bases:
+            found = _base(project, each, base)
+            if isinstance(found, str) and (name := _CROSSING.get(plain_path(found))) is not None:
+                return name
+    return None

@@ -12,7 +12,17 @@ from lastgood.wrappers.read.project import Project
 from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, read_variable, unquoted
 from lastgood.wrappers.types.known import is_known, kind_of_foreign, known
 
-__all__ = ["ENUMS", "NAMEDTUPLE", "NAMED_TUPLES", "TYPED_DICTS", "Place", "Scope", "class_parameters", "class_scope"]
+__all__ = [
+    "ENUMS",
+    "NAMEDTUPLE",
+    "NAMED_TUPLES",
+    "TYPED_DICTS",
+    "Place",
+    "Scope",
+    "class_parameters",
+    "class_scope",
+    "plain_path",
+]
 
 ENUMS = {f"enum.{name}": name for name in ("Enum", "Flag", "IntEnum", "IntFlag", "ReprEnum", "StrEnum")}
 NAMED_TUPLES = frozenset(("typing.NamedTuple", "typing_extensions.NamedTuple"))
@@ -307,14 +317,14 @@ def _base_that_crosses(place: Place, scope: Scope) -> tuple[Scope, ast.AST] | No
     for base in node.bases:
         found = inside.base(base)
         crosses = inside.resolve(dotted_name(base.value if isinstance(base, ast.Subscript) else base))
-        if (isinstance(found, str) and _plain_path(found) in _CROSSING) or (
+        if (isinstance(found, str) and plain_path(found) in _CROSSING) or (
             isinstance(found, Place) and isinstance(crosses, tuple)
         ):
             return inside, base
     return None
 
 
-def _plain_path(path: str) -> str:
+def plain_path(path: str) -> str:
     """Return the path of the builtin type that an alias of :mod:`typing` stands for; any other path unchanged."""
     ref = known(path) if is_known(path) else None
     return path if ref is None else f"{ref.module}.{ref.name}"
