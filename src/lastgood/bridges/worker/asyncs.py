@@ -76,12 +76,15 @@ class _LoopThread:
         raise NotImplementedError
 
     def post(self, function: Callable[..., None], *args: Any) -> bool:
-        """Do as ``call_soon`` does. Return False if the loop has ended."""
+        """Do as ``call_soon`` does. Return False if the loop has ended, and will not run ``function``."""
+        if self.ended:
+            return False
         try:
             self.call_soon(function, *args)
         except RuntimeError:
             self.ended = True
-        return not self.ended
+            return False
+        return True  # even if it has ended since: what it did not run is answered in Loops._ended
 
     def responds(self) -> bool:
         """Return whether the loop still runs callbacks, rather than being blocked by a forgotten call."""
