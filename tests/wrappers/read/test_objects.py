@@ -50,6 +50,9 @@ def _wrapping(f):
     def inner(*args, **kwargs): return f(*args, **kwargs)
     return inner
 def _registered(f): return f
+class _Get:
+    def __init__(self, f): self.f = f
+    def __get__(self, instance, owner): return self.f(owner)
 def _said(x) -> Callable[[int], int]: return _h
 def _instance(n) -> _Parser: return _Parser(n)
 def _called(n): return _Parser(n)
@@ -241,6 +244,10 @@ def test_static_methods_by_assignment(text: str, signature: str, args: tuple[Any
             "def _create():\n  class V: ...\n  V = _registered(V)\n  return V\nf = _create()",
             "which class it is, only running",
         ),
+        ("class _D:\n  def x(self): ...\n  x = _Get(x)\nf = _D.x", "only running the module"),
+        ("class _D:\n  @_Get\n  def x(self): ...\nf = _D().x", "only running the module"),
+        ("class _D:\n  def x(self): ...\n  x = _Get(x)\nf = _D().x", "only running the module"),
+        ("def _create(n) -> type[_Base]: ...\nf = _create(1)", "which class it is, only running"),
         ("f = _cast(1, _g)", "only running the module tells whether it can be called"),
         ("f = json.dumps", "it comes from 'json', whose source is not a local file"),
         ("f = _Base.parse", "it is a method of instances, and these stay in the worker"),

@@ -109,6 +109,16 @@ def test_methods_are_found_in_their_class() -> None:
     assert "def load(a: str) -> str" in made
 
 
+def test_the_name_of_the_first_parameter_of_a_class_method_is_no_difference() -> None:
+    text = "class Desk:\n    @classmethod\n    def load(kls, {}): ..."
+    stub_text = "class Desk:\n    @classmethod\n    def load(cls, a: str) -> str: ..."
+    made = wrapped(text.format("a"), stub_text)
+    assert "def load(a: str) -> str" in text_of(made)
+    assert made.warnings == ()
+    (warning,) = wrapped(text.format("b"), stub_text).warnings
+    assert "has no a in the source; lacks b." in warning
+
+
 def test_a_function_of_a_module_without_a_stub_is_in_that_of_the_module_that_offers_it() -> None:
     text = "import functools\nfrom impl import f as f, g as other, Desk as Desk\npart = functools.partial(f, 1)"
     impl = "def f(a, b): ...\ndef g(a): ...\nclass Desk:\n    @staticmethod\n    def open(a): ..."

@@ -190,6 +190,13 @@ def test_what_a_type_variable_says_is_no_warning_and_what_is_not_followed_is_one
     )
 
 
+def test_any_str_is_a_type_parameter() -> None:
+    text = "@dataclass\nclass Text(Generic[AnyStr]):\n  given: AnyStr\ndef f(x: Text[str]) -> Text[bytes]: ..."
+    assert told(wrapped(text)) == ()
+    assert declared(text, "Text") == "class Text(Generic[AnyStr]): given: AnyStr"
+    assert signature(text) == "(x: Text[str]) -> Text[bytes]"
+
+
 def test_type_variables_are_made_once_and_not_exported() -> None:
     text = "def f(x: T, y: T) -> Key: ...\ndef g(x: list[Of], y: T, z: Key) -> dict[T, Key]: ..."
     body = text_of(wrapped(text))

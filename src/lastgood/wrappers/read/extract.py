@@ -391,7 +391,7 @@ class _Extractor:
             return Function(name, _ANYTHING, self.module, path, doc, streams=streams)
         stub = stub_of_function(self.project, located, last)
         if stub is not None and not any(located.given):  # what is given already is not in the stub
-            unknown += stub.differences(last.node.args)
+            unknown += stub.differences(last.node.args, has_cls=_takes_class(located, last))
         for text in unknown:
             self.warn(path, text)
         unclear: list[str] = []
@@ -443,8 +443,7 @@ class _Extractor:
         stub = stub_of_function(self.project, located, binding)
         this = None if of is None else _declared_type(self.project, of)
         entries = list(entries_of(binding.node.args))
-        is_class_method = "classmethod" in (*binding.decorators, located.method)
-        has_cls = is_class_method and bool(entries) and entries[0][1] not in _VARIADIC
+        has_cls = _takes_class(located, binding)
         parameters = [Parameter("cls", Kind.POSITIONAL_ONLY)] if has_cls else []
         texts: dict[str, list[str]] = {}
         defaults: dict[str, ast.expr] = {}
@@ -522,6 +521,13 @@ class _Extractor:
 def _declared_type(project: Project, place: Place) -> Type | None:
     declared = project.judge(place)
     return itself_anew(declared, place, project) if isinstance(declared, Declared) else None
+
+
+def _takes_class(located: Located, binding: Binding) -> bool:
+    """Return whether a function is a class method with a first parameter of its own for the class."""
+    first = next(entries_of(binding.node.args), None)
+    is_class_method = "classmethod" in (*binding.decorators, located.method)
+    return is_class_method and first is not None and first[1] not in _VARIADIC
 
 
 def _file_of(at: Outline) -> str:

@@ -28,6 +28,7 @@ _MAX_STEPS = 200
 """How many expressions are read to find out what one name is: each may stand for two others, and so on."""
 _TYPING = ("collections.abc", "typing", "typing_extensions")
 _CALLABLES = frozenset(f"{module}.Callable" for module in _TYPING)
+_CLASS_OBJECTS = frozenset(("builtins.type", "typing.Type", "typing_extensions.Type"))
 _SAME = frozenset(("functools.cache", "functools.lru_cache", "functools.singledispatch", "builtins.staticmethod"))
 _CASTS = frozenset(("typing.cast", "typing_extensions.cast"))
 _MAKE_CALLABLES = frozenset(
@@ -222,14 +223,24 @@ class _Reader:
             if isinstance(member, Located):
                 if member.is_class or member.methods:
                     return member
-                return _METHOD if member.bindings[-1].decorators <= _SAME else _UNKNOWN
+                return _METHOD if member.bindings[-1].decorators <= _SAME and not member.applied else _UNKNOWN
             return _UNKNOWN
         if isinstance(of, _Instance):
             member = inherited(self.project, of.place).get(name)
-            if isinstance(member, Located) and not member.is_class:
+            if isinstance(member, Located) and not member.is_class and not self.makes_descriptor(member):
                 return replace(member, of=of.place, given=(0 if member.methods else 1, ()))
             return _UNKNOWN
         return of if isinstance(of, Kept) and not of.is_certain else _UNKNOWN
+
+    def makes_descriptor(self, member: Located) -> bool:
+        """Return whether a decorator of a method is a local class of descriptors, which give what they like."""
+        binding = member.bindings[-1]
+        scope = Scope(self.project, member.outline, binding.at.owner)
+        for node in (*binding.node.decorator_list, *member.applied):
+            found = scope.lookup(dotted_name(node.func if isinstance(node, ast.Call) else node))
+            if isinstance(found, Place) and "__get__" in inherited(self.project, found):
+                return True
+        return False
 
     def call_of(self, instance: _Instance) -> Located | Opaque | Kept:
         found = self.attribute(instance, "__call__")
@@ -285,6 +296,8 @@ class _Reader:
             return _Instance(found)
         if found in _CALLABLES:
             return Opaque()
+        if found in _CLASS_OBJECTS:
+            return _CLASS
         is_object = isinstance(found, str) and is_known(found) and found.rpartition(".")[2] not in _OPEN
         return _OBJECT if is_object else None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from lastgood.wrappers.ir import Declared, Expression, Type, Variable
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Project
-from lastgood.wrappers.types.annotations import Undeclarable, dotted_name, read_variable, unquoted
+from lastgood.wrappers.types.annotations import ANY_STR, Undeclarable, dotted_name, read_variable, unquoted
 from lastgood.wrappers.types.known import is_known, kind_of_foreign, known
 
 __all__ = [
@@ -340,6 +340,11 @@ _GENERIC = frozenset(
 )
 
 
+_ANY_STRS: Mapping[str | Place | None, Variable] = {
+    f"{module}.AnyStr": ANY_STR for module in ("typing", "typing_extensions")
+}
+
+
 def class_parameters(
     place: Place, project: Project, seen: frozenset[tuple[str, str]] = frozenset()
 ) -> tuple[Variable, ...]:
@@ -360,7 +365,7 @@ def class_parameters(
     found: dict[Variable, None] = {}
     for name in (dotted_name(each) for part in explicit or (base.slice for base in bases) for each in _names(part)):
         value = scope.lookup(name)
-        variable = read_variable(value[1], value[0]) if isinstance(value, tuple) else None
+        variable = read_variable(value[1], value[0]) if isinstance(value, tuple) else _ANY_STRS.get(value)
         if variable is not None:
             found[variable] = None
         elif explicit:

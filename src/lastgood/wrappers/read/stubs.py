@@ -34,13 +34,14 @@ class Stub:
         found: ast.expr | None = self.binding.node.returns
         return found
 
-    def differences(self, source: ast.arguments) -> Iterator[str]:
+    def differences(self, source: ast.arguments, *, has_cls: bool) -> Iterator[str]:
         """Yield a warning if its parameters differ from those of the source.
 
-        What ``*args`` or ``**kwargs`` may stand for on either side is no difference.
+        What ``*args`` or ``**kwargs`` may stand for on either side is no difference, nor is with ``has_cls`` the name of the
+        first one.
         """
         stub: ast.arguments = self.binding.node.args
-        there, here = [*_names(stub)], [*_names(source)]
+        there, here = [*_names(stub)][has_cls:], [*_names(source)][has_cls:]
         more = [] if _takes_anything(source) else [name for name in there if name not in here]
         fewer = [] if _takes_anything(stub) else [name for name in here if name not in there]
         kinds = [name for name in here if name in there and _by_keyword(source, name) != _by_keyword(stub, name)]

@@ -35,6 +35,7 @@ from lastgood.wrappers.types.staying import LeftOut, NotKept
 from lastgood.wrappers.write.characters import quoted
 
 __all__ = [
+    "ANY_STR",
     "Literal",
     "Namespace",
     "Undeclarable",
@@ -57,7 +58,7 @@ _ARGUMENTS = "a type with arguments that do not fit"
 _STAYING = Type("")
 """What is read of an annotation for a type whose values stay where they are. Unions are without it; else it is Any."""
 _BOOL = Type(Ref("builtins", "bool"))
-_ANY_STR = Variable("typing", "AnyStr", None, (Type(Ref("builtins", "str")), Type(Ref("builtins", "bytes"))))
+ANY_STR = Variable("typing", "AnyStr", None, (Type(Ref("builtins", "str")), Type(Ref("builtins", "bytes"))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,7 @@ class _Reader:
         if ref.name == "Self" and self._this is not None:
             return self._this
         if ref.name == "AnyStr":
-            return Type(_ANY_STR)
+            return Type(ANY_STR)
         if arity == FORMS:
             return self._any(node, "a plain class" if ref.name == "Self" else "a special form that means nothing here")
         if arity == STAYS:
