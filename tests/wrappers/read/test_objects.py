@@ -150,7 +150,7 @@ def _run(text: str) -> Iterator[dict[str, Any]]:
         pytest.param("f = '-'.join", ANYTHING, (["a", "b"],), {}, id="of-a-literal"),
         pytest.param("f = lru_cache(maxsize=3)(_h)", "(a: int) -> int", (4,), {}, id="cached"),
         pytest.param("f = functools.cache(lambda: 1)", "() -> Any", (), {}, id="cached-lambda"),
-        pytest.param("f = functools.singledispatch(_h)", "(a: int) -> int", (4,), {}, id="singledispatch"),
+        pytest.param("f = functools.singledispatch(_h)", "(a: Any) -> Any", (4,), {}, id="singledispatch"),
         pytest.param("f = _h if sys else None", "(a: int) -> int", (4,), {}, id="or-nothing"),
         pytest.param("f = _h if sys else _g", ANYTHING, (4,), {}, id="one-of-two"),
         pytest.param("f = None or _h", "(a: int) -> int", (4,), {}, id="or"),
@@ -416,3 +416,13 @@ def test_a_function_named_like_a_submodule_without_source_is_told_of() -> None:
         "pricing.h",
         "pricing.i",
     ]
+
+
+def test_a_single_dispatch_function_takes_and_gives_what_functions_registered_later_do() -> None:
+    elsewhere = source("elsewhere", "def f(a: int) -> int: ...\nf_max = max")
+    text = "from functools import singledispatch as s\nimport elsewhere\nf = s(elsewhere.f)\ng = s(elsewhere.f_max)"
+    wrapped = wrap(text, elsewhere)
+    assert "async def f(a: Any) -> Any: ..." in text_of(wrapped)
+    assert "async def g(*args: Any, **kwargs: Any) -> Any: ..." in text_of(wrapped)
+    (warning,) = wrapped.warnings
+    assert warning.startswith("pricing.f: its parameters and its result became Any")

@@ -421,9 +421,10 @@ class _Extractor:
         """Return the decorators that change what a function takes or gives, the innermost first."""
         if binding.is_overload or located.outline.is_stub:
             return []
-        nodes = [*reversed(binding.node.decorator_list), *located.applied]
         scope = self.scope(located, binding)
-        return [(node, scope) for node in nodes if dotted_name(node) not in METHODS]
+        made = [(node, scope) for node in reversed(binding.node.decorator_list)]
+        made += [(node, scope if at is located.outline else Scope(self.project, at)) for node, at in located.applied]
+        return [(node, scope) for node, scope in made if dotted_name(node) not in METHODS]
 
     def returned(self, located: Located, binding: Binding) -> tuple[ast.expr | None, Scope]:
         """Return the annotation of a function's result, and its scope: that of the source, else that of its stub."""

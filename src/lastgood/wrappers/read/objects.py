@@ -29,7 +29,7 @@ _MAX_STEPS = 200
 _TYPING = ("collections.abc", "typing", "typing_extensions")
 _CALLABLES = frozenset(f"{module}.Callable" for module in _TYPING)
 _CLASS_OBJECTS = frozenset(("builtins.type", "typing.Type", "typing_extensions.Type"))
-_SAME = frozenset(("functools.cache", "functools.lru_cache", "functools.singledispatch", "builtins.staticmethod"))
+_SAME = frozenset(("functools.cache", "functools.lru_cache", "builtins.staticmethod"))
 _CASTS = frozenset(("typing.cast", "typing_extensions.cast"))
 _MAKE_CALLABLES = frozenset(
     (
@@ -236,7 +236,7 @@ class _Reader:
         """Return whether a decorator of a method is a local class of descriptors, which give what they like."""
         binding = member.bindings[-1]
         scope = Scope(self.project, member.outline, binding.at.owner)
-        for node in (*binding.node.decorator_list, *member.applied):
+        for node in (*binding.node.decorator_list, *(node for node, _ in member.applied)):
             found = scope.lookup(dotted_name(node.func if isinstance(node, ast.Call) else node))
             if isinstance(found, Place) and "__get__" in inherited(self.project, found):
                 return True
@@ -263,6 +263,8 @@ class _Reader:
             return self.read(at, node.args[0])
         if path in _CASTS and len(node.args) == 2:
             return self.read(at, node.args[1])
+        if path == "functools.singledispatch" and node.args:
+            return self.decorated(at, node)
         if path == "functools.partial" and node.args:
             return self.partial(at, node)
         if path in _MAKE_CALLABLES:
@@ -274,6 +276,13 @@ class _Reader:
     def path(self, at: Outline, node: ast.expr) -> str:
         found = Scope(self.project, at).lookup(dotted_name(node))
         return found if isinstance(found, str) else ""
+
+    def decorated(self, at: Outline, node: ast.Call) -> _Found:
+        """Return the function of ``decorator(function)``, where what the decorator makes of it is known."""
+        found = self.read(at, node.args[0])
+        if not isinstance(found, Located) or found.is_class:
+            return Opaque()
+        return replace(found, applied=(*found.applied, (node.func, at)), overloads=())
 
     def partial(self, at: Outline, node: ast.Call) -> _Found:
         found = self.read(at, node.args[0])
@@ -438,7 +447,7 @@ def _combined(found: Sequence[_Found]) -> _Found:
         return first
     if callables:
         functions = [each for each in callables if isinstance(each, Located)]
-        alike = {(id(each.outline), each.method, each.of, each.given) for each in functions}
+        alike = {(id(each.outline), each.method, each.of, each.given, each.applied) for each in functions}
         is_open = any(isinstance(each, Kept) and not each.is_certain for each in found)
         if len(functions) < len(callables) or len(alike) > 1 or is_open:
             return Opaque()

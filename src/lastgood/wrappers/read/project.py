@@ -32,7 +32,8 @@ class Located:
     """The definition of a public class, or of a function in each of its conditional variants.
 
     ``overloads`` are its ``@overload`` definitions. ``method`` is ``"staticmethod"`` or ``"classmethod"`` if an assignment such
-    as ``name = staticmethod(name)`` makes it one. ``applied`` are the decorators of other such assignments, in their order.
+    as ``name = staticmethod(name)`` makes it one. ``applied`` are the decorators of other such assignments, in their order, each
+    with the module that applies it.
 
     ``of`` is the class of a method that is bound to an instance. ``given`` are arguments that are given already, by a
     ``functools.partial``: their number, and those given by keyword; ``self`` of a bound method counts. ``offered`` is the module
@@ -46,7 +47,7 @@ class Located:
     of: Place | None = None
     given: tuple[int, tuple[ast.keyword, ...]] = (0, ())
     offered: tuple[str, str] | None = None
-    applied: tuple[ast.expr, ...] = ()
+    applied: tuple[tuple[ast.expr, Outline], ...] = ()
 
     @property
     def is_class(self) -> bool:
@@ -363,12 +364,12 @@ def settle(
     if overloads and not bindings:
         return Missing("it has overloads, but no implementation")
     method = ""
-    applied: list[ast.expr] = []
+    applied: list[tuple[ast.expr, Outline]] = []
     while len(bindings) > 1 and (decorator := _decorates(bindings[-1], name)) is not None:
         if (text := ast.unparse(decorator)) in METHODS:
             method = method or text
         else:
-            applied.insert(0, decorator)
+            applied.insert(0, (decorator, at))
         bindings.pop()
     last = max((place for place, binding in enumerate(bindings) if not binding.at.conditional), default=0)
     alive = bindings[last:]
