@@ -548,3 +548,23 @@ def test_a_class_derived_from_a_type_that_does_not_cross_so_stays() -> None:
     assert warnings(text)[1].startswith(
         "pricing.C: left out: its static and class methods are left out. Its instances cross as str. ("
     )
+
+
+def test_the_last_binding_of_a_method_counts() -> None:
+    static, of_instances = "  @staticmethod\n  def f(): ...\n", "  def f(self): ...\n"
+    head = "class C:\n  @staticmethod\n  def g(): ...\n"
+    assert offered(f"{head}{static}{of_instances}") == ["C.g"]
+    assert offered(f"{head}{static}  def _f(self): ...\n  f = _f") == ["C.g"]
+    assert offered(f"{head}{of_instances}{static}") == ["C.g", "C.f"]
+
+
+@pytest.mark.parametrize("first", ["", "  @staticmethod\n", "  @classmethod\n"])
+def test_a_method_that_is_static_in_one_branch_is_offered(first: str) -> None:
+    second = "" if first else "    @staticmethod\n"
+    text = f"class C:\n{first}  def f(self): ...\n  if X:\n{second}    def f(a): ...\n"
+    assert offered(text) == ["C.f"]
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if "def f" in line]
+    (warning,) = warnings(text)
+    assert warning.startswith(
+        f"pricing.C.f: it is defined with different signatures at lines {lines[0]}, {lines[1]}, so"
+    )

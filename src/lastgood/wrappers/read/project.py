@@ -56,8 +56,8 @@ class Located:
 
     @property
     def methods(self) -> set[str]:
-        """Those of ``"staticmethod"`` and ``"classmethod"`` that it is; none for a function or an instance method."""
-        return {*self.bindings[0].decorators, self.method} & METHODS
+        """Those of ``"staticmethod"`` and ``"classmethod"`` that it is in one variant; none for a function or instance method."""
+        return {self.method, *(each for binding in self.bindings for each in binding.decorators)} & METHODS
 
 
 @dataclass(frozen=True, slots=True)
