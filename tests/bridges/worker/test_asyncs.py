@@ -22,7 +22,7 @@ class EndsAtOnce(_LoopThread):
         function(*args)
         self.ended = True
 
-    def spawn(self, number: int, context: Any, coroutine: Coroutine[Any, Any, Any], pack: Any, finish: Any) -> None:
+    def spawn(self, number: int, _context: Any, coroutine: Coroutine[Any, Any, Any], _pack: Any, _finish: Any) -> None:
         self.begun.append(number)
         coroutine.close()
 
@@ -38,9 +38,9 @@ def test_a_call_that_a_loop_has_begun_is_not_begun_again_when_that_ends() -> Non
         made.append(EndsAtOnce(on_end))
         return made[-1]
 
-    loops = Loops("asyncio", lambda number, kind, body: answers.append((number, kind)))
+    loops = Loops("asyncio", lambda number, kind, _body: answers.append((number, kind)))
     loops._make = make
-    assert loops.start(7, call(), lambda result: (frames.RESULT, b""))
+    assert loops.start(7, call(), lambda _result: (frames.RESULT, b""))
     assert [loop.begun for loop in made] == [[7]]
     made[0].on_end(made[0])
     assert answers == [(7, frames.REFUSED)]
