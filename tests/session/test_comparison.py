@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from lastgood import ProcessBridge, ReloadSuccess
+from lastgood.bridges.worker.interface import FUNCTION
 from lastgood.session.watch import WatchProgram, watch
 from real_project import FakeBridge, FakeFactory, RealProject, Told, in_virtual_time
 
@@ -83,6 +84,23 @@ async def test_differences_are_warnings_of_every_cycle_in_which_they_are(project
         assert await session.reload_now()
         assert await warnings_of(told) == first
         assert len(factory.asked) == 1
+
+
+class Making(Describing):
+    """A bridge whose modules have a name that they make when they run."""
+
+    async def interface(self, functions: Any, modules: Any) -> Any:
+        described, _ = await super().interface(functions, modules)
+        return [described, [(False, [("made", FUNCTION, name)]) for name in modules]]
+
+
+async def test_names_that_a_module_makes_when_it_runs_are_told_of_once(project: RealProject) -> None:
+    prepared(project)
+    project.save("shop.py", OTHER + "exec('def made(): ...')\n")
+    told = Told()
+    async with watch(project.config_file, create_bridge=Describers(Making).create_bridge, on_event=told):
+        texts = await warnings_of(told)
+    assert [text.partition(" names ")[0] for text in texts] == ["shop: it makes", "pricing: its wrapper lacks"]
 
 
 class Raising(Describing):

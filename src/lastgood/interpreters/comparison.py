@@ -14,6 +14,7 @@ from lastgood.bridges.worker.selection import allows
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.sources.dependencies import digests_with_imports
 from lastgood.sources.memo import Answer, Query
+from lastgood.wrappers.types.warning_texts import MAKES_NAMES
 
 if TYPE_CHECKING:
     from lastgood.wrappers.differences import Description
@@ -45,6 +46,9 @@ class Comparison:
         self._work = work
         self._memo = work.project.differences
         self._known = frozenset(text.partition(": ")[0] for text in known)
+        self._making = frozenset(
+            name for name, _, text in (each.partition(": ") for each in known) if text.startswith(MAKES_NAMES)
+        )
         self._keys: dict[str, tuple[str, ...]] = {}
         self._unknown: dict[str, Module] = {}
         self.functions: list[tuple[str, str]] = []
@@ -61,6 +65,7 @@ class Comparison:
         for name, digest in wrappers.items():
             if name in work.config.modules:
                 warned = ",".join(sorted(each for each in self._known if each.startswith(f"{name}.")))
+                warned += f",{name}" if name in self._making else ""
                 selection = repr(work.config.modules[name])
                 self._keys[name] = (name, digest, sources.get(name, ""), selection, worker, warned)
         for name in self._keys:
@@ -113,5 +118,5 @@ class Comparison:
         chosen = self._work.config.modules[module]
         for functions in (chosen.functions, chosen.classes):
             if allows(name, functions=functions, exclude=chosen.exclude, exclude_patterns=chosen.exclude_patterns):
-                return f"{module}.{name}" in self._known
+                return module in self._making or f"{module}.{name}" in self._known
         return True

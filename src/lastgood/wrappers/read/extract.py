@@ -45,7 +45,7 @@ from lastgood.wrappers.types.annotations import (
 from lastgood.wrappers.types.constants import constant
 from lastgood.wrappers.types.generics import bases_of, itself_anew, settled, variables_in_method
 from lastgood.wrappers.types.models import Family, Models, head_of
-from lastgood.wrappers.types.warning_texts import about_annotation, about_decorators
+from lastgood.wrappers.types.warning_texts import MAKES_NAMES, about_annotation, about_decorators
 
 __all__ = ["Extract", "extract"]
 
@@ -185,7 +185,7 @@ class _Extractor:
         if at.dynamic and not (at.exports is not None and at.exports_are_known) and self.selection.functions is None:
             made = ", ".join(f"{what} at line {line}" for what, line in at.dynamic[:3])
             self.warnings.append(
-                f"{self.module}: it makes names when it runs ({made}), which have no wrapper. Name those that can be called "
+                f"{self.module}: {MAKES_NAMES} ({made}), which have no wrapper. Name those that can be called "
                 "in 'functions'."
             )
 

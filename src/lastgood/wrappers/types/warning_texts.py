@@ -16,7 +16,10 @@ from lastgood.wrappers.ir import ANY, Type
 from lastgood.wrappers.read.shape import Function
 from lastgood.wrappers.types.staying import LeftOut, NotKept
 
-__all__ = ["about_annotation", "about_decorators", "summed_up"]
+__all__ = ["MAKES_NAMES", "about_annotation", "about_decorators", "summed_up"]
+
+MAKES_NAMES = "it makes names when it runs"
+"""The beginning of the warning about a module whose names are not all known without running it."""
 
 
 def about_annotation(what: str, annotation: Any, type_: Type, parts: tuple[str, ...]) -> Iterator[str]:
