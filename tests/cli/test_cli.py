@@ -475,6 +475,22 @@ def test_syntax_that_only_the_workers_python_can_read_names_both_and_what_to_do(
     assert "; the worker runs 3.99, where it is valid). Run the app with Python 3.99, or write it so that " in ran.err
 
 
+def test_a_helper_that_only_the_workers_python_can_read_is_unknown_and_told_of(run: Run, project: RealProject) -> None:
+    python = project.save("newer", NEWER)
+    python.chmod(0o755)
+    project.save("helper.py", "x = 1\nnewer keyword\n")
+    project.save("pricing.py", "from helper import Sku\ndef quote(sku: Sku) -> int: ...\n")
+    config = project.config_file
+    config.write_text(config.read_text() + f'[runtime.process]\npython = "{python}"\n')
+    ran = run("generate")
+    assert ran.status == 0, ran.err
+    (warning,) = [line for line in (ran.out + ran.err).splitlines() if "helper: " in line]
+    assert "left out, or became Any, since its source cannot be read: line 2: " in warning
+    assert "Run the app with Python 3.99" in warning
+    wrapper = next(path for path in project.root.rglob("pricing.py") if "@remote" in path.read_text())
+    assert "def quote(sku: Any) -> int: ..." in wrapper.read_text()
+
+
 def test_an_interpreter_that_is_not_there_is_told_with_file_and_field(run: Run, project: RealProject) -> None:
     project.configure("pricing", head="")
     config = project.config_file

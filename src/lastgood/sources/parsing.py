@@ -16,7 +16,18 @@ from lastgood.config import ModuleConfig
 from lastgood.errors import ConfigError, ModuleFailure
 from lastgood.store.file_system import digest_of
 
-__all__ = ["BLOCKS", "LARGEST", "ModuleSource", "deepest_line", "is_stub", "read", "stub_of", "stubbed", "with_worker"]
+__all__ = [
+    "BLOCKS",
+    "LARGEST",
+    "ModuleSource",
+    "deepest_line",
+    "is_newer",
+    "is_stub",
+    "read",
+    "stub_of",
+    "stubbed",
+    "with_worker",
+]
 
 LARGEST = 4_000_000
 """The maximum size of a source in bytes, and of a wrapper: for each megabyte, Python takes about a second and 100 MB of memory."""
@@ -32,6 +43,8 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
 
 _STUB = "-stub"  # no module that can be imported has such a name
 _READ_BY = "(read by Python {}.{}".format(*sys.version_info)
+
+_VALID = "where it is valid)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +130,12 @@ def with_worker(
         return replace(failure, line=line, message=f"{message} (read by the worker's Python {worker})")
     here = "{}.{}".format(*sys.version_info)
     remedy = f"Run the app with Python {worker}, or write it so that {here} can read it."
-    return replace(failure, message=f"{versions}, where it is valid). {remedy}")
+    return replace(failure, message=f"{versions}, {_VALID} {remedy}")
+
+
+def is_newer(failure: ModuleFailure) -> bool:
+    """Return whether :func:`with_worker` has found that the worker's Python can read a source that this Python cannot."""
+    return "; the worker runs " in failure.message and f", {_VALID} " in failure.message
 
 
 def deepest_line(source: ModuleSource) -> int | None:

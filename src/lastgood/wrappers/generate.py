@@ -448,9 +448,9 @@ class Pipeline:
         return self._memo.ask(_RENDER, key, compute).found
 
     def _check_imports(self, failures: Failures) -> None:
-        """Import new wrappers, and those that need them at import, unless there are failures already."""
+        """Import new wrappers, and those that need them at import, unless one has failed already."""
         unchecked = [name for name, made in self._made.items() if not made.is_checked]
-        if self._import_check is None or failures:
+        if self._import_check is None or not failures.keys().isdisjoint((*self._apis, *self._made)):
             return
         if unchecked:
             needs = {name: made.edges.needed for name, made in self._made.items() if made.edges.needed}

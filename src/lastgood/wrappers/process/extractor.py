@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from lastgood.config import Config, Style
 from lastgood.errors import ModuleFailure
 from lastgood.sources.import_statements import Imports, imports_of
-from lastgood.sources.parsing import stub_of, with_worker
+from lastgood.sources.parsing import is_newer, stub_of, with_worker
 from lastgood.sources.pinning import Pinned
 from lastgood.sources.resolution import Resolved, refused_by_worker
 from lastgood.store.file_system import digest_of
@@ -135,9 +135,21 @@ def wrapper_texts(
         sources.append(ModuleSource(name, module.file, data, module.is_package, config.modules[name], digest))
     wrapped = extractor.wrap(sources, found, config.output.style, config.output.annotated)
     asked = ((each, partial(_refused, pinned, config, each.file)) for each in wrapped.failures)
-    failures.extend(with_worker(each, python, refused) for each, refused in asked)
-    generated = Generated(tuple(wrapped.files), wrapped.warnings, tuple(sorted(failures, key=lambda each: each.module)))
+    found_broken = [with_worker(each, python, refused) for each, refused in asked]
+    # The worker can import a helper that only its own Python reads. Of what is in it nothing is known here.
+    unread = [each for each in found_broken if each.module not in modules and is_newer(each)]
+    failures += [each for each in found_broken if each not in unread]
+    warnings = (*wrapped.warnings, *map(_about_unread, unread))
+    generated = Generated(tuple(wrapped.files), warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated, wrapped.modules
+
+
+def _about_unread(failure: ModuleFailure) -> str:
+    line = "" if failure.line is None else f"line {failure.line}: "
+    return (
+        f"{failure.module}: what wrapped modules take from it is left out, or became Any, since its source cannot be read: "
+        f"{line}{failure.message}"
+    )
 
 
 def _refused(pinned: Pinned, config: Config, file: Path | None) -> tuple[int | None, str] | None:

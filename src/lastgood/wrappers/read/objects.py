@@ -215,7 +215,9 @@ class _Reader:
                     return _OBJECT
                 is_same = origin is at and parts[cut] == head  # the submodule has no source
                 return _UNKNOWN if is_same else self.name(origin, ".".join(parts[cut:]))
-        return _outside(target) if rest else _OBJECT
+        if not rest:
+            return _OBJECT
+        return _UNKNOWN if self.project.has(target) else _outside(target)
 
     def attribute(self, of: _Found, name: str) -> _Found:
         if isinstance(of, Located) and of.is_class:
