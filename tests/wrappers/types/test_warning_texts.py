@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
 from lastgood.wrappers import wrap_modules
-from lastgood.wrappers.types.warning_texts import summed_up
+from lastgood.wrappers.ir import ANY
+from lastgood.wrappers.types.warning_texts import about_annotation, summed_up
 from wrapping import source, wrap
 
 SHOP = """
@@ -101,3 +103,11 @@ def test_warnings_do_not_depend_on_the_order_of_files_or_on_hash_seeds() -> None
         run = [sys.executable, "-c", SCRIPT, *sys.path]
         done = subprocess.run(run, env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True)
         assert tuple(done.stdout.splitlines()) == expected
+
+
+def test_what_is_said_of_the_whole_annotation_comes_first() -> None:
+    parts = ("X is a plain class", "dict[X] is a type with arguments that do not fit")
+    assert list(about_annotation("the result", ast.parse("dict[X]", mode="eval").body, ANY, parts)) == [
+        "the annotation of the result, dict[X], became Any. "
+        "It is a type with arguments that do not fit; X is a plain class."
+    ]

@@ -42,8 +42,9 @@ def about_annotation(what: str, annotation: Any, type_: Type, parts: tuple[str, 
     if parts:
         quoted = isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
         whole = annotation.value if quoted else ast.unparse(annotation)
-        clauses = (f"It{part.removeprefix(whole)}" if part.startswith(f"{whole} is ") else part for part in parts)
-        about = "; ".join(_short(clause, 200) for clause in clauses)
+        of_all = [f"It{part.removeprefix(whole)}" for part in parts if part.startswith(f"{whole} is ")]
+        of_parts = [part for part in parts if not part.startswith(f"{whole} is ")]
+        about = "; ".join(_short(clause, 200) for clause in (*of_all, *of_parts))
         yield f"the annotation of {what}, {_short(whole, 80)}, became Any{'' if type_ == ANY else ' in part'}. {about}."
 
 
