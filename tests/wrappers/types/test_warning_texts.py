@@ -107,7 +107,8 @@ def test_warnings_do_not_depend_on_the_order_of_files_or_on_hash_seeds() -> None
 
 def test_what_is_said_of_the_whole_annotation_comes_first() -> None:
     parts = ("X is a plain class", "dict[X] is a type with arguments that do not fit")
-    assert list(about_annotation("the result", ast.parse("dict[X]", mode="eval").body, ANY, parts)) == [
-        "the annotation of the result, dict[X], became Any. "
-        "It is a type with arguments that do not fit; X is a plain class."
+    annotation = ast.parse("dict[X]", mode="eval").body
+    said = "It is a type with arguments that do not fit; X is a plain class."
+    assert list(about_annotation("the result", annotation, ANY, parts)) == [
+        f"the annotation of the result, dict[X], became Any. {said}"
     ]
