@@ -113,3 +113,22 @@ def test_what_is_to_be_called_later_is_called_then() -> None:
     assert called == [begun + 1]
     with pytest.raises(ValueError, match="time does not go back"):
         world.after(-1, print)
+
+
+def test_a_slow_source_that_changes_a_file_when_it_is_imported_is_live_in_the_end() -> None:
+    world = started()
+    imports = 0
+
+    def import_slowly() -> None:
+        nonlocal imports
+        imports += 1
+        if imports < 10:
+            world.at("warm", 1, import_slowly)
+        world.write("same.py", f"{THREE}# {imports}\n")
+        world.clock.advance(10)
+
+    world.at("warm", 1, import_slowly)
+    world.write("kept.py", TWO)
+    world.advance(0.1)
+    ends = [kind for kind in types(world) if kind in ("notice-superseded", "reload-success")]
+    assert ends[1:7] == ["notice-superseded"] * 5 + ["reload-success"]

@@ -9,7 +9,16 @@ from pathlib import Path
 
 from lastgood.planner.states import Runaway, State
 
-__all__ = ["CYCLES", "QUIET", "is_one", "with_cycle", "with_reading", "with_warm_up"]
+__all__ = [
+    "CYCLES",
+    "QUIET",
+    "is_one",
+    "keep_superseding",
+    "with_cycle",
+    "with_reading",
+    "with_superseded",
+    "with_warm_up",
+]
 
 CYCLES = 5
 """The number of cycles in a row after which the files that caused them start no further one."""
@@ -25,7 +34,8 @@ def with_warm_up(runaway: Runaway) -> Runaway:
 def with_cycle(runaway: Runaway, causes: Iterable[Path], look: int) -> Runaway:
     """Return ``runaway`` when a cycle has swapped that only ``causes`` led to. Its last reading has the number ``look``."""
     files = frozenset(causes)
-    return replace(runaway, files=files, cycles=runaway.cycles if files == runaway.files else 0, until=look)
+    cycles = runaway.cycles if files == runaway.files else 0
+    return replace(runaway, files=files, cycles=cycles, until=look, superseded=0)
 
 
 def with_reading(runaway: Runaway, changed: frozenset[Path], look: int) -> Runaway:
@@ -36,6 +46,20 @@ def with_reading(runaway: Runaway, changed: frozenset[Path], look: int) -> Runaw
     if look < runaway.until:
         return replace(runaway, changed=changed)
     return replace(runaway, changed=changed, until=None, cycles=runaway.cycles + 1 if runaway.files <= changed else 0)
+
+
+def with_superseded(runaway: Runaway, edits: Iterable[Path]) -> Runaway:
+    """Return ``runaway`` when a cycle was superseded because of ``edits`` during it."""
+    by = frozenset(edits)
+    return replace(runaway, by=by, superseded=runaway.superseded + 1 if by == runaway.by else 1)
+
+
+def keep_superseding(state: State) -> bool:
+    """Return whether the edits that wait have superseded so many cycles in a row that the running one is left alone.
+
+    Otherwise a source that takes long to import, and changes a watched file meanwhile, would never be live.
+    """
+    return state.runaway.superseded >= CYCLES and state.runaway.by.issuperset(state.edits)
 
 
 def is_one(state: State) -> bool:

@@ -112,7 +112,7 @@ class Runaway:
     ``files`` caused each of the last ``cycles`` good cycles, alone, and changed between the start of its warm-up and its swap.
     ``changed`` is what has changed since the start of the last warm-up, ``until`` the reading of this number, which began with
     the swap (infinite: before the swap; None: that reading is over). ``stopped``: edits of ``files`` start no cycle. ``quiet``:
-    they may again, as there was none for a while.
+    they may again, as there was none for a while. ``superseded``: cycles in a row that made way for an edit of ``by`` alone.
     """
 
     files: frozenset[Path] = frozenset()
@@ -121,6 +121,8 @@ class Runaway:
     until: float | None = None
     stopped: bool = False
     quiet: bool = False
+    superseded: int = 0
+    by: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ The rules:
 - The swap is the commit point. Later failures only lead to notices; a close after the swap lets the cycle finish silently.
 - A cycle that is older than ``supersede_after`` is superseded if an edit waits: it is undone, and the next one begins with its
   edits and its callers as well. So a source that hangs while it is imported does not hold up its own repair. Undos are not
-  superseded, and no cycle is after its swap.
+  superseded, and no cycle is after its swap. Five in a row make way for the same file, no more.
 - A file that changes during the warm-ups of five good cycles in a row, each of which it alone had caused, starts no further cycle
   by itself, until another file changes, a reload is requested, or it changes after five seconds in which it did not.
 - Cycles never overlap: no other cycle starts in the phases ``Running`` and ``RollingBack``.
@@ -418,7 +418,7 @@ def _overdue(state: State) -> Step:
 
 def _supersede(state: State, cycle: Cycle) -> Step:
     """Supersede ``cycle``, which is running, if it is overdue and an edit waits."""
-    is_due = cycle.overdue and cycle.edits_settled and bool(state.edits)
+    is_due = cycle.overdue and cycle.edits_settled and bool(state.edits) and not runaways.keep_superseding(state)
     if state.ending or not (is_due and _may_be_superseded(state, cycle)):
         return Step(replace(state, phase=Running(cycle)))
     return Step(replace(state, phase=Running(replace(cycle, superseded=True))), (Interrupt(),))
@@ -529,6 +529,7 @@ def _begin_instead(state: State, cycle: Cycle) -> Step:
         attempted=merge(cycle.attempted, state.attempted),
         disturbed=state.disturbed | cycle.disturbed,
         blocked=False,
+        runaway=runaways.with_superseded(state.runaway, state.edits),
     )
     return start_looking(waiting).preceded_by(Emit(watch_events.Superseded(cycle.number, cycle.changed)))
 
