@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lastgood.wrappers import generate, wrap_modules
-from lastgood.wrappers.read import project
+from lastgood.wrappers.read import project, scope
 from lastgood.wrappers.types import annotations as reading
 from wrapping import source, text_of, wrap
 
@@ -113,6 +113,32 @@ def test_names_of_names_are_followed_a_number_of_steps(first: str, then: str, mo
     wrapped = wrap("\n".join(["from functools import partial", first, *lines, "b = a149"]))
     assert wrapped.failures == ()
     assert len(looked_up) < 150 * 500
+
+
+@pytest.mark.parametrize("head", ["", "@dataclass\n"])
+def test_a_chain_of_classes_costs_what_each_of_them_offers(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[None] = []
+    lookup = scope.Scope.lookup
+
+    def counting(self: Any, dotted: str) -> Any:
+        looked_up.append(None)
+        return lookup(self, dotted)
+
+    monkeypatch.setattr(scope.Scope, "lookup", counting)
+
+    def count(classes: int) -> int:
+        looked_up.clear()
+        lines = ["from dataclasses import dataclass"]
+        for number in range(classes):
+            base = f"(C{number - 1})" if number else ""
+            lines.append(
+                f"{head}class C{number}{base}:\n  a{number}: int\n  @staticmethod\n  def f{number}(x: C0) -> C0: ..."
+            )
+        assert f"C{classes - 1}.f0" in text_of(wrap("\n".join(lines)))
+        return len(looked_up)
+
+    # Each class offers the methods of all before it: twice as many classes, four times as many methods.
+    assert count(24) < 5 * count(12)
 
 
 @pytest.fixture

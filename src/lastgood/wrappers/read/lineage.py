@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lastgood.wrappers.read.project import Located, Missing, Project, Value, settle
 from lastgood.wrappers.read.scope import Place, Scope, plain_path
@@ -11,8 +11,11 @@ from lastgood.wrappers.read.scope import Place, Scope, plain_path
 __all__ = ["bases_are_local", "crosses_as", "inherited"]
 
 
-def inherited(project: Project, place: Place) -> dict[str, Located | Missing | Value]:
+def inherited(project: Project, place: Place) -> Mapping[str, Located | Missing | Value]:
     """Resolve every name in the class at ``place``, own names first, then inherited ones."""
+    known = project.members.get(place.binding.node)
+    if known is not None:
+        return known
     found: dict[str, Located | Missing | Value] = {}
     for each in _order(project, place, frozenset()):
         node = each.binding.node
@@ -20,18 +23,21 @@ def inherited(project: Project, place: Place) -> dict[str, Located | Missing | V
             if name not in found:
                 settled = settle(each.outline, node, name)
                 found[name] = Value(each.outline, settled) if isinstance(settled, tuple) else settled
-    return found
+    return project.members.setdefault(place.binding.node, found)
 
 
-def _order(project: Project, place: Place, around: frozenset[tuple[str, str]]) -> list[Place]:
+def _order(project: Project, place: Place, around: frozenset[tuple[str, str]]) -> Sequence[Place]:
     """Return the method resolution order of the local bases. Where Python would find none, bases stay in written order."""
     node = place.binding.node
     key = (place.outline.source.name, place.name)
     if not isinstance(node, ast.ClassDef) or key in around:
         return []
+    if node in project.lineages:
+        return project.lineages[node]
     bases = [found for base in node.bases if isinstance(found := _base(project, place, base), Place)]
     orders = [_order(project, base, around | {key}) for base in bases]
-    return [place, *(orders[0] if len(orders) == 1 else _merge_orders([*orders, bases]))]
+    order = [place, *(orders[0] if len(orders) == 1 else _merge_orders([*orders, bases]))]
+    return project.lineages.setdefault(node, order)
 
 
 def _base(project: Project, place: Place, node: ast.expr) -> str | Place | None:

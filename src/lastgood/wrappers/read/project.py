@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -132,6 +132,8 @@ class Project:
     ``consulted`` records the modules that the answer depends on, including missing ones, and ``failures`` the broken ones
     among them. ``ordinary`` records the ordinary classes that annotations name. ``aliases`` and ``circles`` are notes of those
     who read annotations (see :class:`.annotations.Namespace`), ``arguments_above`` what :mod:`.types.generics` has found out.
+    ``lineages`` and ``members`` are those of classes (see :mod:`.read.lineage`), ``crossing`` the base as which instances of a
+    class cross (see :meth:`.Scope.resolve`).
     """
 
     def __init__(
@@ -147,6 +149,9 @@ class Project:
         self.ordinary: dict[Declared, None] = {}
         self.aliases: dict[tuple[str, ast.AST], tuple[Type, tuple[str, ...], int]] = {}
         self.circles = 0
+        self.lineages: dict[ast.AST, Sequence[Place]] = {}
+        self.members: dict[ast.AST, Mapping[str, Located | Missing | Value]] = {}
+        self.crossing: dict[Declared, tuple[Scope, ast.AST] | None] = {}
         self.arguments_above: dict[Declared, Mapping[Declared, Mapping[Variable, Type]]] = {}
         self._outlines = outlines
         self._exported: dict[str, dict[str, None]] = {}

@@ -104,7 +104,7 @@ class Scope:
             judged = self.project.judge(found)
             if judged is None:
                 self.project.ordinary[found.declared] = None
-                return _base_that_crosses(found, self)
+                return _base_that_crosses(found, self.project)
             return judged
         return None if isinstance(found, str) and not is_known(found) else found
 
@@ -307,14 +307,27 @@ _CROSSING = frozenset(
 )
 
 
-def _base_that_crosses(place: Place, scope: Scope) -> tuple[Scope, ast.AST] | None:
+def _base_that_crosses(place: Place, project: Project) -> tuple[Scope, ast.AST] | None:
     """Return the base as which instances of an ordinary class cross: that of ``class Name(str)``; None if there is none."""
-    key = (place.outline.source.name, f"{place.name}()")
+    known = project.crossing
+    # Bases first, so that each class is asked about once, however long a chain they make. A class below itself has no base.
+    todo = [(place, False)]
+    while todo:
+        each, is_next = todo.pop()
+        if is_next:
+            known[each.declared] = _own_base_that_crosses(each, project)
+        elif each.declared not in known:
+            known[each.declared] = None
+            inside = class_scope(each, project)
+            bases = [inside.base(base) for base in getattr(each.binding.node, "bases", ())]
+            todo += [(each, True), *((base, False) for base in bases if isinstance(base, Place))]
+    return known[place.declared]
+
+
+def _own_base_that_crosses(place: Place, project: Project) -> tuple[Scope, ast.AST] | None:
     node = place.binding.node
-    if key in scope.seen or not isinstance(node, ast.ClassDef):
-        return None
-    inside = replace(class_scope(place, scope.project, scope.seen | {key}), in_types=True)
-    for base in node.bases:
+    inside = replace(class_scope(place, project), in_types=True)
+    for base in node.bases if isinstance(node, ast.ClassDef) else ():
         found = inside.base(base)
         crosses = inside.resolve(dotted_name(base.value if isinstance(base, ast.Subscript) else base))
         if (isinstance(found, str) and plain_path(found) in _CROSSING) or (

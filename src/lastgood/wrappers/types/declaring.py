@@ -124,22 +124,25 @@ class _Bases:
         self._project = project
         self._models = models
         self._found: dict[Declared, Data] = {}
+        self._above: dict[Declared, dict[str, Type]] = {}
 
     def _read(self, model: Model) -> Data:
         if model.declared not in self._found:
             self._found[model.declared] = _Declarer(self._project, self._models, model, self).data()
         return self._found[model.declared]
 
-    def types_above(self, model: Model) -> dict[str, Type]:
+    def types_above(self, model: Model) -> Mapping[str, Type]:
         """Return the types of the fields in the bases of ``model``, by name."""
+        if model.declared in self._above:
+            return self._above[model.declared]
         types: dict[str, Type] = {}
         arguments = {base.declared: given for base, given in bases_of(model.place, self._project)}
         for base in reversed(model.bases):
             parameters = class_parameters(base.place, self._project)
             given = dict(zip(parameters, arguments.get(base.declared, ()), strict=False))
-            above = self.types_above(base) | {field.name: field.type for field in self._read(base).fields}
+            above = {**self.types_above(base), **{field.name: field.type for field in self._read(base).fields}}
             types |= {name: substituted(type_, given) for name, type_ in above.items()}
-        return types
+        return self._above.setdefault(model.declared, types)
 
 
 class _Declarer:

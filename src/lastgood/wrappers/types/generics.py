@@ -48,17 +48,14 @@ def _arguments_above(place: Place, project: Project) -> Mapping[Declared, Mappin
     known = project.arguments_above.get(place.declared)
     if known is not None:
         return known
-    found: dict[Declared, dict[Variable, Type]] = {}
-
-    def collect(inner: Place, given: Mapping[Variable, Type]) -> None:
-        for base, arguments in bases_of(inner, project):
-            if base.declared not in found:
-                there = [substituted(argument, given) for argument in arguments]
-                found[base.declared] = dict(zip(class_parameters(base, project), there, strict=False))
-                collect(base, found[base.declared])
-
-    collect(place, {})
-    project.arguments_above[place.declared] = found
+    found: dict[Declared, Mapping[Variable, Type]] = {}
+    project.arguments_above[place.declared] = found  # what is below itself has nothing above it
+    for base, arguments in bases_of(place, project):
+        if base.declared not in found:
+            given = found[base.declared] = dict(zip(class_parameters(base, project), arguments, strict=False))
+            for above, each in _arguments_above(base, project).items():
+                if above not in found:
+                    found[above] = {variable: substituted(type_, given) for variable, type_ in each.items()}
     return found
 
 

@@ -130,6 +130,8 @@ class Models:
 
     def __init__(self) -> None:
         self._judged: dict[Declared, Model | Undeclarable | None] = {}
+        self.unknown_above: dict[Declared, str] = {}
+        """The first class above a class that is no model, or this itself, of which a base is not known; ``""``: there is none."""
 
     def judge(self, project: Project, place: Place) -> Declared | Undeclarable | None:
         """Return how the class at ``place`` is declared; see :class:`Project`."""
@@ -237,7 +239,7 @@ class _ModelReader:
             if isinstance(model, Undeclarable):
                 raise _Problem(f"its base {ast.unparse(node)} cannot be declared, since {model.reason}")
             if model is None:
-                self.plain_base(found, unknown_bases)
+                unknown_bases += filter(None, [self.plain_base(found)])
                 return None
             refs += [ref for ref in model.refs if ref not in refs]
             bases.append(model)
@@ -263,18 +265,22 @@ class _ModelReader:
             (path for path in map(self.scope.base, node.bases) if isinstance(path, str) and path in _ROOT_MODELS), ""
         )
 
-    def plain_base(self, place: Place, unknown_bases: list[str], seen: frozenset[Declared] = frozenset()) -> None:
-        """Check a base that is no model: it may add methods, but neither it nor its own bases may add fields."""
-        node = place.binding.node
-        if place.declared in seen:
-            unknown_bases.append(place.name)  # it derives from itself
-            return
-        for base in node.bases if isinstance(node, ast.ClassDef) else ():
-            found = Scope(self.project, place.outline, place.owner).base(base)
-            if isinstance(found, Place) and self.models.of(self.project, found) is None:
-                self.plain_base(found, unknown_bases, seen | {place.declared})
-            elif found not in _WITHOUT_FIELDS:
-                unknown_bases.append(place.name)
+    def plain_base(self, place: Place) -> str:
+        """Return what is unknown above a base that is no model: it may add methods, but neither it nor its own bases fields."""
+        known = self.models.unknown_above
+        if place.declared not in known:
+            known[place.declared] = place.name  # it may derive from itself
+            node = place.binding.node
+            bases = node.bases if isinstance(node, ast.ClassDef) else ()
+            unknown = (self.unknown_in(place, base) for base in bases)
+            known[place.declared] = next(filter(None, unknown), "")
+        return known[place.declared]
+
+    def unknown_in(self, place: Place, base: ast.expr) -> str:
+        found = Scope(self.project, place.outline, place.owner).base(base)
+        if isinstance(found, Place) and self.models.of(self.project, found) is None:
+            return self.plain_base(found)
+        return "" if found in _WITHOUT_FIELDS else place.name
 
     # Fields.
 
