@@ -87,7 +87,7 @@ def test_what_it_raises_is_raised_once_and_ends_the_lease(flavour: Flavour) -> N
     flavour.run(main)
 
 
-@pytest.mark.parametrize("how", ["break", "aclose", "garbage"])
+@pytest.mark.parametrize("how", ["break", "aclose", "aclosing", "garbage"])
 def test_leaving_early_closes_it_and_ends_the_lease(flavour: Flavour, how: str) -> None:
     async def main() -> None:
         bridge = Streaming(numbers)
@@ -98,6 +98,10 @@ def test_leaving_early_closes_it_and_ends_the_lease(flavour: Flavour, how: str) 
         else:
             stream: Any = slot.handle.stream("m", "f")
             assert await anext(stream) == 0
+            if how == "aclosing":
+                async with aclosing(stream):
+                    assert await anext(stream) == 1
+                assert (live.count, bridge.closed) == (0, 1)
             if how == "aclose":
                 await stream.aclose()
                 await stream.aclose()

@@ -308,6 +308,8 @@ class Desk:
     def shut(*, limit: str, a: T) -> T: ...
 """
 CALLER = """
+from contextlib import aclosing
+from typing import Any, cast
 from decimal import Decimal
 from generated import bare, circle, decorated, generic, metadata, pricing, shapes
 async def main() -> None:
@@ -341,6 +343,10 @@ async def main() -> None:
     numbers: list[int] = await decorated.first("a", 1, 2, 3)
     await decorated.first(1, 1, 2)  # type: ignore[arg-type]
     several: list[str | None] = await decorated.third("a", {"b": "c"}, limit=2)
+    words = decorated.fourth(["a"], 1)
+    async with aclosing(cast(Any, words)):
+        async for word in words:
+            text = word
     async for each in decorated.fourth(["a"], 1):
         each.upper()
     anything = await decorated.fifth(object(), unknown=1)
