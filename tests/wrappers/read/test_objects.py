@@ -255,6 +255,8 @@ def test_static_methods_by_assignment(text: str, signature: str, args: tuple[Any
         ("f = [_h]", "it is an object, and stays in the worker"),
         ("f = 'text' % ()", "only running the module tells whether it can be called"),
         ("f = dict(a=1)", "it is an object, and stays in the worker"),
+        ("from datetime import timedelta as _t\nf = _t(1)", "it is an object, and stays in the worker"),
+        ("from re import compile as _c\nf = _c('a')", "it comes from 're', whose source is not a local file"),
         ("f = _Parser if sys else _Base", "which class it is, only running the module tells"),
         ("f = 1", "it is a variable, whose value may change"),
         ("F = 1\nF = 2\nf = F", "it is a variable, whose value may change"),

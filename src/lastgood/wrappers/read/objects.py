@@ -273,7 +273,14 @@ class _Reader:
             return Opaque()
         if isinstance(getattr(builtins, path.removeprefix("builtins."), None), type):
             return _OBJECT
-        return function if isinstance(function, Kept) and not function.is_certain else _UNKNOWN
+        module = path.rpartition(".")[0]
+        if module not in _TYPING and is_known(path):
+            return _OBJECT  # timedelta(days=1)
+        if not isinstance(function, Kept) or function.is_certain:
+            return _UNKNOWN
+        return (
+            _outside(module) if module and isinstance(node.func, ast.Name) else function
+        )  # what it gives is not imported
 
     def path(self, at: Outline, node: ast.expr) -> str:
         found = Scope(self.project, at).lookup(dotted_name(node))
