@@ -380,7 +380,8 @@ def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCapt
         "INFO plugin was imported late, and is watched too: /project/plugin.py",
         (
             "WARNING /project/pricing.py changed during each of the last 5 reloads, and caused the next one\n"
-            "  its edits start no more reloads; write it elsewhere, or `ignore` it under [watch]"
+            "  its edits start no more reloads; write it elsewhere, or `ignore` it under [watch]\n"
+            "  STALE: until another file changes, or reload_now()"
         ),
         "INFO cycle 3 is superseded: an edit came while it ran, and it took long",
         "WARNING 7 event(s) were missed",
@@ -438,3 +439,9 @@ def test_brief_names_the_users_line_where_a_library_raised(innermost: str, line:
     assert brief(RemoteError("JSONDecodeError", "no", frames), BASE) == line
     only = RemoteError("JSONDecodeError", "no", '  File "/usr/lib/python3.12/json/decoder.py", line 9, in decode\n')
     assert brief(only, BASE) == "/usr/lib/python3.12/json/decoder.py:9: JSONDecodeError: no"
+
+
+def test_files_that_change_with_each_reload_are_said_to_be_stale() -> None:
+    lines = lines_of([Runaway((SOURCE,), 5)])
+    assert lines[0].endswith("pricing.py changed during each of the last 5 reloads, and caused the next one")
+    assert lines[2] == "12:00:00  STALE     until another file changes, or reload_now()"

@@ -70,6 +70,9 @@ def make_console(file: IO[str] | None = None, *, stderr: bool = False, colors: b
     )
 
 
+_STALE = "bold reverse red"
+
+
 class EventLines:
     """A converter of events to lines, to be given all events in order.
 
@@ -142,15 +145,15 @@ class EventLines:
                 yield "notice", "yellow", f"cycle {cycle} is superseded: an edit came while it ran, and it took long"
             case Runaway(files, cycles):
                 names = listed([self._near(path) for path in files])
+                changed = f"{names} changed during each of the last {cycles} reloads, and caused the next one"
+                yield "notice", "red", changed
+                left = "its edits start no more reloads; write it elsewhere, or `ignore` it under [watch]"
+                yield "notice", "red", left
+                self._stale_since = self._stale_since or now
                 yield (
-                    "notice",
-                    "red",
-                    f"{names} changed during each of the last {cycles} reloads, and caused the next one",
-                )
-                yield (
-                    "notice",
-                    "red",
-                    "its edits start no more reloads; write it elsewhere, or `ignore` it under [watch]",
+                    "STALE",
+                    _STALE,
+                    f"since {self._stale_since:%H:%M:%S}, until another file changes, or reload_now()",
                 )
             case BridgeRestored(generation):
                 yield "notice", "green", f"the bridge of generation {generation} is back"
@@ -193,7 +196,7 @@ class EventLines:
             text = (
                 f"since {now:%H:%M:%S}; what was live before generation {undone} is live, until an edit or reload_now()"
             )
-            yield "STALE", "bold reverse red", text
+            yield "STALE", _STALE, text
 
     def _failed(self, event: ReloadError, now: datetime) -> Iterator[tuple[str, str, str]]:
         if event.live_generation is None:
@@ -203,7 +206,7 @@ class EventLines:
         since = self._stale_since = self._stale_since or now
         moment = f"{since:%H:%M:%S}" if since.date() == now.date() else f"{since:%Y-%m-%d %H:%M:%S}"
         text = f"since {moment}; generation {event.live_generation} is live. {self._brief(event.error)}"
-        yield "STALE", "bold reverse red", text
+        yield "STALE", _STALE, text
 
     def _near(self, path: Path) -> str:
         return nearby(path, self._base)
