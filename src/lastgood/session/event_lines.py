@@ -153,7 +153,7 @@ class EventLines:
                 yield (
                     "STALE",
                     _STALE,
-                    f"since {self._stale_since:%H:%M:%S}, until another file changes, or reload_now()",
+                    "until another file changes, or reload_now()",
                 )
             case BridgeRestored(generation):
                 yield "notice", "green", f"the bridge of generation {generation} is back"
