@@ -275,9 +275,14 @@ def test_a_worker_survives_whatever_comes(amount: int) -> None:
     @fuzz(amount)
     @given(streams_of(REQUESTS, [*CALL_BODIES, *PIN_BODIES, *LEVELS_BODIES, *STREAM_BODIES]))
     def run(stream: bytes) -> None:
-        assert {kind for kind, _, _ in serve(stream)} <= frames.ANSWERS
+        assert {kind for kind, _, _ in serve(stream)} <= {*frames.ANSWERS, frames.BEGAN}
 
     run()
+
+
+def test_two_streams_of_one_number_are_no_requests_of_an_app(capfd: pytest.CaptureFixture[str]) -> None:
+    assert serve(2 * frame(frames.STREAM, 3, call_body("echo"))) == []
+    assert "a second request with the number 3" in capfd.readouterr().err
 
 
 def test_an_untouched_call_is_answered() -> None:

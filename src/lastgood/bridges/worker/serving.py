@@ -478,18 +478,23 @@ class Worker:
                 elif kind == frames.LEVELS:
                     self._logs.set_levels(body)
                 elif kind == frames.STREAM:
-                    self._open.add(number)
+                    self._open_request(number)
                     received.append((number, _Opening(body)))
                 elif kind == frames.INTERFACE:
                     self._open.add(number)
                     received.append((number, _Question(body)))
                 elif kind in (frames.TAKE, frames.CLOSE):
-                    self._open.add(number)
+                    self._open_request(number)
                     self._make_streams().request(kind, number, body)
         except (OSError, frames.FrameError, frames.StructError) as error:
             print(f"lastgood's worker cannot read from its app: {error}", file=sys.stderr)
             return None
         return received if chunk else None
+
+    def _open_request(self, number: int) -> None:
+        if number in self._open:
+            raise frames.FrameError(f"a second request with the number {number}")
+        self._open.add(number)
 
     def _enqueue(self, received: list[tuple[int, bytes]]) -> None:
         with self._lock:
