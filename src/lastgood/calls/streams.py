@@ -355,6 +355,9 @@ class _Items:
 class AsyncItems(_Items):
     """An async iterator over the items of a stream. A single consumer at a time may wait for an item."""
 
+    _is_asked = False
+    """Somebody waits for an item. On its way from another loop a request is not known to the bridge yet, or not any more."""
+
     def __aiter__(self) -> AsyncItems:
         return self
 
@@ -363,18 +366,23 @@ class AsyncItems(_Items):
         if not self._items or self._was_left():
             if self._is_closed:
                 raise StopAsyncIteration
+            self._check_not_asked()
             slot, stream = self._begun()
             assert isinstance(stream, _Leased)
+            self._is_asked = True
             try:
                 self._items.extend(await self._cross(slot, stream.next_items))
             except BaseException as error:
                 self._note_failed(error)
                 raise
+            finally:
+                self._is_asked = False
         return self._next_item()
 
     async def aclose(self) -> None:
         """Close the stream, and wait until its generator is closed. Raises what that raises."""
         if self._stream is not None and not self._is_closed and not self._was_left():
+            self._check_not_asked()
             slot, stream = self._begun()
             assert isinstance(stream, _Leased)
             try:
@@ -385,6 +393,10 @@ class AsyncItems(_Items):
                 raise
         self._is_closed = True
         self._items.clear()
+
+    def _check_not_asked(self) -> None:
+        if self._is_asked:
+            raise already_running()
 
     async def _cross(self, slot: Slot, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         portal = slot._portal
