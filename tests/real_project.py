@@ -17,6 +17,7 @@ from lastgood.calls import registry as runtime
 from lastgood.config import Config
 from lastgood.errors import NoRuntimeBridge, WorkerDied
 from lastgood.session.watch import watch
+from lastgood.store.disk import Disk
 from lastgood.watch_events import Change, ReloadError, ReloadStart, ReloadSuccess, WatchEvent, WatchPaths
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "assert_another_starts",
     "assert_nothing_is_left",
     "assert_the_next_cycle_is_of",
+    "hold_promote",
     "in_virtual_time",
     "quote",
     "raises",
@@ -161,6 +163,19 @@ class Pause:
         self._token.run_sync_soon(self.reached.set)
         if not self._go_in_thread.wait(DEADLINE):
             raise TimeoutError("nobody said go")
+
+
+def hold_promote(monkeypatch: pytest.MonkeyPatch) -> Pause:
+    """Stop in the middle of the next promotion."""
+    pause, link = Pause(), Disk.link
+
+    def held(self: Disk, source: Path, target: Path) -> None:
+        monkeypatch.setattr(Disk, "link", link)
+        link(self, source, target)
+        pause.here_in_thread()
+
+    monkeypatch.setattr(Disk, "link", held)
+    return pause
 
 
 class FakeFactory:

@@ -18,7 +18,6 @@ from lastgood.config import Config
 from lastgood.errors import AlreadyWatched, Disposed, NoRuntimeBridge
 from lastgood.session.session import Session
 from lastgood.session.watch import WatchProgram
-from lastgood.store.disk import Disk
 from lastgood.wrappers import Generated
 from real_project import (
     DEADLINE,
@@ -29,22 +28,11 @@ from real_project import (
     RealProject,
     Told,
     assert_nothing_is_left,
+    hold_promote,
     in_virtual_time,
 )
 
 # --- close() ----------------------------------------------------------------------------------------------------
-
-
-def hold_promote(monkeypatch: pytest.MonkeyPatch) -> Pause:
-    pause, link = Pause(), Disk.link
-
-    def held(self: Disk, source: Path, target: Path) -> None:
-        monkeypatch.setattr(Disk, "link", link)
-        link(self, source, target)
-        pause.here_in_thread()
-
-    monkeypatch.setattr(Disk, "link", held)
-    return pause
 
 
 @pytest.mark.parametrize("point", ["generate", "generate plain", "promote", "create", "init", "probe"])

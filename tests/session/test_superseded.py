@@ -11,10 +11,9 @@ import trio
 from lastgood.config import Config
 from lastgood.interpreters.trio_interpreter import TrioInterpreter
 from lastgood.session.watch import WatchProgram, watch
-from lastgood.store.disk import Disk
 from lastgood.watch_events import ReloadStart, Superseded
 from lastgood.wrappers import Generated
-from real_project import DEADLINE, FakeFactory, Pause, RealProject, Told, quote
+from real_project import DEADLINE, FakeFactory, Pause, RealProject, Told, hold_promote, quote
 
 HANGS = "import pathlib, signal\npathlib.Path({flag!r}).touch()\nsignal.pause()\n"
 
@@ -30,18 +29,6 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> trio.Event:
 
     monkeypatch.setattr(TrioInterpreter, "stop_stage", stop)
     return event
-
-
-def hold_next_promote(monkeypatch: pytest.MonkeyPatch) -> Pause:
-    pause, link = Pause(), Disk.link
-
-    def held(self: Disk, source: Path, target: Path) -> None:
-        monkeypatch.setattr(Disk, "link", link)
-        link(self, source, target)
-        pause.here_in_thread()
-
-    monkeypatch.setattr(Disk, "link", held)
-    return pause
 
 
 @pytest.mark.parametrize("point", ["generate", "plain generate", "promote", "create", "init", "probe"])
@@ -72,7 +59,7 @@ async def test_wherever_a_cycle_hangs_it_is_undone_and_the_next_has_its_edits(
         async with start(generate=generate_plain if is_plain else generate, supersede_after=0) as session:
             before, live = project.exact_tree(), session.bridge
             if point == "promote":
-                pause = hold_next_promote(monkeypatch)
+                pause = hold_promote(monkeypatch)
             elif is_plain:
                 pause = Pause()
                 holding.append(pause)

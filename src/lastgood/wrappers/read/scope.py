@@ -39,7 +39,7 @@ _STARRED = {
 
 
 _MAX_NAMES = 50
-"""How many names, each of which stands for something with the next one in it, are followed."""
+"""The longest chain of names, each of which stands for something with the next one in it, that is followed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +86,7 @@ class Scope:
 
     @property
     def aliases(self) -> dict[tuple[str, ast.AST], tuple[Type, tuple[str, ...], int]]:
-        """What the aliases stand for that were read; see :class:`.Namespace`."""
+        """The meaning of each alias that was read; see :class:`.Namespace`."""
         return self.project.aliases
 
     def circles(self) -> int:
@@ -133,7 +133,7 @@ class Scope:
 
     @property
     def keeps_metadata(self) -> bool:
-        """Whether wrappers keep any metadata."""
+        """True if wrappers keep any metadata."""
         return self.project.keeps_metadata
 
     def lookup(self, dotted: str) -> str | Place | tuple[Scope, ast.AST] | None:

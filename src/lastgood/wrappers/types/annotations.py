@@ -56,7 +56,7 @@ _MAX_EXPANDED = 1000
 """Maximum number of types to which the aliases in one annotation may expand."""
 _ARGUMENTS = "a type with arguments that do not fit"
 _STAYING = Type("")
-"""What is read of an annotation for a type whose values stay where they are. Unions are without it; else it is Any."""
+"""A mark for a type whose values stay where they are. Unions are without it; else it is Any."""
 _BOOL = Type(Ref("builtins", "bool"))
 ANY_STR = Variable("typing", "AnyStr", None, (Type(Ref("builtins", "str")), Type(Ref("builtins", "bytes"))))
 
@@ -86,7 +86,7 @@ class Namespace(Protocol):
 
     @property
     def aliases(self) -> dict[tuple[str, ast.AST], tuple[Type, tuple[str, ...], int]]:
-        """What the aliases stand for that were read: the type, the parts that became ``Any``, and how many types it takes."""
+        """The meaning of each alias that was read: the type, the parts that became ``Any``, and how many types it takes."""
         ...
 
     def circles(self) -> int:
@@ -107,7 +107,7 @@ class Namespace(Protocol):
 
     @property
     def keeps_metadata(self) -> bool:
-        """Whether wrappers keep any metadata."""
+        """True if wrappers keep any metadata."""
         ...
 
 
