@@ -1,4 +1,6 @@
-"""All transitions: ``plan(state, event) -> Step(state, effects)``. Every decision of a session is made here.
+"""All transitions begin here: ``plan(state, event) -> Step(state, effects)``. Every decision of a session is made by it.
+
+Those of a cycle are in :mod:`.cycles`, :mod:`.superseding` and :mod:`.rollback`, those of bridges in :mod:`.bridges`.
 
 The rules:
 
@@ -37,30 +39,13 @@ The rules:
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from types import MappingProxyType
 from typing import assert_never
 
 from lastgood import watch_events
-from lastgood.effects import (
-    Action,
-    Arm,
-    Dispose,
-    Effect,
-    Emit,
-    Interrupt,
-    Plan,
-    Promote,
-    SetTimer,
-    Stage,
-    Swap,
-    Unpublish,
-    Warm,
-    Watch,
-)
+from lastgood.effects import Effect, Emit, Interrupt, SetTimer, Unpublish
 from lastgood.errors import RunawayError
-from lastgood.planner import bridges, events, phases, runaways
+from lastgood.planner import bridges, cycles, events, phases, rollback, runaways, superseding
 from lastgood.planner.phases import (
     Step,
     answer,
@@ -70,17 +55,12 @@ from lastgood.planner.phases import (
     idle_look,
     look,
     max_wait,
-    next_phase,
     next_undo,
     start_looking,
-    when_pinned,
 )
 from lastgood.planner.states import (
-    KEPT_DURATIONS,
     Closed,
     Closing,
-    Cycle,
-    Generation,
     Idle,
     Looking,
     Restarting,
@@ -88,14 +68,13 @@ from lastgood.planner.states import (
     Runaway,
     Running,
     Scheduled,
-    Settings,
     Stale,
     State,
     Unstarted,
 )
-from lastgood.planner.watch_set import differing, merge, overlay, restrict
+from lastgood.planner.watch_set import differing
 
-__all__ = ["Step", "plan", "plan_of_cycle"]
+__all__ = ["Step", "plan"]
 
 
 def plan(state: State, event: events.Event) -> Step:
@@ -125,13 +104,13 @@ def _transition(state: State, event: events.Event) -> Step:
         case events.CloseRequested():
             return _close_requested(state)
         case events.Staged() | events.Promoted() | events.Warmed() | events.Swapped() | events.Watched():
-            return _done(state, event)
+            return cycles.done(state, event)
         case events.Failed():
-            return _failed(state, event)
+            return cycles.failed(state, event)
         case events.StageReturned():
-            return _stage_returned(state)
+            return cycles.stage_returned(state)
         case events.RolledBack() | events.RollbackFailed():
-            return _rolled_back(state, event)
+            return rollback.rolled_back(state, event)
         case events.Draining():
             return bridges.bridge_drains(state, event)
         case events.Disposed() | events.DisposeFailed():
@@ -152,22 +131,13 @@ def _transition(state: State, event: events.Event) -> Step:
             assert_never(event)
 
 
-def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, undo: bool = False) -> Plan:
-    """Return the plan of cycle ``number``, with its actions in order. ``undo``: the cycle restores the previous generation."""
-    stage = Stage(number, undo, settings.stage_timeout)
-    actions: tuple[Action, ...] = (stage, Promote(number), Warm(number, settings.warm_timeout), Swap(number))
-    if live is not None:
-        actions += (Dispose(live.cycle, settings.drain_timeout, settings.dispose_timeout),)
-    return Plan(number, (*actions, Watch(number)), settings.dispose_timeout)
-
-
 # --- causes of a cycle
 
 
 def _started(state: State, event: events.Started) -> Step:
     match state.phase:
         case Unstarted():
-            step = _begin(replace(state, tickets=(event.ticket, *state.tickets)))
+            step = cycles.begin(replace(state, tickets=(event.ticket, *state.tickets)))
             return Step(step.state, (*step.effects, *idle_look(state)))
         case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restarting():
             return Step(state)
@@ -220,11 +190,11 @@ def _observed(state: State, event: events.Observed) -> Step:
         case Restarting() if new_edits:
             return Step(state, (*changes, debounce(state)))
         case Running(cycle) if new_edits:
-            return _settle_again(state, cycle).preceded_by(*changes)
+            return superseding.settle_again(state, cycle).preceded_by(*changes)
         case Looking(number) if event.look >= number and not requested and runaways.is_one(state):
             return _stop_runaway(state)
         case Looking(number) if event.look >= number and (state.causes or requested):
-            return _begin(state).preceded_by(*changes)
+            return cycles.begin(state).preceded_by(*changes)
         case Looking(number) if event.look >= number:
             return go_idle(state)
         case Unstarted() | Closing() | Closed():
@@ -235,12 +205,25 @@ def _observed(state: State, event: events.Observed) -> Step:
             assert_never(state.phase)
 
 
+def _stop_runaway(state: State) -> Step:
+    """Let the files that change with each reload start no more of them."""
+    assert state.live is not None, "a good cycle comes first"
+    files, cycles = tuple(sorted(state.runaway.files)), state.runaway.cycles
+    stopped = replace(
+        state,
+        runaway=replace(state.runaway, stopped=True),
+        stale=Stale(RunawayError(files), state.live.since),
+    )
+    notice = Emit(watch_events.Runaway(files, cycles))
+    return go_idle(stopped).preceded_by(notice, SetTimer(phases.QUIET, runaways.QUIET))
+
+
 def _timer_elapsed(state: State, timer: str) -> Step:
     match timer:
         case phases.DEBOUNCE | phases.MAX_WAIT:
             return _edits_settled(state)
         case phases.SUPERSEDE:
-            return _overdue(state)
+            return superseding.overdue(state)
         case phases.QUIET:
             return Step(replace(state, runaway=replace(state.runaway, quiet=state.runaway.stopped)))
         case phases.RESTART:
@@ -258,7 +241,7 @@ def _edits_settled(state: State) -> Step:
         case Restarting():
             return bridges.interrupt_restart(state)
         case Running(cycle):
-            return _supersede(state, replace(cycle, edits_settled=True))
+            return superseding.supersede(state, replace(cycle, edits_settled=True))
         case Unstarted() | Idle() | Looking() | RollingBack() | Closing() | Closed():
             return Step(state)
         case _:
@@ -303,266 +286,7 @@ def _requested(state: State, event: events.ReloadRequested | events.UndoRequeste
             assert_never(state.phase)
 
 
-def _begin(state: State) -> Step:
-    before, number = state, state.cycle + 1
-    undoes = next_undo(state)
-    cycle_plan = plan_of_cycle(state.settings, number, state.live, undo=undoes is not None)
-    if undoes is None:
-        cycle = Cycle(number, bool(state.tickets), state.edits, state.tickets, cycle_plan)
-        state = replace(state, attempted=state.observed, disturbed=frozenset(), tickets=())
-    elif undoes.reason is None:
-        cycle = Cycle(number, True, (), state.undos[:1], cycle_plan, undoes)
-        state = replace(state, undos=state.undos[1:])
-    else:
-        cycle = Cycle(number, False, (), (), cycle_plan, undoes)
-        state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_probation=False))
-    if state.runaway.stopped:
-        state = replace(state, runaway=Runaway())
-    cycle = replace(cycle, attempted=before.attempted, disturbed=before.disturbed)
-    begun = replace(state, phase=Running(cycle), cycle=number, blocked=False)
-    start = Emit(watch_events.ReloadStart(number, cycle.manual, cycle.changed))
-    timer = (SetTimer(phases.SUPERSEDE, state.supersede_after),) if _may_be_superseded(state, cycle) else ()
-    return Step(begun, (start, *timer, *cycle_plan.until_commit))
-
-
-# --- the running cycle
-
-
-def _done(
-    state: State, event: events.Staged | events.Promoted | events.Warmed | events.Swapped | events.Watched
-) -> Step:
-    cycle = _cycle_of(state, event.effect)
-    if cycle is None:
-        return Step(state)
-    effects: tuple[Effect, ...] = ()
-    cycle = cycle.timed(event.effect.name, event.seconds)
-    match event:
-        case events.Staged():
-            cycle = replace(cycle, staged=event)
-            state, effects = _record_reading(state, event)
-        case events.Promoted():
-            cycle = replace(cycle, promoted=event)
-            state = replace(state, runaway=runaways.with_warm_up(state.runaway))
-        case events.Warmed():
-            cycle = replace(cycle, warmed=event)
-        case events.Swapped():
-            cycle = replace(cycle, swapped=True)
-            retired = state.retired if state.live is None else (*state.retired, state.live)
-            stale = None if cycle.undoes is None else Stale(cycle.undoes, event.at)
-            generation = _new_generation(state, cycle, event.at)
-            swapped = replace(
-                state,
-                phase=Running(cycle),
-                live=generation,
-                retired=retired,
-                stale=stale,
-                lost=None,
-                losses=(),
-                late=(),
-                durations=_durations(state, cycle),
-            )
-            return _look_for_runaways(swapped, cycle)
-        case events.Watched():
-            return _succeeded(state, cycle)
-        case _:
-            assert_never(event)
-    if state.ending or cycle.superseded:
-        return _roll_back(state, cycle, event.effect, None).preceded_by(*effects)
-    running = replace(state, phase=Running(cycle))
-    return _settle_again(running, cycle).preceded_by(*effects) if effects else Step(running)
-
-
-def _look_for_runaways(state: State, cycle: Cycle) -> Step:
-    """Go on after the swap; if only edits have caused ``cycle``, read once more what has changed until now."""
-    after = when_pinned(state, cycle.plan.after_commit)
-    if cycle.manual or not cycle.changed or state.ending:
-        return Step(replace(after.state, runaway=Runaway()), after.effects)
-    step = look(after.state)
-    runaway = runaways.with_cycle(state.runaway, cycle.changed, step.state.looks)
-    return Step(replace(step.state, runaway=runaway), (*step.effects, *after.effects))
-
-
-def _stop_runaway(state: State) -> Step:
-    """Let the files that change with each reload start no more of them."""
-    assert state.live is not None, "a good cycle comes first"
-    files, cycles = tuple(sorted(state.runaway.files)), state.runaway.cycles
-    stopped = replace(
-        state,
-        runaway=replace(state.runaway, stopped=True),
-        stale=Stale(RunawayError(files), state.live.since),
-    )
-    notice = Emit(watch_events.Runaway(files, cycles))
-    return go_idle(stopped).preceded_by(notice, SetTimer(phases.QUIET, runaways.QUIET))
-
-
-def _durations(state: State, cycle: Cycle) -> tuple[float, ...]:
-    if cycle.undoes is not None:
-        return state.durations
-    return (*state.durations, sum(cycle.timings.values()))[-KEPT_DURATIONS:]
-
-
-def _settle_again(state: State, cycle: Cycle) -> Step:
-    """Wait until edits pause, because one came while ``cycle`` is running: it may be superseded then."""
-    if not _may_be_superseded(state, cycle):
-        return Step(state)
-    return Step(replace(state, phase=Running(replace(cycle, edits_settled=False))), (debounce(state),))
-
-
-def _overdue(state: State) -> Step:
-    match state.phase:
-        case Running(cycle):
-            return _supersede(state, replace(cycle, overdue=True))
-        case _:
-            return Step(state)
-
-
-def _supersede(state: State, cycle: Cycle) -> Step:
-    """Supersede ``cycle``, which is running, if it is overdue and an edit waits."""
-    is_due = cycle.overdue and cycle.edits_settled and bool(state.edits) and not runaways.keep_superseding(state)
-    if state.ending or not (is_due and _may_be_superseded(state, cycle)):
-        return Step(replace(state, phase=Running(cycle)))
-    return Step(replace(state, phase=Running(replace(cycle, superseded=True))), (Interrupt(),))
-
-
-def _may_be_superseded(state: State, cycle: Cycle) -> bool:
-    never = math.isinf(state.supersede_after) or cycle.undoes is not None
-    return not (never or cycle.swapped or cycle.superseded)
-
-
-def _new_generation(state: State, cycle: Cycle, at: float) -> Generation:
-    """Make the generation that is live from now on.
-
-    It is on probation if the session has an earlier generation to restore, unless it is itself a restored one.
-    """
-    on_probation = (
-        cycle.staged is not None and cycle.staged.previous and state.live is not None and cycle.undoes is None
-    )
-    trial = cycle.staged.probation if on_probation and cycle.staged is not None else 0.0
-    return Generation(state.generation + 1, cycle.number, at, at + trial)
-
-
-def _succeeded(state: State, cycle: Cycle) -> Step:
-    if cycle.staged is None or cycle.promoted is None or cycle.warmed is None:
-        return Step(state)
-    watch = cycle.staged.watch.with_paths(state.late)
-    effects: list[Effect] = []
-    if cycle.undoes is not None:
-        effects.append(Emit(watch_events.GenerationUndone(cycle.undoes.generation, cycle.undoes.reason)))
-    if state.watched is None or watch.paths != state.watched.paths:
-        effects.append(Emit(watch_events.WatchPaths(watch.paths)))
-    success = watch_events.ReloadSuccess(
-        cycle.number,
-        cycle.manual,
-        cycle.changed,
-        generation=state.generation,
-        written=cycle.promoted.written,
-        touched=cycle.promoted.touched,
-        warnings=cycle.staged.warnings + cycle.promoted.warnings + cycle.warmed.warnings,
-        timings=MappingProxyType(dict(cycle.timings)),
-        changes=cycle.staged.changes,
-    )
-    effects += [Emit(success), *answer(cycle.tickets, succeeded=not state.ending)]
-    if state.late:
-        effects.append(Arm(state.late))
-    settled = replace(
-        state,
-        watched=watch,
-        attempted=restrict(state.attempted, watch.roots),
-        observed=restrict(state.observed, watch.roots),
-    )
-    return next_phase(settled).preceded_by(*effects)
-
-
-def _failed(state: State, event: events.Failed) -> Step:
-    cycle = _cycle_of(state, event.effect)
-    if cycle is None:
-        return Step(state)
-    armed, changes = _record_reading(state, event)
-    failure = None if state.ending or cycle.superseded else event
-    step = _roll_back(replace(armed, blocked=event.only_waited), cycle, event.effect, failure)
-    return step.preceded_by(*changes)
-
-
-def _roll_back(state: State, cycle: Cycle, reached: Action, failure: events.Failed | None) -> Step:
-    rollbacks = cycle.plan.undo_through(reached)
-    return Step(replace(state, phase=RollingBack(cycle, failure, len(rollbacks))), rollbacks)
-
-
-def _rolled_back(state: State, event: events.RolledBack | events.RollbackFailed) -> Step:
-    if not isinstance(state.phase, RollingBack):
-        return Step(state)
-    cycle, failure, left = state.phase.cycle, state.phase.failure, state.phase.left - 1
-    effects: list[Effect] = []
-    if isinstance(event, events.RollbackFailed):
-        cause = None if failure is None else failure.error
-        effects.append(Emit(watch_events.RollbackFailed(event.effect.effect.name, event.error, cause)))
-    if left:
-        return Step(replace(state, phase=RollingBack(cycle, failure, left)), tuple(effects))
-    if cycle.superseded and not state.ending:
-        return _begin_instead(state, cycle).preceded_by(*effects)
-    if failure is not None:
-        error_event = watch_events.ReloadError(
-            cycle.number,
-            cycle.manual,
-            cycle.changed,
-            error=failure.error,
-            effect=failure.effect.name,
-            live_generation=None if state.live is None else state.live.number,
-        )
-        effects.append(Emit(error_event))
-        if failure.only_waited:
-            state = replace(state, attempted=merge(cycle.attempted, state.attempted), disturbed=cycle.disturbed)
-        since = failure.at if state.stale is None else state.stale.since
-        state = replace(state, stale=Stale(failure.error, since), runaway=Runaway())
-        if state.live is None:  # a start has failed
-            state = replace(state, ending=True)
-            effects += phases.STOP_TIMERS
-    effects += answer(cycle.tickets, succeeded=False)
-    return next_phase(state).preceded_by(*effects)
-
-
-def _begin_instead(state: State, cycle: Cycle) -> Step:
-    """Begin the cycle that supersedes ``cycle``: it has the edits and the callers of both."""
-    waiting = replace(
-        state,
-        tickets=(*cycle.tickets, *state.tickets),
-        attempted=merge(cycle.attempted, state.attempted),
-        disturbed=state.disturbed | cycle.disturbed,
-        blocked=False,
-        runaway=runaways.with_superseded(state.runaway, state.edits),
-    )
-    return start_looking(waiting).preceded_by(Emit(watch_events.Superseded(cycle.number, cycle.changed)))
-
-
-def _stage_returned(state: State) -> Step:
-    """Attempt the edits that the last cycle did not attempt, because its stage only waited for an earlier one."""
-    free = replace(state, blocked=False)
-    if isinstance(state.phase, Idle) and state.causes:
-        return start_looking(free)
-    return Step(free)
-
-
-def _record_reading(state: State, event: events.Staged | events.Failed) -> tuple[State, tuple[Effect, ...]]:
-    """Record the bytes that a stage has read: for newly watched roots these are the attempted ones, for others the look's are.
-
-    If the stage was made from bytes that differ from the attempted ones, the file changed between two readings, which counts
-    as an edit.
-    """
-    known = state.edits
-    attempted = merge(state.attempted, event.read)
-    changed_meanwhile = differing(attempted, overlay(attempted, event.used))
-    state = replace(
-        state,
-        attempted=attempted,
-        observed=overlay(merge(state.observed, event.read), {path: event.used[path] for path in changed_meanwhile}),
-    )
-    new_edits = tuple(path for path in state.edits if path not in known)
-    return replace(state, disturbed=state.disturbed.union(new_edits)), tuple(
-        Emit(watch_events.Change(path)) for path in new_edits
-    )
-
-
-# --- closing and disposing
+# --- closing
 
 
 def _close_requested(state: State) -> Step:
@@ -584,15 +308,3 @@ def _close_requested(state: State) -> Step:
             return Step(state)
         case _:
             assert_never(state.phase)
-
-
-# --- helpers
-
-
-def _cycle_of(state: State, action: Action) -> Cycle | None:
-    """Return the running cycle if ``action`` belongs to it, else None: outcomes of other actions are ignored."""
-    match state.phase:
-        case Running(cycle) if action in cycle.plan.actions:
-            return cycle
-        case _:
-            return None

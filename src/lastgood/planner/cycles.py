@@ -1,0 +1,219 @@
+"""Transitions of a cycle, from its beginning to its success, or to the failure of an action."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+from typing import assert_never
+
+from lastgood import watch_events
+from lastgood.effects import Action, Arm, Dispose, Effect, Emit, Plan, Promote, SetTimer, Stage, Swap, Warm, Watch
+from lastgood.planner import events, phases, rollback, runaways, superseding
+from lastgood.planner.phases import (
+    Step,
+    answer,
+    look,
+    next_phase,
+    next_undo,
+    start_looking,
+    when_pinned,
+)
+from lastgood.planner.states import (
+    KEPT_DURATIONS,
+    Cycle,
+    Generation,
+    Idle,
+    Runaway,
+    Running,
+    Settings,
+    Stale,
+    State,
+)
+from lastgood.planner.watch_set import differing, merge, overlay, restrict
+
+__all__ = ["begin", "done", "failed", "plan_of_cycle", "stage_returned"]
+
+
+def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, undo: bool = False) -> Plan:
+    """Return the plan of cycle ``number``, with its actions in order. ``undo``: the cycle restores the previous generation."""
+    stage = Stage(number, undo, settings.stage_timeout)
+    actions: tuple[Action, ...] = (stage, Promote(number), Warm(number, settings.warm_timeout), Swap(number))
+    if live is not None:
+        actions += (Dispose(live.cycle, settings.drain_timeout, settings.dispose_timeout),)
+    return Plan(number, (*actions, Watch(number)), settings.dispose_timeout)
+
+
+def begin(state: State) -> Step:
+    """Begin the next cycle."""
+    before, number = state, state.cycle + 1
+    undoes = next_undo(state)
+    cycle_plan = plan_of_cycle(state.settings, number, state.live, undo=undoes is not None)
+    if undoes is None:
+        cycle = Cycle(number, bool(state.tickets), state.edits, state.tickets, cycle_plan)
+        state = replace(state, attempted=state.observed, disturbed=frozenset(), tickets=())
+    elif undoes.reason is None:
+        cycle = Cycle(number, True, (), state.undos[:1], cycle_plan, undoes)
+        state = replace(state, undos=state.undos[1:])
+    else:
+        cycle = Cycle(number, False, (), (), cycle_plan, undoes)
+        state = replace(state, lost=None if state.lost is None else replace(state.lost, failed_probation=False))
+    if state.runaway.stopped:
+        state = replace(state, runaway=Runaway())
+    cycle = replace(cycle, attempted=before.attempted, disturbed=before.disturbed)
+    begun = replace(state, phase=Running(cycle), cycle=number, blocked=False)
+    start = Emit(watch_events.ReloadStart(number, cycle.manual, cycle.changed))
+    timer = (SetTimer(phases.SUPERSEDE, state.supersede_after),) if superseding.may_be_superseded(state, cycle) else ()
+    return Step(begun, (start, *timer, *cycle_plan.until_commit))
+
+
+def done(
+    state: State, event: events.Staged | events.Promoted | events.Warmed | events.Swapped | events.Watched
+) -> Step:
+    """Record the success of an action of the running cycle."""
+    cycle = _cycle_of(state, event.effect)
+    if cycle is None:
+        return Step(state)
+    effects: tuple[Effect, ...] = ()
+    cycle = cycle.timed(event.effect.name, event.seconds)
+    match event:
+        case events.Staged():
+            cycle = replace(cycle, staged=event)
+            state, effects = _record_reading(state, event)
+        case events.Promoted():
+            cycle = replace(cycle, promoted=event)
+            state = replace(state, runaway=runaways.with_warm_up(state.runaway))
+        case events.Warmed():
+            cycle = replace(cycle, warmed=event)
+        case events.Swapped():
+            cycle = replace(cycle, swapped=True)
+            retired = state.retired if state.live is None else (*state.retired, state.live)
+            stale = None if cycle.undoes is None else Stale(cycle.undoes, event.at)
+            generation = _new_generation(state, cycle, event.at)
+            swapped = replace(
+                state,
+                phase=Running(cycle),
+                live=generation,
+                retired=retired,
+                stale=stale,
+                lost=None,
+                losses=(),
+                late=(),
+                durations=_durations(state, cycle),
+            )
+            return _look_for_runaways(swapped, cycle)
+        case events.Watched():
+            return _succeeded(state, cycle)
+        case _:
+            assert_never(event)
+    if state.ending or cycle.superseded:
+        return rollback.roll_back(state, cycle, event.effect, None).preceded_by(*effects)
+    running = replace(state, phase=Running(cycle))
+    return superseding.settle_again(running, cycle).preceded_by(*effects) if effects else Step(running)
+
+
+def failed(state: State, event: events.Failed) -> Step:
+    """Undo the running cycle, because an action failed or was interrupted."""
+    cycle = _cycle_of(state, event.effect)
+    if cycle is None:
+        return Step(state)
+    armed, changes = _record_reading(state, event)
+    failure = None if state.ending or cycle.superseded else event
+    step = rollback.roll_back(replace(armed, blocked=event.only_waited), cycle, event.effect, failure)
+    return step.preceded_by(*changes)
+
+
+def stage_returned(state: State) -> Step:
+    """Attempt the edits that the last cycle did not attempt, because its stage only waited for an earlier one."""
+    free = replace(state, blocked=False)
+    if isinstance(state.phase, Idle) and state.causes:
+        return start_looking(free)
+    return Step(free)
+
+
+def _look_for_runaways(state: State, cycle: Cycle) -> Step:
+    """Go on after the swap; if only edits have caused ``cycle``, read once more what has changed until now."""
+    after = when_pinned(state, cycle.plan.after_commit)
+    if cycle.manual or not cycle.changed or state.ending:
+        return Step(replace(after.state, runaway=Runaway()), after.effects)
+    step = look(after.state)
+    runaway = runaways.with_cycle(state.runaway, cycle.changed, step.state.looks)
+    return Step(replace(step.state, runaway=runaway), (*step.effects, *after.effects))
+
+
+def _durations(state: State, cycle: Cycle) -> tuple[float, ...]:
+    if cycle.undoes is not None:
+        return state.durations
+    return (*state.durations, sum(cycle.timings.values()))[-KEPT_DURATIONS:]
+
+
+def _new_generation(state: State, cycle: Cycle, at: float) -> Generation:
+    """Make the generation that is live from now on.
+
+    It is on probation if the session has an earlier generation to restore, unless it is itself a restored one.
+    """
+    on_probation = (
+        cycle.staged is not None and cycle.staged.previous and state.live is not None and cycle.undoes is None
+    )
+    trial = cycle.staged.probation if on_probation and cycle.staged is not None else 0.0
+    return Generation(state.generation + 1, cycle.number, at, at + trial)
+
+
+def _succeeded(state: State, cycle: Cycle) -> Step:
+    if cycle.staged is None or cycle.promoted is None or cycle.warmed is None:
+        return Step(state)
+    watch = cycle.staged.watch.with_paths(state.late)
+    effects: list[Effect] = []
+    if cycle.undoes is not None:
+        effects.append(Emit(watch_events.GenerationUndone(cycle.undoes.generation, cycle.undoes.reason)))
+    if state.watched is None or watch.paths != state.watched.paths:
+        effects.append(Emit(watch_events.WatchPaths(watch.paths)))
+    success = watch_events.ReloadSuccess(
+        cycle.number,
+        cycle.manual,
+        cycle.changed,
+        generation=state.generation,
+        written=cycle.promoted.written,
+        touched=cycle.promoted.touched,
+        warnings=cycle.staged.warnings + cycle.promoted.warnings + cycle.warmed.warnings,
+        timings=MappingProxyType(dict(cycle.timings)),
+        changes=cycle.staged.changes,
+    )
+    effects += [Emit(success), *answer(cycle.tickets, succeeded=not state.ending)]
+    if state.late:
+        effects.append(Arm(state.late))
+    settled = replace(
+        state,
+        watched=watch,
+        attempted=restrict(state.attempted, watch.roots),
+        observed=restrict(state.observed, watch.roots),
+    )
+    return next_phase(settled).preceded_by(*effects)
+
+
+def _record_reading(state: State, event: events.Staged | events.Failed) -> tuple[State, tuple[Effect, ...]]:
+    """Record the bytes that a stage has read: for newly watched roots these are the attempted ones, for others the look's are.
+
+    If the stage was made from bytes that differ from the attempted ones, the file changed between two readings, which counts
+    as an edit.
+    """
+    known = state.edits
+    attempted = merge(state.attempted, event.read)
+    changed_meanwhile = differing(attempted, overlay(attempted, event.used))
+    state = replace(
+        state,
+        attempted=attempted,
+        observed=overlay(merge(state.observed, event.read), {path: event.used[path] for path in changed_meanwhile}),
+    )
+    new_edits = tuple(path for path in state.edits if path not in known)
+    return replace(state, disturbed=state.disturbed.union(new_edits)), tuple(
+        Emit(watch_events.Change(path)) for path in new_edits
+    )
+
+
+def _cycle_of(state: State, action: Action) -> Cycle | None:
+    """Return the running cycle if ``action`` belongs to it, else None: outcomes of other actions are ignored."""
+    match state.phase:
+        case Running(cycle) if action in cycle.plan.actions:
+            return cycle
+        case _:
+            return None
