@@ -125,6 +125,10 @@ TEXTS = [
     (RemoteError("ValueError", "", ""), "ValueError"),
     (CallTimeout("pricing.quote", 1.5), "pricing.quote did not return within 1.5 s (runtime.process.timeout)."),
     (
+        CallTimeout("m.f", 2.0, "begin", "It waited."),
+        "m.f did not begin within 2 s (runtime.process.timeout). It waited.",
+    ),
+    (
         RunawayError((FILE,)),
         (
             f"Reloading changes what is watched: {FILE} changed during each of the last reloads, which nothing else had "
@@ -177,7 +181,7 @@ def test_errors_carry_their_data() -> None:
     watched = AlreadyWatched(FILE, 7)
     assert (watched.output, watched.pid) == (FILE, 7)
     timeout = CallTimeout("m.f", 2.0)
-    assert (timeout.call, timeout.timeout) == ("m.f", 2.0)
+    assert (timeout.call, timeout.timeout, timeout.waited) == ("m.f", 2.0, "")
 
 
 @pytest.mark.parametrize("error", [error for error, _ in TEXTS], ids=lambda error: type(error).__name__)

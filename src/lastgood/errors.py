@@ -311,17 +311,20 @@ class RemoteError(BridgeError):
 class CallTimeout(BridgeError):
     """A call took longer than ``timeout`` seconds.
 
-    ``call`` is the function, as ``module.function``; ``missed`` is what it did not do: return, or yield an item.
+    ``call`` is the function, as ``module.function``; ``missed`` is what it did not do: return, or yield an item. ``waited`` is a
+    sentence about the calls that it had waited behind, empty if there were none.
     """
 
-    def __init__(self, call: str, timeout: float, missed: str = "return") -> None:
-        super().__init__(call, timeout, missed)
+    def __init__(self, call: str, timeout: float, missed: str = "return", waited: str = "") -> None:
+        super().__init__(call, timeout, missed, waited)
         self.call = call
         self.timeout = timeout
         self.missed = missed
+        self.waited = waited
 
     def __str__(self) -> str:
-        return f"{self.call} did not {self.missed} within {self.timeout:g} s (runtime.process.timeout)."
+        text = f"{self.call} did not {self.missed} within {self.timeout:g} s (runtime.process.timeout)."
+        return f"{text} {self.waited}" if self.waited else text
 
 
 class WorkerDied(BridgeError):

@@ -13,7 +13,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from held_up import hold_up
 from lastgood.bridges import channel as channel_module
-from lastgood.bridges.channel import Channel, PendingAnswer
+from lastgood.bridges.channel import Channel
+from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.frames import APART, BEGAN, CALL, FORGET, FORGOTTEN, HEADER, LOADED, READ, RESULT, Inbox
 from lastgood.errors import BridgeError
@@ -352,7 +353,7 @@ async def test_while_a_stream_is_open_time_counts_from_where_the_worker_says(
     timed: Wire, autojump_clock: Clock
 ) -> None:
     start = autojump_clock.current_time()
-    timed.channel.streams = 1
+    timed.channel.streams[9] = PendingAnswer(9)
     async with trio.open_nursery() as nursery:
         for name in "ab":
             nursery.start_soon(timed.call, name)

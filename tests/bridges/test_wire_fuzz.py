@@ -16,7 +16,8 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lastgood.bridges.channel import Channel, PendingAnswer
+from lastgood.bridges.channel import Channel
+from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.process import VALUES, ProcessBridge
 from lastgood.bridges.remote import PACK, unpacker
 from lastgood.bridges.streams import WorkerStream

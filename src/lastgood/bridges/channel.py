@@ -29,6 +29,7 @@ from weakref import WeakSet
 
 import trio
 
+from lastgood.bridges.pending import PendingAnswer, waited_behind
 from lastgood.bridges.readiness import readiness
 from lastgood.bridges.worker import frames
 from lastgood.errors import BridgeError
@@ -52,39 +53,6 @@ _NOTICES = frozenset((frames.FORGOTTEN, frames.APART, frames.BEGAN, frames.LOADE
 _OF_NO_CALL = frozenset((frames.LOADED, frames.LOGGED))
 _MAX_NOTICE = 1 << 20  # bytes in the body of such a frame
 _deadline = attrgetter("deadline")
-
-
-class PendingAnswer:
-    """The future answer to a call: ``kind`` and ``body`` of its frame (``kind`` is None until the frame arrives).
-
-    ``late``: its timeout is over. ``holds_thread``: it has begun and occupies one of the ``threads``. ``extended``: it got its one
-    extension of the deadline. ``of_stream``: it is asked for by a stream, and is no call. ``has_begun``: the worker said so.
-    """
-
-    __slots__ = (
-        "body",
-        "deadline",
-        "extended",
-        "has_begun",
-        "holds_thread",
-        "kind",
-        "late",
-        "number",
-        "of_stream",
-        "parked",
-    )
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.of_stream = False
-        self.kind: int | None = None
-        self.body = b""
-        self.parked: trio.lowlevel.Task | None = None
-        self.deadline = 0.0
-        self.late = False
-        self.holds_thread = False
-        self.extended = False
-        self.has_begun = False
 
 
 class _Unsent:
@@ -137,14 +105,13 @@ class Channel:
         self._unsent: deque[_Unsent] = deque()
         self._unsent_size = 0
         self._open: dict[int, PendingAnswer] = {}
-        self._forgotten: set[int] = set()
-        self._forgotten_of_streams: set[int] = set()  # those of them that a stream had asked for
-        self.streams = 0
-        """The number of open streams. Their owners count them."""
+        self._forgotten: dict[int, PendingAnswer] = {}
+        self.streams: dict[int, PendingAnswer] = {}
+        """The open streams: number and opening request. Their owners keep it up to date."""
         self._next = 1
         self._leader: PendingAnswer | None = None
         self.timeout = timeout
-        self._free_threads = threads
+        self._threads = self._free_threads = threads
         self._queued: deque[PendingAnswer] = deque()  # not begun; may include calls that are no longer open
         self._due: deque[PendingAnswer] = (
             deque()
@@ -157,7 +124,8 @@ class Channel:
 
     def adopt(self, *, threads: int, timeout: float, on_loaded: Callable[[bytes], object]) -> None:
         """Give the channel, which has not had a call yet, the settings of a new owner."""
-        self._free_threads, self.timeout, self._on_loaded = threads, timeout, on_loaded
+        self._threads = self._free_threads = threads
+        self.timeout, self._on_loaded = timeout, on_loaded
 
     def preload(self, body: bytes) -> None:
         """Send a PRELOAD frame."""
@@ -175,12 +143,11 @@ class Channel:
 
     def busy(self) -> bool:
         """Return whether the worker may still be working on a call. A stream ends by itself with its worker."""
-        calls = any(not answer.of_stream for answer in self._open.values())
-        return calls or len(self._forgotten) > len(self._forgotten_of_streams)
+        return any(not answer.of_stream for each in (self._open, self._forgotten) for answer in each.values())
 
     def load(self) -> int:
         """Return the number of calls in flight, including forgotten ones that still run, and of open streams."""
-        return len(self._open) + len(self._forgotten) + self.streams
+        return len(self._open) + len(self._forgotten) + len(self.streams)
 
     def failed(self) -> bool:
         """Return whether every further call would raise."""
@@ -192,8 +159,11 @@ class Channel:
         return self._failure()
 
     @trio.lowlevel.enable_ki_protection
-    def submit(self, kind: int, body: bytes) -> PendingAnswer:
-        """Send a frame that will be answered. Raise :class:`BridgeError` if the worker is gone or too much is in flight."""
+    def submit(self, kind: int, body: bytes, target: bytes = b"") -> PendingAnswer:
+        """Send a frame that will be answered; ``target`` is the function that it is about.
+
+        Raise :class:`BridgeError` if the worker is gone or too much is in flight.
+        """
         if self._failure is not None:
             raise self._failure()
         if len(body) > frames.MAX_BODY:
@@ -208,7 +178,7 @@ class Channel:
                 f"{self._unsent_size} bytes wait already for the worker to take them; no more than {MAX_UNSENT} can. "
                 "Wait for calls that are in flight before making more."
             )
-        answer = PendingAnswer(self._next)
+        answer = PendingAnswer(self._next, target)
         self._next += 1
         self._open[answer.number] = answer
         if kind == frames.CALL or kind == frames.STREAM or kind == frames.INTERFACE:
@@ -218,6 +188,7 @@ class Channel:
                 answer.holds_thread = True
                 self._begin(answer)
             else:
+                answer.queued = trio.current_time()
                 self._queued.append(answer)
         elif kind != frames.SETUP:
             answer.of_stream = True
@@ -230,8 +201,8 @@ class Channel:
         """Have the worker close a stream, without waiting for it."""
         if self._failure is None:
             request, self._next = self._next, self._next + 1
-            self._forgotten.add(request)
-            self._forgotten_of_streams.add(request)
+            forgotten = self._forgotten[request] = PendingAnswer(request)
+            forgotten.of_stream = True
             self._send(frames.CLOSE, request, frames.STREAM_NUMBER.pack(number))
             self._send(frames.FORGET, request, b"")
 
@@ -337,9 +308,7 @@ class Channel:
                 self._readiness.want_write(bool(self._unsent))
                 self._on_over(answer.number)
                 return
-        self._forgotten.add(answer.number)
-        if answer.of_stream:
-            self._forgotten_of_streams.add(answer.number)
+        self._forgotten[answer.number] = answer
         self._send(frames.FORGET, answer.number, b"")
 
     @trio.lowlevel.enable_ki_protection
@@ -354,7 +323,8 @@ class Channel:
         """Start the timeout of a call for which a thread of the worker is free, or of a request of a stream."""
         if self.timeout == math.inf:
             return
-        answer.deadline = trio.current_time() + self.timeout
+        answer.began = trio.current_time()
+        answer.deadline = answer.began + self.timeout
         self._due.append(answer)
         if self._timekeeper is None:
             self._timekeeper = trio.CancelScope()
@@ -381,6 +351,7 @@ class Channel:
                 if following.number in self._open:
                     self._free_threads -= 1
                     following.holds_thread = True
+                    following.behind = answer.target, answer.began
                     self._begin(following)
         due = self._due
         while due and due[0].number not in self._open:
@@ -418,7 +389,7 @@ class Channel:
             begun = self._inbox.begun()
             is_coming = begun is not None and begun[2] == answer.number
             # Another stream takes turns that the app is not told of: without BEGAN, this call may still wait for one.
-            others = self.streams - answer.of_stream
+            others = len(self.streams) - answer.of_stream
             may_have_waited = others > 0 and answer.holds_thread and not answer.has_begun
             more = self.timeout if is_coming or may_have_waited else min(now - answer.deadline, self.timeout)
             if more > 0 and not answer.extended:
@@ -427,6 +398,8 @@ class Channel:
                 insort(self._due, answer, key=_deadline)
             else:
                 answer.late = True
+                running = [*self._open.values(), *self._forgotten.values()]
+                answer.waited = waited_behind(answer, running, self.streams.values(), now, self._threads)
                 self._wake_caller(answer)
 
     def _wake_caller(self, answer: PendingAnswer) -> None:
@@ -500,8 +473,7 @@ class Channel:
             self._free_thread(answer)
             _unpark(answer)
         elif number in self._forgotten:
-            self._forgotten.remove(number)
-            self._forgotten_of_streams.discard(number)
+            del self._forgotten[number]
             if kind == frames.RESULT or kind == frames.ITEMS:
                 self.send_read(number)
         else:
@@ -517,6 +489,7 @@ class Channel:
             if kind == frames.BEGAN:
                 self._begin_again(self._open[number])
             else:  # the frame is APART
+                self._open[number].apart = True
                 self._free_thread(self._open[number])
 
     def _check(self, length: int, kind: int, number: int) -> None:

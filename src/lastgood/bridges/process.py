@@ -14,9 +14,9 @@ import msgspec
 import trio
 
 from lastgood.bridges.answers import check_sequences, disposed, error_of, started_before, unreadable, unsendable
-from lastgood.bridges.channel import PendingAnswer
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.logs import LEVELS
+from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.raised import leave
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.spare import Loaded, RunContext, Spare, becomes_ready, stamps_of, take_spare
@@ -215,7 +215,7 @@ class ProcessBridge:
         answer = _submit(worker, module, function, args, kwargs, known)
         await worker.channel.wait(answer)
         if answer.kind is None:
-            raise CallTimeout(f"{module}.{function}", self._process.timeout)
+            raise CallTimeout(f"{module}.{function}", self._process.timeout, waited=answer.waited)
         try:
             return self._result(worker, answer, known)
         except RemoteError as error:

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import trio
 
-from lastgood.bridges.channel import Channel, PendingAnswer
+from lastgood.bridges.channel import Channel
 from lastgood.bridges.logs import LEVELS, WorkerLogs
+from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.start import start_worker
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.arena import Arena
@@ -124,7 +125,7 @@ class RemoteWorker:
             body = frames.TARGET_LENGTH.pack(len(target)) + target + packed
             if self.codec.outgoing.puts != puts:
                 blocks = self.codec.outgoing.lent()
-            answer = self.channel.submit(kind, body)
+            answer = self.channel.submit(kind, body, target)
         except BaseException:
             self.codec.outgoing.reclaim(blocks or self.codec.outgoing.lent())
             raise

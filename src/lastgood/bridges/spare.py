@@ -18,7 +18,7 @@ from pathlib import Path
 
 import trio
 
-from lastgood.bridges.channel import PendingAnswer
+from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.remote import PACK, RemoteWorker
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.errors import BridgeError, WorkerDied

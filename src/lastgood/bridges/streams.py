@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from lastgood.bridges.answers import error_of, unreadable
-from lastgood.bridges.channel import PendingAnswer
+from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.raised import leave
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.worker import frames
@@ -95,7 +95,7 @@ class WorkerStream:
             self._waits = False
         if answer.kind is None:
             self._leave()
-            raise CallTimeout(self._name, self._timeout, "yield its next item")
+            raise CallTimeout(self._name, self._timeout, "yield its next item", answer.waited)
         return self._read(answer) or await self.next_items()
 
     async def aclose(self) -> None:
@@ -109,7 +109,7 @@ class WorkerStream:
         if was_over or worker is None:
             return
         self._check("stream")
-        worker.channel.streams -= 1
+        del worker.channel.streams[self._number]
         close = frames.CLOSE, frames.STREAM_NUMBER.pack(self._number)
         try:
             answer = worker.channel.submit(*close)
@@ -147,9 +147,12 @@ class WorkerStream:
             self._worker, answer = begin(*self._call)
             self._call = ()
             self._number = answer.number
-            self._worker.channel.streams += 1
+            self._worker.channel.streams[self._number] = answer
         else:
-            answer = self._worker.channel.submit(frames.TAKE, frames.STREAM_NUMBER.pack(self._number))
+            channel = self._worker.channel
+            opening = channel.streams[self._number]
+            answer = channel.submit(frames.TAKE, frames.STREAM_NUMBER.pack(self._number), opening.target)
+            answer.apart = opening.apart
         await self._worker.channel.wait(answer)
         return answer
 
@@ -208,7 +211,7 @@ class WorkerStream:
         if not self._is_over:
             self._is_over = True
             if self._worker is not None:
-                self._worker.channel.streams -= 1
+                del self._worker.channel.streams[self._number]
 
     def _leave(self) -> None:
         """Have the worker close the stream, which nobody will ask for another item."""
@@ -219,4 +222,4 @@ class WorkerStream:
 
 def _close_garbage(worker: RemoteWorker, number: int) -> None:
     worker.channel.close_stream(number)
-    worker.channel.streams -= 1
+    del worker.channel.streams[number]
