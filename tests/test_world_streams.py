@@ -70,7 +70,10 @@ def test_closing_it_ends_it_and_calls_count_beside_it() -> None:
     assert world.reload_now()
     world.end_calls(old)
     assert (old.state, old.leases) == ("ready", 1)
+    world.begin_call()
+    assert world.status.calls == {1: 1, 2: 1}
     stream.close()
+    assert world.status.calls == {2: 1}
     stream.close()
     assert old.state == "disposed"
     assert isinstance(stream, ScriptedStream)

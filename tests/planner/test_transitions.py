@@ -323,9 +323,24 @@ def test_plan_is_pure() -> None:
 # --- what users see of a state
 
 
+def status_of(state: State) -> states.Status:
+    return states.Status.of(state, lambda _cycle: 0)
+
+
 def test_a_status_is_stale_by_a_failure_or_a_loss() -> None:
     error = LookupError("mine")
     live = states.Generation(3, 4)
-    assert states.Status.of(State(live=live)) == states.Status(3, False, None, None)
-    assert states.Status.of(State(live=live, stale=states.Stale(error, 7.0))) == states.Status(3, True, 7.0, error)
-    assert states.Status.of(State(live=live, lost=states.Lost(error, 8.0))) == states.Status(3, True, 8.0, error)
+    assert status_of(State(live=live)) == states.Status(3, False, None, None)
+    assert status_of(State(live=live, stale=states.Stale(error, 7.0))) == states.Status(3, True, 7.0, error)
+    assert status_of(State(live=live, lost=states.Lost(error, 8.0))) == states.Status(3, True, 8.0, error)
+
+
+def test_a_status_has_the_calls_in_flight_by_generation() -> None:
+    broken = states.Generation(3, -1)  # its bridge was made again, as that of cycle 4
+    state = State(live=states.Generation(3, 4), retired=(states.Generation(1, 1), states.Generation(2, 3), broken))
+    status = states.Status.of(state, {1: 2, 3: 0, 4: 5, -1: 1, 7: 9}.__getitem__)
+    assert status.calls == {1: 2, 3: 6}
+    assert status == states.Status(3, False, None, None)
+    assert hash(status) == hash(states.Status(3, False, None, None))
+    assert repr(status) == "Status(generation=3, stale=False, since=None, error=None, calls={1: 2, 3: 6})"
+    assert states.Status.of(State(retired=state.retired), lambda _cycle: 0).calls == {}

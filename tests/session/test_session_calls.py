@@ -37,6 +37,34 @@ async def test_a_call_in_flight_outlives_a_failed_cycle(
     assert answers == [1]
 
 
+async def test_the_status_has_the_calls_in_flight_by_generation(
+    start: Callable[..., WatchProgram], factory: FakeFactory
+) -> None:
+    """Those of a replaced generation too, as long as there are any."""
+
+    async def call(number: int) -> None:
+        for _ in range(number):
+            nursery.start_soon(session.handle.call, "pricing", "wait")
+        await factory.latest.in_flight.wait()
+        await trio.testing.wait_all_tasks_blocked()
+
+    async with start() as session, trio.open_nursery() as nursery:
+        assert session.status.calls == {}
+        await call(1)
+        factory.fail("init", LookupError("mine"))
+        assert not await session.reload_now()
+        assert session.status.calls == {1: 1}
+        assert await session.reload_now()
+        assert session.status.calls == {1: 1}
+        await call(2)
+        assert session.status.calls == {1: 1, 2: 2}
+        factory.bridges[0].answer.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert session.status.calls == {2: 2}
+        factory.latest.answer.set()
+    assert session.status.calls == {}
+
+
 def test_a_call_that_outlasts_the_drain_timeout_of_a_close_is_a_bridge_error(
     start: Callable[..., WatchProgram], factory: FakeFactory
 ) -> None:

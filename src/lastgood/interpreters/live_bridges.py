@@ -315,6 +315,11 @@ class LiveBridges:
         while self._drains:
             await self._drained.wait()
 
+    def in_flight(self, cycle: int) -> int:
+        """Return the number of calls and streams in flight on the bridge of ``cycle``. Any thread may call this."""
+        leased = self._leased.get(cycle)
+        return 0 if leased is None else leased.count
+
     def cut_off_all(self, why: str) -> None:
         """End all leases now. ``why`` completes the sentence "The call …" in the calls' errors."""
         for bridge in tuple(self._leased):

@@ -331,6 +331,10 @@ class MemoryInterpreter:
             return events.DisposeFailed(cycle, 0.0, error)
         return events.Disposed(cycle, 0.0)
 
+    def in_flight(self, cycle: int) -> int:
+        """Return the number of calls in flight on the bridge of ``cycle``."""
+        return self.bridges[cycle].leases if cycle in self.bridges else 0
+
     def end_leases(self, cycle: int, *, cut_off: bool = True) -> None:
         """End all calls in flight on the bridge of ``cycle``; if it was draining, dispose it."""
         bridge = self.bridges[cycle]

@@ -248,6 +248,10 @@ class TrioInterpreter:
         """Report what is still to be reported of the bridges. Call it before any other event."""
         self._bridges.report_late()
 
+    def in_flight(self, cycle: int) -> int:
+        """Return the number of calls and streams in flight on the bridge of ``cycle``. Any thread may call this."""
+        return self._bridges.in_flight(cycle)
+
     def give_up(self, why: str) -> None:
         """Cut off all calls now, and stop waiting for the thread of a stage. ``why`` is as in ``LiveBridges.cut_off_all``."""
         self._bounded.give_up()

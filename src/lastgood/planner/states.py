@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -300,17 +300,24 @@ class Status:
 
     ``stale``: it is not, because the last cycle failed, a generation was undone, or the live bridge is lost. ``since``: when
     that began, in seconds since the epoch (the first of several failures in a row). ``error``: the error of the last failure.
+    ``calls``: how many calls and streams are in flight, by generation: of the live one, and of earlier ones whose calls have
+    not ended. Generations without any are left out, and two statuses are equal whatever is in flight.
     """
 
     generation: int
     stale: bool
     since: float | None
     error: BaseException | None
+    calls: Mapping[int, int] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def of(cls, state: State) -> Status:
-        """Make the status that describes ``state``."""
+    def of(cls, state: State, in_flight: Callable[[int], int]) -> Status:
+        """Make the status that describes ``state``. ``in_flight`` gives the number of calls on the bridge of a cycle."""
+        calls: dict[int, int] = {}
+        for generation in (*state.retired, *(() if state.live is None else (state.live,))):
+            if count := in_flight(generation.cycle):
+                calls[generation.number] = calls.get(generation.number, 0) + count
         staleness = state.staleness
         if staleness is None:
-            return cls(state.generation, False, None, None)
-        return cls(state.generation, True, staleness.since, staleness.error)
+            return cls(state.generation, False, None, None, calls)
+        return cls(state.generation, True, staleness.since, staleness.error, calls)

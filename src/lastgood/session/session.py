@@ -152,8 +152,11 @@ class Session:
 
     @property
     def status(self) -> Status:
-        """The live generation, and whether it is up to date with the files on disk."""
-        return Status.of(self._driver.state)
+        """The live generation, whether it is up to date with the files on disk, and the calls in flight by generation."""
+        return Status.of(self._driver.state, self._in_flight)
+
+    def _in_flight(self, cycle: int) -> int:
+        return 0 if self._interpreter is None else self._interpreter.in_flight(cycle)
 
     def events(self) -> AsyncIterator[WatchEvent]:
         """Iterate over the events from now on, until the session ends.

@@ -124,7 +124,7 @@ class ThreadedSession:
 
     @property
     def status(self) -> Status:
-        """The live generation, and whether it is up to date with the files on disk."""
+        """The live generation, whether it is up to date with the files on disk, and the calls in flight by generation."""
         return self._live_session.status
 
     @property

@@ -141,7 +141,7 @@ class World:
     @property
     def status(self) -> Status:
         """The same as ``Session.status``."""
-        return Status.of(self._driver.state)
+        return Status.of(self._driver.state, self._interpreter.in_flight)
 
     @property
     def generation(self) -> int:
