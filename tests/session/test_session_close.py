@@ -18,6 +18,7 @@ from lastgood.config import Config
 from lastgood.errors import AlreadyWatched, Disposed, NoRuntimeBridge
 from lastgood.session.session import Session
 from lastgood.session.watch import WatchProgram
+from lastgood.watch_events import DisposeFailed
 from lastgood.wrappers import Generated
 from real_project import (
     DEADLINE,
@@ -201,6 +202,22 @@ def test_a_hanging_dispose_at_close_is_given_up(
     caplog.set_level(logging.CRITICAL)
     took = in_virtual_time(main)
     assert 50 <= took < 60
+
+
+def test_a_bridge_that_says_how_long_its_dispose_takes_has_that_time(
+    start: Callable[..., WatchProgram], factory: FakeFactory, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    monkeypatch.setattr(FakeBridge, "ends_within", 70.0, raising=False)
+
+    async def main() -> float:
+        async with start(drain_timeout=0) as session:
+            factory.hang("dispose")
+            began = trio.current_time()
+            assert await session.reload_now()
+            return trio.current_time() - began
+
+    assert 70 <= in_virtual_time(main) < 75
+    assert [type(event) for event in told.events if isinstance(event, DisposeFailed)] == [DisposeFailed]
 
 
 # --- nothing leaks ----------------------------------------------------------------------------------------------

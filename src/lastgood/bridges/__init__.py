@@ -19,6 +19,8 @@ class Bridge(Protocol):
       the session then restarts it from the same generation. It is cancelled when the bridge is replaced.
     - ``ends_in_background``: true if a session need not wait for ``dispose()`` of a bridge that it has replaced, before its
       ``close()``.
+    - ``ends_within``: the seconds that ``dispose()`` takes at most, if it sees to that itself. A session gives up any other one
+      after ``drain_timeout``.
     - ``async prepare_spare()``: awaited of the live bridge while no cycle runs, to prepare what the next bridge can use.
     - ``thread_safe``: true if ``call`` may be used from any thread and event loop, not only those that created the bridge.
     - ``call_blocking(module, function, args, kwargs, known=None)``, if ``thread_safe`` is true: plain wrappers use it, in their

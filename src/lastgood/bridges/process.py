@@ -25,6 +25,7 @@ from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Values
+from lastgood.children.child import KILL_WAIT
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError
 from lastgood.sources.environment import Environment, find_environment
@@ -146,6 +147,11 @@ class ProcessBridge:
         )
         made._config_file = config.path
         return made
+
+    @property
+    def ends_within(self) -> float:
+        """The seconds that :meth:`dispose` takes at most: ``grace`` before SIGTERM and again before SIGKILL, and what follows."""
+        return 2 * self._process.grace + 2 * KILL_WAIT
 
     @property
     def pid(self) -> int | None:

@@ -99,8 +99,9 @@ class Swap:
 class Dispose:
     """Dispose a bridge that is no longer live, when its leases have ended or were cut off.
 
-    Leases get ``timeout`` seconds, then the planner has them cut off; ``dispose()`` gets ``dispose_timeout`` seconds. The action
-    waits for the ``dispose()`` of a bridge without leases, unless ``in_background``.
+    Leases get ``timeout`` seconds, then the planner has them cut off; ``dispose()`` gets ``dispose_timeout`` seconds, or what
+    the bridge says that it takes (``ends_within``), if that is more. The action waits for the ``dispose()`` of a bridge without
+    leases, unless ``in_background``.
     """
 
     name: ClassVar[str] = "dispose"

@@ -303,6 +303,7 @@ class LiveBridges:
         return Disposed(action.bridge, since(started))
 
     async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
+        timeout = max(timeout, getattr(bridge, "ends_within", 0.0))
         with trio.move_on_after(timeout) as scope:
             await _result_of(bridge.dispose())
         if scope.cancelled_caught:
