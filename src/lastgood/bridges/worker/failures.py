@@ -13,6 +13,7 @@ import tokenize
 import traceback
 from types import MemberDescriptorType
 
+from .threads import bound_elsewhere
 from .values.values import EncodeError
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -64,6 +65,7 @@ class _Description:
         self._dumps = dumps
         self._left = _MAX_VALUES
         self._errors = [error]
+        self._has_hint = False
 
     def whole(self) -> list[Any]:
         described: list[list[Any]] = []
@@ -71,7 +73,12 @@ class _Description:
             error = self._errors[len(described)]
             name, message = _type_name(type(error)), _text_of(error)
             text = _own_text(error, name, message) if described else _whole_text(error, name, message)
-            described.append([name, message, text, self._details_or_none(error)])
+            details = self._details_or_none(error)
+            hint = None if self._has_hint else bound_elsewhere(error, message)
+            if hint is not None:
+                self._has_hint = True
+                details["notes"] = [*details.get("notes", ()), hint]
+            described.append([name, message, text, details])
         files = dict.fromkeys(frame[0] for each in described for frame in each[3].get("frames", ()))
         described[0][3]["sources"] = _sources_that_differ(files)
         return [*described[0], described[1:]]
