@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
-import sys
 import tempfile
-import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +13,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from holdings import Held
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config
 from lastgood.errors import ConfigError, GenerationError, RemoteError, UnmanagedFile
@@ -105,34 +102,6 @@ class Soaked:
     def kinds(self) -> list[Callable[[Session], Awaitable[None]]]:
         bad = [self.broken_source, self.broken_import, self.broken_config, self.broken_factory, self.broken_probe]
         return [self.good, *bad[:2], self.another_shape, *bad[2:], self.somebody_in_the_way]
-
-
-@dataclass(frozen=True)
-class Held:
-    """What the process holds, the worker of the live generation included."""
-
-    descriptors: int
-    threads: int
-    children: int
-    temporary: int
-    kept: int
-    blocks: int  # of memory; their bytes would leap whenever the interpreter's table of interned names grows
-
-    @classmethod
-    def now(cls, project: RealProject) -> Held:
-        gc.collect()
-        children = []
-        for task in os.listdir("/proc/self/task"):
-            with suppress(FileNotFoundError):  # the thread has ended meanwhile
-                children.append(Path(f"/proc/self/task/{task}/children").read_text())
-        return cls(
-            descriptors=len(os.listdir("/proc/self/fd")),
-            threads=threading.active_count(),
-            children=sum(len(line.split()) for line in children),
-            temporary=len(os.listdir(tempfile.gettempdir())),
-            kept=sum(1 for _ in (project.root / ".lastgood").rglob("*")),
-            blocks=sys.getallocatedblocks(),
-        )
 
 
 async def at_rest_with(session: Session, project: RealProject, most: int) -> Held:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from random import Random
 
 import pytest
 import trio
 
+from holdings import Held
+from lastgood.session.session import Session
 from lastgood.session.watch import watch
 from real_project import BROKEN, DEADLINE, RealProject
 
@@ -29,6 +32,20 @@ async def slow_async(seconds: float) -> int:
 CALLERS = 8
 
 
+async def at_rest_with(session: Session, project: RealProject, most: Held | None) -> Held:
+    """What is held once no former generation is left, and no more than ``most``: that may take a moment."""
+    with trio.fail_after(DEADLINE):
+        while session.status.calls or session._driver.state.retired:
+            await trio.to_thread.run_sync(os.sched_yield)
+        while True:
+            held = Held.now(project)
+            if most is None or (held.children <= most.children and held.descriptors <= most.descriptors + 2):
+                return held
+            await trio.to_thread.run_sync(os.sched_yield)
+
+
+@pytest.mark.apart
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process holds is read from /proc")
 @pytest.mark.parametrize("reloads", [6, pytest.param(200, marks=pytest.mark.torture)])
 async def test_no_call_fails_however_often_it_is_reloaded(reloads: int, tmp_path: Path) -> None:
     project = RealProject(tmp_path, {"pricing.py": SOURCE.format(version=0)})
@@ -39,10 +56,16 @@ async def test_no_call_fails_however_often_it_is_reloaded(reloads: int, tmp_path
     over = False
     calls = [0] * CALLERS
     called = trio.Condition()
+    may_call, callers_that_pause = trio.Event(), 0
+    may_call.set()
 
     async def keep_calling(number: int) -> None:
+        nonlocal callers_that_pause
         mine = Random(number)
         while not over:
+            callers_that_pause += 1
+            await may_call.wait()
+            callers_that_pause -= 1
             oldest = live
             function = mine.choice(["version", "version", "version", "slow", "slow_async"])
             # Some take longer than a cycle does.
@@ -60,6 +83,16 @@ async def test_no_call_fails_however_often_it_is_reloaded(reloads: int, tmp_path
             while any(now == then for now, then in zip(calls, before, strict=True)):
                 await called.wait()
 
+    async def held_at_rest(most: Held | None = None) -> Held:
+        nonlocal may_call
+        may_call = trio.Event()
+        with trio.fail_after(DEADLINE):
+            while callers_that_pause < CALLERS:  # noqa: ASYNC110 - they come one by one
+                await trio.sleep(0.001)
+        held = await at_rest_with(session, project, most)
+        may_call.set()
+        return held
+
     async with (
         watch(project.config_file, debounce=0.01, drain_timeout=DEADLINE) as session,
         trio.open_nursery() as nursery,
@@ -76,5 +109,12 @@ async def test_no_call_fails_however_often_it_is_reloaded(reloads: int, tmp_path
                 assert await session.reload_now() is not fails
                 live = good[-1]
                 await everybody_has_called_since([*calls])
+            if version == reloads // 4:
+                early = await held_at_rest()
+        late = await held_at_rest(early)
         over = True
     assert min(calls) >= reloads
+    print(f"after {reloads // 4} reloads: {early}; after {reloads}: {late}")
+    assert late.threads <= early.threads + 2  # trio keeps idle ones for a while
+    assert late.kept <= early.kept + 50
+    assert late.blocks - early.blocks < 20 * reloads + 1000
