@@ -58,6 +58,7 @@ EVENTS: list[tuple[Any, dict[str, Any]]] = [
             warnings=("mind the gap",),
             timings=MappingProxyType({"stage": 0.5}),
             changes=(ApiChange("altered", "function", "a", "f", "() -> int", "() -> str", breaking=True),),
+            warm="spare",
         ),
         {
             "type": "reload-success",
@@ -80,6 +81,8 @@ EVENTS: list[tuple[Any, dict[str, Any]]] = [
                     "breaking": True,
                 }
             ],
+            "warm": "spare",
+            "why_fresh": None,
         },
     ),
     (

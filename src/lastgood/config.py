@@ -173,9 +173,8 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     - ``threads``: the number of calls that run at once in a worker. ``pool``: the number of workers.
     - ``grace``: seconds that a worker has to exit by itself.
     - ``async_backend``: the event loop of ``async def`` functions in a worker, ``"asyncio"`` or, where installed, ``"trio"``.
-    - ``spare``: keep a worker for the next generation that has already imported the installed modules it will need. Off by
-      default, because these modules are then imported before local code has run: a variable that local code sets, or a patch
-      that it applies, before such an import comes too late.
+    - ``spare``: keep a worker that runs the program ahead for the next generation, as far as an edit will probably not change
+      what it does. It is used only if it equals a fresh one.
     """
 
     python: Path | None = None
@@ -188,7 +187,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pool: int = 1
     grace: float = 1.0
     async_backend: str = "asyncio"
-    spare: bool = False
+    spare: bool = True
 
     def wrong_field(self) -> tuple[str, str] | None:
         """Return the first invalid field and its problem (what was expected and what was found); None if all are valid."""

@@ -14,6 +14,9 @@ from typing import Any, ClassVar, Literal
 
 from lastgood.errors import Blame
 
+Warmth = Literal["fresh", "spare"]
+"""What the workers of a bridge had been before it was created."""
+
 __all__ = [
     "ApiChange",
     "BridgeLost",
@@ -135,7 +138,8 @@ class ReloadSuccess(_Event):
 
     ``written``: every generated file now on disk, sorted, relative to the output directory; ``touched``: the files that this
     cycle wrote or removed; ``warnings``: the generator's; ``timings``: seconds by the name of the effect; ``changes``: API
-    changes since the previous good generation (none with a ``generate`` function of the user).
+    changes since the previous good generation (none with a ``generate`` function of the user). ``warm``: ``"spare"`` if the
+    bridge's workers had all run the program ahead, else ``"fresh"``; ``why_fresh``: the reason, if the bridge gives one.
     """
 
     type: ClassVar[str] = "reload-success"
@@ -148,6 +152,8 @@ class ReloadSuccess(_Event):
     warnings: tuple[str, ...]
     timings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     changes: tuple[ApiChange, ...] = ()
+    warm: Warmth = "fresh"
+    why_fresh: str | None = None
 
 
 @dataclass(frozen=True)

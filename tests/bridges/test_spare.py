@@ -1,4 +1,4 @@
-"""Spare workers: what they import, when they are taken, and when a fresh worker starts instead."""
+"""Spare workers: when there is one, when it is taken or ended, and when a fresh worker starts instead."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def real(project: RealProject, told: Told, imports: Path) -> Callable[..., Watch
         installed = project.root / "site-packages"
         project.save(
             "lastgood.toml",
-            f'[modules.pricing]\n[output]\ndir = "generated"\n[runtime.process]\nprobation = 0\nspare = true\n{more}\n'
+            f'[modules.pricing]\n[output]\ndir = "generated"\n[runtime.process]\nprobation = 0\n{more}\n'
             f'[runtime.process.env]\nPYTHONPATH = "{installed}"\nIMPORTS = "{imports}"\n',
         )
         return watch(project.config_file, on_event=told, debounce=0.01)
@@ -65,10 +65,9 @@ def real(project: RealProject, told: Told, imports: Path) -> Callable[..., Watch
 
 
 async def spare_of(session: Session) -> Spare:
-    """The spare that the live bridge has had made, once it has."""
-    while not (spares := [spare for spare in session.bridge._spares if spare.is_waiting()]):
-        await trio.to_thread.run_sync(os.sched_yield)
-    spare: Spare = spares[0]
+    """The spare that the live bridge has had made, once it waits for the next generation."""
+    await session.bridge.prepare_spare()
+    spare: Spare = session.bridge._spares[0]
     return spare
 
 
@@ -97,55 +96,44 @@ async def reload(session: Session, project: RealProject) -> int:
     return pid
 
 
-async def test_the_next_bridge_takes_the_spare_which_has_imported_what_is_installed(
-    project: RealProject, imports: Path, real: Callable[..., WatchProgram]
+async def test_the_next_bridge_takes_the_spare(
+    project: RealProject, imports: Path, real: Callable[..., WatchProgram], told: Told
 ) -> None:
     with trio.fail_after(DEADLINE):
         async with real() as session:
+            first = await told.success()
+            assert (first.warm, first.why_fresh) == ("fresh", "there was no spare")
             workers = [session.bridge.pid]
             for _ in range(3):
                 spare = await spare_of(session)
-                assert spare.names == ("slow",)
                 workers.append(await reload(session, project))
                 assert workers[-1] == spare.worker.pid
                 assert await session.handle.call("pricing", "quote") == 2
+                success = await told.success()
+                assert (success.warm, success.why_fresh) == ("spare", None)
             await spare_of(session)
     assert imported_by(imports)[:4] == workers, "each process imports it once"
 
 
-async def test_what_is_local_is_never_in_a_spare(project: RealProject, real: Callable[..., WatchProgram]) -> None:
-    project.save("helper.py", "")
-    project.save("pricing.py", PRICING + "import helper\n")
-    with trio.fail_after(DEADLINE):
-        async with real() as session:
-            assert (await spare_of(session)).names == ("slow",)
-
-
-@pytest.mark.parametrize("what", ["changed", "installed", "a local module of its name", "killed", "stopped"])
-async def test_a_spare_that_will_not_do_is_not_taken(
-    what: str, project: RealProject, real: Callable[..., WatchProgram]
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_a_spare_that_has_ended_is_not_taken(
+    how: str, project: RealProject, real: Callable[..., WatchProgram], told: Told
 ) -> None:
     with trio.fail_after(DEADLINE):
         async with real() as session:
+            await told.success()
             spare = await spare_of(session)
             pid = spare.worker.pid
             assert pid is not None
-            match what:
-                case "changed":
-                    project.save("site-packages/slow/__init__.py", SLOW.replace("FACTOR = 2", "FACTOR = 1 + 2"))
-                case "installed":
-                    project.save("site-packages/another.py", "")
-                case "a local module of its name":
-                    project.save("slow.py", "FACTOR = 3\n")
-                case "killed":
-                    os.kill(pid, signal.SIGKILL)
-                    while not spare.worker.has_exited():
-                        await trio.to_thread.run_sync(os.sched_yield)
-                case "stopped":
-                    await stop(pid)
+            if how == "stopped":
+                await stop(pid)
+            else:
+                os.kill(pid, signal.SIGKILL)
+                while not spare.worker.has_exited():
+                    await trio.to_thread.run_sync(os.sched_yield)
             assert await reload(session, project) != pid
-            expected = 3 if what in ("changed", "a local module of its name") else 2
-            assert await session.handle.call("pricing", "quote") == expected
+            assert await session.handle.call("pricing", "quote") == 2
+            assert (await told.success()).why_fresh == "the spare had ended, or was stopped by a signal"
 
 
 async def test_a_spare_that_dies_when_it_is_taken_gives_way_to_a_fresh_worker(
@@ -295,21 +283,20 @@ async def test_a_pool_has_as_many(project: RealProject, real: Callable[..., Watc
             assert {*session.bridge.pids} == spares
 
 
-def test_it_is_off_unless_it_is_asked_for(project: RealProject) -> None:
-    assert not load_config(project.config_file).runtime.process.spare
-    assert inspect.signature(ProcessBridge).parameters["spare"].default is False
+def test_it_is_on_unless_it_is_turned_off(project: RealProject) -> None:
+    assert load_config(project.config_file).runtime.process.spare
+    assert inspect.signature(ProcessBridge).parameters["spare"].default is True
 
 
-@pytest.mark.parametrize("asked", ["", "spare = false\n"])
-async def test_without_it_none_is_made(asked: str, project: RealProject, real: Callable[..., WatchProgram]) -> None:
+async def test_without_it_none_is_made(project: RealProject, real: Callable[..., WatchProgram], told: Told) -> None:
     with trio.fail_after(DEADLINE):
-        program = real()
-        config = project.config_file.read_text()
-        project.save("lastgood.toml", config.replace("spare = true\n", asked))
-        async with program as session:
+        async with real("spare = false") as session:
+            await told.success()
             await reload(session, project)
             await session.bridge.prepare_spare()
             assert session.bridge._spares == []
+            success = await told.success()
+            assert (success.warm, success.why_fresh) == ("fresh", "spare = false")
 
 
 async def test_close_ends_it(real: Callable[..., WatchProgram]) -> None:

@@ -323,10 +323,10 @@ def test_a_restart_that_only_waits_is_given_up_at_once(
 def test_a_cycle_that_is_over_has_the_live_bridge_prepare_for_the_next() -> None:
     assert second_cycle().through(2, "dispose", live=1).give(events.Watched(effects.Watch(2), 0.0))[
         -1
-    ] == effects.Prepare(2)
-    assert rolling_back().give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))[-1] == effects.Prepare(1), (
-        "it may have given what it had"
-    )
+    ] == effects.Prepare(2, (A,))
+    assert rolling_back().give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))[-1] == effects.Prepare(
+        1, (A,)
+    ), "it may have given what it had"
 
 
 def test_nothing_is_prepared_while_a_cycle_is_about_to_start() -> None:
@@ -339,10 +339,13 @@ def test_a_lost_bridge_prepares_nothing_before_it_is_back() -> None:
     script = second_cycle()
     script.give(events.Lost(1, ERROR, 1000.0))
     script.give(events.Failed(effects.Stage(2), 0.5, ERROR, at=1001.0))
-    assert effects.Prepare(1) not in script.give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))
+    assert effects.Prepare(1, (A,)) not in script.give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))
     script.send(events.TimerElapsed("restart"), RESTART)
     script.send(
-        events.Restarted(RESTART, 0.5), effects.Emit(watch_events.BridgeRestored(1)), let_go(-1), effects.Prepare(1)
+        events.Restarted(RESTART, 0.5),
+        effects.Emit(watch_events.BridgeRestored(1)),
+        let_go(-1),
+        effects.Prepare(1, (A,)),
     )
 
 

@@ -125,7 +125,10 @@ def test_an_edit_while_a_failed_cycle_is_undone_leads_to_the_next_one() -> None:
     script.send(events.Observed(src("3")), effects.Emit(watch_events.Change(A)))
     error = watch_events.ReloadError(2, False, (A,), error=ERROR, effect="stage", live_generation=1)
     script.send(
-        events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)), effects.Emit(error), effects.Prepare(1), *SCHEDULE
+        events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)),
+        effects.Emit(error),
+        effects.Prepare(1, (A,)),
+        *SCHEDULE,
     )
 
 
@@ -167,7 +170,7 @@ def test_bytes_that_were_there_for_the_cycle_alone_are_an_edit(fails: bool) -> N
         script.send(
             events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)),
             effects.Emit(error),
-            effects.Prepare(1),
+            effects.Prepare(1, (A,)),
             *SCHEDULE,
         )
     else:

@@ -49,7 +49,7 @@ def test_a_failure_undoes_what_was_reached_and_keeps_the_last_good(
     for rollback in first:
         script.send(events.RolledBack(rollback))
     error = watch_events.ReloadError(2, False, (A,), error=ERROR, effect=failed.name, live_generation=1)
-    script.send(events.RolledBack(last), effects.Emit(error), effects.Prepare(1))
+    script.send(events.RolledBack(last), effects.Emit(error), effects.Prepare(1, (A,)))
     assert script.phase() == states.Idle()
     assert script.state.live == states.Generation(1, 1)
     assert script.state.stale == states.Stale(ERROR, 1000.0)
@@ -83,7 +83,7 @@ def test_an_undoing_that_fails_is_told_with_both_errors_and_stops_nothing() -> N
         events.RollbackFailed(promote, worse), effects.Emit(watch_events.RollbackFailed("promote", worse, ERROR))
     )
     error = watch_events.ReloadError(2, False, (A,), error=ERROR, effect="promote", live_generation=1)
-    script.send(events.RolledBack(stage), effects.Emit(error), effects.Prepare(1))
+    script.send(events.RolledBack(stage), effects.Emit(error), effects.Prepare(1, (A,)))
 
 
 def test_a_start_that_fails_is_told_and_ends_the_session() -> None:
@@ -147,7 +147,7 @@ WAITED = events.RolledBack(effects.Rollback(effects.Stage(3), 10.0))
 
 def test_what_a_stage_that_only_waited_was_to_have_is_attempted_when_the_thread_is_back() -> None:
     script = waited()
-    assert script.give(WAITED)[-1] == effects.Prepare(1)
+    assert script.give(WAITED)[-1] == effects.Prepare(1, (A,))
     assert script.phase() == states.Idle(), "it does not wait over and over"
     script.send(events.StageReturned(), script.next_look())
     assert script.give(looked(src("3")))[0] == effects.Emit(watch_events.ReloadStart(4, False, (A,)))

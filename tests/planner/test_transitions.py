@@ -83,7 +83,7 @@ def test_an_edit_leads_through_debounce_and_look_to_a_cycle() -> None:
         warnings=("careful", "kept"),
         timings={"stage": 0.5, "promote": 0.25, "warm": 2.0, "swap": 0.0, "dispose": 0.125, "watch": 0.0},
     )
-    script.send(events.Watched(effects.Watch(2), 0.0), effects.Emit(success), effects.Prepare(2))
+    script.send(events.Watched(effects.Watch(2), 0.0), effects.Emit(success), effects.Prepare(2, (A,)))
     assert script.phase() == states.Idle()
     assert script.state.generation == 2
     assert script.state.retired == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lastgood import effects, watch_events
 from lastgood.errors import Undone, WorkerDied
 from lastgood.planner import events, states
-from planner_script import ERROR, WATCH, Script, actions, first_cycle, looked, name_of, second_cycle, src
+from planner_script import ERROR, WATCH, A, Script, actions, first_cycle, looked, name_of, second_cycle, src
 
 
 def undo_deeds(cycle: int) -> tuple[effects.Action, ...]:
@@ -52,7 +52,7 @@ def test_an_undo_is_a_cycle_that_leaves_the_status_stale_until_one_succeeds() ->
     assert notice == effects.Emit(watch_events.GenerationUndone(2, None))
     assert name_of(success) == "reload-success"
     assert answer == effects.Answer((7,), succeeded=True)
-    assert prepare == effects.Prepare(3)
+    assert prepare == effects.Prepare(3, (A,))
     assert script.state.generation == 3
     assert script.state.stale is not None
     assert isinstance(script.state.stale.error, Undone)

@@ -109,7 +109,7 @@ def test_what_a_fresh_bridge_has_loaded_late_is_watched_with_the_rest_of_its_cyc
     script.give(events.Disposed(1, 0.0))
     paths, success, arm, prepare = script.give(events.Watched(effects.Watch(2), 0.0))
     assert (paths, name_of(success)) == (effects.Emit(watch_events.WatchPaths((plugin, SRC))), "reload-success")
-    assert (arm, prepare) == (effects.Arm((plugin,)), effects.Prepare(2))
+    assert (arm, prepare) == (effects.Arm((plugin,)), effects.Prepare(2, (A,)))
     script.give(events.ReloadRequested(5))
     script.give(looked({**src("2"), plugin: {plugin: "1"}}))
     script.through(3, "watch", live=2)

@@ -49,7 +49,7 @@ _F_SETPIPE_SZ = 1031
 _WITHDRAWN = frozenset(
     (frames.CALL, frames.STREAM, frames.INTERFACE)
 )  # what is not sent any more once nobody waits for it
-_NOTICES = frozenset((frames.FORGOTTEN, frames.APART, frames.BEGAN, frames.LOADED, frames.LOGGED))
+_NOTICES = frozenset((frames.FORGOTTEN, frames.APART, frames.BEGAN, frames.LOADED, frames.LOGGED, frames.TAKEN))
 _OF_NO_CALL = frozenset((frames.LOADED, frames.LOGGED))
 _MAX_NOTICE = 1 << 20  # bytes in the body of such a frame
 _deadline = attrgetter("deadline")
@@ -72,7 +72,7 @@ class Channel:
     The leader awaits ``on_end`` when the answers end or ``pidfd`` reports the worker's exit; ``on_garbage`` is called when the
     worker sends invalid data. Both must :meth:`fail` the channel. ``on_loaded`` takes the body of a LOADED frame and raises
     :class:`.frames.FrameError` if it is invalid. ``on_over`` takes the number of each call that was answered, or that was
-    withdrawn before any of it was sent. ``on_logged`` is called for a LOGGED frame.
+    withdrawn before any of it was sent. ``on_logged`` is called for a LOGGED frame, ``on_taken`` for a TAKEN frame.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Channel:
         on_loaded: Callable[[bytes], object] = lambda _body: None,
         on_over: Callable[[int], object] = lambda _number: None,
         on_logged: Callable[[], object] = lambda: None,
+        on_taken: Callable[[], object] = lambda: None,
         threads: int = 1,
         timeout: float = math.inf,
     ) -> None:
@@ -100,6 +101,7 @@ class Channel:
         self._on_loaded = on_loaded
         self._on_over = on_over
         self._on_logged = on_logged
+        self._on_taken = on_taken
         self._inbox = frames.Inbox()
         self._read_size = _SMALL_READ
         self._unsent: deque[_Unsent] = deque()
@@ -126,10 +128,6 @@ class Channel:
         """Give the channel, which has not had a call yet, the settings of a new owner."""
         self._threads = self._free_threads = threads
         self.timeout, self._on_loaded = timeout, on_loaded
-
-    def preload(self, body: bytes) -> None:
-        """Send a PRELOAD frame."""
-        self._send(frames.PRELOAD, 0, body)
 
     def pin(self, body: bytes) -> None:
         """Send a PIN frame, unless the worker is gone."""
@@ -190,7 +188,7 @@ class Channel:
             else:
                 answer.queued = trio.current_time()
                 self._queued.append(answer)
-        elif kind != frames.SETUP:
+        elif kind not in (frames.SETUP, frames.AHEAD):
             answer.of_stream = True
             self._begin(answer)
         self._send(kind, answer.number, body)
@@ -485,6 +483,8 @@ class Channel:
             self._on_loaded(body)
         elif kind == frames.LOGGED:
             self._on_logged()
+        elif kind == frames.TAKEN:
+            self._on_taken()
         elif number in self._open:
             if kind == frames.BEGAN:
                 self._begin_again(self._open[number])

@@ -1,4 +1,5 @@
-"""Modules that a worker loads though no import statement leads to them, and a listener for these."""
+"""What a session and the bridges in it tell each other besides calls, by context variables: these also reach a bridge inside
+the user's own bridge."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["LATE_IMPORT_LISTENER", "LoadedLate"]
+__all__ = ["LAST_EDIT", "LATE_IMPORT_LISTENER", "LoadedLate"]
+
+LAST_EDIT: ContextVar[tuple[Path, ...]] = ContextVar("last_edit", default=())
+"""The files that were edited last, for the ``prepare_spare()`` of a bridge that is called in this context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +33,5 @@ LATE_IMPORT_LISTENER: ContextVar[Callable[[LoadedLate], object] | None] = Contex
 )
 """The listener for late imports of bridges that are created in this context.
 
-A session sets it around ``create_bridge`` and ``init()``, so it also applies to a bridge inside the user's own bridge.
+A session sets it around ``create_bridge`` and ``init()``.
 """

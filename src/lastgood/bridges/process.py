@@ -14,12 +14,12 @@ import msgspec
 import trio
 
 from lastgood.bridges.answers import check_sequences, disposed, error_of, started_before, unreadable, unsendable
-from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
+from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.logs import LEVELS
 from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.raised import leave
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
-from lastgood.bridges.spare import Loaded, RunContext, Spare, becomes_ready, stamps_of, take_spare
+from lastgood.bridges.spare import RunContext, Spare, becomes_ready, local_names, newest_source, take_spare
 from lastgood.bridges.streams import WorkerStream
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
@@ -63,8 +63,8 @@ class ProcessBridge:
     goes to the app's stderr. What it logs is handled by the app's loggers of the same names, unless its imports give the root
     logger a handler. It logs at the levels that the app's loggers have; a change reaches it with the next call. ``pool`` is the
     number of workers; a call goes to the least busy one. A worker that dies takes only its own calls with it. When all have died,
-    every call raises :class:`WorkerDied`. With ``spare``, a bridge that is ready keeps another worker for the next bridge, see
-    :class:`lastgood.config.ProcessConfig`.
+    every call raises :class:`WorkerDied`. With ``spare``, a bridge of a pinned generation has other workers run its program
+    ahead for the next bridge, see :class:`lastgood.config.ProcessConfig`.
 
     ``pinned`` is the manifest of a pinned generation: local modules are then imported from the files it names. Keep it and
     those files while the bridge lives. Set ``on_loaded_late`` to be notified of loaded modules that are not in it.
@@ -90,7 +90,7 @@ class ProcessBridge:
         pool: int = 1,
         grace: float = 1.0,
         async_backend: str = "asyncio",
-        spare: bool = False,
+        spare: bool = True,
         pinned: str | Path | None = None,
     ) -> None:
         check_sequences(modules, import_path)
@@ -120,9 +120,14 @@ class ProcessBridge:
         self._token: trio.lowlevel.TrioToken | None = None
         self._workers: list[RemoteWorker] = []
         self._environment: Environment | None = None
-        self._loaded = Loaded()
+        self._edited: tuple[Path, ...] = ()
         self._spares: list[Spare] = []
+        self._preparing: trio.Lock | None = None
         self._taken: list[RemoteWorker] = []
+        self.warm: Literal["fresh", "spare"] = "fresh"
+        """Whether all its workers had been spares."""
+        self.why_fresh: str | None = None
+        """The reason if one of them had not."""
         self._gone = trio.Event()
         self._app = os.getpid()
 
@@ -180,14 +185,15 @@ class ProcessBridge:
         self._token = _current_token("init")
         self._state = "starting"
         try:
-            await self._start()
-            setup = VALUES.dumps(self._setup())
+            setup = self._setup()
+            await self._start(setup)
+            body = VALUES.dumps(setup)
             for worker in self._workers:
-                worker.logs.start()
                 worker.levels = LEVELS.current
-            answers = [worker.channel.submit(frames.SETUP, setup) for worker in self._workers]
+            answers = [worker.channel.submit(frames.SETUP, body) for worker in self._workers]
             for index, answer in enumerate(answers):
-                await self._get_ready(index, answer, setup)
+                await self._get_ready(index, answer, body)
+            self.warm = "spare" if self.why_fresh is None else "fresh"
             self._state = "ready"
         except BaseException:
             with trio.CancelScope(shield=True):
@@ -327,71 +333,91 @@ class ProcessBridge:
             raise failed[0]
 
     async def prepare_spare(self) -> None:
-        """Start a spare worker for each worker of this bridge, for the next bridge of a pinned generation.
+        """Start a spare worker for each worker of this bridge, for the next bridge. Return when they wait for it.
 
-        The spare imports, in the background, the installed modules that this bridge's worker has loaded, but no local one.
-        A session calls this after each cycle, including a failed one, which may have used up the spare. Errors are only
-        logged.
+        A spare waits before it runs what follows the imports of a file that was edited last (``LAST_EDIT``, which the session
+        sets; if there is none, the newest file). A session calls this after each cycle, including a failed one, which may have
+        used up the spare. Errors are only logged.
         """
         if self._state != "ready" or not (self._process.spare and self._pinned and self._environment):
             return
-        loaded, manifest = self._loaded, Path(self._pinned)
+        manifest = Path(self._pinned)
         try:
-            names = await trio.to_thread.run_sync(loaded.named_by, manifest)
-            paths = {*loaded.files(), self._environment.python}
-            stamps = await trio.to_thread.run_sync(stamps_of, paths)
-            for spare in self._spares:
-                if spare.worker.has_exited() or spare.worker.is_stopped():
-                    await spare.end()
-            self._spares = [spare for spare in self._spares if spare.is_waiting()]
-            while self._state == "ready" and len(self._spares) < self._process.pool:
-                worker = self._make_worker(self._environment)
-                self._spares.append(Spare(worker, RunContext(self._environment), names, stamps))
-                self._spares[-1].start()
+            self._preparing = self._preparing or trio.Lock()
+            async with self._preparing:
+                edited = LAST_EDIT.get() or self._edited or await trio.to_thread.run_sync(newest_source, manifest)
+                for spare in self._spares:
+                    if not spare.is_usable() or edited != self._edited:
+                        await spare.end()
+                self._spares = [spare for spare in self._spares if spare.is_waiting()]
+                self._edited = edited
+                while self._state == "ready" and len(self._spares) < self._process.pool:
+                    await self._add_spare(self._environment, manifest)
         except (BridgeError, Damaged, OSError) as error:
             logger.warning("no spare worker could be made: %s", error)
 
-    async def _start(self) -> None:
+    async def _add_spare(self, environment: Environment, manifest: Path) -> None:
+        setup = self._setup()
+        names = await trio.to_thread.run_sync(local_names, manifest)
+        if self._state != "ready":
+            return
+        worker = self._make_worker(environment, is_spare=True)
+        spare = Spare(worker, _context(environment, setup), names)
+        self._spares.append(spare)
+        body = VALUES.dumps({**setup, "focus": [str(path) for path in self._edited]})
+        answer = worker.channel.submit(frames.AHEAD, body)
+        spare.wait()
+        await worker.channel.wait(answer)
+
+    async def _start(self, setup: Mapping[str, Any]) -> None:
         environment = self._environment = self._find_environment()
+        self.why_fresh = None if self._process.spare else "spare = false"
         for _ in range(self._process.pool):
-            spare = None
+            found: Spare | str = self.why_fresh or "its sources are not pinned"
             if self._process.spare and self._pinned:
-                spare = await take_spare(environment, Path(self._pinned))
-            if spare is None:
+                found = await take_spare(_context(environment, setup), Path(self._pinned))
+            if isinstance(found, str):
+                self.why_fresh = self.why_fresh or found
                 self._workers.append(self._make_worker(environment))
                 continue
-            spare.worker.channel.adopt(
+            worker = found.worker
+            worker.channel.adopt(
                 threads=self._process.threads,
                 timeout=self._process.timeout,
-                on_loaded=partial(self._note_loaded, spare.worker),
+                on_loaded=partial(self._note_loaded, worker),
             )
-            self._workers.append(spare.worker)
-            self._taken.append(spare.worker)
+            self._workers.append(worker)
+            self._taken.append(worker)
 
     async def _get_ready(self, index: int, answer: PendingAnswer, setup: bytes) -> None:
         worker = self._workers[index]
         if worker not in self._taken:
             await worker.channel.wait(answer)
-        elif not await becomes_ready(worker, answer):
-            # Its preloaded modules may be the cause: retry with a fresh worker, whose outcome is final.
-            await worker.end(0)
-            assert self._environment is not None
-            worker = self._workers[index] = self._make_worker(self._environment)
-            worker.logs.start()
-            answer = worker.channel.submit(frames.SETUP, setup)
-            for late in self._loaded_late.values():
-                _pin(worker, late)
-            await worker.channel.wait(answer)
-        loaded = self._result(worker, answer, is_import=True)
-        try:
-            self._loaded = Loaded(tuple((str(name), str(path)) for name, path in loaded or ()))
-        except (TypeError, ValueError) as error:
-            raise worker.fail_with(str(error)) from None
+        else:
+            why = "the spare ended, or was stopped by a signal"
+            if await becomes_ready(worker, answer):
+                why = str(VALUES.loads(answer.body)) if answer.kind == frames.UNFIT else ""
+            if why:
+                self.why_fresh = self.why_fresh or why
+                await worker.end(0)
+                worker, answer = self._replace(index, setup)
+                await worker.channel.wait(answer)
+        self._result(worker, answer, is_import=True)
         worker.ready = True
 
-    def _make_worker(self, environment: Environment) -> RemoteWorker:
+    def _replace(self, index: int, setup: bytes) -> tuple[RemoteWorker, PendingAnswer]:
+        """Start a fresh worker in place of a spare, whose outcome is final."""
+        assert self._environment is not None
+        worker = self._workers[index] = self._make_worker(self._environment)
+        answer = worker.channel.submit(frames.SETUP, setup)
+        for late in self._loaded_late.values():
+            _pin(worker, late)
+        return worker, answer
+
+    def _make_worker(self, environment: Environment, *, is_spare: bool = False) -> RemoteWorker:
         return RemoteWorker(
             environment,
+            is_spare=is_spare,
             threads=self._process.threads,
             timeout=self._process.timeout,
             grace=self._process.grace,
@@ -519,6 +545,12 @@ def _command(python: str | Path) -> Path:
     """Return an interpreter as :class:`ProcessConfig` takes it: absolute, unless it is a bare name to look up on ``PATH``."""
     text = os.fspath(python)
     return Path(os.path.abspath(text)) if os.path.dirname(text) else Path(text)
+
+
+def _context(environment: Environment, setup: Mapping[str, Any]) -> RunContext:
+    """Return what a worker's run depends on. Of the modules, only the names count; what may be called in them is said later."""
+    others = {name: value for name, value in setup.items() if name not in ("pinned", "modules")}
+    return RunContext(environment, {**others, "modules": list(setup["modules"])}, str(Path(setup["pinned"]).parents[1]))
 
 
 def _current_token(what: str) -> trio.lowlevel.TrioToken:

@@ -39,6 +39,7 @@ def unpacker(decode: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
 class RemoteWorker:
     """A worker process, started on creation.
 
+    ``is_spare``: it runs ahead (worker/ahead.py), and its output and log records are held back until it is taken over.
     ``threads`` calls run at once in it, and each may take ``timeout`` seconds. When the worker has died, its child processes
     get ``grace`` seconds to exit. The owner sets ``ready`` once the worker has imported its modules. ``on_loaded`` is called
     with this object and the body of a LOADED frame. Raises :class:`BridgeError` if the interpreter cannot be started.
@@ -53,11 +54,12 @@ class RemoteWorker:
         timeout: float,
         grace: float,
         on_loaded: Callable[[RemoteWorker, bytes], object],
+        is_spare: bool = False,
     ) -> None:
         self.ready = False
         self._grace = grace
         self._reaping = trio.Lock()
-        started = start_worker(environment)
+        started = start_worker(environment, held=is_spare)
         self._child = started.child
         outgoing, incoming = map(Arena, started.arenas)
         self.codec = Carrier(
@@ -81,9 +83,17 @@ class RemoteWorker:
             on_loaded=partial(on_loaded, self),
             on_over=self._reclaim,
             on_logged=self.logs.catch_up,
+            on_taken=self._show,
             threads=threads,
             timeout=timeout,
         )
+        if not is_spare:
+            self.logs.start()
+
+    def _show(self) -> None:
+        """Show what it has printed and logged, and what comes."""
+        self._child.out.release()
+        self.logs.start()
 
     def has_exited(self) -> bool:
         """Return whether its process has ended, even if that was not handled yet."""

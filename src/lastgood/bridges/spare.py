@@ -1,88 +1,84 @@
-"""Spare workers: they have imported the installed modules that the live worker has loaded, and wait for the local ones.
+"""Spare workers: each runs the live generation's program ahead, and waits for the next generation (worker/ahead.py).
 
-When no cycle is under way, the live bridge starts as many spares as it has workers. The next bridge takes them, so that its
-warm-up imports local modules only. A spare is only taken if a fresh worker would do exactly the same: the interpreter and
-environment are the same, none of its installed files has changed, nothing was installed or removed, and no local module has
-the name of one of its modules. Otherwise it stays with the bridge that started it, and ends with that bridge.
-
-Spares are off by default, because they change the order of imports. If local code has an effect on an installed module before
-importing it, such as setting an environment variable that the module reads, that effect comes too late in a spare.
+When no cycle is under way, the live bridge starts as many spares as it has workers. The next bridge offers its generation to
+them, and takes over those to which it fits. Whether it fits is decided on both sides. Here: the interpreter, the environment
+and the settings are the same, and the directories of local modules have the same names in them, since a program may ask whether
+a file exists. In the spare: everything that it has run, read and looked up is the same.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import trio
 
 from lastgood.bridges.pending import PendingAnswer
-from lastgood.bridges.remote import PACK, RemoteWorker
+from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.errors import BridgeError, WorkerDied
+from lastgood.planner.watch_set import is_ignored_name
 from lastgood.sources.environment import Environment
 
-__all__ = ["Loaded", "RunContext", "Spare", "stamps_of", "take_spare"]
+__all__ = ["RunContext", "Spare", "becomes_ready", "local_names", "newest_source", "take_spare"]
 
 _CHECK_INTERVAL = 0.05  # seconds between two checks
-_MAX_NAME_BYTES = 50_000  # bytes of names: they must fit into the pipe's buffer
 
-Stamps = dict[str, tuple[int, int, int] | None]
-"""Path to (inode, size in bytes, mtime in nanoseconds) of a file or directory; None if it does not exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The installed modules that a worker has loaded: (name, path) of each, in the order in which they were loaded."""
-
-    modules: tuple[tuple[str, str], ...] = ()
-
-    def named_by(self, manifest: Path) -> tuple[str, ...]:
-        """Return the modules of packages that the pinned generation's import statements name; those import all others."""
-        elsewhere = set(Manifest.load(str(manifest)).elsewhere)
-        return tuple(name for name, _ in self.modules if name.partition(".")[0] in elsewhere)
-
-    def files(self) -> set[str]:
-        """Return everything that must not change: the files, and the directories into which packages are installed."""
-        paths = {path for _, path in self.modules}
-        parts = ("site-packages", "dist-packages")
-        return paths | {path[: path.index(part) + len(part)] for path in paths for part in parts if part in path}
+Names = Mapping[str, frozenset[str] | None]
+"""The names in each directory; None if it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """Everything that a worker's run depends on: ``environment``, the app's variables and directory, and its event loop."""
+    """Everything that a worker's run depends on, apart from the generation.
+
+    ``environment``, the app's variables and directory, its event loop, ``setup``, what the worker is told, and ``home``, where
+    the generations are stored.
+    """
 
     environment: Environment
+    setup: Mapping[str, Any]
+    home: str
     variables: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     directory: str = field(default_factory=os.getcwd)
     token: trio.lowlevel.TrioToken = field(default_factory=trio.lowlevel.current_trio_token)
 
+    def difference(self, other: RunContext) -> str | None:
+        """Return what is another in ``other``, for a person; None if all is the same."""
+        if self.environment != other.environment:
+            return "the interpreter or its environment has changed"
+        if self.variables != other.variables:
+            return "an environment variable of the app has changed"
+        if self.directory != other.directory:
+            return "the working directory of the app has changed"
+        if self.token is not other.token:
+            return "the spare belongs to another event loop"
+        changed = [name for name in self.setup if self.setup[name] != other.setup.get(name)]
+        return f"{', '.join(changed)} changed in the settings" if changed else None
+
 
 @dataclass(eq=False, slots=True)
 class Spare:
-    """A spare: ``worker`` imports ``names`` or has done so; ``stamps`` were taken before."""
+    """A spare worker. ``names``: those in the directories of local modules, before it started."""
 
     worker: RemoteWorker
     context: RunContext
-    names: tuple[str, ...]
-    stamps: Stamps
+    names: Names
 
-    def start(self) -> None:
-        """Start the imports, and make the spare available."""
-        size, names = 0, []
-        for name in self.names:
-            size += len(name) + 5
-            if size < _MAX_NAME_BYTES:
-                names.append(name)
-        self.worker.channel.preload(PACK(names))
-        _waiting.append(self)
+    def is_usable(self) -> bool:
+        """Return whether its process runs."""
+        return not (self.worker.has_exited() or self.worker.is_stopped())
 
     def is_waiting(self) -> bool:
         """Return whether the spare was neither taken nor ended."""
         return self in _waiting
+
+    def wait(self) -> None:
+        """Make it available."""
+        _waiting.append(self)
 
     async def end(self) -> bool:
         """End the spare, unless it was taken; return whether it was ended."""
@@ -96,21 +92,21 @@ class Spare:
 _waiting: list[Spare] = []
 
 
-async def take_spare(environment: Environment, manifest: Path) -> Spare | None:
-    """Take a spare that suits a bridge of that pinned generation; return None if there is none."""
-    context = RunContext(environment)
-    local = await trio.to_thread.run_sync(_local_names, manifest) if _waiting else set()
-    for spare in [each for each in _waiting if each.context == context]:
-        if not {name.partition(".")[0] for name in spare.names}.isdisjoint(local):
-            continue
-        if spare.worker.is_stopped():
+async def take_spare(context: RunContext, manifest: Path) -> Spare | str:
+    """Take a spare to offer it a pinned generation; return why not if there is none for it."""
+    why = "there was no spare"
+    for spare in [each for each in _waiting if each.context.home == context.home]:
+        problem = spare.context.difference(context)
+        if problem is None and not spare.is_usable():
             await spare.end()
-            continue
-        stamps = await trio.to_thread.run_sync(stamps_of, spare.stamps)
-        if stamps == spare.stamps and spare in _waiting and not spare.worker.has_exited():
+            problem = "the spare had ended, or was stopped by a signal"
+        if problem is None and await trio.to_thread.run_sync(local_names, manifest) != spare.names:
+            problem = "files were added or removed beside the sources"
+        if problem is None and spare in _waiting:
             _waiting.remove(spare)
             return spare
-    return None
+        why = problem or why
+    return why
 
 
 async def becomes_ready(worker: RemoteWorker, answer: PendingAnswer) -> bool:
@@ -134,20 +130,30 @@ async def _cancel_when_stopped(worker: RemoteWorker, scope: trio.CancelScope) ->
     scope.cancel()
 
 
-def _local_names(manifest: Path) -> set[str]:
+def local_names(manifest: Path) -> Names:
+    """Return the names in the directories of a pinned generation's modules, without those of caches and temporary files.
+
+    Raises :class:`.worker.manifest.Damaged`.
+    """
     pinned = Manifest.load(str(manifest))
-    names = (*(name for _, _, name, _ in pinned.modules), *pinned.namespaces)
-    return {name.partition(".")[0] for name in names}
+    directories = {*pinned.roots, *(os.path.dirname(path) for _, _, _, path in pinned.modules)}
+    directories.update(path for paths in pinned.namespaces.values() for path in paths)
+    return {directory: _names(directory) for directory in directories}
 
 
-def stamps_of(paths: Iterable[str]) -> Stamps:
-    """Return the stamps of files and directories."""
-    stamps: Stamps = {}
-    for path in paths:
+def _names(directory: str) -> frozenset[str] | None:
+    try:
+        return frozenset(name for name in os.listdir(directory) if not is_ignored_name(name))
+    except OSError:
+        return None
+
+
+def newest_source(manifest: Path) -> tuple[Path, ...]:
+    """Return the file that was written last, of a pinned generation's modules. Raises :class:`.worker.manifest.Damaged`."""
+    newest: tuple[int, str] | None = None
+    for _, _, _, path in Manifest.load(str(manifest)).modules:
         try:
-            found = os.stat(path)
+            newest = max(newest or (0, ""), (os.stat(path).st_mtime_ns, path))
         except OSError:
-            stamps[path] = None
-        else:
-            stamps[path] = (found.st_ino, found.st_size, found.st_mtime_ns)
-    return stamps
+            continue
+    return () if newest is None else (Path(os.path.realpath(newest[1])),)

@@ -37,14 +37,15 @@ class StartedWorker:
     arenas: tuple[int, int]
 
 
-def start_worker(environment: Environment) -> StartedWorker:
+def start_worker(environment: Environment, *, held: bool = False) -> StartedWorker:
     """Start a worker, on the thread that runs the app's event loop: the kernel kills it when that *thread* ends.
 
-    So no worker survives a killed app. Raises :class:`BridgeError` with the interpreter's name if it cannot be started.
+    So no worker survives a killed app. ``held``: its output waits for ``release()``. Raises
+    :class:`BridgeError` with the interpreter's name if it cannot be started.
     """
     try:
         with ExitStack() as undo, ExitStack() as theirs:
-            output = Output(forward=True, mark=WORKER_MARK.get())
+            output = Output(forward=True, mark=WORKER_MARK.get(), held=held)
             undo.callback(output.finish)
             theirs_in, requests = _pipe(theirs, undo)
             theirs_out, answers = reversed(_pipe(undo, theirs))

@@ -15,6 +15,7 @@ _WRITE = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
 _KEPT_BYTES = 16 * 1024
 _KEPT_LINES = 64
 _FINAL_READS = 16
+_MAX_HELD = 1 << 20  # bytes
 _CAN_POLL = hasattr(select, "poll")  # not on Windows
 _JOIN = 1.0  # seconds to wait for the end of a pipe that cannot be polled
 _LONGEST = 1 << 13  # bytes of a line to wait for its end
@@ -71,10 +72,11 @@ class Output:
     It is a thread so that output gets through while nobody waits for the child and while the app's event loop is busy. Give
     ``write_end`` to the child and then call :meth:`close_write_end`. :meth:`finish` ends the thread and closes the pipe, even
     while a grandchild still holds the other end. ``forward``: write everything to the app's stderr, too, each line after
-    ``mark``.
+    ``mark``; if it is ``held``, not before :meth:`release`. What is held waits in the pipe once it is more than 1 MiB.
     """
 
-    def __init__(self, *, forward: bool, mark: bytes = b"") -> None:
+    def __init__(self, *, forward: bool, mark: bytes = b"", held: bool = False) -> None:
+        self._held: bytearray | None = bytearray() if held else None
         self._kept = bytearray()
         self._is_cut = False
         self._marker = LineMarker(mark)
@@ -92,6 +94,11 @@ class Output:
     def close_write_end(self) -> None:
         """Close this process's ``write_end``, which the child has inherited."""
         self.write_end = _closed(self.write_end)
+
+    def release(self) -> None:
+        """Forward what was held, and what comes."""
+        if self._waker >= 0:
+            os.write(self._waker, b"r")
 
     def tail(self) -> str:
         """Return the last lines (at most 64, and 16 KiB)."""
@@ -120,12 +127,20 @@ class Output:
             while more:
                 more = self._read(may_wait=True)
             return
-        source, both = select.poll(), select.poll()
-        source.register(self._source, select.POLLIN)
-        both.register(self._source, select.POLLIN)
-        both.register(self._wake, select.POLLIN)
-        while more and not self._woken(events := both.poll(_PATIENCE if self._marker.holds() else None)):
-            if events:
+        source, wake, both = select.poll(), select.poll(), select.poll()
+        for poll in (source, both):
+            poll.register(self._source, select.POLLIN)
+        for poll in (wake, both):
+            poll.register(self._wake, select.POLLIN)
+        while more:
+            is_full = self._held is not None and len(self._held) > _MAX_HELD
+            events = (wake if is_full else both).poll(_PATIENCE if self._marker.holds() else None)
+            if self._woken(events):
+                if not os.read(self._wake, 1):
+                    break
+                held, self._held = self._held, None
+                self._forward(bytes(held or b""), may_wait=True)
+            elif events:
                 more = self._read(may_wait=True)
             else:
                 self._forward(self._marker.flush(), may_wait=True)
@@ -150,6 +165,9 @@ class Output:
         return bool(chunk)
 
     def _forward(self, data: bytes, *, may_wait: bool) -> None:
+        if self._held is not None:
+            self._held += data
+            return
         if self._target < 0:
             return
         chunk = memoryview(data)

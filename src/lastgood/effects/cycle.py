@@ -227,9 +227,13 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Let the live ``bridge`` prepare resources in the background that the next one can take over, such as a spare worker."""
+    """Let the live ``bridge`` prepare resources in the background that the next one can take over, such as a spare worker.
+
+    ``edited``: the files whose edits caused the last cycle that edits have caused, sorted. They are likely to be edited next.
+    """
 
     bridge: int
+    edited: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

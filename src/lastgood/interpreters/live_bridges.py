@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from lastgood.bridges import Bridge
-from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
+from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.calls.registry import Leased, Slot
 from lastgood.config import Config
 from lastgood.effects import Dispose, Restart
@@ -33,6 +33,7 @@ from lastgood.planner.events import (
     RestartFailed,
 )
 from lastgood.store.generations import LateModule
+from lastgood.watch_events import Warmth
 
 __all__ = ["LiveBridges", "since"]
 
@@ -171,15 +172,26 @@ class LiveBridges:
         if cycle in self._loaded_late:
             del self._loaded_late[cycle][: len(late)]
 
-    def prepare(self, cycle: int) -> None:
+    def warmth(self, cycle: int) -> tuple[Warmth, str | None]:
+        """Return ``warm`` and ``why_fresh`` of the bridge of ``cycle``, which is not live yet."""
+        bridge = self._warmed[cycle]
+        if getattr(bridge, "warm", None) == "spare":
+            return "spare", None
+        why = getattr(bridge, "why_fresh", None)
+        return "fresh", None if why is None else str(why)
+
+    def prepare(self, cycle: int, edited: tuple[Path, ...]) -> None:
         """Call ``prepare_spare()`` of the bridge of ``cycle``, if it is still live and has that method."""
         prepare = getattr(self._leased[cycle].bridge, "prepare_spare", None) if cycle in self._guards else None
         if callable(prepare) and cycle not in self._preparing:
             scope = self._preparing[cycle] = trio.CancelScope()
-            self._nursery.start_soon(self._prepare, cycle, prepare, scope)
+            self._nursery.start_soon(self._prepare, cycle, prepare, edited, scope)
 
     @trio.lowlevel.enable_ki_protection
-    async def _prepare(self, cycle: int, prepare: Callable[[], Any], scope: trio.CancelScope) -> None:
+    async def _prepare(
+        self, cycle: int, prepare: Callable[[], Any], edited: tuple[Path, ...], scope: trio.CancelScope
+    ) -> None:
+        LAST_EDIT.set(edited)
         with scope:
             try:
                 await _result_of(prepare())

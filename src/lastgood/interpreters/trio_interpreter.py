@@ -215,7 +215,7 @@ class TrioInterpreter:
                 warnings = await self._compare(work)
                 if work.refresh is not None:
                     await self._in_thread(work.refresh.prepare)
-                return events.Warmed(action, since(started), warnings)
+                return events.Warmed(action, since(started), warnings, *self._bridges.warmth(action.cycle))
             case effects.Swap():
                 if work.refresh is not None:
                     work.refresh.prepare()
@@ -377,8 +377,8 @@ class TrioInterpreter:
                 self._stop_timer(timer)
             case effects.Pin(bridge):
                 self._nursery.start_soon(self._pin, bridge)
-            case effects.Prepare(bridge):
-                self._bridges.prepare(bridge)
+            case effects.Prepare(bridge, edited):
+                self._bridges.prepare(bridge, edited)
             case effects.Arm(paths):
                 assert self._armed is not None
                 self._armed = self._armed.with_paths(paths)

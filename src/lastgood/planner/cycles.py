@@ -50,7 +50,8 @@ def begin(state: State) -> Step:
     cycle_plan = plan_of_cycle(state.settings, number, state.live, undo=undoes is not None)
     if undoes is None:
         cycle = Cycle(number, bool(state.tickets), state.edits, state.tickets, cycle_plan)
-        state = replace(state, attempted=state.observed, disturbed=frozenset(), tickets=())
+        edited = cycle.changed or state.edited
+        state = replace(state, attempted=state.observed, disturbed=frozenset(), tickets=(), edited=edited)
     elif undoes.reason is None:
         cycle = Cycle(number, True, (), state.undos[:1], cycle_plan, undoes)
         state = replace(state, undos=state.undos[1:])
@@ -177,6 +178,8 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         warnings=cycle.staged.warnings + cycle.promoted.warnings + cycle.warmed.warnings,
         timings=MappingProxyType(dict(cycle.timings)),
         changes=cycle.staged.changes,
+        warm=cycle.warmed.warm,
+        why_fresh=cycle.warmed.why_fresh,
     )
     effects += [Emit(success), *answer(cycle.tickets, succeeded=not state.ending)]
     if state.late:

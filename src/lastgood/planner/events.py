@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lastgood.effects.cycle import Promote, Restart, Rollback, Stage, Swap, Warm, Watch
 from lastgood.planner.watch_set import Snapshot, WatchSet
-from lastgood.watch_events import ApiChange, Notice
+from lastgood.watch_events import ApiChange, Notice, Warmth
 
 __all__ = [
     "NOBODY",
@@ -134,11 +134,16 @@ class Promoted:
 
 @dataclass(frozen=True, slots=True)
 class Warmed:
-    """The next bridge is ready for calls. ``warnings`` say where its functions differ from their wrappers."""
+    """The next bridge is ready for calls. ``warnings`` say where its functions differ from their wrappers.
+
+    ``warm`` and ``why_fresh`` are those of :class:`~lastgood.watch_events.ReloadSuccess`.
+    """
 
     effect: Warm
     seconds: float
     warnings: tuple[str, ...] = ()
+    warm: Warmth = "fresh"
+    why_fresh: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

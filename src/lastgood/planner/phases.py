@@ -82,7 +82,7 @@ def next_phase(state: State) -> Step:
         return begin_closing(state)
     if state.tickets or next_undo(state):
         return start_looking(state)
-    prepare = () if state.live is None or state.lost is not None else (Prepare(state.live.cycle),)
+    prepare = () if state.live is None or state.lost is not None else (Prepare(state.live.cycle, state.edited),)
     if state.causes and not state.blocked:
         return Step(replace(state, phase=Scheduled()), (*prepare, debounce(state), max_wait(state)))
     return go_idle(state).preceded_by(*prepare)

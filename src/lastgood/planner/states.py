@@ -222,6 +222,7 @@ class State:
     - ``attempted``: the bytes from which the last cycle started. ``observed``: the bytes read last. ``disturbed``: files that
       changed while that cycle ran, so that it may have read either version. ``blocked``: the last cycle attempted nothing,
       and its edits wait for the thread of an earlier stage.
+    - ``edited``: the edits of the last cycle that had some.
     - ``tickets``: callers that wait for the next cycle. ``undos``: callers that wait for an undo.
     - ``runaway``: files that change with each reload.
     - ``stale``: set from the first failure until a cycle succeeds. ``lost``: set while the live bridge is broken.
@@ -243,6 +244,7 @@ class State:
     late: tuple[Path, ...] = ()
     attempted: Snapshot = field(default_factory=dict, repr=False)
     observed: Snapshot = field(default_factory=dict, repr=False)
+    edited: tuple[Path, ...] = ()
     disturbed: frozenset[Path] = frozenset()
     blocked: bool = False
     tickets: tuple[int, ...] = ()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.bridges.worker.importing import Sources, is_local, local_roots
+from lastgood.bridges.worker.importing import is_local, local_roots
 from lastgood.bridges.worker.manifest import Manifest
+from lastgood.bridges.worker.pinned import Sources
 
 STDLIB = os.path.dirname(os.path.abspath(os.__file__))
 INSTALLED = [STDLIB, "/app/.venv/lib/python3.11/site-packages", "/app/env/lib"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from lastgood.bridges.process import VALUES
-from lastgood.bridges.worker import main
-from lastgood.bridges.worker.frames import CALL, FORGET, HEADER, MAX_BODY, PIN, PRELOAD, SETUP
+from lastgood.bridges.worker import importing, main
+from lastgood.bridges.worker.frames import CALL, FORGET, HEADER, MAX_BODY, PIN, SETUP
 from lastgood.bridges.worker.serving import Worker
 
 
@@ -49,10 +49,13 @@ def reading() -> Iterator[Reading]:
         os.close(descriptor)
 
 
-def test_a_module_is_pinned_also_if_that_comes_before_there_are_sources(reading: Reading) -> None:
+def test_a_module_is_pinned_also_if_that_comes_before_there_are_sources(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert reading.pin(["/p/early.py", b"1"]) == []
-    sources: Any = Sources()
-    reading.worker._import_from(sources)
+    sources = Sources()
+    monkeypatch.setattr(importing, "install", lambda *_: sources)
+    reading.worker._modules.install({"import_path": [], "pinned": None, "codes": None}, (), None)
     assert reading.pin(["/p/late.py", b"2"]) == []
     assert sources.pinned == [("/p/early.py", b"1"), ("/p/late.py", b"2")]
 
@@ -78,9 +81,8 @@ NOTHING = VALUES.dumps([])
     [
         HEADER.pack(len(NOTHING), CALL, 1) + NOTHING,
         HEADER.pack(MAX_BODY + 1, SETUP, 1),
-        2 * (HEADER.pack(len(NOTHING), PRELOAD, 0) + NOTHING),
     ],
-    ids=["a call", "more than a frame can have", "nothing but preloads"],
+    ids=["a call", "more than a frame can have"],
 )
 def test_what_does_not_begin_as_an_app_does_is_told_and_gets_no_worker(sent: bytes) -> None:
     requests, app = os.pipe()

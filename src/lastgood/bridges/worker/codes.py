@@ -15,9 +15,9 @@ import marshal
 import os
 import sys
 import threading
-from types import CodeType
 
 from .manifest import digest_of
+from .parts import Parts
 
 __all__ = ["Codes"]
 
@@ -29,9 +29,9 @@ class Codes:
 
     def __init__(self, directory: str | None) -> None:
         self._directory = directory
-        self._interpreter = f"{sys.version}\t{sys.flags.optimize}\t"
+        self._interpreter = f"parts\t{sys.version}\t{sys.flags.optimize}\t"
 
-    def get(self, digest: str, path: str) -> CodeType | None:
+    def get(self, digest: str, path: str) -> Parts | None:
         """Return the cached code of the source with that digest at ``path``; None if there is none."""
         if self._directory is None:
             return None
@@ -42,17 +42,17 @@ class Codes:
             return None
         if digest_of(data[_HEAD:]).encode() != data[:_HEAD]:
             return None
-        code: CodeType = marshal.loads(data[_HEAD:])
-        return code
+        code = marshal.loads(data[_HEAD:])
+        return Parts(*code) if isinstance(code, tuple) else Parts(0, None, code)
 
-    def keep(self, digest: str, path: str, code: CodeType) -> None:
-        """Store ``code`` for other workers."""
+    def keep(self, digest: str, path: str, parts: Parts) -> None:
+        """Store ``parts`` for other workers."""
         if self._directory is None:
             return
         place = self._place(self._directory, digest, path)
         fresh = f"{place}.{os.getpid()}-{threading.get_ident()}"
         try:
-            data = marshal.dumps(code)
+            data = marshal.dumps((parts.count, parts.header, parts.rest) if parts.count else parts.rest)
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             with open(fresh, "wb") as file:
                 file.write(digest_of(data).encode() + data)

@@ -10,8 +10,10 @@ FORGET for an unanswered STREAM or TAKE closes the stream as well.
                                manifest or None, "codes": directory of cached compiled code or None,
                                "threads": calls that run at once, "grace": seconds the worker gets to exit,
                                "async_backend": "asyncio" or "trio"};
-                               answered when the worker is ready, with [name, path] of each loaded installed module
-                    PRELOAD    no answer, only before SETUP; body: packed names of installed modules to import early
+                               answered when the worker is ready. It is the first frame, or follows AHEAD
+                    AHEAD      body: that of a SETUP, with "focus": [path of a file that is likely to be edited next, ...];
+                               the worker runs this generation's program ahead of a SETUP (ahead.py); answered with the
+                               place where it waits for that
                     CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs] or
                                [args, kwargs, [[module, name], ...]] to find out which values of the result are
                                instances of these classes (see requested.py)
@@ -31,12 +33,15 @@ FORGET for an unanswered STREAM or TAKE closes the stream as well.
                     RAISED     body: packed [type, message, traceback, details, others] (failures.py)
                     REFUSED    body: a packed text, the reason why the worker refused the call
                     FORGOTTEN  no body: a forgotten call has ended
+                    UNFIT      body: a packed text, the reason why a worker that has run ahead cannot be used for that SETUP;
+                               it exits
                     ITEMS      body: one or more records, each a kind, a length and as many bytes: a RESULT for each
                                item, then at the end of the stream ENDED, RAISED or REFUSED
                     APART      no answer, no body: this call now runs on an event loop and occupies no thread
                     BEGAN      no answer, no body: this call begins now. It is sent while a stream is open
                     LOADED     no answer, number 0; body: packed [name, path, source] of a local module that is about
                                to be imported and is not in the manifest
+                    TAKEN      no answer, no body: a worker that has run ahead goes on with the generation of this SETUP
                     LOGGED     no answer, number 0, no body: log records are in the pipe for these; handle them first
     by a pipe for   LOG        number 0; body: a packed log record (log_handler.py), or how many were dropped before
     log records                the next one
@@ -49,6 +54,7 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - the class has the name of a function
 
 __all__ = [
+    "AHEAD",
     "ANSWERS",
     "APART",
     "BEGAN",
@@ -66,7 +72,6 @@ __all__ = [
     "LOGGED",
     "MAX_BODY",
     "PIN",
-    "PRELOAD",
     "RAISED",
     "READ",
     "RECORD",
@@ -76,7 +81,9 @@ __all__ = [
     "STREAM",
     "STREAM_NUMBER",
     "TAKE",
+    "TAKEN",
     "TARGET_LENGTH",
+    "UNFIT",
     "FrameError",
     "Inbox",
     "StructError",
@@ -92,12 +99,12 @@ RECORD = Struct("<BI")
 MAX_BODY = 1 << 30
 """The longest body in bytes, in either direction."""
 
-SETUP, CALL, FORGET, READ, PRELOAD, PIN, INTERFACE, LEVELS = 1, 2, 3, 4, 5, 6, 7, 8
-RESULT, RAISED, REFUSED, FORGOTTEN = 16, 17, 18, 19
+SETUP, CALL, FORGET, READ, AHEAD, PIN, INTERFACE, LEVELS = 1, 2, 3, 4, 5, 6, 7, 8
+RESULT, RAISED, REFUSED, FORGOTTEN, UNFIT = 16, 17, 18, 19, 20
 LOADED, APART = 32, 33
-LOG, LOGGED, BEGAN = 34, 35, 36
+LOG, LOGGED, BEGAN, TAKEN = 34, 35, 36, 37
 STREAM, TAKE, CLOSE, ITEMS, ENDED = 40, 41, 42, 48, 49
-ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN, ITEMS))
+ANSWERS = frozenset((RESULT, RAISED, REFUSED, FORGOTTEN, UNFIT, ITEMS))
 
 
 _RECORDS = (RESULT, ENDED, RAISED, REFUSED)

@@ -39,8 +39,9 @@ from importlib.machinery import (
 )
 from types import CoroutineType, ModuleType, coroutine
 
-from .importing import PinnedLoader, Sources, installed_directories, is_local, local_roots, place_before_path_finder
+from .importing import installed_directories, is_local, local_roots
 from .manifest import Manifest
+from .pinned import PinnedLoader, Sources, place_before_path_finder
 
 TYPE_CHECKING = False  # as in the worker's other files
 if TYPE_CHECKING:

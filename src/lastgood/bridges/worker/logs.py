@@ -54,6 +54,7 @@ class LogPipe:
         self._writer: threading.Thread | None = None
         self._forwarding: Forwarding | None = None
         self._imported = False
+        self._is_held = False
 
     # The steps of a worker.
 
@@ -83,6 +84,16 @@ class LogPipe:
         if not isinstance(levels, dict) or not all(type(each) is int for each in levels.values()):
             raise frames.FrameError("a LEVELS frame without levels")
         self.adopt(levels)
+
+    def hold(self) -> None:
+        """Have all records wait, until :meth:`release`."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Send what waits, and what comes."""
+        with self._lock:
+            self._is_held = False
+            self._write()
 
     def imports_are_done(self) -> None:
         """Forward from now on only if the root logger has no handlers."""
@@ -132,8 +143,8 @@ class LogPipe:
             self._dropped += 1
 
     def _write(self) -> None:
-        if self._is_writing:
-            return  # interrupted by a signal handler that logs
+        if self._is_writing or self._is_held:
+            return  # the former: interrupted by a signal handler that logs
         self._is_writing = True
         try:
             while self._waiting:
@@ -192,7 +203,7 @@ class _LoggingFinder:
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "logging":
             return None
-        from .importing import after_loading
+        from .pinned import after_loading
 
         sys.meta_path.remove(self)
         for finder in sys.meta_path:

@@ -33,9 +33,11 @@ from queue import Empty, SimpleQueue
 from types import CoroutineType
 
 from . import frames
+from .ahead import Ahead
 from .calling import Callables, Refused
 from .contexts import CONTEXTS
 from .interrupts import SHIELD, Exposure, Interrupted
+from .local_modules import LocalModules
 from .logs import LogPipe
 from .performing import VALUES, import_modules, pack_raised, pack_refused, pack_result, run_call, run_question
 from .values.codec import CODEC, Lending
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from .asyncs import Loops
-    from .importing import Sources
     from .streams import Stream, Streams
 
 __all__ = ["MAX_FORGOTTEN", "Worker"]
@@ -92,7 +93,6 @@ class Worker:
         self._requests = requests
         self._answers = answers
         self._logs = logs or LogPipe()
-        self._pid = os.getpid()
         self._inbox = frames.Inbox()
         self._read_size = _READ
         self._writing = threading.Lock()
@@ -104,12 +104,11 @@ class Worker:
         self._threads = 1
         self._grace = _MIN_GRACE
         self._backend = "asyncio"
-        self._own = frozenset(sys.modules)  # the modules of a worker before it imports the user's
+        self._ahead: Ahead | None = None
+        self._modules = LocalModules(self._send)
         self._calls_begun = 0  # counts calls; the watcher compares
         self._alarm = threading.Semaphore(0)
         self._lock = threading.Lock()  # guards everything below
-        self._sources: Sources | None = None
-        self._early_pins: list[tuple[str, bytes]] = []  # received before there were sources
         self._dormant = False  # the watcher waits for the alarm
         self._main_reads = False
         self._main_idles = False  # the main thread waits for a call that the watcher reads
@@ -129,8 +128,9 @@ class Worker:
 
     def prepare(self, number: int, setup: bytes, bare: Collection[str] = ()) -> bool:
         """Import the modules and send the answer; return whether that succeeded."""
-        from .importing import install, loaded_elsewhere
         from .manifest import Damaged
+
+        ahead = self._ahead
 
         settings = VALUES.loads(setup)
         self._threads, self._backend = settings["threads"], settings["async_backend"]
@@ -143,30 +143,43 @@ class Worker:
                 self._answer(number, *pack_refused(_NO_TRIO.format(sys.executable)))
                 return False
         try:
-            sources = install(settings["import_path"], settings["pinned"], self._report, bare, settings["codes"])
-            self._import_from(sources)
+            self._modules.install(settings, bare, ahead)
         except Damaged as damaged:
             self._answer(number, *pack_refused(f"The pinned generation cannot be run. {damaged}"))
             return False
         try:
             modules = import_modules(settings["modules"])
+            raised = None
         except BaseException as error:
-            self._answer(number, *pack_raised(error))
+            raised = error
+        if ahead is not None:
+            ahead.finish(raised)
+            number, settings = ahead.number, ahead.setup
+        if raised is not None:
+            self._answer(number, *pack_raised(raised))
             return False
         self._logs.imports_are_done()
         CONTEXTS.keep()
         CODEC.check_loaded()
         self._callables = Callables(modules, settings["modules"])
-        self._answer(number, frames.RESULT, VALUES.dumps([list(each) for each in loaded_elsewhere(self._own)]))
+        self._answer(number, frames.RESULT, b"")
         return True
 
-    def _import_from(self, sources: Sources | None) -> None:
-        with self._lock:
-            self._sources = sources
-            early, self._early_pins = self._early_pins, []
-        if sources is not None:
-            for path, source in early:
-                sources.pin(path, source)
+    def run_ahead(self, number: int, setup: bytes) -> None:
+        """Have :meth:`prepare` run ahead of a SETUP. ``number`` and ``setup``: those of an AHEAD frame."""
+        self._ahead = Ahead(
+            VALUES.loads(setup)["focus"],
+            waits=lambda where: self._answer(number, frames.RESULT, VALUES.dumps(where)),
+            taken=self._note_taken,
+            refused=lambda offer, why: self._answer(offer, frames.UNFIT, VALUES.dumps(why)),
+        )
+        self._modules.hold()
+        self._logs.hold()
+
+    def _note_taken(self, number: int) -> None:
+        self._send(frames.TAKEN, number, b"")
+        self._modules.release()
+        self._logs.release()
 
     def serve(self) -> None:
         """Run calls until the app has gone."""
@@ -416,26 +429,6 @@ class Worker:
         if blocks:
             CODEC.outgoing.reclaim(blocks)
 
-    def _report(self, name: str, path: str, source: bytes) -> None:
-        if os.getpid() == self._pid:  # a forked child has no connection to the app
-            body = VALUES.dumps([name, path, source])
-            with SHIELD:
-                self._send(frames.LOADED, 0, body)
-
-    def _pin(self, body: bytes) -> None:
-        try:
-            path, source = VALUES.loads(body)
-        except (ValueError, TypeError) as error:
-            raise frames.FrameError(str(error)) from None
-        if not (isinstance(path, str) and isinstance(source, bytes)):
-            raise frames.FrameError("a PIN frame without a path and a source")
-        with self._lock:
-            sources = self._sources
-            if sources is None:
-                self._early_pins.append((path, source))
-        if sources is not None:
-            sources.pin(path, source)
-
     def _send(self, kind: int, number: int, body: bytes) -> None:
         head = frames.HEADER.pack(len(body), kind, number)
         with self._writing:
@@ -471,10 +464,12 @@ class Worker:
                     received.append((number, body))
                 elif kind == frames.FORGET:
                     self._forget(number)
+                elif kind == frames.SETUP and self._ahead is not None:
+                    self._ahead.offer(number, body)
                 elif kind == frames.READ:
                     self._reclaim(number)
                 elif kind == frames.PIN:
-                    self._pin(body)
+                    self._modules.pin(body)
                 elif kind == frames.LEVELS:
                     self._logs.set_levels(body)
                 elif kind == frames.STREAM:
@@ -567,6 +562,8 @@ class Worker:
                     break
                 if received:
                     self._enqueue(received)
+        if self._ahead is not None and self._ahead.active:
+            os._exit(0)  # without exit handlers: nobody knows what it has run
         self._calls.put(None)
         # Twice the app's own grace (before SIGTERM, before SIGKILL), for when the app is no longer there to send them.
         time.sleep(2 * self._grace)

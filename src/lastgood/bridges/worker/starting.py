@@ -13,7 +13,6 @@ from .interactive import refuse_interaction
 from .interrupts import enable_interrupts
 from .logs import LogPipe
 from .parent import die_with
-from .performing import VALUES
 from .serving import Worker
 from .values.codec import CODEC
 
@@ -43,13 +42,8 @@ def run(
     pipe.watch()
     worker = Worker(requests, answers, pipe)
     kind, number, setup = _read_frame(requests)
-    if kind == frames.PRELOAD:
-        from .importing import preload
-
-        preload(VALUES.loads(setup))
-        kind, number, setup = _read_frame(requests)
-    if kind != frames.SETUP:
-        _exit_wrong_parent()
+    if kind == frames.AHEAD:
+        worker.run_ahead(number, setup)
     threading.Thread(target=worker.watch, name="lastgood-watcher", daemon=True).start()
     if worker.prepare(number, setup, bare):
         worker.serve()
@@ -58,7 +52,7 @@ def run(
 def _read_frame(descriptor: int) -> tuple[int, int, bytes]:
     try:
         length, kind, number = frames.HEADER.unpack(frames.read_exactly(descriptor, frames.HEADER.size))
-        if kind not in (frames.PRELOAD, frames.SETUP) or length > frames.MAX_BODY:
+        if kind not in (frames.AHEAD, frames.SETUP) or length > frames.MAX_BODY:
             _exit_wrong_parent()
         return kind, number, frames.read_exactly(descriptor, length)
     except EOFError:

@@ -1,0 +1,287 @@
+"""A spare is taken over only if it is what a fresh worker would be, and then it runs nothing twice and nothing too early.
+
+Each test stages a program, has a spare run it ahead, edits something, stages that, and starts the next bridge.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from lastgood.bridges.late import LAST_EDIT
+from lastgood.bridges.process import ProcessBridge
+from lastgood.errors import RemoteError
+from staged_project import DEADLINE, StagedProject, run
+
+SVC = '''"""The service."""
+import os
+import helper
+
+VALUE = helper.VALUE
+
+def run(code):
+    scope = {}
+    exec(code, scope)
+    return scope.get("result")
+'''
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StagedProject:
+    monkeypatch.setenv("TOP", str(tmp_path))
+    made = StagedProject(tmp_path, ("svc",))
+    made.import_path[1].mkdir()
+    made.write({"svc.py": SVC, "helper.py": "VALUE = 1\n", "data.txt": "data"})
+    return made
+
+
+@asynccontextmanager
+async def reloaded(
+    project: StagedProject, edits: Mapping[str, str], focus: str = "svc.py"
+) -> AsyncIterator[ProcessBridge]:
+    """The bridge of the generation after ``edits``, to which the one before has prepared a spare."""
+    LAST_EDIT.set((project.src / focus,))
+    project.stage()
+    async with project.running() as before:
+        await before.prepare_spare()
+        project.write(edits)
+        project.stage()
+        async with project.running() as bridge:
+            yield bridge
+
+
+async def why_fresh(project: StagedProject, edits: Mapping[str, str], focus: str = "svc.py") -> str | None:
+    async with reloaded(project, edits, focus) as bridge:
+        return bridge.why_fresh
+
+
+# --- what a spare has run
+
+
+async def test_an_edit_below_the_imports_is_warm(project: StagedProject) -> None:
+    async with reloaded(project, {"svc.py": SVC.replace("helper.VALUE", "helper.VALUE + 1")}) as bridge:
+        assert (bridge.warm, bridge.why_fresh) == ("spare", None)
+        assert await run(bridge, "import svc; result = svc.VALUE") == 2
+        assert await run(bridge, "import svc; result = svc.__doc__") == "The service."
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        {"svc.py": f"{SVC}# A comment.\n"},
+        {"svc.py": SVC.replace("VALUE =", "import json\nVALUE =")},
+        {"unused.py": "# new"},
+    ],
+    ids=["nothing that counts", "another import below", "nothing"],
+)
+async def test_what_else_is_warm(project: StagedProject, edits: Mapping[str, str]) -> None:
+    project.write({"unused.py": ""})
+    assert await why_fresh(project, edits) is None
+
+
+@pytest.mark.parametrize(
+    ("edits", "why"),
+    [
+        ({"svc.py": SVC.replace("import os", "import os, json")}, "the imports of {src}/svc.py have changed"),
+        ({"svc.py": SVC.replace("import os\n", "")}, "the imports of {src}/svc.py have changed"),
+        ({"svc.py": "# coding: latin-1\n" + SVC}, "the imports of {src}/svc.py have changed"),
+        ({"svc.py": "\n" + SVC}, "the imports of {src}/svc.py have changed"),
+        ({"helper.py": "VALUE = 2\n"}, "{src}/helper.py has changed, and the spare had run it"),
+        ({"helper.py": "\nVALUE = 1\n"}, "{src}/helper.py has changed, and the spare had run it"),
+        ({"helper/__init__.py": "VALUE = 1\n"}, "files were added or removed beside the sources"),
+        ({"json.py": "VALUE = 1\n"}, "files were added or removed beside the sources"),
+        ({"new.txt": "data"}, "files were added or removed beside the sources"),
+    ],
+    ids=["more", "less", "encoding", "lines", "a helper", "its lines", "a package", "a local namesake", "a data file"],
+)
+async def test_what_the_spare_had_run_must_be_the_same(
+    project: StagedProject, edits: Mapping[str, str], why: str
+) -> None:
+    async with reloaded(project, edits) as bridge:
+        assert bridge.warm == "fresh"
+        assert str(bridge.why_fresh).startswith(why.format(src=project.src))
+        assert isinstance(await run(bridge, "import svc; result = svc.VALUE"), int)
+
+
+@pytest.mark.parametrize(
+    ("reads", "edits", "why"),
+    [
+        ("open(TOP + '/src/data.txt').read()", {"data.txt": "datum"}, "{src}/data.txt has changed since"),
+        ("os.listdir(TOP + '/src/..')", {"../more.txt": ""}, "{top} has other files than when"),
+        ("[*os.scandir(TOP)]", {"../more.txt": ""}, "{top} has other files than when"),
+        ("os.path.exists(TOP + '/src/more.txt')", {"more.txt": ""}, "files were added or removed beside the sources"),
+        ("open(TOP + '/src/unused.py').read()", {"unused.py": "#"}, "{src}/unused.py has changed since"),
+        ("__import__('inspect').getsource(sys.modules['svc'])", {"svc.py": f"{SVC}#"}, "{src}/svc.py has changed"),
+        (
+            "__import__('pkgutil').get_data('svc', 'data.txt')",
+            {"data.txt": "datum"},
+            "{src}/data.txt has changed since",
+        ),
+        (
+            "__import__('installed')",
+            {"../site-packages/installed.py": "# changed"},
+            "{top}/site-packages/installed.py has",
+        ),
+        ("__import__('installed')", {"../site-packages/more.py": ""}, "{top}/site-packages has other files"),
+    ],
+)
+async def test_what_the_spare_had_read_must_be_the_same(
+    project: StagedProject, monkeypatch: pytest.MonkeyPatch, reads: str, edits: Mapping[str, str], why: str
+) -> None:
+    project.write({"../site-packages/installed.py": "", "unused.py": ""})
+    monkeypatch.setenv("PYTHONPATH", str(project.top / "site-packages"))
+    project.write({"helper.py": f"import os, sys\nTOP = os.environ['TOP']\nREAD = {reads}\nVALUE = 1\n"})
+    found = await why_fresh(project, edits)
+    assert str(found).startswith(why.format(src=project.src, top=project.top))
+
+
+@pytest.mark.parametrize(
+    ("runs", "why"),
+    [
+        ("import _thread, time; _thread.start_new_thread(time.sleep, (60,))", "a thread of the program was running"),
+        ("import signal; signal.setitimer(signal.ITIMER_REAL, 60)", "a timer of the program was running"),
+        (
+            "import os; 1 / (os.environ['TOP'] + '/once' in open(os.environ['TOP'] + '/seen').read())",
+            "the program raised",
+        ),
+    ],
+    ids=["a thread", "a timer", "an error"],
+)
+async def test_what_runs_or_fails_beside_it_makes_a_spare_useless(project: StagedProject, runs: str, why: str) -> None:
+    project.write({"../seen": f"{project.top}/once", "helper.py": f"{runs}\nVALUE = 1\n"})
+    LAST_EDIT.set((project.src / "svc.py",))
+    project.stage()
+    async with project.running() as before:
+        if "seen" in runs:
+            project.write({"../seen": ""})
+        await before.prepare_spare()
+        project.write({"../seen": f"{project.top}/once"})
+        async with project.running() as bridge:
+            expected = (
+                "spare" if "_thread" in runs and bridge.warm == "spare" else "fresh"
+            )  # it waited before the thread
+            assert bridge.warm == expected
+            if expected == "fresh":
+                assert str(bridge.why_fresh).startswith(why)
+
+
+# --- what reaches outside
+
+OUTSIDE = {
+    "write": "open(TOP + '/log', 'a').write('x')",
+    "low-level write": "os.write(os.open(TOP + '/log', os.O_APPEND | os.O_CREAT | os.O_WRONLY), b'x')",
+    "path": "__import__('pathlib').Path(TOP, 'log').open('a').write('x')",
+    "directory": "os.mkdir(TOP + '/made'); os.rmdir(TOP + '/made'); open(TOP + '/log', 'a').write('x')",
+    "process": "__import__('subprocess').run(['sh', '-c', 'printf x >> $TOP/log'], check=True)",
+    "fork": "pid = os.fork()\nif not pid:\n    open(TOP + '/log', 'a').write('x').real\n    os._exit(0)\nos.waitpid(pid, 0)",
+    "system": "os.system('printf x >> $TOP/log')",
+    "thread": "import threading\nthread = threading.Thread(target=lambda: open(TOP + '/log', 'a').write('x'))\n"
+    "thread.start()\nthread.join()",
+    "database": "import sqlite3\nbase = sqlite3.connect(TOP + '/base')\nopen(TOP + '/log', 'a').write('x')\nbase.close()",
+    "link": "os.symlink('x', TOP + '/link'); os.unlink(TOP + '/link'); open(TOP + '/log', 'a').write('x')",
+}
+
+
+@pytest.mark.parametrize("does", OUTSIDE.values(), ids=OUTSIDE)
+async def test_nothing_that_reaches_outside_is_done_ahead_or_twice(project: StagedProject, does: str) -> None:
+    project.write({"helper.py": f"import os\nTOP = os.environ['TOP']\n{does}\nVALUE = 1\n"})
+    LAST_EDIT.set((project.src / "svc.py",))
+    project.stage()
+    log = project.top / "log"
+    async with project.running() as before:
+        await before.prepare_spare()
+        assert log.read_text() == "x"
+        async with project.running() as bridge:
+            assert bridge.why_fresh is None
+            assert log.read_text() == "xx"
+
+
+async def test_what_it_prints_and_logs_is_shown_once_it_is_taken(
+    project: StagedProject, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    project.write({"helper.py": "import logging\nprint('printed')\nlogging.warning('logged')\nVALUE = 1\n"})
+    LAST_EDIT.set((project.src / "svc.py",))
+    project.stage()
+    async with project.running() as before:
+        await before.prepare_spare()
+        assert await run(before, "result = 1") == 1
+        assert (capfd.readouterr().err.count("printed"), caplog.messages.count("logged")) == (1, 1)
+        async with project.running() as bridge:
+            assert bridge.why_fresh is None
+            assert await run(bridge, "result = 1") == 1
+    assert (capfd.readouterr().err.count("printed"), caplog.messages.count("logged")) == (1, 2)
+
+
+async def test_one_that_is_not_taken_shows_and_runs_nothing(
+    project: StagedProject, capfd: pytest.CaptureFixture[str]
+) -> None:
+    at_exit = (
+        "import atexit, os\natexit.register(open(os.devnull).close)\natexit.register(print, 'at exit', os.getpid())\n"
+    )
+    project.write({"helper.py": f"{at_exit}print('printed')\nVALUE = 1\n"})
+    LAST_EDIT.set((project.src / "svc.py",))
+    project.stage()
+    async with project.running() as before:
+        await before.prepare_spare()
+        project.write({"helper.py": "VALUE = 2\n"})
+        project.stage()
+        async with project.running() as bridge:
+            assert bridge.warm == "fresh"
+    shown = capfd.readouterr().err
+    assert shown.count("printed") == 1
+    assert shown.count("at exit") <= 1
+
+
+async def test_a_module_that_no_import_statement_names_is_told_of_when_it_is_taken(project: StagedProject) -> None:
+    project.write({"dynamic.py": "VALUE = 1\n", "helper.py": "VALUE = __import__('dyna' + 'mic').VALUE\n"})
+    async with reloaded(project, {"svc.py": f"{SVC}#"}) as bridge:
+        assert bridge.why_fresh is None
+        assert [late.name for late in bridge.loaded_late] == ["dynamic"]
+    project.write({"dynamic.py": "VALUE = 2\n"})
+
+
+async def test_a_module_that_is_imported_by_its_name_must_be_the_same_too(project: StagedProject) -> None:
+    project.write({"dynamic.py": "VALUE = 1\n", "helper.py": "VALUE = __import__('dyna' + 'mic').VALUE\n"})
+    found = await why_fresh(project, {"dynamic.py": "VALUE = 2\n"})
+    assert str(found).startswith(f"{project.src}/dynamic.py has changed")
+
+
+async def test_a_file_of_data_that_was_edited_last_is_waited_for(project: StagedProject) -> None:
+    project.write({"helper.py": "import os\nVALUE = len(open(os.environ['TOP'] + '/src/data.txt').read())\n"})
+    async with reloaded(project, {"data.txt": "more data"}, focus="data.txt") as bridge:
+        assert bridge.why_fresh is None
+        assert await run(bridge, "import svc; result = svc.VALUE") == 9
+
+
+async def test_what_is_raised_after_it_was_taken_is_the_generations_error(project: StagedProject) -> None:
+    with pytest.raises(RemoteError, match="mine") as caught:
+        await why_fresh(project, {"svc.py": f"{SVC}raise LookupError('mine')\n"})
+    assert f'{project.src}/svc.py", line 11' in caught.value.traceback
+
+
+async def test_a_spare_on_its_way_is_taken_too(project: StagedProject) -> None:
+    project.write({"helper.py": "import time\ntime.sleep(0.2)\nVALUE = 1\n"})
+    LAST_EDIT.set((project.src / "svc.py",))
+    project.stage()
+    async with project.running() as before, trio.open_nursery() as nursery:
+        nursery.start_soon(before.prepare_spare)
+        while not before._spares:
+            await trio.to_thread.run_sync(os.sched_yield)
+        with trio.fail_after(DEADLINE):
+            async with project.running() as bridge:
+                assert bridge.why_fresh is None
+        nursery.cancel_scope.cancel()
+
+
+async def test_where_a_child_process_finds_its_modules_does_not_show_in_the_environment(project: StagedProject) -> None:
+    project.write({"helper.py": "import os\nVALUE = 1\nBEFORE = dict(os.environ)\n"})
+    async with reloaded(project, {"svc.py": f"{SVC}#"}) as bridge:
+        assert bridge.why_fresh is None
+        found = await run(bridge, "import helper, os; result = [helper.BEFORE == dict(os.environ), str(helper.BEFORE)]")
+    assert found[0]
+    assert ".lastgood" not in found[1]
