@@ -364,9 +364,9 @@ class ProcessBridge:
         worker = self._make_worker(environment, is_spare=True)
         spare = Spare(worker, _context(environment, setup), names)
         self._spares.append(spare)
+        spare.wait()
         body = VALUES.dumps({**setup, "focus": [str(path) for path in self._edited]})
         answer = worker.channel.submit(frames.AHEAD, body)
-        spare.wait()
         await worker.channel.wait(answer)
 
     async def _start(self, setup: Mapping[str, Any]) -> None:

@@ -50,15 +50,15 @@ def make_parts(source: bytes, path: str, count: int | None = None) -> Parts:
     try:
         tree = _parse(source, path)
         body = tree.body
-        count = _header_length(body) if count is None else count
-        if not count:
+        length = _header_length(body) if count is None else count
+        if not length:
             return Parts(0, None, compile(tree, path, "exec", dont_inherit=True))
-        header = compile(_module(tree, body[:count]), path, "exec", dont_inherit=True)
-        rest = body[count:]
+        header = compile(_module(tree, body[:length]), path, "exec", dont_inherit=True)
+        rest = body[length:]
         while rest and _is_text(rest[0]):
             del rest[0]  # a text without effect; at the beginning it would become __doc__
         flags = header.co_flags & _FUTURES
-        return Parts(count, header, compile(_module(tree, rest), path, "exec", flags, dont_inherit=True))
+        return Parts(length, header, compile(_module(tree, rest), path, "exec", flags, dont_inherit=True))
     except RecursionError:  # the tree of an expression that compile() can handle may be too deep
         if count:
             raise
