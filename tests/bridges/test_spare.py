@@ -15,6 +15,7 @@ import trio
 from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.spare import Spare
+from lastgood.bridges.worker.ahead import MAX_AGE
 from lastgood.config import load_config
 from lastgood.session.session import Session
 from lastgood.session.watch import WatchProgram, watch
@@ -66,7 +67,8 @@ def real(project: RealProject, told: Told, imports: Path) -> Callable[..., Watch
 
 async def spare_of(session: Session) -> Spare:
     """The spare that the live bridge has had made, once it waits for the next generation."""
-    await session.bridge.prepare_spare()
+    for _ in range(2):  # the session's own call comes between the two
+        await session.bridge.prepare_spare()
     spare: Spare = session.bridge._spares[0]
     return spare
 
@@ -228,6 +230,47 @@ async def test_a_stopped_spare_is_replaced_when_the_next_cycle_is_over(
                 await trio.to_thread.run_sync(os.sched_yield)
             assert_gone(pid)
             assert (await spare_of(session)).worker.pid != pid
+
+
+async def test_a_spare_that_is_old_is_replaced(real: Callable[..., WatchProgram]) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            old = await spare_of(session)
+            assert (await spare_of(session)) is old
+            old.started -= MAX_AGE / 2 + 1
+            assert (await spare_of(session)) is not old
+            assert old.worker.pid is None
+
+
+async def test_a_spare_waits_where_the_last_edit_was(
+    project: RealProject, real: Callable[..., WatchProgram], told: Told
+) -> None:
+    service = PRICING.replace("slow", "helper")
+    project.save("pricing.py", service)
+    project.save("helper.py", "FACTOR = 1\n")
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            for name, text, warm in (
+                ("pricing.py", f"{service}# 1\n", "spare"),
+                ("helper.py", "FACTOR = 2\n", "fresh"),
+                ("helper.py", "FACTOR = 3\n", "spare"),
+                ("pricing.py", f"{service}# 2\n", "spare"),
+            ):
+                await spare_of(session)
+                project.save(name, text)
+                success = await told.success()
+                assert (name, success.warm) == (name, warm)
+
+
+async def test_an_undo_takes_the_spare_too(project: RealProject, real: Callable[..., WatchProgram], told: Told) -> None:
+    with trio.fail_after(DEADLINE):
+        async with real() as session:
+            await told.success()
+            await reload(session, project)
+            spare = await spare_of(session)
+            assert await session.undo()
+            assert session.bridge.pid == spare.worker.pid
 
 
 async def test_a_cycle_that_fails_has_another_spare_made(

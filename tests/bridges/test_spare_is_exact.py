@@ -20,6 +20,7 @@ from staged_project import DEADLINE, StagedProject, run
 
 SVC = '''"""The service."""
 import os
+import colorsys
 import helper
 
 VALUE = helper.VALUE
@@ -76,8 +77,9 @@ async def test_an_edit_below_the_imports_is_warm(project: StagedProject) -> None
         {"svc.py": f"{SVC}# A comment.\n"},
         {"svc.py": SVC.replace("VALUE =", "import json\nVALUE =")},
         {"unused.py": "# new"},
+        {"new.py": "", "more/__init__.py": "", "new.txt": "data"},
     ],
-    ids=["nothing that counts", "another import below", "nothing"],
+    ids=["nothing that counts", "another import below", "nothing", "new files"],
 )
 async def test_what_else_is_warm(project: StagedProject, edits: Mapping[str, str]) -> None:
     project.write({"unused.py": ""})
@@ -93,11 +95,10 @@ async def test_what_else_is_warm(project: StagedProject, edits: Mapping[str, str
         ({"svc.py": "\n" + SVC}, "the imports of {src}/svc.py have changed"),
         ({"helper.py": "VALUE = 2\n"}, "{src}/helper.py has changed, and the spare had run it"),
         ({"helper.py": "\nVALUE = 1\n"}, "{src}/helper.py has changed, and the spare had run it"),
-        ({"helper/__init__.py": "VALUE = 1\n"}, "files were added or removed beside the sources"),
-        ({"json.py": "VALUE = 1\n"}, "files were added or removed beside the sources"),
-        ({"new.txt": "data"}, "files were added or removed beside the sources"),
+        ({"helper/__init__.py": "VALUE = 1\n"}, "another module is found for helper"),
+        ({"colorsys.py": "VALUE = 1\n"}, "another module is found for colorsys"),
     ],
-    ids=["more", "less", "encoding", "lines", "a helper", "its lines", "a package", "a local namesake", "a data file"],
+    ids=["more", "less", "encoding", "lines", "a helper", "its lines", "a package", "a namesake"],
 )
 async def test_what_the_spare_had_run_must_be_the_same(
     project: StagedProject, edits: Mapping[str, str], why: str
@@ -114,7 +115,12 @@ async def test_what_the_spare_had_run_must_be_the_same(
         ("open(TOP + '/src/data.txt').read()", {"data.txt": "datum"}, "{src}/data.txt has changed since"),
         ("os.listdir(TOP + '/src/..')", {"../more.txt": ""}, "{top} has other files than when"),
         ("[*os.scandir(TOP)]", {"../more.txt": ""}, "{top} has other files than when"),
-        ("os.path.exists(TOP + '/src/more.txt')", {"more.txt": ""}, "files were added or removed beside the sources"),
+        ("os.path.exists(TOP + '/src/more.txt')", {"more.txt": ""}, "{src}/more.txt is not what it was"),
+        ("__import__('pathlib').Path(TOP, 'src/d/more').is_file()", {"d/more": ""}, "{src}/d/more is not what it was"),
+        ("__import__('glob').glob(TOP + '/src/more.txt')", {"more.txt": ""}, "{src}/more.txt is not what it was"),
+        ("os.path.getsize(TOP + '/src/data.txt')", {"data.txt": "datum"}, "{src}/data.txt is not what it was"),
+        ("os.stat(TOP + '/src/svc.py').st_mtime", {"svc.py": f"{SVC}#"}, "{src}/svc.py is not what it was"),
+        ("os.access(TOP + '/src/more.txt', os.R_OK)", {"more.txt": ""}, "{src}/more.txt is not what it was"),
         ("open(TOP + '/src/unused.py').read()", {"unused.py": "#"}, "{src}/unused.py has changed since"),
         ("__import__('inspect').getsource(sys.modules['svc'])", {"svc.py": f"{SVC}#"}, "{src}/svc.py has changed"),
         (
@@ -127,7 +133,7 @@ async def test_what_the_spare_had_run_must_be_the_same(
             {"../site-packages/installed.py": "# changed"},
             "{top}/site-packages/installed.py has",
         ),
-        ("__import__('installed')", {"../site-packages/more.py": ""}, "{top}/site-packages has other files"),
+        ("__import__('installed')", {"../site-packages/installed/__init__.py": ""}, "{top}/site-packages has other"),
     ],
 )
 async def test_what_the_spare_had_read_must_be_the_same(
@@ -251,6 +257,17 @@ async def test_a_module_that_is_imported_by_its_name_must_be_the_same_too(projec
     assert str(found).startswith(f"{project.src}/dynamic.py has changed")
 
 
+async def test_that_a_file_exists_is_all_that_counts_if_no_more_was_asked_for(project: StagedProject) -> None:
+    asks = "os.path.exists(TOP + '/src/data.txt'), pathlib.Path(TOP, 'src/svc.py').resolve(), shutil.disk_usage"
+    project.write({"helper.py": f"import os, pathlib, shutil\nTOP = os.environ['TOP']\nVALUE = bool([{asks}])\n"})
+    async with reloaded(project, {"svc.py": f"{SVC}#", "data.txt": "more data"}) as bridge:
+        assert bridge.why_fresh is None
+        assert await run(bridge, "import os, posix; result = [os.stat is posix.stat, len(os.supports_fd)]") == [
+            True,
+            len(os.supports_fd),
+        ]
+
+
 async def test_a_file_of_data_that_was_edited_last_is_waited_for(project: StagedProject) -> None:
     project.write({"helper.py": "import os\nVALUE = len(open(os.environ['TOP'] + '/src/data.txt').read())\n"})
     async with reloaded(project, {"data.txt": "more data"}, focus="data.txt") as bridge:
@@ -261,7 +278,7 @@ async def test_a_file_of_data_that_was_edited_last_is_waited_for(project: Staged
 async def test_what_is_raised_after_it_was_taken_is_the_generations_error(project: StagedProject) -> None:
     with pytest.raises(RemoteError, match="mine") as caught:
         await why_fresh(project, {"svc.py": f"{SVC}raise LookupError('mine')\n"})
-    assert f'{project.src}/svc.py", line 11' in caught.value.traceback
+    assert f'{project.src}/svc.py", line 12' in caught.value.traceback
 
 
 async def test_a_spare_on_its_way_is_taken_too(project: StagedProject) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ import trio.testing
 from lastgood.bridges.late import LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config
+from lastgood.effects import Prepare
 from lastgood.errors import BridgeError, GenerationError, Undone, WorkerDied
-from lastgood.planner import brake
+from lastgood.planner import brake, phases
 from lastgood.session.session import Session
 from lastgood.session.watch import WatchProgram, watch
 from lastgood.store.disk import Disk
@@ -524,6 +526,18 @@ async def test_a_bridge_is_asked_to_prepare_for_the_next_when_nothing_is_under_w
         ["reload-success"],
         ["notice-bridge-restored", "reload-error"],
     ]
+
+
+async def test_a_bridge_is_asked_again_since_what_it_has_prepared_grows_old(
+    start: Callable[..., WatchProgram], told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phases, "Prepare", partial(Prepare, every=0.0))
+    bridge = Preparing(told)
+    with trio.fail_after(DEADLINE):
+        async with start(create_bridge=lambda _: bridge, probe=None):
+            for _ in range(3):
+                await bridge.prepared.wait()
+                bridge.prepared = trio.Event()
 
 
 async def test_a_bridge_that_cannot_prepare_is_live_all_the_same(

@@ -21,7 +21,9 @@ class Bridge(Protocol):
       ``close()``.
     - ``ends_within``: the seconds that ``dispose()`` takes at most, if it sees to that itself. A session gives up any other one
       after ``drain_timeout``.
-    - ``async prepare_spare()``: awaited of the live bridge while no cycle runs, to prepare what the next bridge can use.
+    - ``async prepare_spare()``: awaited of the live bridge while no cycle runs, to prepare what the next bridge can use, and
+      again after some minutes. It is cancelled when the bridge is replaced.
+    - ``warm`` and ``why_fresh``: what the session's :class:`~lastgood.watch_events.ReloadSuccess` says of the bridge.
     - ``thread_safe``: true if ``call`` may be used from any thread and event loop, not only those that created the bridge.
     - ``call_blocking(module, function, args, kwargs, known=None)``, if ``thread_safe`` is true: plain wrappers use it, in their
       own thread, instead of having ``call`` awaited on the loop of the bridge. With ``known`` it does as ``call_exact`` does.

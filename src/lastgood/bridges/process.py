@@ -19,7 +19,7 @@ from lastgood.bridges.logs import LEVELS
 from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.raised import leave
 from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
-from lastgood.bridges.spare import RunContext, Spare, becomes_ready, local_names, newest_source, take_spare
+from lastgood.bridges.spare import RunContext, Spare, becomes_ready, newest_source, take_spare
 from lastgood.bridges.streams import WorkerStream
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged, digest_of
@@ -337,7 +337,7 @@ class ProcessBridge:
 
         A spare waits before it runs what follows the imports of a file that was edited last (``LAST_EDIT``, which the session
         sets; if there is none, the newest file). A session calls this after each cycle, including a failed one, which may have
-        used up the spare. Errors are only logged.
+        used up the spare, and from time to time, since a spare grows old. Errors are only logged.
         """
         if self._state != "ready" or not (self._process.spare and self._pinned and self._environment):
             return
@@ -347,22 +347,19 @@ class ProcessBridge:
             async with self._preparing:
                 edited = LAST_EDIT.get() or self._edited or await trio.to_thread.run_sync(newest_source, manifest)
                 for spare in self._spares:
-                    if not spare.is_usable() or edited != self._edited:
+                    if not spare.is_usable() or spare.is_old() or edited != self._edited:
                         await spare.end()
                 self._spares = [spare for spare in self._spares if spare.is_waiting()]
                 self._edited = edited
                 while self._state == "ready" and len(self._spares) < self._process.pool:
-                    await self._add_spare(self._environment, manifest)
+                    await self._add_spare(self._environment)
         except (BridgeError, Damaged, OSError) as error:
             logger.warning("no spare worker could be made: %s", error)
 
-    async def _add_spare(self, environment: Environment, manifest: Path) -> None:
+    async def _add_spare(self, environment: Environment) -> None:
         setup = self._setup()
-        names = await trio.to_thread.run_sync(local_names, manifest)
-        if self._state != "ready":
-            return
         worker = self._make_worker(environment, is_spare=True)
-        spare = Spare(worker, _context(environment, setup), names)
+        spare = Spare(worker, _context(environment, setup))
         self._spares.append(spare)
         spare.wait()
         body = VALUES.dumps({**setup, "focus": [str(path) for path in self._edited]})
@@ -375,7 +372,7 @@ class ProcessBridge:
         for _ in range(self._process.pool):
             found: Spare | str = self.why_fresh or "its sources are not pinned"
             if self._process.spare and self._pinned:
-                found = await take_spare(_context(environment, setup), Path(self._pinned))
+                found = await take_spare(_context(environment, setup))
             if isinstance(found, str):
                 self.why_fresh = self.why_fresh or found
                 self._workers.append(self._make_worker(environment))

@@ -2,8 +2,7 @@
 
 When no cycle is under way, the live bridge starts as many spares as it has workers. The next bridge offers its generation to
 them, and takes over those to which it fits. Whether it fits is decided on both sides. Here: the interpreter, the environment
-and the settings are the same, and the directories of local modules have the same names in them, since a program may ask whether
-a file exists. In the spare: everything that it has run, read and looked up is the same.
+and the settings are the same. In the spare: everything that it has run, read and looked up is the same.
 """
 
 from __future__ import annotations
@@ -18,17 +17,14 @@ import trio
 
 from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.remote import RemoteWorker
+from lastgood.bridges.worker.ahead import MAX_AGE
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.errors import BridgeError, WorkerDied
-from lastgood.planner.watch_set import is_ignored_name
 from lastgood.sources.environment import Environment
 
-__all__ = ["RunContext", "Spare", "becomes_ready", "local_names", "newest_source", "take_spare"]
+__all__ = ["RunContext", "Spare", "becomes_ready", "newest_source", "take_spare"]
 
 _CHECK_INTERVAL = 0.05  # seconds between two checks
-
-Names = Mapping[str, frozenset[str] | None]
-"""The names in each directory; None if it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +58,15 @@ class RunContext:
 
 @dataclass(eq=False, slots=True)
 class Spare:
-    """A spare worker. ``names``: those in the directories of local modules, before it started."""
+    """A spare worker. ``started``: trio's time."""
 
     worker: RemoteWorker
     context: RunContext
-    names: Names
+    started: float = field(default_factory=trio.current_time)
+
+    def is_old(self) -> bool:
+        """Return whether it should be replaced, before it is too old to be taken."""
+        return trio.current_time() - self.started > MAX_AGE / 2
 
     def is_usable(self) -> bool:
         """Return whether its process runs."""
@@ -92,16 +92,14 @@ class Spare:
 _waiting: list[Spare] = []
 
 
-async def take_spare(context: RunContext, manifest: Path) -> Spare | str:
-    """Take a spare to offer it a pinned generation; return why not if there is none for it."""
+async def take_spare(context: RunContext) -> Spare | str:
+    """Take a spare to offer it a generation; return why not if there is none for it."""
     why = "there was no spare"
     for spare in [each for each in _waiting if each.context.home == context.home]:
         problem = spare.context.difference(context)
         if problem is None and not spare.is_usable():
             await spare.end()
             problem = "the spare had ended, or was stopped by a signal"
-        if problem is None and await trio.to_thread.run_sync(local_names, manifest) != spare.names:
-            problem = "files were added or removed beside the sources"
         if problem is None and spare in _waiting:
             _waiting.remove(spare)
             return spare
@@ -128,24 +126,6 @@ async def _cancel_when_stopped(worker: RemoteWorker, scope: trio.CancelScope) ->
     while not worker.is_stopped():  # noqa: ASYNC110 - a stop can only be polled
         await trio.sleep(_CHECK_INTERVAL)
     scope.cancel()
-
-
-def local_names(manifest: Path) -> Names:
-    """Return the names in the directories of a pinned generation's modules, without those of caches and temporary files.
-
-    Raises :class:`.worker.manifest.Damaged`.
-    """
-    pinned = Manifest.load(str(manifest))
-    directories = {*pinned.roots, *(os.path.dirname(path) for _, _, _, path in pinned.modules)}
-    directories.update(path for paths in pinned.namespaces.values() for path in paths)
-    return {directory: _names(directory) for directory in directories}
-
-
-def _names(directory: str) -> frozenset[str] | None:
-    try:
-        return frozenset(name for name in os.listdir(directory) if not is_ignored_name(name))
-    except OSError:
-        return None
 
 
 def newest_source(manifest: Path) -> tuple[Path, ...]:

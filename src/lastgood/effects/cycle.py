@@ -229,11 +229,13 @@ class Pin:
 class Prepare:
     """Let the live ``bridge`` prepare resources in the background that the next one can take over, such as a spare worker.
 
-    ``edited``: the files whose edits caused the last cycle that edits have caused, sorted. They are likely to be edited next.
+    Do so now, and every ``every`` seconds until the next such command, since what is prepared grows old. ``edited``: the files
+    whose edits caused the last cycle that edits have caused, sorted. They are likely to be edited next.
     """
 
     bridge: int
     edited: tuple[Path, ...] = ()
+    every: float = 240.0
 
 
 @dataclass(frozen=True, slots=True)

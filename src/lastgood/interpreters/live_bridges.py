@@ -20,7 +20,7 @@ from lastgood.bridges import Bridge
 from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.calls.registry import Leased, Slot
 from lastgood.config import Config
-from lastgood.effects import Dispose, Restart
+from lastgood.effects import Dispose, Prepare, Restart
 from lastgood.errors import BridgeError
 from lastgood.planner import events
 from lastgood.planner.events import (
@@ -180,25 +180,28 @@ class LiveBridges:
         why = getattr(bridge, "why_fresh", None)
         return "fresh", None if why is None else str(why)
 
-    def prepare(self, cycle: int, edited: tuple[Path, ...]) -> None:
-        """Call ``prepare_spare()`` of the bridge of ``cycle``, if it is still live and has that method."""
+    def prepare(self, command: Prepare) -> None:
+        """Call ``prepare_spare()`` of a bridge from now on, if it is still live and has that method."""
+        cycle = command.bridge
         prepare = getattr(self._leased[cycle].bridge, "prepare_spare", None) if cycle in self._guards else None
-        if callable(prepare) and cycle not in self._preparing:
+        if callable(prepare):
+            if cycle in self._preparing:
+                self._preparing[cycle].cancel()
             scope = self._preparing[cycle] = trio.CancelScope()
-            self._nursery.start_soon(self._prepare, cycle, prepare, edited, scope)
+            self._nursery.start_soon(self._prepare, command, prepare, scope)
 
     @trio.lowlevel.enable_ki_protection
-    async def _prepare(
-        self, cycle: int, prepare: Callable[[], Any], edited: tuple[Path, ...], scope: trio.CancelScope
-    ) -> None:
-        LAST_EDIT.set(edited)
+    async def _prepare(self, command: Prepare, prepare: Callable[[], Any], scope: trio.CancelScope) -> None:
+        LAST_EDIT.set(command.edited)
         with scope:
-            try:
-                await _result_of(prepare())
-            except Exception:
-                logger.exception("prepare_spare() of the live bridge raised; the next bridge starts without a spare")
-        if self._preparing.get(cycle) is scope:
-            del self._preparing[cycle]
+            while True:
+                try:
+                    await _result_of(prepare())
+                except Exception:
+                    logger.exception(
+                        "prepare_spare() of the live bridge raised; the next bridge starts without a spare"
+                    )
+                await trio.sleep(command.every)
 
     def _go_live(self, cycle: int, along: Callable[[], object] | None = None) -> None:
         self._slot.swap(self._warmed.pop(cycle), along, checks=self._configs[cycle].output.check_results)

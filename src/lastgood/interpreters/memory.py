@@ -402,7 +402,7 @@ class MemoryInterpreter:
                 self.clock.forget(timer)
             case effects.Pin(bridge):
                 self._pin(bridge)
-            case effects.Prepare(bridge, _):
+            case effects.Prepare(bridge):
                 self.bridges[bridge].prepared = True
             case effects.Arm(paths):
                 assert self._armed is not None

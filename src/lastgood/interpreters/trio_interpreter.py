@@ -377,8 +377,8 @@ class TrioInterpreter:
                 self._stop_timer(timer)
             case effects.Pin(bridge):
                 self._nursery.start_soon(self._pin, bridge)
-            case effects.Prepare(bridge, edited):
-                self._bridges.prepare(bridge, edited)
+            case effects.Prepare():
+                self._bridges.prepare(command)
             case effects.Arm(paths):
                 assert self._armed is not None
                 self._armed = self._armed.with_paths(paths)

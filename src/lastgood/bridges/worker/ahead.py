@@ -18,11 +18,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from _signal import getitimer  # type: ignore[import-not-found]  # signal imports enum: 2 ms
 from _thread import _count as count_threads
 from collections.abc import Callable, Collection
 from queue import SimpleQueue
+from time import monotonic
 from types import CodeType
 
 from .manifest import Damaged, digest_of
@@ -55,6 +55,7 @@ _OUTSIDE = {
     "signal": "pthread_kill",
     "sqlite3": "connect",
     "subprocess": "Popen",
+    "sys": "setprofile settrace",
     "tempfile": "mkdtemp mkstemp",
     "webbrowser": "open",
 }
@@ -100,7 +101,7 @@ class Ahead:
         self._tell_waits: Callable[[str], object] | None = waits
         self._tell_taken = taken
         self._tell_refused = refused
-        self._started = time.monotonic()
+        self._started = monotonic()
         self._offers: SimpleQueue[tuple[int, bytes]] = SimpleQueue()
         self._main = threading.get_ident()
         self._is_busy = False  # in a step of its own, whose audit events do not count
@@ -119,6 +120,7 @@ class Ahead:
         self._pins = pins
         self._observed = Observed((pins.home,))
         self._observed.loaded()
+        self._observed.replace_questions()
         self._threads = count_threads()
         self._own_threads = frozenset(threading._active)  # type: ignore[attr-defined]  # enumerate() may wait for a lock
         if sys.version_info < (3, 12):  # there are no audit events of thread starts
@@ -201,6 +203,7 @@ class Ahead:
         self.number, self.setup, self.active = number, setup, False
         if sys.version_info < (3, 12):
             threading._start_new_thread = self._start_thread  # type: ignore[attr-defined]
+        self._observed.restore_questions()
         self._pins.adopt(other)
         self._tell_taken(number)
         self._is_busy = False
@@ -210,7 +213,7 @@ class Ahead:
     def _problem(self) -> str | None:
         if self._spoilt is not None:
             return self._spoilt
-        if time.monotonic() - self._started > MAX_AGE:
+        if monotonic() - self._started > MAX_AGE:
             return f"the spare was older than {MAX_AGE:g} s"
         if count_threads() != self._threads:
             return "a thread of the program was running"
@@ -227,7 +230,7 @@ class Ahead:
         for path, digest in self._ran.items():
             if other.digest(path) != digest:
                 return f"{path} has changed, and the spare had run it"
-        return self._pins.difference(other) or self._observed.difference()
+        return self._pins.difference(other) or self._observed.difference(self._pins.looked_up())
 
     def _adapt(self, running: Running, other: Pins) -> str | None:
         """Give a module, of which only the header was run, the rest that it has in another generation."""

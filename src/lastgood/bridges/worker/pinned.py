@@ -144,6 +144,10 @@ class Pins:
                 return f"another module is found for {name}"
         return None
 
+    def looked_up(self) -> set[str]:
+        """Return the last names of the modules that were looked up."""
+        return {name.rpartition(".")[2] for name, _, _ in self._finder.lookups or ()}
+
     def digest(self, path: str) -> str | None:
         """Return the digest of the local module at ``path``, which may be one that is not pinned; None if there is none."""
         try:
