@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
+import termios
+from array import array
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import trio
 from lastgood.bridges import streams
 from lastgood.bridges.process import ProcessBridge
 from lastgood.errors import BridgeError, RemoteError
-from process_bridges import DEADLINE, Gate, running
+from process_bridges import DEADLINE, HOLD, Gate, running, until
 from stream_service import STREAMS, closed, items_of, open_stream
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -81,6 +84,55 @@ async def test_a_cancelled_request_closes_it(bridge: ProcessBridge) -> None:
         nursery.cancel_scope.cancel()
     assert await items_of(stream) == []
     await closed(bridge, "waiting")
+
+
+BEGINS_SLOWLY = (
+    """
+import gc, sys
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "asyncio":  # the worker needs it once it has called the function, and before it can cancel anything
+            sys.meta_path.remove(self)
+            hold(GATE)
+
+sys.meta_path.insert(0, Slow())
+
+async def never():
+    import asyncio
+    await asyncio.Event().wait()
+    yield 1
+
+def left():
+    gc.collect()
+    return sum(type(each).__name__ == "async_generator" for each in gc.get_objects())
+"""
+    + HOLD
+)
+
+
+def unread(descriptor: int) -> int:
+    """The bytes that lie in a pipe."""
+    waiting = array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, waiting)
+    return waiting[0]
+
+
+async def test_one_that_is_cancelled_while_it_begins_is_closed(source: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    (source / "svc.py").write_text(BEGINS_SLOWLY + f"GATE = {gate.path!r}\n")
+    async with running(source) as bridge:
+        stream = open_stream(bridge, "never")
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(anext, stream)
+                await gate.reached()
+                scope.cancel()
+        await until(lambda: unread(bridge._workers[0].channel._requests) == 0)
+        gate.open()
+        with trio.fail_after(DEADLINE):
+            while await bridge.call("svc", "left", [], {}):
+                await trio.lowlevel.checkpoint()
 
 
 async def test_a_plain_one_that_is_cancelled_in_a_step_harms_no_call(bridge: ProcessBridge, tmp_path: Path) -> None:

@@ -44,3 +44,21 @@ def test_a_call_that_a_loop_has_begun_is_not_begun_again_when_that_ends() -> Non
     assert [loop.begun for loop in made] == [[7]]
     made[0].on_end(made[0])
     assert answers == [(7, frames.REFUSED)]
+
+
+class Runs(EndsAtOnce):
+    """A loop that runs its calls for ever."""
+
+    def call_soon(self, function: Callable[..., None], *args: Any) -> None:
+        function(*args)
+
+    def cancel(self, number: int) -> None:
+        self.begun.remove(number)
+
+
+def test_a_call_is_cancelled_once_so_that_what_it_does_about_it_is_not_cancelled_too() -> None:
+    loops = Loops("asyncio", lambda *_: None)
+    loops._make = Runs
+    assert loops.start(7, call(), lambda _result: (frames.RESULT, b""))
+    for _ in range(2):
+        loops.cancel(7)

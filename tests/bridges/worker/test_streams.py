@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -29,7 +29,7 @@ class Bench:
     def __init__(self) -> None:
         self.answers: dict[int, tuple[int, bytes]] = {}
         self.turns: deque[Stream] = deque()
-        self.streams = Streams(self.answer, self.turns.append, lambda _number, _unless: None)
+        self.streams = Streams(self.answer, self.turns.append, lambda _number, _unless: None, lambda _number: False)
         self.requests = 0
 
     def answer(self, number: int, kind: int, body: bytes) -> None:
@@ -38,7 +38,7 @@ class Bench:
 
     def open(self, items: Any) -> int:
         self.requests += 1
-        assert self.streams.begin(self.requests, items, (), "asyncio", lambda *_: None) is None
+        assert self.streams.begin(self.requests, items, (), "asyncio", lambda *_: None, lambda *_: None) is None
         return self.requests
 
     def turn(self, others_wait: Callable[[], bool] = lambda: False) -> None:
@@ -170,3 +170,66 @@ def test_an_answer_never_exceeds_what_a_frame_takes(monkeypatch: pytest.MonkeyPa
             while bench.turns:
                 bench.turn()
     assert found == [1, 980, 1, 990, 1, "end"]
+
+
+async def items() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("closes", [False, True], ids=["forgotten", "forgotten and closed"])
+@pytest.mark.parametrize("point", ["before", "as it tells the app", "before its task starts", "after"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stream_that_is_forgotten_while_it_begins_is_closed_once(is_async: bool, point: str, closes: bool) -> None:
+    """The app goes away at each moment of the beginning, of which the reading thread learns while another thread runs it."""
+    log: list[str] = []
+    answers: dict[int, tuple[int, bytes]] = {}
+    turns: deque[Stream] = deque()
+    forgotten: set[int] = set()
+    started: list[Coroutine[Any, Any, Any]] = []
+
+    def send(kind: int, number: int, body: bytes) -> None:
+        assert (kind, number, body) == (frames.APART, 1, b"")
+        assert 1 not in answers, "an answer that comes before the notice"
+        leave_at("as it tells the app")
+
+    def cancel(number: int, unless: Callable[[], bool]) -> None:
+        assert number == 1
+        if started and not unless():  # as the event loops do it, one that has not started is not there
+            log.append("cancelled")
+
+    def start(_number: int, coroutine: Coroutine[Any, Any, Any], _pack: object) -> None:
+        leave_at("before its task starts")
+        started.append(coroutine)
+
+    def leave_at(here: str) -> None:
+        if here != point:
+            return
+        forgotten.add(1)
+        if streams_.forget(1) is not None:
+            forgotten.discard(1)
+            answers[1] = frames.FORGOTTEN, b""
+        if closes:
+            streams_.request(frames.CLOSE, 2, frames.STREAM_NUMBER.pack(1))
+
+    streams_ = Streams(
+        lambda number, *answer: answers.update({number: answer}), turns.append, cancel, forgotten.__contains__
+    )
+    plain = iter([1])
+    leave_at("before")
+    outcome = streams_.begin(1, items() if is_async else plain, (), "asyncio", send, start)
+    if outcome is not None:
+        answers[1] = outcome
+    if not is_async and point in ("as it tells the app", "before its task starts"):
+        leave_at(point)  # a plain one does neither
+    leave_at("after")
+    assert answers[1] == (frames.FORGOTTEN, b"")
+    if is_async:
+        assert log == ["cancelled"]
+        started[0].close()
+        assert streams_.finished(1, (frames.FORGOTTEN, b""))
+    else:
+        stream = turns.popleft()
+        streams_.advance(stream, Exposure(), lambda: False)  # type: ignore[arg-type]  # all that is used of one
+        assert list(plain) == [1], "an item that nobody waits for"
+    assert not streams_.any_open()
+    assert answers.get(2) == (CLOSED if closes else None)

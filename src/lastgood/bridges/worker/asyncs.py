@@ -244,7 +244,9 @@ class Loops:
         """Cancel call ``number`` if it runs on a loop, unless ``unless`` says there that it need not be."""
         with self._lock:
             loop = self._loops.get(number)
-            if loop is None:
+            if (
+                loop is None or number in loop.cancelled
+            ):  # once: another would end what the function does about the first
                 return
             loop.cancelled.add(number)
         loop.post(self._cancel, loop, number, unless)

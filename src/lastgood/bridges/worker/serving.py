@@ -326,6 +326,11 @@ class Worker:
         self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Callable[[Any], tuple[int, bytes]]
     ) -> tuple[int, bytes] | None:
         self._send(frames.APART, number, b"")  # must be sent before the call's answer
+        return self._start_apart(number, coroutine, pack)
+
+    def _start_apart(
+        self, number: int, coroutine: Coroutine[Any, Any, Any], pack: Callable[[Any], tuple[int, bytes]]
+    ) -> tuple[int, bytes] | None:
         try:
             with self._lock:
                 if self._loops is None:
@@ -340,9 +345,7 @@ class Worker:
             return pack_refused(
                 f"The worker is busy with {MAX_FORGOTTEN} event loops that are stuck in forgotten calls."
             )
-        with self._lock:
-            forgotten = number in self._forgotten
-        if forgotten:
+        if number in self._forgotten:  # since before it could be cancelled
             self._loops.cancel(number)
         return None
 
@@ -350,23 +353,19 @@ class Worker:
 
     def _open_stream(self, number: int, result: Any, requested: Sequence[Any]) -> tuple[int, bytes] | None:
         """Begin a stream over ``result``. Return an answer if there will be no items."""
-        refused = self._make_streams().begin(number, result, requested, self._backend, self._start)
-        if refused is not None:
-            return refused
+        streams = self._make_streams()
+        answer = streams.begin(number, result, requested, self._backend, self._send, self._start_apart)
         with self._lock:
-            self._main_reads = False
-            forgotten = number in self._forgotten
-        self._alarm.release()  # the watcher reads from now on
-        if forgotten:
-            self._forget_stream(number)
-        return None
+            self._main_reads = self._main_reads and not streams.any_open()
+        self._alarm.release()  # the watcher reads from now on, while the stream is open
+        return answer
 
     def _make_streams(self) -> Streams:
         from .streams import Streams
 
         with self._lock:
             if self._streams is None:
-                self._streams = Streams(self._answer, self._enqueue_stream, self._cancel)
+                self._streams = Streams(self._answer, self._enqueue_stream, self._cancel, self._forgotten.__contains__)
             return self._streams
 
     def _enqueue_stream(self, stream: Stream) -> None:

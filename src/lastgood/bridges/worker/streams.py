@@ -44,6 +44,7 @@ WINDOW_BYTES = 1 << 20
 _LONGEST_TURN = 0.002  # seconds that an async iterator that never waits may keep the loop from others
 _CLOSED: Outcome = (frames.RESULT, b"\xc0")  # a packed None
 _ENDED: Outcome = (frames.ENDED, b"")
+_FORGOTTEN: Outcome = (frames.FORGOTTEN, b"")
 _NO_STREAMS = (str, bytes, bytearray, dict)  # they can be iterated over, but are values
 
 
@@ -67,6 +68,7 @@ class Stream:
         "resting",
         "size",
         "slot",
+        "started",
         "wake",
     )
 
@@ -84,6 +86,7 @@ class Stream:
         self.given = 0, 0  # items and bytes of the last answer
         self.end: Outcome | None = None
         self.closing = False
+        self.started = False  # its task can be cancelled
         self.cancelled = False  # its task is to be cancelled
         self.interrupted = False  # its task has ended so
         self.resting = False
@@ -114,7 +117,8 @@ class Streams:
     """The open streams of a worker.
 
     ``answer`` sends an answer, ``enqueue`` has a stream get a turn in a thread, and ``cancel`` ends the task of one, unless what
-    it is given says at that moment, on the loop of the task, that it need not.
+    it is given says at that moment, on the loop of the task, that it need not. ``is_forgotten`` says whether nobody waits any
+    more for the answer to a request that is not known here: it was forgotten before its stream began.
     """
 
     def __init__(
@@ -122,10 +126,12 @@ class Streams:
         answer: Callable[[int, int, bytes], None],
         enqueue: Callable[[Stream], None],
         cancel: Callable[[int, Callable[[], bool]], None],
+        is_forgotten: Callable[[int], bool],
     ) -> None:
         self._answer = answer
         self._enqueue = enqueue
         self._cancel = cancel
+        self._is_forgotten = is_forgotten
         self._changed = threading.Condition()  # guards what follows, and every stream
         self._streams: dict[int, Stream] = {}
         self._requests: dict[int, Stream] = {}
@@ -142,11 +148,13 @@ class Streams:
         result: Any,
         requested: Sequence[Any],
         backend: str,
+        send: Callable[[int, int, bytes], object],
         start: Callable[[int, Coroutine[Any, Any, Outcome], Callable[[Outcome], Outcome]], Outcome | None],
     ) -> Outcome | None:
         """Begin a stream over what a function gave, in the current context. Return an answer if there will be no items.
 
-        ``start`` starts a coroutine on an event loop of ``backend``. It returns an answer if it cannot.
+        ``start`` starts a coroutine on an event loop of ``backend``. It returns an answer if it cannot. ``send`` sends a frame. The
+        reading thread may forget the stream, or close it, at any moment of this.
         """
         is_async = type(result) is CoroutineType or hasattr(type(result), "__aiter__")
         try:
@@ -155,16 +163,31 @@ class Streams:
             return pack_refused(str(refused))
         stream.requested = requested
         stream.queued = True
+        if is_async:
+            stream.wake = bool
+            send(frames.APART, number, b"")  # before anybody can answer it
         with self._changed:
-            self._streams[number] = self._requests[number] = stream
+            self._streams[number] = stream
+            forgotten = stream.closing = self._is_forgotten(number)
+            if forgotten:
+                stream.request = None
+            else:
+                self._requests[number] = stream
         if not is_async:
             self._enqueue(stream)
-            return None
-        stream.wake = bool
-        failure = start(number, self._produce(stream, result, backend), lambda outcome: outcome)
+        else:
+            self._start(stream, start(number, self._produce(stream, result, backend), lambda outcome: outcome))
+        return _FORGOTTEN if forgotten else None
+
+    def _start(self, stream: Stream, failure: Outcome | None) -> None:
+        """Note that the task of a stream has started, or why it has not, and cancel it if the stream was closed before."""
         if failure is not None:
-            self.finished(number, failure)
-        return None
+            self.finished(stream.number, failure)
+            return
+        with self._changed:
+            stream.started, closed = True, stream.closing
+        if closed:
+            self._cancel(stream.number, stream.spare)
 
     def advance(self, stream: Stream, exposure: Exposure, others_wait: Callable[[], bool]) -> None:
         """Make items in this thread until there is no room for more, or others wait."""
@@ -418,12 +441,14 @@ class Streams:
             stream.items.clear()
             queued = not stream.queued and stream.end is None
             stream.queued = stream.queued or queued
+            started = stream.started
             if stream.end is not None:
                 self._remove(stream)
         if already:
             return
         if stream.wake is not None:
-            self._cancel(stream.number, stream.spare)
+            if started:
+                self._cancel(stream.number, stream.spare)
             stream.wake()
         elif queued:
             self._enqueue(stream)
