@@ -226,6 +226,19 @@ def test_a_stage_that_hangs_is_given_up_after_its_timeout_and_the_next_edit_is_t
     assert (world.status.stale, world.generation) == (False, 2)
 
 
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_what_is_left_after_a_swap_has_the_time_of_a_stage_and_the_cycle_is_good(at: int) -> None:
+    world = started(stage_timeout=7.0)
+    edit(world)
+    begun = world.clock.now
+    world.hang("watch", at)
+    assert world.reload_now()
+    assert world.clock.now - begun == 7.0
+    assert (world.status.stale, world.generation) == (False, 2)
+    assert world.reload_now()
+    assert (world.leftovers, world.generation) == ((), 3)
+
+
 @pytest.mark.parametrize("back", ["later", "while the next one waits"])
 def test_an_edit_whose_stage_could_only_wait_is_tried_when_the_earlier_one_is_back(back: str) -> None:
     world = started(stage_timeout=7.0)

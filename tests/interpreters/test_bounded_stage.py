@@ -100,6 +100,46 @@ async def test_an_arming_that_hangs_is_an_error_that_names_what_was_to_be_watche
         assert await session.reload_now()
 
 
+@pytest.mark.parametrize("hanging", ["the files", "the watches"])
+async def test_what_is_left_after_a_swap_is_given_up_and_the_next_stage_waits_for_its_thread(
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    told: Told,
+    gate: Gate,
+    time: Time,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    hanging: str,
+) -> None:
+    owner, name = (CycleFiles, "settle") if hanging == "the files" else (watching, "_identity")
+    do = getattr(owner, name)
+
+    def slow(*arguments: Any) -> Any:
+        gate.pass_by()
+        return do(*arguments)
+
+    async def swapped(_bridge: object) -> None:
+        gate.is_shut = is_second
+        monkeypatch.setattr(owner, name, slow)
+
+    is_second = False
+    async with start(probe=swapped) as session, trio.open_nursery() as nursery:
+        await told.success()
+        is_second = True
+        project.save("pricing.py", MORE)
+        await gate.reached()
+        is_second = False
+        assert session.generation == 2
+        time.is_over()
+        await told.success()
+        assert "what is left to do after a swap was not done within 60 s" in caplog.text
+        nursery.start_soon(session.reload_now)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+        assert (await told.success()).generation == 3
+    assert project.leftovers() == []
+
+
 async def test_close_does_not_wait_for_a_look_at_what_is_watched_that_hangs(
     project: RealProject,
     start: Callable[..., WatchProgram],

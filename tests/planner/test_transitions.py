@@ -94,6 +94,9 @@ def test_the_plan_of_a_cycle_is_whole_before_it_starts() -> None:
     replacing = plan_of_cycle(SETTINGS, 9, states.Generation(4, 7))
     assert replacing.until_commit == actions(9)
     assert replacing.after_commit == (effects.Dispose(7, 10.0), effects.Watch(9))
+    assert plan_of_cycle(dataclasses.replace(SETTINGS, stage_timeout=7.0), 1, None).after_commit == (
+        effects.Watch(1, 7.0),
+    )
 
 
 # --- what is passed on

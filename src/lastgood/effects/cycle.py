@@ -133,10 +133,14 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Commit the watch set of ``cycle``: from then on nothing else is watched."""
+    """Commit the watch set of ``cycle``: from then on nothing else is watched. It is given up after ``timeout`` seconds.
+
+    If it is given up or fails, more is watched than need be, or files are left for the next start to remove.
+    """
 
     name: ClassVar[str] = "watch"
     cycle: int
+    timeout: float = 60.0
 
     def __str__(self) -> str:
         return "commit the watched set"

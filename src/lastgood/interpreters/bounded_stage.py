@@ -87,6 +87,26 @@ class BoundedStage:
         await trio.sleep_forever()  # the stage was cancelled: raises Cancelled
         raise AssertionError("unreachable")
 
+    async def settle(self, arm: Callable[[], Awaitable[None]], do: Callable[[], None], timeout: float) -> bool:
+        """Await ``arm()``, then call ``do`` in a thread: what is left after a swap. Return False if ``timeout`` is over before.
+
+        The thread is then left running, and the next stage waits for it.
+        """
+        raised: Exception | None = None
+        with trio.CancelScope(shield=True) as self._step:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_call_after, timeout, self._step.cancel)
+                try:
+                    await arm()
+                    async with self.lock:
+                        await trio.to_thread.run_sync(do, limiter=self._thread, abandon_on_cancel=True)
+                except Exception as error:  # raised again below, outside of the nursery, so that no group wraps it
+                    raised = error
+                nursery.cancel_scope.cancel()
+        if raised is not None:
+            raise raised
+        return not self._step.cancelled_caught
+
     async def read(self, do: Callable[..., T], *args: object) -> T:
         """Call ``do``, which must only read, in a thread of its own, beside that of the steps. A cancel does not wait for it."""
         return await trio.to_thread.run_sync(partial(do, *args), limiter=self._reading, abandon_on_cancel=True)

@@ -162,8 +162,12 @@ class MemoryInterpreter:
                 return self._dispose(action)
             case effects.Watch():
                 self._armed = self._cycle.watch
-                with contextlib.suppress(Exception):  # the trio interpreter logs it
+                try:
                     self._cycle.settle(self.clock.now)
+                except _HangError:
+                    self._hang(action.timeout, can_end=False)
+                except Exception:  # the trio interpreter logs it
+                    pass
                 return events.Watched(action, 0.0)
             case effects.Restart():
                 return self._restart(action)

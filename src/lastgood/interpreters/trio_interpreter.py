@@ -117,7 +117,7 @@ class TrioInterpreter:
             case effects.Restart():
                 return await self._bridges.restart(action, self._project.manifests.give(action.bridge), started)
             case effects.Watch():
-                await self._commit_watch()
+                await self._commit_watch(action.timeout)
                 return events.Watched(action, since(started))
             case effects.Rollback():
                 try:
@@ -320,18 +320,26 @@ class TrioInterpreter:
             await self._notifier.arm(self._armed, partial(self._project.note, "watched paths"))
             return await self._bounded.read(self._reader.read, self._armed)
 
-    async def _commit_watch(self) -> None:
-        work = self._work
+    async def _commit_watch(self, timeout: float) -> None:
+        work, self._work = self._work, None
         assert work is not None
-        async with self._reading:
-            self._armed = work.watch
-            await self._notifier.arm(work.watch)
-        self._work = None
-        try:
-            async with self._bounded.lock:
-                await self._in_thread(work.settle, time.time())
-        except Exception:
-            logger.exception("the cycle's temporary files could not be removed; the next start removes them")
+        watch = work.watch
+
+        async def arm() -> None:
+            async with self._reading:
+                self._armed = watch
+                await self._notifier.arm(watch)
+
+        def settle() -> None:
+            try:
+                work.settle(time.time())
+            except Exception:
+                logger.exception("the cycle's temporary files could not be removed; the next start removes them")
+
+        if not await self._bounded.settle(arm, settle, timeout):
+            logger.error(
+                "what is left to do after a swap was not done within %g s (stage_timeout); it goes on", timeout
+            )
 
     @trio.lowlevel.enable_ki_protection
     async def observe(self) -> None:

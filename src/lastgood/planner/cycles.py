@@ -40,7 +40,7 @@ def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, u
     actions: tuple[Action, ...] = (stage, Promote(number), Warm(number, settings.warm_timeout), Swap(number))
     if live is not None:
         actions += (Dispose(live.cycle, settings.drain_timeout, settings.dispose_timeout),)
-    return Plan(number, (*actions, Watch(number)), settings.dispose_timeout)
+    return Plan(number, (*actions, Watch(number, settings.stage_timeout)), settings.dispose_timeout)
 
 
 def begin(state: State) -> Step:

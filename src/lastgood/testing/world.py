@@ -47,7 +47,7 @@ __all__ = ["ScriptedBridge", "ScriptedStream", "World"]
 ROOT = Path("/project")
 
 _EFFECTS = tuple(action.name for action in get_args(Action))
-_CAN_HANG = ("stage", "warm", "dispose", "restart")
+_CAN_HANG = ("stage", "warm", "dispose", "watch", "restart")
 
 
 class World:
@@ -286,7 +286,7 @@ class World:
         self._inject(Fault(effect, at, OSError("injected") if error is None else error))
 
     def hang(self, effect: str, at: int = 1, *, stuck: bool = False) -> None:
-        """Make operation ``at`` (from 1) of the next "stage", "warm" or "dispose" hang.
+        """Make operation ``at`` (from 1) of the next "stage", "warm", "dispose" or "watch" hang.
 
         With ``stuck``, a stage hangs in a thread that cannot be ended: later stages wait for :meth:`return_stage`.
         """
