@@ -7,7 +7,6 @@ pricing.py: the next answer comes from the new code. Break it: answers go on com
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -35,11 +34,17 @@ def tell(event: lastgood.WatchEvent) -> None:
 
 
 async def serve(session: lastgood.Session, stream: trio.SocketStream) -> None:
-    """Answer one client, a line for each of its lines."""
-    async for line in lines(stream):
-        answer = await answer_to(line)
-        mark = " (stale)" if session.status.stale else ""
-        await stream.send_all(f"{answer}{mark}\n".encode())
+    """Answer one client, a line for each of its lines.
+
+    Python loses a Ctrl-C that comes while an async generator is discarded, so the lines of each client are not one.
+    """
+    rest = b""
+    async for data in stream:
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            answer = await answer_to(line.decode(errors="replace").strip())
+            mark = " (stale)" if session.status.stale else ""
+            await stream.send_all(f"{answer}{mark}\n".encode())
 
 
 async def answer_to(line: str) -> str:
@@ -51,15 +56,6 @@ async def answer_to(line: str) -> str:
         return f"{await pricing.quote(sku, int(quantity or 1)):.2f}"
     except ValueError as error:  # also one that the source raises
         return f"ValueError: {error}"
-
-
-async def lines(stream: trio.SocketStream) -> AsyncIterator[str]:
-    """What the client sends, line by line."""
-    rest = b""
-    async for data in stream:
-        *whole, rest = (rest + data).split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace").strip()
 
 
 if __name__ == "__main__":
