@@ -11,9 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from real_project import RealProject
+import trio
 
-__all__ = ["Held"]
+from lastgood.session.session import Session
+from real_project import DEADLINE, RealProject
+
+__all__ = ["Held", "at_rest_with"]
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,16 @@ class Held:
             kept=sum(1 for _ in (project.root / ".lastgood").rglob("*")),
             blocks=sys.getallocatedblocks(),
         )
+
+
+async def at_rest_with(session: Session, project: RealProject, most: int) -> Held:
+    """What is held once worker, spare, guardian and extractor are all there is, with at most so many descriptors.
+
+    What is let go of in the background may take a moment.
+    """
+    with trio.fail_after(DEADLINE):
+        while not any(spare.is_waiting() for spare in session.bridge._spares):
+            await trio.to_thread.run_sync(os.sched_yield)
+        while (held := Held.now(project)).children != 4 or held.descriptors > most:
+            await trio.to_thread.run_sync(os.sched_yield)
+    return held

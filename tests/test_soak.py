@@ -13,7 +13,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from holdings import Held
+from holdings import Held, at_rest_with
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config
 from lastgood.errors import ConfigError, GenerationError, RemoteError, UnmanagedFile
@@ -102,19 +102,6 @@ class Soaked:
     def kinds(self) -> list[Callable[[Session], Awaitable[None]]]:
         bad = [self.broken_source, self.broken_import, self.broken_config, self.broken_factory, self.broken_probe]
         return [self.good, *bad[:2], self.another_shape, *bad[2:], self.somebody_in_the_way]
-
-
-async def at_rest_with(session: Session, project: RealProject, most: int) -> Held:
-    """What is held once worker, spare, guardian and extractor are all there is, with at most so many descriptors.
-
-    What is let go of in the background may take a moment.
-    """
-    with trio.fail_after(DEADLINE):
-        while not any(spare.is_waiting() for spare in session.bridge._spares):
-            await trio.to_thread.run_sync(os.sched_yield)
-        while (held := Held.now(project)).children != 4 or held.descriptors > most:
-            await trio.to_thread.run_sync(os.sched_yield)
-    return held
 
 
 @pytest.mark.apart

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from random import Random
 
 import pytest
 import trio
 
-from holdings import Held
-from lastgood.session.session import Session
+from holdings import Held, at_rest_with
 from lastgood.session.watch import watch
 from real_project import BROKEN, DEADLINE, RealProject
 
@@ -30,18 +28,6 @@ async def slow_async(seconds: float) -> int:
     return {version}
 """
 CALLERS = 8
-
-
-async def at_rest_with(session: Session, project: RealProject, most: Held | None) -> Held:
-    """What is held once no former generation is left, and no more than ``most``: that may take a moment."""
-    with trio.fail_after(DEADLINE):
-        while session.status.calls or session._driver.state.retired:
-            await trio.to_thread.run_sync(os.sched_yield)
-        while True:
-            held = Held.now(project)
-            if most is None or (held.children <= most.children and held.descriptors <= most.descriptors + 2):
-                return held
-            await trio.to_thread.run_sync(os.sched_yield)
 
 
 @pytest.mark.apart
@@ -83,7 +69,7 @@ async def test_no_call_fails_however_often_it_is_reloaded(reloads: int, tmp_path
             while any(now == then for now, then in zip(calls, before, strict=True)):
                 await called.wait()
 
-    async def held_at_rest(most: Held | None = None) -> Held:
+    async def held_at_rest(most: int = 1000) -> Held:
         nonlocal may_call
         may_call = trio.Event()
         with trio.fail_after(DEADLINE):
@@ -111,7 +97,7 @@ async def test_no_call_fails_however_often_it_is_reloaded(reloads: int, tmp_path
                 await everybody_has_called_since([*calls])
             if version == reloads // 4:
                 early = await held_at_rest()
-        late = await held_at_rest(early)
+        late = await held_at_rest(early.descriptors + 2)
         over = True
     assert min(calls) >= reloads
     print(f"after {reloads // 4} reloads: {early}; after {reloads}: {late}")
