@@ -287,6 +287,7 @@ def load_config(path: str | os.PathLike[str], read: Callable[[Path], bytes] | No
     return decode_config(data, file)
 
 
+@functools.lru_cache(maxsize=4)  # a config is immutable, and to decode one with thousands of modules takes a while
 def decode_config(data: bytes, path: Path) -> Config:
     """Decode the bytes of a config file. Pure: it does not check whether paths in the config exist.
 

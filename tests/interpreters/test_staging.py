@@ -16,6 +16,7 @@ from lastgood.interpreters.project import Project, StageStopped
 from lastgood.interpreters.staging import advance, stage, stage_undo
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.finder import Interpreter
+from lastgood.sources.snapshots import Reader
 from lastgood.store.disk import Disk
 from lastgood.store.memory_files import MemoryFiles
 from lastgood.store.output_directory import OutputDirectory
@@ -96,9 +97,10 @@ def test_what_is_armed_is_resolved_again_with_what_was_saved_meanwhile(project: 
     work = CycleFiles(project, 1)
     recipe = stage(work, None)
     advance(recipe, None)
-    assert isinstance(advance(recipe, {}), staging.Arm)
+    asked = advance(recipe, {})
+    assert isinstance(asked, staging.Arm)
     files.put(Path("/p/pricing.py"), QUOTE.replace("sku", "code").encode())
-    assert isinstance(advance(recipe, {}), staging.StageResult)
+    assert isinstance(advance(recipe, Reader(project.contents).read(asked.watch)), staging.StageResult)
     assert b"code: str" in work.texts["pricing.py"]
 
 
@@ -287,6 +289,9 @@ def test_a_stage_says_whether_an_undo_could_go_back_and_what_has_changed(project
     results = []
     for number, text in enumerate([QUOTE, QUOTE, QUOTE.replace("sku", "code"), QUOTE.replace("sku", "code")], 1):
         files.put(Path("/p/pricing.py"), text.encode())
+        Reader(project.contents).read(
+            project.always_watched if project.resolution is None else project.resolution.watch
+        )
         work = CycleFiles(project, number)
         results.append(requests(stage(work, ALL))[1])
         promoted(work)

@@ -20,7 +20,7 @@ from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.sources.pinning import Pinned, PinnedModule, Pinner
 from lastgood.sources.resolution import resolve_modules
 from lastgood.store.disk import Disk
-from lastgood.store.file_system import FileSystem, Stat, digest_of
+from lastgood.store.file_system import FileSystem, digest_of
 from lastgood.store.memory_files import MemoryFiles
 
 Tree = Mapping[str, str]
@@ -397,7 +397,7 @@ class Counting(MemoryFiles):
             raise PermissionError(13, "Permission denied", str(path))
         return data
 
-    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+    def scan(self, directory: str) -> dict[str, str]:
         self.scans[directory] += 1
         return super().scan(directory)
 

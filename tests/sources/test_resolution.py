@@ -21,7 +21,7 @@ from lastgood.sources import resolution
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.resolution import Resolved, refused_by_worker, resolve_modules, worker_interpreter
 from lastgood.store.disk import Disk
-from lastgood.store.file_system import FileSystem, Stat
+from lastgood.store.file_system import FileSystem
 from lastgood.store.memory_files import MemoryFiles
 from real_project import DEADLINE
 
@@ -40,14 +40,13 @@ class Files(MemoryFiles):
     def is_dir(self, path: Path) -> bool:
         return any(self.real_path(path) in file.parents for file in self.files)
 
-    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+    def scan(self, directory: str) -> dict[str, str]:
         top = self.real_path(Path(directory))
         inside = (*self.files, *self.links)
         below = {top / each.relative_to(top).parts[0] for each in inside if top in each.parents}
-        kinds = [
-            (path, "link" if path in self.links else "file" if path in self.files else "directory") for path in below
-        ]
-        return [(path.name, Stat(kind, 0, (), 0.0)) for path, kind in kinds]
+        return {
+            path.name: "link" if path in self.links else "file" if path in self.files else "directory" for path in below
+        }
 
     def real_path(self, path: Path) -> Path:
         for link, target in self.links.items():

@@ -36,6 +36,7 @@ def pinned(sources: Mapping[str, str]) -> Pinned:
         helpers=(),
         candidates=(),
         sources={module.file: sources[module.name].encode() for module in modules},
+        digests={module.file: module.digest for module in modules},
         unreadable={},
     )
 

@@ -30,7 +30,7 @@ from lastgood.errors import (
 )
 from lastgood.generators.inputs import Inputs
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
-from lastgood.interpreters.project import Project
+from lastgood.interpreters.project import Project, Resolution
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.pinning import Pinned
@@ -140,11 +140,24 @@ class CycleFiles:
         project = self.project
         if inputs.problem is not None:
             raise inputs.problem
-        finder = project.finder(config)
-        self.modules = resolve_modules(config, finder)
+        finder, last = project.finder(config), project.resolution
         self._python = finder.python
-        self._check_readable(config)
-        sources: set[Path] = set()
+        if last is not None and last.finder is finder and last.config == config:
+            self.modules = last.modules
+        else:
+            last, self.modules = None, resolve_modules(config, finder)
+            self._check_readable(config)
+            self._check_output(config, output)
+        self.pinned = project.pin(config, self.modules, finder)
+        self.used.update(self.pinned.digests)
+        others = project.always_watched, inputs
+        if last is not None and last.others == others and last.pinned.has_same_files(self.pinned):
+            self.watch = last.watch
+        else:
+            self.watch = self._watch_set(config, inputs, output, self.pinned)
+        project.resolution = Resolution(config, finder, self.modules, self.pinned, others, self.watch)
+
+    def _check_output(self, config: Config, output: Path) -> None:
         for name, module in self.modules.items():
             own = module.roots or ((module.file,) if module.file is not None else ())
             # The second condition: with wrappers in it, Python would import the output directory instead of the module.
@@ -155,18 +168,21 @@ class CycleFiles:
                     file=config.path,
                     field="output.dir",
                 )
-            sources.update(own)
+
+    def _watch_set(self, config: Config, inputs: Inputs, output: Path, pinned: Pinned) -> WatchSet:
+        project = self.project
+        sources: set[Path] = set()
+        for module in self.modules.values():
+            sources.update(module.roots or (() if module.file is None else (module.file,)))
         candidates = {path for module in self.modules.values() for path in module.candidates}
         paths = {*project.always_watched.paths, *inputs.paths, *sources}
         candidates.update(project.always_watched.candidates, inputs.candidates)
-        self.pinned = project.pin(config, self.modules, finder)
-        self.used.update((module.file, module.digest) for module in self.pinned.modules)
         directories = tuple(f"{path}/" for path in paths)
-        helpers = (*self.pinned.helpers, *inputs.helpers)
+        helpers = (*pinned.helpers, *inputs.helpers)
         paths.update(path for path in helpers if not str(path).startswith(directories))
-        candidates.update(self.pinned.candidates)
+        candidates.update(pinned.candidates)
         rules = project.rules(config, sources - {*inputs.paths})
-        self.watch = WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths, key=str)), output, rules)
+        return WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths, key=str)), output, rules)
 
     def _read_config(self, path: Path) -> bytes:
         file = self.project.files.real_path(path)

@@ -34,6 +34,18 @@ class StageStopped(Exception):  # an outcome rather than an error
     """Ends the blocking part of a stage whose result is not needed any more. No user sees it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The modules of a config, what they depend on, and what is to be ``watch``-ed for that and for ``others``."""
+
+    config: Config
+    finder: Finder
+    modules: Mapping[str, Resolved]
+    pinned: Pinned
+    others: tuple[WatchSet, Inputs]
+    watch: WatchSet
+
+
 @dataclass(slots=True)
 class Project:
     """The data of a session that outlives a cycle: the config file, how to read it, and the claimed output directories.
@@ -68,6 +80,9 @@ class Project:
     differences: Memo = field(default_factory=Memo)
     """What comparisons of wrappers with their worker have found; see :mod:`lastgood.interpreters.comparison`."""
     contents: Contents = field(init=False)
+    resolution: Resolution | None = None
+    """The last one that succeeded."""
+    _finder: Finder | None = None
     _pinner: Pinner = field(init=False)
     _path_of: Callable[[str], Path] = field(init=False)
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
@@ -113,8 +128,15 @@ class Project:
         return Rules(str(config.path.parent), roots, watch.include, watch.ignore)
 
     def finder(self, config: Config) -> Finder:
-        """Make a finder that looks where the worker of ``config`` would. Raises :class:`ConfigError`."""
-        return Finder(self.files, config.python_import_path, self._worker_interpreter(config), self._path_of)
+        """Return a finder that looks where the worker of ``config`` would: the last one, if it would find the same.
+
+        Raises :class:`ConfigError`.
+        """
+        interpreter = self._worker_interpreter(config)
+        known = self._finder
+        if known is None or not known.is_for(config.python_import_path, interpreter):
+            known = self._finder = Finder(self.files, config.python_import_path, interpreter, self._path_of)
+        return known
 
     def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
         """Read, once, all sources that ``modules`` depend on."""

@@ -159,7 +159,7 @@ def _resolve(work: CycleFiles, armed: WatchSet | None, watches: bool) -> Generat
             work.resolve()
         except LastgoodError as error:
             problem = error
-        if not watches or (armed is not None and set(work.watch.roots) <= set(armed.roots)):
+        if not watches or (armed is not None and armed.includes(work.watch)):
             return problem
         armed = yield from _arm(work, work.watch, armed)
 

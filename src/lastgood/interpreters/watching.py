@@ -8,7 +8,6 @@ find out what has changed.
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -23,6 +22,8 @@ from watchfiles import Change
 from watchfiles._rust_notify import RustNotify
 
 from lastgood.planner.watch_set import WatchSet
+from lastgood.sources.listings import Listings
+from lastgood.store.disk import Disk
 
 __all__ = ["LIMIT_ADVICE", "OPEN_FILES_ADVICE", "Notifier", "places"]
 
@@ -46,31 +47,30 @@ T = TypeVar("T")
 Note = Callable[[Path | None], object]
 """Called for each root before it is looked at, and with None before the system is asked to watch. It may be in a thread."""
 
-Places = Mapping[Path, tuple[int, int]]
+Places = Mapping[Path, tuple[int, ...]]
 """Directories, each with its device and inode, which differ if it is removed and made again."""
 
 
-def places(watch: WatchSet, note: Note = lambda _: None) -> tuple[Places, Places]:
-    """Return the directories to watch recursively, and those to watch by themselves. Reads the disk."""
-    trees: dict[Path, tuple[int, int]] = {}
-    alone: dict[Path, tuple[int, int]] = {}
-    for root in watch.roots:
-        note(root)
-        identity = _identity(root)
-        if identity is not None:
-            trees[root] = identity
-        # If the parent does not exist, its nearest existing ancestor notices when it is made.
-        above = next((each, found) for each in root.parents if (found := _identity(each)) is not None)
-        alone[above[0]] = above[1]
-    return trees, alone
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
+def places(watch: WatchSet, note: Note = lambda _: None, listings: Listings | None = None) -> tuple[Places, Places]:
+    """Return the directories to watch recursively, and those to watch by themselves. Reads the disk, through ``listings``."""
+    listings = listings or Listings(Disk())
+    trees: dict[Path, tuple[int, ...]] = {}
+    alone: dict[str, tuple[int, ...]] = {}
+    named = frozenset(watch.paths)
+    for directory, roots in watch.by_directory.items():
+        note(next(iter(roots.values())))
+        names, place, identity = listings.names(directory), directory, listings.directory(directory)
+        for name, root in roots.items() if identity is not None else ():
+            # There may be thousands of candidates, where nothing is, and of files.
+            is_one = names.get(name, "") != "file" if name in names or root in named else not names
+            if is_one and (found := listings.directory(str(root))) is not None:
+                trees[root] = found
+        # If it does not exist, its nearest existing ancestor notices when it is made.
+        while identity is None:
+            place = os.path.dirname(place)
+            identity = listings.directory(place)
+        alone[place] = identity
+    return trees, {Path(place): identity for place, identity in alone.items()}
 
 
 class Notifier:
@@ -84,6 +84,7 @@ class Notifier:
         self._hint = hint
         self._on_failure = on_failure
         self._scopes: dict[bool, tuple[Places, trio.CancelScope]] = {}
+        self._placed: tuple[WatchSet, Listings, tuple[Places, Places]] | None = None
         # Each watch occupies a thread while it waits. A limiter of its own leaves trio's default threads to the app.
         self._limiter = trio.CapacityLimiter(8)
         # On a network file system that is gone, arming hangs; then it is abandoned. At most one thread hangs there.
@@ -95,10 +96,17 @@ class Notifier:
 
         A cancellation does not wait for the file system.
         """
-        trees, alone = await self._in_thread(places, watch, note) if watch.roots else ({}, {})
+        trees, alone = await self._in_thread(self._places, watch, note) if watch.roots else ({}, {})
         note(None)
         for recursive, directories in ((True, trees), (False, alone)):
             await self._arm(directories, recursive=recursive)
+
+    def _places(self, watch: WatchSet, note: Note) -> tuple[Places, Places]:
+        """Return the places of ``watch``: the last ones, if it is the same, and the disk gives the same answers."""
+        if self._placed is None or self._placed[0] is not watch or not self._placed[1].hold():
+            listings = Listings(Disk())
+            self._placed = watch, listings, places(watch, note, listings)
+        return self._placed[2]
 
     async def _in_thread(self, do: Callable[..., T], *args: object) -> T:
         # If it is abandoned, its result is dropped, and a RustNotify that is dropped watches nothing any more.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import translate
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 __all__ = ["Rules", "Snapshot", "WatchSet", "among", "differing", "is_ignored_name", "merge", "overlay", "restrict"]
@@ -109,7 +109,7 @@ def _token(found: re.Match[str]) -> str:
             return re.escape(text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WatchSet:
     """The paths that a cycle needs watched.
 
@@ -123,10 +123,26 @@ class WatchSet:
     output: Path | None = None
     rules: Rules = Rules()
 
-    @property
+    @cached_property
     def roots(self) -> tuple[Path, ...]:
         """All paths to read, sorted as text, without duplicates."""
         return tuple(sorted({*self.paths, *self.candidates}, key=str))
+
+    @cached_property
+    def by_directory(self) -> Mapping[str, Mapping[str, Path]]:
+        """The roots by the directory that they lie in, and by their names there. Directories come before those in them."""
+        found: dict[str, dict[str, Path]] = {}
+        for root in self.roots:
+            found.setdefault(str(root.parent), {})[root.name] = root
+        return dict(sorted(found.items()))
+
+    def includes(self, other: WatchSet) -> bool:
+        """Return whether all roots of ``other`` are roots of this set."""
+        return self is other or set(other.roots) <= set(self.roots)
+
+    def counts_as(self, other: WatchSet) -> bool:
+        """Return whether the same files below a root count as with ``other``."""
+        return self is other or (self.output == other.output and self.rules == other.rules)
 
     def with_paths(self, paths: Iterable[Path]) -> WatchSet:
         """Return a set that also has those of ``paths`` that lie outside of its own paths."""
@@ -173,7 +189,7 @@ def differing(before: Snapshot, after: Snapshot) -> frozenset[Path]:
     changed: set[Path] = set()
     for root, files in after.items():
         known = before.get(root)
-        if known is None or known == files:
+        if known is None or known is files or known == files:
             continue
         changed.update(path for path in {*known, *files} if known.get(path) != files.get(path))
     return frozenset(changed)
@@ -191,10 +207,12 @@ def merge(known: Snapshot, fresh: Snapshot) -> Snapshot:
 
 def overlay(known: Snapshot, used: Mapping[Path, str]) -> Snapshot:
     """Return ``known`` with the digests of its files replaced by those in ``used``."""
-    return {
-        root: {path: used.get(path, digest) for path, digest in files.items()} if used.keys() & files.keys() else files
-        for root, files in known.items()
-    }
+    return {root: _overlaid(files, used) if files else files for root, files in known.items()}
+
+
+def _overlaid(files: Mapping[Path, str], used: Mapping[Path, str]) -> Mapping[Path, str]:
+    changed = {path: used[path] for path, digest in files.items() if used.get(path, digest) != digest}
+    return {**files, **changed} if changed else files
 
 
 def restrict(known: Snapshot, roots: Iterable[Path]) -> Snapshot:

@@ -10,6 +10,7 @@ read once more, and nothing else happens.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +49,15 @@ class Contents:
         self._room = _MAX_KEPT
         self._asked: set[str] = set()
 
-    def look(self, path: str, status: Stat) -> Content:
-        """Return what the regular file ``path``, which has ``status``, contains now."""
+    def look(self, path: str) -> Content | None:
+        """Return what the file ``path`` contains now; None if no regular file is there."""
         known = self._known.get(path)
-        if known is not None and known.signature == status.signature and not known.is_fresh:
+        if known is not None and not known.is_fresh and known.signature == self.files.signature(path):
             return known
         where = Path(path) if known is None else known.path
+        status = self._stat(where)
+        if status is None or status.kind != "file":
+            return None
         is_fresh = status.is_fresh(self.files.now())
         try:
             if path.endswith(_PINNED) and status.size <= self._room:
@@ -64,9 +68,24 @@ class Contents:
             return Content(where, (), f"unreadable: {error.strerror}", is_fresh=True)  # tried again each time
         return Content(where, status.signature, digest, is_fresh)
 
+    def _stat(self, path: Path) -> Stat | None:
+        try:
+            return self.files.stat(path)
+        except OSError:  # what cannot be examined counts as absent
+            return None
+
     def retain(self, looked: dict[str, Content]) -> None:
         """Forget all files but those that were looked at."""
         self._known = looked
+
+    def digest(self, path: Path) -> str | None:
+        """Return the digest of the file at the canonical ``path`` as of the last reading; None if it was not read."""
+        known = self._known.get(str(path))
+        return None if known is None else known.digest
+
+    def keep(self, digests: Iterable[str]) -> None:
+        """Keep bytes as if they had been asked for."""
+        self._asked.update(digests)
 
     def read(self, path: Path) -> tuple[str, bytes]:
         """Return digest and bytes of the file at the canonical ``path``, to be pinned. Raise :class:`OSError`.
@@ -74,12 +93,12 @@ class Contents:
         If its signature is that of the last reading, these are the bytes of that reading, also if the file was fresh then:
         should they have changed since, the next look reads them, and finds an edit.
         """
-        status = self.files.stat(path)
         known = self._known.get(str(path))
         data = None
-        if status is not None and known is not None and known.signature == status.signature:
+        if known is not None and known.signature and known.signature == self.files.signature(str(path)):
             digest, data = known.digest, self._bytes.get(known.digest)
         if data is None:
+            status = self.files.stat(path)
             is_fresh = status is None or status.is_fresh(self.files.now())
             data = self.files.read(path)
             digest = self._keep(data)

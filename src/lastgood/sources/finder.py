@@ -5,7 +5,7 @@ path finder: in each directory, a package with an ``__init__`` takes precedence 
 over a source. A directory without ``__init__`` is a namespace package if nothing else of that name is found anywhere. ``a.b``
 is searched in the directories of ``a``. The mappings of setuptools' editable installs come last, as their finders do.
 
-A finder reads each directory once, so that its results are consistent.
+A finder reads each directory once, so that its results are consistent. They stay valid as long as the listings do.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from lastgood.bridges.worker.importing import is_local, local_roots
+from lastgood.sources.listings import Listings
 from lastgood.store.file_system import FileSystem
 
 __all__ = ["EXTENSIONS", "Finder", "Found", "Interpreter"]
@@ -62,7 +63,7 @@ _BUILT_IN = Found("")
 
 
 class Finder:
-    """Finds modules in ``import_path``, then as ``interpreter`` would. Results are cached; use a new finder to look again.
+    """Finds modules in ``import_path``, then as ``interpreter`` would. Results are cached, for as long as ``listings`` hold.
 
     ``path_of`` makes paths. It may return an earlier one: to make one costs more than the system calls.
     """
@@ -74,7 +75,7 @@ class Finder:
         interpreter: Interpreter,
         path_of: Callable[[str], Path] = Path,
     ) -> None:
-        self._files = files
+        self.listings = Listings(files)
         self.path_of = path_of
         self.import_path = tuple(map(str, import_path))
         self.builtin_modules = frozenset(interpreter.builtin_modules)
@@ -82,8 +83,7 @@ class Finder:
         self.python = interpreter.version
         self._interpreter = interpreter
         self._sys_path = tuple(map(str, interpreter.sys_path))
-        # No Memo: what is found here depends on the state of directories, and holds for one reading of the disk.
-        self._listings: dict[str, dict[str, str]] = {}
+        # No Memo: what is found here depends on the state of directories.
         self._known: dict[str, Found | None] = {}
         self._local: dict[str, bool] = {}
         self._real: dict[str, str] = {}
@@ -91,37 +91,38 @@ class Finder:
         self._installed = [entry for entry in self._sys_path if self._is_installed(entry)]
         self.roots = tuple(local_roots(self.import_path, self._installed))
 
+    def is_for(self, import_path: Iterable[Path], interpreter: Interpreter) -> bool:
+        """Return whether a new finder with these arguments would find the same."""
+        same = self.import_path == tuple(map(str, import_path)) and self._interpreter == interpreter
+        return same and self.listings.hold()
+
     # Directories.
 
     def listing(self, directory: str) -> Mapping[str, str]:
         """Return the names in a directory with their kinds. An unreadable directory is empty, as for Python's path finder."""
-        known = self._listings.get(directory)
-        if known is None:
-            known = {name: standing.kind for name, standing in self._files.scan(directory)}
-            self._listings[directory] = known
-        return known
+        return self.listings.names(directory)
 
     def has_file(self, directory: str, name: str) -> bool:
         """Return whether the entry is a regular file, following links."""
         kind = self.listing(directory).get(name)
-        return kind == "file" or (kind == "link" and self._files.is_file(Path(directory, name)))
+        return kind == "file" or (kind == "link" and self.listings.is_file(f"{directory}/{name}"))
 
     def has_directory(self, directory: str, name: str) -> bool:
         """Return whether the entry is a directory, following links."""
         kind = self.listing(directory).get(name)
-        return kind == "directory" or (kind == "link" and self._files.is_dir(Path(directory, name)))
+        return kind == "directory" or (kind == "link" and self.listings.is_directory(f"{directory}/{name}"))
 
     def real_directory(self, directory: str) -> str:
         """Resolve the symbolic links of ``directory``, as far as it exists."""
         known = self._real.get(directory)
         if known is None:
             above, name = os.path.split(directory)
-            beside = self._listings.get(above)
+            beside = self.listings.listed(above)
             # If its parent was listed, this usually needs no system call: an entry that is absent is not a link.
             if name and beside is not None and beside.get(name) != "link":
                 known = os.path.join(self.real_directory(above), name)
             else:
-                known = str(self._files.real_path(Path(directory)))
+                known = self.listings.real_path(directory)
             self._real[directory] = known
         return known
 
@@ -129,7 +130,7 @@ class Finder:
         """Resolve the symbolic links of a file."""
         directory, name = os.path.split(path)
         if self.listing(directory).get(name) == "link":
-            return self._files.real_path(Path(path))
+            return self.path_of(self.listings.real_path(path))
         return self.path_of(os.path.join(self.real_directory(directory), name))
 
     def is_local(self, directory: str) -> bool:
@@ -142,7 +143,7 @@ class Finder:
     def _is_installed(self, entry: str) -> bool:
         if not {"site-packages", "dist-packages"}.isdisjoint(entry.split(os.sep)):
             return True
-        return all(self._files.is_file(Path(entry, name)) for name in ("os.py", "site.py"))  # the standard library
+        return all(self.listings.is_file(f"{entry}/{name}") for name in ("os.py", "site.py"))  # the standard library
 
     # Modules.
 
@@ -172,7 +173,7 @@ class Finder:
 
     def exists(self, directory: str) -> bool:
         """Return whether there is such a directory."""
-        return self._files.is_dir(Path(directory))
+        return self.listings.is_directory(directory)
 
     def directories(self, name: str) -> list[str]:
         """Return each directory of that name on ``import_path``."""
@@ -223,7 +224,7 @@ class Finder:
     def _look_at(self, entry: str, directory: str, stem: str, search: tuple[str, ...] | None) -> Found | None:
         """Find the module ``stem`` of any kind in ``directory``."""
         listing = self.listing(directory)
-        if not listing and self._files.is_file(Path(directory, f"{stem}.py")):  # a directory without read permission
+        if not listing and self.listings.is_file(f"{directory}/{stem}.py"):  # a directory without read permission
             return Found(entry, f"{directory}/{stem}.py", search)
         if any(stem + suffix in listing and self.has_file(directory, stem + suffix) for suffix in EXTENSIONS):
             return Found(entry, search=search)

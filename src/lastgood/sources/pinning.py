@@ -3,7 +3,8 @@
 Pinned are the trees of the named modules, and every local module that an import statement in a pinned one leads to: absolute or
 relative, inside functions or under ``if TYPE_CHECKING``, with its parent packages, transitively. A module is local if it is
 under ``python_import_path`` and was not installed there. The imports of a module are remembered by the digest of its bytes, so
-a further reading only parses changed files.
+a further reading only parses changed files. After an edit that alters no import, and as long as modules are found where they
+were, the last reading is brought up to date, whatever its size.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.config import Config
 from lastgood.sources.contents import Contents
 from lastgood.sources.finder import EXTENSIONS, Finder, Found
-from lastgood.sources.import_statements import IMPORTS, Imports, imports_of
-from lastgood.sources.memo import Answer, Memo
+from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.sources.resolution import Resolved
 
 __all__ = ["Pinned", "PinnedModule", "Pinner"]
@@ -50,7 +50,7 @@ class Pinned:
 
     ``helpers`` are the pinned files outside of the named modules' files and roots, sorted. ``candidates`` are the paths whose
     appearance would change the target of an import statement, except for standard library modules. ``sources`` are the bytes
-    of every pinned file; ``unreadable`` are files that could not be read. All these paths are canonical.
+    of every pinned file, ``digests`` theirs; ``unreadable`` are files that could not be read. All these paths are canonical.
 
     ``imports`` are, by the name of each module, the names of the local modules that its import statements lead to.
     """
@@ -62,6 +62,7 @@ class Pinned:
     helpers: tuple[Path, ...]
     candidates: tuple[Path, ...]
     sources: Mapping[Path, bytes]
+    digests: Mapping[Path, str]
     unreadable: Mapping[Path, OSError]
     imports: Mapping[str, AbstractSet[str]] = field(default_factory=dict, repr=False)
     stubs: tuple[PinnedModule, ...] = ()
@@ -86,6 +87,28 @@ class Pinned:
     def objects(self) -> Iterable[tuple[str, bytes]]:
         """Return digest and bytes of every module."""
         return ((each.digest, self.sources[each.file]) for each in self.modules)
+
+    def has_same_files(self, other: Pinned) -> bool:
+        """Return whether the files of both are the same by construction, apart from their contents."""
+        return self.helpers is other.helpers and self.candidates is other.candidates
+
+    def with_files(self, changed: Mapping[Path, tuple[str, bytes]]) -> Pinned:
+        """Return this reading with other contents, digest and bytes, of some files. All else is the same object."""
+
+        def renewed(modules: tuple[PinnedModule, ...]) -> tuple[PinnedModule, ...]:
+            return tuple(
+                replace(each, digest=changed[each.file][0]) if each.file in changed else each for each in modules
+            )
+
+        if not changed:
+            return self
+        return replace(
+            self,
+            modules=renewed(self.modules),
+            stubs=renewed(self.stubs),
+            sources={**self.sources, **{file: data for file, (_, data) in changed.items()}},
+            digests={**self.digests, **{file: digest for file, (digest, _) in changed.items()}},
+        )
 
     def manifest(self) -> Manifest:
         """Return the manifest for the worker."""
@@ -113,8 +136,10 @@ class Pinner:
         self._contents = contents
         self._imports_of = imports_of
         self._note = note
-        self._memo = Memo()
+        # No Memo: these are exactly the digests of the last readings.
+        self._known: dict[str, Imports] = {}
         self._asked: set[str] = set()
+        self._last: _Last | None = None
 
     def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
         """Read ``modules``, as :func:`.resolution.resolve_modules` returns them for ``config``, and what they import.
@@ -122,21 +147,67 @@ class Pinner:
         ``finder`` searches as the worker would. A file that cannot be read or parsed is not an error here.
         """
         output = self._contents.files.real_path(config.output.dir)
+        last = self._last
+        if last is not None and last.modules is modules and last.finder is finder and last.output == output:
+            pinned = self._renewed(last)
+            if pinned is not None:
+                self._asked.update(pinned.digests.values())
+                self._last = replace(last, pinned=pinned)
+                return pinned
         wrappers = _Wrappers(output, modules.values())
         reading = _Reading(self._contents, finder, self._imports_in, wrappers, self._note)
         for module in modules.values():
             reading.pin_named(module)
         reading.follow()
         self._asked |= reading.imports.keys()
-        return reading.result(modules.values())
+        pinned = reading.result(modules.values())
+        self._last = _Last(modules, finder, output, pinned, reading.mentions)
+        return pinned
+
+    def _renewed(self, last: _Last) -> Pinned | None:
+        """Bring the last reading up to date with the files that have changed; None if more may be different."""
+        pinned, contents = last.pinned, self._contents
+        if pinned.unreadable:
+            return None
+        contents.keep(pinned.digests.values())
+        try:
+            # A cycle begins with a look. What that has found need not be asked of the disk again; what has changed since
+            # then is found by the next look.
+            suspects = [file for file, digest in pinned.digests.items() if contents.digest(file) != digest]
+            read = {file: contents.read(file) for file in suspects}
+        except OSError:
+            return None
+        changed = {file: found for file, found in read.items() if found[0] != pinned.digests[file]}
+        for file, (digest, data) in changed.items():
+            before = self._imports_in(pinned.digests[file], pinned.sources[file])
+            mentions = last.mentions.get(file, {})
+            if self._imports_in(digest, data) != before or any(
+                (name.encode() in data) != was_there for name, was_there in mentions.items()
+            ):
+                return None
+        return pinned.with_files(changed)
 
     def forget_others(self) -> None:
         """Forget the imports of all sources that were not read since the last call. This is the app, which should not grow."""
-        self._memo.keep(len(self._asked))
+        self._known = {digest: found for digest, found in self._known.items() if digest in self._asked}
         self._asked.clear()
 
     def _imports_in(self, digest: str, data: bytes) -> Imports:
-        return self._memo.ask(IMPORTS, (digest,), lambda: Answer(self._imports_of(data))).found
+        known = self._known.get(digest)
+        if known is None:
+            known = self._known[digest] = self._imports_of(data)
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last reading, and what it was made of. ``mentions``: by file, the names that were looked for in its bytes."""
+
+    modules: Mapping[str, Resolved]
+    finder: Finder
+    output: Path
+    pinned: Pinned
+    mentions: Mapping[Path, Mapping[str, bool]]
 
 
 class _Wrappers:
@@ -183,6 +254,7 @@ class _Reading:
         self._candidates: set[str] = set()
         self._sources: dict[Path, tuple[str, bytes]] = {}  # digest and bytes
         self._unreadable: dict[Path, OSError] = {}
+        self.mentions: dict[Path, dict[str, bool]] = {}
 
     # Pinning modules.
 
@@ -303,8 +375,14 @@ class _Reading:
         if self._finder.find(inner) is not None:
             targets.add(inner)
             self._reach(inner)
-        elif name.encode() not in self._source(found)[1]:
+        elif not self._is_mentioned(name, found):
             self._note_candidates(inner, None)  # the package does not mention it, so it would be a submodule
+
+    def _is_mentioned(self, name: str, package: Found) -> bool:
+        is_there = name.encode() in self._source(package)[1]
+        if package.file is not None:
+            self.mentions.setdefault(self._finder.real_file(package.file), {})[name] = is_there
+        return is_there
 
     def _exports(self, package: Found) -> tuple[str, ...]:
         digest, _ = self._source(package)
@@ -379,6 +457,7 @@ class _Reading:
             helpers=tuple(sorted(helpers)),
             candidates=tuple(sorted(path for path in candidates if path not in self._sources)),
             sources={file: data for file, (_, data) in self._sources.items()},
+            digests={file: digest for file, (digest, _) in self._sources.items()},
             unreadable=self._unreadable,
             imports=self._targets,
             stubs=tuple(self._stubs[name] for name in sorted(self._stubs)),

@@ -1,70 +1,165 @@
-"""Snapshots of what is watched: every regular file below the watched roots, with the digest of its bytes."""
+"""Snapshots of what is watched: every regular file below the watched roots, with the digest of its bytes.
+
+There may be thousands of roots, and most of them are paths at which nothing is. So a reading lists each directory that they lie
+in once, and examines what is there. What has not changed is the same object in one snapshot as in the one before.
+"""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from lastgood.planner.watch_set import Rules, Snapshot, WatchSet, is_ignored_name
+from lastgood.planner.watch_set import Snapshot, WatchSet, is_ignored_name
 from lastgood.sources.contents import Content, Contents
+from lastgood.sources.listings import Listings
 from lastgood.store.file_system import Stat
 
 __all__ = ["Reader"]
+
+_NOTHING: Mapping[Path, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """A directory below a root, as of one listing: the ``files`` in it that count, and what else is to be looked at."""
+
+    names: Mapping[str, str]
+    files: tuple[str, ...]
+    others: tuple[str, ...]
 
 
 class Reader:
     """Takes snapshots. Not thread-safe: one reading at a time."""
 
     def __init__(self, contents: Contents) -> None:
-        self._files = contents.files
         self._contents = contents
+        self._watch = WatchSet(())
+        self._listings = Listings(contents.files)
+        self._present: list[tuple[Path, str]] = []
+        self._trees: dict[tuple[str, str], _Tree] = {}
+        self._snapshot: dict[Path, Mapping[Path, str]] = {}
 
     def read(self, watch: WatchSet) -> Snapshot:
         """Read everything below each root of ``watch``.
 
         A file that cannot be read is listed with the reason in place of a digest, so it differs once it can be read.
         """
-        output = None if watch.output is None else str(watch.output)
-        seen: dict[str, Content] = {}
-        snapshot = {root: self._root(str(root), output, watch.rules, seen) for root in watch.roots}
-        self._contents.retain(seen)
-        return snapshot
+        before, known = self._snapshot, self._trees if watch.counts_as(self._watch) else {}
+        is_same = watch is self._watch
+        if not is_same or not self._listings.hold():
+            self._listings = Listings(self._contents.files)
+            self._present = list(_present(watch, self._listings))
+        reading = _Reading(self._contents, watch, self._listings, known)
+        snapshot: dict[Path, Mapping[Path, str]] = dict.fromkeys(watch.roots, _NOTHING)
+        for root, kind in self._present:
+            found, last = reading.root(root, kind), before.get(root, _NOTHING)
+            snapshot[root] = last if found == last else found
+        self._contents.retain(reading.seen)
+        self._watch, self._trees = watch, reading.trees
+        if not is_same or not all(map(operator.is_, snapshot.values(), before.values())):
+            self._snapshot = snapshot
+        return self._snapshot
 
-    def _root(self, root: str, output: str | None, rules: Rules, seen: dict[str, Content]) -> dict[Path, str]:
+
+def _present(watch: WatchSet, listings: Listings) -> Iterator[tuple[Path, str]]:
+    """Yield each root at which something may be, with its kind; "" if that is not known."""
+    named = frozenset(watch.paths)
+    for directory, roots in watch.by_directory.items():
+        names = listings.names(directory)
+        if not names and not listings.is_directory(directory):
+            continue
+        for name in roots.keys() & names.keys() if names else roots:
+            yield roots[name], names.get(name, "")
+        # A file system may know a name in another spelling than its listing. Candidates are spelt as listings are.
+        for name in roots.keys() - names.keys() if names else ():
+            if roots[name] in named:
+                yield roots[name], ""
+
+
+class _Reading:
+    """One reading. ``seen``: the files that were looked at. ``known``: directories as of the last reading."""
+
+    def __init__(
+        self, contents: Contents, watch: WatchSet, listings: Listings, known: Mapping[tuple[str, str], _Tree]
+    ) -> None:
+        self.seen: dict[str, Content] = {}
+        self.trees: dict[tuple[str, str], _Tree] = {}
+        self._contents = contents
+        self._files = contents.files
+        self._watch = watch
+        self._output = None if watch.output is None else str(watch.output)
+        self._known = known
+        self._listings = listings
+
+    def root(self, root: Path, kind: str) -> dict[Path, str]:
+        """Read everything at or below ``root``."""
+        top, rules = str(root), self._watch.rules
+        if kind == "file" and (content := self._look(top)) is not None:
+            return {content.path: content.digest} if rules.takes(top, top) else {}
         found: dict[Path, str] = {}
         visited: set[str] = set()
-        status = self._stat(Path(root))
-        left = [] if status is None else [(root, status)]
+        left = [top]
         while left:
-            path, status = left.pop()
-            is_linked = status.kind == "link"
+            path = left.pop()
+            status = self._stat(path)
+            is_linked = status is not None and status.kind == "link"
             if is_linked:
-                target = self._files.real_path(Path(path))
-                behind = self._stat(target)
-                if path != root and (behind is None or behind.kind == "directory" or rules.takes(root, path)):
+                target = str(self._files.real_path(Path(path)))
+                status = self._stat(target)
+                is_taken = rules.takes(top, path)
+                if path != top and (status is None or status.kind == "directory" or is_taken):
                     # Its target may change without a change of any file's bytes.
                     found[Path(path)] = f"link to {target}"
-                if behind is None or (behind.kind == "file" and not rules.takes(root, path)):
+                if status is not None and status.kind == "file" and not is_taken:
                     continue
-                path, status = str(target), behind
-            if status.kind == "file" and (is_linked or rules.takes(root, path)):
-                content = seen.get(path)
-                if content is None:
-                    content = seen[path] = self._contents.look(path, status)
-                found[content.path] = content.digest
+                path = target
+            if status is None:
+                continue
+            if status.kind == "file" and (is_linked or rules.takes(top, path)):
+                self._add(path, found)
             elif status.kind == "directory" and path not in visited:
                 visited.add(path)
-                left.extend(
-                    (child, standing)
-                    for name, standing in self._files.scan(path)
-                    if not is_ignored_name(name)
-                    and (child := f"{path}/{name}") != output
-                    and not (standing.kind == "directory" and rules.ignores(root, child))
-                )
+                tree = self._tree(top, path)
+                for file in tree.files:
+                    self._add(file, found)
+                left.extend(tree.others)
         return found
 
-    def _stat(self, path: Path) -> Stat | None:
+    def _add(self, path: str, found: dict[Path, str]) -> None:
+        content = self._look(path)
+        if content is not None:
+            found[content.path] = content.digest
+
+    def _look(self, path: str) -> Content | None:
+        content = self.seen.get(path)
+        if content is None:
+            content = self._contents.look(path)
+            if content is not None:
+                self.seen[path] = content
+        return content
+
+    def _tree(self, root: str, directory: str) -> _Tree:
+        names = self._listings.names(directory)
+        tree = self._known.get((root, directory))
+        if tree is None or tree.names != names:
+            rules = self._watch.rules
+            paths = {name: f"{directory}/{name}" for name in names if not is_ignored_name(name)}
+            files = (path for name, path in paths.items() if names[name] == "file" and rules.takes(root, path))
+            others = (
+                path
+                for name, path in paths.items()
+                if names[name] == "link" or (names[name] == "directory" and not rules.ignores(root, path))
+            )
+            output = self._output
+            tree = _Tree(names, tuple(p for p in files if p != output), tuple(p for p in others if p != output))
+        self.trees[root, directory] = tree
+        return tree
+
+    def _stat(self, path: str) -> Stat | None:
         # A path that cannot be examined counts as absent, so it differs once it can be.
         try:
-            return self._files.stat(path)
+            return self._files.stat(Path(path))
         except OSError:
             return None

@@ -160,21 +160,28 @@ class Disk:
                 return []
             raise
 
-    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+    def scan(self, directory: str) -> dict[str, str]:
         """See :class:`FileSystem`."""
-        found: list[tuple[str, Stat]] = []
+        found: dict[str, str] = {}
         try:
             with os.scandir(directory) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        found.append((entry.name, _DIRECTORY))
-                        continue
-                    # An entry that was removed after the listing is left out.
-                    with contextlib.suppress(OSError):
-                        found.append((entry.name, _stat_of(entry.stat(follow_symlinks=False))))
+                    if entry.is_file(follow_symlinks=False):
+                        found[entry.name] = "file"
+                    elif entry.is_dir(follow_symlinks=False):
+                        found[entry.name] = "directory"
+                    else:
+                        found[entry.name] = "link" if entry.is_symlink() else "other"
         except OSError:
-            return []
+            return {}
         return found
+
+    def signature(self, path: str) -> tuple[int, ...]:
+        """See :class:`FileSystem`."""
+        try:
+            return _signature_of(os.lstat(path))
+        except (OSError, ValueError):
+            return ()
 
     def real_path(self, path: Path) -> Path:
         """See :class:`FileSystem`."""
@@ -211,9 +218,6 @@ _CHUNK = 1 << 20
 # Any other error is raised: a file that cannot be examined, such as a backup, must not be treated as absent.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
-
-
-_DIRECTORY = Stat("directory", 0, (), 0.0)
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -254,13 +258,16 @@ def is_running(pid: int) -> bool:
     return True
 
 
+def _signature_of(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
 def _stat_of(found: os.stat_result) -> Stat:
-    signature = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     changed = max(found.st_mtime, found.st_ctime)
     return Stat(
         _kind(found.st_mode),
         stat.S_IMODE(found.st_mode),
-        signature,
+        _signature_of(found),
         changed,
         found.st_mtime_ns,
         found.st_size,

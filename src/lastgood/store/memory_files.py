@@ -127,10 +127,13 @@ class MemoryFiles:
     def children(self, path: Path) -> list[str]:
         return sorted({each.name for each in (*self.names, *self.directories) if each.parent == path and each != path})
 
-    def scan(self, directory: str) -> list[tuple[str, Stat]]:
+    def scan(self, directory: str) -> dict[str, str]:
         top = Path(directory)
-        seen = ((name, self.stat(top / name)) for name in self.children(top))
-        return [(name, standing) for name, standing in seen if standing is not None]
+        return {name: "directory" if top / name in self.directories else "file" for name in self.children(top)}
+
+    def signature(self, path: str) -> tuple[int, ...]:
+        found = self.stat(Path(path))
+        return () if found is None else found.signature
 
     def real_path(self, path: Path) -> Path:
         return path

@@ -1,0 +1,103 @@
+"""What the disk has answered to questions about names, from which others find out where things are.
+
+Each question is asked once. What was found out from the answers is valid as long as :meth:`Listings.hold`, which asks them all
+again: a few, since a directory is listed as a whole, and what is not in the listing of its directory is known to be absent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lastgood.store.file_system import FileSystem
+
+__all__ = ["Listings"]
+
+_NOTHING: Mapping[str, str] = {}
+
+
+class Listings:
+    """Answers about the names in ``files``, each as of its first use. Paths are absolute."""
+
+    def __init__(self, files: FileSystem) -> None:
+        self._files = files
+        self._names: dict[str, Mapping[str, str]] = {}
+        self._listed: list[str] = []  # those of the directories that the disk was asked about
+        self._real: dict[str, str] = {}
+        self._is_file: dict[str, bool] = {}
+        self._is_directory: dict[str, bool] = {}
+        self._directories: dict[str, tuple[int, ...] | None] = {}
+
+    def hold(self) -> bool:
+        """Ask the disk again; return whether all answers are the same."""
+        files = self._files
+        return (
+            all(files.scan(each) == self._names[each] for each in self._listed)
+            and all(str(files.real_path(Path(path))) == known for path, known in self._real.items())
+            and all(files.is_file(Path(path)) == known for path, known in self._is_file.items())
+            and all(files.is_dir(Path(path)) == known for path, known in self._is_directory.items())
+            and all(self._identity(path) == known for path, known in self._directories.items())
+        )
+
+    def names(self, directory: str) -> Mapping[str, str]:
+        """Return the names in a directory with their kinds; empty if it does not exist or cannot be read."""
+        known = self._names.get(directory)
+        if known is None:
+            if self.is_absent(directory):
+                known = _NOTHING
+            else:
+                known = self._files.scan(directory)
+                self._listed.append(directory)
+            self._names[directory] = known
+        return known
+
+    def listed(self, directory: str) -> Mapping[str, str] | None:
+        """Return the names in a directory if they are known already."""
+        return self._names.get(directory)
+
+    def is_absent(self, path: str) -> bool:
+        """Return whether the listings so far prove that nothing is at ``path``. The disk is not asked."""
+        above, name = os.path.split(path)
+        beside = self._names.get(above)
+        if beside is None:
+            return above != path and self.is_absent(above)
+        return name not in beside if beside else self.is_absent(above)  # an unreadable directory is empty, too
+
+    def real_path(self, path: str) -> str:
+        """Return ``path`` with symbolic links resolved, as far as it exists."""
+        known = self._real.get(path)
+        if known is None:
+            known = self._real[path] = str(self._files.real_path(Path(path)))
+        return known
+
+    def is_file(self, path: str) -> bool:
+        """Return whether ``path`` is a regular file, following links."""
+        known = self._is_file.get(path)
+        if known is None:
+            known = self._is_file[path] = self._files.is_file(Path(path))
+        return known
+
+    def is_directory(self, path: str) -> bool:
+        """Return whether ``path`` is a directory, following links."""
+        known = self._is_directory.get(path)
+        if known is None:
+            if self.is_absent(path):
+                return False
+            known = self._is_directory[path] = self._files.is_dir(Path(path))
+        return known
+
+    def directory(self, path: str) -> tuple[int, ...] | None:
+        """Return what tells the directory ``path`` from another one of that name; None if it is no directory."""
+        if path not in self._directories:
+            if self.is_absent(path):
+                return None
+            self._directories[path] = self._identity(path)
+        return self._directories[path]
+
+    def _identity(self, path: str) -> tuple[int, ...] | None:
+        try:
+            found = self._files.stat(Path(path), follow=True)
+        except OSError:
+            return None
+        return found.signature[:2] if found is not None and found.kind == "directory" else None

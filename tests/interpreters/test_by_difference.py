@@ -1,0 +1,132 @@
+"""What is found, read and watched by difference from the last time is what a new session would find, read and watch."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lastgood.config import load_config
+from lastgood.errors import LastgoodError
+from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.project import Project
+from lastgood.interpreters.watching import places
+from lastgood.planner.watch_set import WatchSet
+from lastgood.sources.finder import Interpreter
+from lastgood.sources.listings import Listings
+from lastgood.sources.snapshots import Reader
+from lastgood.store.disk import Disk
+
+NAMES = ("a", "b", "pkg", "sub", "json")
+CONFIGS = (
+    "[modules.a]\n[modules.pkg]\n",
+    "[modules.pkg]\n",
+    'python_import_path = ["src", "more"]\n[modules.a]\n[modules."pkg.sub"]\n',
+    'python_import_path = ["src"]\n[modules.b]\n[watch]\nignore = ["sub/b.py"]\n',
+)
+
+
+class Later(Disk):
+    """The disk, long after its files have changed: only their signatures decide."""
+
+    def now(self) -> float:
+        return 1e10
+
+
+class Kept:
+    """What a session keeps from one cycle to the next."""
+
+    def __init__(self, config: Path, disk: Disk) -> None:
+        self.project = Project(disk, config, (), load_config, lambda _: Interpreter(), 1)
+        self.reader = Reader(self.project.contents)
+        self.armed = WatchSet(())
+        self.listings = Listings(disk)
+        self.placed: Any = None
+
+    def look(self) -> dict[str, Any]:
+        """Take a cycle's steps to the sources it is made of: arm, read, resolve, until all that was found was read."""
+        work = CycleFiles(self.project, 1)
+        while True:
+            if self.placed is None or self.placed[0] is not self.armed or not self.listings.hold():
+                self.listings = Listings(self.project.files)
+                self.placed = self.armed, places(self.armed, listings=self.listings)
+            snapshot = self.reader.read(self.armed)
+            problem: str | None = None
+            try:
+                work.resolve()
+            except LastgoodError as error:
+                problem = str(error)
+            if self.armed.includes(work.watch):
+                break
+            self.armed = work.watch.union(self.armed)
+        found = {root: files for root, files in snapshot.items() if root in work.watch.roots}
+        self.armed = work.watch
+        pinned = None if problem is not None else work.pinned
+        return {"problem": problem, "read": found, "pinned": pinned, "watch": work.watch, "placed": places(work.watch)}
+
+
+def edits(top: Path, pick: random.Random) -> None:
+    """Change one thing below ``top``."""
+    directories = [top / "src", top / "more", *(top / "src").rglob("*/")]
+    place = pick.choice([each for each in directories if "__pycache__" not in each.parts]) / pick.choice(NAMES)
+    file = pick.choice((place.with_suffix(".py"), place / "__init__.py", place.with_suffix(".pyi")))
+    text = "".join(f"{line}\n" for line in pick.sample(STATEMENTS, pick.randrange(4))) + "#" * pick.randrange(40)
+    if place.is_symlink() and pick.random() < 0.5:
+        place.unlink()
+    if any(each.is_symlink() and not each.exists() for each in (place, file)) or not file.parent.parent.is_dir():
+        return
+    match pick.randrange(7):
+        case 0 if file.exists() or file.is_symlink():
+            file.unlink()
+        case 1 if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        case 2 if not place.exists():
+            place.symlink_to(pick.choice(("../more", "a", "b", "nowhere", "../src/pkg")))
+        case 3 if file.is_file():  # in place, often of the same size
+            file.write_text(text[: file.stat().st_size].ljust(file.stat().st_size, "#"))
+        case 4:
+            (top / "lastgood.toml").write_text(pick.choice(CONFIGS))
+        case _:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            fresh = file.with_name(".fresh.swp")
+            fresh.write_text(text)
+            fresh.replace(file)
+
+
+STATEMENTS = (
+    "import a",
+    "import b",
+    "import json",
+    "import pkg.sub",
+    "from pkg import sub, b",
+    "from . import a",
+    "from .sub import *",
+    "from pkg import *",
+    "__all__ = ['a', 'b']",
+    "sub = 1",
+    "a = b = 2",
+)
+
+
+@pytest.mark.parametrize("disk", [Disk, Later], ids=["fresh", "by signatures"])
+@pytest.mark.parametrize("seed", range(12))
+def test_after_any_edits_the_same_as_from_nothing(seed: int, disk: Callable[[], Disk], tmp_path: Path) -> None:
+    pick, top = random.Random(seed), Path(os.path.realpath(tmp_path))
+    for name in ("src/pkg", "more"):
+        (top / name).mkdir(parents=True)
+    (top / "src/a.py").write_text("from pkg import sub, b\n")
+    (top / "src/pkg/sub.py").write_text("import json\n")
+    config = top / "lastgood.toml"
+    config.write_text(CONFIGS[0])
+    kept = Kept(config, disk())
+    for _ in range(25):
+        for _ in range(pick.randrange(1, 4)):
+            edits(top, pick)
+        now, anew = kept.look(), Kept(config, Disk()).look()
+        for what in anew:
+            assert now[what] == anew[what], what
