@@ -54,13 +54,28 @@ def test_an_empty_listing_proves_nothing_since_the_directory_may_be_unreadable(t
     assert not listings.is_absent(f"{top}/b/x.py")
 
 
+def swing(top: Path) -> None:
+    (top / "link").unlink()
+    (top / "link").symlink_to("b")
+
+
+def make_directory_of_file(top: Path) -> None:
+    (top / "a/x.py").unlink()
+    (top / "a/x.py").mkdir()
+
+
+def make_anew(top: Path) -> None:
+    (top / "b").rename(top / "c")
+    (top / "b").mkdir()
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "a new name": lambda top: (top / "a/y.py").touch(),
     "a name that goes": lambda top: (top / "a/x.py").unlink(),
-    "another kind": lambda top: ((top / "a/x.py").unlink(), (top / "a/x.py").mkdir()),
-    "a link that leads elsewhere": lambda top: ((top / "link").unlink(), (top / "link").symlink_to("b")),
+    "another kind": make_directory_of_file,
+    "a link that leads elsewhere": swing,
     "a file behind a link that goes": lambda top: (top / "b/file").unlink(),
-    "a directory of the same name": lambda top: ((top / "b").rename(top / "c"), (top / "b").mkdir()),
+    "a directory of the same name": make_anew,
 }
 
 
