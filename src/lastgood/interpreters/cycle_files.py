@@ -80,7 +80,6 @@ class CycleFiles:
         self.manifest: Path | None = None
         self.interfaces: Interfaces | None = None
         self._texts: dict[str, tuple[str, bytes]] = {}  # digest and text of each staged file
-        self._shared: dict[str, bytes] = {}
         self.is_undo = False
         self._repeats: Path | None = None  # the manifest of the live generation, if this one is equal to it
         self.promoting: Promoting | None = None
@@ -267,30 +266,25 @@ class CycleFiles:
         extractor = self.project.extractor
         extractor.use(self.project.files.cache(self.output_directory.home), read_only=self._is_dry)
         texts, generated, irs = wrapper_texts(extractor, self._pinned, self._config, self.modules, self._python)
-        self.interfaces = Interfaces.of(irs)
+        self.interfaces = Interfaces.of(irs, self.project.interfaces.of(irs))
         self._write_stage(texts)
         return generated
 
     def _write_stage(self, texts: Mapping[str, bytes]) -> None:
-        """Write files to the stage. Content that is already stored is hard-linked, which is much faster than a new file."""
-        fresh = {name: (digest_of(text), text) for name, text in texts.items()}
+        """Write files to the stage, except those that the output directory is known to have, by its manifest."""
+        fresh = self.project.texts.of(texts)
         if self._is_discarded:
             return
-        self._texts |= fresh
+        self._texts |= {name: (digest, texts[name]) for name, digest in fresh.items()}
         if self._is_dry:
             return
-        files, stage, store = self.project.files, self._stage, self.project.store(self.output_directory)
+        files, stage, there = self.project.files, self._stage, self.output_directory.expected()
+        missing = [name for name, digest in fresh.items() if there.get(name) != digest]
         try:
-            for directory in sorted({(stage / name).parent for name in texts}):
+            for directory in sorted({(stage / name).parent for name in missing}):
                 make_directories(files, directory)
-            for name, (digest, text) in fresh.items():
-                kept = store.place(digest)
-                if kept is not None:
-                    with contextlib.suppress(FileNotFoundError):
-                        files.link(kept, staged_place(stage, name))
-                        self._shared[name] = text
-                        continue
-                files.write(staged_place(stage, name), text)
+            for name in missing:
+                files.write(staged_place(stage, name), texts[name])
         except OSError as error:
             raise PromotionError(
                 f"the wrappers could not be staged: {error.strerror or error}.", path=place_of(error, stage)
@@ -444,7 +438,7 @@ class CycleFiles:
     def promote(self) -> None:
         """Change the content of the output directory to that of the stage."""
         self.former = self._find_former()
-        self.promoting = Promoting(self.output_directory, self._stage, self.staged, self.former, self._shared)
+        self.promoting = Promoting(self.output_directory, self._stage, self.staged, self.former, self.texts)
         self.promoting.apply(self._hold_imports)
 
     def _hold_imports(self) -> None:

@@ -31,9 +31,8 @@ class Interfaces:
     read: Callable[[str], bytes]
 
     @classmethod
-    def of(cls, modules: Mapping[str, bytes]) -> Interfaces:
+    def of(cls, modules: Mapping[str, bytes], digests: Mapping[str, str]) -> Interfaces:
         """Make the interfaces of IRs that were just generated."""
-        digests = {name: digest_of(data) for name, data in modules.items()}
         return cls(digests, {digest: modules[name] for name, digest in digests.items()}.__getitem__)
 
     @classmethod

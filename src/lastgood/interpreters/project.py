@@ -18,7 +18,7 @@ from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.memo import Memo
 from lastgood.sources.pinning import Pinned, Pinner
 from lastgood.sources.resolution import Resolved
-from lastgood.store.file_system import FileSystem
+from lastgood.store.file_system import FileSystem, digest_of
 from lastgood.store.generations import GenerationStore, Kept, LateModule
 from lastgood.store.manifests_in_use import ManifestsInUse
 from lastgood.store.output_directory import OutputDirectory
@@ -32,6 +32,22 @@ _MAX_PATHS = 1 << 14
 
 class StageStopped(Exception):  # an outcome rather than an error
     """Ends the blocking part of a stage whose result is not needed any more. No user sees it."""
+
+
+class Digests:
+    """The digests of texts. One that is the same object as the last time is not digested again."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[bytes, str]] = {}
+
+    def of(self, texts: Mapping[str, bytes]) -> dict[str, str]:
+        """Return the digest of each text, by its name."""
+        known = self._known
+        self._known = {
+            name: found if (found := known.get(name)) is not None and found[0] is text else (text, digest_of(text))
+            for name, text in texts.items()
+        }
+        return {name: digest for name, (_, digest) in self._known.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +95,8 @@ class Project:
     manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
     differences: Memo = field(default_factory=Memo)
     """What comparisons of wrappers with their worker have found; see :mod:`lastgood.interpreters.comparison`."""
+    texts: Digests = field(default_factory=Digests)
+    interfaces: Digests = field(default_factory=Digests)
     contents: Contents = field(init=False)
     resolution: Resolution | None = None
     """The last one that succeeded."""

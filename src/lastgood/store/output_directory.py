@@ -79,6 +79,7 @@ class OutputDirectory:
     recovered: tuple[str, ...] = ()
     _known: _Known = field(default_factory=dict, repr=False)
     """The files of the last reading, and their signatures, except those that may change without another one."""
+    _expected: Mapping[str, str] | None = field(default=None, repr=False)
 
     @classmethod
     def claim(cls, files: FileSystem, path: Path, pid: int, config_file: Path | None = None) -> OutputDirectory:
@@ -188,7 +189,12 @@ class OutputDirectory:
 
     def manifest(self) -> Mapping[str, str]:
         """Return the managed files with their digests, as of the last commit; empty if the manifest has no valid seal."""
-        return self._read_manifest().files
+        self._expected = self._read_manifest().files
+        return self._expected
+
+    def expected(self) -> Mapping[str, str]:
+        """Return the managed files with their digests, as of the last reading or writing of the manifest."""
+        return self.manifest() if self._expected is None else self._expected
 
     def former(self) -> OutputDirectory | None:
         """Return the output directory that this one replaces, if it is still to be emptied.
@@ -208,6 +214,7 @@ class OutputDirectory:
         """Record the managed files with their digests, and the output directory that is still to be emptied."""
         replaced = {} if former is None else {"former": str(former.path), "former_manifest": former.manifest_digest()}
         self._write_manifest(_Manifest(1, dict(files), **replaced))
+        self._expected = files
 
     def forget_former(self) -> None:
         """Record that the former output directory has been emptied."""

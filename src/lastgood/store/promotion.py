@@ -39,9 +39,9 @@ __all__ = ["Promoting"]
 class Promoting:
     """One promotion of ``stage`` into ``output``: :meth:`apply`, then :meth:`commit` or :meth:`undo`.
 
-    ``former`` is the output directory that ``output`` replaces: the manifest names it until it is emptied. ``shared`` maps
-    staged files that are hard links to files stored elsewhere to their contents. Such a file becomes an independent copy
-    before it is promoted, so that editing the output in place does not change the stored file.
+    ``former`` is the output directory that ``output`` replaces: the manifest names it until it is emptied. ``staged`` are the
+    digests of all files of the generation, ``texts`` the contents of those that the stage may lack, because the output
+    directory should have them already.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Promoting:
         stage: Path,
         staged: Mapping[str, str],
         former: OutputDirectory | None = None,
-        shared: Mapping[str, bytes] | None = None,
+        texts: Mapping[str, bytes] | None = None,
     ) -> None:
         self.output = output
         self.former = former
         self.stage = stage
         self.staged = staged
-        self.shared = shared or {}
+        self._texts = texts or {}
         self.promotion = Promotion()
         self._journal: Journal | None = None
         self._existing: Mapping[str, Existing] = {}
@@ -76,7 +76,7 @@ class Promoting:
             self.output.journal.set_unverified_aside()
             if self.former is None and not has_changed:
                 return
-            self._unshare()
+            self._complete_stage()
             self._begin()
             before_changes()
             for operation in self.promotion.operations:
@@ -110,13 +110,14 @@ class Promoting:
             self._journal = None
         journal.put_back_unverified()
 
-    def _unshare(self) -> None:
+    def _complete_stage(self) -> None:
         files = self.output.files
         for operation in self.promotion.operations:
-            if isinstance(operation, WriteFile | ReplaceFile) and operation.path in self.shared:
-                staged = staged_place(self.stage, operation.path)
-                files.unlink(staged)
-                files.write(staged, self.shared[operation.path])
+            if isinstance(operation, WriteFile | ReplaceFile) and operation.path in self._texts:
+                place = staged_place(self.stage, operation.path)
+                if files.stat(place) is None:
+                    make_directories(files, place.parent)
+                    files.write(place, self._texts[operation.path])
 
     def _begin(self) -> None:
         files, home = self.output.files, self.output.home
