@@ -56,7 +56,7 @@ class Kept:
             if self.placed is None or self.placed[0] is not self.armed or not self.listings.hold():
                 self.listings = Listings(self.project.files)
                 self.placed = self.armed, places(self.armed, listings=self.listings)
-            snapshot = self.reader.read(self.armed)
+            self.reader.read(self.armed)
             problem: str | None = None
             try:
                 work.resolve()
@@ -65,10 +65,15 @@ class Kept:
             if self.armed.includes(work.watch):
                 break
             self.armed = work.watch.union(self.armed)
-        found = {root: files for root, files in snapshot.items() if root in work.watch.roots}
-        self.armed = work.watch
+        self.armed = work.watch  # as at the end of a cycle
         pinned = None if problem is not None else work.pinned
-        return {"problem": problem, "read": found, "pinned": pinned, "watch": work.watch, "placed": places(work.watch)}
+        return {
+            "problem": problem,
+            "read": self.reader.read(work.watch),
+            "pinned": pinned,
+            "watch": work.watch,
+            "placed": places(work.watch),
+        }
 
 
 def edits(top: Path, pick: random.Random) -> None:
@@ -133,3 +138,34 @@ def test_after_any_edits_the_same_as_from_nothing(seed: int, disk: Callable[[], 
         for what in anew:
             assert now[what] == anew[what], what
     assert good > 5
+
+
+STEPS: dict[str, list[dict[str, str]]] = {
+    "a package begins to mention a name, and ceases to": [
+        {"src/a.py": "from lib import thing\n", "src/lib/__init__.py": "# nothing\n"},
+        {"src/lib/__init__.py": "thing = 1  # of its own\n"},
+        {"src/lib/__init__.py": "# nothing again, at all\n"},
+    ],
+    "what counts is another thing": [
+        {"src/a.py": "", "src/pkg/sub.py": "1\n", "src/pkg/data.csv": "1\n"},
+        {"lastgood.toml": CONFIGS[0] + OUTPUT + '[watch]\nignore = ["sub.py"]\n'},
+        {"lastgood.toml": CONFIGS[0] + OUTPUT + '[watch]\ninclude = ["*.csv"]\n'},
+        {"lastgood.toml": CONFIGS[0] + '[output]\ndir = "src/pkg/out"\n', "src/pkg/out/x.py": ""},
+    ],
+}
+
+
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+def test_after_these_edits_the_same_as_from_nothing(steps: list[dict[str, str]], tmp_path: Path) -> None:
+    top = Path(os.path.realpath(tmp_path))
+    (top / "src/pkg").mkdir(parents=True)
+    config = top / "lastgood.toml"
+    config.write_text(CONFIGS[0] + OUTPUT)
+    kept = Kept(config, Later())
+    for texts in steps:
+        for path, text in texts.items():
+            (top / path).parent.mkdir(exist_ok=True)
+            (top / path).write_text(text)
+        now, anew = kept.look(), Kept(config, Disk()).look()
+        assert anew["pinned"] is not None
+        assert now == anew
