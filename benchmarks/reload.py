@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from reload_peers import DEBOUNCE, ENVIRONMENT, LASTGOOD, PEERS, Kind, Running, missing
+from reload_peers import DEBOUNCE, ENVIRONMENT, LASTGOOD, PEERS, Kind, Running, installed, missing
 from reload_programs import Program, dataclasses, heavy, many, one, places
 from reload_right import CASES, OUTCOMES, Script
 
@@ -87,7 +87,7 @@ class Entry:
                 self.row.never = str(error)
                 return start
         (self.row.first if first else self.row.answered).append(answered)
-        if self.kind is LASTGOOD:
+        if self.kind and self.kind.tells:
             self._follow(start, first=first)
         return start
 
@@ -104,7 +104,7 @@ class Entry:
             row.late.append(late)
             row.warm.append(told["warm"])
             row.why.append(told["why"])
-            row.effects.append({name: round(took * 1000, 1) for name, took in told.items() if isinstance(took, float)})
+            row.effects.append(told["took"])
         time.sleep(1.2 * statistics.median(row.bare or row.first) / 1000)  # time enough to import the program once more
 
     def hear_control(self, start: float) -> None:
@@ -125,9 +125,10 @@ def bare(root: Path, answer: str) -> float:
 
 @dataclass(frozen=True)
 class Pace:
-    """How many rounds, and for how many seconds at the most where there is a choice."""
+    """How many rounds, in how many seconds at the most where there is a choice, of which installations of lastgood."""
 
     full: bool
+    ours: tuple[Kind, ...] = (LASTGOOD,)
 
     def rounds(self, seconds: float) -> Iterator[int]:
         """Count rounds, from now on: thirty, or ten within the time, but three at least."""
@@ -151,7 +152,7 @@ def race(part: str, runners: Iterable[Runner], rounds: Iterable[int], top: Path)
             row = Row(part, program, kind.name if kind else "bare")
             entries.append(Entry(row, made, kind, top / f"p{len(entries)}"))
             row.bare = [each.row for each in entries if each.kind is None][-1].answered
-    ours = [entry for entry in entries if entry.kind is LASTGOOD]
+    ours = [entry for entry in entries if entry.kind and entry.kind.tells]
     try:
         for entry in entries:
             if entry.running:
@@ -175,7 +176,7 @@ def race(part: str, runners: Iterable[Runner], rounds: Iterable[int], top: Path)
 
 def part_one(pace: Pace, peers: Sequence[Kind], top: Path) -> list[Row]:
     """One module."""
-    return race("one", [("one module", one(), [None, LASTGOOD, *peers])], pace.rounds(25), top)
+    return race("one", [("one module", one(), [None, *pace.ours, *peers])], pace.rounds(25), top)
 
 
 def part_heavy(pace: Pace, peers: Sequence[Kind], top: Path) -> list[Row]:
@@ -184,8 +185,8 @@ def part_heavy(pace: Pace, peers: Sequence[Kind], top: Path) -> list[Row]:
         print("neither pandas nor numpy is installed: left out")
         return []
     runners: list[Runner] = [
-        (f"{HEAVY} before the edit", heavy(HEAVY, "before"), [None, LASTGOOD, *peers]),
-        (f"{HEAVY} after the edit", heavy(HEAVY, "after"), [LASTGOOD]),
+        (f"{HEAVY} before the edit", heavy(HEAVY, "before"), [None, *pace.ours, *peers]),
+        (f"{HEAVY} after the edit", heavy(HEAVY, "after"), pace.ours),
     ]
     return race("heavy", runners, pace.rounds(35), top)
 
@@ -195,24 +196,24 @@ def part_places(pace: Pace, peers: Sequence[Kind], top: Path) -> list[Row]:
     rows = []
     for seconds in (0.5, 2, 8):
         beside = peers if pace.full or seconds == 0.5 else ()
-        runners: list[Runner] = [(f"{seconds} s, bottom", places(seconds, "bottom"), [None, LASTGOOD, *beside])]
+        runners: list[Runner] = [(f"{seconds} s, bottom", places(seconds, "bottom"), [None, *pace.ours, *beside])]
         if pace.full or seconds < 8:
-            runners += [(f"{seconds} s, {place}", places(seconds, place), [LASTGOOD]) for place in ("middle", "top")]
+            runners += [(f"{seconds} s, {place}", places(seconds, place), pace.ours) for place in ("middle", "top")]
         rows += race("places", runners, pace.rounds(35), top / f"{seconds}")
     return rows
 
 
 def part_modules(pace: Pace, _: Sequence[Kind], top: Path) -> list[Row]:
     """1, 100 and 1,000 modules, each wrapped, of which the first is edited."""
-    runners: list[Runner] = [(f"{count:,} modules", many(count), [None, LASTGOOD]) for count in (1, 100, 1000)]
+    runners: list[Runner] = [(f"{count:,} modules", many(count), [None, *pace.ours]) for count in (1, 100, 1000)]
     return race("modules", runners, pace.rounds(35), top)
 
 
 def part_dataclasses(pace: Pace, peers: Sequence[Kind], top: Path) -> list[Row]:
     """200 local modules of ten dataclasses each."""
     runners: list[Runner] = [
-        ("200 modules, the last", dataclasses(200, 199), [None, LASTGOOD, *(peers if pace.full else ())]),
-        ("200 modules, the middle", dataclasses(200, 100), [LASTGOOD]),
+        ("200 modules, the last", dataclasses(200, 199), [None, *pace.ours, *(peers if pace.full else ())]),
+        ("200 modules, the middle", dataclasses(200, 100), pace.ours),
     ]
     return race("dataclasses", runners, pace.rounds(35), top)
 
@@ -334,7 +335,11 @@ def targets(rows: Sequence[Row], outcomes: dict[str, dict[str, list[str]]]) -> l
         ),
     ]
     told = [(text, statistics.median(a) / statistics.median(b), most) for text, a, b, most in wanted if a and b]
-    told += [(f"{row.program}: stall, ms in all", statistics.median(row.stalled), 10.0) for row in rows if row.stalled]
+    told += [
+        (f"{row.program}: stall, ms in all", statistics.median(row.stalled), 10.0)
+        for row in rows
+        if row.stalled and row.who == LASTGOOD.name
+    ]
     if outcomes:
         told.append(("edits after which lastgood is not right", len(CASES) - len(outcomes[LASTGOOD.name]["right"]), 0))
     return told
@@ -348,6 +353,9 @@ def main() -> None:
         "--only", nargs="+", default=[], choices=[*PARTS, "right"], metavar="PART", help=", ".join([*PARTS, "right"])
     )
     parser.add_argument("--no-peers", action="store_true", help="lastgood and the bare process alone")
+    parser.add_argument(
+        "--beside", metavar="PYTHON", help="an interpreter with another version of lastgood, measured too"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write every single time")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whoever ends this ends all that it has started
@@ -355,17 +363,18 @@ def main() -> None:
         if missing(kind):
             print(f"{kind.name} is left out: {', '.join(missing(kind))} is not installed")
     peers = [] if options.no_peers else [kind for kind in PEERS if not missing(kind)]
+    ours = (LASTGOOD, installed(options.beside, "lastgood, beside")) if options.beside else (LASTGOOD,)
     rows: list[Row] = []
     outcomes: dict[str, dict[str, list[str]]] = {}
     begin = time.perf_counter()
     for name, part in PARTS.items():
         if not options.only or name in options.only:
             with tempfile.TemporaryDirectory() as directory:
-                rows += (of_part := part(Pace(options.full), peers, Path(directory)))
+                rows += (of_part := part(Pace(options.full, ours), peers, Path(directory)))
             show(of_part)
     if not options.only or "right" in options.only:
         with tempfile.TemporaryDirectory() as directory:
-            outcomes = Script([LASTGOOD, *peers], Path(directory), 6.0 if options.full else 2.5).judge()
+            outcomes = Script([*ours, *peers], Path(directory), 6.0 if options.full else 2.5).judge()
         show_outcomes(outcomes)
     for text, value, most in targets(rows, outcomes):
         print(f"{'held' if value <= most else 'missed':<8}{value:>8.2f}  (at most {most:g})  {text}")

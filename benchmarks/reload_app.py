@@ -36,11 +36,12 @@ class Notes:
         now = time.perf_counter()
         if isinstance(event, ReloadSuccess):
             after = event.timings.get("dispose", 0.0) + event.timings.get("watch", 0.0)
-            warm, why = getattr(event, "warm", None), getattr(event, "why_fresh", None)
-            timings = dict(event.timings)
-            self.told.append(
-                {"what": "success", "at": now, "swapped": now - after, "warm": warm, "why": why, **timings}
-            )
+            how = {
+                "warm": getattr(event, "warm", None),
+                "why": getattr(event, "why_fresh", None),
+            }  # newer than some versions
+            took = {name: round(seconds * 1000, 1) for name, seconds in event.timings.items()}
+            self.told.append({"what": "success", "at": now, "swapped": now - after, "took": took, **how})
         elif isinstance(event, ReloadError):
             self.told.append({"what": "failure", "at": now})
 

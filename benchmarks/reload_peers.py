@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEBOUNCE", "ENVIRONMENT", "LASTGOOD", "PEERS", "Kind", "Running", "missing"]
+__all__ = ["DEBOUNCE", "ENVIRONMENT", "LASTGOOD", "PEERS", "Kind", "Running", "installed", "missing"]
 
 DEBOUNCE = 0.02
 ENVIRONMENT = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -35,7 +35,7 @@ AGAIN = (
 class Kind:
     """A reloader: its command for a project, a port and a file for its answer, and the modules that it needs.
 
-    ``by_file``: its answer is in the file; ``in_place``: it does not see saves by rename, and gets others.
+    ``by_file``: its answer is in the file; ``in_place``: it sees no saves by rename; ``tells``: it is lastgood.
     """
 
     name: str
@@ -43,16 +43,13 @@ class Kind:
     needs: tuple[str, ...] = ()
     by_file: bool = False
     in_place: bool = False
+    tells: bool = False
 
 
 def _tool(name: str) -> str:
     """The command of an installed package, beside this interpreter or on the path."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else shutil.which(name) or name
-
-
-def _lastgood(root: Path, port: int, _: Path) -> list[str]:
-    return [sys.executable, str(HERE / "reload_app.py"), str(root), str(port), str(DEBOUNCE)]
 
 
 def _run_process(root: Path, port: int, _: Path) -> list[str]:
@@ -81,7 +78,13 @@ def _hmr(_root: Path, _port: int, answer: Path) -> list[str]:
     return [_tool("hmr"), "once.py", str(answer)]
 
 
-LASTGOOD = Kind("lastgood", _lastgood)
+def installed(python: str = sys.executable, name: str = "lastgood") -> Kind:
+    """The lastgood that an interpreter has."""
+    app = str(HERE / "reload_app.py")
+    return Kind(name, lambda root, port, _: [python, app, str(root), str(port), str(DEBOUNCE)], tells=True)
+
+
+LASTGOOD = installed()
 PEERS = (
     Kind("run_process", _run_process, ("watchfiles",)),
     Kind("uvicorn --reload", _uvicorn, ("uvicorn", "watchfiles")),
