@@ -268,6 +268,27 @@ async def test_that_a_file_exists_is_all_that_counts_if_no_more_was_asked_for(pr
         ]
 
 
+async def test_installed_modules_that_come_later_are_read_ahead_but_not_run(
+    project: StagedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = project.top / "site-packages" / "later.py"
+    project.write({"../site-packages/later.py": "import os\nPID = os.getpid()\nVALUE = 1\n"})
+    os.utime(later, (1e9, 1e9))
+    monkeypatch.setenv("PYTHONPATH", str(later.parent))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    service = f"{SVC}\nif VALUE:\n    import later\n"
+    project.write({"svc.py": service})
+    async with reloaded(project, {"svc.py": f"{service}#"}) as bridge:
+        assert bridge.why_fresh is None
+        assert await run(bridge, "import later; result = [later.PID, later.VALUE]") == [bridge.pid, 1]
+        loader = "import importlib.machinery as m; result = 'get_code' in vars(m.SourceFileLoader)"
+        assert not await run(bridge, loader)
+    project.write({"svc.py": service})
+    async with reloaded(project, {"svc.py": f"{service}#", "../site-packages/later.py": "VALUE = 2\n"}) as bridge:
+        assert bridge.why_fresh is None, "it was not run"
+        assert await run(bridge, "import later; result = later.VALUE") == 2
+
+
 async def test_a_file_of_data_that_was_edited_last_is_waited_for(project: StagedProject) -> None:
     project.write({"helper.py": "import os\nVALUE = len(open(os.environ['TOP'] + '/src/data.txt').read())\n"})
     async with reloaded(project, {"data.txt": "more data"}, focus="data.txt") as bridge:

@@ -121,6 +121,7 @@ class ProcessBridge:
         self._workers: list[RemoteWorker] = []
         self._environment: Environment | None = None
         self._edited: tuple[Path, ...] = ()
+        self._loaded: list[str] = []
         self._spares: list[Spare] = []
         self._preparing: trio.Lock | None = None
         self._taken: list[RemoteWorker] = []
@@ -362,7 +363,7 @@ class ProcessBridge:
         spare = Spare(worker, _context(environment, setup))
         self._spares.append(spare)
         spare.wait()
-        body = VALUES.dumps({**setup, "focus": [str(path) for path in self._edited]})
+        body = VALUES.dumps({**setup, "focus": [str(path) for path in self._edited], "later": self._loaded})
         answer = worker.channel.submit(frames.AHEAD, body)
         await worker.channel.wait(answer)
 
@@ -399,7 +400,8 @@ class ProcessBridge:
                 await worker.end(0)
                 worker, answer = self._replace(index, setup)
                 await worker.channel.wait(answer)
-        self._result(worker, answer, is_import=True)
+        loaded = self._result(worker, answer, is_import=True)
+        self._loaded = [str(path) for path in loaded or ()] if isinstance(loaded, list) else []
         worker.ready = True
 
     def _replace(self, index: int, setup: bytes) -> tuple[RemoteWorker, PendingAnswer]:

@@ -29,6 +29,7 @@ from .manifest import Damaged, digest_of
 from .observed import Observed, is_bytecode
 from .parts import Parts, make_parts, same_beginning
 from .performing import VALUES
+from .read_ahead import ReadAhead
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Running:
 class Ahead:
     """The program that a spare runs ahead. ``focus`` are the canonical paths of files that are likely to be edited next.
 
+    ``later`` are the paths of installed modules that the program imports; their code is read while the spare waits.
+
     ``waits`` is called once, with where it waits; ``taken`` with the number of the offer that is taken over, ``refused`` with
     that of one that is not, and the reason.
     """
@@ -85,6 +88,7 @@ class Ahead:
     def __init__(
         self,
         focus: Collection[str],
+        later: Collection[str] = (),
         *,
         waits: Callable[[str], object],
         taken: Callable[[int], object],
@@ -98,6 +102,8 @@ class Ahead:
         """What was offered with it."""
         self._focus = frozenset(focus)
         self._focus_names = frozenset(map(os.path.basename, focus))
+        self._later = later
+        self._read_ahead = ReadAhead()
         self._tell_waits: Callable[[str], object] | None = waits
         self._tell_taken = taken
         self._tell_refused = refused
@@ -121,6 +127,7 @@ class Ahead:
         self._observed = Observed((pins.home,))
         self._observed.loaded()
         self._observed.replace_questions()
+        self._read_ahead.install()
         self._threads = count_threads()
         self._own_threads = frozenset(threading._active)  # type: ignore[attr-defined]  # enumerate() may wait for a lock
         if sys.version_info < (3, 12):  # there are no audit events of thread starts
@@ -168,6 +175,7 @@ class Ahead:
             if error is not None:
                 self._spoilt = f"the program raised {type(error).__name__} while the spare ran it ahead"
             self._wait("the end of the imports")
+        self._read_ahead.remove()
 
     # Waiting.
 
@@ -179,7 +187,9 @@ class Ahead:
             self._take_or_refuse()
 
     def _wait(self, where: str) -> None:
+        self._is_busy = True
         self._note_waiting(where)
+        self._read_ahead.read(self._later, lambda: not self._offers.empty())
         self._take_or_refuse()
 
     def _note_waiting(self, where: str) -> None:

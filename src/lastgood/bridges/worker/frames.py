@@ -10,10 +10,12 @@ FORGET for an unanswered STREAM or TAKE closes the stream as well.
                                manifest or None, "codes": directory of cached compiled code or None,
                                "threads": calls that run at once, "grace": seconds the worker gets to exit,
                                "async_backend": "asyncio" or "trio"};
-                               answered when the worker is ready. It is the first frame, or follows AHEAD
-                    AHEAD      body: that of a SETUP, with "focus": [path of a file that is likely to be edited next, ...];
-                               the worker runs this generation's program ahead of a SETUP (ahead.py); answered with the
-                               place where it waits for that
+                               answered when the worker is ready, with the paths of the installed modules that it has loaded.
+                               It is the first frame, or follows AHEAD
+                    AHEAD      body: that of a SETUP, with "focus": [path of a file that is likely to be edited next, ...] and
+                               "later": [path of an installed module that the program imports, ...]; the worker runs
+                               this generation's program ahead of a SETUP (ahead.py); answered with the place where it
+                               waits for that
                     CALL       body: length of the target, the target ("module\\0function"), packed [args, kwargs] or
                                [args, kwargs, [[module, name], ...]] to find out which values of the result are
                                instances of these classes (see requested.py)

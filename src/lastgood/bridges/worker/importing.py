@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .ahead import Ahead
     from .pinned import Sources
 
-__all__ = ["install", "install_inherited", "installed_directories", "is_local", "local_roots"]
+__all__ = ["install", "install_inherited", "installed_directories", "is_local", "loaded_elsewhere", "local_roots"]
 
 _INSTALLED = frozenset(("site-packages", "dist-packages"))
 
@@ -128,6 +128,19 @@ def _patch_other_loaders(is_ours: Callable[[str], bool], sources: Sources | None
 
     SourceFileLoader.path_stats = no_stats  # type: ignore[method-assign]  # patched for every loader
     SourceFileLoader.get_data = pinned_data  # type: ignore[method-assign,assignment]  # patched for every loader
+
+
+def loaded_elsewhere(before: Collection[str]) -> list[str]:
+    """Return the path of each loaded module that is an installed one and is not in ``before``, in the order of the imports."""
+    installed = installed_directories()
+    loaded = []
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        if name in before or spec is None or spec.name != name or not spec.has_location or not spec.origin:
+            continue
+        if any(_is_under(spec.origin, directory) for directory in installed):
+            loaded.append(spec.origin)
+    return loaded
 
 
 def install_inherited(bare: Collection[str]) -> None:

@@ -104,6 +104,7 @@ class Worker:
         self._threads = 1
         self._grace = _MIN_GRACE
         self._backend = "asyncio"
+        self._own = frozenset(sys.modules)  # the modules of a worker before it imports the user's
         self._ahead: Ahead | None = None
         self._modules = LocalModules(self._send)
         self._calls_begun = 0  # counts calls; the watcher compares
@@ -128,10 +129,10 @@ class Worker:
 
     def prepare(self, number: int, setup: bytes, bare: Collection[str] = ()) -> bool:
         """Import the modules and send the answer; return whether that succeeded."""
+        from .importing import loaded_elsewhere
         from .manifest import Damaged
 
         ahead = self._ahead
-
         settings = VALUES.loads(setup)
         self._threads, self._backend = settings["threads"], settings["async_backend"]
         self._grace = max(settings["grace"], _MIN_GRACE)
@@ -162,13 +163,16 @@ class Worker:
         CONTEXTS.keep()
         CODEC.check_loaded()
         self._callables = Callables(modules, settings["modules"])
-        self._answer(number, frames.RESULT, b"")
+        loaded = loaded_elsewhere(self._own) if settings["pinned"] else []
+        self._answer(number, frames.RESULT, VALUES.dumps(loaded))
         return True
 
     def run_ahead(self, number: int, setup: bytes) -> None:
         """Have :meth:`prepare` run ahead of a SETUP. ``number`` and ``setup``: those of an AHEAD frame."""
+        settings = VALUES.loads(setup)
         self._ahead = Ahead(
-            VALUES.loads(setup)["focus"],
+            settings["focus"],
+            settings["later"],
             waits=lambda where: self._answer(number, frames.RESULT, VALUES.dumps(where)),
             taken=self._note_taken,
             refused=lambda offer, why: self._answer(offer, frames.UNFIT, VALUES.dumps(why)),
