@@ -151,12 +151,15 @@ async def test_what_the_spare_had_read_must_be_the_same(
     [
         ("import _thread, time; _thread.start_new_thread(time.sleep, (60,))", "a thread of the program was running"),
         ("import signal; signal.setitimer(signal.ITIMER_REAL, 60)", "a timer of the program was running"),
+        ("from os import stat", "the program keeps or replaces one of os.access, os.lstat, os.readlink, os.stat"),
+        ("import os; os.stat = lambda *_, **__: None", "the program keeps or replaces one of os.access"),
+        ("import os\ntry: os.stat('missing')\nexcept OSError: pass", "the program has seen an error of os.stat"),
         (
             "import os; 1 / (os.environ['TOP'] + '/once' in open(os.environ['TOP'] + '/seen').read())",
             "the program raised",
         ),
     ],
-    ids=["a thread", "a timer", "an error"],
+    ids=["a thread", "a timer", "a function kept", "a function replaced", "an error seen", "an error"],
 )
 async def test_what_runs_or_fails_beside_it_makes_a_spare_useless(project: StagedProject, runs: str, why: str) -> None:
     project.write({"../seen": f"{project.top}/once", "helper.py": f"{runs}\nVALUE = 1\n"})

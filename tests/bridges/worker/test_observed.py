@@ -108,5 +108,5 @@ def test_a_directory_that_the_program_lists_is_compared_in_its_order(
 def test_the_modules_that_are_loaded_count(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Observed()
     seen.loaded()
-    monkeypatch.setattr(observed, "_state", lambda _: time.time())
+    monkeypatch.setattr(observed, "state_of", lambda _: time.time())
     assert str(seen.difference()).endswith("has changed since the spare read it")

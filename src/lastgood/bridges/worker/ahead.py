@@ -126,7 +126,7 @@ class Ahead:
         self._pins = pins
         self._observed = Observed((pins.home,))
         self._observed.loaded()
-        self._observed.replace_questions()
+        self._observed.questions.replace()
         self._read_ahead.install()
         self._threads = count_threads()
         self._own_threads = frozenset(threading._active)  # type: ignore[attr-defined]  # enumerate() may wait for a lock
@@ -213,7 +213,7 @@ class Ahead:
         self.number, self.setup, self.active = number, setup, False
         if sys.version_info < (3, 12):
             threading._start_new_thread = self._start_thread  # type: ignore[attr-defined]
-        self._observed.restore_questions()
+        self._observed.questions.restore()
         self._pins.adopt(other)
         self._tell_taken(number)
         self._is_busy = False

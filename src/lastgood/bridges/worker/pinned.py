@@ -269,9 +269,10 @@ class Sources:
 
     def adopt(self, other: Sources) -> None:
         """Have the pinned bytes of ``other`` from now on. What was read and is not pinned stays."""
-        late = {path: data for path, data in self._read.items() if path not in self._digests}
+        pinned = self._digests.keys() | other._digests.keys()
+        late = {path: data for path, data in self._read.items() if path not in pinned}
         self.manifest, self.ahead = other.manifest, None
-        self._digests, self._places, self._read = other._digests, other._places, {**other._read, **late}
+        self._digests, self._places, self._read = other._digests, other._places, {**late, **other._read}
         for path in late:
             self._place(path)
 
