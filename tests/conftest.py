@@ -27,6 +27,7 @@ from real_project import FakeFactory, RealProject, Told
 pytest.register_assert_rewrite(
     "bounded_time",
     "planner_model",
+    "planner_model_parts",
     "planner_script",
     "process_bridges",
     "staged_project",

@@ -7,7 +7,6 @@ one at a time, and says of each what it likes. What must hold in every history i
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -19,40 +18,7 @@ from lastgood.planner import State, events, states
 from lastgood.planner.brake import RESTART_WAITS
 from lastgood.planner.phases import IDLE_LOOK, LAST_LOOK, RESTART, SECOND_LOOK
 from lastgood.planner.watch_set import Snapshot, WatchSet
-
-SRC, LIB = Path("/p/src"), Path("/p/lib")
-PLUGIN = Path("/p/plugin.py")
-"""What bridges load late. It is never edited."""
-FILES = {SRC / "a.py": SRC, SRC / "b.py": SRC, LIB / "c.py": LIB}
-ERROR = ValueError("no")
-VERSIONS = st.sampled_from(["0", "1", None])
-HAPPENINGS = (
-    *("nothing", "nothing", "save", "edit", "read", "flip", "request", "undo", "lose", "late", "close"),
-    *("stick", "return", "store"),
-)
-MEANWHILE = st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from([*FILES]), VERSIONS)
-
-
-@dataclass
-class CycleModel:
-    """One cycle, as it is seen from outside."""
-
-    number: int
-    start: dict[Path, str | None]
-    """What was on disk, as far as it had been told, when the cycle started."""
-    used: dict[Path, str | None] = field(default_factory=dict)
-    """The bytes that its stage read."""
-    reached: list[effects.Action] = field(default_factory=list)
-    undone: list[effects.Action] = field(default_factory=list)
-    watch: WatchSet = field(default_factory=lambda: WatchSet((SRC,)))
-    read: Snapshot = field(default_factory=dict)
-    over: bool = False
-    undoes: bool = False
-    """It brings back the generation before, and attempts nothing that is on disk."""
-    superseded: bool = False
-    """It is undone for the sake of an edit."""
-    waits: bool = False
-    """Its stage only waits for the thread of an earlier one."""
+from planner_model_parts import ERROR, FILES, LIB, MEANWHILE, PLUGIN, SRC, VERSIONS, CycleModel
 
 
 class Outside(RuleBasedStateMachine):
@@ -81,6 +47,9 @@ class Outside(RuleBasedStateMachine):
         """The bridges whose late modules are not stored yet, once for each report."""
         self.prepared = 0
         self.clock = 0.0
+        self.overlap = True
+        """What the config says that the next stage reads."""
+        self.calls_wait = False
         self.sticky = self.stuck = self.returning = False
         """The next stage that fails is to leave a thread behind; it has; the planner is to be told when it returns."""
 
@@ -107,8 +76,15 @@ class Outside(RuleBasedStateMachine):
             case effects.CutOff(bridge, _):
                 assert self.bridges[bridge] == "draining"
                 self.cut_off.add(bridge)
+            case effects.Refuse(error):
+                live = self.driver.state.live
+                assert live is not None
+                assert self.bridges[live.cycle] == "gone", "there is a bridge to call"
+                assert error is ERROR
+                self.calls_wait = False
             case effects.Unpublish():
                 assert self.close_asked
+                self.calls_wait = False
             case effects.Arm(paths):
                 self.armed = tuple(sorted({*self.armed, *paths}))
             case effects.Pin(bridge):
@@ -247,10 +223,15 @@ class Outside(RuleBasedStateMachine):
             self.tell(events.Lost(live.cycle, ERROR, self.clock))
 
     @rule()
+    def change_overlap(self) -> None:
+        """An edit of the config, which the next stage finds."""
+        self.overlap = not self.overlap
+
+    @rule()
     def load_late(self) -> None:
         """The live bridge imports what no import statement leads to; it takes a while until that is stored."""
         live = self.driver.state.live
-        if live is not None and self.bridges[live.cycle] == "live":
+        if live is not None and self.bridges[live.cycle] in ("live", "draining"):
             self.telling_late = live.cycle
             self.tell(events.LoadedLate(live.cycle, (events.Late("plugin", PLUGIN, "0"),)))
             assert not self.telling_late, "a restart would read it from the disk"
@@ -280,9 +261,11 @@ class Outside(RuleBasedStateMachine):
         self.action = self.driver.take()
         match self.action:
             case None:
-                phase = self.driver.state.phase
-                waits = isinstance(phase, states.Running | states.RollingBack | states.Restarting | states.Closing)
-                assert not waits or (self.driver.state.held and self.pins), "nothing will ever come of this"
+                waits = not isinstance(
+                    self.driver.state.phase,
+                    states.Unstarted | states.Idle | states.Scheduled | states.Looking | states.Closed,
+                )
+                assert not waits or (self.driver.state.is_waiting and (self.pins or not self.is_alone())), "for ever"
             case effects.Stage() | effects.Promote() | effects.Warm() | effects.Swap() | effects.Watch():
                 assert self.action.cycle == self.cycle.number
                 self.cycle.reached.append(self.action)
@@ -294,9 +277,14 @@ class Outside(RuleBasedStateMachine):
                 live = self.driver.state.live
                 assert self.bridges[self.action.bridge] in ("live", "retired")
                 assert self.action.bridge not in self.pins, "something late is unpinned at a dispose"
-                assert live is None or self.action.bridge != live.cycle, "the last good one is disposed"
+                is_last_good = live is not None and self.action.bridge == live.cycle
+                assert self.action.makes_way or not is_last_good, "the last good one is disposed"
+                self.calls_wait = self.calls_wait or (self.action.makes_way and not self.close_asked)
             case effects.Restart():
-                assert self.bridges[self.action.bridge] == "live"
+                live = self.driver.state.live
+                assert live is not None
+                assert live.overlap or self.is_alone() or not self.driver.state.away, "two bridges at once"
+                assert self.bridges[self.action.bridge] == ("gone" if self.driver.state.away else "live")
                 assert not self.pins, "something late is unpinned at a restart"
                 self.prepared = 0
                 if self.driver.interrupted:
@@ -317,11 +305,13 @@ class Outside(RuleBasedStateMachine):
             case effects.Stage():
                 if self.reading is not None:
                     self.end_reading()  # arming waits for it
-                self.cycle.watch = WatchSet((LIB, SRC) if lib else (SRC,))
+                self.cycle.watch = WatchSet(self.armed if self.cycle.undoes else (LIB, SRC) if lib else (SRC,))
                 self.armed = tuple(sorted({*self.armed, *self.cycle.watch.roots}))
                 self.cycle.read = self.look_at(self.armed)
+                self.cycle.overlap = self.overlap
                 self.unread.clear()
             case effects.Warm(number):
+                assert self.cycle.overlap or self.is_alone(), "two bridges at once"
                 self.bridges[number] = "half"
             case _:
                 pass
@@ -369,6 +359,10 @@ class Outside(RuleBasedStateMachine):
                 self.end_pin()
             case "stick":
                 self.sticky = True
+            case "alone":
+                self.overlap = not self.overlap
+            case "drained" if "draining" in self.bridges.values():
+                self.end_drain(ok=version != "0")
             case "return":
                 self.return_thread()
             case "flip":
@@ -399,7 +393,8 @@ class Outside(RuleBasedStateMachine):
         self.action = None
         self.driver.finish(self.outcome(action, ok))
         if self.cycles and not self.cycle.over:
-            self.cycle.over = not isinstance(self.driver.state.phase, states.Running | states.RollingBack)
+            phase = self.driver.state.phase
+            self.cycle.over = not isinstance(phase, states.Running | states.RollingBack | states.Restoring)
             if self.cycle.over:
                 self.check_undone(self.cycle)
 
@@ -427,7 +422,9 @@ class Outside(RuleBasedStateMachine):
                 return events.RestartFailed(action, 0.0, ERROR, self.clock)
             case effects.Restart():
                 assert action.broken not in self.bridges
-                self.bridges[action.broken] = "retired"
+                self.bridges[action.broken] = "gone" if self.driver.state.away else "retired"
+                self.bridges[action.bridge] = "live"
+                self.calls_wait = False
                 return events.Restarted(action, 0.0)
             case effects.Stage() if self.cycle.waits:
                 return events.Failed(action, 0.0, ERROR, 1.0, only_waited=True)
@@ -439,7 +436,12 @@ class Outside(RuleBasedStateMachine):
                 )
             case effects.Stage():
                 self.cycle.used = {**self.disk, **self.cycle.used}
-                return events.Staged(action, 0.0, self.cycle.watch, self.cycle.read, previous=True, probation=5.0)
+                return events.Staged(
+                    *(action, 0.0, self.cycle.watch, self.cycle.read),
+                    previous=True,
+                    probation=5.0,
+                    overlap=self.cycle.overlap,
+                )
             case effects.Promote():
                 return events.Promoted(action, 0.0, (), ())
             case effects.Warm():
@@ -449,6 +451,7 @@ class Outside(RuleBasedStateMachine):
                     if how == "live":
                         self.bridges[bridge] = "retired"
                 self.bridges[number] = "live"
+                self.calls_wait = False
                 return events.Swapped(action, 0.0, self.clock)
 
     def check_undone(self, cycle: CycleModel) -> None:
@@ -489,7 +492,7 @@ class Outside(RuleBasedStateMachine):
         state = self.driver.state
         assert [number for number, how in self.bridges.items() if how == "live"] == (
             [state.live.cycle]
-            if state.live is not None
+            if state.live is not None and not state.away
             else [each.cycle for each in state.retired if self.is_live(each.cycle)]
         )
         retired = {number for number, how in self.bridges.items() if how in ("retired", "draining")}
@@ -499,6 +502,18 @@ class Outside(RuleBasedStateMachine):
 
     def is_live(self, cycle: int) -> bool:
         return self.bridges[cycle] == "live"
+
+    def is_alone(self) -> bool:
+        """Whether there is no bridge, but for a half-prepared one."""
+        return {*self.bridges.values()} <= {"gone", "half"}
+
+    @invariant()
+    def calls_wait_for_something(self) -> None:
+        state = self.driver.state
+        if self.calls_wait:
+            assert state.away
+            is_idle = isinstance(state.phase, states.Idle | states.Scheduled)
+            assert not is_idle or (state.lost is not None and len(state.losses) <= len(RESTART_WAITS)), "for ever"
 
     @invariant()
     def at_most_two_drain(self) -> None:
@@ -519,8 +534,6 @@ class Outside(RuleBasedStateMachine):
                 assert self.began < self.asked or (self.reading is not None and self.reading[1] >= look), "for ever"
             case states.Idle() | states.Closing() | states.Closed():
                 assert not self.waiting or self.action is not None
-            case states.Unstarted() | states.Running() | states.RollingBack() | states.Restarting():
-                pass
         state = self.driver.state
         if isinstance(state.phase, states.Idle) and state.lost is not None:
             assert RESTART in self.timers or len(state.losses) > len(RESTART_WAITS), "nobody brings the bridge back"
@@ -564,6 +577,8 @@ class Outside(RuleBasedStateMachine):
                 self.finish(ok=True)
             elif self.pins:
                 self.end_pin()
+            elif self.driver.state.vacating and "draining" in self.bridges.values():
+                self.end_drain(ok=True)
             elif not self.wait() and not self.return_thread():
                 self.begin_deed(lib=False)
                 if self.action is None:

@@ -35,7 +35,7 @@ def looked(files: Snapshot) -> events.Observed:
 
 
 def actions(cycle: int) -> tuple[effects.Action, ...]:
-    """The actions that a cycle begins with."""
+    """The actions of a cycle up to its swap."""
     return effects.Stage(cycle), effects.Promote(cycle), effects.Warm(cycle, 60.0), effects.Swap(cycle)
 
 
@@ -84,12 +84,15 @@ class Script:
         return None if self.state.stale is None else self.state.stale.since
 
     def stage(self, cycle: int, watch: WatchSet = WATCH, read: Snapshot | None = None) -> None:
-        self.send(events.Staged(effects.Stage(cycle), 0.5, watch, src() if read is None else read))
+        staged = events.Staged(effects.Stage(cycle), 0.5, watch, src() if read is None else read)
+        self.send(staged, effects.Promote(cycle))
 
-    def through(self, cycle: int, last: str, watch: WatchSet = WATCH, live: int | None = None) -> Script:
+    def through(
+        self, cycle: int, last: str, watch: WatchSet = WATCH, live: int | None = None, *, overlap: bool = True
+    ) -> Script:
         """Let the actions of ``cycle``, which has begun, succeed, until ``last`` has."""
         outcomes: dict[str, events.Event] = {
-            "stage": events.Staged(effects.Stage(cycle), 0.5, watch, src(), ("careful",)),
+            "stage": events.Staged(effects.Stage(cycle), 0.5, watch, src(), ("careful",), overlap=overlap),
             "promote": events.Promoted(
                 effects.Promote(cycle), 0.25, (Path("a.py"), Path("b.py")), (Path("a.py"),), ("kept",)
             ),
@@ -112,7 +115,7 @@ def unstarted() -> Script:
 def first_cycle() -> Script:
     """Running, nothing done yet."""
     script = Script()
-    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1), IDLE_LOOK)
+    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), effects.Stage(1), IDLE_LOOK)
     return script
 
 
@@ -147,7 +150,7 @@ def second_cycle() -> Script:
     script.send(
         looked(src("2")),
         effects.Emit(watch_events.ReloadStart(2, False, (A,))),
-        *actions(2),
+        effects.Stage(2),
     )
     return script
 
@@ -168,6 +171,28 @@ def rolling_back() -> Script:
     """The stage of the second cycle has failed."""
     script = second_cycle()
     script.send(events.Failed(effects.Stage(2), 0.5, ERROR, at=1000.0), *rollbacks(2, "stage"))
+    return script
+
+
+MAKE_WAY = effects.Dispose(1, 10.0, makes_way=True)
+
+
+def making_way() -> Script:
+    """The bridge of generation 1 goes before that of the second cycle is warmed; it still has calls."""
+    script = second_cycle().through(2, "promote", overlap=False)
+    script.give(events.Draining(1, 0.0))
+    return script
+
+
+def restoring() -> Script:
+    """The second cycle has failed, and the bridge of generation 1 had made way for it."""
+    script = second_cycle().through(2, "promote", overlap=False)
+    script.give(events.Disposed(1, 0.5))
+    script.give(events.Failed(effects.Warm(2, 60.0), 0.5, ERROR, at=1000.0))
+    for rollback in rollbacks(2, "warm", "promote"):
+        script.send(events.RolledBack(rollback))
+    [stage] = rollbacks(2, "stage")
+    script.send(events.RolledBack(stage), RESTART)
     return script
 
 
@@ -213,6 +238,8 @@ PHASES: dict[str, Callable[[], Script]] = {
     "swapped": swapped,
     "interrupted": interrupted,
     "rolling back": rolling_back,
+    "making way": making_way,
+    "restoring": restoring,
     "lost": lost,
     "restarting": restarting,
     "closing": closing,

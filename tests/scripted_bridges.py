@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from lastgood.calls.registry import Leased, Slot
+from lastgood.calls.leases import Leased
+from lastgood.calls.registry import Slot
 
 
 class Named:

@@ -51,8 +51,6 @@ WATCHED = WatchSet((SOURCES,))
 ERROR = ValueError("no")
 SWAPPED_AT, ON_PROBATION, LATER = 1000.0, 1001.0, 2000.0
 PROBATION = 5.0
-DRAINING = (states.Generation(0, -1001), states.Generation(0, -1002))
-"""Bridges that drain all the time: as many as the planner allows, so that it has to cut one off as soon as another drains."""
 
 
 LOOKS = (SECOND_LOOK, LAST_LOOK, IDLE_LOOK)
@@ -156,11 +154,14 @@ class Situation:
         phase: tuple[object, ...] = (type(state.phase),)
         match state.phase:
             case states.Running(cycle):
-                phase += (cycle.swapped, cycle.undoes is None, cycle.superseded)
+                overlap = cycle.swapped or cycle.staged is None or cycle.staged.overlap
+                phase += (cycle.swapped, cycle.undoes is None, cycle.superseded, overlap)
                 if not (cycle.swapped or cycle.superseded or cycle.undoes):
                     phase += (cycle.overdue, cycle.edits_settled)
             case states.RollingBack(cycle, failure, left):
                 phase += (failure is None, left, cycle.superseded)
+            case states.Restoring(_, failure):
+                phase += (failure is None,)
         timers = self.timers
         if isinstance(state.phase, states.Looking | states.RollingBack | states.Closing) or phase[1:2] == (True,):
             timers -= {DEBOUNCE}  # nothing comes of it before it is set again
@@ -169,6 +170,7 @@ class Situation:
             *(self.asked, bool(self.draining), bool(self.pins), tuple(map(type, state.held))),
             *(state.ending, state.live is None, bool(state.tickets), bool(state.undos), undo_is_first, lost),
             *(state.blocked, bool(state.edits), bool(state.late) and isinstance(state.phase, states.Running)),
+            *(state.away, tuple(map(type, state.vacating)), state.live is None or state.live.overlap),
         )
 
 
@@ -188,6 +190,11 @@ def _is_outcome(event: Event) -> bool:
         | events.StageReturned
         | events.Noticed,
     )
+
+
+def _is_like_a_hint(event: Event) -> bool:
+    """Tell what leads to a look, in whatever phase, and so to the same situation as a hint."""
+    return isinstance(event, events.Noticed) or (isinstance(event, events.TimerElapsed) and event.timer in LOOKS)
 
 
 def _reading(digest: str) -> Snapshot:
@@ -241,7 +248,11 @@ def _outcomes(situation: Situation) -> Iterator[Event]:
     action, may_drain = situation.queue[0], not situation.draining
     match action:
         case Stage():
-            yield events.Staged(action, 0.0, WATCHED, _reading("1"), previous=True, probation=PROBATION)
+            # So bridges of both kinds are lost, superseded and undone, and not each situation comes twice.
+            overlap = action.undo or situation.state.live is None
+            yield events.Staged(
+                *(action, 0.0, WATCHED, _reading("1")), previous=True, probation=PROBATION, overlap=overlap
+            )
         case Promote():
             yield events.Promoted(action, 0.0, (), ())
         case Warm():
@@ -273,11 +284,13 @@ def _outcomes(situation: Situation) -> Iterator[Event]:
 def explored() -> Mapping[Transition, tuple[str, ...]]:
     """Every transition there is, in the order in which they are found, with the names of the effects that may follow it."""
     found: dict[Transition, dict[str, None]] = {}
-    first = Situation(State(retired=DRAINING))
+    first = Situation(State())
     seen, left = {first.outline()}, deque([first])
     while left:
         situation = left.popleft()
         for event in _possible(situation):
+            if _is_like_a_hint(event) and _transition(situation.state, event, situation.state) in found:
+                continue
             step = plan(situation.state, event)
             effects = found.setdefault(_transition(situation.state, event, step.state), {})
             effects |= dict.fromkeys(type(effect).__name__ for effect in step.effects)

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import strategies as st
 
 from flavours import CANCELLED, Flavour, Start, Task
+from lastgood.calls.leases import Leased
 from lastgood.calls.portal import Portal
-from lastgood.calls.registry import Leased, Slot
+from lastgood.calls.registry import Slot
 from lastgood.errors import BridgeError, RemoteError, WorkerDied
 
 __all__ = ["Make", "Step", "histories", "play", "write_source"]

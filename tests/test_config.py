@@ -242,6 +242,7 @@ OUTPUT = '[output]\ndir = "generated"\n'
             "expected a number, found a boolean",
         ),
         (MINIMAL + '[runtime.process]\ntimeout = "1"', "runtime.process.timeout", "expected a number, found a string"),
+        (MINIMAL + "[runtime.process]\noverlap = 0", "runtime.process.overlap", "expected a boolean, found an integer"),
         (MINIMAL + '[runtime.process]\nspare = "no"', "runtime.process.spare", "expected a boolean, found a string"),
         (MINIMAL + "[runtime.process]\ntimeout = 0", "runtime.process.timeout", "more than 0, found 0"),
         (MINIMAL + "[runtime.process]\ntimeout = -1.5", "runtime.process.timeout", "more than 0, found -1.5"),

@@ -31,6 +31,7 @@ MORE = QUOTE + "def more(sku: str) -> str: ...\n"
 SAME = QUOTE.replace("1.0", "2.0")
 CONFIG = '[modules.pricing]\n[output]\ndir = "generated"\n'
 TWO = '[modules.pricing]\n[modules."shop.cart"]\n[output]\ndir = "generated"\n'
+ALONE = CONFIG + "[runtime.process]\noverlap = false\n"
 ELSEWHERE = '[modules.pricing]\n[output]\ndir = "wrappers"\n'
 FILES = {"lastgood.toml": CONFIG, "pricing.py": QUOTE}
 
@@ -384,6 +385,14 @@ SCRIPTS: dict[str, list[Step]] = {
         ("end_calls", 0),
         ("reload", True),
         ("end_calls", 1),
+    ],
+    "no two bridges overlap": [
+        ("edit", "lastgood.toml", ALONE),
+        ("edit", "pricing.py", MORE),
+        ("edit", "pricing.py", BROKEN),
+        ("edit", "pricing.py", SAME),
+        ("edit_during", "create", "pricing.py", QUOTE),
+        ("edit", "lastgood.toml", CONFIG),
     ],
     "at most two bridges drain": [*((("begin_call",), ("reload", True)) for _ in range(4)), ("end_calls", 2)],
     "a hand-edited wrapper is kept aside": [

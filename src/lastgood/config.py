@@ -172,6 +172,11 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     - ``probation``: seconds after the swap in which the loss of a bridge restores the previous generation.
     - ``threads``: the number of calls that run at once in a worker. ``pool``: the number of workers.
     - ``grace``: seconds that a worker has to exit by itself.
+    - ``overlap``: the next bridge is created while the live one is still there. Set it to false, with any kind of bridge, if the
+      sources hold what only one process can have, such as a port, a file lock or a GPU's memory: the live bridge is then
+      disposed before the next one is created, when its calls have ended or ``drain_timeout`` is over. New calls wait meanwhile,
+      which does not count into their ``timeout``. If the next bridge fails, the former one is created again, from its own
+      generation. An edit that fails before, such as one with a syntax error, changes nothing.
     - ``async_backend``: the event loop of ``async def`` functions in a worker, ``"asyncio"`` or, where installed, ``"trio"``.
     - ``spare``: keep a worker that runs the program ahead for the next generation, as far as an edit will probably not change
       what it does. It is used only if it equals a fresh one.
@@ -188,6 +193,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     grace: float = 1.0
     async_backend: str = "asyncio"
     spare: bool = True
+    overlap: bool = True
 
     def wrong_field(self) -> tuple[str, str] | None:
         """Return the first invalid field and its problem (what was expected and what was found); None if all are valid."""

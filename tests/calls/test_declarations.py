@@ -98,11 +98,11 @@ class Late(Slot):
 
     before_lease: Callable[[], object] | None = None
 
-    def _lease(self, *args: Any) -> Any:
+    def lease(self, *args: Any) -> Any:
         first, self.before_lease = self.before_lease, None
         if first is not None:
             first()
-        return super()._lease(*args)
+        return super().lease(*args)
 
 
 @pytest.mark.parametrize(("annotation", "answer"), [("str", "two"), ("int", 2)], ids=["another", "the same"])

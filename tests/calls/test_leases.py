@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from flavours import CANCELLED, Flavour
-from lastgood.calls import registry as runtime
+from lastgood.calls import leases
 from lastgood.calls.registry import Slot
 from lastgood.errors import BridgeError, Disposed, NoRuntimeBridge
 from scripted_bridges import Named, Scripted, slot_with
@@ -189,7 +189,7 @@ def test_what_follows_the_last_lease_never_hits_the_caller(flavour: Flavour, cap
 def test_what_never_ends_after_the_last_lease_is_given_up(
     flavour: Flavour, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(runtime, "DISPOSE_TIMEOUT", 0.001)
+    monkeypatch.setattr(leases, "DISPOSE_TIMEOUT", 0.001)
 
     async def main() -> None:
         gate, never = flavour.event(), flavour.event()

@@ -312,6 +312,13 @@ def test_plan_prints_the_cycle_and_the_files_and_touches_nothing(run: Run, proje
     assert sorted(project.root.rglob("*")) == before
 
 
+def test_plan_shows_the_order_in_which_the_live_bridge_makes_way(run: Run, project: RealProject) -> None:
+    project.save("lastgood.toml", project.config_file.read_text() + "[runtime.process]\noverlap = false\n")
+    _, _, later = run("plan").out.partition("\n\nlater on, with overlap = false\ncycle 2\n")
+    numbered = [line.split()[:2] for line in later.splitlines() if line[2:3].isdigit()]
+    assert [name for _, name in numbered] == ["stage", "promote", "dispose", "warm", "swap", "watch"]
+
+
 def test_plan_tells_what_callers_will_see_differently_than_in_the_last_good_generation(
     run: Run, project: RealProject
 ) -> None:

@@ -19,7 +19,6 @@ from planner_script import (
     TOO_LONG,
     TOO_MANY,
     A,
-    actions,
     drain,
     idle,
     looked,
@@ -229,7 +228,7 @@ def test_what_leads_to_a_cycle_ends_a_restart_and_the_cycle_replaces_the_bridge(
     script = restarting()
     script.send(events.ReloadRequested(5), effects.Interrupt())
     script.send(events.RestartFailed(RESTART, 0.5, None, 1001.0), script.next_look())
-    script.send(looked(src("1")), effects.Emit(watch_events.ReloadStart(2, True, ())), *actions(2))
+    script.send(looked(src("1")), effects.Emit(watch_events.ReloadStart(2, True, ())), effects.Stage(2))
     script.through(2, "watch", live=1)
     assert script.phase() == states.Idle()
     assert script.state.lost is None

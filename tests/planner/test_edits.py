@@ -17,7 +17,6 @@ from planner_script import (
     WATCH,
     A,
     B,
-    actions,
     asked,
     idle,
     looked,
@@ -67,7 +66,7 @@ def test_a_reading_that_began_before_the_look_starts_no_cycle() -> None:
     script.send(
         looked(src("3")),
         effects.Emit(watch_events.ReloadStart(2, False, (A,))),
-        *actions(2),
+        effects.Stage(2),
     )
 
 
@@ -78,7 +77,7 @@ def test_an_edit_that_the_look_finds_is_told_before_the_cycle_and_belongs_to_it(
         looked(src("2", b="1")),
         effects.Emit(watch_events.Change(B)),
         effects.Emit(start),
-        *actions(2),
+        effects.Stage(2),
     )
 
 
@@ -92,7 +91,7 @@ def test_an_edit_while_a_cycle_runs_leads_to_the_next_one(last: str) -> None:
     script.send(
         looked(src("3")),
         effects.Emit(watch_events.ReloadStart(3, False, (A,))),
-        *actions(3),
+        effects.Stage(3),
     )
 
 
@@ -106,7 +105,7 @@ def test_an_edit_that_is_taken_back_while_a_cycle_runs_still_leads_to_the_next_o
     script.send(
         looked(src("2")),
         effects.Emit(watch_events.ReloadStart(3, False, (A,))),
-        *actions(3),
+        effects.Stage(3),
     )
     script.through(3, "watch", live=2)
     assert script.phase() == states.Idle()
@@ -149,6 +148,7 @@ def test_an_edit_of_what_a_stage_has_just_armed_is_found_by_its_own_reading() ->
     script.send(
         events.Staged(effects.Stage(2), 0.5, WatchSet((LIB, SRC)), fresh),
         effects.Emit(watch_events.Change(LIB / "c.py")),
+        effects.Promote(2),
     )
     script.through(2, "watch", WatchSet((LIB, SRC)), live=1)
     assert script.phase() == states.Scheduled()
@@ -175,7 +175,9 @@ def test_bytes_that_were_there_for_the_cycle_alone_are_an_edit(fails: bool) -> N
         )
     else:
         script.send(
-            events.Staged(effects.Stage(2), 0.5, WATCH, src("2"), used=used), effects.Emit(watch_events.Change(A))
+            events.Staged(effects.Stage(2), 0.5, WATCH, src("2"), used=used),
+            effects.Emit(watch_events.Change(A)),
+            effects.Promote(2),
         )
         script.send(events.Observed(src("2")))
         script.through(2, "watch", live=1)
@@ -184,7 +186,7 @@ def test_bytes_that_were_there_for_the_cycle_alone_are_an_edit(fails: bool) -> N
 
 def test_bytes_that_the_look_has_seen_are_no_edit() -> None:
     script = second_cycle()
-    script.send(events.Staged(effects.Stage(2), 0.5, WATCH, src("2"), used={A: "2"}))
+    script.send(events.Staged(effects.Stage(2), 0.5, WATCH, src("2"), used={A: "2"}), effects.Promote(2))
 
 
 def test_bytes_that_failed_are_not_tried_again_by_themselves() -> None:
@@ -214,12 +216,12 @@ def test_a_reload_looks_first_and_tells_what_it_finds() -> None:
     script = idle()
     script.send(events.ReloadRequested(5), script.next_look())
     start = (effects.Emit(watch_events.Change(A, manual=True)), effects.Emit(watch_events.ReloadStart(2, True, (A,))))
-    script.send(looked(src("2")), *start, *actions(2))
+    script.send(looked(src("2")), *start, effects.Stage(2))
 
 
 def test_a_reload_without_an_edit_runs_a_cycle_all_the_same() -> None:
     script = asked()
-    script.send(looked(src("1")), effects.Emit(watch_events.ReloadStart(2, True, ())), *actions(2))
+    script.send(looked(src("1")), effects.Emit(watch_events.ReloadStart(2, True, ())), effects.Stage(2))
     script.through(2, "dispose", live=1)
     assert script.give(events.Watched(effects.Watch(2), 0.0))[-2:] == (
         effects.Answer((5,), succeeded=True),
@@ -251,7 +253,7 @@ def test_a_reload_asked_for_while_a_cycle_runs_gets_the_next_one(last: str) -> N
     given = script.give(events.Watched(effects.Watch(2), 0.0))
     assert given[-1] == script.last_look()
     assert not [each for each in given if isinstance(each, effects.Answer)]
-    script.send(looked(src("2")), effects.Emit(watch_events.ReloadStart(3, True, ())), *actions(3))
+    script.send(looked(src("2")), effects.Emit(watch_events.ReloadStart(3, True, ())), effects.Stage(3))
 
 
 def test_an_edit_while_a_cycle_runs_is_the_users_own_though_a_reload_was_asked_for() -> None:
@@ -269,7 +271,7 @@ def test_a_reload_asked_for_while_a_cycle_is_undone_gets_the_next_one() -> None:
 def test_a_reload_asked_for_before_the_start_gets_the_first_cycle() -> None:
     script = unstarted()
     script.send(events.ReloadRequested(5))
-    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1), IDLE_LOOK)
+    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), effects.Stage(1), IDLE_LOOK)
     script.through(1, "swap")
     assert script.give(events.Watched(effects.Watch(1), 0.0))[-2:] == (
         effects.Answer((0, 5), succeeded=True),

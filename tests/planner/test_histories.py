@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import state_diagram
 import strategies
 from lastgood.planner import State, events, plan
-from planner_model import FILES, HAPPENINGS, Outside
+from planner_model import Outside
+from planner_model_parts import FILES, HAPPENINGS
 
 
 @given(st.lists(strategies.events(), max_size=30))
@@ -46,6 +47,7 @@ def wander(die: Random) -> None:
             outside.bridges_are_accounted_for,
             outside.at_most_two_drain,
             outside.everything_that_waits_waits_for_something,
+            outside.calls_wait_for_something,
             outside.no_edit_is_forgotten,
         ):
             holds()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lastgood import effects, watch_events
 from lastgood.planner import events, states
-from planner_script import IDLE_LOOK, SETTINGS, A, Script, actions, closing, idle, looking, second_cycle, src
+from planner_script import IDLE_LOOK, SETTINGS, A, Script, closing, idle, looking, second_cycle, src
 
 
 def test_a_hint_leads_to_three_looks() -> None:
@@ -31,7 +31,7 @@ def test_looks_take_no_more_than_a_fiftieth_of_the_time() -> None:
 
 def test_where_every_change_is_reported_nothing_is_read_without_one() -> None:
     script = Script(replace(SETTINGS, idle_look=math.inf))
-    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1))
+    script.send(events.Started(0), effects.Emit(watch_events.ReloadStart(1, True, ())), effects.Stage(1))
 
 
 def test_what_the_system_cannot_watch_is_read_each_second() -> None:

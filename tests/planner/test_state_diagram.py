@@ -12,7 +12,7 @@ from lastgood.planner.events import Event
 from test_scripts_agree import FILES, SCRIPTS, Virtual, flat
 
 
-@pytest.mark.timeout(600)  # half a minute, on a machine that has nothing else to do
+@pytest.mark.timeout(600)  # a minute, on a machine that has nothing else to do
 def test_the_document_shows_the_diagram_of_today() -> None:
     found = state_diagram.explored()
     document = state_diagram.DOCUMENT.read_text(encoding="utf-8")

@@ -17,7 +17,6 @@ from planner_script import (
     A,
     B,
     Script,
-    actions,
     looked,
     rollbacks,
     src,
@@ -43,7 +42,7 @@ def second(seconds: float = 5.0) -> Script:
     script.give(events.Observed(src("2")))
     script.give(QUIET)
     begun = effects.Emit(watch_events.ReloadStart(2, False, (A,)))
-    script.send(looked(src("2")), begun, effects.SetTimer("supersede", seconds), *actions(2))
+    script.send(looked(src("2")), begun, effects.SetTimer("supersede", seconds), effects.Stage(2))
     script.stage(2)
     return script
 
@@ -70,7 +69,7 @@ def test_as_soon_as_a_cycle_is_old_and_an_edit_waits_it_is_superseded(last: str)
     script.send(events.RolledBack(stage), superseded, script.next_look())
     assert script.staleness() is None
     begun = effects.Emit(watch_events.ReloadStart(3, False, (A,)))
-    script.send(looked(src("3")), begun, effects.SetTimer("supersede", 5.0), *actions(3))
+    script.send(looked(src("3")), begun, effects.SetTimer("supersede", 5.0), effects.Stage(3))
 
 
 def test_the_next_cycle_has_the_edits_and_the_callers_of_both() -> None:
@@ -114,7 +113,7 @@ def test_an_edit_that_a_stage_finds_counts_too() -> None:
     script.give(looked(src("1")))
     script.give(OVERDUE)
     found = events.Staged(effects.Stage(2), 0.5, WATCH, src(), used={A: "2"})
-    script.send(found, effects.Emit(watch_events.Change(A)), DEBOUNCE)
+    script.send(found, effects.Emit(watch_events.Change(A)), effects.Promote(2), DEBOUNCE)
     script.send(QUIET, effects.Interrupt())
 
 
@@ -162,7 +161,7 @@ def test_an_undo_is_not_superseded() -> None:
     script.give(events.UndoRequested(8))
     undo = effects.Stage(2, undo=True)
     start_event = effects.Emit(watch_events.ReloadStart(2, True, ()))
-    script.send(looked(src("1")), start_event, undo, *actions(2)[1:])
+    script.send(looked(src("1")), start_event, undo)
     script.send(OVERDUE)
     script.send(events.Observed(src("3")), effects.Emit(watch_events.Change(A)))
     script.send(QUIET)
@@ -172,7 +171,7 @@ def test_with_an_infinite_age_no_cycle_is_superseded() -> None:
     script = start(math.inf).through(1, "watch")
     script.give(events.Observed(src("2")))
     script.send(QUIET, *STOP, script.next_look())
-    script.send(looked(src("2")), effects.Emit(watch_events.ReloadStart(2, False, (A,))), *actions(2))
+    script.send(looked(src("2")), effects.Emit(watch_events.ReloadStart(2, False, (A,))), effects.Stage(2))
     script.stage(2)
     script.send(events.Observed(src("3")), effects.Emit(watch_events.Change(A)))
 

@@ -36,10 +36,10 @@ from planner_script import (
 
 def test_a_start_is_a_manual_cycle_without_anything_to_dispose() -> None:
     script = unstarted()
-    script.send(events.Started(7), effects.Emit(watch_events.ReloadStart(1, True, ())), *actions(1), IDLE_LOOK)
+    script.send(events.Started(7), effects.Emit(watch_events.ReloadStart(1, True, ())), effects.Stage(1), IDLE_LOOK)
     script.stage(1)
-    script.send(events.Promoted(effects.Promote(1), 0.25, (Path("a.py"),), (Path("a.py"),)))
-    script.send(events.Warmed(effects.Warm(1, 60.0), 2.0, ("a: differs",)))
+    script.send(events.Promoted(effects.Promote(1), 0.25, (Path("a.py"),), (Path("a.py"),)), effects.Warm(1, 60.0))
+    script.send(events.Warmed(effects.Warm(1, 60.0), 2.0, ("a: differs",)), effects.Swap(1))
     script.send(events.Swapped(effects.Swap(1), 0.0), effects.Watch(1))
     success = watch_events.ReloadSuccess(
         1,
@@ -69,7 +69,7 @@ def test_an_edit_leads_through_debounce_and_look_to_a_cycle() -> None:
     script.send(
         looked(src("2")),
         effects.Emit(watch_events.ReloadStart(2, False, (A,))),
-        *actions(2),
+        effects.Stage(2),
     )
     script.through(2, "swap")
     script.send(events.Disposed(1, 0.125))
@@ -92,11 +92,9 @@ def test_an_edit_leads_through_debounce_and_look_to_a_cycle() -> None:
 def test_the_plan_of_a_cycle_is_whole_before_it_starts() -> None:
     assert plan_of_cycle(SETTINGS, 1, None) == effects.Plan(1, (*actions(1), effects.Watch(1)), 10.0)
     replacing = plan_of_cycle(SETTINGS, 9, states.Generation(4, 7))
-    assert replacing.until_commit == actions(9)
-    assert replacing.after_commit == (effects.Dispose(7, 10.0), effects.Watch(9))
-    assert plan_of_cycle(dataclasses.replace(SETTINGS, stage_timeout=7.0), 1, None).after_commit == (
-        effects.Watch(1, 7.0),
-    )
+    assert replacing.actions == (*actions(9), effects.Dispose(7, 10.0), effects.Watch(9))
+    patient = plan_of_cycle(dataclasses.replace(SETTINGS, stage_timeout=7.0), 1, None)
+    assert patient.actions[-1] == effects.Watch(1, 7.0)
 
 
 # --- what is passed on
@@ -161,11 +159,10 @@ EVENTS: dict[str, events.Event] = {
 
 # (phase, event) -> the phase that follows, and the effects by their names. What is not here leaves the phase and asks for
 # nothing; None: the phase stays.
-CYCLE2 = "stage promote warm swap"
 STOPS = "StopTimer StopTimer"
 STOP_ALL = " ".join(["StopTimer"] * 8)
 TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
-    ("unstarted", "started"): (states.Running, "reload-start stage promote warm swap SetTimer"),
+    ("unstarted", "started"): (states.Running, "reload-start stage SetTimer"),
     ("unstarted", "close"): (states.Closing, f"{STOP_ALL} Unpublish release"),
     ("idle", "same"): (states.Scheduled, "change SetTimer SetTimer"),
     ("idle", "edit"): (states.Scheduled, "change SetTimer SetTimer"),
@@ -186,15 +183,15 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("scheduled", "loaded late"): (states.Scheduled, "notice-module-loaded-late Pin watch-paths Arm"),
     ("scheduled", "close"): (states.Closing, f"{STOP_ALL} Unpublish dispose release"),
     ("looking", "edit"): (states.Looking, "change"),
-    ("looking", "looked"): (states.Running, f"change reload-start {CYCLE2}"),
+    ("looking", "looked"): (states.Running, "change reload-start stage"),
     ("looking", "looked, same"): (states.Idle, ""),
     ("looking", "lost"): (states.Looking, "notice-bridge-lost"),
     ("looking", "loaded late"): (states.Looking, "notice-module-loaded-late Pin watch-paths Arm"),
     ("looking", "close"): (states.Closing, f"{STOP_ALL} Unpublish dispose release"),
     ("asked", "same"): (states.Looking, "change"),
     ("asked", "edit"): (states.Looking, "change"),
-    ("asked", "looked"): (states.Running, f"change reload-start {CYCLE2}"),
-    ("asked", "looked, same"): (states.Running, f"reload-start {CYCLE2}"),
+    ("asked", "looked"): (states.Running, "change reload-start stage"),
+    ("asked", "looked, same"): (states.Running, "reload-start stage"),
     ("asked", "lost"): (states.Looking, "notice-bridge-lost"),
     ("asked", "loaded late"): (states.Looking, "notice-module-loaded-late Pin watch-paths Arm"),
     ("asked", "close"): (states.Closing, f"{STOP_ALL} Answer Unpublish dispose release"),
@@ -205,6 +202,9 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("running", "lost"): (states.Running, "notice-bridge-lost"),
     ("running", "loaded late"): (states.Running, "notice-module-loaded-late Pin watch-paths Arm"),
     ("running", "close"): (states.Running, f"{STOP_ALL} Unpublish Interrupt"),
+    ("running", "staged"): (states.Running, "promote"),
+    ("running", "promoted"): (states.Running, "warm"),
+    ("running", "warmed"): (states.Running, "swap"),
     ("running", "swapped"): (states.Running, "Look dispose watch"),
     ("running", "failed"): (states.RollingBack, "rollback"),
     ("swapped", "edit"): (states.Running, "change"),
@@ -213,10 +213,8 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("swapped", "looked, same"): (states.Running, "change"),
     ("swapped", "close"): (states.Running, f"{STOP_ALL} Unpublish"),
     ("swapped", "watched"): (states.Idle, "reload-success Prepare"),
-    ("swapped", "swapped"): (states.Running, "Look dispose watch"),
     ("swapped", "draining"): (states.Running, "SetTimer"),
     ("swapped", "dispose failed"): (states.Running, "notice-dispose-failed"),
-    ("swapped", "failed"): (states.RollingBack, "rollback"),
     ("interrupted", "undo"): (states.Running, "Answer"),
     ("interrupted", "request"): (states.Running, "Answer"),
     ("interrupted", "close"): (states.Running, f"{STOP_ALL} Unpublish"),
@@ -235,6 +233,25 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
     ("rolling back", "close"): (states.RollingBack, f"{STOP_ALL} Unpublish"),
     ("rolling back", "rolled back"): (states.Idle, "reload-error Prepare"),
     ("rolling back", "rollback failed"): (states.Idle, "notice-rollback-failed reload-error Prepare"),
+    ("making way", "edit"): (states.Running, "change"),
+    ("making way", "looked"): (states.Running, "change"),
+    ("making way", "reverted"): (states.Running, "change"),
+    ("making way", "looked, same"): (states.Running, "change"),
+    ("making way", "loaded late"): (states.Running, "notice-module-loaded-late Pin watch-paths Arm"),
+    ("making way", "draining"): (states.Running, "SetTimer"),
+    ("making way", "drain timer"): (states.Running, "CutOff"),
+    ("making way", "disposed"): (states.Running, "StopTimer warm"),
+    ("making way", "dispose failed"): (states.Running, "StopTimer notice-dispose-failed warm"),
+    ("making way", "close"): (states.RollingBack, f"{STOP_ALL} Unpublish rollback rollback"),
+    ("restoring", "edit"): (states.Restoring, "change"),
+    ("restoring", "looked"): (states.Restoring, "change"),
+    ("restoring", "reverted"): (states.Restoring, "change"),
+    ("restoring", "looked, same"): (states.Restoring, "change"),
+    ("restoring", "loaded late"): (states.Restoring, "notice-module-loaded-late Pin watch-paths Arm"),
+    ("restoring", "restarted"): (states.Idle, "reload-error Prepare"),
+    ("restoring", "restart failed"): (states.Idle, "Refuse reload-error SetTimer notice-bridge-lost"),
+    ("restoring", "restart interrupted"): (states.Restarting, "reload-error restart"),
+    ("restoring", "close"): (states.Restoring, f"{STOP_ALL} Unpublish Interrupt"),
     ("lost", "same"): (states.Scheduled, "change SetTimer SetTimer"),
     ("lost", "edit"): (states.Scheduled, "change SetTimer SetTimer"),
     ("lost", "looked"): (states.Scheduled, "change SetTimer SetTimer"),
@@ -306,6 +323,7 @@ def test_the_table_names_every_phase_and_event() -> None:
         states.Looking,
         states.Running,
         states.RollingBack,
+        states.Restoring,
         states.Restarting,
         states.Closing,
         states.Closed,

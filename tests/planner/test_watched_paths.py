@@ -22,7 +22,8 @@ def test_watch_paths_are_told_when_the_set_changes_and_only_then() -> None:
 
 def test_after_a_cycle_only_what_is_watched_is_remembered() -> None:
     script = second_cycle()
-    script.send(events.Staged(effects.Stage(2), 0.5, WatchSet((LIB,)), {LIB: {LIB / "c.py": "1"}, SRC: {A: "2"}}))
+    staged = events.Staged(effects.Stage(2), 0.5, WatchSet((LIB,)), {LIB: {LIB / "c.py": "1"}, SRC: {A: "2"}})
+    script.send(staged, effects.Promote(2))
     script.send(events.Observed({**src("3"), LIB: {LIB / "c.py": "1"}}), effects.Emit(watch_events.Change(A)))
     script.through(2, "watch", WatchSet((LIB,)), live=1)
     assert script.phase() == states.Idle(), "the edit lies in what is not watched any more"
@@ -110,6 +111,7 @@ def test_what_a_fresh_bridge_has_loaded_late_is_watched_with_the_rest_of_its_cyc
     paths, success, arm, prepare = script.give(events.Watched(effects.Watch(2), 0.0))
     assert (paths, name_of(success)) == (effects.Emit(watch_events.WatchPaths((plugin, SRC))), "reload-success")
     assert (arm, prepare) == (effects.Arm((plugin,)), effects.Prepare(2, (A,)))
+    script.give(events.Pinned(2))
     script.give(events.ReloadRequested(5))
     script.give(looked({**src("2"), plugin: {plugin: "1"}}))
     script.through(3, "watch", live=2)

@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias
 
@@ -20,7 +21,18 @@ from lastgood.errors import BridgeError
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["AsyncioLoop", "Guard", "Loop", "TrioLoop", "Unguarded", "current", "end_forked", "here", "result_at_once"]
+__all__ = [
+    "AsyncioLoop",
+    "Barrier",
+    "Guard",
+    "Loop",
+    "TrioLoop",
+    "Unguarded",
+    "current",
+    "end_forked",
+    "here",
+    "result_at_once",
+]
 
 
 class Guard(Protocol):
@@ -40,10 +52,24 @@ class Guard(Protocol):
         ...
 
 
+class Barrier(Protocol):
+    """A semaphore of an event loop. It starts at 0, so that tasks that enter wait."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+    def release(self) -> object:
+        """Let the first task in; each that leaves lets in the next. Call this on the loop."""
+        ...
+
+
 class TrioLoop:
     """A run of trio."""
 
-    __slots__ = ("_current_token", "_thread", "_token", "guard", "lock")
+    __slots__ = ("_current_token", "_thread", "_token", "barrier", "guard", "lock")
 
     def __init__(self) -> None:
         import trio
@@ -53,6 +79,7 @@ class TrioLoop:
         self._thread = threading.current_thread().name
         self.guard: Callable[[], Guard] = trio.CancelScope
         self.lock: Callable[[], AbstractAsyncContextManager[None]] = trio.Lock
+        self.barrier: Callable[[], Barrier] = partial(trio.Semaphore, 0)
 
     def __str__(self) -> str:
         return f"the trio loop of thread {self._thread!r}"
@@ -115,6 +142,11 @@ class AsyncioLoop:
         import asyncio
 
         return asyncio.Lock()
+
+    def barrier(self) -> Barrier:
+        import asyncio
+
+        return asyncio.Semaphore(0)
 
     def soon(self, function: Callable[[], object]) -> None:
         with suppress(RuntimeError):

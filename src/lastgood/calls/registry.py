@@ -1,20 +1,21 @@
-"""The registry of the live bridge, and the calls in flight on it.
+"""The registry of the live bridge.
 
-A :class:`Slot` holds the live bridge of one session or reloader; a swap is one assignment. A :class:`Leased` is one bridge
-with its leases. A :class:`Handle` calls through a slot, or through whichever slot is published: generated wrappers use the
-handle of :func:`get_runtime_bridge`. It runs under trio, asyncio and Pyodide, and imports neither library.
+A :class:`Slot` holds the live bridge of one session or reloader; a swap is one assignment. A :class:`Handle` calls through a
+slot, or through whichever slot is published: generated wrappers use the handle of :func:`get_runtime_bridge`. It runs under
+trio, asyncio and Pyodide, and imports neither library.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lastgood.bridges.raised import leave
 from lastgood.calls import loops
+from lastgood.calls.gate import Gate
+from lastgood.calls.leases import Leased
 from lastgood.calls.loops import Guard, Loop
 from lastgood.calls.portal import LoopClosed, Portal
 from lastgood.calls.streams import AsyncItems, BlockingItems, Opening
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
     from lastgood.config import CheckResults
 
 __all__ = [
-    "DISPOSE_TIMEOUT",
     "Handle",
-    "IdleCallback",
-    "Leased",
     "OfWrapper",
     "Slot",
     "clear_runtime_bridge",
@@ -38,13 +36,6 @@ __all__ = [
     "set_runtime_bridge",
     "unpublish",
 ]
-
-DISPOSE_TIMEOUT = 10.0
-"""Seconds that the callbacks at the end of a bridge's last lease may take; then they are abandoned, and that is logged."""
-
-logger = logging.getLogger(__name__)
-
-IdleCallback: TypeAlias = Callable[[], Awaitable[None] | None]
 
 
 class OfWrapper(Protocol):
@@ -62,94 +53,6 @@ class OfWrapper(Protocol):
         ...
 
 
-class Leased:
-    """A bridge with its leases, the calls in flight on it. Created by :meth:`Slot.swap`."""
-
-    __slots__ = ("_cut_error", "_home", "_in_flight", "_lock", "_waiting", "bridge", "call_exact", "checks")
-
-    def __init__(
-        self, bridge: Bridge, home: Loop | None, lock: threading.RLock, checks: CheckResults = "error"
-    ) -> None:
-        self.bridge = bridge
-        self.checks = checks
-        self.call_exact = exact_of(bridge, "call")
-        self._home = home
-        self._lock = lock  # the slot's lock: a lease is never taken during a swap
-        self._in_flight: dict[Guard, Loop | None] = {}
-        self._waiting: list[IdleCallback] = []
-        self._cut_error: Callable[[], BaseException] = BridgeError
-
-    @property
-    def count(self) -> int:
-        """The number of calls in flight."""
-        return len(self._in_flight)
-
-    def on_idle(self, callback: IdleCallback) -> Awaitable[None] | None:
-        """Call ``callback`` at once if no call is in flight, and return its result for the caller to await.
-
-        Otherwise return None: the task that ends the last lease calls ``callback`` and awaits its result before that
-        task's own call returns, shielded, for at most :data:`DISPOSE_TIMEOUT` seconds. Exceptions are logged, not raised
-        there. If that task runs on another loop than the bridge's, ``callback`` runs in a new task on the bridge's loop.
-        Use it for a bridge that is no longer live: on a live bridge, another call may begin at any time.
-        """
-        with self._lock:
-            if self._in_flight:
-                self._waiting.append(callback)
-                return None
-        return callback()
-
-    def cut_off(self, error_factory: Callable[[], BaseException]) -> None:
-        """Cancel the calls in flight; each raises its own ``error_factory()``.
-
-        Does not wait: a call stays in flight until it has unwound. If the caller is cancelled at the same time, its
-        cancellation propagates instead of the error.
-        """
-        with self._lock:
-            self._cut_error = error_factory
-            calls = list(self._in_flight.items())
-        for guard, loop in calls:
-            if loop is not None:
-                loop.soon(guard.cancel)
-
-    def _end(self, guard: Guard) -> list[IdleCallback]:
-        """End a lease. Return the callbacks to run if it was the last one."""
-        with self._lock:
-            del self._in_flight[guard]
-            if self._in_flight or not self._waiting:
-                return []
-            waiting, self._waiting = self._waiting, []
-            return waiting
-
-    async def _run_idle_callbacks(self, waiting: list[IdleCallback], loop: Loop | None) -> None:
-        async def run_callbacks() -> None:
-            for callback in waiting:
-                try:
-                    result = callback()
-                    if result is not None:
-                        await result
-                except Exception:
-                    logger.exception("A callback at the end of the last call on %r raised an exception", self.bridge)
-
-        if self._home is not None and not self._home.is_here():
-            self._home.spawn(run_callbacks)
-        elif loop is None:
-            await run_callbacks()
-        elif not await loop.shielded(run_callbacks, DISPOSE_TIMEOUT):
-            logger.error(
-                "A callback at the end of the last call on %r was abandoned after %g s",
-                self.bridge,
-                DISPOSE_TIMEOUT,
-            )
-
-    def _spawn_idle_callbacks(self, waiting: list[IdleCallback]) -> None:
-        """Run the callbacks as :meth:`_run_idle_callbacks` does, from plain code."""
-        home = self._home
-        if home is None:
-            loops.result_at_once(self._run_idle_callbacks(waiting, None))
-        else:
-            home.spawn(lambda: self._run_idle_callbacks(waiting, home))
-
-
 class Slot:
     """The live bridge of one session or reloader. ``owner`` names that one in errors, such as ``"a bridge reloader"``.
 
@@ -164,6 +67,7 @@ class Slot:
         self._bound = bound
         self.handle = Handle(lambda: self)
         self._live: Leased | None = None
+        self._gate: Gate | None = None
         self._home: Loop | None = None
         self._fresh = True
         self._closed = False
@@ -197,12 +101,52 @@ class Slot:
             old, self._live = self._live, new
             if along is not None:
                 along()
+            self._open_gate()
         return old
+
+    def hold(self) -> None:
+        """Let calls wait until the next :meth:`swap`, :meth:`refuse` or :meth:`close`, instead of going to the live bridge."""
+        with self._lock:
+            if self._live is not None and (self._gate is None or self._gate.refusal is not None):
+                self._gate = Gate()
+
+    def refuse(self, error_factory: Callable[[], BaseException]) -> None:
+        """Let the calls that wait, and new ones, raise their own ``error_factory()`` until the next :meth:`swap`."""
+        with self._lock:
+            if self._live is not None:
+                self._open_gate()
+                self._gate = Gate(error_factory)
+
+    def _open_gate(self) -> None:
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.open()
+
+    async def wait(self, loop: Loop | None) -> None:
+        """Wait on ``loop``, the running one, until there is something to call, or an error to raise."""
+        with self._lock:
+            gate = self._gate
+            if gate is None or gate.refusal is not None:
+                return
+            if loop is None:
+                raise BridgeError(f"{self.owner} is between two bridges, and there is no event loop to wait on.")
+            barrier = gate.on(loop)
+        async with barrier:
+            pass
+
+    def wait_blocking(self, called: str) -> None:
+        """Wait as :meth:`wait` does, and block this thread. ``called`` names the call in errors."""
+        self._check_not_here(called)
+        gate = self._gate
+        if gate is not None and gate.refusal is None:
+            with gate.in_thread:
+                pass
 
     def close(self) -> Leased | None:
         """Close the slot: no bridge is live, and calls raise :class:`Disposed`. Return the previous bridge."""
         with self._lock:
             old, self._live, self._closed = self._live, None, True
+            self._open_gate()
         return old
 
     def check_process(self) -> None:
@@ -248,7 +192,11 @@ class Slot:
             except LoopClosed:
                 raise self.over() from None
         guard = loops.Unguarded() if loop is None else loop.guard()
-        leased, known = self._lease(guard, loop, wrapper)
+        taken = self.lease(guard, loop, wrapper)
+        if taken is None:
+            await self.wait(loop)
+            return await self._call(module, function, args, kwargs, wrapper)  # by the next bridge's way
+        leased, known = taken
         try:
             with guard:
                 if known is not None and wrapper is not None and leased.call_exact is not None:
@@ -269,19 +217,20 @@ class Slot:
         wrapper: OfWrapper | None = None,
     ) -> Any:
         self.check_process()
-        live = self._live
+        live, called = self._live, f"{module}.{function}"
         if live is not None and _is_thread_safe(live) and hasattr(live.bridge, "call_blocking"):
-            return self._call_in_place(module, function, args, kwargs, wrapper)
-        return self.run_blocking(f"{module}.{function}", lambda: self._call(module, function, args, kwargs, wrapper))
+            guard = loops.Unguarded()
+            taken = self.lease(guard, None, wrapper)
+            if taken is not None:
+                return self._call_in_place(module, function, args, kwargs, wrapper, guard, *taken)
+            self.wait_blocking(called)
+            return self._call_blocking(module, function, args, kwargs, wrapper)
+        return self.run_blocking(called, lambda: self._call(module, function, args, kwargs, wrapper))
 
     def run_blocking(self, called: str, function: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run ``function`` on the loop of the bridge, and block this thread. ``called`` names the call in errors."""
+        self._check_not_here(called)
         home, portal = self._home, self._portal
-        if (home is not None and home.is_here()) or (portal is not None and portal.is_here()):
-            raise BridgeError(
-                f"The call of {called} blocks, and came from the very loop that its bridge lives on: it would wait "
-                'for itself. Call it in another thread, or await it (wrappers of [output] style = "async").'
-            )
         if portal is not None:
             try:
                 return portal.cross_blocking(function)
@@ -291,6 +240,14 @@ class Slot:
             raise self._refusal(self._live)
         return loops.result_at_once(function())
 
+    def _check_not_here(self, called: str) -> None:
+        home, portal = self._home, self._portal
+        if (home is not None and home.is_here()) or (portal is not None and portal.is_here()):
+            raise BridgeError(
+                f"The call of {called} blocks, and came from the very loop that its bridge lives on: it would wait "
+                'for itself. Call it in another thread, or await it (wrappers of [output] style = "async").'
+            )
+
     def _call_in_place(
         self,
         module: str,
@@ -298,10 +255,11 @@ class Slot:
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
         wrapper: OfWrapper | None,
+        guard: Guard,
+        leased: Leased,
+        known: Known | None,
     ) -> Any:
-        """Call by the bridge's ``call_blocking``, in this thread."""
-        guard = loops.Unguarded()
-        leased, known = self._lease(guard, None, wrapper)
+        """Call by the ``call_blocking`` of the bridge of ``leased``, in this thread."""
         bridge: Any = leased.bridge
         try:
             if known is not None and wrapper is not None and leased.call_exact is not None:
@@ -312,11 +270,16 @@ class Slot:
             if waiting := leased._end(guard):
                 leased._spawn_idle_callbacks(waiting)
 
-    def _lease(self, guard: Guard, loop: Loop | None, wrapper: OfWrapper | None) -> tuple[Leased, Known | None]:
+    def lease(self, guard: Guard, loop: Loop | None, wrapper: OfWrapper | None) -> tuple[Leased, Known | None] | None:
+        """Take a lease on the live bridge for a call on ``loop``; None if the call has to :meth:`wait` first."""
         at_home = self._home is None or loop is self._home
         with self._lock:
             leased = self._live
             if leased is not None and (at_home or _is_thread_safe(leased)):
+                if self._gate is not None:
+                    if self._gate.refusal is not None:
+                        raise self._gate.refusal()
+                    return None
                 known = None
                 if wrapper is not None:
                     known, wrapper.checks = wrapper.begin(), leased.checks
@@ -338,20 +301,6 @@ class Slot:
         return BridgeError(
             f"A call through {self.owner} came from {loops.here()}, but its bridge lives on {self._home}. {advice}"
         )
-
-
-def exact_of(bridge: Any, name: Literal["call", "stream"]) -> Callable[..., Any] | None:
-    """Return the ``call_exact`` of a bridge; None if it has none, or a ``call`` that overrides the one beside it.
-
-    Of ``stream`` likewise.
-    """
-    for kind in type(bridge).__mro__:
-        if f"{name}_exact" in vars(kind):
-            found: Callable[..., Any] = getattr(bridge, f"{name}_exact")
-            return found
-        if name in vars(kind):
-            return None
-    return None
 
 
 def _is_thread_safe(leased: Leased | None) -> bool:

@@ -22,8 +22,9 @@ from lastgood.errors import BridgeError, Disposed, RemoteError
 
 if TYPE_CHECKING:
     from lastgood.bridges.worker.values.known import Known
+    from lastgood.calls.leases import IdleCallback, Leased
     from lastgood.calls.loops import Guard, Loop
-    from lastgood.calls.registry import IdleCallback, Leased, OfWrapper, Slot
+    from lastgood.calls.registry import OfWrapper, Slot
 
 __all__ = ["AsyncItems", "BlockingItems", "Opening", "already_running"]
 
@@ -90,7 +91,7 @@ class Opening:
 
     def exact(self, bridge: Any, known: Known | None) -> Callable[..., Any] | None:
         """Return the bridge's ``stream_exact`` if a wrapper's items come by it, which it is told."""
-        from lastgood.calls.registry import exact_of
+        from lastgood.calls.leases import exact_of
 
         found = exact_of(bridge, "stream")
         if known is None or self.wrapper is None or found is None:
@@ -159,7 +160,7 @@ class _Leased:
         items = None
         try:
             if self._leased is None:
-                self._open()
+                await self._open()
             loop = self._loop
             guard = self._guard = loops.Unguarded() if loop is None else loop.guard()
             with guard:
@@ -183,11 +184,13 @@ class _Leased:
         await self._close_quietly()
         return leased._cut_error()
 
-    def _open(self) -> None:
+    async def _open(self) -> None:
         home = self._slot._home
         self._loop = home if home is not None and home.is_here() else loops.current()
         self._slot.check_process()
-        self._leased, known = self._slot._lease(self, self._loop, self._call.wrapper)
+        while (taken := self._slot.lease(self, self._loop, self._call.wrapper)) is None:
+            await self._slot.wait(self._loop)
+        self._leased, known = taken
         self._source = self._call.on(self._leased.bridge, known)
 
     async def aclose(self) -> None:
@@ -263,7 +266,9 @@ class _InPlace:
         try:
             if self._leased is None:
                 self._slot.check_process()
-                self._leased, known = self._slot._lease(self, None, self._call.wrapper)
+                while (taken := self._slot.lease(self, None, self._call.wrapper)) is None:
+                    self._slot.wait_blocking(f"{self._call.module}.{self._call.function}")
+                self._leased, known = taken
                 self._source = self._call.blocking_on(self._leased.bridge, known)
             return [next(self._source)]
         except StopIteration:

@@ -178,13 +178,21 @@ def _generate(config: Path | None) -> tuple[str, ...]:
 def plan(config: Path | None, verbose: bool) -> None:
     """Show what a first cycle would do, and touch nothing."""
     import lastgood
+    from lastgood.config import load_config
     from lastgood.interpreters.once import preview
+    from lastgood.planner import plan_of_cycle
+    from lastgood.planner.states import Generation
     from lastgood.session.event_lines import change_text, nearby
 
     path = _config_file(config)
     would = preview(_project(path))
     console, output = _console(), Path(nearby(would.output, Path.cwd()))
-    console.print(str(lastgood.watch(path).plan()))
+    program = lastgood.watch(path)
+    console.print(str(program.plan()))
+    if not load_config(path).runtime.process.overlap:
+        console.print(
+            f"\nlater on, with overlap = false\n{plan_of_cycle(program.settings, 2, Generation(1, 1), overlap=False)}"
+        )
     console.print(f"\nfiles in {output}")
     for operation in would.operations:
         console.print(f"  {_operation(operation, output)}")

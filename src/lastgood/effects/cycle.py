@@ -29,6 +29,7 @@ __all__ = [
     "Pin",
     "Prepare",
     "Promote",
+    "Refuse",
     "Release",
     "Restart",
     "Rollback",
@@ -102,6 +103,9 @@ class Dispose:
     Leases get ``timeout`` seconds, then the planner has them cut off; ``dispose()`` gets ``dispose_timeout`` seconds, or what
     the bridge says that it takes (``ends_within``), if that is more. The action waits for the ``dispose()`` of a bridge without
     leases, unless ``in_background``.
+
+    ``makes_way``: the bridge is the live one, and goes before the next is created, in the background. New calls wait until a
+    bridge is live, or for :class:`Refuse`. Its generation can still be restarted.
     """
 
     name: ClassVar[str] = "dispose"
@@ -109,16 +113,21 @@ class Dispose:
     timeout: float
     dispose_timeout: float = 10.0
     in_background: bool = False
+    makes_way: bool = False
 
     def __str__(self) -> str:
-        return f"dispose the bridge of cycle {self.bridge} when its calls are done, or after {self.timeout:g} s"
+        waiting = "; new calls wait until the swap" if self.makes_way else ""
+        return (
+            f"dispose the bridge of cycle {self.bridge} when its calls are done, or after {self.timeout:g} s{waiting}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Replace a broken live bridge by a new one of the same generation, which must be ready within ``timeout`` seconds.
+    """Replace a live bridge by a new one of the same generation, which must be ready within ``timeout`` seconds.
 
-    The broken bridge is renamed to ``broken``. A bridge that did not get ready is disposed, within ``dispose_timeout`` seconds.
+    The former one, which is broken or was disposed to make way, is renamed to ``broken``. A bridge that did not get ready is
+    disposed, within ``dispose_timeout`` seconds.
     """
 
     name: ClassVar[str] = "restart"
@@ -261,6 +270,13 @@ class Unpublish:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """Let the calls that wait for a bridge, and new ones, raise until a bridge is live. ``error``: why none could be made."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class CutOff:
     """End the leases of a draining bridge now, so that it is disposed. ``why`` completes "The call …" in their errors."""
 
@@ -269,5 +285,5 @@ class CutOff:
 
 
 Action = Stage | Promote | Warm | Swap | Dispose | Restart | Watch | Rollback | Release
-Command = Emit | SetTimer | StopTimer | Arm | Look | Pin | Prepare | Answer | Interrupt | Unpublish | CutOff
+Command = Emit | SetTimer | StopTimer | Arm | Look | Pin | Prepare | Answer | Interrupt | Unpublish | Refuse | CutOff
 Effect = Action | Command

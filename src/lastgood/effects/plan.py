@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lastgood.effects.cycle import Action, Promote, Rollback, Stage, Swap, Warm
+from lastgood.effects.cycle import Action, Dispose, Promote, Rollback, Stage, Swap, Warm
 
 __all__ = ["Plan"]
 
@@ -26,19 +26,9 @@ class Plan:
         reached = self.actions[: self.actions.index(failed) + 1]
         return tuple(undo for action in reversed(reached) if (undo := self.undo(action)) is not None)
 
-    @property
-    def until_commit(self) -> tuple[Action, ...]:
-        """The actions up to and including the swap."""
-        return self.actions[: self._committed]
-
-    @property
-    def after_commit(self) -> tuple[Action, ...]:
-        """The actions after the swap."""
-        return self.actions[self._committed :]
-
-    @property
-    def _committed(self) -> int:
-        return next(number for number, action in enumerate(self.actions, 1) if isinstance(action, Swap))
+    def after(self, action: Action) -> tuple[Action, ...]:
+        """Return the actions after ``action``."""
+        return self.actions[self.actions.index(action) + 1 :]
 
     def __str__(self) -> str:
         lines = [f"cycle {self.cycle}"]
@@ -47,6 +37,8 @@ class Plan:
             undo = self.undo(action)
             if undo is not None:
                 lines.append(f"     {'':<8} undo: {undo}")
+            elif isinstance(action, Dispose) and action.makes_way:
+                lines.append(f"     {'':<8} undo: create it again, once all else is undone")
             elif isinstance(action, Swap):
                 lines.append(f"     {'':<8} no undo: what comes after it can only lead to a notice")
         return "\n".join(lines)

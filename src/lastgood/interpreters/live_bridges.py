@@ -18,7 +18,8 @@ import trio
 
 from lastgood.bridges import Bridge
 from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate
-from lastgood.calls.registry import Leased, Slot
+from lastgood.calls.leases import Leased
+from lastgood.calls.registry import Slot
 from lastgood.config import Config
 from lastgood.effects import Dispose, Prepare, Restart
 from lastgood.errors import BridgeError
@@ -91,6 +92,7 @@ class LiveBridges:
         self._loaded_late: dict[int, list[LateModule]] = {}
         self._unreported: dict[int, list[events.Late]] = {}
         self._drains: dict[int, trio.Event] = {}  # set when the bridge's calls have ended, or were cut off
+        self._made_way: set[int] = set()  # generations that can be restarted, although their bridges were disposed
         self._drained = trio.Event()
 
     async def warm(self, cycle: int, config: Config, timeout: float) -> None:
@@ -116,7 +118,7 @@ class LiveBridges:
 
     async def _create(self, cycle: int, config: Config) -> None:
         bridge = await _result_of(_call_interruptibly(self._create_bridge, config))
-        if any(leased.bridge is bridge for leased in self._leased.values()):
+        if any(leased.bridge is bridge for leased in (*self._leased.values(), self._slot.live) if leased is not None):
             raise BridgeError(
                 "create_bridge() returned the bridge of an earlier cycle, which will be disposed. "
                 "A cycle needs a bridge of its own."
@@ -161,6 +163,10 @@ class LiveBridges:
         """
         self._configs[cycle] = config
         self._go_live(cycle, along)
+        made_way, self._made_way = self._made_way, set()
+        for replaced in made_way:
+            if replaced not in self._leased:
+                self._forget(replaced)
         self._start_guard(cycle)
 
     def loaded_late(self, cycle: int) -> tuple[LateModule, ...]:
@@ -261,7 +267,9 @@ class LiveBridges:
             if not isinstance(error, Exception):
                 raise
             return RestartFailed(action, since(started), error, time.time())
-        self._leased[action.broken] = self._leased[action.bridge]
+        if action.bridge in self._leased:
+            self._leased[action.broken] = self._leased[action.bridge]
+        self._made_way.discard(action.bridge)
         self._go_live(action.bridge)
         self._stop_guard(action.bridge)
         self._start_guard(action.bridge)
@@ -277,29 +285,40 @@ class LiveBridges:
             logger.exception("disposing a bridge that did not get ready failed")
 
     def _stop_guard(self, cycle: int) -> None:
-        for scopes in (self._guards, self._preparing):
-            scope = scopes.pop(cycle, None)
-            if scope is not None:
-                scope.cancel()
+        _cancel(self._guards, cycle)
+        _cancel(self._preparing, cycle)
+
+    def _forget(self, cycle: int) -> None:
+        """Forget the generation of ``cycle``, which cannot be restarted any more."""
+        self._configs.pop(cycle, None)
+        self._loaded_late.pop(cycle, None)
+        self._on_disposed(cycle)
 
     async def dispose(self, action: Dispose, started: float) -> Event:
-        """Dispose a bridge: in the background if it has leases or ``ends_in_background``, else at once."""
-        self._stop_guard(action.bridge)
-        self._configs.pop(action.bridge, None)
-        self._loaded_late.pop(action.bridge, None)
+        """Dispose a bridge: in the background if it has leases, makes way or ``ends_in_background``, else at once."""
         leased = self._leased[action.bridge]
         in_background = action.in_background or getattr(leased.bridge, "ends_in_background", False) is True
+        if action.makes_way:
+            # Its calls in flight may still import modules, which a restart needs as well.
+            self._slot.hold()
+            self._made_way.add(action.bridge)
+            _cancel(self._preparing, action.bridge)
+            in_background = True
+        else:
+            self._stop_guard(action.bridge)
         if leased.count == 0 and not in_background:
             return await self._dispose_now(action, started)
         ended = self._drains[action.bridge] = trio.Event()
         leased.on_idle(ended.set)
-        self._nursery.start_soon(self._drain, action, ended)
+        self._nursery.start_soon(self._drain, action, ended, started)
         return Draining(action.bridge, since(started), leased.count == 0)
 
     @trio.lowlevel.enable_ki_protection
-    async def _drain(self, action: Dispose, ended: trio.Event) -> None:
+    async def _drain(self, action: Dispose, ended: trio.Event, started: float) -> None:
         await ended.wait()
-        outcome = await self._dispose_now(action, trio.current_time())
+        if action.makes_way:
+            self._stop_guard(action.bridge)
+        outcome = await self._dispose_now(action, started if action.makes_way else trio.current_time())
         del self._drains[action.bridge]
         self._report(outcome)
         self._drained.set()
@@ -314,7 +333,8 @@ class LiveBridges:
             return DisposeFailed(action.bridge, since(started), error)
         finally:
             del self._leased[action.bridge]
-            self._on_disposed(action.bridge)
+            if action.bridge not in self._made_way:
+                self._forget(action.bridge)
         return Disposed(action.bridge, since(started))
 
     async def _dispose_within(self, bridge: Bridge, timeout: float) -> None:
@@ -336,6 +356,19 @@ class LiveBridges:
         leased = self._leased.get(cycle)
         return 0 if leased is None else leased.count
 
+    def refuse(self, error: BaseException) -> None:
+        """Let calls raise until a bridge is live, because none could be made: see ``error``."""
+
+        def refusal() -> BridgeError:
+            refused = BridgeError(
+                "There is no bridge to call: the last one made way for the next (overlap = false), and then could not be created "
+                f"again: {type(error).__name__}: {error}"
+            )
+            refused.__cause__ = error
+            return refused
+
+        self._slot.refuse(refusal)
+
     def cut_off_all(self, why: str) -> None:
         """End all leases now. ``why`` completes the sentence "The call …" in the calls' errors."""
         for bridge in tuple(self._leased):
@@ -354,6 +387,12 @@ class LiveBridges:
 def _call_interruptibly(function: Callable[..., T], *args: object) -> T:
     """Call a user's function, which may block, so that Ctrl-C can interrupt it although the engine is protected."""
     return function(*args)
+
+
+def _cancel(scopes: dict[int, trio.CancelScope], cycle: int) -> None:
+    scope = scopes.pop(cycle, None)
+    if scope is not None:
+        scope.cancel()
 
 
 async def _result_of(value: Any) -> Any:

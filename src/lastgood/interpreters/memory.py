@@ -48,6 +48,11 @@ class MemoryClock:
         self._due = [due for due in self._due if due[2] != name]
         heapq.heapify(self._due)
 
+    @property
+    def next_due(self) -> float | None:
+        """The seconds until the next call that was scheduled; None if there is none."""
+        return max(self._due[0][0] - self.now, 0.0) if self._due else None
+
     def advance(self, seconds: float, stop: Callable[[], bool] = bool) -> None:
         """Let ``seconds`` pass, or fewer if ``stop()`` is true after a call."""
         until = self.now + seconds
@@ -121,6 +126,10 @@ class MemoryInterpreter:
     live: ScriptedBridge | None = None
     differences: tuple[str, ...] = ()
     """Scripted warnings of the comparison of the wrappers with the next bridges."""
+    calls_wait: bool = False
+    """The live bridge has made way, and no other is live yet."""
+    refusal: BaseException | None = None
+    """Why there is no bridge to call."""
     stuck: bool = False
     """The thread of an abandoned stage has not returned."""
     operations: list[tuple[str, str]] = field(default_factory=list)
@@ -131,6 +140,7 @@ class MemoryInterpreter:
     _work: CycleFiles | None = None
     _armed: WatchSet | None = None
     _draining: set[int] = field(default_factory=set)
+    _made_way: set[int] = field(default_factory=set)
     _late: dict[int, list[LateModule]] = field(default_factory=dict)
     _reader: Reader = field(init=False)
 
@@ -223,7 +233,10 @@ class MemoryInterpreter:
                 return events.Warmed(action, 0.0, self.differences)
             case effects.Swap(cycle):
                 self._cycle.commit()
-                self.live = self.bridges[cycle]
+                self._go_live(self.bridges[cycle])
+                made_way, self._made_way = self._made_way, set()
+                for replaced in made_way - self._draining:
+                    self.project.manifests.end(replaced)
                 return events.Swapped(action, 0.0, self.clock.now)
             case _:
                 assert_never(action)
@@ -303,10 +316,15 @@ class MemoryInterpreter:
         except Exception as error:
             return events.RestartFailed(action, 0.0, error, self.clock.now)
         restarted.state = "ready"
-        self.bridges[action.bridge] = self.live = restarted
+        self.bridges[action.bridge] = restarted
+        self._made_way.discard(action.bridge)
+        self._go_live(restarted)
         broken.cycle = action.broken
         self.bridges[action.broken] = broken
         return events.Restarted(action, 0.0)
+
+    def _go_live(self, bridge: ScriptedBridge) -> None:
+        self.live, self.calls_wait, self.refusal = bridge, False, None
 
     def lose(self, error: BaseException, *, calls_go_on: bool) -> None:
         """Let the live bridge break down with ``error``."""
@@ -316,6 +334,9 @@ class MemoryInterpreter:
 
     def _dispose(self, action: effects.Dispose) -> events.Event:
         bridge = self.bridges[action.bridge]
+        if action.makes_way:
+            self.live, self.calls_wait, self.refusal = None, True, None
+            self._made_way.add(action.bridge)
         if bridge.leases:
             self._draining.add(action.bridge)
             return events.Draining(action.bridge, 0.0)
@@ -324,7 +345,8 @@ class MemoryInterpreter:
     def _dispose_now(self, cycle: int) -> events.Event:
         bridge = self.bridges[cycle]
         bridge.state = "disposed"
-        self.project.manifests.end(cycle)
+        if cycle not in self._made_way:
+            self.project.manifests.end(cycle)
         if self.live is bridge:
             self.live = None
         try:
@@ -414,7 +436,9 @@ class MemoryInterpreter:
             case effects.Interrupt():
                 self._interrupted = True  # of the actions that take time here, those that hang
             case effects.Unpublish():
-                self.live = None
+                self.live, self.calls_wait, self.refusal = None, False, None
+            case effects.Refuse(error):
+                self.calls_wait, self.refusal = False, error
             case effects.CutOff(bridge, _):
                 self.end_leases(bridge)
             case _:

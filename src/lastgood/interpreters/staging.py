@@ -88,9 +88,18 @@ class StageResult:
     def event(self, action: Stage, work: CycleFiles, seconds: float) -> Staged:
         """Return the event of the stage ``action``, which took ``seconds``."""
         assert work.config is not None
-        probation = work.config.runtime.process.probation
+        process = work.config.runtime.process
         return Staged(
-            action, seconds, work.watch, work.read, self.warnings, work.used, self.previous, probation, self.changes
+            action,
+            seconds,
+            work.watch,
+            work.read,
+            self.warnings,
+            work.used,
+            self.previous,
+            process.probation,
+            self.changes,
+            process.overlap,
         )
 
 

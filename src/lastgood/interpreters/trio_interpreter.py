@@ -394,6 +394,8 @@ class TrioInterpreter:
             case effects.Unpublish():
                 self._slot.close()
                 unpublish(self._slot)
+            case effects.Refuse(error):
+                self._bridges.refuse(error)
             case effects.CutOff(bridge, why):
                 self._bridges.cut_off(bridge, why)
             case _:

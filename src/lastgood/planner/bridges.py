@@ -5,16 +5,28 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from lastgood.effects import Arm, CutOff, Dispose, Effect, Emit, Interrupt, Pin, Restart, SetTimer, StopTimer
+from lastgood.effects import Arm, CutOff, Dispose, Effect, Emit, Interrupt, Pin, Refuse, SetTimer, StopTimer
 from lastgood.errors import Blame, BridgeError
 from lastgood.planner import events
 from lastgood.planner.brake import count_loss, restart_wait
-from lastgood.planner.phases import Step, drain_timer, go_idle, next_phase, start_looking, when_pinned
+from lastgood.planner.phases import (
+    Step,
+    drain_timer,
+    drop_waiting,
+    go_idle,
+    go_on_waiting,
+    make_way,
+    next_phase,
+    restart_of,
+    start_looking,
+    when_pinned,
+)
 from lastgood.planner.states import Closed, Closing, Cycle, Generation, Idle, Lost, Restarting, Running, State
 from lastgood.planner.watch_set import Snapshot, WatchSet, merge
 from lastgood.watch_events import BridgeLost, BridgeRestored, DisposeFailed, ModuleLoadedLate, WatchPaths
 
 __all__ = [
+    "blame_of",
     "bridge_disposed",
     "bridge_drains",
     "bridge_lost",
@@ -22,8 +34,11 @@ __all__ = [
     "drain_elapsed",
     "interrupt_restart",
     "modules_loaded_late",
+    "not_restarted",
     "pin_ended",
     "restart",
+    "restarted",
+    "restore",
 ]
 
 MOST_DRAINING = 2
@@ -35,9 +50,9 @@ MOST_DRAINING = 2
 def bridge_lost(state: State, event: events.Lost) -> Step:
     """Restart the live bridge, or go back to the generation before it if it was on probation and its code is to blame."""
     live = state.live
-    if live is None or live.cycle != event.bridge or state.lost is not None:
+    if live is None or live.cycle != event.bridge or state.lost is not None or state.away:
         return Step(state)
-    failed_probation = event.at < live.probation_ends and _blame_of(event.error) == "code"
+    failed_probation = event.at < live.probation_ends and blame_of(event.error) == "code"
     lost = Lost(event.error, event.at, failed_probation)
     return _report_loss(replace(state, losses=count_loss(state.losses, event.at), lost=lost), live, event.error)
 
@@ -46,15 +61,22 @@ def restart(state: State) -> Step:
     """Begin a restart, when its timer has elapsed. A cycle or a close that has begun meanwhile takes precedence."""
     if not isinstance(state.phase, Idle) or state.lost is None or state.live is None:
         return Step(state)
-    settings, broken = state.settings, -1 - state.restarts
-    action = Restart(state.live.cycle, settings.warm_timeout, broken, settings.dispose_timeout)
-    return when_pinned(replace(state, phase=Restarting()), (action,))
+    restarting = replace(state, phase=Restarting())
+    if state.live.overlap and not state.away:
+        return when_pinned(restarting, (restart_of(state, state.live),))
+    return make_way(restarting, (restart_of(state, state.live),))
+
+
+def restore(state: State) -> Step:
+    """Restart the live bridge, which has made way for one that came to nothing."""
+    assert state.live is not None, "a bridge that has made way is that of the live generation"
+    return make_way(state, (restart_of(state, state.live),))
 
 
 def interrupt_restart(state: State) -> Step:
     """End a restart, because something takes precedence over it."""
-    if state.held:
-        return next_phase(replace(state, held=()))
+    if state.is_waiting:
+        return next_phase(drop_waiting(state))
     return Step(state, (Interrupt(),))
 
 
@@ -63,30 +85,45 @@ def bridge_restarted(state: State, event: events.Restarted | events.RestartFaile
     if not isinstance(state.phase, Restarting) or state.live is None:
         return Step(state)
     if isinstance(event, events.Restarted):
-        settings, broken = state.settings, replace(state.live, cycle=event.effect.broken)
-        back = replace(state, lost=None, retired=(*state.retired, broken), restarts=state.restarts + 1)
-        # Its other workers may still have calls, and its dispose() may hang: neither holds up the next cycle.
-        dispose = Dispose(broken.cycle, settings.drain_timeout, settings.dispose_timeout, in_background=True)
-        return next_phase(back).preceded_by(Emit(BridgeRestored(state.live.number)), dispose)
-    if event.error is None:
+        step = restarted(state, event)
+        return next_phase(step.state).preceded_by(*step.effects)
+    if event.error is None or state.ending:
         return next_phase(state)
-    lost_again = _report_loss(
-        replace(state, losses=count_loss(state.losses, event.at), phase=Idle()), state.live, event.error
-    )
-    return next_phase(lost_again.state).preceded_by(*lost_again.effects[:1])
+    step = not_restarted(state, event.error, event.at)
+    lost_again = _report_loss(replace(step.state, phase=Idle()), state.live, event.error)
+    return next_phase(lost_again.state).preceded_by(*step.effects, *lost_again.effects[:1])
+
+
+def restarted(state: State, event: events.Restarted) -> Step:
+    """Make the new bridge the live one; dispose the broken one, unless it had made way."""
+    assert state.live is not None, "only the live bridge is restarted"
+    notice = () if state.lost is None else (Emit(BridgeRestored(state.live.number)),)
+    back = replace(state, lost=None, away=False, restarts=state.restarts + 1)
+    if state.away:
+        return Step(back, notice)
+    settings, broken = state.settings, replace(state.live, cycle=event.effect.broken)
+    # Its other workers may still have calls, and its dispose() may hang: neither holds up the next cycle.
+    dispose = Dispose(broken.cycle, settings.drain_timeout, settings.dispose_timeout, in_background=True)
+    return Step(replace(back, retired=(*state.retired, broken)), (*notice, dispose))
+
+
+def not_restarted(state: State, error: BaseException, at: float) -> Step:
+    """Count a restart that failed as a loss. Calls that wait for the bridge do so no longer."""
+    lost = Lost(error, at) if state.lost is None else state.lost
+    refuse = (Refuse(error),) if state.away else ()
+    return Step(replace(state, lost=lost, losses=count_loss(state.losses, at)), refuse)
 
 
 def _report_loss(state: State, live: Generation, error: BaseException) -> Step:
     if not isinstance(state.phase, Idle) or (state.lost is not None and state.lost.failed_probation):
-        notice = Emit(BridgeLost(live.number, error, blame=_blame_of(error)))
+        notice = Emit(BridgeLost(live.number, error, blame=blame_of(error)))
         step = start_looking(state) if isinstance(state.phase, Idle) else Step(state)
         return step.preceded_by(notice)
-    return go_idle(state).preceded_by(
-        Emit(BridgeLost(live.number, error, restart_wait(state.losses), _blame_of(error)))
-    )
+    return go_idle(state).preceded_by(Emit(BridgeLost(live.number, error, restart_wait(state.losses), blame_of(error))))
 
 
-def _blame_of(error: BaseException) -> Blame:
+def blame_of(error: BaseException) -> Blame:
+    """Return whose fault it is that a bridge was lost by ``error``."""
     return error.blame if isinstance(error, BridgeError) else "code"
 
 
@@ -130,7 +167,7 @@ def pin_ended(state: State, event: events.Pinned) -> Step:
     if event.bridge in pinning:
         pinning.remove(event.bridge)
     state = replace(state, pinning=tuple(pinning))
-    return Step(state) if pinning else Step(replace(state, held=()), state.held)
+    return Step(state) if pinning else go_on_waiting(replace(state, held=())).preceded_by(*state.held)
 
 
 # --- replaced bridges
@@ -172,9 +209,10 @@ def bridge_disposed(state: State, event: events.Disposed | events.DisposeFailed)
     stop = (StopTimer(drain_timer(event.bridge)),) if event.bridge in state.timed else ()
     retired = tuple(each for each in state.retired if each != generation)
     state = _dispose_timed(replace(state, retired=retired, timed=state.timed - {event.bridge}), event)
+    notice: tuple[Effect, ...] = ()
     if isinstance(event, events.DisposeFailed):
-        return Step(state, (*stop, Emit(DisposeFailed(generation.number, event.error))))
-    return Step(state, stop)
+        notice = (Emit(DisposeFailed(generation.number, event.error)),)
+    return go_on_waiting(state).preceded_by(*stop, *notice)
 
 
 def _dispose_timed(state: State, event: events.Draining | events.Disposed | events.DisposeFailed) -> State:

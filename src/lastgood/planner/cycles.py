@@ -13,6 +13,7 @@ from lastgood.planner.phases import (
     Step,
     answer,
     look,
+    make_way,
     next_phase,
     next_undo,
     start_looking,
@@ -34,20 +35,37 @@ from lastgood.planner.watch_set import differing, merge, overlay, restrict
 __all__ = ["begin", "done", "failed", "plan_of_cycle", "stage_returned"]
 
 
-def plan_of_cycle(settings: Settings, number: int, live: Generation | None, *, undo: bool = False) -> Plan:
-    """Return the plan of cycle ``number``, with its actions in order. ``undo``: the cycle restores the previous generation."""
-    stage = Stage(number, undo, settings.stage_timeout)
-    actions: tuple[Action, ...] = (stage, Promote(number), Warm(number, settings.warm_timeout), Swap(number))
-    if live is not None:
-        actions += (Dispose(live.cycle, settings.drain_timeout, settings.dispose_timeout),)
+def plan_of_cycle(
+    settings: Settings, number: int, live: Generation | None, *, undo: bool = False, overlap: bool = True
+) -> Plan:
+    """Return the plan of cycle ``number``, with its actions in order, when the bridge of ``live`` is there.
+
+    ``undo``: the cycle restores the previous generation. Without ``overlap``, that bridge makes way for the next one.
+    """
+    files = (Stage(number, undo, settings.stage_timeout), Promote(number))
+    bridge = (Warm(number, settings.warm_timeout), Swap(number))
+    limits = settings.drain_timeout, settings.dispose_timeout
+    actions: tuple[Action, ...]
+    if live is None:
+        actions = (*files, *bridge)
+    elif overlap:
+        actions = (*files, *bridge, Dispose(live.cycle, *limits))
+    else:
+        actions = (*files, Dispose(live.cycle, *limits, makes_way=True), *bridge)
     return Plan(number, (*actions, Watch(number, settings.stage_timeout)), settings.dispose_timeout)
+
+
+def _plan_of_next(state: State, number: int, *, undo: bool, overlap: bool) -> Plan:
+    return plan_of_cycle(state.settings, number, None if state.away else state.live, undo=undo, overlap=overlap)
 
 
 def begin(state: State) -> Step:
     """Begin the next cycle."""
     before, number = state, state.cycle + 1
     undoes = next_undo(state)
-    cycle_plan = plan_of_cycle(state.settings, number, state.live, undo=undoes is not None)
+    # The stage reads the config, which may say otherwise.
+    overlap = state.live is None or state.live.overlap
+    cycle_plan = _plan_of_next(state, number, undo=undoes is not None, overlap=overlap)
     if undoes is None:
         cycle = Cycle(number, bool(state.tickets), state.edits, state.tickets, cycle_plan)
         edited = cycle.changed or state.edited
@@ -64,7 +82,7 @@ def begin(state: State) -> Step:
     begun = replace(state, phase=Running(cycle), cycle=number, blocked=False)
     start = Emit(watch_events.ReloadStart(number, cycle.manual, cycle.changed))
     timer = (SetTimer(phases.SUPERSEDE, state.supersede_after),) if superseding.may_be_superseded(state, cycle) else ()
-    return Step(begun, (start, *timer, *cycle_plan.until_commit))
+    return Step(begun, (start, *timer, *cycle_plan.actions[:1]))
 
 
 def done(
@@ -78,7 +96,8 @@ def done(
     cycle = cycle.timed(event.effect.name, event.seconds)
     match event:
         case events.Staged():
-            cycle = replace(cycle, staged=event)
+            cycle_plan = _plan_of_next(state, cycle.number, undo=cycle.undoes is not None, overlap=event.overlap)
+            cycle = replace(cycle, staged=event, plan=cycle_plan)
             state, effects = _record_reading(state, event)
         case events.Promoted():
             cycle = replace(cycle, promoted=event)
@@ -87,7 +106,7 @@ def done(
             cycle = replace(cycle, warmed=event)
         case events.Swapped():
             cycle = replace(cycle, swapped=True)
-            retired = state.retired if state.live is None else (*state.retired, state.live)
+            retired = state.retired if state.live is None or state.away else (*state.retired, state.live)
             stale = None if cycle.undoes is None else Stale(cycle.undoes, event.at)
             generation = _new_generation(state, cycle, event.at)
             swapped = replace(
@@ -98,6 +117,7 @@ def done(
                 stale=stale,
                 lost=None,
                 losses=(),
+                away=False,
                 late=(),
                 durations=_durations(state, cycle),
             )
@@ -109,7 +129,17 @@ def done(
     if state.ending or cycle.superseded:
         return rollback.roll_back(state, cycle, event.effect, None).preceded_by(*effects)
     running = replace(state, phase=Running(cycle))
-    return superseding.settle_again(running, cycle).preceded_by(*effects) if effects else Step(running)
+    following = _following(running, cycle, event.effect)
+    if not effects:
+        return following
+    return superseding.settle_again(following.state, cycle).preceded_by(*effects, *following.effects)
+
+
+def _following(state: State, cycle: Cycle, done: Stage | Promote | Warm) -> Step:
+    """Ask for the next action of ``cycle``: one that warms a bridge waits until it may be there, if another must not."""
+    if isinstance(done, Promote) and cycle.staged is not None and not cycle.staged.overlap:
+        return make_way(state, (Warm(cycle.number, state.settings.warm_timeout),))
+    return Step(state, cycle.plan.after(done)[:1])
 
 
 def failed(state: State, event: events.Failed) -> Step:
@@ -133,7 +163,7 @@ def stage_returned(state: State) -> Step:
 
 def _look_for_runaways(state: State, cycle: Cycle) -> Step:
     """Go on after the swap; if only edits have caused ``cycle``, read once more what has changed until now."""
-    after = when_pinned(state, cycle.plan.after_commit)
+    after = when_pinned(state, cycle.plan.after(Swap(cycle.number)))
     if cycle.manual or not cycle.changed or state.ending:
         return Step(replace(after.state, runaway=Runaway()), after.effects)
     step = look(after.state)
@@ -156,7 +186,8 @@ def _new_generation(state: State, cycle: Cycle, at: float) -> Generation:
         cycle.staged is not None and cycle.staged.previous and state.live is not None and cycle.undoes is None
     )
     trial = cycle.staged.probation if on_probation and cycle.staged is not None else 0.0
-    return Generation(state.generation + 1, cycle.number, at, at + trial)
+    overlap = cycle.staged is None or cycle.staged.overlap
+    return Generation(state.generation + 1, cycle.number, at, at + trial, overlap)
 
 
 def _succeeded(state: State, cycle: Cycle) -> Step:
@@ -214,9 +245,11 @@ def _record_reading(state: State, event: events.Staged | events.Failed) -> tuple
 
 
 def _cycle_of(state: State, action: Action) -> Cycle | None:
-    """Return the running cycle if ``action`` belongs to it, else None: outcomes of other actions are ignored."""
+    """Return the running cycle if ``action`` can be under way in it, else None: outcomes of other actions are ignored."""
     match state.phase:
-        case Running(cycle) if action in cycle.plan.actions:
+        case Running() if state.is_waiting:
+            return None
+        case Running(cycle) if action in cycle.plan.actions and (isinstance(action, Watch) or not cycle.swapped):
             return cycle
         case _:
             return None

@@ -107,7 +107,7 @@ class Staged:
 
     ``previous``: an earlier good generation is kept on disk, so that an undo is possible, and this one differs from the live
     one; ``probation``: seconds for which a loss of the new bridge undoes the generation; ``changes``: differences between its
-    wrappers and those of the generation before.
+    wrappers and those of the generation before; ``overlap``: its bridge may be created while the one before is there.
     """
 
     effect: Stage
@@ -119,6 +119,7 @@ class Staged:
     previous: bool = False
     probation: float = 0.0
     changes: tuple[ApiChange, ...] = ()
+    overlap: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The live bridge was restarted. The broken one may still have leases, for example calls in other workers of its pool."""
+    """The live bridge was restarted. A broken one may still have leases, for example calls in other workers of its pool."""
 
     effect: Restart
     seconds: float

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from lastgood.effects import Action, Answer, Dispose, Effect, Look, Prepare, Release, SetTimer, StopTimer
+from lastgood.effects import Action, Answer, Dispose, Effect, Look, Prepare, Release, Restart, SetTimer, StopTimer
 from lastgood.errors import Undone
 from lastgood.planner.brake import restart_wait
-from lastgood.planner.states import Closing, Idle, Looking, Scheduled, State
+from lastgood.planner.states import Closing, Generation, Idle, Looking, Restarting, Scheduled, State
 
 __all__ = [
     "AFTER_HINT",
@@ -27,12 +27,16 @@ __all__ = [
     "begin_closing",
     "debounce",
     "drain_timer",
+    "drop_waiting",
     "go_idle",
+    "go_on_waiting",
     "idle_look",
     "look",
+    "make_way",
     "max_wait",
     "next_phase",
     "next_undo",
+    "restart_of",
     "start_looking",
     "when_pinned",
 ]
@@ -82,7 +86,8 @@ def next_phase(state: State) -> Step:
         return begin_closing(state)
     if state.tickets or next_undo(state):
         return start_looking(state)
-    prepare = () if state.live is None or state.lost is not None else (Prepare(state.live.cycle, state.edited),)
+    is_there = state.live is not None and state.lost is None and not state.away
+    prepare = (Prepare(state.live.cycle, state.edited),) if is_there and state.live is not None else ()
     if state.causes and not state.blocked:
         return Step(replace(state, phase=Scheduled()), (*prepare, debounce(state), max_wait(state)))
     return go_idle(state).preceded_by(*prepare)
@@ -98,7 +103,9 @@ def next_undo(state: State) -> Undone | None:
 
 
 def go_idle(state: State) -> Step:
-    """Go idle; if the live bridge is lost, schedule its restart."""
+    """Go idle; if the live bridge is lost, schedule its restart; if it has made way for nothing, restart it."""
+    if state.away and state.lost is None and state.live is not None:
+        return make_way(replace(state, phase=Restarting()), (restart_of(state, state.live),))
     wait = None if state.lost is None else restart_wait(state.losses)
     timer = () if wait is None else (SetTimer(RESTART, wait),)
     return Step(replace(state, phase=Idle()), timer)
@@ -124,7 +131,7 @@ def idle_look(state: State) -> tuple[SetTimer, ...]:
 
 def begin_closing(state: State) -> Step:
     """Dispose the live bridge, and release everything when no bridge drains any more."""
-    live = () if state.live is None else (state.live,)
+    live = () if state.live is None or state.away else (state.live,)
     limit = state.settings.bounded_drain
     dispose = tuple(Dispose(each.cycle, limit, state.settings.dispose_timeout) for each in live)
     # Where calls on replaced bridges have no limit, no timer is running for those that drain already.
@@ -138,6 +145,7 @@ def begin_closing(state: State) -> Step:
         closed_at=state.generation,
         retired=(*state.retired, *live),
         timed=state.timed.union(untimed),
+        away=False,
         tickets=(),
         undos=(),
     )
@@ -148,6 +156,34 @@ def begin_closing(state: State) -> Step:
 def when_pinned(state: State, actions: tuple[Action, ...]) -> Step:
     """Ask for ``actions`` as soon as no pin is under way: they need the modules that the live bridge has imported late."""
     return Step(replace(state, held=actions)) if state.pinning else Step(state, actions)
+
+
+def make_way(state: State, actions: tuple[Action, ...]) -> Step:
+    """Have the live bridge disposed, if it is still there, and ask for ``actions`` when no bridge is left."""
+    waiting = replace(state, vacating=actions)
+    if state.live is not None and not state.away:
+        if state.pinning:
+            return Step(waiting)
+        settings = state.settings
+        dispose = Dispose(state.live.cycle, settings.drain_timeout, settings.dispose_timeout, makes_way=True)
+        return Step(replace(waiting, away=True, retired=(*state.retired, state.live)), (dispose,))
+    return Step(waiting) if state.retired else when_pinned(state, actions)
+
+
+def go_on_waiting(state: State) -> Step:
+    """Let the actions that wait for :func:`make_way` go on, as far as they can now."""
+    return make_way(replace(state, vacating=()), state.vacating) if state.vacating else Step(state)
+
+
+def restart_of(state: State, live: Generation) -> Restart:
+    """Return the action that restarts the bridge of ``live``."""
+    settings = state.settings
+    return Restart(live.cycle, settings.warm_timeout, -1 - state.restarts, settings.dispose_timeout)
+
+
+def drop_waiting(state: State) -> State:
+    """Return ``state`` without the actions that wait."""
+    return replace(state, held=(), vacating=())
 
 
 def drain_timer(bridge: int) -> str:

@@ -1,23 +1,32 @@
-"""Transitions of a cycle that is undone, after a failure, for a close, or because an edit supersedes it."""
+"""Transitions of a cycle that is undone, after a failure, for a close, or because an edit supersedes it.
+
+At the end, the live bridge is restarted if it has made way for that of the cycle, unless another cycle begins at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from lastgood import watch_events
-from lastgood.effects import Action, Effect, Emit
-from lastgood.planner import events, phases, runaways
-from lastgood.planner.phases import Step, answer, next_phase, start_looking
-from lastgood.planner.states import Cycle, RollingBack, Runaway, Stale, State
+from lastgood.effects import Action, Effect, Emit, Promote
+from lastgood.planner import bridges, events, phases, runaways
+from lastgood.planner.brake import restart_wait
+from lastgood.planner.phases import Step, answer, drop_waiting, next_phase, start_looking
+from lastgood.planner.states import Cycle, Idle, Restoring, RollingBack, Runaway, Stale, State
 from lastgood.planner.watch_set import merge
 
-__all__ = ["roll_back", "rolled_back"]
+__all__ = ["restored", "roll_back", "roll_back_waiting", "rolled_back"]
 
 
 def roll_back(state: State, cycle: Cycle, reached: Action, failure: events.Failed | None) -> Step:
     """Undo the actions of ``cycle`` up to ``reached``."""
     rollbacks = cycle.plan.undo_through(reached)
     return Step(replace(state, phase=RollingBack(cycle, failure, len(rollbacks))), rollbacks)
+
+
+def roll_back_waiting(state: State, cycle: Cycle) -> Step:
+    """Undo ``cycle``, which was promoted and waits until it may warm its bridge."""
+    return roll_back(drop_waiting(state), cycle, Promote(cycle.number), None)
 
 
 def rolled_back(state: State, event: events.RolledBack | events.RollbackFailed) -> Step:
@@ -33,6 +42,29 @@ def rolled_back(state: State, event: events.RolledBack | events.RollbackFailed) 
         return Step(replace(state, phase=RollingBack(cycle, failure, left)), tuple(effects))
     if cycle.superseded and not state.ending:
         return _begin_instead(state, cycle).preceded_by(*effects)
+    if state.away and not state.ending:
+        return bridges.restore(replace(state, phase=Restoring(cycle, failure))).preceded_by(*effects)
+    return end(state, cycle, failure).preceded_by(*effects)
+
+
+def restored(state: State, phase: Restoring, event: events.Restarted | events.RestartFailed) -> Step:
+    """End the cycle that was rolled back, now that the live bridge is back, or is lost because it could not be restarted."""
+    cycle, failure = phase.cycle, phase.failure
+    if isinstance(event, events.Restarted):
+        step = bridges.restarted(state, event)
+        return end(step.state, cycle, failure).preceded_by(*step.effects)
+    if event.error is None or state.ending:
+        return end(state, cycle, failure)
+    step = bridges.not_restarted(state, event.error, event.at)
+    ended = end(step.state, cycle, failure)
+    wait = restart_wait(step.state.losses) if isinstance(ended.state.phase, Idle) else None
+    lost = watch_events.BridgeLost(state.generation, event.error, wait, bridges.blame_of(event.error))
+    return Step(ended.state, (*step.effects, *ended.effects, Emit(lost)))
+
+
+def end(state: State, cycle: Cycle, failure: events.Failed | None) -> Step:
+    """Tell that ``cycle`` has come to nothing, and go on."""
+    effects: list[Effect] = []
     if failure is not None:
         error_event = watch_events.ReloadError(
             cycle.number,

@@ -24,6 +24,7 @@ __all__ = [
     "Lost",
     "Phase",
     "Restarting",
+    "Restoring",
     "RollingBack",
     "Runaway",
     "Running",
@@ -79,13 +80,14 @@ class Generation:
 
     ``number`` counts the successful cycles, ``cycle`` all of them; the latter names the bridge. The generation is live since
     ``since``. If its bridge is lost before ``probation_ends``, and its code is to blame, the generation before it is restored.
-    Both times are in seconds since the epoch.
+    Both times are in seconds since the epoch. Without ``overlap``, no two of its bridges may be there at once.
     """
 
     number: int
     cycle: int
     since: float = 0.0
     probation_ends: float = 0.0
+    overlap: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +197,16 @@ class RollingBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Restoring:
+    """``cycle`` was rolled back because of ``failure``, and the live bridge, which had made way for its own, is restarted."""
+
+    cycle: Cycle
+    failure: Failed | None
+
+
+@dataclass(frozen=True, slots=True)
 class Restarting:
-    """The lost bridge of the live generation is being restarted. A request for a cycle interrupts the restart."""
+    """The live bridge, which is lost, or has made way for nothing, is being restarted. A request for a cycle interrupts that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +219,7 @@ class Closed:
     """The session is closed; nothing follows."""
 
 
-Phase = Unstarted | Idle | Scheduled | Looking | Running | RollingBack | Restarting | Closing | Closed
+Phase = Unstarted | Idle | Scheduled | Looking | Running | RollingBack | Restoring | Restarting | Closing | Closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +241,8 @@ class State:
       cannot watch, so the files are only read from time to time.
     - ``pinning``: the live bridge, once for each of its pins that has not ended. ``held``: actions that wait for these.
     - ``timed``: the draining bridges that a timer cuts off.
+    - ``away``: the bridge of ``live`` makes way for another: it is among ``retired``, and then gone. ``vacating``: actions that
+      wait until it has, and no retired bridge is left.
     - ``ending``: a close was requested, and no more events are emitted. ``closed_at``: the generation that was live then.
     """
 
@@ -260,6 +272,8 @@ class State:
     pinning: tuple[int, ...] = ()
     held: tuple[Action, ...] = ()
     timed: frozenset[int] = frozenset()
+    away: bool = False
+    vacating: tuple[Action, ...] = ()
     ending: bool = False
     closed_at: int = 0
 
@@ -267,6 +281,11 @@ class State:
     def generation(self) -> int:
         """The number of the live generation, or of the last one after closing; 0 if there never was one."""
         return self.closed_at if self.live is None else self.live.number
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if the next action waits, for a pin or for a bridge that is still there."""
+        return bool(self.held or self.vacating)
 
     @property
     def supersede_after(self) -> float:

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from lastgood.effects import Interrupt
-from lastgood.planner import runaways
+from lastgood.planner import rollback, runaways
 from lastgood.planner.phases import Step, debounce
 from lastgood.planner.states import Cycle, Running, State
 
@@ -40,4 +40,7 @@ def supersede(state: State, cycle: Cycle) -> Step:
     is_due = cycle.overdue and cycle.edits_settled and bool(state.edits) and not runaways.keep_superseding(state)
     if state.ending or not (is_due and may_be_superseded(state, cycle)):
         return Step(replace(state, phase=Running(cycle)))
-    return Step(replace(state, phase=Running(replace(cycle, superseded=True))), (Interrupt(),))
+    superseded = replace(cycle, superseded=True)
+    if state.is_waiting:
+        return rollback.roll_back_waiting(state, superseded)
+    return Step(replace(state, phase=Running(superseded)), (Interrupt(),))

@@ -21,6 +21,9 @@ The rules:
 - Cycles never overlap: no other cycle starts in the phases ``Running`` and ``RollingBack``.
 - Each edit restarts the ``debounce`` timer; only the first edit starts ``max-wait``. ``reload_now()`` waits for no timer, and
   is answered by a cycle that starts after the call.
+- Without ``overlap`` in its config, a cycle has the live bridge make way before its own is warmed: new calls wait, and the warm-up
+  begins when no replaced bridge is left. If such a cycle comes to nothing, the live bridge is restarted before the failure is
+  told, unless another cycle supersedes it; if that fails, it is lost. What fails before, at the stage, lets nothing go.
 - A replaced bridge drains for ``drain_timeout`` seconds, then it is cut off. At most two drain at once, broken ones included;
   when there are more, the oldest is cut off. With an infinite ``drain_timeout``, none is cut off before the close.
 - A lost live bridge is restarted from its own generation, with a longer delay each time; after too many losses within a
@@ -51,6 +54,7 @@ from lastgood.planner.phases import (
     answer,
     begin_closing,
     debounce,
+    drop_waiting,
     go_idle,
     idle_look,
     look,
@@ -64,6 +68,7 @@ from lastgood.planner.states import (
     Idle,
     Looking,
     Restarting,
+    Restoring,
     RollingBack,
     Runaway,
     Running,
@@ -117,6 +122,8 @@ def _transition(state: State, event: events.Event) -> Step:
             return bridges.bridge_disposed(state, event)
         case events.Lost():
             return bridges.bridge_lost(state, event)
+        case events.Restarted() | events.RestartFailed() if isinstance(state.phase, Restoring):
+            return rollback.restored(state, state.phase, event)
         case events.Restarted() | events.RestartFailed():
             return bridges.bridge_restarted(state, event)
         case events.LoadedLate():
@@ -139,7 +146,7 @@ def _started(state: State, event: events.Started) -> Step:
         case Unstarted():
             step = cycles.begin(replace(state, tickets=(event.ticket, *state.tickets)))
             return Step(step.state, (*step.effects, *idle_look(state)))
-        case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restarting():
+        case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restoring() | Restarting():
             return Step(state)
         case Closing() | Closed():
             return Step(state, answer((event.ticket,), succeeded=False))
@@ -199,7 +206,7 @@ def _observed(state: State, event: events.Observed) -> Step:
             return go_idle(state)
         case Unstarted() | Closing() | Closed():
             return Step(state)
-        case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restarting():
+        case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restoring() | Restarting():
             return Step(state, changes)
         case _:
             assert_never(state.phase)
@@ -242,7 +249,7 @@ def _edits_settled(state: State) -> Step:
             return bridges.interrupt_restart(state)
         case Running(cycle):
             return superseding.supersede(state, replace(cycle, edits_settled=True))
-        case Unstarted() | Idle() | Looking() | RollingBack() | Closing() | Closed():
+        case Unstarted() | Idle() | Looking() | RollingBack() | Restoring() | Closing() | Closed():
             return Step(state)
         case _:
             assert_never(state.phase)
@@ -276,11 +283,11 @@ def _requested(state: State, event: events.ReloadRequested | events.UndoRequeste
             return start_looking(waiting).preceded_by(*phases.STOP_EDIT_TIMERS)
         case Unstarted() | Looking():
             return Step(waiting)
-        case Running() | RollingBack() if not state.ending:
+        case Running() | RollingBack() | Restoring() if not state.ending:
             return Step(waiting)
         case Restarting() if not state.ending:
             return bridges.interrupt_restart(waiting)
-        case Running() | RollingBack() | Restarting() | Closing() | Closed():
+        case Running() | RollingBack() | Restoring() | Restarting() | Closing() | Closed():
             return Step(state, answer((event.ticket,), succeeded=False))
         case _:
             assert_never(state.phase)
@@ -298,11 +305,17 @@ def _close_requested(state: State) -> Step:
             return begin_closing(ending).preceded_by(*stop)
         case Running(cycle) if cycle.swapped or state.ending:
             return Step(ending, stop)
+        case Running(cycle) if state.is_waiting:
+            return rollback.roll_back_waiting(ending, cycle).preceded_by(*stop)
         case Running():
+            return Step(ending, (*stop, Interrupt()))
+        case Restoring(cycle) if state.is_waiting:
+            return rollback.end(drop_waiting(ending), cycle, None).preceded_by(*stop)
+        case Restoring() if not state.ending:
             return Step(ending, (*stop, Interrupt()))
         case Restarting():
             return bridges.interrupt_restart(ending).preceded_by(*stop)
-        case RollingBack():
+        case RollingBack() | Restoring():
             return Step(ending, stop)
         case Closing() | Closed():
             return Step(state)

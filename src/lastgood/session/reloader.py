@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lastgood.calls import loops
-from lastgood.calls.registry import DISPOSE_TIMEOUT, Handle, Leased, Slot, publish, unpublish
+from lastgood.calls.leases import DISPOSE_TIMEOUT, Leased
+from lastgood.calls.registry import Handle, Slot, publish, unpublish
 from lastgood.errors import BridgeError
 
 if TYPE_CHECKING:

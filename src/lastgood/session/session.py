@@ -34,6 +34,7 @@ from lastgood.effects import (
     Look,
     Pin,
     Prepare,
+    Refuse,
     SetTimer,
     StopTimer,
     Unpublish,
@@ -403,7 +404,7 @@ class Session:
                 assert self._interpreter is not None
                 self._action.cancel()
                 self._interpreter.stop_stage()
-            case SetTimer() | StopTimer() | Arm() | Look() | Pin() | Prepare() | Unpublish() | CutOff():
+            case SetTimer() | StopTimer() | Arm() | Look() | Pin() | Prepare() | Unpublish() | Refuse() | CutOff():
                 assert self._interpreter is not None
                 self._interpreter.carry_out(command)
             case _:

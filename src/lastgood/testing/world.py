@@ -30,7 +30,7 @@ from weakref import WeakSet
 
 from lastgood.config import Config, decode_config
 from lastgood.effects import Action, Answer, Command, Effect, Emit
-from lastgood.errors import ConfigError, Disposed, WatchError, WorkerDied
+from lastgood.errors import BridgeError, ConfigError, Disposed, WatchError, WorkerDied
 from lastgood.interpreters.driver import Driver
 from lastgood.interpreters.memory import Fault, MemoryClock, MemoryInterpreter, ScriptedBridge
 from lastgood.interpreters.project import Project
@@ -101,9 +101,19 @@ class World:
             raise WatchError("The session ended before it had started.") if staleness is None else staleness.error
 
     def reload_now(self) -> bool:
-        """Do what ``Session.reload_now()`` does. Inside :meth:`at`, use :meth:`request_reload`."""
-        ticket = self.request_reload()
+        """Do what ``Session.reload_now()`` does. Inside :meth:`at`, use :meth:`request_reload`.
+
+        With ``overlap = false`` virtual time passes while calls in flight have their drain.
+        """
+        return self._answered(self.request_reload())
+
+    def _answered(self, ticket: int) -> bool:
         self._run()
+        while ticket not in self._answers:
+            seconds = self.clock.next_due
+            if seconds is None:
+                raise WatchError("The cycle waits for calls in flight, which have no limit: end them, after a request.")
+            self.advance(seconds)
         return self._answers[ticket]
 
     def request_reload(self) -> int:
@@ -120,10 +130,8 @@ class World:
         return ticket
 
     def undo(self) -> bool:
-        """Do what ``Session.undo()`` does. Inside :meth:`at`, use :meth:`request_undo`."""
-        ticket = self.request_undo()
-        self._run()
-        return self._answers[ticket]
+        """Do what ``Session.undo()`` does. Inside :meth:`at`, use :meth:`request_undo`. Time passes as in :meth:`reload_now`."""
+        return self._answered(self.request_undo())
 
     def request_undo(self) -> int:
         """Request an undo without waiting for it; return a ticket for :meth:`answer`."""
@@ -157,8 +165,13 @@ class World:
 
     @property
     def bridge(self) -> ScriptedBridge | None:
-        """The live bridge."""
+        """The live bridge; None while calls wait for one."""
         return self._interpreter.live
+
+    @property
+    def calls_wait(self) -> bool:
+        """True while a call would wait: with ``overlap = false``, from when the live bridge makes way until another is live."""
+        return self._interpreter.calls_wait
 
     @property
     def bridges(self) -> tuple[ScriptedBridge, ...]:
@@ -168,8 +181,13 @@ class World:
     def begin_call(self) -> ScriptedBridge:
         """Begin a call on the live bridge, and return the bridge. The call is in flight until :meth:`end_calls`.
 
-        Raises :class:`Disposed` if no bridge is live, and what the live one was lost by.
+        Raises :class:`Disposed` if no bridge is live, and what the live one was lost by, or could not be restarted by. While
+        :attr:`calls_wait`, raises :class:`BridgeError`, because a world cannot wait.
         """
+        if self.calls_wait:
+            raise BridgeError("A call would wait now, until a bridge is live again.")
+        if self._interpreter.refusal is not None:
+            raise self._interpreter.refusal
         if self.bridge is None:
             raise Disposed("No bridge is live.")
         if self._lost is not None and self._lost[0] is self.bridge:
