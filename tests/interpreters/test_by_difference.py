@@ -142,9 +142,9 @@ def test_after_any_edits_the_same_as_from_nothing(seed: int, disk: Callable[[], 
 
 STEPS: dict[str, list[dict[str, str]]] = {
     "a package begins to mention a name, and ceases to": [
-        {"src/a.py": "from lib import thing\n", "src/lib/__init__.py": "# nothing\n"},
+        {"src/a.py": "from lib import thing\n", "src/lib/__init__.py": "# empty\n"},
         {"src/lib/__init__.py": "thing = 1  # of its own\n"},
-        {"src/lib/__init__.py": "# nothing again, at all\n"},
+        {"src/lib/__init__.py": "# empty again, of all\n"},
     ],
     "what counts is another thing": [
         {"src/a.py": "", "src/pkg/sub.py": "1\n", "src/pkg/data.csv": "1\n"},

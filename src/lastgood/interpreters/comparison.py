@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from lastgood.bridges.worker.selection import allows
 from lastgood.interpreters.cycle_files import CycleFiles
-from lastgood.sources.dependencies import digests_with_imports
 from lastgood.sources.memo import Answer, Query
 from lastgood.wrappers.types.warning_texts import MAKES_NAMES
 
@@ -60,11 +59,12 @@ class Comparison:
     def _prepare(self, wrappers: Mapping[str, str]) -> None:
         work = self._work
         assert work.pinned is not None and work.config is not None and work.interfaces is not None  # noqa: PT018 - for mypy
-        sources = digests_with_imports(work.pinned)
+        sources = work.project.dependencies.digests(work.pinned)
+        about = self._warnings_by_module()
         worker = repr(work.config.runtime.process)
         for name, digest in wrappers.items():
             if name in work.config.modules:
-                warned = ",".join(sorted(each for each in self._known if each.startswith(f"{name}.")))
+                warned = ",".join(about.get(name, ()))
                 warned += f",{name}" if name in self._making else ""
                 selection = repr(work.config.modules[name])
                 self._keys[name] = (name, digest, sources.get(name, ""), selection, worker, warned)
@@ -76,6 +76,15 @@ class Comparison:
                 self._unknown[name] = module = unpacked(work.interfaces.read(wrappers[name]))
                 self.functions += functions_in(module)
         self.modules = list(self._unknown)
+
+    def _warnings_by_module(self) -> dict[str, list[str]]:
+        """Return what the warnings so far are about, by each module or package that it may be in."""
+        found: dict[str, list[str]] = {}
+        for each in sorted(self._known):
+            for place, letter in enumerate(each):
+                if letter == ".":
+                    found.setdefault(each[:place], []).append(each)
+        return found
 
     def _recall(self, name: str) -> tuple[str, ...] | None:
         try:

@@ -26,7 +26,6 @@ from lastgood.errors import (
     ModuleFailure,
     NothingToUndo,
     PromotionError,
-    UnwatchableModule,
 )
 from lastgood.generators.inputs import Inputs
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
@@ -34,7 +33,7 @@ from lastgood.interpreters.project import Project, Resolution
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.pinning import Pinned
-from lastgood.sources.resolution import Resolved, places_of, resolve_modules
+from lastgood.sources.resolution import Resolved, check_sources, places_of, resolve_modules
 from lastgood.store.file_system import digest_of, place_of
 from lastgood.store.generations import DamagedGeneration
 from lastgood.store.output_directory import OutputDirectory
@@ -145,8 +144,7 @@ class CycleFiles:
             self.modules = last.modules
         else:
             last, self.modules = None, resolve_modules(config, finder)
-            self._check_readable(config)
-            self._check_output(config, output)
+            check_sources(config, self.modules, output, project.files)
         self.pinned = project.pin(config, self.modules, finder)
         self.used.update(self.pinned.digests)
         others = project.always_watched, inputs
@@ -155,18 +153,6 @@ class CycleFiles:
         else:
             self.watch = self._watch_set(config, inputs, output, self.pinned)
         project.resolution = Resolution(config, finder, self.modules, self.pinned, others, self.watch)
-
-    def _check_output(self, config: Config, output: Path) -> None:
-        for name, module in self.modules.items():
-            own = module.roots or ((module.file,) if module.file is not None else ())
-            # The second condition: with wrappers in it, Python would import the output directory instead of the module.
-            if output in own or output / "__init__.py" in module.candidates:
-                raise ConfigError(
-                    f'{output} is a source: it contains the module "{name}". Wrappers need a directory of their own; '
-                    "it may lie inside a source.",
-                    file=config.path,
-                    field="output.dir",
-                )
 
     def _watch_set(self, config: Config, inputs: Inputs, output: Path, pinned: Pinned) -> WatchSet:
         project = self.project
@@ -187,20 +173,6 @@ class CycleFiles:
         file = self.project.files.real_path(path)
         self.used[file], self._config_text = self.project.contents.read(file)
         return self._config_text
-
-    def _check_readable(self, config: Config) -> None:
-        """Raise an error for a package directory without permission to read, which looks like an empty namespace package."""
-        for name, module in self.modules.items():
-            for root in module.roots if module.file is None else ():
-                try:
-                    self.project.files.read(root / "__init__.py")
-                except PermissionError as error:
-                    problem = f"its directory {root} cannot be read: {error.strerror}"
-                    raise UnwatchableModule(
-                        name, f'Module "{name}" cannot be watched: {problem}', file=config.path
-                    ) from error
-                except OSError:
-                    continue
 
     @contextlib.contextmanager
     def _sharing(self, what: str, path: Path) -> Iterator[None]:
@@ -574,7 +546,7 @@ class CycleFiles:
     @property
     def written(self) -> tuple[Path, ...]:
         """Every generated file, relative to the output directory, sorted."""
-        return tuple(sorted(Path(name) for name in self.staged))
+        return self.project.paths_of(tuple(self.staged))
 
     @property
     def promotion(self) -> Promotion:

@@ -136,16 +136,18 @@ class LiveBridges:
         if self._probe is not None:
             await _result_of(_call_interruptibly(self._probe, bridge))
 
+    def can_describe(self, cycle: int) -> bool:
+        """Return whether the bridge of ``cycle``, which is not live yet, has the method for :meth:`describe`."""
+        return callable(getattr(self._warmed[cycle], "interface", None))
+
     async def describe(self, cycle: int, functions: Sequence[tuple[str, str]], modules: Sequence[str]) -> object:
         """Ask the bridge of ``cycle``, which is not live yet, what these are; see :meth:`lastgood.ProcessBridge.interface`.
 
         Return None if the bridge cannot say it, and raise :class:`TimeoutError` if that takes longer than two seconds.
         """
-        ask = getattr(self._warmed[cycle], "interface", None)
-        if not callable(ask):
-            return None
+        ask: Any = self._warmed[cycle]
         with trio.move_on_after(_DESCRIPTION_TIMEOUT) as scope:
-            return await _result_of(ask(functions, modules))
+            return await _result_of(ask.interface(functions, modules))
         assert scope.cancelled_caught
         raise TimeoutError
 

@@ -14,6 +14,7 @@ from lastgood.errors import ConfigError
 from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.planner.watch_set import Rules, WatchSet
 from lastgood.sources.contents import Contents
+from lastgood.sources.dependencies import Dependencies
 from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.memo import Memo
 from lastgood.sources.pinning import Pinned, Pinner
@@ -97,6 +98,7 @@ class Project:
     """What comparisons of wrappers with their worker have found; see :mod:`lastgood.interpreters.comparison`."""
     texts: Digests = field(default_factory=Digests)
     interfaces: Digests = field(default_factory=Digests)
+    dependencies: Dependencies = field(default_factory=Dependencies)
     contents: Contents = field(init=False)
     resolution: Resolution | None = None
     """The last one that succeeded."""
@@ -105,6 +107,7 @@ class Project:
     _path_of: Callable[[str], Path] = field(init=False)
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
 
+    _named: tuple[tuple[str, ...], tuple[Path, ...]] = ((), ())
     _is_stopped: bool = False
 
     def __post_init__(self) -> None:
@@ -177,6 +180,12 @@ class Project:
             error.file = config.path  # ask_interpreter() does not know the config file
             self.refused = process, error
             raise
+
+    def paths_of(self, names: tuple[str, ...]) -> tuple[Path, ...]:
+        """Return the sorted paths of these names; the last result, if they are the same."""
+        if self._named[0] != names:
+            self._named = names, tuple(sorted(map(Path, names)))
+        return self._named[1]
 
     def look_at(self, path: Path) -> OutputDirectory:
         """Return the output directory at ``path``, unclaimed. Raises :class:`ConfigError`, :class:`PromotionError`."""

@@ -231,6 +231,8 @@ class TrioInterpreter:
 
     async def _compare(self, work: CycleFiles) -> tuple[str, ...]:
         """Compare the wrappers with the worker of the next bridge; return warnings. It never fails."""
+        if not self._bridges.can_describe(work.cycle):
+            return ()
         try:
             comparison = await self._in_thread(Comparison, work, self._warnings)
             if not comparison.functions and not comparison.modules:

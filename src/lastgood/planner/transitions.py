@@ -77,7 +77,7 @@ from lastgood.planner.states import (
     State,
     Unstarted,
 )
-from lastgood.planner.watch_set import differing
+from lastgood.planner.watch_set import differing, update
 
 __all__ = ["Step", "plan"]
 
@@ -176,7 +176,7 @@ def _observed(state: State, event: events.Observed) -> Step:
         state = replace(state, disturbed=state.disturbed | changed)
     state = replace(
         state,
-        observed={**state.observed, **event.files},
+        observed=update(state.observed, event.files),
         reading_seconds=event.seconds,
         runaway=Runaway()
         if state.runaway.quiet and new_edits

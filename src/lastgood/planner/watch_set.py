@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-__all__ = ["Rules", "Snapshot", "WatchSet", "among", "differing", "is_ignored_name", "merge", "overlay", "restrict"]
+__all__ = [
+    "Rules",
+    "Snapshot",
+    "WatchSet",
+    "among",
+    "differing",
+    "is_ignored_name",
+    "merge",
+    "overlay",
+    "restrict",
+    "update",
+]
 
 Snapshot = Mapping[Path, Mapping[Path, str]]
 """The result of a reading: for each watched root, every regular file at or below it, with the digest of its bytes."""
@@ -184,37 +196,56 @@ def is_ignored_name(name: str) -> bool:
     return name in IGNORED_NAMES or _EDITORS.fullmatch(name) is not None
 
 
+# A snapshot has thousands of roots, and hashing a path is slow. What has not changed is the same object from one snapshot to the
+# next, and the functions below keep it so.
+
+
 def differing(before: Snapshot, after: Snapshot) -> frozenset[Path]:
     """Return the files whose bytes differ between two readings, in the roots that both contain."""
+    if before is after:
+        return frozenset()
     changed: set[Path] = set()
-    for root, files in after.items():
-        known = before.get(root)
-        if known is None or known is files or known == files:
-            continue
-        changed.update(path for path in {*known, *files} if known.get(path) != files.get(path))
+    for known, files in _pairs(before, after):
+        if known is not files and known != files:
+            changed.update(path for path in {*known, *files} if known.get(path) != files.get(path))
     return frozenset(changed)
+
+
+def _pairs(before: Snapshot, after: Snapshot) -> Iterable[tuple[Mapping[Path, str], Mapping[Path, str]]]:
+    if _are_same(before, after):
+        return zip(before.values(), after.values(), strict=True)
+    return ((known, files) for root, files in after.items() if (known := before.get(root)) is not None)
+
+
+def _are_same(paths: Collection[Path], others: Collection[Path]) -> bool:
+    return len(paths) == len(others) and all(map(operator.is_, paths, others))
 
 
 def among(paths: Iterable[Path], known: Snapshot) -> frozenset[Path]:
     """Return those of ``paths`` that occur in ``known``."""
-    return frozenset(path for path in paths if any(path in files for files in known.values()))
+    return frozenset(path for path in paths if any(path in files for files in known.values() if files))
 
 
 def merge(known: Snapshot, fresh: Snapshot) -> Snapshot:
     """Return ``known`` plus the roots of ``fresh`` that it lacks."""
-    return {**fresh, **known}
+    return {**fresh, **known} if fresh else known
+
+
+def update(known: Snapshot, fresh: Snapshot) -> Snapshot:
+    """Return ``known`` with the roots of ``fresh`` in place of its own, and those that it lacks."""
+    return fresh if _are_same(known, fresh) else {**known, **fresh}
 
 
 def overlay(known: Snapshot, used: Mapping[Path, str]) -> Snapshot:
     """Return ``known`` with the digests of its files replaced by those in ``used``."""
-    return {root: _overlaid(files, used) if files else files for root, files in known.items()}
+    changed: dict[Path, Mapping[Path, str]] = {}
+    for root, files in known.items() if used else ():
+        others = {path: other for path, digest in files.items() if (other := used.get(path, digest)) != digest}
+        if others:
+            changed[root] = {**files, **others}
+    return {**known, **changed} if changed else known
 
 
-def _overlaid(files: Mapping[Path, str], used: Mapping[Path, str]) -> Mapping[Path, str]:
-    changed = {path: used[path] for path, digest in files.items() if used.get(path, digest) != digest}
-    return {**files, **changed} if changed else files
-
-
-def restrict(known: Snapshot, roots: Iterable[Path]) -> Snapshot:
+def restrict(known: Snapshot, roots: Collection[Path]) -> Snapshot:
     """Return the part of ``known`` that belongs to ``roots``."""
-    return {root: known[root] for root in roots if root in known}
+    return known if _are_same(known, roots) else {root: known[root] for root in roots if root in known}

@@ -8,19 +8,30 @@ from collections.abc import Set as AbstractSet
 from lastgood.sources.pinning import Pinned
 from lastgood.store.file_system import digest_of
 
-__all__ = ["components", "digests_with_imports"]
+__all__ = ["Dependencies", "components"]
 
 
-def digests_with_imports(pinned: Pinned) -> dict[str, str]:
-    """Return, for each pinned module, a digest of its bytes and of those of all pinned modules that it imports, at any depth."""
-    graph = {name: _edges(name, pinned) for name in pinned.imports}
-    found: dict[str, str] = {}
-    for component in components(graph):
-        own = sorted(f"{name} {module.digest}" for name in component if (module := pinned.find(name)) is not None)
-        below = {other for name in component for other in graph[name]} - component
-        text = "\n".join([*own, "", *sorted({found[other] for other in below if other in found})])
-        found.update(dict.fromkeys(component, digest_of(text.encode())))
-    return found
+class Dependencies:
+    """What depends on what among pinned modules. It is found out again only when the import statements are other ones."""
+
+    def __init__(self) -> None:
+        self._imports: object = None
+        self._components: list[tuple[frozenset[str], frozenset[str]]] = []  # with what lies below, which comes first
+
+    def digests(self, pinned: Pinned) -> dict[str, str]:
+        """Return, for each module, a digest of its bytes and of those of all pinned modules that it imports, at any depth."""
+        if pinned.imports is not self._imports:
+            graph = {name: _edges(name, pinned) for name in pinned.imports}
+            below = (
+                (each, frozenset[str]().union(*(graph[name] for name in each)) - each) for each in components(graph)
+            )
+            self._imports, self._components = pinned.imports, list(below)
+        found: dict[str, str] = {}
+        for component, others in self._components:
+            own = sorted(f"{name} {module.digest}" for name in component if (module := pinned.find(name)) is not None)
+            text = "\n".join([*own, "", *sorted({found[other] for other in others if other in found})])
+            found.update(dict.fromkeys(component, digest_of(text.encode())))
+        return found
 
 
 def _edges(name: str, pinned: Pinned) -> frozenset[str]:

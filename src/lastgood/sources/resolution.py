@@ -14,12 +14,13 @@ from typing import Any
 
 from lastgood.children.child import Child
 from lastgood.config import Config, ProcessConfig
-from lastgood.errors import UnwatchableModule
+from lastgood.errors import ConfigError, UnwatchableModule
 from lastgood.sources.environment import Environment, existing_interpreter, find_environment, unusable
 from lastgood.sources.finder import Finder, Found, Interpreter
+from lastgood.store.file_system import FileSystem
 from lastgood.store.temporary import temporary_directory
 
-__all__ = ["Resolved", "places_of", "refused_by_worker", "resolve_modules", "worker_interpreter"]
+__all__ = ["Resolved", "check_sources", "places_of", "refused_by_worker", "resolve_modules", "worker_interpreter"]
 
 INTERPRETER_TIMEOUT = 20.0
 """Seconds that an interpreter may take to answer."""
@@ -77,6 +78,35 @@ def resolve_modules(config: Config, finder: Finder) -> Mapping[str, Resolved]:
             first.add_note(str(other))
         raise first
     return resolved
+
+
+def check_sources(config: Config, modules: Mapping[str, Resolved], output: Path, files: FileSystem) -> None:
+    """Check that the sources of ``modules`` can be read, and that none is ``output``, the directory of the wrappers.
+
+    A package directory without permission to read looks like an empty namespace package.
+    Raises :class:`UnwatchableModule`, :class:`ConfigError`.
+    """
+    for name, module in modules.items():
+        for root in module.roots if module.file is None else ():
+            try:
+                files.read(root / "__init__.py")
+            except PermissionError as error:
+                problem = f"its directory {root} cannot be read: {error.strerror}"
+                raise UnwatchableModule(
+                    name, f'Module "{name}" cannot be watched: {problem}', file=config.path
+                ) from error
+            except OSError:
+                continue
+    for name, module in modules.items():
+        own = module.roots or ((module.file,) if module.file is not None else ())
+        # The second condition: with wrappers in it, Python would import the output directory instead of the module.
+        if output in own or output / "__init__.py" in module.candidates:
+            raise ConfigError(
+                f'{output} is a source: it contains the module "{name}". Wrappers need a directory of their own; '
+                "it may lie inside a source.",
+                file=config.path,
+                field="output.dir",
+            )
 
 
 def _problem(config: Config, finder: Finder, name: str, found: Found | None) -> UnwatchableModule | None:

@@ -38,6 +38,7 @@ class Reader:
         self._watch = WatchSet(())
         self._listings = Listings(contents.files)
         self._present: list[tuple[Path, str]] = []
+        self._found: list[Mapping[Path, str]] = []  # what was there
         self._trees: dict[tuple[str, str], _Tree] = {}
         self._snapshot: dict[Path, Mapping[Path, str]] = {}
 
@@ -46,20 +47,26 @@ class Reader:
 
         A file that cannot be read is listed with the reason in place of a digest, so it differs once it can be read.
         """
-        before, known = self._snapshot, self._trees if watch.counts_as(self._watch) else {}
-        is_same = watch is self._watch
+        known, is_same = self._trees if watch.counts_as(self._watch) else {}, watch is self._watch
         if not is_same or not self._listings.hold():
             self._listings = Listings(self._contents.files)
             self._present = list(_present(watch, self._listings))
+            before, self._snapshot = self._snapshot, dict.fromkeys(watch.roots, _NOTHING)
+            self._found = [before.get(root, _NOTHING) for root, _ in self._present]
+            self._snapshot.update(zip((root for root, _ in self._present), self._found, strict=True))
+            if is_same and all(map(operator.is_, self._snapshot.values(), before.values())):
+                self._snapshot = before
         reading = _Reading(self._contents, watch, self._listings, known)
-        snapshot: dict[Path, Mapping[Path, str]] = dict.fromkeys(watch.roots, _NOTHING)
-        for root, kind in self._present:
-            found, last = reading.root(root, kind), before.get(root, _NOTHING)
-            snapshot[root] = last if found == last else found
+        found = [reading.root(*each, last) for each, last in zip(self._present, self._found, strict=True)]
+        changed = {
+            root: files
+            for (root, _), files, last in zip(self._present, found, self._found, strict=True)
+            if files is not last
+        }
         self._contents.retain(reading.seen)
-        self._watch, self._trees = watch, reading.trees
-        if not is_same or not all(map(operator.is_, snapshot.values(), before.values())):
-            self._snapshot = snapshot
+        self._watch, self._trees, self._found = watch, reading.trees, found
+        if changed:
+            self._snapshot = {**self._snapshot, **changed}
         return self._snapshot
 
 
@@ -93,11 +100,25 @@ class _Reading:
         self._known = known
         self._listings = listings
 
-    def root(self, root: Path, kind: str) -> dict[Path, str]:
-        """Read everything at or below ``root``."""
+    def root(self, root: Path, kind: str, last: Mapping[Path, str]) -> Mapping[Path, str]:
+        """Read everything at or below ``root``. Return ``last``, the result of the last time, if it is the same."""
+        found = self._file(root, last) if kind == "file" else None
+        if found is None:
+            found = self._tree_of(root)
+        return last if found == last else found
+
+    def _file(self, root: Path, last: Mapping[Path, str]) -> Mapping[Path, str] | None:
+        path = str(root)
+        content = self._look(path) if self._watch.rules.takes(path, path) else None
+        if content is None:
+            return None
+        for known, digest in last.items():
+            if len(last) == 1 and digest == content.digest and (known is content.path or known == content.path):
+                return last
+        return {content.path: content.digest}
+
+    def _tree_of(self, root: Path) -> dict[Path, str]:
         top, rules = str(root), self._watch.rules
-        if kind == "file" and (content := self._look(top)) is not None:
-            return {content.path: content.digest} if rules.takes(top, top) else {}
         found: dict[Path, str] = {}
         visited: set[str] = set()
         left = [top]

@@ -211,6 +211,8 @@ class GenerationStore:
             known = self._load(before.name)
         except DamagedGeneration:
             return False
+        if not known.late:
+            return before.name == manifest.name
         plain = copy(known)
         plain.modules, plain.late = [module for module in known.modules if module[3] not in known.late], []
         late = (module for module in known.modules if module[3] in known.late)
@@ -304,7 +306,7 @@ class GenerationStore:
         if self.codes is not None:
             kept.append((self.codes, digests))
         for directory, keep in kept:
-            for name in self._files.children(directory):
+            for name in {*self._files.children(directory)} - {*keep}:
                 if name.partition("-")[0] not in keep or "." in name:
                     with suppress(FileNotFoundError):  # a worker may rename a file of cached code at the same moment
                         remove_tree(self._files, directory / name)

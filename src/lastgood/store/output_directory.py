@@ -29,7 +29,7 @@ from returns.result import Failure, Success
 from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, UnmanagedFile
 from lastgood.planner.promotion import Existing, Promotion, plan_promotion
 from lastgood.store.access import check_can_be_private, check_is_own, explained
-from lastgood.store.file_system import Claim, FileSystem, Stat, digest_of
+from lastgood.store.file_system import Claim, FileSystem, digest_of
 from lastgood.store.header import has_header, is_intact, without_conversion
 from lastgood.store.journal import JournalStore
 from lastgood.store.kept_copies import sweep_copies
@@ -252,35 +252,42 @@ class OutputDirectory:
             return found
         found[""] = Existing("directory")
         known, self._known = self._known, {}
-        self._walk(self.path, "", found, known)
+        self._walk(str(self.path), "", found, known)
         return found
 
-    def _walk(self, directory: Path, prefix: str, found: dict[str, Existing], known: _Known) -> None:
-        for name in self.files.children(directory):
-            path = directory / name
-            relative = f"{prefix}{name}"
-            status = self.files.stat(path)
-            if name == BYTECODE or status is None:
+    def _walk(self, directory: str, prefix: str, found: dict[str, Existing], known: _Known) -> None:
+        names = self.files.scan(directory)
+        if not names:
+            self.files.children(Path(directory))  # raises the error if it cannot be read
+        for name, kind in sorted(names.items()):
+            path, relative = f"{directory}/{name}", f"{prefix}{name}"
+            if name == BYTECODE:
                 continue
             if not is_text(name):
                 found[relative] = Existing("other")  # lastgood writes no such names, and a journal could not hold them
-            elif status.kind == "file":
-                found[relative] = self._existing_file(path, relative, status, known)
-            elif status.kind == "directory":
+            elif kind == "file":
+                existing = self._existing_file(path, relative, known)
+                if existing is not None:
+                    found[relative] = existing
+            elif kind == "directory":
                 found[relative] = Existing("directory")
-                if name != _HOME and not self._is_other_output(path):
+                if name != _HOME and not self._is_other_output(Path(path)):
                     self._walk(path, f"{relative}/", found, known)
             else:
                 found[relative] = Existing("other")
 
-    def _existing_file(self, path: Path, relative: str, status: Stat, known: _Known) -> Existing:
+    def _existing_file(self, path: str, relative: str, known: _Known) -> Existing | None:
         signature, existing = known.get(relative, ((), None))
-        if existing is None or signature != status.signature:
+        if existing is None or signature != self.files.signature(path):
+            status = self.files.stat(Path(path))
+            if status is None or status.kind != "file":
+                return None if status is None else Existing("other")
+            signature = status.signature
             is_fresh = status.is_fresh(self.files.now())
-            existing = _read_existing(self.files, path)
+            existing = _read_existing(self.files, Path(path))
             if is_fresh or existing.kind != "file":
                 return existing
-        self._known[relative] = status.signature, existing
+        self._known[relative] = signature, existing
         return existing
 
     def _is_other_output(self, directory: Path) -> bool:

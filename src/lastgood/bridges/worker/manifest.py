@@ -62,7 +62,11 @@ class Manifest:
         rows += [("late", path) for path in self.late]
         rows += [("elsewhere", name) for name in self.elsewhere]
         rows += [("file", digest, name) for name, digest in self.files.items()]
-        body = "".join("\t".join(map(_escape, row)) + "\n" for row in rows).encode("utf-8", "surrogateescape")
+        text = "".join(["\t".join(row) + "\n" for row in rows])
+        # Hardly any field needs an escape, and there may be tens of thousands.
+        if "\\" in text or text.count("\t") > sum(map(len, rows)) - len(rows) or text.count("\n") > len(rows):
+            text = "".join("\t".join(map(_escape, row)) + "\n" for row in rows)
+        body = text.encode("utf-8", "surrogateescape")
         return f"{_HEAD}{digest_of(body)}\n".encode() + body
 
     @classmethod
