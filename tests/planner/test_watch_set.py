@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.planner.watch_set import Rules, WatchSet, differing, is_ignored_name, merge, restrict
+from lastgood.planner.watch_set import (
+    Rules,
+    WatchSet,
+    differing,
+    is_ignored_name,
+    merge,
+    overlay,
+    restrict,
+    update,
+)
 
 SRC = Path("/project/src")
 LIB = Path("/project/lib")
@@ -87,6 +96,44 @@ def test_an_edit_is_a_change_of_bytes_in_a_root_that_was_read_before(
     before: dict[Path, dict[Path, str]], after: dict[Path, dict[Path, str]], changed: set[Path]
 ) -> None:
     assert differing(before, after) == changed
+
+
+def test_what_has_not_changed_stays_the_same_object() -> None:
+    root, other = Path("/p/a.py"), Path("/p/b.py")
+    known = {root: {root: "1"}, other: {}}
+    assert merge(known, {}) is known
+    assert restrict(known, (root, other)) is known
+    assert overlay(known, {root: "1"}) is known
+    assert overlay(known, {}) is known
+    edited = overlay(known, {root: "2", other: "2"})
+    assert edited == {root: {root: "2"}, other: {}}
+    assert edited[other] is known[other]
+    again = {root: {root: "1"}, other: {}}
+    assert update(known, again) is again
+
+
+def test_an_update_keeps_the_roots_that_were_not_read() -> None:
+    root, other = Path("/p/a.py"), Path("/p/b.py")
+    assert update({root: {root: "1"}}, {other: {other: "1"}}) == {root: {root: "1"}, other: {other: "1"}}
+    assert update({root: {root: "1"}, other: {}}, {root: {}}) == {root: {}, other: {}}
+
+
+def test_roots_are_found_by_directory_and_name_and_a_directory_comes_before_those_in_it() -> None:
+    watched = WatchSet((Path("/p/a.py"),), (Path("/p/a/__init__.py"), Path("/p/b.py")))
+    assert watched.by_directory == {
+        "/p": {"a.py": Path("/p/a.py"), "b.py": Path("/p/b.py")},
+        "/p/a": {"__init__.py": Path("/p/a/__init__.py")},
+    }
+    assert list(watched.by_directory) == ["/p", "/p/a"]
+
+
+def test_what_covers_another_set_has_all_of_its_roots() -> None:
+    small, large = WatchSet((Path("/p/a.py"),)), WatchSet((Path("/p/a.py"),), (Path("/p/b.py"),), Path("/p/out"))
+    assert small.includes(small)
+    assert large.includes(small)
+    assert not small.includes(large)
+    assert small.counts_as(WatchSet(()))
+    assert not small.counts_as(large)
 
 
 def test_merge_adds_only_what_is_new_and_restrict_keeps_only_what_is_named() -> None:
