@@ -42,6 +42,7 @@ from lastgood.watch_events import (
     RollbackFailed,
     Runaway,
     Superseded,
+    Warmth,
     WatchEvent,
     WatchPaths,
 )
@@ -76,6 +77,21 @@ def success(
     paths = [tuple(Path(name) for name in names.split()) for names in (written, touched)]
     timings = {"stage": 0.192, "promote": 0.0181, "warm": 0.1312, "swap": 0.00003, "watch": 0.0014}
     return ReloadSuccess(4, False, (SOURCE,), generation, paths[0], paths[1], warnings, timings)
+
+
+@pytest.mark.parametrize(
+    ("warm", "why", "line"),
+    [
+        ("spare", None, "spare     its worker had run the program ahead"),
+        ("fresh", "spare = false", "fresh     its worker started from the beginning: spare = false"),
+        ("fresh", None, None),
+    ],
+)
+def test_a_verbose_line_says_how_the_worker_was_started(warm: Warmth, why: str | None, line: str | None) -> None:
+    event = dataclasses.replace(success(), warm=warm, why_fresh=why)
+    assert len(lines_of([event])) == 1
+    printed = EventLines(base=BASE, now=lambda: NOON, verbose=True).lines(event)
+    assert [each.plain.partition(" ")[2].strip() for each in printed][1:] == ([] if line is None else [line])
 
 
 def failure(error: BaseException = BROKEN, live: int | None = 2) -> ReloadError:

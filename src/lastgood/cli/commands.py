@@ -74,7 +74,7 @@ def main() -> None:
 
 
 _config = click.argument("config", required=False, type=click.Path(path_type=Path))
-_verbose = click.option("--verbose", is_flag=True, help="Print every warning, instead of a line for each cause.")
+_verbose = click.option("--verbose", is_flag=True, help="Print every warning, not one line a cause, and more.")
 
 
 def _forgo_color(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -77,7 +77,7 @@ class EventLines:
     """A converter of events to lines, to be given all events in order.
 
     ``now`` returns the local time; paths below ``base``, if given, are shown relative to it. ``verbose``: every warning has a
-    line of its own, instead of every cause.
+    line of its own, instead of every cause, and a line says how the worker was started.
     """
 
     def __init__(
@@ -184,6 +184,10 @@ class EventLines:
             "bold green",
             f"generation {event.generation} (cycle {event.cycle}): {did}; {_durations(event.timings)}",
         )
+        if self._verbose and event.warm == "spare":
+            yield "spare", "green", "its worker had run the program ahead"
+        elif self._verbose and event.why_fresh is not None:
+            yield "fresh", "yellow", f"its worker started from the beginning: {event.why_fresh}"
         for change in event.changes:
             yield change.kind, "red" if change.breaking else "green", change_text(change)
         # Show a warning once, and not again after every edit, which may have moved the line that it names.
