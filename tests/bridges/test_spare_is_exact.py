@@ -16,6 +16,7 @@ import trio
 from lastgood.bridges.late import LAST_EDIT
 from lastgood.bridges.process import ProcessBridge
 from lastgood.errors import RemoteError
+from process_bridges import interpreter
 from staged_project import DEADLINE, StagedProject, run
 
 SVC = '''"""The service."""
@@ -258,6 +259,30 @@ async def test_a_module_that_is_imported_by_its_name_must_be_the_same_too(projec
     project.write({"dynamic.py": "VALUE = 1\n", "helper.py": "VALUE = __import__('dyna' + 'mic').VALUE\n"})
     found = await why_fresh(project, {"dynamic.py": "VALUE = 2\n"})
     assert str(found).startswith(f"{project.src}/dynamic.py has changed")
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"])
+async def test_on_other_pythons(project: StagedProject, version: str) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    asks = "glob.glob('*'), os.path.exists('x'), pathlib.Path('x').exists(), shutil.disk_usage, asyncio, dataclasses"
+    project.write({"helper.py": f"import asyncio, dataclasses, glob, os, pathlib, shutil\nVALUE = len([{asks}])\n"})
+    project.stage()
+    LAST_EDIT.set((project.src / "svc.py",))
+    async with project.running(python=python) as before:
+        await before.prepare_spare()
+        project.write({"svc.py": SVC.replace("helper.VALUE", "helper.VALUE + 1")})
+        project.stage()
+        async with project.running(python=python) as bridge:
+            assert bridge.why_fresh is None
+            assert await run(bridge, "import svc; result = svc.VALUE") == 7
+            kept = (
+                "import gc, os; result = [type(each).__name__ for each in (os.stat, os.lstat, os.access, os.readlink)]"
+            )
+            assert await run(bridge, kept) == ["builtin_function_or_method"] * 4
+            found = "import pathlib; result = [pathlib.Path('/').exists(), pathlib.Path('/none').exists()]"
+            assert await run(bridge, found) == [True, False]
 
 
 async def test_that_a_file_exists_is_all_that_counts_if_no_more_was_asked_for(project: StagedProject) -> None:

@@ -21,6 +21,8 @@ _NAMES = ("access", "lstat", "readlink", "stat")
 _PATHS = frozenset(("genericpath", "pathlib", "posixpath"))
 _STATES = frozenset(("getsize", "getmtime", "getatime", "getctime", "samefile", "stat", "lstat"))
 _SUPPORTS = ("supports_dir_fd", "supports_effective_ids", "supports_fd", "supports_follow_symlinks")
+# The classes of the standard library that keep one of them: of glob in Python 3.13, of pathlib in 3.9 and 3.10.
+_HOLDERS = (("glob", "_StringGlobber"), ("pathlib", "_NormalAccessor"))
 _TICK = 20_000_000  # nanoseconds; file systems keep times no finer than the kernel's tick, which is at most 10 ms
 
 RACING = object()
@@ -74,6 +76,16 @@ class Questions:
                 supported.add(question)
         self._replaced.append(question)
 
+    def _give_back(self) -> None:
+        """Give the functions themselves to the classes of the standard library that have kept a replacement."""
+        for module, holder in _HOLDERS:
+            kept = getattr(sys.modules.get(module), holder, None)
+            for name, value in list(vars(kept).items()) if kept is not None else ():
+                is_static = isinstance(value, staticmethod)
+                question = value.__func__ if is_static else value
+                if isinstance(question, _Question):
+                    setattr(kept, name, staticmethod(question.real) if is_static else question.real)
+
     def _count_references(self) -> list[int]:
         return [sys.getrefcount(question) for question in self._replaced]
 
@@ -105,6 +117,7 @@ class Questions:
         """Return what is different now; None if nothing is."""
         if self.spoilt is not None:
             return self.spoilt
+        self._give_back()
         if self._count_references() != self._references:
             return f"the program keeps or replaces one of {', '.join(f'os.{name}' for name in _NAMES)}"
         for (ask, name, *how), answer in self._answers.items():
