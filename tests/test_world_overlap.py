@@ -39,6 +39,7 @@ def test_the_next_bridge_is_created_when_the_live_one_has_no_calls_and_is_gone()
     world.at("warm", 1, lambda: states.append(first.state))
     edit(world)
     assert (world.calls_wait, world.bridge, world.generation, first.state) == (True, None, 1, "ready")
+    assert world.status.calls == {1: 1}
     with pytest.raises(BridgeError, match="A call would wait"):
         world.begin_call()
     world.end_calls(first)

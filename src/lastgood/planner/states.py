@@ -335,7 +335,8 @@ class Status:
     def of(cls, state: State, in_flight: Callable[[int], int]) -> Status:
         """Make the status that describes ``state``. ``in_flight`` gives the number of calls on the bridge of a cycle."""
         calls: dict[int, int] = {}
-        for generation in (*state.retired, *(() if state.live is None else (state.live,))):
+        live = () if state.live is None or state.away else (state.live,)  # one that makes way is among the retired
+        for generation in (*state.retired, *live):
             if count := in_flight(generation.cycle):
                 calls[generation.number] = calls.get(generation.number, 0) + count
         staleness = state.staleness
