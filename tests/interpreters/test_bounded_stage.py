@@ -118,7 +118,7 @@ async def test_what_is_left_after_a_swap_is_given_up_and_the_next_stage_waits_fo
     caplog: pytest.LogCaptureFixture,
     hanging: str,
 ) -> None:
-    owner, name = (CycleFiles, "settle") if hanging == "the files" else (watching, "_identity")
+    owner, name = (CycleFiles, "settle") if hanging == "the files" else (watching.Notifier, "_places")
     do = getattr(owner, name)
 
     def slow(*arguments: Any) -> Any:
