@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from random import Random
 from string import Template
 
-from random_statements import CHANGE, DEFINE, LOOK, OTHERS, OUTSIDE, modules_in
+from random_statements import CHANGE, DEFINE, LOOK, OTHERS, OUTSIDE, RARE, modules_in
 
-__all__ = ["EDITS", "NAMES", "Project", "Source", "edit", "random_project"]
+__all__ = ["EDITS", "HOOK", "NAMES", "Project", "Source", "edit", "random_project"]
 
 HOOK = '''
 def take(file, *args):
@@ -199,7 +199,7 @@ class Project:
     def statement(self, random: Random, source: Source) -> str:
         """Return a random statement for ``source``."""
         while True:
-            kind = random.choices((DEFINE, LOOK, CHANGE, OTHERS, OUTSIDE), (30, 36, 20, 14, 2))[0]
+            [kind] = random.choices((DEFINE, LOOK, CHANGE, OTHERS, OUTSIDE, RARE), (30, 36, 20, 14, 2, 1))
             filled = self.fill(random, random.choice(kind), source)
             if filled is not None:
                 return filled
@@ -346,7 +346,7 @@ class Editor:
 
     def change_number(self) -> None:
         places = [index for index, block in enumerate(self.source.blocks) if _NUMBER.search(block)]
-        index = self.random.choice((*places, places[-1], places[-1]))
+        index = self.random.choice((*places, *places[-3:], *places[-2:]))
         found = self.random.choice(list(_NUMBER.finditer(self.source.blocks[index])))
         block = self.source.blocks[index]
         self.source.blocks[index] = block[: found.start()] + str(self.random.randrange(100)) + block[found.end() :]
@@ -535,10 +535,10 @@ EDITS = {
 
 
 def edit(project: Project, random: Random) -> tuple[str, Project]:
-    """Return the name of a random edit, and the project after it. Two of three are in the module of the last one."""
+    """Return the name of a random edit, and the project after it. Four of five are in the module of the last one."""
     made = deepcopy(project)
     own = [source for source in made.sources if source.name != "hook"]
-    source = made.source(project.focus) if random.random() < 0.67 else None
+    source = made.source(project.focus) if random.random() < 0.8 else None
     source = source or random.choice(own)
     [chosen] = random.choices(list(EDITS), list(EDITS.values()))
     getattr(Editor(made, random, source), chosen)()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CHANGE", "DEFINE", "LOOK", "OTHERS", "OUTSIDE", "modules_in"]
+__all__ = ["CHANGE", "DEFINE", "LOOK", "OTHERS", "OUTSIDE", "RARE", "modules_in"]
 
 MODULES = """
 abc asyncio atexit builtins codecs collections configparser contextvars copyreg dataclasses decimal enum faulthandler
@@ -202,6 +202,13 @@ try:
 except OSError:
     SIZE_$N = None
 ---
+LINKS_$N = os.path.islink($H + "/$D"), os.path.lexists($H + "/$D"), os.path.isdir($H + "/data")
+---
+try:
+    os.stat($H + "/$D")
+except OSError:
+    TRACE_$N = traceback.format_exc()
+---
 ACCESS_$N = os.access($H + "/$D", os.R_OK)
 ---
 if os.path.exists($H + "/flag"):
@@ -382,13 +389,6 @@ atexit.register(print, "at exit $N $K")
 ---
 sys.excepthook = lambda kind, value, trace: None
 ---
-class Finder_$N:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        LOOKED_$N.append(name)
-LOOKED_$N = []
-sys.meta_path.insert($K % 3, Finder_$N)
----
 builtins.extra_$N = [$K]
 ---
 socket.setdefaulttimeout(1 + $K)
@@ -412,9 +412,6 @@ json.loads.__doc__ = "patched $K"
 logging.Logger.shout = lambda self, text: $K
 ---
 faulthandler.enable()
----
-sys.settrace(None)
-sys.setprofile(None)
 ---
 weakref.finalize(Thing, print, "finalized $N").atexit = False
 ---
@@ -444,45 +441,62 @@ KEPT_$N = open(os.devnull)
 ---
 sys.dont_write_bytecode = True
 ---
-sys.addaudithook(lambda event, args: AUDITED_$N.append(event) if event in ("os.listdir", "import", "open") else None)
-AUDITED_$N = []
----
-COUNTED_$N = []
-original_$N = os.listdir
-os.listdir = lambda *args: COUNTED_$N.append(args) or original_$N(*args)
----
-COUNTED_$N = []
-original_$N = os.stat
-os.stat = lambda *args, **more: COUNTED_$N.append(args) or original_$N(*args, **more)
----
-COUNTED_$N = []
-original_$N = builtins.__import__
-builtins.__import__ = lambda *args, **more: COUNTED_$N.append(args[0]) or original_$N(*args, **more)
----
-COUNTED_$N = []
-original_$N = os.path.realpath
-os.path.realpath = lambda *args, **more: COUNTED_$N.append(args) or original_$N(*args, **more)
----
-COUNTED_$N = []
-original_$N = builtins.open
-builtins.open = lambda *args, **more: COUNTED_$N.append(args[0]) or original_$N(*args, **more)
----
 sys.path.insert(0, $H + "/extra")
-import late_mod
+try:
+    import late_mod
+except ImportError:
+    pass
 ---
 __path__ = [*globals().get("__path__", []), $H + "/extra"]
----
-sys.stdout.reconfigure(line_buffering=False)
 ---
 sys.tracebacklimit = $K
 ---
 gc.callbacks.append(lambda phase, info: None)
 ---
-time.monotonic = lambda: $K
----
 asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy()) if sys.version_info < (3, 14) else None
 ---
 warnings.showwarning = lambda *args: print("shown $N", args[0])
+""")
+
+# What sees the worker itself at work, or keeps a spare from being taken.
+RARE = _statements("""
+KEPT_$N = os.stat, os.lstat, os.access
+---
+from os import stat as stat_$N
+---
+class Finder_$N:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        LOOKED_$N.append(name)
+LOOKED_$N = []
+sys.meta_path.insert($K % 3, Finder_$N)
+---
+sys.addaudithook(lambda event, args: AUDITED_$N.append(event) if event in ("os.listdir", "import", "open") else None)
+AUDITED_$N = []
+---
+COUNTED_$N = []
+original_$N = os.listdir
+os.listdir = lambda *args: COUNTED_$N.append(1) or original_$N(*args)
+---
+COUNTED_$N = []
+original_$N = os.stat
+os.stat = lambda *args, **more: COUNTED_$N.append(1) or original_$N(*args, **more)
+---
+COUNTED_$N = []
+original_$N = builtins.__import__
+builtins.__import__ = lambda *args, **more: COUNTED_$N.append(1) or original_$N(*args, **more)
+---
+COUNTED_$N = []
+original_$N = os.path.realpath
+os.path.realpath = lambda *args, **more: COUNTED_$N.append(1) or original_$N(*args, **more)
+---
+COUNTED_$N = []
+original_$N = builtins.open
+builtins.open = lambda *args, **more: COUNTED_$N.append(1) or original_$N(*args, **more)
+---
+sys.stdout.reconfigure(line_buffering=False)
+---
+time.monotonic = lambda: $K
 ---
 signal.setitimer(signal.ITIMER_REAL, 5000)
 """)

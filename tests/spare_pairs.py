@@ -31,7 +31,7 @@ from lastgood.store.user_key import cache_directory
 from process_bridges import DEADLINE
 from random_projects import MAYBE, NAMES, Project, edit, random_project
 
-__all__ = ["Pair", "Trial", "pairs_of", "summary"]
+__all__ = ["History", "Pair", "Trial", "pairs_of", "summary"]
 
 History = Generator[tuple[str, Project], bool, None]
 """What edits are called, and the project after each; it is sent whether that went live."""
@@ -66,7 +66,7 @@ class Pair:
     failed: bool = False
     differences: list[str] = field(default_factory=list)
     unstable: list[str] = field(default_factory=list)
-    """What two fresh workers differ in; then nothing was compared."""
+    """What two fresh workers differ in, which was not compared."""
 
     def __str__(self) -> str:
         lines = "".join(f"\n    {line[:300]}" for line in self.differences)
@@ -131,7 +131,9 @@ class Trial:
     # --- the disk
 
     def write(self, project: Project, random: Random) -> None:
-        """Have the files of the project on the disk and no others; what is the same stays untouched."""
+        """Have the files of the project on the disk and no others; what is the same stays untouched.
+
+        The module of the last edit is written last: that of the next is likely to be the same."""
         os.environ.pop("APP", None)
         os.environ.update(project.environment)
         config = CONFIG.format(root=self.root, python=self.python, spare=str(self.spare).lower(), more=project.settings)
@@ -142,7 +144,8 @@ class Trial:
             while not any(target.parent.iterdir()):
                 target = target.parent
                 target.rmdir()
-        for path, data in files.items():
+        focus = project.source(project.focus)
+        for path, data in sorted(files.items(), key=lambda item: focus is not None and item[0] == focus.path):
             if self.saved.get(path) != data:
                 self.save({path: data}, in_place=random.random() < 0.5)
         self.saved = dict(files)
@@ -183,6 +186,13 @@ class Trial:
                         return text.splitlines()
                 await trio.sleep(0.001)
 
+    def check_output(self) -> None:
+        """Nothing is shown of a spare that was not taken."""
+        for path in self.logs:
+            text = path.read_text(errors="replace")
+            if "-spare" in path.name and text and "\nend of " not in text:
+                self.pairs[-1].differences.append(f"a spare that was not taken has printed {text[:200]!r}")
+
     # --- comparing
 
     async def compare(self, bridge: Compared, init: Callable[[], Any]) -> None:
@@ -192,8 +202,8 @@ class Trial:
             live = await self.seen(bridge, init)
         pair = self.pair
         if pair is not None:
-            pair.warm = self.warmth_of(bridge)
-            pair.why = getattr(bridge, "why_fresh", None)
+            pair.warm = self.warmth_of(bridge, live)
+            pair.why = bridge.why_fresh
             pair.failed = live.error is not None
             if pair.warm == "spare" and str(live.pid) in before:
                 pair.differences.append("it reached outside before it was taken")
@@ -207,9 +217,14 @@ class Trial:
         found = differences(live.facts, fresh.facts)
         if found:
             self.forget_code(config)
-            pair.unstable = differences(fresh.facts, (await self.fresh(config)).facts)
-        if not pair.unstable:
-            pair.differences += found
+            other = await self.fresh(config)
+            pair.unstable = differences(fresh.facts, other.facts)
+            unstable = {_subject(line) for line in set(fresh.facts) ^ set(other.facts)}
+            live_facts, fresh_facts = (
+                [line for line in seen.facts if _subject(line) not in unstable] for seen in (live, fresh)
+            )
+            found = differences(live_facts, fresh_facts)
+        pair.differences += found
 
     def forget_code(self, config: Config) -> None:
         """Remove the cached code: whether a module is compiled can be seen from inside, by what that opens and imports."""
@@ -254,11 +269,10 @@ class Trial:
             [own.sub("~", line) for line in (*text.splitlines(), *(f"printed {line}" for line in printed))], pid
         )
 
-    def warmth_of(self, bridge: ProcessBridge) -> str:
-        warm = getattr(bridge, "warm", None)
-        if warm is None:
-            return "spare" if getattr(bridge, "_taken", None) else "fresh"
-        return str(warm)
+    def warmth_of(self, bridge: ProcessBridge, live: Seen) -> str:
+        """Return where the worker came from; a bridge that failed does not say it itself."""
+        is_spare = live.error is not None and bridge._taken and bridge.why_fresh is None
+        return "spare" if is_spare else bridge.warm
 
     # --- running
 
@@ -291,6 +305,8 @@ class Trial:
                 raise
             self.pairs.append(Pair(self.seed, -1, f"does not start: {error}"))
         os.environ.pop("APP", None)
+        if not any(pair.failed for pair in self.pairs):
+            self.check_output()
         reached = self.outside() - self.pids
         if reached and self.pair is not None:
             self.pairs[-1].differences.append(f"workers that were never taken reached outside: {reached}")
@@ -325,6 +341,11 @@ def history_of(seed: int, steps: int, outside: str) -> History:
         is_live = yield name, edited
         if is_live:
             project = edited
+
+
+def _subject(line: str) -> str:
+    """Return what a fact is of: the name before an index or a value."""
+    return line.partition(" = ")[0].partition("[")[0] if line[:1] != "[" else line.partition(" = ")[0]
 
 
 def differences(live: Sequence[str], fresh: Sequence[str]) -> list[str]:
@@ -376,6 +397,6 @@ def summary(pairs: Sequence[Pair]) -> str:
     """Return how many were warm, and the reasons of the others."""
     started = [pair for pair in pairs if pair.step >= 0]
     warm = Counter(pair.warm for pair in started)
-    reasons = Counter(pair.why for pair in started if pair.warm == "fresh")
+    reasons = Counter(re.sub(r"/\S+", "…", str(pair.why)) for pair in started if pair.warm == "fresh")
     failed, unstable = sum(pair.failed for pair in started), sum(bool(pair.unstable) for pair in started)
     return f"{len(started)} pairs, {dict(warm)}, {failed} failed, {unstable} left out; {dict(reasons)}"
