@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import math
 import random
@@ -157,7 +158,7 @@ def race(part: str, runners: Iterable[Runner], rounds: Iterable[int], top: Path)
         for entry in entries:
             if entry.running:
                 entry.running.wait_for("0", 60)
-        for number in (-1, *rounds):
+        for number in itertools.chain([-1], rounds):
             for entry in ORDER.sample(entries, len(entries)):
                 if entry.row.never is None:
                     start = entry.turn(first=number < 0)
@@ -204,8 +205,12 @@ def part_places(pace: Pace, peers: Sequence[Kind], top: Path) -> list[Row]:
 
 
 def part_modules(pace: Pace, _: Sequence[Kind], top: Path) -> list[Row]:
-    """1, 100 and 1,000 modules, each wrapped, of which the first is edited."""
-    runners: list[Runner] = [(f"{count:,} modules", many(count), [None, *pace.ours]) for count in (1, 100, 1000)]
+    """1, 100 and 1,000 modules, each wrapped, of which the last is edited; and the first, after which all others run again."""
+    runners: list[Runner] = [("1 module", many(1), [None, *pace.ours])]
+    for count in (100, 1000):
+        runners.append((f"{count:,} modules, the last", many(count, count - 1), [None, *pace.ours]))
+        if pace.full or count == 100:
+            runners.append((f"{count:,} modules, the first", many(count), pace.ours))
     return race("modules", runners, pace.rounds(35), top)
 
 
@@ -318,8 +323,13 @@ def targets(rows: Sequence[Row], outcomes: dict[str, dict[str, list[str]]]) -> l
         return next((row.answered for row in rows if row.part == "start" and row.who == who), [])
 
     wanted = [
-        ("100 modules, save to swap, x 1 module", swapped("100 modules"), swapped("1 modules"), 2.0),
-        ("1,000 modules, save to swap, x 1 module", swapped("1,000 modules"), swapped("1 modules"), 4.0),
+        ("100 modules, the last, save to swap, x 1 module", swapped("100 modules, the last"), swapped("1 module"), 2.0),
+        (
+            "1,000 modules, the last, save to swap, x 1 module",
+            swapped("1,000 modules, the last"),
+            swapped("1 module"),
+            4.0,
+        ),
         ("100 modules, start, x a bare import", started("start"), started("bare"), 3.0),
         (
             "200 modules, the last, save to swap, x bare",
