@@ -56,7 +56,7 @@ _OUTSIDE = {
     "signal": "pthread_kill",
     "sqlite3": "connect",
     "subprocess": "Popen",
-    "sys": "setprofile settrace",
+    "sys": "addaudithook setprofile settrace",
     "tempfile": "mkdtemp mkstemp",
     "webbrowser": "open",
 }
@@ -285,6 +285,8 @@ class Ahead:
         if event == "open":
             return self._note_open(args[0], args[2])
         if event == "import":
+            if args[0].startswith("multiprocessing.popen_"):
+                return "a process starts"  # there is no event of that
             if args[1] is not None:
                 self._observed.file(args[1])
         elif event in ("os.listdir", "os.scandir"):
