@@ -79,8 +79,8 @@ class FaultyOs:
             reached = len(self.names)
             if not self.at or reached < self.at or (reached > self.at and self.fault is not Killed):
                 return call(*args, **more)
-            # A file that is made and not opened there is not, and a descriptor that stays open would only be lost.
-            if (self.acts and reached == self.at and name not in ("open", "read")) or name == "close":
+            # A file that is made and not opened there is not, and what stays open would only be lost.
+            if (self.acts and reached == self.at and name not in ("open", "read", "scandir")) or name == "close":
                 call(*args, **more)
             raise self.fault()
 
