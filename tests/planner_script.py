@@ -174,7 +174,7 @@ def rolling_back() -> Script:
     return script
 
 
-MAKE_WAY = effects.Dispose(1, 10.0, makes_way=True)
+MAKE_WAY = effects.Dispose(1, 10.0, in_background=True, makes_way=True)
 
 
 def making_way() -> Script:

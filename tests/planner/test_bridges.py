@@ -130,6 +130,22 @@ def test_a_bridge_that_ends_draining_later_does_not_count_into_another_cycle() -
     assert script.state.phase.cycle.timings == {}
 
 
+def test_a_bridge_that_ends_in_the_background_is_waited_for_by_no_cycle() -> None:
+    script = idle()
+    script.give(events.ReloadRequested(2))
+    script.give(looked(src("1")))
+    script.through(2, "promote")
+    script.give(events.Warmed(effects.Warm(2, 60.0), 2.0, ends_in_background=True))
+    script.give(events.Swapped(effects.Swap(2), 0.0))
+    script.give(events.Disposed(1, 0.0))
+    script.give(events.Watched(effects.Watch(2), 0.0))
+    script.give(events.ReloadRequested(3))
+    script.give(looked(src("1")))
+    script.through(3, "warm")
+    dispose = effects.Dispose(2, 10.0, in_background=True)
+    script.send(events.Swapped(effects.Swap(3), 0.0), dispose, effects.Watch(3))
+
+
 # --- a bridge that is lost
 
 

@@ -75,11 +75,15 @@ class Promote:
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """Create the next bridge, and await its ``init()`` and the probe, within ``timeout`` seconds."""
+    """Create the next bridge, and await its ``init()`` and the probe, within ``timeout`` seconds.
+
+    Then compare it with the wrappers; its ``interface()`` has ``describe_timeout`` seconds, and is done without if it needs more.
+    """
 
     name: ClassVar[str] = "warm"
     cycle: int
     timeout: float
+    describe_timeout: float = 2.0
 
     def __str__(self) -> str:
         return f"create the next bridge, init() and probe it, within {self.timeout:g} s"

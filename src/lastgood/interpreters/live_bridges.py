@@ -42,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_DESCRIPTION_TIMEOUT = 2.0
-
 
 class _LateImportListener:
     """A listener for the dynamic imports of a bridge. It collects them until the bridge is live, then passes them on."""
@@ -140,13 +138,15 @@ class LiveBridges:
         """Return whether the bridge of ``cycle``, which is not live yet, has the method for :meth:`describe`."""
         return callable(getattr(self._warmed[cycle], "interface", None))
 
-    async def describe(self, cycle: int, functions: Sequence[tuple[str, str]], modules: Sequence[str]) -> object:
+    async def describe(
+        self, cycle: int, functions: Sequence[tuple[str, str]], modules: Sequence[str], timeout: float
+    ) -> object:
         """Ask the bridge of ``cycle``, which is not live yet, what these are; see :meth:`lastgood.ProcessBridge.interface`.
 
-        Return None if the bridge cannot say it, and raise :class:`TimeoutError` if that takes longer than two seconds.
+        Return None if the bridge cannot say it, and raise :class:`TimeoutError` if that takes longer than ``timeout`` seconds.
         """
         ask: Any = self._warmed[cycle]
-        with trio.move_on_after(_DESCRIPTION_TIMEOUT) as scope:
+        with trio.move_on_after(timeout) as scope:
             return await _result_of(ask.interface(functions, modules))
         assert scope.cancelled_caught
         raise TimeoutError
@@ -187,6 +187,10 @@ class LiveBridges:
             return "spare", None
         why = getattr(bridge, "why_fresh", None)
         return "fresh", None if why is None else str(why)
+
+    def ends_in_background(self, cycle: int) -> bool:
+        """Return whether the bridge of ``cycle``, which is not live yet, says so of itself."""
+        return getattr(self._warmed[cycle], "ends_in_background", False) is True
 
     def prepare(self, command: Prepare) -> None:
         """Call ``prepare_spare()`` of a bridge from now on, if it is still live and has that method."""
@@ -297,18 +301,16 @@ class LiveBridges:
         self._on_disposed(cycle)
 
     async def dispose(self, action: Dispose, started: float) -> Event:
-        """Dispose a bridge: in the background if it has leases, makes way or ``ends_in_background``, else at once."""
+        """Dispose a bridge: in the background if it has leases or is to end there, else at once."""
         leased = self._leased[action.bridge]
-        in_background = action.in_background or getattr(leased.bridge, "ends_in_background", False) is True
         if action.makes_way:
             # Its calls in flight may still import modules, which a restart needs as well.
             self._slot.hold()
             self._made_way.add(action.bridge)
             _cancel(self._preparing, action.bridge)
-            in_background = True
         else:
             self._stop_guard(action.bridge)
-        if leased.count == 0 and not in_background:
+        if leased.count == 0 and not action.in_background:
             return await self._dispose_now(action, started)
         ended = self._drains[action.bridge] = trio.Event()
         leased.on_idle(ended.set)

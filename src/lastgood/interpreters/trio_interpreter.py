@@ -212,10 +212,13 @@ class TrioInterpreter:
             case effects.Warm():
                 assert work.config is not None
                 await self._bridges.warm(action.cycle, work.config, action.timeout)
-                warnings = await self._compare(work)
+                warnings = await self._compare(work, action.describe_timeout)
                 if work.refresh is not None:
                     await self._in_thread(work.refresh.prepare)
-                return events.Warmed(action, since(started), warnings, *self._bridges.warmth(action.cycle))
+                in_background = self._bridges.ends_in_background(action.cycle)
+                return events.Warmed(
+                    action, since(started), warnings, *self._bridges.warmth(action.cycle), in_background
+                )
             case effects.Swap():
                 if work.refresh is not None:
                     work.refresh.prepare()
@@ -229,7 +232,7 @@ class TrioInterpreter:
             case _:
                 assert_never(action)
 
-    async def _compare(self, work: CycleFiles) -> tuple[str, ...]:
+    async def _compare(self, work: CycleFiles, timeout: float) -> tuple[str, ...]:
         """Compare the wrappers with the worker of the next bridge; return warnings. It never fails."""
         if not self._bridges.can_describe(work.cycle):
             return ()
@@ -238,7 +241,7 @@ class TrioInterpreter:
             if not comparison.functions and not comparison.modules:
                 return comparison.warnings()
             try:
-                found = await self._bridges.describe(work.cycle, comparison.functions, comparison.modules)
+                found = await self._bridges.describe(work.cycle, comparison.functions, comparison.modules, timeout)
             except TimeoutError:  # it would take as long the next time
                 return comparison.warnings()
             return () if found is None else await self._in_thread(comparison.warnings, found)

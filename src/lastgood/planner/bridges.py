@@ -11,6 +11,7 @@ from lastgood.planner import events
 from lastgood.planner.brake import count_loss, restart_wait
 from lastgood.planner.phases import (
     Step,
+    dispose_of,
     drain_timer,
     drop_waiting,
     go_idle,
@@ -101,9 +102,9 @@ def restarted(state: State, event: events.Restarted) -> Step:
     back = replace(state, lost=None, away=False, restarts=state.restarts + 1)
     if state.away:
         return Step(back, notice)
-    settings, broken = state.settings, replace(state.live, cycle=event.effect.broken)
     # Its other workers may still have calls, and its dispose() may hang: neither holds up the next cycle.
-    dispose = Dispose(broken.cycle, settings.drain_timeout, settings.dispose_timeout, in_background=True)
+    broken = replace(state.live, cycle=event.effect.broken, ends_in_background=True)
+    dispose = dispose_of(state.settings, broken)
     return Step(replace(back, retired=(*state.retired, broken)), (*notice, dispose))
 
 

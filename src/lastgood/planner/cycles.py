@@ -7,11 +7,12 @@ from types import MappingProxyType
 from typing import assert_never
 
 from lastgood import watch_events
-from lastgood.effects import Action, Arm, Dispose, Effect, Emit, Plan, Promote, SetTimer, Stage, Swap, Warm, Watch
+from lastgood.effects import Action, Arm, Effect, Emit, Plan, Promote, SetTimer, Stage, Swap, Warm, Watch
 from lastgood.planner import events, phases, rollback, runaways, superseding
 from lastgood.planner.phases import (
     Step,
     answer,
+    dispose_of,
     look,
     make_way,
     next_phase,
@@ -44,14 +45,13 @@ def plan_of_cycle(
     """
     files = (Stage(number, undo, settings.stage_timeout), Promote(number))
     bridge = (Warm(number, settings.warm_timeout), Swap(number))
-    limits = settings.drain_timeout, settings.dispose_timeout
     actions: tuple[Action, ...]
     if live is None:
         actions = (*files, *bridge)
     elif overlap:
-        actions = (*files, *bridge, Dispose(live.cycle, *limits))
+        actions = (*files, *bridge, dispose_of(settings, live))
     else:
-        actions = (*files, Dispose(live.cycle, *limits, makes_way=True), *bridge)
+        actions = (*files, dispose_of(settings, live, makes_way=True), *bridge)
     return Plan(number, (*actions, Watch(number, settings.stage_timeout)), settings.dispose_timeout)
 
 
@@ -187,7 +187,8 @@ def _new_generation(state: State, cycle: Cycle, at: float) -> Generation:
     )
     trial = cycle.staged.probation if on_probation and cycle.staged is not None else 0.0
     overlap = cycle.staged is None or cycle.staged.overlap
-    return Generation(state.generation + 1, cycle.number, at, at + trial, overlap)
+    in_background = cycle.warmed is not None and cycle.warmed.ends_in_background
+    return Generation(state.generation + 1, cycle.number, at, at + trial, overlap, in_background)
 
 
 def _succeeded(state: State, cycle: Cycle) -> Step:

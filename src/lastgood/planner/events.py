@@ -137,7 +137,8 @@ class Promoted:
 class Warmed:
     """The next bridge is ready for calls. ``warnings`` say where its functions differ from their wrappers.
 
-    ``warm`` and ``why_fresh`` are those of :class:`~lastgood.watch_events.ReloadSuccess`.
+    ``warm`` and ``why_fresh`` are those of :class:`~lastgood.watch_events.ReloadSuccess`, ``ends_in_background`` is that of the
+    :class:`~lastgood.bridges.Bridge`.
     """
 
     effect: Warm
@@ -145,6 +146,7 @@ class Warmed:
     warnings: tuple[str, ...] = ()
     warm: Warmth = "fresh"
     why_fresh: str | None = None
+    ends_in_background: bool = False
 
 
 @dataclass(frozen=True, slots=True)

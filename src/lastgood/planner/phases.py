@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from lastgood.effects import Action, Answer, Dispose, Effect, Look, Prepare, Release, Restart, SetTimer, StopTimer
 from lastgood.errors import Undone
 from lastgood.planner.brake import restart_wait
-from lastgood.planner.states import Closing, Generation, Idle, Looking, Restarting, Scheduled, State
+from lastgood.planner.states import Closing, Generation, Idle, Looking, Restarting, Scheduled, Settings, State
 
 __all__ = [
     "AFTER_HINT",
@@ -26,6 +26,7 @@ __all__ = [
     "answer",
     "begin_closing",
     "debounce",
+    "dispose_of",
     "drain_timer",
     "drop_waiting",
     "go_idle",
@@ -133,7 +134,7 @@ def begin_closing(state: State) -> Step:
     """Dispose the live bridge, and release everything when no bridge drains any more."""
     live = () if state.live is None or state.away else (state.live,)
     limit = state.settings.bounded_drain
-    dispose = tuple(Dispose(each.cycle, limit, state.settings.dispose_timeout) for each in live)
+    dispose = tuple(replace(dispose_of(state.settings, each), timeout=limit) for each in live)
     # Where calls on replaced bridges have no limit, no timer is running for those that drain already.
     untimed = tuple(each.cycle for each in state.retired) if math.isinf(state.settings.drain_timeout) else ()
     timers = tuple(SetTimer(drain_timer(bridge), limit) for bridge in untimed)
@@ -164,8 +165,7 @@ def make_way(state: State, actions: tuple[Action, ...]) -> Step:
     if state.live is not None and not state.away:
         if state.pinning:
             return Step(waiting)
-        settings = state.settings
-        dispose = Dispose(state.live.cycle, settings.drain_timeout, settings.dispose_timeout, makes_way=True)
+        dispose = dispose_of(state.settings, state.live, makes_way=True)
         return Step(replace(waiting, away=True, retired=(*state.retired, state.live)), (dispose,))
     return Step(waiting) if state.retired else when_pinned(state, actions)
 
@@ -173,6 +173,12 @@ def make_way(state: State, actions: tuple[Action, ...]) -> Step:
 def go_on_waiting(state: State) -> Step:
     """Let the actions that wait for :func:`make_way` go on, as far as they can now."""
     return make_way(replace(state, vacating=()), state.vacating) if state.vacating else Step(state)
+
+
+def dispose_of(settings: Settings, replaced: Generation, *, makes_way: bool = False) -> Dispose:
+    """Return the action that disposes the bridge of ``replaced``, which makes way, or has been replaced already."""
+    limits = settings.drain_timeout, settings.dispose_timeout
+    return Dispose(replaced.cycle, *limits, in_background=makes_way or replaced.ends_in_background, makes_way=makes_way)
 
 
 def restart_of(state: State, live: Generation) -> Restart:

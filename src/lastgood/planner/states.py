@@ -80,7 +80,8 @@ class Generation:
 
     ``number`` counts the successful cycles, ``cycle`` all of them; the latter names the bridge. The generation is live since
     ``since``. If its bridge is lost before ``probation_ends``, and its code is to blame, the generation before it is restored.
-    Both times are in seconds since the epoch. Without ``overlap``, no two of its bridges may be there at once.
+    Both times are in seconds since the epoch. Without ``overlap``, no two of its bridges may be there at once. With
+    ``ends_in_background``, nothing waits for the ``dispose()`` of its bridge but a close.
     """
 
     number: int
@@ -88,6 +89,7 @@ class Generation:
     since: float = 0.0
     probation_ends: float = 0.0
     overlap: bool = True
+    ends_in_background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
