@@ -156,6 +156,10 @@ def test_after_its_swap_a_cycle_is_not_superseded() -> None:
     script.send(QUIET)
 
 
+def test_between_two_cycles_there_is_nothing_to_supersede() -> None:
+    start().through(1, "watch").send(OVERDUE)
+
+
 def test_an_undo_is_not_superseded() -> None:
     script = start().through(1, "watch")
     script.give(events.UndoRequested(8))
