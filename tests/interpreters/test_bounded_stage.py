@@ -119,23 +119,23 @@ async def test_what_is_left_after_a_swap_is_given_up_and_the_next_stage_waits_fo
     hanging: str,
 ) -> None:
     owner, name = (CycleFiles, "settle") if hanging == "the files" else (watching.Notifier, "_places")
-    do = getattr(owner, name)
+    do, settle = getattr(owner, name), BoundedStage.settle
 
     def slow(*arguments: Any) -> Any:
         gate.pass_by()
         return do(*arguments)
 
-    async def swapped(_bridge: object) -> None:
-        gate.is_shut = is_second
-        monkeypatch.setattr(owner, name, slow)
+    async def settle_slowly(self: BoundedStage, *arguments: Any) -> bool:
+        gate.is_shut = True
+        monkeypatch.setattr(BoundedStage, "settle", settle)
+        return await settle(self, *arguments)
 
-    is_second = False
-    async with start(probe=swapped) as session, trio.open_nursery() as nursery:
+    async with start() as session, trio.open_nursery() as nursery:
         await told.success()
-        is_second = True
+        monkeypatch.setattr(owner, name, slow)
+        monkeypatch.setattr(BoundedStage, "settle", settle_slowly)
         project.save("pricing.py", MORE)
         await gate.reached()
-        is_second = False
         assert session.generation == 2
         time.is_over()
         await told.success()
