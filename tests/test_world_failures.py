@@ -212,6 +212,7 @@ def test_a_warm_up_that_hangs_is_given_up_after_its_timeout(at: int) -> None:
 def test_a_stage_that_hangs_is_given_up_after_its_timeout_and_the_next_edit_is_tried(at: int) -> None:
     world = started(stage_timeout=7.0)
     before, begun = wrappers(world), world.clock.now
+    world.write("same.py", TWO)  # without an edit a stage has a single operation
     world.hang("stage", at)
     assert not world.reload_now()
     [failure] = failures(world)
@@ -242,7 +243,7 @@ def test_what_is_left_after_a_swap_has_the_time_of_a_stage_and_the_cycle_is_good
 @pytest.mark.parametrize("back", ["later", "while the next one waits"])
 def test_an_edit_whose_stage_could_only_wait_is_tried_when_the_earlier_one_is_back(back: str) -> None:
     world = started(stage_timeout=7.0)
-    world.hang("stage", 2, stuck=True)
+    world.hang("stage", 1, stuck=True)
     assert not world.reload_now()
     edit(world)
     if back == "later":
