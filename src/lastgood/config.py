@@ -179,7 +179,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
       generation. An edit that fails before, such as one with a syntax error, changes nothing.
     - ``async_backend``: the event loop of ``async def`` functions in a worker, ``"asyncio"`` or, where installed, ``"trio"``.
     - ``spare``: keep a worker that runs the program ahead for the next generation, as far as an edit will probably not change
-      what it does. It is used only if it equals a fresh one.
+      what it does. It is used only if it equals a fresh one. There is none with ``overlap = false``.
     """
 
     python: Path | None = None

@@ -331,15 +331,18 @@ def test_it_is_on_unless_it_is_turned_off(project: RealProject) -> None:
     assert inspect.signature(ProcessBridge).parameters["spare"].default is True
 
 
-async def test_without_it_none_is_made(project: RealProject, real: Callable[..., WatchProgram], told: Told) -> None:
+@pytest.mark.parametrize("setting", ["spare = false", "overlap = false"])
+async def test_without_it_none_is_made(
+    setting: str, project: RealProject, real: Callable[..., WatchProgram], told: Told
+) -> None:
     with trio.fail_after(DEADLINE):
-        async with real("spare = false") as session:
+        async with real(setting) as session:
             await told.success()
             await reload(session, project)
             await session.bridge.prepare_spare()
             assert session.bridge._spares == []
             success = await told.success()
-            assert (success.warm, success.why_fresh) == ("fresh", "spare = false")
+            assert (success.warm, success.why_fresh) == ("fresh", setting)
 
 
 async def test_close_ends_it(real: Callable[..., WatchProgram]) -> None:

@@ -123,6 +123,7 @@ class ProcessBridge:
         self._edited: tuple[Path, ...] = ()
         self._loaded: list[str] = []
         self._spares: list[Spare] = []
+        self._no_spare = "spare = false"
         self._preparing: trio.Lock | None = None
         self._taken: list[RemoteWorker] = []
         self.warm: Literal["fresh", "spare"] = "fresh"
@@ -148,9 +149,11 @@ class ProcessBridge:
             pool=process.pool,
             grace=process.grace,
             async_backend=process.async_backend,
-            spare=process.spare,
+            spare=process.spare and process.overlap,
             pinned=config.pinned,
         )
+        if not process.overlap:
+            made._no_spare = "overlap = false"
         made._config_file = config.path
         return made
 
@@ -369,7 +372,7 @@ class ProcessBridge:
 
     async def _start(self, setup: Mapping[str, Any]) -> None:
         environment = self._environment = self._find_environment()
-        self.why_fresh = None if self._process.spare else "spare = false"
+        self.why_fresh = None if self._process.spare else self._no_spare
         for _ in range(self._process.pool):
             found: Spare | str = self.why_fresh or "its sources are not pinned"
             if self._process.spare and self._pinned:
