@@ -21,6 +21,7 @@ import threading
 from _signal import getitimer  # type: ignore[import-not-found]  # signal imports enum: 2 ms
 from _thread import _count as count_threads
 from collections.abc import Callable, Collection
+from os.path import basename, realpath  # bound here, since the program may replace them
 from queue import SimpleQueue
 from time import monotonic
 from types import CodeType
@@ -61,6 +62,7 @@ _OUTSIDE = {
     "webbrowser": "open",
 }
 _OUTSIDE_EVENTS = frozenset(f"{module}.{name}" for module, names in _OUTSIDE.items() for name in names.split())
+_TRACING = ("sys.setprofile", "sys.settrace")
 _OUTSIDE_PREFIXES = ("socket.", "syslog.", "urllib.", "http.", "ftplib.", "smtplib.", "imaplib.", "poplib.", "nntplib.")
 
 
@@ -101,7 +103,7 @@ class Ahead:
         self.setup: dict[str, Any] = {}
         """What was offered with it."""
         self._focus = frozenset(focus)
-        self._focus_names = frozenset(map(os.path.basename, focus))
+        self._focus_names = frozenset(map(basename, focus))
         self._later = later
         self._read_ahead = ReadAhead()
         self._tell_waits: Callable[[str], object] | None = waits
@@ -180,7 +182,7 @@ class Ahead:
     # Waiting.
 
     def _is_focus(self, path: str) -> bool:
-        return os.path.basename(path) in self._focus_names and os.path.realpath(path) in self._focus
+        return basename(path) in self._focus_names and realpath(path) in self._focus
 
     def _poll(self) -> None:
         if self.active and not self._offers.empty():
@@ -249,7 +251,7 @@ class Ahead:
         if digest == running.digest:
             return None
         try:
-            name = os.path.basename(path)
+            name = basename(path)
             old, new = self._pins.sources.source(name, path), other.sources.source(name, path)
             if not same_beginning(old, new, path, count):
                 return f"the imports of {path} have changed, and the spare had run them"
@@ -263,6 +265,8 @@ class Ahead:
     # Audit events, on any thread.
 
     def _on_event(self, event: str, args: tuple[Any, ...]) -> None:
+        if event in _TRACING:
+            self._read_ahead.remove()  # a tracer would see its frames
         if not self.active or self._is_busy:
             return
         here = threading.get_ident()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from os import fsdecode
+from os.path import abspath  # bound here, since the program may replace them
 from stat import S_IFDIR, S_IFLNK, S_IFMT
 from time import time_ns
 
@@ -170,6 +172,6 @@ def state_of(path: str, follows: bool = True, whole: bool = True, now: int = 0) 
 def absolute(path: Any) -> str | None:
     """Return the absolute path as text; None for a descriptor."""
     try:
-        return os.path.abspath(os.fsdecode(path))
+        return abspath(fsdecode(path))
     except TypeError:
         return None

@@ -45,8 +45,9 @@ class ReadAhead:
         SourceFileLoader.get_code = get_code  # type: ignore[method-assign,assignment]  # otherwise it is inherited
 
     def remove(self) -> None:
-        """Have the loaders do as before."""
-        del SourceFileLoader.get_code
+        """Have the loaders do as before. May be called again."""
+        if "get_code" in vars(SourceFileLoader):
+            del SourceFileLoader.get_code
         self._codes.clear()
 
     def read(self, sources: Iterable[str], is_enough: Callable[[], bool]) -> None:
