@@ -152,6 +152,9 @@ async def test_what_the_spare_had_read_must_be_the_same(
     [
         ("import _thread, time; _thread.start_new_thread(time.sleep, (60,))", "a thread of the program was running"),
         ("import signal; signal.setitimer(signal.ITIMER_REAL, 60)", "a timer of the program was running"),
+        ("import builtins; builtins.len = lambda each, old=len: old(each)", "the program replaces the builtin len"),
+        ("import os; os.listdir(os.open('/', os.O_RDONLY))", "the program reads a directory by its descriptor"),
+        ("import os; os.close(os.open('.', os.O_RDONLY))", "the program may open a file by the descriptor"),
         ("from os import stat", "the program keeps or replaces one of os.access, os.lstat, os.readlink, os.stat"),
         ("import os; os.stat = lambda *_, **__: None", "the program keeps or replaces one of os.access"),
         ("import os\ntry: os.stat('missing')\nexcept OSError: pass", "the program has seen an error of os.stat"),
@@ -160,7 +163,17 @@ async def test_what_the_spare_had_read_must_be_the_same(
             "the program raised",
         ),
     ],
-    ids=["a thread", "a timer", "a function kept", "a function replaced", "an error seen", "an error"],
+    ids=[
+        "a thread",
+        "a timer",
+        "a builtin",
+        "a descriptor",
+        "a directory",
+        "a function kept",
+        "a function replaced",
+        "an error seen",
+        "an error",
+    ],
 )
 async def test_what_runs_or_fails_beside_it_makes_a_spare_useless(project: StagedProject, runs: str, why: str) -> None:
     project.write({"../seen": f"{project.top}/once", "helper.py": f"{runs}\nVALUE = 1\n"})

@@ -262,7 +262,9 @@ class MemoryInterpreter:
                     self.report(notice)
             match step:
                 case StageResult():
-                    self._operation("generate")  # so that a stage that writes nothing new can fail at two points as well
+                    self._operation(
+                        "generate"
+                    )  # so that a stage that writes nothing new can fail at two points as well
                     return step.event(action, work, 0.0)
                 case staging.Arm(watch):
                     self._armed = watch.union(self._armed)

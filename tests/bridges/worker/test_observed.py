@@ -95,7 +95,7 @@ def test_a_directory_that_the_program_lists_is_compared_in_its_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["b", "a"]
-    monkeypatch.setattr(os, "listdir", lambda _: list(names))
+    monkeypatch.setattr(observed, "listdir", lambda _: list(names))
     seen = Observed()
     seen.directory(tmp_path, "<frozen importlib._bootstrap_external>")
     names.reverse()

@@ -21,7 +21,7 @@ import threading
 from _signal import getitimer  # type: ignore[import-not-found]  # signal imports enum: 2 ms
 from _thread import _count as count_threads
 from collections.abc import Callable, Collection
-from os.path import basename, realpath  # bound here, since the program may replace them
+from os.path import basename, isabs, realpath  # bound here, since the program may replace them
 from queue import SimpleQueue
 from time import monotonic
 from types import CodeType
@@ -30,7 +30,7 @@ from .manifest import Damaged, digest_of
 from .observed import Observed, is_bytecode
 from .parts import Parts, make_parts, same_beginning
 from .performing import VALUES
-from .read_ahead import ReadAhead
+from .read_ahead import ReadAhead, replaced_builtin
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
@@ -231,7 +231,8 @@ class Ahead:
             return "a thread of the program was running"
         if any(getitimer(which)[0] for which in (0, 1, 2)):
             return "a timer of the program was running"
-        return None
+        replaced = replaced_builtin()
+        return None if replaced is None else f"the program replaces the builtin {replaced}"
 
     def _difference(self, other: Pins) -> str | None:
         for running in self._running:
@@ -287,26 +288,32 @@ class Ahead:
     def _note(self, event: str, args: tuple[Any, ...]) -> str | None:
         """Note what is about to be read. Return where to wait, if the operation reaches outside or reads the focus."""
         if event == "open":
-            return self._note_open(args[0], args[2])
+            return self._note_open(*args)
         if event == "import":
             if args[0].startswith("multiprocessing.popen_"):
                 return "a process starts"  # there is no event of that
             if args[1] is not None:
                 self._observed.file(args[1])
         elif event in ("os.listdir", "os.scandir"):
-            self._observed.directory(args[0], sys._getframe(2).f_code.co_filename)
+            if isinstance(args[0], int):
+                self._spoilt = "the program reads a directory by its descriptor"
+            else:
+                self._observed.directory(args[0], sys._getframe(2).f_code.co_filename)
         elif event in _OUTSIDE_EVENTS or event.startswith(_OUTSIDE_PREFIXES):
             return None if event in _MAKING and "__pycache__" in str(args[0]) else event
         return None
 
-    def _note_open(self, path: Any, flags: Any) -> str | None:
+    def _note_open(self, path: Any, mode: Any, flags: Any) -> str | None:
         name = str(os.fsdecode(path)) if isinstance(path, (str, bytes, os.PathLike)) else ""
         if isinstance(flags, int) and flags & _WRITING:
             return None if is_bytecode(name) else f"{name} is opened for writing"
-        if name:
-            if self._is_focus(name):
-                return name
-            self._observed.file(name)
+        if not name:
+            return None
+        if mode is None and not isabs(name):
+            self._spoilt = "the program may open a file by the descriptor of its directory"  # the event does not tell
+        if self._is_focus(name):
+            return name
+        self._observed.file(name)
         return None
 
     def _start_thread_later(self, *args: Any) -> Any:

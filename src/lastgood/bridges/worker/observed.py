@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection
+from os import listdir  # bound here, since the program may replace it
 from time import time_ns
 
 from .questions import RACING, Questions, absolute, state_of
@@ -90,6 +91,6 @@ class Observed:
 
 def _names(path: str) -> list[str] | None:
     try:
-        return os.listdir(path)
+        return listdir(path)
     except OSError:
         return None

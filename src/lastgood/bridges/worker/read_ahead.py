@@ -6,6 +6,7 @@ that file nor the source has changed since.
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     States = tuple[tuple[int, int, int], ...]
 
-__all__ = ["ReadAhead"]
+__all__ = ["ReadAhead", "replaced_builtin"]
 
 _get_code = SourceFileLoader.get_code
 _stat = os.stat
@@ -73,11 +74,22 @@ class ReadAhead:
             return  # it is found out again, or is an error, when the module is imported
 
     def _take(self, source: str) -> CodeType | None:
+        if self._codes and replaced_builtin() is not None:
+            return None  # it would see that the import system does less
         states, code = self._codes.pop(source, (None, None))
         try:
             return code if code is not None and states == _states(source) else None
         except OSError:
             return None
+
+
+_BUILTINS = {name: value for name, value in vars(builtins).items() if name != "input"}  # see interactive.py
+
+
+def replaced_builtin() -> str | None:
+    """Return the name of a builtin that the program has replaced; None if it has replaced none."""
+    now = vars(builtins)
+    return next((name for name, value in _BUILTINS.items() if now.get(name) is not value), None)
 
 
 def _states(source: str) -> States:
