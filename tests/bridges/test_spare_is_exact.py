@@ -156,7 +156,10 @@ async def test_what_the_spare_had_read_must_be_the_same(
         ("import os; os.listdir(os.open('/', os.O_RDONLY))", "the program reads a directory by its descriptor"),
         ("import os; os.close(os.open('.', os.O_RDONLY))", "the program may open a file by the descriptor"),
         ("from os import stat", "the program keeps or replaces one of os.access, os.lstat, os.readlink, os.stat"),
-        ("import os; os.stat = lambda *_, **__: None", "the program keeps or replaces one of os.access"),
+        (
+            "import os; KEPT = os.stat; os.stat = lambda *_, **__: None",
+            "the program keeps or replaces one of os.access",
+        ),
         ("import os\ntry: os.stat('missing')\nexcept OSError: pass", "the program has seen an error of os.stat"),
         (
             "import os; 1 / (os.environ['TOP'] + '/once' in open(os.environ['TOP'] + '/seen').read())",

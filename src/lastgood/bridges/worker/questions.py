@@ -120,7 +120,8 @@ class Questions:
         if self.spoilt is not None:
             return self.spoilt
         self._give_back()
-        if self._count_references() != self._references:
+        are_in_place = all(getattr(os, name) is each for name, each in zip(_NAMES, self._replaced))
+        if not are_in_place or self._count_references() != self._references:
             return f"the program keeps or replaces one of {', '.join(f'os.{name}' for name in _NAMES)}"
         for (ask, name, *how), answer in self._answers.items():
             if answer is RACING or ask(name, *how) != answer:
