@@ -1,7 +1,8 @@
 """Each check of a spare is taken out once, and random projects and edits show a difference.
 
 What random projects seldom need has tests of its own (``bridges/worker/test_ahead.py``, ``bridges/test_spare_is_exact.py``):
-the age of a spare, its timers, a program that raises, exit handlers of one that is not taken.
+the age of a spare, its timers, a program that raises, exit handlers of one that is not taken, and lookups of local modules that
+find another one.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ CHECKS = {
         "running.parts = parts if parts.count == count else make_parts(new, path, count)",
         "pass",
     ),
-    "lookups of local modules": ("ahead.py", "return self._pins.difference(other) or", "return"),
     "files and directories": ("ahead.py", " or self._observed.difference(self._pins.looked_up())", ""),
     "files": ("observed.py", "if state is RACING or state_of(name) != state:", "if False:"),
     "what was asked of files": ("observed.py", "return self.questions.difference()", "return None"),
