@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.bridges import remote
+from lastgood.bridges import process, remote
 from lastgood.errors import BridgeError, CallTimeout, WorkerDied
 from process_bridges import is_alive, pipes_of, running, script, until
 
@@ -34,6 +34,20 @@ number = request()
 {misdeed}
 request()
 """
+
+
+@pytest.mark.parametrize("answer", [r"\x05", r"\x91\x05", r"\xc1"], ids=["a number", "numbers", "wrong-msgpack"])
+async def test_a_worker_that_answers_its_setup_with_something_else_is_killed(tmp_path: Path, answer: str) -> None:
+    text = FAKE.replace(r'b"\xc0")', f'b"{answer}")').format(python=sys.executable, misdeed="")
+    fake = script(tmp_path / "python", text)
+    with pytest.raises(BridgeError, match="The worker sent invalid data and was killed"):
+        async with running(tmp_path, python=fake, modules=[], grace=0.05):
+            raise AssertionError("it is ready")
+
+
+@pytest.mark.parametrize("body", [b"\xa0", b"\xc1"], ids=["no text", "wrong-msgpack"])
+def test_a_spare_that_gives_no_reason_is_given_one(body: bytes) -> None:
+    assert process._reason(body).startswith("the spare ")
 
 
 @pytest.mark.parametrize(

@@ -397,14 +397,16 @@ class ProcessBridge:
         else:
             why = "the spare ended, or was stopped by a signal"
             if await becomes_ready(worker, answer):
-                why = str(VALUES.loads(answer.body)) if answer.kind == frames.UNFIT else ""
+                why = _reason(answer.body) if answer.kind == frames.UNFIT else ""
             if why:
                 self.why_fresh = self.why_fresh or why
                 await worker.end(0)
                 worker, answer = self._replace(index, setup)
                 await worker.channel.wait(answer)
         loaded = self._result(worker, answer, is_import=True)
-        self._loaded = [str(path) for path in loaded or ()] if isinstance(loaded, list) else []
+        self._loaded = [] if loaded is None else loaded
+        if not (isinstance(self._loaded, list) and all(isinstance(path, str) for path in self._loaded)):
+            raise worker.fail_with(f"{loaded!r:.200} is not a list of the modules that it has loaded")
         worker.ready = True
 
     def _replace(self, index: int, setup: bytes) -> tuple[RemoteWorker, PendingAnswer]:
@@ -547,6 +549,14 @@ def _command(python: str | Path) -> Path:
     """Return an interpreter as :class:`ProcessConfig` takes it: absolute, unless it is a bare name to look up on ``PATH``."""
     text = os.fspath(python)
     return Path(os.path.abspath(text)) if os.path.dirname(text) else Path(text)
+
+
+def _reason(body: bytes) -> str:
+    """Decode the text in an UNFIT frame, which must not be empty."""
+    try:
+        return str(VALUES.loads(body)) or "the spare gave no reason"
+    except (ValueError, TypeError) as error:
+        return f"the spare sent invalid data: {error}"
 
 
 def _context(environment: Environment, setup: Mapping[str, Any]) -> RunContext:

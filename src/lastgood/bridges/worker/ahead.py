@@ -131,10 +131,10 @@ class Ahead:
         self._observed.questions.replace()
         self._read_ahead.install()
         self._threads = count_threads()
-        self._own_threads = frozenset(threading._active)  # type: ignore[attr-defined]  # enumerate() may wait for a lock
+        self._own_threads = frozenset(threading._active)  # type: ignore[attr-defined]  # private: enumerate() takes a lock
         if sys.version_info < (3, 12):  # there are no audit events of thread starts
-            self._start_thread = threading._start_new_thread  # type: ignore[attr-defined]
-            threading._start_new_thread = self._start_thread_later  # type: ignore[attr-defined]
+            self._start_thread = threading._start_new_thread  # type: ignore[attr-defined]  # private to threading
+            threading._start_new_thread = self._start_thread_later  # type: ignore[attr-defined]  # likewise
         sys.addaudithook(self._on_event)
 
     def quietly(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -214,7 +214,7 @@ class Ahead:
             os._exit(0)  # without exit handlers
         self.number, self.setup, self.active = number, setup, False
         if sys.version_info < (3, 12):
-            threading._start_new_thread = self._start_thread  # type: ignore[attr-defined]
+            threading._start_new_thread = self._start_thread  # type: ignore[attr-defined]  # private to threading
         self._observed.questions.restore()
         self._pins.adopt(other)
         self._tell_taken(number)
