@@ -167,6 +167,7 @@ def generate(corpus: Corpus, package: str, counts: Counts) -> None:
         at, since = module, now
 
     extractor.note = note
+    extractor.start()
     try:
         resolved = resolve_modules(config, finder)
         pinned = Pinner(Contents(Disk()), extractor.imports_of).pin(config, resolved, finder)

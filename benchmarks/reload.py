@@ -237,6 +237,7 @@ def part_start(pace: Pace, _: Sequence[Kind], top: Path) -> list[Row]:
             try:
                 running.wait_for("0")
                 row.answered.append(running.hear()[0]["took"] * 1000)
+                time.sleep(0.5)  # what was read is remembered for the next session when nothing was asked for a moment
             finally:
                 running.stop()
     alone.bare = first.bare = kept.bare = alone.answered

@@ -165,7 +165,7 @@ def test_what_is_kept_is_there_in_the_next_process(tmp_path: Path) -> None:
 
 def test_other_versions_of_what_answers_ask_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept(tmp_path / "cache", a="1")
-    monkeypatch.setattr(memo_on_disk, "_version_digest", lambda: "another")
+    monkeypatch.setattr(memo_on_disk, "version_digest", lambda: "another")
     assert remembered(tmp_path / "cache", "a") == ""
 
 

@@ -21,7 +21,7 @@ from lastgood.generators.checking import check_staged
 from lastgood.generators.running import run_generators
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.project import StageStopped
-from lastgood.interpreters.staging import Check, Request, RunGenerators
+from lastgood.interpreters.staging import Check, Request, RunGenerators, Start
 
 __all__ = ["BoundedStage"]
 
@@ -116,6 +116,9 @@ class BoundedStage:
         match request:
             case RunGenerators(config, text, directory, taken):
                 return await run_generators(config, text, directory, taken, note)
+            case Start(extractor):
+                extractor.start()
+                return None
             case Check(directory, package, imported, compiled):
                 return await check_staged(directory, package, imported=imported, compiled=compiled, note=note)
             case _:

@@ -29,6 +29,7 @@ from lastgood.errors import (
 )
 from lastgood.generators.inputs import Inputs
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
+from lastgood.interpreters.kept_wrappers import CONFIG, INPUTS, WRAPPERS, KeptWrappers, packed_inputs
 from lastgood.interpreters.project import Project, Resolution
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
@@ -42,13 +43,9 @@ from lastgood.store.temporary import make_temporary_directory
 from lastgood.store.trees import make_directories, remove_tree, staged_files, staged_place
 from lastgood.watch_events import ApiChange
 from lastgood.wrappers import Generated
-from lastgood.wrappers.process.extractor import wrapper_texts
+from lastgood.wrappers.process.extractor import WrapInputs, wrapper_texts
 
 __all__ = ["CycleFiles"]
-
-# Names of the files that are stored with a generation in addition to its sources.
-_WRAPPERS = "wrappers/"
-_CONFIG = "config"
 
 _NOTHING = Generated(())
 
@@ -78,6 +75,7 @@ class CycleFiles:
         self.pinned: Pinned | None = None
         self.manifest: Path | None = None
         self.interfaces: Interfaces | None = None
+        self._inputs: bytes | None = None
         self._texts: dict[str, tuple[str, bytes]] = {}  # digest and text of each staged file
         self.is_undo = False
         self._repeats: Path | None = None  # the manifest of the live generation, if this one is equal to it
@@ -235,10 +233,23 @@ class CycleFiles:
 
     def generate(self) -> Generated:
         """Generate the wrappers of every module of the config into the stage, by the built-in generator."""
-        extractor = self.project.extractor
-        extractor.use(self.project.files.cache(self.output_directory.home), read_only=self._is_dry)
-        texts, generated, irs = wrapper_texts(extractor, self._pinned, self._config, self.modules, self._python)
-        self.interfaces = Interfaces.of(irs, self.project.interfaces.of(irs))
+        project, pinned, extractor = self.project, self._pinned, self.project.extractor
+        extractor.use(project.files.cache(self.output_directory.home), read_only=self._is_dry)
+        if not extractor.has_started:
+            store = project.store(self.output_directory)
+            kept = KeptWrappers.of_last(store, pinned, self._python, self._config_text)
+            if kept is not None:
+                project.unprimed = WrapInputs.of(pinned, self._config, self.modules)
+                self.interfaces = kept.interfaces
+                return self._stage_wrappers(kept.texts, Generated(tuple(kept.texts), kept.warnings))
+        project.unprimed = None
+        texts, generated, irs = wrapper_texts(extractor, pinned, self._config, self.modules, self._python)
+        self.interfaces = Interfaces.of(irs, project.interfaces.of(irs))
+        return self._stage_wrappers(texts, generated)
+
+    def _stage_wrappers(self, texts: Mapping[str, bytes], generated: Generated) -> Generated:
+        if not self._config.generators:
+            self._inputs = packed_inputs(self._pinned, self._python, tuple(generated.warnings))
         self._write_stage(texts)
         return generated
 
@@ -328,9 +339,10 @@ class CycleFiles:
         if self._is_dry:
             return
         try:
-            kept = {f"{_WRAPPERS}{name}": digest_and_text for name, digest_and_text in self._texts.items()}
+            kept = {f"{WRAPPERS}{name}": digest_and_text for name, digest_and_text in self._texts.items()}
             kept |= {} if self.interfaces is None else self.interfaces.to_keep()
-            kept[_CONFIG] = (digest_of(self._config_text), self._config_text)
+            others = {CONFIG: self._config_text, INPUTS: self._inputs}
+            kept |= {name: (digest_of(text), text) for name, text in others.items() if text is not None}
             with self._sharing("kept generations", output.home):
                 self.manifest = self.project.store(output).put(self._pinned, kept)
         except OSError as error:
@@ -364,12 +376,12 @@ class CycleFiles:
         self.manifest = store.path(good)
         kept = store.open(self.manifest)
         self.watch = watch.with_paths(map(files.real_path, kept.late.values()))
-        config = decode_config(kept.files[_CONFIG], project.config_file)
+        config = decode_config(kept.files[CONFIG], project.config_file)
         output = msgspec.structs.replace(config.output, dir=live.path)
         self.config = msgspec.structs.replace(config, output=output, pinned=self.manifest)
         self.claim()
-        texts = {name: text for name, text in kept.files.items() if name.startswith(_WRAPPERS)}
-        self._write_stage({name.removeprefix(_WRAPPERS): text for name, text in texts.items()})
+        texts = {name: text for name, text in kept.files.items() if name.startswith(WRAPPERS)}
+        self._write_stage({name.removeprefix(WRAPPERS): text for name, text in texts.items()})
         self.staged = {name: digest for name, (digest, _) in sorted(self._texts.items())}
 
     def find_previous(self) -> bool:

@@ -58,12 +58,12 @@ def changes_between(before: Interfaces | None, after: Interfaces | None) -> tupl
 
     See :func:`lastgood.wrappers.changes.compare`.
     """
+    if before is None or after is None or before.digests == after.digests:
+        return ()
+
     from lastgood.wrappers.changes import compare
     from lastgood.wrappers.ir import unpacked
     from lastgood.wrappers.layouts import replaced
-
-    if before is None or after is None:
-        return ()
 
     def modules(of: Interfaces, names: Collection[str]) -> dict[str, Module]:
         return {name: unpacked(of.read(of.digests[name])) for name in names if name in of.digests}

@@ -84,7 +84,6 @@ def _run_stage(timeout: float, work: CycleFiles) -> StageResult:
     @trio.lowlevel.enable_ki_protection  # so that KeyboardInterrupt is only raised by an await
     async def run() -> StageResult:
         bounded = BoundedStage()
-        work.project.extractor.start()
         try:
             return await bounded.run(partial(_staged, work, bounded), work, timeout)
         except KeyboardInterrupt:

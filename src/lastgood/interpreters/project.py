@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from lastgood.calls.live_imports import LiveImports
 from lastgood.config import Config, ProcessConfig
-from lastgood.errors import ConfigError
+from lastgood.errors import ConfigError, LastgoodError
 from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.planner.watch_set import Rules, WatchSet
 from lastgood.sources.contents import Contents
@@ -23,7 +24,7 @@ from lastgood.store.file_system import FileSystem, digest_of
 from lastgood.store.generations import GenerationStore, Kept, LateModule
 from lastgood.store.manifests_in_use import ManifestsInUse
 from lastgood.store.output_directory import OutputDirectory
-from lastgood.wrappers.process.extractor import Extractor, HereExtractor
+from lastgood.wrappers.process.extractor import Extractor, HereExtractor, NotStarted, WrapInputs
 
 __all__ = ["Project", "StageStopped"]
 
@@ -89,6 +90,8 @@ class Project:
     live_manifest: Path | None = None
     generation: int = 0
     at: tuple[str, Path | None] = ("", None)
+    unprimed: WrapInputs | None = None
+    """The inputs of the live wrappers, if those were made by an earlier session. An extractor that has seen them is faster."""
     checked: Mapping[str, str] = field(default_factory=dict)
     """The digests by path of the files in the last import check that succeeded."""
     refused: tuple[ProcessConfig, ConfigError] | None = None
@@ -109,6 +112,7 @@ class Project:
 
     _named: tuple[tuple[str, ...], tuple[Path, ...]] = ((), ())
     _is_stopped: bool = False
+    _is_priming: bool = False
 
     def __post_init__(self) -> None:
         self.extractor.note = self.note
@@ -119,11 +123,27 @@ class Project:
     def begin_stage(self) -> None:
         """Forget an earlier :meth:`stop`, which was for an earlier stage."""
         self._is_stopped = False
+        self.extractor.resume()
 
     def stop(self) -> None:
         """Stop the stage that runs, from any thread, because its result is not needed any more."""
         self._is_stopped = True
         self.extractor.stop()
+
+    def prime_extractor(self) -> None:
+        """Have the extractor, which runs, wrap what is ``unprimed``, and drop the result. What fails is not an error yet."""
+        inputs, self.unprimed = self.unprimed, None
+        self._is_priming = inputs is not None
+        with suppress(LastgoodError, NotStarted):
+            if inputs is not None:
+                inputs.wrapped_by(self.extractor)
+        self._is_priming = False
+
+    def stop_priming(self) -> None:
+        """Stop :meth:`prime_extractor`, now and later, from any thread."""
+        self.unprimed = None
+        if self._is_priming:
+            self.extractor.stop()
 
     def note(self, name: str, file: Path | None = None) -> None:
         """Record the module or step that a stage is working on, for the error if it takes too long."""

@@ -20,6 +20,7 @@ from lastgood.planner.events import Noticed, Staged
 from lastgood.planner.watch_set import WatchSet, merge
 from lastgood.watch_events import ApiChange, Recovered
 from lastgood.wrappers import Generated
+from lastgood.wrappers.process.extractor import Extractor, NotStarted
 
 __all__ = [
     "Arm",
@@ -29,6 +30,7 @@ __all__ = [
     "Request",
     "RunGenerators",
     "StageResult",
+    "Start",
     "advance",
     "stage",
     "stage_undo",
@@ -74,7 +76,14 @@ class Check:
     compiled: Collection[str]
 
 
-Request = Arm | Generate | RunGenerators | Check
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start the extractor, on the session's own thread. There is no answer."""
+
+    extractor: Extractor
+
+
+Request = Arm | Generate | RunGenerators | Check | Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +145,10 @@ def stage(work: CycleFiles, armed: WatchSet | None, *, watches: bool = True, cus
     if problem is not None:
         raise problem
     assert work.config is not None
-    own = (yield Generate(work.config, work.generator_directory)) if custom else work.generate()
+    if custom:
+        own = yield Generate(work.config, work.generator_directory)
+    else:
+        own = yield from _generate(work)
     others = Generated(())
     if work.config.generators:
         others = yield RunGenerators(work.config, work.config_text, work.generator_directory, work.made)
@@ -166,11 +178,22 @@ def _resolve(work: CycleFiles, armed: WatchSet | None, watches: bool) -> Generat
         problem: LastgoodError | None = None
         try:
             work.resolve()
+        except NotStarted:
+            yield Start(work.project.extractor)
+            continue
         except LastgoodError as error:
             problem = error
         if not watches or (armed is not None and armed.includes(work.watch)):
             return problem
         armed = yield from _arm(work, work.watch, armed)
+
+
+def _generate(work: CycleFiles) -> Generator[Request, Any, Generated]:
+    while True:
+        try:
+            return work.generate()
+        except NotStarted:
+            yield Start(work.project.extractor)
 
 
 def _arm(work: CycleFiles, watch: WatchSet, armed: WatchSet | None) -> Generator[Request, Any, WatchSet]:

@@ -171,7 +171,6 @@ class TrioInterpreter:
             assert self._armed is not None
             recipe = stage_undo(work, self._armed)
         else:
-            self._project.extractor.start()
             recipe = stage(work, self._armed, custom=self._hooks.generate is not None)
         answer: object = None
         while True:
@@ -211,8 +210,8 @@ class TrioInterpreter:
                 return events.Promoted(action, since(started), work.written, touched, work.promotion.warnings)
             case effects.Warm():
                 assert work.config is not None
-                await self._bridges.warm(action.cycle, work.config, action.timeout)
-                warnings = await self._compare(work, action.describe_timeout)
+                comparison = await self._warm(action, work)
+                warnings = await self._compare(work, comparison, action.describe_timeout)
                 if work.refresh is not None:
                     await self._in_thread(work.refresh.prepare)
                 in_background = self._bridges.ends_in_background(action.cycle)
@@ -232,12 +231,37 @@ class TrioInterpreter:
             case _:
                 assert_never(action)
 
-    async def _compare(self, work: CycleFiles, timeout: float) -> tuple[str, ...]:
+    async def _warm(self, action: effects.Warm, work: CycleFiles) -> Comparison | None:
+        """Get the next bridge ready, and meanwhile prepare the comparison of the wrappers with it."""
+        prepared: Comparison | None = None
+        raised: BaseException | None = None
+
+        @trio.lowlevel.enable_ki_protection
+        async def prepare() -> None:
+            nonlocal prepared
+            try:
+                prepared = await self._in_thread(Comparison, work, self._warnings)
+            except Exception:
+                logger.debug("the wrappers cannot be compared with the worker", exc_info=True)
+
+        assert work.config is not None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(prepare)
+            try:
+                await self._bridges.warm(action.cycle, work.config, action.timeout)
+            except trio.Cancelled:
+                raise
+            except BaseException as error:  # raised again below, outside of the nursery, so that no group wraps it
+                raised = error
+        if raised is not None:
+            raise raised
+        return prepared
+
+    async def _compare(self, work: CycleFiles, comparison: Comparison | None, timeout: float) -> tuple[str, ...]:
         """Compare the wrappers with the worker of the next bridge; return warnings. It never fails."""
-        if not self._bridges.can_describe(work.cycle):
+        if comparison is None or not self._bridges.can_describe(work.cycle):
             return ()
         try:
-            comparison = await self._in_thread(Comparison, work, self._warnings)
             if not comparison.functions and not comparison.modules:
                 return comparison.warnings()
             try:
@@ -288,6 +312,7 @@ class TrioInterpreter:
         await self._notifier.arm(WatchSet(()))
         if not await self._bounded.returned(action.timeout):
             logger.warning("%s: a thread that works on this has not returned; it is left running", self._project.at[0])
+        self._project.stop_priming()
         async with self._bounded.lock:
             await self._in_thread(self._project.release)
 
@@ -315,6 +340,13 @@ class TrioInterpreter:
             self._bridges.kept(cycle, late)
             if manifest is not None:
                 self._project.use_late(cycle, manifest)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _prime_extractor(self) -> None:
+        """Start the extractor, which the first stage did not need, so that the next edit does not wait for that."""
+        if self._project.unprimed is not None:
+            self._project.extractor.start()
+            await self._in_thread(self._project.prime_extractor)
 
     # --- watching
 
@@ -392,6 +424,7 @@ class TrioInterpreter:
                 self._nursery.start_soon(self._pin, bridge)
             case effects.Prepare():
                 self._bridges.prepare(command)
+                self._nursery.start_soon(self._prime_extractor)
             case effects.Arm(paths):
                 assert self._armed is not None
                 self._armed = self._armed.with_paths(paths)

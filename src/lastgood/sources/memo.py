@@ -7,6 +7,9 @@ earlier session, or from before an edit that was reverted, is therefore as good 
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +20,7 @@ import msgspec
 if TYPE_CHECKING:
     from lastgood.sources.memo_on_disk import AnswersOnDisk
 
-__all__ = ["Answer", "Memo", "Query"]
+__all__ = ["Answer", "Memo", "Query", "version_digest"]
 
 KEPT_IN_A_RUN = 480_000_000
 """Maximum size, in bytes of memory as estimated, of the answers in memory."""
@@ -95,16 +98,17 @@ class Memo:
 
         An answer with failures is not remembered. ``size`` is its size in memory, in bytes, as estimated.
         """
-        place = query.name, *key
-        answer = self._recall(query, place)
+        answer = self.recall(query, key)
         if answer is None or any(self._state_of(name) != state for name, state in answer.consulted.items()):
             answer = compute()
             if not answer.failures:
-                self._remember(query, place, answer, size)
+                self._remember(query, (query.name, *key), answer, size)
         self._states.update(answer.consulted)
         return answer
 
-    def _recall(self, query: Query[T], place: tuple[Hashable, ...]) -> Answer[T] | None:
+    def recall(self, query: Query[T], key: tuple[Hashable, ...]) -> Answer[T] | None:
+        """Return the remembered answer, whose ``consulted`` may have other states now; None if there is none."""
+        place = query.name, *key
         if self._file is not None and query.decoder is not None:
             data = self._file.get(place)
             with suppress(msgspec.MsgspecError):  # data of another form
@@ -150,6 +154,16 @@ class Memo:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+@functools.cache
+def version_digest() -> str:
+    """Return a digest of what makes wrappers: Python, and the source text of the rooms that do."""
+    digest = hashlib.sha256(str(sys.version_info[:2]).encode())
+    lastgood = Path(__file__).parents[1]
+    for file in sorted(file for room in ("sources", "store", "wrappers") for file in (lastgood / room).rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")

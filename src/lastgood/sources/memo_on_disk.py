@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import sqlite3
-import sys
 from contextlib import suppress
 from pathlib import Path
+
+from lastgood.sources.memo import version_digest
 
 __all__ = ["AnswersOnDisk"]
 
@@ -31,7 +31,8 @@ class AnswersOnDisk:
     def _connect(self, mode: str) -> sqlite3.Connection:
         if self._database is None:
             uri = f"{self.path.as_uri()}?mode={mode}"
-            self._database = sqlite3.connect(uri, uri=True, timeout=_PATIENCE)
+            # The threads of a session's stages come one after another.
+            self._database = sqlite3.connect(uri, uri=True, timeout=_PATIENCE, check_same_thread=False)
         return self._database
 
     def _disconnect(self) -> None:
@@ -103,15 +104,5 @@ def _checksum(data: bytes) -> bytes:
 
 def _key(place: tuple[object, ...]) -> str:
     """Return a digest of ``place``, and of the versions of lastgood and Python, which affect the answer."""
-    text = "\0".join((_version_digest(), *map(str, place))).encode("utf-8", "surrogatepass")
+    text = "\0".join((version_digest(), *map(str, place))).encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()
-
-
-@functools.cache
-def _version_digest() -> str:
-    """Return a digest of what computes answers: Python, and the source text of the rooms that ask."""
-    digest = hashlib.sha256(str(sys.version_info[:2]).encode())
-    lastgood = Path(__file__).parents[1]
-    for file in sorted(file for room in ("sources", "wrappers") for file in (lastgood / room).rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

@@ -213,12 +213,19 @@ class GenerationStore:
             return False
         if not known.late:
             return before.name == manifest.name
-        plain = copy(known)
-        plain.modules, plain.late = [module for module in known.modules if module[3] not in known.late], []
         late = (module for module in known.modules if module[3] in known.late)
-        return digest_of(plain.dumps()) == manifest.name and all(
+        return digest_of(_without_late(known).dumps()) == manifest.name and all(
             self._is_unchanged(path, digest) for _, digest, _, path in late
         )
+
+    def has_sources(self, manifest: Path, reading: Reading) -> bool:
+        """Return whether the sources of a stored generation are those of ``reading``, apart from late modules.
+
+        Raises :class:`DamagedGeneration`.
+        """
+        known, read = _without_late(self._load(manifest.name)), reading.manifest()
+        read.files = known.files
+        return read.dumps() == known.dumps()
 
     def _is_unchanged(self, path: str, digest: str) -> bool:
         try:
@@ -339,7 +346,9 @@ class GenerationStore:
         return manifest
 
     def _read(self, digest: str) -> bytes:
-        return self._checked(self._objects / digest)
+        data = self._checked(self._objects / digest)
+        self._verified.add(digest)
+        return data
 
     def _checked(self, path: Path) -> bytes:
         """Return the bytes of a file whose name is their digest. Raise :class:`DamagedGeneration`."""
@@ -356,6 +365,12 @@ class GenerationStore:
     def _write_history(self, good: tuple[Good, ...]) -> None:
         text = msgspec.json.format(msgspec.json.encode(_History(1, good)))
         write_sealed(self._files, self._top / "history.json", text + b"\n")
+
+
+def _without_late(manifest: Manifest) -> Manifest:
+    plain = copy(manifest)
+    plain.modules, plain.late = [module for module in manifest.modules if module[3] not in manifest.late], []
+    return plain
 
 
 def _digests(manifest: Manifest) -> set[str]:

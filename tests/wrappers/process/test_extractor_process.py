@@ -10,16 +10,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lastgood.errors import GenerationError
-from lastgood.sources.import_statements import imports_of
+from lastgood.sources.import_statements import Imports, imports_of
 from lastgood.store.file_system import digest_of
-from lastgood.wrappers import ModuleSource
+from lastgood.wrappers import ModuleSource, Wrapped
 from lastgood.wrappers.process import extractor_process
-from lastgood.wrappers.process.extractor import HereExtractor
+from lastgood.wrappers.process.extractor import HereExtractor, NotStarted
 from lastgood.wrappers.process.extractor_process import ExtractorProcess
 from real_project import DEADLINE
 from wrapping import source
@@ -38,8 +41,31 @@ def modules(**texts: str) -> Mapping[str, ModuleSource]:
     return made
 
 
+class _StartedWhenNeeded(ExtractorProcess):
+    """An extractor that is started as a stage does it."""
+
+    def imports_of(self, data: bytes) -> Imports:
+        with suppress(NotStarted):
+            return super().imports_of(data)
+        self.start()
+        return super().imports_of(data)
+
+    def wrap(self, *args: Any) -> Wrapped:
+        with suppress(NotStarted):
+            return super().wrap(*args)
+        self.start()
+        return super().wrap(*args)
+
+
 @pytest.fixture
 def extractor() -> Iterator[ExtractorProcess]:
+    extractor = _StartedWhenNeeded()
+    yield extractor
+    extractor.end()
+
+
+@pytest.fixture
+def not_started() -> Iterator[ExtractorProcess]:
     extractor = ExtractorProcess()
     yield extractor
     extractor.end()
@@ -247,12 +273,53 @@ def test_one_that_was_stopped_is_replaced_only_by_a_start(extractor: ExtractorPr
     assert extractor.wrap(list(found.values()), found, "async").files
 
 
-def test_one_that_another_thread_has_started_is_replaced_by_a_start(extractor: ExtractorProcess) -> None:
-    thread = threading.Thread(target=extractor.imports_of, args=(b"import a",))
+def test_only_a_start_starts_it(not_started: ExtractorProcess) -> None:
+    found = modules(models=MODELS.format("int"))
+    for ask in (
+        partial(not_started.imports_of, b"import a"),
+        partial(not_started.wrap, list(found.values()), found, "async"),
+    ):
+        with pytest.raises(NotStarted):  # or a thread, with which it would end, would own it
+            ask()
+    assert not not_started.has_started
+
+
+def test_what_the_cache_has_needs_no_process(not_started: ExtractorProcess, tmp_path: Path) -> None:
+    not_started.use(tmp_path, read_only=False)
+    not_started.start()
+    found = not_started.imports_of(b"import a.b")
+    not_started.end()
+    assert not_started.imports_of(b"import a.b") == found == imports_of(b"import a.b")
+    with pytest.raises(NotStarted):
+        not_started.imports_of(b"import a.c")
+    thread = threading.Thread(target=not_started.imports_of, args=(b"import a.b",))  # stages have threads of their own
     thread.start()
     thread.join()
-    started = extractor._child
-    assert pid_of(extractor) != (None if started is None else started.pid), "that one goes with its thread"
+    not_started.use(tmp_path / "other", read_only=False)
+    with pytest.raises(NotStarted):
+        not_started.imports_of(b"import a.b")
+
+
+def test_one_that_was_killed_while_idle_has_to_be_started_again(extractor: ExtractorProcess) -> None:
+    first = pid_of(extractor)
+    extractor.imports_of(b"import a")
+    assert extractor._child is not None
+    extractor._child.signal(signal.SIGKILL)
+    assert extractor._child.has_exited(DEADLINE)
+    assert extractor.imports_of(b"import a") == imports_of(b"import a")
+    assert pid_of(extractor) != first
+
+
+def test_one_that_cannot_start_is_an_error_and_is_not_started_for_ever(
+    not_started: ExtractorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extractor_process, "_PROGRAM", "raise SystemExit(3)")
+    found = modules(models=MODELS.format("int"))
+    not_started.start()
+    assert not_started._child is not None
+    assert not_started._child.has_exited(DEADLINE)
+    with pytest.raises(GenerationError, match="ended with status 3"):
+        not_started.wrap(list(found.values()), found, "async")
 
 
 @pytest.mark.parametrize(
@@ -348,7 +415,7 @@ def test_what_it_found_out_is_kept(extractor: ExtractorProcess, tmp_path: Path) 
     first = extractor.wrap(list(found.values()), found, "async")
     extractor.end()
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
-    again = ExtractorProcess()
+    again = _StartedWhenNeeded()
     again.use(tmp_path, read_only=True)
     assert again.wrap(list(found.values()), found, "async") == first
     again.end()
@@ -357,7 +424,7 @@ def test_what_it_found_out_is_kept(extractor: ExtractorProcess, tmp_path: Path) 
 def test_the_app_does_not_import_what_does_the_work() -> None:
     program = (
         "import sys; from lastgood.wrappers.process.extractor_process import ExtractorProcess\n"
-        "extractor = ExtractorProcess(); extractor.imports_of(b'import a'); extractor.wrap([], {}, 'async')\n"
+        "extractor = ExtractorProcess(); extractor.start(); extractor.imports_of(b'import a'); extractor.wrap([], {}, 'async')\n"
         "extractor.end(); sys.exit('lastgood.wrappers.generate' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

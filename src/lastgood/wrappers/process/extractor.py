@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +20,11 @@ from lastgood.wrappers import Generated, ModuleSource, Wrapped
 if TYPE_CHECKING:
     from lastgood.wrappers.generate import Pipeline
 
-__all__ = ["Extractor", "HereExtractor", "wrapper_texts"]
+__all__ = ["Extractor", "HereExtractor", "NotStarted", "WrapInputs", "wrapper_texts"]
+
+
+class NotStarted(Exception):  # a request rather than an error
+    """The extractor cannot answer before its :meth:`~Extractor.start`. No user sees it."""
 
 
 class Extractor(Protocol):
@@ -28,8 +33,17 @@ class Extractor(Protocol):
     note: Callable[[str, Path | None], object]
     """A callback, called with each module, and its file, before that module is analysed. The caller sets it."""
 
+    def resume(self) -> None:
+        """Allow requests again after :meth:`stop`."""
+        ...
+
     def start(self) -> None:
         """Start up in the background, if that takes time. Call this on the session's own thread."""
+        ...
+
+    @property
+    def has_started(self) -> bool:
+        """Whether every request can be answered. Otherwise one may raise :class:`NotStarted`."""
         ...
 
     def use(self, cache: Path | None, *, read_only: bool) -> None:
@@ -67,8 +81,16 @@ class HereExtractor:
         self._pipeline: Pipeline | None = None
         self._paths: Mapping[str, Path | None] = {}
 
+    def resume(self) -> None:
+        """Do nothing."""
+
     def start(self) -> None:
         """Do nothing."""
+
+    @property
+    def has_started(self) -> bool:
+        """See :class:`Extractor`."""
+        return True
 
     def use(self, cache: Path | None, *, read_only: bool) -> None:
         """Do nothing."""
@@ -104,13 +126,30 @@ class HereExtractor:
         self._pipeline = None
 
 
-def wrapper_texts(
-    extractor: Extractor, pinned: Pinned, config: Config, modules: Mapping[str, Resolved], python: tuple[int, int]
-) -> tuple[Mapping[str, bytes], Generated, Mapping[str, bytes]]:
-    """Generate the wrappers of every module, without writing them. ``python`` is the version of the worker's Python.
+@dataclass(frozen=True, slots=True)
+class WrapInputs:
+    """The inputs of :meth:`Extractor.wrap`. ``failures``: sources that cannot be read."""
 
-    Returns the texts by path relative to the output directory, the result with warnings and failures, and the IRs by module.
-    """
+    sources: Sequence[ModuleSource]
+    found: Mapping[str, ModuleSource]
+    style: Style
+    annotated: tuple[str, ...]
+    failures: tuple[ModuleFailure, ...]
+
+    @classmethod
+    def of(cls, pinned: Pinned, config: Config, modules: Mapping[str, Resolved]) -> WrapInputs:
+        """Return the inputs for the wrappers of ``modules``, which are those of ``config``."""
+        sources, found, failures = _sources(pinned, config, modules)
+        return cls(sources, found, config.output.style, config.output.annotated, tuple(failures))
+
+    def wrapped_by(self, extractor: Extractor) -> Wrapped:
+        """Have them wrapped. See :meth:`Extractor.wrap`."""
+        return extractor.wrap(self.sources, self.found, self.style, self.annotated)
+
+
+def _sources(
+    pinned: Pinned, config: Config, modules: Mapping[str, Resolved]
+) -> tuple[list[ModuleSource], dict[str, ModuleSource], list[ModuleFailure]]:
     found = {name: ModuleSource(name, None, b"", is_package=True) for name in pinned.namespaces}
     for each in pinned.modules:
         if each.name not in found:
@@ -133,12 +172,23 @@ def wrapper_texts(
         known = found.get(name)
         digest = known.digest if known is not None and known.path == module.file else digest_of(data)
         sources.append(ModuleSource(name, module.file, data, module.is_package, config.modules[name], digest))
-    wrapped = extractor.wrap(sources, found, config.output.style, config.output.annotated)
+    return sources, found, failures
+
+
+def wrapper_texts(
+    extractor: Extractor, pinned: Pinned, config: Config, modules: Mapping[str, Resolved], python: tuple[int, int]
+) -> tuple[Mapping[str, bytes], Generated, Mapping[str, bytes]]:
+    """Generate the wrappers of every module, without writing them. ``python`` is the version of the worker's Python.
+
+    Returns the texts by path relative to the output directory, the result with warnings and failures, and the IRs by module.
+    """
+    inputs = WrapInputs.of(pinned, config, modules)
+    wrapped = inputs.wrapped_by(extractor)
     asked = ((each, partial(_refused, pinned, config, each.file)) for each in wrapped.failures)
     found_broken = [with_worker(each, python, refused) for each, refused in asked]
     # The worker can import a helper that only its own Python reads. Of what is in it nothing is known here.
     unread = [each for each in found_broken if each.module not in modules and is_newer(each)]
-    failures += [each for each in found_broken if each not in unread]
+    failures = [*inputs.failures, *(each for each in found_broken if each not in unread)]
     warnings = (*wrapped.warnings, *map(_about_unread, unread))
     generated = Generated(tuple(wrapped.files), warnings, tuple(sorted(failures, key=lambda each: each.module)))
     return wrapped.files, generated, wrapped.modules

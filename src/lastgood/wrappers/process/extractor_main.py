@@ -10,7 +10,6 @@ import os
 import select
 import traceback
 from contextlib import suppress
-from pathlib import Path
 
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.parent import die_with
@@ -80,8 +79,8 @@ class _Server:
             match request:
                 case Read(data):
                     self._reply(FoundImports(self._imports_of(data)))
-                case Use(directory, read_only):
-                    self._memo.use(None if directory is None else Path(directory, "cache"), read_only=read_only)
+                case Use(path, read_only):
+                    self._memo.use(path, read_only=read_only)
                 case Wrap():
                     self._reply(self._wrap(request))
         except _Gone:

@@ -19,9 +19,11 @@ from lastgood.children.child import Child
 from lastgood.children.output import Output
 from lastgood.config import Style
 from lastgood.errors import GenerationError, ModuleFailure
-from lastgood.sources.import_statements import Imports, guessed_imports, imports_of
+from lastgood.sources.import_statements import IMPORTS, Imports, guessed_imports, imports_of
+from lastgood.sources.memo import Memo
+from lastgood.store.file_system import digest_of
 from lastgood.wrappers import ModuleSource, Wrapped
-from lastgood.wrappers.process.extractor import HereExtractor
+from lastgood.wrappers.process.extractor import HereExtractor, NotStarted
 from lastgood.wrappers.process.extractor_wire import (
     LENGTH,
     MOST,
@@ -68,7 +70,10 @@ class _NoProcess(Exception):
 
 
 class ExtractorProcess:
-    """An :class:`.Extractor` in a process of its own, started by :meth:`start`, or else at the first request.
+    """An :class:`.Extractor` in a process of its own, which :meth:`start` starts.
+
+    Until then, imports are answered from the cache, and what the cache does not have raises :class:`.NotStarted`. So a session
+    without any new source goes live without that process.
 
     If the system cannot start a process, sources are read in the app's own process until :meth:`end`; on Windows always.
     """
@@ -78,57 +83,80 @@ class ExtractorProcess:
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._wire: tuple[BinaryIO, BinaryIO] | None = None  # requests, replies
-        self._starting_thread = 0
+        self._may_start_again = False  # else the process has ended before its first reply, as the next one would
         self._is_stopped = False
+        self._stopped: Child | None = None  # no reply of it is awaited any more
         self._here: HereExtractor | None = None
-        self._cache: tuple[Path | None, bool] = (None, True)
+        self._memo_file: tuple[Path | None, bool] = (None, True)
+        self._memo = Memo()  # read until the process runs, which then has it
         self._reset()
 
     def _reset(self) -> None:
         """Reset the record of what has been sent: a new process knows nothing."""
-        self._sent_cache: tuple[Path | None, bool] = (None, True)
+        self._sent_memo_file: tuple[Path | None, bool] = (None, True)
         self._rows: dict[str, Row] = {}
         self._made = Wrapped({})
 
+    def resume(self) -> None:
+        """Allow requests again after :meth:`stop`."""
+        self._is_stopped = False
+
     def start(self) -> None:
-        """Start the process if none runs, and replace one that another thread has started.
+        """Start the process if none runs, also after :meth:`stop`.
 
         Call this on the session's own thread: on Linux, the process is killed when the thread that started it ends.
         """
-        with self._lock, suppress(_NoProcess):
+        child = self._child
+        if self._here is not None or not (child is None or child is self._stopped or child.has_exited()):
+            return
+        with self._lock:
+            if child is not None:
+                self._kill(child)
             self._is_stopped = False
-            if self._child is not None and self._starting_thread != threading.get_ident():
-                self._kill(self._child)
-            self._ensure_running()
+            self._memo.close()
+            self._reset()
+            self._may_start_again = False
+            if not _CAN_PASS_DESCRIPTORS:
+                self._here = HereExtractor()
+                return
+            try:
+                self._child, self._wire = _start_process()
+            except OSError as error:
+                logger.warning("sources are read in the app's own process, since no other can be started: %s", error)
+                self._here = HereExtractor()
 
-    def _ensure_running(self) -> Child:
-        if self._child is not None:
-            if not self._child.has_exited():
-                return self._child
-            self._kill(self._child)
-        self._reset()
+    @property
+    def has_started(self) -> bool:
+        """See :class:`.Extractor`."""
+        return self._child is not None or self._here is not None
+
+    def _running(self) -> Child:
+        """Return the process. Raises :class:`_Ended`, :class:`_NoProcess` and :class:`.NotStarted`."""
+        child = self._child
+        if child is not None and (child is self._stopped or child.has_exited()):
+            self._kill(child)
+            if child is not self._stopped and not self._may_start_again:
+                raise _Ended(_exit_text(child.status), "lastgood")
         if self._is_stopped:
             raise _Ended("was stopped", "lastgood")
-        if not _CAN_PASS_DESCRIPTORS:
-            self._here = self._here or HereExtractor()
         if self._here is not None:
             raise _NoProcess
-        try:
-            self._child, self._wire = _start_process()
-            self._starting_thread = threading.get_ident()
-        except OSError as error:
-            logger.warning("sources are read in the app's own process, since no other can be started: %s", error)
-            self._here = HereExtractor()
-            raise _NoProcess from error
+        if self._child is None:
+            raise NotStarted
         return self._child
 
     def use(self, cache: Path | None, *, read_only: bool) -> None:
         """Keep results in the directory ``cache``; see :class:`.Extractor`."""
-        self._cache = (cache, read_only)
+        self._memo_file = (None if cache is None else cache / "cache", read_only)
 
     def imports_of(self, data: bytes) -> Imports:
         """Return the imports of a source. If parsing it kills the process, lines that look like import statements count."""
         with self._lock:
+            if not self.has_started:
+                self._memo.use(self._memo_file[0], read_only=True)
+                known = self._memo.recall(IMPORTS, (digest_of(data),))
+                if known is not None:
+                    return known.found
             try:
                 reply = self._ask(Read(data))
             except _NoProcess:
@@ -166,7 +194,7 @@ class ExtractorProcess:
         style: Style,
         annotated: tuple[str, ...],
     ) -> Wrapped:
-        self._ensure_running()
+        self._running()
         named = {source.name: source for source in sources}
         current = {**found, **named}
         rows = {
@@ -192,14 +220,13 @@ class ExtractorProcess:
     def _ask(self, request: Request, rows: Mapping[str, Row] = MappingProxyType({})) -> Reply:
         """Send a request about ``rows`` and return the reply. Raises :class:`_Ended` and :class:`_NoProcess`."""
         at = "lastgood"
-        child = self._ensure_running()
+        child = self._running()
         assert self._wire is not None
         requests, replies = self._wire
         try:
-            if self._sent_cache != self._cache:
-                cache, read_only = self._cache
-                _send(requests, Use(None if cache is None else str(cache), read_only))
-                self._sent_cache = self._cache
+            if self._sent_memo_file != self._memo_file:
+                _send(requests, Use(*self._memo_file))
+                self._sent_memo_file = self._memo_file
             _send(requests, request)
             while isinstance(reply := _receive(replies), Progress):
                 at = reply.module
@@ -207,6 +234,7 @@ class ExtractorProcess:
             if isinstance(reply, Defect):
                 self._kill(child)  # its state cannot be trusted any more
                 raise _Ended(f"met a defect of lastgood:\n{reply.text.rstrip()}\n", at)
+            self._may_start_again = True
             return reply
         except (OSError, EOFError, msgspec.MsgspecError) as error:
             self._kill(child)
@@ -215,13 +243,14 @@ class ExtractorProcess:
     def stop(self) -> None:
         """Kill the process; the running call raises an error."""
         self._is_stopped = True
-        child = self._child
+        child = self._stopped = self._child
         if child is not None:
             child.signal(signal.SIGKILL)
 
     def end(self) -> None:
         """Close the pipes, wait for the process to exit, then kill it. It may be started again."""
         with self._lock:
+            self._memo.close()
             child, self._here, self._is_stopped = self._child, None, False
             if child is None or self._wire is None:
                 return

@@ -58,9 +58,9 @@ class Read(msgspec.Struct, tag=0):
 
 
 class Use(msgspec.Struct, tag=1):
-    """An instruction to keep results in the directory ``cache``. Not answered."""
+    """An instruction to keep results in the file ``memo``; see :meth:`.Memo.use`. Not answered."""
 
-    cache: str | None
+    memo: Path | None
     read_only: bool
 
 
