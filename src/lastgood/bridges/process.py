@@ -453,15 +453,7 @@ class ProcessBridge:
             "grace": self._process.grace,
             "async_backend": self._process.async_backend,
             "log_levels": LEVELS.renew(),
-            "modules": {
-                name: {
-                    "functions": None if chosen.functions is None else list(chosen.functions),
-                    "classes": None if chosen.classes is None else list(chosen.classes),
-                    "exclude": list(chosen.exclude),
-                    "exclude_patterns": list(chosen.exclude_patterns),
-                }
-                for name, chosen in self._modules.items()
-            },
+            "modules": msgspec.msgpack.encode(dict(self._modules)),  # plain data, and there may be thousands
         }
 
     def _result(

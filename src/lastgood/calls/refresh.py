@@ -84,6 +84,9 @@ class Refresh:
         self._output = output
         self._texts = texts
         self._former = former
+        self._by_name: dict[str, list[str]] = {}
+        for path in {**texts, **former}:
+            self._by_name.setdefault(path.rpartition("/")[2], []).append(path)
         self._prepared: _Preparation | None = None
 
     def prepare(self) -> None:
@@ -109,12 +112,34 @@ class Refresh:
             late.apply()
 
     def _with_all_imported(self) -> _Preparation:
-        wrappers = _imported(self._output, self._texts, self._former)
+        wrappers = self._imported()
         prepared = self._prepared
         if prepared is None or prepared.modules != {each.module for each in wrappers.values()}:
             prepared = _Preparation(wrappers, _Tree(self._output, self._texts))
             prepared.run()
         return prepared
+
+    def _imported(self) -> dict[str, _Wrapper]:
+        """Return the wrappers that are imported, by module name. What they had bound is recorded if it was not."""
+        is_output: dict[str, bool] = {}
+        status = _status(self._output)
+        found: dict[str, _Wrapper] = {}
+        for name, module in list(sys.modules.items()):
+            if type(module) is not ModuleType:
+                continue
+            file = vars(module).get("__file__")
+            if not isinstance(file, str) or vars(module).get("__name__") != name:
+                continue
+            for path in self._by_name.get(os.path.basename(file), ()):
+                if not file.endswith(f"{os.sep}{path}"):
+                    continue
+                directory = file.removesuffix(f"{os.sep}{path}")
+                if directory not in is_output:
+                    is_output[directory] = _is_output(directory, self._output, status)
+                text = self._texts.get(path)
+                if is_output[directory] and _is_known(module, self._former.get(path, text or b"")):
+                    found[name] = _Wrapper(module, text if text is not None and has_header(text) else None)
+        return found
 
 
 # --- the modules
@@ -164,32 +189,6 @@ def _root(module: ModuleType, output: Path) -> tuple[str, str]:
     while os.path.realpath(directory) != str(output):
         name, directory = name.rpartition(".")[0], os.path.dirname(directory)
     return name, directory
-
-
-def _imported(output: Path, texts: Mapping[str, bytes], former: Mapping[str, bytes]) -> dict[str, _Wrapper]:
-    """Return the wrappers in ``output`` that are imported, by module name. What they had bound is recorded if it was not."""
-    by_name: dict[str, list[str]] = {}
-    for path in {**texts, **former}:
-        by_name.setdefault(path.rpartition("/")[2], []).append(path)
-    is_output: dict[str, bool] = {}
-    status = _status(output)
-    found: dict[str, _Wrapper] = {}
-    for name, module in list(sys.modules.items()):
-        if type(module) is not ModuleType:
-            continue
-        file = vars(module).get("__file__")
-        if not isinstance(file, str) or vars(module).get("__name__") != name:
-            continue
-        for path in by_name.get(os.path.basename(file), ()):
-            if not file.endswith(f"{os.sep}{path}"):
-                continue
-            directory = file.removesuffix(f"{os.sep}{path}")
-            if directory not in is_output:
-                is_output[directory] = _is_output(directory, output, status)
-            if is_output[directory] and _is_known(module, former.get(path, texts.get(path, b""))):
-                text = texts.get(path)
-                found[name] = _Wrapper(module, text if text is not None and has_header(text) else None)
-    return found
 
 
 def _is_output(directory: str, output: Path, status: os.stat_result | None) -> bool:
