@@ -6,7 +6,6 @@ imported it: an app that uses one does not pay for the other.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import traceback
@@ -16,6 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias
 
+from lastgood.bridges.worker.forks import end_forked
 from lastgood.errors import BridgeError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = [
     "TrioLoop",
     "Unguarded",
     "current",
-    "end_forked",
+    "end_forked_task",
     "here",
     "result_at_once",
 ]
@@ -255,23 +255,12 @@ def here() -> str:
     return f"no event loop, in thread {threading.current_thread().name!r}" if loop is None else str(loop)
 
 
-def end_forked(error: BaseException | None) -> NoReturn:
-    """End a process that was forked inside a task, at the end of that task, as multiprocessing ends its children.
+def end_forked_task(error: BaseException | None) -> NoReturn:
+    """End a process that was forked inside a task, at the end of that task, which ``error`` has ended, if anything.
 
-    ``error`` is the exception that ended the task, if any. The child must not shut down the loop: the loop's epoll instance is
-    a kernel object that parent and child share.
+    The child must not shut down the loop: the loop's epoll instance is a kernel object that parent and child share.
     """
-    status = 0 if error is None else 1
-    if isinstance(error, SystemExit):
-        status = error.code if isinstance(error.code, int) else int(error.code is not None)
-        if not isinstance(error.code, int | None):
-            print(error.code, file=sys.stderr)
-    elif error is not None:
-        traceback.print_exception(error)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    os._exit(status & 0xFF)
+    end_forked(error, traceback.print_exception)
 
 
 def result_at_once(call: Coroutine[Any, Any, Any]) -> Any:

@@ -79,7 +79,7 @@ async def running(program: WatchProgram) -> AsyncIterator[Session]:
             except BaseException as error:  # raised again below, outside of the nursery, so that no group wraps it
                 raised = error
             if session._is_forked:
-                loops.end_forked(raised)
+                loops.end_forked_task(raised)
             await session._shut_down()
     except BaseExceptionGroup:
         # The only possible cause is a Ctrl-C while the nursery was closing.

@@ -355,7 +355,7 @@ class BesideAsyncio:
     ) -> bool:
         """Close the session. Raises :class:`WatchError` if the watcher has failed, unless the body itself raised."""
         if self._thread._is_forked:
-            loops.end_forked(error)
+            loops.end_forked_task(error)
         if (
             not self._app.is_here()
         ):  # the body was destroyed by the garbage collector: nothing can be awaited or imported

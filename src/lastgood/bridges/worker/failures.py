@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-__all__ = ["describe"]
+__all__ = ["describe", "traceback_of"]
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MAX_TEXT = 100_000
@@ -58,6 +58,11 @@ def describe(error: BaseException, dumps: Callable[[Any], bytes]) -> list[Any]:
     not on the disk any more. ``dumps`` encodes values.
     """
     return _Description(error, dumps).whole()
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback, without the frames of the worker and of the import system."""
+    return _whole_text(error, _type_name(type(error)), _text_of(error))
 
 
 class _Description:

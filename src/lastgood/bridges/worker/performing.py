@@ -12,6 +12,7 @@ from types import ModuleType
 
 from . import frames
 from .calling import Callables, Refused
+from .forks import FORKS
 from .values import packing
 from .values.codec import CODEC
 from .values.known import SOURCES
@@ -39,9 +40,14 @@ VALUES = Values(packing.pack, packing.unpacker, packing.Ext, towards="from the w
 def import_modules(names: Iterable[str]) -> dict[str, ModuleType]:
     """Import the modules of these names and return them by name."""
     modules = {}
-    for name in names:
-        __import__(name)
-        modules[name] = sys.modules[name]
+    try:
+        for name in names:
+            __import__(name)
+            modules[name] = sys.modules[name]
+    except BaseException as error:
+        FORKS.end_child(error)
+        raise
+    FORKS.end_child()
     return modules
 
 
@@ -65,7 +71,9 @@ def run_call(callables: Callables, body: bytes) -> tuple[Any, Sequence[Any]]:
     except (ValueError, TypeError, frames.StructError) as error:
         raise Refused(f"The worker cannot read the arguments of the call: {error}.") from None
     function = callables.find(body[end - length : end])
-    return function(*args, **kwargs), requested
+    result = function(*args, **kwargs)
+    FORKS.end_child()
+    return result, requested
 
 
 def run_question(callables: Callables, body: bytes) -> tuple[Any, Sequence[Any]]:
@@ -123,6 +131,7 @@ def _stream_hint(value: Any, name: str) -> str:
 
 def pack_result(result: Any, requested: Sequence[Any] = (), *, name: str = "result") -> tuple[int, bytes]:
     """Return the answer frame for a returned ``result``. The arguments are those of :func:`encode_result`."""
+    FORKS.end_child()
     try:
         return frames.RESULT, encode_result(result, requested, name=name)
     except Refused as refused:
@@ -133,6 +142,7 @@ def pack_result(result: Any, requested: Sequence[Any] = (), *, name: str = "resu
 
 def pack_raised(error: BaseException) -> tuple[int, bytes]:
     """Return the answer frame for a raised ``error``."""
+    FORKS.end_child(error)
     from .failures import describe
 
     return frames.RAISED, VALUES.dumps(describe(error, lambda value: VALUES.dumps(value, SOURCES)))

@@ -6,9 +6,9 @@ import os
 import sys
 import threading
 from collections.abc import Collection
-from functools import partial
 
 from . import frames
+from .forks import FORKS
 from .interactive import refuse_interaction
 from .interrupts import enable_interrupts
 from .logs import LogPipe
@@ -31,10 +31,10 @@ def run(
     ``bare``: the modules that the interpreter had loaded before any of lastgood's.
     """
     die_with(parent)
-    for descriptor in (requests, answers, logs, incoming, outgoing):
-        if descriptor >= 0:
-            os.set_inheritable(descriptor, False)
-            os.register_at_fork(after_in_child=partial(os.close, descriptor))
+    descriptors = [each for each in (requests, answers, logs, incoming, outgoing) if each >= 0]
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    FORKS.close_in_children(descriptors)
     CODEC.open(incoming, outgoing)
     refuse_interaction()
     enable_interrupts()

@@ -25,6 +25,7 @@ from types import CoroutineType
 from . import frames
 from .calling import Refused
 from .contexts import CONTEXTS
+from .forks import FORKS
 from .performing import pack_raised, pack_refused, pack_result
 from .values.codec import CODEC, Lending
 
@@ -199,6 +200,7 @@ class Streams:
         while iterator is not None:
             if stream.closing:
                 error = _close(iterator)
+                FORKS.end_child(error)
                 if error is not None and stream.request is None:
                     traceback.print_exception(type(error), error, error.__traceback__)
                 self._ended(stream, _CLOSED if error is None else pack_raised(error))
@@ -211,6 +213,7 @@ class Streams:
                     exposure.cover()
                 kind, body = self._packed(stream, item)
             except StopIteration:
+                FORKS.end_child()
                 kind, body = _ENDED
             except BaseException as error:  # including SystemExit: a stream must not end the worker
                 kind, body = pack_raised(error)
@@ -238,6 +241,7 @@ class Streams:
         except Refused as refused:
             return pack_refused(str(refused))
         except Exception as error:
+            FORKS.end_child(error)
             if stream.was_ahead():
                 return _CLOSED
             if stream.closing and stream.request is None:
@@ -267,6 +271,7 @@ class Streams:
                 elif time.monotonic() - since > _LONGEST_TURN:
                     await gate.pause()
                     since = time.monotonic()
+            FORKS.end_child()
             return _ENDED
         finally:
             await aclosed(iterator)
