@@ -32,7 +32,7 @@ from real_project import DEADLINE
 
 FILES = ("__init__.py", "core.py", "extra.py", "sub/__init__.py", "sub/deep.py", "sub/more/leaf.py")
 DIRECTORIES = ("", "sub", "sub/more")
-CONFIG = '[modules.pkg]\n[output]\ndir = "generated"\n'
+CONFIG = 'python_import_path = ["current"]\n[modules.pkg]\n[output]\ndir = "generated"\n'
 
 Sources = dict[str, str]
 
@@ -40,9 +40,9 @@ Sources = dict[str, str]
 def sources(root: Path) -> Sources:
     """What a generator sees of the disk: the config, and every source of the package or of the module it has turned into."""
     found = {"lastgood.toml": (root / "lastgood.toml").read_text()} if (root / "lastgood.toml").is_file() else {}
-    package = root / "pkg"
-    if (root / "pkg.py").is_file() and not (package / "__init__.py").is_file():
-        return found | {"pkg.py": (root / "pkg.py").read_text()}
+    package, module = root / "current" / "pkg", root / "current" / "pkg.py"
+    if module.is_file() and not (package / "__init__.py").is_file():
+        return found | {"pkg.py": module.read_text()}
     visited: set[str] = set()
     for directory, directories, names in os.walk(package, followlinks=True):
         visited.add(os.path.realpath(directory))
@@ -82,7 +82,10 @@ class Remembers:
 
 @dataclass(eq=False)
 class Editor:
-    """Somebody who edits. Every content is new: ``fresh()``. ``changed``: the paths of this round."""
+    """Somebody who edits. Every content is new: ``fresh()``. ``changed``: the paths of this round.
+
+    The sources are in ``releases``, of which ``current`` is one.
+    """
 
     root: Path
     contents: int = 0
@@ -95,10 +98,13 @@ class Editor:
         return text.format(self.contents)
 
     def path(self, name: str) -> Path:
-        path = self.root / name
+        path = self.place(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.changed.add(name)
         return path
+
+    def place(self, name: str) -> Path:
+        return self.root / name if name == "lastgood.toml" else self.root / "current" / name
 
     def may_revert(self, *names: str) -> bool:
         """Whether what was there at the start of the round is there still, at and below ``names``."""
@@ -122,18 +128,18 @@ class Editor:
         self.path(self.fresh("pkg/new{}/deeper/x.py")).write_text(self.fresh())
 
     def touch(self, place: int) -> None:
-        path = self.root / "pkg" / FILES[place]
+        path = self.place("pkg") / FILES[place]
         if path.exists():
             os.utime(path)
 
     def chmod(self, place: int) -> None:
-        path = self.root / "pkg" / FILES[place]
+        path = self.place("pkg") / FILES[place]
         if path.exists():
             path.chmod(0o600 if place % 2 else 0o644)
 
     def churn(self, place: int) -> None:
         """What an interpreter and an editor leave beside a source."""
-        directory = self.root / "pkg" / DIRECTORIES[place % 3]
+        directory = self.place("pkg") / DIRECTORIES[place % 3]
         if directory.is_dir():
             (directory / "__pycache__").mkdir(exist_ok=True)
             (directory / "__pycache__" / "core.cpython-311.pyc").write_text(self.fresh())
@@ -160,7 +166,7 @@ class Editor:
 
     def delete(self, place: int) -> None:
         name = f"pkg/{FILES[place]}"
-        if self.may_revert(name) and (self.root / name).exists():
+        if self.may_revert(name) and self.place(name).exists():
             self.path(name).unlink()
 
     def delete_config(self, _: int) -> None:
@@ -169,7 +175,7 @@ class Editor:
 
     def move_out(self, place: int) -> None:
         name = DIRECTORIES[place % 3]
-        source, attic = self.root / "pkg" / name, self.root / "attic" / (name or "pkg")
+        source, attic = self.place("pkg") / name, self.root / "attic" / (name or "pkg")
         if self.may_revert(f"pkg/{name}".rstrip("/")) and source.is_dir() and not attic.exists():
             attic.parent.mkdir(parents=True, exist_ok=True)
             source.rename(attic)
@@ -177,7 +183,7 @@ class Editor:
 
     def move_in(self, place: int) -> None:
         name = DIRECTORIES[place % 3]
-        target, attic = self.root / "pkg" / name, self.root / "attic" / (name or "pkg")
+        target, attic = self.place("pkg") / name, self.root / "attic" / (name or "pkg")
         if self.may_revert(f"pkg/{name}".rstrip("/")) and attic.is_dir() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             attic.rename(target)
@@ -190,10 +196,18 @@ class Editor:
         self._link(f"pkg/library{place % 2}", ("../outside", "sub", ".")[place % 3])
 
     def _link(self, name: str, target: str) -> None:
-        if self.may_revert(name) and (self.root / "pkg").is_dir():
-            temporary = self.root / "pkg" / ".link.swp"
+        if self.may_revert(name) and self.place("pkg").is_dir():
+            temporary = self.place("pkg") / ".link.swp"
             temporary.symlink_to(target)
             temporary.replace(self.path(name))
+
+    def swing(self, _: int) -> None:
+        """What a deployment does: the link on the way to everything leads to another release."""
+        if self.may_revert("pkg", "pkg.py", "outside"):
+            link, temporary = self.root / "current", self.root / ".current.swp"
+            temporary.symlink_to("releases/" + ("two" if link.readlink().name == "one" else "one"))
+            temporary.replace(link)
+            self.changed.update(("pkg", "pkg.py", "outside"))
 
     def toggle_module(self, _: int) -> None:
         """A module beside the package: it counts where the package has no ``__init__``."""
@@ -234,6 +248,7 @@ OPERATIONS: tuple[Callable[[Editor, int], None], ...] = (
     Editor.move_in,
     Editor.link_file,
     Editor.link_directory,
+    Editor.swing,
     Editor.toggle_module,
     Editor.check_out,
 )
@@ -270,8 +285,12 @@ class Play:
         self.noticed = trio.Event()
 
     async def play(self, script: Script) -> None:
-        for place in range(len(FILES)):
-            self.editor.write(place)
+        for release in ("two", "one"):
+            (self.root / "releases" / release).mkdir(parents=True)
+            (self.root / "current").unlink(missing_ok=True)
+            (self.root / "current").symlink_to(f"releases/{release}")
+            for place in range(len(FILES)):
+                self.editor.write(place)
         self.editor.configure(0)
         program = watch(
             self.root / "lastgood.toml",
@@ -323,7 +342,7 @@ class Play:
             return isinstance(status.error, ConfigError) and "does not exist" in str(status.error)
         if config.startswith("broken"):
             return isinstance(status.error, ConfigError) and status.error.field == config.split()[0]
-        if not (self.root / "pkg").is_dir() and not (self.root / "pkg.py").is_file():
+        if not self.editor.place("pkg").is_dir() and not self.editor.place("pkg.py").is_file():
             return isinstance(status.error, UnwatchableModule)
         attempt = self.attempts[-1]
         if attempt.seen != disk:

@@ -27,13 +27,14 @@ class Inputs:
 
     ``paths`` are the paths that the config names, with links resolved; ``helpers`` the files of the modules that a generator's
     function imports; ``candidates`` further paths whose appearance may change either. ``problem`` is set if the module of a
-    function cannot be found.
+    function cannot be found. ``links`` are symbolic links on the way to all of these.
     """
 
     paths: tuple[Path, ...] = ()
     helpers: tuple[Path, ...] = ()
     candidates: tuple[Path, ...] = ()
     problem: ConfigError | None = None
+    links: tuple[Path, ...] = ()
 
 
 def inputs_of(config: Config, files: FileSystem, pinner: Pinner, interpreter: Interpreter) -> Inputs:
@@ -45,7 +46,7 @@ def inputs_of(config: Config, files: FileSystem, pinner: Pinner, interpreter: In
         return Inputs()
     named = {path for generator in config.generators for path in watched_paths(config, generator)}
     paths = {files.real_path(path) for path in named}
-    candidates, helpers = named - paths, set[Path]()
+    candidates, helpers, ways = named - paths, set[Path](), {*named, *config.python_import_path}
     problem: ConfigError | None = None
     finder = Finder(files, config.python_import_path, interpreter)
     for generator in config.generators:
@@ -63,8 +64,11 @@ def inputs_of(config: Config, files: FileSystem, pinner: Pinner, interpreter: In
             continue
         pinned = pinner.pin(asked, found, finder)
         helpers.update(each.file for each in pinned.modules)
+        ways.update(each.path for each in pinned.modules if each.path != each.file)
         candidates.update(found[module].candidates, pinned.candidates)
-    return Inputs(tuple(sorted(paths)), tuple(sorted(helpers)), tuple(sorted(candidates - paths - helpers)), problem)
+    candidates -= paths | helpers
+    links = tuple(sorted(finder.links_to(ways), key=str))
+    return Inputs(tuple(sorted(paths)), tuple(sorted(helpers)), tuple(sorted(candidates)), problem, links)
 
 
 def watched_paths(config: Config, generator: GeneratorConfig) -> tuple[Path, ...]:

@@ -23,6 +23,7 @@ from lastgood.errors import (
     AlreadyWatched,
     ConfigError,
     GenerationError,
+    LastgoodError,
     ModuleFailure,
     NothingToUndo,
     PromotionError,
@@ -31,10 +32,13 @@ from lastgood.generators.inputs import Inputs
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.kept_wrappers import CONFIG, INPUTS, WRAPPERS, KeptWrappers, packed_inputs
 from lastgood.interpreters.project import Project, Resolution
+from lastgood.interpreters.watch_sets import inputs_of_a_cycle, places_of_a_mending
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
+from lastgood.sources.finder import Finder
+from lastgood.sources.links import digest_of_link
 from lastgood.sources.pinning import Pinned
-from lastgood.sources.resolution import Resolved, check_sources, places_of, resolve_modules
+from lastgood.sources.resolution import Resolved, check_sources, resolve_modules
 from lastgood.store.file_system import digest_of, place_of
 from lastgood.store.generations import DamagedGeneration
 from lastgood.store.output_directory import OutputDirectory
@@ -66,6 +70,7 @@ class CycleFiles:
         self.read: Snapshot = {}
         self.used: dict[Path, str] = {}
         self._config_text = b""
+        self._finder: Finder | None = None
         self.modules: Mapping[str, Resolved] = {}
         self._python = sys.version_info[:2]
         self.output: OutputDirectory | None = None
@@ -104,8 +109,28 @@ class CycleFiles:
     def resolve(self) -> None:
         """Read the config, find every module, and pin the sources. Set ``watch`` to the inputs of this, even on an error.
 
-        Raises :class:`ConfigError`, :class:`UnwatchableModule`.
+        If a symbolic link on the way is swung meanwhile, do it again, so that what it led to before is not mixed with what it
+        leads to now. Raises :class:`ConfigError`, :class:`UnwatchableModule`.
         """
+        project = self.project
+        while True:
+            self._finder = None
+            links = project.links_to((project.config_file,))
+            try:
+                self._resolve()
+            except LastgoodError:
+                if self._lead_still(links):
+                    raise
+            else:
+                if self._lead_still(links):
+                    return
+
+    def _lead_still(self, links: Mapping[Path, str]) -> bool:
+        """Return whether all links lead where they led: ``links``, to the config file, and those that the finder has met."""
+        is_same = self._finder is None or self._finder.listings.links_hold()
+        return is_same and self.project.links_to((self.project.config_file,)) == links
+
+    def _resolve(self) -> None:
         project, files = self.project, self.project.files
         project.enter(project.config_file.name, project.config_file)
         self.watch = project.always_watched
@@ -119,24 +144,15 @@ class CycleFiles:
         try:
             self._pin(config, inputs, output)
         except BaseException:
-            self._watch_for_a_change(config, inputs, output)
+            self.watch = places_of_a_mending(project, config, inputs, output)
             raise
-
-    def _watch_for_a_change(self, config: Config, inputs: Inputs, output: Path) -> None:
-        """Watch all paths at which a change could fix modules that are missing or unusable."""
-        always = self.project.always_watched
-        entries = config.python_import_path
-        places = {place for name in config.modules for entry in entries for place in places_of(entry, name)}
-        known = {*always.paths, *inputs.paths, *inputs.helpers}
-        candidates = {*always.candidates, *places, *inputs.candidates} - known
-        rules = self.project.rules(config, places - {*inputs.paths})
-        self.watch = WatchSet(tuple(sorted(known)), tuple(sorted(candidates, key=str)), output, rules)
 
     def _pin(self, config: Config, inputs: Inputs, output: Path) -> None:
         project = self.project
         if inputs.problem is not None:
             raise inputs.problem
         finder, last = project.finder(config), project.resolution
+        self._finder = finder
         self._python = finder.python
         if last is not None and last.finder is finder and last.config == config:
             self.modules = last.modules
@@ -149,23 +165,10 @@ class CycleFiles:
         if last is not None and last.others == others and last.pinned.has_same_files(self.pinned):
             self.watch = last.watch
         else:
-            self.watch = self._watch_set(config, inputs, output, self.pinned)
+            self.watch = inputs_of_a_cycle(project, config, inputs, output, self.modules, self.pinned, finder)
+        texts = ((link, finder.listings.read_link(str(link))) for link in self.watch.links)
+        self.used.update((link, digest_of_link(text)) for link, text in texts)
         project.resolution = Resolution(config, finder, self.modules, self.pinned, others, self.watch)
-
-    def _watch_set(self, config: Config, inputs: Inputs, output: Path, pinned: Pinned) -> WatchSet:
-        project = self.project
-        sources: set[Path] = set()
-        for module in self.modules.values():
-            sources.update(module.roots or (() if module.file is None else (module.file,)))
-        candidates = {path for module in self.modules.values() for path in module.candidates}
-        paths = {*project.always_watched.paths, *inputs.paths, *sources}
-        candidates.update(project.always_watched.candidates, inputs.candidates)
-        directories = tuple(f"{path}/" for path in paths)
-        helpers = (*pinned.helpers, *inputs.helpers)
-        paths.update(path for path in helpers if not str(path).startswith(directories))
-        candidates.update(pinned.candidates)
-        rules = project.rules(config, sources - {*inputs.paths})
-        return WatchSet(tuple(sorted(paths)), tuple(sorted(candidates - paths, key=str)), output, rules)
 
     def _read_config(self, path: Path) -> bytes:
         file = self.project.files.real_path(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from lastgood.planner.watch_set import Rules, WatchSet
 from lastgood.sources.contents import Contents
 from lastgood.sources.dependencies import Dependencies
 from lastgood.sources.finder import Finder, Interpreter
+from lastgood.sources.links import Links, links_to
 from lastgood.sources.memo import Memo
 from lastgood.sources.pinning import Pinned, Pinner
 from lastgood.sources.resolution import Resolved
@@ -157,10 +158,14 @@ class Project:
 
     @property
     def always_watched(self) -> WatchSet:
-        """The paths that are watched whatever the config contains: the file itself (if a link, both ends) and extra paths."""
+        """The paths that are watched whatever the config contains: the file itself, extra paths, and links on the way to them."""
         named = (self.config_file, *self.extra_watch_paths)
         paths = {self.files.real_path(path) for path in named}
-        return WatchSet(tuple(sorted(paths)), tuple(sorted({*named} - paths)))
+        return WatchSet(tuple(sorted(paths)), links=tuple(sorted(self.links_to(named), key=str)))
+
+    def links_to(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """Return the symbolic links on the way to each of ``paths``, with their texts."""
+        return links_to(paths, Links(self.files.read_link))
 
     def rules(self, config: Config, trees: AbstractSet[Path]) -> Rules:
         """Return the rules of what counts below the watched paths, of which ``trees`` are modules."""

@@ -28,7 +28,7 @@ from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo, take_recovered
-from lastgood.interpreters.watching import Notifier
+from lastgood.interpreters.watching import Note, Notifier
 from lastgood.planner import events
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.snapshots import Reader
@@ -354,8 +354,16 @@ class TrioInterpreter:
         """Watch ``watch`` in addition, then read it, in this order, so that no change after the reading is missed."""
         async with self._reading:
             self._armed = watch.union(self._armed)
-            await self._notifier.arm(self._armed, partial(self._project.note, "watched paths"))
-            return await self._bounded.read(self._reader.read, self._armed)
+            return await self._watch_and_read(self._armed, partial(self._project.note, "watched paths"))
+
+    async def _watch_and_read(self, watch: WatchSet, note: Note = lambda _: None) -> Snapshot:
+        """Watch ``watch``, then read it. Do so again for as long as this finds links that lead to what was not watched before."""
+        while True:
+            linked = self._reader.linked
+            await self._notifier.arm(watch, linked, note)
+            read = await self._bounded.read(self._reader.read, watch)
+            if self._reader.linked == linked:
+                return read
 
     async def _commit_watch(self, timeout: float) -> None:
         work, self._work = self._work, None
@@ -365,7 +373,7 @@ class TrioInterpreter:
         async def arm() -> None:
             async with self._reading:
                 self._armed = watch
-                await self._notifier.arm(watch)
+                await self._notifier.arm(watch, self._reader.linked)
 
         def settle() -> None:
             try:
@@ -393,8 +401,7 @@ class TrioInterpreter:
                     armed = self._armed
                     if armed is None:
                         continue
-                    await self._notifier.arm(armed)
-                    read = await self._bounded.read(self._reader.read, armed)
+                    read = await self._watch_and_read(armed)
                     undo_requested = await self._in_thread(self._project.take_undo_request)
                 self._report(events.Observed(read, number, since(started)))
                 if undo_requested:

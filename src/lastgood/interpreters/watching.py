@@ -23,9 +23,10 @@ from watchfiles._rust_notify import RustNotify
 
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.listings import Listings
+from lastgood.sources.snapshots import Linked
 from lastgood.store.disk import Disk
 
-__all__ = ["LIMIT_ADVICE", "OPEN_FILES_ADVICE", "Notifier", "places"]
+__all__ = ["LIMIT_ADVICE", "OPEN_FILES_ADVICE", "Note", "Notifier", "places"]
 
 LIMIT_ADVICE = (
     "the system's limit of watched directories is reached; raise it with "
@@ -42,6 +43,8 @@ _STEP = 10
 _LONGEST_BATCH = 50
 _WAKE_UP = 5_000
 
+_NO_LINKS = Linked()
+
 T = TypeVar("T")
 
 Note = Callable[[Path | None], object]
@@ -51,8 +54,16 @@ Places = Mapping[Path, tuple[int, ...]]
 """Directories, each with its device and inode, which differ if it is removed and made again."""
 
 
-def places(watch: WatchSet, note: Note = lambda _: None, listings: Listings | None = None) -> tuple[Places, Places]:
-    """Return the directories to watch recursively, and those to watch by themselves. Reads the disk, through ``listings``."""
+def places(
+    watch: WatchSet,
+    note: Note = lambda _: None,
+    listings: Listings | None = None,
+    linked: Linked = _NO_LINKS,
+) -> tuple[Places, Places]:
+    """Return the directories to watch recursively, and those to watch by themselves. Reads the disk, through ``listings``.
+
+    ``linked`` are the directories that links below the watched paths lead through.
+    """
     listings = listings or Listings(Disk())
     trees: dict[Path, tuple[int, ...]] = {}
     alone: dict[str, tuple[int, ...]] = {}
@@ -70,7 +81,25 @@ def places(watch: WatchSet, note: Note = lambda _: None, listings: Listings | No
             place = os.path.dirname(place)
             identity = listings.directory(place)
         alone[place] = identity
+    covered = set(map(str, trees))
+    for tree in sorted(linked.trees):
+        if not _is_below(tree, covered) and (identity := listings.directory(tree)) is not None:
+            trees[Path(tree)] = identity
+            covered.add(tree)
+    for place in sorted({*linked.alone, *(os.path.dirname(link) for link in watch.links)}):
+        if place not in alone and not _is_below(place, covered) and (identity := listings.directory(place)) is not None:
+            alone[place] = identity
     return trees, {Path(place): identity for place, identity in alone.items()}
+
+
+def _is_below(path: str, tops: Collection[str]) -> bool:
+    """Return whether ``path`` is one of ``tops`` or lies below one."""
+    while path not in tops:
+        above = os.path.dirname(path)
+        if above == path:
+            return False
+        path = above
+    return True
 
 
 class Notifier:
@@ -84,29 +113,30 @@ class Notifier:
         self._hint = hint
         self._on_failure = on_failure
         self._scopes: dict[bool, tuple[Places, trio.CancelScope]] = {}
-        self._placed: tuple[WatchSet, Listings, tuple[Places, Places]] | None = None
+        self._placed: tuple[WatchSet, Linked, Listings, tuple[Places, Places]] | None = None
         # Each watch occupies a thread while it waits. A limiter of its own leaves trio's default threads to the app.
         self._limiter = trio.CapacityLimiter(8)
         # On a network file system that is gone, arming hangs; then it is abandoned. At most one thread hangs there.
         self._arming = trio.CapacityLimiter(1)
         self.polling = False
 
-    async def arm(self, watch: WatchSet, note: Note = lambda _: None) -> None:
-        """Watch exactly ``watch``. The previous watches are released only after the new ones work, so no change is missed.
+    async def arm(self, watch: WatchSet, linked: Linked = _NO_LINKS, note: Note = lambda _: None) -> None:
+        """Watch exactly ``watch``, with what is ``linked`` to it. A cancellation does not wait for the file system.
 
-        A cancellation does not wait for the file system.
+        The previous watches are released only after the new ones work, so no change is missed.
         """
-        trees, alone = await self._in_thread(self._places, watch, note) if watch.roots else ({}, {})
+        trees, alone = await self._in_thread(self._places, watch, linked, note) if watch.roots else ({}, {})
         note(None)
         for recursive, directories in ((True, trees), (False, alone)):
             await self._arm(directories, recursive=recursive)
 
-    def _places(self, watch: WatchSet, note: Note) -> tuple[Places, Places]:
+    def _places(self, watch: WatchSet, linked: Linked, note: Note) -> tuple[Places, Places]:
         """Return the places of ``watch``: the last ones, if it is the same, and the disk gives the same answers."""
-        if self._placed is None or self._placed[0] is not watch or not self._placed[1].hold():
+        placed = self._placed
+        if placed is None or placed[0] is not watch or placed[1] != linked or not placed[2].hold():
             listings = Listings(Disk())
-            self._placed = watch, listings, places(watch, note, listings)
-        return self._placed[2]
+            placed = self._placed = watch, linked, listings, places(watch, note, listings, linked)
+        return placed[3]
 
     async def _in_thread(self, do: Callable[..., T], *args: object) -> T:
         # If it is abandoned, its result is dropped, and a RustNotify that is dropped watches nothing any more.

@@ -128,23 +128,36 @@ class WatchSet:
     ``paths``, sorted, are those reported to the user. ``candidates`` are paths at which a new file would change where a module
     is found; they are sorted as text, because comparing ``Path`` objects is many times slower. ``output`` is the directory of
     the wrappers, which is ignored inside a watched root. ``rules`` say which files below the roots count.
+    ``links``, sorted as text, are symbolic links on the way to the others; each counts by its text.
     """
 
     paths: tuple[Path, ...]
     candidates: tuple[Path, ...] = ()
     output: Path | None = None
     rules: Rules = Rules()
+    links: tuple[Path, ...] = ()
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
         """All paths to read, sorted as text, without duplicates."""
-        return tuple(sorted({*self.paths, *self.candidates}, key=str))
+        return tuple(sorted({*self.paths, *self.candidates, *self.links}, key=str))
+
+    @cached_property
+    def bare_links(self) -> tuple[Path, ...]:
+        """Those of ``links`` that are neither paths nor candidates."""
+        return tuple(sorted({*self.links} - {*self.paths, *self.candidates}, key=str))
 
     @cached_property
     def by_directory(self) -> Mapping[str, Mapping[str, Path]]:
-        """The roots by the directory that they lie in, and by their names there. Directories come before those in them."""
+        """The roots by the directory that they lie in, and by their names there. Directories come before those in them.
+
+        The ``bare_links`` are left out: they may lie in any directory, however large it is.
+        """
         found: dict[str, dict[str, Path]] = {}
+        bare = frozenset(self.bare_links)
         for root in self.roots:
+            if root in bare:
+                continue
             found.setdefault(str(root.parent), {})[root.name] = root
         return dict(sorted(found.items()))
 
@@ -174,6 +187,7 @@ class WatchSet:
             tuple(sorted({*self.candidates, *other.candidates}, key=str)),
             self.output,
             self.rules.union(other.rules),
+            tuple(sorted({*self.links, *other.links}, key=str)),
         )
 
 

@@ -18,6 +18,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from lastgood.bridges.worker.importing import is_local, local_roots
+from lastgood.sources.links import Links, links_to
 from lastgood.sources.listings import Listings
 from lastgood.store.file_system import FileSystem
 
@@ -89,6 +90,9 @@ class Finder:
         self._real: dict[str, str] = {}
         self._stubs: dict[str, Sequence[str]] = {}
         self._installed = [entry for entry in self._sys_path if self._is_installed(entry)]
+        # The links are read before the directories that they lead to: so links_hold() of the listings finds any swung meanwhile.
+        self._links = Links(self.listings.read_link)
+        self.links_to(self.import_path)
         self.roots = tuple(local_roots(self.import_path, self._installed))
 
     def is_for(self, import_path: Iterable[Path], interpreter: Interpreter) -> bool:
@@ -132,6 +136,10 @@ class Finder:
         if self.listing(directory).get(name) == "link":
             return self.path_of(self.listings.real_path(path))
         return self.path_of(os.path.join(self.real_directory(directory), name))
+
+    def links_to(self, paths: Iterable[str | Path]) -> dict[Path, str]:
+        """Return the symbolic links on the way to each of ``paths``, with their texts."""
+        return links_to(paths, self._links)
 
     def is_local(self, directory: str) -> bool:
         """Return whether ``directory`` is under ``import_path`` and does not contain installed modules."""

@@ -25,6 +25,7 @@ class Listings:
         self._names: dict[str, Mapping[str, str]] = {}
         self._listed: list[str] = []  # those of the directories that the disk was asked about
         self._real: dict[str, str] = {}
+        self._texts: dict[str, str] = {}  # of links
         self._is_file: dict[str, bool] = {}
         self._is_directory: dict[str, bool] = {}
         self._directories: dict[str, tuple[int, ...] | None] = {}
@@ -34,10 +35,17 @@ class Listings:
         files = self._files
         return (
             all(files.scan(each) == self._names[each] for each in self._listed)
-            and all(str(files.real_path(Path(path))) == known for path, known in self._real.items())
+            and self.links_hold()
             and all(files.is_file(Path(path)) == known for path, known in self._is_file.items())
             and all(files.is_dir(Path(path)) == known for path, known in self._is_directory.items())
             and all(self._identity(path) == known for path, known in self._directories.items())
+        )
+
+    def links_hold(self) -> bool:
+        """Ask the disk again about links alone; return whether all lead where they led."""
+        files = self._files
+        return all(files.read_link(path) == known for path, known in self._texts.items()) and all(
+            str(files.real_path(Path(path))) == known for path, known in self._real.items()
         )
 
     def names(self, directory: str) -> Mapping[str, str]:
@@ -69,6 +77,13 @@ class Listings:
         known = self._real.get(path)
         if known is None:
             known = self._real[path] = str(self._files.real_path(Path(path)))
+        return known
+
+    def read_link(self, path: str) -> str:
+        """Return the text of the symbolic link ``path``; "" if it is none."""
+        known = self._texts.get(path)
+        if known is None:
+            known = self._texts[path] = self._files.read_link(path)
         return known
 
     def is_file(self, path: str) -> bool:

@@ -88,6 +88,11 @@ class Pinned:
         """Return digest and bytes of every module."""
         return ((each.digest, self.sources[each.file]) for each in self.modules)
 
+    def ways(self) -> set[Path]:
+        """Return the paths of pinned modules and namespace packages as far as a symbolic link may be on the way."""
+        linked = (each.path for each in (*self.modules, *self.stubs) if each.path != each.file)
+        return {*linked, *(path for paths in self.namespaces.values() for path in paths)}
+
     def has_same_files(self, other: Pinned) -> bool:
         """Return whether the files of both are the same by construction, apart from their contents."""
         return self.helpers is other.helpers and self.candidates is other.candidates

@@ -7,18 +7,30 @@ in once, and examines what is there. What has not changed is the same object in 
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
 from lastgood.planner.watch_set import Snapshot, WatchSet, is_ignored_name
 from lastgood.sources.contents import Content, Contents
+from lastgood.sources.links import Links, Way, digest_of_link
 from lastgood.sources.listings import Listings
 from lastgood.store.file_system import Stat
 
-__all__ = ["Reader"]
+__all__ = ["Linked", "Reader"]
 
 _NOTHING: Mapping[Path, str] = {}
+_LINK = "bare link"  # the kind of a root that counts by its text alone
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Directories that links below the watched roots lead through: ``trees`` are read whole, ``alone`` hold a link or a file."""
+
+    trees: AbstractSet[str] = frozenset()
+    alone: AbstractSet[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,8 @@ class Reader:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
+        self.linked = Linked()
+        """What the links led to that were met at the last reading."""
         self._watch = WatchSet(())
         self._listings = Listings(contents.files)
         self._present: list[tuple[Path, str]] = []
@@ -64,6 +78,7 @@ class Reader:
             if files is not last
         }
         self._contents.retain(reading.seen)
+        self.linked = Linked(reading.linked_trees, reading.linked_alone)
         self._watch, self._trees, self._found = watch, reading.trees, found
         if changed:
             self._snapshot = {**self._snapshot, **changed}
@@ -83,10 +98,15 @@ def _present(watch: WatchSet, listings: Listings) -> Iterator[tuple[Path, str]]:
         for name in roots.keys() - names.keys() if names else ():
             if roots[name] in named:
                 yield roots[name], ""
+    for link in watch.bare_links:
+        yield link, _LINK
 
 
 class _Reading:
-    """One reading. ``seen``: the files that were looked at. ``known``: directories as of the last reading."""
+    """One reading. ``seen``: the files that were looked at. ``known``: directories as of the last reading.
+
+    ``linked_trees``, ``linked_alone``: as in :class:`Linked`.
+    """
 
     def __init__(
         self, contents: Contents, watch: WatchSet, listings: Listings, known: Mapping[tuple[str, str], _Tree]
@@ -99,10 +119,19 @@ class _Reading:
         self._output = None if watch.output is None else str(watch.output)
         self._known = known
         self._listings = listings
+        self.linked_trees: set[str] = set()
+        self.linked_alone: set[str] = set()
+        self._links = Links(contents.files.read_link)
+        self._paths = frozenset(watch.paths)
 
     def root(self, root: Path, kind: str, last: Mapping[Path, str]) -> Mapping[Path, str]:
         """Read everything at or below ``root``. Return ``last``, the result of the last time, if it is the same."""
-        found = self._file(root, last) if kind == "file" else None
+        found: Mapping[Path, str] | None
+        if kind == _LINK:
+            text = self._files.read_link(str(root))
+            found = {root: digest_of_link(text)} if text else _NOTHING
+        else:
+            found = self._file(root, last) if kind == "file" else None
         if found is None:
             found = self._tree_of(root)
         return last if found == last else found
@@ -127,15 +156,18 @@ class _Reading:
             status = self._stat(path)
             is_linked = status is not None and status.kind == "link"
             if is_linked:
-                target = str(self._files.real_path(Path(path)))
-                status = self._stat(target)
-                is_taken = rules.takes(top, path)
-                if path != top and (status is None or status.kind == "directory" or is_taken):
-                    # Its target may change without a change of any file's bytes.
-                    found[Path(path)] = f"link to {target}"
-                if status is not None and status.kind == "file" and not is_taken:
+                way = self._links.way(path)
+                status = self._stat(way.real)
+                is_directory, is_taken = status is not None and status.kind == "directory", rules.takes(top, path)
+                if status is None or is_directory or is_taken:
+                    # It may come to lead elsewhere without a change of any file's bytes, and so may each that it leads to.
+                    found.update((Path(link), digest_of_link(text)) for link, text in way.links.items())
+                    self._note_way(way, is_directory=is_directory)
+                # A directory with a link at a candidate is a root of its own.
+                is_elsewhere = is_directory and path == top and root not in self._paths
+                if is_elsewhere or (status is not None and status.kind == "file" and not is_taken):
                     continue
-                path = target
+                path = way.real
             if status is None:
                 continue
             if status.kind == "file" and (is_linked or rules.takes(top, path)):
@@ -147,6 +179,11 @@ class _Reading:
                     self._add(file, found)
                 left.extend(tree.others)
         return found
+
+    def _note_way(self, way: Way, *, is_directory: bool) -> None:
+        self.linked_alone.update(map(os.path.dirname, (*way.links, way.real)))
+        if is_directory:
+            self.linked_trees.add(way.real)
 
     def _add(self, path: str, found: dict[Path, str]) -> None:
         content = self._look(path)

@@ -187,6 +187,13 @@ class Disk:
         """See :class:`FileSystem`."""
         return Path(os.path.realpath(path))
 
+    def read_link(self, path: str) -> str:
+        """See :class:`FileSystem`."""
+        try:
+            return os.readlink(path)
+        except (OSError, ValueError):
+            return ""
+
     def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
         """See :class:`FileSystem`. A dead process holds no lock: the system has released it."""
         with contextlib.suppress(FileNotFoundError):

@@ -160,6 +160,10 @@ class FileSystem(Protocol):
         """Return ``path`` with symbolic links resolved, as far as it exists."""
         ...
 
+    def read_link(self, path: str) -> str:
+        """Return the text of the symbolic link ``path``; "" if it is none, or cannot be examined."""
+        ...
+
     def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
         """Claim the lock file at ``path``, in an existing directory; return None if another process holds it.
 

@@ -138,6 +138,9 @@ class MemoryFiles:
     def real_path(self, path: Path) -> Path:
         return path
 
+    def read_link(self, path: str) -> str:  # noqa: ARG002 - there are no links in memory
+        return ""
+
     def lock(self, path: Path, *, holder: int | None = None) -> MemoryClaim | None:  # noqa: ARG002 - there are no forks
         if path in self._locked:
             return None
