@@ -191,7 +191,7 @@ class ProcessBridge:
         try:
             setup = self._setup()
             await self._start(setup)
-            body = VALUES.dumps(setup)
+            body = PACK(setup)  # plain data, and of thousands of modules
             for worker in self._workers:
                 worker.levels = LEVELS.current
             answers = [worker.channel.submit(frames.SETUP, body) for worker in self._workers]
@@ -366,7 +366,7 @@ class ProcessBridge:
         spare = Spare(worker, _context(environment, setup))
         self._spares.append(spare)
         spare.wait()
-        body = VALUES.dumps({**setup, "focus": [str(path) for path in self._edited], "later": self._loaded})
+        body = PACK({**setup, "focus": [str(path) for path in self._edited], "later": self._loaded})
         answer = worker.channel.submit(frames.AHEAD, body)
         await worker.channel.wait(answer)
 
@@ -453,7 +453,7 @@ class ProcessBridge:
             "grace": self._process.grace,
             "async_backend": self._process.async_backend,
             "log_levels": LEVELS.renew(),
-            "modules": msgspec.msgpack.encode(dict(self._modules)),  # plain data, and there may be thousands
+            "modules": dict(self._modules),
         }
 
     def _result(

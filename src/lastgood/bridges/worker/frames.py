@@ -6,8 +6,8 @@ most ``threads`` run at once, not counting those that are APART or forgotten. So
 unless a stream is open: a plain one takes a turn among the calls for each of its items, so the worker sends BEGAN then.
 FORGET for an unanswered STREAM or TAKE closes the stream as well.
 
-    app -> worker   SETUP      body: packed {"import_path": [...], "modules": packed {name: selection}, "pinned": path
-                               of a manifest or None, "codes": directory of cached compiled code or None,
+    app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}, "pinned": path of a
+                               manifest or None, "codes": directory of cached compiled code or None,
                                "threads": calls that run at once, "grace": seconds the worker gets to exit,
                                "async_backend": "asyncio" or "trio"};
                                answered when the worker is ready, with the paths of the installed modules that it has loaded.

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "VALUES",
     "encode_result",
-    "import_callables",
     "import_modules",
     "pack_raised",
     "pack_refused",
@@ -49,12 +48,6 @@ def import_modules(names: Iterable[str]) -> dict[str, ModuleType]:
         raise
     FORKS.end_child()
     return modules
-
-
-def import_callables(packed: bytes) -> Callables:
-    """Import the modules of a SETUP, and return what an app may call of them."""
-    selections = VALUES.loads(packed)
-    return Callables(import_modules(selections), selections)
 
 
 def run_call(callables: Callables, body: bytes) -> tuple[Any, Sequence[Any]]:

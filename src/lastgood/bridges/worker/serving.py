@@ -39,7 +39,7 @@ from .contexts import CONTEXTS
 from .interrupts import SHIELD, Exposure, Interrupted
 from .local_modules import LocalModules
 from .logs import LogPipe
-from .performing import VALUES, import_callables, pack_raised, pack_refused, pack_result, run_call, run_question
+from .performing import VALUES, import_modules, pack_raised, pack_refused, pack_result, run_call, run_question
 from .values.codec import CODEC, Lending
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -149,7 +149,7 @@ class Worker:
             self._answer(number, *pack_refused(f"The pinned generation cannot be run. {damaged}"))
             return False
         try:
-            callables = import_callables(settings["modules"])
+            modules = import_modules(settings["modules"])
             raised = None
         except BaseException as error:
             raised = error
@@ -162,7 +162,7 @@ class Worker:
         self._logs.imports_are_done()
         CONTEXTS.keep()
         CODEC.check_loaded()
-        self._callables = callables
+        self._callables = Callables(modules, settings["modules"])
         loaded = loaded_elsewhere(self._own) if settings["pinned"] else []
         self._answer(number, frames.RESULT, VALUES.dumps(loaded))
         return True
