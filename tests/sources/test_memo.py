@@ -254,6 +254,25 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
+def test_what_cannot_be_written_lasts_as_long_as_the_memo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "directory").write_bytes(b"")
+    asker = Asker(tmp_path / "directory" / "cache")
+    for _ in range(2):
+        asker.ask("a")
+        asker.memo.tidy()
+    assert asker.found_out == ["a"]
+    (tmp_path / "directory").unlink()
+    asker.memo.close()
+    assert remembered(tmp_path / "directory" / "cache", "a") == "a", "there is room again"
+    monkeypatch.setattr(memo_on_disk, "_MOST_UNWRITTEN", 2)
+    asker = Asker(tmp_path / "directory" / "cache" / "below")
+    for _ in range(2):
+        asker.ask("a")
+        asker.memo.tidy()
+    assert asker.found_out == ["a", "a"], "up to a limit"
+    asker.memo.close()
+
+
 def test_a_locked_file_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memo_on_disk, "_PATIENCE", 0)
     kept(tmp_path / "cache", a="1")

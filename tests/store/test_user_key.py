@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from lastgood.bridges.worker.codes import Codes
+from lastgood.bridges.worker.parts import Parts
+from lastgood.sources.memo_on_disk import AnswersOnDisk
+from lastgood.store import user_key as module
 from lastgood.store.user_key import cache_directory, seal, unseal, user_key
 
 
@@ -18,6 +22,7 @@ from lastgood.store.user_key import cache_directory, seal, unseal, user_key
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.setattr(module, "_warned", set())
     return tmp_path / "XDG_STATE_HOME"
 
 
@@ -89,6 +94,20 @@ def open_to_all(file: Path) -> None:
     file.parent.chmod(0o777)
 
 
+def open_to_the_group(file: Path) -> None:
+    file.parent.chmod(0o770)
+
+
+def exchangeable(file: Path) -> None:
+    file.parents[1].chmod(0o777)
+
+
+def elsewhere(file: Path) -> None:
+    """A link to nowhere in place of the directory."""
+    file.parent.rename(file.parents[1] / "gone")
+    file.parent.symlink_to("nowhere")
+
+
 @pytest.mark.parametrize(
     ("harm", "remedy"),
     [
@@ -99,6 +118,7 @@ def open_to_all(file: Path) -> None:
         (a_fifo, "Run: rm"),
         (a_directory, "Run: rm -r"),
         (open_to_all, "Run: chmod go-w"),
+        (open_to_the_group, "Run: chmod go-w"),
     ],
 )
 def test_what_may_be_known_to_others_is_not_used(
@@ -111,6 +131,51 @@ def test_what_may_be_known_to_others_is_not_used(
     (warning,) = caplog.messages
     assert f"{base / 'lastgood' / 'key'} cannot be used" in warning
     assert f"{remedy} {base / 'lastgood'}" in warning
+
+
+@pytest.mark.parametrize("harm", [exchangeable, elsewhere])
+def test_a_directory_that_others_may_exchange_is_not_used(
+    base: Path, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    key = user_key()
+    harm(base / "lastgood" / "key")
+    assert user_key() not in (key, b"")
+    assert f"{base} is not private" in caplog.text or f"{base / 'lastgood'} is not private" in caplog.text
+    base.chmod(0o1777)
+    assert (user_key() == key) is (harm is exchangeable), "nobody else's can be renamed in a sticky directory"
+
+
+def test_whatever_the_umask_everything_is_made_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, name in (("XDG_STATE_HOME", "a/state"), ("XDG_CACHE_HOME", "b/cache")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    cache = cache_directory(tmp_path / "home")
+    assert cache is not None
+    parts = Parts(0, None, compile("", "a.py", "exec"))
+    before = os.umask(0)
+    try:
+        user_key()
+        Codes(str(cache / "code")).keep("digest", "a.py", parts)
+        answers = AnswersOnDisk(cache / "answers")
+        answers.put(("a",), b"1")
+        answers.close()
+    finally:
+        os.umask(before)
+    made = [path for top in ("a", "b") for path in (tmp_path / top, *(tmp_path / top).rglob("*")) if path.is_dir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o700}
+    assert Codes(str(cache / "code")).get("digest", "a.py") is not None
+    assert cache_directory(tmp_path / "home") == cache
+
+
+def test_a_home_directory_that_does_not_exist_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("HOME", str(tmp_path / "nonexistent"))
+    assert user_key() == user_key()
+    assert cache_directory(Path("/p")) is None
+    assert not (tmp_path / "nonexistent").exists()
+    assert "There is no home directory" in caplog.text
 
 
 def test_somebody_elses_home_is_left_alone(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
+from lastgood.bridges.worker.codes import make_private_directories
 from lastgood.sources.memo import version_digest
 
 __all__ = ["AnswersOnDisk"]
 
 _FORMAT = 1
 _LEAST_KEPT = 10_000
+_MOST_UNWRITTEN = 60_000_000
+"""Bytes of answers that are kept in memory while the file cannot be written."""
 _PATIENCE = 0.5  # seconds for which another process may lock the file
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, digest BLOB, data BLOB, used INTEGER) WITHOUT ROWID"
 
@@ -62,7 +64,7 @@ class AnswersOnDisk:
         if self.is_read_only or not (self._unwritten or self._used):
             return
         with suppress(OSError, sqlite3.Error):  # locked, disk full, or directory not writable
-            os.makedirs(self.path.parent, mode=0o700, exist_ok=True)
+            make_private_directories(str(self.path.parent))
             try:
                 self._write()
             except sqlite3.DatabaseError as error:
@@ -70,7 +72,10 @@ class AnswersOnDisk:
                     raise
                 self.path.unlink()
                 self._write()
-        self._unwritten, self._used = {}, set()
+            self._unwritten = {}
+        self._used = set()
+        if sum(map(len, self._unwritten.values())) > _MOST_UNWRITTEN:
+            self._unwritten = {}
 
     def _write(self) -> None:
         self._disconnect()  # it may only read, or be of a file that was removed

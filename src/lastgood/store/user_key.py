@@ -5,7 +5,8 @@ an HMAC with a key outside of every project, in ``$XDG_STATE_HOME/lastgood/key``
 the path, too, so a sealed file is not valid in another place. Caches, which would be expensive to seal, are outside of the
 project, in ``$XDG_CACHE_HOME/lastgood/`` (``~/.cache`` by default).
 
-Both directories are only used if they belong to this user and nobody else can write there.
+Both directories are only used if they belong to this user and nobody else can write there. They are made private, whatever the
+umask. Without such a directory, as in a container whose user has no home, the key and the caches last as long as the process.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import secrets
 import stat
 from pathlib import Path
 from shlex import quote
+
+from lastgood.bridges.worker.codes import make_private_directories
 
 __all__ = ["cache_directory", "seal", "unseal", "user_key"]
 
@@ -52,7 +55,7 @@ def user_key() -> bytes:
         return _PROCESS_KEY
     path = directory / "key"
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        make_private_directories(str(directory))
         return _read_key(path) or _make(path)
     except OSError as error:
         _warn_once(f"{path} cannot be used: {error.strerror or error}", _remedy(path))
@@ -88,10 +91,10 @@ def _unusable_directory() -> tuple[str, str]:
     """Return why there is no private directory for the key, and what to do."""
     remedy = "Set XDG_STATE_HOME to a directory of this user that others cannot write to."
     directory = _directory("XDG_STATE_HOME", ".local/state")
-    if not os.path.isabs(directory):
+    if directory is None:
         return "There is no home directory for lastgood's key", remedy
-    found = _first_that_exists(directory)
-    if found == directory and os.path.isdir(found):
+    found = _exposed(directory)
+    if found in (directory, os.path.dirname(directory)) and os.path.isdir(found):
         remedy = f"Run: chmod go-w {quote(found)}, if it is this user's. Otherwise: {remedy[0].lower()}{remedy[1:]}"
     return f"{os.path.join(directory, 'key')} cannot be used: {found} is not private to this user", remedy
 
@@ -105,18 +108,35 @@ def cache_directory(home: Path) -> Path | None:
 def _private_directory(variable: str, otherwise: str) -> Path | None:
     """Return ``lastgood/`` in a base directory of the user's, which need not exist; None if it is not private to the user."""
     directory = _directory(variable, otherwise)
-    try:
-        # Do not create files in another user's home, for example under sudo.
-        return Path(directory) if os.path.isabs(directory) and _is_private(_first_that_exists(directory)) else None
-    except OSError:
-        return None
+    return None if directory is None or _exposed(directory) else Path(directory)
 
 
-def _directory(variable: str, otherwise: str) -> str:
+def _directory(variable: str, otherwise: str) -> str | None:
+    """Return ``lastgood/`` in a base directory of the user's; None without a home directory, which is not made."""
     base = os.environ.get(variable, "")
     if not os.path.isabs(base):
-        base = os.path.join(os.path.expanduser("~"), otherwise)
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home) or not os.path.isdir(home):
+            return None
+        base = os.path.join(home, otherwise)
     return os.path.join(base, "lastgood")
+
+
+def _exposed(directory: str) -> str:
+    """Return the directory because of which others could write to ``directory``, or exchange it; empty if they cannot."""
+    if not hasattr(os, "geteuid"):
+        return ""
+    standing = _first_that_exists(directory)
+    try:
+        found = os.stat(standing)
+    except OSError:  # a link to nowhere
+        return standing
+    forbidden = stat.S_IWOTH | stat.S_IWGRP if standing == directory else stat.S_IWOTH
+    if not is_own(found) or found.st_mode & forbidden:  # the first: another user's home, for example under sudo
+        return standing
+    around = os.path.dirname(directory)
+    mode = os.stat(around).st_mode if standing == directory else 0
+    return around if mode & stat.S_IWOTH and not mode & stat.S_ISVTX else ""
 
 
 def _first_that_exists(path: str) -> str:
@@ -128,12 +148,6 @@ def _first_that_exists(path: str) -> str:
 def is_own(found: os.stat_result) -> bool:
     """Return whether this user owns the file; True on systems without uids."""
     return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
-
-
-def _is_private(path: str) -> bool:
-    """Return whether the path belongs to this user, and others cannot write to it."""
-    found = os.stat(path)
-    return not hasattr(os, "geteuid") or (is_own(found) and not found.st_mode & stat.S_IWOTH)
 
 
 def _read_key(path: Path) -> bytes | None:

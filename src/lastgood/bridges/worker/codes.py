@@ -19,7 +19,7 @@ import threading
 from .manifest import digest_of
 from .parts import Parts
 
-__all__ = ["Codes"]
+__all__ = ["Codes", "make_private_directories"]
 
 _HEAD = 64
 
@@ -53,7 +53,7 @@ class Codes:
         fresh = f"{place}.{os.getpid()}-{threading.get_ident()}"
         try:
             data = marshal.dumps((parts.count, parts.header, parts.rest) if parts.count else parts.rest)
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            make_private_directories(self._directory)
             with open(fresh, "wb") as file:
                 file.write(digest_of(data).encode() + data)
             os.replace(fresh, place)
@@ -63,3 +63,14 @@ class Codes:
     def _place(self, directory: str, digest: str, path: str) -> str:
         others = digest_of(f"{self._interpreter}{path}".encode("utf-8", "surrogateescape"))
         return os.path.join(directory, f"{digest}-{others[:16]}")
+
+
+def make_private_directories(path: str) -> None:
+    """Make a directory and its missing parents, for this user only. In :func:`os.makedirs` the umask decides on the parents."""
+    if not os.path.isdir(path):
+        make_private_directories(os.path.dirname(path))
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:  # another process has made it
+            if not os.path.isdir(path):
+                raise
