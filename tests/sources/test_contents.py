@@ -53,9 +53,9 @@ class Files(MemoryFiles):
         self._interrupt()
         return found
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, *, follow: bool = True) -> bytes:
         self._interrupt()
-        data = super().read(path)
+        data = super().read(path, follow=follow)
         self.readings[path] += 1
         self._interrupt()
         return data

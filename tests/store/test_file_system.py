@@ -371,6 +371,26 @@ def test_a_fifo_that_replaces_a_file_just_before_it_is_opened_is_not_waited_for(
     assert os.listdir("/proc/self/fd") == descriptors
 
 
+def test_a_link_that_replaces_a_file_just_before_it_is_opened_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replaced_afterwards(path: Path) -> os.stat_result:
+        found = look(path)
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to("elsewhere")
+        return found
+
+    look = os.lstat
+    (tmp_path / "a").write_bytes(b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", replaced_afterwards)
+        with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+            Disk().read(tmp_path / "a", follow=False)
+    assert Disk().read(tmp_path / "a") == b"1"
+    with pytest.raises(OSError, match="it is not a regular file"):
+        Disk().read(tmp_path / "a", follow=False)
+
+
 def test_a_directory_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError) as caught:
         Disk().read(tmp_path)

@@ -56,9 +56,9 @@ class Recording(MemoryFiles):
         self.read_back: list[Path] = []
         self.before = lambda operation, path: self.done.append(f"{operation} {path.name}")
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, *, follow: bool = True) -> bytes:
         self.read_back.append(path)
-        return super().read(path)
+        return super().read(path, follow=follow)
 
     def objects(self) -> list[str]:
         return self.children(TOP / "objects")

@@ -43,9 +43,9 @@ class Disk:
         """See :class:`FileSystem`."""
         return time.time()
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, *, follow: bool = True) -> bytes:
         """See :class:`FileSystem`."""
-        with _open_regular(path) as file:
+        with _open_regular(path, follow=follow) as file:
             return file.read()
 
     def digest(self, path: Path) -> str:
@@ -227,11 +227,12 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLON
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
 
 
-def _open_regular(path: Path) -> BinaryIO:
+def _open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
     """Open a regular file for reading. Raise :class:`OSError` for a FIFO or a device, which could block forever."""
-    found = os.stat(path)
+    found = os.stat(path) if follow else os.lstat(path)
     _require_regular(path, found)  # first, because opening a device may have effects
     flags = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
     # The mode is for pyfakefs, which sets it also for a file that exists.
     descriptor = os.open(path, flags, stat.S_IMODE(found.st_mode))
     try:  # it may have been replaced meanwhile
@@ -246,7 +247,7 @@ def _require_regular(path: Path, found: os.stat_result) -> None:
     kind = _kind(found.st_mode)
     if kind == "directory":
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if kind == "other":
+    if kind != "file":
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
