@@ -437,6 +437,39 @@ def test_it_is_made_private_and_kept_so(victim: Victim) -> None:
     assert stat.S_IMODE(own.stat().st_mode) == 0o700
 
 
+def test_root_makes_that_of_the_configs_owner_private(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container, where a directory of the host is owned by a user of the host."""
+    look, around = Disk.stat, victim.home.parent
+    around.chmod(0o777)
+
+    def fake(self: Disk, path: Path, *, follow: bool = False) -> Stat | None:
+        found = look(self, path, follow=follow)
+        return found if found is None else replace(found, owner=1000)
+
+    monkeypatch.setattr(Disk, "stat", fake)
+    monkeypatch.setattr(Disk, "user", lambda _: 0)
+    OutputDirectory.claim(Disk(), victim.project.output, 1, victim.project.config_file).release()
+    assert stat.S_IMODE(around.stat().st_mode) == 0o700
+
+
+def test_a_link_that_somebody_makes_just_before_the_directory_is_made_is_refused(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around, mkdir = victim.home.parent, Disk.mkdir
+    shutil.rmtree(around)
+
+    def exchanged(self: Disk, path: Path) -> None:
+        if path == around:
+            path.symlink_to(victim.outside)
+        mkdir(self, path)
+
+    monkeypatch.setattr(Disk, "mkdir", exchanged)
+    before = victim.untouched()
+    with pytest.raises(ConfigError, match="is a symbolic link"):
+        OutputDirectory.claim(Disk(), victim.project.output, 1, victim.project.config_file)
+    assert victim.untouched() == before
+
+
 @pytest.mark.parametrize("command", ["generate", "plan", "history", "undo"])
 @pytest.mark.parametrize("which", [".lastgood", ".lastgood/generated"])
 @pytest.mark.parametrize("what", ["a link", "a file"])

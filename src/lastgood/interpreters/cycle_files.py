@@ -223,7 +223,7 @@ class CycleFiles:
     def _claimed(self, path: Path) -> OutputDirectory:
         project = self.project
         output = project.claimed.pop(path, None)
-        if output is not None and project.files.is_file(output.home / "lock"):
+        if output is not None and output.is_held():
             project.claimed[path] = output
             output.recover()
             with contextlib.suppress(OSError):
@@ -231,7 +231,7 @@ class CycleFiles:
             project.release_imports(output)
             return output
         if output is not None:
-            output.release()  # .lastgood/ was removed, for example by `git clean`: this lock protects nothing any more
+            output.release()  # its file was removed, for example by `git clean`: this lock protects nothing any more
         return project.claim(path)
 
     def generate(self) -> Generated:
@@ -424,6 +424,7 @@ class CycleFiles:
 
     def promote(self) -> None:
         """Change the content of the output directory to that of the stage."""
+        self.output_directory.check_is_held()
         self.former = self._find_former()
         self.promoting = Promoting(self.output_directory, self._stage, self.staged, self.former, self.texts)
         self.promoting.apply(self._hold_imports)

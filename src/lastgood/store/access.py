@@ -11,7 +11,9 @@ from shlex import quote
 from lastgood.errors import ConfigError
 from lastgood.store.file_system import FileSystem, place_of
 
-__all__ = ["check_can_be_private", "check_is_own", "explained"]
+__all__ = ["check_can_be_private", "check_is_own", "explained", "make_private"]
+
+_PRIVATE = 0o700
 
 
 def check_is_own(files: FileSystem, path: Path, config_file: Path | None) -> None:
@@ -42,6 +44,13 @@ def check_can_be_private(files: FileSystem, paths: Iterable[Path], config_file: 
         if status is not None and files.user() not in (0, status.owner) and status.mode & 0o002:
             problem = f"{path} belongs to another user (uid {status.owner}), and everybody can write to it."
             raise ConfigError(problem, file=config_file, hint=_regain(path, files.user()))
+
+
+def make_private(files: FileSystem, path: Path) -> None:
+    """Take the access to a directory from all but its owner, if this user can do that."""
+    status = files.stat(path)
+    if status is not None and status.mode != _PRIVATE and files.user() in (0, status.owner):
+        files.chmod(path, _PRIVATE)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from returns.result import Failure, Success
 
 from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, UnmanagedFile
 from lastgood.planner.promotion import Existing, Promotion, plan_promotion
-from lastgood.store.access import check_can_be_private, check_is_own, explained
+from lastgood.store.access import check_can_be_private, check_is_own, explained, make_private
 from lastgood.store.file_system import Claim, FileSystem, digest_of
 from lastgood.store.header import has_header, is_intact, without_conversion
 from lastgood.store.journal import JournalStore
@@ -51,7 +51,6 @@ __all__ = ["OutputDirectory"]
 logger = logging.getLogger(__name__)
 
 _HOME = ".lastgood"
-_PRIVATE = 0o700
 _LEFTOVERS = ("backup", "backup.unverified", "undo-request", "cache", "cache-journal")
 """An earlier version wrote the last two."""
 
@@ -80,6 +79,8 @@ class OutputDirectory:
     _known: _Known = field(default_factory=dict, repr=False)
     """The files of the last reading, and their signatures, except those that may change without another one."""
     _expected: Mapping[str, str] | None = field(default=None, repr=False)
+    _lock_file: tuple[int, ...] = field(default=(), repr=False)
+    """The identity of the locked file. Its name may come to mean another one, which a second session can lock."""
 
     @classmethod
     def claim(cls, files: FileSystem, path: Path, pid: int, config_file: Path | None = None) -> OutputDirectory:
@@ -91,22 +92,22 @@ class OutputDirectory:
         around, home = cls._homes(files, path, config_file)
         with explained(files, around, config_file):
             check_can_be_private(files, (around, home), config_file)
+            for each in (around, home):
+                make_directories(files, each)
+                check_is_own(files, each, config_file)  # again: somebody else may have made it at this moment
+            make_private(files, around)
             return cls._claim(files, path, pid, home)
 
     @classmethod
     def _claim(cls, files: FileSystem, path: Path, pid: int, home: Path) -> OutputDirectory:
         around = home.parent
-        make_directories(files, home)
-        status = files.stat(around)
-        if status is not None and status.mode != _PRIVATE and status.owner == files.user():
-            files.chmod(around, _PRIVATE)
         if not is_regular(files, home / "lock"):
             remove_tree(files, home / "lock")
         holder = _read_pid(files, home / "pid")
         lock = files.lock(home / "lock", holder=holder)
         if lock is None:
             raise AlreadyWatched(path, _read_pid(files, home / "pid"))
-        output = cls(files, path, home, lock)
+        output = cls(files, path, home, lock, _lock_file=_identity(files, home / "lock"))
         try:
             output.recover()  # first: it needs no space on a full disk
             output._sweep()
@@ -134,10 +135,24 @@ class OutputDirectory:
             check_is_own(files, around / path.name, config_file)
         return around, around / path.name
 
+    def is_held(self) -> bool:
+        """Return whether the lock keeps others out: not if its file was removed, or replaced by another one."""
+        return bool(self._lock_file) and _identity(self.files, self.home / "lock") == self._lock_file
+
+    def check_is_held(self) -> None:
+        """Raise :class:`PromotionError` unless :meth:`is_held`."""
+        if not self.is_held():
+            raise PromotionError(
+                "the lock was removed while this cycle ran, so another session may be using the output directory. The next "
+                "cycle takes the lock anew.",
+                path=self.home / "lock",
+            )
+
     def release(self) -> None:
         """Release the output directory for the next session."""
         try:
-            remove_tree(self.files, self.home / "pid")
+            if self.is_held():
+                remove_tree(self.files, self.home / "pid")
         finally:
             self.lock.release()
 
@@ -329,6 +344,12 @@ def _read_existing(files: FileSystem, path: Path) -> Existing:
         return Existing("file", digest)
     original = without_conversion(data)
     return Existing("file", digest, digest if original == data else digest_of(original), is_intact(data))
+
+
+def _identity(files: FileSystem, path: Path) -> tuple[int, ...]:
+    """Return the device and inode of a file; empty if it does not exist."""
+    status = files.stat(path)
+    return () if status is None else status.signature[:2]
 
 
 def _read_pid(files: FileSystem, path: Path) -> int | None:
