@@ -505,3 +505,18 @@ def test_an_interpreter_that_is_not_there_is_told_with_file_and_field(run: Run, 
     ran = run("plan")
     assert ran.status == 1
     assert f'{config}: field "runtime.process.python"' in ran.err.replace("\n", "")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")], ids=repr)
+@pytest.mark.parametrize("command", ["generate", "plan", "undo"])
+def test_a_limit_of_the_system_is_one_message_that_names_it(
+    run: Run, project: RealProject, command: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Disk, "real_path", fail)
+    ran = run(command, str(project.config_file))
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("Error: ")
+    assert "ulimit -" in ran.err

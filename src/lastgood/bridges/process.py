@@ -26,6 +26,7 @@ from lastgood.bridges.worker.manifest import Damaged, digest_of
 from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Values
 from lastgood.children.child import KILL_WAIT
+from lastgood.children.limits import in_thread
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError
 from lastgood.sources.environment import Environment, find_environment
@@ -349,7 +350,7 @@ class ProcessBridge:
         try:
             self._preparing = self._preparing or trio.Lock()
             async with self._preparing:
-                edited = LAST_EDIT.get() or self._edited or await trio.to_thread.run_sync(newest_source, manifest)
+                edited = LAST_EDIT.get() or self._edited or await in_thread(newest_source, manifest)
                 for spare in self._spares:
                     if not spare.is_usable() or spare.is_old() or edited != self._edited:
                         await spare.end()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lastgood.bridges.worker.values.arena import make_arena
 from lastgood.children.child import Child
+from lastgood.children.limits import advice
 from lastgood.children.output import Output
 from lastgood.errors import BridgeError
 from lastgood.sources.environment import Environment
@@ -63,7 +64,7 @@ def start_worker(environment: Environment, *, held: bool = False) -> StartedWork
                 cwd=environment.cwd,
             )
             undo.pop_all()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last: no thread can be started
         raise BridgeError(_cannot_start(environment.python, error)) from error
     return StartedWorker(child, requests, answers, logs, arenas)
 
@@ -84,6 +85,6 @@ def _cannot_start(python: str, error: Exception) -> str:
             why = "it may not be executed"
         case _:
             why = str(error)
-    return (
-        f"The worker's interpreter {python} cannot be started: {why}. Set python under [runtime.process] in the config."
-    )
+    is_scarce = isinstance(error, BlockingIOError) or advice(error) is not None  # the first: no process can be started
+    remedy = "" if is_scarce else " Set python under [runtime.process] in the config."
+    return f"The worker's interpreter {python} cannot be started: {why}.{remedy}"

@@ -55,7 +55,12 @@ class _Commands(click.Group):
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:  # the reader of the output has exited; click ends silently
             raise
-        except (LastgoodError, OSError) as error:
+        except (LastgoodError, OSError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, LastgoodError | OSError):
+                from lastgood.children.limits import is_about_a_limit
+
+                if not is_about_a_limit(error):
+                    raise
             _print_error(error)
             ctx.exit(1)
 
@@ -386,10 +391,12 @@ def _print_warnings(warnings: tuple[str, ...], *, verbose: bool) -> None:
         console.print(f"These are the causes of {len(warnings)} warnings; --verbose prints each.", style="yellow")
 
 
-def _print_error(error: LastgoodError | OSError) -> None:
+def _print_error(error: Exception) -> None:
+    from lastgood.children.limits import explain
     from lastgood.session.event_lines import error_text
 
+    explain(error)
     message = error_text(error)
     if isinstance(error, OSError) and error.strerror is not None and error.filename is not None:
-        message = f"{error.filename}: {error.strerror}"
+        message = "\n".join([f"{error.filename}: {error.strerror}", *getattr(error, "__notes__", ())])
     _console(stderr=True).print(f"Error: {message}", style="red")

@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import trio
-
+from lastgood.children.limits import in_thread
 from lastgood.config import Config, GeneratorConfig
 from lastgood.errors import ModuleFailure
 from lastgood.generators.collecting import FileCollision, collect, written
@@ -48,14 +47,14 @@ async def run_generators(
     for number, generator in enumerate(config.generators):
         note(generator.label)
         attempt = _Attempt(config, text, generator, stage / f"generator-{number}")
-        for run in await trio.to_thread.run_sync(attempt.prepare):
+        for run in await in_thread(attempt.prepare):
             try:
                 ended = await run_process(run.arguments, cwd=config.path.parent, timeout=generator.timeout)
             except (OSError, ValueError) as error:
                 attempt.cannot_start(run, error)
                 break  # it could not be started for the other sources either
             attempt.note(run, ended)
-        files += await trio.to_thread.run_sync(attempt.finish, stage, {*taken, *files})
+        files += await in_thread(attempt.finish, stage, {*taken, *files})
         warnings += attempt.warnings
         failures += attempt.failures
     return Generated(tuple(sorted(files)), tuple(warnings), tuple(failures))

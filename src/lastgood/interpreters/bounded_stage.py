@@ -12,11 +12,11 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from typing import TypeVar
 
 import trio
 
+from lastgood.children.limits import in_thread
 from lastgood.generators.checking import check_staged
 from lastgood.generators.running import run_generators
 from lastgood.interpreters.cycle_files import CycleFiles
@@ -83,7 +83,7 @@ class BoundedStage:
 
         with trio.CancelScope(shield=True) as self._step, suppress(StageStopped):
             async with self.lock:
-                return await trio.to_thread.run_sync(call, limiter=self._thread, abandon_on_cancel=True)
+                return await in_thread(call, limiter=self._thread, abandon_on_cancel=True)
         await trio.sleep_forever()  # the stage was cancelled: raises Cancelled
         raise AssertionError("unreachable")
 
@@ -99,7 +99,7 @@ class BoundedStage:
                 try:
                     await arm()
                     async with self.lock:
-                        await trio.to_thread.run_sync(do, limiter=self._thread, abandon_on_cancel=True)
+                        await in_thread(do, limiter=self._thread, abandon_on_cancel=True)
                 except Exception as error:  # raised again below, outside of the nursery, so that no group wraps it
                     raised = error
                 nursery.cancel_scope.cancel()
@@ -109,7 +109,7 @@ class BoundedStage:
 
     async def read(self, do: Callable[..., T], *args: object) -> T:
         """Call ``do``, which must only read, in a thread of its own, beside that of the steps. A cancel does not wait for it."""
-        return await trio.to_thread.run_sync(partial(do, *args), limiter=self._reading, abandon_on_cancel=True)
+        return await in_thread(do, *args, limiter=self._reading, abandon_on_cancel=True)
 
     async def answer(self, request: Request, note: Callable[[str], object]) -> object:
         """Return the answer to a request of a stage that needs no more than programs. ``note(step)`` is called for each."""

@@ -20,6 +20,7 @@ import trio
 
 from lastgood import effects
 from lastgood.calls.registry import Slot, publish, unpublish
+from lastgood.children.limits import advice, explain, in_thread, is_about_a_limit
 from lastgood.config import Config
 from lastgood.interpreters import staging
 from lastgood.interpreters.bounded_stage import BoundedStage
@@ -37,6 +38,9 @@ from lastgood.watch_events import PollingStarted
 __all__ = ["Hooks", "Interrupted", "TrioInterpreter"]
 
 logger = logging.getLogger(__name__)
+
+_PAUSE = 1.0
+"""Seconds."""
 
 T = TypeVar("T")
 
@@ -79,6 +83,7 @@ class TrioInterpreter:
         self._woken = trio.Event()
         self._look = 0  # the number of the last look that was asked for
         self._observing = trio.CancelScope()
+        self._out_of: Exception | None = None  # the error of the last look, if it met a limit of the system
         self._timers: dict[str, trio.CancelScope] = {}
         self._action: object = None
         self._is_staging = False
@@ -137,6 +142,7 @@ class TrioInterpreter:
         self, action: effects.Action, error: BaseException, started: float
     ) -> events.Failed | events.RestartFailed:
         """Return the event of a failed ``action``, which began at ``started`` by trio's clock."""
+        explain(error)
         if isinstance(action, effects.Restart):
             cause = None if isinstance(error, Interrupted) else error
             return events.RestartFailed(action, since(started), cause, time.time())
@@ -317,7 +323,7 @@ class TrioInterpreter:
             await self._in_thread(self._project.release)
 
     async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
-        return await trio.to_thread.run_sync(partial(work, *args), limiter=self._limiter)
+        return await in_thread(work, *args, limiter=self._limiter)
 
     @trio.lowlevel.enable_ki_protection
     async def _pin(self, cycle: int) -> None:
@@ -373,7 +379,12 @@ class TrioInterpreter:
         async def arm() -> None:
             async with self._reading:
                 self._armed = watch
-                await self._notifier.arm(watch, self._reader.linked)
+                try:
+                    await self._notifier.arm(watch, self._reader.linked)
+                except (OSError, MemoryError) as error:
+                    if not is_about_a_limit(error):
+                        raise
+                    self._woken.set()  # the next look arms it
 
         def settle() -> None:
             try:
@@ -397,15 +408,30 @@ class TrioInterpreter:
                 await self._woken.wait()
                 self._woken = trio.Event()
                 number, started = self._look, trio.current_time()
-                async with self._reading:
-                    armed = self._armed
-                    if armed is None:
-                        continue
-                    read = await self._watch_and_read(armed)
-                    undo_requested = await self._in_thread(self._project.take_undo_request)
+                try:
+                    async with self._reading:
+                        armed = self._armed
+                        if armed is None:
+                            continue
+                        read = await self._watch_and_read(armed)
+                        undo_requested = await self._in_thread(self._project.take_undo_request)
+                except (OSError, MemoryError, RuntimeError) as error:
+                    if not is_about_a_limit(error):
+                        raise
+                    await self._wait_for_room(error)
+                    continue
+                self._out_of = None
                 self._report(events.Observed(read, number, since(started)))
                 if undo_requested:
                     self._report(events.UndoRequested(events.NOBODY))
+
+    async def _wait_for_room(self, error: Exception) -> None:
+        """Wait a moment, before another look, because of a limit of the system, of which the first error is logged."""
+        if self._out_of is None:
+            logger.warning("the watched files cannot be read for now: %s. %s", error, advice(error))
+        self._out_of = error
+        await trio.sleep(_PAUSE)
+        self._woken.set()
 
     def _on_hint(self) -> None:
         self._report(events.Hinted())

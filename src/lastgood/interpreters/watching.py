@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from watchfiles import Change
 # after that could be missed, and take up to five seconds to end.
 from watchfiles._rust_notify import RustNotify
 
+from lastgood.children.limits import NO_THREAD, advice, in_thread
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.listings import Listings
 from lastgood.sources.snapshots import Linked
@@ -140,7 +140,7 @@ class Notifier:
 
     async def _in_thread(self, do: Callable[..., T], *args: object) -> T:
         # If it is abandoned, its result is dropped, and a RustNotify that is dropped watches nothing any more.
-        return await trio.to_thread.run_sync(partial(do, *args), limiter=self._arming, abandon_on_cancel=True)
+        return await in_thread(do, *args, limiter=self._arming, abandon_on_cancel=True)
 
     async def _arm(self, directories: Places, *, recursive: bool) -> None:
         armed = self._scopes.get(recursive)
@@ -207,6 +207,8 @@ class Notifier:
             self.polling = True
             if "limit" in str(error):
                 reason = LIMIT_ADVICE
+            elif str(error) == NO_THREAD:
+                reason = f"{NO_THREAD}. {advice(error)} Files are polled instead"
             elif "os error 24" in str(error):  # EMFILE, which watchfiles reports as an internal error
                 reason = OPEN_FILES_ADVICE
             else:
@@ -223,6 +225,7 @@ async def _set_when_cancelled(stop: threading.Event) -> None:
 
 def _start(directories: list[Path], recursive: bool, tries: int = 10) -> RustNotify:
     there = [str(directory) for directory in directories if directory.is_dir()]
+    _require_threads()
     try:
         return RustNotify(there, False, False, 300, recursive, False)
     except FileNotFoundError:
@@ -231,3 +234,20 @@ def _start(directories: list[Path], recursive: bool, tries: int = 10) -> RustNot
         if tries == 1:
             raise
         return _start(directories, recursive, tries - 1)
+
+
+def _require_threads() -> None:
+    """Raise :class:`RuntimeError` if no thread can be started: watchfiles would then abort the process.
+
+    It starts one. Two are tried, since the system may not have released one of them yet when they have ended.
+    """
+    end = threading.Event()
+    threads = [threading.Thread(target=end.wait) for _ in range(2)]
+    try:
+        for thread in threads:
+            thread.start()
+    finally:
+        end.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()

@@ -22,6 +22,7 @@ from lastgood.calls import loops
 from lastgood.calls import registry as runtime
 from lastgood.calls.live_imports import LiveImports
 from lastgood.calls.portal import LoopClosed
+from lastgood.children.limits import free_descriptors
 from lastgood.config import find_config, load_config
 from lastgood.effects import (
     Action,
@@ -62,11 +63,15 @@ logger = logging.getLogger("lastgood.session")
 
 T = TypeVar("T")
 
+_NEEDED_DESCRIPTORS = 64
+"""Two generations, a spare worker and the watches need some fifty."""
+
 
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection  # Ctrl-C interrupts only where it waits, not between two steps; the body is not protected
 async def running(program: WatchProgram) -> AsyncIterator[Session]:
     """Run the program: its first cycle before the block, its close after it."""
+    _check_descriptors()
     session = Session(program)
     raised: BaseException | None = None
     try:
@@ -414,6 +419,16 @@ class Session:
         for stream in self._streams:
             stream.put(event)
         deliver_event(self._on_event, event)
+
+
+def _check_descriptors() -> None:
+    """Raise :class:`WatchError` if this process cannot open as many files as a session may need."""
+    free, limit = free_descriptors()
+    if free < _NEEDED_DESCRIPTORS:
+        raise WatchError(
+            f"This process can open {free} more files, of {limit} in all, and a session needs {_NEEDED_DESCRIPTORS}. Raise the "
+            "limit, in the shell that starts the app: ulimit -n 4096"
+        )
 
 
 class _Waiter:

@@ -24,6 +24,7 @@ import trio
 
 from lastgood.calls import loops
 from lastgood.calls.portal import LoopClosed, Portal
+from lastgood.children.limits import explain
 from lastgood.errors import Disposed, Forked, WatchError
 from lastgood.runtime import Handle
 from lastgood.session.event_stream import Backlog, deliver_event
@@ -208,9 +209,17 @@ class ThreadedSession:
         except LoopClosed:
             raise Disposed("The session is closed.") from None
 
-    def _start(self) -> None:
+    def _start_thread(self) -> None:
+        """Start the thread. Raise :class:`RuntimeError`, which names the limit, if the system starts no more."""
         try:
             self._thread.start()
+        except RuntimeError as error:
+            explain(error)
+            raise
+
+    def _start(self) -> None:
+        self._start_thread()
+        try:
             self._ready.wait()
         except BaseException:  # Ctrl-C
             if self._began.wait(_START_GRACE):
@@ -332,7 +341,7 @@ class BesideAsyncio:
         import asyncio
 
         thread = self._thread
-        thread._thread.start()
+        thread._start_thread()
         atexit.register(thread._finish)  # an app may end without leaving the block, for example when its loop is closed
         try:
             while not thread._ready.is_set():

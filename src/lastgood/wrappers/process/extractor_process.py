@@ -16,6 +16,7 @@ from typing import BinaryIO
 import msgspec
 
 from lastgood.children.child import Child
+from lastgood.children.limits import is_about_a_limit
 from lastgood.children.output import Output
 from lastgood.config import Style
 from lastgood.errors import GenerationError, ModuleFailure
@@ -75,7 +76,8 @@ class ExtractorProcess:
     Until then, imports are answered from the cache, and what the cache does not have raises :class:`.NotStarted`. So a session
     without any new source goes live without that process.
 
-    If the system cannot start a process, sources are read in the app's own process until :meth:`end`; on Windows always.
+    If the system cannot start a process, sources are read in the app's own process until :meth:`end`, or until the next stage if
+    only a limit of the system is the cause; on Windows always.
     """
 
     def __init__(self) -> None:
@@ -89,6 +91,7 @@ class ExtractorProcess:
         self._here: HereExtractor | None = None
         self._memo_file: tuple[Path | None, bool] = (None, True)
         self._memo = Memo()  # read until the process runs, which then has it
+        self._is_makeshift = False  # there is no process only because of a limit of the system
         self._reset()
 
     def _reset(self) -> None:
@@ -98,8 +101,10 @@ class ExtractorProcess:
         self._made = Wrapped({})
 
     def resume(self) -> None:
-        """Allow requests again after :meth:`stop`."""
+        """Allow requests again after :meth:`stop`, for the next stage. That may start a process, if one failed for lack of room."""
         self._is_stopped = False
+        if self._is_makeshift:
+            self._here, self._is_makeshift = None, False
 
     def start(self) -> None:
         """Start the process if none runs, also after :meth:`stop`.
@@ -121,9 +126,10 @@ class ExtractorProcess:
                 return
             try:
                 self._child, self._wire = _start_process()
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # the second: no thread can be started
                 logger.warning("sources are read in the app's own process, since no other can be started: %s", error)
                 self._here = HereExtractor()
+                self._is_makeshift = isinstance(error, BlockingIOError) or is_about_a_limit(error)
 
     @property
     def has_started(self) -> bool:
