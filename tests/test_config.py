@@ -92,6 +92,13 @@ def test_attributes_mirror_the_file() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"), [("", 0), ("poll = false", 0), ("poll = true", 1), ("poll = 3", 3), ("poll = 0.25", 0.25)]
+)
+def test_how_often_files_are_read_where_the_system_is_not_asked(text: str, seconds: float) -> None:
+    assert decode(f"{MINIMAL}[watch]\n{text}").watch.interval == seconds
+
+
+@pytest.mark.parametrize(
     ("tables", "expected"),
     [
         ("", ()),
@@ -216,6 +223,14 @@ OUTPUT = '[output]\ndir = "generated"\n'
         (MINIMAL + '[watch]\ninclude = ["a", "../b"]', "watch.include[1]", "a glob below the config's directory"),
         (MINIMAL + '[watch]\ninclude = [""]', "watch.include[0]", "a glob below the config's directory"),
         (MINIMAL + '[watch]\ninclude = "a"', "watch.include", "expected"),
+        (
+            MINIMAL + "[watch]\npoll = 0",
+            "watch.poll",
+            "expected true, false or seconds, finite and more than 0, found 0",
+        ),
+        (MINIMAL + "[watch]\npoll = inf", "watch.poll", "finite and more than 0, found inf"),
+        (MINIMAL + "[watch]\npoll = -1", "watch.poll", "finite and more than 0, found -1"),
+        (MINIMAL + '[watch]\npoll = "1 s"', "watch.poll", "expected true, false or a number, found a string"),
         (GENERATOR + 'into = "../x"', "generator.into", "a directory below the output directory"),
         (GENERATOR + 'into = "./x"', "generator.into", "a directory below the output directory"),
         (GENERATOR + 'into = "x//y"', "generator.into", "a directory below the output directory"),

@@ -93,15 +93,25 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class WatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[watch]``: ``include`` are globs of files in package trees that count as sources besides what can be imported.
 
-    What one of the globs ``ignore`` names starts no reload. See :class:`lastgood.planner.watch_set.Rules`.
+    What one of the globs ``ignore`` names starts no reload. See :class:`lastgood.planner.watch_set.Rules`. ``poll``: read the
+    files every so many seconds (true: every second), and start no watcher of the system, which reports nothing on some bind
+    mounts and network drives.
     """
 
     include: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    poll: float | bool = False
+
+    @property
+    def interval(self) -> float:
+        """The seconds between two readings; 0 if the system notifies."""
+        return float(self.poll)
 
     def wrong_field(self) -> tuple[str, str] | None:
         """Return the first invalid field and its problem (what was expected and what was found); None if all are valid."""
-        for field in self.__struct_fields__:
+        if self.poll is not False and not (self.poll > 0 and math.isfinite(self.poll)):
+            return "poll", f"expected true, false or seconds, finite and more than 0, found {self.poll}."
+        for field in ("include", "ignore"):
             for index, glob in enumerate(getattr(self, field)):
                 if not glob.strip("/") or glob.startswith("/") or {".", ".."} & set(glob.split("/")) or "\\" in glob:
                     problem = f'expected a glob below the config\'s directory, such as "templates/**", found "{glob}".'
@@ -454,7 +464,11 @@ class _Decoder:
     def decode(self, value: Any, into: Any, at: str) -> Any:
         """Convert ``value`` to the type ``into``, one of those in the annotations of the structs above."""
         kind, inner = get_origin(into), get_args(into)
-        if kind is types.UnionType:  # with None, which TOML cannot spell
+        if kind is types.UnionType:  # with None, which TOML cannot spell, or of a number and a boolean
+            if bool in inner and type(value) is bool:
+                return value
+            if bool in inner and type(value) not in (int, float):
+                raise self._error(f"expected true, false or a number, found {_found(value)}.", at)
             return self.decode(value, inner[0], at)
         if kind is Literal:
             if value not in inner:

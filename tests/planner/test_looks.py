@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from lastgood import effects, watch_events
 from lastgood.planner import events, states
-from planner_script import IDLE_LOOK, SETTINGS, A, Script, closing, idle, looking, second_cycle, src
+from lastgood.planner.watch_set import WatchSet
+from planner_script import IDLE_LOOK, SETTINGS, SRC, A, Script, closing, idle, looking, second_cycle, src
 
 
 def test_a_hint_leads_to_three_looks() -> None:
@@ -41,6 +42,28 @@ def test_what_the_system_cannot_watch_is_read_each_second() -> None:
     script.send(events.Noticed(notice), effects.Emit(notice), poll)
     script.give(events.Observed(src("1"), seconds=0.1))
     script.send(events.TimerElapsed("idle-look"), effects.Look(1), poll)
+
+
+def test_what_is_to_be_polled_is_read_every_so_often_from_its_commit_on() -> None:
+    poll = effects.SetTimer("idle-look", 0.5)
+    script = second_cycle().through(2, "dispose", WatchSet((SRC,), poll=0.5), live=1)
+    assert poll in script.give(events.Watched(effects.Watch(2), 0.0))
+    script.give(events.Observed(src("1"), seconds=0.1))
+    script.send(events.TimerElapsed("idle-look"), script.next_look(), poll)
+
+
+def test_what_is_polled_is_read_a_quarter_of_the_time_at_most() -> None:
+    script = second_cycle().through(2, "watch", WatchSet((SRC,), poll=0.5), live=1)
+    script.give(events.Observed(src("1"), seconds=1.0))
+    script.send(events.TimerElapsed("idle-look"), script.next_look(), effects.SetTimer("idle-look", 4.0))
+
+
+def test_when_polling_ends_it_is_idle_looks_again() -> None:
+    script = second_cycle().through(2, "watch", WatchSet((SRC,), poll=0.5), live=1)
+    script.give(events.ReloadRequested(9))
+    script.give(events.Observed(src("2"), look=script.state.looks))
+    script.through(3, "dispose", WatchSet((SRC,)), live=2)
+    assert IDLE_LOOK in script.give(events.Watched(effects.Watch(3), 0.0))
 
 
 def test_a_cycle_waits_for_a_reading_that_began_after_its_own_look() -> None:

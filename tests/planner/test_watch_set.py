@@ -34,6 +34,12 @@ def test_a_union_watches_both_and_keeps_its_own_output() -> None:
     assert fresh.union(None) is fresh
 
 
+def test_a_union_is_polled_only_if_both_are() -> None:
+    native, slow, quick = (WatchSet((SRC,), poll=poll) for poll in (0.0, 1.0, 0.5))
+    assert slow.union(quick).poll == 0.5
+    assert native.union(slow).poll == slow.union(native).poll == 0
+
+
 def test_what_is_watched_besides_lies_in_none_of_the_rest() -> None:
     watch = WatchSet((LIB, SRC), candidates=(Path("/q/b.py"),))
     paths = (SRC / "a.py", Path("/q/b.py"), Path("/q/a.py"), Path("/project/src2"), LIB)

@@ -125,6 +125,14 @@ class CycleFiles:
                 if self._lead_still(links):
                     return
 
+    def first_watched(self) -> WatchSet:
+        """Return what is watched before a config is resolved; by polling if it says so, as far as it can be read."""
+        project = self.project
+        with contextlib.suppress(LastgoodError, OSError):
+            config = project.load(project.config_file, lambda path: project.files.read(project.files.real_path(path)))
+            return replace(project.always_watched, poll=config.watch.interval)
+        return project.always_watched
+
     def _lead_still(self, links: Mapping[Path, str]) -> bool:
         """Return whether all links lead where they led: ``links``, to the config file, and those that the finder has met."""
         is_same = self._finder is None or self._finder.listings.links_hold()

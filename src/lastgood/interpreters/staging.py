@@ -173,7 +173,7 @@ def _resolve(work: CycleFiles, armed: WatchSet | None, watches: bool) -> Generat
     resolved again: otherwise an edit between resolving and arming would never be noticed.
     """
     if watches and armed is None:
-        armed = yield from _arm(work, work.project.always_watched, armed)
+        armed = yield from _arm(work, work.first_watched(), armed)
     while True:
         problem: LastgoodError | None = None
         try:

@@ -43,6 +43,7 @@ def inputs_of_a_cycle(
         output,
         project.rules(config, sources - {*inputs.paths}),
         _as_text({*always.links, *inputs.links, *ways}),
+        config.watch.interval,
     )
 
 
@@ -57,6 +58,7 @@ def places_of_a_mending(project: Project, config: Config, inputs: Inputs, output
         output,
         project.rules(config, places - {*inputs.paths}),
         _as_text({*always.links, *inputs.links, *project.links_to([*entries, *places])}),
+        config.watch.interval,
     )
 
 

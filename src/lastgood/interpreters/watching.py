@@ -105,7 +105,8 @@ def _is_below(path: str, tops: Collection[str]) -> bool:
 class Notifier:
     """A notifier that calls ``hint()`` on the trio thread whenever something may have changed in the armed paths.
 
-    ``on_failure(reason)`` is called once if the system cannot watch; from then on the caller has to poll.
+    ``on_failure(reason)`` is called once if the system cannot watch; from then on the caller has to poll. What is to be polled
+    anyway is not watched at all.
     """
 
     def __init__(self, nursery: trio.Nursery, hint: Callable[[], None], on_failure: Callable[[str], None]) -> None:
@@ -125,8 +126,11 @@ class Notifier:
 
         The previous watches are released only after the new ones work, so no change is missed.
         """
-        trees, alone = await self._in_thread(self._places, watch, linked, note) if watch.roots else ({}, {})
-        note(None)
+        trees: Places = {}
+        alone: Places = {}
+        if watch.roots and not watch.poll and not self.polling:
+            trees, alone = await self._in_thread(self._places, watch, linked, note)
+            note(None)
         for recursive, directories in ((True, trees), (False, alone)):
             await self._arm(directories, recursive=recursive)
 

@@ -13,6 +13,7 @@ from lastgood.planner.phases import (
     Step,
     answer,
     dispose_of,
+    idle_look,
     look,
     make_way,
     next_phase,
@@ -222,6 +223,8 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         attempted=restrict(state.attempted, watch.roots),
         observed=restrict(state.observed, watch.roots),
     )
+    if watch.poll != (0.0 if state.watched is None else state.watched.poll):
+        effects += idle_look(settled)
     return next_phase(settled).preceded_by(*effects)
 
 

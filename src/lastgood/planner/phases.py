@@ -65,8 +65,10 @@ AFTER_HINT = (0.05, 0.45)
 """Seconds from the look after a hint to the second one, and from that to the last one."""
 _POLL = 1.0
 """Seconds between two looks while the system cannot watch."""
+_POLL_SHARE = 0.25
+"""The largest share of the time that looks may take while the system does not watch."""
 _IDLE_SHARE = 0.02
-"""The largest share of the time that these looks may take."""
+"""The largest share of the time that these looks may take while it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,11 @@ def start_looking(state: State) -> Step:
 
 def idle_look(state: State) -> tuple[SetTimer, ...]:
     """Return the timer for a look that nothing else has caused, if there is to be one."""
-    seconds = _POLL if state.polling else max(state.settings.idle_look, state.reading_seconds / _IDLE_SHARE)
+    asked = 0.0 if state.watched is None else state.watched.poll
+    if asked or state.polling:
+        seconds = max(asked or _POLL, state.reading_seconds / _POLL_SHARE)
+    else:
+        seconds = max(state.settings.idle_look, state.reading_seconds / _IDLE_SHARE)
     return (SetTimer(IDLE_LOOK, seconds),) if math.isfinite(seconds) else ()
 
 

@@ -128,7 +128,8 @@ class WatchSet:
     ``paths``, sorted, are those reported to the user. ``candidates`` are paths at which a new file would change where a module
     is found; they are sorted as text, because comparing ``Path`` objects is many times slower. ``output`` is the directory of
     the wrappers, which is ignored inside a watched root. ``rules`` say which files below the roots count.
-    ``links``, sorted as text, are symbolic links on the way to the others; each counts by its text.
+    ``links``, sorted as text, are symbolic links on the way to the others; each counts by its text. ``poll``: the seconds between
+    two readings, instead of the system's notification; 0: the system notifies.
     """
 
     paths: tuple[Path, ...]
@@ -136,6 +137,7 @@ class WatchSet:
     output: Path | None = None
     rules: Rules = Rules()
     links: tuple[Path, ...] = ()
+    poll: float = 0.0
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
@@ -179,7 +181,10 @@ class WatchSet:
         return tuple(sorted(_outside(paths, (*self.paths, *self.candidates))))
 
     def union(self, other: WatchSet | None) -> WatchSet:
-        """Return a set with the paths of both, to be watched until one is committed; the output is this one's."""
+        """Return a set with the paths of both, to be watched until one is committed; the output is this one's.
+
+        The system notifies unless neither wants it to.
+        """
         if other is None:
             return self
         return WatchSet(
@@ -188,6 +193,7 @@ class WatchSet:
             self.output,
             self.rules.union(other.rules),
             tuple(sorted({*self.links, *other.links}, key=str)),
+            min(self.poll, other.poll),
         )
 
 
