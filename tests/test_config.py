@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import sys
 from pathlib import Path
@@ -136,6 +137,21 @@ def test_what_a_generator_is_called(generator: GeneratorConfig, label: str) -> N
     assert generator.label == label
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("false", math.inf), ("0.5", 0.5), ("3", 3.0)])
+@pytest.mark.parametrize("field", config.TIMES)
+def test_the_seconds_of_a_session(field: str, text: str, seconds: float) -> None:
+    assert decode(f"{MINIMAL}[watch]\n{field} = {text}").watch.seconds == {field: seconds}
+
+
+@pytest.mark.parametrize("field", ["debounce", "max_wait", "drain_timeout", "supersede_after"])
+def test_some_of_them_may_be_none(field: str) -> None:
+    assert decode(f"{MINIMAL}[watch]\n{field} = 0").watch.seconds == {field: 0.0}
+
+
+def test_a_call_may_take_for_ever() -> None:
+    assert decode(f"{MINIMAL}[runtime.process]\ntimeout = false").runtime.process.timeout == math.inf
+
+
 def test_modules_keep_their_order() -> None:
     assert list(decode("[modules.z]\n[modules.a]\n[modules.m]\n[output]\ndir='g'").modules) == ["z", "a", "m"]
 
@@ -228,6 +244,13 @@ OUTPUT = '[output]\ndir = "generated"\n'
             "watch.poll",
             "expected true, false or seconds, finite and more than 0, found 0",
         ),
+        (MINIMAL + "[watch]\ndebounce = -1", "watch.debounce", "finite and at least 0, found -1"),
+        (MINIMAL + "[watch]\ndebounce = inf", "watch.debounce", "Write false for no limit"),
+        (MINIMAL + "[watch]\ndebounce = true", "watch.debounce", "expected a number, found a boolean"),
+        (MINIMAL + '[watch]\nmax_wait = "2 s"', "watch.max_wait", "expected a number, found a string"),
+        (MINIMAL + "[watch]\nwarm_timeout = 0", "watch.warm_timeout", "finite and more than 0, found 0"),
+        (MINIMAL + "[watch]\nstage_timeout = nan", "watch.stage_timeout", "finite and more than 0, found nan"),
+        (MINIMAL + "[watch]\ndrain_time = 1", "watch.drain_time", 'Did you mean "drain_timeout"?'),
         (MINIMAL + "[watch]\npoll = inf", "watch.poll", "finite and more than 0, found inf"),
         (MINIMAL + "[watch]\npoll = -1", "watch.poll", "finite and more than 0, found -1"),
         (MINIMAL + '[watch]\npoll = "1 s"', "watch.poll", "expected true, false or a number, found a string"),

@@ -7,18 +7,20 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lastgood.config import Config
 from lastgood.effects import Prepare, Stage, Warm
 from lastgood.errors import BridgeError, ConfigError, Disposed, UnwatchableModule, WatchError
-from lastgood.testing import ROOT, ScriptedBridge, world
+from lastgood.testing import ROOT, ScriptedBridge, World, world
 from lastgood.watch_events import DisposeFailed, ReloadStart, ReloadSuccess, WatchPaths
 from world_scripts import (
     BEFORE_SWAP,
     GOOD,
     ONE,
+    SOURCES,
     THREE,
     TWO,
     bridge_of,
@@ -165,6 +167,34 @@ def test_max_wait_bounds_steady_edits() -> None:
             break
         world.advance(0.09)
     assert 2.0 <= world.clock.now - begun < 2.1
+
+
+WAITING = f"{SOURCES['lastgood.toml']}[watch]\ndebounce = 3\nmax_wait = 9\nwarm_timeout = false\n"
+
+
+@pytest.mark.parametrize(("given", "seconds"), [({}, 3.0), ({"debounce": 0.5}, 0.5)])
+def test_the_config_says_how_long_an_edit_waits_unless_the_caller_does(given: dict[str, Any], seconds: float) -> None:
+    world = World({**SOURCES, "lastgood.toml": WAITING}, **given)
+    world.start()
+    world.write("kept.py", TWO)
+    world.advance(seconds - 0.01)
+    assert world.generation == 1
+    world.advance(0.02)
+    assert world.generation == 2
+
+
+def test_an_edit_of_the_config_changes_how_long_the_next_ones_wait() -> None:
+    world = World(SOURCES)
+    world.start()
+    world.write("lastgood.toml", WAITING)
+    world.advance(0.2)
+    warms = [each for each in world.effects if isinstance(each, Warm)]
+    assert (world.generation, warms[-1].timeout) == (2, math.inf)
+    world.write("kept.py", TWO)
+    world.advance(2.5)
+    assert world.generation == 2
+    world.advance(1)
+    assert world.generation == 3
 
 
 def test_a_reload_waits_for_no_debounce() -> None:

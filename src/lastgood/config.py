@@ -19,7 +19,7 @@ import tomllib
 import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -53,6 +53,10 @@ ASYNC_BACKENDS = ("asyncio", "trio")
 Style: TypeAlias = Literal["async", "sync"]
 CheckResults: TypeAlias = Literal["error", "warn", "off"]
 """The kind of functions in wrappers: ``"async"`` ones are awaited, ``"sync"`` ones block."""
+
+# Seconds, with the least number of them that a file may have. It spells no limit (math.inf) as false.
+_Seconds: TypeAlias = Annotated[float, "more than 0"]
+_SecondsOrNone: TypeAlias = Annotated[float, "at least 0"]
 
 
 class ModuleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,11 +100,26 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     What one of the globs ``ignore`` names starts no reload. See :class:`lastgood.planner.watch_set.Rules`. ``poll``: read the
     files every so many seconds (true: every second), and start no watcher of the system, which reports nothing on some bind
     mounts and network drives.
+
+    The others are the seconds that :func:`lastgood.watch` takes as arguments, which have precedence (None: its defaults;
+    ``math.inf``, in the file ``false``: no limit).
     """
 
     include: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     poll: float | bool = False
+    debounce: _SecondsOrNone | None = None
+    max_wait: _SecondsOrNone | None = None
+    warm_timeout: _Seconds | None = None
+    drain_timeout: _SecondsOrNone | None = None
+    stage_timeout: _Seconds | None = None
+    supersede_after: _SecondsOrNone | None = None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The seconds that the file has, by name."""
+        given = {name: getattr(self, name) for name in TIMES}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def interval(self) -> float:
@@ -117,6 +136,10 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                     problem = f'expected a glob below the config\'s directory, such as "templates/**", found "{glob}".'
                     return f"{field}[{index}]", problem
         return None
+
+
+TIMES = ("debounce", "max_wait", "warm_timeout", "drain_timeout", "stage_timeout", "supersede_after")
+"""The fields of ``[watch]`` that are arguments of :func:`lastgood.watch` as well."""
 
 
 class GeneratorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -178,7 +201,8 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     - ``virtual_env``: the directory of a virtual environment, instead of ``python``. It is activated as by its script.
     - ``env``: variables that are added to the app's environment; values are taken literally.
     - ``cwd``: the workers' working directory (None: the app's).
-    - ``timeout``: seconds that a call may take, counted from when it starts to run.
+    - ``timeout``: seconds that a call may take, counted from when it starts to run (``math.inf``, in the file ``false``: for
+      ever).
     - ``probation``: seconds after the swap in which the loss of a bridge restores the previous generation.
     - ``threads``: the number of calls that run at once in a worker. ``pool``: the number of workers.
     - ``grace``: seconds that a worker has to exit by itself.
@@ -196,7 +220,7 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     virtual_env: Path | None = None
     env: dict[str, str] = {}
     cwd: Path | None = None
-    timeout: float = 30.0
+    timeout: _Seconds = 30.0
     probation: float = 5.0
     threads: int = 1
     pool: int = 1
@@ -212,8 +236,8 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         for name, value in self.env.items():
             if not name or "=" in name or "\0" in name + value:
                 return "env", f'expected names without "=" and texts without NUL characters, found {name!r}.'
-        if not (self.timeout > 0 and math.isfinite(self.timeout)):
-            return "timeout", f"expected seconds, finite and more than 0, found {self.timeout}."
+        if not self.timeout > 0:
+            return "timeout", f"expected seconds, more than 0, found {self.timeout}."
         if not (self.probation >= 0 and math.isfinite(self.probation)):
             return "probation", f"expected seconds, finite and at least 0, found {self.probation}."
         if not (self.grace >= 0 and math.isfinite(self.grace)):
@@ -464,12 +488,14 @@ class _Decoder:
     def decode(self, value: Any, into: Any, at: str) -> Any:
         """Convert ``value`` to the type ``into``, one of those in the annotations of the structs above."""
         kind, inner = get_origin(into), get_args(into)
-        if kind is types.UnionType:  # with None, which TOML cannot spell, or of a number and a boolean
+        if kind is types.UnionType or kind is Union:  # with None, which TOML cannot spell, or of a number and a boolean
             if bool in inner and type(value) is bool:
                 return value
             if bool in inner and type(value) not in (int, float):
                 raise self._error(f"expected true, false or a number, found {_found(value)}.", at)
             return self.decode(value, inner[0], at)
+        if kind is Annotated:
+            return self._seconds(value, inner[1], at)
         if kind is Literal:
             if value not in inner:
                 found = f'"{value}"' if isinstance(value, str) else _found(value)
@@ -494,6 +520,16 @@ class _Decoder:
             return float(value if type(value) is int else self._expect(float, "a number", value, at))
         except OverflowError as error:
             raise self._error("is out of range; expected a number.", at) from error
+
+    def _seconds(self, value: Any, least: str, at: str) -> float:
+        """Return a number of seconds that is finite and ``least``; for false, :data:`math.inf`."""
+        if value is False:
+            return math.inf
+        seconds: float = self.decode(value, float, at)
+        if not (math.isfinite(seconds) and (seconds > 0 or (seconds == 0 and least == "at least 0"))):
+            problem = f"expected seconds, finite and {least}, found {seconds}."
+            raise self._error(problem, at, "Write false for no limit.")
+        return seconds
 
     def path(self, text: str, at: str) -> Path:
         """Return a path of the file, absolute and normalised; symbolic links are not followed."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from lastgood.config import load_config
 from lastgood.interpreters import kept_wrappers
@@ -140,6 +141,7 @@ async def test_a_session_reads_in_the_background_what_it_did_not_need(
     with trio.fail_after(DEADLINE):
         async with start() as session:
             await told.success()
+            await trio.testing.wait_all_tasks_blocked()
             assert session._project.extractor.has_started
             project.save("pricing.pyi", STUB.replace("int", "str"))
             (change,) = (await told.success()).changes

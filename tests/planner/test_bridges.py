@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lastgood import effects, watch_events
-from lastgood.planner import events, states
+from lastgood.planner import Settings, events, states
 from planner_script import (
     ERROR,
     RESTART,
@@ -65,14 +65,14 @@ def test_a_bridge_that_drains_for_too_long_is_cut_off() -> None:
 
 def test_calls_may_drain_for_ever() -> None:
     script = swapped()
-    script.state = replace(script.state, settings=states.Settings(drain_timeout=math.inf))
+    script.state = replace(script.state, settings=Settings(drain_timeout=math.inf))
     script.send(events.Draining(1, 0.0))
     assert script.state.timed == frozenset()
 
 
 def test_where_calls_may_drain_for_ever_a_third_bridge_cuts_none_off() -> None:
     script = idle()
-    script.state = replace(script.state, settings=states.Settings(drain_timeout=math.inf))
+    script.state = replace(script.state, settings=Settings(drain_timeout=math.inf))
     for cycle in (2, 3, 4):
         script.give(events.ReloadRequested(cycle))
         script.give(looked(src("1")))

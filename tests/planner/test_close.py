@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from lastgood import effects, watch_events
-from lastgood.planner import events, plan_of_cycle, states
+from lastgood.planner import Settings, events, plan_of_cycle, states
 from planner_script import (
     ERROR,
     SETTINGS,
@@ -43,7 +43,7 @@ def test_a_close_between_cycles_lets_everything_go(make: Callable[[], Script]) -
 
 def test_a_close_ends_calls_that_may_drain_for_ever_otherwise() -> None:
     script = swapped()
-    script.state = replace(script.state, settings=states.Settings(drain_timeout=math.inf))
+    script.state = replace(script.state, settings=Settings(drain_timeout=math.inf))
     script.send(events.Draining(1, 0.0))
     script.give(events.Watched(effects.Watch(2), 0.0))
     script.send(
@@ -60,13 +60,13 @@ def test_a_close_ends_calls_that_may_drain_for_ever_otherwise() -> None:
 
 
 def test_calls_that_may_drain_for_ever_do_not_let_a_dispose_hang() -> None:
-    plan = plan_of_cycle(states.Settings(drain_timeout=math.inf), 2, states.Generation(1, 1))
+    plan = plan_of_cycle(Settings(drain_timeout=math.inf), 2, states.Generation(1, 1))
     assert plan.actions[4] == effects.Dispose(1, math.inf, dispose_timeout=10.0)
     assert plan.undo_timeout == 10.0
 
 
 def test_calls_that_may_not_drain_at_all_leave_a_dispose_its_time() -> None:
-    plan = plan_of_cycle(states.Settings(drain_timeout=0.0), 2, states.Generation(1, 1))
+    plan = plan_of_cycle(Settings(drain_timeout=0.0), 2, states.Generation(1, 1))
     assert plan.actions[4] == effects.Dispose(1, 0.0, dispose_timeout=0.1)
     assert plan.undo_timeout == 0.1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -143,7 +143,7 @@ def lay_out(project: RealProject, layout: Layout) -> None:
 
 def hinted(program: WatchProgram) -> WatchProgram:
     """Let nothing be read without a hint."""
-    program.settings = replace(program.settings, idle_look=math.inf)
+    program.given = {**program.given, "idle_look": math.inf}
     return program
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from watchfiles._rust_notify import RustNotify
@@ -85,7 +84,7 @@ async def test_the_config_turns_polling_on_and_off(
     project.save("shop/__init__.py", QUOTE)
     configure(project)
     program = start()
-    program.settings = replace(program.settings, idle_look=math.inf)
+    program.given = {**program.given, "idle_look": math.inf}
     async with program:
         await told.success()
         assert watchers.open == 2, "the tree, and its parent"

@@ -182,7 +182,6 @@ def _generate(config: Path | None) -> tuple[str, ...]:
 @_no_color
 def plan(config: Path | None, verbose: bool) -> None:
     """Show what a first cycle would do, and touch nothing."""
-    import lastgood
     from lastgood.config import load_config
     from lastgood.interpreters.once import preview
     from lastgood.planner import plan_of_cycle
@@ -190,14 +189,14 @@ def plan(config: Path | None, verbose: bool) -> None:
     from lastgood.session.event_lines import change_text, nearby
 
     path = _config_file(config)
-    would = preview(_project(path))
+    project = _project(path)
+    would = preview(project)
     console, output = _console(), Path(nearby(would.output, Path.cwd()))
-    program = lastgood.watch(path)
-    console.print(str(program.plan()))
+    settings = project.first_settings()
+    console.print(str(plan_of_cycle(settings, 1, None)))
     if not load_config(path).runtime.process.overlap:
-        console.print(
-            f"\nlater on, with overlap = false\n{plan_of_cycle(program.settings, 2, Generation(1, 1), overlap=False)}"
-        )
+        later = plan_of_cycle(settings, 2, Generation(1, 1), overlap=False)
+        console.print(f"\nlater on, with overlap = false\n{later}")
     console.print(f"\nfiles in {output}")
     for operation in would.operations:
         console.print(f"  {_operation(operation, output)}")

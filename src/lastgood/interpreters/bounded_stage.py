@@ -67,7 +67,7 @@ class BoundedStage:
             nursery.cancel_scope.cancel()
         if timed_out:
             work.only_waited = waiting
-            raise work.timeout_error(timeout, waited=waiting)
+            raise work.project.timeout_error(timeout, waited=waiting)
         if raised is not None:
             raise raised
         return made[0]

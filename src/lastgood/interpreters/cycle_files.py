@@ -24,7 +24,6 @@ from lastgood.errors import (
     ConfigError,
     GenerationError,
     LastgoodError,
-    ModuleFailure,
     NothingToUndo,
     PromotionError,
 )
@@ -93,19 +92,6 @@ class CycleFiles:
 
     # --- stage
 
-    def timeout_error(self, timeout: float, *, waited: bool = False) -> GenerationError:
-        """Make the error of a stage that takes longer than ``timeout`` seconds.
-
-        ``waited``: the stage has only waited for the thread of an earlier stage.
-        """
-        name, file = self.project.at
-        limit = f"{timeout:g} s (stage_timeout)"
-        if waited:
-            problem = f"an earlier stage is still working on this; the next one has waited for it for {limit}."
-        else:
-            problem = f"the stage was not done within {limit}; it was abandoned while working on this."
-        return GenerationError((ModuleFailure(name, file, None, f"{problem} Simplify it, or raise stage_timeout."),))
-
     def resolve(self) -> None:
         """Read the config, find every module, and pin the sources. Set ``watch`` to the inputs of this, even on an error.
 
@@ -127,11 +113,9 @@ class CycleFiles:
 
     def first_watched(self) -> WatchSet:
         """Return what is watched before a config is resolved; by polling if it says so, as far as it can be read."""
-        project = self.project
-        with contextlib.suppress(LastgoodError, OSError):
-            config = project.load(project.config_file, lambda path: project.files.read(project.files.real_path(path)))
-            return replace(project.always_watched, poll=config.watch.interval)
-        return project.always_watched
+        config = self.project.first_config()
+        poll = 0.0 if config is None else config.watch.interval
+        return replace(self.project.always_watched, poll=poll)
 
     def _lead_still(self, links: Mapping[Path, str]) -> bool:
         """Return whether all links lead where they led: ``links``, to the config file, and those that the finder has met."""

@@ -213,7 +213,7 @@ class MemoryInterpreter:
                     return self._stage(action)
                 except _HangError:
                     self._hang(action.timeout, can_end=not self.stuck)
-                    raise self._cycle.timeout_error(action.timeout) from None
+                    raise self.project.timeout_error(action.timeout) from None
             case effects.Promote():
                 work = self._cycle
                 work.promote()
@@ -247,7 +247,7 @@ class MemoryInterpreter:
             self._hang(action.timeout, until=lambda: not self.stuck)
             work.only_waited = self.stuck
         if work.only_waited:
-            raise work.timeout_error(action.timeout, waited=True)
+            raise self.project.timeout_error(action.timeout, waited=True)
         if action.undo:
             assert self._armed is not None
             recipe = stage_undo(work, self._armed)

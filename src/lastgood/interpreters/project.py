@@ -11,8 +11,9 @@ from pathlib import Path
 
 from lastgood.calls.live_imports import LiveImports
 from lastgood.config import Config, ProcessConfig
-from lastgood.errors import ConfigError, LastgoodError
+from lastgood.errors import ConfigError, GenerationError, LastgoodError, ModuleFailure
 from lastgood.generators.inputs import Inputs, inputs_of
+from lastgood.planner import Settings
 from lastgood.planner.watch_set import Rules, WatchSet
 from lastgood.sources.contents import Contents
 from lastgood.sources.dependencies import Dependencies
@@ -71,6 +72,7 @@ class Project:
 
     - ``load(path, read)`` reads and decodes the config. ``ask_interpreter(process)`` returns where the worker's interpreter
       looks for modules.
+    - ``given`` are the seconds that :func:`lastgood.watch` was given, by name.
     - ``extractor`` reads the sources and makes the wrappers.
     - ``imports``: the hook on imports of wrappers in this process, if it is an app that may import them at any time.
     - ``live``: the output directory of the live generation. ``live_manifest``: its stored manifest. ``generation``: its number.
@@ -85,6 +87,7 @@ class Project:
     ask_interpreter: Callable[[ProcessConfig], Interpreter]
     pid: int
     extractor: Extractor = field(default_factory=HereExtractor)
+    given: Mapping[str, float] = field(default_factory=dict)
     imports: LiveImports | None = None
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
     live: OutputDirectory | None = None
@@ -131,6 +134,19 @@ class Project:
         self._is_stopped = True
         self.extractor.stop()
 
+    def timeout_error(self, timeout: float, *, waited: bool = False) -> GenerationError:
+        """Make the error of a stage that takes longer than ``timeout`` seconds.
+
+        ``waited``: the stage has only waited for the thread of an earlier stage.
+        """
+        name, file = self.at
+        limit = f"{timeout:g} s (stage_timeout)"
+        if waited:
+            problem = f"an earlier stage is still working on this; the next one has waited for it for {limit}."
+        else:
+            problem = f"the stage was not done within {limit}; it was abandoned while working on this."
+        return GenerationError((ModuleFailure(name, file, None, f"{problem} Simplify it, or raise stage_timeout."),))
+
     def prime_extractor(self) -> None:
         """Have the extractor, which runs, wrap what is ``unprimed``, and drop the result. What fails is not an error yet."""
         inputs, self.unprimed = self.unprimed, None
@@ -155,6 +171,22 @@ class Project:
         self.note(name, file)
         if self._is_stopped:
             raise StageStopped
+
+    def settings(self, config: Config) -> Settings:
+        """Return the timing of a session: what :func:`lastgood.watch` was given, else the config's, else the default."""
+        return Settings(**{**config.watch.seconds, **self.given})
+
+    def first_config(self) -> Config | None:
+        """Return the config before the first cycle, which gets the same bytes; None if it cannot be read."""
+        try:
+            return self.load(self.config_file, lambda path: self.contents.read(self.files.real_path(path))[1])
+        except (LastgoodError, OSError):
+            return None
+
+    def first_settings(self) -> Settings:
+        """Return the timing of the first stage: that of the config, as far as it can be read."""
+        config = self.first_config()
+        return Settings(**self.given) if config is None else self.settings(config)
 
     @property
     def always_watched(self) -> WatchSet:

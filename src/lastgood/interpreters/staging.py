@@ -109,6 +109,7 @@ class StageResult:
             process.probation,
             self.changes,
             process.overlap,
+            None if work.is_undo else work.project.settings(work.config),
         )
 
 

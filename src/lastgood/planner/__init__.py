@@ -2,7 +2,8 @@
 
 from lastgood.planner.cycles import plan_of_cycle
 from lastgood.planner.events import Event
-from lastgood.planner.states import Settings, State
+from lastgood.planner.settings import Settings
+from lastgood.planner.states import State
 from lastgood.planner.transitions import Step, plan
 
 __all__ = ["Event", "Settings", "State", "Step", "plan", "plan_of_cycle"]

@@ -21,6 +21,7 @@ from lastgood.planner.phases import (
     start_looking,
     when_pinned,
 )
+from lastgood.planner.settings import Settings
 from lastgood.planner.states import (
     KEPT_DURATIONS,
     Cycle,
@@ -28,7 +29,6 @@ from lastgood.planner.states import (
     Idle,
     Runaway,
     Running,
-    Settings,
     Stale,
     State,
 )
@@ -97,7 +97,9 @@ def done(
     cycle = cycle.timed(event.effect.name, event.seconds)
     match event:
         case events.Staged():
+            state = state if event.settings is None else replace(state, settings=event.settings)
             cycle_plan = _plan_of_next(state, cycle.number, undo=cycle.undoes is not None, overlap=event.overlap)
+            cycle_plan = replace(cycle_plan, actions=(event.effect, *cycle_plan.actions[1:]))
             cycle = replace(cycle, staged=event, plan=cycle_plan)
             state, effects = _record_reading(state, event)
         case events.Promoted():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lastgood.effects.cycle import Promote, Restart, Rollback, Stage, Swap, Warm, Watch
+from lastgood.planner.settings import Settings
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import ApiChange, Notice, Warmth
 
@@ -108,6 +109,7 @@ class Staged:
     ``previous``: an earlier good generation is kept on disk, so that an undo is possible, and this one differs from the live
     one; ``probation``: seconds for which a loss of the new bridge undoes the generation; ``changes``: differences between its
     wrappers and those of the generation before; ``overlap``: its bridge may be created while the one before is there.
+    ``settings`` are the session's from now on (None: as before).
     """
 
     effect: Stage
@@ -120,6 +122,7 @@ class Staged:
     probation: float = 0.0
     changes: tuple[ApiChange, ...] = ()
     overlap: bool = True
+    settings: Settings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from lastgood.effects import Action, Answer, Dispose, Effect, Look, Prepare, Release, Restart, SetTimer, StopTimer
 from lastgood.errors import Undone
 from lastgood.planner.brake import restart_wait
-from lastgood.planner.states import Closing, Generation, Idle, Looking, Restarting, Scheduled, Settings, State
+from lastgood.planner.settings import Settings
+from lastgood.planner.states import Closing, Generation, Idle, Looking, Restarting, Scheduled, State
 
 __all__ = [
     "AFTER_HINT",

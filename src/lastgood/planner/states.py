@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from lastgood.effects.cycle import Action
 from lastgood.effects.plan import Plan
 from lastgood.errors import Undone
 from lastgood.planner.events import Failed, Promoted, Staged, Warmed
+from lastgood.planner.settings import Settings
 from lastgood.planner.watch_set import Snapshot, WatchSet, among, differing
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Runaway",
     "Running",
     "Scheduled",
-    "Settings",
     "Stale",
     "State",
     "Status",
@@ -39,39 +38,6 @@ __all__ = [
 KEPT_DURATIONS = 5
 """The number of good cycles whose durations count for ``supersede_after``."""
 _LEAST_SUPERSEDE_AFTER = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The timing arguments of :func:`lastgood.watch`, in seconds, and one more.
-
-    ``idle_look``: the time between two looks that nothing has caused, at least. The system does not report every change; where
-    it does, :data:`math.inf` means none. ``supersede_after`` None: twice the longest of the last good cycles, see
-    :attr:`State.supersede_after`.
-    """
-
-    debounce: float = 0.1
-    max_wait: float = 2.0
-    warm_timeout: float = 60.0
-    drain_timeout: float = 10.0
-    stage_timeout: float = 60.0
-    idle_look: float = 2.0
-    supersede_after: float | None = None
-
-    @property
-    def bounded_drain(self) -> float:
-        """The limit, in seconds, of calls in flight at a close: 10 where ``drain_timeout`` is infinite."""
-        return self.drain_timeout if math.isfinite(self.drain_timeout) else Settings().drain_timeout
-
-    @property
-    def dispose_timeout(self) -> float:
-        """The limit, in seconds, of a ``dispose()``. That ``drain_timeout`` is 0 must not make a worker process survive."""
-        return max(self.bounded_drain, 0.1)
-
-    @property
-    def release_timeout(self) -> float:
-        """The limit, in seconds, of the wait for a thread at a close: 60 where ``stage_timeout`` is infinite."""
-        return self.stage_timeout if math.isfinite(self.stage_timeout) else Settings().stage_timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +214,7 @@ class State:
     - ``ending``: a close was requested, and no more events are emitted. ``closed_at``: the generation that was live then.
     """
 
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     phase: Phase = Unstarted()
     cycle: int = 0
     live: Generation | None = None

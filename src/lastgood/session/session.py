@@ -109,7 +109,6 @@ class Session:
 
     def __init__(self, program: WatchProgram) -> None:
         config_file = find_config(program.directory) if program.config_file is None else program.config_file
-        self._driver = Driver(State(program.settings), self._carry_out)
         self._on_event = EventLog(logger) if program.on_event is None else program.on_event
         self._portal = program._portal
         self._slot = runtime.Slot(f"the session of {config_file}", program._portal)
@@ -121,8 +120,10 @@ class Session:
             worker_interpreter,
             os.getpid(),
             ExtractorProcess(),
+            program.given,
             LiveImports(),
         )
+        self._driver = Driver(State(self._project.first_settings()), self._carry_out)
         self._hooks = program.hooks
         self._interpreter: TrioInterpreter | None = None
         self._loop = loops.TrioLoop()

@@ -35,10 +35,10 @@ def watch(
     generate: Callable[[Config, Path], Any] | None = None,
     probe: Callable[[Any], Any] | None = None,
     extra_watch_paths: Iterable[str | os.PathLike[str]] = (),
-    debounce: float = 0.1,
-    max_wait: float = 2.0,
-    warm_timeout: float = 60.0,
-    drain_timeout: float = 10.0,
+    debounce: float | None = None,
+    max_wait: float | None = None,
+    warm_timeout: float | None = None,
+    drain_timeout: float | None = None,
     stage_timeout: float | None = None,
     supersede_after: float | None = None,
     on_event: Callable[[WatchEvent], object] | None = None,
@@ -54,13 +54,16 @@ def watch(
       generator). It may be async; a plain function runs in a thread.
     - ``probe(bridge)`` raises if the bridge is not ready.
     - ``extra_watch_paths`` are additional files or directories to watch.
-    - ``debounce``: seconds without an edit before a cycle starts. ``max_wait``: the longest delay, in seconds, of a cycle while
-      edits continue.
-    - ``warm_timeout``: seconds that a bridge has to get ready. ``drain_timeout``: seconds that calls on a replaced bridge have
-      to end (``math.inf``: no limit, except 10 s when the session closes).
-    - ``stage_timeout``: seconds for resolving the config and generating the wrappers (None: 60; ``math.inf``: no limit).
-    - ``supersede_after``: the age, in seconds, from which a cycle that has not swapped yet is undone for the sake of an edit that
-      waits (None: twice the longest of the last five good cycles, at least 2; ``math.inf``: never).
+    - The following are seconds; ``math.inf`` means no limit. None stands for what the config has in ``[watch]``, where the same
+      names are known, else for the number in parentheses.
+
+      - ``debounce``: the time without an edit before a cycle starts (0.1). ``max_wait``: the longest delay of a cycle while edits
+        continue (2).
+      - ``warm_timeout``: the time that a bridge has to get ready (60). ``drain_timeout``: that which calls on a replaced bridge
+        have to end (10, and at least when the session closes, there is such a limit).
+      - ``stage_timeout``: the time for resolving the config and generating the wrappers (60).
+      - ``supersede_after``: the age from which a cycle that has not swapped yet is undone for the sake of an edit that waits (twice
+        the longest of the last five good cycles, at least 2).
     - ``on_event(event)`` is called for each event. It must be a plain function; errors that it raises are logged. By default,
       events are logged under ``lastgood.session``.
     - ``set_as_global``: publish the live bridge, so that wrappers and :func:`lastgood.runtime.get_runtime_bridge` use it.
@@ -91,18 +94,18 @@ def watch(
         config_file=None if config_file is None else Path(os.path.abspath(config_file)),
         directory=Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file))),
         extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
-        settings=_settings(seconds),
+        given=_given(seconds),
         hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
         on_event=on_event,
     )
 
 
-def _settings(seconds: Mapping[str, float | None]) -> Settings:
-    """Make the settings from arguments of :func:`watch`; None stands for the default. Raises as :func:`_check_seconds` does."""
+def _given(seconds: Mapping[str, float | None]) -> Mapping[str, float]:
+    """Return those of the arguments of :func:`watch` that are not None. Raises as :func:`_check_seconds` does."""
     given = {name: value for name, value in seconds.items() if value is not None}
     for name, value in given.items():
         _check_seconds(name, value, may_be_zero=name not in ("warm_timeout", "stage_timeout"))
-    return Settings(**{name: float(value) for name, value in given.items()})
+    return {name: float(value) for name, value in given.items()}
 
 
 def _check_seconds(name: str, seconds: object, *, may_be_zero: bool) -> None:
@@ -127,7 +130,8 @@ class WatchProgram:
     """None: use the nearest one, in ``directory`` or above it."""
     directory: Path
     extra_watch_paths: tuple[Path, ...]
-    settings: Settings
+    given: Mapping[str, float]
+    """The seconds that were given, by name."""
     hooks: Hooks
     on_event: Callable[[WatchEvent], object] | None
     session: Session | None = field(default=None, init=False)
@@ -145,7 +149,7 @@ class WatchProgram:
 
     def plan(self) -> Plan:
         """Return the plan of the first cycle, which can be printed. Nothing is read or written."""
-        return plan_of_cycle(self.settings, 1, None)
+        return plan_of_cycle(Settings(**self.given), 1, None)
 
     # --- trio, asyncio
 

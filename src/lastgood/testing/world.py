@@ -34,7 +34,7 @@ from lastgood.errors import BridgeError, ConfigError, Disposed, WatchError, Work
 from lastgood.interpreters.driver import Driver
 from lastgood.interpreters.memory import Fault, MemoryClock, MemoryInterpreter, ScriptedBridge
 from lastgood.interpreters.project import Project
-from lastgood.planner import Settings, State
+from lastgood.planner import State
 from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
 from lastgood.planner.states import Closed, Status, Unstarted
 from lastgood.sources.finder import Interpreter
@@ -63,11 +63,11 @@ class World:
         files: Mapping[str, str],
         *,
         config_file: str = "lastgood.toml",
-        debounce: float = 0.1,
-        max_wait: float = 2.0,
-        warm_timeout: float = 60.0,
-        drain_timeout: float = 10.0,
-        stage_timeout: float = 60.0,
+        debounce: float | None = None,
+        max_wait: float | None = None,
+        warm_timeout: float | None = None,
+        drain_timeout: float | None = None,
+        stage_timeout: float | None = None,
         supersede_after: float | None = None,
     ) -> None:
         self.clock = MemoryClock()
@@ -78,13 +78,26 @@ class World:
         self._disk = MemoryFiles(lambda: self.clock.now)
         for name, text in files.items():
             self._disk.put(ROOT / name, text.encode())
+        given = {
+            "debounce": debounce,
+            "max_wait": max_wait,
+            "warm_timeout": warm_timeout,
+            "drain_timeout": drain_timeout,
+            "stage_timeout": stage_timeout,
+            "supersede_after": supersede_after,
+            "idle_look": math.inf,  # here no change goes unnoticed
+        }
         self._project = Project(
-            self._disk, ROOT / config_file, (), self._load, lambda _: Interpreter((), ("sys", "math")), 1
+            self._disk,
+            ROOT / config_file,
+            (),
+            self._load,
+            lambda _: Interpreter((), ("sys", "math")),
+            1,
+            given={name: seconds for name, seconds in given.items() if seconds is not None},
         )
         self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._report, self.effects)
-        # Here no change goes unnoticed.
-        settings = Settings(debounce, max_wait, warm_timeout, drain_timeout, stage_timeout, math.inf, supersede_after)
-        self._driver = Driver(State(settings), self._carry_out)
+        self._driver = Driver(State(self._project.first_settings()), self._carry_out)
         self._tickets = itertools.count()
         self._answers: dict[int, bool] = {}
         self._working = False
