@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import textwrap
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lastgood.errors import Forked
+from real_project import DEADLINE
 from running import Ran, run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
@@ -270,3 +272,153 @@ def test_a_stream_that_was_open_at_the_fork_is_the_parents(project: Path) -> Non
     done = ran(project, PLAIN, STREAM)
     assert (done.status, done.err) == (0, "")
     assert done.out.split() == ["Forked", "Forked", "child", "0", "app", "999", "3"]
+
+
+DAEMON = """
+import signal
+HOW = {how!r}
+workers = session.bridge.pids
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        held = os.open("held", os.O_WRONLY)
+        open("waits").read()
+        os._exit(0)
+    os._exit(0)
+print(*workers, flush=True)
+if HOW == "is killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.exit()
+"""
+
+
+@pytest.mark.parametrize("how", ["exits", "is killed"])
+def test_a_daemon_that_outlives_the_app_holds_nothing_of_its(project: Path, how: str) -> None:
+    for name in ("held", "waits"):
+        os.mkfifo(project / name)
+    held = os.open(project / "held", os.O_RDONLY | os.O_NONBLOCK)
+    waits = os.open(project / "waits", os.O_RDWR)  # the daemon goes on until this is closed
+    try:
+        # The output of the app comes to its end, although the daemon lives.
+        app = ran(project, PLAIN, DAEMON.format(how=how))
+        os.set_blocking(held, False)
+        with pytest.raises(BlockingIOError):
+            os.read(held, 1)
+        for worker in map(int, app.out.split()):
+            assert has_ended(worker)
+        again = ran(project, PLAIN, AND_GOES_ON)
+        assert (again.status, again.out) == (0, "app 3 True 4\n")
+    finally:
+        os.close(waits)
+        os.set_blocking(held, True)
+        assert os.read(held, 1) == b"", "the daemon has ended"
+        os.close(held)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process that is no child of ours ends in time."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    try:
+        return bool(poll.poll(DEADLINE * 1000))
+    finally:
+        os.close(descriptor)
+
+
+INHERITED = """
+def open_here():
+    listing = os.open("/proc/self/fd", os.O_RDONLY)
+    numbers = {*map(int, os.listdir(listing))} - {0, 1, 2, listing}
+    os.close(listing)
+    return {os.readlink(f"/proc/self/fd/{number}") for number in numbers if os.path.lexists(f"/proc/self/fd/{number}")}
+
+before = open_here()
+"""
+
+
+def test_a_child_keeps_no_pipe_no_shared_memory_and_no_lock(project: Path) -> None:
+    child = """
+        pid = os.fork()
+        if pid == 0:
+            kept = open_here() - before
+            print([each for each in kept if each.startswith(("pipe:", "/memfd", "/proc", os.getcwd()))], flush=True)
+            os._exit(3)
+        print("child", status_of(pid), flush=True)
+        mine = open_here() - before
+        print(all(any(each.startswith(kind) for each in mine) for kind in ("pipe:", "/memfd", os.getcwd())), flush=True)
+    """
+    arrays = "svc.big(bytes(5_000_000))"  # the arena is used, and mapped
+    (project / "svc.py").write_text(
+        "def f(x: int) -> int:\n    return x + 1\ndef big(x: bytes) -> bytes:\n    return x\n"
+    )
+    it = ran(project, INHERITED, PLAIN, arrays, child, AND_GOES_ON)
+    assert it == Ran(0, "[]\nchild 3\nTrue\napp 3 True 4\n", "")
+
+
+def test_what_a_child_inherits_holds_up_no_close(project: Path) -> None:
+    """The worker, and the process that reads sources, end as their pipes do."""
+    child = """
+        from lastgood.wrappers.process import extractor_process
+        extractor_process._END = 1000
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(3)
+        session.close()
+        print("closed", flush=True)
+        os.close(writing)
+        print("child", status_of(pid))
+    """
+    patient = "[runtime.process]\ngrace = 1000\n"
+    with (project / "sync.toml").open("a") as file:
+        file.write(patient)
+    assert ran(project, PLAIN, child) == Ran(0, "closed\nchild 3\n", "")
+
+
+def test_a_child_leaves_no_warnings(project: Path) -> None:
+    child = """
+        warnings.simplefilter("always", ResourceWarning)
+        pid = os.fork()
+        if pid == 0:
+            import gc
+            items = None
+            gc.collect()
+            sys.exit(3)
+        print("child", status_of(pid), flush=True)
+    """
+    assert ran(project, PLAIN, child, AND_GOES_ON) == Ran(0, "child 3\napp 3 True 4\n", "")
+
+
+def test_a_child_may_call_its_sources_directly(project: Path) -> None:
+    child = """
+        pid = os.fork()
+        if pid == 0:
+            with lastgood.direct("sync.toml"):
+                print("direct", svc.f(5), flush=True)
+            sys.exit(3)
+        print("child", status_of(pid), flush=True)
+    """
+    assert ran(project, PLAIN, child, AND_GOES_ON) == Ran(0, "direct 6\nchild 3\napp 3 True 4\n", "")
+
+
+def test_a_session_of_its_own_on_the_same_directory_is_refused_in_a_child(project: Path) -> None:
+    child = """
+        pid = os.fork()
+        if pid == 0:
+            try:
+                lastgood.watch("sync.toml").start()
+            except lastgood.AlreadyWatched as error:
+                print("AlreadyWatched", error.pid == os.getppid(), flush=True)
+            sys.exit(3)
+        print("child", status_of(pid), flush=True)
+    """
+    assert ran(project, PLAIN, child, AND_GOES_ON) == Ran(0, "AlreadyWatched True\nchild 3\napp 3 True 4\n", "")

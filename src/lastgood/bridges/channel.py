@@ -23,9 +23,8 @@ import math
 import os
 from bisect import insort
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from operator import attrgetter
-from weakref import WeakSet
 
 import trio
 
@@ -122,7 +121,6 @@ class Channel:
         self._timekeeper_parked: trio.lowlevel.Task | None = None
         self._failure: Callable[[], BridgeError] | None = None
         self._closed = False
-        _channels.add(self)
 
     def adopt(self, *, threads: int, timeout: float, on_loaded: Callable[[bytes], object]) -> None:
         """Give the channel, which has not had a call yet, the settings of a new owner."""
@@ -250,11 +248,9 @@ class Channel:
         os.close(self._answers)
         os.close(self._requests)
 
-    def leave_to_parent(self) -> None:
-        """In a forked child: close the requests, so that the worker still sees their end when the parent exits."""
-        if not self._closed:
-            self._closed = True
-            os.close(self._requests)
+    def descriptors(self) -> Iterable[int]:
+        """Return all that it has open."""
+        return () if self._closed else (self._requests, self._answers, self._readiness.descriptor)
 
     # Writing.
 
@@ -523,18 +519,6 @@ class Channel:
 
         answer.parked = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
-
-
-_channels: WeakSet[Channel] = WeakSet()
-
-
-def _after_fork() -> None:
-    for channel in tuple(_channels):
-        channel.leave_to_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _unpark(answer: PendingAnswer) -> None:

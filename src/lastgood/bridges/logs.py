@@ -135,6 +135,11 @@ class WorkerLogs:
         while self._deferred and _handle(self._deferred[0], patience):
             self._deferred.popleft()
 
+    @property
+    def descriptor(self) -> int:
+        """The pipe; -1 once it is closed."""
+        return self._descriptor
+
     def close(self) -> None:
         """Handle what has arrived, and close the pipe. May be called again."""
         if self._descriptor < 0:

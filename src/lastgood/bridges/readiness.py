@@ -16,7 +16,12 @@ __all__ = ["EpollReadiness", "Readiness", "TaskReadiness", "readiness"]
 
 
 class Readiness(Protocol):
-    """Waits until ``answers`` is readable, or ``requests`` is writable if :meth:`want_write` was called with True."""
+    """Waits until ``answers`` is readable, or ``requests`` is writable if :meth:`want_write` was called with True.
+
+    ``descriptor`` is its own, -1 if it has none.
+    """
+
+    descriptor: int
 
     def wait(self) -> Awaitable[None]:
         """Wait until an event may have happened, one task at a time. :meth:`wake` may make it raise ``ClosedResourceError``."""
@@ -44,7 +49,7 @@ class EpollReadiness:
 
     def __init__(self, answers: int, requests: int, pidfd: int) -> None:
         self._epoll = select.epoll()
-        self._descriptor = self._epoll.fileno()
+        self.descriptor = self._epoll.fileno()
         self._epoll.register(answers, select.EPOLLIN)
         if pidfd >= 0:
             self._epoll.register(pidfd, select.EPOLLIN)
@@ -54,7 +59,7 @@ class EpollReadiness:
 
     def wait(self) -> Awaitable[None]:
         """See :class:`Readiness`."""
-        return trio.lowlevel.wait_readable(self._descriptor)  # noqa: ASYNC105 - the caller awaits it, which saves a frame
+        return trio.lowlevel.wait_readable(self.descriptor)  # noqa: ASYNC105 - the caller awaits it, which saves a frame
 
     def want_write(self, wanted: bool) -> None:
         """See :class:`Readiness`."""
@@ -81,6 +86,8 @@ class EpollReadiness:
 
 class TaskReadiness:
     """Readiness by two tasks, for systems without epoll. It never knows of an exit."""
+
+    descriptor = -1
 
     def __init__(self, answers: int, requests: int) -> None:
         self._answers = answers

@@ -13,7 +13,7 @@ import trio
 from lastgood.bridges.channel import Channel
 from lastgood.bridges.logs import LEVELS, WorkerLogs
 from lastgood.bridges.pending import PendingAnswer
-from lastgood.bridges.start import start_worker
+from lastgood.bridges.start import StartedWorker, start_worker
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.arena import Arena
 from lastgood.bridges.worker.values.arrays import Carrier
@@ -21,6 +21,7 @@ from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import PLAIN, DecodeError
 from lastgood.calls.classes import Declared
 from lastgood.children.child import KILL_WAIT
+from lastgood.children.forks import FORKS
 from lastgood.errors import Blame, BridgeError, WorkerDied
 from lastgood.sources.environment import Environment
 
@@ -59,7 +60,20 @@ class RemoteWorker:
         self.ready = False
         self._grace = grace
         self._reaping = trio.Lock()
-        started = start_worker(environment, held=is_spare)
+        with FORKS.starting:
+            started = start_worker(environment, held=is_spare)
+            self._own(started, on_loaded, threads, timeout)
+            FORKS.add(self)
+        if not is_spare:
+            self.logs.start()
+
+    def _own(
+        self,
+        started: StartedWorker,
+        on_loaded: Callable[[RemoteWorker, bytes], object],
+        threads: int,
+        timeout: float,
+    ) -> None:
         self._child = started.child
         outgoing, incoming = map(Arena, started.arenas)
         self.codec = Carrier(
@@ -87,8 +101,15 @@ class RemoteWorker:
             threads=threads,
             timeout=timeout,
         )
-        if not is_spare:
-            self.logs.start()
+
+    def leave_to_parent(self) -> list[int]:
+        """See :class:`.Owner`."""
+        return [
+            *self.channel.descriptors(),
+            self.logs.descriptor,
+            self.codec.outgoing.leave(),
+            self.codec.incoming.leave(),
+        ]
 
     def _show(self) -> None:
         """Show what it has printed and logged, and what comes."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from lastgood.children.forks import FORKS
 from lastgood.children.guardian import GUARDIAN
 from lastgood.children.output import Output
 
@@ -53,6 +54,18 @@ class Child:
         self.status: int | None = None
         self._app = os.getpid()
         self._reaping = threading.Lock()
+        with FORKS.starting:
+            self._start(arguments, output, pass_fds, cwd, env)
+            FORKS.add(self)
+
+    def _start(
+        self,
+        arguments: Sequence[str | Path],
+        output: Output | None,
+        pass_fds: Sequence[int],
+        cwd: str | Path | None,
+        env: Mapping[str, str] | None,
+    ) -> None:
         with ExitStack() as undo:
             self.out = output or Output(forward=False)
             undo.callback(self.out.finish)
@@ -74,6 +87,11 @@ class Child:
         self.pid = self._process.pid
         self.pidfd = _open_pidfd(self.pid)
         GUARDIAN.add(self.pid)
+
+    def leave_to_parent(self) -> list[int]:
+        """See :class:`.Owner`. Only the parent can wait for the process."""
+        self._process.returncode = self._process.returncode or 0
+        return [self.pidfd]
 
     def has_exited(self, within: float = 0) -> bool:
         """Wait at most ``within`` seconds for its exit, blocking this thread; return whether it has exited."""

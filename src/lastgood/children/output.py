@@ -7,6 +7,8 @@ import select
 import sys
 import threading
 
+from lastgood.children.forks import FORKS
+
 __all__ = ["LineMarker", "Output"]
 
 _READ = 1 << 16
@@ -80,12 +82,15 @@ class Output:
         self._kept = bytearray()
         self._is_cut = False
         self._marker = LineMarker(mark)
-        self._source = self.write_end = self._wake = self._waker = -1
-        self._target = _app_stderr() if forward else -1  # first, or a pipe may take its number if the app has closed it
+        self._source = self.write_end = self._wake = self._waker = self._target = -1
         self._thread = threading.Thread(target=self._run, name="lastgood-output", daemon=True)
         try:
-            self._source, self.write_end = os.pipe()
-            self._wake, self._waker = os.pipe()
+            with FORKS.starting:
+                FORKS.add(self)
+                # First, or a pipe may take its number if the app has closed it.
+                self._target = _app_stderr() if forward else -1
+                self._source, self.write_end = os.pipe()
+                self._wake, self._waker = os.pipe()
             self._thread.start()
         except BaseException:
             self.finish()
@@ -94,6 +99,10 @@ class Output:
     def close_write_end(self) -> None:
         """Close this process's ``write_end``, which the child has inherited."""
         self.write_end = _closed(self.write_end)
+
+    def leave_to_parent(self) -> list[int]:
+        """See :class:`.Owner`."""
+        return [self._source, self.write_end, self._wake, self._waker, self._target]
 
     def release(self) -> None:
         """Forward what was held, and what comes."""

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import msgspec
 
 from lastgood.children.child import Child
+from lastgood.children.forks import FORKS
 from lastgood.children.limits import is_about_a_limit
 from lastgood.children.output import Output
 from lastgood.config import Style
@@ -92,6 +93,7 @@ class ExtractorProcess:
         self._memo_file: tuple[Path | None, bool] = (None, True)
         self._memo = Memo()  # read until the process runs, which then has it
         self._is_makeshift = False  # there is no process only because of a limit of the system
+        FORKS.add(self)
         self._reset()
 
     def _reset(self) -> None:
@@ -99,6 +101,10 @@ class ExtractorProcess:
         self._sent_memo_file: tuple[Path | None, bool] = (None, True)
         self._rows: dict[str, Row] = {}
         self._made = Wrapped({})
+
+    def leave_to_parent(self) -> list[int]:
+        """See :class:`.Owner`."""
+        return [stream.fileno() for stream in self._wire or () if not stream.closed]
 
     def resume(self) -> None:
         """Allow requests again after :meth:`stop`, for the next stage. That may start a process, if one failed for lack of room."""
@@ -125,7 +131,8 @@ class ExtractorProcess:
                 self._here = HereExtractor()
                 return
             try:
-                self._child, self._wire = _start_process()
+                with FORKS.starting:
+                    self._child, self._wire = _start_process()
             except (OSError, RuntimeError) as error:  # the second: no thread can be started
                 logger.warning("sources are read in the app's own process, since no other can be started: %s", error)
                 self._here = HereExtractor()

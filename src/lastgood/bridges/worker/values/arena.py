@@ -140,11 +140,15 @@ class Arena:
             found = self._maps[offset] = mmap.mmap(self._descriptor, size, offset=offset)
         return found
 
-    def close(self) -> None:
-        """Close the descriptor and drop all blocks."""
+    def leave(self) -> int:
+        """Drop all blocks, and return the descriptor."""
         self._maps.clear()
         self._blocks.clear()
         self._free.clear()
-        if self._descriptor >= 0:
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close the descriptor and drop all blocks."""
+        if self.leave() >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
