@@ -422,3 +422,27 @@ def test_a_session_of_its_own_on_the_same_directory_is_refused_in_a_child(projec
         print("child", status_of(pid), flush=True)
     """
     assert ran(project, PLAIN, child, AND_GOES_ON) == Ran(0, "AlreadyWatched True\nchild 3\napp 3 True 4\n", "")
+
+
+def test_a_child_that_runs_the_loop_on_does_nothing_for_the_session(project: Path) -> None:
+    script = """
+        import trio
+        from lastgood.planner.events import CloseRequested
+
+        async def app():
+            async with lastgood.watch("async.toml", on_event=lambda event: print(event.type, flush=True)) as session:
+                from wrappers_async import svc
+                pid = os.fork()
+                if pid == 0:
+                    session._report(CloseRequested())  # as its timers and watchers report what they see
+                    await trio.lowlevel.checkpoint()
+                    print(type(session._driver.state.phase).__name__, flush=True)
+                    os._exit(3)
+                print("child", status_of(pid), flush=True)
+                print("app", await svc.f(2), flush=True)
+
+        trio.run(app)
+    """
+    it = ran(project, script)
+    assert (it.status, it.err) == (0, "")
+    assert it.out.splitlines() == ["reload-start", "watch-paths", "reload-success", "Idle", "child 3", "app 3"]

@@ -370,7 +370,10 @@ class Session:
                 self._work_waiting = trio.Event()
                 await self._work_waiting.wait()
             else:
-                self._driver.finish(await self._do(interpreter, action))
+                event = await self._do(interpreter, action)
+                if self._is_forked:
+                    await trio.sleep_forever()
+                self._driver.finish(event)
 
     async def _do(self, interpreter: TrioInterpreter, action: Action) -> Event:
         started = trio.current_time()
@@ -391,6 +394,8 @@ class Session:
 
     @trio.lowlevel.enable_ki_protection  # also called from the body's task: Ctrl-C must not interrupt it half-way
     def _report(self, event: Event) -> None:
+        if self._is_forked:
+            return  # a forked child may run the loop on, with the tasks of its parent
         if self._interpreter is not None:
             self._interpreter.report_late()
         self._driver.handle(event)
