@@ -18,7 +18,7 @@ from lastgood.planner import State, events, states
 from lastgood.planner.brake import RESTART_WAITS
 from lastgood.planner.phases import IDLE_LOOK, LAST_LOOK, RESTART, SECOND_LOOK
 from lastgood.planner.watch_set import Snapshot, WatchSet
-from planner_model_parts import ERROR, FILES, LIB, MEANWHILE, PLUGIN, SRC, VERSIONS, CycleModel
+from planner_model_parts import ERROR, FILES, LIB, MEANWHILE, PLUGIN, SRC, VERSIONS, CycleModel, Settling, look_at
 
 
 class Outside(RuleBasedStateMachine):
@@ -39,6 +39,7 @@ class Outside(RuleBasedStateMachine):
         self.bridges: dict[int, str] = {}
         self.cut_off: set[int] = set()
         self.waiting: dict[int, int] = {}
+        self.settling = Settling()
         self.answers: Counter[int] = Counter()
         self.close_asked = False
         self.succeeded = 0
@@ -62,6 +63,8 @@ class Outside(RuleBasedStateMachine):
                 self.emitted(event)
             case effects.Answer(tickets, succeeded):
                 for ticket in tickets:
+                    if self.settling.answered(ticket, succeeded and not self.close_asked, self.driver.state.attempted):
+                        continue
                     self.answers[ticket] += 1
                     asked_in = self.waiting.pop(ticket)
                     assert not succeeded or self.succeeded > asked_in, "a cycle that started before the request"
@@ -169,16 +172,12 @@ class Outside(RuleBasedStateMachine):
             return
         self.disk[path] = version
         self.unread.add(path)
-
-    def look_at(self, roots: tuple[Path, ...]) -> Snapshot:
-        standing = {path: digest for path, digest in self.disk.items() if digest is not None}
-        read = {root: {path: digest for path, digest in standing.items() if FILES[path] == root} for root in roots}
-        return {root: {PLUGIN: "0"} if root == PLUGIN else files for root, files in read.items()}
+        self.settling.edited(path)
 
     @precondition(lambda self: self.armed and self.reading is None)
     @rule()
     def begin_reading(self) -> None:
-        self.reading = (self.look_at(self.armed), self.asked)
+        self.reading = (look_at(self.disk, self.armed), self.asked)
         self.began = self.asked
         self.unread -= {path for path, root in FILES.items() if root in self.armed}
 
@@ -202,17 +201,16 @@ class Outside(RuleBasedStateMachine):
         self.timers.discard(timer)
         self.tell(events.TimerElapsed(timer))
 
-    @rule()
-    def reload_now(self) -> None:
+    @rule(kind=st.sampled_from([events.ReloadRequested, events.UndoRequested]))
+    def request(self, kind: type[events.ReloadRequested | events.UndoRequested]) -> None:
         ticket = len(self.waiting) + self.answers.total()
         self.waiting[ticket] = self.driver.state.cycle
-        self.tell(events.ReloadRequested(ticket))
+        self.tell(kind(ticket))
 
     @rule()
-    def undo(self) -> None:
-        ticket = len(self.waiting) + self.answers.total()
-        self.waiting[ticket] = self.driver.state.cycle
-        self.tell(events.UndoRequested(ticket))
+    def request_settle(self) -> None:
+        ticket = self.settling.begin(self.disk)
+        self.tell(events.SettleRequested(ticket))
 
     @rule(after=st.sampled_from([0.5, 10.0, 100.0]))
     def lose(self, after: float) -> None:
@@ -307,7 +305,7 @@ class Outside(RuleBasedStateMachine):
                     self.end_reading()  # arming waits for it
                 self.cycle.watch = WatchSet(self.armed if self.cycle.undoes else (LIB, SRC) if lib else (SRC,))
                 self.armed = tuple(sorted({*self.armed, *self.cycle.watch.roots}))
-                self.cycle.read = self.look_at(self.armed)
+                self.cycle.read = look_at(self.disk, self.armed)
                 self.cycle.overlap = self.overlap
                 self.unread.clear()
             case effects.Warm(number):
@@ -327,7 +325,7 @@ class Outside(RuleBasedStateMachine):
     def work(self, script: list[tuple[list[tuple[str, Path, str | None]], bool]], lib: bool) -> None:
         """A few actions, one after another, each with what happens in the midst of it, and whether it ends well."""
         if isinstance(self.driver.state.phase, states.Idle):
-            self.reload_now()
+            self.request(events.ReloadRequested)
         while self.wait():
             pass
         for meanwhile, ok in script:
@@ -348,9 +346,9 @@ class Outside(RuleBasedStateMachine):
             case "read" if isinstance(self.action, effects.Stage):
                 self.stage_reads(path)
             case "request":
-                self.reload_now()
+                self.request(events.ReloadRequested)
             case "undo":
-                self.undo()
+                self.request(events.UndoRequested)
             case "late":
                 self.load_late()
             case "lose":
@@ -566,7 +564,7 @@ class Outside(RuleBasedStateMachine):
         self.tell(events.CloseRequested())
         self.settle()
         assert self.driver.state.phase == states.Closed()
-        assert not self.waiting
+        assert (self.waiting, self.settling) == ({}, {})
         assert {*self.answers.values()} == {1}, "answered exactly once"
         assert {*self.bridges.values()} <= {"gone"}
         assert self.timers == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,3 +46,35 @@ class CycleModel:
     """It is undone for the sake of an edit."""
     waits: bool = False
     """Its stage only waits for the thread of an earlier one."""
+
+
+class Settling(dict[int, dict[Path, str | None]]):
+    """Callers of ``settle()``: what was on disk at each call, without what has been edited since."""
+
+    begun = 0
+
+    def begin(self, disk: dict[Path, str | None]) -> int:
+        ticket = -1 - self.begun
+        self.begun += 1
+        self[ticket] = dict(disk)
+        return ticket
+
+    def edited(self, path: Path) -> None:
+        for disk in self.values():
+            disk.pop(path, None)
+
+    def answered(self, ticket: int, succeeded: bool, attempted: Snapshot) -> bool:
+        """What was on disk has been attempted, if the answer is that it is live. False: ``ticket`` is another caller's."""
+        if ticket not in self:
+            return False
+        disk = self.pop(ticket)
+        for path, root in FILES.items() if succeeded else ():
+            if path in disk and root in attempted:
+                assert attempted[root].get(path) == disk[path]
+        return True
+
+
+def look_at(disk: Mapping[Path, str | None], roots: Iterable[Path]) -> Snapshot:
+    standing = {path: digest for path, digest in disk.items() if digest is not None}
+    read = {root: {path: digest for path, digest in standing.items() if FILES[path] == root} for root in roots}
+    return {root: {PLUGIN: "0"} if root == PLUGIN else files for root, files in read.items()}

@@ -57,6 +57,7 @@ class Script:
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
         self.state = State(settings)
+        self._last: tuple[effects.Effect, ...] = ()
 
     def send(self, event: events.Event, *expected: effects.Effect) -> None:
         """Send ``event``; exactly these effects follow."""
@@ -65,7 +66,12 @@ class Script:
     def give(self, event: events.Event) -> tuple[effects.Effect, ...]:
         step = plan(self.state, event)
         self.state = step.state
+        self._last = step.effects
         return step.effects
+
+    def last_effects(self) -> tuple[effects.Effect, ...]:
+        """The effects of the last event."""
+        return self._last
 
     def last_look(self) -> effects.Look:
         return effects.Look(self.state.looks)

@@ -169,6 +169,7 @@ class Situation:
             *(phase, tuple(map(type, self.queue)), self.interrupted, timers),
             *(self.asked, bool(self.draining), bool(self.pins), tuple(map(type, state.held))),
             *(state.ending, state.live is None, bool(state.tickets), bool(state.undos), undo_is_first, lost),
+            bool(state.settling) and isinstance(state.phase, states.Idle | states.Scheduled),
             *(state.blocked, bool(state.edits), bool(state.late) and isinstance(state.phase, states.Running)),
             *(state.away, tuple(map(type, state.vacating)), state.live is None or state.live.overlap),
         )
@@ -181,6 +182,7 @@ def _is_outcome(event: Event) -> bool:
         events.Started
         | events.ReloadRequested
         | events.UndoRequested
+        | events.SettleRequested
         | events.CloseRequested
         | events.Observed
         | events.Lost
@@ -213,6 +215,8 @@ def _possible(situation: Situation) -> Iterator[Event]:
             yield events.ReloadRequested(ticket)
         if not state.undos:
             yield events.UndoRequested(ticket)
+        if not state.settling and isinstance(state.phase, states.Idle | states.Scheduled | states.Closed):
+            yield events.SettleRequested(ticket)  # elsewhere it is no more than a hint
         yield events.Noticed(PollingStarted("the limit"))
         yield events.Hinted()
         yield events.StageReturned()

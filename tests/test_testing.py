@@ -464,3 +464,18 @@ def test_time_does_not_go_back() -> None:
 def test_nothing_can_be_asked_for_before_the_start(method: str) -> None:
     with pytest.raises(WatchError, match="has not started"):
         getattr(world.World({}), method)()
+
+
+def test_settling_tells_whether_what_is_on_disk_is_live() -> None:
+    world = started(debounce=60.0, max_wait=60.0)
+    assert world.settle()
+    world.write("kept.py", TWO)
+    begun = world.clock.now
+    assert world.settle()
+    assert (world.generation, world.clock.now) == (2, begun), "it waits for no debounce"
+    world.write("kept.py", "def f(:\n")
+    assert not world.settle()
+    assert not world.settle(), "these bytes have failed, and are not tried again"
+    assert types(world).count("reload-error") == 1
+    world.write("kept.py", THREE)
+    assert world.settle()

@@ -127,6 +127,7 @@ EVENTS: dict[str, events.Event] = {
     "restart timer": events.TimerElapsed("restart"),
     "request": events.ReloadRequested(9),
     "undo": events.UndoRequested(9),
+    "settle": events.SettleRequested(9),
     "close": events.CloseRequested(),
     "staged": events.Staged(effects.Stage(2), 0.5, WATCH, src("2")),
     "promoted": events.Promoted(effects.Promote(2), 0.5, (), ()),
@@ -288,6 +289,10 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
             ("last look", "Look"),
             ("idle look", "Look SetTimer"),
         )
+    },
+    **{
+        (phase, "settle"): (None, "Answer" if phase in ("interrupted", "closing", "closed") else "Look")
+        for phase in PHASES
     },
     **{(phase, "released"): (states.Closed, "") for phase in PHASES},
     **{

@@ -95,6 +95,13 @@ class UndoRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class SettleRequested:
+    """``settle()`` was called; the holder of ``ticket`` waits for the answer."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
 class CloseRequested:
     """The session is to end, because of ``close()``, a cancellation, Ctrl-C, or a failure of the watcher."""
 
@@ -299,6 +306,7 @@ Event = (
     | TimerElapsed
     | ReloadRequested
     | UndoRequested
+    | SettleRequested
     | CloseRequested
     | Staged
     | Promoted

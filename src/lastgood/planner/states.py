@@ -201,12 +201,13 @@ class State:
       changed while that cycle ran, so that it may have read either version. ``blocked``: the last cycle attempted nothing,
       and its edits wait for the thread of an earlier stage.
     - ``edited``: the edits of the last cycle that had some.
-    - ``tickets``: callers that wait for the next cycle. ``undos``: callers that wait for an undo.
+    - ``tickets``: callers that wait for the next cycle. ``undos``: callers that wait for an undo. ``settling``: callers that wait
+      until what is on disk was attempted, each with the number of the look that it has caused.
     - ``runaway``: files that change with each reload.
     - ``stale``: set from the first failure until a cycle succeeds. ``lost``: set while the live bridge is broken.
     - ``losses``: times of recent losses. ``restarts``: the number of restarts; broken bridges are named -1, -2, and so on.
-    - ``looks``: the number of the last look. ``reading_seconds``: the duration of the last reading. ``polling``: the system
-      cannot watch, so the files are only read from time to time.
+    - ``looks``: the number of the last look. ``seen``: that of the last one that was observed. ``reading_seconds``: the duration
+      of the last reading. ``polling``: the system cannot watch, so the files are only read from time to time.
     - ``pinning``: the live bridge, once for each of its pins that has not ended. ``held``: actions that wait for these.
     - ``timed``: the draining bridges that a timer cuts off.
     - ``away``: the bridge of ``live`` makes way for another: it is among ``retired``, and then gone. ``vacating``: actions that
@@ -229,12 +230,14 @@ class State:
     blocked: bool = False
     tickets: tuple[int, ...] = ()
     undos: tuple[int, ...] = ()
+    settling: tuple[tuple[int, int], ...] = ()
     runaway: Runaway = Runaway()
     stale: Stale | None = None
     lost: Lost | None = None
     losses: tuple[float, ...] = ()
     restarts: int = 0
     looks: int = 0
+    seen: int = 0
     reading_seconds: float = 0.0
     polling: bool = False
     pinning: tuple[int, ...] = ()

@@ -1,6 +1,7 @@
 """All transitions begin here: ``plan(state, event) -> Step(state, effects)``. Every decision of a session is made by it.
 
-Those of a cycle are in :mod:`.cycles`, :mod:`.superseding` and :mod:`.rollback`, those of bridges in :mod:`.bridges`.
+Those of a cycle are in :mod:`.cycles`, :mod:`.superseding` and :mod:`.rollback`, those of bridges in :mod:`.bridges`, those of
+callers that wait for the disk in :mod:`.settling`.
 
 The rules:
 
@@ -18,6 +19,7 @@ The rules:
   superseded, and no cycle is after its swap. Five in a row make way for the same file, no more.
 - A file that changes during the warm-ups of five good cycles in a row, each of which it alone had caused, starts no further cycle
   by itself, until another file changes, a reload is requested, or it changes after five seconds in which it did not.
+- ``settle()`` is answered in the phase ``Idle``, after a look that it has caused. An edit that it waits for has no debounce.
 - Cycles never overlap: no other cycle starts in the phases ``Running`` and ``RollingBack``.
 - Each edit restarts the ``debounce`` timer; only the first edit starts ``max-wait``. ``reload_now()`` waits for no timer, and
   is answered by a cycle that starts after the call.
@@ -48,7 +50,7 @@ from typing import assert_never
 from lastgood import watch_events
 from lastgood.effects import Effect, Emit, Interrupt, SetTimer, Unpublish
 from lastgood.errors import RunawayError
-from lastgood.planner import bridges, cycles, events, phases, rollback, runaways, superseding
+from lastgood.planner import bridges, cycles, events, phases, rollback, runaways, settling, superseding
 from lastgood.planner.phases import (
     Step,
     answer,
@@ -88,7 +90,7 @@ def plan(state: State, event: events.Event) -> Step:
     Pure and total: no clock, no IO, no randomness. An event that is irrelevant in a state, such as a timer that was stopped,
     changes nothing.
     """
-    step = _transition(state, event)
+    step = settling.settled(_transition(state, event))
     if not state.ending:
         return step
     return Step(step.state, tuple(effect for effect in step.effects if not isinstance(effect, Emit)))
@@ -106,6 +108,8 @@ def _transition(state: State, event: events.Event) -> Step:
             return _timer_elapsed(state, event.timer)
         case events.ReloadRequested() | events.UndoRequested():
             return _requested(state, event)
+        case events.SettleRequested():
+            return settling.requested(state, event)
         case events.CloseRequested():
             return _close_requested(state)
         case events.Staged() | events.Promoted() | events.Warmed() | events.Swapped() | events.Watched():
@@ -177,6 +181,7 @@ def _observed(state: State, event: events.Observed) -> Step:
     state = replace(
         state,
         observed=update(state.observed, event.files),
+        seen=max(state.seen, event.look),
         reading_seconds=event.seconds,
         runaway=Runaway()
         if state.runaway.quiet and new_edits

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -45,7 +46,7 @@ from lastgood.interpreters.driver import Driver
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.trio_interpreter import Interrupted, TrioInterpreter
 from lastgood.planner import State
-from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
+from lastgood.planner.events import CloseRequested, Event, ReloadRequested, SettleRequested, Started, UndoRequested
 from lastgood.planner.states import Closed, Status
 from lastgood.session.event_lines import EventLog
 from lastgood.session.event_stream import EventStream, Listener, deliver_event
@@ -203,7 +204,22 @@ class Session:
         """
         return await self._request("undo", UndoRequested)
 
-    async def _request(self, method: str, request: Callable[[int], ReloadRequested | UndoRequested]) -> bool:
+    async def settle(self, timeout: float | None = None) -> bool:
+        """Wait until what is on disk now has been attempted; return whether it is live.
+
+        An edit is not debounced for that. Returns False at once if these bytes have failed before, and after ``timeout`` seconds
+        (None: no limit). Raises like :meth:`reload_now`.
+        """
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+            raise TypeError(f"settle(): timeout must be a number of seconds, not {type(timeout).__name__}.")
+        return await self._request("settle", SettleRequested, math.inf if timeout is None else timeout)
+
+    async def _request(
+        self,
+        method: str,
+        request: Callable[[int], ReloadRequested | UndoRequested | SettleRequested],
+        timeout: float = math.inf,
+    ) -> bool:
         async def answered() -> bool:
             self._check_open()
             self._check_action(method)
@@ -211,7 +227,8 @@ class Session:
             waiter = self._waiting[ticket] = _Waiter()
             self._report(request(ticket))
             try:
-                await waiter.answered.wait()
+                with trio.move_on_after(timeout):
+                    await waiter.answered.wait()
             finally:
                 self._waiting.pop(ticket, None)
             return waiter.succeeded

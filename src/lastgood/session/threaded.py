@@ -142,6 +142,10 @@ class ThreadedSession:
         """Run a cycle that starts after this call, and return whether it succeeded. See :meth:`Session.reload_now`."""
         return self._cross("reload_now", self._live_session.reload_now)
 
+    def settle(self, timeout: float | None = None) -> bool:
+        """Wait until what is on disk now has been attempted; return whether it is live. See :meth:`Session.settle`."""
+        return self._cross("settle", partial(self._live_session.settle, timeout))
+
     def undo(self) -> bool:
         """Restore the good generation before the live one; return whether that succeeded. See :meth:`Session.undo`."""
         return self._cross("undo", self._live_session.undo)

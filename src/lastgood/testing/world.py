@@ -35,7 +35,7 @@ from lastgood.interpreters.driver import Driver
 from lastgood.interpreters.memory import Fault, MemoryClock, MemoryInterpreter, ScriptedBridge
 from lastgood.interpreters.project import Project
 from lastgood.planner import State
-from lastgood.planner.events import CloseRequested, Event, ReloadRequested, Started, UndoRequested
+from lastgood.planner.events import CloseRequested, Event, ReloadRequested, SettleRequested, Started, UndoRequested
 from lastgood.planner.states import Closed, Status, Unstarted
 from lastgood.sources.finder import Interpreter
 from lastgood.store.memory_files import MemoryFiles
@@ -133,7 +133,7 @@ class World:
         """Request a reload without waiting for it; return a ticket for :meth:`answer`."""
         return self._request(ReloadRequested)
 
-    def _request(self, request: Callable[[int], ReloadRequested | UndoRequested]) -> int:
+    def _request(self, request: Callable[[int], ReloadRequested | UndoRequested | SettleRequested]) -> int:
         if self._driver.state.ending:
             raise Disposed("The session is closed.")
         if isinstance(self._driver.state.phase, Unstarted):
@@ -150,8 +150,16 @@ class World:
         """Request an undo without waiting for it; return a ticket for :meth:`answer`."""
         return self._request(UndoRequested)
 
+    def settle(self) -> bool:
+        """Do what ``Session.settle()`` does. Inside :meth:`at`, use :meth:`request_settle`."""
+        return self._answered(self.request_settle())
+
+    def request_settle(self) -> int:
+        """Request a settling without waiting for it; return a ticket for :meth:`answer`."""
+        return self._request(SettleRequested)
+
     def answer(self, ticket: int) -> bool | None:
-        """Return the result of :meth:`request_reload` or :meth:`request_undo`; None while there is none."""
+        """Return the result of a request; None while there is none."""
         return self._answers.get(ticket)
 
     def close(self) -> None:
