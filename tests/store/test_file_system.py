@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import pytest
 
+from lastgood.store import disk
 from lastgood.store.disk import Disk
 from lastgood.store.file_system import FileSystem, digest_of
 from lastgood.store.memory_files import MemoryFiles
@@ -106,6 +107,19 @@ def test_directories_are_made_and_removed_one_at_a_time(both: tuple[FileSystem, 
     assert kind_of(files, top / "d") is None
 
 
+def test_a_directory_is_moved_with_all_that_is_in_it(both: tuple[FileSystem, Path]) -> None:
+    files, top = both
+    files.mkdir(top / "d")
+    files.mkdir(top / "d" / "deep")
+    files.write(top / "d" / "deep" / "a", b"1")
+    files.chmod(top / "d", 0o700)
+    files.mkdir(top / "empty")
+    files.replace(top / "d", top / "empty")
+    assert files.children(top) == ["empty"]
+    assert files.read(top / "empty" / "deep" / "a") == b"1"
+    assert mode_of(files, top / "empty") == 0o700
+
+
 ERRORS: dict[str, tuple[Callable[[FileSystem, Path], object], int]] = {
     "read what is not there": (lambda files, top: files.read(top / "no"), errno.ENOENT),
     "read a directory": (lambda files, top: files.read(top), errno.EISDIR),
@@ -116,6 +130,9 @@ ERRORS: dict[str, tuple[Callable[[FileSystem, Path], object], int]] = {
         lambda files, top: files.replace(top / "a", top / "no" / "a"),
         errno.ENOENT,
     ),
+    "replace a file by a directory": (lambda files, top: files.replace(top / "d", top / "a"), errno.ENOTDIR),
+    "replace a directory that is not empty": (lambda files, top: files.replace(top / "d", top), errno.ENOTEMPTY),
+    "flush what is not there": (lambda files, top: files.barrier((top, top / "no")), errno.ENOENT),
     "link what is not there": (lambda files, top: files.link(top / "no", top / "b"), errno.ENOENT),
     "unlink what is not there": (lambda files, top: files.unlink(top / "no"), errno.ENOENT),
     "make what is there": (lambda files, top: files.mkdir(top / "d"), errno.EEXIST),
@@ -327,14 +344,41 @@ def test_half_a_file_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [*tmp_path.iterdir()] == []
 
 
-def test_many_files_are_flushed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_files_are_flushed_singly_and_many_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda _: flushed.append("one"))
-    monkeypatch.setattr(os, "sync", lambda: flushed.append("all"))
-    Disk().barrier([tmp_path] * 3)
-    assert flushed == ["one"] * 3
-    Disk().barrier([tmp_path] * 100)
-    assert flushed[3:] == ["all"]
+    monkeypatch.setattr(disk, "_syncfs", lambda: lambda _: flushed.append("all"))
+    monkeypatch.setattr(os, "sync", lambda: flushed.append("every file system of the machine"))
+    many = [tmp_path / str(number) for number in range(100)]
+    for path in many:
+        path.write_bytes(b"")
+    Disk().barrier([tmp_path, *many[:3], tmp_path])
+    assert flushed == ["one"] * 4
+    Disk().barrier(many)
+    assert flushed[4:] == ["all"]
+    monkeypatch.setattr(disk, "_syncfs", lambda: None)
+    Disk().barrier(many)
+    assert flushed[5:] == ["one"] * 100
+
+
+def test_a_flush_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [tmp_path / str(number) for number in range(100)]
+    for path in many:
+        path.write_bytes(b"")
+    Disk().barrier(many)
+    flush_all = disk._syncfs()
+    assert flush_all is not None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        flush_all(-1)
+
+    def broken(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(disk, "_syncfs", lambda: broken)
+    monkeypatch.setattr(os, "fsync", broken)
+    for paths in (many[:1], many):
+        with pytest.raises(OSError, match="Input/output error"):
+            Disk().barrier(paths)
 
 
 def test_digests_tell_bytes_apart() -> None:

@@ -53,57 +53,6 @@ NEW = {
 }
 
 
-class Buffered(Disk):
-    """A disk that knows what a loss of power could still take: files and directories changed since their last barrier."""
-
-    def __init__(self) -> None:
-        self.unsafe: set[Path] = set()
-        self.before: dict[str, set[Path]] = {}
-        """Operation and name of what it acts on -> what was unsafe when it began."""
-
-    def _note(self, operation: str, path: Path) -> None:
-        self.before[f"{operation} {path.name}"] = set(self.unsafe)
-
-    def _moved(self, source: Path, target: Path) -> None:
-        if source in self.unsafe:
-            self.unsafe.add(target)
-        self.unsafe |= {source.parent, target.parent}
-
-    def write(self, path: Path, data: bytes) -> None:
-        super().write(path, data)
-        self.unsafe |= {path, path.parent}
-
-    def replace(self, source: Path, target: Path) -> None:
-        self._note("replace", target)
-        super().replace(source, target)
-        self._moved(source, target)
-        self.unsafe.discard(source)
-
-    def link(self, source: Path, target: Path) -> None:
-        self._note("link", target)
-        super().link(source, target)
-        self._moved(source, target)
-
-    def unlink(self, path: Path) -> None:
-        self._note("unlink", path)
-        super().unlink(path)
-        self.unsafe.discard(path)
-        self.unsafe.add(path.parent)
-
-    def mkdir(self, path: Path) -> None:
-        super().mkdir(path)
-        self.unsafe |= {path, path.parent}
-
-    def rmdir(self, path: Path) -> None:
-        super().rmdir(path)
-        self.unsafe.discard(path)
-        self.unsafe.add(path.parent)
-
-    def barrier(self, paths: Sequence[Path]) -> None:
-        super().barrier(paths)
-        self.unsafe -= set(paths)
-
-
 class FaultyDisk(Disk):
     """A disk whose operation ``at`` raises, before or after it has acted."""
 
@@ -173,41 +122,6 @@ def tops(fs: FakeFilesystem) -> Iterator[Path]:
     """A new, empty directory for each run, in a file system that forgets."""
     del fs
     return (Path(f"/run{number}") for number in range(10_000))
-
-
-def test_backups_and_journal_are_on_disk_before_it_has_its_name_and_that_before_the_first_change(
-    tops: Iterator[Path],
-) -> None:
-    path = next(tops) / "generated"
-    project(path, OLD)
-    disk = Buffered()
-    output = OutputDirectory.claim(disk, path, 1)
-    home = output.home
-    promoting = staged(output, NEW)
-    promoting.apply()
-    named = disk.before["replace journal.json"]
-    assert named.isdisjoint({home / "journal.new", home / "backup"})
-    first = disk.before["link edited.py.edited"]
-    assert first.isdisjoint({home / "journal.json", home})
-    output.release()
-
-
-def test_what_was_promoted_is_on_disk_before_the_commit(tops: Iterator[Path]) -> None:
-    path = next(tops) / "generated"
-    project(path, OLD)
-    disk = Buffered()
-    output = OutputDirectory.claim(disk, path, 1)
-    where = output.home / "stage-1"
-    for name, text in NEW.items():  # staged by the disk that keeps the account
-        make_directories(disk, (where / name).parent)
-        disk.write(staged_place(where, name), with_header(name, text))
-    promoting = Promoting(output, where, digests_of(NEW))
-    promoting.apply()
-    promoting.commit()
-    unsafe = disk.before["unlink journal.json"]
-    assert not {each for each in unsafe if each.is_relative_to(path)}
-    assert output.home not in unsafe
-    output.release()
 
 
 @pytest.mark.parametrize("acts", [False, True], ids=["before it acts", "after it acted"])

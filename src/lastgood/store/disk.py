@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -95,6 +96,7 @@ class Disk:
         try:
             os.chmod(part, stat.S_IMODE(was.st_mode))
             os.utime(part, ns=(was.st_atime_ns, was.st_mtime_ns))
+            self.barrier((part,))  # a link would be to a file that has been flushed
             self.write(target, b"")  # claims the name: a rename alone would replace a file that has appeared there
             try:
                 os.replace(part, target)
@@ -124,20 +126,25 @@ class Disk:
         os.chmod(path, mode)
 
     def barrier(self, paths: Sequence[Path]) -> None:
-        """See :class:`FileSystem`. Many paths are flushed by one ``sync()``, since every ``fsync()`` waits for the device."""
-        if len(paths) > _MAX_FSYNCS and hasattr(os, "sync"):
-            os.sync()
-            return
-        for path in paths:
+        """See :class:`FileSystem`. Many paths are flushed by one ``syncfs()``, since every ``fsync()`` waits for the device.
+
+        A ``syncfs()`` also waits for what other programs have written to that file system, so a few paths are flushed singly.
+        """
+        flush: Callable[[int], None] = os.fsync
+        distinct = [*dict.fromkeys(paths)]
+        flush_all = _syncfs() if len(distinct) > _MAX_FSYNCS else None
+        if flush_all is not None:
+            flush, distinct = flush_all, [*{os.stat(path).st_dev: path for path in distinct}.values()]
+        for path in distinct:
             if os.path.isdir(path):
                 descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
                 try:
-                    os.fsync(descriptor)
+                    flush(descriptor)
                 finally:
                     os.close(descriptor)
             else:
                 with _open_regular(path) as file:
-                    os.fsync(file.fileno())
+                    flush(file.fileno())
 
     def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
         """See :class:`FileSystem`."""
@@ -225,6 +232,24 @@ _CHUNK = 1 << 20
 # Any other error is raised: a file that cannot be examined, such as a backup, must not be treated as absent.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
+
+
+@functools.cache
+def _syncfs() -> Callable[[int], None] | None:
+    """Return a function that flushes the file system of a descriptor; None on systems without one."""
+    import ctypes
+
+    try:
+        system_call = ctypes.CDLL(None, use_errno=True).syncfs
+    except (AttributeError, OSError, TypeError):
+        return None
+
+    def syncfs(descriptor: int) -> None:
+        if system_call(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+    return syncfs
 
 
 def _open_regular(path: Path, *, follow: bool = True) -> BinaryIO:

@@ -1,15 +1,27 @@
 """The journal of a promotion: a write-ahead log, by which the promotion can be undone.
 
 In the home of an output directory (see :mod:`lastgood.store.output_directory`) lie ``journal.json``, with the operations of a
-promotion, and ``backup/``, with hard links to the files that it replaces, removes or sets aside. The backups and then the
-journal are on disk before the first change. Undoing relies on the journal alone, not on how many operations were done, so the
-same code undoes a failure and recovers from a kill; it can be interrupted and run again. Removing the journal is the commit.
+promotion, and ``backup/``, with hard links to the files that it replaces, removes or sets aside. Undoing relies on the journal
+alone, not on how many operations were done, so the same code undoes a failure and recovers from a kill; it can be interrupted
+and run again. Removing the journal is the commit.
+
+A power failure may lose, in any order, what no barrier (:meth:`~lastgood.store.file_system.FileSystem.barrier`) has flushed. So
+there is one between each two of these:
+
+1. the backups, the new files and the journal are written, under another name;
+2. the journal gets its name;
+3. the output directory and the manifest are changed;
+4. the journal is removed;
+5. the backups are removed.
+
+When it is undone, there is one between restoring files and removing the journal; and one between making a directory again and
+moving a file there whose only name is in the backups.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +37,7 @@ from lastgood.store.trees import (
     is_inside,
     is_regular,
     read_sealed,
+    real_directories,
     remove_tree,
     staged_place,
 )
@@ -90,11 +103,6 @@ class JournalStore:
         """The backups of the unverified journal."""
         return self.home / "backup.unverified"
 
-    def needed(self) -> set[Path]:
-        """Return the directories of backups that belong to a journal."""
-        pairs = ((self.path, self.backup), (self.unverified, self.unverified_backup))
-        return {backup for journal, backup in pairs if self.files.stat(journal) is not None}
-
     def read(self) -> Journal | None:
         """Return the journal; None if it has no valid seal. Raise :class:`PromotionError` if it cannot be read."""
         try:
@@ -113,19 +121,28 @@ class JournalStore:
 
     # --- a promotion
 
-    def prepare(self, journal: Journal) -> None:
-        """Make the backups, and write the journal under another name, all of it so that it survives a power failure."""
+    def prepare(self, journal: Journal, new: Sequence[Path], *, is_first: bool) -> None:
+        """Make the backups, and write the journal under another name; they and the ``new`` files survive a power failure then.
+
+        ``is_first``: no earlier promotion has made sure that the home itself does.
+        """
         files = self.files
-        remove_tree(files, self.backup)
+        self._remove_backup(self.backup)
         files.mkdir(self.backup)
-        for number, entry in enumerate(journal.entries):
-            if entry.operation in ("ReplaceFile", "RemoveFile", "SetAside"):
-                files.link(self.output / entry.path, self.backup / str(number))
+        kept = [
+            (self.output / entry.path, self.backup / str(number))
+            for number, entry in enumerate(journal.entries)
+            if entry.operation in ("ReplaceFile", "RemoveFile", "SetAside")
+        ]
         if journal.had_manifest:
-            files.link(self.home / "manifest.json", self.backup / "manifest.json")
-        remove_tree(files, self.home / "journal.new")
-        files.write(self.home / "journal.new", seal(files.key(), self.path, msgspec.json.encode(journal)))
-        files.barrier((self.home / "journal.new", self.backup))
+            kept.append((self.home / "manifest.json", self.backup / "manifest.json"))
+        for path, backup in kept:
+            files.link(path, backup)
+        fresh = self.home / "journal.new"
+        remove_tree(files, fresh)
+        files.write(fresh, seal(files.key(), self.path, msgspec.json.encode(journal)))
+        around = (self.home.parent, self.home.parent.parent) if is_first else ()
+        files.barrier((*new, fresh, *(backup for _, backup in kept), self.backup, self.home, *around))
 
     def begin(self) -> None:
         """Give the prepared journal its name: from here on a crash undoes the promotion."""
@@ -133,14 +150,23 @@ class JournalStore:
         self.files.barrier((self.home,))
 
     def commit(self) -> None:
-        """Remove the journal: a crash from here on keeps the new files."""
-        remove_tree(self.files, self.unverified)  # first: it must not be undone after the commit
+        """Remove the journal: a crash from here on keeps the new files, a power failure only after :meth:`sweep`."""
+        if self.files.stat(self.unverified) is not None:
+            remove_tree(self.files, self.unverified)  # first: it must not be undone after the commit
+            self.files.barrier((self.home,))
         remove_tree(self.files, self.path)
 
     def sweep(self) -> None:
-        """Remove the backups after the commit."""
-        remove_tree(self.files, self.backup)
-        remove_tree(self.files, self.unverified_backup)
+        """Remove the backups that belong to no journal, as after a commit."""
+        for journal, backup in ((self.path, self.backup), (self.unverified, self.unverified_backup)):
+            if self.files.stat(journal) is None:
+                self._remove_backup(backup)
+
+    def _remove_backup(self, backup: Path) -> None:
+        """Remove a directory of backups, after a barrier: its journal must not come back without it."""
+        if self.files.stat(backup) is not None:
+            self.files.barrier((self.home,))
+            remove_tree(self.files, backup)
 
     # --- undoing
 
@@ -160,7 +186,7 @@ class JournalStore:
                     self.path,
                 )
                 break
-            self.undo(journal)
+            self.undo(journal, after_crash=True)
             restored = tuple(
                 entry.path
                 for entry in journal.entries
@@ -169,23 +195,37 @@ class JournalStore:
             self.put_back_unverified()
         return restored
 
-    def undo(self, journal: Journal) -> None:
-        """Restore everything to the state before the promotion, however many of its operations were done."""
+    def undo(self, journal: Journal, *, after_crash: bool = False) -> None:
+        """Restore everything to the state before the promotion, however many of its operations were done.
+
+        ``after_crash``: a new file may be torn.
+        """
         entries = [each for each in enumerate(journal.entries) if not self._is_behind_link(each[1].path)]
+        stage = self.home / journal.stage
+        made: set[Path] = set()
         for number, entry in reversed(entries):
-            self._revert(number, entry, self.home / journal.stage)
+            if entry.operation in ("ReplaceFile", "RemoveFile"):
+                if directories := real_directories(self.files, made):
+                    self.files.barrier(directories)  # before the only name of a file is moved into one of them
+                made.clear()
+            if after_crash:
+                self._remove_torn(number, entry, stage)
+            self._revert(number, entry, stage)
+            if entry.operation == "RemoveDirectory":
+                made.add((self.output / entry.path).parent)  # also if an undoing that was interrupted made it
         drop_bytecode(self.files, (self.output / entry.path for _, entry in entries))
         self._restore_manifest(journal)
-        changed = {
-            entry.path: entry.digest for _, entry in entries if self._was_changed(entry, self.home / journal.stage)
-        }
+        changed = {entry.path: entry.digest for _, entry in entries if self._was_changed(entry, stage)}
         if changed:
             self.adopt(changed)
+        restored = real_directories(self.files, ((self.output / entry.path).parent for _, entry in entries))
+        self.files.barrier((*restored, self.home))
+        remove_tree(self.files, self.path)
         self.discard()
 
     def discard(self) -> None:
-        """Remove the journal and its backups, begun or not."""
-        for path in (self.path, self.home / "journal.new", self.home / "manifest.json.new", self.backup):
+        """Remove what is left of a journal that has never had its name, or has it no more."""
+        for path in (self.home / "journal.new", self.home / "manifest.json.new", self.backup):
             remove_tree(self.files, path)
 
     def _is_behind_link(self, name: str) -> bool:
@@ -234,6 +274,7 @@ class JournalStore:
             return
         to = self.home / copy_name(entry.path, digest, "kept")
         keep_copy(self.files, path, to)
+        self.files.barrier((to, to.parent, to.parent.parent, self.home))  # before the only other copy is replaced
         logger.warning(
             "%s was changed before its promotion was undone, and is what it was before that. The changed file stays in %s for "
             "%d days.",
@@ -259,6 +300,21 @@ class JournalStore:
         is_empty = status is not None and status.kind == "file" and status.size == 0
         return is_empty and self.files.stat(part_of(source)) is not None
 
+    def _remove_torn(self, number: int, entry: Entry, stage: Path) -> None:
+        """Remove a new file of which a power failure has left only a part: it is empty, cut off, or has holes."""
+        match entry.operation:
+            case "WriteFile":
+                source, target = staged_place(stage, entry.path), self.output / entry.path
+            case "SetAside":
+                source, target = self.backup / str(number), self.output / entry.to
+            case _:
+                return
+        if is_regular(self.files, source) and is_regular(self.files, target):
+            whole, found = self.files.read(source), self.files.read(target)
+            is_part = len(found) <= len(whole) and all(a in (b, 0) for a, b in zip(found, whole, strict=False))
+            if is_part and found != whole:
+                self.files.unlink(target)
+
     def _was_changed(self, entry: Entry, stage: Path) -> bool:
         """Return whether the promotion wrote this new file and somebody has changed it since, so that it was not removed."""
         is_done = entry.operation == "WriteFile" and self.files.stat(staged_place(stage, entry.path)) is None
@@ -281,9 +337,10 @@ class JournalStore:
         if self.files.stat(self.unverified) is not None:
             remove_tree(self.files, self.path)  # two were interrupted, and the backup of the first has the last good
             return
+        self._remove_backup(self.unverified_backup)
         self.files.replace(self.path, self.unverified)
         if self.files.stat(self.backup) is not None:
-            remove_tree(self.files, self.unverified_backup)
+            self.files.barrier((self.home,))  # a backup that has its name no more belongs to a journal that has neither
             self.files.replace(self.backup, self.unverified_backup)
 
     def put_back_unverified(self) -> None:
@@ -291,6 +348,7 @@ class JournalStore:
         if self.files.stat(self.unverified) is None or self.files.stat(self.path) is not None:
             return
         if self.files.stat(self.unverified_backup) is not None:
-            remove_tree(self.files, self.backup)
+            self._remove_backup(self.backup)
             self.files.replace(self.unverified_backup, self.backup)
+            self.files.barrier((self.home,))
         self.files.replace(self.unverified, self.path)

@@ -73,6 +73,9 @@ class MemoryFiles:
 
     def replace(self, source: Path, target: Path) -> None:
         self._begin("replace", target)
+        if source in self.directories:
+            self._replace_directory(source, target)
+            return
         moved = self._file(source)
         if target in self.directories:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
@@ -80,6 +83,16 @@ class MemoryFiles:
         if self.names.get(target) is not moved:
             self.names[target] = moved
             del self.names[source]
+
+    def _replace_directory(self, source: Path, target: Path) -> None:
+        if target in self.names:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
+        if self.children(target):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(target))
+        self._must_have_parent(target)
+        self.directories.pop(target, None)
+        self.names = {_moved(path, source, target): file for path, file in self.names.items()}
+        self.directories = {_moved(path, source, target): mode for path, mode in self.directories.items()}
 
     def link(self, source: Path, target: Path) -> None:
         self._begin("link", target)
@@ -113,6 +126,9 @@ class MemoryFiles:
 
     def barrier(self, paths: Sequence[Path]) -> None:
         self._begin("barrier", paths[0])
+        for path in paths:
+            if path not in self.directories:
+                self._file(path)
 
     def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
         del follow
@@ -172,6 +188,10 @@ class MemoryFiles:
     def _must_have_parent(self, path: Path) -> None:
         if path.parent not in self.directories:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+
+def _moved(path: Path, source: Path, target: Path) -> Path:
+    return target / path.relative_to(source) if path.is_relative_to(source) else path
 
 
 @dataclass(frozen=True, slots=True)

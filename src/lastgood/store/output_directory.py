@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,7 +51,7 @@ __all__ = ["OutputDirectory"]
 logger = logging.getLogger(__name__)
 
 _HOME = ".lastgood"
-_LEFTOVERS = ("backup", "backup.unverified", "undo-request", "cache", "cache-journal")
+_LEFTOVERS = ("undo-request", "cache", "cache-journal")
 """An earlier version wrote the last two."""
 
 
@@ -112,7 +112,7 @@ class OutputDirectory:
             output.recover()  # first: it needs no space on a full disk
             output._sweep()
             if not is_regular(files, around / ".gitignore"):
-                overwrite(files, around / ".gitignore", b"*\n")
+                overwrite(files, around / ".gitignore", b"*\n", after=())
             output._put_pid(pid)
         except BaseException:
             lock.release()
@@ -189,9 +189,9 @@ class OutputDirectory:
             self.recovered = restored
 
     def _sweep(self) -> None:
-        needed = self.journal.needed()
+        self.journal.sweep()
         for name in self.files.children(self.home):
-            if (name in _LEFTOVERS or name.endswith(".new")) and self.home / name not in needed:
+            if name in _LEFTOVERS or name.endswith(".new"):
                 remove_tree(self.files, self.home / name)
         self.sweep()
 
@@ -226,14 +226,17 @@ class OutputDirectory:
         return former if former.manifest_digest() == manifest.former_manifest else None
 
     def put_manifest(self, files: Mapping[str, str], former: OutputDirectory | None = None) -> None:
-        """Record the managed files with their digests, and the output directory that is still to be emptied."""
+        """Record the managed files with their digests, and the output directory that is still to be emptied.
+
+        It survives a power failure only after a barrier on the manifest and the home.
+        """
         replaced = {} if former is None else {"former": str(former.path), "former_manifest": former.manifest_digest()}
         self._write_manifest(_Manifest(1, dict(files), **replaced))
         self._expected = files
 
     def forget_former(self) -> None:
         """Record that the former output directory has been emptied."""
-        self.put_manifest(self.manifest())
+        self._write_manifest(_Manifest(1, dict(self.manifest())), after=())
 
     def manifest_digest(self) -> str:
         """Return the digest of the manifest file; empty if there is none."""
@@ -249,15 +252,15 @@ class OutputDirectory:
             return _Manifest(1, {})
         return manifest if all(map(is_inside, manifest.files)) else _Manifest(1, {})
 
-    def _write_manifest(self, manifest: _Manifest) -> None:
+    def _write_manifest(self, manifest: _Manifest, *, after: Sequence[Path] | None = None) -> None:
         data = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
-        write_sealed(self.files, self.home / "manifest.json", data)
+        write_sealed(self.files, self.home / "manifest.json", data, after=after)
 
     def _adopt(self, files: Mapping[str, str]) -> None:
         """Add files to the manifest, unless it lists them; on a full disk they are not lastgood's from then on."""
         manifest = self._read_manifest()
         with contextlib.suppress(OSError):
-            self._write_manifest(msgspec.structs.replace(manifest, files={**files, **manifest.files}))
+            self._write_manifest(msgspec.structs.replace(manifest, files={**files, **manifest.files}), after=())
 
     def existing(self) -> Mapping[str, Existing]:
         """Return everything in the output directory except bytecode caches. Read only what has changed since the last time."""

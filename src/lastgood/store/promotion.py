@@ -5,7 +5,7 @@ Each operation is written down in the journal before the first is done (:mod:`la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lastgood.effects.files import (
@@ -29,6 +29,7 @@ from lastgood.store.trees import (
     drop_bytecode,
     is_regular,
     make_directories,
+    real_directories,
     remove_tree,
     staged_place,
 )
@@ -76,8 +77,7 @@ class Promoting:
             self.output.journal.set_unverified_aside()
             if self.former is None and not has_changed:
                 return
-            self._complete_stage()
-            self._begin()
+            self._begin(self._complete_stage(), is_first=not managed)
             before_changes()
             for operation in self.promotion.operations:
                 self._do(operation)
@@ -110,21 +110,28 @@ class Promoting:
             self._journal = None
         journal.put_back_unverified()
 
-    def _complete_stage(self) -> None:
+    def _complete_stage(self) -> list[Path]:
+        """Complete the staged files that will be promoted, and return them. Each has the mode of the file it replaces."""
         files = self.output.files
+        places = []
         for operation in self.promotion.operations:
-            if isinstance(operation, WriteFile | ReplaceFile) and operation.path in self._texts:
+            if isinstance(operation, WriteFile | ReplaceFile):
                 place = staged_place(self.stage, operation.path)
-                if files.stat(place) is None:
+                if operation.path in self._texts and files.stat(place) is None:
                     make_directories(files, place.parent)
                     files.write(place, self._texts[operation.path])
+                status = files.stat(self.output.path / operation.path)
+                if status is not None and isinstance(operation, ReplaceFile):
+                    files.chmod(place, status.mode)
+                places.append(place)
+        return places
 
-    def _begin(self) -> None:
+    def _begin(self, staged: Sequence[Path], *, is_first: bool) -> None:
         files, home = self.output.files, self.output.home
         entries = tuple(self._entry(each) for each in self.promotion.operations if not isinstance(each, KeepCopy))
         self._journal = Journal(1, entries, is_regular(files, home / "manifest.json"), self.stage.name)
         make_directories(files, self.output.path.parent)
-        self.output.journal.prepare(self._journal)
+        self.output.journal.prepare(self._journal, staged, is_first=is_first)
         self._begun = True
         self.output.journal.begin()
 
@@ -163,9 +170,6 @@ class Promoting:
                 files.link(staged_place(self.stage, name), path)
                 files.unlink(staged_place(self.stage, name))
             case ReplaceFile(name):
-                status = files.stat(path)
-                if status is not None:
-                    files.chmod(staged_place(self.stage, name), status.mode)
                 files.replace(staged_place(self.stage, name), path)
             case RemoveFile():
                 files.unlink(path)
@@ -179,10 +183,10 @@ class Promoting:
         return self.output.journal.backup / str(kinds.index(("SetAside", set_aside)))
 
     def _flush(self) -> None:
-        path = self.output.path
+        """Have the changes survive a power failure. The new files themselves do already, see :meth:`JournalStore.prepare`."""
+        files, home, path = self.output.files, self.output.home, self.output.path
         copies = [path.parent / op.to for op in self.promotion.operations if isinstance(op, KeepCopy)]
-        kept = {directory for copy in copies for directory in (copy.parent, copy.parent.parent)}
-        written = [path / op.path for op in self.promotion.operations if isinstance(op, WriteFile | ReplaceFile)]
-        around = {(path / op.path).parent for op in self.promotion.operations if (path / op.path).parent != path.parent}
-        status = [each for each in sorted(around) if self.output.files.stat(each) is not None]
-        self.output.files.barrier((*written, *status, *copies, *sorted(kept), self.output.home))
+        changed = {(path / op.path).parent for op in self.promotion.operations}
+        changed |= {(path / name).parent / BYTECODE for name in self.promotion.touched}
+        changed |= {directory for copy in copies for directory in (copy.parent, copy.parent.parent)}
+        files.barrier((*copies, *real_directories(files, changed), home / "manifest.json", home))

@@ -23,6 +23,7 @@ __all__ = [
     "overwrite",
     "read_bounded",
     "read_sealed",
+    "real_directories",
     "remove_tree",
     "staged_files",
     "staged_place",
@@ -47,6 +48,11 @@ def drop_bytecode(files: FileSystem, sources: Iterable[Path]) -> None:
         for name in files.children(cache) if status is not None and status.kind == "directory" else ():
             if name.endswith(".pyc") and name.split(".")[0] in names:
                 remove_tree(files, cache / name)
+
+
+def real_directories(files: FileSystem, paths: Iterable[Path]) -> list[Path]:
+    """Return those of the paths that are directories, or links to one, sorted."""
+    return [path for path in sorted(set(paths)) if files.is_dir(path)]
 
 
 def make_directories(files: FileSystem, path: Path) -> None:
@@ -174,16 +180,22 @@ def read_bounded(files: FileSystem, path: Path, limit: int = _MAX_SIZE) -> bytes
     return None if status is None or status.kind != "file" or status.size > limit else files.read(path, follow=False)
 
 
-def write_sealed(files: FileSystem, path: Path, data: bytes) -> None:
-    """Write data for :func:`read_sealed`, replacing whatever is there."""
-    overwrite(files, path, seal(files.key(), path, data))
+def write_sealed(files: FileSystem, path: Path, data: bytes, *, after: Sequence[Path] | None = None) -> None:
+    """Write data for :func:`read_sealed`, replacing whatever is there, as :func:`overwrite` does."""
+    overwrite(files, path, seal(files.key(), path, data), after=after)
 
 
-def overwrite(files: FileSystem, path: Path, data: bytes) -> None:
-    """Replace whatever is at ``path`` by a file with ``data``, atomically. A link there is replaced, not followed."""
+def overwrite(files: FileSystem, path: Path, data: bytes, *, after: Sequence[Path] | None = None) -> None:
+    """Replace whatever is at ``path`` by a file with ``data``, atomically. A link there is replaced, not followed.
+
+    If ``after`` is given, that holds for a power failure, too: what is at ``path`` is the old file or the whole new one, and
+    the new one only if the files and directories ``after`` survive as they are now.
+    """
     fresh = path.with_name(f"{path.name}.new")
     remove_tree(files, fresh)  # left by a process that was killed
     files.write(fresh, data)
+    if after is not None:
+        files.barrier((*after, fresh))
     status = files.stat(path)
     if status is not None and status.kind == "directory":
         remove_tree(files, path)
