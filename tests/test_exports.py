@@ -84,6 +84,7 @@ def test_watch_has_its_parameters_with_their_defaults() -> None:
         "drain_timeout": None,
         "stage_timeout": None,
         "supersede_after": None,
+        "wait_for_first": False,
         "on_event": None,
         "set_as_global": True,
     }

@@ -479,3 +479,14 @@ def test_settling_tells_whether_what_is_on_disk_is_live() -> None:
     assert types(world).count("reload-error") == 1
     world.write("kept.py", THREE)
     assert world.settle()
+
+
+def test_a_world_can_wait_for_its_first_good_generation() -> None:
+    world = World({**SOURCES, "kept.py": "def f(:\n"}, wait_for_first=True)
+    world.start()
+    assert (world.generation, world.status.stale, types(world)) == (0, True, ["reload-start", "reload-error"])
+    assert not world.undo(), "there is nothing to go back to"
+    assert not world.reload_now()
+    world.write("kept.py", ONE)
+    world.advance(0.2)
+    assert (world.generation, world.status.stale) == (1, False)

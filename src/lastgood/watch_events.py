@@ -160,7 +160,8 @@ class ReloadSuccess(_Event):
 class ReloadError(_Event):
     """A cycle failed and was undone. ``error`` is the exception object itself, ``effect`` the name of the effect that failed.
 
-    ``live_generation`` is the generation that stays live (None: the first cycle failed, and the session ends).
+    ``live_generation`` is the generation that stays live (None: the start failed, and the session ends, unless ``wait_for_first``
+    was given).
     """
 
     type: ClassVar[str] = "reload-error"

@@ -95,28 +95,29 @@ _no_color = click.option(
 @main.command()
 @_config
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object a line, and nothing else.")
+@click.option("--wait", is_flag=True, help="If the start fails, wait for an edit that mends it.")
 @_verbose
 @_no_color
-def watch(config: Path | None, as_json: bool, verbose: bool) -> None:
+def watch(config: Path | None, as_json: bool, wait: bool, verbose: bool) -> None:
     """Reload on every edit, and print each event, until Ctrl-C."""
     import lastgood
 
     path = _config_file(config)
     if as_json:
-        _watch(path, lambda event: click.echo(json.dumps(event.to_dict())))
+        _watch(path, lambda event: click.echo(json.dumps(event.to_dict())), wait=wait)
         return
     from lastgood.cli.worker_lines import mark_worker_lines
     from lastgood.session.event_lines import EventLines, nearby
 
     mark_worker_lines(_console(stderr=True))
-    console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose)
+    console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose, waits=wait)
     console.print(f"lastgood {lastgood.__version__} watches for {nearby(path, Path.cwd())}. Ctrl-C ends it.")
 
     def show(event: WatchEvent) -> None:
         for line in lines.lines(event):
             console.print(line)
 
-    _watch(path, show)
+    _watch(path, show, wait=wait)
 
 
 @main.command()
@@ -319,7 +320,7 @@ def _project(config_file: Path) -> Project:
     return Project(Disk(), config_file, (), load_config, worker_interpreter, os.getpid(), ExtractorProcess())
 
 
-def _watch(config_file: Path, show: Callable[[WatchEvent], None]) -> None:
+def _watch(config_file: Path, show: Callable[[WatchEvent], None], *, wait: bool) -> None:
     """Run a session that shows its events, until Ctrl-C, or until its output is closed."""
     import trio
 
@@ -340,7 +341,7 @@ def _watch(config_file: Path, show: Callable[[WatchEvent], None]) -> None:
         with scope:
             await program()
 
-    trio.run(run, lastgood.watch(config_file, on_event=on_event))
+    trio.run(run, lastgood.watch(config_file, on_event=on_event, wait_for_first=wait))
     if broken:
         raise broken[0]
 

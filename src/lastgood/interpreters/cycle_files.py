@@ -360,8 +360,9 @@ class CycleFiles:
         Raises :class:`NothingToUndo`, :class:`DamagedGeneration`, :class:`PromotionError`.
         """
         project, files, live = self.project, self.project.files, self.project.live
-        assert live is not None, "a session that runs has a live generation"
         self.is_undo = True
+        if live is None:  # the session waits for its first good generation
+            raise NothingToUndo(project.load(project.config_file, project.files.read).output.dir)
         self.watch = watch
         project.enter("kept generations", live.home)
         store = project.store(live)

@@ -216,11 +216,13 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         warm=cycle.warmed.warm,
         why_fresh=cycle.warmed.why_fresh,
     )
-    effects += [Emit(success), *answer(cycle.tickets, succeeded=not state.ending)]
+    first = tuple(ticket for ticket in state.first if ticket not in cycle.tickets)
+    effects += [Emit(success), *answer((*cycle.tickets, *first), succeeded=not state.ending)]
     if state.late:
         effects.append(Arm(state.late))
     settled = replace(
         state,
+        first=(),
         watched=watch,
         attempted=restrict(state.attempted, watch.roots),
         observed=restrict(state.observed, watch.roots),

@@ -54,9 +54,10 @@ NOBODY = -1
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The program was started; the holder of ``ticket`` waits for the first cycle."""
+    """The program was started; the holder of ``ticket`` waits for the first cycle; with ``waits``, for the first good one."""
 
     ticket: int
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

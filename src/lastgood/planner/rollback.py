@@ -79,10 +79,10 @@ def end(state: State, cycle: Cycle, failure: events.Failed | None) -> Step:
             state = replace(state, attempted=merge(cycle.attempted, state.attempted), disturbed=cycle.disturbed)
         since = failure.at if state.stale is None else state.stale.since
         state = replace(state, stale=Stale(failure.error, since), runaway=Runaway())
-        if state.live is None:  # a start has failed
+        if state.live is None and not state.first:  # a start has failed
             state = replace(state, ending=True)
             effects += phases.STOP_TIMERS
-    effects += answer(cycle.tickets, succeeded=False)
+    effects += answer(tuple(each for each in cycle.tickets if each not in state.first), succeeded=False)
     return next_phase(state).preceded_by(*effects)
 
 

@@ -28,7 +28,7 @@ def settled(step: Step) -> Step:
     """Add to ``step`` what callers of ``settle()`` cause: their answers, or a cycle that they are waiting for."""
     state = step.state
     ends = state.ending or isinstance(state.phase, Closing | Closed)
-    due = tuple(ticket for ticket, number in state.settling if ends or number <= state.seen)
+    due = tuple(ticket for ticket, _ in state.settling) if ends else state.due
     if not due:
         return step
     match state.phase:

@@ -202,7 +202,8 @@ class State:
       and its edits wait for the thread of an earlier stage.
     - ``edited``: the edits of the last cycle that had some.
     - ``tickets``: callers that wait for the next cycle. ``undos``: callers that wait for an undo. ``settling``: callers that wait
-      until what is on disk was attempted, each with the number of the look that it has caused.
+      until what is on disk was attempted, each with the number of the look that it has caused. ``first``: the caller that waits
+      for the first good cycle, if there is one.
     - ``runaway``: files that change with each reload.
     - ``stale``: set from the first failure until a cycle succeeds. ``lost``: set while the live bridge is broken.
     - ``losses``: times of recent losses. ``restarts``: the number of restarts; broken bridges are named -1, -2, and so on.
@@ -231,6 +232,7 @@ class State:
     tickets: tuple[int, ...] = ()
     undos: tuple[int, ...] = ()
     settling: tuple[tuple[int, int], ...] = ()
+    first: tuple[int, ...] = ()
     runaway: Runaway = Runaway()
     stale: Stale | None = None
     lost: Lost | None = None
@@ -257,6 +259,11 @@ class State:
     def is_waiting(self) -> bool:
         """True if the next action waits, for a pin or for a bridge that is still there."""
         return bool(self.held or self.vacating)
+
+    @property
+    def due(self) -> tuple[int, ...]:
+        """The callers of ``settle()`` whose look has been observed."""
+        return tuple(ticket for ticket, number in self.settling if number <= self.seen)
 
     @property
     def supersede_after(self) -> float:

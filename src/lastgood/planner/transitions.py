@@ -38,8 +38,8 @@ The rules:
 - After a cycle or a restart, when nothing is about to replace the live bridge, it prepares resources for the next cycle (a
   spare worker). During a cycle they would compete with it.
 - An undo is a cycle that stages the kept files of an earlier generation. It attempts no bytes on disk, so it loses no edit.
-- A failed first cycle ends the session. After a close was requested, no event is emitted. Calls in flight at a close
-  are cut off in the end, even if ``drain_timeout`` is infinite.
+- A failed first cycle ends the session, unless its caller waits for the first good one. After a close was requested, no event is
+  emitted. Calls in flight at a close are cut off in the end, even if ``drain_timeout`` is infinite.
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ def _transition(state: State, event: events.Event) -> Step:
 def _started(state: State, event: events.Started) -> Step:
     match state.phase:
         case Unstarted():
-            step = cycles.begin(replace(state, tickets=(event.ticket, *state.tickets)))
+            first = (event.ticket,) if event.waits else ()
+            step = cycles.begin(replace(state, tickets=(event.ticket, *state.tickets), first=first))
             return Step(step.state, (*step.effects, *idle_look(state)))
         case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restoring() | Restarting():
             return Step(state)
@@ -302,8 +303,8 @@ def _requested(state: State, event: events.ReloadRequested | events.UndoRequeste
 
 
 def _close_requested(state: State) -> Step:
-    waiting = (*state.tickets, *state.undos)
-    ending = replace(state, ending=True, tickets=(), undos=())
+    waiting = (*state.tickets, *state.undos, *state.first)
+    ending = replace(state, ending=True, tickets=(), undos=(), first=())
     stop: tuple[Effect, ...] = (*phases.STOP_TIMERS, *answer(waiting, succeeded=False), Unpublish())
     match state.phase:
         case Unstarted() | Idle() | Scheduled() | Looking():

@@ -81,10 +81,16 @@ class EventLines:
     """
 
     def __init__(
-        self, *, base: Path | None = None, now: Callable[[], datetime] = datetime.now, verbose: bool = False
+        self,
+        *,
+        base: Path | None = None,
+        now: Callable[[], datetime] = datetime.now,
+        verbose: bool = False,
+        waits: bool = False,
     ) -> None:
         self._base = base
         self._verbose = verbose
+        self._waits = waits
         self._now = now
         self._stale_since: datetime | None = None
         self._warned: frozenset[str] = frozenset()
@@ -95,9 +101,8 @@ class EventLines:
         now = self._now()
         stamp = f"{now:%H:%M:%S}"
         lines = [_line(stamp, label, style, text) for label, style, text in self._said(event, now)]
-        if (
-            isinstance(event, ReloadError) and event.live_generation is not None
-        ):  # a failed start raises its error anyway
+        # A failed start raises its error anyway, unless the session waits.
+        if isinstance(event, ReloadError) and (self._waits or event.live_generation is not None):
             from rich.text import Text
 
             details = error_text(event.error).splitlines()
@@ -204,7 +209,8 @@ class EventLines:
 
     def _failed(self, event: ReloadError, now: datetime) -> Iterator[tuple[str, str, str]]:
         if event.live_generation is None:
-            yield "failed", "red", f"cycle {event.cycle} at {event.effect}; nothing is live yet, so the session ends"
+            so = "it waits for an edit" if self._waits else "so the session ends"
+            yield "failed", "red", f"cycle {event.cycle} at {event.effect}; nothing is live yet, {so}"
             return
         yield "failed", "red", f"cycle {event.cycle} at {event.effect}"
         since = self._stale_since = self._stale_since or now
@@ -222,11 +228,11 @@ class EventLines:
 class EventLog(EventLines):
     """The default ``on_event`` of a session, which logs the events, with absolute paths.
 
-    A failed start is not logged, because it raises its error.
+    A failed start is not logged, because it raises its error, unless the session waits for an edit.
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
-        super().__init__()
+    def __init__(self, logger: logging.Logger, *, waits: bool = False) -> None:
+        super().__init__(waits=waits)
         self._logger = logger
 
     def __call__(self, event: WatchEvent) -> None:
@@ -237,8 +243,10 @@ class EventLog(EventLines):
         if not isinstance(event, ReloadError):
             said = self._said(event, self._now())
             text = "\n  ".join(text if label == "notice" else f"{label}: {text}" for label, _, text in said)
-        elif event.live_generation is None:
+        elif event.live_generation is None and not self._waits:
             return
+        elif event.live_generation is None:
+            text = f"start failed, nothing is live yet, and an edit is waited for: {_in_full(event.error)}"
         else:
             text = f"reload failed, generation {event.live_generation} stays live: {_in_full(event.error)}"
         # An error from a function of the user's needs its traceback; the texts of lastgood's own errors name the place.

@@ -110,7 +110,8 @@ class Session:
 
     def __init__(self, program: WatchProgram) -> None:
         config_file = find_config(program.directory) if program.config_file is None else program.config_file
-        self._on_event = EventLog(logger) if program.on_event is None else program.on_event
+        self._waits = program.wait_for_first
+        self._on_event = EventLog(logger, waits=self._waits) if program.on_event is None else program.on_event
         self._portal = program._portal
         self._slot = runtime.Slot(f"the session of {config_file}", program._portal)
         self._project = Project(
@@ -316,7 +317,7 @@ class Session:
         await self._ready.wait()
         ticket = next(self._tickets)
         waiter = self._waiting[ticket] = _Waiter()
-        self._report(Started(ticket))
+        self._report(Started(ticket, self._waits))
         await waiter.answered.wait()
         if not waiter.succeeded:
             await self._closed.wait()

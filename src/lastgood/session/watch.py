@@ -41,6 +41,7 @@ def watch(
     drain_timeout: float | None = None,
     stage_timeout: float | None = None,
     supersede_after: float | None = None,
+    wait_for_first: bool = False,
     on_event: Callable[[WatchEvent], object] | None = None,
     set_as_global: bool = True,
 ) -> WatchProgram:
@@ -64,6 +65,7 @@ def watch(
       - ``stage_timeout``: the time for resolving the config and generating the wrappers (60).
       - ``supersede_after``: the age from which a cycle that has not swapped yet is undone for the sake of an edit that waits (twice
         the longest of the last five good cycles, at least 2).
+    - ``wait_for_first``: if the first cycle fails, wait until an edit mends it, instead of raising its error.
     - ``on_event(event)`` is called for each event. It must be a plain function; errors that it raises are logged. By default,
       events are logged under ``lastgood.session``.
     - ``set_as_global``: publish the live bridge, so that wrappers and :func:`lastgood.runtime.get_runtime_bridge` use it.
@@ -95,6 +97,7 @@ def watch(
         directory=Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file))),
         extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
         given=_given(seconds),
+        wait_for_first=wait_for_first,
         hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
         on_event=on_event,
     )
@@ -134,6 +137,7 @@ class WatchProgram:
     """The seconds that were given, by name."""
     hooks: Hooks
     on_event: Callable[[WatchEvent], object] | None
+    wait_for_first: bool = False
     session: Session | None = field(default=None, init=False)
     """The running session, if the program was entered by ``async with``."""
     _entered: AbstractAsyncContextManager[Session] | None = field(default=None, init=False)

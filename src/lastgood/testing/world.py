@@ -69,6 +69,7 @@ class World:
         drain_timeout: float | None = None,
         stage_timeout: float | None = None,
         supersede_after: float | None = None,
+        wait_for_first: bool = False,
     ) -> None:
         self.clock = MemoryClock()
         self._streams: WeakSet[ScriptedStream] = WeakSet()
@@ -97,6 +98,7 @@ class World:
             given={name: seconds for name, seconds in given.items() if seconds is not None},
         )
         self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._report, self.effects)
+        self._waits = wait_for_first
         self._driver = Driver(State(self._project.first_settings()), self._carry_out)
         self._tickets = itertools.count()
         self._answers: dict[int, bool] = {}
@@ -105,12 +107,12 @@ class World:
     # --- the session
 
     def start(self) -> None:
-        """Run the first cycle. If it fails, raises its error."""
+        """Run the first cycle. If it fails, raises its error, unless the world waits for its first good generation."""
         ticket = next(self._tickets)
-        self._report(Started(ticket))
+        self._report(Started(ticket, self._waits))
         self._run()
         staleness = self._driver.state.staleness
-        if not self._answers.get(ticket, False):
+        if not self._answers.get(ticket, self._waits):
             raise WatchError("The session ended before it had started.") if staleness is None else staleness.error
 
     def reload_now(self) -> bool:
