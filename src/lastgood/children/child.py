@@ -19,7 +19,7 @@ from lastgood.children.forks import FORKS
 from lastgood.children.guardian import GUARDIAN
 from lastgood.children.output import Output
 
-__all__ = ["KILL_WAIT", "Child"]
+__all__ = ["KILL_WAIT", "Child", "exit_text"]
 
 KILL_WAIT = 5.0
 """Seconds from SIGKILL to the exit; a process that takes longer is stuck in the kernel."""
@@ -196,6 +196,18 @@ class Child:
                 running += (int(name) for name in os.listdir("/proc") if name.isdecimal())
         others = (pid for pid in running if pid != self.pid and _group_of(pid) == self.pid)
         return [pidfd for pid in others if (pidfd := _open_pidfd(pid)) >= 0]
+
+
+def exit_text(status: int | None) -> str:
+    """Return how a process ended, by :attr:`Child.status`: the predicate of a sentence."""
+    if status is None:
+        return "could not be killed"
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"was killed by signal {-status}"
 
 
 def _open_pidfd(pid: int) -> int:

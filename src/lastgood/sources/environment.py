@@ -15,7 +15,18 @@ from pathlib import Path
 from lastgood.config import ProcessConfig
 from lastgood.errors import ConfigError
 
-__all__ = ["Environment", "existing_interpreter", "find_environment", "unusable"]
+__all__ = [
+    "OLDEST_PYTHON",
+    "Environment",
+    "existing_interpreter",
+    "find_environment",
+    "starts_another",
+    "too_old",
+    "unusable",
+]
+
+OLDEST_PYTHON = (3, 9)
+"""The oldest Python that a worker runs in. See also bridges/worker/main.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,25 @@ def unusable(python: str | Path, why: str) -> ConfigError:
         f"the interpreter {python} cannot be run: {why}.",
         field="runtime.process.python",
         hint="Expected a Python interpreter, or leave the field out to use this one.",
+    )
+
+
+def too_old(python: Path, version: str) -> ConfigError:
+    """Return the error for an interpreter in which no worker runs."""
+    oldest = ".".join(map(str, OLDEST_PYTHON))
+    return ConfigError(
+        f"the interpreter {python} is Python {version}; a worker needs Python {oldest} or newer.",
+        field="runtime.process.python",
+        hint="Set a newer one, or leave the field out to use this one.",
+    )
+
+
+def starts_another(python: Path) -> ConfigError:
+    """Return the error for a script that does not become the interpreter: signals, and the end of the app, would not reach it."""
+    return ConfigError(
+        f"{python} runs Python in another process and waits for it, so that a worker could not be ended through it.",
+        field="runtime.process.python",
+        hint='If it is a shell script, write "exec" before the command that starts Python.',
     )
 
 

@@ -12,10 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lastgood.children.child import Child
+from lastgood.children.child import Child, exit_text
 from lastgood.config import Config, ProcessConfig
 from lastgood.errors import ConfigError, UnwatchableModule
-from lastgood.sources.environment import Environment, existing_interpreter, find_environment, unusable
+from lastgood.sources.environment import (
+    OLDEST_PYTHON,
+    Environment,
+    existing_interpreter,
+    find_environment,
+    starts_another,
+    too_old,
+    unusable,
+)
 from lastgood.sources.finder import Finder, Found, Interpreter
 from lastgood.store.file_system import FileSystem
 from lastgood.store.temporary import temporary_directory
@@ -216,18 +224,23 @@ def _asked(found: Environment) -> Interpreter:
     return _ask(executable, changed, env, found.cwd)
 
 
-# The entry "" is the working directory, from which workers do not import. For "editables" see _editables().
+# The entry "" is the working directory, from which workers do not import. For "editables" see _editables(). A Python that is too
+# old must be able to read it.
 _QUESTION = """
 import sys
-taken = {*sys.modules, *sys.builtin_module_names}
+taken = set(sys.modules).union(sys.builtin_module_names)
 names = dict.fromkeys(str(getattr(finder, "__module__", "")) for finder in sys.meta_path)
-import _imp, json, os
-path = [os.path.abspath(entry) for entry in sys.path if entry]
-taken.update(getattr(_imp, "_frozen_module_names", list)())
-found = [vars(sys.modules[name]) for name in names if name.startswith("__editable__") and name in sys.modules]
-editables = [[each.get("MAPPING", {}), each.get("NAMESPACES", {})] for each in found]
+import json, os
+said = [sys.version_info[:2], os.name != "posix" or os.getppid() == int(sys.argv[3])]
+if sys.version_info >= (3, 9):
+    import _imp
+    path = [os.path.abspath(entry) for entry in sys.path if entry]
+    taken.update(getattr(_imp, "_frozen_module_names", list)())
+    found = [vars(sys.modules[name]) for name in names if name.startswith("__editable__") and name in sys.modules]
+    editables = [[each.get("MAPPING", {}), each.get("NAMESPACES", {})] for each in found]
+    said += [path, sorted(taken), editables]
 with open(sys.argv[1], "w") as answer:
-    answer.write(json.dumps([path, sorted(taken), editables, sys.version_info[:2]]))
+    answer.write(json.dumps(said))
 """
 # For the app's own interpreter, which is not run. See _preloaded_here() for modules that a .pth file loads.
 _LOADED_FIRST = ("encodings",)
@@ -237,13 +250,19 @@ _LOADED_FIRST = ("encodings",)
 def _ask(executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | None, cwd: str | None) -> Interpreter:
     environment = Environment(str(executable), None if env is None else dict(env), cwd)
     try:
-        return _interpreter(*_answer(executable, environment, _QUESTION))
+        (major, minor), is_our_child, *found = _answer(executable, environment, _QUESTION)
+        if (major, minor) < OLDEST_PYTHON:
+            raise too_old(executable, f"{major}.{minor}")
+        if not is_our_child:
+            raise starts_another(executable)
+        path, taken, editables = found
+        return _interpreter(path, taken, editables, (major, minor))
     except (ValueError, TypeError) as error:
         raise unusable(executable, "it did not answer as a Python interpreter does") from error
 
 
 def _answer(executable: Path, found: Environment, question: str, data: bytes = b"") -> Any:
-    """Run ``question``, a program, in an interpreter; its arguments are the files for its answer and with ``data``.
+    """Run ``question``, a program, in an interpreter. Its arguments: a file for its answer, one with ``data``, and our pid.
 
     Raises :class:`ConfigError` if the interpreter cannot be run, and :class:`ValueError` if it gives no answer.
     """
@@ -252,7 +271,11 @@ def _answer(executable: Path, found: Environment, question: str, data: bytes = b
         answer, asked = directory / "answer", directory / "asked"
         asked.write_bytes(data)
         try:
-            child = Child([executable, "-c", question, answer, asked], cwd=found.cwd, env=found.env)
+            child = Child([executable, "-c", question, answer, asked, str(os.getpid())], cwd=found.cwd, env=found.env)
+        except FileNotFoundError as error:
+            raise unusable(
+                executable, "it is a script, and its first line names a program that is not there"
+            ) from error
         except OSError as error:
             raise unusable(executable, f"{error.strerror}") from error
         try:
@@ -262,7 +285,7 @@ def _answer(executable: Path, found: Environment, question: str, data: bytes = b
             child.kill()
         if child.status != 0:
             last_words = (child.err.tail() or child.out.tail()).strip().rpartition("\n")[2].rstrip(".")
-            ended = f"it ended with status {child.status}"
+            ended = f"it {exit_text(child.status)}"
             raise unusable(executable, f"{ended}: {last_words}" if last_words else ended)
         try:
             return json.loads(answer.read_bytes())

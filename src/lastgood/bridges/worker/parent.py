@@ -7,6 +7,11 @@ import sys
 
 __all__ = ["die_with"]
 
+_NOT_DIRECTLY = (
+    "lastgood's worker must be the process that its app has started, and not a child of that. If python under "
+    '[runtime.process] is a shell script, write "exec" before the command that starts Python.'
+)
+
 
 def die_with(parent: int) -> None:
     """On Linux, have the kernel kill this process when the thread that started it ends.
@@ -19,4 +24,16 @@ def die_with(parent: int) -> None:
         pr_set_pdeathsig, sigkill = 1, 9
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigkill, 0, 0, 0)
     if os.getppid() != parent:
+        if _lives(parent):
+            sys.exit(_NOT_DIRECTLY)
         os._exit(1)  # the parent died before prctl()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from lastgood.children.child import Child
+from lastgood.children.child import Child, exit_text
 from lastgood.children.forks import FORKS
 from lastgood.children.limits import is_about_a_limit
 from lastgood.children.output import Output
@@ -149,7 +149,7 @@ class ExtractorProcess:
         if child is not None and (child is self._stopped or child.has_exited()):
             self._kill(child)
             if child is not self._stopped and not self._may_start_again:
-                raise _Ended(_exit_text(child.status), "lastgood")
+                raise _Ended(exit_text(child.status), "lastgood")
         if self._is_stopped:
             raise _Ended("was stopped", "lastgood")
         if self._here is not None:
@@ -251,7 +251,7 @@ class ExtractorProcess:
             return reply
         except (OSError, EOFError, msgspec.MsgspecError) as error:
             self._kill(child)
-            raise _Ended(_exit_text(child.status), at) from error
+            raise _Ended(exit_text(child.status), at) from error
 
     def stop(self) -> None:
         """Kill the process; the running call raises an error."""
@@ -338,11 +338,3 @@ def _exactly(replies: BinaryIO, size: int) -> bytes:
     if len(data) < size:
         raise EOFError
     return data
-
-
-def _exit_text(status: int | None) -> str:
-    if status is None:
-        return "could not be killed"
-    if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
-    return f"ended with status {status}"
