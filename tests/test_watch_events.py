@@ -195,3 +195,18 @@ def test_names_that_are_no_text_still_make_json() -> None:
     """A file name may hold bytes that are no UTF-8."""
     odd = Path("/p/\udcff.py")
     assert json.loads(json.dumps(Change(odd).to_dict()))["path"] == str(odd)
+
+
+ADDED = ApiChange("added", "function", "m", "f", None, "() -> int", breaking=False)
+
+
+def test_an_event_is_shown_to_a_person() -> None:
+    paths = tuple(Path(f"/p/{name}.py") for name in "abcde")
+    shown = repr(ReloadSuccess(2, False, paths[:1], 2, paths, (), (), MappingProxyType({"stage": 0.01234}), (ADDED,)))
+    assert shown == (
+        "ReloadSuccess(cycle=2, changed=[/p/a.py], generation=2, written=[/p/a.py, /p/b.py, /p/c.py, 2 more], "
+        "timings={stage: 0.0123}, changes=[added m.f])"
+    )
+    assert repr(ReloadError(3, True, (), error=ValueError("no\nmore"), effect="warm", live_generation=2)) == (
+        "ReloadError(cycle=3, manual=True, error=<ValueError: no …>, effect='warm', live_generation=2)"
+    )

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from lastgood.runtime import set_runtime_bridge as set_runtime_bridge
     from lastgood.session.direct import DirectSession as DirectSession
     from lastgood.session.direct import direct as direct
+    from lastgood.session.event_lines import print_events as print_events
     from lastgood.session.reloader import BridgeReloader as BridgeReloader
     from lastgood.session.reloader import create_bridge_reloader as create_bridge_reloader
     from lastgood.session.session import Session as Session
@@ -141,6 +142,7 @@ _MODULE_OF = {
     "clear_runtime_bridge": "runtime",
     "get_runtime_bridge": "runtime",
     "set_runtime_bridge": "runtime",
+    "print_events": "session.event_lines",
     "Session": "session.session",
     "Status": "session.session",
     "WatchProgram": "session.watch",

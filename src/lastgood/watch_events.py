@@ -54,6 +54,41 @@ class _Event:
         fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
         return {"type": self.type} | {item.name: _plain(getattr(self, item.name)) for item in fields}
 
+    def __repr__(self) -> str:
+        """Return the fields that are not at their defaults, shortened, for a person."""
+        fields = [each for each in dataclasses.fields(self) if _counts(each, getattr(self, each.name))]  # type: ignore[arg-type]
+        shown = ", ".join(f"{each.name}={_shown(getattr(self, each.name))}" for each in fields)
+        return f"{type(self).__name__}({shown})"
+
+
+_MOST_SHOWN = 3
+
+
+def _counts(item: dataclasses.Field[Any], value: object) -> bool:
+    is_empty = value is None or value is False or (isinstance(value, tuple | Mapping) and not value)
+    return not is_empty and value != item.default
+
+
+def _shown(value: object) -> str:
+    match value:
+        case Path():
+            return str(value)
+        case float():
+            return f"{value:.3g}"
+        case BaseException():
+            first, *more = _text(value).splitlines() or [""]
+            return f"<{type(value).__name__}: {first}{' …' if more else ''}>"
+        case ApiChange():
+            return f"{value.kind} {value.module}.{value.name}"
+        case Mapping():
+            return "{" + ", ".join(f"{key}: {_shown(item)}" for key, item in value.items()) + "}"
+        case tuple():
+            shown = [item if isinstance(item, str) else _shown(item) for item in value[:_MOST_SHOWN]]
+            more = [f"{len(value) - _MOST_SHOWN} more"] if len(value) > _MOST_SHOWN else []
+            return f"[{', '.join([*shown, *more])}]"
+        case _:
+            return repr(value)
+
 
 def _plain(value: object) -> Any:
     if isinstance(value, Path):
@@ -102,7 +137,7 @@ class ApiChange:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WatchPaths(_Event):
     """The set of watched paths was committed or has changed. ``paths`` are sorted."""
 
@@ -110,7 +145,7 @@ class WatchPaths(_Event):
     paths: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Change(_Event):
     """The bytes at ``path`` changed, and a reload was scheduled.
 
@@ -122,7 +157,7 @@ class Change(_Event):
     manual: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReloadStart(_Event):
     """A cycle begins. ``manual``: because of start-up or ``reload_now()``; ``changed``: the edited paths, sorted."""
 
@@ -132,7 +167,7 @@ class ReloadStart(_Event):
     changed: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReloadSuccess(_Event):
     """A cycle succeeded; ``generation`` is now the live one.
 
@@ -156,7 +191,7 @@ class ReloadSuccess(_Event):
     why_fresh: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReloadError(_Event):
     """A cycle failed and was undone. ``error`` is the exception object itself, ``effect`` the name of the effect that failed.
 
@@ -177,7 +212,7 @@ class _Notice(_Event):
     """Base class of notices: problems that are not fatal but must not be silent."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DisposeFailed(_Notice):
     """The replaced bridge of ``generation`` raised ``error`` in ``dispose()``, or did not return in time."""
 
@@ -186,7 +221,7 @@ class DisposeFailed(_Notice):
     error: BaseException
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RollbackFailed(_Notice):
     """``effect`` of a failed cycle could not be undone because of ``error``. ``cause`` is the failure of the cycle itself.
 
@@ -199,7 +234,7 @@ class RollbackFailed(_Notice):
     cause: BaseException | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PollingStarted(_Notice):
     """The operating system's file notification failed, and files are polled instead. ``reason`` says why, and how to fix it."""
 
@@ -207,7 +242,7 @@ class PollingStarted(_Notice):
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recovered(_Notice):
     """An interrupted promotion was undone from its journal. ``restored`` are the files, relative to ``output``."""
 
@@ -216,7 +251,7 @@ class Recovered(_Notice):
     restored: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BridgeLost(_Notice):
     """The live bridge of ``generation`` broke down, or could not be restarted, because of ``error``.
 
@@ -232,7 +267,7 @@ class BridgeLost(_Notice):
     blame: Blame = "code"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BridgeRestored(_Notice):
     """The bridge of ``generation`` was restarted."""
 
@@ -240,7 +275,7 @@ class BridgeRestored(_Notice):
     generation: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GenerationUndone(_Notice):
     """``generation`` was undone: wrappers and bridge of the previous one are live again, as a generation with a new number.
 
@@ -252,7 +287,7 @@ class GenerationUndone(_Notice):
     reason: BaseException | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModuleLoadedLate(_Notice):
     """The worker imported ``module`` dynamically from ``path``. From now on the module is pinned and watched."""
 
@@ -261,7 +296,7 @@ class ModuleLoadedLate(_Notice):
     path: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Superseded(_Notice):
     """The cycle of this number took long and was undone before its swap, because an edit waited. The next one begins at once.
 
@@ -273,7 +308,7 @@ class Superseded(_Notice):
     changed: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Runaway(_Notice):
     """``files`` changed during the warm-up of each of the last ``cycles`` cycles, which nothing else had caused.
 
@@ -285,7 +320,7 @@ class Runaway(_Notice):
     cycles: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EventsMissed(_Notice):
     """An ``events()`` iterator fell behind, and ``count`` of its events were dropped. Only that iterator gets this event."""
 

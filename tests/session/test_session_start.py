@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 
+import lastgood
 from lastgood.calls import registry as runtime
 from lastgood.config import Config
 from lastgood.effects import Stage
@@ -425,3 +426,33 @@ async def test_a_start_event_comes_first_of_all(start: Callable[..., WatchProgra
     async with start():
         pass
     assert told.events[0] == ReloadStart(1, True, ())
+
+
+async def test_a_session_is_shown_to_a_person(project: RealProject, start: Callable[..., WatchProgram]) -> None:
+    async with start() as session:
+        named = f"<lastgood session of {project.config_file}: "
+        assert repr(session) == f"{named}generation 1 is live>"
+        project.save("pricing.py", BROKEN)
+        assert not await session.settle()
+        assert repr(session).startswith(
+            f"{named}generation 1 is live, and STALE because of GenerationError: Generation failed"
+        )
+        assert repr(session.status).startswith("<Status: generation 1 is live, and STALE because of GenerationError:")
+    assert repr(session) == f"{named}closed>"
+
+
+def test_so_is_one_in_a_thread(project: RealProject, start: Callable[..., WatchProgram]) -> None:
+    with start() as session:
+        assert repr(session) == f"<lastgood session of {project.config_file}: generation 1 is live>"
+    assert repr(session) == "<lastgood session: closed>"
+
+
+def test_events_are_printed_as_the_command_prints_them(
+    project: RealProject, start: Callable[..., WatchProgram], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with start(on_event=lastgood.print_events) as session:
+        project.save("pricing.py", BROKEN)
+        assert not session.settle()
+    printed = capsys.readouterr().out
+    assert "generation 1" in printed
+    assert "STALE" in printed

@@ -107,17 +107,12 @@ def watch(config: Path | None, as_json: bool, wait: bool, verbose: bool) -> None
         _watch(path, lambda event: click.echo(json.dumps(event.to_dict())), wait=wait)
         return
     from lastgood.cli.worker_lines import mark_worker_lines
-    from lastgood.session.event_lines import EventLines, nearby
+    from lastgood.session.event_lines import EventLines, EventPrinter, nearby
 
     mark_worker_lines(_console(stderr=True))
     console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose, waits=wait)
     console.print(f"lastgood {lastgood.__version__} watches for {nearby(path, Path.cwd())}. Ctrl-C ends it.")
-
-    def show(event: WatchEvent) -> None:
-        for line in lines.lines(event):
-            console.print(line)
-
-    _watch(path, show, wait=wait)
+    _watch(path, EventPrinter(lines, console), wait=wait)
 
 
 @main.command()

@@ -293,7 +293,7 @@ class State:
         return () if self.runaway.stopped and self.runaway.files.issuperset(edits) else edits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Status:
     """The status of a session: the live generation, and whether it is up to date with the files on disk.
 
@@ -308,6 +308,15 @@ class Status:
     since: float | None
     error: BaseException | None
     calls: Mapping[int, int] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        """Return a sentence for a person."""
+        live = f"generation {self.generation} is live" if self.generation else "nothing is live yet"
+        if not self.stale:
+            return f"<Status: {live}>"
+        error = type(self.error).__name__
+        first, *more = str(self.error).splitlines() or [""]
+        return f"<Status: {live}, and STALE because of {error}: {first}{' …' if more else ''}>"
 
     @classmethod
     def of(cls, state: State, in_flight: Callable[[int], int]) -> Status:

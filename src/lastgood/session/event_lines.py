@@ -42,7 +42,18 @@ if TYPE_CHECKING:  # a session that logs nothing needs no rich
     from rich.console import Console
     from rich.text import Text
 
-__all__ = ["EventLines", "EventLog", "brief", "change_text", "error_text", "listed", "make_console", "nearby"]
+__all__ = [
+    "EventLines",
+    "EventLog",
+    "EventPrinter",
+    "brief",
+    "change_text",
+    "error_text",
+    "listed",
+    "make_console",
+    "nearby",
+    "print_events",
+]
 
 _MOST_LISTED = 6
 _INDENT = " " * 11
@@ -77,7 +88,8 @@ class EventLines:
     """A converter of events to lines, to be given all events in order.
 
     ``now`` returns the local time; paths below ``base``, if given, are shown relative to it. ``verbose``: every warning has a
-    line of its own, instead of every cause, and a line says how the worker was started.
+    line of its own, instead of every cause, and a line says how the worker was started. ``waits``: after a failed start the session
+    waits for an edit (None: unknown).
     """
 
     def __init__(
@@ -86,7 +98,7 @@ class EventLines:
         base: Path | None = None,
         now: Callable[[], datetime] = datetime.now,
         verbose: bool = False,
-        waits: bool = False,
+        waits: bool | None = False,
     ) -> None:
         self._base = base
         self._verbose = verbose
@@ -102,7 +114,7 @@ class EventLines:
         stamp = f"{now:%H:%M:%S}"
         lines = [_line(stamp, label, style, text) for label, style, text in self._said(event, now)]
         # A failed start raises its error anyway, unless the session waits.
-        if isinstance(event, ReloadError) and (self._waits or event.live_generation is not None):
+        if isinstance(event, ReloadError) and (self._waits is not False or event.live_generation is not None):
             from rich.text import Text
 
             details = error_text(event.error).splitlines()
@@ -209,8 +221,8 @@ class EventLines:
 
     def _failed(self, event: ReloadError, now: datetime) -> Iterator[tuple[str, str, str]]:
         if event.live_generation is None:
-            so = "it waits for an edit" if self._waits else "so the session ends"
-            yield "failed", "red", f"cycle {event.cycle} at {event.effect}; nothing is live yet, {so}"
+            so = {True: ", it waits for an edit", False: ", so the session ends", None: ""}[self._waits]
+            yield "failed", "red", f"cycle {event.cycle} at {event.effect}; nothing is live yet{so}"
             return
         yield "failed", "red", f"cycle {event.cycle} at {event.effect}"
         since = self._stale_since = self._stale_since or now
@@ -223,6 +235,25 @@ class EventLines:
 
     def _brief(self, error: BaseException) -> str:
         return brief(error, self._base)
+
+
+class EventPrinter:
+    """An ``on_event`` that prints each event as ``lastgood watch`` does; default: to stdout, paths below the working directory."""
+
+    def __init__(self, lines: EventLines | None = None, console: Console | None = None) -> None:
+        self._lines = lines
+        self._console = console
+
+    def __call__(self, event: WatchEvent) -> None:
+        """Print one event."""
+        self._lines = self._lines or EventLines(base=Path.cwd(), waits=None)
+        self._console = self._console or make_console()
+        for line in self._lines.lines(event):
+            self._console.print(line)
+
+
+print_events = EventPrinter()
+"""Prints events: ``watch(on_event=lastgood.print_events)``."""
 
 
 class EventLog(EventLines):

@@ -140,6 +140,11 @@ class Session:
         self._watch_failure: BaseException | None = None
         self._interrupted = False
 
+    def __repr__(self) -> str:
+        """Return a sentence for a person."""
+        state = "closed" if self._ended else repr(self.status).removeprefix("<Status: ").removesuffix(">")
+        return f"<lastgood session of {self._project.config_file}: {state}>"
+
     # --- public interface
 
     @property

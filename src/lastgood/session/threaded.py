@@ -106,6 +106,10 @@ class ThreadedSession:
             target=self._run, name=f"lastgood-session-{program.config_file or program.directory}", daemon=True
         )
 
+    def __repr__(self) -> str:
+        """Return a sentence for a person."""
+        return "<lastgood session: closed>" if self.closed or self._session is None else repr(self._session)
+
     # --- public interface
 
     @property

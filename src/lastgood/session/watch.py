@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -67,7 +67,7 @@ def watch(
         the longest of the last five good cycles, at least 2).
     - ``wait_for_first``: if the first cycle fails, wait until an edit mends it, instead of raising its error.
     - ``on_event(event)`` is called for each event. It must be a plain function; errors that it raises are logged. By default,
-      events are logged under ``lastgood.session``.
+      events are logged under ``lastgood.session``; :func:`lastgood.print_events` prints them.
     - ``set_as_global``: publish the live bridge, so that wrappers and :func:`lastgood.runtime.get_runtime_bridge` use it.
 
     Raises :class:`TypeError` and :class:`ValueError` for invalid arguments.
@@ -197,6 +197,26 @@ class WatchProgram:
     def _check_not_running(self) -> None:
         if self._entered is not None or (self._threaded is not None and self._threaded.running):
             raise WatchError("This watch() program is running already; call watch() again for a second session.")
+
+    def lifespan(
+        self, wrap: Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]] | None = None
+    ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
+        """Return a lifespan for an ASGI framework: ``FastAPI(lifespan=lastgood.watch().lifespan())``.
+
+        The session runs as long as the app does, and is in the lifespan's state as ``"lastgood"``. ``wrap`` is the app's own
+        lifespan: it begins when the first generation is live, and ends before the session; its state is kept.
+        """
+
+        @asynccontextmanager
+        async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
+            async with self as session:
+                if wrap is None:
+                    yield {"lastgood": session}
+                    return
+                async with wrap(app) as state:
+                    yield {**(state or {}), "lastgood": session}
+
+        return lifespan
 
     # --- plain code
 
