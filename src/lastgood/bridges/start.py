@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lastgood.bridges.worker.values.arena import make_arena
 from lastgood.children.child import Child
+from lastgood.children.descriptors import above_standard, pipe
 from lastgood.children.limits import advice
 from lastgood.children.output import Output
 from lastgood.errors import BridgeError
@@ -51,7 +52,7 @@ def start_worker(environment: Environment, *, held: bool = False) -> StartedWork
             theirs_in, requests = _pipe(theirs, undo)
             theirs_out, answers = reversed(_pipe(undo, theirs))
             theirs_logs, logs = reversed(_pipe(undo, theirs))
-            arenas = make_arena(), make_arena()
+            arenas = above_standard(make_arena()), above_standard(make_arena())
             for arena in arenas:
                 if arena >= 0:
                     undo.callback(os.close, arena)
@@ -71,7 +72,7 @@ def start_worker(environment: Environment, *, held: bool = False) -> StartedWork
 
 def _pipe(read_end: ExitStack, write_end: ExitStack) -> tuple[int, int]:
     """Make a pipe, each end of which is closed with its stack."""
-    ends = os.pipe()
+    ends = pipe()
     for descriptor, stack in zip(ends, (read_end, write_end), strict=True):
         stack.callback(os.close, descriptor)
     return ends

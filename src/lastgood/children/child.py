@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from lastgood.children.descriptors import above_standard
 from lastgood.children.forks import FORKS
 from lastgood.children.guardian import GUARDIAN
 from lastgood.children.output import Output
@@ -34,8 +35,8 @@ class Child:
     Start one that dies with its app (see bridges/worker/parent.py) on the thread that runs the app's event loop: the kernel
     kills it when the *thread* that started it ends. A short-lived thread would kill it while the app lives.
 
-    ``out`` and ``err`` have the end of its output. If ``output`` is given, it is both, and becomes this object's own. Make it
-    before the descriptors in ``pass_fds``: in an app that has closed standard streams, these must not get their numbers.
+    ``out`` and ``err`` have the end of its output. If ``output`` is given, it is both, and becomes this object's own. The
+    descriptors in ``pass_fds`` are above those of the standard streams (:mod:`lastgood.children.descriptors`).
     ``pidfd`` is readable when the process has exited (-1: pidfds are not supported, or :meth:`kill` was called). ``status`` is
     the exit status as in :mod:`subprocess`; None until it has exited and was killed or ended here. :meth:`signal` is
     thread-safe. Raises :class:`OSError`, or :class:`ValueError` for a null character, if it cannot be started.
@@ -213,7 +214,7 @@ def exit_text(status: int | None) -> str:
 def _open_pidfd(pid: int) -> int:
     """Return a descriptor that is readable when the process has exited; -1 where the system has none."""
     try:
-        return os.pidfd_open(pid)
+        return above_standard(os.pidfd_open(pid))
     except (AttributeError, OSError):
         return -1
 

@@ -14,6 +14,8 @@ import sys
 import threading
 from pathlib import Path
 
+from lastgood.children.descriptors import pipe
+
 __all__ = ["GRACE", "GUARDIAN", "Guardian"]
 
 logger = logging.getLogger(__name__)
@@ -60,24 +62,34 @@ class Guardian:
         if os.name != "posix" or not sys.executable:
             return  # no process groups on this system, or no interpreter
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_PROGRAM), str(os.getpid()), str(GRACE)],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                start_new_session=True,  # so that Ctrl-C in the app's terminal does not reach it
-            )
+            self._process = self._start_process()
         except OSError as error:
             logger.warning(
                 "The guardian cannot be started, so if the app is killed, processes that workers started go on: %s",
                 error,
             )
             return
-        assert self._process.stdin is not None
-        os.set_blocking(self._process.stdin.fileno(), False)
         self._send("".join(f"+{group}\n" for group in self._groups))
+
+    def _start_process(self) -> subprocess.Popen[bytes]:
+        theirs, ours = pipe()
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_PROGRAM), str(os.getpid()), str(GRACE)],
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,  # so that Ctrl-C in the app's terminal does not reach it
+            )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        process.stdin = os.fdopen(ours, "wb", buffering=0)
+        os.set_blocking(ours, False)
+        return process
 
     def _send(self, lines: str) -> bool:
         assert self._process is not None

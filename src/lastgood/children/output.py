@@ -7,6 +7,7 @@ import select
 import sys
 import threading
 
+from lastgood.children.descriptors import above_standard, pipe
 from lastgood.children.forks import FORKS
 
 __all__ = ["LineMarker", "Output"]
@@ -87,10 +88,9 @@ class Output:
         try:
             with FORKS.starting:
                 FORKS.add(self)
-                # First, or a pipe may take its number if the app has closed it.
                 self._target = _app_stderr() if forward else -1
-                self._source, self.write_end = os.pipe()
-                self._wake, self._waker = os.pipe()
+                self._source, self.write_end = pipe()
+                self._wake, self._waker = pipe()
             self._thread.start()
         except BaseException:
             self.finish()
@@ -208,6 +208,6 @@ def _closed(descriptor: int) -> int:
 def _app_stderr() -> int:
     """Return a duplicate of the app's stderr descriptor, whose number cannot be reused; -1 if there is none."""
     try:
-        return -1 if sys.__stderr__ is None else os.dup(sys.__stderr__.fileno())
+        return -1 if sys.__stderr__ is None else above_standard(os.dup(sys.__stderr__.fileno()))
     except (OSError, ValueError):
         return -1

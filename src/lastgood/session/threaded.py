@@ -24,6 +24,7 @@ import trio
 
 from lastgood.calls import loops
 from lastgood.calls.portal import LoopClosed, Portal
+from lastgood.children.descriptors import occupy_standard
 from lastgood.children.limits import explain
 from lastgood.errors import Disposed, Forked, WatchError
 from lastgood.runtime import Handle
@@ -275,6 +276,7 @@ class ThreadedSession:
     def _run(self) -> None:
         self._began.set()
         try:
+            occupy_standard()
             trio.run(self._main)
         except BaseException as error:  # raised again in the waiting thread
             self._failure = error

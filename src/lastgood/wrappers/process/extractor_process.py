@@ -16,6 +16,7 @@ from typing import BinaryIO
 import msgspec
 
 from lastgood.children.child import Child, exit_text
+from lastgood.children.descriptors import pipe
 from lastgood.children.forks import FORKS
 from lastgood.children.limits import is_about_a_limit
 from lastgood.children.output import Output
@@ -288,7 +289,7 @@ def _start_process() -> tuple[Child, tuple[BinaryIO, BinaryIO]]:
     with ExitStack() as undo, ExitStack() as theirs:
         output = Output(forward=True)
         undo.callback(output.finish)
-        (requests, to), (back, replies) = os.pipe(), os.pipe()
+        (requests, to), (back, replies) = pipe(), pipe()
         for descriptor in (requests, replies):
             theirs.callback(os.close, descriptor)
         wire = undo.enter_context(open(to, "wb")), undo.enter_context(open(back, "rb"))
