@@ -12,7 +12,7 @@ from lastgood.planner.watch_set import WatchSet, differing
 from lastgood.sources.contents import Contents
 from lastgood.sources.snapshots import Reader
 from lastgood.store.disk import Disk
-from lastgood.store.file_system import digest_of
+from lastgood.store.file_system import Stat, digest_of
 
 
 class Later(Disk):
@@ -108,6 +108,48 @@ def test_the_output_directory_inside_a_source_is_passed_over(root: str, read: se
         (top / name).touch()
     found = Reader(Contents(Later())).read(WatchSet((top / root,), output=top / "src/generated"))
     assert {path.relative_to(top).as_posix() for path in found[top / root]} == read
+
+
+class Counting(Later):
+    """Counts what is asked about directories."""
+
+    def __init__(self) -> None:
+        self.listed: list[str] = []
+        self.examined: list[Path] = []
+
+    def scan(self, directory: str) -> dict[str, str]:
+        self.listed.append(directory)
+        return super().scan(directory)
+
+    def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
+        self.examined.append(path)
+        return super().stat(path, follow=follow)
+
+
+def test_a_reading_lists_each_directory_once_and_examines_none_also_when_some_have_changed(tmp_path: Path) -> None:
+    top = Path(os.path.realpath(tmp_path)) / "pkg"
+    directories = [top, *(top / f"d{number // 10}" / f"e{number}" for number in range(50))]
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "data.py").touch()
+    disk, watched = Counting(), WatchSet((top,))
+    reader = Reader(Contents(disk))
+    reader.read(watched)
+    changes: list[Callable[[], object]] = [
+        lambda: None,
+        (top / "d3/e31/new.py").touch,
+        (top / "d3/e31/data.py").unlink,
+        (top / "d9").mkdir,
+    ]
+    for change in changes:
+        change()
+        disk.listed.clear()
+        disk.examined.clear()
+        before = set(reader.read(watched)[top])
+        assert len(disk.listed) == len(set(disk.listed))
+        assert len(disk.listed) == 1 + sum(1 for path in (top, *top.rglob("*")) if path.is_dir())
+        assert not [path for path in disk.examined if path.is_dir() and path != top]
+        assert before == set(top.rglob("*.py"))
 
 
 def test_a_large_file_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,10 +32,23 @@ class Listings:
 
     def hold(self) -> bool:
         """Ask the disk again; return whether all answers are the same."""
+        return all(self._files.scan(each) == self._names[each] for each in self._listed) and self._others_hold()
+
+    def renewed(self) -> Listings:
+        """Ask the disk again; return these answers if all are the same, else new ones, with the directories just listed."""
+        fresh, is_same = Listings(self._files), True
+        for each in self._listed:
+            names, known = self._files.scan(each), self._names[each]
+            is_same &= names == known
+            if names:
+                fresh._names[each] = known if names == known else names
+                fresh._listed.append(each)
+        return self if is_same and self._others_hold() else fresh
+
+    def _others_hold(self) -> bool:
         files = self._files
         return (
-            all(files.scan(each) == self._names[each] for each in self._listed)
-            and self.links_hold()
+            self.links_hold()
             and all(files.is_file(Path(path)) == known for path, known in self._is_file.items())
             and all(files.is_dir(Path(path)) == known for path, known in self._is_directory.items())
             and all(self._identity(path) == known for path, known in self._directories.items())

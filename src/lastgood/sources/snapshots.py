@@ -39,7 +39,8 @@ class _Tree:
 
     names: Mapping[str, str]
     files: tuple[str, ...]
-    others: tuple[str, ...]
+    directories: tuple[str, ...]
+    links: tuple[str, ...]
 
 
 class Reader:
@@ -62,8 +63,9 @@ class Reader:
         A file that cannot be read is listed with the reason in place of a digest, so it differs once it can be read.
         """
         known, is_same = self._trees if watch.counts_as(self._watch) else {}, watch is self._watch
-        if not is_same or not self._listings.hold():
-            self._listings = Listings(self._contents.files)
+        listings = self._listings.renewed() if is_same else Listings(self._contents.files)
+        if listings is not self._listings:
+            self._listings = listings
             self._present = list(_present(watch, self._listings))
             before, self._snapshot = self._snapshot, dict.fromkeys(watch.roots, _NOTHING)
             self._found = [before.get(root, _NOTHING) for root, _ in self._present]
@@ -147,38 +149,53 @@ class _Reading:
         return {content.path: content.digest}
 
     def _tree_of(self, root: Path) -> dict[Path, str]:
-        top, rules = str(root), self._watch.rules
+        top = str(root)
         found: dict[Path, str] = {}
         visited: set[str] = set()
-        left = [top]
-        while left:
-            path = left.pop()
-            status = self._stat(path)
-            is_linked = status is not None and status.kind == "link"
-            if is_linked:
-                way = self._links.way(path)
-                status = self._stat(way.real)
-                is_directory, is_taken = status is not None and status.kind == "directory", rules.takes(top, path)
-                if status is None or is_directory or is_taken:
-                    # It may come to lead elsewhere without a change of any file's bytes, and so may each that it leads to.
-                    found.update((Path(link), digest_of_link(text)) for link, text in way.links.items())
-                    self._note_way(way, is_directory=is_directory)
-                # A directory with a link at a candidate is a root of its own.
-                is_elsewhere = is_directory and path == top and root not in self._paths
-                if is_elsewhere or (status is not None and status.kind == "file" and not is_taken):
+        directories: list[str] = []
+        others = [top]
+        while directories or others:
+            if directories:
+                path = directories.pop()
+            else:
+                followed = self._follow(root, others.pop(), found)
+                if followed is None:
                     continue
-                path = way.real
-            if status is None:
+                path = followed
+            if path in visited:
                 continue
-            if status.kind == "file" and (is_linked or rules.takes(top, path)):
-                self._add(path, found)
-            elif status.kind == "directory" and path not in visited:
-                visited.add(path)
-                tree = self._tree(top, path)
-                for file in tree.files:
-                    self._add(file, found)
-                left.extend(tree.others)
+            visited.add(path)
+            tree = self._tree(top, path)
+            for file in tree.files:
+                self._add(file, found)
+            # What is listed as a directory is not examined by itself. There may be thousands.
+            directories += tree.directories
+            others += tree.links
         return found
+
+    def _follow(self, root: Path, path: str, found: dict[Path, str]) -> str | None:
+        """Read ``path``, which is ``root`` or a link, if it is a file. Return the directory that it is or leads to, if any."""
+        top, rules = str(root), self._watch.rules
+        status = self._stat(path)
+        is_linked = status is not None and status.kind == "link"
+        if is_linked:
+            way = self._links.way(path)
+            status = self._stat(way.real)
+            is_directory, is_taken = status is not None and status.kind == "directory", rules.takes(top, path)
+            if status is None or is_directory or is_taken:
+                # It may come to lead elsewhere without a change of any file's bytes, and so may each that it leads to.
+                found.update((Path(link), digest_of_link(text)) for link, text in way.links.items())
+                self._note_way(way, is_directory=is_directory)
+            # A directory with a link at a candidate is a root of its own.
+            is_elsewhere = is_directory and path == top and root not in self._paths
+            if is_elsewhere or (status is not None and status.kind == "file" and not is_taken):
+                return None
+            path = way.real
+        if status is None:
+            return None
+        if status.kind == "file" and (is_linked or rules.takes(top, path)):
+            self._add(path, found)
+        return path if status.kind == "directory" else None
 
     def _note_way(self, way: Way, *, is_directory: bool) -> None:
         self.linked_alone.update(map(os.path.dirname, (*way.links, way.real)))
@@ -206,12 +223,11 @@ class _Reading:
             paths = {name: f"{directory}/{name}" for name in names if not is_ignored_name(name)}
             files = (path for name, path in paths.items() if names[name] == "file" and rules.takes(root, path))
             others = (
-                path
-                for name, path in paths.items()
-                if names[name] == "link" or (names[name] == "directory" and not rules.ignores(root, path))
+                path for name, path in paths.items() if names[name] == "directory" and not rules.ignores(root, path)
             )
+            links = (path for name, path in paths.items() if names[name] == "link")
             output = self._output
-            tree = _Tree(names, tuple(p for p in files if p != output), tuple(p for p in others if p != output))
+            tree = _Tree(names, *(tuple(path for path in each if path != output) for each in (files, others, links)))
         self.trees[root, directory] = tree
         return tree
 
