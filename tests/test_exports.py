@@ -74,6 +74,9 @@ def test_watch_has_its_parameters_with_their_defaults() -> None:
     assert (positional.name, positional.default) == ("config_file", None)
     assert {each.kind for each in named} == {inspect.Parameter.KEYWORD_ONLY}
     assert {each.name: each.default for each in named} == {
+        "modules": None,
+        "import_path": None,
+        "output": None,
         "create_bridge": None,
         "generate": None,
         "probe": None,

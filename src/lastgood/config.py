@@ -42,6 +42,8 @@ __all__ = [
     "load_config",
 ]
 
+ARGUMENTS = "watch()"  # in the place of a config file's name: what was given to watch()
+
 MAX_THREADS = 256
 """The largest number of calls that may run at once in a worker."""
 
@@ -50,11 +52,10 @@ MAX_POOL = 64
 
 ASYNC_BACKENDS = ("asyncio", "trio")
 
+# The functions in wrappers: "async" ones are awaited, "sync" ones block.
 Style: TypeAlias = Literal["async", "sync"]
 CheckResults: TypeAlias = Literal["error", "warn", "off"]
-"""The kind of functions in wrappers: ``"async"`` ones are awaited, ``"sync"`` ones block."""
-
-# Seconds, with the least number of them that a file may have. It spells no limit (math.inf) as false.
+# Seconds, with the least that a file may have. It spells no limit (math.inf) as false.
 _Seconds: TypeAlias = Annotated[float, "more than 0"]
 _SecondsOrNone: TypeAlias = Annotated[float, "at least 0"]
 
@@ -128,7 +129,7 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def wrong_field(self) -> tuple[str, str] | None:
         """Return the first invalid field and its problem (what was expected and what was found); None if all are valid."""
-        if self.poll is not False and not (self.poll > 0 and math.isfinite(self.poll)):
+        if self.poll is not False and not 0 < self.poll < math.inf:
             return "poll", f"expected true, false or seconds, finite and more than 0, found {self.poll}."
         for field in ("include", "ignore"):
             for index, glob in enumerate(getattr(self, field)):
@@ -138,8 +139,8 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return None
 
 
+# The fields of [watch] that are arguments of watch() as well.
 TIMES = ("debounce", "max_wait", "warm_timeout", "drain_timeout", "stage_timeout", "supersede_after")
-"""The fields of ``[watch]`` that are arguments of :func:`lastgood.watch` as well."""
 
 
 class GeneratorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -329,14 +330,14 @@ def load_config(path: str | os.PathLike[str], read: Callable[[Path], bytes] | No
 
 @functools.lru_cache(maxsize=4)  # a config is immutable, and to decode one with thousands of modules takes a while
 def decode_config(data: bytes, path: Path) -> Config:
-    """Decode the bytes of a config file. Pure: it does not check whether paths in the config exist.
+    """Decode the bytes of a config file, or JSON in its place. Pure: it does not check whether paths in the config exist.
 
     ``path`` is the absolute path of the file. Relative paths in the config are relative to its directory. In a
     ``pyproject.toml`` the settings are those under ``[tool.lastgood]``, in any other file those at the top level.
     Raises :class:`ConfigError`; for the two fields that are no longer supported, which are checked first,
     :class:`ConfigMigrationError`.
     """
-    root = _parse(data, path)
+    root = json.loads(data) if path.name == ARGUMENTS else _parse(data, path)
     if path.name == "pyproject.toml":
         root = _lastgood_table(root, path)
     _refuse_legacy(root, path)

@@ -127,8 +127,8 @@ class CycleFiles:
         project.enter(project.config_file.name, project.config_file)
         self.watch = project.always_watched
         self.used.clear()
-        self._config_text = b""
-        self.config = config = project.load(project.config_file, self._read_config)
+        self._config_text = project.arguments or b""
+        self.config = config = project.config(self._read_config)
         output = files.real_path(config.output.dir)
         cache = files.cache(project.look_at(output).home)
         project.extractor.use(cache, read_only=output not in project.claimed)
@@ -362,7 +362,7 @@ class CycleFiles:
         project, files, live = self.project, self.project.files, self.project.live
         self.is_undo = True
         if live is None:  # the session waits for its first good generation
-            raise NothingToUndo(project.load(project.config_file, project.files.read).output.dir)
+            raise NothingToUndo(project.config(project.files.read).output.dir)
         self.watch = watch
         project.enter("kept generations", live.home)
         store = project.store(live)

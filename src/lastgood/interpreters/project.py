@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lastgood.calls.live_imports import LiveImports
-from lastgood.config import Config, ProcessConfig
+from lastgood.config import Config, ProcessConfig, decode_config
 from lastgood.errors import ConfigError, GenerationError, LastgoodError, ModuleFailure
 from lastgood.generators.inputs import Inputs, inputs_of
 from lastgood.planner import Settings
@@ -72,6 +72,7 @@ class Project:
 
     - ``load(path, read)`` reads and decodes the config. ``ask_interpreter(process)`` returns where the worker's interpreter
       looks for modules.
+    - ``arguments`` are those of :func:`lastgood.watch` that take the place of the bytes of a config file.
     - ``given`` are the seconds that :func:`lastgood.watch` was given, by name.
     - ``extractor`` reads the sources and makes the wrappers.
     - ``imports``: the hook on imports of wrappers in this process, if it is an app that may import them at any time.
@@ -88,6 +89,7 @@ class Project:
     pid: int
     extractor: Extractor = field(default_factory=HereExtractor)
     given: Mapping[str, float] = field(default_factory=dict)
+    arguments: bytes | None = None
     imports: LiveImports | None = None
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
     live: OutputDirectory | None = None
@@ -176,10 +178,16 @@ class Project:
         """Return the timing of a session: what :func:`lastgood.watch` was given, else the config's, else the default."""
         return Settings(**{**config.watch.seconds, **self.given})
 
+    def config(self, read: Callable[[Path], bytes]) -> Config:
+        """Return the config, whose file is read by ``read`` if there is one. Raises :class:`ConfigError`."""
+        if self.arguments is not None:
+            return decode_config(self.arguments, self.config_file)
+        return self.load(self.config_file, read)
+
     def first_config(self) -> Config | None:
         """Return the config before the first cycle, which gets the same bytes; None if it cannot be read."""
         try:
-            return self.load(self.config_file, lambda path: self.contents.read(self.files.real_path(path))[1])
+            return self.config(lambda path: self.contents.read(self.files.real_path(path))[1])
         except (LastgoodError, OSError):
             return None
 
@@ -191,7 +199,7 @@ class Project:
     @property
     def always_watched(self) -> WatchSet:
         """The paths that are watched whatever the config contains: the file itself, extra paths, and links on the way to them."""
-        named = (self.config_file, *self.extra_watch_paths)
+        named = (*(() if self.arguments is not None else (self.config_file,)), *self.extra_watch_paths)
         paths = {self.files.real_path(path) for path in named}
         return WatchSet(tuple(sorted(paths)), links=tuple(sorted(self.links_to(named), key=str)))
 

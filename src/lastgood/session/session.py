@@ -109,7 +109,7 @@ class Session:
     """
 
     def __init__(self, program: WatchProgram) -> None:
-        config_file = find_config(program.directory) if program.config_file is None else program.config_file
+        config_file = program.config_file or find_config(program.directory)
         self._waits = program.wait_for_first
         self._on_event = EventLog(logger, waits=self._waits) if program.on_event is None else program.on_event
         self._portal = program._portal
@@ -123,6 +123,7 @@ class Session:
             os.getpid(),
             ExtractorProcess(),
             program.given,
+            program.arguments,
             LiveImports(),
         )
         self._driver = Driver(State(self._project.first_settings()), self._carry_out)

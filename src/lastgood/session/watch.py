@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from lastgood.bridges import Bridge
 from lastgood.calls import loops
 from lastgood.calls.portal import Portal
-from lastgood.config import Config
+from lastgood.config import ARGUMENTS, Config, decode_config
 from lastgood.effects import Plan
-from lastgood.errors import WatchError
+from lastgood.errors import ConfigError, WatchError
 from lastgood.interpreters.trio_interpreter import Hooks
 from lastgood.planner import Settings, plan_of_cycle
 from lastgood.session.session import Session, running
@@ -31,6 +32,9 @@ __all__ = ["WatchProgram", "watch"]
 def watch(
     config_file: str | os.PathLike[str] | None = None,
     *,
+    modules: Iterable[str] | Mapping[str, Any] | None = None,
+    import_path: Iterable[str | os.PathLike[str]] | None = None,
+    output: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     create_bridge: Callable[[Config], Any] | None = None,
     generate: Callable[[Config, Path], Any] | None = None,
     probe: Callable[[Any], Any] | None = None,
@@ -50,13 +54,15 @@ def watch(
     Without ``config_file``, the program uses the nearest ``lastgood.toml``, or ``pyproject.toml`` with a ``[tool.lastgood]``
     table, in the current working directory or above it. Nothing is read or written until the program runs.
 
+    With ``modules``, names or a mapping of names to what ``[modules.<name>]`` holds, no config is read. They are looked for in
+    ``import_path`` (default: ``["."]``), their wrappers are written to the directory ``output`` (default: ``"generated"``), or as a
+    mapping such as ``{"style": "sync"}`` says, and relative paths begin at the current working directory.
+
     - ``create_bridge(config)`` makes a bridge (default: a :class:`~lastgood.ProcessBridge`).
-    - ``generate(config, stage_dir)`` writes wrappers and returns a :class:`~lastgood.Generated` (default: the built-in
-      generator). It may be async; a plain function runs in a thread.
-    - ``probe(bridge)`` raises if the bridge is not ready.
-    - ``extra_watch_paths`` are additional files or directories to watch.
-    - The following are seconds; ``math.inf`` means no limit. None stands for what the config has in ``[watch]``, where the same
-      names are known, else for the number in parentheses.
+    - ``generate(config, stage_dir)``, async or plain, which runs in a thread, writes wrappers and returns a
+      :class:`~lastgood.Generated` (default: the built-in generator).
+    - ``probe(bridge)`` raises if the bridge is not ready. ``extra_watch_paths`` are additional files or directories to watch.
+    - The following are seconds (``math.inf``: no limit); None stands for what ``[watch]`` says, else for the number in parentheses.
 
       - ``debounce``: the time without an edit before a cycle starts (0.1). ``max_wait``: the longest delay of a cycle while edits
         continue (2).
@@ -66,44 +72,71 @@ def watch(
       - ``supersede_after``: the age from which a cycle that has not swapped yet is undone for the sake of an edit that waits (twice
         the longest of the last five good cycles, at least 2).
     - ``wait_for_first``: if the first cycle fails, wait until an edit mends it, instead of raising its error.
-    - ``on_event(event)`` is called for each event. It must be a plain function; errors that it raises are logged. By default,
-      events are logged under ``lastgood.session``; :func:`lastgood.print_events` prints them.
-    - ``set_as_global``: publish the live bridge, so that wrappers and :func:`lastgood.runtime.get_runtime_bridge` use it.
+    - ``on_event(event)``, a plain function, is called for each event (:func:`lastgood.print_events` prints them). Errors that it
+      raises are logged. By default, events are logged under ``lastgood.session``.
+    - ``set_as_global``: publish the live bridge, for wrappers and :func:`lastgood.runtime.get_runtime_bridge`.
 
-    Raises :class:`TypeError` and :class:`ValueError` for invalid arguments.
+    Raises :class:`TypeError` and :class:`ValueError` for invalid arguments, and :class:`ConfigError` for invalid ``modules`` and
+    ``output``, and if both ``config_file`` and ``modules`` are given.
     """
-    for name, function in (
-        ("create_bridge", create_bridge),
-        ("generate", generate),
-        ("probe", probe),
-        ("on_event", on_event),
-    ):
-        if function is not None and not callable(function):
-            raise TypeError(f"watch(): {name} must be callable, not {type(function).__name__}.")
-    if inspect.iscoroutinefunction(on_event):
-        raise TypeError("watch(): on_event must be a plain function. To await something, use session.events().")
-    if isinstance(extra_watch_paths, str | os.PathLike):
-        raise TypeError("watch(): extra_watch_paths must be a list of paths, not a single one.")
-    seconds = {
-        "debounce": debounce,
-        "max_wait": max_wait,
-        "warm_timeout": warm_timeout,
-        "drain_timeout": drain_timeout,
-        "stage_timeout": stage_timeout,
-        "supersede_after": supersede_after,
-    }
+    _check(extra_watch_paths, create_bridge=create_bridge, generate=generate, probe=probe, on_event=on_event)
+    arguments = _arguments(config_file, modules, import_path, output)
+    file = ARGUMENTS if arguments is not None else config_file
     return WatchProgram(
-        config_file=None if config_file is None else Path(os.path.abspath(config_file)),
-        directory=Path(os.path.abspath("." if config_file is None else os.path.dirname(config_file))),
+        config_file=None if file is None else Path(os.path.abspath(file)),
+        directory=Path(os.path.abspath("." if file is None else os.path.dirname(file))),
+        arguments=arguments,
         extra_watch_paths=tuple(Path(os.path.abspath(path)) for path in extra_watch_paths),
-        given=_given(seconds),
+        given=_given(
+            debounce=debounce,
+            max_wait=max_wait,
+            warm_timeout=warm_timeout,
+            drain_timeout=drain_timeout,
+            stage_timeout=stage_timeout,
+            supersede_after=supersede_after,
+        ),
         wait_for_first=wait_for_first,
         hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
         on_event=on_event,
     )
 
 
-def _given(seconds: Mapping[str, float | None]) -> Mapping[str, float]:
+def _check(extra_watch_paths: object, **functions: object) -> None:
+    """Raise :class:`TypeError` if an argument of :func:`watch` is not of its type."""
+    if isinstance(extra_watch_paths, str | os.PathLike):
+        raise TypeError("watch(): extra_watch_paths must be a list of paths, not a single one.")
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"watch(): {name} must be callable, not {type(function).__name__}.")
+    if inspect.iscoroutinefunction(functions["on_event"]):
+        raise TypeError("watch(): on_event must be a plain function. To await something, use session.events().")
+
+
+def _arguments(
+    config_file: object,
+    modules: Iterable[str] | Mapping[str, Any] | None,
+    import_path: Iterable[str | os.PathLike[str]] | None,
+    output: str | os.PathLike[str] | Mapping[str, Any] | None,
+) -> bytes | None:
+    """Return what takes the place of a config file's bytes; None if a config file is to be read."""
+    if isinstance(modules, str) or isinstance(import_path, str | os.PathLike):
+        raise TypeError("watch(): modules and import_path are lists; put the one that was given into a list.")
+    if modules is None and import_path is None and output is None:
+        return None
+    if config_file is not None:
+        raise ConfigError("watch() takes either a config file or modules, import_path and output, found both.")
+    if modules is None:
+        raise ConfigError("watch() takes import_path and output together with modules, found them without.")
+    tables = dict(modules) if isinstance(modules, Mapping) else {name: {} for name in modules}
+    chosen = dict(output) if isinstance(output, Mapping) else {} if output is None else {"dir": output}
+    paths = {} if import_path is None else {"python_import_path": list(import_path)}
+    root = {"modules": tables, "output": {"dir": "generated", **chosen}, **paths}
+    text = json.dumps(root, default=os.fspath).encode()
+    decode_config(text, Path(os.path.abspath(ARGUMENTS)))  # raises ConfigError
+    return text
+
+
+def _given(**seconds: float | None) -> Mapping[str, float]:
     """Return those of the arguments of :func:`watch` that are not None. Raises as :func:`_check_seconds` does."""
     given = {name: value for name, value in seconds.items() if value is not None}
     for name, value in given.items():
@@ -132,6 +165,8 @@ class WatchProgram:
     config_file: Path | None
     """None: use the nearest one, in ``directory`` or above it."""
     directory: Path
+    arguments: bytes | None
+    """What takes the place of the bytes of ``config_file``, which then is no file."""
     extra_watch_paths: tuple[Path, ...]
     given: Mapping[str, float]
     """The seconds that were given, by name."""
