@@ -109,6 +109,20 @@ def test_a_module_that_is_new_has_no_spec(output: Output) -> None:
     assert importlib.util.find_spec("made.more") is not None
 
 
+def test_a_working_directory_that_was_removed_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "removed").mkdir()
+    monkeypatch.chdir(tmp_path / "removed")
+    (tmp_path / "removed").rmdir()
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
+    output = Output(tmp_path)
+    try:
+        output.hold({"": None, "__init__.py": None})
+        output.write("__init__.py", NEW)
+        assert importlib.util.find_spec("made") is None
+    finally:
+        output.imports.close()
+
+
 @pytest.mark.parametrize("entry", [None, ""], ids=["absolute", "current-directory"])
 def test_an_output_directory_that_is_new_has_no_spec(
     entry: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,14 @@ __all__ = ["RunContext", "Spare", "becomes_ready", "newest_source", "take_spare"
 _CHECK_INTERVAL = 0.05  # seconds between two checks
 
 
+def _working_directory() -> str:
+    """Return the working directory; empty if it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """Everything that a worker's run depends on, apart from the generation.
@@ -39,7 +47,7 @@ class RunContext:
     setup: Mapping[str, Any]
     home: str
     variables: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-    directory: str = field(default_factory=os.getcwd)
+    directory: str = field(default_factory=_working_directory)
     token: trio.lowlevel.TrioToken = field(default_factory=trio.lowlevel.current_trio_token)
 
     def difference(self, other: RunContext) -> str | None:

@@ -178,7 +178,10 @@ class _Finder(MetaPathFinder):
         """Return the directory of the package ``tail`` under the path entry ``entry``, with links resolved."""
         real = self._real.get(entry)
         if real is None:
-            real = os.path.realpath(entry or os.curdir)
+            try:
+                real = os.path.realpath(entry or os.curdir)
+            except FileNotFoundError:  # the working directory was removed, and this is relative to it
+                real = entry
             if os.path.isabs(entry):
                 self._real[entry] = real
         place = os.path.join(real, tail)
@@ -231,7 +234,12 @@ class _Entry(FileFinder):
 
 def _hold_back(entries: Sequence[str]) -> None:
     """Let no finder find new modules in these path entries."""
-    for entry in (each or os.getcwd() for each in entries):
+    for entry in entries:
+        if not entry:
+            try:
+                entry = os.getcwd()
+            except FileNotFoundError:  # it was removed: nothing is imported from there
+                continue
         finder = pkgutil.get_importer(entry)
         if finder is not None and not isinstance(finder, _Entry):
             sys.path_importer_cache[entry] = _Entry(entry, finder)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -60,7 +59,7 @@ async def check_staged(
         await call_file.write_text(json.dumps(call))
         arguments = [sys.executable, "-P", str(_PROGRAM), str(call_file), str(answer), str(directory / "at")]
         try:
-            ended = await run_process(arguments, cwd=Path(os.getcwd()), timeout=_TIMEOUT)
+            ended = await run_process(arguments, cwd=None, timeout=_TIMEOUT)
         finally:  # also when cancelled, at the stage timeout
             at = _module_in(directory / "at", package)
             note(at)

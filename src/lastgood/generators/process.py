@@ -32,10 +32,11 @@ class Ended:
 
 
 @trio.lowlevel.enable_ki_protection
-async def run_process(arguments: Sequence[str | Path], *, cwd: Path, timeout: float) -> Ended:
+async def run_process(arguments: Sequence[str | Path], *, cwd: Path | None, timeout: float) -> Ended:
     """Run a program to its end. After ``timeout`` seconds, or when cancelled, its whole process group is killed.
 
-    Processes of the group that outlive the program are ended, too. Raises :class:`OSError` if it cannot be started.
+    ``cwd`` None is the app's. Processes of the group that outlive the program are ended, too. Raises :class:`OSError` if it
+    cannot be started.
     """
     child = Child(arguments, cwd=cwd)
     try:

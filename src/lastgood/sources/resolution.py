@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -333,6 +334,13 @@ def _editables() -> list[_Editable]:
     return [(each.get("MAPPING", {}), each.get("NAMESPACES", {})) for each in found]
 
 
+def _absolute(path: Iterable[str]) -> Iterator[str]:
+    """Return the entries of a ``sys.path`` as absolute paths, without those that depend on a removed working directory."""
+    for entry in filter(None, path):
+        with suppress(FileNotFoundError):
+            yield os.path.abspath(entry)
+
+
 def _interpreter(
     path: Iterable[str], taken: Iterable[str], editables: Iterable[_Editable], version: Iterable[int]
 ) -> Interpreter:
@@ -343,6 +351,6 @@ def _interpreter(
         for name, portions in directories.items():
             own = portions or ([places[name]] if name in places else [])
             namespaces.setdefault(name, []).extend(own)
-    entries = tuple(Path(os.path.abspath(entry)) for entry in path if entry)
+    entries = tuple(map(Path, _absolute(path)))
     major, minor = version
     return Interpreter(entries, tuple(taken), mapping, namespaces, version=(major, minor))
