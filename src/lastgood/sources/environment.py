@@ -20,7 +20,6 @@ __all__ = [
     "Environment",
     "existing_interpreter",
     "find_environment",
-    "starts_another",
     "too_old",
     "unusable",
 ]
@@ -99,15 +98,6 @@ def too_old(python: Path, version: str) -> ConfigError:
         f"the interpreter {python} is Python {version}; a worker needs Python {oldest} or newer.",
         field="runtime.process.python",
         hint="Set a newer one, or leave the field out to use this one.",
-    )
-
-
-def starts_another(python: Path) -> ConfigError:
-    """Return the error for a script that does not become the interpreter: signals, and the end of the app, would not reach it."""
-    return ConfigError(
-        f"{python} runs Python in another process and waits for it, so that a worker could not be ended through it.",
-        field="runtime.process.python",
-        hint='If it is a shell script, write "exec" before the command that starts Python.',
     )
 
 

@@ -21,7 +21,6 @@ from lastgood.sources.environment import (
     Environment,
     existing_interpreter,
     find_environment,
-    starts_another,
     too_old,
     unusable,
 )
@@ -232,16 +231,16 @@ import sys
 taken = set(sys.modules).union(sys.builtin_module_names)
 names = dict.fromkeys(str(getattr(finder, "__module__", "")) for finder in sys.meta_path)
 import json, os
-said = [sys.version_info[:2], os.name != "posix" or os.getppid() == int(sys.argv[3])]
+said = []
 if sys.version_info >= (3, 9):
     import _imp
     path = [os.path.abspath(entry) for entry in sys.path if entry]
     taken.update(getattr(_imp, "_frozen_module_names", list)())
     found = [vars(sys.modules[name]) for name in names if name.startswith("__editable__") and name in sys.modules]
     editables = [[each.get("MAPPING", {}), each.get("NAMESPACES", {})] for each in found]
-    said += [path, sorted(taken), editables]
+    said = [path, sorted(taken), editables]
 with open(sys.argv[1], "w") as answer:
-    answer.write(json.dumps(said))
+    answer.write(json.dumps(said + [sys.version_info[:2]]))
 """
 # For the app's own interpreter, which is not run. See _preloaded_here() for modules that a .pth file loads.
 _LOADED_FIRST = ("encodings",)
@@ -251,11 +250,9 @@ _LOADED_FIRST = ("encodings",)
 def _ask(executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | None, cwd: str | None) -> Interpreter:
     environment = Environment(str(executable), None if env is None else dict(env), cwd)
     try:
-        (major, minor), is_our_child, *found = _answer(executable, environment, _QUESTION)
+        *found, (major, minor) = _answer(executable, environment, _QUESTION)
         if (major, minor) < OLDEST_PYTHON:
             raise too_old(executable, f"{major}.{minor}")
-        if not is_our_child:
-            raise starts_another(executable)
         path, taken, editables = found
         return _interpreter(path, taken, editables, (major, minor))
     except (ValueError, TypeError) as error:
@@ -263,7 +260,7 @@ def _ask(executable: Path, _changed: int, env: tuple[tuple[str, str], ...] | Non
 
 
 def _answer(executable: Path, found: Environment, question: str, data: bytes = b"") -> Any:
-    """Run ``question``, a program, in an interpreter. Its arguments: a file for its answer, one with ``data``, and our pid.
+    """Run ``question``, a program, in an interpreter. Its arguments are the files for its answer and with ``data``.
 
     Raises :class:`ConfigError` if the interpreter cannot be run, and :class:`ValueError` if it gives no answer.
     """
@@ -272,7 +269,7 @@ def _answer(executable: Path, found: Environment, question: str, data: bytes = b
         answer, asked = directory / "answer", directory / "asked"
         asked.write_bytes(data)
         try:
-            child = Child([executable, "-c", question, answer, asked, str(os.getpid())], cwd=found.cwd, env=found.env)
+            child = Child([executable, "-c", question, answer, asked], cwd=found.cwd, env=found.env)
         except FileNotFoundError as error:
             raise unusable(
                 executable, "it is a script, and its first line names a program that is not there"
