@@ -45,7 +45,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """A barrier: from here on these changes, by their numbers, are on the disk."""
+    """From here on these changes, by their numbers, are on the disk."""
 
     changes: frozenset[int]
 
@@ -77,16 +77,16 @@ class Fate:
 class PageCache(MemoryFiles):
     """A file system that knows what a power failure could leave of it. Each change is made at a time of its own.
 
-    ``barriers`` are those so far, with their paths; ``skips(number, path)`` says which of them do nothing. ``links=False``: it
-    has no hard links, and copies as the disk does.
+    ``barriers`` are those so far, by the number of changes before each. ``skips(number)`` says which of them do nothing.
+    ``links=False``: it has no hard links, and copies as the disk does.
     """
 
     def __init__(self, *, links: bool = True) -> None:
         super().__init__(self._tick)
         self.time = 1_000_000.0
         self.changes: list[Change] = []
-        self.barriers: list[tuple[Path, ...]] = []
-        self.skips: Callable[[int, Path], bool] = lambda _number, _path: False
+        self.barriers: list[int] = []
+        self.skips: Callable[[int], bool] = lambda _number: False
         self.links = links
         self.secret = super().key()
         self._files: dict[int, MemoryFile] = {}
@@ -105,11 +105,11 @@ class PageCache(MemoryFiles):
         """Write a file that is on the disk at once."""
         made = [each for each in reversed(path.parents) if each not in self.directories]
         super().put(path, data)
-        begun = len(self.changes)
+        begun = len(self.changes)  # what is written here is on the disk as soon as it is written
         for directory in made:
             self._made(directory)
         self._written(path)
-        self.changes.append(Flushed(frozenset(range(begun, len(self.changes)))))
+        self.changes.insert(begun, Flushed(frozenset(range(begun + 1, len(self.changes) + 1))))
 
     def write(self, path: Path, data: bytes) -> None:
         super().write(path, data)
@@ -165,9 +165,8 @@ class PageCache(MemoryFiles):
 
     def barrier(self, paths: Sequence[Path]) -> None:
         super().barrier(paths)
-        number = len(self.barriers)
-        self.barriers.append(tuple(paths))
-        inodes = {self._inode(path) for path in paths if not self.skips(number, path)}
+        inodes = set() if self.skips(len(self.barriers)) else {self._inode(path) for path in paths}
+        self.barriers.append(len(self.changes))
         covered = (at for at, change in enumerate(self.changes) if not _concerns(change).isdisjoint(inodes))
         self.changes.append(Flushed(frozenset(covered)))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from lastgood.store.header import with_header
 from lastgood.store.output_directory import OutputDirectory
 from lastgood.store.promotion import Promoting
 from lastgood.store.trees import make_directories, remove_tree, staged_place
-from power_loss import KEPT, Flushed, PageCache, Tree, power_losses, tree_of
+from output_trees import Killed
+from power_loss import KEPT, PageCache, Tree, power_losses, tree_of
 
 TOP = Path("/p/generated")
 OLD = {
@@ -135,11 +137,10 @@ class Journey:
         files = self.begin()
         begun, known = len(files.changes), len(files.barriers)
         ends = [tree_of(files, TOP)]
-        files.skips = lambda number, _path: skipped is not None and number == known + skipped
+        files.skips = lambda number: skipped is not None and number == known + skipped
         ends += self.act(files)
-        barriers = [at for at, change in enumerate(files.changes[begun:], begun) if isinstance(change, Flushed)]
         first = self.known if skipped is None else skipped
-        return files, barriers[first] if first else begun, ends
+        return files, files.barriers[known + first] if first else begun, ends
 
 
 JOURNEYS = {
@@ -182,10 +183,17 @@ class Checker:
         self._good.add(key)
 
 
-def losses(files: PageCache, begun: int, *, singly: bool = False, samples: int = 0) -> Iterator[tuple[str, PageCache]]:
-    """Return all that a power failure could leave, once, and how it came about."""
+def losses(
+    files: PageCache, begun: int, *, singly: bool = False, samples: int = 0, at_barriers: bool = False
+) -> Iterator[tuple[str, PageCache]]:
+    """Return what a power failure could leave, each once, and how it came about.
+
+    ``at_barriers``: just before each barrier and at the end. What can be left after each single change is of the same kind.
+    """
     seen: set[object] = set()
-    for at in range(begun, len(files.changes) + 1):
+    for at in (
+        [each for each in files.barriers if each >= begun] if at_barriers else range(begun, len(files.changes) + 1)
+    ):
         for fate in power_losses(files, at, singly=singly, samples=samples):
             left = files.after_power_failure(at, fate)
             inodes = ((path, file.number, file.mode, file.data) for path, file in left.names.items())
@@ -207,10 +215,35 @@ def problem_of(checker: Checker, files: PageCache) -> Exception | None:
 def test_it_comes_back_to_one_generation_or_the_other(journey: Journey) -> None:
     files, begun, ends = journey.run()
     checker, states = Checker(ends), 0
-    for how, left in losses(files, begun):
+    for how, left in losses(files, begun, at_barriers=True, samples=6):
         states += 1
         assert problem_of(checker, left) is None, how
-    assert states > 100
+    assert states > 30
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
+def test_after_every_change_and_at_random_it_does_too(journey: Journey) -> None:
+    files, begun, ends = journey.run()
+    checker = Checker(ends)
+    for how, left in losses(files, begun, singly=True, samples=30):
+        assert problem_of(checker, left) is None, how
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("name", ["first promotion", "promotion", "undoing"])
+def test_a_recovery_that_is_cut_short_by_a_power_failure_is_made_good_by_the_next(name: str) -> None:
+    """After a power failure and after a kill, which has lost nothing yet."""
+    files, begun, ends = JOURNEYS[name].run()
+    checker = Checker(ends)
+    killed = (
+        (f"killed after {at - begun} changes", files.after_kill(at)) for at in range(begun, len(files.changes), 3)
+    )
+    for first, left in itertools.chain(losses(files, begun, at_barriers=True, samples=2), killed):
+        known = len(left.changes)
+        recover(left)
+        for second, again in losses(left, known, at_barriers=True, samples=2):
+            assert problem_of(checker, again) is None, f"{first}, then {second}"
 
 
 @pytest.mark.parametrize(
@@ -227,3 +260,68 @@ def test_without_any_one_of_its_barriers_it_does_not(name: str, number: int) -> 
 def test_no_barrier_is_left_out_here(name: str) -> None:
     files, _, _ = JOURNEYS[name].run()
     assert len(files.barriers) == len(JOURNEYS[name].begin().barriers) + len(BARRIERS[name])
+
+
+def test_without_hard_links_it_is_the_same() -> None:
+    files, begun, ends = Journey(lambda: old(links=False), lambda files: promote(files, NEW)).run()
+    checker = Checker(ends)
+    for how, left in losses(files, begun, at_barriers=True):
+        assert problem_of(checker, left) is None, how
+
+
+def test_what_somebody_changed_before_it_was_undone_is_never_lost() -> None:
+    files = promoted()
+    files.put(TOP / "changed.py", b"somebody's")
+    begun = len(files.changes)
+    recover(files)
+    for how, left in losses(files, begun):
+        assert b"somebody's" in {file.data for file in left.names.values()}, how
+
+
+def test_a_journal_of_another_key_survives_until_a_promotion_is_committed() -> None:
+    """A start whose key is another one promotes over it; with the first key, it is undone unless that was committed."""
+    files = promoted({name: text for name, text in NEW.items() if name.endswith(".py")})
+    begun, own = len(files.changes), files.secret
+    files.secret = b"another"
+    output = OutputDirectory.claim(files, TOP, 1)
+    torn = tree_of(files, TOP)
+    promoting = staged(output, {name: text for name, text in NEXT.items() if name.endswith(".py")})
+    promoting.apply()
+    for how, left in losses(files, begun, at_barriers=True):
+        recover(left)
+        assert tree_of(left, TOP) == torn, how
+        left.secret = own
+        recover(left)
+        assert tree_of(left, TOP) == tree_of(old(), TOP), how
+    new, begun = tree_of(files, TOP), len(files.changes)
+    promoting.commit()
+    promoting.sweep()
+    for how, left in losses(files, begun):
+        recover(left)
+        found = tree_of(left, TOP)
+        assert found in (torn, new), how
+        left.secret = own
+        recover(left)
+        assert found == torn or tree_of(left, TOP) == new, how
+
+
+@pytest.mark.parametrize("torn", [b"", b"new, with", bytes(9)], ids=["empty", "half", "holes"])
+def test_new_files_that_are_torn_all_the_same_block_nothing(torn: bytes) -> None:
+    """As by a disk that does not keep its word."""
+    files = old()
+    output = OutputDirectory.claim(files, TOP, 1)
+    promoting = staged(output, NEW)
+
+    def lost(operation: str, path: Path) -> None:
+        if operation == "unlink" and path.name == "new.json.staged":
+            raise Killed
+
+    files.before = lost
+    with pytest.raises(Killed):
+        promoting.apply()
+    files.before = lambda _operation, _path: None
+    files.names[TOP / "new.json"] = replace(files.names[TOP / "new.json"], data=torn)
+    files._locked.clear()
+    recover(files)
+    assert "new.json" not in files.children(TOP)
+    promote(files, NEW)

@@ -209,3 +209,23 @@ def test_a_seal_holds_for_one_key_one_path_and_the_very_bytes() -> None:
     assert unseal(key, path, b"") is None
     assert unseal(key, path, b"one\ntwo\n") is None
     assert unseal(key, path, "lastgood-sealed-1 ä\n".encode()) is None
+
+
+def test_a_new_key_and_its_directories_survive_a_power_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "local" / "state"))
+    monkeypatch.setattr(os, "fsync", noting)
+    key = user_key()
+    directory = tmp_path / "local" / "state" / "lastgood"
+    assert (directory / "key").read_bytes() == key
+    assert Path(flushed[0]).parent == directory, "the key itself, under another name"
+    assert flushed[1:5] == [str(each) for each in (directory, *directory.parents[:3])]
+    flushed.clear()
+    assert user_key() == key
+    assert flushed == []

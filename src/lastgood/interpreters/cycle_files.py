@@ -497,6 +497,8 @@ class CycleFiles:
             self.project.store(self.output).sweep(self.project.manifests.paths())
 
     def _empty(self, former: OutputDirectory) -> None:
+        # A power failure that takes the commit back must leave the former wrappers.
+        self.project.files.barrier((self.home,))
         emptying = Promoting(former, self._stage, {})
         try:
             emptying.apply()

@@ -12,7 +12,8 @@ The compiled code that workers cache (see :mod:`lastgood.bridges.worker.codes`) 
 directory: ``code/<digest of the source>-…``.
 
 Every file is written under another name and then renamed, so it is complete unless the disk lost data. Names are digests, so
-such damage is detected: files written by an earlier process are checked before use, and rewritten if damaged.
+such damage is detected: files written by an earlier process are checked before use, and rewritten if damaged. What the history
+names survives a power failure: it is on disk before the history is, and the history before what it names no more is removed.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ class GenerationStore:
         self.codes = None if cache is None else cache / "code"
         self._verified: set[str] = set()  # objects that this process has written or checked
         self._known: dict[str, Manifest] = {}
+        self._unsafe: set[Path] = set()  # files that a power failure may take
 
     def put(self, pinned: Reading, files: Mapping[str, tuple[str, bytes]] = MappingProxyType({})) -> Path:
         """Store a generation, and return the path of its manifest.
@@ -151,6 +153,7 @@ class GenerationStore:
     def forget(self, manifest: Path) -> None:
         """Remove the manifest of a generation that is neither used nor in the history. Raise :class:`OSError`."""
         self._known.pop(manifest.name, None)
+        self._unsafe.discard(manifest)
         with suppress(FileNotFoundError):
             self._files.unlink(manifest)
 
@@ -166,6 +169,8 @@ class GenerationStore:
         path = self._manifests / digest_of(text)
         if not self._has_content(path, text):
             overwrite(self._files, path, text)
+        if path.name not in self._known:
+            self._unsafe.add(path)
         self._known[path.name] = manifest
         return path
 
@@ -315,6 +320,7 @@ class GenerationStore:
         for directory, keep in kept:
             for name in {*self._files.children(directory)} - {*keep}:
                 if name.partition("-")[0] not in keep or "." in name:
+                    self._unsafe.discard(directory / name)
                     with suppress(FileNotFoundError):  # a worker may rename a file of cached code at the same moment
                         remove_tree(self._files, directory / name)
         self._known = {name: manifest for name, manifest in self._known.items() if name in wanted}
@@ -326,6 +332,7 @@ class GenerationStore:
             overwrite(self._files, path, data)
             standing.add(digest)
         self._verified.add(digest)
+        self._unsafe.add(path)  # also if it stands there: an earlier process may have written it a moment ago
 
     def _has_content(self, path: Path, data: bytes) -> bool:
         try:
@@ -364,7 +371,10 @@ class GenerationStore:
 
     def _write_history(self, good: tuple[Good, ...]) -> None:
         text = msgspec.json.format(msgspec.json.encode(_History(1, good)))
-        write_sealed(self._files, self._top / "history.json", text + b"\n")
+        directories = (self._objects, self._manifests, self._top, self._top.parent) if self._unsafe else ()
+        write_sealed(self._files, self._top / "history.json", text + b"\n", after=(*sorted(self._unsafe), *directories))
+        self._unsafe.clear()
+        self._files.barrier((self._top,))
 
 
 def _without_late(manifest: Manifest) -> Manifest:

@@ -342,6 +342,7 @@ class JournalStore:
         if self.files.stat(self.backup) is not None:
             self.files.barrier((self.home,))  # a backup that has its name no more belongs to a journal that has neither
             self.files.replace(self.backup, self.unverified_backup)
+            self.files.barrier((self.home,))  # before another backup takes its name
 
     def put_back_unverified(self) -> None:
         """Revert :meth:`set_unverified_aside`, however far it came. The backup is first: a journal always has its own."""

@@ -180,7 +180,23 @@ def _make(path: Path) -> bytes:
             os.link(fresh, path)
     finally:
         os.unlink(fresh)
+    _flush_names(path)
     key = _read_key(path)
     if key is None:
         raise FileNotFoundError(path)
     return key
+
+
+def _flush_names(path: Path) -> None:
+    """Have the names of a file and of the directories above it, as far as they are this user's, survive a power failure."""
+    for directory in path.parents:
+        if not is_own(os.lstat(directory)):
+            break
+        with contextlib.suppress(
+            OSError
+        ):  # one that this user may not list was not made here, and some cannot be flushed
+            descriptor = os.open(directory, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
