@@ -43,6 +43,23 @@ async def test_a_worker_that_dies_tells_how(
     assert bridge.pid is None
 
 
+async def test_in_an_app_that_ignores_sigchld_the_status_is_unknown_and_a_workers_own_are_true(tmp_path: Path) -> None:
+    (tmp_path / "svc.py").write_text(
+        "import os, subprocess\ndef run(code): return subprocess.run(['sh', '-c', code]).returncode\ndef die(): os._exit(3)\n"
+    )
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        bridge = ProcessBridge(import_path=[tmp_path], modules=["svc"])
+        await bridge.init()
+        assert await bridge.call("svc", "run", ["exit 3"], {}) == 3
+        with pytest.raises(WorkerDied, match="ended with a status that is not known") as died:
+            await bridge.call("svc", "die", [], {})
+        assert (died.value.status, died.value.blame) == (None, "code")
+        await bridge.dispose()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 async def test_death_reaches_every_call_in_flight(bridge: ProcessBridge, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     died: list[int | None] = []

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from lastgood.children import child as child_module
-from lastgood.children.child import Child
+from lastgood.children.child import Child, exit_text
 from lastgood.children.guardian import GUARDIAN
 from lastgood.children.output import Output
 from real_project import DEADLINE
@@ -95,6 +95,38 @@ async def test_every_task_that_waits_sees_its_exit(held: Held, system: str) -> N
     assert child.status == -signal.SIGTERM
     assert child.has_exited()
     assert await child.exited(0)
+
+
+@pytest.fixture
+def ignored() -> Iterator[None]:
+    """The app ignores SIGCHLD: the system reaps its children at once."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("ignored")
+@pytest.mark.parametrize("script", ["exit 3", "kill -9 $$", "sleep 1000"])
+async def test_where_sigchld_is_ignored_its_status_is_unknown_and_never_0(script: str, system: str) -> None:
+    child = Child(["sh", "-c", script])
+    with trio.fail_after(DEADLINE):
+        assert script == "sleep 1000" or await child.exited(), system
+        assert await child.end(0)
+    assert (child.gone, child.status) == (True, None)
+    assert exit_text(child) == "ended with a status that is not known"
+
+
+def reap_any_child() -> None:
+    """As an app does that waits for all its children, here until the child has gone and the guardian is left."""
+    assert os.waitpid(-1, 0)[0] != GUARDIAN.pid
+
+
+async def test_where_the_app_reaps_all_its_children_its_status_is_unknown_and_never_0(system: str) -> None:
+    child = Child(["sh", "-c", "exit 3"])
+    reap_any_child()
+    assert await child.exited(DEADLINE), system
+    assert await child.end(0)
+    assert (child.gone, child.status) == (True, None)
 
 
 async def test_its_exit_is_seen_by_a_thread_that_waits(system: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -32,6 +33,16 @@ async def test_how_it_ended_and_what_it_printed(tmp_path: Path, capfd: pytest.Ca
 async def test_a_signal_is_told_as_one(tmp_path: Path) -> None:
     ended = await run("import os; os.kill(os.getpid(), 9)", tmp_path)
     assert (ended.status, ended.how) == (-9, "was killed by signal 9")
+
+
+async def test_a_status_that_nobody_knows_is_no_success(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        ended = await run("pass", tmp_path)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert (ended.status, ended.in_time) == (None, True)
+    assert "ignores SIGCHLD" in ended.how
 
 
 async def test_it_has_no_input_to_wait_for(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ class RemoteWorker:
     @property
     def pid(self) -> int | None:
         """The process id; None once the process has ended."""
-        return None if self._child.status is not None else self._child.pid
+        return None if self._child.gone else self._child.pid
 
     def submit(
         self,

@@ -37,9 +37,10 @@ class Child:
 
     ``out`` and ``err`` have the end of its output. If ``output`` is given, it is both, and becomes this object's own. The
     descriptors in ``pass_fds`` are above those of the standard streams (:mod:`lastgood.children.descriptors`).
-    ``pidfd`` is readable when the process has exited (-1: pidfds are not supported, or :meth:`kill` was called). ``status`` is
-    the exit status as in :mod:`subprocess`; None until it has exited and was killed or ended here. :meth:`signal` is
-    thread-safe. Raises :class:`OSError`, or :class:`ValueError` for a null character, if it cannot be started.
+    ``pidfd`` is readable when the process has exited (-1: pidfds are not supported, or :meth:`kill` was called). ``gone``: it has
+    exited, and was killed or ended here; ``status`` is then the exit status as in :mod:`subprocess`, or None if it is not known,
+    because the app ignores SIGCHLD or has waited for all its children itself. :meth:`signal` is thread-safe. Raises
+    :class:`OSError`, or :class:`ValueError` for a null character, if it cannot be started.
     """
 
     @trio.lowlevel.enable_ki_protection
@@ -53,6 +54,8 @@ class Child:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.status: int | None = None
+        self.gone = False
+        self._exit_status: int | None = None
         self._app = os.getpid()
         self._reaping = threading.Lock()
         with FORKS.starting:
@@ -96,7 +99,7 @@ class Child:
 
     def has_exited(self, within: float = 0) -> bool:
         """Wait at most ``within`` seconds for its exit, blocking this thread; return whether it has exited."""
-        if self.status is None and self.pidfd >= 0:
+        if not self.gone and self.pidfd >= 0:
             poll = select.poll()  # select() takes no descriptor above 1023
             poll.register(self.pidfd, select.POLLIN)
             return bool(poll.poll(within * 1000))
@@ -108,8 +111,8 @@ class Child:
     async def exited(self, within: float = math.inf) -> bool:
         """Wait at most ``within`` seconds for its exit; return whether it has exited."""
         with trio.move_on_after(within):
-            # Several tasks may wait, and each needs its own descriptor.
-            pidfd = _open_pidfd(self.pid) if self.status is None else -1
+            # Several tasks may wait, and each needs its own descriptor. The pid may be another process's by now.
+            pidfd = _copied(self.pidfd)
             if pidfd >= 0:
                 try:
                     await trio.lowlevel.wait_readable(pidfd)
@@ -123,7 +126,7 @@ class Child:
         """Return whether it is stopped by a signal."""
         with suppress(ChildProcessError, AttributeError):  # as in _is_over()
             ways = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
-            return self.status is None and os.waitid(os.P_PID, self.pid, ways) is not None
+            return not self.gone and os.waitid(os.P_PID, self.pid, ways) is not None
         return False
 
     def signal(self, number: int) -> None:
@@ -158,12 +161,12 @@ class Child:
                 with trio.CancelScope(shield=True):
                     await self.exited(KILL_WAIT)
             self.kill()
-        return self.status is not None
+        return self.gone
 
     @trio.lowlevel.enable_ki_protection
     def kill(self) -> None:
         """Kill its process group, reap it, close everything, blocking this thread a moment. May be called again."""
-        if self.status is None:
+        if not self.gone:
             if hasattr(os, "killpg"):
                 self.signal(signal.SIGKILL)
             else:
@@ -171,7 +174,8 @@ class Child:
             # Usually it has exited. If the caller waited on a virtual clock, it may need some more real time.
             if self.has_exited(_REAP):
                 with self._reaping:
-                    self.status = self._process.wait()
+                    self.gone = self._reap()
+                    self.status = self._exit_status
         self.out.finish()
         self.err.finish()
         if self.pidfd >= 0:
@@ -181,28 +185,47 @@ class Child:
 
     def _is_over(self) -> bool:
         """Return whether it has exited, without a pidfd, and without reaping it if the system can."""
-        if self.status is not None:
+        if self.gone:
             return True
         with self._reaping:
-            # Somebody else may have reaped it; macOS has no waitid before Python 3.13.
-            with suppress(ChildProcessError, AttributeError):
+            try:
                 return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-            return self._process.poll() is not None
+            except ChildProcessError:  # somebody else has reaped it
+                return True
+            except AttributeError:  # macOS has no waitid before Python 3.13
+                return self._reap()
+
+    def _reap(self) -> bool:
+        """Reap it if it has exited, and return whether it has. :mod:`subprocess` takes a status that it does not get for 0."""
+        if self._process.returncode is not None:
+            return True
+        if os.name != "posix":
+            self._exit_status = self._process.poll()
+            return self._exit_status is not None
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            self._process.returncode = 0  # it must not be waited for again
+            return True
+        if pid:
+            self._process.returncode = self._exit_status = os.waitstatus_to_exitcode(status)
+        return bool(pid)
 
     def _companions(self) -> list[int]:
         """Return a pidfd for each other process in its process group, by a search of /proc. The caller closes them."""
         running: list[int] = []
-        if self.status is None:
+        if not self.gone:
             with suppress(OSError):
                 running += (int(name) for name in os.listdir("/proc") if name.isdecimal())
         others = (pid for pid in running if pid != self.pid and _group_of(pid) == self.pid)
         return [pidfd for pid in others if (pidfd := _open_pidfd(pid)) >= 0]
 
 
-def exit_text(status: int | None) -> str:
-    """Return how a process ended, by :attr:`Child.status`: the predicate of a sentence."""
+def exit_text(child: Child) -> str:
+    """Return how a process ended, that was to be ended: the predicate of a sentence."""
+    status = child.status
     if status is None:
-        return "could not be killed"
+        return "ended with a status that is not known" if child.gone else "could not be killed"
     if status >= 0:
         return f"ended with status {status}"
     try:
@@ -216,6 +239,14 @@ def _open_pidfd(pid: int) -> int:
     try:
         return above_standard(os.pidfd_open(pid))
     except (AttributeError, OSError):
+        return -1
+
+
+def _copied(descriptor: int) -> int:
+    """Return a copy of a descriptor; -1 if there is none, or no room for it."""
+    try:
+        return -1 if descriptor < 0 else above_standard(os.dup(descriptor))
+    except OSError:
         return -1
 
 

@@ -15,19 +15,22 @@ __all__ = ["Ended", "run_process"]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a program. ``status`` is as in :mod:`subprocess`; None if it was killed at its timeout.
+    """The end of a program. ``status`` is as in :mod:`subprocess`; None if it was killed at its timeout, or is not known.
 
-    ``out`` and ``err`` are the ends of its output.
+    ``out`` and ``err`` are the ends of its output. ``in_time``: it was not killed at its timeout.
     """
 
     status: int | None
     out: str
     err: str
+    in_time: bool = True
 
     @property
     def how(self) -> str:
-        if self.status is None:
+        if not self.in_time:
             return "was killed, for its timeout was over"
+        if self.status is None:
+            return "ended with a status that is not known, since this process ignores SIGCHLD or waits for all its children"
         return f"exited with status {self.status}" if self.status >= 0 else f"was killed by signal {-self.status}"
 
 
@@ -43,4 +46,4 @@ async def run_process(arguments: Sequence[str | Path], *, cwd: Path | None, time
         in_time = await child.exited(timeout)
     finally:
         child.kill()
-    return Ended(child.status if in_time else None, child.out.text(), child.err.text())
+    return Ended(child.status if in_time else None, child.out.text(), child.err.text(), in_time)

@@ -102,7 +102,7 @@ class _Attempt:
         """Record the end of a process."""
         output = (ended.err if ended.err.strip() else ended.out).strip()
         if ended.status != 0:
-            limit = f" ({self._generator.timeout:g} s)" if ended.status is None else ""
+            limit = f" ({self._generator.timeout:g} s)" if not ended.in_time else ""
             self._fail(f"it {ended.how}{limit}" + (f":\n{_indented(output)}" if output else "."), run.source)
         elif ended.err.strip():
             where = "" if run.source is None else f" ({run.source})"

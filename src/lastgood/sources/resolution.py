@@ -281,9 +281,9 @@ def _answer(executable: Path, found: Environment, question: str, data: bytes = b
                 raise unusable(executable, f"it did not answer within {INTERPRETER_TIMEOUT:g} s")
         finally:
             child.kill()
-        if child.status != 0:
+        if child.status:  # if it is not known, the answer counts
             last_words = (child.err.tail() or child.out.tail()).strip().rpartition("\n")[2].rstrip(".")
-            ended = f"it {exit_text(child.status)}"
+            ended = f"it {exit_text(child)}"
             raise unusable(executable, f"{ended}: {last_words}" if last_words else ended)
         try:
             return json.loads(answer.read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Collection
@@ -31,6 +32,10 @@ def run(
     ``bare``: the modules that the interpreter had loaded before any of lastgood's.
     """
     die_with(parent)
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_DFL
+        )  # an app that ignores it hands that on, and hides how children end
     descriptors = [each for each in (requests, answers, logs, incoming, outgoing) if each >= 0]
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)

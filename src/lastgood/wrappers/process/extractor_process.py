@@ -150,7 +150,7 @@ class ExtractorProcess:
         if child is not None and (child is self._stopped or child.has_exited()):
             self._kill(child)
             if child is not self._stopped and not self._may_start_again:
-                raise _Ended(exit_text(child.status), "lastgood")
+                raise _Ended(exit_text(child), "lastgood")
         if self._is_stopped:
             raise _Ended("was stopped", "lastgood")
         if self._here is not None:
@@ -252,7 +252,7 @@ class ExtractorProcess:
             return reply
         except (OSError, EOFError, msgspec.MsgspecError) as error:
             self._kill(child)
-            raise _Ended(exit_text(child.status), at) from error
+            raise _Ended(exit_text(child), at) from error
 
     def stop(self) -> None:
         """Kill the process; the running call raises an error."""
