@@ -7,7 +7,8 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -16,6 +17,7 @@ from lastgood import WatchProgram
 from lastgood.errors import BridgeError, WatchError
 from lastgood.interpreters import trio_interpreter, watching
 from lastgood.sources.snapshots import Reader
+from lastgood.store.disk import Disk
 from lastgood.watch_events import PollingStarted
 from lastgood.wrappers.process import extractor_process
 from real_project import MORE, QUOTE, FakeFactory, RealProject, Told
@@ -84,6 +86,37 @@ def test_a_session_of_a_thread_names_the_limit_of_threads(project: RealProject) 
     with no_threads(), pytest.raises(RuntimeError) as caught:
         lastgood.watch(project.config_file).start()
     assert "ulimit -u" in notes_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "df -h"), (errno.EDQUOT, "quota -s"), (errno.EROFS, "mounted read-only")]
+)
+@pytest.mark.parametrize("operation", ["write", "mkdir", "replace"])
+async def test_a_disk_that_takes_nothing_is_named_and_what_comes_when_it_does_again_goes_on(
+    number: int,
+    remedy: str,
+    operation: str,
+    project: RealProject,
+    start: Callable[..., WatchProgram],
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: Disk, path: Path, *__: object) -> NoReturn:
+        raise OSError(number, os.strerror(number), str(path))
+
+    async with start() as session:
+        await told.success()
+        before, live = project.exact_tree(), session.bridge
+        with monkeypatch.context() as patch:
+            patch.setattr(Disk, operation, fail)
+            project.save("pricing.py", MORE)
+            failure = await told.failure()
+            assert remedy in notes_of(failure.error)
+            assert session.status.stale
+        assert (project.exact_tree(), session.bridge) == (before, live)
+        project.save("pricing.py", QUOTE.replace("sku", "code"))
+        await told.success()
+        assert not session.status.stale
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), MemoryError()], ids=repr)
