@@ -55,6 +55,11 @@ class Running:
         self._process.send_signal(signal.SIGINT)
         return self.ended()
 
+    def terminate(self) -> Ran:
+        """SIGTERM, and what comes after it."""
+        self._process.send_signal(signal.SIGTERM)
+        return self.ended()
+
     def ended(self) -> Ran:
         """Wait for its end; what had not been read by then. It must not print much: one stream is read after the other."""
         out = "" if self.out.closed else self.out.read()

@@ -1,15 +1,17 @@
 """The ``lastgood`` command: watch, generate, plan, history, undo, init, demo.
 
 An error of the user is one message on stderr, with exit status 1. Status 2 means wrong usage, or warnings with
-``--fail-on-warn``; 3, wrappers out of date with ``--check``; 130, Ctrl-C. A defect of lastgood shows its traceback.
+``--fail-on-warn``; 3, wrappers out of date with ``--check``; 130, Ctrl-C; 143, SIGTERM. A defect of lastgood shows its traceback.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import signal
 import sys
 from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from lastgood.errors import LastgoodError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lastgood.cli.generating import Format
     from lastgood.effects import FileOperation
     from lastgood.interpreters.project import Project
     from lastgood.session.watch import WatchProgram
@@ -30,9 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-WARNED = 2
-OUT_OF_DATE = 3
 INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
+TERMINATED = 143  # 128 + SIGTERM
+_GOOD = ("watch-paths", "change", "reload-start", "reload-success")  # the events that a quiet command does not print
 
 UNDO_TIMEOUT = 10.0
 """Seconds that ``lastgood undo`` waits for a running session."""
@@ -78,7 +81,22 @@ def main() -> None:
     """
 
 
-_config = click.argument("config", required=False, type=click.Path(path_type=Path))
+def _config(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the argument CONFIG, and an option that does the same."""
+
+    @click.argument("config", required=False, type=click.Path(path_type=Path))
+    @click.option("--config", "named", type=click.Path(path_type=Path), help="The same as CONFIG.")
+    @wraps(command)
+    def with_config(config: Path | None, named: Path | None, **options: Any) -> None:
+        if config is not None and named is not None:
+            raise click.UsageError("CONFIG was given twice, as an argument and by --config.")
+        command(config or named, **options)
+
+    return with_config
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to stdout.")
+_quiet = click.option("--quiet", is_flag=True, help="Print errors alone.")
 _verbose = click.option("--verbose", is_flag=True, help="Print every warning, not one line a cause, and more.")
 
 
@@ -96,9 +114,10 @@ _no_color = click.option(
 @_config
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object a line, and nothing else.")
 @click.option("--wait", is_flag=True, help="If the start fails, wait for an edit that mends it.")
+@_quiet
 @_verbose
 @_no_color
-def watch(config: Path | None, as_json: bool, wait: bool, verbose: bool) -> None:
+def watch(config: Path | None, as_json: bool, wait: bool, quiet: bool, verbose: bool) -> None:
     """Reload on every edit, and print each event, until Ctrl-C."""
     import lastgood
 
@@ -111,72 +130,62 @@ def watch(config: Path | None, as_json: bool, wait: bool, verbose: bool) -> None
 
     mark_worker_lines(_console(stderr=True))
     console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose, waits=wait)
+    show = EventPrinter(lines, console)
+    if quiet:
+        _watch(path, lambda event: None if event.type in _GOOD else show(event), wait=wait)
+        return
     console.print(f"lastgood {lastgood.__version__} watches for {nearby(path, Path.cwd())}. Ctrl-C ends it.")
-    _watch(path, EventPrinter(lines, console), wait=wait)
+    _watch(path, show, wait=wait)
 
 
 @main.command()
-@_config
+@click.argument("configs", metavar="[CONFIG]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--config", "more", multiple=True, type=click.Path(path_type=Path), help="The same as CONFIG.")
 @click.option("--check", is_flag=True, help="Write nothing: status 3, and a diff, if a wrapper is out of date.")
 @click.option("--fail-on-warn", is_flag=True, help="End with status 2 if there were warnings.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    help="For a person, a program, or as annotations of a workflow of GitHub.",
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@_quiet
 @_verbose
 @_no_color
-def generate(config: Path | None, check: bool, fail_on_warn: bool, verbose: bool) -> None:
-    """Write the wrappers once, without a worker."""
-    if check:
-        warnings, status = _show_differences(config)
+def generate(
+    configs: tuple[Path, ...],
+    more: tuple[Path, ...],
+    check: bool,
+    fail_on_warn: bool,
+    form: Format,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Write the wrappers once, without a worker. Several configs are done one after another, also if one fails."""
+    from lastgood.cli.generating import GithubReport, JsonReport, Report, TextReport, UpToDateReport, generate_all
+
+    files = [_config_file(each) for each in (*configs, *more) or (None,)]
+    report: Report
+    if form == "json":
+        report = JsonReport(check=check)
+    elif form == "github":
+        report = GithubReport()
     else:
-        warnings, status = _generate(config), 0
-    _print_warnings(warnings, verbose=verbose)
-    sys.exit(WARNED if fail_on_warn and warnings else status)
-
-
-def _show_differences(config: Path | None) -> tuple[tuple[str, ...], int]:
-    """Show how the wrappers on disk differ from those that would be written. Return warnings and exit status."""
-    from lastgood.interpreters.once import differences
-    from lastgood.session.event_lines import nearby
-
-    would, diff = differences(_project(_config_file(config)), lambda path: nearby(path, Path.cwd()))
-    files = [*would.written, *would.removed]
-    if not files:
-        click.echo(f"{_count_text(len(would.unchanged), 'file')} up to date in {nearby(would.output, Path.cwd())}.")
-        return would.warnings, 0
-    for line in diff:
-        click.echo(line, nl=False)
-    click.echo(f"{_count_text(len(files), 'file')} out of date: run lastgood generate.", err=True)
-    return would.warnings, OUT_OF_DATE
-
-
-def _count_text(number: int, what: str) -> str:
-    return f"{number} {what} is" if number == 1 else f"{number} {what}s are"
-
-
-def _generate(config: Path | None) -> tuple[str, ...]:
-    """Write the wrappers and print what was written. Return the warnings."""
-    from lastgood.interpreters.once import generate_once
-    from lastgood.session.event_lines import nearby
-
-    done = generate_once(_project(_config_file(config)))
-    console, output = _console(), Path(nearby(done.output, Path.cwd()))
-    if done.recovered:
-        console.print("A promotion that was cut short has been undone first:", style="yellow")
-    for path in done.recovered:
-        console.print(f"  restored   {output / path}")
-    for label, style, paths in (("wrote", "green", done.written), ("removed", "red", done.removed)):
-        for path in paths:
-            console.print(f"  {label:<9}  {output / path}", style=style)
-    if done.unchanged:
-        console.print(f"  {len(done.unchanged)} unchanged", style="dim")
-    if not (done.written or done.removed or done.unchanged):
-        console.print("  There is nothing to wrap: [modules] is empty.")
-    return done.warnings
+        kind = UpToDateReport if check else TextReport
+        print_warnings = partial(_print_warnings, verbose=verbose, quiet=quiet and not fail_on_warn)
+        report = kind(_console(quiet=quiet), _print_error, print_warnings, names_configs=len(files) > 1)
+    sys.exit(generate_all(files, _project, report, check=check, fail_on_warn=fail_on_warn))
 
 
 @main.command()
 @_config
+@_json
+@_quiet
 @_verbose
 @_no_color
-def plan(config: Path | None, verbose: bool) -> None:
+def plan(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what a first cycle would do, and touch nothing."""
     from lastgood.config import load_config
     from lastgood.interpreters.once import preview
@@ -187,8 +196,20 @@ def plan(config: Path | None, verbose: bool) -> None:
     path = _config_file(config)
     project = _project(path)
     would = preview(project)
-    console, output = _console(), Path(nearby(would.output, Path.cwd()))
     settings = project.first_settings()
+    if as_json:
+        _print_json(
+            {
+                "actions": [action.name for action in plan_of_cycle(settings, 1, None).actions],
+                "output": str(would.output),
+                "operations": [_operation(operation, would.output) for operation in would.operations],
+                "unchanged": list(would.unchanged),
+                "changes": [change.to_dict() for change in would.changes],
+                "warnings": list(would.warnings),
+            }
+        )
+        return
+    console, output = _console(quiet=quiet), Path(nearby(would.output, Path.cwd()))
     console.print(str(plan_of_cycle(settings, 1, None)))
     if not load_config(path).runtime.process.overlap:
         later = plan_of_cycle(settings, 2, Generation(1, 1), overlap=False)
@@ -204,13 +225,16 @@ def plan(config: Path | None, verbose: bool) -> None:
         console.print("\nagainst the last good generation")
     for change in would.changes:
         console.print(f"  {change.kind:<8} {change_text(change)}", style="red" if change.breaking else None)
-    _print_warnings(would.warnings, verbose=verbose)
+    _print_warnings(would.warnings, verbose=verbose, quiet=quiet)
 
 
 @main.command()
 @_config
+@_json
+@_quiet
+@_verbose
 @_no_color
-def history(config: Path | None) -> None:
+def history(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the good generations that are kept, the newest first."""
     from lastgood.interpreters.once import output_path
     from lastgood.session.event_lines import listed, nearby
@@ -219,23 +243,33 @@ def history(config: Path | None) -> None:
     project = _project(_config_file(config))
     output = output_path(project)
     store = project.store(project.look_at(output))
-    console, good = _console(), store.history()
+    console, good, rows = _console(quiet=quiet or as_json), store.history(), []
     if not good:
         console.print(f"No good generation of {nearby(output, Path.cwd())} is kept yet.")
     for each, before in reversed([*zip(good, [None, *good], strict=False)]):
+        files: tuple[Path, ...] = ()
+        problem = None
         try:
-            changed = listed([nearby(path, Path.cwd()) for path in store.changed(each, before)])
+            files = store.changed(each, before)
+            named = [nearby(path, Path.cwd()) for path in files]
+            changed = (", ".join(named) if verbose else listed(named)) or "the config"
         except DamagedGeneration as error:
-            changed = f"cannot be used: {error}"
+            changed, problem = f"cannot be used: {error}", str(error)
         mark = "* " if each is good[-1] else "  "
-        console.print(f"{mark}{_time_text(each.at)}  {changed or 'the config'}")
+        console.print(f"{mark}{_time_text(each.at)}  {changed}")
+        is_last = each is good[-1]
+        rows.append({"at": each.at, "last": is_last, "changed": list(map(str, files)), "problem": problem})
+    if as_json:
+        _print_json(rows)
 
 
 @main.command()
 @_config
+@_json
+@_quiet
 @_verbose
 @_no_color
-def undo(config: Path | None, verbose: bool) -> None:
+def undo(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Go back to the good generation before the last one.
 
     A session that runs is asked to do it, wrappers and worker, and waited for; where none runs, the wrappers alone are
@@ -246,7 +280,7 @@ def undo(config: Path | None, verbose: bool) -> None:
     from lastgood.session.event_lines import nearby
 
     project = _project(_config_file(config))
-    console = _console()
+    console = _console(quiet=quiet or as_json)
     try:
         done = undo_once(project)
     except AlreadyWatched as error:
@@ -254,6 +288,8 @@ def undo(config: Path | None, verbose: bool) -> None:
         console.print(f"Asked {who} to undo its live generation.")
         gone_back_to = ask_undo(project, UNDO_TIMEOUT)
         console.print(f"It has gone back to that of {_time_text(gone_back_to.at)}.")
+        if as_json:
+            _print_json({"session": error.pid, "at": gone_back_to.at})
         return
     output = Path(nearby(done.output, Path.cwd()))
     for label, paths in (("wrote", done.written), ("removed", done.removed)):
@@ -261,19 +297,26 @@ def undo(config: Path | None, verbose: bool) -> None:
             console.print(f"  {label:<9}  {output / path}")
     if not (done.written or done.removed):
         console.print("  The wrappers are the same in both generations.")
-    _print_warnings(done.warnings, verbose=verbose)
+    if as_json:
+        _print_json({"session": None, "written": list(done.written), "removed": list(done.removed)})
+    _print_warnings(done.warnings, verbose=verbose, quiet=quiet)
 
 
 @main.command()
 @click.argument("directory", required=False, default=".", type=click.Path(path_type=Path, file_okay=False))
+@_json
+@_quiet
 @_no_color
-def init(directory: Path) -> None:
+def init(directory: Path, as_json: bool, quiet: bool) -> None:
     """Write a commented lastgood.toml to start from. Nothing is overwritten."""
     from lastgood.cli.starter import start_project
     from lastgood.session.event_lines import listed, nearby
 
     started = start_project(directory)
-    console = _console()
+    if as_json:
+        _print_json({"written": list(map(str, started.written)), "found": list(started.found)})
+        return
+    console = _console(quiet=quiet)
     for path in started.written:
         console.print(f"  wrote  {nearby(path, Path.cwd())}", style="green")
     console.print("\nNext:")
@@ -316,13 +359,14 @@ def _project(config_file: Path) -> Project:
 
 
 def _watch(config_file: Path, show: Callable[[WatchEvent], None], *, wait: bool) -> None:
-    """Run a session that shows its events, until Ctrl-C, or until its output is closed."""
+    """Run a session that shows its events, until Ctrl-C, SIGTERM, or until its output is closed."""
     import trio
 
     import lastgood
 
     scope = trio.CancelScope()
     broken: list[BrokenPipeError] = []
+    terminated: list[bool] = []
 
     def on_event(event: WatchEvent) -> None:
         # Exceptions of on_event are only logged. On a broken pipe, rich raises SystemExit.
@@ -332,13 +376,31 @@ def _watch(config_file: Path, show: Callable[[WatchEvent], None], *, wait: bool)
             broken.append(BrokenPipeError(errno.EPIPE, "the reader of the events has closed the pipe"))
             scope.cancel()
 
+    async def end_by_signal(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM) as received:
+            task_status.started()
+            async for _ in received:
+                terminated.append(True)
+                scope.cancel()
+
     async def run(program: WatchProgram) -> None:
-        with scope:
-            await program()
+        raised: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            await nursery.start(end_by_signal)
+            try:
+                with scope:
+                    await program()
+            except BaseException as error:  # raised again below, outside of the nursery, so that no group wraps it
+                raised = error
+            nursery.cancel_scope.cancel()
+        if raised is not None:
+            raise raised
 
     trio.run(run, lastgood.watch(config_file, on_event=on_event, wait_for_first=wait))
     if broken:
         raise broken[0]
+    if terminated:
+        sys.exit(TERMINATED)
 
 
 def _time_text(at: float) -> str:
@@ -368,16 +430,24 @@ def _operation(operation: FileOperation, output: Path) -> str:
             return f"remove   {path}/"
 
 
-def _console(*, stderr: bool = False) -> Console:
+def _print_json(data: object) -> None:
+    click.echo(json.dumps(data, indent=2))
+
+
+def _console(*, stderr: bool = False, quiet: bool = False) -> Console:
     from lastgood.session.event_lines import make_console
 
     ctx = click.get_current_context(silent=True)
-    return make_console(stderr=stderr, colors=ctx is None or not ctx.meta.get(_NO_COLOR, False))
+    console = make_console(stderr=stderr, colors=ctx is None or not ctx.meta.get(_NO_COLOR, False))
+    console.quiet = quiet
+    return console
 
 
-def _print_warnings(warnings: tuple[str, ...], *, verbose: bool) -> None:
+def _print_warnings(warnings: tuple[str, ...], *, verbose: bool, quiet: bool = False) -> None:
     from lastgood.wrappers.types.warning_texts import summed_up
 
+    if quiet:
+        return
     console = _console(stderr=True)
     lines = warnings if verbose else summed_up(warnings)
     for line in lines:

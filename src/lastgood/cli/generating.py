@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -33,13 +33,17 @@ _PLACE = re.compile(r"^(?P<text>.*) \((?P<file>[^()]+?)(?::(?P<line>\d+))?\)$", 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one config. ``differs``: the files that are out of date, with ``--check``; ``diff``: how, as lines."""
+    """What became of one config.
+
+    ``differs``: the files that are out of date, with ``--check``; ``diff``: how, as lines. ``sources``: the files of the modules.
+    """
 
     config: Path
     once: Once | None = None
     error: LastgoodError | OSError | None = None
     differs: tuple[Path, ...] = ()
     diff: tuple[str, ...] = field(default=(), repr=False)
+    sources: Mapping[str, Path] = field(default_factory=dict, repr=False)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -86,8 +90,9 @@ def generate_all(
 def _generated(config: Path, project_of: Callable[[Path], Project]) -> Outcome:
     from lastgood.interpreters.once import generate_once
 
+    project = project_of(config)
     try:
-        return Outcome(config, generate_once(project_of(config)))
+        return Outcome(config, generate_once(project), sources=_sources(project))
     except (LastgoodError, OSError) as error:
         return Outcome(config, error=error)
 
@@ -95,12 +100,18 @@ def _generated(config: Path, project_of: Callable[[Path], Project]) -> Outcome:
 def _checked(config: Path, project_of: Callable[[Path], Project]) -> Outcome:
     from lastgood.interpreters.once import differences
 
+    project = project_of(config)
     try:
-        would, diff = differences(project_of(config), _near)
+        would, diff = differences(project, _near)
     except (LastgoodError, OSError) as error:
         return Outcome(config, error=error)
     files = tuple(would.output / path for path in (*would.written, *would.removed))
-    return Outcome(config, would, differs=files, diff=tuple(diff))
+    return Outcome(config, would, differs=files, diff=tuple(diff), sources=_sources(project))
+
+
+def _sources(project: Project) -> Mapping[str, Path]:
+    modules = {} if project.resolution is None else project.resolution.modules
+    return {name: module.file for name, module in modules.items() if module.file is not None}
 
 
 def _near(path: Path) -> str:
@@ -223,12 +234,20 @@ class GithubReport:
         for warning in outcome.warnings:
             found = _PLACE.match(warning)
             if found is None:
-                _annotate("warning", outcome.config, None, warning)
+                _annotate("warning", _source_of(warning, outcome), None, warning)
             else:
                 _annotate("warning", Path(found["file"]), int(found["line"] or 0) or None, found["text"])
 
     def end(self) -> None:
         """See :class:`Report`."""
+
+
+def _source_of(warning: str, outcome: Outcome) -> Path:
+    """Return the source of the module that a warning begins with; else the config."""
+    name = warning.partition(": ")[0]
+    while name and name not in outcome.sources:
+        name = name.rpartition(".")[0]
+    return outcome.sources.get(name, outcome.config)
 
 
 def _problems(error: LastgoodError | OSError) -> Iterable[tuple[Path | None, int | None, str]]:
