@@ -17,6 +17,8 @@ from watchfiles._rust_notify import RustNotify
 from lastgood.interpreters import watching
 from lastgood.interpreters.watching import LIMIT_ADVICE, OPEN_FILES_ADVICE, Notifier, places
 from lastgood.planner.watch_set import WatchSet
+from lastgood.sources.listings import Listings
+from lastgood.store.disk import Disk
 from process_bridges import until
 from real_project import DEADLINE
 
@@ -66,6 +68,13 @@ def test_what_is_missing_is_watched_through_the_nearest_directory_above_it(tmp_p
     trees, alone = places(watch_set(tmp_path / "not" / "yet" / "there.py"))
     assert trees == {}
     assert set(alone) == {tmp_path}
+
+
+def test_a_file_in_the_root_directory_is_watched_through_it() -> None:
+    """As in a container, whose project is where everything is."""
+    listings = Listings(Disk())
+    assert set(places(watch_set(Path("/lastgood.toml"), Path("/nowhere/a.py")), listings=listings)[1]) == {Path("/")}
+    assert not listings.is_absent("/")
 
 
 def test_a_directory_of_the_same_name_is_another_one(tmp_path: Path) -> None:

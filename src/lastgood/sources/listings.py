@@ -6,7 +6,6 @@ again: a few, since a directory is listed as a whole, and what is not in the lis
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,11 +78,11 @@ class Listings:
 
     def is_absent(self, path: str) -> bool:
         """Return whether the listings so far prove that nothing is at ``path``. The disk is not asked."""
-        above, name = os.path.split(path)
-        beside = self._names.get(above)
-        if beside is None:
-            return above != path and self.is_absent(above)
-        return name not in beside if beside else self.is_absent(above)  # an unreadable directory is empty, too
+        above, _, name = path.rpartition("/")  # quicker than os.path.split(), and there may be thousands
+        beside = self._names.get(above or "/")
+        if beside and name:
+            return name not in beside
+        return bool(above) and self.is_absent(above)  # an unreadable directory is empty, too
 
     def real_path(self, path: str) -> str:
         """Return ``path`` with symbolic links resolved, as far as it exists."""
