@@ -73,7 +73,7 @@ class Rules:
         if self.ignores(root, path):
             return False
         is_free = root not in self.trees or path.endswith(IMPORTABLE)
-        return is_free or _matches(self.include, self.base, root, path)
+        return is_free or (bool(self.include) and _matches(self.include, self.base, root, path))
 
     def ignores(self, root: str, path: str) -> bool:
         """Return whether the file or directory ``path`` at or below ``root`` is to be ignored."""
@@ -211,6 +211,7 @@ def _outside(paths: Iterable[Path], roots: Iterable[Path]) -> set[Path]:
     return {path for path in paths if not is_inside(path)}
 
 
+@lru_cache(maxsize=1 << 12)  # the same few names, again and again
 def is_ignored_name(name: str) -> bool:
     """Return whether a file or directory of this name below a watched root is a cache or an editor's temporary file."""
     return name in IGNORED_NAMES or _EDITORS.fullmatch(name) is not None

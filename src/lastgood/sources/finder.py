@@ -120,11 +120,11 @@ class Finder:
         """Resolve the symbolic links of ``directory``, as far as it exists."""
         known = self._real.get(directory)
         if known is None:
-            above, name = os.path.split(directory)
+            above, _, name = directory.rpartition("/")  # quicker than os.path.split(), and there may be thousands
             beside = self.listings.listed(above)
             # If its parent was listed, this usually needs no system call: an entry that is absent is not a link.
             if name and beside is not None and beside.get(name) != "link":
-                known = os.path.join(self.real_directory(above), name)
+                known = f"{self.real_directory(above).removesuffix('/')}/{name}"
             else:
                 known = self.listings.real_path(directory)
             self._real[directory] = known
