@@ -70,6 +70,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "own.toml").write_text(TOML.format(dir="wrappers_own", style="sync"))
     (tmp_path / "svc.py").write_text(
         "def f(x: int) -> int:\n    return x + 1\ndef count():\n    yield from range(1000)\n"
+        "class Mine(ArithmeticError):\n    pass\ndef fail():\n    raise Mine('mine')\n"
     )
     return tmp_path
 
@@ -281,10 +282,10 @@ workers = session.bridge.pids
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
+        held = os.open("held", os.O_WRONLY)
         null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(null, number)
-        held = os.open("held", os.O_WRONLY)
         open("waits").read()
         os._exit(0)
     os._exit(0)
@@ -446,3 +447,59 @@ def test_a_child_that_runs_the_loop_on_does_nothing_for_the_session(project: Pat
     it = ran(project, script)
     assert (it.status, it.err) == (0, "")
     assert it.out.splitlines() == ["reload-start", "watch-paths", "reload-success", "Idle", "child 3", "app 3"]
+
+
+ASYNC_STREAM = """
+async def app():
+    async with lastgood.watch("async.toml") as session:
+        from wrappers_async import svc
+        items = svc.count()
+        assert await anext(items) == 0
+        pid = os.fork()
+        if pid == 0:
+            for call in (lambda: anext(items), lambda: anext(svc.count())):
+                try:
+                    await call()
+                except lastgood.Forked as error:
+                    print(type(error).__name__, flush=True)
+            await items.aclose()
+            sys.exit(3)
+        print("child", status_of(pid), flush=True)
+        print("app", len([item async for item in items]), await svc.f(2))
+"""
+
+
+@pytest.mark.parametrize("start", ["import trio; trio.run(app)", "asyncio.run(app())"], ids=["trio", "asyncio"])
+def test_an_async_stream_that_was_open_at_the_fork_is_the_parents(project: Path, start: str) -> None:
+    assert ran(project, ASYNC_STREAM, start) == Ran(0, "Forked\nForked\nchild 3\napp 999 3\n", "")
+
+
+def test_a_child_whose_parents_threads_were_in_the_midst_of_a_swap_may_have_a_session(project: Path) -> None:
+    child = """
+        from lastgood.bridges import raised
+        from lastgood.calls import refresh
+        from lastgood.children.guardian import GUARDIAN
+        import threading
+        held, over = threading.Event(), threading.Event()
+
+        def hold():  # as threads of the session may
+            with refresh._applying, raised._making, GUARDIAN._lock:
+                held.set()
+                over.wait()
+
+        threading.Thread(target=hold).start()
+        held.wait()
+        pid = os.fork()
+        if pid == 0:
+            with lastgood.watch("own.toml") as own:
+                from wrappers_own import svc as mine
+                print("own", mine.f(5), own.reload_now(), mine.f(6), flush=True)
+                try:
+                    mine.fail()
+                except ArithmeticError as error:
+                    print(error, flush=True)
+            sys.exit(3)
+        over.set()
+        print("child", status_of(pid), flush=True)
+    """
+    assert ran(project, PLAIN, child, AND_GOES_ON) == Ran(0, "own 6 True 7\nmine\nchild 3\napp 3 True 4\n", "")

@@ -235,6 +235,16 @@ _group_message = vars(BaseExceptionGroup)["message"]
 _making = threading.RLock()
 
 
+def _after_fork() -> None:
+    """Replace the lock in a forked child: the thread that held it does not exist there."""
+    global _making
+    _making = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _class(bases: tuple[type[Exception], ...], module: str, qualname: str) -> type[RemoteError]:
     if bases[0].__name__ == qualname.rpartition(".")[2]:
         module = bases[0].__module__  # a copy of an error is then of the same class

@@ -34,6 +34,16 @@ logger = logging.getLogger(__name__)
 _applying = threading.Lock()
 
 
+def _after_fork() -> None:
+    """Replace the lock in a forked child: the thread that held it does not exist there."""
+    global _applying
+    _applying = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def load(module: ModuleType, text: bytes, execute: Callable[[ModuleType], None], is_live: Callable[[], bool]) -> bool:
     """Import or reload ``module``, whose live text is ``text``; ``execute`` is the ordinary way to do that.
 
