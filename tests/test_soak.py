@@ -141,3 +141,46 @@ async def test_many_cycles_hold_no_more_than_few(
         while Held.now(project).descriptors > at_rest.descriptors:
             await trio.to_thread.run_sync(os.sched_yield)
     assert Held.now(project).children == 0
+
+
+def resident(pid: int) -> int:
+    """Kilobytes of memory of a process."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1])
+
+
+@pytest.mark.apart
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process holds is read from /proc")
+async def test_two_thousand_reloads_and_a_million_calls_hold_no_more(tmp_path: Path) -> None:
+    project = RealProject(tmp_path / "project")
+    soaked = Soaked(project)
+    soaked.save()
+
+    async def call(session: Session, times: int) -> None:
+        for _ in range(times):
+            await session.handle.call("pricing", "quote", ["x"], {})
+
+    async def calls(session: Session, times: int) -> tuple[int, int]:
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(call, session, times // 8)
+        return resident(os.getpid()), resident(session.bridge.pids[0])
+
+    held: list[Held] = []
+    async with watch(project.config_file, on_event=lambda _: None) as session:
+        for soaked.cycle in range(1, 2001):
+            soaked.save()
+            assert await session.settle()
+            if soaked.cycle in (200, 2000):
+                held.append(await at_rest_with(session, project, most=1000 if not held else held[0].descriptors + 2))
+        early, late = held
+        memory = [await calls(session, 100_000), await calls(session, 900_000)]
+        assert await at_rest_with(session, project, most=late.descriptors + 2)
+    print(f"after 200: {early}; after 2,000: {late}; kB of app and worker after 100,000 and 1,000,000 calls: {memory}")
+    assert late.temporary <= early.temporary
+    assert late.threads <= early.threads + 2
+    assert late.kept <= early.kept
+    assert late.blocks - early.blocks < 5 * 1800 + 1000
+    assert all(after - before < 2000 for before, after in zip(*memory, strict=True))

@@ -73,6 +73,18 @@ async def test_a_module_is_asked_about_again_only_when_it_or_what_it_imports_has
             assert factory.asked == ([] if asked is None else [asked])
 
 
+async def test_only_the_last_comparisons_are_remembered(project: RealProject) -> None:
+    prepared(project)
+    told = Told()
+    async with watch(project.config_file, create_bridge=Describers().create_bridge, on_event=told) as session:
+        sizes = []
+        for version in range(12):
+            project.save("pricing.py", f"{SOURCE}VERSION = {version}\n")
+            assert await session.settle()
+            sizes.append(len(session._project.differences._here))
+    assert max(sizes) == sizes[-1] == sizes[6]
+
+
 async def test_differences_are_warnings_of_every_cycle_in_which_they_are(project: RealProject) -> None:
     prepared(project)
     factory, told = Describers(), Told()

@@ -437,7 +437,7 @@ async def test_a_session_is_shown_to_a_person(project: RealProject, start: Calla
         assert repr(session).startswith(
             f"{named}generation 1 is live, and STALE because of GenerationError: Generation failed"
         )
-        assert repr(session.status).startswith("<Status: generation 1 is live, and STALE because of GenerationError:")
+        assert ", error=<GenerationError: Generation failed for 1 module(s): …>, calls={})" in repr(session.status)
     assert repr(session) == f"{named}closed>"
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Comparison"]
 
 _DIFFERENCES: Query[tuple[str, ...]] = Query("differences")
+_KEPT_FOR_EACH = 4
+"""The comparisons that are remembered for each module, so that an edit that is taken back needs no other."""
 
 
 class _NotCompared(Exception):
@@ -99,6 +101,7 @@ class Comparison:
         """
         if self._unknown:
             self._learn(found)
+            self._memo.keep(_KEPT_FOR_EACH * len(self._keys))
         return tuple(text for name in self._keys for text in self._recall(name) or ())
 
     def _learn(self, found: object) -> None:

@@ -310,13 +310,18 @@ class Status:
     calls: Mapping[int, int] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
-        """Return a sentence for a person."""
-        live = f"generation {self.generation} is live" if self.generation else "nothing is live yet"
-        if not self.stale:
-            return f"<Status: {live}>"
-        error = type(self.error).__name__
+        """Return the fields, of the error its first line."""
+        error = None if self.error is None else f"<{self.brief}>"
+        fields = f"generation={self.generation}, stale={self.stale}, since={self.since}, error={error}"
+        return f"Status({fields}, calls={dict(self.calls)})"
+
+    @property
+    def brief(self) -> str:
+        """The type and the first line of the error; empty if there is none."""
+        if self.error is None:
+            return ""
         first, *more = str(self.error).splitlines() or [""]
-        return f"<Status: {live}, and STALE because of {error}: {first}{' …' if more else ''}>"
+        return f"{type(self.error).__name__}: {first}{' …' if more else ''}"
 
     @classmethod
     def of(cls, state: State, in_flight: Callable[[int], int]) -> Status:

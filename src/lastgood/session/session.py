@@ -143,8 +143,11 @@ class Session:
 
     def __repr__(self) -> str:
         """Return a sentence for a person."""
-        state = "closed" if self._ended else repr(self.status).removeprefix("<Status: ").removesuffix(">")
-        return f"<lastgood session of {self._project.config_file}: {state}>"
+        named, status = f"lastgood session of {self._project.config_file}", self.status
+        if self._ended:
+            return f"<{named}: closed>"
+        live = f"generation {status.generation} is live" if status.generation else "nothing is live yet"
+        return f"<{named}: {live}, and STALE because of {status.brief}>" if status.stale else f"<{named}: {live}>"
 
     # --- public interface
 
