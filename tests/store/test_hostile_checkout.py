@@ -115,7 +115,11 @@ def link(name: str, target: str = "") -> Callable[[Victim], None]:
 
 
 def hard_link(name: str) -> Callable[[Victim], None]:
-    return lambda victim: os.link(victim.outside / "precious", victim.home / name)
+    def forge(victim: Victim) -> None:
+        (victim.home / name).parent.mkdir(parents=True, exist_ok=True)
+        os.link(victim.outside / "precious", victim.home / name)
+
+    return forge
 
 
 def fifo(name: str) -> Callable[[Victim], None]:
@@ -183,17 +187,31 @@ def a_cache(victim: Victim) -> None:
     database.close()
 
 
+def dangling(name: str) -> Callable[[Victim], None]:
+    return lambda victim: os.symlink(victim.outside / "nowhere", victim.home / name)
+
+
 OWN = (
     "lock",
     "pid",
     "manifest.json",
     "journal.json",
     "journal.new",
+    "journal.unverified",
     "undo-request",
     "manifest.json.new",
     "../.gitignore",
 )
-DIRECTORIES = ("backup", "stage-1", "generations", "generations/objects", "generations/manifests", "generations/code")
+DIRECTORIES = (
+    "backup",
+    "backup.unverified",
+    "kept",
+    "stage-1",
+    "generations",
+    "generations/objects",
+    "generations/manifests",
+    "generations/code",
+)
 HISTORY = "generations/history.json"
 MANIFEST = {"version": 1, "files": {"mine.py": digest_of(PRECIOUS), "../../outside/precious": digest_of(PRECIOUS)}}
 
@@ -218,6 +236,12 @@ FORGED: Mapping[str, Callable[[Victim], None]] = {
     **{f"{name} is a directory": directory(name) for name in (*OWN, HISTORY, "cache")},
     **{f"{name} is a link to a directory": link(name) for name in DIRECTORIES},
     **{f"{name} is huge": huge(name) for name in ("manifest.json", "journal.json", "pid", HISTORY)},
+    **{f"{name} is a link to nowhere": dangling(name) for name in ("lock", "pid", "kept", "stage-1")},
+    "the pid of a stranger": content("pid", b"1\n"),
+    "a lock that names a stranger": content("lock", b"1\n"),
+    "an object that is somebody's file": hard_link(f"generations/objects/{digest_of(PRECIOUS)}"),
+    "a manifest that is a link": link(f"generations/manifests/{digest_of(PRECIOUS)}", "precious"),
+    **{f"{name} for Python": content(name, PLANTED) for name in ("sitecustomize.py", "evil.pth", "__init__.py")},
     "deep JSON": content("manifest.json", b"[" * 100_000),
     "deep directories": deep_directories,
     "long directories": long_directories,
@@ -234,7 +258,13 @@ def test_what_is_forged_changes_nothing_but_what_is_generated(victim: Victim, fo
         done = victim.run(command)
         assert done.exit_code == status, f"{command}: {done.output}"
         assert victim.untouched() == before, command
+        assert not (victim.home / "executed").exists(), command
     assert b"async def quote" in victim.project.tree()["pricing.py"]
+
+
+def test_as_many_are_tried_as_the_documentation_says() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reliability.md"
+    assert f"| {len(FORGED)} attacks, each before" in page.read_text(encoding="utf-8")
 
 
 async def test_a_session_starts_anew_beside_it_all(victim: Victim, factory: FakeFactory) -> None:
