@@ -279,7 +279,8 @@ DAEMON = """
 import signal
 HOW = {how!r}
 workers = session.bridge.pids
-if os.fork() == 0:
+first = os.fork()
+if first == 0:
     os.setsid()
     if os.fork() == 0:
         held = os.open("held", os.O_WRONLY)
@@ -289,6 +290,7 @@ if os.fork() == 0:
         open("waits").read()
         os._exit(0)
     os._exit(0)
+os.waitpid(first, 0)
 print(*workers, flush=True)
 if HOW == "is killed":
     os.kill(os.getpid(), signal.SIGKILL)
