@@ -142,7 +142,7 @@ TEXTS = [
         "The worker process exited with status 0 while it began. Its last output:\nbye",
     ),
     (WorkerDied(-9, ""), "The worker process was killed by signal 9."),
-    (WorkerDied(None, ""), "The worker process ended with a status that is not known."),
+    (WorkerDied(None, ""), "The worker process ended."),
     (
         FunctionRemoved("pricing", "quote"),
         (

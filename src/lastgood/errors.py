@@ -344,7 +344,7 @@ class WorkerDied(BridgeError):
 
     def __str__(self) -> str:
         how = (
-            "ended with a status that is not known"
+            "ended"
             if self.status is None
             else f"was killed by signal {-self.status}"
             if self.status < 0

@@ -39,10 +39,10 @@ def slow_shop(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> Gate:
     """Reading shop.py for a stage passes by the gate, as from a network that is gone."""
     read = Disk.read
 
-    def slow(self: Disk, path: Path, *, follow: bool = True) -> bytes:
+    def slow(self: Disk, path: Path) -> bytes:
         if path.name == "shop.py" and "generated" not in path.parts:
             gate.pass_by()
-        return read(self, path, follow=follow)
+        return read(self, path)
 
     monkeypatch.setattr(Disk, "read", slow)
     return gate
@@ -157,9 +157,9 @@ async def test_close_does_not_wait_for_a_look_at_what_is_watched_that_hangs(
 ) -> None:
     read = Disk.read
 
-    def slow(self: Disk, path: Path, *, follow: bool = True) -> bytes:
+    def slow(self: Disk, path: Path) -> bytes:
         gate.pass_by()
-        return read(self, path, follow=follow)
+        return read(self, path)
 
     async with start() as session, trio.open_nursery() as nursery:
         await told.success()

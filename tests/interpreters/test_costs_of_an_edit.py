@@ -32,9 +32,9 @@ class CountingFiles(MemoryFiles):
         self.costs = costs
         self.before = lambda operation, _path: self.costs.update((operation,))
 
-    def read(self, path: Path, *, follow: bool = True) -> bytes:
+    def read(self, path: Path) -> bytes:
         self.costs["read"] += 1
-        return super().read(path, follow=follow)
+        return super().read(path)
 
     def stat(self, path: Path, *, follow: bool = False) -> Stat | None:
         self.costs["examine"] += 1

@@ -53,9 +53,9 @@ class Files(MemoryFiles):
         self._interrupt()
         return found
 
-    def read(self, path: Path, *, follow: bool = True) -> bytes:
+    def read(self, path: Path) -> bytes:
         self._interrupt()
-        data = super().read(path, follow=follow)
+        data = super().read(path)
         self.readings[path] += 1
         self._interrupt()
         return data

@@ -391,9 +391,9 @@ class Counting(MemoryFiles):
         self.reads: Counter[Path] = Counter()
         self.scans: Counter[str] = Counter()
 
-    def read(self, path: Path, *, follow: bool = True) -> bytes:
+    def read(self, path: Path) -> bytes:
         self.reads[path] += 1
-        if b"unreadable" in (data := super().read(path, follow=follow)):
+        if b"unreadable" in (data := super().read(path)):
             raise PermissionError(13, "Permission denied", str(path))
         return data
 

@@ -421,18 +421,22 @@ def test_a_link_that_replaces_a_file_just_before_it_is_opened_is_not_followed(
     def replaced_afterwards(path: Path) -> os.stat_result:
         found = look(path)
         path.rename(tmp_path / "elsewhere")
-        path.symlink_to("elsewhere")
+        path.symlink_to("../elsewhere")
         return found
 
     look = os.lstat
-    (tmp_path / "a").write_bytes(b"1")
+    own = tmp_path / ".lastgood" / "a"
+    own.parent.mkdir()
+    own.write_bytes(b"1")
     with monkeypatch.context() as patch:
         patch.setattr(os, "lstat", replaced_afterwards)
         with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
-            Disk().read(tmp_path / "a", follow=False)
-    assert Disk().read(tmp_path / "a") == b"1"
+            Disk().read(own)
     with pytest.raises(OSError, match="it is not a regular file"):
-        Disk().read(tmp_path / "a", follow=False)
+        Disk().read(own)
+    (tmp_path / "elsewhere").write_bytes(b"2")
+    (tmp_path / "link").symlink_to("elsewhere")
+    assert Disk().read(tmp_path / "link") == b"2", "of a user's files, links are followed"
 
 
 def test_a_directory_is_not_read(tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ class Recording(MemoryFiles):
         self.read_back: list[Path] = []
         self.before = lambda operation, path: self.done.append(f"{operation} {path.name}")
 
-    def read(self, path: Path, *, follow: bool = True) -> bytes:
+    def read(self, path: Path) -> bytes:
         self.read_back.append(path)
-        return super().read(path, follow=follow)
+        return super().read(path)
 
     def objects(self) -> list[str]:
         return self.children(TOP / "objects")

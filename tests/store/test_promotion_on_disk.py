@@ -154,10 +154,10 @@ def test_a_wrapper_that_cannot_be_read_is_not_called_somebody_elses(tmp_path: Pa
     promoting = staged(output, NEW)
 
     class Worn(Disk):
-        def read(self, path: Path, *, follow: bool = True) -> bytes:
+        def read(self, path: Path) -> bytes:
             if path.name == "changed.py":
                 raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-            return super().read(path, follow=follow)
+            return super().read(path)
 
     output.files = Worn()
     with pytest.raises(PromotionError, match="Input/output error") as caught:

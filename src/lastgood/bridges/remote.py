@@ -20,7 +20,7 @@ from lastgood.bridges.worker.values.arrays import Carrier
 from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import PLAIN, DecodeError
 from lastgood.calls.classes import Declared
-from lastgood.children.child import KILL_WAIT
+from lastgood.children.child import KILL_WAIT, Child
 from lastgood.children.forks import FORKS
 from lastgood.errors import Blame, BridgeError, WorkerDied
 from lastgood.sources.environment import Environment
@@ -247,4 +247,10 @@ class RemoteWorker:
                 await child.end(self._grace if exited else 0)
             finally:
                 blame: Blame | None = None if exited else "code"  # it closed the pipe, and was then killed here
-                self.channel.fail(lambda: WorkerDied(child.status, child.out.tail(), doing=doing, blame=blame))
+                self.channel.fail(lambda: _death(child, doing, blame))
+
+
+def _death(child: Child, doing: str, blame: Blame | None) -> WorkerDied:
+    """Return the error of a worker that has ended while ``doing`` something."""
+    how = "with a status that is not known" if child.status is None else ""
+    return WorkerDied(child.status, child.out.tail(), doing=f"{how} {doing}".strip(), blame=blame)

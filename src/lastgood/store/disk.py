@@ -44,9 +44,9 @@ class Disk:
         """See :class:`FileSystem`."""
         return time.time()
 
-    def read(self, path: Path, *, follow: bool = True) -> bytes:
+    def read(self, path: Path) -> bytes:
         """See :class:`FileSystem`."""
-        with _open_regular(path, follow=follow) as file:
+        with _open_regular(path, follow=_OWN not in str(path)) as file:
             return file.read()
 
     def digest(self, path: Path) -> str:
@@ -229,6 +229,7 @@ _MAX_FSYNCS = 32
 _LOCK_WAIT = 2.0
 """Seconds."""
 _CHUNK = 1 << 20
+_OWN = f"{os.sep}.lastgood{os.sep}"
 # Any other error is raised: a file that cannot be examined, such as a backup, must not be treated as absent.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})

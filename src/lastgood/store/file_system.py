@@ -90,10 +90,10 @@ class FileSystem(Protocol):
         """Return the time in seconds since the epoch, as in :attr:`Stat.changed`."""
         ...
 
-    def read(self, path: Path, *, follow: bool = True) -> bytes:
+    def read(self, path: Path) -> bytes:
         """Return the bytes of a regular file. Raise :class:`OSError` for anything else, so that a FIFO does not block.
 
-        ``follow``: a link may lead to the file.
+        In ``.lastgood/``, whose files somebody else may have prepared, a link is not followed.
         """
         ...
 

@@ -57,8 +57,7 @@ class MemoryFiles:
     def key(self) -> bytes:
         return b"the key of the only user in memory"
 
-    def read(self, path: Path, *, follow: bool = True) -> bytes:
-        del follow
+    def read(self, path: Path) -> bytes:
         if path in self.directories:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         return self._file(path).data

@@ -177,7 +177,7 @@ def read_sealed(files: FileSystem, path: Path) -> bytes | None:
 def read_bounded(files: FileSystem, path: Path, limit: int = _MAX_SIZE) -> bytes | None:
     """Return the bytes of a regular file of at most ``limit`` bytes; None if there is no such file."""
     status = files.stat(path)
-    return None if status is None or status.kind != "file" or status.size > limit else files.read(path, follow=False)
+    return None if status is None or status.kind != "file" or status.size > limit else files.read(path)
 
 
 def write_sealed(files: FileSystem, path: Path, data: bytes, *, after: Sequence[Path] | None = None) -> None:
