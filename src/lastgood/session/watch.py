@@ -188,7 +188,12 @@ class WatchProgram:
 
     def plan(self) -> Plan:
         """Return the plan of the first cycle, which can be printed. Nothing is read or written."""
-        return plan_of_cycle(Settings(**self.given), 1, None)
+        return plan_of_cycle(self.settings, 1, None)
+
+    @property
+    def settings(self) -> Settings:
+        """The timing, as far as no config has been read."""
+        return Settings(**self.given)
 
     # --- trio, asyncio
 
