@@ -370,3 +370,16 @@ def test_a_status_has_the_calls_in_flight_by_generation() -> None:
     assert hash(status) == hash(states.Status(3, False, None, None))
     assert repr(status) == "Status(generation=3, stale=False, since=None, error=None, calls={1: 2, 3: 6})"
     assert states.Status.of(State(retired=state.retired), lambda _cycle: 0).calls == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "brief"), [("no", "LookupError: no"), ("no\nbecause", "LookupError: no …"), ("", "LookupError: ")]
+)
+def test_a_status_shows_the_first_line_of_its_error(text: str, brief: str) -> None:
+    status = states.Status(3, True, 7.0, LookupError(text))
+    assert status.brief == brief
+    assert repr(status) == f"Status(generation=3, stale=True, since=7.0, error=<{brief}>, calls={{}})"
+
+
+def test_a_status_that_is_good_has_nothing_to_show() -> None:
+    assert states.Status(3, False, None, None).brief == ""

@@ -133,6 +133,15 @@ def test_roots_are_found_by_directory_and_name_and_a_directory_comes_before_thos
     assert list(watched.by_directory) == ["/p", "/p/a"]
 
 
+def test_links_that_are_nothing_else_are_not_looked_for_by_directory() -> None:
+    watched = WatchSet(
+        (Path("/p/a.py"),), (Path("/q/b.py"),), links=(Path("/current"), Path("/p/a.py"), Path("/q/b.py"))
+    )
+    assert watched.bare_links == (Path("/current"),)
+    assert list(watched.by_directory) == ["/p", "/q"]
+    assert Path("/current") in watched.roots
+
+
 def test_what_covers_another_set_has_all_of_its_roots() -> None:
     small, large = WatchSet((Path("/p/a.py"),)), WatchSet((Path("/p/a.py"),), (Path("/p/b.py"),), Path("/p/out"))
     assert small.includes(small)
