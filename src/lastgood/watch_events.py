@@ -56,7 +56,8 @@ class _Event:
 
     def __repr__(self) -> str:
         """Return the fields that are not at their defaults, shortened, for a person."""
-        fields = [each for each in dataclasses.fields(self) if _counts(each, getattr(self, each.name))]  # type: ignore[arg-type]
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
+        fields = tuple(each for each in fields if _counts(each, getattr(self, each.name)))
         shown = ", ".join(f"{each.name}={_shown(getattr(self, each.name))}" for each in fields)
         return f"{type(self).__name__}({shown})"
 

@@ -179,3 +179,47 @@ def test_a_rollback_that_fails_while_closing_is_not_told() -> None:
         effects.Dispose(1, 10.0),
         effects.Release(),
     )
+
+
+def first_of(script: Script) -> list[effects.Answer]:
+    """The answers to the caller that waits for the first good generation, when the session closes and everything ends."""
+    given = script.give(events.CloseRequested())
+    for _ in range(3):
+        match script.phase():
+            case states.Running(cycle):
+                given += script.give(events.Failed(effects.Stage(cycle.number), 0.5, ERROR, 0.0))
+            case states.RollingBack(cycle):
+                given += script.give(events.RolledBack(effects.Rollback(effects.Stage(cycle.number), 10.0)))
+    return [each for each in given if isinstance(each, effects.Answer) and 0 in each.tickets]
+
+
+def waiting() -> Script:
+    script = Script()
+    script.give(events.Started(0, waits=True))
+    return script
+
+
+def test_a_caller_that_waits_for_the_first_good_cycle_is_answered_once() -> None:
+    assert first_of(waiting()) == [effects.Answer((0,), False)]
+
+
+def test_so_it_is_after_the_first_has_failed() -> None:
+    script = waiting()
+    script.give(events.Failed(effects.Stage(1), 0.5, ERROR, 0.0))
+    assert not [
+        each
+        for each in script.give(events.RolledBack(effects.Rollback(effects.Stage(1), 10.0)))
+        if isinstance(each, effects.Answer)
+    ]
+    assert script.phase() == states.Idle()
+    assert first_of(script) == [effects.Answer((0,), False)]
+
+
+def test_and_while_another_runs() -> None:
+    script = waiting()
+    script.give(events.Failed(effects.Stage(1), 0.5, ERROR, 0.0))
+    script.give(events.RolledBack(effects.Rollback(effects.Stage(1), 10.0)))
+    script.give(events.ReloadRequested(7))
+    script.give(looked(src()))
+    assert isinstance(script.phase(), states.Running)
+    assert first_of(script) == [effects.Answer((0,), False)]

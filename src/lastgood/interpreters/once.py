@@ -163,8 +163,7 @@ def ask_undo(project: Project, timeout: float) -> Good:
 
 def output_path(project: Project) -> Path:
     """Return the output directory that the config names. Raises :class:`~lastgood.errors.ConfigError`."""
-    config = project.load(project.config_file, project.files.read)
-    return project.files.real_path(config.output.dir)
+    return project.files.real_path(project.config(project.files.read).output.dir)
 
 
 def _roll_back(project: Project, work: CycleFiles, error: BaseException) -> None:

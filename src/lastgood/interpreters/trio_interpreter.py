@@ -40,7 +40,7 @@ __all__ = ["Hooks", "Interrupted", "TrioInterpreter"]
 logger = logging.getLogger(__name__)
 
 _PAUSE = 1.0
-"""Seconds."""
+"""Seconds before a look that has met a limit of the system is repeated."""
 
 T = TypeVar("T")
 

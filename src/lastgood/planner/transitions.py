@@ -303,7 +303,9 @@ def _requested(state: State, event: events.ReloadRequested | events.UndoRequeste
 
 
 def _close_requested(state: State) -> Step:
-    waiting = (*state.tickets, *state.undos, *state.first)
+    under_way = state.phase.cycle.tickets if isinstance(state.phase, Running | RollingBack | Restoring) else ()
+    first = (ticket for ticket in state.first if ticket not in (*under_way, *state.tickets))
+    waiting = (*state.tickets, *state.undos, *first)
     ending = replace(state, ending=True, tickets=(), undos=(), first=())
     stop: tuple[Effect, ...] = (*phases.STOP_TIMERS, *answer(waiting, succeeded=False), Unpublish())
     match state.phase:

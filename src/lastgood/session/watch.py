@@ -67,7 +67,7 @@ def watch(
       - ``debounce``: the time without an edit before a cycle starts (0.1). ``max_wait``: the longest delay of a cycle while edits
         continue (2).
       - ``warm_timeout``: the time that a bridge has to get ready (60). ``drain_timeout``: that which calls on a replaced bridge
-        have to end (10, and at least when the session closes, there is such a limit).
+        have to end (10; when the session closes, 10 even where there is no limit).
       - ``stage_timeout``: the time for resolving the config and generating the wrappers (60).
       - ``supersede_after``: the age from which a cycle that has not swapped yet is undone for the sake of an edit that waits (twice
         the longest of the last five good cycles, at least 2).
