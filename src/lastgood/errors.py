@@ -28,7 +28,7 @@ Errors carry data; ``__str__`` makes the text from it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,13 +125,15 @@ class UnwatchableModule(ConfigError, WatchError):
 class ModuleFailure:
     """The reason why the wrapper of one module could not be generated.
 
-    ``module`` is its dotted name; ``file`` its source (None: there is none); ``line`` counts from 1 (None: not known).
+    ``module`` is its dotted name; ``file`` its source (None: there is none); ``line`` counts from 1 (None: not known), and so does
+    ``column``, in characters.
     """
 
     module: str
     file: Path | None
     line: int | None
     message: str
+    column: int | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         where = "" if self.file is None else f" ({self.file})" if self.line is None else f" ({self.file}:{self.line})"

@@ -405,21 +405,31 @@ def test_watch_tells_of_edits_and_of_being_stale_until_ctrl_c(
 ) -> None:
     watching = watch()
     assert watching.line("watches for").endswith("watches for lastgood.toml. Ctrl-C ends it.")
-    assert "generation 1 (cycle 1): wrote __init__.py, pricing.py; stage " in watching.line("live ")
+    assert watching.line("live ").endswith(": start-up; wrote __init__.py, pricing.py")
     project.save("pricing.py", BROKEN)
-    watching.line("change    pricing.py")
-    assert watching.line("failed").endswith("cycle 2 at stage")
+    assert watching.line("failed").endswith("pricing.py; cycle 2 at stage")
+    assert watching.line("> 1 | ").endswith("> 1 | def quote(:")
+    assert watching.out.readline().endswith(" |           ^\n")
     assert "; generation 1 is live. pricing.py:1: pricing: " in watching.line("STALE")
     project.save("pricing.py", f"{QUOTE}1 / 0\n")
     assert watching.line("failed").endswith("cycle 3 at warm")
     stale = watching.line("STALE")
     assert stale.endswith("; generation 1 is live. pricing.py:3: ZeroDivisionError: division by zero")
     project.save("pricing.py", QUOTE.replace("sku", "code"))
-    assert "generation 2 (cycle 4): wrote pricing.py; " in watching.line("live ")
+    assert watching.line("live ").endswith(": pricing.py; wrote pricing.py")
     line = watching.line("altered ")
     assert line.endswith("function pricing.quote(sku: str) -> float, now (code: str) -> float; breaking")
     assert watching.interrupt() == Ran(130, "", "Stopped.\n")
     assert project.leftovers() == []
+
+
+def test_a_verbose_watch_tells_of_each_step_and_its_time(project: RealProject, watch: Callable[..., Running]) -> None:
+    watching = watch("--verbose")
+    assert re.search(r" m?s \(cycle 1\): wrote __init__.py, pricing.py; stage .* ms$", watching.line("live "))
+    project.save("pricing.py", BROKEN)
+    watching.line("change    pricing.py")
+    watching.line("reload    cycle 2: pricing.py")
+    assert watching.line("failed").endswith("  cycle 2 at stage")
 
 
 def test_watch_json_is_one_event_a_line_and_nothing_else(project: RealProject, watch: Callable[..., Running]) -> None:

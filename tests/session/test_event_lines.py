@@ -64,10 +64,10 @@ REMOTE = RemoteError(
 )
 
 
-def lines_of(events: Sequence[WatchEvent], times: Sequence[datetime] = ()) -> list[str]:
+def lines_of(events: Sequence[WatchEvent], times: Sequence[datetime] = (), *, verbose: bool = False) -> list[str]:
     """What is printed for the events, told at these times (noon, when they run out)."""
     clock = iter(times)
-    printer = EventLines(base=BASE, now=lambda: next(clock, NOON))
+    printer = EventLines(base=BASE, now=lambda: next(clock, NOON), verbose=verbose)
     return [line.plain for event in events for line in printer.lines(event)]
 
 
@@ -110,11 +110,11 @@ def failure(error: BaseException = BROKEN, live: int | None = 2) -> ReloadError:
         (ReloadStart(3, True, (SOURCE,)), "reload    cycle 3: asked for; pricing.py"),
         (
             success(3, "a.py b.py", "b.py c.py"),
-            f"live      generation 3 (cycle 4): wrote b.py; removed c.py; {TOOK}",
+            f"live      generation 3 in 343 ms (cycle 4): wrote b.py; removed c.py; {TOOK}",
         ),
         (
             success(),
-            f"live      generation 1 (cycle 4): no wrapper changed; {TOOK}",
+            f"live      generation 1 in 343 ms (cycle 4): no wrapper changed; {TOOK}",
         ),
         (
             failure(live=None),
@@ -149,9 +149,20 @@ def failure(error: BaseException = BROKEN, live: int | None = 2) -> ReloadError:
     ],
     ids=lambda value: getattr(value, "type", None),
 )
-def test_an_event_is_one_line_with_its_time(event: WatchEvent, line: str | None) -> None:
+def test_a_verbose_event_is_one_line_with_its_time(event: WatchEvent, line: str | None) -> None:
     line = line or "notice    the bridge of generation 2 broke down: The worker process was killed by signal 9."
-    assert lines_of([event]) == [f"12:00:00  {line}"]
+    assert lines_of([event], verbose=True) == [f"12:00:00  {line}"]
+
+
+def test_an_edit_is_one_line_with_its_total_time() -> None:
+    events: list[WatchEvent] = [WatchPaths((SOURCE,)), Change(SOURCE), ReloadStart(4, False, (SOURCE,))]
+    assert lines_of([*events, success(3)]) == ["12:00:00  live      generation 3 in 343 ms: pricing.py"]
+    assert lines_of([*events, success(3, "a.py b.py", "b.py c.py")]) == [
+        "12:00:00  live      generation 3 in 343 ms: pricing.py; wrote b.py; removed c.py"
+    ]
+    slow = dataclasses.replace(success(), manual=True, changed=(), timings={"stage": 1.2, "warm": 0.34})
+    assert lines_of([slow]) == ["12:00:00  live      generation 1 in 1.5 s: asked for"]
+    assert lines_of([failure()])[0] == "12:00:00  failed    pricing.py; cycle 5 at stage"
 
 
 def test_what_callers_see_differently_is_a_line_each() -> None:
@@ -194,10 +205,18 @@ def test_every_event_has_its_line() -> None:
 
 def test_a_failure_tells_the_whole_error_and_that_it_is_stale() -> None:
     assert lines_of([failure()]) == [
-        "12:00:00  failed    cycle 5 at stage",
-        "           Generation failed for 1 module(s):",
-        "             pricing (/project/pricing.py:14): invalid syntax",
+        "12:00:00  failed    pricing.py; cycle 5 at stage",
+        "             pricing (pricing.py:14): invalid syntax",
         "12:00:00  STALE     since 12:00:00; generation 2 is live. pricing.py:14: pricing: invalid syntax",
+    ]
+
+
+def test_several_broken_modules_are_counted() -> None:
+    both = GenerationError((*BROKEN.failures, ModuleFailure("stock", BASE / "stock.py", None, "is gone")))
+    assert lines_of([failure(both)])[1:4] == [
+        "           Generation failed for 2 module(s):",
+        "             pricing (pricing.py:14): invalid syntax",
+        "             stock (stock.py): is gone",
     ]
 
 
@@ -310,7 +329,9 @@ def test_what_looks_like_markup_is_printed_as_it_is(width: int) -> None:
     out = io.StringIO()
     console = make_console(out)
     console.width = width
-    for line in EventLines(base=BASE, now=lambda: NOON).lines(Change(BASE / "[bold]a :smile:.py")):
+    for line in EventLines(base=BASE, now=lambda: NOON, verbose=True).lines(
+        Change(BASE / "[bold]a :smile:.py"), console
+    ):
         console.print(line)
     assert out.getvalue() == "12:00:00  change    [bold]a :smile:.py\n"
 
@@ -461,3 +482,52 @@ def test_files_that_change_with_each_reload_are_said_to_be_stale() -> None:
     lines = lines_of([Runaway((SOURCE,), 5)])
     assert lines[0].endswith("pricing.py changed during each of the last 5 reloads, and caused the next one")
     assert lines[2] == "12:00:00  STALE     until another file changes, or reload_now()"
+
+
+# --- a failure behind a newer one
+
+STOCK = RemoteError("ImportError", "no", '  File "/project/stock.py", line 8, in <module>\n')
+SHOP = RemoteError("KeyError", "no", '  File "/project/shop.py", line 2, in <module>\n')
+CONFIG = ConfigError("is not valid TOML.", file=BASE / "lastgood.toml", line=1)
+
+
+def fails(error: BaseException, effect: str, changed: str) -> ReloadError:
+    return ReloadError(5, False, (BASE / changed,), error, effect, 2)
+
+
+def behind(*events: WatchEvent) -> list[str]:
+    """What the last event shows of the failures before it."""
+    lines = EventLines(base=BASE, now=lambda: NOON)
+    *_, last = [lines.lines(event) for event in events]
+    return [line.plain.partition("behind    ")[2] for line in last if "behind" in line.plain]
+
+
+def test_a_failure_that_a_newer_one_hides_is_still_told() -> None:
+    first, second = fails(STOCK, "warm", "stock.py"), fails(BROKEN, "stage", "pricing.py")
+    since = "since 12:00:00, and not reached again: "
+    assert behind(first, second) == [f"{since}stock.py:8: ImportError: no"]
+    assert behind(first, second, second, fails(CONFIG, "stage", "lastgood.toml")) == [
+        f"{since}stock.py:8: ImportError: no",
+        f"{since}pricing.py:14: pricing: invalid syntax",
+    ]
+    assert behind(first, fails(SHOP, "warm", "shop.py")) == [f"{since}stock.py:8: ImportError: no"]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [fails(STOCK, "warm", "stock.py"), fails(STOCK, "warm", "pricing.py")],
+        [fails(STOCK, "warm", "stock.py"), fails(BROKEN, "stage", "stock.py")],
+        [fails(BROKEN, "stage", "pricing.py"), fails(STOCK, "warm", "stock.py")],
+        [fails(CONFIG, "stage", "lastgood.toml"), fails(BROKEN, "stage", "pricing.py")],
+        [fails(STOCK, "warm", "stock.py"), success(3), fails(BROKEN, "stage", "pricing.py")],
+    ],
+    ids=["told again", "edited", "got past", "every broken module is named", "mended"],
+)
+def test_a_failure_that_is_over_is_told_no_more(events: list[WatchEvent]) -> None:
+    assert behind(*events) == []
+
+
+def test_of_many_hidden_failures_the_last_few_are_told() -> None:
+    errors = [RemoteError("KeyError", "no", f'  File "/project/m{n}.py", line 1, in f\n') for n in range(9)]
+    assert len(behind(*(fails(error, "warm", f"m{n}.py") for n, error in enumerate(errors)))) == 5

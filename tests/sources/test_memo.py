@@ -10,7 +10,7 @@ import pytest
 
 from lastgood.sources import memo as memo_module
 from lastgood.sources import memo_on_disk
-from lastgood.sources.memo import Answer, Memo, Query
+from lastgood.sources.memo import Answer, Memo, Problem, Query
 
 TEXT = Query("text", Answer[str])
 TREE: Query[object] = Query("tree")
@@ -85,7 +85,7 @@ def test_a_run_tells_which_of_what_was_consulted_has_changed(asker: Asker) -> No
 
 
 def test_failures_are_found_out_each_time(asker: Asker) -> None:
-    failed = Answer("", failures={"m": (1, "broken")})
+    failed = Answer("", failures={"m": Problem(1, "broken")})
     assert asker.memo.ask(TEXT, ("a",), lambda: failed) == failed
     assert asker.ask("a", "mended") == "mended"
 

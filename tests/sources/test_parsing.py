@@ -52,6 +52,20 @@ def test_what_python_refuses_is_a_failure_with_its_line(data: bytes | str, line:
     assert line is None or found.line == line
 
 
+@pytest.mark.parametrize(
+    ("data", "column"),
+    [
+        ("x = 1\ndef f(:\n", 7),
+        ("é = (ü\n", 5),
+        ("x = (\n", 5),
+        ("x = 1\nreturn x\n", 1),
+        (b"# coding: klingon\n", None),
+    ],
+)
+def test_a_syntax_error_has_its_column_in_characters(data: bytes | str, column: int | None) -> None:
+    assert failure(data).column == column
+
+
 def test_a_syntax_error_says_which_python_has_read_the_source() -> None:
     assert failure("x = (\n").message == f"'(' was never closed (read by Python {HERE})"
     assert "read by" not in failure(b"# coding: klingon\n").message

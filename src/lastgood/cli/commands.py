@@ -22,6 +22,7 @@ from lastgood.errors import LastgoodError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from lastgood.cli.generating import Format
     from lastgood.effects import FileOperation
@@ -187,11 +188,15 @@ def generate(
 @_no_color
 def plan(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what a first cycle would do, and touch nothing."""
+    from rich.text import Text
+
     from lastgood.config import load_config
     from lastgood.interpreters.once import preview
     from lastgood.planner import plan_of_cycle
     from lastgood.planner.states import Generation
-    from lastgood.session.event_lines import change_text, nearby
+    from lastgood.session.change_texts import marked_change
+    from lastgood.session.console import hanging, width_of
+    from lastgood.session.event_lines import nearby
 
     path = _config_file(config)
     project = _project(path)
@@ -224,7 +229,9 @@ def plan(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None
     if would.changes:
         console.print("\nagainst the last good generation")
     for change in would.changes:
-        console.print(f"  {change.kind:<8} {change_text(change)}", style="red" if change.breaking else None)
+        head = Text.assemble("  ", (f"{change.kind:<8}", "red" if change.breaking else "green"), " ")
+        for line in hanging(head, marked_change(change), width_of(console)):
+            console.print(line)
     _print_warnings(would.warnings, verbose=verbose, quiet=quiet)
 
 
@@ -444,6 +451,8 @@ def _console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 
 def _print_warnings(warnings: tuple[str, ...], *, verbose: bool, quiet: bool = False) -> None:
+    from rich.text import Text
+
     from lastgood.wrappers.types.warning_texts import summed_up
 
     if quiet:
@@ -451,17 +460,38 @@ def _print_warnings(warnings: tuple[str, ...], *, verbose: bool, quiet: bool = F
     console = _console(stderr=True)
     lines = warnings if verbose else summed_up(warnings)
     for line in lines:
-        console.print(f"Warning: {line}", style="yellow")
+        _print_labelled(console, "Warning", "magenta", [Text(line)])
     if not set(warnings) <= set(lines):
-        console.print(f"These are the causes of {len(warnings)} warnings; --verbose prints each.", style="yellow")
+        console.print(f"These are the causes of {len(warnings)} warnings; --verbose prints each.", style="dim")
 
 
 def _print_error(error: Exception) -> None:
+    from rich.text import Text
+
     from lastgood.children.limits import explain
-    from lastgood.session.event_lines import error_text
+    from lastgood.session.console import width_of
+    from lastgood.session.error_texts import error_details, error_text
 
     explain(error)
-    message = error_text(error)
-    if isinstance(error, OSError) and error.strerror is not None and error.filename is not None:
-        message = "\n".join([f"{error.filename}: {error.strerror}", *getattr(error, "__notes__", ())])
-    _console(stderr=True).print(f"Error: {message}", style="red")
+    console = _console(stderr=True)
+    if isinstance(error, LastgoodError):
+        lines = error_details(error, None, width_of(console))
+    elif isinstance(error, OSError) and error.strerror is not None and error.filename is not None:
+        told = [f"{error.filename}: {error.strerror}", *getattr(error, "__notes__", ())]
+        lines = [Text(line) for line in told]
+    else:
+        lines = [Text(line) for line in error_text(error).splitlines()]
+    _print_labelled(console, "Error", "red", lines)
+
+
+def _print_labelled(console: Console, label: str, style: str, lines: list[Text]) -> None:
+    """Print a message of several lines, which are broken at the width of a terminal."""
+    from rich.text import Text
+
+    from lastgood.session.console import hanging, width_of
+
+    head = Text.assemble((f"{label}:", style), " ")
+    for line in lines:
+        for part in hanging(head, line, width_of(console)):
+            console.print(part)
+        head = Text()

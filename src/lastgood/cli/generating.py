@@ -158,7 +158,7 @@ class TextReport:
     def _done(self, done: Once) -> None:
         console, output = self._console, Path(_near(done.output))
         if done.recovered:
-            console.print("A promotion that was cut short has been undone first:", style="yellow")
+            console.print("A promotion that was cut short has been undone first:", style="magenta")
         for path in done.recovered:
             console.print(f"  restored   {output / path}")
         for label, style, paths in (("wrote", "green", done.written), ("removed", "red", done.removed)):

@@ -1,21 +1,23 @@
 """Events as lines of text for a terminal, with a STALE line after a failed cycle, and for a log.
 
 ``lastgood watch`` and ``lastgood demo`` print them; a session without ``on_event`` logs them. Text of the user's (paths,
-messages, module names) is never interpreted as markup.
+messages, module names) is never interpreted as markup, nor by the terminal.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from lastgood.errors import ConfigError, GenerationError, LastgoodError, RemoteError, UnwatchableModule
+from lastgood.errors import GenerationError, LastgoodError, RemoteError
+from lastgood.session.change_texts import change_text, marked_change
+from lastgood.session.console import hanging, harmless, make_console, width_of
+from lastgood.session.error_texts import brief, error_details, error_text, files_of, listed, nearby
 from lastgood.watch_events import (
     ApiChange,
     BridgeLost,
@@ -55,41 +57,44 @@ __all__ = [
     "print_events",
 ]
 
-_MOST_LISTED = 6
-_INDENT = " " * 11
-# A frame of a traceback: `  File "pricing.py", line 14, in quote`.
-_FRAME = re.compile(r'^ *File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
-
-
+_LABELLED = 10
+_STAMPED = 10
+"""The columns of a label, and of the time before it. What is said of an event begins behind them."""
+_INDENT = " " * (_STAMPED + 1)
 _LINE = re.compile(r":\d+(?=\)$)")
-_LIBRARY = re.compile(r"^<|[/\\\\](?:lib[/\\\\]python\d|site-packages[/\\\\]|dist-packages[/\\\\])", re.IGNORECASE)
-"""A pattern for paths in the standard library or an installed package, and for names such as ``<string>``."""
-
-
-def make_console(file: IO[str] | None = None, *, stderr: bool = False, colors: bool = True) -> Console:
-    """Make a console for plain text, without wrapping, highlighting or markup; ``colors`` only show on a terminal."""
-    from rich.console import Console
-
-    return Console(
-        file=file,
-        stderr=stderr,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        soft_wrap=True,
-        color_system="auto" if colors else None,
-    )
-
 
 _STALE = "bold reverse red"
+_EFFECTS = ("stage", "promote", "warm", "swap")
+_MOST_BEHIND = 5
+
+_Said = tuple[str, str, str | ApiChange]
+"""A label, its style, and what is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A failed cycle, as long as nothing shows that what it failed of is mended. ``text`` is its error in one line."""
+
+    at: datetime
+    effect: str
+    error: BaseException
+    text: str
+
+    def may_stand(self, event: ReloadError, text: str) -> bool:
+        """Return whether it may still be there behind a later failure: neither edited since, nor got past, nor told again."""
+        before, now = (_EFFECTS.index(each) if each in _EFFECTS else 0 for each in (self.effect, event.effect))
+        if now > before or self.text == text or not files_of(self.error).isdisjoint(event.changed):
+            return False
+        return now < before or now > 0 or not isinstance(event.error, GenerationError)  # which names each broken module
 
 
 class EventLines:
     """A converter of events to lines, to be given all events in order.
 
-    ``now`` returns the local time; paths below ``base``, if given, are shown relative to it. ``verbose``: every warning has a
-    line of its own, instead of every cause, and a line says how the worker was started. ``waits``: after a failed start the session
-    waits for an edit (None: unknown).
+    ``now`` returns the local time; paths below ``base``, if given, are shown relative to it. An edit is one line, with its total
+    time. ``verbose``: its steps are lines, too, the time of each effect is shown, every warning has a line of its own, instead of
+    every cause, a line says how the worker was started, and tracebacks are whole. ``waits``: after a failed start the session waits
+    for an edit (None: unknown).
     """
 
     def __init__(
@@ -107,28 +112,46 @@ class EventLines:
         self._stale_since: datetime | None = None
         self._warned: frozenset[str] = frozenset()
         self._undone: int | None = None
+        self._failures: list[_Failure] = []
 
-    def lines(self, event: WatchEvent) -> list[Text]:
-        """Return the lines to print for ``event``."""
+    def lines(self, event: WatchEvent, console: Console | None = None, *, margin: int = 0) -> list[Text]:
+        """Return the lines to print for ``event``.
+
+        On a terminal, that of ``console``, lines are broken to leave ``margin`` columns of its width free.
+        """
+        from rich.text import Text
+
         now = self._now()
-        stamp = f"{now:%H:%M:%S}"
-        lines = [_line(stamp, label, style, text) for label, style, text in self._said(event, now)]
+        said = list(self._said(event, now))
+        if not self._verbose and isinstance(event, WatchPaths | Change | ReloadStart):
+            return []
+        width = None if console is None else width_of(console)
+        width = None if width is None else width - margin
+        lines = [hanging(_head(now, label, style), self._body(what, width), width) for label, style, what in said]
         # A failed start raises its error anyway, unless the session waits.
         if isinstance(event, ReloadError) and (self._waits is not False or event.live_generation is not None):
-            from rich.text import Text
+            room = None if width is None else width - len(_INDENT)
+            details = error_details(event.error, self._base, room, verbose=self._verbose)
+            if isinstance(event.error, GenerationError) and len(event.error.failures) == 1:
+                details = details[1:]  # the line that says how many there are
+            lines[1:1] = [hanging(Text(_INDENT), each, width) for each in details]
+        return [line for group in lines for line in group]
 
-            details = error_text(event.error).splitlines()
-            lines[1:1] = [Text(f"{_INDENT}{each}".rstrip()) for each in details]
-        return lines
+    def _body(self, what: str | ApiChange, width: int | None) -> Text:
+        from rich.text import Text
 
-    def _said(self, event: WatchEvent, now: datetime) -> Iterator[tuple[str, str, str]]:
+        if isinstance(what, ApiChange):
+            return marked_change(what, None if width is None else width - _STAMPED - _LABELLED)
+        return Text(harmless(what))
+
+    def _said(self, event: WatchEvent, now: datetime) -> Iterator[_Said]:
         match event:
             case WatchPaths(paths):
                 yield "watching", "", listed([self._near(path) for path in paths])
             case Change(path):
-                yield "change", "cyan", self._near(path)
+                yield "change", "", self._near(path)
             case ReloadStart():
-                yield "reload", "", self._why(event)
+                yield "reload", "", f"cycle {event.cycle}: {self._reason(event)}"
             case ReloadSuccess():
                 yield from self._succeeded(event, now)
             case ReloadError():
@@ -136,30 +159,30 @@ class EventLines:
             case DisposeFailed(generation, error):
                 yield (
                     "notice",
-                    "yellow",
+                    "magenta",
                     f"the bridge of generation {generation} was not disposed: {self._brief(error)}",
                 )
             case RollbackFailed(effect, error):
                 yield "notice", "red", f"{effect} could not be undone; the next cycle tries again: {self._brief(error)}"
             case PollingStarted(reason):
-                yield "notice", "yellow", f"files are polled from now on: {reason}"
+                yield "notice", "magenta", f"files are polled from now on: {reason}"
             case Recovered(output, restored):
                 names = listed([str(path) for path in restored])
-                yield "notice", "yellow", f"a promotion cut short was undone in {self._near(output)}: {names}"
+                yield "notice", "magenta", f"a promotion cut short was undone in {self._near(output)}: {names}"
             case BridgeLost(generation, error, restart_in):
                 yield "notice", "red", f"the bridge of generation {generation} broke down: {self._brief(error)}"
                 if restart_in is None:
                     yield "notice", "red", "it is not restarted by itself now; an edit or reload_now() replaces it"
                 elif restart_in:
-                    yield "notice", "yellow", f"it is restarted in {restart_in:g} s"
+                    yield "notice", "magenta", f"it is restarted in {restart_in:g} s"
             case GenerationUndone(generation, reason):
                 self._undone = generation
                 why = "" if reason is None else f", for its bridge was lost on probation: {self._brief(reason)}"
-                yield "notice", "yellow", f"generation {generation} is undone{why}"
+                yield "notice", "magenta", f"generation {generation} is undone{why}"
             case ModuleLoadedLate(module, path):
                 yield "notice", "", f"{module} was imported late, and is watched too: {self._near(path)}"
             case Superseded(cycle):
-                yield "notice", "yellow", f"cycle {cycle} is superseded: an edit came while it ran, and it took long"
+                yield "notice", "magenta", f"cycle {cycle} is superseded: an edit came while it ran, and it took long"
             case Runaway(files, cycles):
                 names = listed([self._near(path) for path in files])
                 changed = f"{names} changed during each of the last {cycles} reloads, and caused the next one"
@@ -175,42 +198,39 @@ class EventLines:
             case BridgeRestored(generation):
                 yield "notice", "green", f"the bridge of generation {generation} is back"
             case EventsMissed(count):
-                yield "notice", "yellow", f"{count} event(s) were missed"
+                yield "notice", "magenta", f"{count} event(s) were missed"
             case _:
                 assert_never(event)
 
-    def _why(self, event: ReloadStart) -> str:
+    def _reason(self, event: ReloadStart | ReloadSuccess | ReloadError) -> str:
+        """Return what has caused a cycle."""
         reason = listed([self._near(path) for path in event.changed])
         if event.manual:
             asked = "start-up" if event.cycle == 1 else "asked for"
             reason = f"{asked}; {reason}" if reason else asked
-        return f"cycle {event.cycle}: {reason}"
+        return reason
 
-    def _succeeded(self, event: ReloadSuccess, now: datetime) -> Iterator[tuple[str, str, str]]:
-        on_disk = frozenset(event.written)
-        wrote = listed([str(path) for path in event.touched if path in on_disk])
-        removed = listed([str(path) for path in event.touched if path not in on_disk])
-        did = "; ".join(
-            [f"wrote {wrote}"] * bool(wrote)
-            + [f"removed {removed}"] * bool(removed)
-            + ["no wrapper changed"] * (not event.touched)
-        )
+    def _live_text(self, event: ReloadSuccess) -> str:
+        total = f" in {_duration(sum(event.timings.values()))}" if event.timings else ""
+        if self._verbose:
+            return f"generation {event.generation}{total} (cycle {event.cycle}): {_done(event)}; {_durations(event.timings)}"
+        did = f"; {_done(event)}" if event.touched else ""
+        return f"generation {event.generation}{total}: {self._reason(event)}{did}"
+
+    def _succeeded(self, event: ReloadSuccess, now: datetime) -> Iterator[_Said]:
         self._stale_since = None
-        yield (
-            "live",
-            "bold green",
-            f"generation {event.generation} (cycle {event.cycle}): {did}; {_durations(event.timings)}",
-        )
+        self._failures = []
+        yield "live", "bold green", self._live_text(event)
         if self._verbose and event.warm == "spare":
             yield "spare", "green", "its worker had run the program ahead"
         elif self._verbose and event.why_fresh is not None:
-            yield "fresh", "yellow", f"its worker started from the beginning: {event.why_fresh}"
+            yield "fresh", "magenta", f"its worker started from the beginning: {event.why_fresh}"
         for change in event.changes:
-            yield change.kind, "red" if change.breaking else "green", change_text(change)
+            yield change.kind, "red" if change.breaking else "green", change
         # Show a warning once, and not again after every edit, which may have moved the line that it names.
         fresh = [warning for warning in event.warnings if _LINE.sub("", warning) not in self._warned]
         for line in fresh if self._verbose else summed_up(fresh):
-            yield "warning", "yellow", line
+            yield "warning", "magenta", line
         self._warned = frozenset(_LINE.sub("", warning) for warning in event.warnings)
         if self._undone is not None:
             self._stale_since, undone, self._undone = now, self._undone, None
@@ -219,16 +239,25 @@ class EventLines:
             )
             yield "STALE", _STALE, text
 
-    def _failed(self, event: ReloadError, now: datetime) -> Iterator[tuple[str, str, str]]:
+    def _failed(self, event: ReloadError, now: datetime) -> Iterator[_Said]:
+        reason = "" if self._verbose else self._reason(event)
+        text = (
+            f"{reason}; cycle {event.cycle} at {event.effect}" if reason else f"cycle {event.cycle} at {event.effect}"
+        )
+        error = self._brief(event.error)
+        behind = [each for each in self._failures if each.may_stand(event, error)][-_MOST_BEHIND:]
+        self._failures = [*behind, _Failure(now, event.effect, event.error, error)]
         if event.live_generation is None:
             so = {True: ", it waits for an edit", False: ", so the session ends", None: ""}[self._waits]
-            yield "failed", "red", f"cycle {event.cycle} at {event.effect}; nothing is live yet{so}"
-            return
-        yield "failed", "red", f"cycle {event.cycle} at {event.effect}"
-        since = self._stale_since = self._stale_since or now
-        moment = f"{since:%H:%M:%S}" if since.date() == now.date() else f"{since:%Y-%m-%d %H:%M:%S}"
-        text = f"since {moment}; generation {event.live_generation} is live. {self._brief(event.error)}"
-        yield "STALE", _STALE, text
+            yield "failed", "red", f"{text}; nothing is live yet{so}"
+        else:
+            yield "failed", "red", text
+        for each in behind:
+            yield "behind", "red", f"since {_moment(each.at, now)}, and not reached again: {each.text}"
+        if event.live_generation is not None:
+            since = self._stale_since = self._stale_since or now
+            text = f"since {_moment(since, now)}; generation {event.live_generation} is live. {error}"
+            yield "STALE", _STALE, text
 
     def _near(self, path: Path) -> str:
         return nearby(path, self._base)
@@ -248,7 +277,7 @@ class EventPrinter:
         """Print one event."""
         self._lines = self._lines or EventLines(base=Path.cwd(), waits=None)
         self._console = self._console or make_console()
-        for line in self._lines.lines(event):
+        for line in self._lines.lines(event, self._console):
             self._console.print(line)
 
 
@@ -266,14 +295,17 @@ class EventLog(EventLines):
         super().__init__(waits=waits)
         self._logger = logger
 
+    def _live_text(self, event: ReloadSuccess) -> str:
+        return f"generation {event.generation} (cycle {event.cycle}): {_done(event)}; {_durations(event.timings)}"
+
     def __call__(self, event: WatchEvent) -> None:
         level = _level(event)
         if not self._logger.isEnabledFor(level):
             return
         error = getattr(event, "error", None)
         if not isinstance(event, ReloadError):
-            said = self._said(event, self._now())
-            text = "\n  ".join(text if label == "notice" else f"{label}: {text}" for label, _, text in said)
+            said = ((label, _plain(what)) for label, _, what in self._said(event, self._now()))
+            text = "\n  ".join(text if label == "notice" else f"{label}: {text}" for label, text in said)
         elif event.live_generation is None and not self._waits:
             return
         elif event.live_generation is None:
@@ -317,78 +349,25 @@ def _in_full(error: BaseException) -> str:
     return "\n  ".join([brief(error), *lines])
 
 
-def change_text(change: ApiChange) -> str:
-    """Describe an API change in one line, without its kind ("added", "removed" or "altered")."""
-    between = {"function": "", "type": ": ", "constant": " = "}[change.what]
-    now = "" if change.old is None or change.new is None else f", now {change.new}"
-    now = ", now another object" if change.old == change.new else now
-    mark = "; breaking" if change.breaking else ""
-    return f"{change.what} {change.module}.{change.name}{between}{change.old or change.new}{now}{mark}"
+def _plain(what: str | ApiChange) -> str:
+    return change_text(what) if isinstance(what, ApiChange) else what
 
 
-def nearby(path: Path | str, base: Path | None) -> str:
-    """Return ``path`` as text, relative to ``base`` if it lies below it."""
-    text = str(path)
-    prefix = "" if base is None else os.path.join(base, "")
-    return text.removeprefix(prefix) if text != prefix else text
+def _done(event: ReloadSuccess) -> str:
+    """Return what a cycle has done to the wrappers."""
+    on_disk = frozenset(event.written)
+    wrote = listed([str(path) for path in event.touched if path in on_disk])
+    removed = listed([str(path) for path in event.touched if path not in on_disk])
+    did = [f"wrote {wrote}"] * bool(wrote) + [f"removed {removed}"] * bool(removed)
+    return "; ".join(did or ["no wrapper changed"])
 
 
-def listed(names: Sequence[str]) -> str:
-    """Join the names with commas; of many names, list the first few and the number of the others."""
-    more = len(names) - _MOST_LISTED
-    return ", ".join(names) if more <= 0 else f"{', '.join(names[:_MOST_LISTED])} and {more} more"
+def _moment(then: datetime, now: datetime) -> str:
+    return f"{then:%H:%M:%S}" if then.date() == now.date() else f"{then:%Y-%m-%d %H:%M:%S}"
 
 
-def error_text(error: BaseException) -> str:
-    """Return the full text of an error: its type (unless it is lastgood's own), its message, and its notes."""
-    match error:
-        case RemoteError(traceback=str(remote)) if remote:
-            said = remote.rstrip()
-        case ConfigError(file=Path() as file) if str(file) not in str(error):
-            said = f"{file}: {error}"
-        case LastgoodError():
-            said = str(error)
-        case _:
-            said = _type_and_text(error)
-    return "\n".join([said, *getattr(error, "__notes__", ())])
-
-
-def brief(error: BaseException, base: Path | None = None) -> str:
-    """Summarise an error in one line: file and line number, if known, and the problem."""
-    match error:
-        case GenerationError(failures=(first, *others)):
-            place = "" if first.file is None else f"{nearby(first.file, base)}:"
-            place += "" if first.line is None or not place else f"{first.line}:"
-            more = f" (and {len(others)} more)" if others else ""
-            return f"{place} {first.module}: {first.message}{more}".lstrip()
-        case RemoteError():
-            frames = [(frame["file"], frame["line"]) for frame in _FRAME.finditer(error.traceback)]
-            return _innermost_place(frames, base) + _first_line(
-                f"{error.type_name}: {error.message}" if error.message else error.type_name
-            )
-        case LastgoodError():
-            more = f" (and {len(error.others)} more)" if isinstance(error, UnwatchableModule) and error.others else ""
-            said = f"{_first_line(error_text(error))}{more}"
-            return said if base is None else said.replace(os.path.join(base, ""), "")
-        case _:
-            raised = [(frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)]
-            return _innermost_place(raised, base) + _first_line(_type_and_text(error))
-
-
-def _innermost_place(frames: Sequence[tuple[str, str]], base: Path | None) -> str:
-    """Return file and line of the innermost frame in the user's code, or if there is none, of the innermost frame."""
-    if not frames:
-        return ""
-    file, line = ([frame for frame in frames if not _LIBRARY.search(frame[0])] or frames)[-1]
-    return f"{nearby(file, base)}:{line}: "
-
-
-def _type_and_text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0].rstrip(":")
+def _duration(seconds: float) -> str:
+    return f"{_milliseconds(seconds)} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _durations(timings: Mapping[str, float]) -> str:
@@ -403,10 +382,8 @@ def _milliseconds(seconds: float) -> str:
     return f"{milliseconds:.1f}" if milliseconds >= 0.05 else "<0.1"
 
 
-def _line(stamp: str, label: str, style: str, text: str) -> Text:
+def _head(now: datetime, label: str, style: str) -> Text:
     from rich.text import Text
 
-    # Indent the further lines of a text, so that they are aligned below the first one.
-    aligned = text.replace("\n", f"\n{_INDENT}")
-    gap = " " * max(1, 10 - len(label))
-    return Text.assemble((f"{stamp}  ", "dim"), (label, style), gap, aligned)
+    stamp = f"{now:%H:%M:%S}".ljust(_STAMPED)
+    return Text.assemble((stamp, "dim"), (label, style), " " * max(1, _LABELLED - len(label)))

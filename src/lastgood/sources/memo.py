@@ -13,14 +13,14 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
     from lastgood.sources.memo_on_disk import AnswersOnDisk
 
-__all__ = ["Answer", "Memo", "Query", "version_digest"]
+__all__ = ["Answer", "Memo", "Problem", "Query", "version_digest"]
 
 KEPT_IN_A_RUN = 480_000_000
 """Maximum size, in bytes of memory as estimated, of the answers in memory."""
@@ -30,16 +30,24 @@ KEPT_BETWEEN = 60_000_000
 T = TypeVar("T")
 
 
+class Problem(NamedTuple):
+    """The reason why a module is broken; line and column as in :class:`.ModuleFailure`."""
+
+    line: int | None
+    message: str
+    column: int | None = None
+
+
 class Answer(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
     """The answer to a query.
 
     ``consulted`` has the states of all modules that it depends on, including missing ones, as far as the key does not contain
-    them (see :attr:`.ModuleSource.state`). ``failures`` has the line and the message for each broken module, by name.
+    them (see :attr:`.ModuleSource.state`). ``failures`` has the problem of each broken module, by name.
     """
 
     found: T
     consulted: Mapping[str, str] = {}
-    failures: Mapping[str, tuple[int | None, str]] = {}
+    failures: Mapping[str, Problem] = {}
 
 
 class Query(Generic[T]):

@@ -100,7 +100,7 @@ def read(source: ModuleSource) -> ast.Module | ModuleFailure:
             # Some errors (return outside of a function, a duplicate parameter) are only found by compiling.
             compile(tree, str(source.path), "exec", dont_inherit=True)
     except SyntaxError as error:
-        return _failure(source, error.lineno, f"{error.msg} {_READ_BY})")
+        return _failure(source, error.lineno, f"{error.msg} {_READ_BY})", error.offset)
     except (RecursionError, MemoryError):
         line = _line_that_is_too_deep(text)
         return _failure(source, line, "it is nested too deeply for Python to parse. Split the expression up.")
@@ -127,7 +127,8 @@ def with_worker(
         return replace(failure, message=f"{versions})")
     if problem is not None:
         line, message = problem
-        return replace(failure, line=line, message=f"{message} (read by the worker's Python {worker})")
+        column = failure.column if line == failure.line else None
+        return replace(failure, line=line, column=column, message=f"{message} (read by the worker's Python {worker})")
     here = "{}.{}".format(*sys.version_info)
     remedy = f"Run the app with Python {worker}, or write it so that {here} can read it."
     return replace(failure, message=f"{versions}, {_VALID} {remedy}")
@@ -199,5 +200,5 @@ def _first_undecodable_line(data: bytes) -> int | None:
     return None
 
 
-def _failure(source: ModuleSource, line: int | None, message: str) -> ModuleFailure:
-    return ModuleFailure(source.name, source.path, line, message)
+def _failure(source: ModuleSource, line: int | None, message: str, column: int | None = None) -> ModuleFailure:
+    return ModuleFailure(source.name, source.path, line, message, column)

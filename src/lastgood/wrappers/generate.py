@@ -23,7 +23,7 @@ import msgspec
 
 from lastgood.config import Style
 from lastgood.errors import ModuleFailure
-from lastgood.sources.memo import Answer, Memo, Query
+from lastgood.sources.memo import Answer, Memo, Problem, Query
 from lastgood.sources.parsing import LARGEST, ModuleSource, deepest_line, is_stub, stubbed
 from lastgood.store.file_system import digest_of
 from lastgood.store.header import with_header
@@ -264,7 +264,7 @@ class Pipeline:
         name = source.name
         if not all(part.isidentifier() and part != "__init__" for part in name.split(".")):
             problem = "this is not a module name that can be imported."
-            return _ModuleApi.of(source, Answer(None, {}, {name: (None, problem)}))
+            return _ModuleApi.of(source, Answer(None, {}, {name: Problem(None, problem)}))
         key = name, source.state, repr(source.selection), *self.annotated
         answer = self._memo.ask(
             _EXTRACT, key, lambda: self._compute(name, lambda project, models: _extract(project, models, source), None)
@@ -294,12 +294,12 @@ class Pipeline:
         with self._failures_of(name, project.failures):
             found = query(project, models)
         consulted = {each: self._outlines.state(each) for each in sorted(project.consulted)}
-        failures = {each.module: (each.line, each.message) for each in project.failures.values()}
+        failures = {each.module: Problem(each.line, each.message, each.column) for each in project.failures.values()}
         return Answer(found, consulted, failures)
 
-    def _failure(self, name: str, line: int | None, message: str) -> ModuleFailure:
+    def _failure(self, name: str, line: int | None, message: str, column: int | None = None) -> ModuleFailure:
         source = self._outlines.source(name)
-        return ModuleFailure(stubbed(name), None if source is None else source.path, line, message)
+        return ModuleFailure(stubbed(name), None if source is None else source.path, line, message, column)
 
     # Files.
 

@@ -16,7 +16,7 @@ from importlib.util import spec_from_loader
 from types import CodeType
 from typing import Protocol
 
-from lastgood.sources.memo import Answer, Memo, Query
+from lastgood.sources.memo import Answer, Memo, Problem, Query
 from lastgood.store.file_system import digest_of
 
 __all__ = ["File", "ImportCheck"]
@@ -65,7 +65,8 @@ class ImportCheck(MetaPathFinder):
         try:
             for name in names:
                 answer = memo.ask(_IMPORT, (self._state(name, needs, states),), partial(self._import, name, at))
-                _, problems[name] = answer.failures.get(name, (None, None))
+                failed = answer.failures.get(name)
+                problems[name] = None if failed is None else failed.message
         finally:
             sys.meta_path.remove(self)
         return problems
@@ -82,7 +83,7 @@ class ImportCheck(MetaPathFinder):
                 f"its wrapper cannot be imported: {type(error).__name__}{where}: {error}. This is a defect of lastgood. Until "
                 "it is fixed, leave out the function or class by exclude, in the module's table of the config."
             )
-            return Answer(None, failures={name: (None, problem)})
+            return Answer(None, failures={name: Problem(None, problem)})
         return Answer(None)
 
     def _forget(self, name: str) -> None:
