@@ -6,9 +6,7 @@ An error of the user is one message on stderr, with exit status 1. Status 2 mean
 
 from __future__ import annotations
 
-import errno
 import json
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial, wraps
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from lastgood.cli.generating import Format
     from lastgood.effects import FileOperation
     from lastgood.interpreters.project import Project
-    from lastgood.session.watch import WatchProgram
-    from lastgood.watch_events import WatchEvent
 
 # Each command imports what it needs when it runs, so that "lastgood --help" does not wait for trio.
 
@@ -120,23 +116,27 @@ _no_color = click.option(
 @_no_color
 def watch(config: Path | None, as_json: bool, wait: bool, quiet: bool, verbose: bool) -> None:
     """Reload on every edit, and print each event, until Ctrl-C."""
-    import lastgood
+    from rich.text import Text
+
+    from lastgood.cli.keys import keyboard
+    from lastgood.cli.watching import watch_and_show
 
     path = _config_file(config)
     if as_json:
-        _watch(path, lambda event: click.echo(json.dumps(event.to_dict())), wait=wait)
-        return
+        sys.exit(watch_and_show(path, lambda event: click.echo(json.dumps(event.to_dict())), wait=wait))
     from lastgood.cli.worker_lines import mark_worker_lines
     from lastgood.session.event_lines import EventLines, EventPrinter, nearby
 
     mark_worker_lines(_console(stderr=True))
     console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose, waits=wait)
     show = EventPrinter(lines, console)
+    keys = keyboard()
     if quiet:
-        _watch(path, lambda event: None if event.type in _GOOD else show(event), wait=wait)
-        return
-    console.print(f"lastgood {lastgood.__version__} watches for {nearby(path, Path.cwd())}. Ctrl-C ends it.")
-    _watch(path, show, wait=wait)
+        ended = watch_and_show(path, lambda event: None if event.type in _GOOD else show(event), wait=wait, keys=keys)
+        sys.exit(ended)
+    hint = "Ctrl-C ends it." if keys is None else "r reloads, q ends it."
+    console.print(Text.assemble(f"lastgood {__version__} watches for {nearby(path, Path.cwd())}. ", (hint, "dim")))
+    sys.exit(watch_and_show(path, show, wait=wait, keys=keys))
 
 
 @main.command()
@@ -363,51 +363,6 @@ def _project(config_file: Path) -> Project:
     from lastgood.wrappers.process.extractor_process import ExtractorProcess
 
     return Project(Disk(), config_file, (), load_config, worker_interpreter, os.getpid(), ExtractorProcess())
-
-
-def _watch(config_file: Path, show: Callable[[WatchEvent], None], *, wait: bool) -> None:
-    """Run a session that shows its events, until Ctrl-C, SIGTERM, or until its output is closed."""
-    import trio
-
-    import lastgood
-
-    scope = trio.CancelScope()
-    broken: list[BrokenPipeError] = []
-    terminated: list[bool] = []
-
-    def on_event(event: WatchEvent) -> None:
-        # Exceptions of on_event are only logged. On a broken pipe, rich raises SystemExit.
-        try:
-            show(event)
-        except (BrokenPipeError, SystemExit):
-            broken.append(BrokenPipeError(errno.EPIPE, "the reader of the events has closed the pipe"))
-            scope.cancel()
-
-    async def end_by_signal(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM) as received:
-            task_status.started()
-            async for _ in received:
-                terminated.append(True)
-                scope.cancel()
-
-    async def run(program: WatchProgram) -> None:
-        raised: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            await nursery.start(end_by_signal)
-            try:
-                with scope:
-                    await program()
-            except BaseException as error:  # raised again below, outside of the nursery, so that no group wraps it
-                raised = error
-            nursery.cancel_scope.cancel()
-        if raised is not None:
-            raise raised
-
-    trio.run(run, lastgood.watch(config_file, on_event=on_event, wait_for_first=wait))
-    if broken:
-        raise broken[0]
-    if terminated:
-        sys.exit(TERMINATED)
 
 
 def _time_text(at: float) -> str:

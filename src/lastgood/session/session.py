@@ -73,7 +73,7 @@ _NEEDED_DESCRIPTORS = 64
 async def running(program: WatchProgram) -> AsyncIterator[Session]:
     """Run the program: its first cycle before the block, its close after it."""
     _check_descriptors()
-    session = Session(program)
+    session = program.session = Session(program)
     raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:

@@ -1,0 +1,103 @@
+"""``lastgood watch``: a session that shows its events, until a signal, a key or the end of its reader ends it."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+import lastgood
+from lastgood.cli.keys import follow_keys
+from lastgood.errors import Disposed
+from lastgood.session.watch import WatchProgram
+from lastgood.watch_events import WatchEvent
+
+__all__ = ["TERMINATED", "watch_and_show"]
+
+TERMINATED = 143  # 128 + SIGTERM, the convention of shells
+
+
+def watch_and_show(
+    config_file: Path, show: Callable[[WatchEvent], None], *, wait: bool, keys: int | None = None
+) -> int:
+    """Run a session until Ctrl-C, SIGTERM, or until its output is closed. Return the exit status.
+
+    ``keys``: the descriptor of a terminal, on which ``r`` reloads and ``q`` ends the session. Raises what the session raises, and
+    :class:`BrokenPipeError`.
+    """
+    scope = trio.CancelScope()
+    broken: list[BrokenPipeError] = []
+    statuses = [0]
+
+    def on_event(event: WatchEvent) -> None:
+        # Exceptions of on_event are only logged. On a broken pipe, rich raises SystemExit.
+        try:
+            show(event)
+        except (BrokenPipeError, SystemExit):
+            broken.append(BrokenPipeError(errno.EPIPE, "the reader of the events has closed the pipe"))
+            scope.cancel()
+
+    def end(status: int) -> None:
+        statuses.append(status)
+        scope.cancel()
+
+    program = lastgood.watch(config_file, on_event=on_event, wait_for_first=wait)
+    trio.run(_run, program, scope, end, keys)
+    if broken:
+        raise broken[0]
+    return statuses[-1]
+
+
+async def _run(program: WatchProgram, scope: trio.CancelScope, end: Callable[[int], None], keys: int | None) -> None:
+    raised: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_end_by_signal, end)
+        if keys is not None:
+            nursery.start_soon(follow_keys, keys, _Keys(program, nursery, end))
+        try:
+            with scope:
+                await program()
+        except BaseException as error:  # raised again below, outside of the nursery, so that no group wraps it
+            raised = error
+        nursery.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
+
+
+async def _end_by_signal(
+    end: Callable[[int], None], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as received:
+        task_status.started()
+        async for _ in received:
+            end(TERMINATED)
+
+
+class _Keys:
+    """What the keys do."""
+
+    def __init__(self, program: WatchProgram, nursery: trio.Nursery, end: Callable[[int], None]) -> None:
+        self._program = program
+        self._nursery = nursery
+        self._end = end
+        self._reloads = False
+
+    def __call__(self, key: str) -> None:
+        if key in "qQ":
+            self._end(0)
+        elif key in "rR" and not self._reloads:
+            self._reloads = True
+            self._nursery.start_soon(self._reload)
+
+    async def _reload(self) -> None:
+        session = self._program.session
+        try:
+            if session is not None:
+                with suppress(Disposed):
+                    await session.reload_now()
+        finally:
+            self._reloads = False
