@@ -41,6 +41,11 @@ class Running:
         self._deadline = threading.Timer(DEADLINE, self._process.kill)
         self._deadline.start()
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
     def line(self, text: str) -> str:
         """The next line of stdout that holds ``text``; those before it are passed over."""
         passed = []

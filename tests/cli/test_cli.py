@@ -26,7 +26,16 @@ from running import run as run_process
 def test_help_lists_every_command_with_one_whole_line(run: Run) -> None:
     ran = run("--help")
     commands = ran.out.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in commands] == ["watch", "generate", "plan", "history", "undo", "init", "demo"]
+    assert [line.split()[0] for line in commands] == [
+        "watch",
+        "generate",
+        "plan",
+        "history",
+        "undo",
+        "init",
+        "doctor",
+        "demo",
+    ]
     assert all(line.endswith(".") and not line.endswith("...") for line in commands)
 
 

@@ -79,6 +79,18 @@ def test_a_config_further_up_does_not_count(tmp_path: Path) -> None:
     assert start_project(tmp_path / "inner").written
 
 
+def test_in_a_git_repository_wrappers_are_marked_as_generated_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    started = start_project(tmp_path / "app")
+    generated = tmp_path / "app" / "generated"
+    assert list(started.written[2:]) == [generated / ".gitattributes", generated / ".gitignore"]
+    assert "*.py linguist-generated\n" in (generated / ".gitattributes").read_text()
+    assert "*.edited\n" in (generated / ".gitignore").read_text()
+    write(tmp_path / "other" / "generated" / ".gitignore", "mine")
+    assert [path.name for path in start_project(tmp_path / "other").written[2:]] == [".gitattributes"]
+    assert (tmp_path / "other" / "generated" / ".gitignore").read_text() == "mine"
+
+
 def test_python_in_a_directory_below_is_python_too(tmp_path: Path) -> None:
     write(tmp_path / "sub" / "module.py")
     started = start_project(tmp_path)

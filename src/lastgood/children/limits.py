@@ -11,9 +11,12 @@ import trio
 
 from lastgood.errors import LastgoodError
 
-__all__ = ["NO_THREAD", "advice", "explain", "free_descriptors", "in_thread", "is_about_a_limit"]
+__all__ = ["NEEDED_DESCRIPTORS", "NO_THREAD", "advice", "explain", "free_descriptors", "in_thread", "is_about_a_limit"]
 
 T = TypeVar("T")
+
+NEEDED_DESCRIPTORS = 64
+"""Two generations, a spare worker and the watches need some fifty."""
 
 NO_THREAD = "can't start new thread"
 """The text of the RuntimeError of :mod:`threading`."""

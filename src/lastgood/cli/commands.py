@@ -1,4 +1,4 @@
-"""The ``lastgood`` command: watch, generate, plan, history, undo, init, demo.
+"""The ``lastgood`` command: watch, generate, plan, history, undo, init, doctor, demo.
 
 An error of the user is one message on stderr, with exit status 1. Status 2 means wrong usage, or warnings with
 ``--fail-on-warn``; 3, wrappers out of date with ``--check``; 130, Ctrl-C; 143, SIGTERM. A defect of lastgood shows its traceback.
@@ -315,7 +315,11 @@ def undo(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None
 @_quiet
 @_no_color
 def init(directory: Path, as_json: bool, quiet: bool) -> None:
-    """Write a commented lastgood.toml to start from. Nothing is overwritten."""
+    """Write a commented lastgood.toml to start from. Nothing is overwritten.
+
+    In a git repository, generated/ gets a .gitattributes that marks wrappers as generated for reviewers, and a .gitignore for what
+    is kept of wrappers that were edited by hand.
+    """
     from lastgood.cli.starter import start_project
     from lastgood.session.event_lines import listed, nearby
 
@@ -329,11 +333,31 @@ def init(directory: Path, as_json: bool, quiet: bool) -> None:
     console.print("\nNext:")
     if started.directory != Path.cwd():
         console.print(f"  cd {directory}")
-    if len(started.written) == 1:
+    if started.example is None:
         found = f" ({listed(started.found)})" if started.found else ""
         console.print(f"  Name the modules to wrap under [modules] in lastgood.toml{found}.")
     console.print("  lastgood plan       shows what would be written")
     console.print("  lastgood watch      writes it, and reloads on every edit")
+
+
+@main.command()
+@_config
+@_json
+@_quiet
+@_verbose
+@_no_color
+def doctor(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Look at what a session needs, and say what to do where something is missing."""
+    from lastgood.cli.doctor import examine
+    from lastgood.cli.doctor.report import print_findings
+
+    findings = examine(lambda: _config_file(config))
+    if as_json:
+        told = list(findings)
+        _print_json([each.to_dict() for each in told])
+    else:
+        told = print_findings(findings, _console(), quiet=quiet, verbose=verbose)
+    sys.exit(int(any(each.state == "wrong" for each in told)))
 
 
 @main.command()

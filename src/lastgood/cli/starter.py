@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,23 +55,32 @@ _NOT_SOURCES = frozenset(
 )
 
 
+_MARKS = {
+    ".gitattributes": "# Code review shows generated files folded.\n*.py linguist-generated\n",
+    ".gitignore": "# What lastgood keeps of wrappers that were edited by hand.\n*.edited\n*.edited-*\n",
+}
+"""The files that git finds in the output directory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Initialized:
     """The result of ``lastgood init``.
 
-    ``written`` are the new files; ``found`` are modules that the config names in comments, for the user to choose from.
+    ``written`` are the new files; ``found`` are modules that the config names in comments, for the user to choose from, unless the
+    ``example`` was written, which the config names.
     """
 
     directory: Path
     written: tuple[Path, ...]
     found: tuple[str, ...]
+    example: Path | None = None
 
 
 def start_project(directory: Path) -> Initialized:
     """Write ``lastgood.toml`` into ``directory``, and an example module if there is no Python file in it.
 
-    The directory is created if necessary. Nothing is overwritten: raises :class:`ConfigError` if the directory has a config
-    already, and :class:`OSError`.
+    In a git repository, the output directory gets a ``.gitattributes`` and a ``.gitignore``. The directory is created if
+    necessary. Nothing is overwritten: raises :class:`ConfigError` if the directory has a config already, and :class:`OSError`.
     """
     directory = Path(os.path.abspath(directory))
     _refuse_second(directory)
@@ -80,14 +90,26 @@ def start_project(directory: Path) -> Initialized:
         example = directory / "greetings.py"
         _write_new(example, _EXAMPLE)
         _write_new(config, _CONFIG.format(import_path='"."', modules="[modules.greetings]\n"))
-        return Initialized(directory, (config, example), ())
+        return Initialized(directory, (config, example, *_marks(directory)), (), example)
     source = directory / "src"
     top = source if source.is_dir() and any(_modules(source)) else directory
     found = tuple(_modules(top))
     tables = "".join(f"# [modules.{name}]\n" for name in found)
     import_path = f'"{top.relative_to(directory)}"'
     _write_new(config, _CONFIG.format(import_path=import_path, modules=tables or "# [modules.pricing]\n"))
-    return Initialized(directory, (config,), found)
+    return Initialized(directory, (config, *_marks(directory)), found)
+
+
+def _marks(directory: Path) -> Iterator[Path]:
+    """Have git mark the wrappers as generated, where it is used; yield the files that were not there."""
+    if not any((place / ".git").exists() for place in (directory, *directory.parents)):
+        return
+    output = directory / "generated"
+    output.mkdir(exist_ok=True)
+    for name, text in _MARKS.items():
+        with suppress(FileExistsError):
+            _write_new(output / name, text)
+            yield output / name
 
 
 def _refuse_second(directory: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +27,15 @@ from lastgood.sources.listings import Listings
 from lastgood.sources.snapshots import Linked
 from lastgood.store.disk import Disk
 
-__all__ = ["LIMIT_ADVICE", "OPEN_FILES_ADVICE", "Note", "Notifier", "places"]
+__all__ = [
+    "LIMIT_ADVICE",
+    "OPEN_FILES_ADVICE",
+    "Note",
+    "Notifier",
+    "failure_to_watch",
+    "places",
+    "seconds_to_notice",
+]
 
 LIMIT_ADVICE = (
     "the system's limit of watched directories is reached; raise it with "
@@ -209,15 +218,39 @@ class Notifier:
     def _fail(self, error: OSError | RuntimeError | UnicodeError) -> None:
         if not self.polling:
             self.polling = True
-            if "limit" in str(error):
-                reason = LIMIT_ADVICE
-            elif str(error) == NO_THREAD:
-                reason = f"{NO_THREAD}. {advice(error)} Files are polled instead"
-            elif "os error 24" in str(error):  # EMFILE, which watchfiles reports as an internal error
-                reason = OPEN_FILES_ADVICE
-            else:
-                reason = f"the system cannot watch ({error}). Files are polled instead"
-            self._on_failure(reason)
+            self._on_failure(_reason(error))
+
+
+def _reason(error: OSError | RuntimeError | UnicodeError) -> str:
+    if "limit" in str(error):
+        return LIMIT_ADVICE
+    if str(error) == NO_THREAD:
+        return f"{NO_THREAD}. {advice(error)} Files are polled instead"
+    if "os error 24" in str(error):  # EMFILE, which watchfiles reports as an internal error
+        return OPEN_FILES_ADVICE
+    return f"the system cannot watch ({error}). Files are polled instead"
+
+
+def failure_to_watch(trees: list[Path], alone: list[Path]) -> str | None:
+    """Return why the system cannot watch these directories, of which ``trees`` with all below them; None if it can."""
+    try:
+        for directories, recursive in ((trees, True), (alone, False)):
+            _start(directories, recursive).close()
+    except (OSError, RuntimeError, UnicodeError) as error:
+        return _reason(error)
+    return None
+
+
+def seconds_to_notice(directory: Path, timeout: float) -> float | None:
+    """Make a file in ``directory``, and return the seconds until the system has told of it; None if it has not by ``timeout``."""
+    notify = _start([directory], recursive=False)
+    try:
+        began = time.perf_counter()
+        (directory / "edit").write_bytes(b"")
+        seen = notify.watch(_LONGEST_BATCH, _STEP, round(timeout * 1000), threading.Event())
+        return None if isinstance(seen, str) else time.perf_counter() - began
+    finally:
+        notify.close()
 
 
 async def _set_when_cancelled(stop: threading.Event) -> None:

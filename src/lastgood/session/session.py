@@ -23,7 +23,7 @@ from lastgood.calls import loops
 from lastgood.calls import registry as runtime
 from lastgood.calls.live_imports import LiveImports
 from lastgood.calls.portal import LoopClosed
-from lastgood.children.limits import free_descriptors
+from lastgood.children.limits import NEEDED_DESCRIPTORS, free_descriptors
 from lastgood.config import find_config, load_config
 from lastgood.effects import (
     Action,
@@ -63,9 +63,6 @@ __all__ = ["Session", "Status", "running"]
 logger = logging.getLogger("lastgood.session")
 
 T = TypeVar("T")
-
-_NEEDED_DESCRIPTORS = 64
-"""Two generations, a spare worker and the watches need some fifty."""
 
 
 @asynccontextmanager
@@ -457,9 +454,9 @@ class Session:
 def _check_descriptors() -> None:
     """Raise :class:`WatchError` if this process cannot open as many files as a session may need."""
     free, limit = free_descriptors()
-    if free < _NEEDED_DESCRIPTORS:
+    if free < NEEDED_DESCRIPTORS:
         raise WatchError(
-            f"This process can open {free} more files, of {limit} in all, and a session needs {_NEEDED_DESCRIPTORS}. Raise the "
+            f"This process can open {free} more files, of {limit} in all, and a session needs {NEEDED_DESCRIPTORS}. Raise the "
             "limit, in the shell that starts the app: ulimit -n 4096"
         )
 

@@ -135,6 +135,11 @@ class OutputDirectory:
             check_is_own(files, around / path.name, config_file)
         return around, around / path.name
 
+    @property
+    def pid(self) -> int | None:
+        """The process whose session was the last to hold it, unless that has released it."""
+        return _read_pid(self.files, self.home / "pid")
+
     def is_held(self) -> bool:
         """Return whether the lock keeps others out: not if its file was removed, or replaced by another one."""
         return bool(self._lock_file) and _identity(self.files, self.home / "lock") == self._lock_file
