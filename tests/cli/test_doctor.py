@@ -93,11 +93,11 @@ def test_it_changes_nothing(run: Run, project: RealProject, used: bool) -> None:
 
 
 def test_wrappers_that_are_out_of_date_could_be_better(told: Told, run: Run) -> None:
-    state, text, to_do = told("wrappers", "interpreter")
+    state, text, to_do = told("wrappers", "interpreter", "modules")
     assert (state, text) == ("warn", "2 files are out of date in generated")
     assert to_do == 'Run "lastgood generate", or "lastgood watch".'
     run("generate")
-    assert told("wrappers", "interpreter")[:2] == ["ok", "2 files are up to date in generated"]
+    assert told("wrappers", "interpreter", "modules")[:2] == ["ok", "2 files are up to date in generated"]
 
 
 # --- the config, and what it names
@@ -131,7 +131,7 @@ def test_a_module_that_is_missing_or_broken_is_told(told: Told, run: Run, projec
     assert "was looked for in" in to_do
     project.configure("pricing")
     project.save("pricing.py", BROKEN)
-    state, text, _ = told("wrappers", "interpreter")
+    state, text, _ = told("wrappers", "interpreter", "modules")
     assert (state, text.partition(" (")[0]) == ("wrong", "pricing.py:1: pricing: invalid syntax")
     whole = run("doctor", "--quiet", "--verbose")
     assert (whole.status, whole.out.count("Generation failed for 1 module(s):")) == (1, 1)

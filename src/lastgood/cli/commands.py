@@ -347,7 +347,7 @@ def init(directory: Path, as_json: bool, quiet: bool) -> None:
 @_verbose
 @_no_color
 def doctor(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Look at what a session needs, and say what to do where something is missing."""
+    """Check everything that a session needs, and say what to do."""
     from lastgood.cli.doctor import examine
     from lastgood.cli.doctor.report import print_findings
 

@@ -60,7 +60,7 @@ __all__ = [
 _LABELLED = 10
 _STAMPED = 10
 """The columns of a label, and of the time before it. What is said of an event begins behind them."""
-_INDENT = " " * (_STAMPED + 1)
+_INDENT = " " * (_STAMPED + 2)
 _LINE = re.compile(r":\d+(?=\)$)")
 
 _STALE = "bold reverse red"

@@ -13,7 +13,9 @@ import trio
 from rich.console import Console
 from rich.text import Text
 
-from lastgood.session.event_lines import EventLines, error_text, make_console
+from lastgood.session.console import hanging, make_console, width_of
+from lastgood.session.error_texts import error_text
+from lastgood.session.event_lines import EventLines
 from lastgood.store.temporary import temporary_directory
 from lastgood.watch_events import ReloadError, ReloadSuccess, WatchEvent
 
@@ -42,13 +44,19 @@ class Story:
         """Begin a step of the story."""
         self._step = what
         self._steps += 1
-        self._console.print(f"\n{self._steps}. {what}", style="bold")
+        self._console.print()
+        self._print_whole(f"{self._steps}. ", what)
+
+    def _print_whole(self, head: str, text: str) -> None:
+        """Print a sentence, broken between words where it is wider than the terminal."""
+        for line in hanging(Text(head), Text(text), width_of(self._console)):
+            self._console.print(line, style="bold")
 
     def on_event(self, event: WatchEvent) -> None:
         """Print an event of the session, and record the outcome of a cycle."""
         # A broken pipe ends the demo at its next check. Exceptions raised here would only be logged.
         with suppress(BrokenPipeError, SystemExit):
-            for line in self._lines.lines(event):
+            for line in self._lines.lines(event, self._console, margin=3):
                 self._console.print(Text("   ") + line)
         match event:
             case ReloadSuccess():
@@ -81,7 +89,8 @@ class Story:
 
     def end(self, summary: str) -> None:
         """Print the summary of a demo that went well."""
-        self._console.print(f"\n{summary}\nAll {self._checks} checks hold.", style="bold")
+        self._console.print()
+        self._print_whole("", f"{summary}\nAll {self._checks} checks hold.")
 
     @property
     def where(self) -> str:

@@ -36,6 +36,7 @@ class Examined:
     config: Config | None = None
     project: Project | None = None
     has_interpreter: bool = False
+    has_modules: bool = False
 
     def known(self) -> tuple[Config, Project]:
         """Return both; only what needs them is called where they are there."""
@@ -129,6 +130,7 @@ def modules(examined: Examined) -> Said:
     if not examined.has_interpreter:
         return
     found = resolve_modules(config, project.finder(config))
+    examined.has_modules = True
     names = sorted(found)
     yield (
         "ok",
@@ -140,7 +142,7 @@ def modules(examined: Examined) -> Said:
 def wrappers(examined: Examined) -> Said:
     """Compare the wrappers with their sources, as ``lastgood generate --check`` does."""
     _, project = examined.known()
-    if not examined.has_interpreter:
+    if not examined.has_modules:
         return
     would = preview(project)
     stale = len(would.written) + len(would.removed)

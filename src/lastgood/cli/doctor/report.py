@@ -32,9 +32,11 @@ def print_findings(findings: Iterable[Finding], console: Console, *, quiet: bool
             continue
         head = Text.assemble((each.state.ljust(_STATE), _STYLES[each.state]), each.check.ljust(_CHECK))
         body = Text(harmless(each.detail if verbose and each.detail else each.text))
+        lines = hanging(head, body, width_of(console))
         if each.to_do:
-            body.append(f"\n{harmless(each.to_do)}", style="bold")
-        for line in hanging(head, body, width_of(console)):
+            arrow = Text.assemble(" " * (_STATE + _CHECK), ("-> ", "bold"))
+            lines += hanging(arrow, Text(harmless(each.to_do)), width_of(console))
+        for line in lines:
             console.print(line)
     if not quiet:
         console.print(f"\n{_summary(told)}")
