@@ -206,7 +206,7 @@ def test_every_event_has_its_line() -> None:
 def test_a_failure_tells_the_whole_error_and_that_it_is_stale() -> None:
     assert lines_of([failure()]) == [
         "12:00:00  failed    pricing.py; cycle 5 at stage",
-        "              pricing (pricing.py:14): invalid syntax",
+        "            pricing (pricing.py:14): invalid syntax",
         "12:00:00  STALE     since 12:00:00; generation 2 is live. pricing.py:14: pricing: invalid syntax",
     ]
 

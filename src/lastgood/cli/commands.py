@@ -49,7 +49,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            if sys.stderr.isatty():
+            if sys.stderr.isatty() and not ctx.meta.get(_KEYS, False):
                 click.echo(err=True)  # the terminal has left the cursor after "^C"
             click.echo("Stopped.", err=True)
             ctx.exit(INTERRUPTED)
@@ -102,6 +102,8 @@ def _forgo_color(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 _NO_COLOR = "lastgood.no_color"
+_KEYS = "lastgood.keys"
+"""In ``ctx.meta``: whether a terminal gives single keys, and does not show them, neither ``^C``."""
 _no_color = click.option(
     "--no-color", is_flag=True, expose_value=False, callback=_forgo_color, help="Print no colors, on a terminal either."
 )
@@ -131,12 +133,16 @@ def watch(config: Path | None, as_json: bool, wait: bool, quiet: bool, verbose: 
     console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose, waits=wait)
     show = EventPrinter(lines, console)
     keys = keyboard()
-    if quiet:
-        ended = watch_and_show(path, lambda event: None if event.type in _GOOD else show(event), wait=wait, keys=keys)
-        sys.exit(ended)
+    click.get_current_context().meta[_KEYS] = keys is not None
     hint = "Ctrl-C ends it." if keys is None else "r reloads, q ends it."
-    console.print(Text.assemble(f"lastgood {__version__} watches for {nearby(path, Path.cwd())}. ", (hint, "dim")))
-    sys.exit(watch_and_show(path, show, wait=wait, keys=keys))
+    if not quiet:
+        console.print(Text.assemble(f"lastgood {__version__} watches for {nearby(path, Path.cwd())}. ", (hint, "dim")))
+    status = watch_and_show(
+        path, lambda event: None if quiet and event.type in _GOOD else show(event), wait=wait, keys=keys
+    )
+    if status == 0:
+        click.echo("Stopped.", err=True)
+    sys.exit(status)
 
 
 @main.command()

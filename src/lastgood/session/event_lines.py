@@ -133,7 +133,8 @@ class EventLines:
             room = None if width is None else width - len(_INDENT)
             details = error_details(event.error, self._base, room, verbose=self._verbose)
             if isinstance(event.error, GenerationError) and len(event.error.failures) == 1:
-                details = details[1:]  # the line that says how many there are
+                # Without the line that says how many there are, and the indentation below it.
+                details = [each[2:] if each.plain.startswith("  ") else each for each in details[1:]]
             lines[1:1] = [hanging(Text(_INDENT), each, width) for each in details]
         return [line for group in lines for line in group]
 
