@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.watching import places
 from lastgood.planner.watch_set import WatchSet
+from lastgood.sources.contents import Contents
 from lastgood.sources.finder import Interpreter
 from lastgood.sources.listings import Listings
 from lastgood.sources.snapshots import Reader
@@ -52,11 +54,11 @@ class Kept:
     def look(self) -> dict[str, Any]:
         """Take a cycle's steps to the sources it is made of: arm, read, resolve, until all that was found was read."""
         work = CycleFiles(self.project, 1)
+        self.reader.read(self.armed)
         while True:
             if self.placed is None or self.placed[0] is not self.armed or not self.listings.hold():
                 self.listings = Listings(self.project.files)
                 self.placed = self.armed, places(self.armed, listings=self.listings)
-            self.reader.read(self.armed)
             problem: str | None = None
             try:
                 work.resolve()
@@ -65,6 +67,7 @@ class Kept:
             if self.armed.includes(work.watch):
                 break
             self.armed = work.watch.union(self.armed)
+            self.reader.extend(self.armed, self.reader.last)
         self.armed = work.watch  # as at the end of a cycle
         pinned = None if problem is not None else work.pinned
         return {
@@ -138,6 +141,37 @@ def test_after_any_edits_the_same_as_from_nothing(seed: int, disk: Callable[[], 
         for what in anew:
             assert now[what] == anew[what], what
     assert good > 5
+
+
+def entries(top: Path) -> dict[str, object]:
+    """What the system names a change of: an entry that comes, goes, or is another one, and what is in a file."""
+    status = {str(path): path.lstat() for path in top.rglob("*")}
+    return {
+        path: (found.st_ino, found.st_mode, None if stat.S_ISDIR(found.st_mode) else (found.st_size, found.st_ctime_ns))
+        for path, found in status.items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_glance_at_what_the_system_names_finds_what_a_reading_of_everything_finds(seed: int, tmp_path: Path) -> None:
+    pick, top, glances = random.Random(seed), Path(os.path.realpath(tmp_path)), 0
+    for name in ("src/pkg", "more"):
+        (top / name).mkdir(parents=True)
+    (top / "src/a.py").write_text("from pkg import sub, b\n")
+    (top / "src/pkg/sub.py").write_text("import json\n")
+    (top / "lastgood.toml").write_text(CONFIGS[0] + OUTPUT)
+    kept = Kept(top / "lastgood.toml", Later())
+    for _ in range(150):
+        kept.look()
+        before, read = entries(top), kept.reader.read(kept.armed)
+        edits(top, pick)
+        named = {path for path, _ in before.items() ^ entries(top).items()}
+        glance = kept.reader.glance(kept.armed, named)
+        if named and glance is not None:
+            glances += bool(glance)
+            assert {**read, **glance} == Reader(Contents(Disk())).read(kept.armed)
+        assert kept.reader.read(kept.armed) == Reader(Contents(Disk())).read(kept.armed)
+    assert glances > 5
 
 
 STEPS: dict[str, list[dict[str, str]]] = {

@@ -82,11 +82,29 @@ def test_a_stage_of_what_is_armed_needs_a_single_step(project: Project) -> None:
     assert work.manifest is not None
 
 
-def test_a_first_stage_arms_the_config_then_what_it_names(project: Project) -> None:
+def test_a_first_stage_arms_the_config_with_what_it_names_then_what_that_imports(
+    project: Project, files: MemoryFiles
+) -> None:
+    files.put(Path("/p/pricing.py"), b"import rates\n")
+    files.put(Path("/p/rates.py"), b"")
     work = CycleFiles(project, 1)
     seen, _ = requests(stage(work, None), {Path("/p/a"): {Path("/p/a"): "1"}}, {Path("/p/b"): {Path("/p/b"): "2"}})
-    assert seen == [staging.Arm(project.always_watched), staging.Arm(work.watch)]
+    assert [step.watch.paths for step in seen if isinstance(step, staging.Arm)] == [
+        (Path("/p/lastgood.toml"), Path("/p/pricing.py")),
+        (Path("/p/lastgood.toml"), Path("/p/pricing.py"), Path("/p/rates.py")),
+    ]
     assert {*work.read} == {Path("/p/a"), Path("/p/b")}
+
+
+def test_a_first_stage_whose_modules_are_not_found_arms_the_config_then_where_they_may_be(
+    project: Project, files: MemoryFiles
+) -> None:
+    configure(files, "missing")
+    recipe = stage(CycleFiles(project, 1), None)
+    assert advance(recipe, None) == staging.Arm(project.always_watched)
+    asked = advance(recipe, {})
+    assert isinstance(asked, staging.Arm)
+    assert Path("/p/missing.py") in asked.watch.candidates
 
 
 def test_where_nothing_is_watched_nothing_is_armed(project: Project) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Hints:
         self.reasons: list[str] = []
         self._more = trio.Event()
 
-    def hint(self) -> None:
+    def hint(self, _named: Collection[str] | None) -> None:
         self.count += 1
         self._more.set()
 

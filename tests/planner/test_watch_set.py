@@ -219,3 +219,32 @@ def test_rules_of_no_config_give_way() -> None:
     assert Rules().union(former) == former
     fresh = Rules("/project", frozenset({"/project/lib"}), (), ("*.log",))
     assert fresh.union(former) == Rules("/project", frozenset({TREE, "/project/lib"}), (), ("*.log",))
+
+
+CONCERNS = {
+    "/p/src/shop": True,  # a root
+    "/p/src/shop/deep/new.py": True,
+    "/p/src": True,  # above a root
+    "/p/src/shop.py": True,  # at which a new file would be another module
+    "/p/src/other.py": False,
+    "/p/README.md": False,
+    "/elsewhere/x.py": False,
+    "/p/src/shop/.a.py.swp": False,
+    "/p/src/shop/__pycache__/a.pyc": False,
+    "/p/src/shop/.git": True,  # above a root
+    "/p/src/shop/.hg~": False,
+    "/p/src/shop/.git/inside/a.py": True,  # in a root that lies there
+    "/p/src/shop/out": False,  # the wrappers
+    "/p/src/shop/out/a.py": False,
+}
+
+
+@pytest.mark.parametrize(("path", "concerns"), CONCERNS.items())
+def test_a_change_of_an_entry_concerns_a_set_if_it_may_show_in_a_reading(path: str, concerns: bool) -> None:
+    roots = (Path("/p/src/shop"), Path("/p/src/shop/.git/inside"))
+    watch = WatchSet(roots, (Path("/p/src/shop.py"),), Path("/p/src/shop/out"))
+    assert watch.concerns(path) is concerns
+
+
+def test_everything_concerns_the_root_directory() -> None:
+    assert WatchSet((Path("/"),)).concerns("/x.py")

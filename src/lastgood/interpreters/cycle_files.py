@@ -31,7 +31,7 @@ from lastgood.generators.inputs import Inputs
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.kept_wrappers import CONFIG, INPUTS, WRAPPERS, KeptWrappers, packed_inputs
 from lastgood.interpreters.project import Project, Resolution
-from lastgood.interpreters.watch_sets import inputs_of_a_cycle, places_of_a_mending
+from lastgood.interpreters.watch_sets import inputs_of_a_cycle, named_in, places_of_a_mending
 from lastgood.planner.promotion import Promotion
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.finder import Finder
@@ -112,10 +112,18 @@ class CycleFiles:
                     return
 
     def first_watched(self) -> WatchSet:
-        """Return what is watched before a config is resolved; by polling if it says so, as far as it can be read."""
-        config = self.project.first_config()
-        poll = 0.0 if config is None else config.watch.interval
-        return replace(self.project.always_watched, poll=poll)
+        """Return what is watched before a config is resolved; by polling if it says so, as far as it can be read.
+
+        So are the modules that it names, if they are found: then what is watched and what is pinned is of one reading.
+        """
+        project = self.project
+        project.enter(project.config_file.name, project.config_file)
+        config = project.first_config()
+        if config is None:
+            return project.always_watched
+        with contextlib.suppress(LastgoodError, OSError):
+            return named_in(project, config, project.files.real_path(config.output.dir))
+        return replace(project.always_watched, poll=config.watch.interval)
 
     def _lead_still(self, links: Mapping[Path, str]) -> bool:
         """Return whether all links lead where they led: ``links``, to the config file, and those that the finder has met."""

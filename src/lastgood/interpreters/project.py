@@ -219,9 +219,11 @@ class Project:
         Raises :class:`ConfigError`.
         """
         interpreter = self._worker_interpreter(config)
-        known = self._finder
-        if known is None or not known.is_for(config.python_import_path, interpreter):
-            known = self._finder = Finder(self.files, config.python_import_path, interpreter, self._path_of)
+        # A cycle begins with a reading of what is watched, or has one made of what it finds to watch. What that has listed need
+        # not be asked of the disk again; what has changed since then is found by the next reading.
+        known, listed = self._finder, self.contents.listed
+        if known is None or not known.is_for(config.python_import_path, interpreter, listed):
+            known = self._finder = Finder(self.files, config.python_import_path, interpreter, self._path_of, listed)
         return known
 
     def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
@@ -255,6 +257,13 @@ class Project:
     def look_at(self, path: Path) -> OutputDirectory:
         """Return the output directory at ``path``, unclaimed. Raises :class:`ConfigError`, :class:`PromotionError`."""
         return OutputDirectory.unclaimed(self.files, path, self.config_file)
+
+    def is_used(self, path: Path | None) -> bool:
+        """Return whether a session may have used the output directory at ``path`` before; None: its path is not known."""
+        try:
+            return path is None or self.files.is_dir(self.look_at(path).home)
+        except LastgoodError:
+            return True
 
     def claim(self, path: Path) -> OutputDirectory:
         """Claim and return the output directory at ``path``. Raises like :meth:`OutputDirectory.claim`."""

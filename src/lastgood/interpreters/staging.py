@@ -174,7 +174,10 @@ def _resolve(work: CycleFiles, armed: WatchSet | None, watches: bool) -> Generat
     resolved again: otherwise an edit between resolving and arming would never be noticed.
     """
     if watches and armed is None:
-        armed = yield from _arm(work, work.first_watched(), armed)
+        first, extractor = work.first_watched(), work.project.extractor
+        if not (extractor.has_started or work.project.is_used(first.output)):
+            yield Start(extractor)  # meanwhile what is there is watched and read
+        armed = yield from _arm(work, first, armed)
     while True:
         problem: LastgoodError | None = None
         try:

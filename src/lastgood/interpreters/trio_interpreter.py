@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -82,6 +83,10 @@ class TrioInterpreter:
         self._armed: WatchSet | None = None
         self._woken = trio.Event()
         self._look = 0  # the number of the last look that was asked for
+        self._is_due = False  # everything is to be read
+        self._named: set[str] = set()  # what the system has named since the last reading
+        self._looked = 0  # the number of the last look that was reported
+        self._seconds = 0.0  # its duration
         self._observing = trio.CancelScope()
         self._out_of: Exception | None = None  # the error of the last look, if it met a limit of the system
         self._timers: dict[str, trio.CancelScope] = {}
@@ -359,17 +364,20 @@ class TrioInterpreter:
     async def _arm(self, watch: WatchSet) -> Snapshot:
         """Watch ``watch`` in addition, then read it, in this order, so that no change after the reading is missed."""
         async with self._reading:
-            self._armed = watch.union(self._armed)
-            return await self._watch_and_read(self._armed, partial(self._project.note, "watched paths"))
+            self._armed, last = watch.union(self._armed), self._reader.last
+            note = partial(self._project.note, "watched paths")
+            return await self._watch_and_read(self._armed, lambda armed: self._reader.extend(armed, last), note)
 
-    async def _watch_and_read(self, watch: WatchSet, note: Note = lambda _: None) -> Snapshot:
-        """Watch ``watch``, then read it. Do so again for as long as this finds links that lead to what was not watched before."""
+    async def _watch_and_read(
+        self, watch: WatchSet, read: Callable[[WatchSet], Snapshot], note: Note = lambda _: None
+    ) -> Snapshot:
+        """Watch ``watch``, then ``read`` it; again for as long as this finds links that lead to what was not watched before."""
         while True:
             linked = self._reader.linked
             await self._notifier.arm(watch, linked, note)
-            read = await self._bounded.read(self._reader.read, watch)
+            found = await self._bounded.read(read, watch)
             if self._reader.linked == linked:
-                return read
+                return found
 
     async def _commit_watch(self, timeout: float) -> None:
         work, self._work = self._work, None
@@ -384,7 +392,7 @@ class TrioInterpreter:
                 except (OSError, MemoryError) as error:
                     if not is_about_a_limit(error):
                         raise
-                    self._woken.set()  # the next look arms it
+                    self._read_all()  # that arms it
 
         def settle() -> None:
             try:
@@ -401,19 +409,22 @@ class TrioInterpreter:
     async def observe(self) -> None:
         """Read the armed paths after each Look, and report to the planner. Runs until the release.
 
+        Before that, and without one, read files that the system has named, if no more than these can have changed.
         Each reading also checks for a request of ``lastgood undo``, which is a file that only this code removes.
         """
         with self._observing:
             while True:
                 await self._woken.wait()
                 self._woken = trio.Event()
-                number, started = self._look, trio.current_time()
+                (is_due, self._is_due), (named, self._named) = (self._is_due, False), (self._named, set())
                 try:
                     async with self._reading:
-                        armed = self._armed
-                        if armed is None:
+                        if self._armed is None:
                             continue
-                        read = await self._watch_and_read(armed)
+                        if named:
+                            await self._glance(self._armed, named)
+                        if is_due:
+                            await self._read(self._armed)
                         undo_requested = await self._in_thread(self._project.take_undo_request)
                 except (OSError, MemoryError, RuntimeError) as error:
                     if not is_about_a_limit(error):
@@ -421,9 +432,26 @@ class TrioInterpreter:
                     await self._wait_for_room(error)
                     continue
                 self._out_of = None
-                self._report(events.Observed(read, number, since(started)))
                 if undo_requested:
                     self._report(events.UndoRequested(events.NOBODY))
+
+    async def _glance(self, armed: WatchSet, named: AbstractSet[str]) -> None:
+        found = await self._bounded.read(self._reader.glance, armed, named)
+        if found is None:
+            self._report(events.Hinted())
+        elif found:
+            self._report(events.Observed(found, self._looked, self._seconds))
+
+    async def _read(self, armed: WatchSet) -> None:
+        number, started = self._look, trio.current_time()
+        found = await self._watch_and_read(armed, self._reader.read)
+        self._looked, self._seconds = number, since(started)
+        self._report(events.Observed(found, self._looked, self._seconds))
+
+    def _read_all(self) -> None:
+        """Have everything read, as soon as no other reading is under way."""
+        self._is_due = True
+        self._woken.set()
 
     async def _wait_for_room(self, error: Exception) -> None:
         """Wait a moment, before another look, because of a limit of the system, of which the first error is logged."""
@@ -431,10 +459,14 @@ class TrioInterpreter:
             logger.warning("the watched files cannot be read for now: %s. %s", error, advice(error))
         self._out_of = error
         await trio.sleep(_PAUSE)
-        self._woken.set()
+        self._read_all()
 
-    def _on_hint(self) -> None:
-        self._report(events.Hinted())
+    def _on_hint(self, named: Collection[str] | None) -> None:
+        if named is None:
+            self._report(events.Hinted())
+        else:
+            self._named.update(named)
+            self._woken.set()
 
     def _start_polling(self, reason: str) -> None:
         self._report(events.Noticed(PollingStarted(reason)))
@@ -446,7 +478,7 @@ class TrioInterpreter:
         match command:
             case effects.Look(number):
                 self._look = number
-                self._woken.set()
+                self._read_all()
             case effects.SetTimer(timer, seconds):
                 self._stop_timer(timer)
                 scope = self._timers[timer] = trio.CancelScope()
@@ -461,7 +493,7 @@ class TrioInterpreter:
             case effects.Arm(paths):
                 assert self._armed is not None
                 self._armed = self._armed.with_paths(paths)
-                self._woken.set()
+                self._read_all()
             case effects.Unpublish():
                 self._slot.close()
                 unpublish(self._slot)

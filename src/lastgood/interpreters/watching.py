@@ -1,13 +1,14 @@
 """Watching by the operating system's file notification. It gives hints that something changed, but not what.
 
 A file is watched through its parent directory. A directory is watched with its tree, and through its parent as well. So a
-file that is replaced by a rename, and a root that is removed and made again, stay watched. After a hint, the files are read to
-find out what has changed.
+file that is replaced by a rename, and a root that is removed and made again, stay watched. After a hint, files are read to find
+out what has changed: those that the system has named, if it is known to name all.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -53,6 +54,14 @@ _LONGEST_BATCH = 50
 _WAKE_UP = 5_000
 
 _NO_LINKS = Linked()
+
+# Elsewhere the system may name the directory of what has changed, or leave something out.
+_NAMES_ALL = sys.platform == "linux"
+# More may be so many that the system has dropped some.
+_MOST_NAMED = 256
+
+Hint = Callable[[Collection[str] | None], object]
+"""Called with the paths of the entries of directories that have changed; None if that is not known."""
 
 T = TypeVar("T")
 
@@ -112,13 +121,13 @@ def _is_below(path: str, tops: Collection[str]) -> bool:
 
 
 class Notifier:
-    """A notifier that calls ``hint()`` on the trio thread whenever something may have changed in the armed paths.
+    """A notifier that calls ``hint(paths)`` on the trio thread whenever something may have changed in the armed paths.
 
     ``on_failure(reason)`` is called once if the system cannot watch; from then on the caller has to poll. What is to be polled
     anyway is not watched at all.
     """
 
-    def __init__(self, nursery: trio.Nursery, hint: Callable[[], None], on_failure: Callable[[str], None]) -> None:
+    def __init__(self, nursery: trio.Nursery, hint: Hint, on_failure: Callable[[str], None]) -> None:
         self._nursery = nursery
         self._hint = hint
         self._on_failure = on_failure
@@ -203,15 +212,17 @@ class Notifier:
                     continue
                 if isinstance(seen, str):  # "stop" or "signal"
                     return
-                self._hint()
                 # The watch of a removed directory is gone, and the directory may be made again with the same inode.
-                if any(change == Change.deleted and path in directories for change, path in seen):
+                is_gone = any(change == Change.deleted and path in directories for change, path in seen)
+                named = {path for _, path in seen}
+                self._hint(named if _NAMES_ALL and len(named) <= _MOST_NAMED and not is_gone else None)
+                if is_gone:
                     return
         except (OSError, RuntimeError, UnicodeError) as error:
             # A file name that cannot be decoded ends this watch, but the system still works: it can be armed again.
             if "decode path" not in str(error):
                 self._fail(error)
-            self._hint()  # reading finds the change that could not be reported
+            self._hint(None)  # reading finds the change that could not be reported
         finally:
             notify.close()
 

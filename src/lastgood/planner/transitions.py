@@ -34,7 +34,8 @@ The rules:
 - Modules that a live bridge imported dynamically are pinned before it is restarted or disposed: what needs them is held until
   the last pin has ended.
 - Hints of the notifier may be early, late or missing. After each, all files are read at once and twice more; without any, they
-  are read from time to time, in at most two percent of the time.
+  are read from time to time, in at most two percent of the time. An interpreter that knows which files alone may have changed
+  reads these, and there is no hint.
 - After a cycle or a restart, when nothing is about to replace the live bridge, it prepares resources for the next cycle (a
   spare worker). During a cycle they would compete with it.
 - An undo is a cycle that stages the kept files of an earlier generation. It attempts no bytes on disk, so it loses no edit.

@@ -163,6 +163,36 @@ class WatchSet:
             found.setdefault(str(root.parent), {})[root.name] = root
         return dict(sorted(found.items()))
 
+    @cached_property
+    def _above(self) -> frozenset[str]:
+        """The directories above all roots."""
+        found: set[str] = set()
+        for root in self.roots:
+            for above in map(str, root.parents):
+                if above in found:
+                    break
+                found.add(above)
+        return frozenset(found)
+
+    @cached_property
+    def _texts(self) -> frozenset[str]:
+        return frozenset(map(str, self.roots))
+
+    def concerns(self, path: str) -> bool:
+        """Return whether a new or changed entry of a directory, the absolute ``path``, may be a difference between two readings.
+
+        It is not if it lies outside of all roots and above none, or below a name that is ignored.
+        """
+        if path in self._above:
+            return True
+        output, place = None if self.output is None else str(self.output), path
+        while place and place not in self._texts:
+            above, _, name = place.rpartition("/")
+            if place == output or is_ignored_name(name):
+                return False
+            place = above
+        return bool(place) or "/" in self._texts
+
     def includes(self, other: WatchSet) -> bool:
         """Return whether all roots of ``other`` are roots of this set."""
         return self is other or set(other.roots) <= set(self.roots)

@@ -10,10 +10,11 @@ read once more, and nothing else happens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood.sources.listings import Names
 from lastgood.store.file_system import FileSystem, Stat, digest_of
 
 __all__ = ["Content", "Contents"]
@@ -48,6 +49,8 @@ class Contents:
         self._bytes: dict[str, bytes] = {}  # by digest
         self._room = _MAX_KEPT
         self._asked: set[str] = set()
+        self.listed: Mapping[str, Names] = {}
+        """The directories that were listed by the last reading of everything that is watched."""
 
     def look(self, path: str) -> Content | None:
         """Return what the file ``path`` contains now; None if no regular file is there."""
@@ -67,6 +70,13 @@ class Contents:
         except OSError as error:
             return Content(where, (), f"unreadable: {error.strerror}", is_fresh=True)  # tried again each time
         return Content(where, status.signature, digest, is_fresh)
+
+    def look_again(self, path: str) -> Content | None:
+        """Do :meth:`look` at a file that was looked at before, and remember it; None if it was not, or if it is no file now."""
+        content = self.look(path) if path in self._known else None
+        if content is not None:
+            self._known[path] = content
+        return content
 
     def _stat(self, path: Path) -> Stat | None:
         try:

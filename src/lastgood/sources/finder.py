@@ -16,10 +16,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from types import MappingProxyType
 
 from lastgood.bridges.worker.importing import is_local, local_roots
 from lastgood.sources.links import Links, links_to
-from lastgood.sources.listings import Listings
+from lastgood.sources.listings import Listings, Names
 from lastgood.store.file_system import FileSystem
 
 __all__ = ["EXTENSIONS", "Finder", "Found", "Interpreter"]
@@ -66,7 +67,8 @@ _BUILT_IN = Found("")
 class Finder:
     """Finds modules in ``import_path``, then as ``interpreter`` would. Results are cached, for as long as ``listings`` hold.
 
-    ``path_of`` makes paths. It may return an earlier one: to make one costs more than the system calls.
+    ``path_of`` makes paths. It may return an earlier one: to make one costs more than the system calls. ``given``: directories
+    that were listed already, as for :class:`~lastgood.sources.listings.Listings`.
     """
 
     def __init__(
@@ -75,8 +77,9 @@ class Finder:
         import_path: Iterable[Path],
         interpreter: Interpreter,
         path_of: Callable[[str], Path] = Path,
+        given: Mapping[str, Names] = MappingProxyType({}),
     ) -> None:
-        self.listings = Listings(files)
+        self.listings = Listings(files, given)
         self.path_of = path_of
         self.import_path = tuple(map(str, import_path))
         self.builtin_modules = frozenset(interpreter.builtin_modules)
@@ -95,10 +98,10 @@ class Finder:
         self.links_to(self.import_path)
         self.roots = tuple(local_roots(self.import_path, self._installed))
 
-    def is_for(self, import_path: Iterable[Path], interpreter: Interpreter) -> bool:
+    def is_for(self, import_path: Iterable[Path], interpreter: Interpreter, given: Mapping[str, Names]) -> bool:
         """Return whether a new finder with these arguments would find the same."""
         same = self.import_path == tuple(map(str, import_path)) and self._interpreter == interpreter
-        return same and self.listings.hold()
+        return same and self.listings.hold(given)
 
     # Directories.
 

@@ -2,6 +2,7 @@
 
 Each question is asked once. What was found out from the answers is valid as long as :meth:`Listings.hold`, which asks them all
 again: a few, since a directory is listed as a whole, and what is not in the listing of its directory is known to be absent.
+Directories that somebody else has just listed, for the same purpose, need not be listed again: they are ``given``.
 """
 
 from __future__ import annotations
@@ -11,17 +12,25 @@ from pathlib import Path
 
 from lastgood.store.file_system import FileSystem
 
-__all__ = ["Listings"]
+__all__ = ["Listings", "Names"]
 
-_NOTHING: Mapping[str, str] = {}
+Names = Mapping[str, str]
+"""The names in a directory, each with its kind: "file", "directory", "link" or "other"."""
+
+_NOTHING: Names = {}
+_NOT_GIVEN: Mapping[str, Names] = {}
 
 
 class Listings:
-    """Answers about the names in ``files``, each as of its first use. Paths are absolute."""
+    """Answers about the names in ``files``, each as of its first use. Paths are absolute.
 
-    def __init__(self, files: FileSystem) -> None:
+    ``given``: listings of some directories, none of them empty.
+    """
+
+    def __init__(self, files: FileSystem, given: Mapping[str, Names] = _NOT_GIVEN) -> None:
         self._files = files
-        self._names: dict[str, Mapping[str, str]] = {}
+        self._given = given
+        self._names: dict[str, Names] = {}
         self._listed: list[str] = []  # those of the directories that the disk was asked about
         self._real: dict[str, str] = {}
         self._texts: dict[str, str] = {}  # of links
@@ -29,9 +38,29 @@ class Listings:
         self._is_directory: dict[str, bool] = {}
         self._directories: dict[str, tuple[int, ...] | None] = {}
 
-    def hold(self) -> bool:
-        """Ask the disk again; return whether all answers are the same."""
-        return all(self._files.scan(each) == self._names[each] for each in self._listed) and self._others_hold()
+    def hold(self, given: Mapping[str, Names] = _NOT_GIVEN) -> bool:
+        """Ask the disk again, but about directories that are ``given``; return whether all answers are the same."""
+        self._given = given
+        for each in self._listed:
+            names, known = given.get(each), self._names[each]
+            if names is None:
+                names = self._files.scan(each)
+            elif names == known:
+                self._names[each] = names  # the same object is compared at once
+            if names is not known and names != known:
+                return False
+        return self._others_hold()
+
+    def of_all(self) -> Mapping[str, Names]:
+        """Return the listings of the directories that the disk was asked about, to be ``given`` to others."""
+        return {each: names for each in self._listed if (names := self._names[each])}
+
+    def copy(self) -> Listings:
+        """Return the same answers, to which others can be added."""
+        copied = Listings(self._files)
+        for name, known in vars(self).items():
+            setattr(copied, name, known.copy() if isinstance(known, dict | list) else known)
+        return copied
 
     def renewed(self) -> Listings:
         """Ask the disk again; return these answers if all are the same, else new ones, with the directories just listed."""
@@ -60,19 +89,19 @@ class Listings:
             str(files.real_path(Path(path))) == known for path, known in self._real.items()
         )
 
-    def names(self, directory: str) -> Mapping[str, str]:
+    def names(self, directory: str) -> Names:
         """Return the names in a directory with their kinds; empty if it does not exist or cannot be read."""
         known = self._names.get(directory)
         if known is None:
             if self.is_absent(directory):
                 known = _NOTHING
             else:
-                known = self._files.scan(directory)
+                known = self._given.get(directory) or self._files.scan(directory)
                 self._listed.append(directory)
             self._names[directory] = known
         return known
 
-    def listed(self, directory: str) -> Mapping[str, str] | None:
+    def listed(self, directory: str) -> Names | None:
         """Return the names in a directory if they are known already."""
         return self._names.get(directory)
 

@@ -2,15 +2,18 @@
 
 There may be thousands of roots, and most of them are paths at which nothing is. So a reading lists each directory that they lie
 in once, and examines what is there. What has not changed is the same object in one snapshot as in the one before.
+
+A reading is of everything (:meth:`Reader.read`), of what is watched in addition (:meth:`Reader.extend`), or of files that the
+system has named (:meth:`Reader.glance`).
 """
 
 from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lastgood.planner.watch_set import Snapshot, WatchSet, is_ignored_name
@@ -19,7 +22,7 @@ from lastgood.sources.links import Links, Way, digest_of_link
 from lastgood.sources.listings import Listings
 from lastgood.store.file_system import Stat
 
-__all__ = ["Linked", "Reader"]
+__all__ = ["Linked", "Reader", "Reading"]
 
 _NOTHING: Mapping[Path, str] = {}
 _LINK = "bare link"  # the kind of a root that counts by its text alone
@@ -32,6 +35,10 @@ class Linked:
     trees: AbstractSet[str] = frozenset()
     alone: AbstractSet[str] = frozenset()
 
+    def union(self, other: Linked) -> Linked:
+        """Return the directories of both."""
+        return Linked(self.trees | other.trees, self.alone | other.alone)
+
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
@@ -43,48 +50,131 @@ class _Tree:
     links: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reading of ``watch`` has found, for the next one to go on from.
+
+    ``present``: the roots at which something may be, with their kinds; ``found``: what was there. ``seen``: the files.
+    """
+
+    watch: WatchSet
+    listings: Listings
+    linked: Linked = Linked()
+    snapshot: Snapshot = field(default_factory=dict)
+    present: Sequence[tuple[Path, str]] = ()
+    found: Sequence[Mapping[Path, str]] = ()
+    trees: Mapping[tuple[str, str], _Tree] = field(default_factory=dict)
+    seen: Mapping[str, Content] = field(default_factory=dict)
+
+    def kept_by(self, watch: WatchSet) -> frozenset[Path]:
+        """Return the roots that ``watch`` would have read in the same way."""
+        before, now = self.watch, watch
+        kinds = (({*before.paths}, {*now.paths}), ({*before.bare_links}, {*now.bare_links}))
+        return frozenset(root for root in before.roots if all((root in a) == (root in b) for a, b in kinds))
+
+
 class Reader:
     """Takes snapshots. Not thread-safe: one reading at a time."""
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self.linked = Linked()
+        self.last = Reading(WatchSet(()), Listings(contents.files))
+        """The last reading, but for glances."""
+
+    @property
+    def linked(self) -> Linked:
         """What the links led to that were met at the last reading."""
-        self._watch = WatchSet(())
-        self._listings = Listings(contents.files)
-        self._present: list[tuple[Path, str]] = []
-        self._found: list[Mapping[Path, str]] = []  # what was there
-        self._trees: dict[tuple[str, str], _Tree] = {}
-        self._snapshot: dict[Path, Mapping[Path, str]] = {}
+        return self.last.linked
 
     def read(self, watch: WatchSet) -> Snapshot:
         """Read everything below each root of ``watch``.
 
         A file that cannot be read is listed with the reason in place of a digest, so it differs once it can be read.
         """
-        known, is_same = self._trees if watch.counts_as(self._watch) else {}, watch is self._watch
-        listings = self._listings.renewed() if is_same else Listings(self._contents.files)
-        if listings is not self._listings:
-            self._listings = listings
-            self._present = list(_present(watch, self._listings))
-            before, self._snapshot = self._snapshot, dict.fromkeys(watch.roots, _NOTHING)
-            self._found = [before.get(root, _NOTHING) for root, _ in self._present]
-            self._snapshot.update(zip((root for root, _ in self._present), self._found, strict=True))
-            if is_same and all(map(operator.is_, self._snapshot.values(), before.values())):
-                self._snapshot = before
-        reading = _Reading(self._contents, watch, self._listings, known)
-        found = [reading.root(*each, last) for each, last in zip(self._present, self._found, strict=True)]
+        last = self.last
+        known, is_same = last.trees if watch.counts_as(last.watch) else {}, watch is last.watch
+        listings = last.listings.renewed() if is_same else Listings(self._contents.files)
+        present, before, snapshot = last.present, last.found, last.snapshot
+        if listings is not last.listings:
+            present = list(_present(watch, listings))
+            before = [last.snapshot.get(root, _NOTHING) for root, _ in present]
+            snapshot = {
+                **dict.fromkeys(watch.roots, _NOTHING),
+                **dict(zip((root for root, _ in present), before, strict=True)),
+            }
+            if is_same and all(map(operator.is_, snapshot.values(), last.snapshot.values())):
+                snapshot = last.snapshot
+        reading = _Reading(self._contents, watch, listings, known)
+        found = [reading.root(*each, last) for each, last in zip(present, before, strict=True)]
         changed = {
-            root: files
-            for (root, _), files, last in zip(self._present, found, self._found, strict=True)
-            if files is not last
+            root: files for (root, _), files, last in zip(present, found, before, strict=True) if files is not last
         }
-        self._contents.retain(reading.seen)
-        self.linked = Linked(reading.linked_trees, reading.linked_alone)
-        self._watch, self._trees, self._found = watch, reading.trees, found
-        if changed:
-            self._snapshot = {**self._snapshot, **changed}
-        return self._snapshot
+        snapshot = {**snapshot, **changed} if changed else snapshot
+        return self._taken(
+            Reading(watch, listings, reading.linked, snapshot, present, found, reading.trees, reading.seen)
+        )
+
+    def extend(self, watch: WatchSet, base: Reading) -> Snapshot:
+        """Read what ``watch`` has in addition to ``base``, all of which is watched since before that reading."""
+        if not (base.watch.counts_as(watch) and watch.includes(base.watch)):
+            return self.read(watch)
+        listings, kept = base.listings.copy(), base.kept_by(watch)
+        present = list(_present(watch, listings))
+        known = dict(zip((root for root, _ in base.present), base.found, strict=True))
+        reading = _Reading(self._contents, watch, listings, base.trees)
+        found = [
+            known[root] if root in kept and root in known else reading.root(root, kind, _NOTHING)
+            for root, kind in present
+        ]
+        snapshot = {
+            **dict.fromkeys(watch.roots, _NOTHING),
+            **dict(zip((root for root, _ in present), found, strict=True)),
+        }
+        return self._taken(
+            Reading(
+                watch,
+                listings,
+                base.linked.union(reading.linked),
+                snapshot,
+                present,
+                found,
+                {**base.trees, **reading.trees},
+                {**base.seen, **reading.seen},
+            )
+        )
+
+    def _taken(self, reading: Reading) -> Snapshot:
+        self.last = reading
+        self._contents.retain({**reading.seen})
+        self._contents.listed = reading.listings.of_all()
+        return reading.snapshot
+
+    def glance(self, watch: WatchSet, paths: Collection[str]) -> Snapshot | None:
+        """Read those files again that the system has named, by the ``paths`` of all entries of directories that have changed.
+
+        Return the roots of ``watch`` in which they are; None if everything is to be read: if one of the entries may be anything
+        but a file that was read before and still is one.
+        """
+        last = self.last
+        if not (watch is last.watch or (watch.counts_as(last.watch) and last.watch.includes(watch))):
+            return None
+        files: dict[Path, str] = {}
+        directories = {os.path.dirname(path) for path in paths}
+        if any(str(self._contents.files.real_path(Path(each))) != each for each in directories):
+            return None  # the system may name a directory by a link to it
+        for path in paths:
+            content = self._contents.look_again(path)
+            if content is not None:
+                files[content.path] = content.digest
+            elif path in last.seen or last.linked != Linked() or watch.concerns(path):
+                return None
+        roots = watch.roots if watch is not last.watch else last.snapshot
+        among = {root: found for root in roots if (found := last.snapshot[root]) and not found.keys().isdisjoint(files)}
+        # What a stage has read since then is newer than the last snapshot.
+        return {
+            root: {path: self._contents.digest(path) or digest for path, digest in found.items()}
+            for root, found in among.items()
+        }
 
 
 def _present(watch: WatchSet, listings: Listings) -> Iterator[tuple[Path, str]]:
@@ -105,10 +195,7 @@ def _present(watch: WatchSet, listings: Listings) -> Iterator[tuple[Path, str]]:
 
 
 class _Reading:
-    """One reading. ``seen``: the files that were looked at. ``known``: directories as of the last reading.
-
-    ``linked_trees``, ``linked_alone``: as in :class:`Linked`.
-    """
+    """One reading, under way. ``seen``: the files that were looked at. ``known``: directories as of the last reading."""
 
     def __init__(
         self, contents: Contents, watch: WatchSet, listings: Listings, known: Mapping[tuple[str, str], _Tree]
@@ -121,10 +208,15 @@ class _Reading:
         self._output = None if watch.output is None else str(watch.output)
         self._known = known
         self._listings = listings
-        self.linked_trees: set[str] = set()
-        self.linked_alone: set[str] = set()
+        self._linked_trees: set[str] = set()
+        self._linked_alone: set[str] = set()
         self._links = Links(contents.files.read_link)
         self._paths = frozenset(watch.paths)
+
+    @property
+    def linked(self) -> Linked:
+        """What the links led to that were met."""
+        return Linked(self._linked_trees, self._linked_alone)
 
     def root(self, root: Path, kind: str, last: Mapping[Path, str]) -> Mapping[Path, str]:
         """Read everything at or below ``root``. Return ``last``, the result of the last time, if it is the same."""
@@ -198,9 +290,9 @@ class _Reading:
         return path if status.kind == "directory" else None
 
     def _note_way(self, way: Way, *, is_directory: bool) -> None:
-        self.linked_alone.update(map(os.path.dirname, (*way.links, way.real)))
+        self._linked_alone.update(map(os.path.dirname, (*way.links, way.real)))
         if is_directory:
-            self.linked_trees.add(way.real)
+            self._linked_trees.add(way.real)
 
     def _add(self, path: str, found: dict[Path, str]) -> None:
         content = self._look(path)
