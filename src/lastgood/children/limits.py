@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import trio
 
+from lastgood.children.turns import SHORT_TURNS
 from lastgood.errors import LastgoodError
 
 __all__ = ["NEEDED_DESCRIPTORS", "NO_THREAD", "advice", "explain", "free_descriptors", "in_thread", "is_about_a_limit"]
@@ -97,7 +98,8 @@ async def in_thread(
     def call() -> T:
         nonlocal begun
         begun = True
-        return do(*args)
+        with SHORT_TURNS:
+            return do(*args)
 
     try:
         return await trio.to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=abandon_on_cancel)

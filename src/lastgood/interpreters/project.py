@@ -122,8 +122,8 @@ class Project:
 
     def __post_init__(self) -> None:
         self.extractor.note = self.note
-        self.contents = Contents(self.files)
         self._path_of = lru_cache(_MAX_PATHS)(Path)
+        self.contents = Contents(self.files, self._path_of)
         self._pinner = Pinner(self.contents, self.extractor.imports_of, self.enter)
 
     def begin_stage(self) -> None:

@@ -291,7 +291,9 @@ def overlay(known: Snapshot, used: Mapping[Path, str]) -> Snapshot:
     """Return ``known`` with the digests of its files replaced by those in ``used``."""
     changed: dict[Path, Mapping[Path, str]] = {}
     for root, files in known.items() if used else ():
-        others = {path: other for path, digest in files.items() if (other := used.get(path, digest)) != digest}
+        # There may be thousands of roots with a file each, and roots with thousands of files.
+        paths = files if len(files) <= len(used) else used.keys() & files.keys()
+        others = {path: used[path] for path in paths if path in used and used[path] != files[path]}
         if others:
             changed[root] = {**files, **others}
     return {**known, **changed} if changed else known

@@ -10,7 +10,7 @@ read once more, and nothing else happens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +40,14 @@ class Content:
 
 
 class Contents:
-    """The contents of the files in ``files``, as of their last reading."""
+    """The contents of the files in ``files``, as of their last reading.
 
-    def __init__(self, files: FileSystem) -> None:
+    ``path_of`` makes paths. Where it returns those that others have, too, they are compared at once.
+    """
+
+    def __init__(self, files: FileSystem, path_of: Callable[[str], Path] = Path) -> None:
         self.files = files
+        self._path_of = path_of
         # No Memo: this is how the state of a file is found out, which is what the answers of a Memo depend on.
         self._known: dict[str, Content] = {}
         self._bytes: dict[str, bytes] = {}  # by digest
@@ -57,7 +61,7 @@ class Contents:
         known = self._known.get(path)
         if known is not None and not known.is_fresh and known.signature == self.files.signature(path):
             return known
-        where = Path(path) if known is None else known.path
+        where = self._path_of(path) if known is None else known.path
         status = self._stat(where)
         if status is None or status.kind != "file":
             return None

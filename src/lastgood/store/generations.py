@@ -125,7 +125,7 @@ class GenerationStore:
         It consists of ``pinned``, and of other files, which have names of the caller's choice: digest and bytes by name. It
         stays until the next :meth:`sweep` without it. Equal generations are stored once. Raises :class:`OSError`.
         """
-        others = dict(sorted(files.items()))
+        others = {name: files[name] for name in sorted(files)}
         manifest = pinned.manifest()
         manifest.files = {name: digest for name, (digest, _) in others.items()}
         return self._put(manifest, (*pinned.objects(), *others.values()))
