@@ -94,7 +94,7 @@ class _Keys:
             self._nursery.start_soon(self._reload)
 
     async def _reload(self) -> None:
-        session = self._program.session
+        session = self._program.begun
         try:
             if session is not None:
                 with suppress(Disposed):

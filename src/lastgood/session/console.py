@@ -22,6 +22,8 @@ __all__ = ["hanging", "harmless", "make_console", "width_of"]
 _NARROWEST = 24
 """Columns of text below which a hanging indent would make a line harder to read."""
 
+_TAB = 8
+
 # Control characters act on a terminal, and marks of direction show a text in another order than that in which it is read.
 _HARMFUL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -87,6 +89,9 @@ def hanging(head: Text, body: Text, width: int | None) -> list[Text]:
     from rich.text import Text
 
     indent = head.cell_len
+    if width is not None and "\t" in body.plain:
+        body = body.copy()
+        body.expand_tabs(_TAB)
     lines = list(body.split("\n", allow_blank=True)) or [Text()]
     if width is not None and width - indent >= _NARROWEST:
         lines = [part for line in lines for part in _wrapped(line, width - indent)]

@@ -70,7 +70,7 @@ T = TypeVar("T")
 async def running(program: WatchProgram) -> AsyncIterator[Session]:
     """Run the program: its first cycle before the block, its close after it."""
     _check_descriptors()
-    session = program.session = Session(program)
+    session = program.begun = Session(program)
     raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:

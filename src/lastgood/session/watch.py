@@ -174,7 +174,9 @@ class WatchProgram:
     on_event: Callable[[WatchEvent], object] | None
     wait_for_first: bool = False
     session: Session | None = field(default=None, init=False)
-    """The running session, if the program was entered by ``async with``. It is there before the first cycle."""
+    """The running session, if the program was entered by ``async with``."""
+    begun: Session | None = field(default=None, init=False)
+    """The last session that was begun. It is there before its first cycle, and may have ended."""
     _entered: AbstractAsyncContextManager[Session] | None = field(default=None, init=False)
     _threaded: InThread | None = field(default=None, init=False)
     _portal: Portal | None = field(default=None, init=False)
@@ -222,7 +224,7 @@ class WatchProgram:
         try:
             self.session = await self._entered.__aenter__()
         except BaseException:
-            self._entered = self.session = None
+            self._entered = None
             raise
         return self.session
 
