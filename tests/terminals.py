@@ -49,7 +49,7 @@ while True:
 
 
 class Terminal:
-    """A terminal with a program that runs on it; :meth:`stop` it. After :data:`DEADLINE` it is killed, so that no test hangs."""
+    """A terminal with a program that runs on it; :meth:`stop` it. After a minute it is killed, so that no test hangs."""
 
     def __init__(
         self, *command: str, cwd: Path, columns: int = 200, variables: Mapping[str, str] | None = None
@@ -70,7 +70,7 @@ class Terminal:
         os.close(theirs)
         self._unread = ""
         self.shown = ""
-        self._deadline = threading.Timer(DEADLINE, self._process.kill)
+        self._deadline = threading.Timer(2 * DEADLINE, self._process.kill)
         self._deadline.start()
 
     def wait(self, text: str) -> str:

@@ -38,7 +38,7 @@ def test_r_reloads_and_q_ends(project: RealProject, terminal: Callable[..., Term
     watching.press("x\x1b[A")  # neither this key nor an arrow does anything
     project.save("pricing.py", BROKEN)
     watching.wait("STALE")
-    watching.press("R")
+    watching.press("R\n")
     watching.wait("asked for; cycle 4 at stage")
     watching.press("q")
     assert "asked" not in watching.wait("[ended with 0, the terminal is as it was]")
@@ -90,11 +90,14 @@ def test_ctrl_z_stops_it_and_it_goes_on_in_the_foreground(
 
 
 IN_THE_BACKGROUND = f"""
-import os, signal, subprocess, sys
+import signal, subprocess, sys
+signal.signal(signal.SIGHUP, lambda *_: sys.exit())  # so that it leaves nothing where the test fails
 watching = subprocess.Popen({WATCH!r}, process_group=0)
-sys.stdin.readline()
-watching.terminate()
-print("[ended with", watching.wait(), end="]\\n", flush=True)
+try:
+    sys.stdin.readline()
+finally:
+    watching.terminate()
+    print("[ended with", watching.wait(), end="]\\n", flush=True)
 """
 
 

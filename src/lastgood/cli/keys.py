@@ -58,9 +58,10 @@ async def _read(terminal: _Terminal, pressed: Callable[[str], object]) -> None:
         typed = terminal.read()
         if typed is None:
             return
-        # What comes at once is pasted, or one of the keys that send several characters.
-        if len(set(typed)) == 1:
-            pressed(typed[0])
+        # Several characters at once are pasted, or one of the keys that send several; some terminals send whole lines.
+        keys = set(typed.rstrip("\r\n"))
+        if len(keys) == 1:
+            pressed(keys.pop())
 
 
 async def _stop_on_demand(terminal: _Terminal) -> None:
