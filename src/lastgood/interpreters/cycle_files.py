@@ -37,7 +37,7 @@ from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.finder import Finder
 from lastgood.sources.links import digest_of_link
 from lastgood.sources.pinning import Pinned
-from lastgood.sources.resolution import Resolved, check_sources, resolve_modules
+from lastgood.sources.resolution import Resolved, check_sources
 from lastgood.store.file_system import digest_of, place_of
 from lastgood.store.generations import DamagedGeneration
 from lastgood.store.output_directory import OutputDirectory
@@ -157,7 +157,7 @@ class CycleFiles:
         if last is not None and last.finder is finder and last.config == config:
             self.modules = last.modules
         else:
-            last, self.modules = None, resolve_modules(config, finder)
+            last, self.modules = None, project.find_modules(config, finder)
             check_sources(config, self.modules, output, project.files)
         self.pinned = project.pin(config, self.modules, finder)
         self.used.update(self.pinned.digests)

@@ -21,7 +21,7 @@ from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.links import Links, links_to
 from lastgood.sources.memo import Memo
 from lastgood.sources.pinning import Pinned, Pinner
-from lastgood.sources.resolution import Resolved
+from lastgood.sources.resolution import Resolved, resolve_modules
 from lastgood.store.file_system import FileSystem, digest_of
 from lastgood.store.generations import GenerationStore, Kept, LateModule
 from lastgood.store.manifests_in_use import ManifestsInUse
@@ -112,6 +112,7 @@ class Project:
     resolution: Resolution | None = None
     """The last one that succeeded."""
     _finder: Finder | None = None
+    _found: tuple[Finder, Config, Mapping[str, Resolved]] | None = None
     _pinner: Pinner = field(init=False)
     _path_of: Callable[[str], Path] = field(init=False)
     _stores: dict[Path, GenerationStore] = field(default_factory=dict)
@@ -225,6 +226,12 @@ class Project:
         if known is None or not known.is_for(config.python_import_path, interpreter, listed):
             known = self._finder = Finder(self.files, config.python_import_path, interpreter, self._path_of, listed)
         return known
+
+    def find_modules(self, config: Config, finder: Finder) -> Mapping[str, Resolved]:
+        """Find every module of ``config``. Raises :class:`UnwatchableModule`."""
+        if self._found is None or self._found[0] is not finder or self._found[1] != config:
+            self._found = finder, config, resolve_modules(config, finder)
+        return self._found[2]
 
     def pin(self, config: Config, modules: Mapping[str, Resolved], finder: Finder) -> Pinned:
         """Read, once, all sources that ``modules`` depend on."""

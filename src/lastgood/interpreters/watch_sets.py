@@ -11,7 +11,7 @@ from lastgood.interpreters.project import Project
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.finder import Finder
 from lastgood.sources.pinning import Pinned
-from lastgood.sources.resolution import Resolved, places_of, resolve_modules
+from lastgood.sources.resolution import Resolved, places_of
 
 __all__ = ["inputs_of_a_cycle", "named_in", "places_of_a_mending"]
 
@@ -21,7 +21,7 @@ _NO_SOURCES = Pinned((), (), {}, (), (), (), {}, {}, {})
 def named_in(project: Project, config: Config, output: Path) -> WatchSet:
     """Return what a cycle depends on for certain: the modules of ``config``. Raises :class:`UnwatchableModule`."""
     finder = project.finder(config)
-    modules = resolve_modules(config, finder)
+    modules = project.find_modules(config, finder)
     return inputs_of_a_cycle(project, config, Inputs(), output, modules, _NO_SOURCES, finder)
 
 
