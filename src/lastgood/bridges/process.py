@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from lastgood.bridges.answers import check_sequences, disposed, error_of, started_before, unreadable, unsendable
+from lastgood.bridges.blank import take_blank
 from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.bridges.logs import LEVELS
 from lastgood.bridges.pending import PendingAnswer
@@ -380,16 +381,16 @@ class ProcessBridge:
                 found = await take_spare(_context(environment, setup))
             if isinstance(found, str):
                 self.why_fresh = self.why_fresh or found
-                self._workers.append(self._make_worker(environment))
-                continue
-            worker = found.worker
-            worker.channel.adopt(
-                threads=self._process.threads,
-                timeout=self._process.timeout,
-                on_loaded=partial(self._note_loaded, worker),
-            )
-            self._workers.append(worker)
-            self._taken.append(worker)
+                blank = take_blank(environment, self._process.grace)
+                self._workers.append(self._make_worker(environment) if blank is None else self._adopted(blank))
+            else:
+                self._workers.append(self._adopted(found.worker))
+                self._taken.append(found.worker)
+
+    def _adopted(self, worker: RemoteWorker) -> RemoteWorker:
+        loaded = partial(self._note_loaded, worker)
+        worker.channel.adopt(threads=self._process.threads, timeout=self._process.timeout, on_loaded=loaded)
+        return worker
 
     async def _get_ready(self, index: int, answer: PendingAnswer, setup: bytes) -> None:
         worker = self._workers[index]

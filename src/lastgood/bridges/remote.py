@@ -97,7 +97,7 @@ class RemoteWorker:
             on_loaded=partial(on_loaded, self),
             on_over=self._reclaim,
             on_logged=self.logs.catch_up,
-            on_taken=self._show,
+            on_taken=self.show,
             threads=threads,
             timeout=timeout,
         )
@@ -111,7 +111,7 @@ class RemoteWorker:
             self.codec.incoming.leave(),
         ]
 
-    def _show(self) -> None:
+    def show(self) -> None:
         """Show what it has printed and logged, and what comes."""
         self._child.out.release()
         self.logs.start()

@@ -93,6 +93,8 @@ class Project:
     imports: LiveImports | None = None
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
     live: OutputDirectory | None = None
+    expected: Config | None = None
+    """The config of the first cycle, before its stage: if that can be read and names modules that are there."""
     live_manifest: Path | None = None
     generation: int = 0
     at: tuple[str, Path | None] = ("", None)

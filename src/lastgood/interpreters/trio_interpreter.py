@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, assert_never
+from typing import Any, Protocol, TypeVar, assert_never
 
 import trio
 
@@ -23,6 +23,7 @@ from lastgood import effects
 from lastgood.calls.registry import Slot, publish, unpublish
 from lastgood.children.limits import advice, explain, in_thread, is_about_a_limit
 from lastgood.config import Config
+from lastgood.errors import BridgeError, LastgoodError
 from lastgood.interpreters import staging
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.comparison import Comparison
@@ -36,7 +37,7 @@ from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.snapshots import Reader
 from lastgood.watch_events import PollingStarted
 
-__all__ = ["Hooks", "Interrupted", "TrioInterpreter"]
+__all__ = ["Beginning", "Hooks", "Interrupted", "TrioInterpreter"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,14 @@ class Interrupted(Exception):  # an outcome rather than an error
     """The outcome of an action that was stopped because the session ends or a cycle takes precedence. No user sees it."""
 
 
+class Beginning(Protocol):
+    """What was begun for the first bridge."""
+
+    async def end(self) -> None:
+        """End it, unless the bridge has it. Raises :class:`BridgeError` if that does not succeed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """The functions that the user has given to :func:`lastgood.watch`. ``generate`` None: the built-in generator."""
@@ -61,6 +70,8 @@ class Hooks:
     generate: Callable[[Config, Path], Any] | None = None
     probe: Callable[[Any], Any] | None = None
     set_as_global: bool = False
+    begin: Callable[[Config], Beginning] | None = None
+    """Begin what ``create_bridge`` will go on with, before the first stage is done; raises :class:`LastgoodError`."""
 
 
 class TrioInterpreter:
@@ -93,6 +104,7 @@ class TrioInterpreter:
         self._action: object = None
         self._is_staging = False
         self._work: CycleFiles | None = None
+        self._begun: Beginning | None = None
         self._warnings: tuple[str, ...] = ()  # of its stage
         self._bridges = LiveBridges(hooks.create_bridge, hooks.probe, slot, nursery, report, project.manifests.end)
 
@@ -194,11 +206,30 @@ class TrioInterpreter:
                 case StageResult():
                     return step
                 case staging.Arm(watch):
+                    if self._armed is None:
+                        self._begin()
                     answer = await self._arm(watch)
                 case staging.Generate(config, directory):
                     answer = await self._generate(work, config, directory)
                 case _:
                     answer = await self._bounded.answer(step, self._project.note)
+
+    def _begin(self) -> None:
+        """Begin the first bridge, as far as its config is known."""
+        config = self._project.expected
+        if self._hooks.begin is not None and config is not None:
+            try:
+                self._begun = self._hooks.begin(config)
+            except (LastgoodError, OSError):  # raised again when the bridge is created
+                logger.debug("the first bridge could not be begun", exc_info=True)
+
+    async def _end_begun(self) -> None:
+        begun, self._begun = self._begun, None
+        try:
+            if begun is not None:
+                await begun.end()
+        except BridgeError:
+            logger.exception("what was begun for the first bridge could not be ended")
 
     async def _generate(self, work: CycleFiles, config: Config, directory: Path) -> object:
         generate = self._hooks.generate
@@ -264,6 +295,7 @@ class TrioInterpreter:
                 raise
             except BaseException as error:  # raised again below, outside of the nursery, so that no group wraps it
                 raised = error
+        await self._end_begun()
         if raised is not None:
             raise raised
         return prepared
@@ -302,6 +334,7 @@ class TrioInterpreter:
         assert work is not None
         match action.effect:
             case effects.Stage():
+                await self._end_begun()
                 async with self._bounded.lock:
                     await self._in_thread(work.discard)
                 if work.only_waited:
@@ -318,6 +351,7 @@ class TrioInterpreter:
         self._report(events.StageReturned())
 
     async def _release(self, action: effects.Release) -> None:
+        await self._end_begun()
         await self._bridges.drained()
         self._observing.cancel()
         await self._notifier.arm(WatchSet(()))

@@ -18,7 +18,7 @@ from lastgood.calls.portal import Portal
 from lastgood.config import ARGUMENTS, Config, decode_config
 from lastgood.effects import Plan
 from lastgood.errors import ConfigError, WatchError
-from lastgood.interpreters.trio_interpreter import Hooks
+from lastgood.interpreters.trio_interpreter import Beginning, Hooks
 from lastgood.planner import Settings, plan_of_cycle
 from lastgood.session.session import Session, running
 from lastgood.watch_events import WatchEvent
@@ -96,7 +96,7 @@ def watch(
             supersede_after=supersede_after,
         ),
         wait_for_first=wait_for_first,
-        hooks=Hooks(_default_bridge if create_bridge is None else create_bridge, generate, probe, set_as_global),
+        hooks=_hooks(create_bridge, generate, probe, set_as_global=set_as_global),
         on_event=on_event,
     )
 
@@ -156,6 +156,23 @@ def _default_bridge(config: Config) -> Bridge:
     from lastgood.bridges.process import ProcessBridge
 
     return ProcessBridge.from_config(config)
+
+
+def _hooks(
+    create_bridge: Callable[[Config], Any] | None,
+    generate: Callable[[Config, Path], Any] | None,
+    probe: Callable[[Any], Any] | None,
+    *,
+    set_as_global: bool,
+) -> Hooks:
+    begin = _blank_worker if create_bridge is None else None
+    return Hooks(create_bridge or _default_bridge, generate, probe, set_as_global, begin)
+
+
+def _blank_worker(config: Config) -> Beginning:
+    from lastgood.bridges.blank import Blank
+
+    return Blank(config.runtime.process)
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -1,0 +1,137 @@
+"""A blank worker: started before there is anything for it to import, and taken over by the first bridge or ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lastgood.bridges import blank as blanks
+from lastgood.bridges.blank import Blank
+from lastgood.bridges.process import ProcessBridge
+from lastgood.config import ProcessConfig
+from lastgood.errors import GenerationError
+from lastgood.session.watch import WatchProgram, watch
+from process_bridges import until
+from real_project import BROKEN, RealProject
+
+MODULE = "import os\n\ndef pid() -> int:\n    return os.getpid()\n"
+
+
+@pytest.fixture(autouse=True)
+def none_is_left() -> Iterator[None]:
+    yield
+    assert blanks._waiting == []
+
+
+@pytest.fixture
+async def blank() -> AsyncIterator[Blank]:
+    blank = Blank(ProcessConfig())
+    yield blank
+    await blank.end()
+    assert blank.worker.pid is None
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> Callable[..., ProcessBridge]:
+    (tmp_path / "service.py").write_text(MODULE)
+    return lambda **settings: ProcessBridge(import_path=[tmp_path], modules=["service"], **settings)
+
+
+async def pid_of(bridge: ProcessBridge) -> int:
+    await bridge.init()
+    try:
+        found: int = await bridge.call("service", "pid", (), {})
+    finally:
+        await bridge.dispose()
+    return found
+
+
+async def test_a_bridge_takes_it_and_the_next_one_has_its_own(
+    blank: Blank, bridge: Callable[..., ProcessBridge]
+) -> None:
+    pid = blank.worker.pid
+    assert await pid_of(bridge(timeout=5, threads=2)) == pid
+    assert await pid_of(bridge()) != pid
+
+
+@pytest.mark.parametrize(
+    "settings", [{"env": {"COLOUR": "red"}}, {"cwd": "/"}, {"grace": 0.5}], ids=["environment", "directory", "grace"]
+)
+async def test_one_that_was_started_otherwise_is_left(
+    settings: dict[str, object], blank: Blank, bridge: Callable[..., ProcessBridge]
+) -> None:
+    assert await pid_of(bridge(**settings)) != blank.worker.pid
+    assert blank.worker.pid is not None
+
+
+async def test_one_of_another_environment_of_the_app_is_left(
+    blank: Blank, bridge: Callable[..., ProcessBridge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLOUR", "red")
+    assert await pid_of(bridge()) != blank.worker.pid
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_one_that_has_ended_or_is_stopped_is_left(
+    how: signal.Signals, blank: Blank, bridge: Callable[..., ProcessBridge]
+) -> None:
+    pid = blank.worker.pid
+    assert pid is not None
+    os.kill(pid, how)
+    await until(lambda: blank.worker.has_exited() or blank.worker.is_stopped())
+    assert await pid_of(bridge()) != pid
+
+
+async def test_what_it_has_printed_is_shown_when_it_is_taken(
+    bridge: Callable[..., ProcessBridge], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('hello')\n")
+    blank = Blank(ProcessConfig(env={"PYTHONPATH": str(tmp_path)}))
+    assert await pid_of(bridge(env={"PYTHONPATH": str(tmp_path)})) > 0
+    await blank.end()
+    assert capfd.readouterr().err.count("hello") == 1
+
+
+# --- in a session
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """The process ids of the blank workers that are made."""
+    pids: list[int | None] = []
+    init = Blank.__init__
+
+    def noting(blank: Blank, process: ProcessConfig) -> None:
+        init(blank, process)
+        pids.append(blank.worker.pid)
+
+    monkeypatch.setattr(Blank, "__init__", noting)
+    return pids
+
+
+async def test_the_first_generation_runs_in_one_and_no_other_does(project: RealProject, made: list[int | None]) -> None:
+    project.save("pricing.py", MODULE)
+    async with watch(project.config_file) as session:
+        assert await session.handle.call("pricing", "pid", (), {}) == made[0]
+        project.save("pricing.py", f"{MODULE}\n")
+        assert await session.reload_now()
+        assert len(made) == 1
+
+
+async def test_where_the_first_stage_fails_it_is_ended(project: RealProject, made: list[int | None]) -> None:
+    project.save("pricing.py", BROKEN)
+    with pytest.raises(GenerationError):
+        await watch(project.config_file).__aenter__()
+    (pid,) = made
+    assert pid is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_factory_of_the_users_own_has_none(start: Callable[..., WatchProgram], made: list[int | None]) -> None:
+    async with start():
+        assert made == []
