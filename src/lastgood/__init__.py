@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from lastgood.session.direct import DirectSession as DirectSession
     from lastgood.session.direct import direct as direct
     from lastgood.session.event_lines import print_events as print_events
+    from lastgood.session.notebook import load_ipython_extension as load_ipython_extension
     from lastgood.session.reloader import BridgeReloader as BridgeReloader
     from lastgood.session.reloader import create_bridge_reloader as create_bridge_reloader
     from lastgood.session.session import Session as Session
@@ -137,6 +138,7 @@ _MODULE_OF = {
     "Config": "config",
     "DirectSession": "session.direct",
     "direct": "session.direct",
+    "load_ipython_extension": "session.notebook",
     "BridgeReloader": "session.reloader",
     "create_bridge_reloader": "session.reloader",
     "clear_runtime_bridge": "runtime",
