@@ -10,16 +10,20 @@ from typing import Any
 import pytest
 import trio
 
+from lastgood import ReloadError
 from lastgood.errors import Disposed, GenerationError
 from lastgood.session.watch import WatchProgram
-from real_project import BROKEN, MINE, MORE, RealProject
+from real_project import BROKEN, MINE, MORE, QUOTE, RealProject, assert_nothing_is_left
 
 Start = Callable[..., WatchProgram]
 
 APP = object()
 
 
-@pytest.mark.parametrize("run", [trio.run, lambda function: asyncio.run(function())], ids=["trio", "asyncio"])
+ON_BOTH = pytest.mark.parametrize("run", [trio.run, lambda function: asyncio.run(function())], ids=["trio", "asyncio"])
+
+
+@ON_BOTH
 def test_the_session_lives_as_long_as_the_app(run: Callable[..., None], project: RealProject, start: Start) -> None:
     async def main() -> None:
         lifespan = start().lifespan()
@@ -80,3 +84,56 @@ async def test_a_start_that_fails_fails_the_app(project: RealProject, start: Sta
     with pytest.raises(GenerationError):
         async with start().lifespan()(APP):
             pass
+
+
+@ON_BOTH
+def test_with_wait_for_first_the_app_starts_when_an_edit_has_mended_it(
+    run: Callable[..., None], project: RealProject, start: Start
+) -> None:
+    order: list[str] = []
+
+    def mend(event: object) -> None:
+        if isinstance(event, ReloadError):
+            order.append(f"failed, generation {event.live_generation} is live")
+            project.save("pricing.py", QUOTE)
+
+    @asynccontextmanager
+    async def own(_: object) -> AsyncIterator[None]:
+        order.append("begins")
+        yield
+
+    async def main() -> None:
+        project.save("pricing.py", BROKEN)
+        async with start(wait_for_first=True, on_event=mend).lifespan(own)(APP) as state:
+            assert order == ["failed, generation None is live", "begins"]
+            assert (state["lastgood"].generation, state["lastgood"].status.stale) == (1, False)
+            project.save("pricing.py", MORE)
+            assert await state["lastgood"].settle()
+
+    run(main)
+
+
+def test_an_app_that_is_cancelled_while_it_waits_for_the_first_leaves_nothing(
+    project: RealProject, start: Start
+) -> None:
+    project.save("pricing.py", BROKEN)
+
+    async def main() -> None:
+        failed = asyncio.Event()
+
+        async def serve() -> None:
+            async with start(wait_for_first=True, on_event=notice).lifespan()(APP):
+                raise AssertionError("nothing is live")
+
+        def notice(event: object) -> None:
+            if isinstance(event, ReloadError):
+                failed.set()
+
+        serving = asyncio.ensure_future(serve())
+        await failed.wait()
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+
+    asyncio.run(main())
+    assert_nothing_is_left(project)
