@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, settings
 
 from flavours import FLAVOURS, Flavour
 from lastgood.calls import registry as runtime
-from lastgood.calls.live_imports import LiveImports
 from lastgood.session.watch import WatchProgram, watch
 from lastgood.wrappers.process.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
@@ -156,4 +155,4 @@ def nothing_is_left_published() -> Iterator[None]:
     left = runtime._published
     runtime.clear_runtime_bridge()
     assert left is None
-    assert not [finder for finder in sys.meta_path if type(finder).__module__ == LiveImports.__module__]
+    assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith("lastgood.")]

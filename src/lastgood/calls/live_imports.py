@@ -24,6 +24,7 @@ from types import CodeType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
 
 from lastgood.calls import refresh
+from lastgood.calls.import_hints import expect_imports
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -105,6 +106,7 @@ class _Finder(MetaPathFinder):
             if bool(self.outputs) is (len(finders) == len(sys.meta_path)):
                 # A new list: an import in another thread may be iterating over the old one.
                 sys.meta_path = [self, *finders] if self.outputs else finders
+            expect_imports(self, self.outputs)
         for entry, finder in list(sys.path_importer_cache.items()):
             if isinstance(finder, _Entry) and not any(self.outputs.values()):
                 sys.path_importer_cache[entry] = finder.behind

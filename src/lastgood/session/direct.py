@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from lastgood.bridges.in_process import InProcessBridge
+from lastgood.calls.import_hints import expect_imports
 from lastgood.calls.registry import Handle, Slot, publish, unpublish
 from lastgood.errors import BridgeError, ConfigError
 
@@ -125,6 +126,7 @@ class DirectSession:
             if self._bridge is not None:
                 self._bridge.stop()
             raise
+        expect_imports(self, () if config is None else (os.path.realpath(config.output.dir),))
         self._slot.swap(self._bridge, checks="error" if config is None else config.output.check_results)
         self._state = "open"
         return self
@@ -133,6 +135,7 @@ class DirectSession:
         """Unpublish the bridge. Later calls raise; calls in flight end by themselves. It may be called repeatedly."""
         if self._state == "open":
             self._state = "closed"
+            expect_imports(self, ())
             unpublish(self._slot)
             self._slot.close()
             assert self._bridge is not None

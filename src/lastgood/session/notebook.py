@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+from lastgood.calls.import_hints import is_on_path
 from lastgood.config import find_config, load_config
 from lastgood.errors import LastgoodError, WatchError
 from lastgood.session.event_lines import EventLog, brief, error_text
@@ -101,8 +102,8 @@ class Notebook:
 
     def _make_importable(self, output: Path) -> None:
         """Put the directory around ``output`` at the end of ``sys.path``, if it is missing there: notebooks lie anywhere."""
-        entry = str(output.parent)
-        if entry not in map(os.path.realpath, sys.path):
+        entry = os.path.realpath(output.parent)
+        if not is_on_path(entry):
             self._entry = entry
             sys.path.append(entry)
             print(f"lastgood: {entry} is on sys.path from now on, for `import {output.name}`")
@@ -120,7 +121,7 @@ class Notebook:
         except KeyboardInterrupt:
             is_late, status = True, session.status
         if status.error is not None:
-            why = brief(status.error, Path.cwd())
+            why = brief(status.error, session.config_file.parent)
         elif is_late:
             why = "a reload has not ended yet"
         else:
