@@ -95,7 +95,8 @@ def test_a_program_in_a_directory_of_its_own_is_told_how_to_run_it(tmp_path: Pat
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith(
         f"'generated' cannot be imported: the wrappers are in {project.output}, but {project.root} is not on sys.path, "
-        f"which begins with '{project.root}/{first}'. Run `python -m sub.app` in {project.root}, or set PYTHONPATH={project.root}.\n"
+        f"which begins with '{project.root}/{first}'. "
+        f"Run `python -m sub.app` in {project.root}, or set PYTHONPATH={project.root}.\n"
     )
     assert ran.err.endswith("ModuleNotFoundError: No module named 'generated'\n")
     project.save("sub/app.py", APP.format(start=start).replace("is None", "is not None"))
