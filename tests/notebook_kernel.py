@@ -15,7 +15,12 @@ from marked_processes import marked
 from real_project import DEADLINE
 from running import ENVIRONMENT
 
-__all__ = ["Cell", "Kernel", "kernel"]
+__all__ = ["WAITS", "Cell", "Kernel", "kernel"]
+
+WAITS = "lastgood: this cell waits for a reload, at most 60 s\n"
+
+_LONGEST = 4 * DEADLINE
+"""Seconds in which a cell has to end."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -26,13 +31,18 @@ class Cell:
 
     status: str = ""
     out: str = ""
-    err: str = ""
+    stderr: str = ""
     result: str = ""
     """The ``repr()`` of its last expression."""
     raised: str = ""
     """The class of what it raised."""
     traceback: str = ""
     on_output: Callable[[Cell], object] | None = field(default=None, repr=False)
+
+    @property
+    def err(self) -> str:
+        """What it has put on stderr, apart from saying that it waits: that is so on a busy machine."""
+        return self.stderr.replace(WAITS, "")
 
     def hear(self, message: Any) -> None:
         """Keep a message of the kernel."""
@@ -41,7 +51,7 @@ class Cell:
             case "stream" if content["name"] == "stdout":
                 self.out += content["text"]
             case "stream":
-                self.err += content["text"]
+                self.stderr += content["text"]
             case "execute_result":
                 self.result = content["data"]["text/plain"]
             case "error":
@@ -63,7 +73,7 @@ class Kernel:
     def run(self, code: str, on_output: Callable[[Cell], object] | None = None) -> Cell:
         """Run a cell to its end."""
         cell = Cell(on_output=on_output)
-        reply = self._client.execute_interactive(code, timeout=DEADLINE, output_hook=cell.hear)
+        reply = self._client.execute_interactive(code, timeout=_LONGEST, output_hook=cell.hear)
         cell.status = reply["content"]["status"]
         return cell
 
@@ -90,7 +100,7 @@ class Kernel:
     def restart(self) -> None:
         """Restart it, as the button of a notebook does."""
         self.manager.restart_kernel(now=False)
-        self._client.wait_for_ready(timeout=DEADLINE)
+        self._client.wait_for_ready(timeout=_LONGEST)
 
 
 @contextmanager
@@ -100,7 +110,7 @@ def kernel(directory: Path) -> Iterator[Kernel]:
     pytest.importorskip("ipykernel", reason="it is in the extra 'peers'")
     own = {"IPYTHONDIR": str(directory / ".ipython"), "JUPYTER_RUNTIME_DIR": str(directory / ".jupyter")}
     environment = ENVIRONMENT | marked(directory) | own
-    running, client = manager.start_new_kernel(startup_timeout=DEADLINE, cwd=str(directory), env=environment)
+    running, client = manager.start_new_kernel(startup_timeout=_LONGEST, cwd=str(directory), env=environment)
     try:
         yield Kernel(running, client)
     finally:
