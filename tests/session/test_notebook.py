@@ -227,15 +227,26 @@ def test_a_handler_of_the_users_own_stays(shop: RealProject) -> None:
 # --- interrupts
 
 
+def on_words(words: str, do: Callable[[], object]) -> Callable[[Cell], None]:
+    """Do something when the cell has put out ``words``, once."""
+    done: list[object] = []
+
+    def hear(cell: Cell) -> None:
+        if words in cell.out + cell.stderr and not done:
+            done.append(do())
+
+    return hear
+
+
 def test_an_interrupt_reaches_the_function_in_the_worker(shop: RealProject, book: Kernel) -> None:
     held = shop.root / "held"
 
-    def interrupt(_: Cell) -> None:
+    def interrupt() -> None:
         await_file(held)
         book.interrupt()
 
     worker = book.value("import lastgood; lastgood.get_runtime_bridge().bridge.pids")
-    cell = book.run(f"print('begins', flush=True)\npricing.hold({str(held)!r})", interrupt)
+    cell = book.run(f"print('begins', flush=True)\npricing.hold({str(held)!r})", on_words("begins", interrupt))
     assert cell.raised == "KeyboardInterrupt"
     assert "lastgood/" not in cell.traceback
     await_file(shop.root / "held.over")
@@ -259,28 +270,16 @@ def test_an_interrupt_of_a_cell_that_awaits_does_so_too(shop: RealProject) -> No
         book.good("%load_ext lastgood\n%lastgood")
         book.good(TICKING)
 
-        def interrupt(_: Cell) -> None:
+        def interrupt() -> None:
             await_file(held)
             book.interrupt()
 
-        cell = book.run(
-            f"from generated import pricing\nprint('begins', flush=True)\nawait pricing.hold({str(held)!r})", interrupt
-        )
+        begins = "from generated import pricing\nprint('begins', flush=True)\n"
+        cell = book.run(f"{begins}await pricing.hold({str(held)!r})", on_words("begins", interrupt))
         assert cell.raised == "CancelledError"
         assert "lastgood/" not in cell.traceback
         await_file(shop.root / "held.over")
         assert book.value("await pricing.price(10)") == "10"
-
-
-def on_words(words: str, do: Callable[[], object]) -> Callable[[Cell], None]:
-    """Do something when the cell has put ``words`` on stderr, once."""
-    done: list[object] = []
-
-    def hear(cell: Cell) -> None:
-        if words in cell.stderr and not done:
-            done.append(do())
-
-    return hear
 
 
 def test_a_cell_says_that_it_waits_and_an_interrupt_ends_the_waiting(shop: RealProject, book: Kernel) -> None:
