@@ -182,13 +182,22 @@ def test_a_notebook_may_lie_below_the_project(shop: RealProject) -> None:
         assert book.value(f"import sys; {str(shop.root)!r} in sys.path") == "False"
 
 
-def test_what_a_worker_prints_is_in_the_cell(book: Kernel) -> None:
-    # Its stderr is read by another thread of the kernel: that may be in the next cell.
-    heard = book.good("pricing.greet()").err
-    end = time.monotonic() + DEADLINE
-    while heard != "from the worker\n":
-        assert time.monotonic() < end
-        heard += book.good("1").err
+def on_words(words: str, do: Callable[[], object]) -> Callable[[Cell], None]:
+    """Do something when the cell has put out ``words``, once."""
+    done: list[object] = []
+
+    def hear(cell: Cell) -> None:
+        if words in cell.out + cell.stderr and not done:
+            done.append(do())
+
+    return hear
+
+
+def test_what_a_worker_prints_is_in_the_cell(shop: RealProject, book: Kernel) -> None:
+    seen = shop.root / "seen"
+    waiting = f"import os, time\nwhile not os.path.exists({str(seen)!r}):\n    time.sleep(0.01)"
+    cell = book.run(f"pricing.greet()\n{waiting}", on_words("from the worker\n", seen.touch))
+    assert (cell.status, cell.err) == ("ok", "from the worker\n")
 
 
 # --- tracebacks
@@ -225,17 +234,6 @@ def test_a_handler_of_the_users_own_stays(shop: RealProject) -> None:
 
 
 # --- interrupts
-
-
-def on_words(words: str, do: Callable[[], object]) -> Callable[[Cell], None]:
-    """Do something when the cell has put out ``words``, once."""
-    done: list[object] = []
-
-    def hear(cell: Cell) -> None:
-        if words in cell.out + cell.stderr and not done:
-            done.append(do())
-
-    return hear
 
 
 def test_an_interrupt_reaches_the_function_in_the_worker(shop: RealProject, book: Kernel) -> None:
