@@ -71,6 +71,10 @@ class Running:
         err = self.err.read()
         return Ran(self._process.wait(), out, err)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """Have it gone."""
         self._deadline.cancel()

@@ -21,6 +21,7 @@ from lastgood.effects import (
     Dispose,
     Effect,
     Interrupt,
+    LeaderGeneration,
     Look,
     Pin,
     Promote,
@@ -37,6 +38,7 @@ from lastgood.effects import (
 from lastgood.interpreters import driver
 from lastgood.planner import State, Step, events, plan, states
 from lastgood.planner.events import Event
+from lastgood.planner.news import Following, LeaderFailure, News
 from lastgood.planner.phases import DEBOUNCE, IDLE_LOOK, LAST_LOOK, QUIET, SECOND_LOOK, SUPERSEDE, drain_timer
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import PollingStarted
@@ -52,6 +54,8 @@ ERROR = ValueError("no")
 SWAPPED_AT, ON_PROBATION, LATER = 1000.0, 1001.0, 2000.0
 PROBATION = 5.0
 
+
+NEWS = News(1, LeaderGeneration(1, 1, "m"))
 
 LOOKS = (SECOND_LOOK, LAST_LOOK, IDLE_LOOK)
 ANYTIME = {*LOOKS, "drain", SUPERSEDE, QUIET}
@@ -76,6 +80,8 @@ def _name(before: State, event: Event) -> str:
             return f"TimerElapsed({_kind(timer)})"
         case events.Observed(look=number) if _is_awaited(before, number):
             return "Observed(asked)"
+        case events.Failed(leader=leader) if leader is not None:
+            return "Failed(another leads)"
         case _:
             return type(event).__name__
 
@@ -172,7 +178,14 @@ class Situation:
             bool(state.settling) and isinstance(state.phase, states.Idle | states.Scheduled),
             *(state.blocked, bool(state.edits), bool(state.late) and isinstance(state.phase, states.Running)),
             *(state.away, tuple(map(type, state.vacating)), state.live is None or state.live.overlap),
+            _outline_of(state.following),
         )
+
+
+def _outline_of(following: Following | None) -> tuple[object, ...]:
+    if following is None:
+        return ()
+    return following.is_behind, following.silence is None, bool(following.asked), bool(following.answered)
 
 
 def _is_outcome(event: Event) -> bool:
@@ -190,7 +203,10 @@ def _is_outcome(event: Event) -> bool:
         | events.Pinned
         | events.Hinted
         | events.StageReturned
-        | events.Noticed,
+        | events.Noticed
+        | events.Heard
+        | events.Elected
+        | events.Followed,
     )
 
 
@@ -208,7 +224,13 @@ def _possible(situation: Situation) -> Iterator[Event]:
     state = situation.state
     if isinstance(state.phase, states.Unstarted):
         yield events.Started(0)
+        yield events.Started(0, leader=NEWS)
     yield events.CloseRequested()
+    if state.following is not None:
+        yield from _possible_for_a_follower(situation, state.following)
+        return
+    if isinstance(state.phase, states.Idle) and not state.followers:
+        yield events.Followed(1)
     if not isinstance(state.phase, states.Unstarted):
         ticket = max((*state.tickets, *state.undos), default=0) + 1
         if not state.tickets:
@@ -243,6 +265,28 @@ def _possible(situation: Situation) -> Iterator[Event]:
     for bridge in situation.draining:
         yield events.Disposed(bridge, 0.0)
         yield events.DisposeFailed(bridge, 0.0, ERROR)
+    if situation.queue:
+        yield from _outcomes(situation)
+
+
+def _possible_for_a_follower(situation: Situation, following: Following) -> Iterator[Event]:
+    """Every event that differs from those of a leader, and the outcomes of what is under way."""
+    state, news = situation.state, following.news
+    yield events.Elected(2)
+    beat, asked = following.beat + 1, tuple((ticket, True) for ticket, _ in following.asked)
+    yield events.Heard(news, LATER, beat, asked)
+    if not following.is_behind:
+        number = state.cycle + 1
+        yield events.Heard(News(1, LeaderGeneration(number, news.generation + 1, "m")), LATER, beat)
+        yield events.Heard(News(1, news.good, LeaderFailure(number, "E", "", LATER)), LATER, beat)
+    if not (state.tickets or following.asked or following.answered):
+        yield events.ReloadRequested(1)
+    for timer in sorted(situation.timers):
+        yield events.TimerElapsed(timer)
+    if state.live is not None and state.lost is None:
+        yield events.Lost(state.live.cycle, ERROR, LATER)
+    for bridge in situation.draining:
+        yield events.Disposed(bridge, 0.0)
     if situation.queue:
         yield from _outcomes(situation)
 
@@ -283,6 +327,8 @@ def _outcomes(situation: Situation) -> Iterator[Event]:
         yield events.Failed(action, 0.0, ERROR, LATER)
     if isinstance(action, Stage) and situation.state.live is not None:
         yield events.Failed(action, 0.0, ERROR, LATER, only_waited=True)
+    if isinstance(action, Stage) and not situation.interrupted and action.adopts is None:
+        yield events.Failed(action, 0.0, ERROR, LATER, leader=NEWS)
 
 
 def explored() -> Mapping[Transition, tuple[str, ...]]:

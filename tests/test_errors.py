@@ -22,6 +22,7 @@ from lastgood.errors import (
     FunctionRemoved,
     GenerationError,
     LastgoodError,
+    LeaderFailed,
     ModuleFailure,
     NoRuntimeBridge,
     NothingToUndo,
@@ -51,6 +52,7 @@ PARENTS: dict[type, tuple[type, ...]] = {
     RunawayError: (LastgoodError,),
     Undone: (LastgoodError,),
     AlreadyWatched: (LastgoodError,),
+    LeaderFailed: (WatchError,),
     Disposed: (LastgoodError,),
     NoRuntimeBridge: (LastgoodError,),
     BridgeError: (LastgoodError,),
@@ -118,6 +120,17 @@ TEXTS = [
         AlreadyWatched(Path("/p/g"), None),
         "/p/g is already kept up to date by another session. Close that one first, or choose another [output] dir.",
     ),
+    (
+        AlreadyWatched(Path("/p/g"), 42, "its watch() has other arguments"),
+        (
+            "/p/g is already kept up to date by the session of process 42, which this one cannot follow: its watch() has "
+            "other arguments. Close that one first, or choose another [output] dir."
+        ),
+    ),
+    (
+        LeaderFailed("GenerationError", "Generation failed for 1 module(s):"),
+        "The session that leads has failed with GenerationError: Generation failed for 1 module(s):",
+    ),
     (NothingToUndo(Path("/p/g")), "/p/g: no earlier good generation is kept, so there is nothing to go back to."),
     (Undone(3), "Generation 3 was undone; the one before is live until an edit or reload_now()."),
     (NoRuntimeBridge(), "No runtime bridge configured"),
@@ -179,7 +192,9 @@ def test_errors_carry_their_data() -> None:
     assert died.blame == "place"
     assert (died.status, died.stderr) == (-9, "last words")
     watched = AlreadyWatched(FILE, 7)
-    assert (watched.output, watched.pid) == (FILE, 7)
+    assert (watched.output, watched.pid, watched.difference) == (FILE, 7, "")
+    failed = LeaderFailed("ValueError", "bad")
+    assert (failed.type_name, failed.message) == ("ValueError", "bad")
     timeout = CallTimeout("m.f", 2.0)
     assert (timeout.call, timeout.timeout, timeout.waited) == ("m.f", 2.0, "")
 

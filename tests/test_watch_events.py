@@ -21,6 +21,7 @@ from lastgood.watch_events import (
     DisposeFailed,
     EventsMissed,
     GenerationUndone,
+    LeaderChanged,
     ModuleLoadedLate,
     Notice,
     PollingStarted,
@@ -136,6 +137,10 @@ EVENTS: list[tuple[Any, dict[str, Any]]] = [
     ),
     (Superseded(3, (Path("/p/a.py"),)), {"type": "notice-superseded", "cycle": 3, "changed": ["/p/a.py"]}),
     (Runaway((Path("/p/a.log"),), 5), {"type": "notice-runaway", "files": ["/p/a.log"], "cycles": 5}),
+    (
+        LeaderChanged("follower", 7, responding=False),
+        {"type": "notice-leader", "role": "follower", "pid": 7, "responding": False},
+    ),
     (BridgeRestored(2), {"type": "notice-bridge-restored", "generation": 2}),
     (EventsMissed(7), {"type": "notice-events-missed", "count": 7}),
 ]

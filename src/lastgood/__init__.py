@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lastgood.errors import FunctionRemoved as FunctionRemoved
     from lastgood.errors import GenerationError as GenerationError
     from lastgood.errors import LastgoodError as LastgoodError
+    from lastgood.errors import LeaderFailed as LeaderFailed
     from lastgood.errors import ModuleFailure as ModuleFailure
     from lastgood.errors import NoRuntimeBridge as NoRuntimeBridge
     from lastgood.errors import NothingToUndo as NothingToUndo
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from lastgood.watch_events import DisposeFailed as DisposeFailed
     from lastgood.watch_events import EventsMissed as EventsMissed
     from lastgood.watch_events import GenerationUndone as GenerationUndone
+    from lastgood.watch_events import LeaderChanged as LeaderChanged
     from lastgood.watch_events import ModuleLoadedLate as ModuleLoadedLate
     from lastgood.watch_events import Notice as Notice
     from lastgood.watch_events import PollingStarted as PollingStarted
@@ -95,6 +97,7 @@ _ERRORS = (
     "FunctionRemoved",
     "GenerationError",
     "LastgoodError",
+    "LeaderFailed",
     "ModuleFailure",
     "NoRuntimeBridge",
     "NothingToUndo",
@@ -116,6 +119,7 @@ _EVENTS = (
     "DisposeFailed",
     "EventsMissed",
     "GenerationUndone",
+    "LeaderChanged",
     "ModuleLoadedLate",
     "Notice",
     "PollingStarted",

@@ -5,6 +5,7 @@ LastgoodError
 │   ├── ConfigMigrationError    the config file has a field that is no longer supported
 │   └── UnwatchableModule       also a WatchError: a module has no local source
 ├── WatchError                  the watcher failed, or a session was used incorrectly
+│   └── LeaderFailed            a cycle of the session that this one follows failed
 ├── GenerationError             wrappers could not be generated; names every broken module
 ├── PromotionError              the output directory could not be updated
 │   └── UnmanagedFile           a file that lastgood did not write is in the way
@@ -43,6 +44,7 @@ __all__ = [
     "FunctionRemoved",
     "GenerationError",
     "LastgoodError",
+    "LeaderFailed",
     "ModuleFailure",
     "NoRuntimeBridge",
     "NothingToUndo",
@@ -103,6 +105,18 @@ class ConfigMigrationError(ConfigError):
 
 class WatchError(LastgoodError):
     """The watcher failed, or a session was used in a way that cannot work."""
+
+
+class LeaderFailed(WatchError):
+    """A cycle failed in the session that leads, in another process. ``type_name`` and ``message`` are those of its error."""
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(type_name, message)
+        self.type_name = type_name
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"The session that leads has failed with {self.type_name}: {self.message}"
 
 
 class UnwatchableModule(ConfigError, WatchError):
@@ -219,18 +233,21 @@ class RunawayError(LastgoodError):
 
 
 class AlreadyWatched(LastgoodError):
-    """Another session uses this output directory. ``pid`` is its process (None: unknown)."""
+    """Another session uses this output directory, and cannot be followed. ``pid`` is its process (None: unknown).
 
-    def __init__(self, output: Path, pid: int | None) -> None:
+    ``difference``: what would have to be the same, and is not, as a clause; empty if that session says nothing about itself.
+    """
+
+    def __init__(self, output: Path, pid: int | None, difference: str = "") -> None:
         super().__init__(output, pid)
         self.output = output
         self.pid = pid
+        self.difference = difference
 
     def __str__(self) -> str:
         who = "another session" if self.pid is None else f"the session of process {self.pid}"
-        return (
-            f"{self.output} is already kept up to date by {who}. Close that one first, or choose another [output] dir."
-        )
+        why = f", which this one cannot follow: {self.difference}" if self.difference else ""
+        return f"{self.output} is already kept up to date by {who}{why}. Close that one first, or choose another [output] dir."
 
 
 class Disposed(LastgoodError):

@@ -17,6 +17,9 @@ from lastgood.errors import Blame
 Warmth = Literal["fresh", "spare"]
 """What the workers of a bridge had been before it was created."""
 
+Role = Literal["leader", "follower"]
+"""The part of a session among all those on its project: the leader generates and promotes, a follower takes that over."""
+
 __all__ = [
     "ApiChange",
     "BridgeLost",
@@ -25,6 +28,7 @@ __all__ = [
     "DisposeFailed",
     "EventsMissed",
     "GenerationUndone",
+    "LeaderChanged",
     "ModuleLoadedLate",
     "Notice",
     "PollingStarted",
@@ -32,6 +36,7 @@ __all__ = [
     "ReloadError",
     "ReloadStart",
     "ReloadSuccess",
+    "Role",
     "RollbackFailed",
     "Runaway",
     "Superseded",
@@ -322,6 +327,19 @@ class Runaway(_Notice):
 
 
 @dataclass(frozen=True, repr=False)
+class LeaderChanged(_Notice):
+    """The session that leads the project is another one, or has stopped or begun to respond.
+
+    ``role``: this session leads, or it follows the session of process ``pid``. ``responding``: that one gives signs of life.
+    """
+
+    type: ClassVar[str] = "notice-leader"
+    role: Role
+    pid: int
+    responding: bool = True
+
+
+@dataclass(frozen=True, repr=False)
 class EventsMissed(_Notice):
     """An ``events()`` iterator fell behind, and ``count`` of its events were dropped. Only that iterator gets this event."""
 
@@ -340,6 +358,7 @@ Notice = (
     | ModuleLoadedLate
     | Superseded
     | Runaway
+    | LeaderChanged
     | EventsMissed
 )
 """The events about problems that are not fatal but must not be silent."""

@@ -10,6 +10,7 @@ import pytest
 
 from lastgood import effects, watch_events
 from lastgood.planner import State, events, plan, plan_of_cycle, states
+from lastgood.planner.news import News
 from planner_script import (
     ERROR,
     IDLE_LOOK,
@@ -155,6 +156,9 @@ EVENTS: dict[str, events.Event] = {
     "pinned": events.Pinned(1),
     "noticed": events.Noticed(watch_events.PollingStarted("x")),
     "released": events.Released(),
+    "heard": events.Heard(News(7), 1.0),
+    "elected": events.Elected(8),
+    "followed": events.Followed(1, (LIB,)),
 }
 
 
@@ -299,6 +303,11 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
         (phase, "noticed"): (None, "notice-polling-started SetTimer")
         for phase in PHASES
         if phase not in ("interrupted", "closing", "closed")
+    },
+    **{
+        (phase, "followed"): (None, "Arm Beat SetTimer")
+        for phase in PHASES
+        if phase not in ("unstarted", "interrupted", "closing", "closed")
     },
 }
 

@@ -32,6 +32,7 @@ from lastgood.watch_events import (
     DisposeFailed,
     EventsMissed,
     GenerationUndone,
+    LeaderChanged,
     ModuleLoadedLate,
     Notice,
     PollingStarted,
@@ -388,6 +389,9 @@ def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCapt
         ModuleLoadedLate("plugin", BASE / "plugin.py"),
         Runaway((SOURCE,), 5),
         Superseded(3, (SOURCE,)),
+        LeaderChanged("leader", 7),
+        LeaderChanged("follower", 7),
+        LeaderChanged("follower", 7, responding=False),
         EventsMissed(7),
     ]
     assert {type(event) for event in events} == {
@@ -421,6 +425,9 @@ def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCapt
             "  STALE: until another file changes, or reload_now()"
         ),
         "INFO cycle 3 is superseded: an edit came while it ran, and it took long",
+        "INFO this session leads from now on: it generates the wrappers",
+        "INFO the session of process 7 leads; this one takes over what it makes",
+        "WARNING the session of process 7, which leads, has stopped responding",
         "WARNING 7 event(s) were missed",
     ]
 

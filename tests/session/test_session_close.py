@@ -263,7 +263,7 @@ async def test_starts_that_fail_leave_no_descriptor(start: Callable[..., WatchPr
     async with start():
         for _ in range(10):
             with pytest.raises(AlreadyWatched):
-                async with start(set_as_global=False):
+                async with start(set_as_global=False, generate=lambda *_: Generated(())):
                     pytest.fail("it started")
     for _ in range(10):
         factory.fail("init", MINE)

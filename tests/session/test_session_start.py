@@ -380,15 +380,15 @@ async def test_a_factory_that_returns_no_bridge_is_told_what_one_is(
             pytest.fail("it started")
 
 
-async def test_a_second_session_on_one_output_directory_fails_at_once_and_names_the_pid(
+async def test_a_second_session_that_cannot_follow_fails_at_once_and_names_the_pid_and_what_differs(
     project: RealProject, start: Callable[..., WatchProgram], factory: FakeFactory
 ) -> None:
     async with start() as session:
         with pytest.raises(AlreadyWatched) as caught:
-            async with start(set_as_global=False):
+            async with start(set_as_global=False, generate=lambda *_: Generated(())):
                 pytest.fail("it started")
         assert caught.value.pid == os.getpid()
-        assert f"the session of process {os.getpid()}" in str(caught.value)
+        assert f"the session of process {os.getpid()}, which this one cannot follow: sessions that" in str(caught.value)
         assert len(factory.bridges) == 1
         assert await session.reload_now()
     await assert_another_starts(project)

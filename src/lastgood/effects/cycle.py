@@ -9,28 +9,32 @@ A bridge is named by the number of the cycle that warmed it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, assert_never
+from typing import ClassVar, Literal, assert_never
 
-from lastgood.watch_events import WatchEvent
+from lastgood.watch_events import ApiChange, WatchEvent
 
 __all__ = [
     "Action",
     "Answer",
     "Arm",
+    "Ask",
+    "Beat",
     "Command",
     "CutOff",
     "Dispose",
     "Effect",
     "Emit",
     "Interrupt",
+    "LeaderGeneration",
     "Look",
     "Pin",
     "Prepare",
     "Promote",
     "Refuse",
     "Release",
+    "Request",
     "Restart",
     "Rollback",
     "SetTimer",
@@ -44,10 +48,32 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class LeaderGeneration:
+    """A good generation of the session that leads, for its followers to take over.
+
+    ``cycle`` and ``generation`` are the leader's numbers, ``manifest`` is the name of its manifest in the store. The other fields
+    are those of the leader's :class:`~lastgood.watch_events.ReloadSuccess`, and of its last
+    :class:`~lastgood.watch_events.WatchPaths`.
+    """
+
+    cycle: int
+    generation: int
+    manifest: str
+    manual: bool = False
+    changed: tuple[Path, ...] = ()
+    written: tuple[Path, ...] = field(default=(), repr=False)
+    touched: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
+    changes: tuple[ApiChange, ...] = ()
+    watched: tuple[Path, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """Resolve the config again, claim its output directory, arm the new watches, and generate every wrapper into a stage.
 
-    ``undo``: restore the kept files of the good generation before the live one instead. The action fails after ``timeout``
+    ``undo``: restore the kept files of the good generation before the live one instead. ``adopts``: take over this generation
+    of the session that leads instead, whose wrappers are in the output directory already. The action fails after ``timeout``
     seconds.
     """
 
@@ -55,8 +81,11 @@ class Stage:
     cycle: int
     undo: bool = False
     timeout: float = 60.0
+    adopts: LeaderGeneration | None = None
 
     def __str__(self) -> str:
+        if self.adopts is not None:
+            return f"take over generation {self.adopts.generation} of the session that leads"
         if self.undo:
             return "copy the previous good generation's wrappers into a staging directory"
         return "resolve the config, arm the new watches, generate every wrapper into a staging directory"
@@ -257,10 +286,28 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Tell the callers that hold ``tickets`` whether their cycle succeeded."""
+    """Tell the callers that hold ``tickets`` whether their cycle succeeded, or raise ``error`` in them."""
 
     tickets: tuple[int, ...]
     succeeded: bool
+    error: BaseException | None = None
+
+
+Request = Literal["reload", "undo", "settle"]
+"""What a follower can ask of the session that leads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the session that leads for ``request``, for the caller that holds ``ticket``. The answer comes with its news."""
+
+    ticket: int
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Show the followers that this session responds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,5 +336,20 @@ class CutOff:
 
 
 Action = Stage | Promote | Warm | Swap | Dispose | Restart | Watch | Rollback | Release
-Command = Emit | SetTimer | StopTimer | Arm | Look | Pin | Prepare | Answer | Interrupt | Unpublish | Refuse | CutOff
+Command = (
+    Emit
+    | SetTimer
+    | StopTimer
+    | Arm
+    | Look
+    | Pin
+    | Prepare
+    | Answer
+    | Ask
+    | Beat
+    | Interrupt
+    | Unpublish
+    | Refuse
+    | CutOff
+)
 Effect = Action | Command

@@ -40,6 +40,7 @@ from lastgood.sources.pinning import Pinned
 from lastgood.sources.resolution import Resolved, check_sources
 from lastgood.store.file_system import digest_of, place_of
 from lastgood.store.generations import DamagedGeneration
+from lastgood.store.leading import LeaderFiles
 from lastgood.store.output_directory import OutputDirectory
 from lastgood.store.promotion import Promoting
 from lastgood.store.temporary import make_temporary_directory
@@ -207,6 +208,7 @@ class CycleFiles:
         try:
             with self._sharing("output directory", path):
                 output = self.output = self._claimed(path)
+                self.project.on_claim(self._config)
             taken = set(files.children(output.home))
             numbers = (
                 f"stage-{self.cycle}" if number == 1 else f"stage-{self.cycle}-{number}"
@@ -502,7 +504,10 @@ class CycleFiles:
 
     def _sweep_generations(self) -> None:
         if self.output is not None:
-            self.project.store(self.output).sweep(self.project.manifests.paths())
+            in_use = self.project.manifests.paths()
+            for follower in LeaderFiles(self.project.files, self.output.home).followers().values():
+                in_use |= {self.project.store(self.output).named(name) for name in follower.manifests}
+            self.project.store(self.output).sweep(in_use)
 
     def _empty(self, former: OutputDirectory) -> None:
         # A power failure that takes the commit back must leave the former wrappers.

@@ -9,26 +9,33 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from lastgood import effects
 from lastgood.config import GeneratorConfig
-from lastgood.errors import BridgeError, GenerationError, ModuleFailure
+from lastgood.errors import AlreadyWatched, BridgeError, GenerationError, ModuleFailure
 from lastgood.interpreters import staging
+from lastgood.interpreters.adoption import AdoptedFiles, stage_adopted
 from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.leading import Follower, Leader, find_leader, follow
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo, take_recovered
-from lastgood.planner import events
+from lastgood.planner import State, events
+from lastgood.planner.news import News
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.snapshots import Reader
 from lastgood.store.file_system import digest_of
 from lastgood.store.generations import LateModule
 from lastgood.store.memory_files import MemoryFiles
+from lastgood.watch_events import WatchEvent
 
 __all__ = ["Fault", "MemoryClock", "MemoryInterpreter", "ScriptedBridge"]
+
+
+T = TypeVar("T")
 
 
 class MemoryClock:
@@ -134,6 +141,15 @@ class MemoryInterpreter:
     """The thread of an abandoned stage has not returned."""
     operations: list[tuple[str, str]] = field(default_factory=list)
     """Every operation so far, as (effect, operation)."""
+    name: str = ""
+    """The name of this session among those on one disk; timers and requests have it in theirs."""
+    follower: Follower | None = None
+    has_written: bool = False
+    """Something was written for the other sessions."""
+    _leader: Leader = field(init=False)
+    _is_elected: bool = False
+    _tickets: Iterator[int] = field(default_factory=lambda: itertools.count(1 << 32))
+    _news: News | None = None
     _effect: str = ""
     _count: int = 0
     _interrupted: bool = False
@@ -146,6 +162,8 @@ class MemoryInterpreter:
 
     def __post_init__(self) -> None:
         self._reader = Reader(self.project.contents)
+        self._leader = Leader(self.project, generates=False)
+        self.project.on_claim = lambda config: self._apart(self._leader.introduce, config)
         self.files.before = lambda operation, path: self._operation(f"{operation} {path}")
 
     # --- actions
@@ -171,7 +189,8 @@ class MemoryInterpreter:
             case effects.Dispose():
                 return self._dispose(action)
             case effects.Watch():
-                self._armed = self._cycle.watch
+                if self.follower is None:
+                    self._armed = self._cycle.watch.with_paths(self.project.asked_for)
                 try:
                     self._cycle.settle(self.clock.now)
                 except _HangError:
@@ -190,6 +209,8 @@ class MemoryInterpreter:
             case effects.Release():
                 while self._draining:
                     self.clock.advance(0.1)
+                if self.follower is not None:
+                    self.follower.leave()
                 self.project.release()
                 self._armed = None
                 return events.Released()
@@ -204,6 +225,12 @@ class MemoryInterpreter:
         if self._work is None:
             return events.Failed(action, 0.0, error, self.clock.now)
         work = self._work
+        if isinstance(error, AlreadyWatched):
+            try:
+                news = self._follow_instead(work, error)
+            except AlreadyWatched as other:
+                return events.Failed(action, 0.0, other, self.clock.now, work.read, work.used)
+            return events.Failed(action, 0.0, error, self.clock.now, work.read, work.used, leader=news)
         return events.Failed(action, 0.0, error, self.clock.now, work.read, work.used, work.only_waited)
 
     def _advance(self, action: effects.Stage | effects.Promote | effects.Warm | effects.Swap) -> events.Event:
@@ -242,13 +269,15 @@ class MemoryInterpreter:
                 assert_never(action)
 
     def _stage(self, action: effects.Stage) -> events.Event:
-        work = self._work = CycleFiles(self.project, action.cycle)
+        work = self._work = self._files_of(action)
         if self.stuck:
             self._hang(action.timeout, until=lambda: not self.stuck)
             work.only_waited = self.stuck
         if work.only_waited:
             raise self.project.timeout_error(action.timeout, waited=True)
-        if action.undo:
+        if isinstance(work, AdoptedFiles):
+            recipe = stage_adopted(work)
+        elif action.undo:
             assert self._armed is not None
             recipe = stage_undo(work, self._armed)
         else:
@@ -267,12 +296,18 @@ class MemoryInterpreter:
                     )  # so that a stage that writes nothing new can fail at two points as well
                     return step.event(action, work, 0.0)
                 case staging.Arm(watch):
-                    self._armed = watch.union(self._armed)
+                    self._armed, self._is_elected = watch.union(self._armed), False
                     answer = self._reader.read(self._armed)
                 case staging.RunGenerators(config):
                     raise GenerationError(tuple(_unrunnable(generator) for generator in config.generators))
                 case _:
                     raise AssertionError(f"a world has no generate(): {step}")
+
+    def _files_of(self, action: effects.Stage) -> CycleFiles:
+        if action.adopts is None:
+            return CycleFiles(self.project, action.cycle)
+        assert self.follower is not None
+        return AdoptedFiles(self.project, action.cycle, self.follower, action.adopts)
 
     def _warm_sources(self) -> dict[str, str]:
         config = self._cycle.config
@@ -416,26 +451,95 @@ class MemoryInterpreter:
         if self._interrupted:
             raise _Interrupted
 
+    # --- several sessions on one disk
+
+    def find_leader(self) -> tuple[News | None, tuple[int, int]]:
+        """Follow the session that leads; see the trio interpreter."""
+        self.follower, numbered = find_leader(self._leader, self.name)
+        self.has_written |= self.follower is not None
+        return None if self.follower is None else self.follower.news, numbered
+
+    def _follow_instead(self, work: CycleFiles, error: AlreadyWatched) -> News | None:
+        live = self.project.live
+        if work.config is None or (live is not None and live.path != error.output):
+            return None
+        self.follower = follow(self._leader, work.config, error, self.name, wait=False)
+        self._armed, self.has_written = None, True
+        return self.follower.news
+
+    def _look(self, number: int) -> None:
+        if self.follower is not None:
+            self._hear(self.follower)
+        elif self._armed is not None or self._is_elected:
+            read = {} if self._armed is None else self._reader.read(self._armed)
+            asked = self._apart(self._leader.take)
+            self.report(events.Observed(read, number))
+            for event in self._leader.events_of(asked, self._tickets):
+                self.report(event)
+
+    def _hear(self, follower: Follower) -> None:
+        event = self._apart(follower.hear, self.clock.now)
+        if isinstance(event, events.Elected):
+            self.follower, self._is_elected = None, True
+        if event is not None:
+            self.report(event)
+
+    def note(self, event: WatchEvent) -> None:
+        """Take note of what is to be told to followers."""
+        self._leader.note(event)
+
+    def answer(self, ticket: int, *, succeeded: bool) -> None:
+        """Pass on the answer to a request of a follower, if ``ticket`` stands for one."""
+        if self._leader.answer(ticket, succeeded=succeeded):
+            self._news = None  # it is told even if there are no other news
+
+    def tell(self, state: State) -> None:
+        """Write what there is to tell in ``state`` for followers."""
+        if state.following is not None or state.ending:
+            return
+        news = self._leader.news(state)
+        if news != self._news:
+            self._news, self.has_written = news, True
+            self._apart(self._leader.tell, news)
+
+    def _apart(self, do: Callable[..., T], *args: object) -> T:
+        """Call ``do``, whose operations do not belong to the running action."""
+        effect, self._effect = self._effect, ""
+        try:
+            return do(*args)
+        finally:
+            self._effect = effect
+
+    def _write_apart(self, do: Callable[..., None], *args: object) -> None:
+        self._apart(do, *args)
+        self.has_written = True
+
     # --- commands
 
     def carry_out(self, command: effects.Command) -> None:
         """Carry out ``command`` at once."""
         match command:
             case effects.Look(number):
-                if self._armed is not None:
-                    self.report(events.Observed(self._reader.read(self._armed), number))
+                self._look(number)
             case effects.SetTimer(timer, seconds):
-                self.clock.forget(timer)
-                self.clock.call_later(timer, seconds, lambda: self.report(events.TimerElapsed(timer)))
+                self.clock.forget(f"{self.name}{timer}")
+                self.clock.call_later(f"{self.name}{timer}", seconds, lambda: self.report(events.TimerElapsed(timer)))
             case effects.StopTimer(timer):
-                self.clock.forget(timer)
+                self.clock.forget(f"{self.name}{timer}")
+            case effects.Ask(ticket, request):
+                assert self.follower is not None
+                self._write_apart(self.follower.ask, ticket, request)
+            case effects.Beat():
+                self._write_apart(self._leader.beat)
+            case effects.Arm(paths) if self.follower is not None:
+                self._write_apart(self.follower.watch, paths)
             case effects.Pin(bridge):
                 self._pin(bridge)
             case effects.Prepare(bridge):
                 self.bridges[bridge].prepared = True
             case effects.Arm(paths):
-                assert self._armed is not None
-                self._armed = self._armed.with_paths(paths)
+                if self._armed is not None:  # else the first stage watches them, among all else
+                    self._armed = self._armed.with_paths(paths)
             case effects.Interrupt():
                 self._interrupted = True  # of the actions that take time here, those that hang
             case effects.Unpublish():
@@ -454,5 +558,5 @@ class MemoryInterpreter:
 
     def hint(self) -> None:
         """Tell the planner that files may have changed, as the system's notifier does."""
-        if self._armed is not None:
+        if self._armed is not None or self.follower is not None:
             self.report(events.Hinted())

@@ -15,9 +15,10 @@ from pathlib import Path
 import trio
 
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
-from lastgood.errors import NothingToUndo, PromotionError, WatchError
+from lastgood.errors import AlreadyWatched, NothingToUndo, PromotionError
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.leading import ask_leader
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo
 from lastgood.planner import Settings
@@ -26,12 +27,9 @@ from lastgood.store.file_system import FileSystem, place_of
 from lastgood.store.generations import Good
 from lastgood.watch_events import ApiChange
 
-__all__ = ["Once", "ask_undo", "differences", "generate_once", "output_path", "preview", "undo_once"]
+__all__ = ["Once", "ask_generate", "ask_undo", "differences", "generate_once", "output_path", "preview", "undo_once"]
 
 _STAGE_TIMEOUT = Settings().stage_timeout
-
-_CHECK_INTERVAL = 0.02
-"""Seconds between two checks whether a session has done the requested undo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,28 +135,34 @@ def undo_once(project: Project) -> Once:
     return _summary(work, work.promotion, (*work.promotion.warnings, *_clean_up(project, work)))
 
 
-def ask_undo(project: Project, timeout: float) -> Good:
-    """Ask the session that uses the output directory to undo its live generation; return the generation that is live then.
+def ask_undo(project: Project, error: AlreadyWatched) -> Good | None:
+    """Ask the session because of which ``error`` was raised to undo its live generation; return the one that is live then.
 
-    Raises :class:`NothingToUndo` if no earlier generation is kept, and :class:`WatchError` if the session has not done it within
-    ``timeout`` seconds (it checks for requests every two seconds). It may still do it later, or have reported why it cannot.
+    Return None if that session has ended meanwhile. Raises :class:`NothingToUndo` if no earlier generation is kept, and
+    :class:`~lastgood.errors.LeaderFailed` if it could not be done, else like :func:`~lastgood.interpreters.leading.ask_leader`.
     """
-    output = project.look_at(output_path(project))
-    store = project.store(output)
+    store = project.store(project.look_at(error.output))
     live = store.before(None)
     if live is None or store.before(store.path(live)) is None:
-        raise NothingToUndo(output.path)
-    output.ask_undo()
-    deadline = time.monotonic() + timeout
-    while True:
-        good = store.history()
-        if good and live.manifest not in {each.manifest for each in good}:
-            return good[-1]
-        if time.monotonic() >= deadline:
-            raise WatchError(
-                f"the session has not gone back within {timeout:g} s. If it tried and failed, its own output says why."
-            )
-        time.sleep(_CHECK_INTERVAL)
+        raise NothingToUndo(error.output)
+    news = ask_leader(project, error, "undo")
+    return None if news is None else store.history()[-1]
+
+
+def ask_generate(project: Project, error: AlreadyWatched) -> Once | None:
+    """Ask the session because of which ``error`` was raised to generate; return what it has done, None if it has ended meanwhile.
+
+    Raises :class:`~lastgood.errors.LeaderFailed` if that failed, else like :func:`~lastgood.interpreters.leading.ask_leader`.
+    """
+    news = ask_leader(project, error, "reload")
+    if news is None or news.good is None:
+        return None
+    good, written = news.good, set(news.good.written)
+    operations = tuple(
+        WriteFile(path.as_posix()) if path in written else RemoveFile(path.as_posix()) for path in good.touched
+    )
+    unchanged = tuple(path.as_posix() for path in good.written if path not in good.touched)
+    return Once(error.output, operations, unchanged, good.warnings)
 
 
 def output_path(project: Project) -> Path:

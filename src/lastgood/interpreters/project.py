@@ -91,6 +91,12 @@ class Project:
     given: Mapping[str, float] = field(default_factory=dict)
     arguments: bytes | None = None
     imports: LiveImports | None = None
+    asked_for: tuple[Path, ...] = ()
+    """What followers of this session want to have watched."""
+    on_claim: Callable[[Config], object] = bool
+    """Called when the output directory of a config was claimed."""
+    adopted: Mapping[str, bytes] = field(default_factory=dict)
+    """The wrappers of the live generation, if they were taken over from the session that leads."""
     claimed: dict[Path, OutputDirectory] = field(default_factory=dict)
     live: OutputDirectory | None = None
     expected: Config | None = None
@@ -202,7 +208,7 @@ class Project:
     @property
     def always_watched(self) -> WatchSet:
         """The paths that are watched whatever the config contains: the file itself, extra paths, and links on the way to them."""
-        named = (*(() if self.arguments is not None else (self.config_file,)), *self.extra_watch_paths)
+        named = (*(() if self.arguments is not None else (self.config_file,)), *self.extra_watch_paths, *self.asked_for)
         paths = {self.files.real_path(path) for path in named}
         return WatchSet(tuple(sorted(paths)), links=tuple(sorted(self.links_to(named), key=str)))
 
@@ -300,7 +306,7 @@ class Project:
         if before is None or not self.manifests.is_last_of(cycle):
             return None
         store = self._store_of(before)
-        made = store.put_late(before, late)
+        made = store.put_late(before, late, in_history=bool(self.claimed))
         if made != before and not self.manifests.is_given(before):
             store.forget(before)
         return made
@@ -310,10 +316,6 @@ class Project:
         self.manifests.grow(cycle, manifest)
         if self.manifests.is_live(cycle):
             self.live_manifest = manifest
-
-    def take_undo_request(self) -> bool:
-        """Return whether another process has requested an undo of the live generation, and remove the request."""
-        return self.live is not None and self.live.take_undo_request()
 
     def release_imports(self, output: OutputDirectory) -> None:
         """Stop redirecting imports of wrappers: ``output`` has the content from before the last promotion again."""

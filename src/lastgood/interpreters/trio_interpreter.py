@@ -7,9 +7,10 @@ when to retry and what to undo.
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,19 +24,22 @@ from lastgood import effects
 from lastgood.calls.registry import Slot, publish, unpublish
 from lastgood.children.limits import advice, explain, in_thread, is_about_a_limit
 from lastgood.config import Config
-from lastgood.errors import BridgeError, LastgoodError
+from lastgood.errors import AlreadyWatched, BridgeError, LastgoodError
 from lastgood.interpreters import staging
+from lastgood.interpreters.adoption import AdoptedFiles, stage_adopted
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.comparison import Comparison
 from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.leading import Follower, Leader, find_leader, follow
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo, take_recovered
 from lastgood.interpreters.watching import Note, Notifier
-from lastgood.planner import events
+from lastgood.planner import State, events
+from lastgood.planner.news import News
 from lastgood.planner.watch_set import Snapshot, WatchSet
-from lastgood.sources.snapshots import Reader
-from lastgood.watch_events import PollingStarted
+from lastgood.sources.snapshots import Linked, Reader
+from lastgood.watch_events import PollingStarted, WatchEvent
 
 __all__ = ["Beginning", "Hooks", "Interrupted", "TrioInterpreter"]
 
@@ -78,7 +82,13 @@ class TrioInterpreter:
     """The interpreter of one session. ``report(event)`` passes an event to the planner; ``nursery`` holds all tasks."""
 
     def __init__(
-        self, project: Project, hooks: Hooks, slot: Slot, nursery: trio.Nursery, report: Callable[[events.Event], None]
+        self,
+        project: Project,
+        hooks: Hooks,
+        slot: Slot,
+        nursery: trio.Nursery,
+        report: Callable[[events.Event], None],
+        tickets: Iterator[int] = itertools.count(1 << 32),  # noqa: B008 - no two sessions share a planner
     ) -> None:
         self._project = project
         self._hooks = hooks
@@ -106,6 +116,15 @@ class TrioInterpreter:
         self._work: CycleFiles | None = None
         self._begun: Beginning | None = None
         self._warnings: tuple[str, ...] = ()  # of its stage
+        self._leader = Leader(project, generates=hooks.generate is not None)
+        project.on_claim = self._leader.introduce
+        self._follower: Follower | None = None
+        self._is_elected = False  # what is to be watched is not known yet
+        self._tickets = tickets
+        self._news = News(project.pid)
+        self._has_news = trio.Event()
+        self._telling = trio.CapacityLimiter(1)
+        self._informing = trio.CancelScope()
         self._bridges = LiveBridges(hooks.create_bridge, hooks.probe, slot, nursery, report, project.manifests.end)
 
     # --- actions
@@ -175,7 +194,7 @@ class TrioInterpreter:
             self._project.stop()
 
     async def _stage(self, action: effects.Stage, started: float) -> events.Event:
-        work = self._work = CycleFiles(self._project, action.cycle)
+        work = self._work = self._files_of(action)
         self._is_staging = True
         try:
             if self._to_publish:
@@ -184,13 +203,23 @@ class TrioInterpreter:
             staged = await self._bounded.run(partial(self._staged, action, work), work, action.timeout)
             self._warnings = staged.warnings
             return staged.event(action, work, since(started))
+        except AlreadyWatched as error:
+            return await self._follow_instead(action, work, error, started)
         except Exception as error:
             return self.failed(action, error, started)
         finally:
             self._is_staging = False
 
+    def _files_of(self, action: effects.Stage) -> CycleFiles:
+        if action.adopts is None:
+            return CycleFiles(self._project, action.cycle)
+        assert self._follower is not None
+        return AdoptedFiles(self._project, action.cycle, self._follower, action.adopts)
+
     async def _staged(self, action: effects.Stage, work: CycleFiles) -> StageResult:
-        if action.undo:
+        if isinstance(work, AdoptedFiles):
+            recipe = stage_adopted(work)
+        elif action.undo:
             assert self._armed is not None
             recipe = stage_undo(work, self._armed)
         else:
@@ -252,7 +281,7 @@ class TrioInterpreter:
                 return events.Promoted(action, since(started), work.written, touched, work.promotion.warnings)
             case effects.Warm():
                 assert work.config is not None
-                comparison = await self._warm(action, work)
+                comparison = await self._warm(action, work, compares=not isinstance(work, AdoptedFiles))
                 warnings = await self._compare(work, comparison, action.describe_timeout)
                 if work.refresh is not None:
                     await self._in_thread(work.refresh.prepare)
@@ -273,8 +302,8 @@ class TrioInterpreter:
             case _:
                 assert_never(action)
 
-    async def _warm(self, action: effects.Warm, work: CycleFiles) -> Comparison | None:
-        """Get the next bridge ready, and meanwhile prepare the comparison of the wrappers with it."""
+    async def _warm(self, action: effects.Warm, work: CycleFiles, *, compares: bool) -> Comparison | None:
+        """Get the next bridge ready, and meanwhile prepare the comparison of the wrappers with it, if it ``compares`` them."""
         prepared: Comparison | None = None
         raised: BaseException | None = None
 
@@ -288,7 +317,8 @@ class TrioInterpreter:
 
         assert work.config is not None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(prepare)
+            if compares:
+                nursery.start_soon(prepare)
             try:
                 await self._bridges.warm(action.cycle, work.config, action.timeout)
             except trio.Cancelled:
@@ -354,11 +384,14 @@ class TrioInterpreter:
         await self._end_begun()
         await self._bridges.drained()
         self._observing.cancel()
+        self._informing.cancel()
         await self._notifier.arm(WatchSet(()))
         if not await self._bounded.returned(action.timeout):
             logger.warning("%s: a thread that works on this has not returned; it is left running", self._project.at[0])
         self._project.stop_priming()
         async with self._bounded.lock:
+            if self._follower is not None:
+                await self._in_thread(self._follower.leave)
             await self._in_thread(self._project.release)
 
     async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
@@ -399,6 +432,7 @@ class TrioInterpreter:
         """Watch ``watch`` in addition, then read it, in this order, so that no change after the reading is missed."""
         async with self._reading:
             self._armed, last = watch.union(self._armed), self._reader.last
+            self._is_elected = False
             note = partial(self._project.note, "watched paths")
             return await self._watch_and_read(self._armed, lambda armed: self._reader.extend(armed, last), note)
 
@@ -408,7 +442,7 @@ class TrioInterpreter:
         """Watch ``watch``, then ``read`` it; again for as long as this finds links that lead to what was not watched before."""
         while True:
             linked = self._reader.linked
-            await self._notifier.arm(watch, linked, note)
+            await self._notifier.arm(watch, self._with_followers(linked), note)
             found = await self._bounded.read(read, watch)
             if self._reader.linked == linked:
                 return found
@@ -416,13 +450,15 @@ class TrioInterpreter:
     async def _commit_watch(self, timeout: float) -> None:
         work, self._work = self._work, None
         assert work is not None
-        watch = work.watch
+        watch = work.watch.with_paths(self._project.asked_for)
 
         async def arm() -> None:
+            if self._follower is not None:
+                return
             async with self._reading:
                 self._armed = watch
                 try:
-                    await self._notifier.arm(watch, self._reader.linked)
+                    await self._notifier.arm(watch, self._with_followers(self._reader.linked))
                 except (OSError, MemoryError) as error:
                     if not is_about_a_limit(error):
                         raise
@@ -444,30 +480,35 @@ class TrioInterpreter:
         """Read the armed paths after each Look, and report to the planner. Runs until the release.
 
         Before that, and without one, read files that the system has named, if no more than these can have changed.
-        Each reading also checks for a request of ``lastgood undo``, which is a file that only this code removes.
+        A follower reads its leader's news instead. A leader also takes the requests of its followers, and of commands.
         """
         with self._observing:
             while True:
                 await self._woken.wait()
                 self._woken = trio.Event()
                 (is_due, self._is_due), (named, self._named) = (self._is_due, False), (self._named, set())
+                if self._follower is not None:
+                    await self._hear(self._follower)
+                    continue
                 try:
                     async with self._reading:
-                        if self._armed is None:
+                        if self._armed is None and not self._is_elected:
                             continue
-                        if named:
+                        if self._armed is None:
+                            self._report(events.Observed({}, self._look))
+                        elif named:
                             await self._glance(self._armed, named)
-                        if is_due:
+                        if is_due and self._armed is not None:
                             await self._read(self._armed)
-                        undo_requested = await self._in_thread(self._project.take_undo_request)
+                        asked = await self._in_thread(self._leader.take)
                 except (OSError, MemoryError, RuntimeError) as error:
                     if not is_about_a_limit(error):
                         raise
                     await self._wait_for_room(error)
                     continue
                 self._out_of = None
-                if undo_requested:
-                    self._report(events.UndoRequested(events.NOBODY))
+                for event in self._leader.events_of(asked, self._tickets):
+                    self._report(event)
 
     async def _glance(self, armed: WatchSet, named: AbstractSet[str]) -> None:
         found = await self._bounded.read(self._reader.glance, armed, named)
@@ -505,6 +546,77 @@ class TrioInterpreter:
     def _start_polling(self, reason: str) -> None:
         self._report(events.Noticed(PollingStarted(reason)))
 
+    # --- several sessions on one project
+
+    async def find_leader(self) -> tuple[News | None, tuple[int, int]]:
+        """Follow the session that leads, and return its news; None if there is none.
+
+        The second value is what the numbers of this session follow, see :class:`~lastgood.planner.events.Started`.
+        """
+        self._follower, numbered = await self._in_thread(find_leader, self._leader)
+        if self._follower is None:
+            return None, numbered
+        await self._listen(self._follower)
+        return self._follower.news, numbered
+
+    async def _follow_instead(
+        self, action: effects.Stage, work: CycleFiles, error: AlreadyWatched, started: float
+    ) -> events.Event:
+        """Follow the session that has claimed the output directory meanwhile; if it cannot be followed, the stage has failed."""
+        live = self._project.live
+        if work.config is None or (live is not None and live.path != error.output):
+            return self.failed(action, error, started)
+        try:
+            follower = await self._in_thread(follow, self._leader, work.config, error)
+        except Exception as other:
+            return self.failed(action, other, started)
+        self._follower = follower
+        await self._listen(follower)
+        return events.Failed(action, since(started), error, time.time(), work.read, work.used, leader=follower.news)
+
+    async def _listen(self, follower: Follower) -> None:
+        """Have the leader's news noticed at once, in place of the sources."""
+        async with self._reading:
+            self._armed = None
+            try:
+                await self._notifier.arm(WatchSet(()), Linked(alone=frozenset((follower.told_in,))))
+            except (OSError, MemoryError) as error:  # the news are read from time to time as well
+                logger.debug("the directory of the leader's news cannot be watched: %s", error)
+
+    async def _hear(self, follower: Follower) -> None:
+        event = await self._in_thread(follower.hear, time.time())
+        if isinstance(event, events.Elected):
+            self._follower, self._is_elected = None, True
+        if event is not None:
+            self._report(event)
+
+    def answer(self, ticket: int, *, succeeded: bool) -> None:
+        """Pass on the answer to a request of a follower, if ``ticket`` stands for one."""
+        self._leader.answer(ticket, succeeded=succeeded)
+
+    def note(self, event: WatchEvent) -> None:
+        """Take note of what is to be told to followers."""
+        self._leader.note(event)
+
+    def tell(self, state: State) -> None:
+        """Tell followers what there is to tell in ``state``."""
+        if state.following is None:
+            self._news = self._leader.news(state)
+            self._has_news.set()
+
+    @trio.lowlevel.enable_ki_protection
+    async def tell_news(self) -> None:
+        """Write the news for followers, whenever there are some. Runs until the release."""
+        with self._informing:
+            while True:
+                await self._has_news.wait()
+                self._has_news = trio.Event()
+                await in_thread(self._leader.tell, self._news, limiter=self._telling)
+
+    def _with_followers(self, linked: Linked) -> Linked:
+        """Return ``linked`` with the directories in which followers leave what they want."""
+        return Linked(linked.trees, linked.alone | self._leader.asked_in)
+
     # --- commands
 
     def carry_out(self, command: effects.Command) -> None:
@@ -524,9 +636,16 @@ class TrioInterpreter:
             case effects.Prepare():
                 self._bridges.prepare(command)
                 self._nursery.start_soon(self._prime_extractor)
+            case effects.Arm(paths) if self._follower is not None:
+                self._nursery.start_soon(self._in_background, self._follower.watch, paths)
+            case effects.Ask(ticket, request):
+                assert self._follower is not None
+                self._nursery.start_soon(self._in_background, self._follower.ask, ticket, request)
+            case effects.Beat():
+                self._nursery.start_soon(self._in_background, self._leader.beat)
             case effects.Arm(paths):
-                assert self._armed is not None
-                self._armed = self._armed.with_paths(paths)
+                if self._armed is not None:  # else the first stage watches them, among all else
+                    self._armed = self._armed.with_paths(paths)
                 self._read_all()
             case effects.Unpublish():
                 self._slot.close()
@@ -537,6 +656,10 @@ class TrioInterpreter:
                 self._bridges.cut_off(bridge, why)
             case _:
                 raise AssertionError(f"{command} is carried out by the session")
+
+    @trio.lowlevel.enable_ki_protection
+    async def _in_background(self, do: Callable[..., None], *args: object) -> None:
+        await in_thread(do, *args, limiter=self._telling)
 
     @trio.lowlevel.enable_ki_protection
     async def _run_timer(self, timer: str, seconds: float, scope: trio.CancelScope) -> None:

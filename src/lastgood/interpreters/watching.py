@@ -146,7 +146,7 @@ class Notifier:
         """
         trees: Places = {}
         alone: Places = {}
-        if watch.roots and not watch.poll and not self.polling:
+        if (watch.roots or linked.alone) and not watch.poll and not self.polling:
             trees, alone = await self._in_thread(self._places, watch, linked, note)
             note(None)
         for recursive, directories in ((True, trees), (False, alone)):

@@ -7,7 +7,20 @@ from types import MappingProxyType
 from typing import assert_never
 
 from lastgood import watch_events
-from lastgood.effects import Action, Arm, Effect, Emit, Plan, Promote, SetTimer, Stage, Swap, Warm, Watch
+from lastgood.effects import (
+    Action,
+    Arm,
+    Effect,
+    Emit,
+    LeaderGeneration,
+    Plan,
+    Promote,
+    SetTimer,
+    Stage,
+    Swap,
+    Warm,
+    Watch,
+)
 from lastgood.planner import events, phases, rollback, runaways, superseding
 from lastgood.planner.phases import (
     Step,
@@ -34,17 +47,25 @@ from lastgood.planner.states import (
 )
 from lastgood.planner.watch_set import differing, merge, overlay, restrict
 
-__all__ = ["begin", "done", "failed", "plan_of_cycle", "stage_returned"]
+__all__ = ["adopt", "begin", "cycle_of", "done", "failed", "plan_of_cycle", "stage_returned"]
 
 
 def plan_of_cycle(
-    settings: Settings, number: int, live: Generation | None, *, undo: bool = False, overlap: bool = True
+    settings: Settings,
+    number: int,
+    live: Generation | None,
+    *,
+    undo: bool = False,
+    overlap: bool = True,
+    adopts: LeaderGeneration | None = None,
 ) -> Plan:
     """Return the plan of cycle ``number``, with its actions in order, when the bridge of ``live`` is there.
 
     ``undo``: the cycle restores the previous generation. Without ``overlap``, that bridge makes way for the next one.
+    ``adopts``: the cycle takes over this generation, whose wrappers another session has promoted.
     """
-    files = (Stage(number, undo, settings.stage_timeout), Promote(number))
+    stage = Stage(number, undo, settings.stage_timeout, adopts)
+    files: tuple[Action, ...] = (stage,) if adopts is not None else (stage, Promote(number))
     bridge = (Warm(number, settings.warm_timeout), Swap(number))
     actions: tuple[Action, ...]
     if live is None:
@@ -56,8 +77,11 @@ def plan_of_cycle(
     return Plan(number, (*actions, Watch(number, settings.stage_timeout)), settings.dispose_timeout)
 
 
-def _plan_of_next(state: State, number: int, *, undo: bool, overlap: bool) -> Plan:
-    return plan_of_cycle(state.settings, number, None if state.away else state.live, undo=undo, overlap=overlap)
+def _plan_of_next(
+    state: State, number: int, *, undo: bool, overlap: bool, adopts: LeaderGeneration | None = None
+) -> Plan:
+    live = None if state.away else state.live
+    return plan_of_cycle(state.settings, number, live, undo=undo, overlap=overlap, adopts=adopts)
 
 
 def begin(state: State) -> Step:
@@ -86,11 +110,24 @@ def begin(state: State) -> Step:
     return Step(begun, (start, *timer, *cycle_plan.actions[:1]))
 
 
+def adopt(state: State, good: LeaderGeneration) -> Step:
+    """Begin a cycle that takes over a generation of the session that leads, under its number unless that was used before."""
+    number = good.cycle if good.cycle > state.cycle else state.cycle + 1
+    overlap = state.live is None or state.live.overlap
+    cycle_plan = _plan_of_next(state, number, undo=False, overlap=overlap, adopts=good)
+    # A caller of reload_now() waits for a cycle that begins after the call, so the leader is asked for it.
+    tickets, waiting = (state.tickets, ()) if state.live is None else ((), state.tickets)
+    cycle = Cycle(number, good.manual, good.changed, tickets, cycle_plan, adopts=good)
+    begun = replace(state, phase=Running(cycle), cycle=number, tickets=waiting)
+    start = Emit(watch_events.ReloadStart(number, cycle.manual, cycle.changed))
+    return Step(begun, (start, *cycle_plan.actions[:1]))
+
+
 def done(
     state: State, event: events.Staged | events.Promoted | events.Warmed | events.Swapped | events.Watched
 ) -> Step:
     """Record the success of an action of the running cycle."""
-    cycle = _cycle_of(state, event.effect)
+    cycle = cycle_of(state, event.effect)
     if cycle is None:
         return Step(state)
     effects: tuple[Effect, ...] = ()
@@ -98,7 +135,8 @@ def done(
     match event:
         case events.Staged():
             state = state if event.settings is None else replace(state, settings=event.settings)
-            cycle_plan = _plan_of_next(state, cycle.number, undo=cycle.undoes is not None, overlap=event.overlap)
+            undo, adopts = cycle.undoes is not None, cycle.adopts
+            cycle_plan = _plan_of_next(state, cycle.number, undo=undo, overlap=event.overlap, adopts=adopts)
             cycle_plan = replace(cycle_plan, actions=(event.effect, *cycle_plan.actions[1:]))
             cycle = replace(cycle, staged=event, plan=cycle_plan)
             state, effects = _record_reading(state, event)
@@ -140,14 +178,15 @@ def done(
 
 def _following(state: State, cycle: Cycle, done: Stage | Promote | Warm) -> Step:
     """Ask for the next action of ``cycle``: one that warms a bridge waits until it may be there, if another must not."""
-    if isinstance(done, Promote) and cycle.staged is not None and not cycle.staged.overlap:
+    is_ready = isinstance(done, Promote) or (isinstance(done, Stage) and cycle.adopts is not None)
+    if is_ready and cycle.staged is not None and not cycle.staged.overlap:
         return make_way(state, (Warm(cycle.number, state.settings.warm_timeout),))
     return Step(state, cycle.plan.after(done)[:1])
 
 
 def failed(state: State, event: events.Failed) -> Step:
     """Undo the running cycle, because an action failed or was interrupted."""
-    cycle = _cycle_of(state, event.effect)
+    cycle = cycle_of(state, event.effect)
     if cycle is None:
         return Step(state)
     armed, changes = _record_reading(state, event)
@@ -167,7 +206,7 @@ def stage_returned(state: State) -> Step:
 def _look_for_runaways(state: State, cycle: Cycle) -> Step:
     """Go on after the swap; if only edits have caused ``cycle``, read once more what has changed until now."""
     after = when_pinned(state, cycle.plan.after(Swap(cycle.number)))
-    if cycle.manual or not cycle.changed or state.ending:
+    if cycle.manual or not cycle.changed or state.ending or cycle.adopts is not None:
         return Step(replace(after.state, runaway=Runaway()), after.effects)
     step = look(after.state)
     runaway = runaways.with_cycle(state.runaway, cycle.changed, step.state.looks)
@@ -175,7 +214,7 @@ def _look_for_runaways(state: State, cycle: Cycle) -> Step:
 
 
 def _durations(state: State, cycle: Cycle) -> tuple[float, ...]:
-    if cycle.undoes is not None:
+    if cycle.undoes is not None or cycle.adopts is not None:
         return state.durations
     return (*state.durations, sum(cycle.timings.values()))[-KEPT_DURATIONS:]
 
@@ -191,11 +230,13 @@ def _new_generation(state: State, cycle: Cycle, at: float) -> Generation:
     trial = cycle.staged.probation if on_probation and cycle.staged is not None else 0.0
     overlap = cycle.staged is None or cycle.staged.overlap
     in_background = cycle.warmed is not None and cycle.warmed.ends_in_background
-    return Generation(state.generation + 1, cycle.number, at, at + trial, overlap, in_background)
+    number = max(state.generation, state.numbered) + 1 if cycle.adopts is None else cycle.adopts.generation
+    return Generation(number, cycle.number, at, at + trial, overlap, in_background)
 
 
 def _succeeded(state: State, cycle: Cycle) -> Step:
-    if cycle.staged is None or cycle.promoted is None or cycle.warmed is None:
+    promoted = cycle.promoted or cycle.adopts
+    if cycle.staged is None or promoted is None or cycle.warmed is None:
         return Step(state)
     watch = cycle.staged.watch.with_paths(state.late)
     effects: list[Effect] = []
@@ -208,9 +249,9 @@ def _succeeded(state: State, cycle: Cycle) -> Step:
         cycle.manual,
         cycle.changed,
         generation=state.generation,
-        written=cycle.promoted.written,
-        touched=cycle.promoted.touched,
-        warnings=cycle.staged.warnings + cycle.promoted.warnings + cycle.warmed.warnings,
+        written=promoted.written,
+        touched=promoted.touched,
+        warnings=cycle.staged.warnings + promoted.warnings + cycle.warmed.warnings,
         timings=MappingProxyType(dict(cycle.timings)),
         changes=cycle.staged.changes,
         warm=cycle.warmed.warm,
@@ -252,7 +293,7 @@ def _record_reading(state: State, event: events.Staged | events.Failed) -> tuple
     )
 
 
-def _cycle_of(state: State, action: Action) -> Cycle | None:
+def cycle_of(state: State, action: Action) -> Cycle | None:
     """Return the running cycle if ``action`` can be under way in it, else None: outcomes of other actions are ignored."""
     match state.phase:
         case Running() if state.is_waiting:

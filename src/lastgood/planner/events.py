@@ -6,23 +6,28 @@ in seconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lastgood.effects.cycle import Promote, Restart, Rollback, Stage, Swap, Warm, Watch
+from lastgood.effects.cycle import Promote, Request, Restart, Rollback, Stage, Swap, Warm, Watch
+from lastgood.planner.news import News
 from lastgood.planner.settings import Settings
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import ApiChange, Notice, Warmth
 
 __all__ = [
     "NOBODY",
+    "REQUESTS",
     "CloseRequested",
     "DisposeFailed",
     "Disposed",
     "Draining",
+    "Elected",
     "Event",
     "Failed",
+    "Followed",
+    "Heard",
     "Hinted",
     "Late",
     "LoadedLate",
@@ -54,10 +59,16 @@ NOBODY = -1
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The program was started; the holder of ``ticket`` waits for the first cycle; with ``waits``, for the first good one."""
+    """The program was started; the holder of ``ticket`` waits for the first cycle; with ``waits``, for the first good one.
+
+    ``leader``: the news of the session to follow, if another one leads. ``numbered``: the cycle and the generation after which
+    this session numbers its own, because others follow that have had them from a former leader.
+    """
 
     ticket: int
     waits: bool = False
+    leader: News | None = None
+    numbered: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +191,8 @@ class Watched:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """An action before the commit point failed or was interrupted. ``read`` and ``used`` are as in :class:`Staged`, but may be
-    incomplete. ``only_waited``: a stage has read nothing, because the thread of an earlier one did not return in time."""
+    incomplete. ``only_waited``: a stage has read nothing, because the thread of an earlier one did not return in time.
+    ``leader``: another session leads the project, and this is its news: it is to be followed."""
 
     effect: Stage | Promote | Warm | Swap
     seconds: float
@@ -189,6 +201,35 @@ class Failed:
     read: Snapshot = field(default_factory=dict, repr=False)
     used: Mapping[Path, str] = field(default_factory=dict, repr=False)
     only_waited: bool = False
+    leader: News | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A follower has read the ``news`` of its leader, at ``at``. ``beat`` changes as long as the leader gives signs of life.
+
+    ``answers``: the leader's answers to requests, by ticket.
+    """
+
+    news: News
+    at: float
+    beat: int = 0
+    answers: tuple[tuple[int, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Elected:
+    """This follower leads from now on, as process ``pid``: its leader is gone, and the output directory is claimed."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """``followers`` sessions and commands follow this one. ``paths`` are those that they want to have watched, sorted."""
+
+    followers: int
+    paths: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +341,13 @@ class Released:
     """All resources of the session were released."""
 
 
+REQUESTS: Mapping[Request, Callable[[int], ReloadRequested | UndoRequested | SettleRequested]] = {
+    "reload": ReloadRequested,
+    "undo": UndoRequested,
+    "settle": SettleRequested,
+}
+"""The event of each request of a follower, by what it asks for."""
+
 Event = (
     Started
     | Hinted
@@ -315,6 +363,9 @@ Event = (
     | Swapped
     | Watched
     | Failed
+    | Heard
+    | Elected
+    | Followed
     | StageReturned
     | RolledBack
     | RollbackFailed

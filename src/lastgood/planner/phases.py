@@ -88,7 +88,8 @@ def next_phase(state: State) -> Step:
     """Choose the phase after a cycle or a restart, by the requests and edits that arrived meanwhile."""
     if state.ending:
         return begin_closing(state)
-    if state.tickets or next_undo(state) or (state.causes and not state.blocked and state.due):
+    leads = state.following is None
+    if leads and (state.tickets or next_undo(state) or (state.causes and not state.blocked and state.due)):
         return start_looking(state)
     is_there = state.live is not None and state.lost is None and not state.away
     prepare = (Prepare(state.live.cycle, state.edited),) if is_there and state.live is not None else ()

@@ -25,8 +25,9 @@ def roll_back(state: State, cycle: Cycle, reached: Action, failure: events.Faile
 
 
 def roll_back_waiting(state: State, cycle: Cycle) -> Step:
-    """Undo ``cycle``, which was promoted and waits until it may warm its bridge."""
-    return roll_back(drop_waiting(state), cycle, Promote(cycle.number), None)
+    """Undo ``cycle``, whose wrappers are in place, and which waits until it may warm its bridge."""
+    reached = cycle.plan.actions[0] if cycle.adopts is not None else Promote(cycle.number)
+    return roll_back(drop_waiting(state), cycle, reached, None)
 
 
 def rolled_back(state: State, event: events.RolledBack | events.RollbackFailed) -> Step:
@@ -96,4 +97,7 @@ def _begin_instead(state: State, cycle: Cycle) -> Step:
         blocked=False,
         runaway=runaways.with_superseded(state.runaway, state.edits),
     )
-    return start_looking(waiting).preceded_by(Emit(watch_events.Superseded(cycle.number, cycle.changed)))
+    superseded = Emit(watch_events.Superseded(cycle.number, cycle.changed))
+    if state.following is not None:  # another session leads by now, and what it makes supersedes the cycle
+        return next_phase(replace(waiting, attempted={}, disturbed=frozenset())).preceded_by(superseded)
+    return start_looking(waiting).preceded_by(superseded)

@@ -29,7 +29,7 @@ def settled(step: Step) -> Step:
     state = step.state
     ends = state.ending or isinstance(state.phase, Closing | Closed)
     due = tuple(ticket for ticket, _ in state.settling) if ends else state.due
-    if not due:
+    if not due or (state.following is not None and not ends):
         return step
     match state.phase:
         case Scheduled() if not ends:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lastgood.effects.cycle import Action
+from lastgood.effects.cycle import Action, LeaderGeneration
 from lastgood.effects.plan import Plan
 from lastgood.errors import Undone
 from lastgood.planner.events import Failed, Promoted, Staged, Warmed
+from lastgood.planner.news import Following
 from lastgood.planner.settings import Settings
 from lastgood.planner.watch_set import Snapshot, WatchSet, among, differing
+from lastgood.watch_events import Role
 
 __all__ = [
     "KEPT_DURATIONS",
@@ -102,6 +104,7 @@ class Cycle:
     ``undoes``: the cycle restores the good generation before the live one, for this reason. ``attempted`` and ``disturbed``
     are those of the state before the cycle. ``overdue``: it is older than ``supersede_after``. ``edits_settled``: no edit has come
     for ``debounce`` since the last one during the cycle. ``superseded``: it is being undone because both are so.
+    ``adopts``: the cycle takes over this generation of the session that leads.
     """
 
     number: int
@@ -120,6 +123,7 @@ class Cycle:
     overdue: bool = False
     edits_settled: bool = False
     superseded: bool = False
+    adopts: LeaderGeneration | None = None
 
     def timed(self, effect: str, seconds: float) -> Cycle:
         """Return a copy that also records the duration of the effect named ``effect``."""
@@ -214,6 +218,9 @@ class State:
     - ``away``: the bridge of ``live`` makes way for another: it is among ``retired``, and then gone. ``vacating``: actions that
       wait until it has, and no retired bridge is left.
     - ``ending``: a close was requested, and no more events are emitted. ``closed_at``: the generation that was live then.
+    - ``following``: what is known of the session that leads; None if this one does. ``numbered``: the generation after which the
+      next one is numbered, if that is later than the live one. ``followers``: the number of those that follow this session.
+      ``asked_for``: the paths that these want to have watched.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -249,6 +256,15 @@ class State:
     vacating: tuple[Action, ...] = ()
     ending: bool = False
     closed_at: int = 0
+    following: Following | None = None
+    numbered: int = 0
+    followers: int = 0
+    asked_for: tuple[Path, ...] = ()
+
+    @property
+    def role(self) -> Role:
+        """The part of this session among all those on its project."""
+        return "leader" if self.following is None else "follower"
 
     @property
     def generation(self) -> int:

@@ -1,7 +1,7 @@
 """All transitions begin here: ``plan(state, event) -> Step(state, effects)``. Every decision of a session is made by it.
 
 Those of a cycle are in :mod:`.cycles`, :mod:`.superseding` and :mod:`.rollback`, those of bridges in :mod:`.bridges`, those of
-callers that wait for the disk in :mod:`.settling`.
+callers that wait for the disk in :mod:`.settling`, those of several sessions on one project in :mod:`.following`.
 
 The rules:
 
@@ -39,6 +39,8 @@ The rules:
 - After a cycle or a restart, when nothing is about to replace the live bridge, it prepares resources for the next cycle (a
   spare worker). During a cycle they would compete with it.
 - An undo is a cycle that stages the kept files of an earlier generation. It attempts no bytes on disk, so it loses no edit.
+- Of several sessions on one project, one leads. The others take over each of its generations, in order, and have its failures as
+  their own. They lead when it is gone: then the sources are read anew, as nobody has watched them meanwhile.
 - A failed first cycle ends the session, unless its caller waits for the first good one. After a close was requested, no event is
   emitted. Calls in flight at a close are cut off in the end, even if ``drain_timeout`` is infinite.
 """
@@ -51,7 +53,7 @@ from typing import assert_never
 from lastgood import watch_events
 from lastgood.effects import Effect, Emit, Interrupt, SetTimer, Unpublish
 from lastgood.errors import RunawayError
-from lastgood.planner import bridges, cycles, events, phases, rollback, runaways, settling, superseding
+from lastgood.planner import bridges, cycles, events, following, phases, rollback, runaways, settling, superseding
 from lastgood.planner.phases import (
     Step,
     answer,
@@ -91,7 +93,7 @@ def plan(state: State, event: events.Event) -> Step:
     Pure and total: no clock, no IO, no randomness. An event that is irrelevant in a state, such as a timer that was stopped,
     changes nothing.
     """
-    step = settling.settled(_transition(state, event))
+    step = settling.settled(following.proceeded(_transition(state, event)))
     if not state.ending:
         return step
     return Step(step.state, tuple(effect for effect in step.effects if not isinstance(effect, Emit)))
@@ -115,8 +117,16 @@ def _transition(state: State, event: events.Event) -> Step:
             return _close_requested(state)
         case events.Staged() | events.Promoted() | events.Warmed() | events.Swapped() | events.Watched():
             return cycles.done(state, event)
+        case events.Failed(leader=leader) if leader is not None:
+            return following.deposed(state, event, leader)
         case events.Failed():
             return cycles.failed(state, event)
+        case events.Heard():
+            return following.heard(state, event)
+        case events.Elected():
+            return following.elected(state, event)
+        case events.Followed():
+            return following.followed(state, event)
         case events.StageReturned():
             return cycles.stage_returned(state)
         case events.RolledBack() | events.RollbackFailed():
@@ -150,7 +160,13 @@ def _started(state: State, event: events.Started) -> Step:
     match state.phase:
         case Unstarted():
             first = (event.ticket,) if event.waits else ()
-            step = cycles.begin(replace(state, tickets=(event.ticket, *state.tickets), first=first))
+            cycle, generation = event.numbered
+            state = replace(
+                state, tickets=(event.ticket, *state.tickets), first=first, cycle=cycle, numbered=generation
+            )
+            if event.leader is not None:
+                return following.begin(replace(state, phase=Idle()), event.leader)
+            step = cycles.begin(state)
             return Step(step.state, (*step.effects, *idle_look(state)))
         case Idle() | Scheduled() | Looking() | Running() | RollingBack() | Restoring() | Restarting():
             return Step(state)
@@ -161,10 +177,12 @@ def _started(state: State, event: events.Started) -> Step:
 
 
 def _hinted(state: State) -> Step:
-    """Look now and twice more: in new directories the system reports changes with a delay."""
+    """Look now and twice more: in new directories the system reports changes with a delay. A follower looks once."""
     if isinstance(state.phase, Unstarted | Closing | Closed):
         return Step(state)
     step = look(state)
+    if state.following is not None:
+        return step
     return Step(step.state, (*step.effects, SetTimer(phases.SECOND_LOOK, phases.AFTER_HINT[0])))
 
 
@@ -176,6 +194,9 @@ def _noticed(state: State, event: events.Noticed) -> Step:
 
 
 def _observed(state: State, event: events.Observed) -> Step:
+    if state.following is not None:  # it was read before another session led
+        return Step(state)
+    state = following.with_asked_for(state, event)
     changed = differing(state.observed, event.files)
     new_edits = changed & differing(state.attempted, event.files)
     if isinstance(state.phase, Running | RollingBack):
@@ -244,6 +265,8 @@ def _timer_elapsed(state: State, timer: str) -> Step:
             return bridges.restart(state)
         case phases.SECOND_LOOK | phases.LAST_LOOK | phases.IDLE_LOOK:
             return _look_again(state, timer)
+        case timer if timer in following.TIMERS:
+            return following.timer_elapsed(state, timer)
         case _:
             return bridges.drain_elapsed(state, timer)
 
@@ -284,6 +307,8 @@ def _requested(state: State, event: events.ReloadRequested | events.UndoRequeste
         case _:
             assert_never(event)
     match state.phase:
+        case Idle() | Running() | RollingBack() | Restoring() | Restarting() if state.following and not state.ending:
+            return Step(waiting)  # the leader is asked
         case Idle():
             return start_looking(waiting)
         case Scheduled():
@@ -306,8 +331,11 @@ def _requested(state: State, event: events.ReloadRequested | events.UndoRequeste
 def _close_requested(state: State) -> Step:
     under_way = state.phase.cycle.tickets if isinstance(state.phase, Running | RollingBack | Restoring) else ()
     first = (ticket for ticket in state.first if ticket not in (*under_way, *state.tickets))
-    waiting = (*state.tickets, *state.undos, *first)
-    ending = replace(state, ending=True, tickets=(), undos=(), first=())
+    known = state.following
+    at_leader = () if known is None else tuple(ticket for ticket, _ in (*known.asked, *known.answered))
+    waiting = (*state.tickets, *state.undos, *first, *at_leader)
+    followed = None if known is None else replace(known, asked=(), answered=())
+    ending = replace(state, ending=True, tickets=(), undos=(), first=(), following=followed)
     stop: tuple[Effect, ...] = (*phases.STOP_TIMERS, *answer(waiting, succeeded=False), Unpublish())
     match state.phase:
         case Unstarted() | Idle() | Scheduled() | Looking():

@@ -26,6 +26,7 @@ from lastgood.watch_events import (
     DisposeFailed,
     EventsMissed,
     GenerationUndone,
+    LeaderChanged,
     ModuleLoadedLate,
     PollingStarted,
     Recovered,
@@ -196,6 +197,8 @@ class EventLines:
                     _STALE,
                     "until another file changes, or reload_now()",
                 )
+            case LeaderChanged():
+                yield from _of_leader(event)
             case BridgeRestored(generation):
                 yield "notice", "green", f"the bridge of generation {generation} is back"
             case EventsMissed(count):
@@ -330,14 +333,24 @@ def _level(event: WatchEvent) -> int:
             | GenerationUndone()
             | EventsMissed()
             | Runaway()
+            | LeaderChanged(responding=False)
         ):
             return logging.WARNING
-        case ReloadSuccess() | BridgeRestored() | ModuleLoadedLate() | Superseded():
+        case ReloadSuccess() | BridgeRestored() | ModuleLoadedLate() | Superseded() | LeaderChanged():
             return logging.INFO
         case WatchPaths() | Change() | ReloadStart():
             return logging.DEBUG
         case _:
             assert_never(event)
+
+
+def _of_leader(event: LeaderChanged) -> Iterator[tuple[str, str, str]]:
+    if event.role == "leader":
+        yield "notice", "", "this session leads from now on: it generates the wrappers"
+    elif event.responding:
+        yield "notice", "", f"the session of process {event.pid} leads; this one takes over what it makes"
+    else:
+        yield "notice", "red", f"the session of process {event.pid}, which leads, has stopped responding"
 
 
 def _in_full(error: BaseException) -> str:

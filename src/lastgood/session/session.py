@@ -29,6 +29,8 @@ from lastgood.effects import (
     Action,
     Answer,
     Arm,
+    Ask,
+    Beat,
     Command,
     CutOff,
     Emit,
@@ -52,7 +54,7 @@ from lastgood.session.event_lines import EventLog
 from lastgood.session.event_stream import EventStream, Listener, deliver_event
 from lastgood.sources.resolution import worker_interpreter
 from lastgood.store.disk import Disk
-from lastgood.watch_events import WatchEvent
+from lastgood.watch_events import Role, WatchEvent
 from lastgood.wrappers.process.extractor_process import ExtractorProcess
 
 if TYPE_CHECKING:
@@ -166,6 +168,11 @@ class Session:
         return self._driver.state.generation
 
     @property
+    def role(self) -> Role:
+        """``"leader"``, or ``"follower"`` if another session on the project generates and promotes."""
+        return self._driver.state.role
+
+    @property
     def status(self) -> Status:
         """The live generation, whether it is up to date with the files on disk, and the calls in flight by generation."""
         return Status.of(self._driver.state, self._in_flight)
@@ -238,6 +245,8 @@ class Session:
                     await waiter.answered.wait()
             finally:
                 self._waiting.pop(ticket, None)
+            if waiter.error is not None:
+                raise waiter.error
             return waiter.succeeded
 
         self._check_open()
@@ -321,9 +330,11 @@ class Session:
 
     async def _start(self) -> None:
         await self._ready.wait()
+        assert self._interpreter is not None
+        leader, numbered = await self._interpreter.find_leader()
         ticket = next(self._tickets)
         waiter = self._waiting[ticket] = _Waiter()
-        self._report(Started(ticket, self._waits))
+        self._report(Started(ticket, self._waits, leader, numbered))
         await waiter.answered.wait()
         if not waiter.succeeded:
             await self._closed.wait()
@@ -354,8 +365,11 @@ class Session:
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
-                    self._interpreter = TrioInterpreter(self._project, self._hooks, self._slot, nursery, self._report)
+                    self._interpreter = TrioInterpreter(
+                        self._project, self._hooks, self._slot, nursery, self._report, self._tickets
+                    )
                     nursery.start_soon(self._supervise, self._interpreter.observe)
+                    nursery.start_soon(self._supervise, self._interpreter.tell_news)
                     self._ready.set()
                     await self._supervise(functools.partial(self._work, self._interpreter))
                     nursery.cancel_scope.cancel()
@@ -423,29 +437,50 @@ class Session:
         if self._interpreter is not None:
             self._interpreter.report_late()
         self._driver.handle(event)
+        if self._interpreter is not None:
+            self._interpreter.tell(self._driver.state)
         self._work_waiting.set()
 
     def _carry_out(self, command: Command) -> None:
         match command:
             case Emit(event):
                 self._emit(event)
-            case Answer(tickets, succeeded):
+            case Answer(tickets, succeeded, error):
                 for ticket in tickets:
-                    waiter = self._waiting.get(ticket)
-                    if waiter is not None:
-                        waiter.succeeded = succeeded
-                        waiter.answered.set()
+                    self._answer(ticket, error, succeeded=succeeded)
             case Interrupt():
                 assert self._interpreter is not None
                 self._action.cancel()
                 self._interpreter.stop_stage()
-            case SetTimer() | StopTimer() | Arm() | Look() | Pin() | Prepare() | Unpublish() | Refuse() | CutOff():
+            case (
+                SetTimer()
+                | StopTimer()
+                | Arm()
+                | Ask()
+                | Beat()
+                | Look()
+                | Pin()
+                | Prepare()
+                | Unpublish()
+                | Refuse()
+                | CutOff()
+            ):
                 assert self._interpreter is not None
                 self._interpreter.carry_out(command)
             case _:
                 assert_never(command)
 
+    def _answer(self, ticket: int, error: BaseException | None, *, succeeded: bool) -> None:
+        if self._interpreter is not None:
+            self._interpreter.answer(ticket, succeeded=succeeded)
+        waiter = self._waiting.get(ticket)
+        if waiter is not None:
+            waiter.succeeded, waiter.error = succeeded, error
+            waiter.answered.set()
+
     def _emit(self, event: WatchEvent) -> None:
+        if self._interpreter is not None:
+            self._interpreter.note(event)
         for stream in self._streams:
             stream.put(event)
         deliver_event(self._on_event, event)
@@ -464,8 +499,9 @@ def _check_descriptors() -> None:
 class _Waiter:
     """A caller that waits for the result of a cycle."""
 
-    __slots__ = ("answered", "succeeded")
+    __slots__ = ("answered", "error", "succeeded")
 
     def __init__(self) -> None:
         self.answered = trio.Event()
         self.succeeded = False
+        self.error: BaseException | None = None

@@ -31,7 +31,7 @@ from lastgood.runtime import Handle
 from lastgood.session.event_stream import Backlog, deliver_event
 from lastgood.session.session import Session, Status
 from lastgood.session.watch import WatchProgram
-from lastgood.watch_events import WatchEvent
+from lastgood.watch_events import Role, WatchEvent
 
 if TYPE_CHECKING:
     import asyncio
@@ -122,6 +122,11 @@ class ThreadedSession:
     def bridge(self) -> Any:
         """The live bridge, as the factory returned it. It belongs to the session's loop. Raises :class:`Disposed`."""
         return self._live_session.bridge
+
+    @property
+    def role(self) -> Role:
+        """``"leader"``, or ``"follower"`` if another session on the project generates and promotes."""
+        return self._live_session.role
 
     @property
     def generation(self) -> int:

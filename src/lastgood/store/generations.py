@@ -130,10 +130,15 @@ class GenerationStore:
         manifest.files = {name: digest for name, (digest, _) in others.items()}
         return self._put(manifest, (*pinned.objects(), *others.values()))
 
-    def put_late(self, path: Path, late: Iterable[LateModule]) -> Path:
+    def named(self, manifest: str) -> Path:
+        """Return the path of the manifest of that name."""
+        return self._manifests / manifest
+
+    def put_late(self, path: Path, late: Iterable[LateModule], *, in_history: bool = True) -> Path:
         """Add ``late`` modules to the generation with the manifest ``path``; return the path of its new manifest.
 
-        The history then names the new manifest in place of the old one. Modules that are stored already do not change.
+        If ``in_history``, the history then names the new manifest in place of the old one. Modules that are stored already do
+        not change.
         Raises :class:`OSError`, :class:`DamagedGeneration`.
         """
         before = self._load(path.name)
@@ -147,7 +152,8 @@ class GenerationStore:
             objects.append((digest_of(each.source), each.source))
             manifest.modules.append((each.path.name == "__init__.py", objects[-1][0], each.name, where))
         made = self._put(manifest, objects)
-        self._rename(path.name, made.name)
+        if in_history:
+            self._rename(path.name, made.name)
         return made
 
     def forget(self, manifest: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,20 @@ class MemoryFiles:
         self.before: Callable[[str, Path], None] = lambda _operation, _path: None
         self.now = now
         self._numbers = itertools.count(1)
-        self._locked: set[Path] = set()
+        self._locked: set[int] = set()  # by their numbers: the name of a locked file may come to mean another one
+        self._own: set[int] = set()
+
+    def of_another_process(self) -> MemoryFiles:
+        """Return the same file system as another process has it: with locks, and a function ``before``, of its own."""
+        other = copy(self)
+        other.before = lambda _operation, _path: None
+        other._own = set()
+        return other
+
+    def end_process(self) -> None:
+        """Release all locks of this process, as the system does at its end."""
+        self._locked -= self._own
+        self._own.clear()
 
     def put(self, path: Path, data: bytes) -> None:
         """Write a file and its directories, like an editor does. This does not count as an operation."""
@@ -90,8 +104,11 @@ class MemoryFiles:
             raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(target))
         self._must_have_parent(target)
         self.directories.pop(target, None)
-        self.names = {_moved(path, source, target): file for path, file in self.names.items()}
-        self.directories = {_moved(path, source, target): mode for path, mode in self.directories.items()}
+        names = {_moved(path, source, target): file for path, file in self.names.items()}
+        directories = {_moved(path, source, target): mode for path, mode in self.directories.items()}
+        for known, moved in ((self.names, names), (self.directories, directories)):
+            known.clear()
+            known.update(moved)  # type: ignore[arg-type]  # each with its own
 
     def link(self, source: Path, target: Path) -> None:
         self._begin("link", target)
@@ -158,12 +175,14 @@ class MemoryFiles:
         return ""
 
     def lock(self, path: Path, *, holder: int | None = None) -> MemoryClaim | None:  # noqa: ARG002 - there are no forks
-        if path in self._locked:
-            return None
-        self._locked.add(path)
         if path not in self.names:
             self.put(path, b"")
-        return MemoryClaim(self._locked, path)
+        number = self.names[path].number
+        if number in self._locked:
+            return None
+        self._locked.add(number)
+        self._own.add(number)
+        return MemoryClaim(self._locked, number)
 
     def is_file(self, path: Path) -> bool:
         return path in self.names
@@ -197,9 +216,9 @@ def _moved(path: Path, source: Path, target: Path) -> Path:
 class MemoryClaim:
     """A lock that is held."""
 
-    locked: set[Path]
-    path: Path
+    locked: set[int]
+    number: int
 
     def release(self) -> None:
         """Release the lock."""
-        self.locked.discard(self.path)
+        self.locked.discard(self.number)

@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 _HOME = ".lastgood"
 _LEFTOVERS = ("undo-request", "cache", "cache-journal")
-"""An earlier version wrote the last two."""
+"""What an earlier version wrote."""
 
 
 class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -169,18 +169,6 @@ class OutputDirectory:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             remove_tree(self.files, self.home / "pid")
-
-    def ask_undo(self) -> None:
-        """Leave an undo request for the session that holds the output directory."""
-        write_sealed(self.files, self.home / "undo-request", b"")
-
-    def take_undo_request(self) -> bool:
-        """Remove the undo request if there is one; return whether this user left it."""
-        if self.files.stat(self.home / "undo-request") is None:
-            return False
-        is_own = read_sealed(self.files, self.home / "undo-request") is not None
-        remove_tree(self.files, self.home / "undo-request")
-        return is_own
 
     @property
     def journal(self) -> JournalStore:

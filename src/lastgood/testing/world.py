@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 from weakref import WeakSet
@@ -40,7 +40,7 @@ from lastgood.planner.states import Closed, Status, Unstarted
 from lastgood.sources.finder import Interpreter
 from lastgood.store.memory_files import MemoryFiles
 from lastgood.testing.streams import ScriptedStream
-from lastgood.watch_events import WatchEvent
+from lastgood.watch_events import Role, WatchEvent
 
 __all__ = ["ScriptedBridge", "ScriptedStream", "World"]
 
@@ -56,6 +56,8 @@ class World:
     ``effects`` are all effects that the planner asked for, ``events`` all events that the user got, ``operations`` all single
     operations as (effect, operation), each in order. The settings are those of :func:`lastgood.watch`, in seconds of virtual
     time.
+
+    A world ``beside`` another one is a session of another process on the same files, of which the first to start leads.
     """
 
     def __init__(
@@ -70,13 +72,20 @@ class World:
         stage_timeout: float | None = None,
         supersede_after: float | None = None,
         wait_for_first: bool = False,
+        beside: World | None = None,
     ) -> None:
-        self.clock = MemoryClock()
+        self.clock: MemoryClock = MemoryClock() if beside is None else beside.clock
         self._streams: WeakSet[ScriptedStream] = WeakSet()
         self._lost: tuple[ScriptedBridge, BaseException] | None = None
         self.events: list[WatchEvent] = []
         self.effects: list[Effect] = []
-        self._disk = MemoryFiles(lambda: self.clock.now)
+        self._all: list[World] = [] if beside is None else beside._all
+        self._all.append(self)
+        self._processes: Iterator[int] = itertools.count(1) if beside is None else beside._processes
+        self._process = next(self._processes)
+        self._disk: MemoryFiles = (
+            MemoryFiles(lambda: self.clock.now) if beside is None else beside._disk.of_another_process()
+        )
         for name, text in files.items():
             self._disk.put(ROOT / name, text.encode())
         given = {
@@ -94,14 +103,16 @@ class World:
             (),
             self._load,
             lambda _: Interpreter((), ("sys", "math")),
-            1,
+            self._process,
             given={name: seconds for name, seconds in given.items() if seconds is not None},
         )
         self._interpreter = MemoryInterpreter(self._project, self._disk, self.clock, self._report, self.effects)
+        self._interpreter.name = "" if beside is None else f"{self._process}-"
+        self._stopped: list[Event] | None = None
         self._waits = wait_for_first
         self._driver = Driver(State(self._project.first_settings()), self._carry_out)
         self._tickets = itertools.count()
-        self._answers: dict[int, bool] = {}
+        self._answers: dict[int, bool | BaseException] = {}
         self._working = False
 
     # --- the session
@@ -109,7 +120,7 @@ class World:
     def start(self) -> None:
         """Run the first cycle. If it fails, raises its error, unless the world waits for its first good generation."""
         ticket = next(self._tickets)
-        self._report(Started(ticket, self._waits))
+        self._report(Started(ticket, self._waits, *self._interpreter.find_leader()))
         self._run()
         staleness = self._driver.state.staleness
         if not self._answers.get(ticket, self._waits):
@@ -129,7 +140,10 @@ class World:
             if seconds is None:
                 raise WatchError("The cycle waits for calls in flight, which have no limit: end them, after a request.")
             self.advance(seconds)
-        return self._answers[ticket]
+        answer = self._answers[ticket]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     def request_reload(self) -> int:
         """Request a reload without waiting for it; return a ticket for :meth:`answer`."""
@@ -160,14 +174,47 @@ class World:
         """Request a settling without waiting for it; return a ticket for :meth:`answer`."""
         return self._request(SettleRequested)
 
-    def answer(self, ticket: int) -> bool | None:
-        """Return the result of a request; None while there is none."""
+    def answer(self, ticket: int) -> bool | BaseException | None:
+        """Return the result of a request, or the error that it raises; None while there is neither."""
         return self._answers.get(ticket)
 
     def close(self) -> None:
         """End the session. Inside :meth:`at` this is only a request, which takes effect after the running effect."""
         self._report(CloseRequested())
         self._run()
+
+    def kill(self) -> None:
+        """End the process of this session, without its doing anything more."""
+        self._all.remove(self)
+        self._disk.end_process()
+        self._stopped = []
+
+    @property
+    def killed(self) -> bool:
+        """True if the process of this session was killed."""
+        return self not in self._all
+
+    def stop(self) -> None:
+        """Stop the process of this session, as by SIGSTOP."""
+        self._stopped = []
+
+    def go_on(self) -> None:
+        """Let a stopped process go on."""
+        stopped, self._stopped = self._stopped, None
+        for event in stopped or ():
+            self._report(event)
+
+    def clean(self) -> None:
+        """Remove ``.lastgood/``, as ``git clean -fdx`` does."""
+        for known in (self._disk.names, self._disk.directories):
+            for path in [each for each in known if ".lastgood" in each.parts]:
+                known.pop(path)
+        self._hint()
+
+    @property
+    def role(self) -> Role:
+        """The same as ``Session.role``."""
+        return self._driver.state.role
 
     @property
     def status(self) -> Status:
@@ -290,20 +337,22 @@ class World:
     def write(self, path: str, text: str | bytes) -> None:
         """Save a file, like an editor; the watcher notices it."""
         self._disk.put(ROOT / path, text.encode() if isinstance(text, str) else text)
-        self._interpreter.hint()
-        self._run()
+        self._hint()
 
     def remove(self, path: str) -> None:
         """Delete a file; the watcher notices it."""
         del self._disk.names[ROOT / path]
-        self._interpreter.hint()
-        self._run()
+        self._hint()
 
     def touch(self, path: str) -> None:
         """Change a file's modification time, but not its bytes; the watcher notices it."""
         self._disk.names[ROOT / path].mtime = self._disk.names[ROOT / path].ctime = self.clock.now
-        self._interpreter.hint()
-        self._run()
+        self._hint()
+
+    def _hint(self) -> None:
+        for world in self._all:
+            world._interpreter.hint()
+            world._run()
 
     def after(self, seconds: float, call: Callable[[], object]) -> None:
         """Call ``call`` in ``seconds`` of virtual time, also while an effect hangs. Raises as :meth:`advance` does."""
@@ -363,6 +412,9 @@ class World:
         return decode_config(read(path), path)
 
     def _report(self, event: Event) -> None:
+        if self._stopped is not None:
+            self._stopped.append(event)
+            return
         self._driver.handle(event)
         self._run()
 
@@ -382,14 +434,27 @@ class World:
                     self._driver.finish(self._interpreter.perform(action))
         finally:
             self._working = False
+            self._spread()
+
+    def _spread(self) -> None:
+        """Write for the other sessions what there is to tell, and let them notice."""
+        if not isinstance(self._driver.state.phase, Unstarted | Closed):
+            self._interpreter.tell(self._driver.state)
+        has_written, self._interpreter.has_written = self._interpreter.has_written, False
+        for world in self._all if has_written else ():
+            if world is not self:
+                world._interpreter.hint()
 
     def _carry_out(self, command: Command) -> None:
         self.effects.append(command)
         match command:
             case Emit(event):
+                self._interpreter.note(event)
                 self.events.append(event)
-            case Answer(tickets, succeeded):
-                self._answers.update(dict.fromkeys(tickets, succeeded))
+            case Answer(tickets, succeeded, error):
+                for ticket in tickets:
+                    self._interpreter.answer(ticket, succeeded=succeeded)
+                    self._answers[ticket] = succeeded if error is None else error
             case _:
                 self._interpreter.carry_out(command)
 

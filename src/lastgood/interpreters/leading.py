@@ -1,0 +1,397 @@
+"""Several sessions on one project: the leader's side, and that of a follower. What is read and written here may block.
+
+One file system stands between them, and no connection, so a process that is killed or stopped at any point leaves the others at
+most without news. :mod:`lastgood.planner.following` decides what follows from them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import secrets
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lastgood import watch_events
+from lastgood.config import Config
+from lastgood.effects import LeaderGeneration, Request
+from lastgood.errors import AlreadyWatched, LastgoodError, LeaderFailed, WatchError
+from lastgood.interpreters.project import Project
+from lastgood.planner import State, events
+from lastgood.planner.news import LeaderFailure, News
+from lastgood.planner.states import Restoring, RollingBack, Running
+from lastgood.sources.memo import version_digest
+from lastgood.store.file_system import digest_of
+from lastgood.store.leading import Asked, FollowerFiles, Identity, LeaderFiles, Needs, Record
+from lastgood.store.output_directory import OutputDirectory
+
+__all__ = ["Follower", "Leader", "find_leader", "follow"]
+
+logger = logging.getLogger(__name__)
+
+_KEPT_ANSWERS = 64
+_INTRODUCTION = 1.0
+"""Seconds within which a session that has just claimed an output directory says who it is."""
+_CHECK_INTERVAL = 0.02
+_DEAD_CHECK = 0.5
+"""Seconds without news after which a command looks whether the session has ended."""
+
+_numbers = itertools.count(1)
+
+
+def identity_of(project: Project, config: Config, *, generates: bool) -> Identity:
+    """Return what a session of ``project`` must have in common with those that follow it."""
+    process = config.runtime.process
+    python = process.python or process.virtual_env or f"{sys.executable} ({sys.prefix})"
+    arguments = "" if project.arguments is None else digest_of(project.arguments)
+    config_file = project.files.real_path(project.config_file)
+    return Identity(version_digest(), str(config_file), arguments, str(python), generates)
+
+
+class Leader:
+    """What the session of ``project`` tells its followers while it leads, and what these want of it.
+
+    ``generates``: it has a ``generate`` of its own, so that none can follow it.
+    """
+
+    def __init__(self, project: Project, *, generates: bool) -> None:
+        self.project = project
+        self.generates = generates
+        self._good: watch_events.ReloadSuccess | None = None
+        self._failed: watch_events.ReloadError | None = None
+        self._watched: tuple[Path, ...] = ()
+        self._answers: deque[tuple[str, bool]] = deque(maxlen=_KEPT_ANSWERS)
+        self._news = News(project.pid)
+        self._identity: Identity | None = None
+        self._told: dict[Path, Record] = {}
+        self._beats = 0
+        self._followed = events.Followed(0)
+        self._asked: dict[int, str] = {}  # the names of requests that are not answered yet, by ticket
+        self._writing = threading.Lock()
+
+    def note(self, event: watch_events.WatchEvent) -> None:
+        """Take note of what is to be told to followers."""
+        match event:
+            case watch_events.ReloadSuccess():
+                self._good = event
+            case watch_events.ReloadError():
+                self._failed = event
+            case watch_events.WatchPaths(paths):
+                self._watched = paths
+
+    def events_of(self, asked: Asked, tickets: Iterator[int]) -> Iterator[events.Event]:
+        """Return the events that follow from what followers want. Requests get a ticket each."""
+        followed = events.Followed(asked.followers, asked.paths)
+        if followed != self._followed:
+            self._followed = followed
+            yield followed
+        for name, request in asked.requests.items():
+            ticket = next(tickets)
+            self._asked[ticket] = name
+            yield events.REQUESTS[request](ticket)
+
+    def answer(self, ticket: int, *, succeeded: bool) -> bool:
+        """Answer the request of a follower with the next :meth:`tell`. Return False if ``ticket`` is of no such request."""
+        name = self._asked.pop(ticket, None)
+        if name is not None:
+            self._answers.append((name, succeeded))
+        return name is not None
+
+    def news(self, state: State) -> News:
+        """Return what is to be told in ``state``: while a cycle is under way, what was told before it."""
+        if isinstance(state.phase, Running | RollingBack | Restoring):
+            return self._news
+        project, event, manifest = self.project, self._good, self.project.live_manifest
+        good = None
+        if event is not None and manifest is not None and state.live is not None:
+            good = LeaderGeneration(
+                event.cycle,
+                event.generation,
+                manifest.name,
+                event.manual,
+                event.changed,
+                event.written,
+                event.touched,
+                event.warnings,
+                event.changes,
+                self._watched,
+            )
+        return News(project.pid, good, self._failure(state))
+
+    def _failure(self, state: State) -> LeaderFailure | None:
+        if state.stale is None:
+            return None
+        error, since, event = state.stale.error, state.stale.since, self._failed
+        cycle = 0 if state.live is None else state.live.cycle
+        if isinstance(error, LeaderFailed):  # of a former leader, which this session has followed
+            what = error.type_name, error.message, since
+        else:
+            what = type(error).__name__, _text(error), since
+        if event is None or event.error is not error:
+            return LeaderFailure(cycle, *what)
+        return LeaderFailure(event.cycle, *what, event.manual, event.changed, event.effect)
+
+    def introduce(self, config: Config) -> None:
+        """Say who leads, from the moment on at which the output directory of ``config`` is claimed. Cannot fail."""
+        self._identity = identity_of(self.project, config, generates=self.generates)
+        self.tell(self._news)
+
+    def tell(self, news: News) -> None:
+        """Write the news, and the answers, where followers read them, unless that was done already. Cannot fail."""
+        project, self._news = self.project, news
+        if self._identity is None:
+            return
+        with self._writing:
+            told: dict[Path, Record] = {}
+            record = Record(self._identity, project.pid, news, dict(self._answers))
+            for path, output in list(project.claimed.items()):
+                if not output.is_held():
+                    continue
+                if record != self._told.get(path):
+                    try:
+                        LeaderFiles(project.files, output.home).tell(record)
+                    except OSError as error:
+                        logger.debug("followers cannot be told: %s", error)
+                        continue
+                told[path] = record
+            self._told = told
+
+    def beat(self) -> None:
+        """Give a sign of life. Cannot fail."""
+        self._beats += 1
+        for files in self._held():
+            with contextlib.suppress(OSError):
+                files.beat(self._beats)
+
+    def take(self) -> Asked:
+        """Take the followers' requests, and return what they want."""
+        for files in self._held():
+            with contextlib.suppress(OSError):
+                asked = files.take()
+                self.project.asked_for = asked.paths
+                return asked
+        return Asked()
+
+    @property
+    def asked_in(self) -> frozenset[str]:
+        """The directories in which followers leave what they want."""
+        project = self.project
+        return frozenset(str(LeaderFiles(project.files, output.home).asked) for output in project.claimed.values())
+
+    def _held(self) -> Iterable[LeaderFiles]:
+        project = self.project
+        return [
+            LeaderFiles(project.files, output.home) for output in list(project.claimed.values()) if output.is_held()
+        ]
+
+
+class Follower:
+    """The side of a session of ``project`` that follows the one that holds ``output``, by its ``identity``."""
+
+    def __init__(
+        self, project: Project, output: OutputDirectory, identity: Identity, news: News, name: str = ""
+    ) -> None:
+        self.output = output
+        self.news = news
+        self._project = project
+        self._identity = identity
+        self._leader = LeaderFiles(project.files, output.home)
+        self._files = FollowerFiles(project.files, output.home, name or _fresh_name(project))
+        self._tickets: dict[str, int] = {}
+        self._paths: tuple[Path, ...] = project.extra_watch_paths
+
+    @property
+    def told_in(self) -> str:
+        """The directory in which the leader tells its news."""
+        return str(self._leader.told)
+
+    def need(self, manifest: str = "") -> None:
+        """Say what this follower needs: its paths, the generations of its bridges, and that of ``manifest``."""
+        project = self._project
+        manifests = {path.name for path in project.manifests.paths()} | ({manifest} if manifest else set())
+        paths = (str(project.files.real_path(path)) for path in self._paths)
+        with contextlib.suppress(OSError):  # it follows all the same
+            self._files.join(Needs(project.pid, tuple(sorted(paths)), tuple(sorted(manifests))))
+
+    def watch(self, paths: Iterable[Path]) -> None:
+        """Have the leader watch ``paths`` as well."""
+        self._paths = tuple(sorted({*self._paths, *paths}))
+        self.need()
+
+    def hear(self, now: float) -> events.Heard | events.Elected | None:
+        """Read the news, or lead if nobody does. Return None if the leader has told nothing.
+
+        Whoever gets the lock of the output directory leads; it is tried each time.
+        """
+        project = self._project
+        try:
+            project.claim(self.output.path)
+        except AlreadyWatched:
+            pass
+        except (LastgoodError, OSError) as error:
+            logger.debug("the output directory cannot be claimed: %s", error)
+        else:
+            self.leave()
+            project.generation = max(project.generation, self.news.generation)
+            return events.Elected(project.pid)
+        self.need()
+        found = self._leader.read()
+        if found is None or self._identity.difference(found[0].identity, self._is_same):
+            return None
+        record, beat = found
+        self.news = record.news
+        answers = [
+            (self._tickets.pop(name), succeeded) for name, succeeded in record.answers.items() if name in self._tickets
+        ]
+        return events.Heard(record.news, now, beat, tuple(answers))
+
+    def ask(self, ticket: int, request: Request) -> None:
+        """Leave a request for the leader."""
+        self.need()
+        self._tickets[self._files.name_of(ticket)] = ticket
+        with contextlib.suppress(OSError):  # then there is no answer, as if the leader were silent
+            self._files.ask(ticket, request)
+
+    def leave(self) -> None:
+        """Remove what was written for the leader."""
+        self._files.leave()
+
+    def _is_same(self, one: Path, other: Path) -> bool:
+        return is_same_file(self._project, one, other)
+
+
+def is_same_file(project: Project, one: Path, other: Path) -> bool:
+    """Return whether two paths name one file; also if it does not exist."""
+    signatures = [project.files.signature(str(path))[:2] for path in (one, other)]
+    return one == other or (signatures[0] == signatures[1] != ())
+
+
+def find_leader(leader: Leader, name: str = "") -> tuple[Follower | None, tuple[int, int]]:
+    """Claim the output directory before the first cycle, if a session has led here before; or return the follower of the leader.
+
+    The second value is what the numbers of this session follow, if it leads and others follow it already. Errors are left to the
+    first cycle, which meets them again.
+    """
+    project = leader.project
+    config = project.first_config()
+    if config is None:
+        return None, (0, 0)
+    try:
+        path = project.files.real_path(config.output.dir)
+        output = project.look_at(path)
+        files = LeaderFiles(project.files, output.home)
+        last = files.last()
+        if last is None:
+            return None, (0, 0)
+        try:
+            project.claim(path)
+        except AlreadyWatched as error:
+            return follow(leader, config, error, name), (0, 0)
+        leader.introduce(config)
+        if not files.followers():
+            return None, (0, 0)
+        project.generation = last.news.generation
+        return None, (last.news.cycle, last.news.generation)
+    except (LastgoodError, OSError):
+        return None, (0, 0)
+
+
+def follow(leader: Leader, config: Config, error: AlreadyWatched, name: str = "", *, wait: bool = True) -> Follower:
+    """Return the follower of the session because of which ``leader`` cannot claim the output directory of ``config``.
+
+    Raises ``error`` again if that one cannot be followed, with what differs. A session that has just begun has a moment to say
+    who it is, if ``wait``.
+    """
+    project = leader.project
+    output = project.look_at(error.output)
+    files = LeaderFiles(project.files, output.home)
+    found = _introduced(files) if wait else files.read()
+    if found is None:
+        raise error
+    record, _ = found
+    identity = identity_of(project, config, generates=leader.generates)
+    difference = identity.difference(record.identity, lambda one, other: is_same_file(project, one, other))
+    if difference:
+        raise AlreadyWatched(error.output, record.pid, difference) from None
+    follower = Follower(project, output, identity, record.news, name)
+    follower.need()
+    return follower
+
+
+def ask_leader(project: Project, error: AlreadyWatched, request: Request) -> News | None:
+    """Ask the session because of which ``error`` was raised for ``request``, and wait; return its news when it has done it.
+
+    Return None if it has ended meanwhile. Raises ``error`` again if it is of another project, :class:`LeaderFailed` if what was
+    asked for has failed, and :class:`WatchError` if it gives no sign of life for ``warm_timeout`` seconds.
+    """
+    config = project.config(project.files.read)
+    output = project.look_at(error.output)
+    files, patience = LeaderFiles(project.files, output.home), project.settings(config).warm_timeout
+    found = _introduced(files)
+    if found is None:
+        raise error
+    asker = identity_of(project, config, generates=False)
+    if not is_same_file(project, Path(asker.config_file), Path(found[0].identity.config_file)):
+        raise AlreadyWatched(
+            error.output, found[0].pid, asker.difference(found[0].identity, lambda *_: False)
+        ) from None
+    mine = FollowerFiles(project.files, output.home, _fresh_name(project))
+    mine.join(Needs(project.pid))
+    try:
+        asked, last, since = mine.ask(1, request), found, time.monotonic()
+        while True:
+            found = files.read()
+            if found is not None and asked in found[0].answers:
+                return _outcome(found[0], succeeded=found[0].answers[asked])
+            if found is not None and found != last:
+                last, since = found, time.monotonic()
+            if time.monotonic() - since > _DEAD_CHECK and _has_ended(project, error.output):
+                return None
+            if time.monotonic() - since > patience:
+                raise WatchError(
+                    f"The session of process {last[0].pid} has given no sign of life for {patience:g} s (warm_timeout). If it "
+                    "is stopped, let it go on; if it hangs, end it."
+                )
+            time.sleep(_CHECK_INTERVAL)
+    finally:
+        mine.leave()
+
+
+def _outcome(record: Record, *, succeeded: bool) -> News:
+    if succeeded:
+        return record.news
+    failure = record.news.failure
+    raise WatchError("The session has ended.") if failure is None else failure.error
+
+
+def _has_ended(project: Project, output: Path) -> bool:
+    try:
+        project.claim(output)
+    except AlreadyWatched:
+        return False
+    project.claimed.pop(output).release()
+    return True
+
+
+def _introduced(files: LeaderFiles) -> tuple[Record, int] | None:
+    """Return what the holder of the lock tells; it has a moment to begin with that."""
+    deadline = time.monotonic() + _INTRODUCTION
+    while (found := files.read()) is None and time.monotonic() < deadline:
+        time.sleep(_CHECK_INTERVAL)
+    return found
+
+
+def _fresh_name(project: Project) -> str:
+    return f"{project.pid}-{next(_numbers)}-{secrets.token_hex(4)}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # a user's error with a broken __str__
+        return "<its text cannot be had>"

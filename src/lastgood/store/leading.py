@@ -1,0 +1,252 @@
+"""What the session that leads a project and its followers write for each other, beside the output directory.
+
+- ``leader/record.json``, sealed: who leads, what its followers must have in common with it, its news, and its answers;
+- ``leader/beat``: a number that changes while the leader responds and has followers;
+- ``followers/<name>.lock``: locked by a follower for as long as it lives; ``<name>.json``, sealed: what it needs;
+- ``followers/<name>-<ticket>.request``, sealed: a request, which the leader takes away.
+
+The lock of the output directory says who leads, not these files: a record counts only together with the lock and the pid that
+lie beside it. None of them has to survive a power failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lastgood.effects import Request
+from lastgood.planner.news import News
+from lastgood.store.file_system import Claim, FileSystem
+from lastgood.store.trees import (
+    is_regular,
+    make_directories,
+    overwrite,
+    read_bounded,
+    read_sealed,
+    remove_tree,
+    write_sealed,
+)
+
+__all__ = ["Asked", "FollowerFiles", "Identity", "LeaderFiles", "Needs", "Record"]
+
+_LOCK = ".lock"
+_NEEDS = ".json"
+_REQUEST = ".request"
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What has to be the same in two sessions of which one follows the other. The config file is compared as a file.
+
+    ``version`` is a digest of lastgood's own sources and of Python's version. ``arguments`` are those of :func:`lastgood.watch` in
+    place of a config file, ``python`` is the workers' interpreter; ``generates``: the session has a ``generate`` of its own.
+    """
+
+    version: str
+    config_file: str
+    arguments: str
+    python: str
+    generates: bool
+
+    def difference(self, leader: Identity, is_same: Callable[[Path, Path], bool]) -> str:
+        """Return, as a clause, why a session with this identity cannot follow ``leader``; empty if it can."""
+        if self.version != leader.version:
+            return "it is of another version of lastgood, or of Python"
+        if not is_same(Path(self.config_file), Path(leader.config_file)):
+            return f"its config file is {leader.config_file}, and this one's is {self.config_file}"
+        if self.arguments != leader.arguments:
+            return "its watch() has other arguments"
+        if self.python != leader.python:
+            return f"its workers' interpreter is {leader.python}, and this one's is {self.python}"
+        if self.generates or leader.generates:
+            return "sessions that were given a generate() neither lead nor follow others"
+        return ""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What a leader tells: who it is, its news, and its answers to requests, by their names."""
+
+    identity: Identity
+    pid: int
+    news: News
+    answers: dict[str, bool]
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """What a follower needs of its leader: to have these paths watched, and the generations with these manifests kept."""
+
+    pid: int
+    paths: tuple[str, ...] = ()
+    manifests: tuple[str, ...] = ()
+
+
+class _Asking(msgspec.Struct, frozen=True):
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the followers want: new requests by name, the number of followers, what they want to have watched, and kept."""
+
+    requests: Mapping[str, Request] = field(default_factory=dict)
+    followers: int = 0
+    paths: tuple[Path, ...] = ()
+    manifests: frozenset[str] = frozenset()
+
+
+class LeaderFiles:
+    """The files in ``home``, the ``.lastgood/<name>/`` of an output directory, as the leader writes and others read them."""
+
+    def __init__(self, files: FileSystem, home: Path) -> None:
+        self._files = files
+        self._record = home / "leader" / "record.json"
+        self._beat = home / "leader" / "beat"
+        self._followers = home / "followers"
+        self._pid = home / "pid"
+
+    @property
+    def told(self) -> Path:
+        """The directory that the leader writes to."""
+        return self._record.parent
+
+    @property
+    def asked(self) -> Path:
+        """The directory that the followers write to."""
+        return self._followers
+
+    def tell(self, record: Record) -> None:
+        """Replace the record. Only the holder of the lock may do so. Raises :class:`OSError`."""
+        for directory in (self.told, self.asked):
+            _make_own(self._files, directory)
+        write_sealed(self._files, self._record, msgspec.json.encode(record, enc_hook=str))
+
+    def beat(self, number: int) -> None:
+        """Give a sign of life."""
+        overwrite(self._files, self._beat, f"{number}\n".encode())
+
+    def last(self) -> Record | None:
+        """Return the last record that a leader has written, whoever leads now; None if there is none with a valid seal."""
+        try:
+            data = read_sealed(self._files, self._record)
+            return None if data is None else msgspec.json.decode(data, type=Record, dec_hook=_decoded)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def read(self) -> tuple[Record, int] | None:
+        """Return what the leader tells, and its sign of life; None as long as the holder of the lock has told nothing."""
+        record = self.last()
+        try:
+            pid = int(read_bounded(self._files, self._pid, 32) or b"")
+        except (OSError, ValueError):
+            return None
+        if record is None or record.pid != pid:
+            return None
+        try:
+            return record, int(read_bounded(self._files, self._beat, 32) or b"0")
+        except (OSError, ValueError):
+            return record, 0
+
+    def take(self) -> Asked:
+        """Take the followers' requests, and return what they want. Files of followers that are gone are removed."""
+        names = self._files.scan(str(self._followers))
+        alive = self._alive(names)
+        requests: dict[str, Request] = {}
+        for name in sorted(names):
+            stem, dot, _ = name.rpartition(_REQUEST)
+            if not dot:
+                continue
+            path = self._followers / name
+            with contextlib.suppress(OSError, msgspec.MsgspecError):
+                data = read_sealed(self._files, path)
+                if data is not None and stem.rpartition("-")[0] in alive:
+                    requests[stem] = msgspec.json.decode(data, type=_Asking).request
+            remove_tree(self._files, path)
+        paths = sorted({Path(path) for needs in alive.values() for path in needs.paths})
+        manifests = frozenset(name for needs in alive.values() for name in needs.manifests)
+        return Asked(requests, len(alive), tuple(paths), manifests)
+
+    def followers(self) -> Mapping[str, Needs]:
+        """Return what each follower that lives needs, by its name."""
+        return self._alive(self._files.scan(str(self._followers)))
+
+    def _alive(self, names: Mapping[str, str]) -> dict[str, Needs]:
+        alive: dict[str, Needs] = {}
+        for name in sorted(names):
+            if not name.endswith(_NEEDS):
+                continue
+            stem = name.removesuffix(_NEEDS)
+            lock = self._followers / f"{stem}{_LOCK}"
+            claim = self._files.lock(lock) if is_regular(self._files, lock) else None
+            if claim is None and f"{stem}{_LOCK}" in names:
+                with contextlib.suppress(OSError, msgspec.MsgspecError):
+                    if (data := read_sealed(self._files, self._followers / name)) is not None:
+                        alive[stem] = msgspec.json.decode(data, type=Needs)
+                continue
+            for left in (self._followers / name, lock):
+                remove_tree(self._files, left)
+            if claim is not None:
+                claim.release()
+        return alive
+
+
+class FollowerFiles:
+    """The files of one follower, whose ``name`` no other has had. :meth:`join` comes first."""
+
+    def __init__(self, files: FileSystem, home: Path, name: str) -> None:
+        self._files = files
+        self._directory = home / "followers"
+        self._name = name
+        self._claim: Claim | None = None
+        self._needs: Needs | None = None
+
+    def join(self, needs: Needs) -> None:
+        """Say what this follower needs, as long as it lives. Raises :class:`OSError`."""
+        lock = self._directory / f"{self._name}{_LOCK}"
+        if self._claim is None or not is_regular(self._files, lock):  # the second: `git clean`
+            _make_own(self._files, self._directory)
+            self.leave()
+            self._claim = self._files.lock(lock)
+        path = self._directory / f"{self._name}{_NEEDS}"
+        if needs != self._needs or not is_regular(self._files, path):
+            write_sealed(self._files, path, msgspec.json.encode(needs))
+            self._needs = needs
+
+    def ask(self, ticket: int, request: Request) -> str:
+        """Leave a request for the leader, and return the name under which it answers. Raises :class:`OSError`."""
+        name = self.name_of(ticket)
+        path = self._directory / f"{name}{_REQUEST}"
+        write_sealed(self._files, path, msgspec.json.encode(_Asking(request)))
+        return name
+
+    def name_of(self, ticket: int) -> str:
+        """Return the name of the request with ``ticket``."""
+        return f"{self._name}-{ticket}"
+
+    def leave(self) -> None:
+        """Remove the files of this follower."""
+        claim, self._claim = self._claim, None
+        self._needs = None
+        with contextlib.suppress(OSError):
+            for name in self._files.scan(str(self._directory)):
+                if name.startswith((f"{self._name}.", f"{self._name}-")):
+                    remove_tree(self._files, self._directory / name)
+        if claim is not None:
+            claim.release()
+
+
+def _make_own(files: FileSystem, directory: Path) -> None:
+    """Make a directory, in place of a link, through which files elsewhere would be written."""
+    found = files.stat(directory)
+    if found is not None and found.kind != "directory":
+        remove_tree(files, directory)
+    make_directories(files, directory)
+
+
+def _decoded(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(kind)
