@@ -287,8 +287,9 @@ def _possible_for_a_follower(situation: Situation, following: Following) -> Iter
         yield events.Lost(state.live.cycle, ERROR, LATER)
     for bridge in situation.draining:
         yield events.Disposed(bridge, 0.0)
-    if situation.queue:
-        yield from _outcomes(situation)
+    if situation.queue:  # what fails at the end of a bridge is as at a leader
+        rare = events.Draining | events.DisposeFailed | events.RollbackFailed
+        yield from (event for event in _outcomes(situation) if not isinstance(event, rare))
 
 
 def _outcomes(situation: Situation) -> Iterator[Event]:
@@ -344,6 +345,8 @@ def explored() -> Mapping[Transition, tuple[str, ...]]:
             step = plan(situation.state, event)
             effects = found.setdefault(_transition(situation.state, event, step.state), {})
             effects |= dict.fromkeys(type(effect).__name__ for effect in step.effects)
+            if (situation.state.following is None) is not (step.state.following is None) and situation.queue:
+                continue  # what follows is as after a start in the other role
             following = situation.after(event, step)
             outline = following.outline()
             if outline not in seen:

@@ -36,7 +36,6 @@ __all__ = [
     "ReloadError",
     "ReloadStart",
     "ReloadSuccess",
-    "Role",
     "RollbackFailed",
     "Runaway",
     "Superseded",

@@ -30,6 +30,7 @@ def test_help_lists_every_command_with_one_whole_line(run: Run) -> None:
         "watch",
         "generate",
         "plan",
+        "status",
         "history",
         "undo",
         "init",

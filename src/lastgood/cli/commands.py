@@ -1,4 +1,4 @@
-"""The ``lastgood`` command: watch, generate, plan, history, undo, init, doctor, demo.
+"""The ``lastgood`` command: watch, generate, plan, status, history, undo, init, doctor, demo.
 
 An error of the user is one message on stderr, with exit status 1. Status 2 means wrong usage, or warnings with
 ``--fail-on-warn``; 3, wrappers out of date with ``--check``; 130, Ctrl-C; 143, SIGTERM. A defect of lastgood shows its traceback.
@@ -33,9 +33,6 @@ __all__ = ["main"]
 INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 TERMINATED = 143  # 128 + SIGTERM
 _GOOD = ("watch-paths", "change", "reload-start", "reload-success")  # the events that a quiet command does not print
-
-UNDO_TIMEOUT = 10.0
-"""Seconds that ``lastgood undo`` waits for a running session."""
 
 
 class _Commands(click.Group):
@@ -245,6 +242,25 @@ def plan(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None
 @_config
 @_json
 @_quiet
+@_no_color
+def status(config: Path | None, as_json: bool, quiet: bool) -> None:
+    """Say what is live in the sessions that run.
+
+    The exit status is 0 if that is good, 4 if it is stale, and 5 if no session runs.
+    """
+    from lastgood.cli.status import show_status
+
+    path = _config_file(config)
+    exit_status, data = show_status(_project(path), _console(quiet=quiet or as_json), path, Path.cwd())
+    if as_json:
+        _print_json(data)
+    sys.exit(exit_status)
+
+
+@main.command()
+@_config
+@_json
+@_quiet
 @_verbose
 @_no_color
 def history(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
@@ -288,18 +304,21 @@ def undo(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None
     A session that runs is asked to do it, wrappers and worker, and waited for; where none runs, the wrappers alone are
     brought back.
     """
-    from lastgood.errors import AlreadyWatched
+    from lastgood.errors import AlreadyWatched, WatchError
     from lastgood.interpreters.once import ask_undo, undo_once
     from lastgood.session.event_lines import nearby
 
-    project = _project(_config_file(config))
+    config_file = _config_file(config)
+    project = _project(config_file)
     console = _console(quiet=quiet or as_json)
     try:
         done = undo_once(project)
     except AlreadyWatched as error:
         who = "a session" if error.pid is None else f"the session of process {error.pid}"
         console.print(f"Asked {who} to undo its live generation.")
-        gone_back_to = ask_undo(project, UNDO_TIMEOUT)
+        gone_back_to = ask_undo(_project(config_file), error)
+        if gone_back_to is None:
+            raise WatchError("the session has ended before it had done that. Run the command again.") from None
         console.print(f"It has gone back to that of {_time_text(gone_back_to.at)}.")
         if as_json:
             _print_json({"session": error.pid, "at": gone_back_to.at})

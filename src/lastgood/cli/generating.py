@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import click
 
-from lastgood.errors import ConfigError, GenerationError, LastgoodError
+from lastgood.errors import AlreadyWatched, ConfigError, GenerationError, LastgoodError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,11 +88,15 @@ def generate_all(
 
 
 def _generated(config: Path, project_of: Callable[[Path], Project]) -> Outcome:
-    from lastgood.interpreters.once import generate_once
+    from lastgood.interpreters.once import ask_generate, generate_once
 
     project = project_of(config)
     try:
-        return Outcome(config, generate_once(project), sources=_sources(project))
+        try:
+            done = generate_once(project)
+        except AlreadyWatched as error:
+            done = ask_generate(project_of(config), error) or generate_once(project_of(config))
+        return Outcome(config, done, sources=_sources(project))
     except (LastgoodError, OSError) as error:
         return Outcome(config, error=error)
 

@@ -40,7 +40,6 @@ from lastgood.sources.pinning import Pinned
 from lastgood.sources.resolution import Resolved, check_sources
 from lastgood.store.file_system import digest_of, place_of
 from lastgood.store.generations import DamagedGeneration
-from lastgood.store.leading import LeaderFiles
 from lastgood.store.output_directory import OutputDirectory
 from lastgood.store.promotion import Promoting
 from lastgood.store.temporary import make_temporary_directory
@@ -297,10 +296,7 @@ class CycleFiles:
 
     @property
     def generator_directory(self) -> Path:
-        """The directory to which the user's own generators write, until their files are accepted.
-
-        It lies outside of the project, because other watchers of the project would take the new Python files for edits.
-        """
+        """The directory to which the user's own generators write. It is outside of the project, since others may watch that."""
         if self._generator_directory is None:
             self._generator_directory = make_temporary_directory() / "stage"
             self._generator_directory.mkdir()
@@ -427,10 +423,11 @@ class CycleFiles:
 
     def promote(self) -> None:
         """Change the content of the output directory to that of the stage."""
-        self.output_directory.check_is_held()
         self.former = self._find_former()
-        self.promoting = Promoting(self.output_directory, self._stage, self.staged, self.former, self.texts)
-        self.promoting.apply(self._hold_imports)
+        with self.output_directory.turn():
+            self.output_directory.check_is_held()
+            self.promoting = Promoting(self.output_directory, self._stage, self.staged, self.former, self.texts)
+            self.promoting.apply(self._hold_imports)
 
     def _hold_imports(self) -> None:
         """Let imports of wrappers in the app get the present files until the swap; until the first swap, what there is."""
@@ -460,7 +457,7 @@ class CycleFiles:
             return None
         try:
             return project.claim(left.path)
-        except (AlreadyWatched, ConfigError, PromotionError):  # in use by another session, which takes care of it
+        except (AlreadyWatched, ConfigError, PromotionError):  # another session takes care of it
             return None
 
     def commit(self) -> None:
@@ -491,9 +488,7 @@ class CycleFiles:
             steps.callback(self.promoting.sweep)
 
     def _record(self, now: float) -> None:
-        manifest = self.project.manifests.latest(
-            self.cycle
-        )  # has changed if the bridge has imported modules dynamically
+        manifest = self.project.manifests.latest(self.cycle)  # not that of keep(), if modules were imported late
         if manifest is None:
             return
         store = self.project.store(self.output_directory)
@@ -504,14 +499,12 @@ class CycleFiles:
 
     def _sweep_generations(self) -> None:
         if self.output is not None:
-            in_use = self.project.manifests.paths()
-            for follower in LeaderFiles(self.project.files, self.output.home).followers().values():
-                in_use |= {self.project.store(self.output).named(name) for name in follower.manifests}
-            self.project.store(self.output).sweep(in_use)
+            self.project.store(self.output).sweep(self.project.manifests_in_use(self.output))
 
     def _empty(self, former: OutputDirectory) -> None:
-        # A power failure that takes the commit back must leave the former wrappers.
-        self.project.files.barrier((self.home,))
+        self.project.files.barrier(
+            (self.home,)
+        )  # a power failure that takes the commit back leaves the former wrappers
         emptying = Promoting(former, self._stage, {})
         try:
             emptying.apply()
@@ -527,7 +520,8 @@ class CycleFiles:
     def restore(self) -> None:
         """Undo :meth:`promote`, even if it was not completed."""
         if self.promoting is not None:
-            self.promoting.undo()
+            with self.output_directory.turn():
+                self.promoting.undo()
             self.project.release_imports(self.output_directory)
 
     def discard(self) -> None:

@@ -362,6 +362,25 @@ def ask_leader(project: Project, error: AlreadyWatched, request: Request) -> New
         mine.leave()
 
 
+def running_session(project: Project) -> tuple[Record, tuple[int, ...]] | None:
+    """Return what the session that leads the project tells, and the processes of its followers; None if none runs.
+
+    Raises :class:`AlreadyWatched` if one runs that tells nothing.
+    """
+    path = project.files.real_path(project.config(project.files.read).output.dir)
+    output = project.look_at(path)
+    lock = project.files.lock(output.home / "lock") if project.files.is_file(output.home / "lock") else None
+    if lock is not None or not project.files.is_file(output.home / "lock"):
+        if lock is not None:
+            lock.release()
+        return None
+    files = LeaderFiles(project.files, output.home)
+    found = _introduced(files)
+    if found is None:
+        raise AlreadyWatched(path, None)
+    return found[0], tuple(sorted({needs.pid for needs in files.followers().values()}))
+
+
 def _outcome(record: Record, *, succeeded: bool) -> News:
     if succeeded:
         return record.news

@@ -24,6 +24,7 @@ from lastgood.sources.pinning import Pinned, Pinner
 from lastgood.sources.resolution import Resolved, resolve_modules
 from lastgood.store.file_system import FileSystem, digest_of
 from lastgood.store.generations import GenerationStore, Kept, LateModule
+from lastgood.store.leading import LeaderFiles
 from lastgood.store.manifests_in_use import ManifestsInUse
 from lastgood.store.output_directory import OutputDirectory
 from lastgood.wrappers.process.extractor import Extractor, HereExtractor, NotStarted, WrapInputs
@@ -316,6 +317,11 @@ class Project:
         self.manifests.grow(cycle, manifest)
         if self.manifests.is_live(cycle):
             self.live_manifest = manifest
+
+    def manifests_in_use(self, output: OutputDirectory) -> set[Path]:
+        """Return the manifests of generations that this session, or one that follows it, may still read."""
+        followers, store = LeaderFiles(self.files, output.home).followers(), self.store(output)
+        return self.manifests.paths() | {store.named(name) for each in followers.values() for name in each.manifests}
 
     def release_imports(self, output: OutputDirectory) -> None:
         """Stop redirecting imports of wrappers: ``output`` has the content from before the last promotion again."""

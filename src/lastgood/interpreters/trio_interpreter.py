@@ -30,16 +30,16 @@ from lastgood.interpreters.adoption import AdoptedFiles, stage_adopted
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.comparison import Comparison
 from lastgood.interpreters.cycle_files import CycleFiles
-from lastgood.interpreters.leading import Follower, Leader, find_leader, follow
 from lastgood.interpreters.live_bridges import LiveBridges, since
+from lastgood.interpreters.other_sessions import OtherSessions
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo, take_recovered
 from lastgood.interpreters.watching import Note, Notifier
-from lastgood.planner import State, events
+from lastgood.planner import events
 from lastgood.planner.news import News
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.snapshots import Linked, Reader
-from lastgood.watch_events import PollingStarted, WatchEvent
+from lastgood.watch_events import PollingStarted
 
 __all__ = ["Beginning", "Hooks", "Interrupted", "TrioInterpreter"]
 
@@ -116,15 +116,8 @@ class TrioInterpreter:
         self._work: CycleFiles | None = None
         self._begun: Beginning | None = None
         self._warnings: tuple[str, ...] = ()  # of its stage
-        self._leader = Leader(project, generates=hooks.generate is not None)
-        project.on_claim = self._leader.introduce
-        self._follower: Follower | None = None
+        self.others = OtherSessions(project, report, tickets, generates=hooks.generate is not None)
         self._is_elected = False  # what is to be watched is not known yet
-        self._tickets = tickets
-        self._news = News(project.pid)
-        self._has_news = trio.Event()
-        self._telling = trio.CapacityLimiter(1)
-        self._informing = trio.CancelScope()
         self._bridges = LiveBridges(hooks.create_bridge, hooks.probe, slot, nursery, report, project.manifests.end)
 
     # --- actions
@@ -213,8 +206,8 @@ class TrioInterpreter:
     def _files_of(self, action: effects.Stage) -> CycleFiles:
         if action.adopts is None:
             return CycleFiles(self._project, action.cycle)
-        assert self._follower is not None
-        return AdoptedFiles(self._project, action.cycle, self._follower, action.adopts)
+        assert self.others.follower is not None
+        return AdoptedFiles(self._project, action.cycle, self.others.follower, action.adopts)
 
     async def _staged(self, action: effects.Stage, work: CycleFiles) -> StageResult:
         if isinstance(work, AdoptedFiles):
@@ -384,14 +377,13 @@ class TrioInterpreter:
         await self._end_begun()
         await self._bridges.drained()
         self._observing.cancel()
-        self._informing.cancel()
+        self.others.end()
         await self._notifier.arm(WatchSet(()))
         if not await self._bounded.returned(action.timeout):
             logger.warning("%s: a thread that works on this has not returned; it is left running", self._project.at[0])
         self._project.stop_priming()
         async with self._bounded.lock:
-            if self._follower is not None:
-                await self._in_thread(self._follower.leave)
+            await self._in_thread(self.others.leave)
             await self._in_thread(self._project.release)
 
     async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
@@ -442,7 +434,7 @@ class TrioInterpreter:
         """Watch ``watch``, then ``read`` it; again for as long as this finds links that lead to what was not watched before."""
         while True:
             linked = self._reader.linked
-            await self._notifier.arm(watch, self._with_followers(linked), note)
+            await self._notifier.arm(watch, self.others.linked(linked), note)
             found = await self._bounded.read(read, watch)
             if self._reader.linked == linked:
                 return found
@@ -453,12 +445,12 @@ class TrioInterpreter:
         watch = work.watch.with_paths(self._project.asked_for)
 
         async def arm() -> None:
-            if self._follower is not None:
+            if self.others.follower is not None:
                 return
             async with self._reading:
                 self._armed = watch
                 try:
-                    await self._notifier.arm(watch, self._with_followers(self._reader.linked))
+                    await self._notifier.arm(watch, self.others.linked(self._reader.linked))
                 except (OSError, MemoryError) as error:
                     if not is_about_a_limit(error):
                         raise
@@ -487,8 +479,8 @@ class TrioInterpreter:
                 await self._woken.wait()
                 self._woken = trio.Event()
                 (is_due, self._is_due), (named, self._named) = (self._is_due, False), (self._named, set())
-                if self._follower is not None:
-                    await self._hear(self._follower)
+                if self.others.follower is not None:
+                    self._is_elected |= await self.others.hear()
                     continue
                 try:
                     async with self._reading:
@@ -500,15 +492,13 @@ class TrioInterpreter:
                             await self._glance(self._armed, named)
                         if is_due and self._armed is not None:
                             await self._read(self._armed)
-                        asked = await self._in_thread(self._leader.take)
+                        await self.others.take()
                 except (OSError, MemoryError, RuntimeError) as error:
                     if not is_about_a_limit(error):
                         raise
                     await self._wait_for_room(error)
                     continue
                 self._out_of = None
-                for event in self._leader.events_of(asked, self._tickets):
-                    self._report(event)
 
     async def _glance(self, armed: WatchSet, named: AbstractSet[str]) -> None:
         found = await self._bounded.read(self._reader.glance, armed, named)
@@ -546,76 +536,32 @@ class TrioInterpreter:
     def _start_polling(self, reason: str) -> None:
         self._report(events.Noticed(PollingStarted(reason)))
 
-    # --- several sessions on one project
-
     async def find_leader(self) -> tuple[News | None, tuple[int, int]]:
-        """Follow the session that leads, and return its news; None if there is none.
-
-        The second value is what the numbers of this session follow, see :class:`~lastgood.planner.events.Started`.
-        """
-        self._follower, numbered = await self._in_thread(find_leader, self._leader)
-        if self._follower is None:
-            return None, numbered
-        await self._listen(self._follower)
-        return self._follower.news, numbered
+        """Follow the session that leads; see :meth:`OtherSessions.find_leader`."""
+        news, numbered = await self.others.find_leader()
+        if news is not None:
+            await self._listen()
+        return news, numbered
 
     async def _follow_instead(
         self, action: effects.Stage, work: CycleFiles, error: AlreadyWatched, started: float
     ) -> events.Event:
         """Follow the session that has claimed the output directory meanwhile; if it cannot be followed, the stage has failed."""
-        live = self._project.live
-        if work.config is None or (live is not None and live.path != error.output):
-            return self.failed(action, error, started)
         try:
-            follower = await self._in_thread(follow, self._leader, work.config, error)
+            news = await self.others.follow(work, error)
         except Exception as other:
             return self.failed(action, other, started)
-        self._follower = follower
-        await self._listen(follower)
-        return events.Failed(action, since(started), error, time.time(), work.read, work.used, leader=follower.news)
+        await self._listen()
+        return events.Failed(action, since(started), error, time.time(), work.read, work.used, leader=news)
 
-    async def _listen(self, follower: Follower) -> None:
+    async def _listen(self) -> None:
         """Have the leader's news noticed at once, in place of the sources."""
         async with self._reading:
             self._armed = None
             try:
-                await self._notifier.arm(WatchSet(()), Linked(alone=frozenset((follower.told_in,))))
+                await self._notifier.arm(WatchSet(()), self.others.linked(Linked()))
             except (OSError, MemoryError) as error:  # the news are read from time to time as well
                 logger.debug("the directory of the leader's news cannot be watched: %s", error)
-
-    async def _hear(self, follower: Follower) -> None:
-        event = await self._in_thread(follower.hear, time.time())
-        if isinstance(event, events.Elected):
-            self._follower, self._is_elected = None, True
-        if event is not None:
-            self._report(event)
-
-    def answer(self, ticket: int, *, succeeded: bool) -> None:
-        """Pass on the answer to a request of a follower, if ``ticket`` stands for one."""
-        self._leader.answer(ticket, succeeded=succeeded)
-
-    def note(self, event: WatchEvent) -> None:
-        """Take note of what is to be told to followers."""
-        self._leader.note(event)
-
-    def tell(self, state: State) -> None:
-        """Tell followers what there is to tell in ``state``."""
-        if state.following is None:
-            self._news = self._leader.news(state)
-            self._has_news.set()
-
-    @trio.lowlevel.enable_ki_protection
-    async def tell_news(self) -> None:
-        """Write the news for followers, whenever there are some. Runs until the release."""
-        with self._informing:
-            while True:
-                await self._has_news.wait()
-                self._has_news = trio.Event()
-                await in_thread(self._leader.tell, self._news, limiter=self._telling)
-
-    def _with_followers(self, linked: Linked) -> Linked:
-        """Return ``linked`` with the directories in which followers leave what they want."""
-        return Linked(linked.trees, linked.alone | self._leader.asked_in)
 
     # --- commands
 
@@ -636,13 +582,10 @@ class TrioInterpreter:
             case effects.Prepare():
                 self._bridges.prepare(command)
                 self._nursery.start_soon(self._prime_extractor)
-            case effects.Arm(paths) if self._follower is not None:
-                self._nursery.start_soon(self._in_background, self._follower.watch, paths)
-            case effects.Ask(ticket, request):
-                assert self._follower is not None
-                self._nursery.start_soon(self._in_background, self._follower.ask, ticket, request)
-            case effects.Beat():
-                self._nursery.start_soon(self._in_background, self._leader.beat)
+            case effects.Ask() | effects.Beat():
+                self._nursery.start_soon(self.others.carry_out, command)
+            case effects.Arm() if self.others.follower is not None:
+                self._nursery.start_soon(self.others.carry_out, command)
             case effects.Arm(paths):
                 if self._armed is not None:  # else the first stage watches them, among all else
                     self._armed = self._armed.with_paths(paths)
@@ -656,10 +599,6 @@ class TrioInterpreter:
                 self._bridges.cut_off(bridge, why)
             case _:
                 raise AssertionError(f"{command} is carried out by the session")
-
-    @trio.lowlevel.enable_ki_protection
-    async def _in_background(self, do: Callable[..., None], *args: object) -> None:
-        await in_thread(do, *args, limiter=self._telling)
 
     @trio.lowlevel.enable_ki_protection
     async def _run_timer(self, timer: str, seconds: float, scope: trio.CancelScope) -> None:

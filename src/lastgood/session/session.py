@@ -369,7 +369,7 @@ class Session:
                         self._project, self._hooks, self._slot, nursery, self._report, self._tickets
                     )
                     nursery.start_soon(self._supervise, self._interpreter.observe)
-                    nursery.start_soon(self._supervise, self._interpreter.tell_news)
+                    nursery.start_soon(self._supervise, self._interpreter.others.tell_news)
                     self._ready.set()
                     await self._supervise(functools.partial(self._work, self._interpreter))
                     nursery.cancel_scope.cancel()
@@ -438,7 +438,7 @@ class Session:
             self._interpreter.report_late()
         self._driver.handle(event)
         if self._interpreter is not None:
-            self._interpreter.tell(self._driver.state)
+            self._interpreter.others.tell(self._driver.state)
         self._work_waiting.set()
 
     def _carry_out(self, command: Command) -> None:
@@ -472,7 +472,7 @@ class Session:
 
     def _answer(self, ticket: int, error: BaseException | None, *, succeeded: bool) -> None:
         if self._interpreter is not None:
-            self._interpreter.answer(ticket, succeeded=succeeded)
+            self._interpreter.others.answer(ticket, succeeded=succeeded)
         waiter = self._waiting.get(ticket)
         if waiter is not None:
             waiter.succeeded, waiter.error = succeeded, error
@@ -480,7 +480,7 @@ class Session:
 
     def _emit(self, event: WatchEvent) -> None:
         if self._interpreter is not None:
-            self._interpreter.note(event)
+            self._interpreter.others.note(event)
         for stream in self._streams:
             stream.put(event)
         deliver_event(self._on_event, event)

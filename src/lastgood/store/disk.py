@@ -216,6 +216,10 @@ class Disk:
                 return lock
         return None
 
+    def take_turn(self, directory: Path) -> Claim | None:
+        """See :class:`FileSystem`."""
+        return _Turn.take(directory)
+
     def is_file(self, path: Path) -> bool:
         """See :class:`FileSystem`."""
         return os.path.isfile(path)
@@ -223,6 +227,38 @@ class Disk:
     def is_dir(self, path: Path) -> bool:
         """See :class:`FileSystem`."""
         return os.path.isdir(path)
+
+
+class _Turn:
+    """A directory that is locked, or one that cannot be."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, directory: Path) -> _Turn | None:
+        try:
+            import fcntl
+        except ImportError:  # on Windows and Pyodide
+            return cls(None)
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return cls(None)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:  # NFS, for example, locks no directory
+            os.close(descriptor)
+            return cls(None)
+        return cls(descriptor)
+
+    def release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 _MAX_FSYNCS = 32

@@ -175,6 +175,14 @@ class FileSystem(Protocol):
         """
         ...
 
+    def take_turn(self, directory: Path) -> Claim | None:
+        """Claim a directory itself; return None if another process holds it.
+
+        Unlike the name of a lock file, it cannot be removed as long as something is in it. Where the file system cannot lock a
+        directory, the claim keeps nobody out.
+        """
+        ...
+
     def is_file(self, path: Path) -> bool:
         """Return whether ``path`` is a regular file, following links."""
         ...

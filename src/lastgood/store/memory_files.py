@@ -184,6 +184,14 @@ class MemoryFiles:
         self._own.add(number)
         return MemoryClaim(self._locked, number)
 
+    def take_turn(self, directory: Path) -> MemoryClaim | None:
+        number = -1 - hash(directory) % (1 << 60)
+        if number in self._locked:
+            return None
+        self._locked.add(number)
+        self._own.add(number)
+        return MemoryClaim(self._locked, number)
+
     def is_file(self, path: Path) -> bool:
         return path in self.names
 

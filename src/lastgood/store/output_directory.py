@@ -8,7 +8,7 @@ Synchronous, on the :class:`~lastgood.store.file_system.FileSystem` port. Beside
 - ``stage-…``: the output of a cycle before promotion;
 - ``journal.json``, ``backup/``: a promotion that is under way (:mod:`lastgood.store.journal`);
 - ``kept/``: copies of replaced files that may have been edited, for some time (:mod:`lastgood.planner.promotion`);
-- ``undo-request``: another process asks the session that holds the output directory to undo its live generation.
+- ``leader/``, ``followers/``: what several sessions write for each other (:mod:`lastgood.store.leading`).
 
 These files are only trusted with this user's seal (see :mod:`lastgood.store.user_key`), since they may have come with a
 repository. An unsealed file counts as absent; a link or a directory in place of a file is removed.
@@ -19,7 +19,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,6 +54,10 @@ logger = logging.getLogger(__name__)
 _HOME = ".lastgood"
 _LEFTOVERS = ("undo-request", "cache", "cache-journal")
 """What an earlier version wrote."""
+
+
+_TURN = 10.0
+_TURN_CHECK = 0.005
 
 
 class _Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -109,7 +114,8 @@ class OutputDirectory:
             raise AlreadyWatched(path, _read_pid(files, home / "pid"))
         output = cls(files, path, home, lock, _lock_file=_identity(files, home / "lock"))
         try:
-            output.recover()  # first: it needs no space on a full disk
+            with output.turn():
+                output.recover()  # first: it needs no space on a full disk
             output._sweep()
             if not is_regular(files, around / ".gitignore"):
                 overwrite(files, around / ".gitignore", b"*\n", after=())
@@ -152,6 +158,27 @@ class OutputDirectory:
                 "cycle takes the lock anew.",
                 path=self.home / "lock",
             )
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Be the only process that changes files in this output directory, also if another one has taken the lock.
+
+        The lock is a file, whose name another process can lock as soon as it was removed. Therefore those who change files, for
+        milliseconds as a rule, take turns on the directory around it, which stays. Raises :class:`PromotionError` after
+        :data:`_TURN` seconds.
+        """
+        until = time.monotonic() + _TURN
+        while (claim := self.files.take_turn(self.path.parent)) is None:
+            if time.monotonic() >= until:
+                raise PromotionError(
+                    f"another process has been changing files there for {_TURN:g} s. The next cycle tries again.",
+                    path=self.path,
+                )
+            time.sleep(_TURN_CHECK)
+        try:
+            yield
+        finally:
+            claim.release()
 
     def release(self) -> None:
         """Release the output directory for the next session."""
