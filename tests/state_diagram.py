@@ -168,6 +168,10 @@ class Situation:
                 phase += (failure is None, left, cycle.superseded)
             case states.Restoring(_, failure):
                 phase += (failure is None,)
+        if state.following is not None:  # less, as all else is as at a leader
+            known = state.following.is_behind, state.following.silence is None, bool(state.following.asked)
+            lives = state.ending, state.live is None, bool(state.tickets), state.lost is None, state.away
+            return phase, tuple(map(type, self.queue)), self.interrupted, *lives, *known
         timers = self.timers
         if isinstance(state.phase, states.Looking | states.RollingBack | states.Closing) or phase[1:2] == (True,):
             timers -= {DEBOUNCE}  # nothing comes of it before it is set again
@@ -178,14 +182,7 @@ class Situation:
             bool(state.settling) and isinstance(state.phase, states.Idle | states.Scheduled),
             *(state.blocked, bool(state.edits), bool(state.late) and isinstance(state.phase, states.Running)),
             *(state.away, tuple(map(type, state.vacating)), state.live is None or state.live.overlap),
-            _outline_of(state.following),
         )
-
-
-def _outline_of(following: Following | None) -> tuple[object, ...]:
-    if following is None:
-        return ()
-    return following.is_behind, following.silence is None, bool(following.asked), bool(following.answered)
 
 
 def _is_outcome(event: Event) -> bool:

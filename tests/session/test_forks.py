@@ -140,12 +140,10 @@ def test_the_output_directory_stays_the_sessions(project: Path) -> None:
         if pid == 0:
             sys.exit(0)
         status_of(pid)
-        try:
-            lastgood.watch("sync.toml", set_as_global=False).start()
-        except lastgood.AlreadyWatched as error:
-            print("AlreadyWatched", error.pid == os.getpid())
+        with lastgood.watch("sync.toml", set_as_global=False) as session:
+            print(session.role)
     """
-    assert ran(project, PLAIN, child) == Ran(0, "AlreadyWatched True\n", "")
+    assert ran(project, PLAIN, child) == Ran(0, "follower\n", "")
 
 
 def test_grandchildren_have_none_either(project: Path) -> None:
@@ -413,18 +411,16 @@ def test_a_child_may_call_its_sources_directly(project: Path) -> None:
     assert ran(project, PLAIN, child, AND_GOES_ON) == Ran(0, "direct 6\nchild 3\napp 3 True 4\n", "")
 
 
-def test_a_session_of_its_own_on_the_same_directory_is_refused_in_a_child(project: Path) -> None:
+def test_a_session_of_its_own_on_the_same_directory_follows_that_of_the_parent_in_a_child(project: Path) -> None:
     child = """
         pid = os.fork()
         if pid == 0:
-            try:
-                lastgood.watch("sync.toml").start()
-            except lastgood.AlreadyWatched as error:
-                print("AlreadyWatched", error.pid == os.getppid(), flush=True)
+            with lastgood.watch("sync.toml") as own:
+                print(own.role, own.generation, svc.f(5), flush=True)
             sys.exit(3)
         print("child", status_of(pid), flush=True)
     """
-    assert ran(project, PLAIN, child, AND_GOES_ON) == Ran(0, "AlreadyWatched True\nchild 3\napp 3 True 4\n", "")
+    assert ran(project, PLAIN, child, AND_GOES_ON) == Ran(0, "follower 1 6\nchild 3\napp 3 True 4\n", "")
 
 
 def test_a_child_that_runs_the_loop_on_does_nothing_for_the_session(project: Path) -> None:

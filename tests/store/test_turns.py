@@ -92,3 +92,26 @@ def test_another_process_is_waited_for(tmp_path: Path) -> None:
         assert mine is not None
         mine.release()
         holder.kill()
+
+
+FORK = """
+import os, sys
+from pathlib import Path
+from lastgood.store.disk import Disk
+
+turn = Disk().take_turn(Path(sys.argv[1]))
+begun, end = os.pipe(), os.pipe()
+if os.fork() == 0:
+    os.close(end[1])
+    os.write(begun[1], b"x")
+    os.read(end[0], 1)
+    os._exit(0)
+os.read(begun[0], 1)
+turn.release()
+print("free" if Disk().take_turn(Path(sys.argv[1])) else "taken")
+"""
+
+
+def test_a_forked_child_does_not_prolong_a_turn(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORK, str(tmp_path)]
+    assert subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout == "free\n"

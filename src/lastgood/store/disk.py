@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import filelock
 
@@ -230,10 +230,13 @@ class Disk:
 
 
 class _Turn:
-    """A directory that is locked, or one that cannot be."""
+    """A directory that is locked, or one that cannot be. A forked child has no part in it."""
+
+    _taken: ClassVar[set[_Turn]] = set()
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
+        self._taken.add(self)
 
     @classmethod
     def take(cls, directory: Path) -> _Turn | None:
@@ -256,10 +259,20 @@ class _Turn:
         return cls(descriptor)
 
     def release(self) -> None:
+        self._taken.discard(self)
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
+
+def _release_turns() -> None:
+    """Close, in a forked child, what would hold its parent's turns for as long as the child lives."""
+    for turn in tuple(_Turn._taken):
+        turn.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_turns)
 
 _MAX_FSYNCS = 32
 _LOCK_WAIT = 2.0
