@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 import trio
 
@@ -30,6 +29,7 @@ from lastgood.interpreters.adoption import AdoptedFiles, stage_adopted
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.comparison import Comparison
 from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.hooks import Beginning, Hooks, Interrupted, is_async
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.other_sessions import OtherSessions
 from lastgood.interpreters.project import Project
@@ -52,30 +52,6 @@ T = TypeVar("T")
 
 _in_action: ContextVar[object] = ContextVar("in_action", default=None)
 """A marker of the action that the running code is part of, to refuse calls by which a cycle would wait for itself."""
-
-
-class Interrupted(Exception):  # an outcome rather than an error
-    """The outcome of an action that was stopped because the session ends or a cycle takes precedence. No user sees it."""
-
-
-class Beginning(Protocol):
-    """What was begun for the first bridge."""
-
-    async def end(self) -> None:
-        """End it, unless the bridge has it. Raises :class:`BridgeError` if that does not succeed."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """The functions that the user has given to :func:`lastgood.watch`. ``generate`` None: the built-in generator."""
-
-    create_bridge: Callable[[Config], Any]
-    generate: Callable[[Config, Path], Any] | None = None
-    probe: Callable[[Any], Any] | None = None
-    set_as_global: bool = False
-    begin: Callable[[Config], Beginning] | None = None
-    """Begin what ``create_bridge`` will go on with, before the first stage is done; raises :class:`LastgoodError`."""
 
 
 class TrioInterpreter:
@@ -258,7 +234,7 @@ class TrioInterpreter:
         assert generate is not None
         self._project.note("generate()")
         made: object
-        if _is_async(generate):
+        if is_async(generate):
             made = generate(config, directory)
         else:  # in a tuple, because trio does not let a thread return a coroutine
             (made,) = await self._bounded.step(work, lambda: (generate(config, directory),))
@@ -613,8 +589,3 @@ class TrioInterpreter:
         scope = self._timers.pop(timer, None)
         if scope is not None:
             scope.cancel()
-
-
-def _is_async(function: Callable[..., object]) -> bool:
-    call = getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__ counts
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
