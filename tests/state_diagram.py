@@ -38,6 +38,7 @@ from lastgood.effects import (
 from lastgood.interpreters import driver
 from lastgood.planner import State, Step, events, plan, states
 from lastgood.planner.events import Event
+from lastgood.planner.following import TIMERS
 from lastgood.planner.news import Following, LeaderFailure, News
 from lastgood.planner.phases import DEBOUNCE, IDLE_LOOK, LAST_LOOK, QUIET, SECOND_LOOK, SUPERSEDE, drain_timer
 from lastgood.planner.watch_set import Snapshot, WatchSet
@@ -58,7 +59,7 @@ PROBATION = 5.0
 NEWS = News(1, LeaderGeneration(1, 1, "m"))
 
 LOOKS = (SECOND_LOOK, LAST_LOOK, IDLE_LOOK)
-ANYTIME = {*LOOKS, "drain", SUPERSEDE, QUIET}
+ANYTIME = {*LOOKS, "drain", SUPERSEDE, QUIET, *TIMERS}
 """Timers that may elapse at any time: to know which of them are set would multiply the situations."""
 
 
@@ -278,7 +279,7 @@ def _possible_for_a_follower(situation: Situation, following: Following) -> Iter
         yield events.Heard(News(1, news.good, LeaderFailure(number, "E", "", LATER)), LATER, beat)
     if not (state.tickets or following.asked or following.answered):
         yield events.ReloadRequested(1)
-    for timer in sorted(situation.timers):
+    for timer in sorted((*situation.timers, *TIMERS)):
         yield events.TimerElapsed(timer)
     if state.live is not None and state.lost is None:
         yield events.Lost(state.live.cycle, ERROR, LATER)

@@ -30,7 +30,7 @@ from lastgood.store.file_system import digest_of
 from lastgood.store.leading import Asked, FollowerFiles, Identity, LeaderFiles, Needs, Record
 from lastgood.store.output_directory import OutputDirectory
 
-__all__ = ["Follower", "Leader", "find_leader", "follow"]
+__all__ = ["Answers", "Follower", "Leader", "find_leader", "follow"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,9 @@ _DEAD_CHECK = 0.5
 """Seconds without news after which a command looks whether the session has ended."""
 
 _numbers = itertools.count(1)
+
+Answers = tuple[tuple[str, bool], ...]
+"""The last answers to requests, by their names. They are told together with the news that they are about."""
 
 
 def identity_of(project: Project, config: Config, *, generates: bool) -> Identity:
@@ -67,6 +70,7 @@ class Leader:
         self._watched: tuple[Path, ...] = ()
         self._answers: deque[tuple[str, bool]] = deque(maxlen=_KEPT_ANSWERS)
         self._news = News(project.pid)
+        self._said: tuple[News, Answers] = (self._news, ())
         self._identity: Identity | None = None
         self._told: dict[Path, Record] = {}
         self._beats = 0
@@ -95,15 +99,17 @@ class Leader:
             self._asked[ticket] = name
             yield events.REQUESTS[request](ticket)
 
-    def answer(self, ticket: int, *, succeeded: bool) -> bool:
-        """Answer the request of a follower with the next :meth:`tell`. Return False if ``ticket`` is of no such request."""
+    def answer(self, ticket: int, *, succeeded: bool) -> None:
+        """Answer the request of a follower, if ``ticket`` is of one."""
         name = self._asked.pop(ticket, None)
         if name is not None:
             self._answers.append((name, succeeded))
-        return name is not None
 
-    def news(self, state: State) -> News:
-        """Return what is to be told in ``state``: while a cycle is under way, what was told before it."""
+    def to_tell(self, state: State) -> tuple[News, Answers]:
+        """Return what is to be told in ``state``: the news, while a cycle is under way those from before it, and the answers."""
+        return self._news_in(state), tuple(self._answers)
+
+    def _news_in(self, state: State) -> News:
         if isinstance(state.phase, Running | RollingBack | Restoring):
             return self._news
         project, event, manifest = self.project, self._good, self.project.live_manifest
@@ -121,7 +127,8 @@ class Leader:
                 event.changes,
                 self._watched,
             )
-        return News(project.pid, good, self._failure(state))
+        self._news = News(project.pid, good, self._failure(state))
+        return self._news
 
     def _failure(self, state: State) -> LeaderFailure | None:
         if state.stale is None:
@@ -139,16 +146,16 @@ class Leader:
     def introduce(self, config: Config) -> None:
         """Say who leads, from the moment on at which the output directory of ``config`` is claimed. Cannot fail."""
         self._identity = identity_of(self.project, config, generates=self.generates)
-        self.tell(self._news)
+        self.tell(*self._said)
 
-    def tell(self, news: News) -> None:
-        """Write the news, and the answers, where followers read them, unless that was done already. Cannot fail."""
-        project, self._news = self.project, news
+    def tell(self, news: News, answers: Answers) -> None:
+        """Write the news and the answers where followers read them, unless that was done already. Cannot fail."""
+        project, self._said = self.project, (news, answers)
         if self._identity is None:
             return
         with self._writing:
             told: dict[Path, Record] = {}
-            record = Record(self._identity, project.pid, news, dict(self._answers))
+            record = Record(self._identity, project.pid, news, dict(answers))
             for path, output in list(project.claimed.items()):
                 if not output.is_held():
                     continue

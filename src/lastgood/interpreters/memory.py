@@ -20,7 +20,7 @@ from lastgood.errors import AlreadyWatched, BridgeError, GenerationError, Module
 from lastgood.interpreters import staging
 from lastgood.interpreters.adoption import AdoptedFiles, stage_adopted
 from lastgood.interpreters.cycle_files import CycleFiles
-from lastgood.interpreters.leading import Follower, Leader, find_leader, follow
+from lastgood.interpreters.leading import Answers, Follower, Leader, find_leader, follow
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo, take_recovered
 from lastgood.planner import State, events
@@ -149,7 +149,7 @@ class MemoryInterpreter:
     _leader: Leader = field(init=False)
     _is_elected: bool = False
     _tickets: Iterator[int] = field(default_factory=lambda: itertools.count(1 << 32))
-    _news: News | None = None
+    _said: tuple[News, Answers] | None = None
     _effect: str = ""
     _count: int = 0
     _interrupted: bool = False
@@ -490,17 +490,16 @@ class MemoryInterpreter:
 
     def answer(self, ticket: int, *, succeeded: bool) -> None:
         """Pass on the answer to a request of a follower, if ``ticket`` stands for one."""
-        if self._leader.answer(ticket, succeeded=succeeded):
-            self._news = None  # it is told even if there are no other news
+        self._leader.answer(ticket, succeeded=succeeded)
 
     def tell(self, state: State) -> None:
         """Write what there is to tell in ``state`` for followers."""
         if state.following is not None or state.ending:
             return
-        news = self._leader.news(state)
-        if news != self._news:
-            self._news, self.has_written = news, True
-            self._apart(self._leader.tell, news)
+        said = self._leader.to_tell(state)
+        if said != self._said:
+            self._said, self.has_written = said, True
+            self._apart(self._leader.tell, *said)
 
     def _apart(self, do: Callable[..., T], *args: object) -> T:
         """Call ``do``, whose operations do not belong to the running action."""

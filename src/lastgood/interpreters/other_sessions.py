@@ -12,7 +12,7 @@ from lastgood import effects
 from lastgood.children.limits import in_thread
 from lastgood.errors import AlreadyWatched
 from lastgood.interpreters.cycle_files import CycleFiles
-from lastgood.interpreters.leading import Follower, Leader, find_leader, follow
+from lastgood.interpreters.leading import Answers, Follower, Leader, find_leader, follow
 from lastgood.interpreters.project import Project
 from lastgood.planner import State, events
 from lastgood.planner.news import News
@@ -38,7 +38,7 @@ class OtherSessions:
         project.on_claim = self._leader.introduce
         self._report = report
         self._tickets = tickets
-        self._news = News(project.pid)
+        self._said: tuple[News, Answers] = (News(project.pid), ())
         self._has_news = trio.Event()
         self._telling = trio.CancelScope()
         self._limiter = trio.CapacityLimiter(1)
@@ -94,8 +94,8 @@ class OtherSessions:
 
     def tell(self, state: State) -> None:
         """Tell followers what there is to tell in ``state``."""
-        if state.following is None:
-            self._news = self._leader.news(state)
+        if state.following is None and (said := self._leader.to_tell(state)) != self._said:
+            self._said = said
             self._has_news.set()
 
     @trio.lowlevel.enable_ki_protection
@@ -105,7 +105,7 @@ class OtherSessions:
             while True:
                 await self._has_news.wait()
                 self._has_news = trio.Event()
-                await in_thread(self._leader.tell, self._news, limiter=self._limiter)
+                await in_thread(self._leader.tell, *self._said, limiter=self._limiter)
 
     @trio.lowlevel.enable_ki_protection
     async def carry_out(self, command: effects.Ask | effects.Beat | effects.Arm) -> None:
