@@ -538,3 +538,10 @@ def test_a_failure_that_is_over_is_told_no_more(events: list[WatchEvent]) -> Non
 def test_of_many_hidden_failures_the_last_few_are_told() -> None:
     errors = [RemoteError("KeyError", "no", f'  File "/project/m{n}.py", line 1, in f\n') for n in range(9)]
     assert len(behind(*(fails(error, "warm", f"m{n}.py") for n, error in enumerate(errors)))) == 5
+
+
+def test_what_a_follower_takes_over_is_not_said_to_be_written_by_it() -> None:
+    lines = lines_of([LeaderChanged("follower", 7), Superseded(1, ()), success(3, "a.py", "a.py")])
+    assert lines[1].endswith("cycle 1 is superseded: what the session of process 7 makes is taken over instead")
+    assert "taken over from process 7" in lines[2]
+    assert "wrote" in lines_of([LeaderChanged("leader", 8), success(3, "a.py", "a.py")])[1]

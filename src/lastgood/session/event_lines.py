@@ -114,6 +114,7 @@ class EventLines:
         self._warned: frozenset[str] = frozenset()
         self._undone: int | None = None
         self._failures: list[_Failure] = []
+        self._led_by: int | None = None  # the process of the session that is followed
 
     def lines(self, event: WatchEvent, console: Console | None = None, *, margin: int = 0) -> list[Text]:
         """Return the lines to print for ``event``.
@@ -184,7 +185,10 @@ class EventLines:
             case ModuleLoadedLate(module, path):
                 yield "notice", "", f"{module} was imported late, and is watched too: {self._near(path)}"
             case Superseded(cycle):
-                yield "notice", "magenta", f"cycle {cycle} is superseded: an edit came while it ran, and it took long"
+                why = "an edit came while it ran, and it took long"
+                if self._led_by is not None:
+                    why = f"what the session of process {self._led_by} makes is taken over instead"
+                yield "notice", "magenta", f"cycle {cycle} is superseded: {why}"
             case Runaway(files, cycles):
                 names = listed([self._near(path) for path in files])
                 changed = f"{names} changed during each of the last {cycles} reloads, and caused the next one"
@@ -197,7 +201,8 @@ class EventLines:
                     _STALE,
                     "until another file changes, or reload_now()",
                 )
-            case LeaderChanged():
+            case LeaderChanged(role, pid):
+                self._led_by = pid if role == "follower" else None
                 yield from _of_leader(event)
             case BridgeRestored(generation):
                 yield "notice", "green", f"the bridge of generation {generation} is back"
@@ -217,9 +222,14 @@ class EventLines:
     def _live_text(self, event: ReloadSuccess) -> str:
         total = f" in {_duration(sum(event.timings.values()))}" if event.timings else ""
         if self._verbose:
-            return f"generation {event.generation}{total} (cycle {event.cycle}): {_done(event)}; {_durations(event.timings)}"
-        did = f"; {_done(event)}" if event.touched else ""
+            did = self._done(event)
+            return f"generation {event.generation}{total} (cycle {event.cycle}): {did}; {_durations(event.timings)}"
+        did = f"; {self._done(event)}" if event.touched or self._led_by is not None else ""
         return f"generation {event.generation}{total}: {self._reason(event)}{did}"
+
+    def _done(self, event: ReloadSuccess) -> str:
+        """Return what a cycle has done to the wrappers."""
+        return _done(event) if self._led_by is None else f"taken over from process {self._led_by}"
 
     def _succeeded(self, event: ReloadSuccess, now: datetime) -> Iterator[_Said]:
         self._stale_since = None
