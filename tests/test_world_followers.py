@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,6 +180,43 @@ def test_signs_of_life_go_on_for_as_long_as_there_are_followers() -> None:
     second = follower(first)
     second.advance(60.0)
     assert not second.status.stale
+
+
+def test_a_request_that_was_cleaned_away_is_made_again() -> None:
+    first = leader()
+    second = follower(first)
+    first.stop()
+    ticket = second.request_reload()
+    for name in [path for path in second._disk.names if "followers" in path.parts]:
+        del second._disk.names[name]
+    first.go_on()
+    second.advance(1.0)
+    assert second.answer(ticket) is True
+
+
+def test_news_that_were_cleaned_away_are_told_again() -> None:
+    first = leader()
+    second = follower(first)
+    for name in [path for path in second._disk.names if "leader" in path.parts]:  # noqa: SLF001 - as above
+        del second._disk.names[name]  # noqa: SLF001 - likewise
+    second.advance(10.0)
+    edit(first, TWO)
+    assert (runs(second), second.status.stale) == (TWO, False)
+
+
+def test_a_request_that_cannot_be_made_is_answered_by_false(caplog: pytest.LogCaptureFixture) -> None:
+    first = leader()
+    second = follower(first)
+    second._disk.before = _full
+    ticket = second.request_reload()
+    second.advance(1.0)
+    assert second.answer(ticket) is False
+    assert "the session that leads cannot be asked" in caplog.text
+
+
+def _full(operation: str, path: Path) -> None:
+    if operation == "write":
+        raise OSError(28, "No space left on device", str(path))
 
 
 # --- the leader ends

@@ -408,6 +408,12 @@ def test_another_leader_is_told() -> None:
     assert script.hear(good(1), pid=OTHER)[0] == Emit(watch_events.LeaderChanged("follower", OTHER))
 
 
+def test_what_the_former_leader_was_asked_for_the_next_one_is_asked_for() -> None:
+    script = following()
+    script.give(events.ReloadRequested(5))
+    assert script.hear(good(1), pid=OTHER)[-1] == Ask(5, "reload")
+
+
 def test_a_new_leader_counts_after_those_who_follow_it() -> None:
     script = Script()
     [start, stage, _] = script.give(events.Started(0, numbered=(6, 4)))

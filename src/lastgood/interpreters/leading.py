@@ -176,8 +176,11 @@ class Leader:
                 files.beat(self._beats)
 
     def take(self) -> Asked:
-        """Take the followers' requests, and return what they want."""
+        """Take the followers' requests, and return what they want. What was told and has been removed is told again."""
         for files in self._held():
+            if not files.is_told():
+                self._told = {}
+                self.tell(*self._said)
             with contextlib.suppress(OSError):
                 asked = files.take()
                 self.project.asked_for = asked.paths
@@ -209,7 +212,8 @@ class Follower:
         self._identity = identity
         self._leader = LeaderFiles(project.files, output.home)
         self._files = FollowerFiles(project.files, output.home, name or _fresh_name(project))
-        self._tickets: dict[str, int] = {}
+        self._tickets: dict[str, tuple[int, Request]] = {}  # requests without an answer, by their names
+        self._refused: list[int] = []  # tickets of those that could not be written
         self._paths: tuple[Path, ...] = project.extra_watch_paths
 
     @property
@@ -223,7 +227,9 @@ class Follower:
         manifests = {path.name for path in project.manifests.paths()} | ({manifest} if manifest else set())
         paths = (str(project.files.real_path(path)) for path in self._paths)
         with contextlib.suppress(OSError):  # it follows all the same
-            self._files.join(Needs(project.pid, tuple(sorted(paths)), tuple(sorted(manifests))))
+            if self._files.join(Needs(project.pid, tuple(sorted(paths)), tuple(sorted(manifests)))):
+                for ticket, request in list(self._tickets.values()):  # they may have been removed
+                    self._files.ask(ticket, request)
 
     def watch(self, paths: Iterable[Path]) -> None:
         """Have the leader watch ``paths`` as well."""
@@ -252,17 +258,21 @@ class Follower:
             return None
         record, beat = found
         self.news = record.news
+        refused, self._refused = self._refused, []
         answers = [
-            (self._tickets.pop(name), succeeded) for name, succeeded in record.answers.items() if name in self._tickets
+            *((self._tickets.pop(name)[0], ok) for name, ok in record.answers.items() if name in self._tickets),
+            *((ticket, False) for ticket in refused),
         ]
         return events.Heard(record.news, now, beat, tuple(answers))
 
     def ask(self, ticket: int, request: Request) -> None:
         """Leave a request for the leader."""
         self.need()
-        self._tickets[self._files.name_of(ticket)] = ticket
-        with contextlib.suppress(OSError):  # then there is no answer, as if the leader were silent
-            self._files.ask(ticket, request)
+        try:
+            self._tickets[self._files.ask(ticket, request)] = ticket, request
+        except OSError as error:
+            logger.warning("the session that leads cannot be asked: %s", error)
+            self._refused.append(ticket)
 
     def leave(self) -> None:
         """Remove what was written for the leader."""

@@ -114,6 +114,8 @@ def heard(state: State, event: events.Heard) -> Step:
         ),
     )
     state = replace(state, following=known)
+    if event.news.pid != following.news.pid:
+        state = _asked_anew(state, known)
     if isinstance(state.phase, Restarting) and known.is_behind:
         return bridges.interrupt_restart(state).preceded_by(*effects)
     return Step(state, tuple(effects))
@@ -124,20 +126,15 @@ def elected(state: State, event: events.Elected) -> Step:
     following = state.following
     if following is None or isinstance(state.phase, Unstarted | Closing | Closed):
         return Step(state)
-    asked = {
-        request: tuple(ticket for ticket, other in following.asked if other == request)
-        for request in ("reload", "undo", "settle")
-    }
     answered = tuple(ticket for ticket, _ in following.answered)
     is_silence = state.stale is not None and state.stale.error is following.silence
+    state = _asked_anew(state, following)
     state = replace(
         state,
         following=None,
         cycle=max(state.cycle, following.news.cycle),
         numbered=following.news.generation,
-        tickets=(*state.tickets, *asked["reload"], *answered, NOBODY),
-        undos=(*state.undos, *asked["undo"]),
-        settling=(*state.settling, *((ticket, state.looks + 1) for ticket in asked["settle"])),
+        tickets=(*state.tickets, *answered, NOBODY),
         stale=None if is_silence else state.stale,
     )
     effects: tuple[Effect, ...] = (
@@ -152,6 +149,21 @@ def elected(state: State, event: events.Elected) -> Step:
             return bridges.interrupt_restart(state).preceded_by(*effects)
         case _:
             return Step(state, effects)
+
+
+def _asked_anew(state: State, following: Following) -> State:
+    """Return ``state`` with what a former leader was asked for among what is still to be asked for, or done."""
+    asked = {
+        request: tuple(ticket for ticket, other in following.asked if other == request)
+        for request in ("reload", "undo", "settle")
+    }
+    return replace(
+        state,
+        following=replace(following, asked=()),
+        tickets=(*state.tickets, *asked["reload"]),
+        undos=(*state.undos, *asked["undo"]),
+        settling=(*state.settling, *((ticket, state.looks + 1) for ticket in asked["settle"])),
+    )
 
 
 def followed(state: State, event: events.Followed) -> Step:

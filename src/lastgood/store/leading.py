@@ -124,6 +124,10 @@ class LeaderFiles:
             _make_own(self._files, directory)
         write_sealed(self._files, self._record, msgspec.json.encode(record, enc_hook=str))
 
+    def is_told(self) -> bool:
+        """Return whether there is a record."""
+        return is_regular(self._files, self._record)
+
     def beat(self, number: int) -> None:
         """Give a sign of life."""
         overwrite(self._files, self._beat, f"{number}\n".encode())
@@ -203,10 +207,11 @@ class FollowerFiles:
         self._claim: Claim | None = None
         self._needs: Needs | None = None
 
-    def join(self, needs: Needs) -> None:
-        """Say what this follower needs, as long as it lives. Raises :class:`OSError`."""
+    def join(self, needs: Needs) -> bool:
+        """Say what this follower needs, as long as it lives. Return whether nothing of it was there. Raises :class:`OSError`."""
         lock = self._directory / f"{self._name}{_LOCK}"
-        if self._claim is None or not is_regular(self._files, lock):  # the second: `git clean`
+        is_new = self._claim is None or not is_regular(self._files, lock)  # the second: `git clean`
+        if is_new:
             _make_own(self._files, self._directory)
             self.leave()
             self._claim = self._files.lock(lock)
@@ -214,6 +219,7 @@ class FollowerFiles:
         if needs != self._needs or not is_regular(self._files, path):
             write_sealed(self._files, path, msgspec.json.encode(needs))
             self._needs = needs
+        return is_new
 
     def ask(self, ticket: int, request: Request) -> str:
         """Leave a request for the leader, and return the name under which it answers. Raises :class:`OSError`."""
