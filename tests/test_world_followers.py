@@ -197,8 +197,8 @@ def test_a_request_that_was_cleaned_away_is_made_again() -> None:
 def test_news_that_were_cleaned_away_are_told_again() -> None:
     first = leader()
     second = follower(first)
-    for name in [path for path in second._disk.names if "leader" in path.parts]:  # noqa: SLF001 - as above
-        del second._disk.names[name]  # noqa: SLF001 - likewise
+    for name in [path for path in second._disk.names if "leader" in path.parts]:
+        del second._disk.names[name]
     second.advance(10.0)
     edit(first, TWO)
     assert (runs(second), second.status.stale) == (TWO, False)
