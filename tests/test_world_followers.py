@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lastgood.errors import AlreadyWatched, LeaderFailed, WatchError
+from lastgood.store import output_directory
 from lastgood.testing import World
 from lastgood.watch_events import LeaderChanged, ReloadError, ReloadStart, ReloadSuccess
 
@@ -299,6 +300,60 @@ def test_after_a_clean_one_leads_and_no_edit_is_lost() -> None:
     assert sorted([first.role, second.role]) == ["follower", "leader"]
     assert (runs(first), runs(second)) == (TWO, TWO)
     assert "notice-superseded" in types(first)
+
+
+def test_one_whose_lock_was_cleaned_away_follows_without_an_edit() -> None:
+    first = leader()
+    second = follower(first)
+    first.clean()
+    second.advance(1.0)
+    first.advance(3.0)
+    assert (first.role, second.role) == ("follower", "leader")
+
+
+@pytest.mark.parametrize("effect", ["stage", "promote", "warm", "swap"])
+@pytest.mark.parametrize("at", range(1, 20, 3))
+def test_a_clean_anywhere_in_a_cycle_loses_no_edit(effect: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output_directory, "_TURN", 0.0)  # the other one comes for it while this one has the turn
+    first = leader()
+    second = follower(first)
+    first.at(effect, at, first.clean)
+    edit(first, TWO)
+    first.advance(5.0)
+    assert sorted([first.role, second.role]) == ["follower", "leader"]
+    assert (runs(first), runs(second)) == (TWO, TWO)
+    assert "2 * n" not in first.files["generated/pricing.py"]
+    edit(first, MORE)
+    first.advance(3.0)
+    assert (runs(first), runs(second)) == (MORE, MORE)
+    assert "def more" in first.files["generated/pricing.py"]
+
+
+def test_one_that_comes_to_lead_says_so_before_its_first_cycle() -> None:
+    first = leader()
+    second, third = follower(first), follower(first)
+    second.write("lastgood.toml", "[[")
+    first.kill()
+    second.advance(2.0)
+    told = [event for world in (second, third) for event in world.events if isinstance(event, LeaderChanged)]
+    assert [event.role for event in told].count("leader") == 1
+    assert len({event.pid for event in told}) == 2
+
+
+def test_one_whose_first_generation_is_swept_while_it_starts_takes_over_the_next() -> None:
+    first = leader()
+    second = World({}, beside=first)
+
+    def edits() -> None:
+        for number in range(20):
+            edit(first, TWO.replace("2", str(number + 5)))
+
+    second.at("stage", 1, edits)
+    second.start()
+    second.advance(1.0)
+    assert (second.role, runs(second), second.generation) == ("follower", runs(first), 21)
+    assert not second.status.stale
+    assert types(second).count("notice-superseded") == 1
 
 
 # --- who cannot follow

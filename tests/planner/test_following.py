@@ -480,3 +480,14 @@ def test_a_leader_hears_of_no_other_and_a_follower_of_no_source() -> None:
     assert idle().give(events.Elected(8)) == ()
     assert following().give(events.Observed(src("2"))) == ()
     assert following().give(events.Followed(1)) == ()
+
+
+def test_a_generation_that_is_gone_when_it_is_to_be_taken_over_gives_way_to_the_next() -> None:
+    script = Follower()
+    script.give(events.Started(5, leader=News(LEADER, good(7, 3))))
+    stage = adopts(7, good(7, 3))
+    gone = script.give(events.Failed(stage, 0.5, ERROR, 1.0, leader=News(LEADER, good(9, 5))))
+    assert FOLLOWS not in gone
+    begun = script.give(events.RolledBack(effects.Rollback(stage, 10.0)))
+    assert adopts(9, good(9, 5)) in begun
+    assert not [each for each in begun if isinstance(each, Answer)]

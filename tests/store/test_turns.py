@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from lastgood.config import decode_config
 from lastgood.errors import PromotionError
+from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.project import Project
+from lastgood.interpreters.staging import StageResult, advance, stage
+from lastgood.sources.finder import Interpreter
 from lastgood.store import output_directory
 from lastgood.store.disk import Disk
 from lastgood.store.file_system import FileSystem
@@ -16,6 +21,7 @@ from lastgood.store.memory_files import MemoryFiles
 from lastgood.store.output_directory import OutputDirectory
 from running import ENVIRONMENT
 
+TOP = Path("/p")
 HOLD = """
 import sys
 from pathlib import Path
@@ -66,6 +72,45 @@ def test_a_promotion_waits_for_another_and_gives_up(
     with output.turn():
         assert files.take_turn(tmp_path) is None
     output.release()
+
+
+def work_of(files: MemoryFiles, cycle: int, pid: int) -> CycleFiles:
+    """A cycle of a session of its own, whose wrappers are staged and kept."""
+    project = Project(
+        files,
+        TOP / "lastgood.toml",
+        (),
+        lambda path, read: decode_config(read(path), path),
+        lambda _: Interpreter(),
+        pid,
+    )
+    work = CycleFiles(project, cycle)
+    assert isinstance(advance(stage(work, None, watches=False), None), StageResult)
+    return work
+
+
+def test_what_was_promoted_before_the_lock_was_removed_is_not_committed_and_not_undone() -> None:
+    """Whoever has taken the lock has undone it already, and promotes in its own right, in a cycle of the same number."""
+    files = MemoryFiles()
+    files.put(TOP / "pricing.py", b"def quote() -> float: ...\n")
+    files.put(TOP / "lastgood.toml", b'[modules.pricing]\n[output]\ndir = "generated"\n')
+    first = work_of(files, 1, 1)
+    first.promote()
+    files.unlink(TOP / ".lastgood/generated/lock")
+    files.put(TOP / "pricing.py", b"def quote() -> str: ...\n")
+    second = work_of(files, 1, 2)
+    second.promote()
+    new = files.read(TOP / "generated/pricing.py")
+    with pytest.raises(PromotionError, match="the lock was removed while this cycle ran"):
+        first.begin_commit()
+    first.restore()
+    first.discard()
+    second.begin_commit()
+    second.commit()
+    second.settle(0.0)
+    assert files.read(TOP / "generated/pricing.py") == new
+    assert b"str" in new
+    assert [name for name in files.children(second.home) if name.startswith(("journal", "backup", "stage"))] == []
 
 
 def test_a_directory_that_cannot_be_locked_keeps_nobody_out(tmp_path: Path) -> None:

@@ -53,6 +53,14 @@ class AdoptedFiles(CycleFiles):
             replaced = {name: text for name, text in project.adopted.items() if texts.get(name) != text}
             self.refresh = Refresh(output.path, texts, replaced)
 
+    @property
+    def has_lost_its_lock(self) -> bool:
+        """False: it is the leader's."""
+        return False
+
+    def begin_commit(self) -> None:
+        """Nothing is to be waited for."""
+
     def commit(self) -> None:
         """Make the generation the live one of this process. From now on imports of wrappers get its text.
 

@@ -18,7 +18,6 @@ import msgspec
 
 from lastgood.calls.refresh import Refresh
 from lastgood.config import Config, decode_config
-from lastgood.effects.files import MakeDirectory, RemoveDirectory, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import (
     AlreadyWatched,
     ConfigError,
@@ -41,7 +40,7 @@ from lastgood.sources.resolution import Resolved, check_sources
 from lastgood.store.file_system import digest_of, place_of
 from lastgood.store.generations import DamagedGeneration
 from lastgood.store.output_directory import OutputDirectory
-from lastgood.store.promotion import Promoting
+from lastgood.store.promotion import Promoting, empty
 from lastgood.store.temporary import make_temporary_directory
 from lastgood.store.trees import make_directories, remove_tree, staged_files, staged_place
 from lastgood.watch_events import ApiChange
@@ -87,6 +86,7 @@ class CycleFiles:
         self.refresh: Refresh | None = None  # from promote() on, if this process is an app
         self.former: OutputDirectory | None = None
         self.only_waited = False  # the stage has read nothing: the thread of an earlier one did not return in time
+        self._committing = contextlib.ExitStack()
         self._is_discarded = False
         self._is_sharing = False  # a thread is using what all cycles share: the claims, or the store
 
@@ -223,15 +223,17 @@ class CycleFiles:
 
     def _claimed(self, path: Path) -> OutputDirectory:
         project = self.project
-        output = project.claimed.pop(path, None)
+        output = project.claimed.get(path)
         if output is not None and output.is_held():
-            project.claimed[path] = output
-            output.recover()
-            with contextlib.suppress(OSError):
-                output.sweep()
-            project.release_imports(output)
-            return output
+            with output.turn_if_held() as is_held:
+                if is_held:
+                    output.recover()
+                    with contextlib.suppress(OSError):
+                        output.sweep()
+                    project.release_imports(output)
+                    return output
         if output is not None:
+            del project.claimed[path]
             output.release()  # its file was removed, for example by `git clean`: this lock protects nothing any more
         return project.claim(path)
 
@@ -434,16 +436,9 @@ class CycleFiles:
         project, output = self.project, self.output_directory
         if project.imports is None:
             return
-        before: dict[str, bytes | bool | None] = {}
-        replaced: dict[str, bytes] = {}
-        for operation in self.promotion.operations:
-            match operation:
-                case ReplaceFile(name) | RemoveFile(name) if name.endswith(".py"):
-                    before[name] = replaced[name] = project.files.read(output.path / name)
-                case WriteFile(name) | MakeDirectory(name):
-                    before[name] = None
-                case RemoveDirectory(name):
-                    before[name] = True
+        assert self.promoting is not None
+        before = self.promoting.texts_before()
+        replaced = {name: text for name, text in before.items() if isinstance(text, bytes)}
         project.imports.hold(output.path, {} if project.live is None else before)
         self.refresh = Refresh(output.path, self.texts, replaced)
 
@@ -460,10 +455,21 @@ class CycleFiles:
         except (AlreadyWatched, ConfigError, PromotionError):  # another session takes care of it
             return None
 
+    def begin_commit(self) -> None:
+        """Wait for the turn to :meth:`commit`, which follows at once, and does not wait.
+
+        Raises :class:`PromotionError` if the lock was removed: what was promoted is for whoever has taken the lock to undo.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.output_directory.turn())
+            self.output_directory.check_is_held()
+            self._committing = stack.pop_all()
+
     def commit(self) -> None:
-        """Commit the promotion: the part of the swap that concerns files."""
+        """Commit the promotion, after :meth:`begin_commit`: the part of the swap that concerns files."""
         assert self.promoting is not None, "promote() comes first"
-        self.promoting.commit()
+        with self._committing:
+            self.promoting.commit()
         if self.project.imports is not None:
             self.project.imports.follow(self.output_directory.path)
         self.project.live = self.output_directory
@@ -479,7 +485,9 @@ class CycleFiles:
         """
         assert self.promoting is not None, "promote() comes first"
         with contextlib.ExitStack() as steps:  # runs from the last step to the first, each one even if another fails
-            steps.callback(self._release_others)
+            steps.callback(self.project.release_others)
+            if not steps.enter_context(self.output_directory.turn_if_held()):
+                return
             if self.former is not None:
                 steps.callback(self._empty, self.former)
             steps.callback(self._sweep_generations)
@@ -505,23 +513,18 @@ class CycleFiles:
         self.project.files.barrier(
             (self.home,)
         )  # a power failure that takes the commit back leaves the former wrappers
-        emptying = Promoting(former, self._stage, {})
-        try:
-            emptying.apply()
-            emptying.commit()
-        except BaseException:
-            emptying.undo()
-            raise
-        emptying.sweep()
+        empty(former, self._stage)
         self.output_directory.forget_former()
 
     # --- undoing
 
     def restore(self) -> None:
-        """Undo :meth:`promote`, even if it was not completed."""
+        """Undo :meth:`promote`, even if it was not completed; unless the lock was removed: the next to take it does that."""
         if self.promoting is not None:
-            with self.output_directory.turn():
-                self.promoting.undo()
+            self._committing.close()
+            with self.output_directory.turn_if_held() as is_held:
+                if is_held:
+                    self.promoting.undo()
             self.project.release_imports(self.output_directory)
 
     def discard(self) -> None:
@@ -530,31 +533,27 @@ class CycleFiles:
         is_shared = self._is_sharing
         self._remove_generator_directory()
         try:
-            if self.stage is not None:
+            if self.stage is not None and not self.has_lost_its_lock:
                 remove_tree(self.project.files, self.stage)
                 if not is_shared:
                     self._sweep_generations()
         finally:
             if not is_shared:
-                self._release_others()
+                self.project.release_others()
 
     def clear_if_discarded(self) -> None:
         """Remove files that an abandoned thread has written to the stage after it was discarded, and release its claim."""
         if self._is_discarded and self.stage is not None:
             self._remove_generator_directory()
             with contextlib.suppress(OSError):
-                remove_tree(self.project.files, self.stage)
-                self._release_others()
+                if not self.has_lost_its_lock:
+                    remove_tree(self.project.files, self.stage)
+                self.project.release_others()
 
-    def _release_others(self) -> None:
-        """Release all output directories except the live one, and those with a journal that still has to be undone."""
-        live = self.project.live
-        for path, output in list(self.project.claimed.items()):
-            journal = self.project.files.stat(output.home / "journal.json")
-            is_other = (live is None or path != live.path) and journal is None
-            # An abandoned thread may have released it in the meantime.
-            if is_other and self.project.claimed.pop(path, None) is not None:
-                output.release()
+    @property
+    def has_lost_its_lock(self) -> bool:
+        """True if the lock was removed since :meth:`claim`: another session may be using what lies beside it."""
+        return self.output is not None and not self._is_dry and not self.output.is_held()
 
     @property
     def home(self) -> Path:

@@ -14,13 +14,15 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lastgood import watch_events
 from lastgood.config import Config
 from lastgood.effects import LeaderGeneration, Request
 from lastgood.errors import AlreadyWatched, LastgoodError, LeaderFailed, WatchError
+from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.project import Project
 from lastgood.planner import State, events
 from lastgood.planner.news import LeaderFailure, News
@@ -30,13 +32,24 @@ from lastgood.store.file_system import digest_of
 from lastgood.store.leading import Asked, FollowerFiles, Identity, LeaderFiles, Needs, Record
 from lastgood.store.output_directory import OutputDirectory
 
-__all__ = ["Answers", "Follower", "Leader", "find_leader", "follow"]
+__all__ = [
+    "Answers",
+    "Follower",
+    "Leader",
+    "ask_leader",
+    "find_leader",
+    "follow",
+    "is_worth_another",
+    "running_session",
+]
 
 logger = logging.getLogger(__name__)
 
 _KEPT_ANSWERS = 64
 _INTRODUCTION = 1.0
 """Seconds within which a session that has just claimed an output directory says who it is."""
+_REPLACEMENT = 4.0
+"""Seconds within which a leader whose files were cleaned away has made its generation anew, as a rule."""
 _CHECK_INTERVAL = 0.02
 _DEAD_CHECK = 0.5
 """Seconds without news after which a command looks whether the session has ended."""
@@ -74,6 +87,7 @@ class Leader:
         self._identity: Identity | None = None
         self._told: dict[Path, Record] = {}
         self._beats = 0
+        self._has_lost = False
         self._followed = events.Followed(0)
         self._asked: dict[int, str] = {}  # the names of requests that are not answered yet, by ticket
         self._writing = threading.Lock()
@@ -145,8 +159,12 @@ class Leader:
 
     def introduce(self, config: Config) -> None:
         """Say who leads, from the moment on at which the output directory of ``config`` is claimed. Cannot fail."""
-        self._identity = identity_of(self.project, config, generates=self.generates)
-        self.tell(*self._said)
+        self.introduce_as(identity_of(self.project, config, generates=self.generates), *self._said)
+
+    def introduce_as(self, identity: Identity, news: News, answers: Answers = ()) -> None:
+        """Say who leads, with the ``news`` of a former leader as long as there are no others. Cannot fail."""
+        self._identity = identity
+        self.tell(replace(news, pid=self.project.pid), answers)
 
     def tell(self, news: News, answers: Answers) -> None:
         """Write the news and the answers where followers read them, unless that was done already. Cannot fail."""
@@ -168,16 +186,26 @@ class Leader:
                 told[path] = record
             self._told = told
 
-    def beat(self) -> None:
-        """Give a sign of life. Cannot fail."""
+    def beat(self) -> bool:
+        """Give a sign of life; return False, once, if the lock was removed, so that another session may lead. Cannot fail."""
         self._beats += 1
-        for files in self._held():
+        held = self._held()
+        for files in held:
             with contextlib.suppress(OSError):
                 files.beat(self._beats)
+        is_news = not held and not self._has_lost
+        self._has_lost = not held
+        return not is_news
 
     def take(self) -> Asked:
-        """Take the followers' requests, and return what they want. What was told and has been removed is told again."""
-        for files in self._held():
+        """Take the followers' requests, and return what they want; what they wanted last, if the lock was removed.
+
+        What was told and has been removed is told again.
+        """
+        held = self._held()
+        if not held:
+            return Asked({}, self._followed.followers, self._followed.paths)
+        for files in held:
             if not files.is_told():
                 self._told = {}
                 self.tell(*self._said)
@@ -193,7 +221,7 @@ class Leader:
         project = self.project
         return frozenset(str(LeaderFiles(project.files, output.home).asked) for output in project.claimed.values())
 
-    def _held(self) -> Iterable[LeaderFiles]:
+    def _held(self) -> Sequence[LeaderFiles]:
         project = self.project
         return [
             LeaderFiles(project.files, output.home) for output in list(project.claimed.values()) if output.is_held()
@@ -204,9 +232,16 @@ class Follower:
     """The side of a session of ``project`` that follows the one that holds ``output``, by its ``identity``."""
 
     def __init__(
-        self, project: Project, output: OutputDirectory, identity: Identity, news: News, name: str = ""
+        self,
+        project: Project,
+        output: OutputDirectory,
+        identity: Identity,
+        news: News,
+        name: str = "",
+        on_lead: Callable[[Identity, News], object] = lambda *_: None,
     ) -> None:
         self.output = output
+        self._on_lead = on_lead
         self.news = news
         self._project = project
         self._identity = identity
@@ -249,6 +284,7 @@ class Follower:
         except (LastgoodError, OSError) as error:
             logger.debug("the output directory cannot be claimed: %s", error)
         else:
+            self._on_lead(self._identity, self.news)  # at once: a first cycle may take long, and others want to follow
             self.leave()
             project.generation = max(project.generation, self.news.generation)
             return events.Elected(project.pid)
@@ -264,6 +300,18 @@ class Follower:
             *((ticket, False) for ticket in refused),
         ]
         return events.Heard(record.news, now, beat, tuple(answers))
+
+    def newer(self, good: LeaderGeneration, seconds: float = _REPLACEMENT) -> News | None:
+        """Return the news in which ``good``, which is kept no more, is not the last good generation; wait for them a moment."""
+        deadline = time.monotonic() + seconds
+        while (found := self._leader.read()) is None or found[0].news.good == good:
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(_CHECK_INTERVAL)
+        if self._identity.difference(found[0].identity, self._is_same):
+            return None
+        self.news = found[0].news
+        return self.news
 
     def ask(self, ticket: int, request: Request) -> None:
         """Leave a request for the leader."""
@@ -335,9 +383,20 @@ def follow(leader: Leader, config: Config, error: AlreadyWatched, name: str = ""
     difference = identity.difference(record.identity, lambda one, other: is_same_file(project, one, other))
     if difference:
         raise AlreadyWatched(error.output, record.pid, difference) from None
-    follower = Follower(project, output, identity, record.news, name)
+    follower = Follower(project, output, identity, record.news, name, leader.introduce_as)
     follower.need()
     return follower
+
+
+def is_worth_another(work: CycleFiles, error: BaseException) -> bool:
+    """Return whether another cycle may come off without an edit, because that of ``work`` has met with another session.
+
+    It has lost its lock, or the one that holds it has not said who it is, for which it was given a moment.
+    """
+    live = work.project.live
+    if isinstance(error, AlreadyWatched):
+        return live is not None and error.output == live.path and not error.difference
+    return live is not None and work.has_lost_its_lock
 
 
 def ask_leader(project: Project, error: AlreadyWatched, request: Request) -> News | None:

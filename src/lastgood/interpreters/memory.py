@@ -20,7 +20,7 @@ from lastgood.errors import AlreadyWatched, BridgeError, GenerationError, Module
 from lastgood.interpreters import staging
 from lastgood.interpreters.adoption import AdoptedFiles, stage_adopted
 from lastgood.interpreters.cycle_files import CycleFiles
-from lastgood.interpreters.leading import Answers, Follower, Leader, find_leader, follow
+from lastgood.interpreters.leading import Answers, Follower, Leader, find_leader, follow, is_worth_another
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo, take_recovered
 from lastgood.planner import State, events
@@ -28,7 +28,7 @@ from lastgood.planner.news import News
 from lastgood.planner.watch_set import WatchSet
 from lastgood.sources.snapshots import Reader
 from lastgood.store.file_system import digest_of
-from lastgood.store.generations import LateModule
+from lastgood.store.generations import DamagedGeneration, LateModule
 from lastgood.store.memory_files import MemoryFiles
 from lastgood.watch_events import WatchEvent
 
@@ -225,12 +225,18 @@ class MemoryInterpreter:
         if self._work is None:
             return events.Failed(action, 0.0, error, self.clock.now)
         work = self._work
+        if isinstance(error, DamagedGeneration) and isinstance(work, AdoptedFiles):
+            assert self.follower is not None
+            newer = self._apart(self.follower.newer, work.good, 0.0)
+            return events.Failed(action, 0.0, error, self.clock.now, work.read, work.used, leader=newer)
         if isinstance(error, AlreadyWatched):
             try:
                 news = self._follow_instead(work, error)
             except AlreadyWatched as other:
                 return events.Failed(action, 0.0, other, self.clock.now, work.read, work.used)
             return events.Failed(action, 0.0, error, self.clock.now, work.read, work.used, leader=news)
+        if is_worth_another(work, error):
+            self.report(events.ReloadRequested(events.NOBODY))
         return events.Failed(action, 0.0, error, self.clock.now, work.read, work.used, work.only_waited)
 
     def _advance(self, action: effects.Stage | effects.Promote | effects.Warm | effects.Swap) -> events.Event:
@@ -259,6 +265,7 @@ class MemoryInterpreter:
                     raise _warm_timeout(timeout) from None
                 return events.Warmed(action, 0.0, self.differences)
             case effects.Swap(cycle):
+                self._cycle.begin_commit()
                 self._cycle.commit()
                 self._go_live(self.bridges[cycle])
                 made_way, self._made_way = self._made_way, set()
@@ -529,7 +536,9 @@ class MemoryInterpreter:
                 assert self.follower is not None
                 self._write_apart(self.follower.ask, ticket, request)
             case effects.Beat():
-                self._write_apart(self._leader.beat)
+                if not self._apart(self._leader.beat) and self.follower is None:
+                    self.report(events.ReloadRequested(events.NOBODY))
+                self.has_written = True
             case effects.Arm(paths) if self.follower is not None:
                 self._write_apart(self.follower.watch, paths)
             case effects.Pin(bridge):

@@ -69,6 +69,7 @@ def generate_once(project: Project, timeout: float = _STAGE_TIMEOUT) -> Once:
     try:
         staged = _run_stage(timeout, work)
         work.promote()
+        work.begin_commit()
         work.commit()
     except BaseException as error:
         _roll_back(project, work, error)
@@ -128,6 +129,7 @@ def undo_once(project: Project) -> Once:
         staged = advance(stage_undo(work, project.always_watched, watches=False), None)
         assert isinstance(staged, StageResult), "it has no request, because nothing is watched"
         work.promote()
+        work.begin_commit()
         work.commit()
     except BaseException as error:
         _roll_back(project, work, error)

@@ -10,6 +10,7 @@ import trio
 
 from lastgood import effects
 from lastgood.children.limits import in_thread
+from lastgood.effects import LeaderGeneration
 from lastgood.errors import AlreadyWatched
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.leading import Answers, Follower, Leader, find_leader, follow
@@ -62,6 +63,11 @@ class OtherSessions:
         self.follower = await in_thread(follow, self._leader, work.config, error, limiter=self._limiter)
         return self.follower.news
 
+    async def newer(self, good: LeaderGeneration) -> News | None:
+        """Return the leader's news if they have another last good generation than ``good``; see :meth:`Follower.newer`."""
+        assert self.follower is not None
+        return await in_thread(self.follower.newer, good, limiter=self._limiter)
+
     async def hear(self) -> bool:
         """Report the leader's news; return whether this session leads from now on."""
         assert self.follower is not None
@@ -113,7 +119,8 @@ class OtherSessions:
         follower = self.follower
         match command:
             case effects.Beat():
-                await in_thread(self._leader.beat, limiter=self._limiter)
+                if not await in_thread(self._leader.beat, limiter=self._limiter) and self.follower is None:
+                    self._report(events.ReloadRequested(events.NOBODY))  # its stage takes the lock anew, or follows
             case effects.Ask(ticket, request) if follower is not None:
                 await in_thread(follower.ask, ticket, request, limiter=self._limiter)
             case effects.Arm(paths) if follower is not None:

@@ -328,6 +328,15 @@ class Project:
         if self.imports is not None:
             self.imports.free(output.path)
 
+    def release_others(self) -> None:
+        """Release all output directories except the live one, and those with a journal that still has to be undone."""
+        for path, output in list(self.claimed.items()):
+            journal = self.files.stat(output.home / "journal.json")
+            is_other = (self.live is None or path != self.live.path) and journal is None
+            # An abandoned thread may have released it in the meantime.
+            if is_other and self.claimed.pop(path, None) is not None:
+                output.release()
+
     def release(self) -> None:
         """Release the extractor, the hook on imports, and every claimed output directory."""
         if self.imports is not None:

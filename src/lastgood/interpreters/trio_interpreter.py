@@ -30,6 +30,7 @@ from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.comparison import Comparison
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.hooks import Beginning, Hooks, Interrupted, is_async
+from lastgood.interpreters.leading import is_worth_another
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.other_sessions import OtherSessions
 from lastgood.interpreters.project import Project
@@ -39,6 +40,7 @@ from lastgood.planner import events
 from lastgood.planner.news import News
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.snapshots import Linked, Reader
+from lastgood.store.generations import DamagedGeneration
 from lastgood.watch_events import PollingStarted
 
 __all__ = ["Beginning", "Hooks", "Interrupted", "TrioInterpreter"]
@@ -155,6 +157,8 @@ class TrioInterpreter:
         if self._work is None:
             return events.Failed(action, since(started), error, time.time())
         work = self._work
+        if is_worth_another(work, error):
+            self._report(events.ReloadRequested(events.NOBODY))
         return events.Failed(action, since(started), error, time.time(), work.read, work.used, work.only_waited)
 
     def stop_stage(self) -> None:
@@ -174,6 +178,10 @@ class TrioInterpreter:
             return staged.event(action, work, since(started))
         except AlreadyWatched as error:
             return await self._follow_instead(action, work, error, started)
+        except DamagedGeneration as error:
+            if action.adopts is None or (news := await self.others.newer(action.adopts)) is None:
+                return self.failed(action, error, started)
+            return events.Failed(action, since(started), error, time.time(), work.read, work.used, leader=news)
         except Exception as error:
             return self.failed(action, error, started)
         finally:
@@ -261,6 +269,7 @@ class TrioInterpreter:
             case effects.Swap():
                 if work.refresh is not None:
                     work.refresh.prepare()
+                await self._in_thread(work.begin_commit)
                 # commit() makes one system call, and what follows cannot fail. No checkpoint may lie between them.
                 work.commit()
                 assert work.config is not None

@@ -46,9 +46,12 @@ _BEAT_EVERY = 2.0
 
 def begin(state: State, news: News) -> Step:
     """Follow the session that leads and tells ``news``. What was read of the sources counts no more: the leader watches them."""
+    before = state.following
+    following = Following(news) if before is None else replace(before, news=news)
+    told = () if before is not None else (Emit(watch_events.LeaderChanged("follower", news.pid)),)
     state = replace(
         state,
-        following=Following(news),
+        following=following,
         attempted={},
         observed={},
         disturbed=frozenset(),
@@ -65,7 +68,7 @@ def begin(state: State, news: News) -> Step:
             *phases.STOP_EDIT_TIMERS,
             StopTimer(phases.IDLE_LOOK),
             StopTimer(BEAT),
-            Emit(watch_events.LeaderChanged("follower", news.pid)),
+            *told,
             SetTimer(LISTEN, _LISTEN_EVERY),
             SetTimer(SILENCE, _SILENT_AFTER),
             *step.effects,
@@ -74,7 +77,7 @@ def begin(state: State, news: News) -> Step:
 
 
 def deposed(state: State, event: events.Failed, news: News) -> Step:
-    """Follow the session that has taken the output directory: the running cycle is superseded by what that one makes."""
+    """Follow the session that leads by now, or what it has made by now: the running cycle is superseded by that."""
     cycle = cycles.cycle_of(state, event.effect)
     if cycle is None or state.ending:
         return cycles.failed(state, event)
@@ -133,7 +136,7 @@ def elected(state: State, event: events.Elected) -> Step:
         state,
         following=None,
         cycle=max(state.cycle, following.news.cycle),
-        numbered=following.news.generation,
+        numbered=max(state.numbered, following.news.generation),
         tickets=(*state.tickets, *answered, NOBODY),
         stale=None if is_silence else state.stale,
     )

@@ -412,6 +412,7 @@ class Session:
                 if self._is_forked:
                     await trio.sleep_forever()
                 self._driver.finish(event)
+                interpreter.others.tell(self._driver.state)
 
     async def _do(self, interpreter: TrioInterpreter, action: Action) -> Event:
         started = trio.current_time()

@@ -262,6 +262,9 @@ class _Turn:
         self._taken.discard(self)
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile has the descriptor as well
             os.close(descriptor)
 
 

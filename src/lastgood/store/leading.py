@@ -160,8 +160,8 @@ class LeaderFiles:
         alive = self._alive(names)
         requests: dict[str, Request] = {}
         for name in sorted(names):
-            stem, dot, _ = name.rpartition(_REQUEST)
-            if not dot:
+            stem = name.removesuffix(_REQUEST)
+            if stem == name:  # one that is being written has another end
                 continue
             path = self._followers / name
             with contextlib.suppress(OSError, msgspec.MsgspecError):

@@ -180,6 +180,12 @@ class OutputDirectory:
         finally:
             claim.release()
 
+    @contextlib.contextmanager
+    def turn_if_held(self) -> Iterator[bool]:
+        """Be the only process that changes files, as in :meth:`turn`; the value is that of :meth:`is_held`, for as long."""
+        with self.turn():
+            yield self.is_held()
+
     def release(self) -> None:
         """Release the output directory for the next session."""
         try:

@@ -34,7 +34,7 @@ from lastgood.store.trees import (
     staged_place,
 )
 
-__all__ = ["Promoting"]
+__all__ = ["Promoting", "empty"]
 
 
 class Promoting:
@@ -89,6 +89,19 @@ class Promoting:
             raise PromotionError(
                 f"the wrappers could not be promoted: {error.strerror or error}.", path=where
             ) from error
+
+    def texts_before(self) -> dict[str, bytes | bool | None]:
+        """Return, before the first change, the Python files that will change; None: nothing is there, True: a directory is."""
+        before: dict[str, bytes | bool | None] = {}
+        for operation in self.promotion.operations:
+            match operation:
+                case ReplaceFile(name) | RemoveFile(name) if name.endswith(".py"):
+                    before[name] = self.output.files.read(self.output.path / name)
+                case WriteFile(name) | MakeDirectory(name):
+                    before[name] = None
+                case RemoveDirectory(name):
+                    before[name] = True
+        return before
 
     def commit(self) -> None:
         """Commit: a crash from here on keeps the new files."""
@@ -190,3 +203,15 @@ class Promoting:
         changed |= {(path / name).parent / BYTECODE for name in self.promotion.touched}
         changed |= {directory for copy in copies for directory in (copy.parent, copy.parent.parent)}
         files.barrier((*copies, *real_directories(files, changed), home / "manifest.json", home))
+
+
+def empty(output: OutputDirectory, stage: Path) -> None:
+    """Remove all that was promoted into ``output``, or nothing. ``stage`` is a directory that nothing else needs."""
+    emptying = Promoting(output, stage, {})
+    try:
+        emptying.apply()
+        emptying.commit()
+    except BaseException:
+        emptying.undo()
+        raise
+    emptying.sweep()
