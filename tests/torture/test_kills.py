@@ -166,7 +166,8 @@ class Killing:
 
     def check_leftovers(self) -> None:
         """Nothing of a promotion, and no generation but the last good ones."""
-        assert sorted(os.listdir(self.home)) == ["generations", "lock", "manifest.json"]
+        assert sorted(os.listdir(self.home)) == ["followers", "generations", "leader", "lock", "manifest.json"]
+        assert os.listdir(self.home / "followers") == []
         kept = {name: set(os.listdir(self.home / "generations" / name)) for name in ("manifests", "objects")}
         manifests = [
             Manifest.loads((self.home / "generations" / "manifests" / name).read_bytes(), name)

@@ -12,10 +12,11 @@ lie beside it. None of them has to survive a power failure.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,6 +34,8 @@ from lastgood.store.trees import (
 )
 
 __all__ = ["Asked", "FollowerFiles", "Identity", "LeaderFiles", "Needs", "Record"]
+
+T = TypeVar("T")
 
 _LOCK = ".lock"
 _NEEDS = ".json"
@@ -122,7 +125,7 @@ class LeaderFiles:
         """Replace the record. Only the holder of the lock may do so. Raises :class:`OSError`."""
         for directory in (self.told, self.asked):
             _make_own(self._files, directory)
-        write_sealed(self._files, self._record, msgspec.json.encode(record, enc_hook=str))
+        write_sealed(self._files, self._record, _encoded(record))
 
     def is_told(self) -> bool:
         """Return whether there is a record."""
@@ -136,8 +139,8 @@ class LeaderFiles:
         """Return the last record that a leader has written, whoever leads now; None if there is none with a valid seal."""
         try:
             data = read_sealed(self._files, self._record)
-            return None if data is None else msgspec.json.decode(data, type=Record, dec_hook=_decoded)
-        except (OSError, msgspec.MsgspecError):
+            return None if data is None else _decoded(data, Record)
+        except (OSError, ValueError):
             return None
 
     def read(self) -> tuple[Record, int] | None:
@@ -164,10 +167,10 @@ class LeaderFiles:
             if stem == name:  # one that is being written has another end
                 continue
             path = self._followers / name
-            with contextlib.suppress(OSError, msgspec.MsgspecError):
+            with contextlib.suppress(OSError, ValueError):
                 data = read_sealed(self._files, path)
                 if data is not None and stem.rpartition("-")[0] in alive:
-                    requests[stem] = msgspec.json.decode(data, type=_Asking).request
+                    requests[stem] = _decoded(data, _Asking).request
             remove_tree(self._files, path)
         paths = sorted({Path(path) for needs in alive.values() for path in needs.paths})
         manifests = frozenset(name for needs in alive.values() for name in needs.manifests)
@@ -186,9 +189,9 @@ class LeaderFiles:
             lock = self._followers / f"{stem}{_LOCK}"
             claim = self._files.lock(lock) if is_regular(self._files, lock) else None
             if claim is None and f"{stem}{_LOCK}" in names:
-                with contextlib.suppress(OSError, msgspec.MsgspecError):
+                with contextlib.suppress(OSError, ValueError):
                     if (data := read_sealed(self._files, self._followers / name)) is not None:
-                        alive[stem] = msgspec.json.decode(data, type=Needs)
+                        alive[stem] = _decoded(data, Needs)
                 continue
             for left in (self._followers / name, lock):
                 remove_tree(self._files, left)
@@ -217,7 +220,7 @@ class FollowerFiles:
             self._claim = self._files.lock(lock)
         path = self._directory / f"{self._name}{_NEEDS}"
         if needs != self._needs or not is_regular(self._files, path):
-            write_sealed(self._files, path, msgspec.json.encode(needs))
+            write_sealed(self._files, path, _encoded(needs))
             self._needs = needs
         return is_new
 
@@ -225,7 +228,7 @@ class FollowerFiles:
         """Leave a request for the leader, and return the name under which it answers. Raises :class:`OSError`."""
         name = self.name_of(ticket)
         path = self._directory / f"{name}{_REQUEST}"
-        write_sealed(self._files, path, msgspec.json.encode(_Asking(request)))
+        write_sealed(self._files, path, _encoded(_Asking(request)))
         return name
 
     def name_of(self, ticket: int) -> str:
@@ -252,7 +255,17 @@ def _make_own(files: FileSystem, directory: Path) -> None:
     make_directories(files, directory)
 
 
-def _decoded(kind: type, value: Any) -> Any:
+def _encoded(what: msgspec.Struct) -> bytes:
+    # Not by msgspec alone: a path need not be valid text in any encoding.
+    return json.dumps(msgspec.to_builtins(what, enc_hook=str)).encode()
+
+
+def _decoded(data: bytes, kind: type[T]) -> T:
+    """Raises :class:`ValueError`, which the errors of msgspec are, too."""
+    return msgspec.convert(json.loads(data), type=kind, dec_hook=_path)
+
+
+def _path(kind: type, value: Any) -> Any:
     if kind is Path:
         return Path(value)
     raise NotImplementedError(kind)
