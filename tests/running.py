@@ -29,16 +29,16 @@ class Ran:
 
 
 class Running:
-    """A program that runs; :meth:`stop` it. After :data:`DEADLINE` it is killed, so that no test waits for ever."""
+    """A program that runs; :meth:`stop` it. After the deadline it is killed, so that no test waits for ever."""
 
-    def __init__(self, *command: str | Path, cwd: Path) -> None:
+    def __init__(self, *command: str | Path, cwd: Path, deadline: float = DEADLINE) -> None:
         self._process = subprocess.Popen(
             command, cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self.out, self.err = self._process.stdout, self._process.stderr
-        self._deadline = threading.Timer(DEADLINE, self._process.kill)
+        self._deadline = threading.Timer(deadline, self._process.kill)
         self._deadline.start()
 
     @property
@@ -84,9 +84,9 @@ class Running:
         self.err.close()
 
 
-def run(command: Sequence[str | Path], cwd: Path) -> Ran:
+def run(command: Sequence[str | Path], cwd: Path, deadline: float = DEADLINE) -> Ran:
     """Run a program to its end."""
     ran = subprocess.run(
-        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE, check=False
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=deadline, check=False
     )
     return Ran(ran.returncode, ran.stdout, ran.stderr)
