@@ -455,6 +455,15 @@ def test_a_cycle_of_one_that_leads_no_more_is_superseded_by_what_the_other_makes
     assert script.state.generation == 7
 
 
+def test_a_cycle_whose_lock_was_removed_is_followed_by_one_that_takes_it_anew() -> None:
+    script = Follower()
+    script.state = second_cycle().state
+    script.give(events.Failed(effects.Stage(2), 0.5, ERROR, 1.0, displaced=True))
+    ended = script.give(events.RolledBack(effects.Rollback(effects.Stage(2), 10.0)))
+    assert ended[-1] == script.last_look()
+    assert script.give(looked(src("2")))[-1] == effects.Stage(3)
+
+
 def test_one_that_cannot_start_because_another_is_faster_follows_that() -> None:
     script = Follower()
     script.give(events.Started(0))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from lastgood import WatchProgram
 from lastgood.errors import LeaderFailed
@@ -85,10 +86,10 @@ async def test_what_it_wants_to_have_watched_is_watched_by_the_first(
     data = project.save("data.txt", "1")
     async with start() as first, follow(extra_watch_paths=[data]):
         await second.success()
-        while data not in first._driver.state.asked_for:  # noqa: ASYNC110 - nothing tells of it
-            await trio.sleep(0.01)
-        while first._driver.state.attempted.get(data) is None:  # noqa: ASYNC110 - nothing tells of it
-            await trio.sleep(0.01)
+        while data not in first._driver.state.asked_for:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        while first._driver.state.attempted.get(data) is None:
+            await trio.testing.wait_all_tasks_blocked(0.001)
         project.save("data.txt", "2")
         assert (await second.success()).changed == (data,)
 

@@ -22,7 +22,6 @@ from lastgood import watch_events
 from lastgood.config import Config
 from lastgood.effects import LeaderGeneration, Request
 from lastgood.errors import AlreadyWatched, LastgoodError, LeaderFailed, WatchError
-from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.project import Project
 from lastgood.planner import State, events
 from lastgood.planner.news import LeaderFailure, News
@@ -39,7 +38,6 @@ __all__ = [
     "ask_leader",
     "find_leader",
     "follow",
-    "is_worth_another",
     "running_session",
 ]
 
@@ -386,17 +384,6 @@ def follow(leader: Leader, config: Config, error: AlreadyWatched, name: str = ""
     follower = Follower(project, output, identity, record.news, name, leader.introduce_as)
     follower.need()
     return follower
-
-
-def is_worth_another(work: CycleFiles, error: BaseException) -> bool:
-    """Return whether another cycle may come off without an edit, because that of ``work`` has met with another session.
-
-    It has lost its lock, or the one that holds it has not said who it is, for which it was given a moment.
-    """
-    live = work.project.live
-    if isinstance(error, AlreadyWatched):
-        return live is not None and error.output == live.path and not error.difference
-    return live is not None and work.has_lost_its_lock
 
 
 def ask_leader(project: Project, error: AlreadyWatched, request: Request) -> News | None:

@@ -20,7 +20,7 @@ from lastgood.errors import AlreadyWatched, BridgeError, GenerationError, Module
 from lastgood.interpreters import staging
 from lastgood.interpreters.adoption import AdoptedFiles, stage_adopted
 from lastgood.interpreters.cycle_files import CycleFiles
-from lastgood.interpreters.leading import Answers, Follower, Leader, find_leader, follow, is_worth_another
+from lastgood.interpreters.leading import Answers, Follower, Leader, find_leader, follow
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo, take_recovered
 from lastgood.planner import State, events
@@ -235,9 +235,8 @@ class MemoryInterpreter:
             except AlreadyWatched as other:
                 return events.Failed(action, 0.0, other, self.clock.now, work.read, work.used)
             return events.Failed(action, 0.0, error, self.clock.now, work.read, work.used, leader=news)
-        if is_worth_another(work, error):
-            self.report(events.ReloadRequested(events.NOBODY))
-        return events.Failed(action, 0.0, error, self.clock.now, work.read, work.used, work.only_waited)
+        read = work.read, work.used, work.only_waited
+        return events.Failed(action, 0.0, error, self.clock.now, *read, displaced=work.has_lost_its_lock)
 
     def _advance(self, action: effects.Stage | effects.Promote | effects.Warm | effects.Swap) -> events.Event:
         match action:

@@ -30,7 +30,6 @@ from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.comparison import Comparison
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.hooks import Beginning, Hooks, Interrupted, is_async
-from lastgood.interpreters.leading import is_worth_another
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.other_sessions import OtherSessions
 from lastgood.interpreters.project import Project
@@ -157,9 +156,8 @@ class TrioInterpreter:
         if self._work is None:
             return events.Failed(action, since(started), error, time.time())
         work = self._work
-        if is_worth_another(work, error):
-            self._report(events.ReloadRequested(events.NOBODY))
-        return events.Failed(action, since(started), error, time.time(), work.read, work.used, work.only_waited)
+        read = work.read, work.used, work.only_waited
+        return events.Failed(action, since(started), error, time.time(), *read, displaced=work.has_lost_its_lock)
 
     def stop_stage(self) -> None:
         """Stop the blocking part of a stage if one runs, because its result is not needed any more."""

@@ -191,6 +191,10 @@ def failed(state: State, event: events.Failed) -> Step:
         return Step(state)
     armed, changes = _record_reading(state, event)
     failure = None if state.ending or cycle.superseded else event
+    if event.displaced and state.live is not None and not state.ending:
+        armed = replace(
+            armed, tickets=(*armed.tickets, events.NOBODY)
+        )  # the next cycle takes the lock anew, or follows
     step = rollback.roll_back(replace(armed, blocked=event.only_waited), cycle, event.effect, failure)
     return step.preceded_by(*changes)
 

@@ -192,7 +192,8 @@ class Watched:
 class Failed:
     """An action before the commit point failed or was interrupted. ``read`` and ``used`` are as in :class:`Staged`, but may be
     incomplete. ``only_waited``: a stage has read nothing, because the thread of an earlier one did not return in time.
-    ``leader``: another session leads the project, and this is its news: it is to be followed."""
+    ``leader``: another session leads the project, and this is its news: it is to be followed. ``displaced``: the lock on the
+    output directory was removed during the cycle."""
 
     effect: Stage | Promote | Warm | Swap
     seconds: float
@@ -202,6 +203,7 @@ class Failed:
     used: Mapping[Path, str] = field(default_factory=dict, repr=False)
     only_waited: bool = False
     leader: News | None = None
+    displaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the session that leads a project tells its followers, and what a follower knows of that session. Pure values."""
+"""The news of the session that leads a project, and a follower's knowledge of that session. Pure values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LeaderFailure:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What the leader, the session of process ``pid``, tells: its last good generation, and why it is stale, if it is."""
+    """The news of the leader, the session of process ``pid``: its last good generation, and why it is stale, if it is."""
 
     pid: int
     good: LeaderGeneration | None = None
@@ -54,7 +54,7 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """What a follower knows of its leader.
+    """A follower's knowledge of its leader.
 
     - ``news``: the last news. ``beat`` and ``heard_at``: the number of the last sign of life, and its time (0: there was none).
     - ``silence``: the error of a leader that has given none for a while.

@@ -52,7 +52,7 @@ class _Tree:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a reading of ``watch`` has found, for the next one to go on from.
+    """The findings of a reading of ``watch``, for the next one to go on from.
 
     ``present``: the roots at which something may be, with their kinds; ``found``: what was there. ``seen``: the files.
     """
@@ -83,7 +83,7 @@ class Reader:
 
     @property
     def linked(self) -> Linked:
-        """What the links led to that were met at the last reading."""
+        """The targets of the links that were met at the last reading."""
         return self.last.linked
 
     def read(self, watch: WatchSet) -> Snapshot:
@@ -215,7 +215,7 @@ class _Reading:
 
     @property
     def linked(self) -> Linked:
-        """What the links led to that were met."""
+        """The targets of the links that were met."""
         return Linked(self._linked_trees, self._linked_alone)
 
     def root(self, root: Path, kind: str, last: Mapping[Path, str]) -> Mapping[Path, str]:

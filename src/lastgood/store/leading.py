@@ -1,4 +1,4 @@
-"""What the session that leads a project and its followers write for each other, beside the output directory.
+"""The files that the session that leads a project and its followers write for each other, beside the output directory.
 
 - ``leader/record.json``, sealed: who leads, what its followers must have in common with it, its news, and its answers;
 - ``leader/beat``: a number that changes while the leader responds and has followers;
@@ -43,7 +43,7 @@ _REQUEST = ".request"
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What has to be the same in two sessions of which one follows the other. The config file is compared as a file.
+    """The facts that two sessions must have in common for one to follow the other. The config file is compared as a file.
 
     ``version`` is a digest of lastgood's own sources and of Python's version. ``arguments`` are those of :func:`lastgood.watch` in
     place of a config file, ``python`` is the workers' interpreter; ``generates``: the session has a ``generate`` of its own.
@@ -71,7 +71,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What a leader tells: who it is, its news, and its answers to requests, by their names."""
+    """The words of a leader: who it is, its news, and its answers to requests, by their names."""
 
     identity: Identity
     pid: int
@@ -80,7 +80,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Needs(msgspec.Struct, frozen=True):
-    """What a follower needs of its leader: to have these paths watched, and the generations with these manifests kept."""
+    """The needs of a follower: to have these paths watched, and the generations with these manifests kept."""
 
     pid: int
     paths: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class _Asking(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the followers want: new requests by name, the number of followers, what they want to have watched, and kept."""
+    """The wants of the followers: new requests by name, the number of followers, what they want to have watched, and kept."""
 
     requests: Mapping[str, Request] = field(default_factory=dict)
     followers: int = 0
