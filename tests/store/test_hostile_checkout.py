@@ -15,11 +15,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from click.testing import CliRunner, Result
 
 import lastgood
 from lastgood.bridges.worker.manifest import Damaged, Manifest
-from lastgood.cli.commands import main
 from lastgood.config import load_config
 from lastgood.errors import ConfigError, NothingToUndo
 from lastgood.interpreters.cycle_files import CycleFiles
@@ -31,53 +29,8 @@ from lastgood.store.output_directory import OutputDirectory
 from lastgood.store.promotion import Promoting
 from lastgood.store.trees import read_sealed, write_sealed
 from lastgood.store.user_key import cache_directory
-from real_project import QUOTE, FakeFactory, RealProject
-
-PLANTED = b"import pathlib; pathlib.Path(__file__).with_name('executed').touch()\n"
-PRECIOUS = b"# hand-written\n"
-
-Entry = Mapping[str, object]
-
-
-class Victim:
-    """A project with a hand-written file in its output directory, and files of the user's beside it."""
-
-    def __init__(self, top: Path) -> None:
-        self.project = RealProject(top / "project")
-        self.home = self.project.root / ".lastgood" / "generated"
-        self.outside = top / "outside"
-        for directory in (self.home, self.outside, self.project.output):
-            directory.mkdir(parents=True)
-        for file in (
-            self.outside / "precious",
-            self.outside / "pricing.cpython-311.pyc",
-            self.project.output / "mine.py",
-        ):
-            file.write_bytes(PRECIOUS)
-        os.chmod(self.outside / "precious", 0o600)
-
-    def commit(self, name: str, data: bytes | str | object) -> None:
-        """Put a file into ``.lastgood/generated/``."""
-        path = self.home / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = data if isinstance(data, bytes | str) else json.dumps(data)
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-
-    def journal(self, *entries: Entry, stage: str = "stage-1") -> None:
-        rows = [{"to": "", "digest": "", "mode": 0o777, "kept": "", **entry} for entry in entries]
-        self.commit("journal.json", {"version": 1, "entries": rows, "had_manifest": True, "stage": stage})
-        for number in range(len(entries)):
-            self.commit(f"backup/{number}", PLANTED)
-        self.commit("backup/manifest.json", {"version": 1, "files": {"mine.py": ""}})
-
-    def untouched(self) -> dict[str, tuple[int, bytes]]:
-        """What no command may change: all there is outside, and what the user wrote."""
-        files = [*self.outside.rglob("*"), self.project.output / "mine.py", self.project.root / "pricing.py"]
-        stats = {path: path.lstat() for path in files}
-        return {str(p): (s.st_mode, p.read_bytes() if p.is_file() else b"") for p, s in stats.items()}
-
-    def run(self, *arguments: str) -> Result:
-        return CliRunner().invoke(main, [*arguments, str(self.project.config_file)])
+from real_project import QUOTE, FakeFactory
+from victim import PLANTED, PRECIOUS, Entry, Forgery, Victim, content, dangling, directory, fifo, hard_link, huge, link
 
 
 @pytest.fixture
@@ -96,52 +49,11 @@ OPERATIONS = ("WriteFile", "ReplaceFile", "RemoveFile", "SetAside", "MakeDirecto
 PATHS = ("absolute", "link/precious", "", ".", "a\0b", "sub/../mine.py")
 
 
-def forged_journal(operation: str, path: str) -> Callable[[Victim], None]:
+def forged_journal(operation: str, path: str) -> Forgery:
     def forge(victim: Victim) -> None:
         os.symlink(victim.outside, victim.project.output / "link")
         absolute = str(victim.outside / "precious") if path == "absolute" else path
         victim.journal(entry(operation, absolute, digest=digest_of(PRECIOUS), to="../../outside/precious"))
-
-    return forge
-
-
-def link(name: str, target: str = "") -> Callable[[Victim], None]:
-    def forge(victim: Victim) -> None:
-        path = victim.home / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(victim.outside / target if target else victim.outside, path)
-
-    return forge
-
-
-def hard_link(name: str) -> Callable[[Victim], None]:
-    def forge(victim: Victim) -> None:
-        (victim.home / name).parent.mkdir(parents=True, exist_ok=True)
-        os.link(victim.outside / "precious", victim.home / name)
-
-    return forge
-
-
-def fifo(name: str) -> Callable[[Victim], None]:
-    def forge(victim: Victim) -> None:
-        (victim.home / name).parent.mkdir(parents=True, exist_ok=True)
-        os.mkfifo(victim.home / name)
-
-    return forge
-
-
-def directory(name: str) -> Callable[[Victim], None]:
-    return lambda victim: victim.commit(f"{name}/within", b"")
-
-
-def content(name: str, data: object) -> Callable[[Victim], None]:
-    return lambda victim: victim.commit(name, data)
-
-
-def huge(name: str) -> Callable[[Victim], None]:
-    def forge(victim: Victim) -> None:
-        victim.commit(name, b"")
-        os.truncate(victim.home / name, 1 << 40)
 
     return forge
 
@@ -187,10 +99,6 @@ def a_cache(victim: Victim) -> None:
     database.close()
 
 
-def dangling(name: str) -> Callable[[Victim], None]:
-    return lambda victim: os.symlink(victim.outside / "nowhere", victim.home / name)
-
-
 OWN = (
     "lock",
     "pid",
@@ -215,7 +123,7 @@ DIRECTORIES = (
 HISTORY = "generations/history.json"
 MANIFEST = {"version": 1, "files": {"mine.py": digest_of(PRECIOUS), "../../outside/precious": digest_of(PRECIOUS)}}
 
-FORGED: Mapping[str, Callable[[Victim], None]] = {
+FORGED: Mapping[str, Forgery] = {
     **{f"{each} outside": forged_journal(each, "../../outside/precious") for each in OPERATIONS},
     **{f"{each} of what is not ours": forged_journal(each, "mine.py") for each in OPERATIONS},
     **{f"ReplaceFile {path!r}": forged_journal("ReplaceFile", path) for path in PATHS},
@@ -251,7 +159,7 @@ FORGED: Mapping[str, Callable[[Victim], None]] = {
 
 
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
-def test_what_is_forged_changes_nothing_but_what_is_generated(victim: Victim, forge: Callable[[Victim], None]) -> None:
+def test_what_is_forged_changes_nothing_but_what_is_generated(victim: Victim, forge: Forgery) -> None:
     forge(victim)
     before = victim.untouched()
     for command, status in (("plan", 0), ("history", 0), ("undo", 1), ("generate", 0)):

@@ -83,7 +83,8 @@ class Leader:
         self._news = News(project.pid)
         self._said: tuple[News, Answers] = (self._news, ())
         self._identity: Identity | None = None
-        self._told: dict[Path, Record] = {}
+        self._told: dict[Path, tuple[Record, tuple[int, ...]]] = {}
+        self._problem = ""
         self._beats = 0
         self._has_lost = False
         self._followed = events.Followed(0)
@@ -170,24 +171,31 @@ class Leader:
         if self._identity is None:
             return
         with self._writing:
-            told: dict[Path, Record] = {}
+            told: dict[Path, tuple[Record, tuple[int, ...]]] = {}
             record = Record(self._identity, project.pid, news, dict(answers))
             for path, output in list(project.claimed.items()):
                 if not output.is_held():
                     continue
-                if record != self._told.get(path):
+                files, known = LeaderFiles(project.files, output.home), self._told.get(path)
+                if known is None or known[0] != record or not files.is_told(*known):
                     try:
-                        LeaderFiles(project.files, output.home).tell(record)
+                        known = record, files.tell(record)
                     except OSError as error:
-                        logger.debug("followers cannot be told: %s", error)
+                        self._warn(f"other processes cannot follow this session: {error}")
                         continue
-                told[path] = record
+                told[path] = known
             self._told = told
+
+    def _warn(self, problem: str) -> None:
+        if problem != self._problem:
+            logger.warning("%s", problem)
+        self._problem = problem
 
     def beat(self) -> bool:
         """Give a sign of life; return False, once, if the lock was removed, so that another session may lead. Cannot fail."""
         self._beats += 1
         held = self._held()
+        self.tell(*self._said)
         for files in held:
             with contextlib.suppress(OSError):
                 files.beat(self._beats)
@@ -198,15 +206,13 @@ class Leader:
     def take(self) -> Asked:
         """Take the followers' requests, and return what they want; what they wanted last, if the lock was removed.
 
-        What was told and has been removed is told again.
+        What was told and has been removed or replaced, as by a checkout, is told again.
         """
         held = self._held()
         if not held:
             return Asked({}, self._followed.followers, self._followed.paths)
+        self.tell(*self._said)
         for files in held:
-            if not files.is_told():
-                self._told = {}
-                self.tell(*self._said)
             with contextlib.suppress(OSError):
                 asked = files.take()
                 self.project.asked_for = asked.paths
@@ -441,7 +447,7 @@ def running_session(project: Project) -> tuple[Record, tuple[int, ...]] | None:
     found = _introduced(files)
     if found is None:
         raise AlreadyWatched(path, None)
-    return found[0], tuple(sorted({needs.pid for needs in files.followers().values()}))
+    return found[0], tuple(sorted({needs.pid for needs in files.followers().values() if needs.pid}))
 
 
 def _outcome(record: Record, *, succeeded: bool) -> News:

@@ -7,6 +7,9 @@
 
 The lock of the output directory says who leads, not these files: a record counts only together with the lock and the pid that
 lie beside it. None of them has to survive a power failure.
+
+Any of them may have come with a checkout, also while sessions run. A file without a seal counts as absent. A link in place of
+one of the two directories is replaced by a directory before anything is written, and nothing is listed or removed through it.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ T = TypeVar("T")
 _LOCK = ".lock"
 _NEEDS = ".json"
 _REQUEST = ".request"
+_ACCESS = 0o700
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -121,18 +125,26 @@ class LeaderFiles:
         """The directory that the followers write to."""
         return self._followers
 
-    def tell(self, record: Record) -> None:
-        """Replace the record. Only the holder of the lock may do so. Raises :class:`OSError`."""
+    def tell(self, record: Record) -> tuple[int, ...]:
+        """Replace the record, and the pid if it is another one. Only the holder of the lock may do so. Raises :class:`OSError`.
+
+        Return what :meth:`is_told` compares.
+        """
         for directory in (self.told, self.asked):
             _make_own(self._files, directory)
+        if self._holder() != record.pid:
+            overwrite(self._files, self._pid, f"{record.pid}\n".encode())
         write_sealed(self._files, self._record, _encoded(record))
+        return self._files.signature(str(self._record))
 
-    def is_told(self) -> bool:
-        """Return whether there is a record."""
-        return is_regular(self._files, self._record)
+    def is_told(self, record: Record, signature: tuple[int, ...]) -> bool:
+        """Return whether what is there is still what :meth:`tell` has written, rather than removed or from a checkout."""
+        is_same = _is_own(self._files, self.told) and self._files.signature(str(self._record)) == signature
+        return is_same and self._holder() == record.pid
 
     def beat(self, number: int) -> None:
-        """Give a sign of life."""
+        """Give a sign of life. Raises :class:`OSError`."""
+        _make_own(self._files, self.told)
         overwrite(self._files, self._beat, f"{number}\n".encode())
 
     def last(self) -> Record | None:
@@ -146,58 +158,67 @@ class LeaderFiles:
     def read(self) -> tuple[Record, int] | None:
         """Return what the leader tells, and its sign of life; None as long as the holder of the lock has told nothing."""
         record = self.last()
-        try:
-            pid = int(read_bounded(self._files, self._pid, 32) or b"")
-        except (OSError, ValueError):
-            return None
-        if record is None or record.pid != pid:
+        if record is None or record.pid != self._holder():
             return None
         try:
             return record, int(read_bounded(self._files, self._beat, 32) or b"0")
         except (OSError, ValueError):
             return record, 0
 
+    def _holder(self) -> int | None:
+        with contextlib.suppress(OSError, ValueError):
+            return int(read_bounded(self._files, self._pid, 32) or b"")
+        return None
+
     def take(self) -> Asked:
-        """Take the followers' requests, and return what they want. Files of followers that are gone are removed."""
-        names = self._files.scan(str(self._followers))
+        """Take the followers' requests, and return what they want. What is of no follower that lives is removed."""
+        names = _scan(self._files, self._followers)
         alive = self._alive(names)
         requests: dict[str, Request] = {}
         for name in sorted(names):
-            stem = name.removesuffix(_REQUEST)
-            if stem == name:  # one that is being written has another end
-                continue
-            path = self._followers / name
-            with contextlib.suppress(OSError, ValueError):
-                data = read_sealed(self._files, path)
-                if data is not None and stem.rpartition("-")[0] in alive:
-                    requests[stem] = _decoded(data, _Asking).request
-            remove_tree(self._files, path)
+            path, stem = self._followers / name, name.removesuffix(_REQUEST)
+            owner = _owner_of(name)
+            if owner in alive and stem != name:
+                with contextlib.suppress(OSError, ValueError):
+                    if (data := read_sealed(self._files, path)) is not None:
+                        requests[stem] = _decoded(data, _Asking).request
+            elif owner in alive or is_regular(self._files, self._followers / f"{owner}{_LOCK}"):
+                continue  # what it needs, a request that is being written, or one that has joined only now
+            with contextlib.suppress(OSError):
+                remove_tree(self._files, path)
         paths = sorted({Path(path) for needs in alive.values() for path in needs.paths})
         manifests = frozenset(name for needs in alive.values() for name in needs.manifests)
         return Asked(requests, len(alive), tuple(paths), manifests)
 
     def followers(self) -> Mapping[str, Needs]:
         """Return what each follower that lives needs, by its name."""
-        return self._alive(self._files.scan(str(self._followers)))
+        return self._alive(_scan(self._files, self._followers))
 
     def _alive(self, names: Mapping[str, str]) -> dict[str, Needs]:
-        alive: dict[str, Needs] = {}
-        for name in sorted(names):
-            if not name.endswith(_NEEDS):
-                continue
-            stem = name.removesuffix(_NEEDS)
-            lock = self._followers / f"{stem}{_LOCK}"
-            claim = self._files.lock(lock) if is_regular(self._files, lock) else None
-            if claim is None and f"{stem}{_LOCK}" in names:
-                with contextlib.suppress(OSError, ValueError):
-                    if (data := read_sealed(self._files, self._followers / name)) is not None:
-                        alive[stem] = _decoded(data, Needs)
-                continue
-            for left in (self._followers / name, lock):
-                remove_tree(self._files, left)
-            if claim is not None:
-                claim.release()
-        return alive
+        locks = (name for name in sorted(names) if name.endswith(_LOCK))
+        alive = [name.removesuffix(_LOCK) for name in locks if self._is_locked(self._followers / name)]
+        return {each: self._needs_of(each) for each in alive}
+
+    def _is_locked(self, lock: Path) -> bool:
+        """Return whether a follower that lives holds the lock. Any other is removed, also one that nobody could hold."""
+        claim = None
+        with contextlib.suppress(OSError):
+            if is_regular(self._files, lock):
+                claim = self._files.lock(lock)
+                if claim is None:
+                    return True
+        with contextlib.suppress(OSError):
+            remove_tree(self._files, lock)
+        if claim is not None:
+            claim.release()
+        return False
+
+    def _needs_of(self, stem: str) -> Needs:
+        """Return what a follower needs; nothing as long as it has not said so."""
+        with contextlib.suppress(OSError, ValueError):
+            if (data := read_sealed(self._files, self._followers / f"{stem}{_NEEDS}")) is not None:
+                return _decoded(data, Needs)
+        return Needs(0)
 
 
 class FollowerFiles:
@@ -208,21 +229,35 @@ class FollowerFiles:
         self._directory = home / "followers"
         self._name = name
         self._claim: Claim | None = None
-        self._needs: Needs | None = None
+        self._said: tuple[Needs, tuple[int, ...]] | None = None
 
     def join(self, needs: Needs) -> bool:
         """Say what this follower needs, as long as it lives. Return whether nothing of it was there. Raises :class:`OSError`."""
         lock = self._directory / f"{self._name}{_LOCK}"
-        is_new = self._claim is None or not is_regular(self._files, lock)  # the second: `git clean`
+        is_there = _is_own(self._files, self._directory) and is_regular(self._files, lock)
+        is_new = self._claim is None or not is_there  # the second: `git clean`
         if is_new:
             _make_own(self._files, self._directory)
             self.leave()
-            self._claim = self._files.lock(lock)
+            self._claim = self._lock(lock)
         path = self._directory / f"{self._name}{_NEEDS}"
-        if needs != self._needs or not is_regular(self._files, path):
+        if self._said != (needs, self._files.signature(str(path))):
             write_sealed(self._files, path, _encoded(needs))
-            self._needs = needs
+            self._said = needs, self._files.signature(str(path))
         return is_new
+
+    def _lock(self, lock: Path) -> Claim | None:
+        """Lock a new file, and only then give it its name: the leader removes each one that is not locked."""
+        fresh = lock.parent.parent / f"{lock.name}.new"
+        remove_tree(self._files, fresh)
+        claim = self._files.lock(fresh)
+        try:
+            self._files.replace(fresh, lock)
+        except OSError:
+            if claim is not None:
+                claim.release()
+            raise
+        return claim
 
     def ask(self, ticket: int, request: Request) -> str:
         """Leave a request for the leader, and return the name under which it answers. Raises :class:`OSError`."""
@@ -238,21 +273,39 @@ class FollowerFiles:
     def leave(self) -> None:
         """Remove the files of this follower."""
         claim, self._claim = self._claim, None
-        self._needs = None
+        self._said = None
         with contextlib.suppress(OSError):
-            for name in self._files.scan(str(self._directory)):
+            for name in _scan(self._files, self._directory):
                 if name.startswith((f"{self._name}.", f"{self._name}-")):
                     remove_tree(self._files, self._directory / name)
         if claim is not None:
             claim.release()
 
 
+def _owner_of(name: str) -> str:
+    """Return the name of the follower that has written the file of that ``name``."""
+    base, _, kind = name.partition(".")
+    return base.rpartition("-")[0] if f".{kind}".startswith(_REQUEST) else base
+
+
+def _is_own(files: FileSystem, directory: Path) -> bool:
+    status = files.stat(directory)
+    return status is not None and status.kind == "directory"
+
+
+def _scan(files: FileSystem, directory: Path) -> Mapping[str, str]:
+    """Return the names in a directory; none in one behind a link, whose files are somebody else's."""
+    return files.scan(str(directory)) if _is_own(files, directory) else {}
+
+
 def _make_own(files: FileSystem, directory: Path) -> None:
-    """Make a directory, in place of a link, through which files elsewhere would be written."""
+    """Make a directory, in place of a link, through which files elsewhere would be written, and have access to it."""
     found = files.stat(directory)
     if found is not None and found.kind != "directory":
         remove_tree(files, directory)
     make_directories(files, directory)
+    if found is not None and found.kind == "directory" and found.mode & _ACCESS != _ACCESS:
+        files.chmod(directory, found.mode | _ACCESS)
 
 
 def _encoded(what: msgspec.Struct) -> bytes:
