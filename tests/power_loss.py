@@ -15,7 +15,7 @@ from pathlib import Path
 from lastgood.store.file_system import part_of
 from lastgood.store.memory_files import MemoryFile, MemoryFiles
 
-__all__ = ["Fate", "PageCache", "Tree", "power_losses", "tree_of"]
+__all__ = ["Fate", "PageCache", "Tree", "left_by_power_losses", "power_losses", "tree_of"]
 
 Tree = dict[str, tuple[bytes, int, float]]
 """Files with their bytes, modes and times, directories with their modes."""
@@ -123,10 +123,12 @@ class PageCache(MemoryFiles):
             return
         if source in self._directories:
             self._directories.pop(target, None)
-            self._directories = {
+            moved = {
                 target / path.relative_to(source) if path.is_relative_to(source) else path: number
                 for path, number in self._directories.items()
             }
+            self._directories.clear()  # the other processes have the same
+            self._directories.update(moved)
         entries = (self._entry(source, None), self._entry(target, inode))
         self.changes.append(Names(entries))
 
@@ -322,6 +324,21 @@ def power_losses(cache: PageCache, at: int, *, singly: bool = False, samples: in
             last = rng.choice(names)
             kept = {each for each in names if each <= last} | kept.difference(names)
         yield _sample(kept, rng.choice((_nothing, _half, _holes)))
+
+
+def left_by_power_losses(
+    cache: PageCache, begun: int, *, every: bool, samples: int = 0
+) -> Iterator[tuple[str, PageCache]]:
+    """Return what can be left after the first ``begun`` changes, just before each barrier, or after every change, once."""
+    around = {*cache.barriers, len(cache.changes)}
+    seen: set[object] = set()
+    for at in range(begun, len(cache.changes) + 1):
+        for fate in power_losses(cache, at, singly=every, samples=samples) if every or at in around else ():
+            left = cache.after_power_failure(at, fate)
+            names = frozenset((path, file.number, file.data, file.mode) for path, file in left.names.items())
+            if (names, frozenset(left.directories)) not in seen:
+                seen.add((names, frozenset(left.directories)))
+                yield f"after {at - begun} changes: {fate.name}", left
 
 
 def _only(each: int) -> Fate:

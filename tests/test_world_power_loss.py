@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 from lastgood.store.generations import DamagedGeneration, GenerationStore
 from lastgood.store.output_directory import OutputDirectory
 from lastgood.testing import ROOT, World, world
-from power_loss import PageCache, Tree, power_losses, tree_of
+from power_loss import PageCache, Tree, left_by_power_losses, tree_of
 
 CONFIG = '[modules.pricing]\n[output]\ndir = "generated"\n'
 QUOTE = "def quote(sku: str) -> float: ...\n"
@@ -93,19 +93,6 @@ def check(files: PageCache, on: On, ends: list[tuple[Tree, ...]], good: set[obje
     good.add(key)
 
 
-def losses(files: PageCache, begun: int, *, every: bool, samples: int = 0) -> Iterator[tuple[str, PageCache]]:
-    """Return what can be left just before each barrier, or after every change, once."""
-    around = {*files.barriers, len(files.changes)}
-    seen: set[object] = set()
-    for at in range(begun, len(files.changes) + 1):
-        for fate in power_losses(files, at, singly=every, samples=samples) if every or at in around else ():
-            left = files.after_power_failure(at, fate)
-            names = frozenset((path, file.number, file.data, file.mode) for path, file in left.names.items())
-            if (names, frozenset(left.directories)) not in seen:
-                seen.add((names, frozenset(left.directories)))
-                yield f"after {at - begun} changes: {fate.name}", left
-
-
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.torture)], ids=["barriers", "all"])
 @pytest.mark.parametrize("journey", JOURNEYS)
 def test_a_session_comes_back_to_one_generation_or_the_other(on: On, journey: str, every: bool) -> None:
@@ -116,7 +103,7 @@ def test_a_session_comes_back_to_one_generation_or_the_other(on: On, journey: st
     ends = [before, after]
     if journey == "directory":
         ends.append((before[0], after[1]))  # the former one is emptied when the new one is committed for good
-    for how, left in losses(files, begun, every=every, samples=20 if every else 0):
+    for how, left in left_by_power_losses(files, begun, every=every, samples=20 if every else 0):
         states += 1
         try:
             check(left, on, ends, good)
@@ -141,7 +128,7 @@ def test_without_a_barrier_of_the_history_no_undo_can_be_relied_on(on: On, journ
             return True
         return False
 
-    assert any(is_bad(left) for _, left in losses(files, files.barriers[known + number], every=False))
+    assert any(is_bad(left) for _, left in left_by_power_losses(files, files.barriers[known + number], every=False))
 
 
 class Failing(PageCache):
