@@ -1,4 +1,4 @@
-"""The state diagram of ``docs/architecture.md``, drawn from ``plan()``: ``python tests/state_diagram.py`` renews it.
+"""The state diagram of ``docs/explanation/architecture.md``, drawn from ``plan()``: ``python tests/state_diagram.py`` renews it.
 
 The planner is explored breadth first, from the state before the start. In each situation every event that an interpreter could
 send there is sent to ``plan()``: the outcomes of the action that is running, the timers that are set, a reading, a request, a
@@ -50,7 +50,7 @@ from lastgood.watch_events import PollingStarted
 
 __all__ = ["DOCUMENT", "Transition", "drawing", "drawn", "explored", "recorded", "renewed"]
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "explanation" / "architecture.md"
 BEGIN, END = "<!-- state diagram: begin -->", "<!-- state diagram: end -->"
 
 SOURCES = Path("/p/src")

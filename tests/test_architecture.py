@@ -1,4 +1,4 @@
-"""docs/architecture.md names files, functions and layers that exist."""
+"""docs/explanation/architecture.md names files, functions and layers that exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src" / "lastgood"
-TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 FILES = sorted(set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)[`:]", TEXT)))
 PLACES = sorted(set(re.findall(r"`([a-z_/]+\.py)::([\w.]+)`", TEXT)))
 

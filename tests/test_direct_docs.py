@@ -1,4 +1,4 @@
-"""What docs/direct.md says is so: each block of code in it runs."""
+"""What docs/how-to/direct.md says is so: each block of code in it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from lastgood.cli.commands import main
 from running import ENVIRONMENT, Ran, run
 
-TEXT = (Path(__file__).parents[1] / "docs" / "direct.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[1] / "docs" / "how-to" / "direct.md").read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 PROGRAMS = {
     "with lastgood.direct():": "7.5\n",

@@ -21,7 +21,7 @@ from running import Ran, Running, run
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "quotes"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-THREADS = (ROOT / "docs" / "threads.md").read_text(encoding="utf-8")
+THREADS = (ROOT / "docs" / "how-to" / "threads.md").read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
@@ -107,7 +107,7 @@ def test_the_config_example_is_valid() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [README, (ROOT / "docs" / "generators.md").read_text(encoding="utf-8")], ids=["README", "docs"]
+    "text", [README, (ROOT / "docs" / "how-to" / "generators.md").read_text(encoding="utf-8")], ids=["README", "docs"]
 )
 def test_the_configs_with_generators_are_valid(text: str) -> None:
     blocks: list[str] = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Every test that ``docs/reliability.md`` names exists."""
+"""Every test that ``docs/explanation/reliability.md`` names exists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TABLE = HERE.parent / "docs" / "reliability.md"
+TABLE = HERE.parent / "docs" / "explanation" / "reliability.md"
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 

@@ -35,8 +35,8 @@ def test_the_key_and_the_caches_lie_where_it_says(tmp_path: Path, monkeypatch: p
 
 
 def test_every_page_it_links_to_exists() -> None:
-    assert "](docs/reliability.md)" in PAGE
-    assert (TOP / "docs" / "reliability.md").is_file()
+    assert "](docs/explanation/reliability.md)" in PAGE
+    assert (TOP / "docs" / "explanation" / "reliability.md").is_file()
 
 
 def test_it_says_how_to_report() -> None:

@@ -1,4 +1,4 @@
-"""docs/values.md shows what may cross, as real calls have it: everything there crosses as it is, or is named in an error."""
+"""docs/reference/values.md has what may cross as real calls have it: everything crosses as it is, or is named in an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of ``docs/values.md``, from real calls: ``python tests/values_table.py`` renews it.
+"""The table of ``docs/reference/values.md``, from real calls: ``python tests/values_table.py`` renews it.
 
 Each type is sent to a source and back, at each place in a value, through wrappers of either style with a worker, in direct mode,
 and by a plain call. The source compares what arrives with what it makes itself of the same text, and so does the caller.
@@ -26,7 +26,7 @@ from real_project import RealProject
 
 __all__ = ["DOCUMENT", "NOT_HASHABLE", "REFUSED", "Found", "explored", "renewed"]
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "values.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "values.md"
 
 IMPORTS = """
 from __future__ import annotations

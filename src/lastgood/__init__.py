@@ -8,7 +8,7 @@
   of pytest, for tests of your own.
 - :mod:`lastgood.planner`, :mod:`lastgood.effects` and :mod:`lastgood.interpreters` are the core and what performs its effects.
 
-The README explains how to use them, and ``docs/architecture.md`` how the package is made up.
+The README explains how to use them, and ``docs/explanation/architecture.md`` how the package is made up.
 
 Public names can be imported from here and are loaded on first use: a program that only uses the reloader loads neither trio
 nor watchfiles.

@@ -150,7 +150,7 @@ class GeneratorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ``sources`` are the values of ``{source}`` in a command, which runs once for each: files, directories or globs, relative to
     the config file (None: the directories of ``python_import_path``). They are watched, and so are the paths in ``watch`` and
     the modules that ``use`` imports. ``into`` is the directory below the output directory for the generated files. ``builtin``
-    says whether the built-in wrappers are generated too. A run may take ``timeout`` seconds. See docs/generators.md.
+    says whether the built-in wrappers are generated too. A run may take ``timeout`` seconds. See docs/how-to/generators.md.
     """
 
     command: tuple[str, ...] | None = None

@@ -28,7 +28,7 @@ def test_many_histories_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     changes = state_diagram.recorded(monkeypatch)
     for seed in range(1500):
         wander(Random(seed))
-    assert changes <= state_diagram.drawn(), "docs/architecture.md does not show them"
+    assert changes <= state_diagram.drawn(), "docs/explanation/architecture.md does not show them"
 
 
 def wander(die: Random) -> None:

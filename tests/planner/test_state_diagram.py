@@ -1,4 +1,4 @@
-"""docs/architecture.md shows the phases of the planner as plan() has them."""
+"""docs/explanation/architecture.md shows the phases of the planner as plan() has them."""
 
 from __future__ import annotations
 

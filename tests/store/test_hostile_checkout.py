@@ -171,7 +171,7 @@ def test_what_is_forged_changes_nothing_but_what_is_generated(victim: Victim, fo
 
 
 def test_as_many_are_tried_as_the_documentation_says() -> None:
-    page = Path(__file__).parents[2] / "docs" / "reliability.md"
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "reliability.md"
     assert f"| {len(FORGED)} attacks, each before" in page.read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The user's own generators: programs and Python functions that the config names (see docs/generators.md).
+"""The user's own generators: programs and Python functions that the config names (see docs/how-to/generators.md).
 
 commands    config and sources -> argument lists; pure
 inputs      the paths that a generator depends on, and the sources that its globs match

@@ -1,7 +1,7 @@
 """``direct()``: wrappers call the sources in this very process, without worker, watcher or writing.
 
 A program ships with it, and tests, coverage, profilers and debuggers run under it. It imports no event loop of its own: plain code
-loads neither trio nor asyncio. See docs/direct.md.
+loads neither trio nor asyncio. See docs/how-to/direct.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The IPython extension: ``%load_ext lastgood``, then ``%lastgood [CONFIG]``, in Jupyter and in IPython's terminal.
 
 The magic starts a session in a thread of its own. Before each cell, the session is brought up to date with what has been saved.
-IPython itself is never imported: whoever loads the extension has it. See docs/notebooks.md.
+IPython itself is never imported: whoever loads the extension has it. See docs/how-to/notebooks.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 They serve plain and threaded code, notebooks, and asyncio apps: calls of wrappers from any of these are sent to the session's
 loop (:mod:`lastgood.calls.portal`). The methods of a :class:`ThreadedSession` block. They are safe in any thread except the
 session's own, where they would deadlock and raise an error instead. :class:`BesideAsyncio` waits for such a thread without
-blocking the app's loop. See docs/threads.md.
+blocking the app's loop. See docs/how-to/threads.md.
 """
 
 from __future__ import annotations
