@@ -49,8 +49,9 @@ class Served:
 
     def __init__(self, directory: Path, files: Mapping[str, str], command: Sequence[str], style: str) -> None:
         self.directory = directory
-        self.project = RealProject(directory / "project", {"pricing.py": PRICING, **files})
-        self.project.save("lastgood.toml", f'[modules.pricing]\n[output]\ndir = "generated"\nstyle = "{style}"\n')
+        config = f'[modules.pricing]\n[output]\ndir = "generated"\nstyle = "{style}"\n'
+        own_files = {"pricing.py": PRICING, "lastgood.toml": config}
+        self.project = RealProject(directory / "project", {**own_files, **files})
         self.port = free_port()
         self._starts = directory / "starts"
         self._starts.touch()
@@ -76,7 +77,7 @@ class Served:
         """What it has printed, without its log of requests."""
         return "\n".join(line for line in self._out.read_text().splitlines() if "GET / HTTP" not in line)
 
-    def until(self, right: Callable[[Any], bool], again: Callable[[], object] = bool) -> Any:
+    def until(self, right: Callable[[Any], bool], again: Callable[[], object] = bool, path: str = "") -> Any:
         """Ask until an answer is right; return that. ``again()`` is called from time to time, for what may be overlooked."""
         begun = moment = time.monotonic()
         last: object = None
@@ -85,7 +86,7 @@ class Served:
                 moment = time.monotonic()
                 again()
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=DEADLINE) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=DEADLINE) as answer:
                     last = json.load(answer)
                 if right(last):
                     return last

@@ -1,4 +1,4 @@
-"""An MCP server whose tools are wrappers: its client sees tools and schemas change, in one session."""
+"""The MCP server of examples/: its client sees tools and schemas change, in one session."""
 
 from __future__ import annotations
 
@@ -14,69 +14,10 @@ from diary import Diary
 from marked_processes import all_ended, marked, running_with
 from real_project import DEADLINE, RealProject
 from running import ENVIRONMENT
+from shipped import EXAMPLES
 
 pytestmark = pytest.mark.torture
 
-SERVER = """
-import asyncio
-import inspect
-import sys
-
-import lastgood
-import mcp_types as types
-from mcp.server.lowlevel import NotificationOptions, Server
-from mcp.server.mcpserver.tools import Tool
-from mcp.server.stdio import stdio_server
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
-
-bus = InMemorySubscriptionBus()
-
-
-def functions():
-    from generated import tools
-
-    found = inspect.getmembers(tools, inspect.iscoroutinefunction)
-    return {name: function for name, function in found if not name.startswith("_")}
-
-
-async def list_tools(context, params):
-    found = [Tool.from_function(function) for function in functions().values()]
-    return types.ListToolsResult(
-        tools=[types.Tool(name=each.name, description=each.description, input_schema=each.parameters) for each in found]
-    )
-
-
-async def call_tool(context, params):
-    try:
-        text = str(await functions()[params.name](**params.arguments or {}))
-    except Exception as error:
-        return types.CallToolResult(content=[types.TextContent(text=f"{type(error).__name__}: {error}")], is_error=True)
-    return types.CallToolResult(content=[types.TextContent(text=text)])
-
-
-def on_event(event):
-    if isinstance(event, lastgood.ReloadError):
-        print(event.error, file=sys.stderr)
-    if isinstance(event, lastgood.ReloadSuccess) and event.changes:
-        tell = asyncio.get_running_loop().create_task(bus.publish(ToolsListChanged()))
-        telling.add(tell)
-        tell.add_done_callback(telling.discard)
-
-
-telling = set()
-server = Server(
-    "pricing", on_list_tools=list_tools, on_call_tool=call_tool, on_subscriptions_listen=ListenHandler(bus)
-)
-
-
-async def main():
-    async with stdio_server() as (reading, writing), lastgood.watch(on_event=on_event):
-        options = server.create_initialization_options(NotificationOptions(tools_changed=True))
-        await server.run(reading, writing, options)
-
-
-asyncio.run(main())
-"""
 TOOLS = '''
 def quote(sku: str) -> str:
     """What it costs."""
@@ -158,7 +99,7 @@ async def play(diary: Diary, project: RealProject, errors: Errors, client: Clien
         assert await client.call("quote", sku="apple") == "1 apple: 2.5"
     with diary.step("a broken edit: stderr says why, and the tools go on"):
         project.save("tools.py", WITH_QUANTITY.replace("def quote(", "def quote"))
-        await errors.until("tools.py:2): ")
+        await errors.until("tools.py:2: ")
         assert await client.tools() == {"quote": ["sku", "quantity"]}
         assert await client.call("quote", sku="apple", quantity=2) == "2 apple: 5.0"
     with diary.step("the edit that mends it, with another tool: list_changed, and a call of that"):
@@ -180,10 +121,15 @@ async def test_tools_and_schemas_change_in_one_session(tmp_path: Path, capsys: p
     mcp = pytest.importorskip("mcp", reason="it is in the extra 'reloaders'")
     stdio = pytest.importorskip("mcp.client.stdio")
     diary = Diary("An MCP server on stdio, from an empty directory", capsys)
-    project = RealProject(tmp_path / "project", {"tools.py": TOOLS, "server.py": SERVER})
+    project = RealProject(
+        tmp_path / "project", {"tools.py": TOOLS, "server.py": (EXAMPLES / "mcp_server" / "server.py").read_text()}
+    )
     project.configure("tools")
     program = stdio.StdioServerParameters(
-        command=sys.executable, args=["server.py"], env=ENVIRONMENT | marked(tmp_path), cwd=project.root
+        command=sys.executable,
+        args=["server.py"],
+        env=ENVIRONMENT | marked(tmp_path) | {"COLUMNS": "1000"},  # in which its log has a line for each record
+        cwd=project.root,
     )
     errors = Errors()
     with trio.fail_after(4 * DEADLINE):
