@@ -71,12 +71,3 @@ def test_the_program_that_debugs_runs_either_way(tmp_path: Path) -> None:
 def test_the_reloader_runs(tmp_path: Path) -> None:
     (program,) = programs("own-bridge")
     assert run([sys.executable, "-c", program], tmp_path) == Ran(0, "", "")
-
-
-def test_the_test_of_an_edit_passes(tmp_path: Path) -> None:
-    (program,) = [code for code in programs("unit-tests") if "settle" in code]
-    names: dict[str, object] = {}
-    exec(program, names)
-    test = names["test_an_edit_is_live"]
-    assert callable(test)
-    test(tmp_path)
