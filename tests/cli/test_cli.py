@@ -384,6 +384,10 @@ def test_init_writes_a_start_and_says_what_to_do_next(
     ran = run("init")
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.startswith("  wrote  lastgood.toml\n  wrote  greetings.py\n\nNext:\n  lastgood plan ")
+    assert ran.out.endswith(
+        "In an app:\n  async with lastgood.watch():\n      from generated import greetings\n"
+        '      print(await greetings.greet("Ada"))\n'
+    )
     assert run("generate").status == 0
     again = run("init")
     assert (again.status, again.out) == (1, "")

@@ -363,6 +363,11 @@ def init(directory: Path, as_json: bool, quiet: bool) -> None:
         console.print(f"  Name the modules to wrap under [modules] in lastgood.toml{found}.")
     console.print("  lastgood plan       shows what would be written")
     console.print("  lastgood watch      writes it, and reloads on every edit")
+    if started.example is not None:
+        console.print("\nIn an app:")
+        console.print("  async with lastgood.watch():")
+        console.print(f"      from generated import {started.example.stem}")
+        console.print(f'      print(await {started.example.stem}.greet("Ada"))')
 
 
 @main.command()
