@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_wrappers_work_in_every_test(project: Path, cwd: str, argument: str) -> 
     ran = run_tests(project / cwd, argument)
     assert "2 passed" in ran.out
     assert ran.status == 0
+
+
+def test_wrappers_can_be_imported_without_a_setting_of_pytest(project: Path) -> None:
+    (project / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider\n")
+    ran = run_tests(project)
+    assert "2 passed" in ran.out
+
+
+def test_wrappers_that_were_never_generated_are_an_error_that_says_what_to_run(project: Path) -> None:
+    shutil.rmtree(project / "generated")
+    ran = run_tests(project)
+    assert "generated/pricing.py does not exist." in ran.err
+    assert 'Write them by "lastgood generate"' in ran.err
+    assert ran.status == 4
 
 
 def test_a_test_that_fails_shows_the_frame_of_the_source(project: Path) -> None:

@@ -16,7 +16,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-__all__ = ["expect_imports", "is_on_path"]
+__all__ = ["expect_imports", "is_on_path", "top_of"]
 
 
 class _Hints(MetaPathFinder):
@@ -32,7 +32,7 @@ class _Hints(MetaPathFinder):
         """Find nothing, and log a hint, once, if ``fullname`` is the package of an output directory."""
         if path is None:
             for output in [each for outputs in tuple(self.outputs.values()) for each in outputs]:
-                entry, name = _top(output)
+                entry, name = top_of(output)
                 if name == fullname and entry not in self._given and not is_on_path(entry):
                     self._given.add(entry)
                     logging.getLogger("lastgood.session").warning("%s", _text(name, output, entry))
@@ -48,7 +48,7 @@ def is_on_path(directory: str) -> bool:
     return False
 
 
-def _top(output: str) -> tuple[str, str]:
+def top_of(output: str) -> tuple[str, str]:
     """Return the directory that has to be on ``sys.path``, and the name of the package in it: of those around, the topmost."""
     entry, name = os.path.split(output)
     while os.path.isfile(os.path.join(entry, "__init__.py")):

@@ -63,9 +63,16 @@ def direct(
 def _configured(file: Path | None, directory: Path) -> tuple[InProcessBridge, Config]:
     """Create the bridge of a config. Raises :class:`~lastgood.ConfigError` also if a wrapper is missing."""
     from lastgood.config import find_config, load_config
-    from lastgood.session.older_wrappers import missing_wrappers
 
     config = load_config(find_config(directory) if file is None else file)
+    refuse_missing_wrappers(config)
+    return InProcessBridge.from_config(config), config
+
+
+def refuse_missing_wrappers(config: Config) -> None:
+    """Raise :class:`~lastgood.ConfigError` if a module of the config has no wrapper."""
+    from lastgood.session.older_wrappers import missing_wrappers
+
     missing = missing_wrappers(config)
     if missing:
         module, path = missing[0]
@@ -76,7 +83,6 @@ def _configured(file: Path | None, directory: Path) -> tuple[InProcessBridge, Co
             field=f"modules.{module}",
             hint='Write them by "lastgood generate", or name the sources by direct(modules=[...]) to do without.',
         )
-    return InProcessBridge.from_config(config), config
 
 
 class DirectSession:
