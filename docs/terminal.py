@@ -1,6 +1,6 @@
-"""Draws docs/terminal.svg: what ``lastgood watch`` shows of a few edits on a terminal of 100 columns.
+"""Draws what ``lastgood watch`` shows of a few edits on a terminal of 100 columns.
 
-python docs/terminal.py
+``python docs/terminal.py`` draws docs/terminal.svg, and the shorter docs/first-look.svg; with a name, only that one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def quote(sku: str, quantity: int = 1) -> float:
     return stock.price_of(sku) * quantity
 '''
 STOCK = 'PRICES = {"apple": 2.5}\n\n\ndef price_of(sku):\n    return PRICES[sku]\n'
-EDITS = [
+EDITS: list[tuple[str, str, str | None]] = [
     ("stock.py", STOCK.replace("2.5", "2.75"), "generation 2"),
     ("pricing.py", QUOTE.replace("quantity: int = 1", "quantity: int = 1, *, currency: str = 'EUR'"), "altered"),
     ("stock.py", f"print('reading all prices')\n{STOCK}LIMIT = MOST\n", "STALE"),
@@ -38,6 +38,12 @@ EDITS = [
     ("stock.py", STOCK, None),  # saved together with the next one
     ("pricing.py", QUOTE, "generation 4"),
 ]
+FIRST_LOOK: list[tuple[str, str, str | None]] = [
+    ("stock.py", STOCK.replace("2.5", "2.75"), "generation 2"),
+    ("pricing.py", QUOTE.replace("(sku) * quantity", "(sku * quantity"), "STALE"),
+    ("pricing.py", QUOTE.replace("quantity: int = 1", "quantity: int = 1, currency: str = 'EUR'"), r"now \("),
+]
+PICTURES = {"terminal": EDITS, "first-look": FIRST_LOOK}
 
 
 def save(path: Path, text: str) -> None:
@@ -47,7 +53,7 @@ def save(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def shown_for(directory: Path) -> str:
+def shown_for(directory: Path, edits: list[tuple[str, str, str | None]]) -> str:
     """Watch the project in ``directory``, edit it, and return what the terminal was sent."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
@@ -65,7 +71,7 @@ def shown_for(directory: Path) -> str:
             shown += os.read(ours, 4096).decode().replace("\r\n", "\n")
 
     wait("generation 1")
-    for name, text, outcome in EDITS:
+    for name, text, outcome in edits:
         before = len(shown)
         save(directory / name, text)
         if outcome is not None:
@@ -75,18 +81,19 @@ def shown_for(directory: Path) -> str:
     return shown
 
 
-def main() -> None:
-    """Write the picture."""
+def draw(name: str) -> None:
+    """Write a picture."""
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
         save(directory / "lastgood.toml", "[modules.pricing]\n[output]\ndir = 'generated'\n")
         save(directory / "pricing.py", QUOTE)
         save(directory / "stock.py", STOCK)
-        shown = shown_for(directory)
+        shown = shown_for(directory, PICTURES[name])
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(shown), soft_wrap=True)
-    console.save_svg(str(Path(__file__).with_suffix(".svg")), title="lastgood watch")
+    console.save_svg(str(Path(__file__).with_name(f"{name}.svg")), title="lastgood watch")
 
 
 if __name__ == "__main__":
-    main()
+    for each in sys.argv[1:] or PICTURES:
+        draw(each)
