@@ -27,7 +27,7 @@ from lastgood.planner import State, events
 from lastgood.planner.news import LeaderFailure, News
 from lastgood.planner.states import Restoring, RollingBack, Running
 from lastgood.sources.memo import version_digest
-from lastgood.store.file_system import digest_of
+from lastgood.store.file_system import NoLocks, digest_of
 from lastgood.store.leading import Asked, FollowerFiles, Identity, LeaderFiles, Needs, Record
 from lastgood.store.output_directory import OutputDirectory
 
@@ -376,6 +376,8 @@ def follow(leader: Leader, config: Config, error: AlreadyWatched, name: str = ""
     Raises ``error`` again if that one cannot be followed, with what differs. A session that has just begun has a moment to say
     who it is, if ``wait``.
     """
+    if error.difference:
+        raise error
     project = leader.project
     output = project.look_at(error.output)
     files = LeaderFiles(project.files, output.home)
@@ -398,6 +400,8 @@ def ask_leader(project: Project, error: AlreadyWatched, request: Request) -> New
     Return None if it has ended meanwhile. Raises ``error`` again if it is of another project, :class:`LeaderFailed` if what was
     asked for has failed, and :class:`WatchError` if it gives no sign of life for ``warm_timeout`` seconds.
     """
+    if error.difference:
+        raise error
     config = project.config(project.files.read)
     output = project.look_at(error.output)
     files, patience = LeaderFiles(project.files, output.home), project.settings(config).warm_timeout
@@ -438,10 +442,14 @@ def running_session(project: Project) -> tuple[Record, tuple[int, ...]] | None:
     """
     path = project.files.real_path(project.config(project.files.read).output.dir)
     output = project.look_at(path)
-    lock = project.files.lock(output.home / "lock") if project.files.is_file(output.home / "lock") else None
-    if lock is not None or not project.files.is_file(output.home / "lock"):
-        if lock is not None:
-            lock.release()
+    if not project.files.is_file(output.home / "lock"):
+        return None
+    try:
+        lock = project.files.lock(output.home / "lock")
+    except NoLocks:
+        lock = None
+    if lock is not None:
+        lock.release()
         return None
     files = LeaderFiles(project.files, output.home)
     found = _introduced(files)

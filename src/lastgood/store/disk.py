@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import logging
 import os
 import stat
 import time
@@ -15,10 +16,12 @@ from typing import BinaryIO, ClassVar
 
 import filelock
 
-from lastgood.store.file_system import Claim, Stat, part_of
+from lastgood.store.file_system import Claim, NoLocks, Stat, part_of
 from lastgood.store.user_key import cache_directory, user_key
 
 __all__ = ["Disk", "is_running"]
+
+logger = logging.getLogger(__name__)
 
 
 class Disk:
@@ -206,10 +209,16 @@ class Disk:
         with contextlib.suppress(FileNotFoundError):
             if os.lstat(path).st_nlink > 1:
                 os.unlink(path)  # locking truncates the file, and a hard link may be somebody else's file
-        lock = filelock.FileLock(path, thread_local=False)
-        with contextlib.suppress(filelock.Timeout):
+        lock = filelock.FileLock(path, thread_local=False, fallback_to_soft=False)
+        try:
             lock.acquire(blocking=False)
             return lock
+        except filelock.Timeout:
+            pass
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return _mark(path.with_name(f"{path.name}.held"))
         if holder is not None and not is_running(holder):
             with contextlib.suppress(filelock.Timeout):
                 lock.acquire(timeout=_LOCK_WAIT, poll_interval=0.01)
@@ -277,6 +286,27 @@ def _release_turns() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_release_turns)
 
+
+def _mark(marker: Path) -> Claim:
+    """Claim a file by making another one, which says which process has made it. One of a process that is gone is replaced."""
+    lock = filelock.SoftFileLock(marker, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise NoLocks(marker) from None
+    _warn_of_no_locks(marker.parent)
+    return lock
+
+
+@functools.cache
+def _warn_of_no_locks(directory: Path) -> None:
+    logger.warning(
+        "the file system of %s has no locks, so only one session at a time can use it, and no other can follow. Put the project, "
+        "or the [output] dir, on a local file system.",
+        directory,
+    )
+
+
 _MAX_FSYNCS = 32
 _LOCK_WAIT = 2.0
 """Seconds."""
@@ -284,6 +314,7 @@ _CHUNK = 1 << 20
 _OWN = f"{os.sep}.lastgood{os.sep}"
 # Any other error is raised: a file that cannot be examined, such as a backup, must not be treated as absent.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
 
 

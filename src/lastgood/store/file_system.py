@@ -6,13 +6,15 @@ One method is one operation, so that tests can inject a fault at each. The port 
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Claim", "FileSystem", "Stat", "digest_of", "part_of", "place_of"]
+__all__ = ["Claim", "FileSystem", "NoLocks", "Stat", "digest_of", "part_of", "place_of"]
 
 
 def digest_of(data: bytes) -> str:
@@ -63,6 +65,14 @@ class Claim(Protocol):
     def release(self) -> None:
         """Release the lock."""
         ...
+
+
+class NoLocks(OSError):
+    """A lock file on a file system without locks, where another process has claimed it by the file ``marker``."""
+
+    def __init__(self, marker: Path) -> None:
+        super().__init__(errno.ENOLCK, os.strerror(errno.ENOLCK), str(marker))
+        self.marker = marker
 
 
 class FileSystem(Protocol):
@@ -169,6 +179,9 @@ class FileSystem(Protocol):
 
     def lock(self, path: Path, *, holder: int | None = None) -> Claim | None:
         """Claim the lock file at ``path``, in an existing directory; return None if another process holds it.
+
+        On a file system without locks, a file beside it is the claim, as long as the process in it runs, or is of another
+        machine; :class:`NoLocks` is raised if there is one.
 
         ``holder`` is the process recorded as the owner. If it no longer exists, this may block for two seconds: a child that
         it was starting when it was killed holds the lock until its exec.

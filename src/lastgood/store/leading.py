@@ -202,7 +202,7 @@ class LeaderFiles:
     def _is_locked(self, lock: Path) -> bool:
         """Return whether a follower that lives holds the lock. Any other is removed, also one that nobody could hold."""
         claim = None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # on a file system without locks nobody follows
             if is_regular(self._files, lock):
                 claim = self._files.lock(lock)
                 if claim is None:

@@ -30,7 +30,7 @@ from returns.result import Failure, Success
 from lastgood.errors import AlreadyWatched, ConfigError, PromotionError, UnmanagedFile
 from lastgood.planner.promotion import Existing, Promotion, plan_promotion
 from lastgood.store.access import check_can_be_private, check_is_own, explained, make_private
-from lastgood.store.file_system import Claim, FileSystem, digest_of
+from lastgood.store.file_system import Claim, FileSystem, NoLocks, digest_of
 from lastgood.store.header import has_header, is_intact, without_conversion
 from lastgood.store.journal import JournalStore
 from lastgood.store.kept_copies import sweep_copies
@@ -56,6 +56,7 @@ _LEFTOVERS = ("undo-request", "cache", "cache-journal")
 """What an earlier version wrote."""
 
 
+_NO_LOCKS = "the file system has no locks (if no session runs, on no machine, remove {})"
 _TURN = 10.0
 _TURN_CHECK = 0.005
 
@@ -109,7 +110,10 @@ class OutputDirectory:
         if not is_regular(files, home / "lock"):
             remove_tree(files, home / "lock")
         holder = _read_pid(files, home / "pid")
-        lock = files.lock(home / "lock", holder=holder)
+        try:
+            lock = files.lock(home / "lock", holder=holder)
+        except NoLocks as error:
+            raise AlreadyWatched(path, holder, _NO_LOCKS.format(error.marker)) from None
         if lock is None:
             raise AlreadyWatched(path, _read_pid(files, home / "pid"))
         output = cls(files, path, home, lock, _lock_file=_identity(files, home / "lock"))

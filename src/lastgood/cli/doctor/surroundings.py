@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -74,7 +75,7 @@ def permissions(examined: Examined) -> Said:
         (directory / "file").replace(directory / "moved")
         links = "" if _has_links(directory) else ", without hard links, so that files are copied"
         if not _has_locks(directory):
-            text = f"{kind} has no locks, so that two sessions could write at once"
+            text = f"{kind} has no locks, so only one session can use it, and no other can follow"
             yield "wrong", text, "Put the project, or the [output] dir, on a local file system."
             return
     yield "ok", f"{near(output)} and {near(home.parent)} can be written to ({kind}{links})", ""
@@ -103,15 +104,15 @@ def _has_links(directory: Path) -> bool:
 
 
 def _has_locks(directory: Path) -> bool:
-    try:
-        lock = Disk().lock(directory / "lock")
-        second = Disk().lock(directory / "lock")
-    except (OSError, NotImplementedError):
-        return False
-    for each in (lock, second):
-        if each is not None:
-            each.release()
-    return lock is not None and second is None
+    with contextlib.ExitStack() as held:
+        try:
+            for _ in range(2):
+                if (lock := Disk().lock(directory / "lock")) is None:
+                    return True
+                held.callback(lock.release)
+        except OSError:  # NoLocks, at the second
+            return False
+    return False
 
 
 def session(examined: Examined) -> Said:
