@@ -110,11 +110,37 @@ class Served:
                 again()
             time.sleep(0.02)
 
+    def until_steps(self, count: int) -> None:
+        """Wait for so many lines in ``STARTS``."""
+        self._until(lambda: len(self.starts) >= count)
+
+    def until_printed(self, text: str) -> None:
+        """Wait until it has printed this."""
+        self._until(lambda: text in self.out)
+
+    def _until(self, right: Callable[[], bool]) -> None:
+        end = time.monotonic() + _LONGEST
+        while not right():
+            assert time.monotonic() < end, (self.starts, self.out)
+            time.sleep(0.02)
+
+    def ended(self) -> int:
+        """Wait until nothing runs any more; return its exit status."""
+        status = self._process.wait(_LONGEST)
+        assert all_ended(self.directory), running_with(self.directory)
+        return status
+
+    def end(self, number: signal.Signals) -> int:
+        """End it by a signal, to its whole group if that is Ctrl-C, and wait until nothing runs any more."""
+        if number == signal.SIGINT:
+            os.killpg(self._process.pid, number)
+        else:
+            self._process.send_signal(number)
+        return self.ended()
+
     def interrupt(self) -> None:
         """Press Ctrl-C, and wait until nothing runs any more."""
-        os.killpg(self._process.pid, signal.SIGINT)
-        self._process.wait(DEADLINE)
-        assert all_ended(self.directory), running_with(self.directory)
+        self.end(signal.SIGINT)
 
     def kill(self) -> None:
         """End every process of it."""
