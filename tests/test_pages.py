@@ -25,8 +25,6 @@ from running import run
 HELD = {
     "README.md": "tests/test_readme.py",
     "docs/tutorial.md": "tests/test_tutorial.py",
-    "docs/how-to/debugging.md": "tests/test_how_to.py",
-    "docs/how-to/own-bridge.md": "tests/test_how_to.py",
     "docs/how-to/direct.md": "tests/test_direct_docs.py",
     "docs/how-to/threads.md": "tests/test_readme.py",
     "docs/how-to/generators.md": "tests/test_pages.py",
