@@ -50,6 +50,20 @@ async def test_a_second_session_takes_over_what_the_first_one_makes(
         assert other.status.stale
 
 
+async def test_an_interpreter_that_has_two_names_is_one(
+    start: Callable[..., WatchProgram],
+    follow: Callable[..., WatchProgram],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As bin/python, by which an app is run, and bin/python3, which the first line of bin/lastgood names."""
+    async with start():
+        (tmp_path / "python3").symlink_to(sys.executable)
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
+        async with follow() as other:
+            assert other.role == "follower"
+
+
 async def test_it_asks_the_first_one_to_reload_to_undo_and_to_settle(
     project: RealProject, start: Callable[..., WatchProgram], follow: Callable[..., WatchProgram]
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import secrets
 import sys
 import threading
@@ -61,7 +62,9 @@ Answers = tuple[tuple[str, bool], ...]
 def identity_of(project: Project, config: Config, *, generates: bool) -> Identity:
     """Return what a session of ``project`` must have in common with those that follow it."""
     process = config.runtime.process
-    python = process.python or process.virtual_env or f"{sys.executable} ({sys.prefix})"
+    # Of one environment, `lastgood` runs bin/python3 as a rule, and an app bin/python.
+    own = f"{os.path.realpath(sys.executable)} ({os.path.realpath(sys.prefix)})"
+    python = process.python or process.virtual_env or own
     arguments = "" if project.arguments is None else digest_of(project.arguments)
     config_file = project.files.real_path(project.config_file)
     return Identity(version_digest(), str(config_file), arguments, str(python), generates)
