@@ -1,6 +1,6 @@
 """What a call costs, beside a raw pipe and beside other ways to call a process: one run, ratios printed.
 
-    python benchmarks/calls.py [INTERPRETER OF THE WORKER]
+    python benchmarks/calls.py [--json FILE] [INTERPRETER OF THE WORKER]
 
 Times on a shared machine wander, so rounds of every row alternate with rounds of the floor, and a ratio is the median over
 the rounds. The floor is the least that any two processes need: thirty bytes sent through a raw pipe and as many back.
@@ -15,8 +15,10 @@ them.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import importlib.util
+import json
 import multiprocessing
 import os
 import statistics
@@ -27,6 +29,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -190,8 +193,12 @@ async def timed(run: Run, times: int = 1) -> float:
     return (time.perf_counter() - start) / times * 1e6
 
 
+TOLD: list[dict[str, str]] = []
+
+
 def row(name: str, value: str, ratio: str = "", goal: str = "") -> None:
-    """One line of the table."""
+    """Print one line of the table."""
+    TOLD.append({"name": name, "value": value, "ratio": ratio})
     print(f"{name:42} {value:>12} {ratio:>14}   {goal}", flush=True)
 
 
@@ -328,4 +335,10 @@ async def main(python: str | None) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1] if len(sys.argv) > 1 else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("python", nargs="?", help="the interpreter of the worker")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the table as data")
+    options = parser.parse_args()
+    trio.run(main, options.python)
+    if options.json:
+        options.json.write_text(json.dumps({"rows": TOLD}, indent=1))
