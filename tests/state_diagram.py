@@ -7,16 +7,12 @@ close, the loss of a bridge. A situation that was seen before, up to what the ph
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import sys
 import typing
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -334,32 +330,8 @@ def _outcomes(situation: Situation) -> Iterator[Event]:
         yield events.Failed(action, 0.0, ERROR, LATER, leader=NEWS)
 
 
-def _replaced(item: Any, /, **changes: Any) -> Any:
-    """The same as :func:`dataclasses.replace`, in which a third of the time would be spent."""
-    kind: Any = type(item)
-    if not hasattr(kind, "__slots__"):
-        return replace(item, **changes)
-    made = object.__new__(kind)
-    for field in _fields(kind):
-        object.__setattr__(made, field, changes[field] if field in changes else getattr(item, field))
-    return made
-
-
-@cache
-def _fields(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
-
-
 def explored() -> Mapping[Transition, tuple[str, ...]]:
     """Every transition there is, in the order in which they are found, with the names of the effects that may follow it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("lastgood.planner.") and getattr(module, "replace", None) is replace:
-                patch.setattr(module, "replace", _replaced)
-        return _explored()
-
-
-def _explored() -> Mapping[Transition, tuple[str, ...]]:
     found: dict[Transition, dict[str, None]] = {}
     first = Situation(State())
     seen, left = {first.outline()}, deque([first])

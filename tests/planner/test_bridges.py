@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from lastgood import effects, watch_events
 from lastgood.planner import Settings, events, states
@@ -106,7 +107,7 @@ def test_a_broken_bridge_without_calls_cuts_no_other_off() -> None:
         script.give(events.Watched(effects.Watch(cycle), 0.0))
     script.give(events.Lost(3, ERROR, 1000.0))
     script.give(events.TimerElapsed("restart"))
-    script.give(events.Restarted(replace(RESTART, bridge=3), 0.5))
+    script.give(events.Restarted(dataclasses.replace(RESTART, bridge=3), 0.5))
     script.send(events.Draining(-1, 0.0, is_idle=True))
     script.send(events.Disposed(-1, 0.0))
 
@@ -170,7 +171,7 @@ def test_a_bridge_that_is_lost_again_and_again_is_made_after_longer_waits_and_th
             effects.Emit(watch_events.BridgeLost(1, ERROR, wait)),
             effects.SetTimer("restart", wait),
         )
-        restart = replace(RESTART, broken=-1 - number)
+        restart = dataclasses.replace(RESTART, broken=-1 - number)
         script.send(events.TimerElapsed("restart"), restart)
         script.send(
             events.Restarted(restart, 0.5),
@@ -189,7 +190,7 @@ def test_at_most_two_drain_after_losses_too_and_the_oldest_is_cut_off() -> None:
     script = idle()
     for number, cut_off in enumerate(((), (), (effects.CutOff(-1, TOO_MANY),), (effects.CutOff(-2, TOO_MANY),))):
         script.give(events.Lost(1, ERROR, 1000.0 + 100 * number))
-        restart = replace(RESTART, broken=-1 - number)
+        restart = dataclasses.replace(RESTART, broken=-1 - number)
         script.send(events.TimerElapsed("restart"), restart)
         script.send(
             events.Restarted(restart, 0.5),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from lastgood import effects, watch_events
 from lastgood.planner import Settings, events, plan_of_cycle, states

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
+from msgspec.structs import replace
 
 from lastgood import effects, watch_events
 from lastgood.planner import events, states
@@ -117,7 +117,7 @@ def test_what_was_asked_for_during_a_start_that_fails_is_answered_with_false() -
 
 
 def test_a_stage_and_the_wait_for_its_thread_have_the_time_that_was_asked_for() -> None:
-    script = Script(dataclasses.replace(SETTINGS, stage_timeout=5.0))
+    script = Script(replace(SETTINGS, stage_timeout=5.0))
     assert script.give(events.Started(0))[1] == effects.Stage(1, timeout=5.0)
     assert script.give(events.CloseRequested())[-1] == effects.Interrupt()
     script.give(events.Failed(effects.Stage(1, timeout=5.0), 0.5, ERROR, at=1000.0))
@@ -127,7 +127,7 @@ def test_a_stage_and_the_wait_for_its_thread_have_the_time_that_was_asked_for() 
 
 def test_a_close_waits_for_a_thread_no_longer_than_a_minute_where_a_stage_may_take_for_ever() -> None:
     script = idle()
-    script.state = dataclasses.replace(script.state, settings=dataclasses.replace(SETTINGS, stage_timeout=math.inf))
+    script.state = replace(script.state, settings=replace(SETTINGS, stage_timeout=math.inf))
     assert script.give(events.CloseRequested())[-1] == effects.Release(60.0)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from lastgood import effects, watch_events
 from lastgood.planner import events, plan_of_cycle, states

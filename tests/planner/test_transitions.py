@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from lastgood import effects, watch_events
 from lastgood.planner import State, events, plan, plan_of_cycle, states
@@ -94,7 +94,7 @@ def test_the_plan_of_a_cycle_is_whole_before_it_starts() -> None:
     assert plan_of_cycle(SETTINGS, 1, None) == effects.Plan(1, (*actions(1), effects.Watch(1)), 10.0)
     replacing = plan_of_cycle(SETTINGS, 9, states.Generation(4, 7))
     assert replacing.actions == (*actions(9), effects.Dispose(7, 10.0), effects.Watch(9))
-    patient = plan_of_cycle(dataclasses.replace(SETTINGS, stage_timeout=7.0), 1, None)
+    patient = plan_of_cycle(replace(SETTINGS, stage_timeout=7.0), 1, None)
     assert patient.actions[-1] == effects.Watch(1, 7.0)
 
 
@@ -349,7 +349,7 @@ def test_the_table_names_every_phase_and_event() -> None:
 
 def test_plan_is_pure() -> None:
     script = second_cycle()
-    before = dataclasses.replace(script.state)
+    before = replace(script.state)
     for event in EVENTS.values():
         assert plan(script.state, event) == plan(script.state, event)
     assert script.state == before

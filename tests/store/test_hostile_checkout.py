@@ -10,11 +10,11 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 import lastgood
 from lastgood.bridges.worker.manifest import Damaged, Manifest

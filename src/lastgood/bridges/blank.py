@@ -7,9 +7,9 @@ that the start of a worker depends on is still the same; else the session ends i
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
 import trio
+from msgspec import Struct, field
 
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.config import ProcessConfig
@@ -18,8 +18,7 @@ from lastgood.sources.environment import Environment, find_environment
 __all__ = ["Blank", "take_blank"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
+class _Start(Struct, frozen=True):
     """Everything that the start of a worker depends on."""
 
     environment: Environment

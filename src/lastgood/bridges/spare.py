@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import trio
+from msgspec import Struct, field
 
 from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.remote import RemoteWorker
@@ -35,8 +35,7 @@ def _working_directory() -> str:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class RunContext:
+class RunContext(Struct, frozen=True):
     """Everything that a worker's run depends on, apart from the generation.
 
     ``environment``, the app's variables and directory, its event loop, ``setup``, what the worker is told, and ``home``, where
@@ -64,8 +63,7 @@ class RunContext:
         return f"{', '.join(changed)} changed in the settings" if changed else None
 
 
-@dataclass(eq=False, slots=True)
-class Spare:
+class Spare(Struct, eq=False):
     """A spare worker. ``started``: trio's time."""
 
     worker: RemoteWorker

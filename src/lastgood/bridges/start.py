@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from lastgood.bridges.worker.values.arena import make_arena
 from lastgood.children.child import Child
@@ -24,8 +25,7 @@ WORKER_MARK: ContextVar[bytes] = ContextVar("worker_mark", default=b"")
 _MAIN = Path(__file__).with_name("worker") / "main.py"
 
 
-@dataclass(frozen=True, slots=True)
-class StartedWorker:
+class StartedWorker(Struct, frozen=True):
     """A worker's process, with descriptors that their user closes.
 
     ``requests``, ``answers`` and ``logs`` are the app's ends of the pipes; ``arenas`` are the outgoing and the incoming arena

@@ -6,8 +6,9 @@ import keyword
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from lastgood.config import find_config
 from lastgood.errors import ConfigError
@@ -62,8 +63,7 @@ _MARKS = {
 """The files that git finds in the output directory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Initialized:
+class Initialized(Struct, frozen=True):
     """The result of ``lastgood init``.
 
     ``written`` are the new files; ``found`` are modules that the config names in comments, for the user to choose from, unless the

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 __all__ = ["Run", "needs_source", "runs"]
 
 _PLACEHOLDER = re.compile(r"\{(config|stage|source|name|python)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One process to run. ``source`` is the source that it processes, if the command runs once per source."""
 
     arguments: tuple[str, ...]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from lastgood.config import Config, GeneratorConfig, ModuleConfig
 from lastgood.errors import ConfigError, UnwatchableModule
@@ -21,8 +21,7 @@ from lastgood.store.file_system import FileSystem
 __all__ = ["Inputs", "expand_sources", "field_of", "inputs_of", "watched_paths"]
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Struct, frozen=True):
     """The inputs of the generators of a config. Every path is absolute.
 
     ``paths`` are the paths that the config names, with links resolved; ``helpers`` the files of the modules that a generator's

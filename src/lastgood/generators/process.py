@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import trio
+from msgspec import Struct
 
 from lastgood.children.child import Child
 
 __all__ = ["Ended", "run_process"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The end of a program. ``status`` is as in :mod:`subprocess`; None if it was killed at its timeout, or is not known.
 
     ``out`` and ``err`` are the ends of its output. ``in_time``: it was not killed at its timeout.

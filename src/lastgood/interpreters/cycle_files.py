@@ -11,10 +11,10 @@ import itertools
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from lastgood.calls.refresh import Refresh
 from lastgood.config import Config, decode_config

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from lastgood.config import Config
 
@@ -25,8 +26,7 @@ class Beginning(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
+class Hooks(Struct, frozen=True):
     """The functions that the user has given to :func:`lastgood.watch`. ``generate`` None: the built-in generator."""
 
     create_bridge: Callable[[Config], Any]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from lastgood.store.file_system import digest_of
 from lastgood.store.generations import DamagedGeneration, GenerationStore
@@ -23,8 +23,7 @@ _FORMAT = "ir"
 _MODULES = "ir/"
 
 
-@dataclass(frozen=True, slots=True)
-class Interfaces:
+class Interfaces(Struct, frozen=True):
     """The IRs of one generation: ``digests`` by module name; ``read(digest)`` returns the bytes of one."""
 
     digests: Mapping[str, str]

@@ -6,9 +6,9 @@ Such a start takes them over without having a source read: what they were made f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from lastgood.interpreters.kept_interfaces import Interfaces
 from lastgood.sources.memo import version_digest
@@ -41,8 +41,7 @@ def packed_inputs(pinned: Pinned, python: tuple[int, int], warnings: tuple[str, 
     return msgspec.json.encode(_Inputs(version_digest(), python, stubs, warnings))
 
 
-@dataclass(frozen=True, slots=True)
-class KeptWrappers:
+class KeptWrappers(Struct, frozen=True):
     """The wrappers of a stored generation: texts by path, warnings about them, and their interfaces."""
 
     texts: Mapping[str, bytes]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import trio
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lastgood.effects import FileOperation, RemoveFile, ReplaceFile, WriteFile
 from lastgood.errors import AlreadyWatched, NothingToUndo, PromotionError
@@ -32,8 +33,7 @@ __all__ = ["Once", "ask_generate", "ask_undo", "differences", "generate_once", "
 _STAGE_TIMEOUT = Settings().stage_timeout
 
 
-@dataclass(frozen=True, slots=True)
-class Once:
+class Once(Struct, frozen=True):
     """The changes made to the output directory, or in a preview those that would be made.
 
     ``operations`` in order; ``unchanged``: generated files that were up to date; ``recovered``: files that were restored to

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from msgspec import Struct
+
 from lastgood.calls.live_imports import LiveImports
 from lastgood.config import Config, ProcessConfig, decode_config
 from lastgood.errors import ConfigError, GenerationError, LastgoodError, ModuleFailure
@@ -55,8 +57,7 @@ class Digests:
         return {name: digest for name, (_, digest) in self._known.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(Struct, frozen=True):
     """The modules of a config, what they depend on, and what is to be ``watch``-ed for that and for ``others``."""
 
     config: Config

@@ -8,9 +8,10 @@ thread for the whole stage, unless there are requests, and the in-memory one run
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from lastgood.config import Config
 from lastgood.effects import Stage
@@ -38,23 +39,20 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Arm:
+class Arm(Struct, frozen=True):
     """Watch ``watch`` in addition, then read all that is watched. The answer is that :data:`Snapshot`."""
 
     watch: WatchSet
 
 
-@dataclass(frozen=True, slots=True)
-class Generate:
+class Generate(Struct, frozen=True):
     """Call the user's ``generate(config, stage)``. The answer is what it returned."""
 
     config: Config
     stage: Path
 
 
-@dataclass(frozen=True, slots=True)
-class RunGenerators:
+class RunGenerators(Struct, frozen=True):
     """Run the generators of ``config``, whose file contains ``text``. They write into ``stage``; ``taken``: paths that exist.
 
     The answer is a :class:`Generated`.
@@ -66,8 +64,7 @@ class RunGenerators:
     taken: Collection[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """Check generated files in ``stage`` by :func:`~lastgood.generators.checking.check_staged`, whose result is the answer."""
 
     stage: Path
@@ -76,8 +73,7 @@ class Check:
     compiled: Collection[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Start the extractor, on the session's own thread. There is no answer."""
 
     extractor: Extractor
@@ -86,8 +82,7 @@ class Start:
 Request = Arm | Generate | RunGenerators | Check | Start
 
 
-@dataclass(frozen=True, slots=True)
-class StageResult:
+class StageResult(Struct, frozen=True):
     """The result of a stage. ``previous``: an earlier good generation is kept, which this one differs from."""
 
     warnings: tuple[str, ...]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from lastgood.effects import Arm, CutOff, Dispose, Effect, Emit, Interrupt, Pin, Refuse, SetTimer, StopTimer
 from lastgood.errors import Blame, BridgeError

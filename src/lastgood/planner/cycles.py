@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from types import MappingProxyType
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from lastgood import watch_events
 from lastgood.effects import (
@@ -137,7 +139,7 @@ def done(
             state = state if event.settings is None else replace(state, settings=event.settings)
             undo, adopts = cycle.undoes is not None, cycle.adopts
             cycle_plan = _plan_of_next(state, cycle.number, undo=undo, overlap=event.overlap, adopts=adopts)
-            cycle_plan = replace(cycle_plan, actions=(event.effect, *cycle_plan.actions[1:]))
+            cycle_plan = dataclasses.replace(cycle_plan, actions=(event.effect, *cycle_plan.actions[1:]))
             cycle = replace(cycle, staged=event, plan=cycle_plan)
             state, effects = _record_reading(state, event)
         case events.Promoted():

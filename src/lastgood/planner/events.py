@@ -7,8 +7,9 @@ in seconds since the epoch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from lastgood.effects.cycle import Promote, Request, Restart, Rollback, Stage, Swap, Warm, Watch
 from lastgood.planner.news import News
@@ -57,8 +58,7 @@ NOBODY = -1
 """The ticket of a request whose answer nobody waits for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The program was started; the holder of ``ticket`` waits for the first cycle; with ``waits``, for the first good one.
 
     ``leader``: the news of the session to follow, if another one leads. ``numbered``: the cycle and the generation after which
@@ -71,55 +71,47 @@ class Started:
     numbered: tuple[int, int] = (0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Hinted:
+class Hinted(Struct, frozen=True):
     """Something may have changed in the watched files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """The watched files were read, in ``seconds``. ``look``: the number of the last :class:`~lastgood.effects.Look` before."""
 
-    files: Snapshot = field(repr=False)
+    files: Snapshot
     look: int = 0
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class TimerElapsed:
+class TimerElapsed(Struct, frozen=True):
     """The timer named ``timer`` elapsed."""
 
     timer: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadRequested:
+class ReloadRequested(Struct, frozen=True):
     """``reload_now()`` was called; the holder of ``ticket`` waits for the answer."""
 
     ticket: int
 
 
-@dataclass(frozen=True, slots=True)
-class UndoRequested:
+class UndoRequested(Struct, frozen=True):
     """``undo()`` was called; the holder of ``ticket`` waits for the answer."""
 
     ticket: int
 
 
-@dataclass(frozen=True, slots=True)
-class SettleRequested:
+class SettleRequested(Struct, frozen=True):
     """``settle()`` was called; the holder of ``ticket`` waits for the answer."""
 
     ticket: int
 
 
-@dataclass(frozen=True, slots=True)
-class CloseRequested:
+class CloseRequested(Struct, frozen=True):
     """The session is to end, because of ``close()``, a cancellation, Ctrl-C, or a failure of the watcher."""
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(Struct, frozen=True):
     """All wrappers were generated into the stage.
 
     ``watch`` is the set of paths this cycle needs watched, ``read`` the reading of the paths that were newly armed for it.
@@ -134,9 +126,9 @@ class Staged:
     effect: Stage
     seconds: float
     watch: WatchSet
-    read: Snapshot = field(repr=False)
+    read: Snapshot
     warnings: tuple[str, ...] = ()
-    used: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    used: Mapping[Path, str] = field(default_factory=dict)
     previous: bool = False
     probation: float = 0.0
     changes: tuple[ApiChange, ...] = ()
@@ -144,8 +136,7 @@ class Staged:
     settings: Settings | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Promoted:
+class Promoted(Struct, frozen=True):
     """The output directory has the staged content: ``written`` are all generated files, ``touched`` those written or removed."""
 
     effect: Promote
@@ -155,8 +146,7 @@ class Promoted:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Warmed:
+class Warmed(Struct, frozen=True):
     """The next bridge is ready for calls. ``warnings`` say where its functions differ from their wrappers.
 
     ``warm`` and ``why_fresh`` are those of :class:`~lastgood.watch_events.ReloadSuccess`, ``ends_in_background`` is that of the
@@ -171,8 +161,7 @@ class Warmed:
     ends_in_background: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Swapped:
+class Swapped(Struct, frozen=True):
     """The next bridge is live."""
 
     effect: Swap
@@ -180,16 +169,14 @@ class Swapped:
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(Struct, frozen=True):
     """The watched set is committed."""
 
     effect: Watch
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """An action before the commit point failed or was interrupted. ``read`` and ``used`` are as in :class:`Staged`, but may be
     incomplete. ``only_waited``: a stage has read nothing, because the thread of an earlier one did not return in time.
     ``leader``: another session leads the project, and this is its news: it is to be followed. ``displaced``: the lock on the
@@ -199,15 +186,14 @@ class Failed:
     seconds: float
     error: BaseException
     at: float
-    read: Snapshot = field(default_factory=dict, repr=False)
-    used: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    read: Snapshot = field(default_factory=dict)
+    used: Mapping[Path, str] = field(default_factory=dict)
     only_waited: bool = False
     leader: News | None = None
     displaced: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """A follower has read the ``news`` of its leader, at ``at``. ``beat`` changes as long as the leader gives signs of life.
 
     ``answers``: the leader's answers to requests, by ticket.
@@ -219,43 +205,37 @@ class Heard:
     answers: tuple[tuple[int, bool], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Elected:
+class Elected(Struct, frozen=True):
     """This follower leads from now on, as process ``pid``: its leader is gone, and the output directory is claimed."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(Struct, frozen=True):
     """``followers`` sessions and commands follow this one. ``paths`` are those that they want to have watched, sorted."""
 
     followers: int
     paths: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StageReturned:
+class StageReturned(Struct, frozen=True):
     """The thread has returned for which a failed stage has only waited."""
 
 
-@dataclass(frozen=True, slots=True)
-class RolledBack:
+class RolledBack(Struct, frozen=True):
     """``effect`` was undone."""
 
     effect: Rollback
 
 
-@dataclass(frozen=True, slots=True)
-class RollbackFailed:
+class RollbackFailed(Struct, frozen=True):
     """``effect`` could not be undone; its journal stays on disk, for the next attempt."""
 
     effect: Rollback
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Draining:
+class Draining(Struct, frozen=True):
     """The bridge is disposed in the background, when its leases have ended. ``is_idle``: it has none."""
 
     bridge: int
@@ -263,16 +243,14 @@ class Draining:
     is_idle: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Disposed:
+class Disposed(Struct, frozen=True):
     """The bridge was disposed."""
 
     bridge: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class DisposeFailed:
+class DisposeFailed(Struct, frozen=True):
     """The bridge was abandoned: its ``dispose()`` raised, or did not return in time."""
 
     bridge: int
@@ -280,8 +258,7 @@ class DisposeFailed:
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """The bridge broke down with ``error``, without having been disposed."""
 
     bridge: int
@@ -289,16 +266,14 @@ class Lost:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Restarted:
+class Restarted(Struct, frozen=True):
     """The live bridge was restarted. A broken one may still have leases, for example calls in other workers of its pool."""
 
     effect: Restart
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class RestartFailed:
+class RestartFailed(Struct, frozen=True):
     """The live bridge could not be restarted. ``error`` is None if the restart was interrupted."""
 
     effect: Restart
@@ -307,8 +282,7 @@ class RestartFailed:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Late:
+class Late(Struct, frozen=True):
     """A module that was imported dynamically, so that no import statement leads to it. ``digest``: of the imported bytes."""
 
     name: str
@@ -316,30 +290,26 @@ class Late:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedLate:
+class LoadedLate(Struct, frozen=True):
     """The bridge has imported ``modules`` dynamically: no import statement leads to them."""
 
     bridge: int
     modules: tuple[Late, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Pinned:
+class Pinned(Struct, frozen=True):
     """A :class:`~lastgood.effects.Pin` of ``bridge`` has ended."""
 
     bridge: int
 
 
-@dataclass(frozen=True, slots=True)
-class Noticed:
+class Noticed(Struct, frozen=True):
     """An interpreter has a notice for the user."""
 
     notice: Notice
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(Struct, frozen=True):
     """All resources of the session were released."""
 
 

@@ -7,7 +7,7 @@ own callers ask for, it asks the leader, and answers when it has taken over what
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from lastgood import watch_events
 from lastgood.effects import Answer, Arm, Ask, Beat, Effect, Emit, Prepare, SetTimer, StopTimer

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from lastgood.effects.cycle import LeaderGeneration, Request
 from lastgood.errors import LeaderFailed, WatchError
@@ -11,8 +12,7 @@ from lastgood.errors import LeaderFailed, WatchError
 __all__ = ["Following", "LeaderFailure", "News"]
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderFailure:
+class LeaderFailure(Struct, frozen=True):
     """Why the leader's status is stale: a cycle of it that has failed, or an undo.
 
     ``manual``, ``changed`` and ``effect`` are those of its :class:`~lastgood.watch_events.ReloadError`, ``type_name`` and
@@ -33,8 +33,7 @@ class LeaderFailure:
         return LeaderFailed(self.type_name, self.message)
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(Struct, frozen=True):
     """The news of the leader, the session of process ``pid``: its last good generation, and why it is stale, if it is."""
 
     pid: int
@@ -52,8 +51,7 @@ class News:
         return 0 if self.good is None else self.good.generation
 
 
-@dataclass(frozen=True, slots=True)
-class Following:
+class Following(Struct, frozen=True):
     """A follower's knowledge of its leader.
 
     - ``news``: the last news. ``beat`` and ``heard_at``: the number of the last sign of life, and its time (0: there was none).

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lastgood.effects import Action, Answer, Dispose, Effect, Look, Prepare, Release, Restart, SetTimer, StopTimer
 from lastgood.errors import Undone
@@ -72,8 +75,7 @@ _IDLE_SHARE = 0.02
 """The largest share of the time that these looks may take while it does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """The state after an event, and the effects to perform next, in order."""
 
     state: State
@@ -142,7 +144,7 @@ def begin_closing(state: State) -> Step:
     """Dispose the live bridge, and release everything when no bridge drains any more."""
     live = () if state.live is None or state.away else (state.live,)
     limit = state.settings.bounded_drain
-    dispose = tuple(replace(dispose_of(state.settings, each), timeout=limit) for each in live)
+    dispose = tuple(dataclasses.replace(dispose_of(state.settings, each), timeout=limit) for each in live)
     # Where calls on replaced bridges have no limit, no timer is running for those that drain already.
     untimed = tuple(each.cycle for each in state.retired) if math.isinf(state.settings.drain_timeout) else ()
     timers = tuple(SetTimer(drain_timer(bridge), limit) for bridge in untimed)

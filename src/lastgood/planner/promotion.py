@@ -17,9 +17,9 @@ a managed file with other bytes is replaced or removed, they are kept:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from posixpath import basename, dirname
 
+from msgspec import Struct
 from returns.result import Failure, Success
 
 from lastgood.effects.files import (
@@ -38,8 +38,7 @@ __all__ = ["DAYS_KEPT", "Clash", "Existing", "Promotion", "copy_name", "plan_pro
 DAYS_KEPT = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Existing:
+class Existing(Struct, frozen=True):
     """An existing entry of the output directory.
 
     ``kind``: "file", "directory", or "other" (a link, a FIFO, ...); ``digest``: of a file's bytes. Of a file with lastgood's
@@ -58,15 +57,13 @@ class Existing:
         return bool(self.converted_from)
 
 
-@dataclass(frozen=True, slots=True)
-class Clash:
+class Clash(Struct, frozen=True):
     """An entry at ``path``, relative to the output directory, is in the way and is not managed by lastgood."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Promotion:
+class Promotion(Struct, frozen=True):
     """A planned promotion: ``operations`` in order, and ``warnings`` for the user."""
 
     operations: tuple[FileOperation, ...] = ()

@@ -5,7 +5,7 @@ At the end, the live bridge is restarted if it has made way for that of the cycl
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from lastgood import watch_events
 from lastgood.effects import Action, Effect, Emit, Promote

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 __all__ = ["Settings"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The seconds that :func:`lastgood.watch` and ``[watch]`` know, and one more.
 
     ``idle_look``: the time between two looks that nothing has caused, at least. The system does not report every change; where

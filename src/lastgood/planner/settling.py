@@ -6,7 +6,7 @@ status is good. If it finds one, a cycle starts without a debounce, as the calle
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from lastgood.planner import events, phases
 from lastgood.planner.phases import Step, answer, look, start_looking

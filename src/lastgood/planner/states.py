@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from lastgood.effects.cycle import Action, LeaderGeneration
 from lastgood.effects.plan import Plan
@@ -42,8 +45,7 @@ KEPT_DURATIONS = 5
 _LEAST_SUPERSEDE_AFTER = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(Struct, frozen=True):
     """A cycle that succeeded.
 
     ``number`` counts the successful cycles, ``cycle`` all of them; the latter names the bridge. The generation is live since
@@ -60,8 +62,7 @@ class Generation:
     ends_in_background: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """The live bridge broke down with ``error`` at ``since``. ``failed_probation``: its generation is to be undone."""
 
     error: BaseException
@@ -69,16 +70,14 @@ class Lost:
     failed_probation: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+class Stale(Struct, frozen=True):
     """The reason why the live generation differs from the files on disk, and since when, in seconds since the epoch."""
 
     error: BaseException
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Runaway:
+class Runaway(Struct, frozen=True):
     """Files that change with each warm-up: what the planner knows of the last good cycles about it.
 
     ``files`` caused each of the last ``cycles`` good cycles, alone, and changed between the start of its warm-up and its swap.
@@ -97,8 +96,7 @@ class Runaway:
     by: frozenset[Path] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Cycle:
+class Cycle(Struct, frozen=True):
     """One attempt to reload: its cause, its plan, and its results so far.
 
     ``undoes``: the cycle restores the good generation before the live one, for this reason. ``attempted`` and ``disturbed``
@@ -113,7 +111,7 @@ class Cycle:
     tickets: tuple[int, ...]
     plan: Plan
     undoes: Undone | None = None
-    attempted: Snapshot = field(default_factory=dict, repr=False)
+    attempted: Snapshot = field(default_factory=dict)
     disturbed: frozenset[Path] = frozenset()
     timings: Mapping[str, float] = field(default_factory=dict)
     staged: Staged | None = None
@@ -130,37 +128,31 @@ class Cycle:
         return replace(self, timings={**self.timings, effect: seconds})
 
 
-@dataclass(frozen=True, slots=True)
-class Unstarted:
+class Unstarted(Struct, frozen=True):
     """The session has not started; nothing was touched."""
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
+class Idle(Struct, frozen=True):
     """No cycle is under way or scheduled: the files on disk have been attempted, unless a stuck thread blocks that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
+class Scheduled(Struct, frozen=True):
     """An edit was seen; a cycle starts when edits pause for ``debounce``, or after ``max_wait``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Looking:
+class Looking(Struct, frozen=True):
     """A cycle is about to start; it waits for a reading of the watched files that began after the look of this number."""
 
     look: int
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """The actions of ``cycle`` are being performed."""
 
     cycle: Cycle
 
 
-@dataclass(frozen=True, slots=True)
-class RollingBack:
+class RollingBack(Struct, frozen=True):
     """``cycle`` is being rolled back because of ``failure``, or of a close (None); ``left`` rollbacks are still to be done."""
 
     cycle: Cycle
@@ -168,34 +160,29 @@ class RollingBack:
     left: int
 
 
-@dataclass(frozen=True, slots=True)
-class Restoring:
+class Restoring(Struct, frozen=True):
     """``cycle`` was rolled back because of ``failure``, and the live bridge, which had made way for its own, is restarted."""
 
     cycle: Cycle
     failure: Failed | None
 
 
-@dataclass(frozen=True, slots=True)
-class Restarting:
+class Restarting(Struct, frozen=True):
     """The live bridge, which is lost, or has made way for nothing, is being restarted. A request for a cycle interrupts that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(Struct, frozen=True):
     """The session is closing: it disposes its bridges, then releases everything else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """The session is closed; nothing follows."""
 
 
 Phase = Unstarted | Idle | Scheduled | Looking | Running | RollingBack | Restoring | Restarting | Closing | Closed
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """The whole state of a session.
 
     - ``cycle``: the number of the last cycle. ``live``: the last good generation. ``retired``: replaced generations whose
@@ -231,8 +218,8 @@ class State:
     durations: tuple[float, ...] = ()
     watched: WatchSet | None = None
     late: tuple[Path, ...] = ()
-    attempted: Snapshot = field(default_factory=dict, repr=False)
-    observed: Snapshot = field(default_factory=dict, repr=False)
+    attempted: Snapshot = field(default_factory=dict)
+    observed: Snapshot = field(default_factory=dict)
     edited: tuple[Path, ...] = ()
     disturbed: frozenset[Path] = frozenset()
     blocked: bool = False
@@ -309,7 +296,7 @@ class State:
         return () if self.runaway.stopped and self.runaway.files.issuperset(edits) else edits
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Status:
     """The status of a session: the live generation, and whether it is up to date with the files on disk.
 
@@ -323,7 +310,7 @@ class Status:
     stale: bool
     since: float | None
     error: BaseException | None
-    calls: Mapping[int, int] = field(default_factory=dict, compare=False)
+    calls: Mapping[int, int] = dataclasses.field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         """Return the fields, of the error its first line."""

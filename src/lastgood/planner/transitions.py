@@ -47,8 +47,9 @@ The rules:
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from lastgood import watch_events
 from lastgood.effects import Effect, Emit, Interrupt, SetTimer, Unpublish

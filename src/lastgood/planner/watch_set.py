@@ -5,10 +5,12 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import cached_property, lru_cache
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 __all__ = [
     "Rules",
@@ -54,8 +56,7 @@ IMPORTABLE = (".py", ".pyi", ".so", ".pyd")
 """The ends of the names of files that Python can import, or that say what one offers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """The files of the watched roots that count: those for which :meth:`takes` is true.
 
     In the package trees below ``trees`` what can be imported counts, and what one of the globs ``include`` names; elsewhere
@@ -121,8 +122,7 @@ def _token(found: re.Match[str]) -> str:
             return re.escape(text)
 
 
-@dataclass(frozen=True)
-class WatchSet:
+class WatchSet(Struct, frozen=True, dict=True):
     """The paths that a cycle needs watched.
 
     ``paths``, sorted, are those reported to the user. ``candidates`` are paths at which a new file would change where a module

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
+
+from msgspec import Struct
 
 from lastgood.errors import GenerationError, LastgoodError, RemoteError
 from lastgood.session.change_texts import change_text, marked_change
@@ -72,8 +73,7 @@ _Said = tuple[str, str, str | ApiChange]
 """A label, its style, and what is said."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(Struct, frozen=True):
     """A failed cycle, as long as nothing shows that what it failed of is mended. ``text`` is its error in one line."""
 
     at: datetime

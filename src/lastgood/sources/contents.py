@@ -11,8 +11,9 @@ read once more, and nothing else happens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from lastgood.sources.listings import Names
 from lastgood.store.file_system import FileSystem, Stat, digest_of
@@ -25,8 +26,7 @@ _MAX_KEPT = 1 << 26
 """Bytes of file contents in memory. What is beyond is read again by each cycle."""
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """A file as it was read: the digest of its bytes, or the reason why it could not be read.
 
     ``is_fresh``: a later change may not show in ``signature``. The path is stored because creating one costs more than the

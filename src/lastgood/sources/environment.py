@@ -9,8 +9,9 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from lastgood.config import ProcessConfig
 from lastgood.errors import ConfigError
@@ -28,8 +29,7 @@ OLDEST_PYTHON = (3, 9)
 """The oldest Python that a worker runs in. See also bridges/worker/main.py."""
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Struct, frozen=True):
     """``python`` is the file to run, or a name that was not found on ``PATH``.
 
     ``env`` None means the app's own environment variables, ``cwd`` None its working directory. ``own``: it is the app's

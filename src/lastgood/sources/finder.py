@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import MappingProxyType
+
+from msgspec import Struct, field
 
 from lastgood.bridges.worker.importing import is_local, local_roots
 from lastgood.sources.links import Links, links_to
@@ -29,8 +30,7 @@ __all__ = ["EXTENSIONS", "Finder", "Found", "Interpreter"]
 EXTENSIONS = tuple(dict.fromkeys((*EXTENSION_SUFFIXES, ".so", ".pyd")))
 
 
-@dataclass(frozen=True, slots=True)
-class Interpreter:
+class Interpreter(Struct, frozen=True):
     """The places where an interpreter looks for modules.
 
     ``builtin_modules`` are the names that it does not look for on ``sys_path``. ``mapping`` and ``namespaces`` come from the
@@ -47,8 +47,7 @@ class Interpreter:
     version: tuple[int, int] = sys.version_info[:2]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A module as Python would find it. ``where`` is the directory in which it was found; "" if there is none.
 
     ``file`` is None for a namespace package and for a module without source (built-in, frozen, extension module, bytecode

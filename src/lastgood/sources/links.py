@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 __all__ = ["Links", "Way", "digest_of_link", "links_to"]
 
 _NONE: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """The way to a path. ``links`` are the links that are followed: the text of each, by its path, which has no link before it.
 
     ``real`` is where the way leads to, as far as that exists.

@@ -9,8 +9,10 @@ import sys
 import tokenize
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from msgspec import Struct
 
 from lastgood.config import ModuleConfig
 from lastgood.errors import ConfigError, ModuleFailure
@@ -47,8 +49,7 @@ _READ_BY = "(read by Python {}.{}".format(*sys.version_info)
 _VALID = "where it is valid)."
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleSource:
+class ModuleSource(Struct, frozen=True):
     """A module to wrap; ``path`` and ``data`` of its file (None and ``b""`` for a namespace package).
 
     ``digest`` is that of ``data``, if it is known already.
@@ -58,7 +59,7 @@ class ModuleSource:
     path: Path | None
     data: bytes
     is_package: bool
-    selection: ModuleConfig = ModuleConfig()  # noqa: RUF009 (it is frozen)
+    selection: ModuleConfig = ModuleConfig()
     digest: str = ""
 
     @property

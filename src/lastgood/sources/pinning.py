@@ -9,13 +9,16 @@ were, the last reading is brought up to date, whatever its size.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lastgood.bridges.worker.manifest import Manifest
 from lastgood.config import Config
@@ -27,8 +30,7 @@ from lastgood.sources.resolution import Resolved
 __all__ = ["Pinned", "PinnedModule", "Pinner"]
 
 
-@dataclass(frozen=True, slots=True)
-class PinnedModule:
+class PinnedModule(Struct, frozen=True):
     """A module under one of its names. ``path`` is its file as Python would name it, ``file`` the canonical path of that."""
 
     name: str
@@ -38,7 +40,7 @@ class PinnedModule:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Pinned:
     """One reading of the sources.
 
@@ -64,9 +66,9 @@ class Pinned:
     sources: Mapping[Path, bytes]
     digests: Mapping[Path, str]
     unreadable: Mapping[Path, OSError]
-    imports: Mapping[str, AbstractSet[str]] = field(default_factory=dict, repr=False)
+    imports: Mapping[str, AbstractSet[str]] = dataclasses.field(default_factory=dict, repr=False)
     stubs: tuple[PinnedModule, ...] = ()
-    _by_name: dict[str, PinnedModule] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _by_name: dict[str, PinnedModule] = dataclasses.field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for module in self.modules:
@@ -107,7 +109,7 @@ class Pinned:
 
         if not changed:
             return self
-        return replace(
+        return dataclasses.replace(
             self,
             modules=renewed(self.modules),
             stubs=renewed(self.stubs),
@@ -204,8 +206,7 @@ class Pinner:
         return known
 
 
-@dataclass(frozen=True, slots=True)
-class _Last:
+class _Last(Struct, frozen=True):
     """The last reading, and what it was made of. ``mentions``: by file, the names that were looked for in its bytes."""
 
     modules: Mapping[str, Resolved]

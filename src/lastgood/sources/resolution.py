@@ -9,9 +9,11 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lastgood.children.child import Child, exit_text
 from lastgood.config import Config, ProcessConfig
@@ -34,8 +36,7 @@ INTERPRETER_TIMEOUT = 20.0
 """Seconds that an interpreter may take to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """A module and its source. Every path is canonical: absolute, with symbolic links resolved.
 
     ``file`` is the module's file or the package's ``__init__.py`` (None: a namespace package). ``roots`` are a package's

@@ -13,8 +13,9 @@ import operator
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from lastgood.planner.watch_set import Snapshot, WatchSet, is_ignored_name
 from lastgood.sources.contents import Content, Contents
@@ -28,8 +29,7 @@ _NOTHING: Mapping[Path, str] = {}
 _LINK = "bare link"  # the kind of a root that counts by its text alone
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(Struct, frozen=True):
     """Directories that links below the watched roots lead through: ``trees`` are read whole, ``alone`` hold a link or a file."""
 
     trees: AbstractSet[str] = frozenset()
@@ -40,8 +40,7 @@ class Linked:
         return Linked(self.trees | other.trees, self.alone | other.alone)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tree:
+class _Tree(Struct, frozen=True):
     """A directory below a root, as of one listing: the ``files`` in it that count, and what else is to be looked at."""
 
     names: Mapping[str, str]
@@ -50,8 +49,7 @@ class _Tree:
     links: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """The findings of a reading of ``watch``, for the next one to go on from.
 
     ``present``: the roots at which something may be, with their kinds; ``found``: what was there. ``seen``: the files.

@@ -10,9 +10,10 @@ import errno
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 __all__ = ["Claim", "FileSystem", "NoLocks", "Stat", "digest_of", "part_of", "place_of"]
 
@@ -33,8 +34,7 @@ def part_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(Struct, frozen=True):
     """The status of a path. ``kind``: "file", "directory", "link" or "other"; ``mode``: the permission bits.
 
     ``signature`` changes when the content may have changed (device, inode, size in bytes, mtime and ctime in nanoseconds).

@@ -23,12 +23,12 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct, field
 
 from lastgood.bridges.worker.manifest import Damaged, Manifest
 from lastgood.errors import LastgoodError
@@ -71,8 +71,7 @@ class _History(msgspec.Struct, frozen=True):
     good: tuple[Good, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """The stored content of a generation: the sources of its modules and its other files, both by name.
 
     ``late``: module name to path, for modules to which no import statement leads.
@@ -83,13 +82,12 @@ class Kept:
     late: Mapping[str, Path] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class LateModule:
+class LateModule(Struct, frozen=True):
     """A module that a worker imported from ``path`` though no import statement leads to it; ``source`` is the code it runs."""
 
     name: str
     path: Path
-    source: bytes = field(repr=False)
+    source: bytes
 
 
 class Reading(Protocol):

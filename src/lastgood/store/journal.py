@@ -22,10 +22,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from lastgood.errors import PromotionError
 from lastgood.planner.promotion import DAYS_KEPT, copy_name
@@ -71,8 +71,7 @@ class Journal(msgspec.Struct, frozen=True):
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class JournalStore:
+class JournalStore(Struct, frozen=True):
     """The journal of the output directory ``output``, and the backups that belong to it, in its ``home``.
 
     ``adopt`` records files (path to digest) as lastgood's own, in the manifest.

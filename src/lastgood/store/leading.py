@@ -17,11 +17,11 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct, field
 
 from lastgood.effects import Request
 from lastgood.planner.news import News
@@ -95,8 +95,7 @@ class _Asking(msgspec.Struct, frozen=True):
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """The wants of the followers: new requests by name, the number of followers, what they want to have watched, and kept."""
 
     requests: Mapping[str, Request] = field(default_factory=dict)

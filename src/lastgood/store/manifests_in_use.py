@@ -7,14 +7,14 @@ processes keep using the old one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 __all__ = ["ManifestsInUse"]
 
 
-@dataclass(slots=True)
-class _BridgeManifests:
+class _BridgeManifests(Struct):
     """``latest`` is the generation's newest manifest; ``given`` are those with which workers were started."""
 
     latest: Path

@@ -7,16 +7,16 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from lastgood.store.file_system import Stat, digest_of
 
 __all__ = ["MemoryFile", "MemoryFiles"]
 
 
-@dataclass(slots=True)
-class MemoryFile:
+class MemoryFile(Struct):
     """The content of a file; two names can share it, as hard links do. ``mtime`` and ``ctime`` in seconds."""
 
     data: bytes
@@ -220,8 +220,7 @@ def _moved(path: Path, source: Path, target: Path) -> Path:
     return target / path.relative_to(source) if path.is_relative_to(source) else path
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryClaim:
+class MemoryClaim(Struct, frozen=True):
     """A lock that is held."""
 
     locked: set[int]

@@ -6,7 +6,8 @@ Generation is pure: it reads and writes no file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from lastgood.config import Style
 from lastgood.errors import ModuleFailure
@@ -15,8 +16,7 @@ from lastgood.sources.parsing import ModuleSource
 __all__ = ["Generated", "ModuleSource", "Wrapped", "wrap_modules"]
 
 
-@dataclass(frozen=True, slots=True)
-class Generated:
+class Generated(Struct, frozen=True):
     """The result of a generator.
 
     ``files`` are the paths it wrote, relative to the stage directory; ``warnings`` are texts.
@@ -27,8 +27,7 @@ class Generated:
     failures: tuple[ModuleFailure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Wrapped:
+class Wrapped(Struct, frozen=True):
     """The wrappers of some modules.
 
     ``files`` are whole files by path under the output directory (``/`` as separator, sorted), in UTF-8 with LF line ends.

@@ -6,9 +6,9 @@ import ast
 import re
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from lastgood.bridges.worker.interface import FUNCTION, LAZY, OBJECT
 from lastgood.sources.parsing import LARGEST
@@ -35,8 +35,7 @@ class _Public(msgspec.Struct, array_like=True, frozen=True):
     names: list[tuple[str, int, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(Struct, frozen=True):
     """What functions, by module and path, and modules are in a worker."""
 
     functions: dict[tuple[str, str], _Callable | str]

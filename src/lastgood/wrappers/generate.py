@@ -15,11 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from lastgood.config import Style
 from lastgood.errors import ModuleFailure
@@ -54,8 +54,7 @@ _DERIVED = Query("derived", Answer[Derived])
 _RENDER = Query("render", Answer[str])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _ModuleApi:
+class _ModuleApi(Struct, frozen=True, eq=False):
     """The API of one module to wrap, under its selection. For ``relevant_types`` see :func:`.assemble.relevant_types`."""
 
     source: ModuleSource
@@ -86,8 +85,7 @@ class _ModuleApi:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Type:
+class _Type(Struct, frozen=True, eq=False):
     """The declaration of one type, or why it has none, and the other types that it uses."""
 
     answer: Answer[Declaration | Refusal | None]
@@ -105,8 +103,7 @@ class _Type:
         return cls(answer, frozenset((*used(found.class_), *found.ordinary)), not is_dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Types:
+class _Types(Struct, frozen=True, eq=False):
     """Every declared type, sorted by name, and by module. Both are derived from ``each``."""
 
     each: Mapping[Declared, _Type]
@@ -125,8 +122,7 @@ class _Types:
         return cls(types, by_name, {module: tuple(items) for module, items in by_module})
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
+class _Parts(Struct, frozen=True):
     """The inputs from which the content of a file is assembled. ``declared`` are the relevant types that are declared."""
 
     offered: Module | None
@@ -142,8 +138,7 @@ class _Parts:
         return all(len(a) == len(b) and all(x[1] is y[1] for x, y in zip(a, b, strict=True)) for a, b in pairs)
 
 
-@dataclass(slots=True, eq=False)
-class _OutputFile:
+class _OutputFile(Struct, eq=False):
     """The content of a file, and its text as last rendered, with ``render_inputs``."""
 
     parts: _Parts

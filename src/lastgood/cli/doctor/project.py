@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import trio
+from msgspec import Struct
 
 from lastgood.cli.doctor.machine import Said
 from lastgood.cli.generating import count_text
@@ -29,8 +29,7 @@ _START_TIMEOUT = 30.0
 """Seconds for the start of a worker that imports nothing."""
 
 
-@dataclass(slots=True)
-class Examined:
+class Examined(Struct):
     """The project that is looked at, as far as it could be read."""
 
     config: Config | None = None

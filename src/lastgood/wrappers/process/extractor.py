@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from lastgood.config import Config, Style
 from lastgood.errors import ModuleFailure
@@ -126,8 +127,7 @@ class HereExtractor:
         self._pipeline = None
 
 
-@dataclass(frozen=True, slots=True)
-class WrapInputs:
+class WrapInputs(Struct, frozen=True):
     """The inputs of :meth:`Extractor.wrap`. ``failures``: sources that cannot be read."""
 
     sources: Sequence[ModuleSource]

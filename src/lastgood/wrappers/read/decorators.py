@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from msgspec.structs import replace as with_fields
 
 from lastgood.wrappers.ir import ANY, Kind, Parameter, Type, Variable, erased, substituted, variables
@@ -66,15 +67,13 @@ def object_of(decorators: Iterable[Decorator]) -> str | None:
 # --- which decorator it is
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """Something that is not local, or what a call of it gives. ``path``: its full path."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Def:
+class _Def(Struct, frozen=True, eq=False):
     """A function of a local module, or one inside of such. ``skips`` is 1 for the ``self`` of a method."""
 
     node: Any
@@ -83,8 +82,7 @@ class _Def:
     skips: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Class:
+class _Class(Struct, frozen=True, eq=False):
     """A local class, or with ``is_instance`` an instance of it."""
 
     place: Place
@@ -105,8 +103,7 @@ class _Class:
         return any(scope.base(base) == path for base in getattr(node, "bases", ()))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Typed:
+class _Typed(Struct, frozen=True, eq=False):
     """Something of which only the annotation is known. There may be several of them, as of overloads."""
 
     annotations: tuple[ast.expr, ...]
@@ -338,8 +335,7 @@ def _called_by(annotation: ast.expr, scope: Scope) -> _Def | None:
     return _Class(found, scope.project, is_instance=True).method("__call__") if isinstance(found, Place) else None
 
 
-@dataclass(slots=True)
-class _Meaning:
+class _Meaning(Struct):
     """What the type variables in the annotations of a decorator stand for in a function."""
 
     function: Function

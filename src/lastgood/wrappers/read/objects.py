@@ -12,7 +12,9 @@ import builtins
 import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lastgood.wrappers.read.lineage import bases_are_local, inherited
 from lastgood.wrappers.read.outline import METHODS, Binding, Outline, Position
@@ -44,21 +46,18 @@ _MAKE_CALLABLES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque:
+class Opaque(Struct, frozen=True):
     """Something that can be called. What it takes and gives is only known at run time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """A value that stays in the worker, and why. ``is_certain`` is False if it may be a function all the same."""
 
     reason: str
     is_certain: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Instance:
+class _Instance(Struct, frozen=True):
     """An instance of the local class at ``place``."""
 
     place: Place

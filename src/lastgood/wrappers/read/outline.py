@@ -9,8 +9,10 @@ import ast
 import importlib.util
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lastgood.sources.parsing import BLOCKS, ModuleSource
 from lastgood.wrappers.read.conditions import holds
@@ -25,8 +27,7 @@ _VALIDATORS = frozenset(("field_validator", "model_validator", "root_validator",
 _CONTEXT_MANAGERS = frozenset(("contextlib.contextmanager", "contextlib.asynccontextmanager"))
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """The position of a statement. ``around`` are the class statements around it, from the outside in.
 
     ``conditional``: it is inside an ``if``, a ``try`` or the like, and may not run. ``type_only``: it is inside
@@ -54,8 +55,7 @@ class Position:
         return replace(self, conditional=True, type_only=True, is_dead=self.is_dead or not is_read)
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(Struct, frozen=True):
     """A statement that binds a name.
 
     ``target`` is the full path of what an import binds, ``""`` for any other statement. ``decorators`` are the full paths of
@@ -116,8 +116,7 @@ class Binding:
         return _docstring(self.node)
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
+class Outline(Struct, frozen=True):
     """The outline of one module.
 
     ``stars`` are the modules from which it imports ``*``, ``variables`` the names that it assigns to anywhere. ``exports`` is

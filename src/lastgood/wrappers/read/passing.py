@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from lastgood.wrappers.ir import ANY, NONE, Default, Kind, Parameter, Type, erased, union
 from lastgood.wrappers.read.parameters import entries_of
@@ -55,8 +56,7 @@ _PLAIN_VALUES = (
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@dataclass(frozen=True, slots=True)
-class Inner:
+class Inner(Struct, frozen=True):
     """The function that takes the place of another one, which it calls by an expression that ``is_target``.
 
     ``args`` and ``kwargs`` are the names of the variadic parameters that it passes on; ``own`` are its other parameters.

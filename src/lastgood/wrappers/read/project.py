@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lastgood.errors import ModuleFailure
 from lastgood.sources.memo import Answer, Memo, Query
@@ -27,8 +29,7 @@ _OUTLINE: Query[Outline | ModuleFailure] = Query("outline")
 _CACHES = frozenset(("cache", "functools.cache", "functools.lru_cache", "lru_cache"))
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(Struct, frozen=True):
     """The definition of a public class, or of a function in each of its conditional variants.
 
     ``overloads`` are its ``@overload`` definitions. ``method`` is ``"staticmethod"`` or ``"classmethod"`` if an assignment such
@@ -60,8 +61,7 @@ class Located:
         return {self.method, *(each for binding in self.bindings for each in binding.decorators)} & METHODS
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Struct, frozen=True):
     """A name that should be a function or a class, but cannot be resolved. ``reason`` is a clause that says why.
 
     ``is_possible``: the running module may have a function of that name.
@@ -71,8 +71,7 @@ class Missing:
     is_possible: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """A name that is neither a definition nor an import: the bindings, in the module ``outline``, that give it a value.
 
     What such a value is, :mod:`lastgood.wrappers.read.objects` finds out.

@@ -7,8 +7,9 @@ A function is a stream if it yields, or if it is annotated to return an iterator
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from lastgood.wrappers.ir import ANY, Type
 from lastgood.wrappers.read.outline import Binding
@@ -22,8 +23,7 @@ _STREAMS = frozenset(("Iterator", "Generator", "AsyncIterator", "AsyncGenerator"
 _MAX_ALIASES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What a function gives: its annotation, to be read in ``scope``. ``streams``: it is a stream."""
 
     annotation: ast.expr | None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from lastgood.wrappers.ir import Declared, Expression, Type, Variable
 from lastgood.wrappers.read.outline import Binding, Outline
@@ -42,8 +44,7 @@ _MAX_NAMES = 50
 """The longest chain of names, each of which stands for something with the next one in it, that is followed."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class Place(Struct, frozen=True, eq=False):
     """The place where a class is created: a class statement, or an assigned call (``namedtuple("Point", "x y")``).
 
     ``name`` is the qualified name of the class in its module.
@@ -62,8 +63,7 @@ class Place:
         return Declared(self.outline.source.name, self.name)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scope:
+class Scope(Struct, frozen=True, eq=False):
     """The scope of a name: a module, or the class ``owner`` in it.
 
     ``type_parameters`` are the type parameters (:pep:`695`) in scope. ``in_fields``: the name is in the annotation or default

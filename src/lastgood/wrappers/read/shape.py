@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
-from msgspec.structs import replace as with_fields
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lastgood.wrappers.ir import ANY, Default, Kind, Parameter, Type
 
 __all__ = ["Function", "Outcome", "Shape", "is_possible"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What calls give: a value of ``type``, a stream of items of that type, or a coroutine that returns a value of it.
 
     ``texts`` are warnings about parts of its annotation that became ``Any``.
@@ -33,8 +32,7 @@ class Outcome:
         return not (self.streams or self.is_async)
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """The parameters of a function, and the outcome of calls. In what a decorator makes, None is what it does not say."""
 
     parameters: tuple[Parameter, ...] | None = None
@@ -52,8 +50,7 @@ class Shape:
         return Shape(parameters, other.outcome if self.outcome is None else self.outcome)
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(Struct, frozen=True):
     """A function of which everything is known, though some of it as ``Any``."""
 
     parameters: tuple[Parameter, ...]
@@ -63,7 +60,7 @@ class Function:
         """Return the function that a decorator ``made`` of this one. What it does not say has ``Any`` for its types."""
         parameters, outcome = made.parameters, made.outcome
         if parameters is None:
-            parameters = tuple(with_fields(each, type=ANY) for each in self.parameters)
+            parameters = tuple(replace(each, type=ANY) for each in self.parameters)
         outcome = replace(self.outcome, type=ANY, texts=()) if outcome is None else outcome
         return Function(parameters, replace(outcome, is_said=True))
 

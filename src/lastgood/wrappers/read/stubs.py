@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lastgood.wrappers.read.outline import Binding, Outline
 from lastgood.wrappers.read.project import Located, Project
@@ -17,8 +18,7 @@ from lastgood.wrappers.read.scope import Place, Scope
 __all__ = ["Stub", "field_in_stub", "overloads_in_stub", "stub_of_function"]
 
 
-@dataclass(frozen=True, slots=True)
-class Stub:
+class Stub(Struct, frozen=True):
     """The definition of a function in a stub, and the scope of its annotations."""
 
     binding: Binding

@@ -10,8 +10,9 @@ import ast
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from lastgood.wrappers.ir import (
     ANNOTATED,
@@ -61,8 +62,7 @@ _BOOL = Type(Ref("builtins", "bool"))
 ANY_STR = Variable("typing", "AnyStr", None, (Type(Ref("builtins", "str")), Type(Ref("builtins", "bytes"))))
 
 
-@dataclass(frozen=True, slots=True)
-class Undeclarable:
+class Undeclarable(Struct, frozen=True):
     """A class with fields that cannot be declared. ``reason`` is a clause that says why."""
 
     reason: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct, field
 
 from lastgood.wrappers.ir import Declared, Form, Ref
 from lastgood.wrappers.read.lineage import inherited
@@ -76,8 +77,7 @@ _MIXINS = frozenset(f"builtins.{name}" for name in ("bytes", "float", "int", "st
 _DEPENDS = "what it is made of depends on a condition"
 
 
-@dataclass(frozen=True, slots=True)
-class RawField:
+class RawField(Struct, frozen=True):
     """A field as its class states it. ``annotation`` and ``value`` are None if it has none.
 
     ``init_only``: it is an ``InitVar``, an argument of the constructor; ``annotation`` is the type inside.
@@ -91,8 +91,7 @@ class RawField:
     init_only: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Model:
+class Model(Struct, frozen=True, eq=False):
     """A class that can be declared by its fields.
 
     ``bases`` are its bases that are models, too; ``refs`` the standard bases of an enum and of its bases, or of an exception.

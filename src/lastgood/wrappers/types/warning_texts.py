@@ -9,8 +9,9 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from lastgood.wrappers.ir import ANY, Type
 from lastgood.wrappers.read.shape import Function
@@ -83,8 +84,7 @@ _PLACE = re.compile(r" \([^()\s]+\.pyi?(?::\d+)?\)$")
 _PARTICULAR = re.compile(r"'[^']*'|\b[^\W\d]\w*(?:\.\w+)+|\b\d+(?:, \d+)*\b| \([\w, .]*\)")
 
 
-@dataclass(slots=True)
-class _Cause:
+class _Cause(Struct):
     what: str
     why: str
     first: str

@@ -7,8 +7,8 @@ only types. The declaration of a class contains its static and class methods; mo
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from lastgood.wrappers.ir import Class, Constant, Declared, Function, Module, Signature, mentioned
@@ -51,8 +51,7 @@ def is_moved(member: Function | Class | Constant, at: str, types: Container[Decl
     )
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(Struct):
     """A class under construction. ``line`` is the line of its definition in the source."""
 
     class_: Class

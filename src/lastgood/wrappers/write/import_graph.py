@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from lastgood.sources.dependencies import components
 from lastgood.wrappers.ir import Class, Declared, Function, Module, mentioned
@@ -28,8 +29,7 @@ class ImportCycle(Exception):
         self.modules = modules
 
 
-@dataclass(frozen=True, slots=True)
-class Edges:
+class Edges(Struct, frozen=True):
     """The edges of the import graph from one module, including the packages of its targets, which are imported first.
 
     ``wanted`` are the modules of everything that it mentions, ``needed`` those that its class statements need, and
@@ -49,8 +49,7 @@ class Edges:
         return cls(_with_packages(module.name, wanted), _with_packages(module.name, needed), needed, module.exports)
 
 
-@dataclass(frozen=True, slots=True)
-class WrapperImports:
+class WrapperImports(Struct, frozen=True):
     """The imports of one module: ``late`` are modules to import at the end of the file, ``exports`` types to re-export."""
 
     late: frozenset[str] = _NONE
