@@ -15,6 +15,10 @@ class Bridge(Protocol):
     It may also have these members:
 
     - ``async init()``: awaited once before any call.
+    - ``live()``: plain; called with the swap that makes this bridge the live one. It cannot make the swap fail: errors are logged.
+    - ``async idle()``: awaited of a bridge that was replaced and is not lost: it returns when what the bridge has begun by itself
+      is done, such as the answers of a server. Like calls in flight, that has ``drain_timeout`` seconds, after which ``idle()``
+      is cancelled; nothing waits for it but ``dispose()``, and the session's ``close()``.
     - ``async lost()``: a session awaits it of its live bridge. It returns an error when the bridge has broken down by itself;
       the session then restarts it from the same generation. It is cancelled when the bridge is replaced.
     - ``ends_in_background``: true if a session need not wait for ``dispose()`` of a bridge that it has replaced, before its

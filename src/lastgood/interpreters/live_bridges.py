@@ -89,7 +89,8 @@ class LiveBridges:
         self._preparing: dict[int, trio.CancelScope] = {}
         self._loaded_late: dict[int, list[LateModule]] = {}
         self._unreported: dict[int, list[events.Late]] = {}
-        self._drains: dict[int, trio.Event] = {}  # set when the bridge's calls have ended, or were cut off
+        self._drains: dict[int, trio.CancelScope] = {}  # cancelled when a draining bridge is cut off
+        self._lost: set[int] = set()
         self._made_way: set[int] = set()  # generations that can be restarted, although their bridges were disposed
         self._drained = trio.Event()
 
@@ -128,6 +129,11 @@ class LiveBridges:
                     f"create_bridge() returned {type(bridge).__name__}, which has no {method}(). "
                     "A bridge has async call(module, function, args, kwargs) and async dispose()."
                 )
+        if inspect.iscoroutinefunction(getattr(bridge, "live", None)):
+            raise BridgeError(
+                f"create_bridge() returned {type(bridge).__name__}, whose live() is async. It is called with the swap, which "
+                "waits for nothing: make it a plain method, and start there what takes time."
+            )
         init = getattr(bridge, "init", None)
         if init is not None:
             await _result_of(init())
@@ -219,6 +225,7 @@ class LiveBridges:
         self._slot.swap(self._warmed.pop(cycle), along, checks=self._configs[cycle].output.check_results)
         assert self._slot.live is not None
         self._leased[cycle] = self._slot.live
+        tell_live(self._slot.live.bridge)
 
     def _start_guard(self, cycle: int) -> None:
         """Start to monitor a live bridge. Call it as an action's last step: its events must come after the action's outcome."""
@@ -238,6 +245,7 @@ class LiveBridges:
                 logger.exception("lost() of the live bridge raised; a loss of this bridge will not be noticed")
                 return
             self.report_late()
+            self._lost.add(cycle)
             self._report(Lost(cycle, error, time.time()))
 
     def _load_late(self, cycle: int, late: LoadedLate) -> None:
@@ -275,6 +283,7 @@ class LiveBridges:
             return RestartFailed(action, since(started), error, time.time())
         if action.bridge in self._leased:
             self._leased[action.broken] = self._leased[action.bridge]
+            self._lost = self._lost - {action.bridge} | {action.broken}
         self._made_way.discard(action.bridge)
         self._go_live(action.bridge)
         self._stop_guard(action.bridge)
@@ -301,8 +310,10 @@ class LiveBridges:
         self._on_disposed(cycle)
 
     async def dispose(self, action: Dispose, started: float) -> Event:
-        """Dispose a bridge: in the background if it has leases or is to end there, else at once."""
+        """Dispose a bridge: in the background if it is busy or is to end there, else at once."""
         leased = self._leased[action.bridge]
+        idle = None if action.bridge in self._lost else getattr(leased.bridge, "idle", None)
+        is_idle = leased.count == 0 and not callable(idle)
         if action.makes_way:
             # Its calls in flight may still import modules, which a restart needs as well.
             self._slot.hold()
@@ -310,16 +321,23 @@ class LiveBridges:
             _cancel(self._preparing, action.bridge)
         else:
             self._stop_guard(action.bridge)
-        if leased.count == 0 and not action.in_background:
+        if is_idle and not action.in_background:
             return await self._dispose_now(action, started)
-        ended = self._drains[action.bridge] = trio.Event()
-        leased.on_idle(ended.set)
-        self._nursery.start_soon(self._drain, action, ended, started)
-        return Draining(action.bridge, since(started), leased.count == 0)
+        self._drains[action.bridge] = trio.CancelScope()
+        self._nursery.start_soon(self._drain, action, leased, idle if callable(idle) else None, started)
+        return Draining(action.bridge, since(started), is_idle)
 
     @trio.lowlevel.enable_ki_protection
-    async def _drain(self, action: Dispose, ended: trio.Event, started: float) -> None:
-        await ended.wait()
+    async def _drain(self, action: Dispose, leased: Leased, idle: Callable[[], Any] | None, started: float) -> None:
+        calls_ended = trio.Event()
+        leased.on_idle(calls_ended.set)
+        with self._drains[action.bridge]:
+            if idle is not None:
+                try:
+                    await _result_of(idle())
+                except Exception:
+                    logger.exception("idle() of a replaced bridge raised; it is disposed when its calls have ended")
+            await calls_ended.wait()
         if action.makes_way:
             self._stop_guard(action.bridge)
         outcome = await self._dispose_now(action, started if action.makes_way else trio.current_time())
@@ -337,6 +355,7 @@ class LiveBridges:
             return DisposeFailed(action.bridge, since(started), error)
         finally:
             del self._leased[action.bridge]
+            self._lost.discard(action.bridge)
             if action.bridge not in self._made_way:
                 self._forget(action.bridge)
         return Disposed(action.bridge, since(started))
@@ -384,13 +403,23 @@ class LiveBridges:
         if leased is not None:
             leased.cut_off(lambda: BridgeError(f"The call {why}."))
         if bridge in self._drains:
-            self._drains[bridge].set()
+            self._drains[bridge].cancel()
 
 
 @trio.lowlevel.disable_ki_protection
 def _call_interruptibly(function: Callable[..., T], *args: object) -> T:
     """Call a user's function, which may block, so that Ctrl-C can interrupt it although the engine is protected."""
     return function(*args)
+
+
+def tell_live(bridge: Any) -> None:
+    """Call ``live()`` of a bridge that has become the live one, if it has that method. Errors are only logged."""
+    live = getattr(bridge, "live", None)
+    if callable(live):
+        try:
+            live()
+        except Exception:
+            logger.exception("live() of the new bridge raised; the bridge is live nevertheless")
 
 
 def _cancel(scopes: dict[int, trio.CancelScope], cycle: int) -> None:

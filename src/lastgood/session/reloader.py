@@ -16,6 +16,7 @@ from lastgood.calls import loops
 from lastgood.calls.leases import DISPOSE_TIMEOUT, Leased
 from lastgood.calls.registry import Handle, Slot, publish, unpublish
 from lastgood.errors import BridgeError
+from lastgood.interpreters.live_bridges import tell_live
 
 if TYPE_CHECKING:
     from typing import Self
@@ -99,6 +100,7 @@ class BridgeReloader(Generic[B]):
             bridge = await self._create()
             self._current = bridge
             old = self._slot.swap(bridge)
+            tell_live(bridge)
         # After the lock is released, so that a slow dispose() does not delay the next reload.
         await self._retire(old)
         return bridge
@@ -149,14 +151,19 @@ class BridgeReloader(Generic[B]):
 
     async def _retire(self, old: Leased | None) -> None:
         if old is not None:
-            disposing = old.on_idle(lambda: self._dispose(old.bridge))
+            disposing = old.on_idle(lambda: self._dispose(old.bridge, getattr(old.bridge, "idle", None)))
             if disposing is not None:
                 await disposing
 
-    async def _dispose(self, bridge: Bridge) -> None:
+    async def _dispose(self, bridge: Bridge, idle: Callable[[], Awaitable[object]] | None = None) -> None:
         """Dispose ``bridge``, shielded from cancellation. Errors are only logged: the live bridge does not depend on them."""
 
         async def dispose() -> None:
+            try:
+                if idle is not None:
+                    await idle()
+            except Exception:
+                logger.exception("idle() of %r failed", bridge)
             try:
                 await bridge.dispose()
             except Exception:
