@@ -172,6 +172,17 @@ def saved(plot: Any, name: str, alternative: str) -> str:
     return f"![{alternative}]({PICTURES}/{name}.svg)\n"
 
 
+def with_plain_numbers(axes: Any, places: Sequence[float]) -> None:
+    """Label logarithmic axes by numbers as they are said, and add a legend."""
+    from matplotlib.ticker import LogLocator
+
+    axes.set_xticks(places, [f"{place:,g}" for place in places])
+    axes.minorticks_off()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.legend()
+
+
 def ratios(name: str, rows: Sequence[tuple[str, float, str]], label: str, alternative: str) -> str:
     """Plot ratios as bars, the smallest on top."""
     rows = sorted(rows, key=lambda row: row[1], reverse=True)
@@ -218,8 +229,7 @@ def reload_plots(told: Mapping[str, Any]) -> list[str]:
                 counts, [median(modules[count], what) for count in counts], style, marker="o", color=colour, label=name
             )
         axes.set(xscale="log", yscale="log", xlabel="modules, of which the last is edited", ylabel="ms from the save")
-        axes.set_xticks(counts, [f"{count:,}" for count in counts])
-        axes.legend()
+        with_plain_numbers(axes, counts)
         plots.append(saved(plot, "reload-modules", "Latency over the number of modules"))
     places = [row for row in rows if row["part"] == "places" and row["who"] == "lastgood"]
     if places:
@@ -245,9 +255,7 @@ def reload_plots(told: Mapping[str, Any]) -> list[str]:
             label="a bare process",
         )
         axes.set(xscale="log", yscale="log", xlabel="seconds that the local imports take", ylabel="ms from the save")
-        axes.set_xticks([each[0] for each in alone], [f"{each[0]:g}" for each in alone])
-        axes.minorticks_off()
-        axes.legend()
+        with_plain_numbers(axes, [each[0] for each in alone])
         plots.append(saved(plot, "reload-imports", "Latency over the time that imports take"))
     return plots
 
