@@ -15,6 +15,7 @@ from lastgood.bridges.process import ProcessBridge
 from lastgood.config import ProcessConfig
 from lastgood.errors import GenerationError
 from lastgood.session.watch import WatchProgram, watch
+from lastgood.watch_events import ReloadSuccess, WatchEvent
 from process_bridges import until
 from real_project import BROKEN, RealProject
 
@@ -135,3 +136,57 @@ async def test_where_the_first_stage_fails_it_is_ended(project: RealProject, mad
 async def test_a_factory_of_the_users_own_has_none(start: Callable[..., WatchProgram], made: list[int | None]) -> None:
     async with start():
         assert made == []
+
+
+# --- after an earlier session
+
+
+async def first_event(project: RealProject) -> ReloadSuccess:
+    told: list[WatchEvent] = []
+    async with watch(project.config_file, on_event=told.append) as session:
+        await session.settle()
+    (event,) = (each for each in told if isinstance(each, ReloadSuccess))
+    return event
+
+
+async def test_it_has_run_the_program_of_the_last_good_generation_ahead(
+    project: RealProject, made: list[int | None]
+) -> None:
+    project.save("pricing.py", MODULE)
+    assert (await first_event(project)).warm == "fresh"
+    async with watch(project.config_file) as session:
+        assert session.generation == 1
+        assert await session.handle.call("pricing", "pid", (), {}) == made[-1]
+    assert (await first_event(project)).warm == "spare"
+
+
+async def test_what_was_edited_between_two_sessions_is_what_runs(project: RealProject) -> None:
+    project.save("pricing.py", "NAME = 'old'\n\ndef name() -> str:\n    return NAME\n")
+    await first_event(project)
+    project.save("pricing.py", "NAME = 'new'\n\ndef name() -> str:\n    return NAME\n")
+    async with watch(project.config_file) as session:
+        assert await session.handle.call("pricing", "name", (), {}) == "new"
+
+
+async def test_a_program_that_reaches_outside_does_so_once(project: RealProject, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    project.save("pricing.py", f"with open({str(noted)!r}, 'a') as file:\n    file.write('x')\n")
+    await first_event(project)
+    await first_event(project)
+    assert noted.read_text() == "xx"
+
+
+async def test_without_spares_it_stays_blank(project: RealProject, made: list[int | None]) -> None:
+    project.save("lastgood.toml", '[modules.pricing]\n[output]\ndir = "generated"\n[runtime.process]\nspare = false\n')
+    await first_event(project)
+    event = await first_event(project)
+    assert (event.warm, event.why_fresh) == ("fresh", "spare = false")
+    assert len(made) == 2
+
+
+async def test_a_generation_that_is_damaged_is_not_run(project: RealProject) -> None:
+    project.save("pricing.py", MODULE)
+    await first_event(project)
+    (manifest,) = project.root.glob(".lastgood/*/generations/manifests/*")
+    manifest.write_bytes(b"no manifest")
+    assert (await first_event(project)).warm == "fresh"

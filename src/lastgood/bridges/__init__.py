@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Bridge"]
+__all__ = ["Bridge", "tell_live"]
+
+logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -52,3 +55,13 @@ class Bridge(Protocol):
     async def dispose(self) -> None:
         """Release all resources. Called once; calls still in flight may fail."""
         ...
+
+
+def tell_live(bridge: Any) -> None:
+    """Call ``live()`` of a bridge that has become the live one, if it has that method. Errors are only logged."""
+    live = getattr(bridge, "live", None)
+    if callable(live):
+        try:
+            live()
+        except Exception:
+            logger.exception("live() of the new bridge raised; the bridge is live nevertheless")

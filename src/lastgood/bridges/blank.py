@@ -2,18 +2,31 @@
 
 Python takes as long to start as to import some dozens of modules. The bridge of the first generation takes the blank over, if all
 that the start of a worker depends on is still the same; else the session ends it. What it has printed is shown when it is taken.
+
+If an earlier session has left a good generation, the blank becomes a spare (:mod:`lastgood.bridges.spare`): it runs that
+generation's program ahead, and the first bridge takes it over if all it has run and read is the same in the new generation.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 from msgspec import Struct, field
 
 from lastgood.bridges.remote import RemoteWorker
-from lastgood.config import ProcessConfig
+from lastgood.bridges.spare import Spare, newest_source
+from lastgood.bridges.worker.manifest import Damaged
+from lastgood.children.limits import in_thread
+from lastgood.config import Config, ProcessConfig
 from lastgood.sources.environment import Environment, find_environment
+
+if TYPE_CHECKING:
+    from lastgood.bridges.process import ProcessBridge
 
 __all__ = ["Blank", "take_blank"]
 
@@ -49,13 +62,42 @@ class Blank:
             grace=process.grace,
             on_loaded=lambda _worker, _body: None,
         )
+        self._spare: Spare | None = None
         _waiting.append(self)
+
+    async def run_ahead(self, config: Config, last_good: Callable[[], Path | None]) -> None:
+        """Have the worker run the program of the generation that was live last, unless it was taken; ``config`` is today's.
+
+        ``last_good()`` returns that generation's manifest, and may block; None if there is none.
+        """
+        if config.runtime.process.spare and config.runtime.process.overlap:
+            found = await in_thread(lambda: _last(config, last_good))
+            if found is not None and self in _waiting:
+                bridge, edited = found
+                _waiting.remove(self)
+                self._spare, _ = bridge.start_spare(self.worker, self.start.environment, edited)
 
     async def end(self) -> None:
         """End the worker, unless it was taken. Raises :class:`BridgeError` if it still exists afterwards."""
+        if self._spare is not None:
+            await self._spare.end()
         if self in _waiting:
             _waiting.remove(self)
             await self.worker.end(0)
+
+
+def _last(config: Config, last_good: Callable[[], Path | None]) -> tuple[ProcessBridge, tuple[Path, ...]] | None:
+    """Return a bridge of the generation that was live last, and the file of it that was written last."""
+    from lastgood.bridges.process import ProcessBridge
+
+    try:
+        manifest = last_good()
+        if manifest is None:
+            return None
+        edited = newest_source(manifest)
+    except (Damaged, OSError):  # an earlier session's affair, which the stage deals with
+        return None
+    return ProcessBridge.from_config(msgspec.structs.replace(config, pinned=manifest)), edited
 
 
 _waiting: list[Blank] = []

@@ -363,14 +363,23 @@ class ProcessBridge:
             logger.warning("no spare worker could be made: %s", error)
 
     async def _add_spare(self, environment: Environment) -> None:
-        setup = self._setup()
         worker = self._make_worker(environment, is_spare=True)
-        spare = Spare(worker, _context(environment, setup))
+        spare, answer = self.start_spare(worker, environment, self._edited)
         self._spares.append(spare)
-        spare.wait()
-        body = PACK({**setup, "focus": [str(path) for path in self._edited], "later": self._loaded})
-        answer = worker.channel.submit(frames.AHEAD, body)
         await worker.channel.wait(answer)
+
+    def start_spare(
+        self, worker: RemoteWorker, environment: Environment, edited: tuple[Path, ...]
+    ) -> tuple[Spare, PendingAnswer]:
+        """Have a blank worker run this bridge's program ahead, up to what follows the imports of the ``edited`` files.
+
+        Return it as a spare for another bridge, and its answer, which comes when it has done that.
+        """
+        setup = self._setup()
+        spare = Spare(worker, _context(environment, setup))
+        spare.wait()
+        body = PACK({**setup, "focus": [str(path) for path in edited], "later": self._loaded})
+        return spare, worker.channel.submit(frames.AHEAD, body)
 
     async def _start(self, setup: Mapping[str, Any]) -> None:
         environment = self._environment = self._find_environment()

@@ -14,11 +14,10 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import FrameType, FunctionType, TracebackType
 from typing import Any, cast
-
-from msgspec import Struct, field
 
 from lastgood.bridges.worker.performing import VALUES
 from lastgood.bridges.worker.values.known import Known
@@ -34,7 +33,8 @@ _HEAP_TYPE = 1 << 9
 _MAX_CLASSES = 1024
 
 
-class _Origin(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Origin:
     """What belongs to a remote error besides its public attributes.
 
     ``frames``, ``context``: see :func:`leave`. ``left_out`` says why an attribute could not be sent, by name.

@@ -19,11 +19,10 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, ForwardRef
 from weakref import WeakKeyDictionary, WeakValueDictionary
-
-from msgspec import Struct
 
 from lastgood.calls.declarations import PLACE, Declaration, Make, declaration_of, redeclare
 from lastgood.calls.grafting import can_graft, graft, pairs
@@ -36,7 +35,8 @@ NAME = "__lastgood_name__"
 """The global of a new namespace that has the name of the module that it is for, while it is executed."""
 
 
-class Bound(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Bound:
     """The names that a wrapper's text has bound in its module. ``text`` None: the live generation does not have this wrapper.
 
     ``functions``: those that call, at any depth, by qualified name.

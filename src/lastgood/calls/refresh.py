@@ -16,13 +16,11 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-from msgspec import Struct
-from msgspec.structs import replace
 
 from lastgood.calls.classes import supersede
 from lastgood.calls.namespaces import NAME, Namespace, bound, placing, record, remove
@@ -157,7 +155,8 @@ class Refresh:
 # --- the modules
 
 
-class _Wrapper(Struct):
+@dataclass(slots=True)
+class _Wrapper:
     """A wrapper module and its new text; None: it is removed. ``is_new``: nobody has imported it yet."""
 
     module: ModuleType

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from lastgood.bridges import Bridge
+from lastgood.bridges import Bridge, tell_live
 from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.calls.leases import Leased
 from lastgood.calls.registry import Slot
@@ -410,16 +410,6 @@ class LiveBridges:
 def _call_interruptibly(function: Callable[..., T], *args: object) -> T:
     """Call a user's function, which may block, so that Ctrl-C can interrupt it although the engine is protected."""
     return function(*args)
-
-
-def tell_live(bridge: Any) -> None:
-    """Call ``live()`` of a bridge that has become the live one, if it has that method. Errors are only logged."""
-    live = getattr(bridge, "live", None)
-    if callable(live):
-        try:
-            live()
-        except Exception:
-            logger.exception("live() of the new bridge raised; the bridge is live nevertheless")
 
 
 def _cancel(scopes: dict[int, trio.CancelScope], cycle: int) -> None:

@@ -298,6 +298,17 @@ class Project:
     def _store_of(self, manifest: Path) -> GenerationStore:
         return self._stores[manifest.parents[2]]
 
+    def last_good(self) -> Path | None:
+        """Return the manifest of the generation that was live last, in an earlier session; None if there is none.
+
+        Any thread may call it. Raises :class:`OSError`.
+        """
+        for output in list(self.claimed.values()):
+            store = GenerationStore(self.files, output.home)  # of its own, since another thread may use the stage's
+            last = store.before(None)
+            return None if last is None else store.path(last)
+        return None
+
     def store_late(self, cycle: int, late: Sequence[LateModule]) -> Path | None:
         """Store modules that the bridge of ``cycle`` imported dynamically as a part of its generation.
 

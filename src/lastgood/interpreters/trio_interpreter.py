@@ -23,13 +23,13 @@ from lastgood import effects
 from lastgood.calls.registry import Slot, publish, unpublish
 from lastgood.children.limits import advice, explain, in_thread, is_about_a_limit
 from lastgood.config import Config
-from lastgood.errors import AlreadyWatched, BridgeError, LastgoodError
+from lastgood.errors import AlreadyWatched
 from lastgood.interpreters import staging
 from lastgood.interpreters.adoption import AdoptedFiles, stage_adopted
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.comparison import Comparison
 from lastgood.interpreters.cycle_files import CycleFiles
-from lastgood.interpreters.hooks import Beginning, Hooks, Interrupted, is_async
+from lastgood.interpreters.hooks import Beginning, EarlyStart, Hooks, Interrupted, is_async
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.other_sessions import OtherSessions
 from lastgood.interpreters.project import Project
@@ -91,7 +91,7 @@ class TrioInterpreter:
         self._action: object = None
         self._is_staging = False
         self._work: CycleFiles | None = None
-        self._begun: Beginning | None = None
+        self._early = EarlyStart(hooks.begin, project, nursery)
         self._warnings: tuple[str, ...] = ()  # of its stage
         self.others = OtherSessions(project, report, tickets, generates=hooks.generate is not None)
         self._is_elected = False  # what is to be watched is not known yet
@@ -211,29 +211,12 @@ class TrioInterpreter:
                     return step
                 case staging.Arm(watch):
                     if self._armed is None:
-                        self._begin()
+                        self._early.begin()
                     answer = await self._arm(watch)
                 case staging.Generate(config, directory):
                     answer = await self._generate(work, config, directory)
                 case _:
                     answer = await self._bounded.answer(step, self._project.note)
-
-    def _begin(self) -> None:
-        """Begin the first bridge, as far as its config is known."""
-        config = self._project.expected
-        if self._hooks.begin is not None and config is not None:
-            try:
-                self._begun = self._hooks.begin(config)
-            except (LastgoodError, OSError):  # raised again when the bridge is created
-                logger.debug("the first bridge could not be begun", exc_info=True)
-
-    async def _end_begun(self) -> None:
-        begun, self._begun = self._begun, None
-        try:
-            if begun is not None:
-                await begun.end()
-        except BridgeError:
-            logger.exception("what was begun for the first bridge could not be ended")
 
     async def _generate(self, work: CycleFiles, config: Config, directory: Path) -> object:
         generate = self._hooks.generate
@@ -301,7 +284,7 @@ class TrioInterpreter:
                 raise
             except BaseException as error:  # raised again below, outside of the nursery, so that no group wraps it
                 raised = error
-        await self._end_begun()
+        await self._early.end()
         if raised is not None:
             raise raised
         return prepared
@@ -340,7 +323,7 @@ class TrioInterpreter:
         assert work is not None
         match action.effect:
             case effects.Stage():
-                await self._end_begun()
+                await self._early.end()
                 async with self._bounded.lock:
                     await self._in_thread(work.discard)
                 if work.only_waited:
@@ -357,7 +340,7 @@ class TrioInterpreter:
         self._report(events.StageReturned())
 
     async def _release(self, action: effects.Release) -> None:
-        await self._end_begun()
+        await self._early.end()
         await self._bridges.drained()
         self._observing.cancel()
         self.others.end()

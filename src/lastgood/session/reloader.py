@@ -12,11 +12,11 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from lastgood.bridges import tell_live
 from lastgood.calls import loops
 from lastgood.calls.leases import DISPOSE_TIMEOUT, Leased
 from lastgood.calls.registry import Handle, Slot, publish, unpublish
 from lastgood.errors import BridgeError
-from lastgood.interpreters.live_bridges import tell_live
 
 if TYPE_CHECKING:
     from typing import Self

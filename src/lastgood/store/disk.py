@@ -336,12 +336,14 @@ def _syncfs() -> Callable[[int], None] | None:
     return syncfs
 
 
+_READING = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+
+
 def _open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
     """Open a regular file for reading. Raise :class:`OSError` for a FIFO or a device, which could block forever."""
     found = os.stat(path) if follow else os.lstat(path)
     _require_regular(path, found)  # first, because opening a device may have effects
-    flags = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    flags = _READING if follow else _READING | getattr(os, "O_NOFOLLOW", 0)
     # The mode is for pyfakefs, which sets it also for a file that exists.
     descriptor = os.open(path, flags, stat.S_IMODE(found.st_mode))
     try:  # it may have been replaced meanwhile
