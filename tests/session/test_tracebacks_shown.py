@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import io
 import logging
+import os
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -201,3 +202,18 @@ def test_a_kernel_of_jupyter_sends_them_to_its_notebook(shop: RealProject, monke
     finally:
         client.stop_channels()
         kernel.shutdown_kernel(now=True)
+
+
+def test_an_interrupted_call_shows_the_call_and_nothing_of_lastgood(shop: RealProject) -> None:
+    shop.save(
+        "shop.py",
+        f"{SHOP}\nimport os, signal, time\n\ndef interrupt(pid):\n    os.kill(pid, signal.SIGINT)\n    time.sleep(60)\n",
+    )
+    with watch(shop.config_file):
+        from generated import shop as wrapper
+
+        with pytest.raises(KeyboardInterrupt) as caught:
+            wrapper.interrupt(os.getpid())
+    assert [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)] == [
+        "test_an_interrupted_call_shows_the_call_and_nothing_of_lastgood"
+    ]

@@ -292,6 +292,9 @@ def remote(module: str, function: str, *, stream: bool = False) -> Callable[[F],
                 except RemoteError as error:
                     leave(error)
                     raise
+                except KeyboardInterrupt as interrupt:
+                    interrupt.__traceback__ = None  # of no use to anybody: the frames of lastgood that were waiting
+                    raise
                 return one.result(made)
 
         made = cast("FunctionType", call)
