@@ -192,6 +192,7 @@ def _is_outcome(event: Event) -> bool:
         event,
         events.Started
         | events.ReloadRequested
+        | events.LockRemoved
         | events.UndoRequested
         | events.SettleRequested
         | events.CloseRequested

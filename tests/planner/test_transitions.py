@@ -127,6 +127,7 @@ EVENTS: dict[str, events.Event] = {
     "drain timer": events.TimerElapsed("drain 1"),
     "restart timer": events.TimerElapsed("restart"),
     "request": events.ReloadRequested(9),
+    "lock removed": events.LockRemoved(),
     "undo": events.UndoRequested(9),
     "settle": events.SettleRequested(9),
     "close": events.CloseRequested(),
@@ -310,6 +311,9 @@ TABLE: dict[tuple[str, str], tuple[type | None, str]] = {
         if phase not in ("unstarted", "interrupted", "closing", "closed")
     },
 }
+
+
+TABLE |= {(phase, "lock removed"): result for (phase, event), result in TABLE.items() if event == "request"}
 
 
 @pytest.mark.parametrize("event", EVENTS)

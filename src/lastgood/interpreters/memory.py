@@ -536,7 +536,7 @@ class MemoryInterpreter:
                 self._write_apart(self.follower.ask, ticket, request)
             case effects.Beat():
                 if not self._apart(self._leader.beat) and self.follower is None:
-                    self.report(events.ReloadRequested(events.NOBODY))
+                    self.report(events.LockRemoved())
                 self.has_written = True
             case effects.Arm(paths) if self.follower is not None:
                 self._write_apart(self.follower.watch, paths)

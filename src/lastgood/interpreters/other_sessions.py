@@ -120,7 +120,7 @@ class OtherSessions:
         match command:
             case effects.Beat():
                 if not await in_thread(self._leader.beat, limiter=self._limiter) and self.follower is None:
-                    self._report(events.ReloadRequested(events.NOBODY))  # its stage takes the lock anew, or follows
+                    self._report(events.LockRemoved())
             case effects.Ask(ticket, request) if follower is not None:
                 await in_thread(follower.ask, ticket, request, limiter=self._limiter)
             case effects.Arm(paths) if follower is not None:

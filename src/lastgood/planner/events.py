@@ -32,6 +32,7 @@ __all__ = [
     "Hinted",
     "Late",
     "LoadedLate",
+    "LockRemoved",
     "Lost",
     "Noticed",
     "Observed",
@@ -93,6 +94,10 @@ class ReloadRequested(Struct, frozen=True):
     """``reload_now()`` was called; the holder of ``ticket`` waits for the answer."""
 
     ticket: int
+
+
+class LockRemoved(Struct, frozen=True):
+    """The lock of the output directory was removed, as by ``git clean``, so that another session may have come to lead."""
 
 
 class UndoRequested(Struct, frozen=True):
@@ -326,6 +331,7 @@ Event = (
     | Observed
     | TimerElapsed
     | ReloadRequested
+    | LockRemoved
     | UndoRequested
     | SettleRequested
     | CloseRequested

@@ -40,7 +40,8 @@ The rules:
   spare worker). During a cycle they would compete with it.
 - An undo is a cycle that stages the kept files of an earlier generation. It attempts no bytes on disk, so it loses no edit.
 - Of several sessions on one project, one leads. The others take over each of its generations, in order, and have its failures as
-  their own. They lead when it is gone: then the sources are read anew, as nobody has watched them meanwhile.
+  their own. They lead when it is gone: then the sources are read anew, as nobody has watched them meanwhile. A leader whose lock
+  was removed begins a cycle, whose stage takes the lock anew, or finds the session to follow.
 - A failed first cycle ends the session, unless its caller waits for the first good one. After a close was requested, no event is
   emitted. Calls in flight at a close are cut off in the end, even if ``drain_timeout`` is infinite.
 """
@@ -112,6 +113,8 @@ def _transition(state: State, event: events.Event) -> Step:
             return _timer_elapsed(state, event.timer)
         case events.ReloadRequested() | events.UndoRequested():
             return _requested(state, event)
+        case events.LockRemoved():
+            return _requested(state, events.ReloadRequested(events.NOBODY))
         case events.SettleRequested():
             return settling.requested(state, event)
         case events.CloseRequested():
