@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args,
 
 import msgspec
 
+from lastgood.bridges.worker import merges
 from lastgood.errors import ConfigError, ConfigMigrationError
 
 __all__ = [
@@ -43,7 +44,6 @@ __all__ = [
 ]
 
 ARGUMENTS = "watch()"  # in the place of a config file's name: what was given to watch()
-
 MAX_THREADS = 256
 """The largest number of calls that may run at once in a worker."""
 
@@ -397,8 +397,8 @@ def _parse(data: bytes, path: Path) -> dict[str, Any]:
     except RecursionError:  # not chained: its traceback has one entry for each level of nesting
         raise ConfigError("is nested too deeply to be read.", file=path) from None
     except ValueError as error:  # TOMLDecodeError is a ValueError; int() raises one, too, for too many digits
-        problem, column = str(error), ""
-        line: int | None = None
+        line = merges.line_of_merge_markers(text)
+        problem, column = str(error) if line is None else merges.MERGE_MARKERS, ""
         if found := _TOML_WHERE.match(problem):
             problem = found[1]
             line = int(found["line"]) if found["line"] else text.count("\n") + 1

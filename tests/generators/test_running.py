@@ -287,6 +287,13 @@ def test_a_module_that_cannot_be_parsed_is_told_with_its_line(functions: RealPro
     assert f"({functions.root / 'words_of.py'}:1): " in failed(functions, 'use = "make:made"')
 
 
+def test_one_with_merge_markers_is_told_with_their_line(functions: RealProject) -> None:
+    functions.save("words_of.py", "A = 1\n<<<<<<< HEAD\nB = 1\n=======\nB = 2\n>>>>>>> main\n")
+    told = failed(functions, 'use = "make:made"')
+    assert f"({functions.root / 'words_of.py'}:2): " in told
+    assert "it has merge markers" in told
+
+
 def test_it_is_never_stale(functions: RealProject) -> None:
     """An edit of the same size within the same second, beside a bytecode file that still matches."""
     path = functions.root / "words_of.py"

@@ -74,6 +74,9 @@ def _describe_error(error: BaseException, roots: Sequence[str]) -> dict[str, Any
     own = [frame for frame in frames if any(Path(frame.filename).is_relative_to(root) for root in roots)]
     file, line = (own[-1].filename, own[-1].lineno) if own else (None, None)
     if isinstance(error, SyntaxError) and error.filename:
+        from lastgood.bridges.worker.merges import explain_file
+
+        explain_file(error)
         file, line = error.filename, error.lineno
     summary = "".join(traceback.format_exception_only(error)).rstrip()
     stack = traceback.format_list(frames[frames.index(own[0]) :]) if own else []

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from lastgood.bridges.worker.merges import MERGE_MARKERS, line_of_merge_markers
 from lastgood.config import ModuleConfig
 from lastgood.errors import ConfigError, ModuleFailure
 from lastgood.store.file_system import digest_of
@@ -101,6 +102,8 @@ def read(source: ModuleSource) -> ast.Module | ModuleFailure:
             # Some errors (return outside of a function, a duplicate parameter) are only found by compiling.
             compile(tree, str(source.path), "exec", dont_inherit=True)
     except SyntaxError as error:
+        if (line := line_of_merge_markers(text)) is not None:
+            return _failure(source, line, f"{MERGE_MARKERS}.", 1)
         return _failure(source, error.lineno, f"{error.msg} {_READ_BY})", error.offset)
     except (RecursionError, MemoryError):
         line = _line_that_is_too_deep(text)

@@ -13,6 +13,7 @@ from types import ModuleType
 from . import frames
 from .calling import Callables, Refused
 from .forks import FORKS
+from .merges import explain_file
 from .values import packing
 from .values.codec import CODEC
 from .values.known import SOURCES
@@ -45,6 +46,7 @@ def import_modules(names: Iterable[str]) -> dict[str, ModuleType]:
             modules[name] = sys.modules[name]
     except BaseException as error:
         FORKS.end_child(error)
+        explain_file(error)
         raise
     FORKS.end_child()
     return modules

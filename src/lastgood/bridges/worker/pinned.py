@@ -23,6 +23,7 @@ from types import CodeType, ModuleType, TracebackType
 from .codes import Codes
 from .contexts import CONTEXTS
 from .manifest import Damaged, Manifest, digest_of, read_object
+from .merges import explain
 from .parts import Parts, make_parts
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -313,16 +314,14 @@ class PinnedLoader(SourceLoader):
         return self._sources.read(self.name, path) if path == self.path else super().get_data(path)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the two parts of the module. In a SyntaxError, replace the line that Python has read from the disk."""
+        """Run the two parts of the module. A SyntaxError shows the line that was run, and names merge markers."""
         before = CONTEXTS.before_import()
         sources, path = self._sources, self.path
         ahead = sources.ahead
         try:
             parts = ahead.quietly(sources.parts, self.name, path) if ahead else sources.parts(self.name, path)
         except SyntaxError as error:
-            lines = sources.lines(path)
-            if error.filename == path and lines and error.lineno and error.lineno <= len(lines):
-                error.text = lines[error.lineno - 1]
+            explain(error, path, "".join(sources.lines(path) or []))
             raise
         running = None if ahead is None else ahead.enter(path, sources.digest(path) or "", parts)
         try:
