@@ -12,9 +12,9 @@ too, and *control* that while a bare process starts instead.
 
 Who is right: a script of edits, after each of which the answer is compared with what a fresh process answers (``reload_right.py``).
 
-Peers that are not installed are left out, with a line that says so: pip install uvicorn granian jurigged uvicorn-hmr pandas. (hmr
-needs Python 3.12 or newer.) ``--full`` has thirty rounds of everything, and takes an hour; without it there are ten, fewer where
-imports are long, and it takes five minutes.
+Peers that are not installed are left out, with a line that says so:
+pip install uvicorn granian jurigged uvicorn-hmr ipython pandas. (hmr needs Python 3.12 or newer.) ``--full`` has thirty rounds of
+everything, and takes an hour; without it there are ten, fewer where imports are long, and it takes five minutes.
 """
 
 from __future__ import annotations

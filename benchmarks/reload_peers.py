@@ -78,6 +78,10 @@ def _hmr(_root: Path, _port: int, answer: Path) -> list[str]:
     return [_tool("hmr"), "once.py", str(answer)]
 
 
+def _autoreload(_root: Path, port: int, _: Path) -> list[str]:
+    return [sys.executable, str(HERE / "reload_notebook.py"), str(port)]
+
+
 def installed(python: str = sys.executable, name: str = "lastgood") -> Kind:
     """The lastgood that an interpreter has."""
     app = str(HERE / "reload_app.py")
@@ -91,6 +95,7 @@ PEERS = (
     Kind("granian --reload", _granian, ("granian", "watchfiles")),
     Kind("jurigged", _jurigged, ("jurigged",), in_place=True),
     Kind("uvicorn-hmr", _uvicorn_hmr, ("uvicorn_hmr",)),
+    Kind("%autoreload", _autoreload, ("IPython",)),
     Kind("hmr", _hmr, ("reactivity",), by_file=True),
 )
 
