@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from real_project import DEADLINE, RealProject
 from running import Running, run
-from shipped import copy_of
+from shipped import EXAMPLES, copy_of
 
 
 @dataclass(frozen=True)
@@ -134,3 +135,8 @@ def test_the_unit_tests_pass(tmp_path: Path) -> None:
     ran = run(command, project.root, 2 * DEADLINE)
     assert (ran.status, ran.err) == (0, "")
     assert "5 passed" in ran.out
+
+
+def test_the_list_of_examples_names_each_of_them() -> None:
+    listed = re.findall(r"^\| \[`(\w+)`\]\(\1\) \|", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(each.name for each in EXAMPLES.iterdir() if each.is_dir())
