@@ -47,7 +47,7 @@ copybutton_prompt_is_regexp = True
 autodoc_typehints = "signature"
 autodoc_type_aliases = {"WatchEvent": "lastgood.WatchEvent"}
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 
@@ -116,7 +116,14 @@ def read_page(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = taken_in(source[0], path, page) + more
 
 
+def spell_alias(*told: Any) -> tuple[str | None, ...]:
+    """Have signatures name :data:`lastgood.WatchEvent`, and not the object by which autodoc stands for an alias."""
+    stand_in = re.compile(r"TypeAliasForwardRef\('([\w.]+)'\)")
+    return tuple(None if text is None else stand_in.sub(r"\1", text) for text in told[-2:])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Have every page pass through :func:`read_page`."""
+    """Have every page pass through :func:`read_page`, and every signature through :func:`spell_alias`."""
     app.connect("source-read", read_page)
+    app.connect("autodoc-process-signature", spell_alias)
     return {"parallel_read_safe": True}

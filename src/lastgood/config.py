@@ -98,9 +98,8 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class WatchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[watch]``: ``include`` are globs of files in package trees that count as sources besides what can be imported.
 
-    What one of the globs ``ignore`` names starts no reload. See :class:`lastgood.planner.watch_set.Rules`. ``poll``: read the
-    files every so many seconds (true: every second), and start no watcher of the system, which reports nothing on some bind
-    mounts and network drives.
+    A file that one of the globs ``ignore`` names starts no reload. ``poll``: read the files every so many seconds (true: every
+    second), and start no watcher of the system, which reports nothing on some bind mounts and network drives.
 
     The others are the seconds that :func:`lastgood.watch` takes as arguments, which have precedence (None: its defaults;
     ``math.inf``, in the file ``false``: no limit).

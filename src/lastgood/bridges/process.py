@@ -129,7 +129,7 @@ class ProcessBridge:
         self._preparing: trio.Lock | None = None
         self._taken: list[RemoteWorker] = []
         self.warm: Literal["fresh", "spare"] = "fresh"
-        """Whether all its workers had been spares."""
+        """``"spare"`` if all its workers had been spares, else ``"fresh"``."""
         self.why_fresh: str | None = None
         """The reason if one of them had not."""
         self._gone = trio.Event()
