@@ -11,10 +11,11 @@ import re
 import typing
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lastgood.effects import (
     Action,
@@ -99,8 +100,7 @@ def _is_awaited(state: State, look: int) -> bool:
 # --- exploring
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(Struct, frozen=True):
     """The state of the planner, and of an interpreter that does what it asks for.
 
     ``queue`` are the actions to be done: the first one is running. ``interrupted``: it is to stop.
@@ -234,6 +234,8 @@ def _possible(situation: Situation) -> Iterator[Event]:
         ticket = max((*state.tickets, *state.undos), default=0) + 1
         if not state.tickets:
             yield events.ReloadRequested(ticket)
+        if not state.tickets and isinstance(state.phase, states.Idle):
+            yield events.LockRemoved()  # elsewhere, too, as a request that nobody waits for
         if not state.undos:
             yield events.UndoRequested(ticket)
         if not state.settling and isinstance(state.phase, states.Idle | states.Scheduled | states.Closed):
