@@ -37,6 +37,7 @@ PEERS = (
     "jurigged",
     "uvicorn-hmr",
     "hmr",
+    "ipython",
     "anyio",
     "execnet",
     "rpyc",
