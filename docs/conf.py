@@ -36,6 +36,7 @@ myst_url_schemes = ["http", "https"]
 myst_fence_as_directive = ["mermaid"]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"lastgood {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
