@@ -98,7 +98,7 @@ def put(victim: Victim, name: str) -> None:
 
 
 def test_as_many_are_tried_as_the_documentation_says() -> None:
-    page = Path(__file__).parents[2] / "docs" / "reliability.md"
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "reliability.md"
     assert f"| {len(FORGED)} attacks, before they start" in page.read_text(encoding="utf-8")
 
 
