@@ -15,7 +15,7 @@ import trio.testing
 from lastgood import WatchProgram
 from lastgood.errors import LeaderFailed
 from lastgood.watch_events import LeaderChanged, ReloadError
-from real_project import BROKEN, MORE, QUOTE, FakeFactory, RealProject, Told
+from real_project import BROKEN, DEADLINE, MORE, QUOTE, FakeFactory, RealProject, Told
 from running import Running
 
 # --- in one process
@@ -151,7 +151,7 @@ def apps(project: RealProject, count: int) -> Iterator[list[Running]]:
     with ExitStack() as stack:
         running = []
         for _ in range(count):
-            running.append(Running(sys.executable, "app.py", cwd=project.root))
+            running.append(Running(sys.executable, "app.py", cwd=project.root, deadline=4 * DEADLINE))
             stack.callback(running[-1].stop)
             running[-1].line("started leader" if len(running) == 1 else "started follower")
         yield running
@@ -169,10 +169,10 @@ def test_the_process_that_leads_is_killed_and_no_edit_is_lost(app: RealProject) 
         running[0].send(signal.SIGKILL)
         app.save("pricing.py", QUOTE.replace("1.0", "2.0"))
         for each in running[1:]:
-            assert each.line("live 2").endswith("2.0")
+            each.line(" 2.0")  # of the new leader's first cycle, or of one that the edit has caused
         app.save("pricing.py", QUOTE.replace("1.0", "3.0"))
         for each in running[1:]:
-            assert each.line("live 3").endswith("3.0")
+            each.line(" 3.0")
 
 
 def test_the_process_that_leads_is_stopped_and_goes_on(app: RealProject) -> None:
