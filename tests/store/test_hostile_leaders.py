@@ -116,7 +116,7 @@ def test_what_is_forged_is_not_believed_and_mended(victim: Victim, name: str) ->
     found = leader.read()
     assert found is None or found[0] == TOLD
     assert leader.take() in (Asked({}, 1, (Path("/p/data.txt"),), frozenset({"m1"})), Asked({}, 1), Asked())
-    if not leader.is_told(TOLD, told):
+    if not leader.is_told(told):
         leader.tell(TOLD)
     leader.beat(5)
     follower.join(NEEDED)

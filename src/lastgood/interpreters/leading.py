@@ -30,7 +30,7 @@ from lastgood.planner.news import LeaderFailure, News
 from lastgood.planner.states import Restoring, RollingBack, Running
 from lastgood.sources.memo import version_digest
 from lastgood.store.file_system import NoLocks, digest_of
-from lastgood.store.leading import Asked, FollowerFiles, Identity, LeaderFiles, Needs, Record
+from lastgood.store.leading import Asked, FollowerFiles, Identity, LeaderFiles, Needs, Record, Signatures
 from lastgood.store.output_directory import OutputDirectory
 
 __all__ = [
@@ -87,7 +87,7 @@ class Leader:
         self._news = News(project.pid)
         self._said: tuple[News, Answers] = (self._news, ())
         self._identity: Identity | None = None
-        self._told: dict[Path, tuple[Record, tuple[int, ...]]] = {}
+        self._told: dict[Path, tuple[Record, Signatures]] = {}
         self._problem = ""
         self._beats = 0
         self._has_lost = False
@@ -175,19 +175,19 @@ class Leader:
         if self._identity is None:
             return
         with self._writing:
-            told: dict[Path, tuple[Record, tuple[int, ...]]] = {}
+            told: dict[Path, tuple[Record, Signatures]] = {}
             record = Record(self._identity, project.pid, news, dict(answers))
             for path, output in list(project.claimed.items()):
-                if not output.is_held():
-                    continue
                 files, known = LeaderFiles(project.files, output.home), self._told.get(path)
-                if known is None or known[0] != record or not files.is_told(*known):
-                    try:
-                        known = record, files.tell(record)
-                    except OSError as error:
-                        self._warn(f"other processes cannot follow this session: {error}")
-                        continue
-                told[path] = known
+                with output.unreleased() as is_held:
+                    if is_held and (known is None or known[0] != record or not files.is_told(known[1])):
+                        try:
+                            known = record, files.tell(record)
+                        except OSError as error:
+                            self._warn(f"other processes cannot follow this session: {error}")
+                            continue
+                if is_held and known is not None:
+                    told[path] = known
             self._told = told
 
     def _warn(self, problem: str) -> None:

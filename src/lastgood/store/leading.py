@@ -36,7 +36,7 @@ from lastgood.store.trees import (
     write_sealed,
 )
 
-__all__ = ["Asked", "FollowerFiles", "Identity", "LeaderFiles", "Needs", "Record"]
+__all__ = ["Asked", "FollowerFiles", "Identity", "LeaderFiles", "Needs", "Record", "Signatures"]
 
 T = TypeVar("T")
 
@@ -44,6 +44,9 @@ _LOCK = ".lock"
 _NEEDS = ".json"
 _REQUEST = ".request"
 _ACCESS = 0o700
+
+Signatures = tuple[tuple[int, ...], tuple[int, ...]]
+"""Those of the record and of the pid."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -124,22 +127,23 @@ class LeaderFiles:
         """The directory that the followers write to."""
         return self._followers
 
-    def tell(self, record: Record) -> tuple[int, ...]:
-        """Replace the record, and the pid if it is another one. Only the holder of the lock may do so. Raises :class:`OSError`.
+    def tell(self, record: Record) -> Signatures:
+        """Replace the record, and the pid. Only the holder of the lock may do so. Raises :class:`OSError`.
 
         Return what :meth:`is_told` compares.
         """
         for directory in (self.told, self.asked):
             _make_own(self._files, directory)
-        if self._holder() != record.pid:
-            overwrite(self._files, self._pid, f"{record.pid}\n".encode())
+        overwrite(self._files, self._pid, f"{record.pid}\n".encode())
         write_sealed(self._files, self._record, _encoded(record))
-        return self._files.signature(str(self._record))
+        return self._signatures()
 
-    def is_told(self, record: Record, signature: tuple[int, ...]) -> bool:
+    def is_told(self, signatures: Signatures) -> bool:
         """Return whether what is there is still what :meth:`tell` has written, rather than removed or from a checkout."""
-        is_same = _is_own(self._files, self.told) and self._files.signature(str(self._record)) == signature
-        return is_same and self._holder() == record.pid
+        return _is_own(self._files, self.told) and self._signatures() == signatures
+
+    def _signatures(self) -> Signatures:
+        return self._files.signature(str(self._record)), self._files.signature(str(self._pid))
 
     def beat(self, number: int) -> None:
         """Give a sign of life. Raises :class:`OSError`."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,7 @@ class OutputDirectory:
     _expected: Mapping[str, str] | None = field(default=None, repr=False)
     _lock_file: tuple[int, ...] = field(default=(), repr=False)
     """The identity of the locked file. Its name may come to mean another one, which a second session can lock."""
+    _releasing: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
     def claim(cls, files: FileSystem, path: Path, pid: int, config_file: Path | None = None) -> OutputDirectory:
@@ -192,11 +194,19 @@ class OutputDirectory:
 
     def release(self) -> None:
         """Release the output directory for the next session."""
-        try:
-            if self.is_held():
-                remove_tree(self.files, self.home / "pid")
-        finally:
-            self.lock.release()
+        with self._releasing:
+            try:
+                if self.is_held():
+                    remove_tree(self.files, self.home / "pid")
+            finally:
+                self._lock_file = ()
+                self.lock.release()
+
+    @contextlib.contextmanager
+    def unreleased(self) -> Iterator[bool]:
+        """Hold up :meth:`release` in another thread meanwhile; give whether the lock is held."""
+        with self._releasing:
+            yield self.is_held()
 
     def _put_pid(self, pid: int) -> None:
         """Record the pid of the lock's holder. On a full disk, leave no pid rather than an earlier process's."""
