@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 import lastgood
-import pages
+import page_blocks
 from lastgood.cli.commands import main
 from lastgood.config import decode_config
-from pages import BLOCKS, Block
+from page_blocks import BLOCKS, Block
 from real_project import DEADLINE, RealProject
 from running import run
 
@@ -43,7 +43,7 @@ def test_every_python_block_can_be_compiled() -> None:
 
 def test_every_python_block_is_run_or_says_why_not() -> None:
     others = [block for block in PYTHON if not block.kind and block.page not in HELD]
-    assert [block.head for block in others if not pages.is_in_an_example(block)] == [], pages.__doc__
+    assert [block.head for block in others if not page_blocks.is_in_an_example(block)] == [], page_blocks.__doc__
 
 
 def test_few_blocks_are_only_parts() -> None:
@@ -54,14 +54,14 @@ def test_few_blocks_are_only_parts() -> None:
 
 @pytest.mark.parametrize(("page", "test"), HELD.items())
 def test_the_tests_of_a_page_are_there(page: str, test: str) -> None:
-    assert page in pages.PAGES
-    assert (pages.TOP / test).is_file()
+    assert page in page_blocks.PAGES
+    assert (page_blocks.TOP / test).is_file()
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind == "run"], ids=lambda block: block.head)
 def test_a_program_prints_what_the_page_says(block: Block, tmp_path: Path) -> None:
     style = "async" if "await " in block.text else "sync"
-    pages.project_of(block.page, tmp_path, style).save("app.py", block.text)
+    page_blocks.project_of(block.page, tmp_path, style).save("app.py", block.text)
     ran = run([sys.executable, "app.py"], tmp_path, deadline=3 * DEADLINE)
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.split() == ([] if block.what == "nothing" else block.what.split())
@@ -69,7 +69,7 @@ def test_a_program_prints_what_the_page_says(block: Block, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind == "made"], ids=lambda block: block.head)
 def test_a_wrapper_is_what_is_generated(block: Block, tmp_path: Path) -> None:
-    project = pages.project_of(block.page, tmp_path, "async")
+    project = page_blocks.project_of(block.page, tmp_path, "async")
     done = CliRunner().invoke(main, ["generate", str(project.config_file)])
     assert done.exit_code == 0, done.output
     assert block.text in (tmp_path / block.what).read_text(encoding="utf-8")
@@ -129,28 +129,28 @@ def test_the_commands_of_lastgood_are_called_as_they_can_be() -> None:
 
 
 def test_what_the_other_commands_name_exists() -> None:
-    project = tomllib.loads(pages.text_of("pyproject.toml"))["project"]
+    project = tomllib.loads(page_blocks.text_of("pyproject.toml"))["project"]
     for words in commands():
         extras = [extra for word in words for found in re.findall(r"^\.\[(.+)\]$", word) for extra in found.split(",")]
         assert {*extras} <= {*project["optional-dependencies"]}
         for word in words:
             if re.match(r"(tests|benchmarks|examples|docs)/", word) and "_build" not in word:
-                assert (pages.TOP / word.partition("::")[0]).exists(), word
+                assert (page_blocks.TOP / word.partition("::")[0]).exists(), word
 
 
-@pytest.mark.parametrize("page", pages.LINKED)
+@pytest.mark.parametrize("page", page_blocks.LINKED)
 def test_every_link_leads_somewhere(page: str) -> None:
-    for link in pages.links_of(page):
+    for link in page_blocks.links_of(page):
         to, _, anchor = link.partition("#")
         if re.match(r"\w+:", to):
             assert urllib.parse.urlsplit(to).netloc, link
             continue
         target = os.path.normpath(os.path.join(os.path.dirname(page), to)) if to else page
-        assert (pages.TOP / target).exists(), link
+        assert (page_blocks.TOP / target).exists(), link
         if anchor:
-            assert anchor in pages.anchors_of(target), link
+            assert anchor in page_blocks.anchors_of(target), link
 
 
 def test_the_list_of_pages_names_each_of_them() -> None:
-    listed = {os.path.normpath(os.path.join("docs", link)) for link in pages.links_of("docs/index.md")}
-    assert {page for page in pages.PAGES if page.startswith("docs/")} - listed == {"docs/index.md"}
+    listed = {os.path.normpath(os.path.join("docs", link)) for link in page_blocks.links_of("docs/index.md")}
+    assert {page for page in page_blocks.PAGES if page.startswith("docs/")} - listed == {"docs/index.md"}

@@ -13,7 +13,7 @@ import pytest
 
 import cli_page
 import lastgood
-import pages
+import page_blocks
 from lastgood import config, errors, watch_events
 from source_texts import is_in_the_sources
 
@@ -32,7 +32,7 @@ CODE = re.compile(r"`([^`]+)`")
 @cache
 def rows(page: str, section: str | None = None) -> dict[str, list[str]]:
     """Return the cells of each row of the tables of a page, or of one section of it, by its first cell."""
-    text = pages.text_of(page)
+    text = page_blocks.text_of(page)
     if section is not None:
         (text,) = re.findall(rf"^## `?{re.escape(section)}`?\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     cells = [re.split(r"(?<!\\) ?\| ?", line.strip("| ")) for line in text.splitlines() if line.startswith("| `")]
@@ -123,11 +123,11 @@ def test_every_public_name_is_documented() -> None:
 
 def api_pages() -> list[str]:
     """The texts of the pages that are made from docstrings."""
-    return [path.read_text(encoding="utf-8") for path in sorted(pages.TOP.glob("docs/reference/api/*.rst"))]
+    return [path.read_text(encoding="utf-8") for path in sorted(page_blocks.TOP.glob("docs/reference/api/*.rst"))]
 
 
 def test_every_text_that_a_reader_may_look_for_is_in_the_sources() -> None:
-    cells = [line.split(" | ")[0] for line in pages.text_of(FAILURES).splitlines() if line.startswith("| ")]
+    cells = [line.split(" | ")[0] for line in page_blocks.text_of(FAILURES).splitlines() if line.startswith("| ")]
     quoted = [text for cell in cells for text in CODE.findall(cell)]
     texts = [text for text in quoted if " " in text]
     assert len(texts) > 50
