@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, settings
 
+import imitated
 from flavours import FLAVOURS, Flavour
 from lastgood.calls import registry as runtime
 from lastgood.session.watch import WatchProgram, watch
@@ -39,6 +40,9 @@ pytest.register_assert_rewrite(
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("suite", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("suite")
+
+if imitated.VARIABLE in os.environ:
+    imitated.imitate(os.environ[imitated.VARIABLE])
 
 _HOME = TemporaryDirectory(prefix="lastgood-tests-")
 

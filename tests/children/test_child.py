@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -13,6 +14,8 @@ import pytest
 import trio
 import trio.testing
 
+from imitated import not_on_darwin
+from imitated.sitecustomize import KQUEUE
 from lastgood.children import child as child_module
 from lastgood.children.child import Child, exit_text
 from lastgood.children.guardian import GUARDIAN
@@ -31,12 +34,18 @@ def nothing_is_left() -> Iterator[None]:
         os.waitpid(-1, os.WNOHANG)
 
 
-@pytest.fixture(params=["pidfds", "no pidfds", "no waitid either"])
+@pytest.fixture(params=["pidfds", "kqueue", "no pidfds", "no waitid either"])
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param != "pidfds":
+    if request.param == "kqueue":
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+        for name, value in KQUEUE.items():
+            monkeypatch.setattr(select, name, value, raising=False)
+    if request.param == "no pidfds" and not hasattr(os, "waitid"):
+        pytest.skip("this system has no waitid() either")
+    if request.param.startswith("no "):
         monkeypatch.setattr(child_module, "_open_pidfd", lambda _: -1)
-    if request.param == "no waitid either":
-        monkeypatch.delattr(os, "waitid")
+    if request.param in ("kqueue", "no waitid either"):
+        monkeypatch.delattr(os, "waitid", raising=False)
     return str(request.param)
 
 
@@ -170,7 +179,7 @@ async def test_cancelled_the_end_comes_at_once(held: Held) -> None:
 
 
 # Without waitid an exit cannot be seen without reaping, and afterwards the group may be somebody else's.
-@pytest.mark.parametrize("system", ["pidfds", "no pidfds"], indirect=True)
+@pytest.mark.parametrize("system", ["pidfds", "kqueue", "no pidfds"], indirect=True)
 @pytest.mark.parametrize("how", ["ended", "killed"])
 async def test_what_it_has_left_behind_goes_with_it(how: str, held: Held, system: str) -> None:
     child = held.child("(trap '' TERM; echo ready >&9; while :; do sleep 0.01; done) & exit 3")
@@ -184,6 +193,7 @@ async def test_what_it_has_left_behind_goes_with_it(how: str, held: Held, system
     await held.gone()
 
 
+@not_on_darwin("without /proc, what it has left behind is found by nobody, and is killed with its group")
 async def test_what_it_has_left_behind_is_asked_to_end_before_it_is_killed(held: Held) -> None:
     child = held.child("(trap 'echo asked >&9; exit' TERM; echo ready >&9; while :; do sleep 0.01; done) & exit 3")
     await held.says()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -122,7 +123,9 @@ def test_one_that_was_killed_is_replaced() -> None:
     first = guardian.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+    exit_of_first = guard.open_exit(first)
+    assert select.select([exit_of_first], [], [], DEADLINE)[0]
+    os.close(exit_of_first)
     guardian.add(2**22 + 1)
     assert guardian.pid not in (None, first)
     guardian.remove(2**22)

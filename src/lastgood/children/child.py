@@ -17,6 +17,7 @@ import trio
 
 from lastgood.children.descriptors import above_standard
 from lastgood.children.forks import FORKS
+from lastgood.children.guard import open_exit
 from lastgood.children.guardian import GUARDIAN
 from lastgood.children.output import Output
 
@@ -25,7 +26,7 @@ __all__ = ["KILL_WAIT", "Child", "exit_text"]
 KILL_WAIT = 5.0
 """Seconds from SIGKILL to the exit; a process that takes longer is stuck in the kernel."""
 
-_POLL = 0.005  # seconds between polls, on systems without pidfds
+_POLL = 0.005  # seconds between polls, where no descriptor tells of an exit
 _REAP = 1.0  # seconds for the kernel to release a killed process
 
 
@@ -37,10 +38,11 @@ class Child:
 
     ``out`` and ``err`` have the end of its output. If ``output`` is given, it is both, and becomes this object's own. The
     descriptors in ``pass_fds`` are above those of the standard streams (:mod:`lastgood.children.descriptors`).
-    ``pidfd`` is readable when the process has exited (-1: pidfds are not supported, or :meth:`kill` was called). ``gone``: it has
-    exited, and was killed or ended here; ``status`` is then the exit status as in :mod:`subprocess`, or None if it is not known,
-    because the app ignores SIGCHLD or has waited for all its children itself. :meth:`signal` is thread-safe. Raises
-    :class:`OSError`, or :class:`ValueError` for a null character, if it cannot be started.
+    ``pidfd`` is readable when the process has exited (-1: the system has no such descriptors, or :meth:`kill` was called); on
+    macOS it is a queue of kernel events. ``gone``: it has exited, and was killed or ended here; ``status`` is then the exit
+    status as in :mod:`subprocess`, or None if it is not known, because the app ignores SIGCHLD or has waited for all its children
+    itself. :meth:`signal` is thread-safe. Raises :class:`OSError`, or :class:`ValueError` for a null character, if it cannot be
+    started.
     """
 
     @trio.lowlevel.enable_ki_protection
@@ -172,16 +174,22 @@ class Child:
             else:
                 self._process.kill()  # Windows has no process groups
             # Usually it has exited. If the caller waited on a virtual clock, it may need some more real time.
+            deadline = time.monotonic() + _REAP
             if self.has_exited(_REAP):
-                with self._reaping:
-                    self.gone = self._reap()
-                    self.status = self._exit_status
+                while not self._try_reaping() and time.monotonic() < deadline:
+                    time.sleep(_POLL)  # kqueue tells of an exit a moment before the status can be had
         self.out.finish()
         self.err.finish()
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
         GUARDIAN.remove(self.pid)
+
+    def _try_reaping(self) -> bool:
+        with self._reaping:
+            self.gone = self._reap()
+            self.status = self._exit_status
+        return self.gone
 
     def _is_over(self) -> bool:
         """Return whether it has exited, without a pidfd, and without reaping it if the system can."""
@@ -192,7 +200,7 @@ class Child:
                 return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
             except ChildProcessError:  # somebody else has reaped it
                 return True
-            except AttributeError:  # macOS has no waitid before Python 3.13
+            except AttributeError:  # macOS has no waitid before Python 3.13, and nor has Windows
                 return self._reap()
 
     def _reap(self) -> bool:
@@ -235,10 +243,11 @@ def exit_text(child: Child) -> str:
 
 
 def _open_pidfd(pid: int) -> int:
-    """Return a descriptor that is readable when the process has exited; -1 where the system has none."""
+    """Return a descriptor that is readable when the process has exited; -1 where the system has none, or no room for it."""
     try:
-        return above_standard(os.pidfd_open(pid))
-    except (AttributeError, OSError):
+        descriptor = open_exit(pid)
+        return descriptor if descriptor < 0 else above_standard(descriptor)
+    except OSError:
         return -1
 
 

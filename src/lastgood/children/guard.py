@@ -22,12 +22,10 @@ def guard(app: int, grace: float) -> None:
     gone = False
     poll = select.poll()
     poll.register(0, select.POLLIN)
-    try:
-        # EOF is not enough: a process that the app forked may hold the other end of the pipe and outlive the app.
-        exit_of_app = os.pidfd_open(app)
+    # EOF is not enough: a process that the app forked may hold the other end of the pipe and outlive the app.
+    exit_of_app = open_exit(app)
+    if exit_of_app >= 0:
         poll.register(exit_of_app, select.POLLIN)
-    except (AttributeError, OSError):
-        exit_of_app = -1
     while True:
         gone = gone or os.getppid() != app
         # Read everything the app has sent, even if the app ended before this program started.
@@ -44,6 +42,46 @@ def guard(app: int, grace: float) -> None:
         else:
             gone = exit_of_app in ready
     end(groups, grace)
+
+
+def open_exit(pid: int) -> int:
+    """Return a descriptor that is readable when a process has exited, also before it is reaped; -1 where the system has none.
+
+    It is a pidfd on Linux, and a queue of kernel events on macOS and BSD.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except AttributeError:
+        return _open_exit_queue(pid)
+    except OSError:
+        return -1
+
+
+def _open_exit_queue(pid: int) -> int:
+    have = vars(select)  # no type checker on Linux knows these names
+    if "kqueue" not in have:
+        return -1
+    try:
+        queue = have["kqueue"]()
+    except OSError:
+        return -1
+    try:
+        ways = have["KQ_EV_ADD"] | have["KQ_EV_ONESHOT"]
+        queue.control([have["kevent"](pid, have["KQ_FILTER_PROC"], ways, have["KQ_NOTE_EXIT"])], 0)
+        return os.dup(queue.fileno())  # the object closes its own with its end
+    except ProcessLookupError:  # it is exiting already
+        return _readable()
+    except OSError:
+        return -1
+    finally:
+        queue.close()
+
+
+def _readable() -> int:
+    """Return a descriptor that is readable at once."""
+    read_end, write_end = os.pipe()
+    os.close(write_end)
+    return read_end
 
 
 def end(groups: set[int], grace: float) -> None:

@@ -14,7 +14,7 @@ _NOT_DIRECTLY = (
 
 
 def die_with(parent: int) -> None:
-    """On Linux, have the kernel kill this process when the thread that started it ends.
+    """On Linux, have the kernel kill this process when the thread that started it ends. Elsewhere the guardian kills it.
 
     ``parent`` is the pid of that thread's process. EOF on the input is not enough, since a busy worker does not notice it.
     """
@@ -22,7 +22,9 @@ def die_with(parent: int) -> None:
         import ctypes
 
         pr_set_pdeathsig, sigkill = 1, 9
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigkill, 0, 0, 0)
+        prctl = getattr(ctypes.CDLL(None), "prctl", None)
+        if prctl is not None:
+            prctl(pr_set_pdeathsig, sigkill, 0, 0, 0)
     if os.getppid() != parent:
         if _lives(parent):
             sys.exit(_NOT_DIRECTLY)
