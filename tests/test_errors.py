@@ -32,6 +32,7 @@ from lastgood.errors import (
     RunawayError,
     Undone,
     UnmanagedFile,
+    Unsupported,
     UnwatchableModule,
     WatchError,
     WorkerDied,
@@ -55,6 +56,7 @@ PARENTS: dict[type, tuple[type, ...]] = {
     LeaderFailed: (WatchError,),
     Disposed: (LastgoodError,),
     NoRuntimeBridge: (LastgoodError,),
+    Unsupported: (LastgoodError,),
     BridgeError: (LastgoodError,),
     RemoteError: (BridgeError,),
     CallTimeout: (BridgeError,),
@@ -134,6 +136,12 @@ TEXTS = [
     (NothingToUndo(Path("/p/g")), "/p/g: no earlier good generation is kept, so there is nothing to go back to."),
     (Undone(3), "Generation 3 was undone; the one before is live until an edit or reload_now()."),
     (NoRuntimeBridge(), "No runtime bridge configured"),
+    (
+        Unsupported("watch()", "Windows"),
+        "watch() needs processes, pipes and signals as Linux and macOS have them, and Windows has none. What works here: "
+        "direct() and InProcessBridge, create_bridge_reloader(), wrappers that were generated elsewhere, plan(), and the World "
+        "of lastgood.testing. WSL is a Linux, and has them.",
+    ),
     (RemoteError("ValueError", "bad", "Traceback…\n"), "ValueError: bad\n\nTraceback…"),
     (RemoteError("ValueError", "", ""), "ValueError"),
     (CallTimeout("pricing.quote", 1.5), "pricing.quote did not return within 1.5 s (runtime.process.timeout)."),

@@ -46,9 +46,11 @@ if TYPE_CHECKING:
     from lastgood.errors import RunawayError as RunawayError
     from lastgood.errors import Undone as Undone
     from lastgood.errors import UnmanagedFile as UnmanagedFile
+    from lastgood.errors import Unsupported as Unsupported
     from lastgood.errors import UnwatchableModule as UnwatchableModule
     from lastgood.errors import WatchError as WatchError
     from lastgood.errors import WorkerDied as WorkerDied
+    from lastgood.planner.states import Status as Status
     from lastgood.runtime import clear_runtime_bridge as clear_runtime_bridge
     from lastgood.runtime import get_runtime_bridge as get_runtime_bridge
     from lastgood.runtime import set_runtime_bridge as set_runtime_bridge
@@ -59,7 +61,6 @@ if TYPE_CHECKING:
     from lastgood.session.reloader import BridgeReloader as BridgeReloader
     from lastgood.session.reloader import create_bridge_reloader as create_bridge_reloader
     from lastgood.session.session import Session as Session
-    from lastgood.session.session import Status as Status
     from lastgood.session.threaded import InThread as InThread
     from lastgood.session.threaded import ThreadedSession as ThreadedSession
     from lastgood.session.watch import WatchProgram as WatchProgram
@@ -107,6 +108,7 @@ _ERRORS = (
     "RunawayError",
     "Undone",
     "UnmanagedFile",
+    "Unsupported",
     "UnwatchableModule",
     "WatchError",
     "WorkerDied",
@@ -150,13 +152,16 @@ _MODULE_OF = {
     "set_runtime_bridge": "runtime",
     "print_events": "session.event_lines",
     "Session": "session.session",
-    "Status": "session.session",
+    "Status": "planner.states",
     "WatchProgram": "session.watch",
     "watch": "session.watch",
     "InThread": "session.threaded",
     "ThreadedSession": "session.threaded",
     "Generated": "wrappers",
 }
+
+_NOT_EVERYWHERE = ("trio", "watchfiles", "fcntl", "resource", "termios")
+"""Modules that do not exist on a platform that has no processes."""
 
 __all__ = [*_MODULE_OF, "__version__"]
 
@@ -165,7 +170,14 @@ def __getattr__(name: str) -> Any:
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    except ModuleNotFoundError as error:
+        if error.name in _NOT_EVERYWHERE:
+            from lastgood.children.platforms import require_processes
+
+            require_processes(name)
+        raise
     globals()[name] = value
     return value
 

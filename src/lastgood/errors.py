@@ -15,6 +15,7 @@ LastgoodError
 ├── AlreadyWatched              another session uses the output directory
 ├── Disposed                    the session was closed, or the reloader disposed
 ├── NoRuntimeBridge             no bridge is published
+├── Unsupported                 this platform does not have what that needs
 └── BridgeError                 a bridge, or a call on it, failed
     ├── RemoteError             a function in the worker raised
     ├── CallTimeout             a call took longer than its timeout
@@ -54,6 +55,7 @@ __all__ = [
     "RunawayError",
     "Undone",
     "UnmanagedFile",
+    "Unsupported",
     "UnwatchableModule",
     "WatchError",
     "WorkerDied",
@@ -265,6 +267,23 @@ class NoRuntimeBridge(LastgoodError):
             "`lastgood.watch().start()`, under trio and asyncio by `async with lastgood.watch():`. Without a worker, `with "
             "lastgood.direct():` calls the sources in this process. A bridge of your own is "
             "published by `lastgood.set_runtime_bridge(bridge)`."
+        )
+
+
+class Unsupported(LastgoodError):
+    """This platform does not have what something needs. ``what`` is that, ``platform`` the name of the platform for people."""
+
+    def __init__(self, what: str, platform: str) -> None:
+        super().__init__(what, platform)
+        self.what = what
+        self.platform = platform
+
+    def __str__(self) -> str:
+        wsl = " WSL is a Linux, and has them." if self.platform == "Windows" else ""
+        return (
+            f"{self.what} needs processes, pipes and signals as Linux and macOS have them, and {self.platform} has none. What "
+            "works here: direct() and InProcessBridge, create_bridge_reloader(), wrappers that were generated elsewhere, "
+            f"plan(), and the World of lastgood.testing.{wsl}"
         )
 
 

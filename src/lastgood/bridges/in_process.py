@@ -7,6 +7,7 @@ changes later is shared with the other. It needs neither trio nor another proces
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -43,6 +44,13 @@ _CONTEXT, _MEMBERS = vars(BaseException)["__context__"], vars(BaseExceptionGroup
 _SELECTION = ("functions", "classes", "exclude", "exclude_patterns")
 
 
+_ELSEWHERE = (
+    "call it where the browser or Node.js has JSPI, in code that JavaScript awaits (runPythonAsync, callPromising)"
+    if sys.platform == "emscripten"
+    else "call it in another thread"
+)
+
+
 class InProcessBridge:
     """Calls functions of ``modules`` in this process.
 
@@ -52,7 +60,8 @@ class InProcessBridge:
     another bridge that is made after an edit runs the edited sources, and this one goes on with what it has imported.
 
     Plain functions run in the calling thread, ``async def`` functions in the calling task. :meth:`call_blocking` runs the latter
-    by ``asyncio.run``, or by ``trio.run`` if the config says ``async_backend = "trio"``. A call sees the caller's own context
+    by ``asyncio.run``, or by ``trio.run`` if the config says ``async_backend = "trio"``; in Pyodide, whose loop always runs, by
+    switching stacks (``pyodide.ffi.run_sync``). A call sees the caller's own context
     (``contextvars``). A bridge may be used from every thread and event loop, and in forked processes.
 
     Ctrl-C and a cancellation of the caller leave a call as they are. Everything else that a function raises comes as
@@ -285,12 +294,13 @@ class InProcessBridge:
     def _run(self, coroutine: CoroutineType[Any, Any, Any], called: str, known: Known | None) -> Any:
         loop = loops.current()
         if loop is not None:
+            if sys.platform == "emscripten" and (wait := _stack_switching()) is not None:
+                return wait(self._awaited(coroutine, known))
             coroutine.close()
             raise BridgeError(
                 f"{called} is an async def function, and the call of it blocks {loop}, where it would have to run. "
-                'Await it (wrappers of [output] style = "async"), or call it in another thread.'
+                f'Await it (wrappers of [output] style = "async"), or {_ELSEWHERE}.'
             )
-
         if self._backend == "trio":
             import trio
 
@@ -357,6 +367,12 @@ def _as_a_worker(error: BridgeError) -> BridgeError:
         "No worker is involved: calls in this process refuse what a worker would refuse, so that they do the same with one."
     )
     return error
+
+
+def _stack_switching() -> Callable[[Any], Any] | None:
+    """Return what waits for a coroutine in the midst of plain code, in Pyodide; None where its host, or its caller, cannot."""
+    ffi = importlib.import_module("pyodide.ffi")
+    return ffi.run_sync if ffi.can_run_sync() else None
 
 
 class _SourceErrors:

@@ -28,6 +28,7 @@ from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Values
 from lastgood.children.child import KILL_WAIT
 from lastgood.children.limits import in_thread
+from lastgood.children.platforms import require_processes
 from lastgood.config import Config, ModuleConfig, ProcessConfig
 from lastgood.errors import BridgeError, CallTimeout, ConfigError, Forked, RemoteError
 from lastgood.sources.environment import Environment, find_environment
@@ -95,6 +96,7 @@ class ProcessBridge:
         spare: bool = True,
         pinned: str | Path | None = None,
     ) -> None:
+        require_processes("ProcessBridge")
         check_sequences(modules, import_path)
         self._process = ProcessConfig(
             python=None if python is None else _command(python),

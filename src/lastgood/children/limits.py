@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from typing import TypeVar
-
-import trio
+from typing import TYPE_CHECKING, TypeVar
 
 from lastgood.children.turns import SHORT_TURNS
 from lastgood.errors import LastgoodError
+
+if TYPE_CHECKING:
+    import trio
 
 __all__ = ["NEEDED_DESCRIPTORS", "NO_THREAD", "advice", "explain", "free_descriptors", "in_thread", "is_about_a_limit"]
 
@@ -93,6 +94,8 @@ async def in_thread(
     do: Callable[..., T], *args: object, limiter: trio.CapacityLimiter | None = None, abandon_on_cancel: bool = False
 ) -> T:
     """Call ``do`` in a thread; in this one if none can be started, so that the work goes on."""
+    import trio  # not at the top: the texts above are for every platform, and trio is not everywhere
+
     begun = False
 
     def call() -> T:

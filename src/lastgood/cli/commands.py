@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lastgood import __version__
-from lastgood.errors import LastgoodError
+from lastgood.children.platforms import require_processes, without_processes
+from lastgood.errors import LastgoodError, Unsupported
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,6 +60,12 @@ class _Commands(click.Group):
                 if not is_about_a_limit(error):
                     raise
             _print_error(error)
+            ctx.exit(1)
+        except ImportError:
+            platform = without_processes()
+            if platform is None:
+                raise
+            _print_error(Unsupported(f"lastgood {ctx.invoked_subcommand}", platform))
             ctx.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
@@ -115,6 +122,7 @@ _no_color = click.option(
 @_no_color
 def watch(config: Path | None, as_json: bool, wait: bool, quiet: bool, verbose: bool) -> None:
     """Reload on every edit, and print each event, until Ctrl-C."""
+    require_processes("lastgood watch")
     from rich.text import Text
 
     from lastgood.cli.keys import keyboard
@@ -168,6 +176,7 @@ def generate(
     verbose: bool,
 ) -> None:
     """Write the wrappers once, without a worker. Several configs are done one after another, also if one fails."""
+    require_processes("lastgood generate")
     from lastgood.cli.generating import GithubReport, JsonReport, Report, TextReport, UpToDateReport, generate_all
 
     files = [_config_file(each) for each in (*configs, *more) or (None,)]
@@ -393,6 +402,7 @@ def doctor(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> No
 @main.command()
 def demo() -> None:
     """Play a real session with real edits in a temporary directory."""
+    require_processes("lastgood demo")
     from lastgood.cli.demo import run
 
     sys.exit(run())

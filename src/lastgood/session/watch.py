@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from lastgood.bridges import Bridge
 from lastgood.calls import loops
 from lastgood.calls.portal import Portal
+from lastgood.children.platforms import require_processes
 from lastgood.config import ARGUMENTS, Config, decode_config
 from lastgood.effects import Plan
 from lastgood.errors import ConfigError, WatchError
-from lastgood.interpreters.trio_interpreter import Beginning, Hooks
+from lastgood.interpreters.hooks import Beginning, Hooks
 from lastgood.planner import Settings, plan_of_cycle
-from lastgood.session.session import Session, running
 from lastgood.watch_events import WatchEvent
 
 if TYPE_CHECKING:
+    from lastgood.session.session import Session
     from lastgood.session.threaded import InThread, ThreadedSession
 
 __all__ = ["WatchProgram", "watch"]
@@ -233,6 +234,8 @@ class WatchProgram:
                     "`async with watch(...)` needs a loop of trio or asyncio. In other code, use `with watch(...)`."
                 )
             case loops.TrioLoop():
+                from lastgood.session.session import running
+
                 self._entered = running(self)
             case _:
                 from lastgood.session.threaded import BesideAsyncio
@@ -254,6 +257,7 @@ class WatchProgram:
         return await entered.__aexit__(kind, error, traceback)
 
     def _check_not_running(self) -> None:
+        require_processes("watch()")
         if self._entered is not None or (self._threaded is not None and self._threaded.running):
             raise WatchError("This watch() program is running already; call watch() again for a second session.")
 
@@ -309,6 +313,7 @@ class WatchProgram:
 
         Example: ``with watch(...).in_thread() as session:``.
         """
+        require_processes("watch()")
         from lastgood.session.threaded import InThread
 
         return InThread(replace(self))

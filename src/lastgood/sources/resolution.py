@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lastgood.children.child import Child, exit_text
+from lastgood.children.platforms import require_processes
 from lastgood.config import Config, ProcessConfig
 from lastgood.errors import ConfigError, UnwatchableModule
 from lastgood.sources.environment import (
@@ -265,6 +265,9 @@ def _answer(executable: Path, found: Environment, question: str, data: bytes = b
 
     Raises :class:`ConfigError` if the interpreter cannot be run, and :class:`ValueError` if it gives no answer.
     """
+    require_processes("Another interpreter")
+    from lastgood.children.child import Child, exit_text  # not at the top: trio is not everywhere
+
     # The answer is written to a separate file, since .pth files, sitecustomize or atexit handlers may print anything.
     with temporary_directory() as directory:
         answer, asked = directory / "answer", directory / "asked"

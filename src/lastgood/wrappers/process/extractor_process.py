@@ -20,6 +20,7 @@ from lastgood.children.descriptors import pipe
 from lastgood.children.forks import FORKS
 from lastgood.children.limits import is_about_a_limit
 from lastgood.children.output import Output
+from lastgood.children.platforms import without_processes
 from lastgood.config import Style
 from lastgood.errors import GenerationError, ModuleFailure
 from lastgood.sources.import_statements import IMPORTS, Imports, guessed_imports, imports_of
@@ -54,7 +55,7 @@ _PROGRAM = (
     "from lastgood.wrappers.process.extractor_main import main\n"
     "main(*map(int, sys.argv[1:4]))"
 )
-_CAN_PASS_DESCRIPTORS = os.name == "posix"
+_CAN_PASS_DESCRIPTORS = without_processes() is None
 _END = 1.0
 """Seconds that the process has to flush its cache when it is asked to exit."""
 
