@@ -138,9 +138,11 @@ TEXTS = [
     (NoRuntimeBridge(), "No runtime bridge configured"),
     (
         Unsupported("watch()", "Windows"),
-        "watch() needs processes, pipes and signals as Linux and macOS have them, and Windows has none. What works here: "
-        "direct() and InProcessBridge, create_bridge_reloader(), wrappers that were generated elsewhere, plan(), and the World "
-        "of lastgood.testing. WSL is a Linux, and has them.",
+        (
+            "watch() needs processes, pipes and signals as Linux and macOS have them, and Windows has none. What works here: "
+            "direct() and InProcessBridge, create_bridge_reloader(), wrappers that were generated elsewhere, plan(), and the World "
+            "of lastgood.testing. WSL is a Linux, and has them."
+        ),
     ),
     (RemoteError("ValueError", "bad", "Traceback…\n"), "ValueError: bad\n\nTraceback…"),
     (RemoteError("ValueError", "", ""), "ValueError"),

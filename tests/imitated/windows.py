@@ -34,6 +34,7 @@ PRICING = "def quote(sku: str, quantity: int = 1) -> float:\n    return 2.5 * qu
 
 def imitate() -> None:
     sysconfig.get_config_vars()  # once read, they are kept
+    asyncio.run(asyncio.sleep(0))  # and so is its policy
     for gone in ("fcntl", "grp", "pwd", "resource", "termios", "tty"):
         sys.modules[gone] = None  # type: ignore[assignment]  # how an import of it fails
     for name, missing in MISSING.items():
