@@ -16,6 +16,7 @@ from msgspec import Struct
 from lastgood.config import Config
 from lastgood.effects import Stage
 from lastgood.errors import GenerationError, LastgoodError
+from lastgood.generators.portable_names import unportable
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.planner.events import Noticed, Staged
 from lastgood.planner.watch_set import WatchSet, merge
@@ -151,7 +152,8 @@ def stage(work: CycleFiles, armed: WatchSet | None, *, watches: bool = True, cus
     generated = work.accept(own, others)
     yield from _check(work, work.staged if custom else others.files, others.files)
     work.keep()
-    return StageResult(tuple(generated.warnings), work.find_previous(), work.changes())
+    warnings = (*generated.warnings, *unportable(work.staged))
+    return StageResult(warnings, work.find_previous(), work.changes())
 
 
 def stage_undo(work: CycleFiles, armed: WatchSet, *, watches: bool = True) -> Recipe:

@@ -1,0 +1,28 @@
+"""Names of generated files that are not the same file everywhere: what Linux takes may be no name, or one name, elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+__all__ = ["unportable"]
+
+_OF_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\..*)?", re.IGNORECASE)
+
+
+def unportable(files: Iterable[str]) -> tuple[str, ...]:
+    """Return a warning for each of these paths in the output that cannot be on Windows, or on macOS, beside the others.
+
+    The result is the same on every platform, whatever the order of ``files``.
+    """
+    found = []
+    seen: dict[str, str] = {}
+    paths = {path for file in files for path in (PurePosixPath(file), *PurePosixPath(file).parents)}
+    for path in sorted(map(str, paths)):
+        if _OF_DEVICES.fullmatch(PurePosixPath(path).name):
+            found.append(f"{path}: Windows has a device of that name, and takes no file for it; rename the module")
+        other = seen.setdefault(path.casefold(), path)
+        if other != path and PurePosixPath(other).parent == PurePosixPath(path).parent:
+            found.append(f"{path}: it is the same file as {other} on macOS and Windows; rename one of the modules")
+    return tuple(found)
