@@ -29,7 +29,8 @@ from lastgood.interpreters.adoption import AdoptedFiles, stage_adopted
 from lastgood.interpreters.bounded_stage import BoundedStage
 from lastgood.interpreters.comparison import Comparison
 from lastgood.interpreters.cycle_files import CycleFiles
-from lastgood.interpreters.hooks import Beginning, EarlyStart, Hooks, Interrupted, is_async
+from lastgood.interpreters.early_start import EarlyStart
+from lastgood.interpreters.hooks import Beginning, Hooks, Interrupted, is_async
 from lastgood.interpreters.live_bridges import LiveBridges, since
 from lastgood.interpreters.other_sessions import OtherSessions
 from lastgood.interpreters.project import Project
