@@ -45,7 +45,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "UnicodeTranslateError": ("\xe9", 0, 1, "untranslatable"),
     "ExceptionGroup": ("several", [ValueError("a"), KeyError("b")]),
     "BaseExceptionGroup": ("several", [ValueError("a"), KeyboardInterrupt()]),
-    **dict.fromkeys(("IndentationError", "SyntaxError", "TabError"), ("bad", ("file.py", 3, 5, "a b c", 3, 6))),
+    **dict.fromkeys(
+        ("IndentationError", "SyntaxError", "TabError", "_IncompleteInputError"),
+        ("bad", ("file.py", 3, 5, "a b c", 3, 6)),
+    ),
     "OSError": (28, "full", "file.txt"),
     "BlockingIOError": (11, "later", 7),
     "ImportError": ("no module",),

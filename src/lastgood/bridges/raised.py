@@ -333,6 +333,10 @@ def _fill(error: RemoteError, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
         if name in _OWN or name.startswith("__"):
             continue
+        if value is None and isinstance(
+            error, ImportError
+        ):  # from Python 3.15 on, its repr() shows a None that was set
+            continue
         try:
             BaseException.__setattr__(error, name, value)
         except Exception:  # a property of the class: it is in ``attributes`` all the same
