@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Callable
@@ -169,6 +170,56 @@ async def test_an_error_of_either_is_logged_and_does_no_harm(
             busy(factory, 1).done.set()
     assert f"{method}() of" in caplog.text
     caplog.clear()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+async def test_an_idle_that_raises_what_is_no_exception_is_logged_too(
+    error: type[BaseException],
+    start: Callable[..., WatchProgram],
+    factory: FakeFactory,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(BusyBridge, "idle", fail)
+    async with start() as session:
+        assert await session.reload_now()
+        await busy(factory, 0).gone.wait()
+    assert "idle() of a replaced bridge raised" in caplog.text
+    assert busy(factory, 1).disposed
+
+
+@pytest.mark.parametrize("method", ["idle", "lost", "prepare_spare"])
+def test_a_task_that_fails_when_its_method_is_cancelled_is_logged(
+    method: str,
+    start: Callable[..., WatchProgram],
+    factory: FakeFactory,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def clean_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise RuntimeError("no")
+
+    async def run(_: object) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(clean_up)
+            await trio.sleep_forever()
+
+    async def main() -> None:
+        async with start(drain_timeout=7) as session:
+            await trio.sleep(1)
+            assert await session.reload_now()
+            await busy(factory, 0).gone.wait()
+
+    monkeypatch.setattr(BusyBridge, method, run, raising=False)
+    in_virtual_time(main)
+    assert f"{method}() of" in caplog.text
+    assert busy(factory, 1).disposed
 
 
 @pytest.mark.usefixtures("factory")

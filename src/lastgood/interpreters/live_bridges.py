@@ -215,7 +215,8 @@ class LiveBridges:
             while True:
                 try:
                     await _result_of(prepare())
-                except Exception:
+                except (Exception, BaseExceptionGroup) as error:
+                    _raise_if_cancelled(error)
                     logger.exception(
                         "prepare_spare() of the live bridge raised; the next bridge starts without a spare"
                     )
@@ -241,7 +242,8 @@ class LiveBridges:
                 if not callable(getattr(bridge, "lost", None)):
                     return
                 error = await bridge.lost()
-            except Exception:
+            except (Exception, BaseExceptionGroup) as raised:
+                _raise_if_cancelled(raised)
                 logger.exception("lost() of the live bridge raised; a loss of this bridge will not be noticed")
                 return
             self.report_late()
@@ -335,7 +337,8 @@ class LiveBridges:
             if idle is not None:
                 try:
                     await _result_of(idle())
-                except Exception:
+                except BaseException as error:  # as of dispose(): after the swap, failures are only notices
+                    _raise_if_cancelled(error)
                     logger.exception("idle() of a replaced bridge raised; it is disposed when its calls have ended")
             await calls_ended.wait()
         if action.makes_way:
@@ -416,6 +419,17 @@ def _cancel(scopes: dict[int, trio.CancelScope], cycle: int) -> None:
     scope = scopes.pop(cycle, None)
     if scope is not None:
         scope.cancel()
+
+
+def _raise_if_cancelled(error: BaseException) -> None:
+    """Raise ``error``, which a user's function has raised, if it is nothing but a cancellation.
+
+    A group that holds another error, such as that of a nursery's task which fails when it is cancelled, is that error's report;
+    whatever is awaited next is cancelled as well.
+    """
+    rest = error.split(trio.Cancelled)[1] if isinstance(error, BaseExceptionGroup) else error
+    if rest is None or isinstance(rest, trio.Cancelled):
+        raise error
 
 
 async def _result_of(value: Any) -> Any:
