@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,6 +175,22 @@ async def test_a_program_that_reaches_outside_does_so_once(project: RealProject,
     await first_event(project)
     await first_event(project)
     assert noted.read_text() == "xx"
+
+
+async def test_a_variable_that_is_set_before_it_runs_ahead_is_seen(
+    project: RealProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.save("pricing.py", "import os\n\ndef colour() -> str | None:\n    return os.environ.get('COLOUR')\n")
+    await first_event(project)
+    find = blanks._last
+
+    def set_and_find(*args: Any) -> Any:
+        monkeypatch.setenv("COLOUR", "red")
+        return find(*args)
+
+    monkeypatch.setattr(blanks, "_last", set_and_find)
+    async with watch(project.config_file) as session:
+        assert await session.handle.call("pricing", "colour", (), {}) == "red"
 
 
 async def test_without_spares_it_stays_blank(project: RealProject, made: list[int | None]) -> None:

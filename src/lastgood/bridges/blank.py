@@ -72,7 +72,10 @@ class Blank:
         """
         if config.runtime.process.spare and config.runtime.process.overlap:
             found = await in_thread(lambda: _last(config, last_good))
-            if found is not None and self in _waiting:
+            now = _Start(
+                self.start.environment, self.start.grace
+            )  # a spare counts as started from what is the case now
+            if found is not None and self in _waiting and now == self.start:
                 bridge, edited = found
                 _waiting.remove(self)
                 self._spare, _ = bridge.start_spare(self.worker, self.start.environment, edited)
