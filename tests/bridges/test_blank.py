@@ -207,3 +207,19 @@ async def test_a_generation_that_is_damaged_is_not_run(project: RealProject) -> 
     (manifest,) = project.root.glob(".lastgood/*/generations/manifests/*")
     manifest.write_bytes(b"no manifest")
     assert (await first_event(project)).warm == "fresh"
+
+
+async def test_a_module_that_hangs_this_time_and_has_changed_holds_nothing_up(
+    project: RealProject, tmp_path: Path
+) -> None:
+    flag = tmp_path / "hang"
+    project.save("pricing.py", f"{MODULE}\nif os.path.exists({str(flag)!r}):\n    __import__('time').sleep(600)\n")
+    project.configure("pricing", "shop")
+    newest = project.save("shop.py", MODULE)  # where the worker would wait, after the other module
+    await first_event(project)
+    flag.touch()
+    project.save("pricing.py", MODULE)
+    os.utime(newest, (newest.stat().st_atime + 10, newest.stat().st_mtime + 10))
+    event = await first_event(project)
+    assert event.warm == "fresh"
+    assert event.why_fresh == f"{project.root / 'pricing.py'} has changed, and the spare had run it"

@@ -34,7 +34,7 @@ from .read_ahead import ReadAhead, replaced_builtin
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from .pinned import Pins
 
@@ -110,7 +110,8 @@ class Ahead:
         self._tell_taken = taken
         self._tell_refused = refused
         self._started = monotonic()
-        self._offers: SimpleQueue[tuple[int, bytes]] = SimpleQueue()
+        self._offers: SimpleQueue[tuple[int, dict[str, Any], Pins | Damaged]] = SimpleQueue()
+        self._begun = threading.Event()
         self._main = threading.get_ident()
         self._is_busy = False  # in a step of its own, whose audit events do not count
         self._spoilt: str | None = None
@@ -118,8 +119,21 @@ class Ahead:
         self._ran: dict[str, str] = {}  # the digests of the modules of which more than the header was run or read
 
     def offer(self, number: int, body: bytes) -> None:
-        """Offer a generation, by the body of a SETUP frame. Call it on the thread that reads."""
-        self._offers.put((number, body))
+        """Offer a generation, by the body of a SETUP frame. Call it on the thread that reads.
+
+        Refuse it at once if a module has changed that was run: the main thread may hang in that very module.
+        """
+        self._begun.wait()
+        setup = VALUES.loads(body)
+        other: Pins | Damaged
+        try:
+            other = self._pins.of_generation(setup["pinned"])
+            problem = self._changed(other)
+        except Damaged as damaged:
+            other, problem = damaged, str(damaged)
+        if problem is not None and self.active:
+            self._refuse(number, problem)
+        self._offers.put((number, setup, other))
 
     # The steps of the program, on the main thread.
 
@@ -136,6 +150,7 @@ class Ahead:
             self._start_thread = threading._start_new_thread  # type: ignore[attr-defined]  # private to threading
             threading._start_new_thread = self._start_thread_later  # type: ignore[attr-defined]  # likewise
         sys.addaudithook(self._on_event)
+        self._begun.set()
 
     def quietly(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function of the worker's own, which reads and writes what does not count."""
@@ -201,17 +216,12 @@ class Ahead:
 
     def _take_or_refuse(self) -> None:
         self._is_busy = True
-        number, body = self._offers.get()
-        setup = VALUES.loads(body)
-        try:
-            other = self._pins.of_generation(setup["pinned"])
-            problem = self._problem() or self._difference(other)
-        except Damaged as damaged:
-            problem = str(damaged)
+        number, setup, other = self._offers.get()
+        assert not isinstance(other, Damaged)  # that was refused
+        problem = self._problem() or self._difference(other)
         self._note_waiting("")
         if problem is not None:
-            self._tell_refused(number, problem)
-            os._exit(0)  # without exit handlers
+            self._refuse(number, problem)
         self.number, self.setup, self.active = number, setup, False
         if sys.version_info < (3, 12):
             threading._start_new_thread = self._start_thread  # type: ignore[attr-defined]  # private to threading
@@ -219,6 +229,10 @@ class Ahead:
         self._pins.adopt(other)
         self._tell_taken(number)
         self._is_busy = False
+
+    def _refuse(self, number: int, problem: str) -> NoReturn:
+        self._tell_refused(number, problem)
+        os._exit(0)  # without exit handlers
 
     # What must be the same.
 
@@ -240,10 +254,13 @@ class Ahead:
                 problem = self._adapt(running, other)
                 if problem is not None:
                     return problem
-        for path, digest in self._ran.items():
+        return self._changed(other) or self._pins.difference(other) or self._observed.difference(self._pins.looked_up())
+
+    def _changed(self, other: Pins) -> str | None:
+        for path, digest in dict(self._ran).items():  # a copy, since the main thread may add to it
             if other.digest(path) != digest:
                 return f"{path} has changed, and the spare had run it"
-        return self._pins.difference(other) or self._observed.difference(self._pins.looked_up())
+        return None
 
     def _adapt(self, running: Running, other: Pins) -> str | None:
         """Give a module, of which only the header was run, the rest that it has in another generation."""
