@@ -232,6 +232,20 @@ async def test_nothing_that_reaches_outside_is_done_ahead_or_twice(project: Stag
             assert log.read_text() == 2 * once
 
 
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="shared memory has no names in the file system here")
+async def test_no_shared_memory_is_made_ahead(project: StagedProject) -> None:
+    name = f"lastgood-{os.getpid()}"
+    makes = f"memory = SharedMemory({name!r}, create=True, size=1)\nmemory.close()\nmemory.unlink()\n"
+    project.write({"helper.py": f"from multiprocessing.shared_memory import SharedMemory\n{makes}VALUE = 1\n"})
+    LAST_EDIT.set((project.src / "svc.py",))
+    project.stage()
+    async with project.running() as before:
+        await before.prepare_spare()
+        assert name not in os.listdir("/dev/shm")
+        async with project.running() as bridge:
+            assert bridge.why_fresh is None
+
+
 async def test_what_it_prints_and_logs_is_shown_once_it_is_taken(
     project: StagedProject, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -309,6 +309,8 @@ class Ahead:
         if event == "import":
             if args[0].startswith("multiprocessing.popen_"):
                 return "a process starts"  # there is no event of that
+            if args[0] == "_posixshmem":
+                return "shared memory may be made"  # likewise
             if args[1] is not None:
                 self._observed.file(args[1])
         elif event in ("os.listdir", "os.scandir"):
