@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 __all__ = ["unportable"]
@@ -16,6 +17,11 @@ def unportable(files: Iterable[str]) -> tuple[str, ...]:
 
     The result is the same on every platform, whatever the order of ``files``.
     """
+    return _unportable(frozenset(files))
+
+
+@lru_cache(8)  # most edits change no name
+def _unportable(files: frozenset[str]) -> tuple[str, ...]:
     found = []
     seen: dict[str, str] = {}
     paths = {path for file in files for path in (PurePosixPath(file), *PurePosixPath(file).parents)}
