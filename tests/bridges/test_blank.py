@@ -150,14 +150,26 @@ async def first_event(project: RealProject) -> ReloadSuccess:
     return event
 
 
+def begin_when(is_ready: Callable[[], bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold up the first bridge until ``is_ready()``."""
+    init = ProcessBridge.init
+
+    async def held(bridge: ProcessBridge) -> None:
+        await until(is_ready)
+        await init(bridge)
+
+    monkeypatch.setattr(ProcessBridge, "init", held)
+
+
 async def test_it_has_run_the_program_of_the_last_good_generation_ahead(
-    project: RealProject, made: list[int | None]
+    project: RealProject, made: list[int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.save("pricing.py", MODULE)
     assert (await first_event(project)).warm == "fresh"
     async with watch(project.config_file) as session:
         assert session.generation == 1
         assert await session.handle.call("pricing", "pid", (), {}) == made[-1]
+    begin_when(lambda: blanks._waiting == [], monkeypatch)  # the blank has become a spare
     assert (await first_event(project)).warm == "spare"
 
 
@@ -210,16 +222,28 @@ async def test_a_generation_that_is_damaged_is_not_run(project: RealProject) -> 
 
 
 async def test_a_module_that_hangs_this_time_and_has_changed_holds_nothing_up(
-    project: RealProject, tmp_path: Path
+    project: RealProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flag = tmp_path / "hang"
-    project.save("pricing.py", f"{MODULE}\nif os.path.exists({str(flag)!r}):\n    __import__('time').sleep(600)\n")
+    fifo = tmp_path / "fifo"
+    project.save("pricing.py", f"{MODULE}\nif os.path.exists({str(fifo)!r}):\n    open({str(fifo)!r}).read()\n")
     project.configure("pricing", "shop")
     newest = project.save("shop.py", MODULE)  # where the worker would wait, after the other module
     await first_event(project)
-    flag.touch()
+    os.mkfifo(fifo)
+    ends: list[int] = []
+
+    def hangs() -> bool:
+        """Open the FIFO, as soon as the worker reads it."""
+        try:
+            ends.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
+    begin_when(hangs, monkeypatch)
     project.save("pricing.py", MODULE)
     os.utime(newest, (newest.stat().st_atime + 10, newest.stat().st_mtime + 10))
     event = await first_event(project)
     assert event.warm == "fresh"
     assert event.why_fresh == f"{project.root / 'pricing.py'} has changed, and the spare had run it"
+    os.close(ends[0])

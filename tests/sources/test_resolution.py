@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lastgood.children import child
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
 from lastgood.errors import ConfigError, UnwatchableModule, WatchError
 from lastgood.sources import resolution
@@ -368,7 +369,7 @@ def test_nothing_of_the_users_is_imported(tmp_path: Path) -> None:
 
 
 def test_this_interpreter_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolution, "Child", None)
+    monkeypatch.setattr(child, "Child", None)
     monkeypatch.setattr(sys, "path", ["", "/first", "relative"])
     found = worker_interpreter(ProcessConfig())
     assert found.sys_path == (Path("/first"), Path.cwd() / "relative")
@@ -401,7 +402,7 @@ def test_what_this_interpreter_preloads_is_refused(tmp_path: Path, monkeypatch: 
 def test_this_interpreter_is_not_asked_of_what_this_process_has_from_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolution, "Child", None)
+    monkeypatch.setattr(child, "Child", None)
     interpreter = worker_interpreter(ProcessConfig())
     names = ("pricing_that_is_new", "pricing_that_is_here")
     for name in names:
@@ -422,7 +423,7 @@ def test_another_interpreter_tells_its_own_path_once(tmp_path: Path, monkeypatch
     assert found.version == sys.version_info[:2]
     assert {*sys.builtin_module_names, "os", "encodings"} <= set(found.builtin_modules)
     assert "json" not in found.builtin_modules
-    monkeypatch.setattr(resolution, "Child", None)
+    monkeypatch.setattr(child, "Child", None)
     assert worker_interpreter(ProcessConfig(python=python)) == found
 
 

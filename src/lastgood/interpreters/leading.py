@@ -182,7 +182,7 @@ class Leader:
                 with output.unreleased() as is_held:
                     if is_held and (known is None or known[0] != record or not files.is_told(known[1])):
                         try:
-                            known = record, files.tell(record)
+                            known = record, files.tell(record, None if known is None else known[1])
                         except OSError as error:
                             self._warn(f"other processes cannot follow this session: {error}")
                             continue

@@ -127,14 +127,15 @@ class LeaderFiles:
         """The directory that the followers write to."""
         return self._followers
 
-    def tell(self, record: Record) -> Signatures:
-        """Replace the record, and the pid. Only the holder of the lock may do so. Raises :class:`OSError`.
+    def tell(self, record: Record, known: Signatures | None = None) -> Signatures:
+        """Replace the record, and the pid unless it is the ``known`` one. Only the holder of the lock may do so.
 
-        Return what :meth:`is_told` compares.
+        Return what :meth:`is_told` compares. Raises :class:`OSError`.
         """
         for directory in (self.told, self.asked):
             _make_own(self._files, directory)
-        overwrite(self._files, self._pid, f"{record.pid}\n".encode())
+        if known is None or self._files.signature(str(self._pid)) != known[1]:
+            overwrite(self._files, self._pid, f"{record.pid}\n".encode())
         write_sealed(self._files, self._record, _encoded(record))
         return self._signatures()
 
