@@ -17,7 +17,9 @@ from lastgood.errors import (
     CallTimeout,
     ConfigError,
     ConfigMigrationError,
+    DecodeError,
     Disposed,
+    EncodeError,
     Forked,
     FunctionRemoved,
     GenerationError,
@@ -64,6 +66,8 @@ PARENTS: dict[type, tuple[type, ...]] = {
     Forked: (BridgeError,),
     FunctionRemoved: (BridgeError, AttributeError),
     ReturnTypeError: (BridgeError,),
+    EncodeError: (BridgeError,),
+    DecodeError: (BridgeError,),
 }
 
 

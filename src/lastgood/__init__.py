@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from lastgood.errors import CallTimeout as CallTimeout
     from lastgood.errors import ConfigError as ConfigError
     from lastgood.errors import ConfigMigrationError as ConfigMigrationError
+    from lastgood.errors import DecodeError as DecodeError
     from lastgood.errors import Disposed as Disposed
+    from lastgood.errors import EncodeError as EncodeError
     from lastgood.errors import Forked as Forked
     from lastgood.errors import FunctionRemoved as FunctionRemoved
     from lastgood.errors import GenerationError as GenerationError
@@ -93,7 +95,9 @@ _ERRORS = (
     "CallTimeout",
     "ConfigError",
     "ConfigMigrationError",
+    "DecodeError",
     "Disposed",
+    "EncodeError",
     "Forked",
     "FunctionRemoved",
     "GenerationError",

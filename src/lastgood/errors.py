@@ -22,7 +22,9 @@ LastgoodError
     ├── WorkerDied              the worker process has ended
     ├── Forked                  the session or bridge belongs to the parent of this forked process
     ├── FunctionRemoved         also an AttributeError: a function of a wrapper whose source does not have it any more
-    └── ReturnTypeError         a function returned a value that does not match its annotation
+    ├── ReturnTypeError         a function returned a value that does not match its annotation
+    ├── EncodeError             an argument cannot cross to the worker
+    └── DecodeError             a result cannot be read on this side
 
 Errors carry data; ``__str__`` makes the text from it.
 """
@@ -40,7 +42,9 @@ __all__ = [
     "CallTimeout",
     "ConfigError",
     "ConfigMigrationError",
+    "DecodeError",
     "Disposed",
+    "EncodeError",
     "Forked",
     "FunctionRemoved",
     "GenerationError",
@@ -410,6 +414,14 @@ class FunctionRemoved(BridgeError, AttributeError):
             f"{self.module}.{self.function} is gone: the live generation of {self.module} has no wrapper for it any more. "
             f"Remove this call, or define {self.function} in {self.module} again."
         )
+
+
+class EncodeError(BridgeError):
+    """An argument of a call cannot cross to the worker. The text names its type, and where it sits."""
+
+
+class DecodeError(BridgeError):
+    """A result cannot be read on this side, which lacks a library or does not know a class. The text says which, and where."""
 
 
 class ReturnTypeError(BridgeError):

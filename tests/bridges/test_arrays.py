@@ -15,7 +15,7 @@ from imitated import not_on_darwin
 from lastgood.bridges import channel as channel_module
 from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.worker.values import arena as arena_module
-from lastgood.errors import BridgeError
+from lastgood.errors import BridgeError, DecodeError, EncodeError
 from process_bridges import HOLD
 from real_project import DEADLINE
 
@@ -235,9 +235,9 @@ async def test_without_room_they_cross_in_the_frame(bridge: ProcessBridge, monke
 
 
 async def test_arrays_of_objects_are_named(bridge: ProcessBridge) -> None:
-    with pytest.raises(BridgeError, match="argument 1: an array of dtype object cannot cross to the worker"):
+    with pytest.raises(EncodeError, match="argument 1: an array of dtype object cannot cross to the worker"):
         await bridge.call("svc", "give", [np.array([None])], {})
-    with pytest.raises(BridgeError, match=r"argument 1: an array of dtype \[\('a', 'O'\)\] cannot cross to the worker"):
+    with pytest.raises(EncodeError, match=r"argument 1: an array of dtype \[\('a', 'O'\)\] cannot cross to the worker"):
         await bridge.call("svc", "give", [np.array([(None,)], dtype=[("a", "O")])], {})
     with pytest.raises(BridgeError, match=r"argument 1\[1\]: object of type object"):
         await bridge.call("svc", "give", [[np.ones(500_000), object()]], {})
@@ -267,7 +267,7 @@ async def test_an_app_without_numpy_says_so_and_the_worker_lives(
     monkeypatch.setitem(sys.modules, "numpy", None)
     for size in (3, *[ONES] * 3):
         with pytest.raises(
-            BridgeError, match="The result cannot be read: received an array of numpy, but numpy is not installed here"
+            DecodeError, match="The result cannot be read: received an array of numpy, but numpy is not installed here"
         ):
             await bridge.call("svc", "make", [size], {})
     assert await bridge.call("svc", "give", [1], {}) == 1

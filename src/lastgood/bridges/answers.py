@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from lastgood import errors
 from lastgood.bridges.raised import bare, made
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.known import Known
@@ -56,8 +57,8 @@ def error_of(
 def unreadable(error: DecodeError) -> BridgeError:
     """Return the error for a result that cannot be decoded on this side."""
     if error.path:
-        return BridgeError(f"result{path_text(error.path)}: {error}.")
-    return BridgeError(f"The result cannot be read: {error}.")
+        return errors.DecodeError(f"result{path_text(error.path)}: {error}.")
+    return errors.DecodeError(f"The result cannot be read: {error}.")
 
 
 def unsendable(error: EncodeError | UnicodeEncodeError | frames.StructError, module: str, function: str) -> BridgeError:
@@ -66,8 +67,8 @@ def unsendable(error: EncodeError | UnicodeEncodeError | frames.StructError, mod
         return BridgeError(f"{module[:200]!r}, {function[:200]!r} cannot be the names of a module and a function.")
     match error.path:
         case [_, ("item", int(index)), *_]:
-            return BridgeError(error.text(f"argument {index + 1}", skip=2))
+            return errors.EncodeError(error.text(f"argument {index + 1}", skip=2))
         case [_, ("key", name), *_]:
-            return BridgeError(error.text(f"argument {name}", skip=2))
+            return errors.EncodeError(error.text(f"argument {name}", skip=2))
         case _:
-            return BridgeError(error.text("the arguments", skip=len(error.path)))
+            return errors.EncodeError(error.text("the arguments", skip=len(error.path)))
