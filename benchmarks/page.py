@@ -50,7 +50,7 @@ OURS, FLOOR, OTHERS = "#2a78d6", "#8a8a8a", "#c9a15a"
 
 INTRODUCTION = """\
 `python benchmarks/page.py` has made this page. Read the times as ratios: each benchmark measures its floor, and the other
-libraries, in the same run. `benchmarks/README.md` says what each does to be fair.
+libraries, in the same run. [benchmarks/README.md](../benchmarks/README.md) says what each does to be fair.
 """
 
 

@@ -56,7 +56,6 @@ AT_THE_TOP = {
     "changelog": "CHANGELOG.md",
     "contributing": "CONTRIBUTING.md",
     "security": "SECURITY.md",
-    "benchmarks": "benchmarks/README.md",
 }
 """The pages of the site whose text is that of a file outside ``docs``."""
 
