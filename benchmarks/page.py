@@ -205,7 +205,7 @@ def reload_plots(told: Mapping[str, Any]) -> list[str]:
     """Plot latencies beside peers, over modules, and over imports."""
     rows = [row for row in told["rows"] if row["answered"]]
     plots = []
-    for part, title in (("one", "one module"), ("heavy", "pandas imported before the edited place")):
+    for part, title in (("one", "one module"), ("heavy", "pandas before the edit")):
         of_part = [row for row in rows if row["part"] == part]
         program = of_part[0]["program"] if of_part else ""
         bars = [
