@@ -22,6 +22,7 @@ from lastgood.calls import registry as runtime
 from lastgood.session.watch import WatchProgram, watch
 from lastgood.wrappers.process.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
+from running import Running
 
 # What fails in these is shown as it is in the tests themselves.
 pytest.register_assert_rewrite(
@@ -121,6 +122,15 @@ def start(project: RealProject, factory: FakeFactory, told: Told) -> Callable[..
 def flavour(request: pytest.FixtureRequest) -> Flavour:
     chosen: Flavour = request.param
     return chosen
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Running]]:
+    """Programs that are to be gone after the test."""
+    started: list[Running] = []
+    yield started
+    for each in started:
+        each.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import importlib.util
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,15 +54,6 @@ STORIES = {
         mended="3 (live): 1.2, ",
     ),
 }
-
-
-@pytest.fixture
-def processes() -> Iterator[list[Running]]:
-    """Programs that are to be gone after the test."""
-    started: list[Running] = []
-    yield started
-    for each in started:
-        each.stop()
 
 
 def started(project: RealProject, processes: list[Running], *command: str) -> Running:

@@ -6,7 +6,6 @@ import re
 import socket
 import sys
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,15 +27,6 @@ def block(language: str, text: str) -> str:
     """The one block in that language that holds ``text``."""
     (found,) = [code for kind, code in BLOCKS if kind == language and text in code]
     return found
-
-
-@pytest.fixture
-def processes() -> Iterator[list[Running]]:
-    """Programs that are to be gone after the test."""
-    started: list[Running] = []
-    yield started
-    for each in started:
-        each.stop()
 
 
 def test_the_two_commands_stand_on_lines_of_their_own() -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from real_project import DEADLINE, RealProject
 from running import Running, run
@@ -17,15 +14,6 @@ BLOCKS = [code for _, code in re.findall(r"^```(\w+)\n(.*?)^```$", TUTORIAL, re.
 INSTALLING, ENTERING, SOURCE, CONFIG, APP, RUNS, EDITED, STALE, WRAPPER, RICHER, RICHER_APP, RICHER_RUNS, STATUS = (
     BLOCKS
 )
-
-
-@pytest.fixture
-def processes() -> Iterator[list[Running]]:
-    """Programs that are to be gone after the test."""
-    started: list[Running] = []
-    yield started
-    for each in started:
-        each.stop()
 
 
 def shown(block: str, command: str) -> list[str]:

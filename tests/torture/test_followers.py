@@ -25,8 +25,8 @@ APP = Path(__file__).with_name("follower.py")
 CONFIG = 'python_import_path = ["src"]\n[modules.one]\n[modules.two]\n[output]\ndir = "generated"\nstyle = "sync"\n'
 ONE = "import two\n\ndef pair(number: int = {0}) -> tuple[int, int, int]:\n    return number, {0}, two.NUMBER\n"
 TWO = "NUMBER = {0}\n\ndef number(number: int = {0}) -> int:\n    return number\n"
-QUIET = 300.0
-"""Seconds after which an edit counts as lost. A start takes more than a second of a processor that others may be busy with."""
+QUIET = 60.0
+"""Seconds after which an edit counts as lost. On a machine with other work to do, several start at once."""
 LONG = 6.0
 """Seconds from which a wait is told with the load of the machine, which explains it, as a rule."""
 
