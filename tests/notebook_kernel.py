@@ -13,7 +13,7 @@ import pytest
 
 from marked_processes import marked
 from real_project import DEADLINE
-from running import ENVIRONMENT
+from running import program_environment
 
 __all__ = ["WAITS", "Cell", "Kernel", "kernel"]
 
@@ -109,7 +109,7 @@ def kernel(directory: Path) -> Iterator[Kernel]:
     manager = pytest.importorskip("jupyter_client.manager", reason="it is in the extra 'peers'")
     pytest.importorskip("ipykernel", reason="it is in the extra 'peers'")
     own = {"IPYTHONDIR": str(directory / ".ipython"), "JUPYTER_RUNTIME_DIR": str(directory / ".jupyter")}
-    environment = ENVIRONMENT | marked(directory) | own
+    environment = program_environment() | marked(directory) | own
     running, client = manager.start_new_kernel(startup_timeout=_LONGEST, cwd=str(directory), env=environment)
     try:
         yield Kernel(running, client)

@@ -13,10 +13,12 @@ from pathlib import Path
 import lastgood
 from real_project import DEADLINE
 
-__all__ = ["ENVIRONMENT", "Ran", "Running", "run"]
+__all__ = ["Ran", "Running", "program_environment", "run"]
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(lastgood.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
-"""In which a process imports the lastgood that is tested, wherever it runs."""
+
+def program_environment() -> dict[str, str]:
+    """Return this process's environment, with what a program needs to import the lastgood that is tested, wherever it runs."""
+    return {**os.environ, "PYTHONPATH": str(Path(lastgood.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Running:
 
     def __init__(self, *command: str | Path, cwd: Path, deadline: float = DEADLINE) -> None:
         self._process = subprocess.Popen(
-            command, cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=cwd, env=program_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -87,6 +89,6 @@ class Running:
 def run(command: Sequence[str | Path], cwd: Path, deadline: float = DEADLINE) -> Ran:
     """Run a program to its end."""
     ran = subprocess.run(
-        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=deadline, check=False
+        command, cwd=cwd, env=program_environment(), capture_output=True, text=True, timeout=deadline, check=False
     )
     return Ran(ran.returncode, ran.stdout, ran.stderr)

@@ -17,7 +17,7 @@ from typing import Any
 
 from marked_processes import all_ended, marked, running_with
 from real_project import DEADLINE, RealProject
-from running import ENVIRONMENT
+from running import program_environment
 
 __all__ = ["PRICING", "Served", "free_port", "pricing", "served"]
 
@@ -61,7 +61,7 @@ class Served:
             self._process = subprocess.Popen(
                 [each.format(port=self.port) for each in command],
                 cwd=self.project.root,
-                env=ENVIRONMENT | marked(directory) | own,
+                env=program_environment() | marked(directory) | own,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from real_project import DEADLINE
-from running import ENVIRONMENT
+from running import program_environment
 
 __all__ = ["Terminal"]
 
@@ -57,7 +57,7 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         unset = ("FORCE_COLOR", "COLUMNS")
-        environment = {name: value for name, value in ENVIRONMENT.items() if name not in unset}
+        environment = {name: value for name, value in program_environment().items() if name not in unset}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _SHELL, *command],
             cwd=cwd,

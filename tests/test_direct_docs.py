@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from lastgood.cli.commands import main
-from running import ENVIRONMENT, Ran, run
+from running import Ran, program_environment, run
 
 TEXT = (Path(__file__).parents[1] / "docs" / "how-to" / "direct.md").read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
@@ -84,7 +84,7 @@ def test_a_debugger_stops_in_a_source_and_begins_where_it_raised(project: Path) 
     ran = subprocess.run(
         [sys.executable, "-m", "pdb", "app.py"],
         cwd=project,
-        env=ENVIRONMENT,
+        env=program_environment(),
         input=commands,
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import lastgood.testing
 from lastgood.cli.commands import main
-from running import ENVIRONMENT, Ran
+from running import Ran, program_environment
 
 FILES = {
     "lastgood.toml": '[modules.pricing]\n[output]\ndir = "generated"\nstyle = "sync"\n',
@@ -40,7 +40,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run_tests(cwd: Path, *arguments: str | Path) -> Ran:
-    environment = ENVIRONMENT | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = program_environment() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "-q", *arguments]
     ran = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     return Ran(ran.returncode, ran.stdout, ran.stderr)
@@ -97,7 +97,7 @@ def test_the_rest_of_the_module_needs_no_pytest() -> None:
         "from lastgood.testing import World\nprint(World.__name__)\n"
         "try: lastgood.testing.direct_session\nexcept ImportError as error: print(error.name)"
     )
-    ran = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, "-c", program], env=program_environment(), capture_output=True, text=True)
     assert (ran.stdout, ran.stderr) == ("World\npytest\n", "")
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from real_project import DEADLINE, QUOTE, RealProject
-from running import ENVIRONMENT, Running
+from running import Running, program_environment
 
 NOISY = f"""
 import logging, sys
@@ -49,7 +49,7 @@ def test_watch_marks_what_the_worker_prints_and_logs(project: RealProject) -> No
 def test_on_a_terminal_the_mark_is_dim(project: RealProject, variables: dict[str, str], shown: str) -> None:
     project.save("pricing.py", NOISY)
     ours, theirs = pty.openpty()
-    environment = {name: value for name, value in ENVIRONMENT.items() if name != "NO_COLOR"}
+    environment = {name: value for name, value in program_environment().items() if name != "NO_COLOR"}
     watching = subprocess.Popen(
         [sys.executable, "-m", "lastgood", "watch"],
         cwd=project.root,

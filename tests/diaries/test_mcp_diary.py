@@ -13,7 +13,7 @@ import trio
 from diary import Diary
 from marked_processes import all_ended, marked, running_with
 from real_project import DEADLINE, RealProject
-from running import ENVIRONMENT
+from running import program_environment
 from shipped import EXAMPLES
 
 pytestmark = pytest.mark.torture
@@ -128,7 +128,9 @@ async def test_tools_and_schemas_change_in_one_session(tmp_path: Path, capsys: p
     program = stdio.StdioServerParameters(
         command=sys.executable,
         args=["server.py"],
-        env=ENVIRONMENT | marked(tmp_path) | {"COLUMNS": "1000"},  # in which its log has a line for each record
+        env=program_environment()
+        | marked(tmp_path)
+        | {"COLUMNS": "1000"},  # in which its log has a line for each record
         cwd=project.root,
     )
     errors = Errors()

@@ -19,7 +19,7 @@ from lastgood.testing import World
 from lastgood.watch_events import ReloadSuccess
 from lastgood.wrappers import Generated
 from real_project import BROKEN, DEADLINE, FakeFactory, RealProject, Told
-from running import ENVIRONMENT, Running, run
+from running import Running, run
 
 MAKE = """
 import pathlib
@@ -247,7 +247,7 @@ def test_what_a_kill_during_a_generator_leaves_is_removed_by_the_next_run(
     project: RealProject, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     temporary = tmp_path_factory.mktemp("temporary")
-    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
     hang = "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(100)"
     configure(project, f'command = ["{{python}}", "-c", "{hang}"]')
     ran = Running(sys.executable, "-m", "lastgood", "generate", cwd=project.root)

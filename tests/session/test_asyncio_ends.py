@@ -24,7 +24,7 @@ from lastgood.sources.snapshots import Reader
 from lastgood.watch_events import ReloadSuccess, WatchEvent
 from process_bridges import is_alive
 from real_project import QUOTE, RealProject
-from running import ENVIRONMENT
+from running import program_environment
 from session_bridges import Bridge, Bridges, Run, session_threads
 
 pytestmark = pytest.mark.usefixtures("no_session_is_left")
@@ -364,7 +364,7 @@ def test_however_a_process_ends_it_does_not_hang_and_no_worker_is_left(
     ran = subprocess.run(
         [sys.executable, "-c", program],
         cwd=project.root,
-        env=ENVIRONMENT,
+        env=program_environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE,

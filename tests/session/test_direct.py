@@ -33,7 +33,7 @@ from lastgood import (
     set_runtime_bridge,
 )
 from lastgood.cli.commands import main as command
-from running import ENVIRONMENT
+from running import program_environment
 
 PRICING = '''
 """Prices."""
@@ -141,7 +141,11 @@ def async_project(place: Path) -> Project:
 
 def run_python(program: str, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=cwd, env={**ENVIRONMENT, **environment}, capture_output=True, text=True
+        [sys.executable, "-c", program],
+        cwd=cwd,
+        env={**program_environment(), **environment},
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
@@ -258,7 +262,7 @@ def test_a_program_that_is_installed(place: Path) -> None:
     )
     done = CliRunner().invoke(command, ["generate", str(package / "lastgood.toml")])
     assert done.exit_code == 0, done.output
-    path = os.pathsep.join([str(package.parent), ENVIRONMENT["PYTHONPATH"]])
+    path = os.pathsep.join([str(package.parent), program_environment()["PYTHONPATH"]])
     elsewhere = place / "elsewhere"
     elsewhere.mkdir()
     assert run_python("import runpy; runpy.run_module('shop.main')", elsewhere, PYTHONPATH=path) == "2.5\n"

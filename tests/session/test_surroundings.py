@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from real_project import DEADLINE
-from running import ENVIRONMENT, Ran, run
+from running import Ran, program_environment, run
 
 APP = """
 import os, sys
@@ -70,7 +70,7 @@ HOW: Mapping[str, tuple[Sequence[str], Mapping[str, str]]] = {
 
 @pytest.mark.parametrize(("options", "settings"), HOW.values(), ids=HOW)
 def test_however_python_is_set_up(project: Path, options: Sequence[str], settings: Mapping[str, str]) -> None:
-    environment = {name: value for name, value in ENVIRONMENT.items() if name not in ("LANG", "LC_CTYPE")}
+    environment = {name: value for name, value in program_environment().items() if name not in ("LANG", "LC_CTYPE")}
     done = subprocess.run(
         [sys.executable, *options, "app.py"],
         cwd=project,

@@ -25,7 +25,7 @@ from lastgood.session.watch import WatchProgram, watch
 from lastgood.sources.snapshots import Reader
 from lastgood.watch_events import ReloadError, ReloadStart, ReloadSuccess, WatchEvent
 from real_project import BROKEN, QUOTE, RealProject
-from running import ENVIRONMENT
+from running import program_environment
 from session_bridges import Bridge, Bridges, in_flight
 
 pytestmark = pytest.mark.usefixtures("no_session_is_left")
@@ -351,7 +351,7 @@ def test_who_ends_without_closing_leaves_nothing(project: RealProject) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=project.root,
-        env=ENVIRONMENT,
+        env=program_environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE,

@@ -24,7 +24,7 @@ from lastgood.store.disk import Disk
 from lastgood.store.file_system import NoLocks
 from lastgood.store.output_directory import OutputDirectory
 from real_project import MORE, RealProject, Told
-from running import ENVIRONMENT
+from running import program_environment
 
 ERRORS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -125,7 +125,9 @@ os.kill(os.getpid(), 9)
 async def test_a_session_that_was_killed_keeps_nobody_out(
     project: RealProject, start: Callable[..., WatchProgram], marker: Path
 ) -> None:
-    died = await trio.run_process([sys.executable, "-c", DIES, str(project.output)], check=False, env=ENVIRONMENT)
+    died = await trio.run_process(
+        [sys.executable, "-c", DIES, str(project.output)], check=False, env=program_environment()
+    )
     assert died.returncode == -signal.SIGKILL
     assert marker.name in os.listdir(marker.parent)
     async with start() as session:

@@ -19,7 +19,7 @@ from lastgood.store.disk import Disk
 from lastgood.store.file_system import FileSystem
 from lastgood.store.memory_files import MemoryFiles
 from lastgood.store.output_directory import OutputDirectory
-from running import ENVIRONMENT
+from running import program_environment
 
 TOP = Path("/p")
 HOLD = """
@@ -122,7 +122,7 @@ def test_a_directory_that_cannot_be_locked_keeps_nobody_out(tmp_path: Path) -> N
 def test_another_process_is_waited_for(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, tmp_path],
-        env=ENVIRONMENT,
+        env=program_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -159,4 +159,7 @@ print("free" if Disk().take_turn(Path(sys.argv[1])) else "taken")
 
 def test_a_forked_child_does_not_prolong_a_turn(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORK, str(tmp_path)]
-    assert subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout == "free\n"
+    assert (
+        subprocess.run(command, env=program_environment(), capture_output=True, text=True, check=True).stdout
+        == "free\n"
+    )

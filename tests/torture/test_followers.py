@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from running import ENVIRONMENT
+from running import program_environment
 
 APP = Path(__file__).with_name("follower.py")
 CONFIG = 'python_import_path = ["src"]\n[modules.one]\n[modules.two]\n[output]\ndir = "generated"\nstyle = "sync"\n'
@@ -39,7 +39,7 @@ class App:
         self.process = subprocess.Popen(
             [sys.executable, APP],
             cwd=root,
-            env=ENVIRONMENT | {"PYTHONPATH": path, "TORTURED": mark},
+            env=program_environment() | {"PYTHONPATH": path, "TORTURED": mark},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
