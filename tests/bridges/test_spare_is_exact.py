@@ -50,6 +50,7 @@ async def reloaded(
     LAST_EDIT.set((project.src / focus,))
     project.stage()
     async with project.running() as before:
+        project.age_bytecode()
         await before.prepare_spare()
         project.write(edits)
         project.stage()
