@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from lastgood.errors import BridgeError, WorkerDied
-from lastgood.planner.bridges import MOST_DRAINING
+from lastgood.planner.settings import MOST_DRAINING
 from lastgood.testing import ScriptedBridge, ScriptedStream
 from world_scripts import started
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import json
 import keyword
 import math
@@ -82,14 +83,14 @@ class ModuleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[output]``: ``dir`` is the directory of the wrappers, absolute.
+    """``[output]``: ``dir`` is the directory of the wrappers, absolute. None, ``false`` in the file: there are none.
 
     ``style``: ``"async"`` for wrapper functions that are awaited, ``"sync"`` for functions that block. ``check_results``: a result
     of another type than its source declares raises (``"error"``), is logged and returned (``"warn"``), or is returned unchecked
     (``"off"``). ``annotated`` are the packages whose metadata in ``Annotated`` types the wrappers keep, and which they import.
     """
 
-    dir: Path
+    dir: Path | None
     style: Style = "async"
     check_results: CheckResults = "error"
     annotated: tuple[str, ...] = ()
@@ -276,8 +277,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def makes_wrappers(self) -> bool:
-        """True if the built-in wrappers are generated, which is so unless a generator has ``builtin = false``."""
-        return all(generator.builtin for generator in self.generators)
+        """True if the built-in wrappers are generated: there is a directory for them, and no generator has ``builtin = false``."""
+        return self.output.dir is not None and all(generator.builtin for generator in self.generators)
+
+    @property
+    def place(self) -> Path:
+        """The path that identifies the project's output, beside which its ``.lastgood/`` lies.
+
+        It is the output directory or, without one, a name for these modules in the directory of the config, where nothing is.
+        """
+        if self.output.dir is not None:
+            return self.output.dir
+        modules = hashlib.sha256("\0".join(sorted(self.modules)).encode()).hexdigest()
+        return self.path.parent / f"without-output-{modules[:16]}"
+
+    def with_output(self, directory: Path, *, pinned: Path | None) -> Config:
+        """Return the config with its wrappers, if it has any, in ``directory``, and with the manifest of pinned sources."""
+        output = self.output
+        if output.dir is not None:
+            output = msgspec.structs.replace(output, dir=directory)
+        return msgspec.structs.replace(self, output=output, pinned=pinned)
 
 
 def find_config(start: Path) -> Path:
@@ -342,9 +361,10 @@ def decode_config(data: bytes, path: Path) -> Config:
     _refuse_legacy(root, path)
     decoder = _Decoder(path)
     decoded: _Root = decoder.decode(root, _Root, "")
-    if decoded.output.dir == path.parent or decoded.output.dir in path.parent.parents:
+    output = decoded.output.dir
+    if output in (path.parent, *path.parent.parents):
         raise ConfigError(
-            f"{decoded.output.dir} holds the config file itself; expected a directory for the wrappers alone.",
+            f"{output} holds the config file itself; expected a directory for the wrappers alone.",
             file=path,
             field="output.dir",
             hint='Write, for example, dir = "generated".',
@@ -360,6 +380,9 @@ def decode_config(data: bytes, path: Path) -> Config:
     if "generator" in root and "generators" in root:
         problem = "expected either [generator] or [[generators]], found both."
         raise ConfigError(problem, file=path, field="generators")
+    if output is None and ("generator" in root or "generators" in root):
+        problem = "is false, but generators write into the output directory; expected a directory."
+        raise ConfigError(problem, file=path, field="output.dir", hint=_HINTS["output.dir"])
     import_path = decoded.python_import_path
     return Config(
         path=path,
@@ -491,6 +514,8 @@ class _Decoder:
         if kind is types.UnionType or kind is Union:  # with None, which TOML cannot spell, or of a number and a boolean
             if bool in inner and type(value) is bool:
                 return value
+            if value is False and at == "output.dir":
+                return None
             if bool in inner and type(value) not in (int, float):
                 raise self._error(f"expected true, false or a number, found {_found(value)}.", at)
             return self.decode(value, inner[0], at)

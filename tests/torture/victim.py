@@ -102,7 +102,7 @@ def main(root: Path, first: int) -> None:
         number += 1
         wrappers = wrappers_of(number)
         generated = write_wrappers(stage, wrappers)
-        old = exact_tree(config.output.dir)
+        old = exact_tree(config.place)
         record: dict[str, Any] = {"generation": number, "old": old, "new": expected(old, stage, wrappers)}
         (root / "record.new").write_text(json.dumps(record))
         (root / "record.new").replace(root / "record.json")

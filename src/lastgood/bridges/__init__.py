@@ -26,6 +26,8 @@ class Bridge(Protocol):
       the session then restarts it from the same generation. It is cancelled when the bridge is replaced.
     - ``ends_in_background``: true if a session need not wait for ``dispose()`` of a bridge that it has replaced, before its
       ``close()``.
+    - ``most_draining``: the number of replaced bridges that may have calls, or be busy, at once while this one is live; the oldest
+      of more is cut off. By default 2.
     - ``ends_within``: the seconds that ``dispose()`` takes at most, if it sees to that itself. A session gives up any other one
       after ``drain_timeout``.
     - ``async prepare_spare()``: awaited of the live bridge while no cycle runs, to prepare what the next bridge can use, and

@@ -213,12 +213,14 @@ def plan(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None
     path = _config_file(config)
     project = _project(path)
     would = preview(project)
-    settings = project.first_settings()
+    settings, read = project.first_settings(), load_config(path)
+    has_output = read.output.dir is not None
+    first = plan_of_cycle(settings, 1, None, promotes=has_output)
     if as_json:
         _print_json(
             {
-                "actions": [action.name for action in plan_of_cycle(settings, 1, None).actions],
-                "output": str(would.output),
+                "actions": [action.name for action in first.actions],
+                "output": str(would.output) if has_output else None,
                 "operations": [_operation(operation, would.output) for operation in would.operations],
                 "unchanged": list(would.unchanged),
                 "changes": [change.to_dict() for change in would.changes],
@@ -227,10 +229,13 @@ def plan(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None
         )
         return
     console, output = _console(quiet=quiet), Path(nearby(would.output, Path.cwd()))
-    console.print(str(plan_of_cycle(settings, 1, None)))
-    if not load_config(path).runtime.process.overlap:
-        later = plan_of_cycle(settings, 2, Generation(1, 1), overlap=False)
+    console.print(str(first))
+    if not read.runtime.process.overlap:
+        later = plan_of_cycle(settings, 2, Generation(1, 1), overlap=False, promotes=has_output)
         console.print(f"\nlater on, with overlap = false\n{later}")
+    if not has_output:
+        console.print("\nno wrappers: dir under [output] is false")
+        return
     console.print(f"\nfiles in {output}")
     for operation in would.operations:
         console.print(f"  {_operation(operation, output)}")

@@ -171,7 +171,8 @@ class TextReport:
         if done.unchanged:
             console.print(f"  {len(done.unchanged)} unchanged", style="dim")
         if not (done.written or done.removed or done.unchanged):
-            console.print("  There is nothing to wrap: [modules] is empty.")
+            why = "[modules] is empty" if done.wraps else "dir under [output] is false"
+            console.print(f"  There is nothing to wrap: {why}.")
 
     def end(self) -> None:
         """See :class:`Report`."""

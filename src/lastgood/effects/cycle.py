@@ -73,8 +73,8 @@ class Stage:
     """Resolve the config again, claim its output directory, arm the new watches, and generate every wrapper into a stage.
 
     ``undo``: restore the kept files of the good generation before the live one instead. ``adopts``: take over this generation
-    of the session that leads instead, whose wrappers are in the output directory already. The action fails after ``timeout``
-    seconds.
+    of the session that leads instead, whose wrappers are in the output directory already. Unless it ``generates``, there are no
+    wrappers. The action fails after ``timeout`` seconds.
     """
 
     name: ClassVar[str] = "stage"
@@ -82,10 +82,17 @@ class Stage:
     undo: bool = False
     timeout: float = 60.0
     adopts: LeaderGeneration | None = None
+    generates: bool = True
 
     def __str__(self) -> str:
         if self.adopts is not None:
             return f"take over generation {self.adopts.generation} of the session that leads"
+        if not self.generates:
+            return (
+                "take the previous good generation"
+                if self.undo
+                else "resolve the config, arm the new watches, read the sources"
+            )
         if self.undo:
             return "copy the previous good generation's wrappers into a staging directory"
         return "resolve the config, arm the new watches, generate every wrapper into a staging directory"

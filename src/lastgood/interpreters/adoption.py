@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from lastgood.calls.refresh import Refresh
 from lastgood.config import decode_config
 from lastgood.effects import LeaderGeneration
@@ -39,8 +37,7 @@ class AdoptedFiles(CycleFiles):
         kept = store.files(self.manifest)
         self._config_text = store.read(kept[CONFIG])
         config = decode_config(self._config_text, project.config_file)
-        there = msgspec.structs.replace(config.output, dir=output.path)
-        self.config = msgspec.structs.replace(config, output=there, pinned=self.manifest)
+        self.config = config.with_output(output.path, pinned=self.manifest)
         self._texts = {
             name.removeprefix(WRAPPERS): (digest, store.read(digest))
             for name, digest in kept.items()

@@ -122,7 +122,7 @@ class CycleFiles:
         if config is None:
             return project.always_watched
         with contextlib.suppress(LastgoodError, OSError):
-            return named_in(project, config, project.files.real_path(config.output.dir))
+            return named_in(project, config, project.files.real_path(config.place))
         return replace(project.always_watched, poll=config.watch.interval)
 
     def _lead_still(self, links: Mapping[Path, str]) -> bool:
@@ -137,7 +137,7 @@ class CycleFiles:
         self.used.clear()
         self._config_text = project.arguments or b""
         self.config = config = project.config(self._read_config)
-        output = files.real_path(config.output.dir)
+        output = files.real_path(config.place)
         cache = files.cache(project.look_at(output).home)
         project.extractor.use(cache, read_only=output not in project.claimed)
         inputs = project.generator_inputs(config)
@@ -189,7 +189,7 @@ class CycleFiles:
 
     def has_been_used(self) -> bool:
         """Return whether a session has used the output directory before. If none has, there is nothing to recover."""
-        path = self._config.output.dir
+        path = self._config.place
         self.project.enter("output directory", path)
         path = self.project.files.real_path(path)
         return self.project.files.is_dir(self.project.look_at(path).home)
@@ -200,7 +200,7 @@ class CycleFiles:
         Raises :class:`AlreadyWatched`, :class:`PromotionError`.
         """
         files = self.project.files
-        path = files.real_path(self._config.output.dir)
+        path = files.real_path(self._config.place)
         if self._is_dry:
             self.output = self.project.look_at(path)
             return self.output
@@ -370,7 +370,7 @@ class CycleFiles:
         project, files, live = self.project, self.project.files, self.project.live
         self.is_undo = True
         if live is None:  # the session waits for its first good generation
-            raise NothingToUndo(project.config(project.files.read).output.dir)
+            raise NothingToUndo(project.config(project.files.read).place)
         self.watch = watch
         project.enter("kept generations", live.home)
         store = project.store(live)
@@ -381,8 +381,7 @@ class CycleFiles:
         kept = store.open(self.manifest)
         self.watch = watch.with_paths(map(files.real_path, kept.late.values()))
         config = decode_config(kept.files[CONFIG], project.config_file)
-        output = msgspec.structs.replace(config.output, dir=live.path)
-        self.config = msgspec.structs.replace(config, output=output, pinned=self.manifest)
+        self.config = config.with_output(live.path, pinned=self.manifest)
         self.claim()
         texts = {name: text for name, text in kept.files.items() if name.startswith(WRAPPERS)}
         self._write_stage({name.removeprefix(WRAPPERS): text for name, text in texts.items()})
@@ -460,16 +459,18 @@ class CycleFiles:
 
         Raises :class:`PromotionError` if the lock was removed: what was promoted is for whoever has taken the lock to undo.
         """
+        if self.promoting is None:
+            self.former = self._find_former()
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.output_directory.turn())
             self.output_directory.check_is_held()
             self._committing = stack.pop_all()
 
     def commit(self) -> None:
-        """Commit the promotion, after :meth:`begin_commit`: the part of the swap that concerns files."""
-        assert self.promoting is not None, "promote() comes first"
+        """Commit the promotion, if there was one, after :meth:`begin_commit`: the part of the swap that concerns files."""
         with self._committing:
-            self.promoting.commit()
+            if self.promoting is not None:
+                self.promoting.commit()
         if self.project.imports is not None:
             self.project.imports.follow(self.output_directory.path)
         self.project.live = self.output_directory
@@ -483,7 +484,6 @@ class CycleFiles:
 
         ``now``: when the generation became good, in seconds since the epoch.
         """
-        assert self.promoting is not None, "promote() comes first"
         with contextlib.ExitStack() as steps:  # runs from the last step to the first, each one even if another fails
             steps.callback(self.project.release_others)
             if not steps.enter_context(self.output_directory.turn_if_held()):
@@ -493,7 +493,8 @@ class CycleFiles:
             steps.callback(self._sweep_generations)
             steps.callback(self._record, now)
             steps.callback(remove_tree, self.project.files, self._stage)
-            steps.callback(self.promoting.sweep)
+            if self.promoting is not None:
+                steps.callback(self.promoting.sweep)
 
     def _record(self, now: float) -> None:
         manifest = self.project.manifests.latest(self.cycle)  # not that of keep(), if modules were imported late
@@ -510,6 +511,8 @@ class CycleFiles:
             self.project.store(self.output).sweep(self.project.manifests_in_use(self.output))
 
     def _empty(self, former: OutputDirectory) -> None:
+        if self.promoting is None:
+            self.output_directory.put_manifest({}, former)
         self.project.files.barrier(
             (self.home,)
         )  # a power failure that takes the commit back leaves the former wrappers

@@ -355,7 +355,7 @@ def find_leader(leader: Leader, name: str = "") -> tuple[Follower | None, tuple[
     if config is None:
         return None, (0, 0)
     try:
-        path = project.files.real_path(config.output.dir)
+        path = project.files.real_path(config.place)
         output = project.look_at(path)
         files = LeaderFiles(project.files, output.home)
         last = files.last()
@@ -444,7 +444,7 @@ def running_session(project: Project) -> tuple[Record, tuple[int, ...]] | None:
 
     Raises :class:`AlreadyWatched` if one runs that tells nothing.
     """
-    path = project.files.real_path(project.config(project.files.read).output.dir)
+    path = project.files.real_path(project.config(project.files.read).place)
     output = project.look_at(path)
     if not project.files.is_file(output.home / "lock"):
         return None

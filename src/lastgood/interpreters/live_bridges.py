@@ -33,6 +33,7 @@ from lastgood.planner.events import (
     Restarted,
     RestartFailed,
 )
+from lastgood.planner.settings import MOST_DRAINING
 from lastgood.store.generations import LateModule
 from lastgood.watch_events import Warmth
 
@@ -194,9 +195,11 @@ class LiveBridges:
         why = getattr(bridge, "why_fresh", None)
         return "fresh", None if why is None else str(why)
 
-    def ends_in_background(self, cycle: int) -> bool:
-        """Return whether the bridge of ``cycle``, which is not live yet, says so of itself."""
-        return getattr(self._warmed[cycle], "ends_in_background", False) is True
+    def traits(self, cycle: int) -> tuple[bool, int]:
+        """Return ``ends_in_background`` and ``most_draining`` of the bridge of ``cycle``, which is not live yet."""
+        bridge = self._warmed[cycle]
+        most = getattr(bridge, "most_draining", None)
+        return getattr(bridge, "ends_in_background", False) is True, most if type(most) is int else MOST_DRAINING
 
     def prepare(self, command: Prepare) -> None:
         """Call ``prepare_spare()`` of a bridge from now on, if it is still live and has that method."""

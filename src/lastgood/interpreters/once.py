@@ -38,7 +38,7 @@ class Once(Struct, frozen=True):
 
     ``operations`` in order; ``unchanged``: generated files that were up to date; ``recovered``: files that were restored to
     their state before an interrupted promotion. All paths are relative to ``output``. ``changes``: API changes since the last
-    good generation that a session has stored; only a preview has them.
+    good generation that a session has stored; only a preview has them. ``wraps``: there is an output directory.
     """
 
     output: Path
@@ -47,6 +47,7 @@ class Once(Struct, frozen=True):
     warnings: tuple[str, ...]
     recovered: tuple[str, ...] = ()
     changes: tuple[ApiChange, ...] = ()
+    wraps: bool = True
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -169,7 +170,7 @@ def ask_generate(project: Project, error: AlreadyWatched) -> Once | None:
 
 def output_path(project: Project) -> Path:
     """Return the output directory that the config names. Raises :class:`~lastgood.errors.ConfigError`."""
-    return project.files.real_path(project.config(project.files.read).output.dir)
+    return project.files.real_path(project.config(project.files.read).place)
 
 
 def _roll_back(project: Project, work: CycleFiles, error: BaseException) -> None:
@@ -243,4 +244,5 @@ def _summary(work: CycleFiles, promotion: Promotion, warnings: tuple[str, ...]) 
     touched = set(promotion.touched)
     unchanged = tuple(sorted(name for name in work.staged if name not in touched))
     output = work.output_directory
-    return Once(output.path, promotion.operations, unchanged, warnings, output.recovered)
+    wraps = work.config is None or work.config.output.dir is not None
+    return Once(output.path, promotion.operations, unchanged, warnings, output.recovered, wraps=wraps)

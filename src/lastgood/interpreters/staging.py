@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from lastgood.config import Config
 from lastgood.effects import Stage
-from lastgood.errors import GenerationError, LastgoodError
+from lastgood.errors import ConfigError, GenerationError, LastgoodError
 from lastgood.generators.portable_names import unportable
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.planner.events import Noticed, Staged
@@ -105,6 +105,7 @@ class StageResult(Struct, frozen=True):
             process.probation,
             self.changes,
             process.overlap,
+            work.config.output.dir is not None,
             None if work.is_undo else work.project.settings(work.config),
         )
 
@@ -142,7 +143,16 @@ def stage(work: CycleFiles, armed: WatchSet | None, *, watches: bool = True, cus
     if problem is not None:
         raise problem
     assert work.config is not None
-    if custom:
+    own = Generated(())
+    if work.config.output.dir is None:
+        if custom:
+            raise ConfigError(
+                "is false, but watch() was given a generate(), which writes into the output directory.",
+                file=work.config.path,
+                field="output.dir",
+                hint="Name a directory, or leave generate out.",
+            )
+    elif custom:
         own = yield Generate(work.config, work.generator_directory)
     else:
         own = yield from _generate(work)

@@ -244,10 +244,8 @@ class TrioInterpreter:
                 warnings = await self._compare(work, comparison, action.describe_timeout)
                 if work.refresh is not None:
                     await self._in_thread(work.refresh.prepare)
-                in_background = self._bridges.ends_in_background(action.cycle)
-                return events.Warmed(
-                    action, since(started), warnings, *self._bridges.warmth(action.cycle), in_background
-                )
+                warmth, traits = self._bridges.warmth(action.cycle), self._bridges.traits(action.cycle)
+                return events.Warmed(action, since(started), warnings, *warmth, *traits)
             case effects.Swap():
                 if work.refresh is not None:
                     work.refresh.prepare()

@@ -23,6 +23,7 @@ from lastgood.planner.phases import (
     start_looking,
     when_pinned,
 )
+from lastgood.planner.settings import MOST_DRAINING
 from lastgood.planner.states import Closed, Closing, Cycle, Generation, Idle, Lost, Restarting, Running, State
 from lastgood.planner.watch_set import Snapshot, WatchSet, merge
 from lastgood.watch_events import BridgeLost, BridgeRestored, DisposeFailed, ModuleLoadedLate, WatchPaths
@@ -42,8 +43,7 @@ __all__ = [
     "restarted",
     "restore",
 ]
-
-MOST_DRAINING = 2
+_NUMBERS = {2: "two", 16: "sixteen"}
 
 
 # --- a lost bridge
@@ -188,9 +188,10 @@ def bridge_drains(state: State, event: events.Draining) -> Step:
         return Step(state)
     state = replace(state, timed=state.timed | {event.bridge})
     draining = [each.cycle for each in state.retired if each.cycle in state.timed]
-    why = "was cut off: it was still in flight when two later bridges had been replaced as well"
+    most = MOST_DRAINING if state.live is None else state.live.most_draining
+    why = f"was cut off: it was still in flight when {_NUMBERS.get(most, most)} later bridges had been replaced as well"
     timer = SetTimer(drain_timer(event.bridge), limit)
-    return Step(state, (timer, *(CutOff(bridge, why) for bridge in draining[:-MOST_DRAINING])))
+    return Step(state, (timer, *(CutOff(bridge, why) for bridge in draining[:-most])))
 
 
 def drain_elapsed(state: State, timer: str) -> Step:

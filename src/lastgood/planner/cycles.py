@@ -51,6 +51,9 @@ from lastgood.planner.watch_set import differing, merge, overlay, restrict
 
 __all__ = ["adopt", "begin", "cycle_of", "done", "failed", "plan_of_cycle", "stage_returned"]
 
+_NOTHING_PROMOTED = events.Promoted(Promote(0), 0.0, (), ())
+"""Stands for the promotion of a cycle that has no output directory."""
+
 
 def plan_of_cycle(
     settings: Settings,
@@ -59,15 +62,17 @@ def plan_of_cycle(
     *,
     undo: bool = False,
     overlap: bool = True,
+    promotes: bool = True,
     adopts: LeaderGeneration | None = None,
 ) -> Plan:
     """Return the plan of cycle ``number``, with its actions in order, when the bridge of ``live`` is there.
 
     ``undo``: the cycle restores the previous generation. Without ``overlap``, that bridge makes way for the next one.
-    ``adopts``: the cycle takes over this generation, whose wrappers another session has promoted.
+    ``promotes``: there is an output directory. ``adopts``: the cycle takes over this generation, whose wrappers another session
+    has promoted.
     """
-    stage = Stage(number, undo, settings.stage_timeout, adopts)
-    files: tuple[Action, ...] = (stage,) if adopts is not None else (stage, Promote(number))
+    stage = Stage(number, undo, settings.stage_timeout, adopts, promotes)
+    files: tuple[Action, ...] = (stage, Promote(number)) if promotes and adopts is None else (stage,)
     bridge = (Warm(number, settings.warm_timeout), Swap(number))
     actions: tuple[Action, ...]
     if live is None:
@@ -80,19 +85,25 @@ def plan_of_cycle(
 
 
 def _plan_of_next(
-    state: State, number: int, *, undo: bool, overlap: bool, adopts: LeaderGeneration | None = None
+    state: State,
+    number: int,
+    *,
+    undo: bool,
+    staged: events.Staged | None = None,
+    adopts: LeaderGeneration | None = None,
 ) -> Plan:
+    """Return the plan of the next cycle, or of the one that has ``staged``. Before that the config may come to say otherwise."""
     live = None if state.away else state.live
-    return plan_of_cycle(state.settings, number, live, undo=undo, overlap=overlap, adopts=adopts)
+    known = staged or state.live
+    overlap, promotes = (True, True) if known is None else (known.overlap, known.promotes)
+    return plan_of_cycle(state.settings, number, live, undo=undo, overlap=overlap, promotes=promotes, adopts=adopts)
 
 
 def begin(state: State) -> Step:
     """Begin the next cycle."""
     before, number = state, state.cycle + 1
     undoes = next_undo(state)
-    # The stage reads the config, which may say otherwise.
-    overlap = state.live is None or state.live.overlap
-    cycle_plan = _plan_of_next(state, number, undo=undoes is not None, overlap=overlap)
+    cycle_plan = _plan_of_next(state, number, undo=undoes is not None)
     if undoes is None:
         cycle = Cycle(number, bool(state.tickets), state.edits, state.tickets, cycle_plan)
         edited = cycle.changed or state.edited
@@ -115,8 +126,7 @@ def begin(state: State) -> Step:
 def adopt(state: State, good: LeaderGeneration) -> Step:
     """Begin a cycle that takes over a generation of the session that leads, under its number unless that was used before."""
     number = good.cycle if good.cycle > state.cycle else state.cycle + 1
-    overlap = state.live is None or state.live.overlap
-    cycle_plan = _plan_of_next(state, number, undo=False, overlap=overlap, adopts=good)
+    cycle_plan = _plan_of_next(state, number, undo=False, adopts=good)
     # A caller of reload_now() waits for a cycle that begins after the call, so the leader is asked for it.
     tickets, waiting = (state.tickets, ()) if state.live is None else ((), state.tickets)
     cycle = Cycle(number, good.manual, good.changed, tickets, cycle_plan, adopts=good)
@@ -138,9 +148,12 @@ def done(
         case events.Staged():
             state = state if event.settings is None else replace(state, settings=event.settings)
             undo, adopts = cycle.undoes is not None, cycle.adopts
-            cycle_plan = _plan_of_next(state, cycle.number, undo=undo, overlap=event.overlap, adopts=adopts)
+            cycle_plan = _plan_of_next(state, cycle.number, undo=undo, staged=event, adopts=adopts)
             cycle_plan = dataclasses.replace(cycle_plan, actions=(event.effect, *cycle_plan.actions[1:]))
             cycle = replace(cycle, staged=event, plan=cycle_plan)
+            if not event.promotes:
+                cycle = replace(cycle, promoted=_NOTHING_PROMOTED)
+                state = replace(state, runaway=runaways.with_warm_up(state.runaway))
             state, effects = _record_reading(state, event)
         case events.Promoted():
             cycle = replace(cycle, promoted=event)
@@ -180,10 +193,11 @@ def done(
 
 def _following(state: State, cycle: Cycle, done: Stage | Promote | Warm) -> Step:
     """Ask for the next action of ``cycle``: one that warms a bridge waits until it may be there, if another must not."""
-    is_ready = isinstance(done, Promote) or (isinstance(done, Stage) and cycle.adopts is not None)
+    following = cycle.plan.after(done)[:1]
+    is_ready = not isinstance(done, Warm) and following != (Promote(cycle.number),)
     if is_ready and cycle.staged is not None and not cycle.staged.overlap:
         return make_way(state, (Warm(cycle.number, state.settings.warm_timeout),))
-    return Step(state, cycle.plan.after(done)[:1])
+    return Step(state, following)
 
 
 def failed(state: State, event: events.Failed) -> Step:
@@ -235,9 +249,13 @@ def _new_generation(state: State, cycle: Cycle, at: float) -> Generation:
     )
     trial = cycle.staged.probation if on_probation and cycle.staged is not None else 0.0
     overlap = cycle.staged is None or cycle.staged.overlap
-    in_background = cycle.warmed is not None and cycle.warmed.ends_in_background
+    promotes = cycle.staged is None or cycle.staged.promotes
     number = max(state.generation, state.numbered) + 1 if cycle.adopts is None else cycle.adopts.generation
-    return Generation(number, cycle.number, at, at + trial, overlap, in_background)
+    generation = Generation(number, cycle.number, at, at + trial, overlap, promotes=promotes)
+    if cycle.warmed is None:
+        return generation
+    ends_in_background, most_draining = cycle.warmed.ends_in_background, cycle.warmed.most_draining
+    return replace(generation, ends_in_background=ends_in_background, most_draining=most_draining)
 
 
 def _succeeded(state: State, cycle: Cycle) -> Step:

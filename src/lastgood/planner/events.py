@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from lastgood.effects.cycle import Promote, Request, Restart, Rollback, Stage, Swap, Warm, Watch
 from lastgood.planner.news import News
-from lastgood.planner.settings import Settings
+from lastgood.planner.settings import MOST_DRAINING, Settings
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.watch_events import ApiChange, Notice, Warmth
 
@@ -125,7 +125,7 @@ class Staged(Struct, frozen=True):
     ``previous``: an earlier good generation is kept on disk, so that an undo is possible, and this one differs from the live
     one; ``probation``: seconds for which a loss of the new bridge undoes the generation; ``changes``: differences between its
     wrappers and those of the generation before; ``overlap``: its bridge may be created while the one before is there.
-    ``settings`` are the session's from now on (None: as before).
+    ``promotes``: there is an output directory. ``settings`` are the session's from now on (None: as before).
     """
 
     effect: Stage
@@ -138,6 +138,7 @@ class Staged(Struct, frozen=True):
     probation: float = 0.0
     changes: tuple[ApiChange, ...] = ()
     overlap: bool = True
+    promotes: bool = True
     settings: Settings | None = None
 
 
@@ -154,7 +155,7 @@ class Promoted(Struct, frozen=True):
 class Warmed(Struct, frozen=True):
     """The next bridge is ready for calls. ``warnings`` say where its functions differ from their wrappers.
 
-    ``warm`` and ``why_fresh`` are those of :class:`~lastgood.watch_events.ReloadSuccess`, ``ends_in_background`` is that of the
+    ``warm`` and ``why_fresh`` are those of :class:`~lastgood.watch_events.ReloadSuccess`, the other fields are those of the
     :class:`~lastgood.bridges.Bridge`.
     """
 
@@ -164,6 +165,7 @@ class Warmed(Struct, frozen=True):
     warm: Warmth = "fresh"
     why_fresh: str | None = None
     ends_in_background: bool = False
+    most_draining: int = MOST_DRAINING
 
 
 class Swapped(Struct, frozen=True):

@@ -25,8 +25,9 @@ def roll_back(state: State, cycle: Cycle, reached: Action, failure: events.Faile
 
 
 def roll_back_waiting(state: State, cycle: Cycle) -> Step:
-    """Undo ``cycle``, whose wrappers are in place, and which waits until it may warm its bridge."""
-    reached = cycle.plan.actions[0] if cycle.adopts is not None else Promote(cycle.number)
+    """Undo ``cycle``, whose files are in place, and which waits until it may warm its bridge."""
+    promote = Promote(cycle.number)
+    reached = promote if promote in cycle.plan.actions else cycle.plan.actions[0]
     return roll_back(drop_waiting(state), cycle, reached, None)
 
 

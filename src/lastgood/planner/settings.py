@@ -6,7 +6,10 @@ import math
 
 from msgspec import Struct
 
-__all__ = ["Settings"]
+__all__ = ["MOST_DRAINING", "Settings"]
+
+MOST_DRAINING = 2
+"""The number of bridges that may drain at once, unless the live one says otherwise."""
 
 
 class Settings(Struct, frozen=True):

@@ -14,7 +14,7 @@ from lastgood.effects.plan import Plan
 from lastgood.errors import Undone
 from lastgood.planner.events import Failed, Promoted, Staged, Warmed
 from lastgood.planner.news import Following
-from lastgood.planner.settings import Settings
+from lastgood.planner.settings import MOST_DRAINING, Settings
 from lastgood.planner.watch_set import Snapshot, WatchSet, among, differing
 from lastgood.watch_events import Role
 
@@ -51,7 +51,8 @@ class Generation(Struct, frozen=True):
     ``number`` counts the successful cycles, ``cycle`` all of them; the latter names the bridge. The generation is live since
     ``since``. If its bridge is lost before ``probation_ends``, and its code is to blame, the generation before it is restored.
     Both times are in seconds since the epoch. Without ``overlap``, no two of its bridges may be there at once. With
-    ``ends_in_background``, nothing waits for the ``dispose()`` of its bridge but a close.
+    ``ends_in_background``, nothing waits for the ``dispose()`` of its bridge but a close. ``promotes``: it has an output directory.
+    ``most_draining``: the number of bridges that may drain at once while it is live.
     """
 
     number: int
@@ -60,6 +61,8 @@ class Generation(Struct, frozen=True):
     probation_ends: float = 0.0
     overlap: bool = True
     ends_in_background: bool = False
+    promotes: bool = True
+    most_draining: int = MOST_DRAINING
 
 
 class Lost(Struct, frozen=True):

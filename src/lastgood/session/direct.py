@@ -132,7 +132,7 @@ class DirectSession:
             if self._bridge is not None:
                 self._bridge.stop()
             raise
-        expect_imports(self, () if config is None else (os.path.realpath(config.output.dir),))
+        expect_imports(self, () if config is None else (os.path.realpath(config.place),))
         self._slot.swap(self._bridge, checks="error" if config is None else config.output.check_results)
         self._state = "open"
         return self

@@ -78,7 +78,8 @@ class Notebook:
             output = load_config(file).output.dir  # before the session that runs is closed
             self._close()
             session = self._session = watch(file, on_event=_Log(logger)).start()
-            self._make_importable(output)
+            if output is not None:
+                self._make_importable(output)
         status = session.status
         print(f"lastgood: generation {status.generation} is live, of {session.config_file}")
         if status.error is not None:

@@ -71,7 +71,7 @@ def older_wrappers(config: Config, bridge: InProcessBridge) -> Iterator[str]:
 
 
 def _paths(config: Config, module: str) -> tuple[Path, Path]:
-    stem = config.output.dir.joinpath(*module.split("."))
+    stem = config.place.joinpath(*module.split("."))
     return stem.with_name(f"{stem.name}.py"), stem / "__init__.py"
 
 

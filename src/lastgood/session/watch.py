@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from lastgood.bridges import Bridge
 from lastgood.calls import loops
@@ -35,7 +35,7 @@ def watch(
     *,
     modules: Iterable[str] | Mapping[str, Any] | None = None,
     import_path: Iterable[str | os.PathLike[str]] | None = None,
-    output: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    output: str | os.PathLike[str] | Mapping[str, Any] | Literal[False] | None = None,
     create_bridge: Callable[[Config], Any] | None = None,
     generate: Callable[[Config, Path], Any] | None = None,
     probe: Callable[[Any], Any] | None = None,
@@ -57,7 +57,8 @@ def watch(
 
     With ``modules``, names or a mapping of names to what ``[modules.<name>]`` holds, no config is read. They are looked for in
     ``import_path`` (default: ``["."]``), their wrappers are written to the directory ``output`` (default: ``"generated"``), or as a
-    mapping such as ``{"style": "sync"}`` says, and relative paths begin at the current working directory.
+    mapping such as ``{"style": "sync"}`` says, and relative paths begin at the current working directory. ``output=False``: there
+    are no wrappers, only the bridge.
 
     - ``create_bridge(config)`` makes a bridge (default: a :class:`~lastgood.ProcessBridge`).
     - ``generate(config, stage_dir)``, async or plain, which runs in a thread, writes wrappers and returns a
@@ -117,7 +118,7 @@ def _arguments(
     config_file: object,
     modules: Iterable[str] | Mapping[str, Any] | None,
     import_path: Iterable[str | os.PathLike[str]] | None,
-    output: str | os.PathLike[str] | Mapping[str, Any] | None,
+    output: str | os.PathLike[str] | Mapping[str, Any] | Literal[False] | None,
 ) -> bytes | None:
     """Return what takes the place of a config file's bytes; None if a config file is to be read."""
     if isinstance(modules, str) or isinstance(import_path, str | os.PathLike):
@@ -208,7 +209,8 @@ class WatchProgram:
 
     def plan(self) -> Plan:
         """Return the plan of the first cycle, which can be printed. Nothing is read or written."""
-        return plan_of_cycle(self.settings, 1, None)
+        promotes = self.arguments is None or decode_config(self.arguments, Path(ARGUMENTS)).output.dir is not None
+        return plan_of_cycle(self.settings, 1, None, promotes=promotes)
 
     @property
     def settings(self) -> Settings:

@@ -153,7 +153,7 @@ class Pinner:
 
         ``finder`` searches as the worker would. A file that cannot be read or parsed is not an error here.
         """
-        output = self._contents.files.real_path(config.output.dir)
+        output = self._contents.files.real_path(config.place)
         last = self._last
         if last is not None and last.modules is modules and last.finder is finder and last.output == output:
             pinned = self._renewed(last)

@@ -49,7 +49,7 @@ def _prepare_imports() -> None:
     except ConfigError:
         return  # the fixture raises it, in the test
     refuse_missing_wrappers(config)
-    entry, _ = top_of(os.path.realpath(config.output.dir))
+    entry, _ = top_of(os.path.realpath(config.place))
     if not is_on_path(entry):
         sys.path.append(entry)
 

@@ -76,7 +76,8 @@ def the_config(examined: Examined, config_file: Callable[[], Path]) -> Said:
     examined.config = config
     examined.project = Project(Disk(), path, (), load_config, worker_interpreter, os.getpid(), ExtractorProcess())
     if config.modules or config.generators:
-        yield "ok", f"{near(path)} is valid; wrappers go to {near(config.output.dir)}", ""
+        where = "it asks for no wrappers" if config.output.dir is None else f"wrappers go to {near(config.output.dir)}"
+        yield "ok", f"{near(path)} is valid; {where}", ""
     else:
         yield "warn", f"{near(path)} names no module", "Name the modules that the app calls under [modules]."
 

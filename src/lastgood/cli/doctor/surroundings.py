@@ -56,7 +56,7 @@ def _trial_directory(output: Path) -> Iterator[Path | None]:
 def permissions(examined: Examined) -> Said:
     """Try whether wrappers, and what lastgood keeps beside them, can be written."""
     config, project = examined.known()
-    output = project.files.real_path(config.output.dir)
+    output = project.files.real_path(config.place)
     home = project.look_at(output).home
     check_can_be_private(project.files, (home.parent, home), config.path)
     closed = sorted(str(path) for path in _directories(output) if not os.access(path, os.W_OK | os.X_OK))
@@ -118,7 +118,7 @@ def _has_locks(directory: Path) -> bool:
 def session(examined: Examined) -> Said:
     """Say which session runs."""
     config, project = examined.known()
-    output = project.look_at(project.files.real_path(config.output.dir))
+    output = project.look_at(project.files.real_path(config.place))
     pid = output.pid
     if pid is not None and is_running(pid):
         yield "ok", f"the session of process {pid} keeps {near(output.path)} up to date", ""
@@ -140,7 +140,7 @@ def watching(examined: Examined) -> Said:
     if reason is not None:
         yield "warn", "the system does not watch the directories of this project", f"{reason[0].upper()}{reason[1:]}."
         return
-    with _trial_directory(project.files.real_path(config.output.dir)) as directory:
+    with _trial_directory(project.files.real_path(config.place)) as directory:
         if directory is not None:
             kind, device = file_system_of(directory) or "the file system", os.stat(directory).st_dev
             seconds = seconds_to_notice(directory, _NOTICED_WITHIN)
@@ -168,7 +168,7 @@ def _is_silent(kind: str) -> bool:
 def git(examined: Examined) -> Said:
     """Look whether git and reviewers know that wrappers are generated."""
     config, project = examined.known()
-    output = project.files.real_path(config.output.dir)
+    output = project.files.real_path(config.place)
     top = config.path.parent
     if shutil.which("git") is None or _git(top, "rev-parse", "--is-inside-work-tree") != (0, "true"):
         return
