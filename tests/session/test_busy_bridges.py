@@ -248,3 +248,24 @@ async def test_a_reloader_tells_and_asks_its_bridges_too() -> None:
         await reloader.reload()
         assert made[0].log == ["init", "live", "idle", "dispose"]
         assert made[1].log == ["init", "live"]
+
+
+async def test_the_live_bridge_is_told_its_generation_and_whether_it_is_stale(
+    start: Callable[..., WatchProgram], factory: FakeFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int, bool]] = []
+
+    def tell(bridge: FakeBridge, generation: int, stale: bool) -> None:
+        told.append((bridge.log[-1], generation, stale))
+
+    monkeypatch.setattr(BusyBridge, "tell", tell, raising=False)
+    async with start() as session:
+        assert told == [("live", 1, False)]
+        factory.fail("probe", RuntimeError("not ready"))
+        assert not await session.reload_now()
+        assert told[1:] == [("live", 1, True)]
+        assert await session.reload_now()
+        assert told[2:] == [("live", 2, False)]
+        for bridge in factory.bridges:
+            assert isinstance(bridge, BusyBridge)
+            bridge.done.set()

@@ -47,7 +47,7 @@ async def test_arguments_say_it_too(project: RealProject, told: Told, monkeypatc
 
 
 async def test_sessions_of_different_modules_do_not_share_a_place(
-    project: RealProject, told: Told, monkeypatch: pytest.MonkeyPatch
+    project: RealProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.root)
     project.save("other.py", QUOTE)
@@ -74,7 +74,7 @@ async def test_wrappers_go_with_the_output_directory(project: RealProject, told:
 
 async def test_a_generate_of_the_users_is_refused(project: RealProject) -> None:
     def generate(config: Config, stage: Path) -> Generated:
-        raise AssertionError("it must not be called")
+        raise AssertionError(f"it must not be called, with {config} and {stage}")
 
     project.save("lastgood.toml", WITHOUT)
     with pytest.raises(ConfigError, match="is false, but watch\\(\\) was given a generate\\(\\)"):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Bridge", "tell_live"]
+__all__ = ["Bridge", "call_plain"]
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,8 @@ class Bridge(Protocol):
 
     - ``async init()``: awaited once before any call.
     - ``live()``: plain; called with the swap that makes this bridge the live one. It cannot make the swap fail: errors are logged.
+    - ``tell(generation, stale)``: plain; called of the live bridge after the swap, and when one of the two changes: the number of
+      its generation, and whether that is older than the sources. Errors are logged.
     - ``async idle()``: awaited of a bridge that was replaced and is not lost: it returns when what the bridge has begun by itself
       is done, such as the answers of a server. Like calls in flight, that has ``drain_timeout`` seconds, after which ``idle()``
       is cancelled; nothing waits for it but ``dispose()``, and the session's ``close()``.
@@ -59,11 +61,11 @@ class Bridge(Protocol):
         ...
 
 
-def tell_live(bridge: Any) -> None:
-    """Call ``live()`` of a bridge that has become the live one, if it has that method. Errors are only logged."""
-    live = getattr(bridge, "live", None)
-    if callable(live):
+def call_plain(bridge: Any, name: str, *arguments: Any) -> None:
+    """Call the method ``name`` of a live bridge, if it has one. It cannot make a reload fail: errors are only logged."""
+    method = getattr(bridge, name, None)
+    if callable(method):
         try:
-            live()
+            method(*arguments)
         except Exception:
-            logger.exception("live() of the new bridge raised; the bridge is live nevertheless")
+            logger.exception("%s() of the live bridge raised; the bridge stays live nevertheless", name)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from lastgood.bridges import Bridge, tell_live
+from lastgood.bridges import Bridge, call_plain
 from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate
 from lastgood.calls.leases import Leased
 from lastgood.calls.registry import Slot
@@ -94,6 +94,7 @@ class LiveBridges:
         self._lost: set[int] = set()
         self._made_way: set[int] = set()  # generations that can be restarted, although their bridges were disposed
         self._drained = trio.Event()
+        self._told: tuple[Any, int, bool] = None, 0, False
 
     async def warm(self, cycle: int, config: Config, timeout: float) -> None:
         """Create the bridge of ``cycle``, and get it ready within ``timeout`` seconds.
@@ -229,7 +230,14 @@ class LiveBridges:
         self._slot.swap(self._warmed.pop(cycle), along, checks=self._configs[cycle].output.check_results)
         assert self._slot.live is not None
         self._leased[cycle] = self._slot.live
-        tell_live(self._slot.live.bridge)
+        call_plain(self._slot.live.bridge, "live")
+
+    def tell(self, generation: int, *, stale: bool) -> None:
+        """Call ``tell()`` of the live bridge, unless it has been told the same. It cannot fail."""
+        bridge = None if self._slot.live is None else self._slot.live.bridge
+        if bridge is not self._told[0] or (generation, stale) != self._told[1:]:
+            self._told = bridge, generation, stale
+            call_plain(bridge, "tell", generation, stale)
 
     def _start_guard(self, cycle: int) -> None:
         """Start to monitor a live bridge. Call it as an action's last step: its events must come after the action's outcome."""

@@ -36,7 +36,7 @@ from lastgood.interpreters.other_sessions import OtherSessions
 from lastgood.interpreters.project import Project
 from lastgood.interpreters.staging import StageResult, advance, stage, stage_undo, take_recovered
 from lastgood.interpreters.watching import Note, Notifier
-from lastgood.planner import events
+from lastgood.planner import State, events
 from lastgood.planner.news import News
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.snapshots import Linked, Reader
@@ -303,6 +303,11 @@ class TrioInterpreter:
         except Exception:
             logger.debug("the wrappers could not be compared with the worker", exc_info=True)
             return ()
+
+    def tell(self, state: State) -> None:
+        """Tell the live bridge and other sessions what there is to tell in ``state``."""
+        self._bridges.tell(state.generation, stale=state.staleness is not None)
+        self.others.tell(state)
 
     def report_late(self) -> None:
         """Report what is still to be reported of the bridges. Call it before any other event."""

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from lastgood.bridges import tell_live
+from lastgood.bridges import call_plain
 from lastgood.calls import loops
 from lastgood.calls.leases import DISPOSE_TIMEOUT, Leased
 from lastgood.calls.registry import Handle, Slot, publish, unpublish
@@ -100,7 +100,7 @@ class BridgeReloader(Generic[B]):
             bridge = await self._create()
             self._current = bridge
             old = self._slot.swap(bridge)
-            tell_live(bridge)
+            call_plain(bridge, "live")
         # After the lock is released, so that a slow dispose() does not delay the next reload.
         await self._retire(old)
         return bridge

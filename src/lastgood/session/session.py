@@ -412,7 +412,7 @@ class Session:
                 if self._is_forked:
                     await trio.sleep_forever()
                 self._driver.finish(event)
-                interpreter.others.tell(self._driver.state)
+                interpreter.tell(self._driver.state)
 
     async def _do(self, interpreter: TrioInterpreter, action: Action) -> Event:
         started = trio.current_time()
@@ -439,7 +439,7 @@ class Session:
             self._interpreter.report_late()
         self._driver.handle(event)
         if self._interpreter is not None:
-            self._interpreter.others.tell(self._driver.state)
+            self._interpreter.tell(self._driver.state)
         self._work_waiting.set()
 
     def _carry_out(self, command: Command) -> None:
