@@ -258,6 +258,39 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     process: ProcessConfig = ProcessConfig()
 
 
+class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[serve]``: what ``lastgood serve`` runs. Its options have precedence.
+
+    ``app`` is the ASGI application, such as ``"main:app"`` (None: it is named on the command line). It is served at ``host`` and
+    ``port``, or at the Unix socket ``uds``. ``probe`` is a path that must answer below 500 before a new generation is live.
+    ``drain``: seconds that what a replaced generation has begun to answer has to end.
+    """
+
+    app: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    uds: Path | None = None
+    probe: str | None = None
+    drain: Annotated[float, "at least 0"] = 10.0
+
+    def wrong_field(self) -> tuple[str, str] | None:
+        """Return the first invalid field and its problem (what was expected and what was found); None if all are valid."""
+        if self.app is not None and module_of_app(self.app) is None:
+            return "app", f'expected a module and a name in it, such as "main:app", found {json.dumps(self.app)}.'
+        if not 0 <= self.port <= 65535:
+            return "port", f"expected a port, from 0 to 65535, found {self.port}."
+        if self.probe is not None and not self.probe.startswith("/"):
+            return "probe", f'expected a path that begins with "/", found {json.dumps(self.probe)}.'
+        return None
+
+
+def module_of_app(app: str) -> str | None:
+    """Return the module of an application such as ``"main:app"``; None if ``app`` does not name one."""
+    module, _, attribute = app.partition(":")
+    is_name = all(part.isidentifier() for name in (module, attribute) for part in name.split("."))
+    return module if is_name else None
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A config as resolved for one cycle. Its attributes mirror the file; every path is absolute and normalised.
 
@@ -273,6 +306,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     watch: WatchConfig = WatchConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     generators: tuple[GeneratorConfig, ...] = ()
+    serve: ServeConfig | None = None
     pinned: Path | None = None
 
     @property
@@ -359,6 +393,8 @@ def decode_config(data: bytes, path: Path) -> Config:
     if path.name == "pyproject.toml":
         root = _lastgood_table(root, path)
     _refuse_legacy(root, path)
+    if "serve" in root:  # a project that is only served has neither
+        root = {"modules": {}, "output": {"dir": False}, **root}
     decoder = _Decoder(path)
     decoded: _Root = decoder.decode(root, _Root, "")
     output = decoded.output.dir
@@ -392,6 +428,7 @@ def decode_config(data: bytes, path: Path) -> Config:
         watch=decoded.watch,
         runtime=decoded.runtime,
         generators=decoded.generators if decoded.generator is None else (decoded.generator,),
+        serve=decoded.serve,
     )
 
 
@@ -483,10 +520,20 @@ class _Root(msgspec.Struct):
     runtime: RuntimeConfig = RuntimeConfig()
     generator: GeneratorConfig | None = None
     generators: tuple[GeneratorConfig, ...] = ()
+    serve: ServeConfig | None = None
 
 
 _fields_of = functools.cache(msgspec.structs.fields)  # cached, because it evaluates annotations on each call
-for _struct in (_Root, ModuleConfig, OutputConfig, WatchConfig, GeneratorConfig, RuntimeConfig, ProcessConfig):
+for _struct in (
+    _Root,
+    ModuleConfig,
+    OutputConfig,
+    WatchConfig,
+    GeneratorConfig,
+    RuntimeConfig,
+    ProcessConfig,
+    ServeConfig,
+):
     _fields_of(_struct)  # evaluates them now, before a library such as pyfakefs replaces Path
 
 _PATH = Path  # the class in those annotations, whatever the name stands for later
@@ -576,7 +623,7 @@ class _Decoder:
                 where = _join(at, name)
                 raise self._error("is missing.", where, hint=_HINTS.get(where, ""))
         made = struct(**{name: self.decode(table[name], fields[name].type, _join(at, name)) for name in table})
-        if isinstance(made, ModuleConfig | WatchConfig | GeneratorConfig | ProcessConfig) and (
+        if isinstance(made, ModuleConfig | WatchConfig | GeneratorConfig | ProcessConfig | ServeConfig) and (
             invalid := made.wrong_field()
         ):
             raise self._error(invalid[1], f"{at}.{invalid[0]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lastgood.calls.refresh import Refresh
-from lastgood.config import decode_config
 from lastgood.effects import LeaderGeneration
 from lastgood.interpreters.cycle_files import CycleFiles
 from lastgood.interpreters.kept_wrappers import CONFIG, WRAPPERS
@@ -36,7 +35,7 @@ class AdoptedFiles(CycleFiles):
         self.manifest = store.named(self.good.manifest)
         kept = store.files(self.manifest)
         self._config_text = store.read(kept[CONFIG])
-        config = decode_config(self._config_text, project.config_file)
+        config = project.decode(self._config_text)
         self.config = config.with_output(output.path, pinned=self.manifest)
         self._texts = {
             name.removeprefix(WRAPPERS): (digest, store.read(digest))

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from lastgood.calls.refresh import Refresh
-from lastgood.config import Config, decode_config
+from lastgood.config import Config
 from lastgood.errors import (
     AlreadyWatched,
     ConfigError,
@@ -380,7 +380,7 @@ class CycleFiles:
         self.manifest = store.path(good)
         kept = store.open(self.manifest)
         self.watch = watch.with_paths(map(files.real_path, kept.late.values()))
-        config = decode_config(kept.files[CONFIG], project.config_file)
+        config = project.decode(kept.files[CONFIG])
         self.config = config.with_output(live.path, pinned=self.manifest)
         self.claim()
         texts = {name: text for name, text in kept.files.items() if name.startswith(WRAPPERS)}

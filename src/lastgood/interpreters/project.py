@@ -74,6 +74,7 @@ class Project:
 
     - ``load(path, read)`` reads and decodes the config. ``ask_interpreter(process)`` returns where the worker's interpreter
       looks for modules.
+    - ``adapt(config)`` changes what the config says, for ``lastgood serve``.
     - ``arguments`` are those of :func:`lastgood.watch` that take the place of the bytes of a config file.
     - ``given`` are the seconds that :func:`lastgood.watch` was given, by name.
     - ``extractor`` reads the sources and makes the wrappers.
@@ -93,6 +94,7 @@ class Project:
     given: Mapping[str, float] = field(default_factory=dict)
     arguments: bytes | None = None
     imports: LiveImports | None = None
+    adapt: Callable[[Config], Config] | None = None
     asked_for: tuple[Path, ...] = ()
     """What followers of this session want to have watched."""
     on_claim: Callable[[Config], object] = bool
@@ -192,8 +194,14 @@ class Project:
     def config(self, read: Callable[[Path], bytes]) -> Config:
         """Return the config, whose file is read by ``read`` if there is one. Raises :class:`ConfigError`."""
         if self.arguments is not None:
-            return decode_config(self.arguments, self.config_file)
-        return self.load(self.config_file, read)
+            return self.decode(self.arguments)
+        config = self.load(self.config_file, read)
+        return config if self.adapt is None else self.adapt(config)
+
+    def decode(self, text: bytes) -> Config:
+        """Return the config whose file had this text, or was replaced by it. Raises :class:`ConfigError`."""
+        config = decode_config(text, self.config_file)
+        return config if self.adapt is None else self.adapt(config)
 
     def first_config(self) -> Config | None:
         """Return the config before the first cycle, which gets the same bytes; None if it cannot be read."""

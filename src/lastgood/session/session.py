@@ -124,6 +124,7 @@ class Session:
             program.given,
             program.arguments,
             LiveImports(),
+            program.adapt,
         )
         self._driver = Driver(State(self._project.first_settings()), self._carry_out)
         self._hooks = program.hooks

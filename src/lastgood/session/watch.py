@@ -192,6 +192,8 @@ class WatchProgram:
     hooks: Hooks
     on_event: Callable[[WatchEvent], object] | None
     wait_for_first: bool = False
+    adapt: Callable[[Config], Config] | None = None
+    """What changes the config of each cycle, for ``lastgood serve``."""
     session: Session | None = field(default=None, init=False)
     """The running session, if the program was entered by ``async with``."""
     begun: Session | None = field(default=None, init=False)
