@@ -3,6 +3,7 @@
 - :func:`watch` watches a project and reloads it: in an app with ``async with``, ``with`` or ``start()``, alone with ``trio.run``.
 - :func:`direct` has wrappers call the sources in this very process: no worker, no watcher, nothing written.
 - :func:`create_bridge_reloader` only replaces bridges: no watcher, no files.
+- :class:`ServerBridge` serves an ASGI application in a worker process, generation after generation.
 - :class:`ProcessBridge` is the bridge that calls the sources in a worker process, :class:`InProcessBridge` one without.
 - :mod:`lastgood.runtime` has the bridge that is live now; :mod:`lastgood.testing` has a world in memory, and a fixture
   of pytest, for tests of your own.
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from lastgood.runtime import clear_runtime_bridge as clear_runtime_bridge
     from lastgood.runtime import get_runtime_bridge as get_runtime_bridge
     from lastgood.runtime import set_runtime_bridge as set_runtime_bridge
+    from lastgood.serve.bridge import ServerBridge as ServerBridge
     from lastgood.session.direct import DirectSession as DirectSession
     from lastgood.session.direct import direct as direct
     from lastgood.session.event_lines import print_events as print_events
@@ -145,6 +147,7 @@ _MODULE_OF = {
     "Bridge": "bridges",
     "InProcessBridge": "bridges.in_process",
     "ProcessBridge": "bridges.process",
+    "ServerBridge": "serve.bridge",
     "Config": "config",
     "DirectSession": "session.direct",
     "direct": "session.direct",

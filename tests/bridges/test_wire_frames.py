@@ -334,6 +334,7 @@ def test_the_layout_of_a_frame() -> None:
         6: "PIN",
         7: "INTERFACE",
         8: "LEVELS",
+        9: "SERVE",
         16: "RESULT",
         17: "RAISED",
         18: "REFUSED",

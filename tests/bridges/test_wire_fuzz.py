@@ -21,7 +21,7 @@ from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.process import VALUES, ProcessBridge
 from lastgood.bridges.remote import PACK, unpacker
 from lastgood.bridges.streams import WorkerStream
-from lastgood.bridges.worker import frames, serving
+from lastgood.bridges.worker import frames, interrupts, serving
 from lastgood.bridges.worker.calling import Callables
 from lastgood.bridges.worker.frames import HEADER
 from lastgood.bridges.worker.values import arrays
@@ -256,7 +256,7 @@ def serve(stream: bytes) -> list[tuple[int, int, bytes]]:
     worker._callables = Callables({"svc": __import__("sys").modules[__name__]}, {})
     os.write(app_out, stream)
     os.close(app_out)
-    turn = serving._RunSlot(worker._lock)
+    turn = interrupts.RunSlot(worker._lock)
     while (came := worker._read()) is not None:
         for number, body in came:
             worker._run(turn, number, body)

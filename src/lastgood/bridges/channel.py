@@ -137,6 +137,11 @@ class Channel:
         if self._failure is None:
             self._send(frames.LEVELS, 0, body)
 
+    def serve(self, body: bytes) -> None:
+        """Send a SERVE frame that is not answered, unless the worker is gone."""
+        if self._failure is None:
+            self._send(frames.SERVE, 0, body)
+
     def busy(self) -> bool:
         """Return whether the worker may still be working on a call. A stream ends by itself with its worker."""
         return any(not answer.of_stream for each in (self._open, self._forgotten) for answer in each.values())
@@ -186,6 +191,8 @@ class Channel:
             else:
                 answer.queued = trio.current_time()
                 self._queued.append(answer)
+        elif kind == frames.SERVE:
+            answer.of_stream = True  # its end is not waited for, and it has no timeout
         elif kind not in (frames.SETUP, frames.AHEAD):
             answer.of_stream = True
             self._begin(answer)

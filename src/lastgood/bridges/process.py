@@ -15,7 +15,7 @@ import trio
 
 from lastgood.bridges.answers import check_sequences, disposed, error_of, started_before, unreadable, unsendable
 from lastgood.bridges.blank import take_blank
-from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate
+from lastgood.bridges.late import LAST_EDIT, LATE_IMPORT_LISTENER, LoadedLate, decode_loaded
 from lastgood.bridges.logs import LEVELS
 from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.raised import leave
@@ -23,7 +23,7 @@ from lastgood.bridges.remote import PACK, RemoteWorker, unpacker
 from lastgood.bridges.spare import RunContext, Spare, becomes_ready, newest_source, take_spare
 from lastgood.bridges.streams import WorkerStream
 from lastgood.bridges.worker import frames
-from lastgood.bridges.worker.manifest import Damaged, digest_of
+from lastgood.bridges.worker.manifest import Damaged
 from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import DecodeError, EncodeError, Values
 from lastgood.children.child import KILL_WAIT
@@ -392,7 +392,7 @@ class ProcessBridge:
                 found = await take_spare(_context(environment, setup))
             if isinstance(found, str):
                 self.why_fresh = self.why_fresh or found
-                blank = take_blank(environment, self._process.grace)
+                blank = self._take_blank(environment)
                 self._workers.append(self._make_worker(environment) if blank is None else self._adopted(blank))
             else:
                 self._workers.append(self._adopted(found.worker))
@@ -431,10 +431,18 @@ class ProcessBridge:
             _pin(worker, late)
         return worker, answer
 
+    def _take_blank(self, environment: Environment) -> RemoteWorker | None:
+        return take_blank(environment, self._process.grace)
+
+    def _pass_fds(self) -> Sequence[int]:
+        """Return descriptors that each worker inherits, besides those of its channel."""
+        return ()
+
     def _make_worker(self, environment: Environment, *, is_spare: bool = False) -> RemoteWorker:
         return RemoteWorker(
             environment,
             is_spare=is_spare,
+            pass_fds=self._pass_fds(),
             threads=self._process.threads,
             timeout=self._process.timeout,
             grace=self._process.grace,
@@ -490,7 +498,7 @@ class ProcessBridge:
         Another worker may be reading the file at the same moment. The two then agree unless the file was just being edited,
         and that edit leads to a new cycle, since the file is watched from here on.
         """
-        loaded = _decode_loaded(body, self._import_path)
+        loaded = decode_loaded(VALUES.loads, body, self._import_path)
         if loaded.path in self._loaded_late:
             return
         if len(self._loaded_late) == MAX_LOADED_LATE:
@@ -529,20 +537,6 @@ class ProcessBridge:
         if self._state == "disposed":
             return disposed()
         return BridgeError("The bridge has no worker yet: await init() before the first call().")
-
-
-def _decode_loaded(body: bytes, import_path: Sequence[str]) -> LoadedLate:
-    """Decode a LOADED frame. The path will be watched, so it must be a local module's; raise FrameError otherwise."""
-    try:
-        name, path, source = VALUES.loads(body)
-    except (ValueError, TypeError) as error:
-        raise frames.FrameError(str(error)) from None
-    if not (isinstance(name, str) and isinstance(path, str) and isinstance(source, bytes)):
-        raise frames.FrameError("a LOADED frame without a name, a path and a source")
-    is_local = any(path.startswith(os.path.join(entry, "")) for entry in import_path)
-    if not (is_local and os.path.normpath(path) == path and "\0" not in path):
-        raise frames.FrameError(f"{path[:200]!r} is not the path of a local module")
-    return LoadedLate(name, Path(path), digest_of(source), source)
 
 
 def _pin(worker: RemoteWorker, late: LoadedLate) -> None:

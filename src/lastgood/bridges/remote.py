@@ -43,7 +43,8 @@ class RemoteWorker:
     ``is_spare``: it runs ahead (worker/ahead.py), and its output and log records are held back until it is taken over.
     ``threads`` calls run at once in it, and each may take ``timeout`` seconds. When the worker has died, its child processes
     get ``grace`` seconds to exit. The owner sets ``ready`` once the worker has imported its modules. ``on_loaded`` is called
-    with this object and the body of a LOADED frame. Raises :class:`BridgeError` if the interpreter cannot be started.
+    with this object and the body of a LOADED frame. ``pass_fds`` are descriptors that the process
+    inherits. Raises :class:`BridgeError` if the interpreter cannot be started.
     """
 
     @trio.lowlevel.enable_ki_protection
@@ -56,12 +57,13 @@ class RemoteWorker:
         grace: float,
         on_loaded: Callable[[RemoteWorker, bytes], object],
         is_spare: bool = False,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.ready = False
         self._grace = grace
         self._reaping = trio.Lock()
         with FORKS.starting:
-            started = start_worker(environment, held=is_spare)
+            started = start_worker(environment, held=is_spare, pass_fds=pass_fds)
             self._own(started, on_loaded, threads, timeout)
             FORKS.add(self)
         if not is_spare:

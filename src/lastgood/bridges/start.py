@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
 from pathlib import Path
@@ -39,10 +40,11 @@ class StartedWorker(Struct, frozen=True):
     arenas: tuple[int, int]
 
 
-def start_worker(environment: Environment, *, held: bool = False) -> StartedWorker:
+def start_worker(environment: Environment, *, held: bool = False, pass_fds: Sequence[int] = ()) -> StartedWorker:
     """Start a worker, on the thread that runs the app's event loop: the kernel kills it when that *thread* ends.
 
-    So no worker survives a killed app. ``held``: its output waits for ``release()``. Raises
+    So no worker survives a killed app. ``held``: its output waits for ``release()``. ``pass_fds`` are descriptors that it
+    inherits. Raises
     :class:`BridgeError` with the interpreter's name if it cannot be started.
     """
     try:
@@ -60,7 +62,7 @@ def start_worker(environment: Environment, *, held: bool = False) -> StartedWork
             child = Child(
                 [environment.python, "-u", str(_MAIN), *map(str, shared), str(os.getpid())],
                 output=output,
-                pass_fds=[descriptor for descriptor in shared if descriptor >= 0],
+                pass_fds=[*(descriptor for descriptor in shared if descriptor >= 0), *pass_fds],
                 env=environment.env,
                 cwd=environment.cwd,
             )

@@ -25,6 +25,10 @@ class Forks:
         self._descriptors = tuple(descriptors)
         os.register_at_fork(after_in_child=self._leave)
 
+    def call_in_children(self, close: Callable[[], object]) -> None:
+        """Call a function in every process that is forked from this one. It closes what must not outlive the worker."""
+        os.register_at_fork(after_in_child=close)
+
     def _leave(self) -> None:
         # Once only: in a child of the child, other files may have these numbers.
         descriptors, self._descriptors = self._descriptors, ()

@@ -9,7 +9,7 @@ FORGET for an unanswered STREAM or TAKE closes the stream as well.
     app -> worker   SETUP      body: packed {"import_path": [...], "modules": {name: selection}, "pinned": path of a
                                manifest or None, "codes": directory of cached compiled code or None,
                                "threads": calls that run at once, "grace": seconds the worker gets to exit,
-                               "async_backend": "asyncio" or "trio"};
+                               "async_backend": "asyncio" or "trio", "server": what serve/worker/ is told, if it is to serve};
                                answered when the worker is ready, with the paths of the installed modules that it has loaded.
                                It is the first frame, or follows AHEAD
                     AHEAD      body: that of a SETUP, with "focus": [path of a file that is likely to be edited next, ...] and
@@ -30,6 +30,8 @@ FORGET for an unanswered STREAM or TAKE closes the stream as well.
                     CLOSE      body: the number of a stream, which is closed; answered with RESULT or RAISED
                     INTERFACE  body: packed [[[module, function], ...], [module, ...]]; answered with what these are in the
                                worker (interface.py)
+                    SERVE      body: packed [name, argument], a command for the server of a worker that has one (serve/worker/);
+                               answered when it is done, unless the number is 0
                     LEVELS     number 0; body: packed {logger: level}, which the app's loggers have from now on
     worker -> app   RESULT     body: the packed value
                     RAISED     body: packed [type, message, traceback, details, others] (failures.py)
@@ -79,6 +81,7 @@ __all__ = [
     "RECORD",
     "REFUSED",
     "RESULT",
+    "SERVE",
     "SETUP",
     "STREAM",
     "STREAM_NUMBER",
@@ -101,7 +104,7 @@ RECORD = Struct("<BI")
 MAX_BODY = 1 << 30
 """The longest body in bytes, in either direction."""
 
-SETUP, CALL, FORGET, READ, AHEAD, PIN, INTERFACE, LEVELS = 1, 2, 3, 4, 5, 6, 7, 8
+SETUP, CALL, FORGET, READ, AHEAD, PIN, INTERFACE, LEVELS, SERVE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 RESULT, RAISED, REFUSED, FORGOTTEN, UNFIT = 16, 17, 18, 19, 20
 LOADED, APART = 32, 33
 LOG, LOGGED, BEGAN, TAKEN = 34, 35, 36, 37

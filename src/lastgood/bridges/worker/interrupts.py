@@ -17,7 +17,7 @@ TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["SHIELD", "Exposure", "Interrupted", "Shield", "enable_interrupts"]
+__all__ = ["SHIELD", "Exposure", "Interrupted", "RunSlot", "Shield", "enable_interrupts"]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -74,6 +74,17 @@ class Exposure:
             with self._lock:
                 pass
             _raise_in(self.thread, None)
+
+
+class RunSlot(Exposure):
+    """A thread's permission to run calls, one after the other; ``running`` is the current call's number, None while idle."""
+
+    __slots__ = ("revoked", "running")
+
+    def __init__(self, lock: threading.Lock) -> None:
+        super().__init__(lock)
+        self.running: int | None = None
+        self.revoked = False
 
 
 class Shield:

@@ -36,10 +36,11 @@ from . import frames
 from .ahead import Ahead
 from .calling import Callables, Refused
 from .contexts import CONTEXTS
-from .interrupts import SHIELD, Exposure, Interrupted
+from .interrupts import SHIELD, Interrupted, RunSlot
 from .local_modules import LocalModules
 from .logs import LogPipe
 from .performing import VALUES, import_modules, pack_raised, pack_refused, pack_result, run_call, run_question
+from .server import Server, missing_backend, pack_unstarted
 from .values.codec import CODEC, Lending
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -61,10 +62,6 @@ _PATIENCE = 0.05  # seconds for an interrupted call to end before others go on e
 _WARM_UP_CALLS = 200  # after this many calls, an idle moment is also used for CODEC.decide()
 
 _FORGOTTEN = frames.FORGOTTEN, b""
-_NO_TRIO = (
-    'async_backend under [runtime.process] is "trio", and {} has no trio. '
-    "Install it there, or leave the field out for asyncio."
-)
 
 
 class _Opening(bytes):
@@ -73,17 +70,6 @@ class _Opening(bytes):
 
 class _Question(bytes):
     """The body of an INTERFACE frame."""
-
-
-class _RunSlot(Exposure):
-    """A thread's permission to run calls, one after the other; ``running`` is the current call's number, None while idle."""
-
-    __slots__ = ("revoked", "running")
-
-    def __init__(self, lock: threading.Lock) -> None:
-        super().__init__(lock)
-        self.running: int | None = None
-        self.revoked = False
 
 
 class Worker:
@@ -106,6 +92,7 @@ class Worker:
         self._backend = "asyncio"
         self._own = frozenset(sys.modules)  # the modules of a worker before it imports the user's
         self._ahead: Ahead | None = None
+        self._server: Server | None = None
         self._modules = LocalModules(self._send)
         self._calls_begun = 0  # counts calls; the watcher compares
         self._alarm = threading.Semaphore(0)
@@ -116,9 +103,9 @@ class Worker:
         self._main_waits = False  # the main thread waits for a slot
         self._main_gate = threading.Semaphore(0)
         self._main_is_back = threading.Event()  # set when the main thread begins to wait for a slot
-        self._main_slot: _RunSlot | None = None
+        self._main_slot: RunSlot | None = None
         self._slots = 0  # slots in use, at most ``threads``; 0: every thread is in a forgotten call
-        self._runs: dict[int, _RunSlot] = {}
+        self._runs: dict[int, RunSlot] = {}
         self._open: set[int] = set()  # received, not yet answered
         self._forgotten: set[int] = set()  # those of the open calls that nobody waits for
         self._lent: dict[int, list[int]] = {}  # call number -> arena blocks of its answer, until the app has read it
@@ -137,18 +124,18 @@ class Worker:
         self._threads, self._backend = settings["threads"], settings["async_backend"]
         self._grace = max(settings["grace"], _MIN_GRACE)
         self._logs.adopt(settings["log_levels"])
-        if self._backend == "trio" and "trio" not in sys.modules:
-            from importlib.util import find_spec
-
-            if find_spec("trio") is None:
-                self._answer(number, *pack_refused(_NO_TRIO.format(sys.executable)))
-                return False
+        missing = missing_backend(self._backend)
+        if missing is not None:
+            self._answer(number, *pack_refused(missing))
+            return False
         try:
             self._modules.install(settings, bare, ahead)
         except Damaged as damaged:
             self._answer(number, *pack_refused(f"The pinned generation cannot be run. {damaged}"))
             return False
         try:
+            if "server" in settings:
+                self._server = Server(settings["server"])
             modules = import_modules(settings["modules"])
             raised = None
         except BaseException as error:
@@ -156,12 +143,14 @@ class Worker:
         if ahead is not None:
             ahead.finish(raised)
             number, settings = ahead.number, ahead.setup
+        if raised is None:
+            self._logs.imports_are_done()
+            CONTEXTS.keep()
+            CODEC.check_loaded()
+            raised = None if self._server is None else self._server.begin()
         if raised is not None:
-            self._answer(number, *pack_raised(raised))
+            self._answer(number, *pack_unstarted(raised))
             return False
-        self._logs.imports_are_done()
-        CONTEXTS.keep()
-        CODEC.check_loaded()
         self._callables = Callables(modules, settings["modules"])
         loaded = loaded_elsewhere(self._own) if settings["pinned"] else []
         self._answer(number, frames.RESULT, VALUES.dumps(loaded))
@@ -186,7 +175,10 @@ class Worker:
         self._logs.release()
 
     def serve(self) -> None:
-        """Run calls until the app has gone."""
+        """Run calls, or a server, until the app has gone."""
+        if self._server is not None:
+            self._server.run()
+            return
         with self._lock:
             self._main_slot = self._new_slot()
             for _ in range(self._threads - 1):
@@ -197,7 +189,7 @@ class Worker:
         if self._streams is not None:
             self._streams.close_all(self._grace)
 
-    def _await_slot(self) -> _RunSlot | None:
+    def _await_slot(self) -> RunSlot | None:
         with self._lock:
             if self._closing:
                 return None
@@ -227,15 +219,15 @@ class Worker:
 
     # The thread that has the slot.
 
-    def _new_slot(self) -> _RunSlot:
+    def _new_slot(self) -> RunSlot:
         self._slots += 1
-        return _RunSlot(self._lock)
+        return RunSlot(self._lock)
 
     def _start_thread(self, name: str, patience: float = 0) -> None:
         work = self._substitute, self._new_slot(), patience
         threading.Thread(target=CONTEXTS.run, args=work, name=name, daemon=True).start()
 
-    def _substitute(self, slot: _RunSlot | None, patience: float) -> None:
+    def _substitute(self, slot: RunSlot | None, patience: float) -> None:
         if patience:
             self._main_is_back.wait(patience)
         while slot is not None:
@@ -244,7 +236,7 @@ class Worker:
                 # Are others still in forgotten calls?
                 slot = self._new_slot() if self._slots < self._threads and not self._closing else None
 
-    def _take_calls(self, slot: _RunSlot, *, is_main: bool) -> None:
+    def _take_calls(self, slot: RunSlot, *, is_main: bool) -> None:
         """Run calls until the slot is taken away or the app has gone."""
         take = self._read_or_wait if is_main else self._calls.get
         SHIELD.bind(slot)
@@ -263,7 +255,7 @@ class Worker:
             elif body:
                 self._take_turn(slot, body)  # type: ignore[arg-type]  # it is a stream
 
-    def _close(self, slot: _RunSlot) -> None:
+    def _close(self, slot: RunSlot) -> None:
         """End this thread's loop, and wake the others so that they end too: the app has gone."""
         self._calls.put(None)  # for the next thread that has a slot
         with self._lock:
@@ -271,7 +263,7 @@ class Worker:
             self._offer_slot(slot)
         self._alarm.release()
 
-    def _offer_slot(self, slot: _RunSlot) -> None:
+    def _offer_slot(self, slot: RunSlot) -> None:
         if self._main_waits and not slot.revoked:
             slot.revoked = True
             self._slots -= 1
@@ -282,7 +274,7 @@ class Worker:
         self._main_slot = self._new_slot()
         self._main_gate.release()
 
-    def _run(self, slot: _RunSlot, number: int, body: bytes) -> None:
+    def _run(self, slot: RunSlot, number: int, body: bytes) -> None:
         try:
             with self._lock:
                 slot.running = number
@@ -308,7 +300,7 @@ class Worker:
         if outcome is not None:
             self._send(outcome[0], number, outcome[1])
 
-    def _perform(self, slot: _RunSlot, number: int, body: bytes) -> tuple[int, bytes] | None:
+    def _perform(self, slot: RunSlot, number: int, body: bytes) -> tuple[int, bytes] | None:
         """Run a call and return its answer; None if the answer will come from an event loop."""
         try:
             try:
@@ -379,7 +371,7 @@ class Worker:
         if self._loops is not None:
             self._loops.cancel(number, unless)
 
-    def _take_turn(self, slot: _RunSlot, stream: Stream) -> None:
+    def _take_turn(self, slot: RunSlot, stream: Stream) -> None:
         """Have a stream make items in this thread, until others wait for it."""
         streams = self._make_streams()
         with self._lock:
@@ -475,6 +467,10 @@ class Worker:
                     self._modules.pin(body)
                 elif kind == frames.LEVELS:
                     self._logs.set_levels(body)
+                elif kind == frames.SERVE and self._server is not None:
+                    if number:
+                        self._open_request(number)
+                    self._server.command(body, partial(self._answer, number, frames.RESULT, b"") if number else bool)
                 elif kind == frames.STREAM:
                     self._open_request(number)
                     received.append((number, _Opening(body)))
@@ -567,6 +563,8 @@ class Worker:
                     self._enqueue(received)
         if self._ahead is not None and self._ahead.active:
             os._exit(0)  # without exit handlers: nobody knows what it has run
+        if self._server is not None:
+            self._server.end()
         self._calls.put(None)
         # Twice the app's own grace (before SIGTERM, before SIGKILL), for when the app is no longer there to send them.
         time.sleep(2 * self._grace)

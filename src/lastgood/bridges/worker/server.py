@@ -1,0 +1,76 @@
+"""A server that a worker runs on its main thread, instead of calls. Its code lies in a directory that the app names.
+
+That is serve/worker/, which needs more than the standard library, and imports nothing of lastgood.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from .forks import FORKS
+from .performing import VALUES, pack_raised, pack_refused
+
+TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Server", "missing_backend", "pack_unstarted"]
+
+_PACKAGE = "_lastgood_server"
+_NO_TRIO = (
+    'async_backend under [runtime.process] is "trio", and {} has no trio. '
+    "Install it there, or leave the field out for asyncio."
+)
+
+
+def missing_backend(backend: str) -> str | None:
+    """Return what to say if this interpreter does not have the event loop for calls; else None."""
+    if backend == "trio" and "trio" not in sys.modules:
+        from importlib.util import find_spec
+
+        if find_spec("trio") is None:
+            return _NO_TRIO.format(sys.executable)
+    return None
+
+
+class Server:
+    """What "server" in the body of a SETUP frame asks for. It does here what comes before the program is imported."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        package = type(sys)(_PACKAGE)
+        package.__path__ = [settings["code"]]
+        sys.modules[_PACKAGE] = package
+        __import__(f"{_PACKAGE}.engine")
+        self._engine: Any = sys.modules[f"{_PACKAGE}.engine"].Engine(settings, FORKS.call_in_children)
+
+    def begin(self) -> BaseException | None:
+        """Get ready to serve, once the program was imported; return what was raised."""
+        try:
+            self._engine.start()
+        except BaseException as error:
+            FORKS.end_child(error)
+            return error
+        return None
+
+    def run(self) -> None:
+        """Serve until :meth:`end`."""
+        self._engine.run()
+
+    # On the thread that reads.
+
+    def command(self, body: bytes, answer: Callable[[], object]) -> None:
+        """Do what the body of a SERVE frame says. ``answer`` is called when it is done."""
+        name, argument = VALUES.loads(body)
+        self._engine.command(name, argument, answer)
+
+    def end(self) -> None:
+        """Have :meth:`run` return, after the server has ended what it serves."""
+        self._engine.end()
+
+
+def pack_unstarted(error: BaseException) -> tuple[int, bytes]:
+    """Return the answer to SETUP for what keeps the worker from being ready: its text alone, if that is the server's own."""
+    if type(error).__module__ == f"{_PACKAGE}.errors":
+        return pack_refused(str(error))
+    return pack_raised(error)

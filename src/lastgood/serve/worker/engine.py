@@ -1,0 +1,254 @@
+"""An ASGI application, served by uvicorn on the main thread of a worker.
+
+In the order of time:
+
+- *Before the program* is imported, what ``uvicorn main:app`` does then as well: uvicorn and its protocols are imported, and logging
+  is set up. A spare does that ahead. There is no event loop yet.
+- *Start*: the application is found in its module, its lifespan begins, and the probe is answered.
+- *Live*: connections are accepted, once every worker of the generation before has stopped. Each worker holds a lock until it has
+  stopped, which the kernel releases if it is killed.
+- *Stop*: no more is accepted, idle connections are handed to the live generation (retiring.py), and what was begun is done.
+- *End*: what is left is cut, web sockets are closed with 1012, and the lifespan ends.
+
+Commands come from the thread that reads from the app, and are done on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+from contextlib import suppress
+
+from .lifespan import begin_lifespan
+from .mailbox import Mailbox
+from .probing import ask
+from .program import find_application, load_application, make_config
+from .retiring import Passing, Resumed, Retiring, cut, is_http
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["Engine"]
+
+_POLL = 0.002  # seconds between two looks at what is left of a generation that has stopped
+_GATE_POLL = 0.001  # seconds between two looks at whether the generation before has stopped
+_GATE_WAIT = 2.0  # seconds for that, in which its event loop may be blocked by the program
+_LOOKS = 3
+_CUT_WAIT = 0.2  # seconds for tasks to heed that their client has gone, before they are cancelled
+
+
+class Engine:
+    """``settings`` is what the app says in SETUP under "server" (serve/bridge.py)."""
+
+    def __init__(self, settings: dict[str, Any], close_in_forks: Callable[[Callable[[], object]], object]) -> None:
+        self._settings = settings
+        self._listening = settings["sockets"]
+        self._gate = settings["gate"]
+        self._inherited = [*self._listening, self._gate, *settings["mailbox"]]
+        for descriptor in self._inherited:
+            os.set_inheritable(descriptor, False)
+        self._mailbox = Mailbox(*settings["mailbox"])
+        close_in_forks(self._leave)
+        self._accepting: list[socket.socket] = []
+        self._servers: list[asyncio.AbstractServer] = []
+        self._config = make_config(settings)
+        self._header: list[tuple[bytes, bytes]] = []
+        self._stopping = False
+        self._takes_over = False
+        self._done: list[Callable[[], object]] = []
+
+    def _leave(self) -> None:
+        """Close the sockets in a process that was forked by the program: the port must not outlive the worker there."""
+        for descriptor in (
+            *self._inherited,
+            *self._mailbox.descriptors(),
+            *(each.fileno() for each in self._accepting),
+        ):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._inherited, self._accepting = [], []
+
+    # Start, on the main thread.
+
+    def start(self) -> None:
+        """Find the application, begin its lifespan, ask the probe. Raises :class:`ServeError`, and what the program raises."""
+        settings, config = self._settings, self._config
+        load_application(config, find_application(settings["app"]), settings)
+        factory = config.get_loop_factory()
+        self._loop = asyncio.new_event_loop() if factory is None else factory()
+        asyncio.set_event_loop(self._loop)
+        # The lock is on the byte that has the number of this process.
+        fcntl.lockf(self._gate, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, os.getpid())
+        self._loop.run_until_complete(self._start())
+
+    async def _start(self) -> None:
+        from uvicorn.server import ServerState
+
+        self._end = asyncio.Event()
+        self._state = ServerState()
+        self._set_headers()
+        self._lifespan = await begin_lifespan(self._config, self._settings["app"])
+        if self._settings["probe"] is not None:
+            await ask(self._settings, self._config, self._make_protocol)
+
+    def _make_protocol(self, rest: bytes = b"") -> Any:
+        """Create the protocol of a new connection, from which another worker has read ``rest``."""
+        if self._stopping and self._takes_over and self._config.ssl is None:
+            return Passing(self._mailbox, self._state.connections, rest)
+        return self._config.http_protocol_class(
+            config=self._config, server_state=self._state, app_state=self._lifespan.state, _loop=self._loop
+        )
+
+    # Commands, from another thread.
+
+    def command(self, name: str, argument: Any, answer: Callable[[], object]) -> None:
+        """Do what the app says; ``answer`` is called on the event loop when that is done."""
+        commands: dict[str, Callable[[Any, Callable[[], object]], object]] = {
+            "live": self._go_live,
+            "tell": self._tell,
+            "stop": self._stop,
+        }
+        self._loop.call_soon_threadsafe(commands[name], argument, answer)
+
+    def end(self) -> None:
+        """End everything: the app has gone, or has no use for this worker any more."""
+        with suppress(AttributeError, RuntimeError):  # it has not begun, or is closed already
+            self._loop.call_soon_threadsafe(self._end.set)
+
+    # On the event loop.
+
+    def run(self) -> None:
+        """Serve until :meth:`end`, on the main thread."""
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._tick()
+        await self._end.wait()
+        await self._finish()
+
+    def _tick(self) -> None:
+        self._set_headers()  # they have the time
+        self._loop.call_later(1, self._tick)
+
+    def _set_headers(self) -> None:
+        from email.utils import formatdate
+
+        date = [(b"date", formatdate(usegmt=True).encode())] if self._config.date_header else []
+        self._state.default_headers = [*date, *self._config.encoded_headers, *self._header]
+
+    def _tell(self, header: str | None, answer: Callable[[], object]) -> None:
+        self._header = [] if header is None else [(b"lastgood", header.encode())]
+        self._set_headers()
+        answer()
+
+    def _go_live(self, earlier: list[int], answer: Callable[[], object]) -> None:
+        self._live = self._loop.create_task(self._accept_after(earlier, answer))
+
+    async def _accept_after(self, earlier: list[int], answer: Callable[[], object]) -> None:
+        """Accept connections, when the workers with these process ids have stopped."""
+        deadline = self._loop.time() + _GATE_WAIT
+        while any(self._runs(each) for each in earlier) and self._loop.time() < deadline:  # noqa: ASYNC110 - of other processes
+            await asyncio.sleep(_GATE_POLL)
+        if not self._stopping:
+            for descriptor in self._listening:
+                listener = socket.socket(fileno=os.dup(descriptor))
+                listener.setblocking(False)
+                self._accepting.append(listener)
+                made = self._make_protocol
+                backlog = self._config.backlog
+                server = await self._loop.create_server(made, sock=listener, ssl=self._config.ssl, backlog=backlog)
+                self._servers.append(server)
+            self._loop.add_reader(self._mailbox.descriptor, self._mailbox.take, self._receive)
+        if self._stopping:  # since it began to accept
+            self._accept_no_more()
+        answer()
+
+    def _runs(self, earlier: int) -> bool:
+        try:
+            fcntl.lockf(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, earlier)
+        except OSError:
+            return True
+        fcntl.lockf(self._gate, fcntl.LOCK_UN, 1, earlier)
+        return False
+
+    def _receive(self, connection: socket.socket, rest: bytes) -> None:
+        task = self._loop.create_task(self._resume(connection, rest))
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
+
+    async def _resume(self, connection: socket.socket, rest: bytes) -> None:
+        connection.setblocking(False)
+        try:
+            await self._loop.connect_accepted_socket(lambda: self._resumed(rest), connection)
+        except OSError:  # the client has gone
+            connection.close()
+
+    def _resumed(self, rest: bytes) -> Any:
+        protocol = self._make_protocol(rest)
+        return protocol if isinstance(protocol, Passing) else Resumed(protocol, rest)
+
+    def _accept_no_more(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        self._loop.remove_reader(self._mailbox.descriptor)
+        self._accepting.clear()
+
+    def _stop(self, takes_over: bool, answer: Callable[[], object]) -> None:
+        """Accept no more, and give idle connections away; ``takes_over``: another generation takes them."""
+        self._stopping, self._takes_over = True, takes_over
+        self._accept_no_more()
+        for protocol in list(self._state.connections):
+            if not (is_http(protocol) or isinstance(protocol, Passing) or self._is_web_socket(protocol)):
+                protocol.shutdown()  # by others than httptools and h11, such as HTTP/2: it ends when it is idle
+        self._retire_all()
+        fcntl.lockf(self._gate, fcntl.LOCK_UN, 1, os.getpid())
+        self._draining = self._loop.create_task(self._drain(answer))
+
+    def _retire_all(self) -> None:
+        for protocol in list(self._state.connections):
+            current = protocol.transport.get_protocol()
+            if isinstance(current, (Retiring, Passing)):
+                current.attempt()
+            elif is_http(protocol):
+                Retiring(protocol, self._mailbox if self._takes_over else None)
+
+    def _is_web_socket(self, protocol: Any) -> bool:
+        kind = self._config.ws_protocol_class
+        return kind is not None and isinstance(protocol, kind)
+
+    async def _drain(self, answer: Callable[[], object]) -> None:
+        """Call ``answer`` when nothing is left. A connection that was just accepted is not there at the first look."""
+        looks = 0
+        while looks < _LOOKS:
+            await asyncio.sleep(_POLL)
+            self._retire_all()
+            looks = 0 if self._state.connections or self._state.tasks else looks + 1
+        answer()
+
+    async def _finish(self) -> None:
+        """Cut what is left, and end the lifespan."""
+        self._stopping = True
+        self._accept_no_more()
+        for protocol in list(self._state.connections):
+            if is_http(protocol):
+                cut(protocol)
+            elif isinstance(protocol, Passing):
+                protocol.cut()
+            else:
+                protocol.shutdown()
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=_CUT_WAIT)
+        for task in list(self._state.tasks):
+            task.cancel()
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=_CUT_WAIT)
+        await self._lifespan.shutdown()

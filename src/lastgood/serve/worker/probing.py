@@ -1,0 +1,80 @@
+"""The probe: one request to the new generation, over a connection that nobody else has."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from .errors import ServeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["ask"]
+
+_FIRST_FAILURE = 500
+
+
+async def ask(settings: dict[str, Any], config: Any, make_protocol: Callable[[], Any]) -> None:
+    """Ask for the path of the probe. Raises what the application raises, or :class:`ServeError` if the answer is 500 or above."""
+    path = settings["probe"]
+    application = config.loaded_app
+    raised: list[BaseException] = []
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await application(scope, receive, send)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    def quietly() -> Any:
+        protocol = make_protocol()
+        protocol.access_log = False
+        if hasattr(protocol, "logger"):
+            import logging
+
+            protocol.logger = logging.getLogger("uvicorn.error.probe")
+            protocol.logger.disabled = True  # what it would log is raised
+        return protocol
+
+    ours, theirs = socket.socketpair()
+    config.loaded_app = watched
+    try:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_accepted_socket(quietly, theirs)
+        config.loaded_app = application
+        request = f"GET {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: lastgood-probe\r\nconnection: close\r\n\r\n"
+        await loop.sock_sendall(ours, request.encode())
+        status, head = await _status(loop, ours)
+        while not transport.is_closing() and await loop.sock_recv(ours, 1 << 16):
+            pass
+    finally:
+        config.loaded_app = application
+        ours.close()
+    if raised:
+        if hasattr(raised[0], "add_note"):
+            raised[0].add_note(f"It was raised for the probe, GET {path}.")
+        raise raised[0]
+    if status is None or status >= _FIRST_FAILURE:
+        answer = f"with {head}" if status is not None else "with nothing"
+        raise ServeError(
+            f"The probe GET {path} of {settings['app']} was answered {answer}; a generation is good if that is below 500."
+        )
+
+
+async def _status(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> tuple[int | None, str]:
+    """Return the status of the answer, and the rest of its first line; None if there is none."""
+    received = b""
+    while b"\r\n" not in received:
+        chunk = await loop.sock_recv(connection, 1 << 16)
+        if not chunk:
+            return None, ""
+        received += chunk
+    _, _, rest = received.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+    code = rest[:3]
+    return (int(code) if code.isdecimal() else None), rest.strip()
