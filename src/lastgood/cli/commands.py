@@ -1,4 +1,4 @@
-"""The ``lastgood`` command: watch, generate, plan, status, history, undo, init, doctor, demo.
+"""The ``lastgood`` command: watch, serve, generate, plan, status, history, undo, init, doctor, demo.
 
 An error of the user is one message on stderr, with exit status 1. Status 2 means wrong usage, or warnings with
 ``--fail-on-warn``; 3, wrappers out of date with ``--check``; 130, Ctrl-C; 143, SIGTERM. A defect of lastgood shows its traceback.
@@ -17,7 +17,7 @@ import click
 
 from lastgood import __version__
 from lastgood.children.platforms import require_processes, without_processes
-from lastgood.errors import LastgoodError, Unsupported
+from lastgood.errors import ConfigError, LastgoodError, Unsupported
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lastgood.cli.generating import Format
     from lastgood.effects import FileOperation
     from lastgood.interpreters.project import Project
+    from lastgood.session.watch import WatchProgram
+    from lastgood.watch_events import WatchEvent
 
 # Each command imports what it needs when it runs, so that "lastgood --help" does not wait for trio.
 
@@ -129,8 +131,9 @@ def watch(config: Path | None, as_json: bool, wait: bool, quiet: bool, verbose: 
     from lastgood.cli.watching import watch_and_show
 
     path = _config_file(config)
+    make_program = partial(_watch_program, path, wait)
     if as_json:
-        sys.exit(watch_and_show(path, lambda event: click.echo(json.dumps(event.to_dict())), wait=wait))
+        sys.exit(watch_and_show(make_program, lambda event: click.echo(json.dumps(event.to_dict()))))
     from lastgood.cli.worker_lines import mark_worker_lines
     from lastgood.session.event_lines import EventLines, EventPrinter, nearby
 
@@ -143,11 +146,92 @@ def watch(config: Path | None, as_json: bool, wait: bool, quiet: bool, verbose: 
     if not quiet:
         console.print(Text.assemble(f"lastgood {__version__} watches for {nearby(path, Path.cwd())}. ", (hint, "dim")))
     status = watch_and_show(
-        path, lambda event: None if quiet and event.type in _GOOD else show(event), wait=wait, keys=keys
+        make_program, lambda event: None if quiet and event.type in _GOOD else show(event), keys=keys
     )
     if status == 0:
         click.echo("Stopped.", err=True)
     sys.exit(status)
+
+
+def _watch_program(path: Path, wait: bool, on_event: Callable[[WatchEvent], None]) -> WatchProgram:
+    from lastgood import watch
+
+    return watch(path, on_event=on_event, wait_for_first=wait)
+
+
+@main.command()
+@click.argument("app", required=False)
+@click.argument("options", metavar="[-- UVICORN OPTIONS]", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="The config file. Default: the nearest one with [serve]."
+)
+@click.option("--factory", is_flag=True, help="APP is a function that returns the application.")
+@click.option("--host", "hosts", multiple=True, help="Serve at this address (127.0.0.1); may be given several times.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Serve at this port (8000); 0: one that is free.")
+@click.option("--uds", type=click.Path(path_type=Path), help="Serve at this Unix socket.")
+@click.option("--fd", type=click.IntRange(0), help="Serve from this inherited descriptor of a socket.")
+@click.option("--probe", metavar="PATH", help="A new generation must answer this path below 500 before it is live.")
+@click.option(
+    "--drain", type=click.FloatRange(0), help="Seconds in which what a replaced generation answers may end (10)."
+)
+@click.option("--no-header", is_flag=True, help="Leave the header Lastgood out of responses.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object a line, and nothing else.")
+@_quiet
+@_verbose
+@_no_color
+def serve(
+    app: str | None,
+    options: tuple[str, ...],
+    config: Path | None,
+    factory: bool,
+    no_header: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **where: Any,
+) -> None:
+    """Serve the ASGI application APP, such as main:app, and replace it on every edit, without a failed request.
+
+    No config is needed. The last good version answers until the next one has started; Ctrl-C ends it.
+    """
+    require_processes("lastgood serve")
+    _require_uvicorn()
+    from rich.text import Text
+
+    from lastgood.cli.keys import keyboard
+    from lastgood.cli.serving import Serving, addresses, config_of, uvicorn_options
+    from lastgood.config import load_config
+    from lastgood.serve.binding import release
+    from lastgood.session.event_lines import EventLines, EventPrinter
+
+    if app is not None and app.startswith("-"):  # the first of uvicorn's options
+        options, app = (app, *options), None
+    file = config_of(config)
+    serving = Serving(file, app, factory=factory, header=not no_header, options=uvicorn_options(options), **where)
+    settings = serving.settings(None if file is None else load_config(file).serve)
+    sockets = serving.bind(settings)
+    try:
+        if as_json:
+            sys.exit(serving.run(sockets, lambda event: click.echo(json.dumps(event.to_dict()))))
+        console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose, waits=True)
+        show, keys = EventPrinter(lines, console), keyboard()
+        click.get_current_context().meta[_KEYS] = keys is not None
+        if not quiet:
+            places = " and ".join(addresses(sockets, encrypts=serving.encrypts))
+            hint = "Ctrl-C ends it." if keys is None else "r reloads, q ends it."
+            console.print(Text.assemble(f"lastgood {__version__} serves {settings.app} at {places}. ", (hint, "dim")))
+        status = serving.run(sockets, lambda event: None if quiet and event.type in _GOOD else show(event), keys)
+        click.echo("Stopped.", err=True)
+        sys.exit(status)
+    finally:
+        release(sockets)
+
+
+def _require_uvicorn() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("uvicorn") is None:
+        raise ConfigError("lastgood serve needs uvicorn, which is not installed: pip install 'lastgood[serve]'")
 
 
 @main.command()

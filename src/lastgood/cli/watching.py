@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 
 import trio
 
-import lastgood
 from lastgood.cli.keys import follow_keys
 from lastgood.errors import Disposed
 from lastgood.session.watch import WatchProgram
@@ -22,12 +21,17 @@ TERMINATED = 143  # 128 + SIGTERM, the convention of shells
 
 
 def watch_and_show(
-    config_file: Path, show: Callable[[WatchEvent], None], *, wait: bool, keys: int | None = None
+    make_program: Callable[[Callable[[WatchEvent], None]], WatchProgram],
+    show: Callable[[WatchEvent], None],
+    *,
+    keys: int | None = None,
+    beside: Callable[[], Awaitable[None]] | None = None,
+    terminated: int = TERMINATED,
 ) -> int:
-    """Run a session until Ctrl-C, SIGTERM, or until its output is closed. Return the exit status.
+    """Run a session until Ctrl-C, SIGTERM, or until its output is closed. Return the exit status, ``terminated`` after SIGTERM.
 
-    ``keys``: the descriptor of a terminal, on which ``r`` reloads and ``q`` ends the session. Raises what the session raises, and
-    :class:`BrokenPipeError`.
+    ``make_program(on_event)`` makes the program. ``keys``: the descriptor of a terminal, on which ``r`` reloads and ``q`` ends the
+    session. ``beside`` runs as long as the session. Raises what the session raises, and :class:`BrokenPipeError`.
     """
     scope = trio.CancelScope()
     broken: list[BrokenPipeError] = []
@@ -45,19 +49,26 @@ def watch_and_show(
         statuses.append(status)
         scope.cancel()
 
-    program = lastgood.watch(config_file, on_event=on_event, wait_for_first=wait)
-    trio.run(_run, program, scope, end, keys)
+    trio.run(_run, make_program(on_event), scope, partial(end, terminated), keys, beside)
     if broken:
         raise broken[0]
     return statuses[-1]
 
 
-async def _run(program: WatchProgram, scope: trio.CancelScope, end: Callable[[int], None], keys: int | None) -> None:
+async def _run(
+    program: WatchProgram,
+    scope: trio.CancelScope,
+    terminate: Callable[[], None],
+    keys: int | None,
+    beside: Callable[[], Awaitable[None]] | None,
+) -> None:
     raised: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(_end_by_signal, end)
+        await nursery.start(_end_by_signal, terminate)
         if keys is not None:
-            nursery.start_soon(follow_keys, keys, _Keys(program, nursery, end))
+            nursery.start_soon(follow_keys, keys, _Keys(program, nursery, scope.cancel))
+        if beside is not None:
+            nursery.start_soon(beside)
         try:
             with scope:
                 await program()
@@ -69,18 +80,18 @@ async def _run(program: WatchProgram, scope: trio.CancelScope, end: Callable[[in
 
 
 async def _end_by_signal(
-    end: Callable[[int], None], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    terminate: Callable[[], None], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as received:
         task_status.started()
         async for _ in received:
-            end(TERMINATED)
+            terminate()
 
 
 class _Keys:
     """What the keys do."""
 
-    def __init__(self, program: WatchProgram, nursery: trio.Nursery, end: Callable[[int], None]) -> None:
+    def __init__(self, program: WatchProgram, nursery: trio.Nursery, end: Callable[[], object]) -> None:
         self._program = program
         self._nursery = nursery
         self._end = end
@@ -88,7 +99,7 @@ class _Keys:
 
     def __call__(self, key: str) -> None:
         if key in "qQ":
-            self._end(0)
+            self._end()
         elif key in "rR" and not self._reloads:
             self._reloads = True
             self._nursery.start_soon(self._reload)
