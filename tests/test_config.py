@@ -348,7 +348,7 @@ def test_a_wrong_value_is_told_with_field_and_expectation(text: str, field: str,
         (
             "xyz = 3\n" + MINIMAL,
             "xyz",
-            "expected in the config: generator, generators, modules, output, python_import_path, runtime, watch.",
+            "expected in the config: generator, generators, modules, output, python_import_path, runtime, serve, watch.",
         ),
         ("[modules.a.b]\nfunctions = []\n" + OUTPUT, "modules.a.b", 'quote the dotted name: [modules."a.b"].'),
     ],

@@ -23,6 +23,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "[output]": config.OutputConfig,
     "[watch]": config.WatchConfig,
     "[runtime.process]": config.ProcessConfig,
+    "[serve]": config.ServeConfig,
     "[generator]": config.GeneratorConfig,
 }
 NOT_IN_THE_FILE = {"path", "pinned"}

@@ -28,6 +28,7 @@ def test_help_lists_every_command_with_one_whole_line(run: Run) -> None:
     commands = ran.out.partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in commands] == [
         "watch",
+        "serve",
         "generate",
         "plan",
         "status",

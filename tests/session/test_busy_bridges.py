@@ -260,12 +260,12 @@ async def test_the_live_bridge_is_told_its_generation_and_whether_it_is_stale(
 
     monkeypatch.setattr(BusyBridge, "tell", tell, raising=False)
     async with start() as session:
-        assert told == [("live", 1, False)]
+        assert told == [("probe", 1, False)]
         factory.fail("probe", RuntimeError("not ready"))
         assert not await session.reload_now()
         assert told[1:] == [("live", 1, True)]
         assert await session.reload_now()
-        assert told[2:] == [("live", 2, False)]
+        assert told[2:] == [("probe", 2, False)]
         for bridge in factory.bridges:
             assert isinstance(bridge, BusyBridge)
             bridge.done.set()

@@ -19,8 +19,8 @@ class Bridge(Protocol):
 
     - ``async init()``: awaited once before any call.
     - ``live()``: plain; called with the swap that makes this bridge the live one. It cannot make the swap fail: errors are logged.
-    - ``tell(generation, stale)``: plain; called of the live bridge after the swap, and when one of the two changes: the number of
-      its generation, and whether that is older than the sources. Errors are logged.
+    - ``tell(generation, stale)``: plain; called with the swap, before ``live()``, and of the live bridge when one of the two
+      changes: the number of its generation, and whether that is older than the sources. Errors are logged.
     - ``async idle()``: awaited of a bridge that was replaced and is not lost: it returns when what the bridge has begun by itself
       is done, such as the answers of a server. Like calls in flight, that has ``drain_timeout`` seconds, after which ``idle()``
       is cancelled; nothing waits for it but ``dispose()``, and the session's ``close()``.

@@ -190,9 +190,10 @@ def serve(
     verbose: bool,
     **where: Any,
 ) -> None:
-    """Serve the ASGI application APP, such as main:app, and replace it on every edit, without a failed request.
+    """Serve an ASGI application, and reload it on every edit.
 
-    No config is needed. The last good version answers until the next one has started; Ctrl-C ends it.
+    APP names it, such as main:app; no config is needed. The last good version answers until the next one has started, and no
+    request fails. What stands behind -- are options of uvicorn.
     """
     require_processes("lastgood serve")
     _require_uvicorn()
@@ -207,8 +208,12 @@ def serve(
     if app is not None and app.startswith("-"):  # the first of uvicorn's options
         options, app = (app, *options), None
     file = config_of(config)
-    serving = Serving(file, app, factory=factory, header=not no_header, options=uvicorn_options(options), **where)
-    settings = serving.settings(None if file is None else load_config(file).serve)
+    read = None if file is None else load_config(file).serve
+    try:
+        serving = Serving(file, app, factory=factory, header=not no_header, options=uvicorn_options(options), **where)
+        settings = serving.settings(read)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
     sockets = serving.bind(settings)
     try:
         if as_json:

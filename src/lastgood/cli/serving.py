@@ -20,7 +20,7 @@ from lastgood.config import Config, ModuleConfig, ServeConfig, find_config, load
 from lastgood.errors import ConfigError
 from lastgood.interpreters.hooks import Hooks
 from lastgood.serve.binding import bind, bind_unix, from_descriptor, release
-from lastgood.serve.bridge import ServerBridge
+from lastgood.serve.bridge import ServerBridge, checked_options
 from lastgood.serve.unavailable import Unavailable
 from lastgood.session.error_texts import error_details
 from lastgood.session.watch import WatchProgram, watch
@@ -161,7 +161,7 @@ class _Bridge(ServerBridge):
 
 
 def config_of(named: Path | None) -> Path | None:
-    """Return the config file for the command: that which was named, or the nearest one if it has ``[serve]``.
+    """Return the config file for the command: the one that was named, or the nearest one if it has ``[serve]``.
 
     Any other config is that of another session, for wrappers. Raises :class:`ConfigError`.
     """
@@ -194,7 +194,7 @@ def uvicorn_options(arguments: Sequence[str]) -> dict[str, Any]:
     }
     if "headers" in given:
         given["headers"] = [header.split(":", 1) for header in given["headers"]]
-    return given
+    return checked_options(given)
 
 
 def _tls(options: Mapping[str, Any]) -> ssl.SSLContext | None:

@@ -230,14 +230,19 @@ class LiveBridges:
         self._slot.swap(self._warmed.pop(cycle), along, checks=self._configs[cycle].output.check_results)
         assert self._slot.live is not None
         self._leased[cycle] = self._slot.live
-        call_plain(self._slot.live.bridge, "live")
 
     def tell(self, generation: int, *, stale: bool) -> None:
-        """Call ``tell()`` of the live bridge, unless it has been told the same. It cannot fail."""
+        """Call ``tell()`` of the live bridge, unless it has been told the same, then ``live()`` of a new one. It cannot fail.
+
+        Call this in the step of the event loop in which a bridge goes live, when the planner knows of that.
+        """
         bridge = None if self._slot.live is None else self._slot.live.bridge
-        if bridge is not self._told[0] or (generation, stale) != self._told[1:]:
-            self._told = bridge, generation, stale
+        before, self._told = self._told, (bridge, generation, stale)
+        is_new = bridge is not before[0]
+        if is_new or before[1:] != (generation, stale):
             call_plain(bridge, "tell", generation, stale)
+        if is_new:
+            call_plain(bridge, "live")
 
     def _start_guard(self, cycle: int) -> None:
         """Start to monitor a live bridge. Call it as an action's last step: its events must come after the action's outcome."""

@@ -306,8 +306,12 @@ class TrioInterpreter:
 
     def tell(self, state: State) -> None:
         """Tell the live bridge and other sessions what there is to tell in ``state``."""
-        self._bridges.tell(state.generation, stale=state.staleness is not None)
+        self.tell_bridge(state)
         self.others.tell(state)
+
+    def tell_bridge(self, state: State) -> None:
+        """Tell the live bridge what there is to tell in ``state``."""
+        self._bridges.tell(state.generation, stale=state.staleness is not None)
 
     def report_late(self) -> None:
         """Report what is still to be reported of the bridges. Call it before any other event."""

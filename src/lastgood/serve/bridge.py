@@ -23,7 +23,7 @@ from lastgood.config import Config, ModuleConfig
 from lastgood.errors import BridgeError, ConfigError
 from lastgood.sources.environment import Environment
 
-__all__ = ["ServerBridge"]
+__all__ = ["ServerBridge", "checked_options"]
 
 _WORKER = Path(__file__).with_name("worker")
 
@@ -99,7 +99,7 @@ class ServerBridge:
             "app": _checked_app(app),
             "factory": factory,
             "probe": _checked_probe(probe),
-            "options": _checked_options(options or {}),
+            "options": checked_options(options or {}),
             "header": header,
         }
         return cls(_Server.of(config, app.partition(":")[0], _Desk.of(listening), settings), float(drain))
@@ -308,7 +308,8 @@ def _checked_probe(probe: str | None) -> str | None:
     return probe
 
 
-def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return these options of uvicorn as they cross to the worker. Raises :class:`ConfigError`."""
     for name, value in options.items():
         if name in _WITHOUT_SENSE:
             raise ConfigError(f"uvicorn's option {name} makes no sense here: {_WITHOUT_SENSE[name]}.")

@@ -65,7 +65,8 @@ class Unavailable:
         self._headers = headers
         self._text = ""
         self._begun = trio.Event()
-        self._accepting = trio.CancelScope()
+        self._ended = False
+        self._accepting: trio.CancelScope | None = None
 
     def begin(self, text: str) -> None:
         """Answer from now on, with this text."""
@@ -74,20 +75,21 @@ class Unavailable:
 
     def end(self) -> None:
         """Accept no more connections. Those that were accepted are answered."""
-        self._accepting.cancel()
+        self._ended = True
+        self._begun.set()
+        if self._accepting is not None:
+            self._accepting.cancel()
 
     async def run(self) -> None:
         """Answer until :meth:`end`, which may come before :meth:`begin`."""
-        with self._accepting:
-            await self._begun.wait()
-        if self._accepting.cancelled_caught:
+        await self._begun.wait()
+        if self._ended:
             return
         free = trio.Semaphore(_MOST)
-        async with trio.open_nursery() as nursery:
-            with self._accepting:
-                async with trio.open_nursery() as listening:
-                    for each in self._sockets:
-                        listening.start_soon(self._accept, each, free, nursery)
+        async with trio.open_nursery() as nursery, trio.open_nursery() as accepting:
+            self._accepting = accepting.cancel_scope
+            for each in self._sockets:
+                accepting.start_soon(self._accept, each, free, nursery)
 
     async def _accept(self, listener: socket.socket, free: trio.Semaphore, nursery: trio.Nursery) -> None:
         with trio.socket.from_stdlib_socket(listener.dup()) as own:

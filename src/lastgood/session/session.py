@@ -482,6 +482,7 @@ class Session:
 
     def _emit(self, event: WatchEvent) -> None:
         if self._interpreter is not None:
+            self._interpreter.tell_bridge(self._driver.state)  # the live bridge knows before the user does
             self._interpreter.others.note(event)
         for stream in self._streams:
             stream.put(event)

@@ -1,0 +1,218 @@
+"""``lastgood serve``: an application in a directory without any config is served, and reloaded, and its errors are shown."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from command_line import Run
+from running import Running
+
+APP = """
+VERSION = 1
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x-root", scope["root_path"].encode())]})
+    await send({"type": "http.response.body", "body": b"%d" % VERSION})
+
+def make():
+    return app
+
+def broken():
+    raise LookupError("no such thing")
+"""
+BROKEN = "async def app(:\n"
+
+Serve = Callable[..., Running]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "main.py").write_text(APP)
+    return tmp_path
+
+
+@pytest.fixture
+def serve(here: Path, processes: list[Running]) -> Serve:
+    def start(*args: str, app: str = "main:app") -> Running:
+        command = (sys.executable, "-m", "lastgood", "serve", app, *args)
+        processes.append(Running(*command, cwd=here))
+        return processes[-1]
+
+    return start
+
+
+def port_of(serving: Running) -> int:
+    """The port that the first line names."""
+    found = re.search(r"at https?://127.0.0.1:(\d+)", serving.line("lastgood "))
+    assert found is not None
+    return int(found[1])
+
+
+def get(port: int, **headers: str) -> tuple[int, str, str | None]:
+    """The status, the body, and what the header Lastgood says."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", "/", headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), answer.getheader("lastgood")
+    finally:
+        connection.close()
+
+
+def save(here: Path, text: str) -> None:
+    fresh = here / ".main.py.swp"
+    fresh.write_text(text)
+    fresh.replace(here / "main.py")
+
+
+def version(number: int) -> str:
+    return APP.replace("VERSION = 1", f"VERSION = {number}")
+
+
+def test_edits_are_served_and_a_broken_one_is_not(here: Path, serve: Serve) -> None:
+    serving = serve("--port", "0")
+    port = port_of(serving)
+    assert get(port) == (200, "1", "generation=1")
+    serving.line("live  ")
+    save(here, version(2))
+    assert "generation 2" in serving.line("live  ")
+    assert get(port) == (200, "2", "generation=2")
+    save(here, BROKEN)
+    assert "generation 2 is live. main.py:1: SyntaxError" in serving.line("STALE")
+    while (found := get(port)) == (200, "2", "generation=2"):  # the worker is told at the same time
+        pass
+    assert found == (200, "2", "generation=2; stale")
+    save(here, version(3))
+    assert "generation 3" in serving.line("live  ")
+    assert get(port) == (200, "3", "generation=3")
+    ended = serving.interrupt()
+    assert ended.status == 130
+    assert ended.err.endswith("Stopped.\n")
+    assert {path.name for path in here.iterdir()} <= {"main.py", ".lastgood", "__pycache__"}
+
+
+def test_a_first_start_that_fails_is_answered_with_its_error_until_it_is_mended(here: Path, serve: Serve) -> None:
+    save(here, "import nothing_there\n")
+    serving = serve("--port", "0")
+    port = port_of(serving)
+    assert "nothing is live yet, it waits for an edit" in serving.line("failed")
+    status, text, header = get(port)
+    assert (status, header) == (503, "generation=0; stale")
+    assert "ModuleNotFoundError: No module named 'nothing_there'" in text
+    status, page, _ = get(port, Accept="text/html")
+    assert status == 503
+    assert page.startswith("<!doctype html>")
+    assert "No module named &#x27;nothing_there&#x27;" in page
+    save(here, BROKEN)
+    serving.line("failed")
+    assert "SyntaxError" in get(port)[1]
+    save(here, version(2))
+    serving.line("live  ")
+    assert get(port) == (200, "2", "generation=1")
+
+
+def test_sigterm_is_a_good_end(serve: Serve) -> None:
+    serving = serve("--port", "0", "--no-header")
+    port = port_of(serving)
+    assert get(port) == (200, "1", None)
+    assert serving.terminate().status == 0
+    with pytest.raises(ConnectionRefusedError):
+        get(port)
+
+
+def test_an_application_that_a_function_makes(serve: Serve) -> None:
+    assert get(port_of(serve("--port", "0", "--factory", app="main:make"))) == (200, "1", "generation=1")
+
+
+def test_what_is_served_may_be_named_in_a_config(here: Path, serve: Serve) -> None:
+    (here / "lastgood.toml").write_text('[serve]\napp = "main:app"\nport = 0\nprobe = "/"\n')
+    serving = serve("--", "--root-path", "/below", app="--verbose")
+    port = port_of(serving)
+    assert "lastgood.toml" in serving.line("watching")
+    assert get(port) == (200, "1", "generation=1")
+    (here / "lastgood.toml").write_text('[serve]\napp = "main:broken"\nport = 0\nprobe = "/"\n')
+    serving.line("STALE")
+    while (found := get(port)) == (200, "1", "generation=1"):
+        pass
+    assert found == (200, "1", "generation=1; stale")
+
+
+def test_the_config_of_another_session_is_not_read(here: Path, serve: Serve) -> None:
+    (here / "lastgood.toml").write_text('[modules.pricing]\n[output]\ndir = "generated"\n')
+    assert get(port_of(serve("--port", "0")))[0] == 200
+
+
+def test_options_of_uvicorn_are_passed_on(serve: Serve) -> None:
+    serving = serve("--port", "0", "--", "--root-path", "/below", "--header", "X-More:1", "--no-server-header")
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(serving), timeout=30)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    found = answer.getheader("x-root"), answer.getheader("x-more"), answer.getheader("server"), answer.read()
+    connection.close()
+    assert found == ("/below", "1", None, b"1")
+
+
+def test_a_unix_socket_is_removed_at_the_end(here: Path, serve: Serve) -> None:
+    serving = serve("--uds", "app.sock")
+    assert serving.line("lastgood ").partition(" at ")[2].startswith("app.sock. ")
+    serving.line("live  ")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(here / "app.sock"))
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b"200 OK" in client.recv(1000)
+    serving.interrupt()
+    assert not (here / "app.sock").exists()
+
+
+def test_events_as_json(serve: Serve) -> None:
+    serving = serve("--port", "0", "--json")
+    assert json.loads(serving.line("reload-success"))["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], "the application is not named. Write it as an argument, such as `lastgood serve main:app`"),
+        (["main"], 'app: expected a module and a name in it, such as "main:app", found "main".'),
+        (["main:app", "--probe", "health"], 'probe: expected a path that begins with "/", found "health".'),
+        (
+            ["main:app", "--", "--log-leve", "debug"],
+            "what stands behind -- is for uvicorn: No such option '--log-leve'",
+        ),
+        (["main:app", "--", "--reload"], "uvicorn's option reload makes no sense here: lastgood reloads."),
+        (["main:app", "--", "--workers", "2"], "makes no sense here: set pool under [runtime.process]"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_wrong_usage(run: Run, args: list[str], says: str) -> None:
+    ran = run("serve", *args)
+    assert ran.status == 2
+    assert says in ran.err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_port_that_is_in_use(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ran = run("serve", "main:app", "--port", str(other.getsockname()[1]))
+    assert ran.status == 1
+    assert "another program listens there. Stop that one, or choose another port" in ran.err
+
+
+@pytest.mark.usefixtures("here")
+def test_without_uvicorn(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    ran = run("serve", "main:app")
+    assert (ran.status, ran.err) == (
+        1,
+        "Error: lastgood serve needs uvicorn, which is not installed: pip install 'lastgood[serve]'\n",
+    )
