@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from .forks import FORKS
+from .manifest import Damaged
 from .performing import VALUES, pack_raised, pack_refused
 
 TYPE_CHECKING = False  # typing's own costs a starting worker 9 ms
@@ -35,7 +36,7 @@ def missing_backend(backend: str) -> str | None:
 
 
 class Server:
-    """What "server" in the body of a SETUP frame asks for. It does here what comes before the program is imported."""
+    """What "server" in the body of a SETUP frame asks for. It is created before local modules can be imported."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         package = type(sys)(_PACKAGE)
@@ -43,6 +44,10 @@ class Server:
         sys.modules[_PACKAGE] = package
         __import__(f"{_PACKAGE}.engine")
         self._engine: Any = sys.modules[f"{_PACKAGE}.engine"].Engine(settings, FORKS.call_in_children)
+
+    def configure(self) -> None:
+        """Do what comes before the program is imported, which may read files."""
+        self._engine.configure()
 
     def begin(self) -> BaseException | None:
         """Get ready to serve, once the program was imported; return what was raised."""
@@ -70,7 +75,9 @@ class Server:
 
 
 def pack_unstarted(error: BaseException) -> tuple[int, bytes]:
-    """Return the answer to SETUP for what keeps the worker from being ready: its text alone, if that is the server's own."""
+    """Return the answer to SETUP for what keeps the worker from being ready: its text alone, if the program has no part in it."""
+    if isinstance(error, Damaged):
+        return pack_refused(f"The pinned generation cannot be run. {error}")
     if type(error).__module__ == f"{_PACKAGE}.errors":
         return pack_refused(str(error))
     return pack_raised(error)

@@ -117,7 +117,6 @@ class Worker:
     def prepare(self, number: int, setup: bytes, bare: Collection[str] = ()) -> bool:
         """Import the modules and send the answer; return whether that succeeded."""
         from .importing import loaded_elsewhere
-        from .manifest import Damaged
 
         ahead = self._ahead
         settings = VALUES.loads(setup)
@@ -129,13 +128,14 @@ class Worker:
             self._answer(number, *pack_refused(missing))
             return False
         try:
+            self._server = Server(settings["server"]) if "server" in settings else None
             self._modules.install(settings, bare, ahead)
-        except Damaged as damaged:
-            self._answer(number, *pack_refused(f"The pinned generation cannot be run. {damaged}"))
+        except Exception as error:
+            self._answer(number, *pack_unstarted(error))
             return False
         try:
-            if "server" in settings:
-                self._server = Server(settings["server"])
+            if self._server is not None:
+                self._server.configure()
             modules = import_modules(settings["modules"])
             raised = None
         except BaseException as error:

@@ -24,7 +24,7 @@ from contextlib import suppress
 from .lifespan import begin_lifespan
 from .mailbox import Mailbox
 from .probing import ask
-from .program import find_application, load_application, make_config
+from .program import find_application, import_uvicorn, load_application, make_config
 from .retiring import Passing, Resumed, Retiring, cut, is_http
 
 TYPE_CHECKING = False
@@ -51,11 +51,11 @@ class Engine:
         self._inherited = [*self._listening, self._gate, *settings["mailbox"]]
         for descriptor in self._inherited:
             os.set_inheritable(descriptor, False)
-        self._mailbox = Mailbox(*settings["mailbox"])
+        self._mailbox = Mailbox(*settings["mailbox"])  # it makes its sockets later, for which a spare would wait
         close_in_forks(self._leave)
         self._accepting: list[socket.socket] = []
         self._servers: list[asyncio.AbstractServer] = []
-        self._config = make_config(settings)
+        import_uvicorn(settings["options"])
         self._header: list[tuple[bytes, bytes]] = []
         self._stopping = False
         self._takes_over = False
@@ -65,12 +65,15 @@ class Engine:
         """Close the sockets in a process that was forked by the program: the port must not outlive the worker there."""
         for descriptor in (
             *self._inherited,
-            *self._mailbox.descriptors(),
             *(each.fileno() for each in self._accepting),
         ):
             if descriptor >= 0:
                 os.close(descriptor)
         self._inherited, self._accepting = [], []
+
+    def configure(self) -> None:
+        """Set up logging, and what else comes before the program. Raises :class:`ServeError`."""
+        self._config = make_config(self._settings)
 
     # Start, on the main thread.
 

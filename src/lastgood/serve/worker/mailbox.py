@@ -10,6 +10,7 @@ import os
 import socket
 import tempfile
 from array import array
+from functools import cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,16 +24,19 @@ _AT_ONCE = 16  # connections that one worker takes before it looks after others
 
 
 class Mailbox:
-    """``taking`` and ``sending`` are the descriptors of both ends, which are not closed here."""
+    """``taking`` and ``sending`` are the descriptors of both ends, which stay open until the process ends."""
 
     def __init__(self, taking: int, sending: int) -> None:
         self.descriptor = taking
-        self._taking = socket.socket(fileno=os.dup(taking))
-        self._sending = socket.socket(fileno=os.dup(sending))
+        self._sender = sending
 
-    def descriptors(self) -> list[int]:
-        """Return those that are its own."""
-        return [self._taking.fileno(), self._sending.fileno()]
+    @cached_property
+    def _taking(self) -> socket.socket:
+        return socket.socket(fileno=self.descriptor)
+
+    @cached_property
+    def _sending(self) -> socket.socket:
+        return socket.socket(fileno=self._sender)
 
     def send(self, connection: int, rest: bytes) -> bool:
         """Send a connection, by its descriptor; return False if there is no room for it now."""

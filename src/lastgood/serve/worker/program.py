@@ -11,38 +11,46 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["find_application", "load_application", "make_config"]
+__all__ = ["find_application", "import_uvicorn", "load_application", "make_config"]
 
 _OLDEST = (0, 54)
+_TABLES = (("HTTP_PROTOCOLS", "http"), ("WS_PROTOCOLS", "ws"), ("LIFESPAN", "lifespan"), ("LOOP_FACTORIES", "loop"))
+
+
+def import_uvicorn(options: dict[str, Any]) -> None:
+    """Import uvicorn and all that it serves with, before there are local modules. Raises :class:`ServeError`."""
+    _require_uvicorn()
+    from uvicorn import config, server  # noqa: F401 - imported ahead
+    from uvicorn.importer import ImportFromStringError, import_from_string
+
+    for table, option in _TABLES:
+        place = getattr(config, table, {}).get(options.get(option, "auto"))
+        try:
+            if place is not None:
+                imported = import_from_string(place)
+                if option == "loop":
+                    imported()  # it imports the loop that it chooses
+        except (ImportError, ImportFromStringError) as error:
+            raise ServeError(_wrong_options(options, error)) from error
 
 
 def make_config(settings: dict[str, Any]) -> Any:
-    """Import uvicorn and all that it serves with, and set up logging. Raises :class:`ServeError`."""
-    _require_uvicorn()
+    """Make uvicorn's configuration, which sets up logging. Raises :class:`ServeError`."""
     import inspect
 
-    from uvicorn import config as uvicorn_config
-    from uvicorn.importer import import_from_string
+    from uvicorn.config import Config
 
     options = settings["options"]
-    known = [name for name in inspect.signature(uvicorn_config.Config).parameters if name != "app"]
+    known = [name for name in inspect.signature(Config).parameters if name != "app"]
     for name in options:
         if name not in known:
             raise ServeError(
                 f"uvicorn has no option {name!r}{_near(name, known)}. Its options are: {', '.join(known)}."
             )
     try:
-        config = uvicorn_config.Config(settings["app"], **options)
-        for table, name in (
-            ("HTTP_PROTOCOLS", config.http),
-            ("WS_PROTOCOLS", config.ws),
-            ("LIFESPAN", config.lifespan),
-        ):
-            import_from_string(getattr(uvicorn_config, table).get(name, name))
+        config = Config(settings["app"], **options)
         config.get_loop_factory()
-    except Exception as error:
-        raise ServeError(_wrong_options(options, error)) from error
-    except SystemExit as error:  # uvicorn has logged why
+    except (Exception, SystemExit) as error:
         raise ServeError(_wrong_options(options, error)) from error
     return config
 
