@@ -10,7 +10,7 @@ __all__ = ["EXAMPLES", "copy_of"]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-_MADE = {"generated", ".lastgood", "__pycache__", ".venv", ".pytest_cache"}
+_MADE = {"generated", ".lastgood", "__pycache__", ".venv", ".pytest_cache", "node_modules", "site"}
 """Directories that somebody who tried an example has left there."""
 
 
