@@ -20,7 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEBOUNCE", "ENVIRONMENT", "LASTGOOD", "PEERS", "Kind", "Running", "installed", "missing"]
+__all__ = [
+    "DEBOUNCE",
+    "ENVIRONMENT",
+    "LASTGOOD",
+    "PEERS",
+    "Kind",
+    "Running",
+    "free_port",
+    "installed",
+    "missing",
+    "tool",
+]
 
 DEBOUNCE = 0.02
 ENVIRONMENT = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -46,7 +57,7 @@ class Kind:
     tells: bool = False
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """The command of an installed package, beside this interpreter or on the path."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else shutil.which(name) or name
@@ -63,7 +74,7 @@ def _uvicorn(_root: Path, port: int, _: Path) -> list[str]:
 
 def _granian(_root: Path, port: int, _: Path) -> list[str]:
     quick = ["--reload", "--reload-tick", "50", "--reload-ignore-worker-failure", "--no-log"]
-    return [_tool("granian"), "--interface", "asgi", "--port", str(port), *quick, "main:app"]
+    return [tool("granian"), "--interface", "asgi", "--port", str(port), *quick, "main:app"]
 
 
 def _jurigged(root: Path, port: int, _: Path) -> list[str]:
@@ -71,11 +82,11 @@ def _jurigged(root: Path, port: int, _: Path) -> list[str]:
 
 
 def _uvicorn_hmr(_root: Path, port: int, _: Path) -> list[str]:
-    return [_tool("uvicorn-hmr"), "main:app", "--host", "127.0.0.1", "--port", str(port), "--log-level", "critical"]
+    return [tool("uvicorn-hmr"), "main:app", "--host", "127.0.0.1", "--port", str(port), "--log-level", "critical"]
 
 
 def _hmr(_root: Path, _port: int, answer: Path) -> list[str]:
-    return [_tool("hmr"), "once.py", str(answer)]
+    return [tool("hmr"), "once.py", str(answer)]
 
 
 def _autoreload(_root: Path, port: int, _: Path) -> list[str]:
@@ -117,7 +128,7 @@ class Running:
     def start(self) -> None:
         """Start it, and do not wait until it answers."""
         self._file.unlink(missing_ok=True)
-        self.port = _free_port()
+        self.port = free_port()
         self.process = subprocess.Popen(
             self.kind.command(self.root, self.port, self._file),
             cwd=self.root,
@@ -182,7 +193,7 @@ class Running:
         self.process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

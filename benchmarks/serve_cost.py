@@ -1,0 +1,184 @@
+"""What a request costs the process that answers it, in machine instructions, counted by callgrind: lastgood beside plain uvicorn.
+
+Times on a shared machine wander by more than what is asked here. Instructions of one process do not: callgrind counts those between
+two of its dumps, in which nothing happens but the requests (and uvicorn's tick, ten times a second, in both).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reload_peers import ENVIRONMENT, free_port
+
+__all__ = ["Cost", "costs"]
+
+APP = '''\
+import os
+
+BODY = str(os.getpid()).encode()
+HEADERS = [(b"content-type", b"text/plain"), (b"content-length", str(len(BODY)).encode())]
+
+
+async def app(scope, receive, send):
+    """Answer with the process id."""
+    while scope["type"] == "lifespan":
+        event = (await receive())["type"]
+        await send({"type": f"{event}.complete"})
+        if event == "lifespan.shutdown":
+            return
+    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    await send({"type": "http.response.body", "body": BODY})
+'''
+
+COUNTED = """\
+#!/bin/sh
+exec valgrind --quiet --tool=callgrind --callgrind-out-file={root}/counted.%p {python} "$@"
+"""
+
+START = 120.0
+ROUNDS = 3
+REQUESTS = 1000
+
+
+@dataclass
+class Cost:
+    """The instructions that one request costs, a round each."""
+
+    who: str
+    http: str
+    instructions: list[float] = field(default_factory=list)
+    never: str | None = None
+
+
+def commands(counted: Path, python: str, http: str, port: int) -> dict[str, list[str]]:
+    """The servers: both run the application in a process of the interpreter ``counted``."""
+    options = ["--http", http, "--log-level", "critical", "--no-access-log"]
+    return {
+        "uvicorn": [str(counted), "-m", "uvicorn", "main:app", "--port", str(port), *options],
+        "lastgood serve": [python, "-m", "lastgood", "serve", "main:app", "--port", str(port), "--", *options],
+    }
+
+
+def make(root: Path) -> Path:
+    """Make the application, with a config that has lastgood's worker counted; return the interpreter that is counted."""
+    root.mkdir(parents=True)
+    counted = root / "counted-python"
+    counted.write_text(COUNTED.format(root=root, python=sys.executable))
+    counted.chmod(0o755)
+    (root / "main.py").write_text(APP)
+    (root / "lastgood.toml").write_text(f'[modules]\n\n[runtime.process]\npython = "{counted}"\nspare = false\n')
+    return counted
+
+
+@contextlib.contextmanager
+def connected(process: subprocess.Popen[bytes], port: int) -> Iterator[socket.socket]:
+    """Wait until a server answers, and give a connection that is kept alive."""
+    end = time.perf_counter() + START
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), START) as connection:
+            if status_and_body(connection)[0] == 200:
+                yield connection
+                return
+        if time.perf_counter() > end:
+            raise TimeoutError(f"no answer within {START:.0f} s")
+        time.sleep(0.1)
+    raise ConnectionError("it has ended")
+
+
+def status_and_body(connection: socket.socket) -> tuple[int, bytes]:
+    """Send a request, and return the answer, of which all comes at once."""
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    data = b""
+    while b"\r\n\r\n" not in data or data.endswith(b"\r\n\r\n"):
+        more = connection.recv(65536)
+        if not more:
+            raise ConnectionError
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def control(what: str, pid: int) -> None:
+    """Have callgrind do something in a process that it counts."""
+    subprocess.run(["callgrind_control", what, str(pid)], check=True, timeout=60, capture_output=True)
+
+
+def measure(cost: Cost, command: list[str], root: Path, port: int) -> None:
+    """Start a server, and count a few rounds of requests."""
+    with subprocess.Popen(
+        command,
+        cwd=root,
+        env={**ENVIRONMENT, "PYTHONHASHSEED": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=None if os.environ.get("SHOW_STDERR") else subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            with connected(process, port) as connection:
+                connection.settimeout(START)
+                for _ in range(100):
+                    pid = int(status_and_body(connection)[1])
+                for number in range(1, ROUNDS + 1):
+                    control("--zero", pid)
+                    for _ in range(REQUESTS):
+                        status_and_body(connection)
+                    control("--dump", pid)
+                    text = (root / f"counted.{pid}.{number}").read_text()
+                    (total,) = re.findall(r"^totals: (\d+)", text, re.MULTILINE)
+                    cost.instructions.append(int(total) / REQUESTS)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            cost.never = f"{type(error).__name__}: {error}"
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server, and all that it started."""
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def costs(top: Path, python: str = sys.executable) -> list[Cost]:
+    """Count, for each implementation of HTTP that uvicorn finds."""
+    if shutil.which("callgrind_control") is None:
+        print("the cost of a request is left out: valgrind is not installed")
+        return []
+    told = []
+    for http in ("h11", "httptools"):
+        if importlib.util.find_spec(http) is None:
+            continue
+        root = top / http
+        counted = make(root)
+        port = free_port()
+        for who, command in commands(counted, python, http, port).items():
+            told.append(cost := Cost(who, http))
+            measure(cost, command, root, port)
+    return told
+
+
+def show(told: list[Cost]) -> None:
+    """Print what a request costs, beside plain uvicorn."""
+    for cost in told:
+        if not cost.instructions:
+            print(f"{cost.http:<10} {cost.who:<24}  {cost.never}")
+            continue
+        own = statistics.median(cost.instructions)
+        floor = statistics.median(next(each.instructions for each in told if each.http == cost.http) or [own])
+        print(f"{cost.http:<10} {cost.who:<24}{own:>10,.0f} instructions a request{own / floor:>8.3f}")
