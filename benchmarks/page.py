@@ -3,7 +3,7 @@
     pip install -e '.[benchmarks]'
     python benchmarks/page.py [--only NAME ...] [--kept DIRECTORY] [--full]
 
-It takes about half an hour, and wants a quiet machine. ``--kept`` is a directory for what the benchmarks print: what lies there is
+It takes about an hour, and wants a quiet machine. ``--kept`` is a directory for what the benchmarks print: what lies there is
 taken as it is, what is missing is measured and left there. ``--only`` measures some of them anew, and takes the others from there.
 ``--full`` has thirty rounds of the reloads, which takes an hour more.
 """
@@ -36,6 +36,8 @@ PEERS = (
     "granian",
     "jurigged",
     "uvicorn-hmr",
+    "hypercorn",
+    "fastapi",
     "hmr",
     "ipython",
     "anyio",
@@ -73,6 +75,17 @@ BENCHMARKS = (
         "a new process that imports the program and answers; *x bare* is the ratio to it. *Swapped* is the moment at which calls\n"
         "go to lastgood's new worker, without the debounce of 20 ms. *Stall* is the time for which a reload held up the app's\n"
         "event loop. The last table counts after how many of 24 edits the answer is that of a new process.",
+        tells=True,
+    ),
+    Benchmark(
+        "serve",
+        "A web application that is edited while it serves",
+        "A FastAPI application is saved 100 times at random moments, 20 times broken and mended by the next edit, while eight\n"
+        "clients ask over and over on connections that they keep, and send nothing a second time. *Failed*: requests without a\n"
+        "good answer. *Broken*: answers from code that cannot be imported. *Older*: answers that are older than one that came\n"
+        "before the request was sent. *Median* and *worst*: from the save to the first new answer; *mended*: the same for an edit\n"
+        "after a broken one. *Stream*: a client keeps a stream of events open meanwhile. *Stuck*: three edits in a row without an\n"
+        "answer within ten seconds; *gone*: the server's process has ended.",
         tells=True,
     ),
     Benchmark(
@@ -261,6 +274,27 @@ def reload_plots(told: Mapping[str, Any]) -> list[str]:
     return plots
 
 
+def serve_plots(told: Mapping[str, Any]) -> list[str]:
+    """Plot the latencies of the servers, beside lastgood's, with the requests that failed."""
+    plots = []
+    for part, title in (("plain", "no stream open"), ("stream", "a stream open")):
+        rows = {row["who"]: row for row in told["rows"] if row["part"] == part and row["answered"]}
+        if "lastgood serve" not in rows:
+            continue
+        own = median(rows["lastgood serve"], "answered")
+        bars = [
+            (
+                f"{who}, {sum(row['failed'].values()):,} failed",
+                median(row, "answered") / own,
+                OURS if who == "lastgood serve" else OTHERS,
+            )
+            for who, row in rows.items()
+        ]
+        label = f"from a save to the first new answer, × lastgood serve ({title})"
+        plots.append(ratios(f"serve-{part}", bars, label, f"Latency of each server, and its failed requests, {title}"))
+    return plots
+
+
 def calls_plots(told: Mapping[str, Any]) -> list[str]:
     """Plot the small calls of lastgood and its peers."""
     rows = [
@@ -277,7 +311,7 @@ def calls_plots(told: Mapping[str, Any]) -> list[str]:
     )
 
 
-PLOTS = {"reload": reload_plots, "calls": calls_plots}
+PLOTS = {"reload": reload_plots, "serve": serve_plots, "calls": calls_plots}
 
 
 def page(kept: Path) -> str:

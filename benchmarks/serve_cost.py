@@ -51,6 +51,7 @@ exec valgrind --quiet --tool=callgrind --callgrind-out-file={root}/counted.%p {p
 START = 120.0
 ROUNDS = 3
 REQUESTS = 1000
+WARM_UP = 300  # requests before the first round: the interpreter specialises what runs often
 
 
 @dataclass
@@ -130,7 +131,7 @@ def measure(cost: Cost, command: list[str], root: Path, port: int) -> None:
         try:
             with connected(process, port) as connection:
                 connection.settimeout(START)
-                for _ in range(100):
+                for _ in range(WARM_UP):
                     pid = int(status_and_body(connection)[1])
                 for number in range(1, ROUNDS + 1):
                     control("--zero", pid)
