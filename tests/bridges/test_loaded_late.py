@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from lastgood.bridges import process
+from lastgood.bridges import workers
 from lastgood.bridges.process import LoadedLate, ProcessBridge
 from lastgood.bridges.worker.manifest import digest_of
 from lastgood.errors import BridgeError, WorkerDied
@@ -94,7 +94,7 @@ async def test_what_a_worker_told_last_is_heard_though_nobody_was_listening(stag
 async def test_of_more_late_bytes_than_are_held_only_the_names_are_told(
     staged: StagedProject, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(process, "MAX_LATE_BYTES", 10)
+    monkeypatch.setattr(workers, "MAX_LATE_BYTES", 10)
     async with staged.running() as bridge:
         await run(bridge, LATE)
         assert [(late.name, late.source) for late in bridge.loaded_late] == [("dynamic", None)]
@@ -177,7 +177,7 @@ read(1)
 async def test_a_worker_that_tells_nonsense_is_killed(
     tmp_path: Path, misdeed: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "MAX_LOADED_LATE", 3)
+    monkeypatch.setattr(workers, "MAX_LOADED_LATE", 3)
     fake = script(tmp_path / "python", HOSTILE.format(python=sys.executable, misdeed=misdeed))
     with trio.fail_after(DEADLINE), pytest.raises(BridgeError, match=told):
         await ProcessBridge(fake, import_path=["/p"], grace=0.05).init()

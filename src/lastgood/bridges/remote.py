@@ -131,6 +131,14 @@ class RemoteWorker:
         """The process id; None once the process has ended."""
         return None if self._child.gone else self._child.pid
 
+    def here(self, path: str) -> str:
+        """Return the path in the app of a file that the worker names."""
+        return path
+
+    def there(self, path: str) -> str:
+        """Return the path in the worker of a local file of the app."""
+        return path
+
     def submit(
         self,
         target: bytes,
