@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from msgspec import Struct, field
 
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.spare import Spare, newest_source
+from lastgood.bridges.start import start_worker
 from lastgood.bridges.worker.manifest import Damaged
 from lastgood.children.limits import in_thread
 from lastgood.config import Config, ProcessConfig
@@ -55,7 +57,7 @@ class Blank:
     def __init__(self, process: ProcessConfig) -> None:
         self.start = _Start(find_environment(process), process.grace)
         self.worker = RemoteWorker(
-            self.start.environment,
+            partial(start_worker, self.start.environment, held=True),
             is_spare=True,
             threads=process.threads,
             timeout=process.timeout,

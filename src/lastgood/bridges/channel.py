@@ -24,6 +24,7 @@ import os
 from bisect import insort
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from operator import attrgetter
 
 import trio
@@ -232,6 +233,14 @@ class Channel:
                 self._forget(answer)
             if self._leader is None and self._open:
                 self._wake_another()
+
+    async def listen(self) -> None:
+        """Read what comes until the channel fails, also while no caller waits: its pipe must not fill up."""
+        listener = PendingAnswer(0)
+        listener.of_stream = True  # it is no call that the worker is busy with
+        self._open[0] = listener
+        with suppress(BridgeError):
+            await self.wait(listener)
 
     @trio.lowlevel.enable_ki_protection
     def fail(self, failure: Callable[[], BridgeError]) -> None:

@@ -18,6 +18,7 @@ from lastgood.bridges.logs import LEVELS
 from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.remote import PACK, RemoteWorker
 from lastgood.bridges.spare import RunContext, Spare, becomes_ready, newest_source, take_spare
+from lastgood.bridges.start import start_worker
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.manifest import Damaged
 from lastgood.bridges.workers import VALUES, WorkerBridge, pin
@@ -260,9 +261,8 @@ class ProcessBridge(WorkerBridge):
 
     def _make_worker(self, environment: Environment, *, is_spare: bool = False) -> RemoteWorker:
         return RemoteWorker(
-            environment,
+            partial(start_worker, environment, held=is_spare, pass_fds=self._pass_fds()),
             is_spare=is_spare,
-            pass_fds=self._pass_fds(),
             threads=self._process.threads,
             timeout=self._process.timeout,
             grace=self._process.grace,

@@ -13,17 +13,16 @@ import trio
 from lastgood.bridges.channel import Channel
 from lastgood.bridges.logs import LEVELS, WorkerLogs
 from lastgood.bridges.pending import PendingAnswer
-from lastgood.bridges.start import StartedWorker, start_worker
+from lastgood.bridges.start import StartedWorker, WorkerProcess
 from lastgood.bridges.worker import frames
 from lastgood.bridges.worker.values.arena import Arena
 from lastgood.bridges.worker.values.arrays import Carrier
 from lastgood.bridges.worker.values.known import Known
 from lastgood.bridges.worker.values.values import PLAIN, DecodeError
 from lastgood.calls.classes import Declared
-from lastgood.children.child import KILL_WAIT, Child
+from lastgood.children.child import KILL_WAIT
 from lastgood.children.forks import FORKS
 from lastgood.errors import Blame, BridgeError, WorkerDied
-from lastgood.sources.environment import Environment
 
 __all__ = ["PACK", "RemoteWorker", "unpacker"]
 
@@ -38,33 +37,30 @@ def unpacker(decode: Callable[[int, Any], Any]) -> Callable[[Any], Any]:
 
 
 class RemoteWorker:
-    """A worker process, started on creation.
+    """A worker process, which ``start()`` starts, on creation.
 
     ``is_spare``: it runs ahead (worker/ahead.py), and its output and log records are held back until it is taken over.
     ``threads`` calls run at once in it, and each may take ``timeout`` seconds. When the worker has died, its child processes
     get ``grace`` seconds to exit. The owner sets ``ready`` once the worker has imported its modules. ``on_loaded`` is called
-    with this object and the body of a LOADED frame. ``pass_fds`` are descriptors that the process
-    inherits. Raises :class:`BridgeError` if the interpreter cannot be started.
+    with this object and the body of a LOADED frame. Raises what ``start()`` raises.
     """
 
     @trio.lowlevel.enable_ki_protection
     def __init__(
         self,
-        environment: Environment,
+        start: Callable[[], StartedWorker],
         *,
         threads: int,
         timeout: float,
         grace: float,
         on_loaded: Callable[[RemoteWorker, bytes], object],
         is_spare: bool = False,
-        pass_fds: Sequence[int] = (),
     ) -> None:
         self.ready = False
         self._grace = grace
         self._reaping = trio.Lock()
         with FORKS.starting:
-            started = start_worker(environment, held=is_spare, pass_fds=pass_fds)
-            self._own(started, on_loaded, threads, timeout)
+            self._own(start(), on_loaded, threads, timeout)
             FORKS.add(self)
         if not is_spare:
             self.logs.start()
@@ -200,9 +196,14 @@ class RemoteWorker:
             self.channel.send_read(answer.number)
         return value
 
-    def read_item(self, body: bytes, known: Known | None = None) -> Any:
-        """Decode an item of a stream, or the end of one. Raises as :meth:`read` does; the caller sends READ."""
-        return self.codec.loads(body, known) if body else None
+    def read_item(self, kind: int | None, body: bytes, known: Known | None = None) -> Any:
+        """Decode the value in a record of a stream. Raises as :meth:`read` does; the caller sends READ."""
+        value = self.codec.loads(body, known) if body else None
+        return self.localised(value) if kind == frames.RAISED else value
+
+    def localised(self, raised: Any) -> Any:
+        """Return the description of an exception with the paths that its files have in the app."""
+        return raised
 
     def _reclaim(self, number: int) -> None:
         if self._lent and number in self._lent:
@@ -256,11 +257,11 @@ class RemoteWorker:
             try:
                 await child.end(self._grace if exited else 0)
             finally:
-                blame: Blame | None = None if exited else "code"  # it closed the pipe, and was then killed here
+                blame: Blame | None = child.blame if exited else "code"  # it closed the pipe, and was then killed here
                 self.channel.fail(lambda: _death(child, doing, blame))
 
 
-def _death(child: Child, doing: str, blame: Blame | None) -> WorkerDied:
+def _death(child: WorkerProcess, doing: str, blame: Blame | None) -> WorkerDied:
     """Return the error of a worker that has ended while ``doing`` something."""
-    how = "with a status that is not known" if child.status is None else ""
+    how = child.death or ("with a status that is not known" if child.status is None else "")
     return WorkerDied(child.status, child.out.tail(), doing=f"{how} {doing}".strip(), blame=blame)

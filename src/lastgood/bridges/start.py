@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -15,15 +16,51 @@ from lastgood.children.child import Child
 from lastgood.children.descriptors import above_standard, pipe
 from lastgood.children.limits import advice
 from lastgood.children.output import Output
-from lastgood.errors import BridgeError
+from lastgood.errors import Blame, BridgeError
 from lastgood.sources.environment import Environment
 
-__all__ = ["WORKER_MARK", "StartedWorker", "start_worker"]
+__all__ = ["WORKER_MARK", "StartedWorker", "WorkerProcess", "start_worker"]
 
 WORKER_MARK: ContextVar[bytes] = ContextVar("worker_mark", default=b"")
 """What stands before each line that a worker prints, for the workers that are started in this context."""
 
 _MAIN = Path(__file__).with_name("worker") / "main.py"
+
+
+class WorkerProcess(Protocol):
+    """The process of a worker, here or elsewhere: what :class:`~lastgood.children.child.Child` says of each of these.
+
+    ``death`` says how it was lost, if that is not known from its exit: the end of the sentence "The worker process ended …".
+    ``blame`` is that of the loss, if it is not known from the status.
+    """
+
+    pidfd: int
+    out: Output
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def status(self) -> int | None: ...
+
+    @property
+    def gone(self) -> bool: ...
+
+    @property
+    def death(self) -> str: ...
+
+    @property
+    def blame(self) -> Blame | None: ...
+
+    def has_exited(self) -> bool: ...
+
+    def is_stopped(self) -> bool: ...
+
+    def signal(self, number: int) -> None: ...
+
+    async def exited(self, within: float = ...) -> bool: ...
+
+    async def end(self, grace: float, *, patience: float = ...) -> bool: ...
 
 
 class StartedWorker(Struct, frozen=True):
@@ -33,7 +70,7 @@ class StartedWorker(Struct, frozen=True):
     (-1: none).
     """
 
-    child: Child
+    child: WorkerProcess
     requests: int
     answers: int
     logs: int

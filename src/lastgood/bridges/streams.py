@@ -196,7 +196,7 @@ class WorkerStream:
         """Return the value of a RESULT, or raise the error that another answer stands for."""
         assert self._worker is not None
         try:
-            value = self._worker.read_item(body, self._known)
+            value = self._worker.read_item(kind, body, self._known)
             raised = error_of(kind, value, known=self._known)
         except DecodeError as error:
             raise unreadable(error) from None

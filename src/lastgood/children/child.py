@@ -20,6 +20,7 @@ from lastgood.children.forks import FORKS
 from lastgood.children.guard import open_exit
 from lastgood.children.guardian import GUARDIAN
 from lastgood.children.output import Output
+from lastgood.errors import Blame
 
 __all__ = ["KILL_WAIT", "Child", "exit_text"]
 
@@ -44,6 +45,9 @@ class Child:
     itself. :meth:`signal` is thread-safe. Raises :class:`OSError`, or :class:`ValueError` for a null character, if it cannot be
     started.
     """
+
+    death = ""
+    blame: Blame | None = None
 
     @trio.lowlevel.enable_ki_protection
     def __init__(

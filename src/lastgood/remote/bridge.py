@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from typing import Any, Literal
 
-from lastgood.config import Config
+import trio
+
+from lastgood.bridges.logs import LEVELS
+from lastgood.bridges.remote import PACK
+from lastgood.bridges.worker import frames
+from lastgood.bridges.workers import WorkerBridge, pin
+from lastgood.children.limits import in_thread
+from lastgood.children.platforms import require_processes
+from lastgood.config import MAX_POOL, Config
+from lastgood.errors import BridgeError
+from lastgood.remote.ahead import AheadHost, take_ahead
+from lastgood.remote.elsewhere import PlacedWorker
+from lastgood.remote.link import Link
 from lastgood.remote.place import Place
+from lastgood.remote.shipment import Address, Shipment
 
 __all__ = ["RemoteBridge"]
 
+logger = logging.getLogger(__name__)
 
-class RemoteBridge:
+
+class RemoteBridge(WorkerBridge):
     """Calls functions in workers on the other side of a :class:`Place`, as a :class:`~lastgood.ProcessBridge` does in one here.
 
     ``make_place()`` returns a new place; it is called on the trio event loop of the bridge, once for each of the ``workers``
@@ -24,7 +43,12 @@ class RemoteBridge:
 
     ``ahead`` names what the places depend on, such as host and interpreter: with ``spare = true``, hosts are started ahead for
     the next bridge of the same ``ahead``. None: no host is started ahead.
+
+    Of ``[runtime.process]``, ``python`` and ``virtual_env`` say here where installed modules are looked for, and nothing about the
+    other side. ``env`` is added to the environment that there is on the other side.
     """
+
+    _name = "a RemoteBridge"
 
     def __init__(
         self,
@@ -37,7 +61,157 @@ class RemoteBridge:
         files: Sequence[str] = (),
         ahead: Hashable | None = None,
     ) -> None:
-        raise NotImplementedError
+        require_processes(type(self).__name__)
+        process = config.runtime.process
+        super().__init__(process, [str(entry) for entry in config.python_import_path])
+        _check(workers, heartbeat, lost_after)
+        self._config = config
+        self._make_place = make_place
+        self._count = process.pool if workers is None else workers
+        self._heartbeat = float(heartbeat)
+        self._lost_after = float(lost_after)
+        self._files = files
+        self._ahead = ahead if process.spare and process.overlap else None
+        self._links: list[Link] = []  # those that have no worker yet
+        self._hosts: list[AheadHost] = []
+        self._preparing = trio.Lock()
+        self.warm: Literal["fresh"] = "fresh"
+        self.why_fresh = "the worker runs elsewhere"
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The places of the living workers."""
+        return tuple(each.link.place for each in self._placed() if not each.has_exited())
+
+    @property
+    def bytes_sent(self) -> int:
+        """The bytes that were sent to the workers' places so far, those to hosts that were started ahead included."""
+        return sum(each.link.sent for each in self._placed())
 
     def avoid(self, place: Place) -> None:
         """Note that ``place`` was lost or is frozen: place the next worker elsewhere, if another place fits. Does nothing here."""
+
+    def _placed(self) -> list[PlacedWorker]:
+        return [each for each in self._workers if isinstance(each, PlacedWorker)]
+
+    async def _start(self) -> None:
+        shipment = await in_thread(Shipment.of, self._config, self._files)
+        failed: list[Exception] = []
+
+        async def start() -> None:
+            try:
+                await self._start_worker(shipment)
+            except Exception as error:
+                failed.append(error)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._count):
+                nursery.start_soon(start)
+        if failed:
+            raise failed[0]
+
+    async def _start_worker(self, shipment: Shipment) -> None:
+        process = self._process
+        settings = self._settings(shipment)
+        link = await self._host()
+        address, there = await link.ship(shipment)
+        worker = PlacedWorker(
+            link,
+            address,
+            settings,
+            threads=process.threads,
+            timeout=process.timeout,
+            grace=process.grace,
+            on_loaded=self._note_loaded,
+        )
+        self._workers.append(worker)
+        self._links.remove(link)
+        body = PACK(self._setup(address, there))
+        worker.levels = LEVELS.current
+        answer = worker.channel.submit(frames.SETUP, body)
+        for late in self._loaded_late.values():
+            pin(worker, late)
+        await worker.channel.wait(answer)
+        self._result(worker, answer, is_import=True)
+        worker.ready = True
+
+    async def _host(self) -> Link:
+        """Return the link to a host: one that was started ahead, if there is one."""
+        taken = None if self._ahead is None else take_ahead(self._ahead)
+        if taken is not None:
+            taken.on_lost = self._note_lost
+            self._links.append(taken)
+            return taken
+        link = Link(self._make_place(), self._heartbeat, self._lost_after, self._note_lost)
+        self._links.append(link)
+        await link.open()
+        return link
+
+    def _note_lost(self, link: Link) -> None:
+        self.avoid(link.place)
+
+    def _settings(self, shipment: Shipment) -> dict[str, Any]:
+        """Return the body of START."""
+        process = self._process
+        return {"env": process.env, "cwd": shipment.working_directory(process.cwd), "grace": process.grace}
+
+    def _setup(self, address: Address, there: dict[str, str]) -> dict[str, Any]:
+        """Return the body of SETUP. See :meth:`.ProcessBridge._setup`."""
+        process = self._process
+        return {
+            "import_path": address.import_path,
+            "pinned": there["manifest"],
+            "codes": there["codes"],
+            "threads": process.threads,
+            "grace": process.grace,
+            "async_backend": process.async_backend,
+            "log_levels": LEVELS.renew(),
+            "modules": dict(self._config.modules),
+        }
+
+    def _companions(self) -> Sequence[Any]:
+        links, self._links = self._links, []
+        hosts, self._hosts = self._hosts, []
+        return [*links, *hosts]
+
+    async def prepare_spare(self) -> None:
+        """Start a host for each worker of this bridge, for the next bridge. Return when they wait for it. Errors are only logged.
+
+        It has what this bridge has shipped, so that the next one ships what was edited, and starts a worker there.
+        """
+        if self._state != "ready" or self._ahead is None:
+            return
+        async with self._preparing:
+            self._hosts = [host for host in self._hosts if host.is_waiting()]
+            for host in [host for host in self._hosts if not host.is_usable()]:
+                self._hosts.remove(host)
+                await host.end()
+            with suppress(BridgeError):
+                shipment = await in_thread(Shipment.of, self._config, self._files)
+                while self._state == "ready" and len(self._hosts) < self._count:
+                    await self._add_host(shipment, self._ahead)
+
+    async def _add_host(self, shipment: Shipment, ahead: Hashable) -> None:
+        link = Link(self._make_place(), self._heartbeat, self._lost_after, lambda _: None)
+        host = AheadHost(ahead, link)
+        try:
+            await link.open()
+            await link.ship(shipment)
+        except BaseException as error:
+            with trio.CancelScope(shield=True):
+                await host.end()
+            if isinstance(error, BridgeError):
+                logger.warning("no host could be started ahead: %s", error)
+            raise
+        self._hosts.append(host)
+        host.wait()
+
+
+def _check(workers: int | None, heartbeat: float, lost_after: float) -> None:
+    if workers is not None and not 1 <= workers <= MAX_POOL:
+        raise ValueError(f"workers: expected worker processes, from 1 to {MAX_POOL}, found {workers}.")
+    if not 0 < heartbeat < math.inf:
+        raise ValueError(f"heartbeat: expected seconds, finite and more than 0, found {heartbeat}.")
+    if not 2 * heartbeat <= lost_after < math.inf:
+        raise ValueError(f"lost_after: expected seconds, finite and at least two heartbeats, found {lost_after}.")

@@ -1,0 +1,142 @@
+"""A worker elsewhere, as the bridge sees it: like one that runs here, over a link."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import trio
+
+from lastgood.bridges.pending import PendingAnswer
+from lastgood.bridges.remote import RemoteWorker
+from lastgood.bridges.start import WORKER_MARK, StartedWorker
+from lastgood.bridges.worker import frames
+from lastgood.bridges.worker.values.known import Known
+from lastgood.children.output import Output
+from lastgood.errors import Blame
+from lastgood.remote.host import messages
+from lastgood.remote.link import Link
+from lastgood.remote.shipment import Address
+
+__all__ = ["PlacedWorker"]
+
+
+class _Process:
+    """The process of a worker elsewhere. See :class:`~lastgood.bridges.start.WorkerProcess`."""
+
+    def __init__(self, link: Link, out: Output, pidfd: int) -> None:
+        self._link = link
+        self.out = out
+        self.pidfd = pidfd
+        self.gone = False
+
+    @property
+    def pid(self) -> int:
+        """The process id there; 0 before it is known."""
+        return self._link.worker_pid or 0
+
+    @property
+    def status(self) -> int | None:
+        """The exit status; None if it is not known."""
+        return self._link.status
+
+    @property
+    def death(self) -> str:
+        """How it was lost with its place; empty if it was not."""
+        return f"with its place, {self._link.lost}," if self._link.lost else ""
+
+    @property
+    def blame(self) -> Blame | None:
+        """The place's, if that was lost."""
+        return "place" if self._link.lost else None
+
+    def has_exited(self) -> bool:
+        """Return whether its exit was reported, or its place is lost."""
+        return self._link.exited.is_set()
+
+    def is_stopped(self) -> bool:
+        """Return False: whether it is stopped is not known here."""
+        return False
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its process group."""
+        self._link.tell(messages.SIGNAL, [int(number)])
+
+    async def exited(self, within: float = math.inf) -> bool:
+        """Wait at most ``within`` seconds for its exit; return whether it has exited."""
+        with trio.move_on_after(within):
+            await self._link.exited.wait()
+        return self.has_exited()
+
+    async def end(self, grace: float, *, patience: float = 0) -> bool:
+        """End it, its host and its place. If cancelled, at once."""
+        try:
+            await self._link.end(patience, grace)
+        finally:
+            self.gone = True
+            self.out.finish()
+            if self.pidfd >= 0:
+                os.close(self.pidfd)
+                self.pidfd = -1
+        return True
+
+
+class PlacedWorker(RemoteWorker):
+    """A worker on the other side of ``link``, to which ``address`` was shipped.
+
+    ``settings`` is the body of START; the other arguments are those of :class:`RemoteWorker`.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        address: Address,
+        settings: Mapping[str, Any],
+        *,
+        threads: int,
+        timeout: float,
+        grace: float,
+        on_loaded: Callable[[RemoteWorker, bytes], object],
+    ) -> None:
+        self.link = link
+        self.address = address
+        super().__init__(
+            partial(_start, link, dict(settings)), threads=threads, timeout=timeout, grace=grace, on_loaded=on_loaded
+        )
+        trio.lowlevel.spawn_system_task(self.channel.listen, name="lastgood's answers from elsewhere")
+
+    def here(self, path: str) -> str:
+        """See :class:`RemoteWorker`."""
+        return self.address.here(path)
+
+    def there(self, path: str) -> str:
+        """See :class:`RemoteWorker`."""
+        return self.address.there(path)
+
+    def read(self, answer: PendingAnswer, known: Known | None = None) -> Any:
+        """See :class:`RemoteWorker`."""
+        value = super().read(answer, known)
+        return self.localised(value) if answer.kind == frames.RAISED else value
+
+    def localised(self, raised: Any) -> Any:
+        """See :class:`RemoteWorker`."""
+        if isinstance(raised, str):
+            return self.address.text_here(raised)
+        if isinstance(raised, list):
+            return [self.localised(each) for each in raised]
+        if isinstance(raised, dict):
+            return {self.localised(key): self.localised(each) for key, each in raised.items()}
+        return raised
+
+
+def _start(link: Link, settings: dict[str, Any]) -> StartedWorker:
+    out = Output(forward=True, mark=WORKER_MARK.get())
+    try:
+        requests, answers, logs, pidfd = link.start_worker(settings, out)
+    except BaseException:
+        out.finish()
+        raise
+    return StartedWorker(_Process(link, out, pidfd), requests, answers, logs, (-1, -1))

@@ -1,0 +1,354 @@
+"""The link to a host: its messages over a place, the pipes of the worker's channel, and heartbeats.
+
+The channel of a bridge reads and writes pipes, as those of a worker that runs here. The link has the other ends of these pipes,
+and passes on what comes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from lastgood.children.descriptors import pipe
+from lastgood.children.forks import FORKS
+from lastgood.children.limits import in_thread
+from lastgood.children.output import Output
+from lastgood.errors import BridgeError
+from lastgood.remote.host import messages
+from lastgood.remote.place import Place, host_program
+from lastgood.remote.shipment import Address, Shipment
+
+__all__ = ["PARTITION", "Link", "lost_place"]
+
+logger = logging.getLogger(__name__)
+
+PARTITION = 30.0
+"""Seconds without a message after which a host takes its app for gone."""
+
+_READ = 1 << 18
+_LARGE = 1 << 20  # objects from this size on are not compressed: most of them are already
+_CHECKS = 8  # how often silence is looked for, within ``lost_after``
+_MAX_OUTPUT = 1 << 20  # bytes of output that wait for the app's stderr
+_MAX_GREETING = 1 << 20
+_REMOVE = 5.0  # seconds for a place to be removed
+_PIPE_SIZE = 1 << 20
+_F_SETPIPE_SZ = 1031
+
+
+def lost_place(text: str) -> BridgeError:
+    """Return an error that a place is to blame for."""
+    error = BridgeError(text)
+    error.blame = "place"
+    return error
+
+
+class Link:
+    """The link to the host at ``place``, which :meth:`open` starts. ``on_lost`` is called with it if it is gone or silent.
+
+    ``exited``: the worker's exit was reported, or the place is lost; ``status`` is the worker's exit status, ``lost`` says how
+    the place was lost, as the end of a sentence, empty if it was not.
+    """
+
+    def __init__(self, place: Place, heartbeat: float, lost_after: float, on_lost: Callable[[Link], object]) -> None:
+        self.place = place
+        self.home = ""
+        self.status: int | None = None
+        self.lost = ""
+        self.exited = trio.Event()
+        self.worker_pid: int | None = None
+        self._heartbeat = heartbeat
+        self._lost_after = lost_after
+        self.on_lost = on_lost
+        self._inbox = messages.Inbox()
+        self._greeting: bytearray | None = bytearray()  # what comes before the host's own bytes
+        self._sending = trio.Lock()
+        self._nursery: trio.Nursery | None = None
+        self._opened = trio.Event()
+        self._ended = trio.Event()
+        self._answer: Any = None
+        self._answered = trio.Event()
+        self._heard = trio.current_time()
+        self._is_delivering = False
+        self._is_ending = False
+        self._sent = 0
+        # This side's ends of the pipes; -1: closed.
+        self._requests = self._answers = self._logs = self._exit = -1
+        self._out: Output | None = None
+        self._unshown = bytearray()
+        FORKS.add(self)
+
+    @property
+    def sent(self) -> int:
+        """The bytes that were sent so far."""
+        return self._sent
+
+    # The host.
+
+    async def open(self) -> None:
+        """Start the host. Raises :class:`BridgeError`, with blame ``"place"``."""
+        await self.place.start()
+        trio.lowlevel.spawn_system_task(self._run, name="lastgood's link to a host")
+        await self._opened.wait()
+        settings = {"beat": self._heartbeat, "silence": PARTITION}
+        await self._send_raw(host_program())
+        hello = await self._ask(messages.OPEN, json.dumps(settings).encode())
+        self.home = hello["home"]
+
+    async def ship(self, shipment: Shipment) -> tuple[Address, dict[str, str]]:
+        """Send what the host lacks of a shipment. Return its address there, and the paths that LACKS has."""
+        address = await in_thread(shipment.addressed, self.home)
+        answer = await self._ask(messages.SHIP, address.message)
+        for digest in answer["objects"]:
+            body = await in_thread(_object, shipment, digest)
+            await self.send(messages.OBJECT, body)
+        return address, answer
+
+    async def _ask(self, kind: int, body: bytes) -> Any:
+        """Send a message, and return its answer. Raises :class:`BridgeError` if it is REFUSED, or if the place is lost."""
+        self._answered = trio.Event()
+        await self.send(kind, body)
+        await self._answered.wait()
+        if self.lost:
+            raise lost_place(f"The worker's place is lost: {self.lost}.")
+        if isinstance(self._answer, messages.Problem):
+            raise lost_place(f"{self.place}: {self._answer}")
+        return self._answer
+
+    async def send(self, kind: int, body: bytes) -> None:
+        """Send a message."""
+        await self._send_raw(messages.HEADER.pack(kind, len(body)) + body)
+
+    async def _send_raw(self, data: bytes) -> None:
+        async with self._sending:
+            self._sent += len(data)
+            await self.place.send(data)
+
+    # The worker.
+
+    def start_worker(self, settings: dict[str, Any], out: Output) -> tuple[int, int, int, int]:
+        """Have the host start the worker. Return the app's ends of its pipes: requests, answers, logs, and one that ends with it.
+
+        ``settings`` is the body of START. Its output is written to ``out``, which has to be finished after :meth:`end`.
+        """
+        self._requests, requests = pipe()
+        answers, self._answers = pipe()
+        logs, self._logs = pipe()
+        exit_, self._exit = pipe()
+        self._out = out
+        for descriptor in (self._requests, self._answers, self._logs, out.write_end):
+            os.set_blocking(descriptor, False)
+        for descriptor in (self._requests, self._answers):
+            _enlarge(descriptor)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._forward, settings)
+        else:
+            self._finish()
+        return requests, answers, logs, exit_
+
+    async def _forward(self, settings: dict[str, Any]) -> None:
+        await self.send(messages.START, json.dumps(settings).encode())
+        while self._requests >= 0:
+            try:
+                await trio.lowlevel.wait_readable(self._requests)
+                chunk = os.read(self._requests, _READ)
+            except (trio.ClosedResourceError, BlockingIOError):
+                continue
+            if not chunk:
+                return
+            await self.send(messages.REQUESTS, chunk)
+
+    def tell(self, kind: int, value: Any) -> None:
+        """Send a message without waiting for that, unless the place is lost."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self.send, kind, json.dumps(value).encode())
+
+    async def end(self, patience: float = 0, grace: float = 0) -> None:
+        """End the worker, then the host and its place. If cancelled, at once."""
+        self._is_ending = True
+        try:
+            if self._nursery is not None:
+                self.tell(messages.END, {"patience": patience, "grace": grace})
+                with trio.move_on_after(patience + 2 * grace + _REMOVE):
+                    await self.exited.wait()
+                    await self._ended.wait()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._remove()
+
+    async def _remove(self) -> None:
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+        with trio.move_on_after(_REMOVE):
+            await self.place.remove()
+        self._finish()
+
+    # What comes.
+
+    async def _run(self) -> None:
+        reason = "it was removed"
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._opened.set()
+                self._nursery.start_soon(self._beat)
+                self._nursery.start_soon(self._watch, self._nursery)
+                reason = await self._listen()
+                self._nursery.cancel_scope.cancel()
+        finally:
+            self._nursery = None
+            self._lose(reason)
+            self._answered.set()
+            self._ended.set()
+
+    async def _listen(self) -> str:
+        """Take what comes until the host is gone; return why it is."""
+        try:
+            return await self.place.gone(self._receive)
+        except messages.Problem as problem:
+            return str(problem)
+        except Exception as error:  # of a place of the user's
+            logger.exception("gone() of %s raised; the place counts as lost", self.place)
+            return f"{type(error).__name__}: {error}"
+
+    async def _beat(self) -> None:
+        while True:
+            await trio.sleep(self._heartbeat)
+            await self.send(messages.BEAT, b"")
+
+    async def _watch(self, nursery: trio.Nursery) -> None:
+        """Notice that the host is silent. Time in which this loop stood still does not count."""
+        self._heard = trio.current_time()
+        step = self._lost_after / _CHECKS
+        while True:
+            before = trio.current_time()
+            await trio.sleep(step)
+            now = trio.current_time()
+            self._heard += max(now - before - 2 * step, 0)
+            if self._is_delivering:
+                self._heard = now
+            if now - self._heard >= self._lost_after - step:
+                self._lose(f"it has been silent for {self._lost_after:g} s")
+                nursery.cancel_scope.cancel()
+
+    def _lose(self, reason: str) -> None:
+        if self.exited.is_set():
+            return
+        self.lost = f"{self.place}: {reason.rstrip('.')}"
+        self._end_worker(None)
+        if not self._is_ending:
+            self.on_lost(self)
+
+    async def _receive(self, chunk: bytes) -> None:
+        self._heard = trio.current_time()
+        self._is_delivering = True
+        try:
+            for kind, body in self._messages(chunk):
+                await self._take(kind, body)
+        except ValueError as error:
+            raise messages.Problem(f"it has sent what no host sends: {error}") from None
+        finally:
+            self._is_delivering = False
+            self._heard = trio.current_time()
+
+    def _messages(self, chunk: bytes) -> list[tuple[int, bytes]]:
+        """Return the messages that a chunk completes. What a shell prints as it starts comes before the host's greeting."""
+        if self._greeting is None:
+            return self._inbox.feed(chunk)
+        self._greeting += chunk
+        _, found, rest = self._greeting.partition(messages.GREETING)
+        if not found:
+            if len(self._greeting) > _MAX_GREETING:
+                raise messages.Problem("it prints without end, and starts no host")
+            return []
+        self._greeting = None
+        return self._inbox.feed(bytes(rest))
+
+    async def _take(self, kind: int, body: bytes) -> None:
+        if kind == messages.ANSWERS:
+            await self._deliver("_answers", body)
+        elif kind == messages.LOGS:
+            await self._deliver("_logs", body)
+        elif kind == messages.OUTPUT:
+            self._show(body)
+        elif kind == messages.STARTED:
+            self.worker_pid = json.loads(body)["pid"]
+        elif kind == messages.EXIT:
+            self._end_worker(json.loads(body)["status"])
+        elif kind == messages.REFUSED:
+            self._refuse(json.loads(body)["problem"])
+        elif kind in (messages.HELLO, messages.LACKS):
+            self._answer = json.loads(body) if kind == messages.HELLO else messages.unpacked(body)
+            self._answered.set()
+
+    def _refuse(self, problem: str) -> None:
+        if self._answered.is_set():  # nobody asks: it is about START, or about an object
+            self._lose(problem)
+        self._answer = messages.Problem(problem)
+        self._answered.set()
+
+    async def _deliver(self, name: str, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest and (descriptor := getattr(self, name)) >= 0:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:
+                try:
+                    await trio.lowlevel.wait_writable(descriptor)
+                except trio.ClosedResourceError:
+                    return
+            except BrokenPipeError:
+                return
+
+    def _show(self, data: bytes) -> None:
+        """Write to the app's stderr. What does not fit waits, for what comes next; beyond a limit, it is dropped."""
+        if self._out is None or self._out.write_end < 0:
+            return
+        self._unshown += data
+        try:
+            del self._unshown[: os.write(self._out.write_end, self._unshown)]
+        except BlockingIOError:
+            if len(self._unshown) > _MAX_OUTPUT:
+                self._unshown[:] = b"\n[output of the worker was dropped: nobody reads it here]\n"
+
+    def _end_worker(self, status: int | None) -> None:
+        """Note the exit of the worker: its pipes end."""
+        self.status = status
+        self._show(b"")
+        self.exited.set()
+        for name in ("_answers", "_logs", "_exit"):
+            self._close(name)
+
+    def _finish(self) -> None:
+        self.exited.set()
+        for name in ("_requests", "_answers", "_logs", "_exit"):
+            self._close(name)
+
+    def _close(self, name: str) -> None:
+        descriptor = getattr(self, name)
+        if descriptor >= 0:
+            setattr(self, name, -1)
+            trio.lowlevel.notify_closing(descriptor)
+            os.close(descriptor)
+
+    def leave_to_parent(self) -> list[int]:
+        """See :class:`~lastgood.children.forks.Owner`."""
+        return [self._requests, self._answers, self._logs, self._exit]
+
+
+def _object(shipment: Shipment, digest: str) -> bytes:
+    data = shipment.read(digest)
+    return digest.encode() + zlib.compress(data, 0 if len(data) >= _LARGE else 6)
+
+
+def _enlarge(descriptor: int) -> None:
+    try:
+        import fcntl
+
+        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_SIZE)
+    except (ImportError, OSError):
+        pass
