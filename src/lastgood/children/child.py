@@ -32,12 +32,13 @@ _REAP = 1.0  # seconds for the kernel to release a killed process
 
 
 class Child:
-    """A program without input, in a process group of its own, so that Ctrl-C in the app's terminal does not reach it.
+    """A program in a process group of its own, so that Ctrl-C in the app's terminal does not reach it.
 
     Start one that dies with its app (see bridges/worker/parent.py) on the thread that runs the app's event loop: the kernel
     kills it when the *thread* that started it ends. A short-lived thread would kill it while the app lives.
 
-    ``out`` and ``err`` have the end of its output. If ``output`` is given, it is both, and becomes this object's own. The
+    ``out`` and ``err`` have the end of its output. If ``output`` is given, it is both, and becomes this object's own. It has no
+    input, unless ``stdin`` is a descriptor of the caller's; nor is what it writes to ``stdout``, if that is one, in ``out``. The
     descriptors in ``pass_fds`` are above those of the standard streams (:mod:`lastgood.children.descriptors`).
     ``pidfd`` is readable when the process has exited (-1: the system has no such descriptors, or :meth:`kill` was called); on
     macOS it is a queue of kernel events. ``gone``: it has exited, and was killed or ended here; ``status`` is then the exit
@@ -58,6 +59,8 @@ class Child:
         pass_fds: Sequence[int] = (),
         cwd: str | Path | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
     ) -> None:
         self.status: int | None = None
         self.gone = False
@@ -65,7 +68,7 @@ class Child:
         self._app = os.getpid()
         self._reaping = threading.Lock()
         with FORKS.starting:
-            self._start(arguments, output, pass_fds, cwd, env)
+            self._start(arguments, output, pass_fds, cwd, env, stdin, stdout)
             FORKS.add(self)
 
     def _start(
@@ -75,16 +78,18 @@ class Child:
         pass_fds: Sequence[int],
         cwd: str | Path | None,
         env: Mapping[str, str] | None,
+        stdin: int,
+        stdout: int | None,
     ) -> None:
         with ExitStack() as undo:
             self.out = output or Output(forward=False)
             undo.callback(self.out.finish)
-            self.err = output or Output(forward=False)
+            self.err = output or (Output(forward=False) if stdout is None else self.out)
             undo.callback(self.err.finish)
             self._process = subprocess.Popen(
                 arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=self.out.write_end,
+                stdin=stdin,
+                stdout=self.out.write_end if stdout is None else stdout,
                 stderr=self.err.write_end,
                 pass_fds=pass_fds,
                 cwd=cwd,

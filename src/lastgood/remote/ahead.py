@@ -1,4 +1,4 @@
-"""Hosts that are started ahead, for the next bridge: it need not wait for a connection, or for a place in a cluster."""
+"""Workers that are started ahead, for the next bridge: it need not wait for a connection, or for a place in a cluster."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ from collections.abc import Hashable
 import trio
 from msgspec import Struct, field
 
-from lastgood.remote.link import Link
+from lastgood.remote.elsewhere import PlacedWorker
 
-__all__ = ["AheadHost", "take_ahead"]
+__all__ = ["AheadWorker", "take_ahead"]
 
 
-class AheadHost(Struct, eq=False):
-    """A host without a worker. ``ahead`` says for which bridges it is."""
+class AheadWorker(Struct, eq=False):
+    """A worker that has done nothing yet. ``key`` is all that its start depends on."""
 
-    ahead: Hashable
-    link: Link
+    key: Hashable
+    worker: PlacedWorker
     token: trio.lowlevel.TrioToken = field(default_factory=trio.lowlevel.current_trio_token)
-    was_taken: bool = False
-
-    def is_usable(self) -> bool:
-        """Return whether the host lives, as far as is known."""
-        return not self.link.exited.is_set()
 
     def is_waiting(self) -> bool:
         """Return whether it was neither taken nor ended."""
@@ -33,21 +28,20 @@ class AheadHost(Struct, eq=False):
         _waiting.append(self)
 
     async def end(self) -> None:
-        """End the host, unless a bridge has taken it over."""
+        """End it, unless it was taken over."""
         if self in _waiting:
             _waiting.remove(self)
-        if not self.was_taken:
-            await self.link.end()
+            await self.worker.end(0)
 
 
-_waiting: list[AheadHost] = []
+_waiting: list[AheadWorker] = []
 
 
-def take_ahead(ahead: Hashable) -> Link | None:
-    """Take over a host that waits for a bridge of the same ``ahead`` on this event loop; None if there is none."""
-    for host in list(_waiting):
-        if host.ahead == ahead and host.token is trio.lowlevel.current_trio_token() and host.is_usable():
-            _waiting.remove(host)
-            host.was_taken = True
-            return host.link
+def take_ahead(key: Hashable) -> PlacedWorker | None:
+    """Take over a worker with this ``key`` that lives and waits on this event loop; None if there is none."""
+    token = trio.lowlevel.current_trio_token()
+    for ahead in _waiting:
+        if ahead.key == key and ahead.token is token and not ahead.worker.has_exited():
+            _waiting.remove(ahead)
+            return ahead.worker
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 
 import trio
@@ -18,7 +18,7 @@ from lastgood.children.limits import in_thread
 from lastgood.children.platforms import require_processes
 from lastgood.config import MAX_POOL, Config
 from lastgood.errors import BridgeError
-from lastgood.remote.ahead import AheadHost, take_ahead
+from lastgood.remote.ahead import AheadWorker, take_ahead
 from lastgood.remote.elsewhere import PlacedWorker
 from lastgood.remote.link import Link
 from lastgood.remote.place import Place
@@ -33,7 +33,7 @@ class RemoteBridge(WorkerBridge):
     """Calls functions in workers on the other side of a :class:`Place`, as a :class:`~lastgood.ProcessBridge` does in one here.
 
     ``make_place()`` returns a new place; it is called on the trio event loop of the bridge, once for each of the ``workers``
-    (None: the ``pool`` of ``[runtime.process]``), and once more for each host that is started ahead. A call goes to the least
+    (None: the ``pool`` of ``[runtime.process]``), and once more for each worker that is started ahead. A call goes to the least
     busy worker. ``files`` are those of :meth:`Shipment.of`.
 
     Host and app tell each other every ``heartbeat`` seconds that they live. A place whose host is gone, or silent for
@@ -41,8 +41,8 @@ class RemoteBridge(WorkerBridge):
     ``"place"``, :meth:`avoid` is called, and a session starts the bridge again. A host that hears nothing for 30 s, or whose
     connection is gone, ends its worker and all that this has started, and itself.
 
-    ``ahead`` names what the places depend on, such as host and interpreter: with ``spare = true``, hosts are started ahead for
-    the next bridge of the same ``ahead``. None: no host is started ahead.
+    ``ahead`` names what the places depend on, such as host and interpreter: with ``spare = true``, workers are started ahead for
+    the next bridge of the same ``ahead``. None: no worker is started ahead.
 
     Of ``[runtime.process]``, ``python`` and ``virtual_env`` say here where installed modules are looked for, and nothing about the
     other side. ``env`` is added to the environment that there is on the other side.
@@ -73,20 +73,17 @@ class RemoteBridge(WorkerBridge):
         self._files = files
         self._ahead = ahead if process.spare and process.overlap else None
         self._links: list[Link] = []  # those that have no worker yet
-        self._hosts: list[AheadHost] = []
+        self._waiting: list[AheadWorker] = []
         self._preparing = trio.Lock()
         self.warm: Literal["fresh"] = "fresh"
         self.why_fresh = "the worker runs elsewhere"
+        self.bytes_shipped = 0
+        """The bytes that the start of this bridge has sent, without what was sent ahead."""
 
     @property
     def places(self) -> tuple[Place, ...]:
         """The places of the living workers."""
         return tuple(each.link.place for each in self._placed() if not each.has_exited())
-
-    @property
-    def bytes_sent(self) -> int:
-        """The bytes that were sent to the workers' places so far, those to hosts that were started ahead included."""
-        return sum(each.link.sent for each in self._placed())
 
     def avoid(self, place: Place) -> None:
         """Note that ``place`` was lost or is frozen: place the next worker elsewhere, if another place fits. Does nothing here."""
@@ -112,41 +109,63 @@ class RemoteBridge(WorkerBridge):
             raise failed[0]
 
     async def _start_worker(self, shipment: Shipment) -> None:
-        process = self._process
-        settings = self._settings(shipment)
-        link = await self._host()
-        address, there = await link.ship(shipment)
-        worker = PlacedWorker(
-            link,
-            address,
-            settings,
-            threads=process.threads,
-            timeout=process.timeout,
-            grace=process.grace,
-            on_loaded=self._note_loaded,
-        )
-        self._workers.append(worker)
-        self._links.remove(link)
-        body = PACK(self._setup(address, there))
+        worker = None if self._ahead is None else take_ahead(self._key(shipment))
+        before = 0
+        if worker is None:
+            worker, there = await self._placed_worker(shipment)
+            self._workers.append(worker)
+        else:
+            before = worker.link.sent
+            worker.link.on_lost = self._note_lost
+            self._workers.append(worker)
+            loaded = partial(self._note_loaded, worker)
+            worker.channel.adopt(threads=self._process.threads, timeout=self._process.timeout, on_loaded=loaded)
+            worker.address, there = await worker.link.ship(shipment)
+            worker.show()
         worker.levels = LEVELS.current
-        answer = worker.channel.submit(frames.SETUP, body)
+        answer = worker.channel.submit(frames.SETUP, PACK(self._setup(worker.address, there)))
         for late in self._loaded_late.values():
             pin(worker, late)
         await worker.channel.wait(answer)
         self._result(worker, answer, is_import=True)
         worker.ready = True
+        self.bytes_shipped += worker.link.sent - before
 
-    async def _host(self) -> Link:
-        """Return the link to a host: one that was started ahead, if there is one."""
-        taken = None if self._ahead is None else take_ahead(self._ahead)
-        if taken is not None:
-            taken.on_lost = self._note_lost
-            self._links.append(taken)
-            return taken
+    async def _placed_worker(
+        self, shipment: Shipment, *, is_spare: bool = False
+    ) -> tuple[PlacedWorker, dict[str, str]]:
+        """Start a worker at a new place. Return it, and the paths of what was shipped there."""
         link = Link(self._make_place(), self._heartbeat, self._lost_after, self._note_lost)
         self._links.append(link)
-        await link.open()
-        return link
+        try:
+            await link.open()
+            address, there = await link.ship(shipment)
+        except Exception:
+            await link.end()
+            raise
+        worker = PlacedWorker(
+            link,
+            address,
+            self._settings(shipment),
+            threads=self._process.threads,
+            timeout=self._process.timeout,
+            grace=self._process.grace,
+            on_loaded=self._note_loaded,
+            is_spare=is_spare,
+        )
+        self._links.remove(link)
+        return worker, there
+
+    def _key(self, shipment: Shipment) -> Hashable:
+        """Return all that the start of a worker depends on."""
+        settings = self._settings(shipment)
+        return (
+            self._ahead,
+            shipment.tree_name,
+            settings["cwd"],
+            settings["grace"],
+            tuple(sorted(settings["env"].items())),
+        )
 
     def _note_lost(self, link: Link) -> None:
         self.avoid(link.place)
@@ -172,40 +191,31 @@ class RemoteBridge(WorkerBridge):
 
     def _companions(self) -> Sequence[Any]:
         links, self._links = self._links, []
-        hosts, self._hosts = self._hosts, []
-        return [*links, *hosts]
+        waiting, self._waiting = self._waiting, []
+        return [*links, *waiting]
 
     async def prepare_spare(self) -> None:
-        """Start a host for each worker of this bridge, for the next bridge. Return when they wait for it. Errors are only logged.
+        """Start a worker ahead for each worker of this bridge, for the next bridge. Return when they wait for it.
 
-        It has what this bridge has shipped, so that the next one ships what was edited, and starts a worker there.
+        They have what this bridge has shipped, and have run nothing of it. Errors are only logged.
         """
         if self._state != "ready" or self._ahead is None:
             return
         async with self._preparing:
-            self._hosts = [host for host in self._hosts if host.is_waiting()]
-            for host in [host for host in self._hosts if not host.is_usable()]:
-                self._hosts.remove(host)
-                await host.end()
-            with suppress(BridgeError):
-                shipment = await in_thread(Shipment.of, self._config, self._files)
-                while self._state == "ready" and len(self._hosts) < self._count:
-                    await self._add_host(shipment, self._ahead)
-
-    async def _add_host(self, shipment: Shipment, ahead: Hashable) -> None:
-        link = Link(self._make_place(), self._heartbeat, self._lost_after, lambda _: None)
-        host = AheadHost(ahead, link)
-        try:
-            await link.open()
-            await link.ship(shipment)
-        except BaseException as error:
-            with trio.CancelScope(shield=True):
-                await host.end()
-            if isinstance(error, BridgeError):
-                logger.warning("no host could be started ahead: %s", error)
-            raise
-        self._hosts.append(host)
-        host.wait()
+            shipment = await in_thread(Shipment.of, self._config, self._files)
+            key = self._key(shipment)
+            for ahead in [each for each in self._waiting if each.key != key or each.worker.has_exited()]:
+                await ahead.end()
+            self._waiting = [each for each in self._waiting if each.is_waiting()]
+            while self._state == "ready" and len(self._waiting) < self._count:
+                try:
+                    worker, _ = await self._placed_worker(shipment, is_spare=True)
+                except BridgeError as error:
+                    logger.warning("no worker could be started ahead: %s", error)
+                    return
+                ahead = AheadWorker(key, worker)
+                self._waiting.append(ahead)
+                ahead.wait()
 
 
 def _check(workers: int | None, heartbeat: float, lost_after: float) -> None:

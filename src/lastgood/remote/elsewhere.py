@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -100,11 +101,17 @@ class PlacedWorker(RemoteWorker):
         timeout: float,
         grace: float,
         on_loaded: Callable[[RemoteWorker, bytes], object],
+        is_spare: bool = False,
     ) -> None:
         self.link = link
         self.address = address
         super().__init__(
-            partial(_start, link, dict(settings)), threads=threads, timeout=timeout, grace=grace, on_loaded=on_loaded
+            partial(_start, link, dict(settings), held=is_spare),
+            threads=threads,
+            timeout=timeout,
+            grace=grace,
+            on_loaded=on_loaded,
+            is_spare=is_spare,
         )
         trio.lowlevel.spawn_system_task(self.channel.listen, name="lastgood's answers from elsewhere")
 
@@ -128,12 +135,24 @@ class PlacedWorker(RemoteWorker):
         if isinstance(raised, list):
             return [self.localised(each) for each in raised]
         if isinstance(raised, dict):
-            return {self.localised(key): self.localised(each) for key, each in raised.items()}
+            made = {self.localised(key): self.localised(each) for key, each in raised.items()}
+            if isinstance(sources := made.get("sources"), dict):
+                # There, no file has the pinned lines. Here, most have.
+                made["sources"] = {file: text for file, text in sources.items() if not _has_text(file, text)}
+            return made
         return raised
 
 
-def _start(link: Link, settings: dict[str, Any]) -> StartedWorker:
-    out = Output(forward=True, mark=WORKER_MARK.get())
+def _has_text(file: Any, text: Any) -> bool:
+    try:
+        with tokenize.open(file) as opened:
+            return bool(opened.read().rstrip("\n") == str(text).rstrip("\n"))
+    except (OSError, TypeError, ValueError, SyntaxError):
+        return False
+
+
+def _start(link: Link, settings: dict[str, Any], *, held: bool) -> StartedWorker:
+    out = Output(forward=True, mark=WORKER_MARK.get(), held=held)
     try:
         requests, answers, logs, pidfd = link.start_worker(settings, out)
     except BaseException:

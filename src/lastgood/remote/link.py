@@ -172,7 +172,7 @@ class Link:
         """End the worker, then the host and its place. If cancelled, at once."""
         self._is_ending = True
         try:
-            if self._nursery is not None:
+            if self._nursery is not None and self.home and not self.lost:
                 self.tell(messages.END, {"patience": patience, "grace": grace})
                 with trio.move_on_after(patience + 2 * grace + _REMOVE):
                     await self.exited.wait()

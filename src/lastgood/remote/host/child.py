@@ -24,12 +24,13 @@ _PIPE_SIZE = 1 << 20
 _F_SETPIPE_SZ = 1031
 
 
-def start_guardian() -> int:
-    """Fork the guardian; return the descriptor by which it is told the worker's process group."""
+def start_guardian() -> tuple[int, int]:
+    """Fork the guardian; return its pid, and the descriptor by which it is told the worker's process group."""
     theirs, ours = os.pipe()
-    if os.fork():
+    pid = os.fork()
+    if pid:
         os.close(theirs)
-        return ours
+        return pid, ours
     try:
         os.close(ours)
         os.setsid()

@@ -65,7 +65,7 @@ class Host:
         self._out.put(GREETING)
         os.set_blocking(incoming, False)
         self._inbox = Inbox()
-        self._guardian = start_guardian()
+        self._guardian_pid, self._guardian = start_guardian()
         self._woken, self._wake = os.pipe()
         self._home = ""
         self._cargo: Cargo | None = None
@@ -85,6 +85,8 @@ class Host:
             self._step()
         if self._cargo is not None:
             self._cargo.release()
+        os.kill(self._guardian_pid, signal.SIGKILL)  # there is nothing left to guard
+        os.waitpid(self._guardian_pid, 0)
         self._out.finish()
         deadline = time.monotonic() + GUARD_GRACE
         while self._out.descriptor >= 0 and time.monotonic() < deadline:
