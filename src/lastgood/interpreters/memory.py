@@ -76,16 +76,19 @@ class MemoryClock:
 class ScriptedBridge:
     """A bridge that makes no calls, but records what happens to it.
 
-    ``state``: "created", "ready", "lost" or "disposed"; ``leases``: the number of calls in flight; ``cut_off``: they were cut
-    off; ``prepared``: it was asked to prepare resources for the next bridge; ``sources``: the text of each module by name.
+    ``state``: "created", "ready", "lost" or "disposed"; ``leases``: the number of calls in flight; ``busy``: its ``idle()`` would
+    wait; ``cut_off``: one of both was cut off; ``prepared``: it was asked to prepare resources for the next bridge; ``told``: the
+    generation and the staleness that its ``tell()`` was last given; ``sources``: the text of each module by name.
     """
 
     cycle: int
     sources: dict[str, str]
     state: str = "created"
     leases: int = 0
+    busy: bool = False
     cut_off: bool = False
     prepared: bool = False
+    told: tuple[int, bool] | None = None
 
 
 @dataclass(slots=True)
@@ -381,7 +384,7 @@ class MemoryInterpreter:
         if action.makes_way:
             self.live, self.calls_wait, self.refusal = None, True, None
             self._made_way.add(action.bridge)
-        if bridge.leases:
+        if bridge.leases or bridge.busy:
             self._draining.add(action.bridge)
             return events.Draining(action.bridge, 0.0)
         return self._dispose_now(action.bridge)
@@ -406,10 +409,10 @@ class MemoryInterpreter:
         return self.bridges[cycle].leases if cycle in self.bridges else 0
 
     def end_leases(self, cycle: int, *, cut_off: bool = True) -> None:
-        """End all calls in flight on the bridge of ``cycle``; if it was draining, dispose it."""
+        """End all calls in flight on the bridge of ``cycle``, and what else it does; if it was draining, dispose it."""
         bridge = self.bridges[cycle]
-        bridge.cut_off = bridge.cut_off or (cut_off and bridge.leases > 0)
-        bridge.leases = 0
+        bridge.cut_off = bridge.cut_off or (cut_off and (bridge.leases > 0 or bridge.busy))
+        bridge.leases, bridge.busy = 0, False
         if cycle in self._draining:
             self._draining.discard(cycle)
             self._effect, self._count, before = "dispose", 0, (self._effect, self._count)

@@ -270,6 +270,20 @@ class World:
         bridge.leases = sum(stream.holds(bridge) for stream in self._streams)
         self._end_leases(bridge)
 
+    def begin_work(self) -> ScriptedBridge:
+        """Let the live bridge begin work of its own, such as an answer of a server, and return the bridge.
+
+        Replaced, it is busy until :meth:`end_work`: its ``idle()`` waits. Raises as :meth:`begin_call` does.
+        """
+        bridge = self.begin_call()
+        bridge.leases, bridge.busy = bridge.leases - 1, True
+        return bridge
+
+    def end_work(self, bridge: ScriptedBridge) -> None:
+        """Let the work of ``bridge`` be done."""
+        bridge.busy = False
+        self._end_leases(bridge)
+
     def open_stream(self, items: Iterable[Any] = (), error: BaseException | None = None) -> ScriptedStream:
         """Return a stream of ``items``, after which ``error`` is raised, if there is one.
 
@@ -284,7 +298,7 @@ class World:
         self._end_leases(bridge)
 
     def _end_leases(self, bridge: ScriptedBridge) -> None:
-        if not bridge.leases:
+        if not (bridge.leases or bridge.busy):
             self._interpreter.end_leases(bridge.cycle, cut_off=False)
         self._run()
 
@@ -432,6 +446,7 @@ class World:
                     self._driver.finish(self._interpreter.failed(action, WatchError("interrupted")))
                 else:
                     self._driver.finish(self._interpreter.perform(action))
+                self._tell_bridge()
         finally:
             self._working = False
             self._spread()
@@ -445,8 +460,14 @@ class World:
             if world is not self:
                 world._interpreter.hint()
 
+    def _tell_bridge(self) -> None:
+        if self.bridge is not None:
+            state = self._driver.state
+            self.bridge.told = state.generation, state.staleness is not None
+
     def _carry_out(self, command: Command) -> None:
         self.effects.append(command)
+        self._tell_bridge()
         match command:
             case Emit(event):
                 self._interpreter.note(event)
