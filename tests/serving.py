@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -152,13 +151,14 @@ class Served:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     sockets: list[socket.socket] = field(default_factory=lambda: bind("127.0.0.1", 0))
     app: str = "main:app"
+    context: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         self.project = StagedProject(self.top, modules=(self.app.partition(":")[0],))
         self.generation = 0
         self.bridge: ServerBridge | None = None
         self.clients: list[Client] = []
-        self.retired: list[ServerBridge] = []
+        self._gone: dict[ServerBridge, trio.Event] = {}
 
     @property
     def port(self) -> int:
@@ -194,10 +194,18 @@ class Served:
             await self.answers()
         return bridge
 
+    async def begun(self) -> None:
+        """Wait until the worker has taken what was sent so far: it has answered a request that came later."""
+        for _ in range(3):
+            await self.get()
+
     async def answers(self) -> None:
         """Wait until the live generation answers, after which no other does."""
         client = await self.connect()
         while client.headers.get("lastgood") != f"generation={self.generation}":
+            if client.headers.get("connection") == "close":
+                await client.aclose()
+                client = await self.connect()
             await client.send()
             await client.answer()
         await client.aclose()
@@ -205,12 +213,21 @@ class Served:
     async def retire(self, bridge: ServerBridge) -> None:
         await bridge.idle()
         await bridge.dispose()
-        self.retired.append(bridge)
+        self._gone.setdefault(bridge, trio.Event()).set()
 
-    async def connect(self, context: ssl.SSLContext | None = None) -> Client:
-        stream: Any = await trio.open_tcp_stream("127.0.0.1", self.port, happy_eyeballs_delay=math.inf)
-        if context is not None:
-            stream = trio.SSLStream(stream, context, server_hostname="localhost", https_compatible=True)
+    async def gone(self, bridge: ServerBridge | None) -> None:
+        """Wait until a generation that was replaced has ended."""
+        assert bridge is not None
+        await self._gone.setdefault(bridge, trio.Event()).wait()
+
+    async def connect(self) -> Client:
+        name, stream = self.sockets[0].getsockname(), None  # type: Any, Any
+        if isinstance(name, str):
+            stream = await trio.open_unix_socket(name)
+        else:
+            stream = await trio.open_tcp_stream(*name)
+        if self.context is not None:
+            stream = trio.SSLStream(stream, self.context, server_hostname="localhost", https_compatible=True)
         self.clients.append(Client(stream))
         return self.clients[-1]
 

@@ -294,8 +294,9 @@ class _Server(ProcessBridge):
 def _checked_app(app: str) -> str:
     module, _, attribute = app.partition(":")
     names = [*module.split("."), *attribute.split(".")]
-    if not all(name.isidentifier() for name in names):
-        hint = f' Did you mean "{app}:app"?' if ":" not in app and not app.endswith(".py") else ""
+    if not all(name.isidentifier() for name in names) or module.endswith(".py"):
+        meant = module.removesuffix(".py").replace(os.sep, ".")
+        hint = f' Did you mean "{meant}:{attribute or "app"}"?' if meant.replace(".", "").isidentifier() else ""
         raise ConfigError(
             f'the application is written as "module:attribute", such as "main:app", and not {app!r}.{hint}'
         )

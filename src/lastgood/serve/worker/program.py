@@ -44,9 +44,7 @@ def make_config(settings: dict[str, Any]) -> Any:
     known = [name for name in inspect.signature(Config).parameters if name != "app"]
     for name in options:
         if name not in known:
-            raise ServeError(
-                f"uvicorn has no option {name!r}{_near(name, known)}. Its options are: {', '.join(known)}."
-            )
+            raise ServeError(f"uvicorn has no option {name!r}{_near(name, known)} Its options are: {', '.join(known)}.")
     try:
         config = Config(settings["app"], **options)
         config.get_loop_factory()
@@ -78,7 +76,7 @@ def _near(name: str, known: list[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def _wrong_options(options: dict[str, Any], error: BaseException) -> str:
