@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from imitated import needs_stops
 from lastgood.bridges import blank as blanks
 from lastgood.bridges.blank import Blank
 from lastgood.bridges.process import ProcessBridge
@@ -77,7 +78,7 @@ async def test_one_of_another_environment_of_the_app_is_left(
     assert await pid_of(bridge()) != blank.worker.pid
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=needs_stops())])
 async def test_one_that_has_ended_or_is_stopped_is_left(
     how: signal.Signals, blank: Blank, bridge: Callable[..., ProcessBridge]
 ) -> None:

@@ -148,7 +148,8 @@ async def test_no_program_that_app_or_worker_starts_inherits_the_wire(source: Pa
         command = ["sh", "-c", "ls -l /proc/$$/fd"]
         listed += subprocess.run(command, close_fds=False, capture_output=True, text=True, check=True).stdout  # noqa: ASYNC221 - it takes no time
         stderr = os.readlink(f"/proc/{bridge.pid}/fd/2")
-    assert len(wire) == 6  # requests, answers, log records, what it prints, two arenas
+    # requests, answers, log records, what it prints, and two arenas where there are any
+    assert len(wire) == (6 if hasattr(os, "memfd_create") else 4)
     assert not [pipe for pipe in wire - {stderr} if pipe.partition(" ")[0] in listed]
 
 

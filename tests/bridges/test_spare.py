@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from imitated import needs_stops
 from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.spare import Spare
@@ -117,7 +118,7 @@ async def test_the_next_bridge_takes_the_spare(
     assert imported_by(imports)[:4] == workers, "each process imports it once"
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("stopped", marks=needs_stops())])
 async def test_a_spare_that_has_ended_is_not_taken(
     how: str, project: RealProject, real: Callable[..., WatchProgram], told: Told
 ) -> None:
@@ -152,6 +153,7 @@ async def test_a_spare_that_dies_when_it_is_taken_gives_way_to_a_fresh_worker(
             assert session.bridge.pids == (session.bridge.pid,)
 
 
+@needs_stops()
 async def test_a_stopped_spare_is_passed_over_and_gone_before_the_next_generation_is_live(
     project: RealProject, real: Callable[..., WatchProgram]
 ) -> None:
@@ -165,6 +167,7 @@ async def test_a_stopped_spare_is_passed_over_and_gone_before_the_next_generatio
             assert_gone(pid)
 
 
+@needs_stops()
 async def test_a_spare_that_is_stopped_when_it_is_taken_gives_way_to_a_fresh_worker(
     project: RealProject, real: Callable[..., WatchProgram], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +189,7 @@ async def test_a_spare_that_is_stopped_when_it_is_taken_gives_way_to_a_fresh_wor
             assert_gone(pid)
 
 
+@needs_stops()
 async def test_of_a_pool_only_the_stopped_spare_is_passed_over(
     project: RealProject, real: Callable[..., WatchProgram]
 ) -> None:
@@ -201,6 +205,7 @@ async def test_of_a_pool_only_the_stopped_spare_is_passed_over(
             assert_gone(stopped)
 
 
+@needs_stops()
 async def test_a_spare_that_was_stopped_for_a_while_is_taken(
     project: RealProject, real: Callable[..., WatchProgram]
 ) -> None:
@@ -214,6 +219,7 @@ async def test_a_spare_that_was_stopped_for_a_while_is_taken(
             assert await reload(session, project) == pid
 
 
+@needs_stops()
 async def test_a_stopped_spare_is_replaced_when_the_next_cycle_is_over(
     project: RealProject, real: Callable[..., WatchProgram], told: Told
 ) -> None:
@@ -355,6 +361,7 @@ async def test_close_ends_it(real: Callable[..., WatchProgram]) -> None:
         assert_gone(pid)
 
 
+@needs_stops()
 async def test_close_ends_a_stopped_one(real: Callable[..., WatchProgram]) -> None:
     with trio.fail_after(DEADLINE):
         async with real() as session:

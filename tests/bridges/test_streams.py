@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -174,7 +175,7 @@ async def test_a_kill_is_told_to_who_waits_and_to_who_comes_later(bridge: Proces
         gates[0].open()
         await gates[1].reached()
         assert bridge.pid is not None
-        signal.pidfd_send_signal(bridge._workers[0]._child.pidfd, signal.SIGKILL)
+        os.kill(bridge.pid, signal.SIGKILL)
         gates[1].open()
     with pytest.raises(WorkerDied):
         await anext(later)

@@ -13,12 +13,16 @@ import pytest
 from imitated.sitecustomize import VARIABLE, darwin
 from lastgood.bridges import readiness
 
-__all__ = ["VARIABLE", "imitate", "not_on_darwin"]
+__all__ = ["VARIABLE", "imitate", "needs_stops", "not_on_darwin"]
 
 
 def not_on_darwin(why: str) -> pytest.MarkDecorator:
     """Skip a test, of what macOS does not have, where that is imitated."""
     return pytest.mark.skipif(os.environ.get(VARIABLE) == "darwin" or sys.platform == "darwin", reason=why)
+
+
+def needs_stops() -> pytest.MarkDecorator:
+    return not_on_darwin("a stopped process is told from one that runs by waitid(), which is there from Python 3.13 on")
 
 
 def imitate(platform: str) -> None:

@@ -70,6 +70,7 @@ def _exchange() -> None:
     import ctypes
     import fcntl
     import mmap
+    import selectors  # noqa: F401  # loaded before there is kqueue: asyncio's loops go on with what there is
     import signal
 
     real_fcntl, real_fsync, real_cdll = fcntl.fcntl, os.fsync, ctypes.CDLL
@@ -95,7 +96,14 @@ def _exchange() -> None:
     for module, name in names:
         if hasattr(module, name):
             delattr(module, name)
-    _without_proc()
+    if not _is_worker():
+        _without_proc()
+
+
+def _is_worker() -> bool:
+    """A worker looks for nothing below /proc, and is compared with a program that nobody has touched."""
+    arguments = getattr(sys, "orig_argv", None)  # not in Python 3.9, which runs nothing else of lastgood
+    return arguments is None or any(argument.endswith("bridges/worker/main.py") for argument in arguments)
 
 
 def _without_proc() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lastgood.children.guard import open_exit
 from lastgood.errors import Forked
 from real_project import DEADLINE
 from running import Ran, run
@@ -321,9 +322,8 @@ def test_a_daemon_that_outlives_the_app_holds_nothing_of_its(project: Path, how:
 
 def has_ended(pid: int) -> bool:
     """Whether a process that is no child of ours ends in time."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
+    descriptor = open_exit(pid)
+    if descriptor < 0:
         return True
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
