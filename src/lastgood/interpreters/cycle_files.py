@@ -27,6 +27,7 @@ from lastgood.errors import (
     PromotionError,
 )
 from lastgood.generators.inputs import Inputs
+from lastgood.generators.portable_names import unportable
 from lastgood.interpreters.kept_interfaces import Interfaces, changes_between
 from lastgood.interpreters.kept_wrappers import CONFIG, INPUTS, WRAPPERS, KeptWrappers, packed_inputs
 from lastgood.interpreters.project import Project, Resolution
@@ -275,8 +276,9 @@ class CycleFiles:
             for name in missing:
                 files.write(staged_place(stage, name), texts[name])
         except OSError as error:
+            why = isinstance(error, FileExistsError) and "; ".join(unportable(fresh))  # two names may be one file
             raise PromotionError(
-                f"the wrappers could not be staged: {error.strerror or error}.", path=place_of(error, stage)
+                f"the wrappers could not be staged: {why or error.strerror or error}.", path=place_of(error, stage)
             ) from error
 
     def _link_generated(self, made: Mapping[str, str]) -> None:

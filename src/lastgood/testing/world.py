@@ -346,7 +346,7 @@ class World:
         """Temporary files in the ``.lastgood`` directory: stages, backups and journals. There are none between two cycles."""
         names = (path for path in (*self._disk.names, *self._disk.directories) if ".lastgood" in path.parts)
         left = (path for path in names if "stage-" in str(path) or "backup" in path.parts or "journal" in path.name)
-        return tuple(sorted(str(path.relative_to(ROOT)) for path in left))
+        return tuple(sorted(path.relative_to(ROOT).as_posix() for path in left))
 
     def write(self, path: str, text: str | bytes) -> None:
         """Save a file, like an editor; the watcher notices it."""
