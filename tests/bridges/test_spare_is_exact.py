@@ -332,6 +332,13 @@ async def test_that_a_file_exists_is_all_that_counts_if_no_more_was_asked_for(pr
         ]
 
 
+async def test_an_error_that_importlib_metadata_drops_is_not_seen(project: StagedProject) -> None:
+    finds = "PackageNotFoundError, version\n\ntry:\n    version('none-of-this-name')\nexcept PackageNotFoundError:\n    VALUE = 1\n"
+    project.write({"helper.py": f"import sys\nsys.path.append('/none')\nfrom importlib.metadata import {finds}"})
+    async with reloaded(project, {"svc.py": f"{SVC}#"}) as bridge:
+        assert bridge.why_fresh is None
+
+
 async def test_installed_modules_that_come_later_are_read_ahead_but_not_run(
     project: StagedProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

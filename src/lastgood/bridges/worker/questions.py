@@ -25,6 +25,8 @@ _STATES = frozenset(("getsize", "getmtime", "getatime", "getctime", "samefile", 
 _SUPPORTS = ("supports_dir_fd", "supports_effective_ids", "supports_fd", "supports_follow_symlinks")
 # The classes of the standard library that keep one of them: of glob in Python 3.13, of pathlib in 3.9 and 3.10.
 _HOLDERS = (("glob", "_StringGlobber"), ("pathlib", "_NormalAccessor"))
+_DROP_ERRORS = frozenset((("importlib.metadata", "mtime"), ("importlib_metadata", "mtime")))
+"""Functions that ask for a state and drop an error at once. This one asks for all of ``sys.path``, some of which never exists."""
 _TICK = 20_000_000  # nanoseconds; file systems keep times no finer than the kernel's tick, which is at most 10 ms
 
 RACING = object()
@@ -43,12 +45,13 @@ class _Question:
             setattr(self, name, getattr(real, name))
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        is_seen = _asks_for_state(sys._getframe(1))
+        caller = sys._getframe(1)
+        is_seen = _asks_for_state(caller)
         self._questions.note(self.real, args, options, whole=is_seen)
         try:
             return self.real(*args, **options)
         except Exception:
-            if is_seen:
+            if is_seen and (caller.f_globals.get("__name__"), caller.f_code.co_name) not in _DROP_ERRORS:
                 self._questions.spoilt = f"the program has seen an error of os.{self.real.__name__}"
             raise
 
