@@ -383,7 +383,7 @@ def _done(event: ReloadSuccess) -> str:
     wrote = listed([str(path) for path in event.touched if path in on_disk])
     removed = listed([str(path) for path in event.touched if path not in on_disk])
     did = [f"wrote {wrote}"] * bool(wrote) + [f"removed {removed}"] * bool(removed)
-    return "; ".join(did or ["no wrapper changed"])
+    return "; ".join(did or ["no wrapper changed" if event.written else "there are no wrappers"])
 
 
 def _moment(then: datetime, now: datetime) -> str:
