@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 ARGUMENTS = "watch()"  # in the place of a config file's name: what was given to watch()
+SERVE_ARGUMENTS = "lastgood serve"  # likewise
 MAX_THREADS = 256
 """The largest number of calls that may run at once in a worker."""
 
@@ -389,7 +390,7 @@ def decode_config(data: bytes, path: Path) -> Config:
     Raises :class:`ConfigError`; for the two fields that are no longer supported, which are checked first,
     :class:`ConfigMigrationError`.
     """
-    root = json.loads(data) if path.name == ARGUMENTS else _parse(data, path)
+    root = json.loads(data) if path.name in (ARGUMENTS, SERVE_ARGUMENTS) else _parse(data, path)
     if path.name == "pyproject.toml":
         root = _lastgood_table(root, path)
     _refuse_legacy(root, path)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import http.client
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import socket
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 import lastgood
-from lastgood.config import Config
+from lastgood.config import Config, ModuleConfig
 from lastgood.errors import BridgeError
 from lastgood.serve.binding import bind, release
 
@@ -111,3 +113,27 @@ async def test_without_overlap_requests_wait_for_the_next_one(
             assert await session.settle()
         assert {body for body, _ in answers} <= {"1", "2"}
         assert await trio.to_thread.run_sync(get, sockets) == ("2", "generation=2")
+
+
+async def test_other_files_of_the_program_count_as_far_as_they_are_included(here: Path, sockets: list[socket]) -> None:
+    (here / "templates").mkdir()
+    (here / "templates" / "page.html").write_text("one")
+    (here / "notes.txt").write_text("one")
+    (here / "unused.py").write_text("ONE = 1\n")
+    save(here, "int(open('templates/page.html').read() == 'two')")
+    (here / "lastgood.toml").write_text('[serve]\napp = "main:app"\n[watch]\ninclude = ["templates/**"]\n')
+    served = dataclasses.replace(
+        lastgood.watch(
+            create_bridge=lambda config: lastgood.ServerBridge.from_config(config, "main:app", socket=sockets)
+        ),
+        adapt=lambda config: msgspec.structs.replace(config, modules={"main": ModuleConfig()}),
+    )
+    async with served as session:
+        assert (await trio.to_thread.run_sync(get, sockets))[0] == "0"
+        (here / "notes.txt").write_text("two")
+        (here / "unused.py").write_text("TWO = 2\n")
+        assert await session.settle()
+        assert session.generation == 1
+        (here / "templates" / "page.html").write_text("two")
+        assert await session.settle()
+        assert (session.generation, (await trio.to_thread.run_sync(get, sockets))[0]) == (2, "1")

@@ -221,3 +221,23 @@ def test_what_a_function_of_the_users_raised_here_has_its_frames() -> None:
 def test_what_would_act_on_a_terminal_is_escaped() -> None:
     told = details(BridgeError("\x1b]0;title\x07 \u202eabc\r"), Path("/project"))
     assert told == ["\\x1b]0;title\\x07 \\u202eabc"]
+
+
+def test_an_exception_of_a_chain_that_comes_again_is_shown_once() -> None:
+    part = 'Traceback (most recent call last):\n  File "/project/views.py", line 1, in <module>\n    1 / 0\nZeroDivisionError: no\n'
+    again = "\nDuring handling of the above exception, another exception occurred:\n\n"
+    last = 'Traceback (most recent call last):\n  File "/project/urls.py", line 2, in <module>\n    import views\nKeyError: 1\n'
+    error = RemoteError("KeyError", "1", f"{part}{again}{part}{again}{last}")
+    told = details(error, Path("/project"))
+    assert [line for line in told if line.strip()] == [
+        "Traceback (most recent call last):",
+        '  File "views.py", line 1, in <module>',
+        "    1 / 0",
+        "ZeroDivisionError: no",
+        "During handling of the above exception, another exception occurred:",
+        "Traceback (most recent call last):",
+        '  File "urls.py", line 2, in <module>',
+        "    import views",
+        "KeyError: 1",
+    ]
+    assert sum("ZeroDivisionError" in line for line in details(error, Path("/project"), verbose=True)) == 2

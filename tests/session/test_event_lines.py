@@ -155,6 +155,12 @@ def test_a_verbose_event_is_one_line_with_its_time(event: WatchEvent, line: str 
     assert lines_of([event], verbose=True) == [f"12:00:00  {line}"]
 
 
+def test_a_module_that_each_generation_imports_late_is_told_once() -> None:
+    late = ModuleLoadedLate("plugin", BASE / "plugin.py")
+    assert lines_of([late, late]) == ["12:00:00  notice    plugin was imported late, and is watched too: plugin.py"]
+    assert len(lines_of([late, late], verbose=True)) == 2
+
+
 def test_an_edit_is_one_line_with_its_total_time() -> None:
     events: list[WatchEvent] = [WatchPaths((SOURCE,)), Change(SOURCE), ReloadStart(4, False, (SOURCE,))]
     assert lines_of([*events, success(3)]) == ["12:00:00  live      generation 3 in 343 ms: pricing.py"]
@@ -425,7 +431,7 @@ def test_a_log_has_one_record_of_each_event_in_full_paths(caplog: pytest.LogCapt
             "  STALE: until another file changes, or reload_now()"
         ),
         "INFO cycle 3 is superseded: an edit came while it ran, and it took long",
-        "INFO this session leads from now on: it generates the wrappers",
+        "INFO this session leads from now on",
         "INFO the session of process 7 leads; this one takes over what it makes",
         "WARNING the session of process 7, which leads, has stopped responding",
         "WARNING 7 event(s) were missed",

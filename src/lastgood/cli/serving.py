@@ -13,10 +13,11 @@ from typing import Any
 
 import click
 import msgspec
+import trio
 from click.core import ParameterSource
 
 from lastgood.cli.watching import watch_and_show
-from lastgood.config import Config, ModuleConfig, ServeConfig, find_config, load_config, module_of_app
+from lastgood.config import SERVE_ARGUMENTS, Config, ModuleConfig, ServeConfig, find_config, load_config, module_of_app
 from lastgood.errors import ConfigError
 from lastgood.interpreters.hooks import Hooks
 from lastgood.serve.binding import bind, bind_unix, from_descriptor, release
@@ -31,6 +32,9 @@ __all__ = ["Serving", "addresses", "config_of", "uvicorn_options"]
 _DEBOUNCE = 0.02
 """Seconds without an edit before a cycle starts, unless the config has others."""
 _PAGE_WIDTH = 110
+_OWN = ("--host", "--port", "--uds", "--fd", "--factory")
+_SAY_AFTER = 0.5
+"""Seconds for which nothing is said when the end has to wait."""
 _TITLE = "Nothing is served yet"
 _SENTENCE = "The first start has failed. lastgood waits for an edit that mends it."
 
@@ -131,7 +135,8 @@ class Serving(msgspec.Struct, frozen=True):
             # The arguments of a session are what two of them are compared by.
             text = json.dumps({"serve": {"app": self.app}}).encode()
             program = watch(modules=[], output=False, wait_for_first=True, on_event=on_event)
-            program = dataclasses.replace(program, arguments=text)
+            file = Path(os.path.abspath(SERVE_ARGUMENTS))
+            program = dataclasses.replace(program, config_file=file, arguments=text)
         return dataclasses.replace(program, hooks=Hooks(create_bridge), adapt=self._adapt)
 
     def _adapt(self, config: Config) -> Config:
@@ -151,13 +156,26 @@ class Serving(msgspec.Struct, frozen=True):
 
 
 class _Bridge(ServerBridge):
-    """Tells, with the swap, that it is live."""
+    """Tells, with the swap, that it is live, and at the end, what is waited for."""
 
     on_live: Callable[[], object]
 
     def live(self) -> None:
         self.on_live()
         super().live()
+
+    async def idle(self) -> None:
+        if not self.is_last:
+            await super().idle()
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._say_what_is_waited_for)
+            await super().idle()
+            nursery.cancel_scope.cancel()
+
+    async def _say_what_is_waited_for(self) -> None:
+        await trio.sleep(_SAY_AFTER)
+        click.echo(f"Responses that were begun have {self.drain:g} s (--drain). Ctrl-C again ends them now.", err=True)
 
 
 def config_of(named: Path | None) -> Path | None:
@@ -183,6 +201,10 @@ def uvicorn_options(arguments: Sequence[str]) -> dict[str, Any]:
     """Return options of uvicorn's command line as arguments of ``uvicorn.Config``. Raises :class:`click.UsageError`."""
     from uvicorn.main import main as command
 
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name in _OWN:
+            raise click.UsageError(f"{name} is an option of lastgood serve: write it before --.")
     try:
         context = command.make_context("uvicorn", ["main:app", *arguments])
     except click.UsageError as error:

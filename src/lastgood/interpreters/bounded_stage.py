@@ -126,6 +126,8 @@ class BoundedStage:
 
     async def returned(self, timeout: float) -> bool:
         """Wait until no thread works; return False after ``timeout`` seconds, or as soon as :meth:`give_up` was called."""
+        if not (self._thread.borrowed_tokens or self._reading.borrowed_tokens):
+            return True
         with self._waiting:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_call_after, timeout, nursery.cancel_scope.cancel)

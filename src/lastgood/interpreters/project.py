@@ -230,7 +230,13 @@ class Project:
         """Return the rules of what counts below the watched paths, of which ``trees`` are modules."""
         watch, free = config.watch, self.always_watched.paths
         roots = frozenset(str(path) for path in trees if path not in free)
-        return Rules(str(config.path.parent), roots, watch.include, watch.ignore)
+        others = frozenset(str(path) for path in self.included_in(config) if path not in free and path not in trees)
+        return Rules(str(config.path.parent), roots, watch.include, watch.ignore, others)
+
+    def included_in(self, config: Config) -> tuple[Path, ...]:
+        """Return the directories outside of packages that are watched for what ``include`` names: a served program's own."""
+        is_asked = config.serve is not None and bool(config.watch.include)
+        return (self.files.real_path(config.path.parent),) if is_asked else ()
 
     def finder(self, config: Config) -> Finder:
         """Return a finder that looks where the worker of ``config`` would: the last one, if it would find the same.

@@ -44,6 +44,7 @@ def inputs_of_a_cycle(
     directories = tuple(f"{path}/" for path in paths)
     helpers = (*pinned.helpers, *inputs.helpers)
     paths.update(path for path in helpers if not str(path).startswith(directories))
+    paths.update(project.included_in(config))
     candidates = {path for module in modules.values() for path in module.candidates}
     candidates.update(inputs.candidates, pinned.candidates)
     ways = finder.links_to([*config.python_import_path, *pinned.ways()])

@@ -59,30 +59,32 @@ IMPORTABLE = (".py", ".pyi", ".so", ".pyd")
 class Rules(Struct, frozen=True):
     """The files of the watched roots that count: those for which :meth:`takes` is true.
 
-    In the package trees below ``trees`` what can be imported counts, and what one of the globs ``include`` names; elsewhere
-    everything does. What one of the globs ``ignore`` names never counts. A glob without ``/`` is for names at any depth; another
-    one is relative to ``base`` or to the root. ``**`` stands for any number of directories, and a directory for all in it.
+    In the package trees below ``trees`` what can be imported counts, and what one of the globs ``include`` names; below ``others``
+    only the latter does, and elsewhere everything. What one of the globs ``ignore`` names never counts. A glob without ``/`` is
+    for names at any depth; another one is relative to ``base`` or to the root. ``**`` stands for any number of directories, and a
+    directory for all in it.
     """
 
     base: str = ""
     trees: frozenset[str] = frozenset()
     include: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    others: frozenset[str] = frozenset()
 
     def takes(self, root: str, path: str) -> bool:
         """Return whether the file ``path`` at or below ``root`` counts. All paths are absolute."""
         if self.ignores(root, path):
             return False
-        is_free = root not in self.trees or path.endswith(IMPORTABLE)
-        return is_free or (bool(self.include) and _matches(self.include, self.base, root, path))
+        counts = path.endswith(IMPORTABLE) if root in self.trees else root not in self.others
+        return counts or (bool(self.include) and _matches(self.include, self.base, root, path))
 
     def ignores(self, root: str, path: str) -> bool:
         """Return whether the file or directory ``path`` at or below ``root`` is to be ignored."""
         return bool(self.ignore) and _matches(self.ignore, self.base, root, path)
 
     def union(self, other: Rules) -> Rules:
-        """Return these rules with the trees of both; all of ``other`` if these are of no config."""
-        return replace(self if self.base else other, trees=self.trees | other.trees)
+        """Return these rules with the directories of both; all of ``other`` if these are of no config."""
+        return replace(self if self.base else other, trees=self.trees | other.trees, others=self.others | other.others)
 
 
 def _matches(globs: tuple[str, ...], base: str, root: str, path: str) -> bool:

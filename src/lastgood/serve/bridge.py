@@ -120,6 +120,16 @@ class ServerBridge:
         return self._server.why_fresh
 
     @property
+    def drain(self) -> float:
+        """The seconds that responses have to end, once this generation is replaced."""
+        return self._drain
+
+    @property
+    def is_last(self) -> bool:
+        """True of the live bridge, unless the next one is made after it has gone: if it is told to stop, all is to end."""
+        return self._server.desk.live is self and self._server.overlaps
+
+    @property
     def ends_within(self) -> float:
         """The seconds that :meth:`dispose` takes at most."""
         return self._server.ends_within

@@ -26,6 +26,10 @@ _OWN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 # A frame of a traceback: `  File "pricing.py", line 14, in quote`, and the characters below its line that mark a part of it.
 _FRAME = re.compile(r'^ *File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
 _FRAME_LINE = re.compile(r'(?P<indent>[ |+-]*)File "(?P<file>[^"]+)", line (?P<line>\d+)(?P<rest>.*)')
+_CHAINED = (
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
 _MARKS = re.compile(r"[ |]*[~^][ ~^]*")
 _LIBRARY = re.compile(r"^<|[/\\\\](?:lib[/\\\\]python\d|site-packages[/\\\\]|dist-packages[/\\\\])", re.IGNORECASE)
 """A pattern for paths in the standard library or an installed package, and for names such as ``<string>``."""
@@ -172,7 +176,7 @@ def _traceback_lines(lines: Sequence[str], base: Path | None, width: int, *, ver
     from rich.text import Text
 
     skipped: list[str] = []
-    for head, block in _blocks(lines):
+    for head, block in _blocks(lines if verbose else _without_repetition(lines)):
         if head is not None and not verbose and _LIBRARY.search(head["file"]):
             skipped.append(head["file"])
             continue
@@ -187,6 +191,20 @@ def _traceback_lines(lines: Sequence[str], base: Path | None, width: int, *, ver
         yield from _code_lines(block[1:], width)
     if skipped:
         yield Text(f"  {_skipped_text(skipped)}", style="dim")
+
+
+def _without_repetition(lines: Sequence[str]) -> Sequence[str]:
+    """Return a traceback without exceptions of its chain that come again, with the same lines, further down."""
+    parts: list[list[str]] = [[]]  # each begins with the sentence that leads to it
+    for line in lines:
+        if line in _CHAINED:
+            parts.append([])
+        parts[-1].append(line)
+    texts = [[line for line in part if line.strip() and line not in _CHAINED] for part in parts]
+    kept = [part for number, part in enumerate(parts) if texts[number] not in texts[number + 1 :]]
+    first, *others = kept
+    start = next((number for number, line in enumerate(first) if line.strip() and line not in _CHAINED), 0)
+    return [*first[start:], *(line for part in others for line in part)]
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[tuple[re.Match[str] | None, list[str]]]:

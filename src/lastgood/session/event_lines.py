@@ -114,6 +114,7 @@ class EventLines:
         self._warned: frozenset[str] = frozenset()
         self._undone: int | None = None
         self._failures: list[_Failure] = []
+        self._late: set[str] = set()
         self._led_by: int | None = None  # the process of the session that is followed
 
     def lines(self, event: WatchEvent, console: Console | None = None, *, margin: int = 0) -> list[Text]:
@@ -183,7 +184,9 @@ class EventLines:
                 why = "" if reason is None else f", for its bridge was lost on probation: {self._brief(reason)}"
                 yield "notice", "magenta", f"generation {generation} is undone{why}"
             case ModuleLoadedLate(module, path):
-                yield "notice", "", f"{module} was imported late, and is watched too: {self._near(path)}"
+                if self._verbose or module not in self._late:  # the next generation imports the same ones late
+                    yield "notice", "", f"{module} was imported late, and is watched too: {self._near(path)}"
+                self._late.add(module)
             case Superseded(cycle):
                 why = "an edit came while it ran, and it took long"
                 if self._led_by is not None:
@@ -356,7 +359,7 @@ def _level(event: WatchEvent) -> int:
 
 def _of_leader(event: LeaderChanged) -> Iterator[tuple[str, str, str]]:
     if event.role == "leader":
-        yield "notice", "", "this session leads from now on: it generates the wrappers"
+        yield "notice", "", "this session leads from now on"
     elif event.responding:
         yield "notice", "", f"the session of process {event.pid} leads; this one takes over what it makes"
     else:

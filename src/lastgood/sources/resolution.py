@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lastgood.children.platforms import require_processes
-from lastgood.config import Config, ProcessConfig
+from lastgood.config import ARGUMENTS, SERVE_ARGUMENTS, Config, ProcessConfig
 from lastgood.errors import ConfigError, UnwatchableModule
 from lastgood.sources.environment import (
     OLDEST_PYTHON,
@@ -122,7 +122,7 @@ def _problem(config: Config, finder: Finder, name: str, found: Found | None) -> 
     """Return why a module, which was ``found`` or not, cannot be watched; None if it can."""
     if found is None:
         missing = UnwatchableModule(name, f'Module "{name}" could not be resolved for watching', file=config.path)
-        missing.add_note(_search(finder, name))
+        missing.add_note(_search(config, finder, name))
         return missing
     if found.file is None and not found.is_namespace:
         problem = "is not backed by a local Python source file or package directory and cannot be watched"
@@ -136,18 +136,26 @@ def _problem(config: Config, finder: Finder, name: str, found: Found | None) -> 
     return None
 
 
-def _search(finder: Finder, name: str) -> str:
+_REMEDY = "Add its directory to python_import_path"
+_REMEDIES = {
+    ARGUMENTS: "Add its directory to import_path",
+    SERVE_ARGUMENTS: "Run this in its directory, or write python_import_path into a lastgood.toml with [serve]",
+}
+"""By what takes the place of a config file."""
+
+
+def _search(config: Config, finder: Finder, name: str) -> str:
     """Describe where a module that is missing, or the first of its parents that is, was looked for."""
     parent = name.rpartition(".")[0]
     package = finder.find(parent) if parent else None
     if parent and package is None:
-        return _search(finder, parent)
+        return _search(config, finder, parent)
     if package is not None and package.search is None:
         return f'"{parent}" is not a package, but {package.file or "a module of the interpreter"}.'
     directories = [
         f"  {each}" if finder.exists(each) else f"  {each} (does not exist)" for each in finder.searched(name)
     ]
-    remedy = "" if parent else "\nAdd its directory to python_import_path, or correct the name."
+    remedy = "" if parent else f"\n{_REMEDIES.get(config.path.name, _REMEDY)}, or correct the name."
     return "\n".join([f'"{name}" was looked for in:', *directories]) + remedy
 
 
