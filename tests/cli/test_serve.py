@@ -5,9 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -179,6 +182,50 @@ def test_events_as_json(serve: Serve) -> None:
     assert json.loads(serving.line("reload-success"))["generation"] == 1
 
 
+HOLDS = """
+import asyncio, pathlib
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    pathlib.Path("begun").touch()
+    while not pathlib.Path("go").exists():
+        await asyncio.sleep(0.001)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"done"})
+"""
+
+
+def test_ctrl_c_says_what_it_waits_for(here: Path, serve: Serve) -> None:
+    save(here, HOLDS)
+    serving = serve("--port", "0")
+    port = port_of(serving)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(get, port)
+        while not (here / "begun").exists():
+            time.sleep(0.001)
+        serving.send(signal.SIGINT)
+        while (
+            "Responses that were begun have 10 s (--drain). Ctrl-C again ends them now." not in serving.err.readline()
+        ):
+            pass
+        (here / "go").touch()
+        assert answer.result() == (200, "done", "generation=1")
+    assert serving.ended().status == 130
+
+
+def test_a_module_that_does_not_exist(serve: Serve) -> None:
+    serving = serve("--port", "0", app="mian:app")
+    text = get_failure(port_of(serving))
+    assert 'lastgood serve: Module "mian" could not be resolved for watching' in text
+    assert "Run this in its directory, or write python_import_path into a lastgood.toml with [serve]" in text
+
+
+def get_failure(port: int) -> str:
+    status, text, _ = get(port)
+    assert status == 503
+    return text
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -189,6 +236,7 @@ def test_events_as_json(serve: Serve) -> None:
             ["main:app", "--", "--log-leve", "debug"],
             "what stands behind -- is for uvicorn: No such option '--log-leve'",
         ),
+        (["main:app", "--", "--port=99"], "--port is an option of lastgood serve: write it before --."),
         (["main:app", "--", "--reload"], "uvicorn's option reload makes no sense here: lastgood reloads."),
         (["main:app", "--", "--workers", "2"], "makes no sense here: set pool under [runtime.process]"),
     ],
