@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import trio
+import wsproto
+from wsproto.events import AcceptConnection, Request, TextMessage
 
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig, RuntimeConfig
 from lastgood.serve.binding import bind, release
@@ -137,6 +139,37 @@ class Client:
 
     async def aclose(self) -> None:
         await trio.aclose_forcefully(self.stream)
+
+
+class WebSocket:
+    """A web socket on a connection."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._connection = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
+
+    async def open(self) -> None:
+        await self._send(Request(host="localhost", target="/"))
+        assert isinstance(await self.event(), AcceptConnection)
+
+    async def _send(self, event: wsproto.events.Event) -> None:
+        await self._client.stream.send_all(self._connection.send(event))
+
+    async def send(self, text: str) -> None:
+        await self._send(TextMessage(data=text))
+
+    async def ask(self, text: str) -> str:
+        await self.send(text)
+        event = await self.event()
+        assert isinstance(event, TextMessage)
+        return str(event.data)
+
+    async def event(self) -> wsproto.events.Event:
+        while True:
+            for event in self._connection.events():
+                return event
+            chunk = await self._client.stream.receive_some(1 << 16)
+            self._connection.receive_data(chunk or None)
 
 
 @dataclass

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wsproto
-from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
+from wsproto.events import CloseConnection
 
-from serving import Client, serving, version
+from serving import WebSocket, serving, version
 
 pytest.importorskip("uvloop", reason="one of the event loops that are tried")
 pytest.importorskip("websockets", reason="one of the implementations that are tried")
@@ -21,32 +20,6 @@ ALL = [
     for loop, http in (("asyncio", "h11"), ("uvloop", "httptools"))
     for ws in ("websockets", "websockets-sansio", "wsproto")
 ]
-
-
-class WebSocket:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._connection = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
-
-    async def open(self) -> None:
-        await self._send(Request(host="localhost", target="/"))
-        assert isinstance(await self.event(), AcceptConnection)
-
-    async def _send(self, event: wsproto.events.Event) -> None:
-        await self._client.stream.send_all(self._connection.send(event))
-
-    async def ask(self, text: str) -> str:
-        await self._send(TextMessage(data=text))
-        event = await self.event()
-        assert isinstance(event, TextMessage)
-        return str(event.data)
-
-    async def event(self) -> wsproto.events.Event:
-        while True:
-            for event in self._connection.events():
-                return event
-            chunk = await self._client.stream.receive_some(1 << 16)
-            self._connection.receive_data(chunk or None)
 
 
 @pytest.fixture(params=ALL)

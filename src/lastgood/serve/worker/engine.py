@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import socket
+import sys
 from contextlib import suppress
 
 from .lifespan import begin_lifespan
@@ -37,6 +39,7 @@ __all__ = ["Engine"]
 _POLL = 0.002  # seconds between two looks at what is left of a generation that has stopped
 _GATE_POLL = 0.001  # seconds between two looks at whether the generation before has stopped
 _GATE_WAIT = 2.0  # seconds for that, in which its event loop may be blocked by the program
+_MAX_POLL = 0.05  # seconds, while nothing changes
 _LOOKS = 3
 _CUT_WAIT = 0.2  # seconds for tasks to heed that their client has gone, before they are cancelled
 
@@ -59,6 +62,7 @@ class Engine:
         self._header: list[tuple[bytes, bytes]] = []
         self._stopping = False
         self._takes_over = False
+        self._waits = False  # for the generation before, to go live
         self._done: list[Callable[[], object]] = []
 
     def _leave(self) -> None:
@@ -96,7 +100,7 @@ class Engine:
         self._set_headers()
         self._lifespan = await begin_lifespan(self._config, self._settings["app"])
         if self._settings["probe"] is not None:
-            await ask(self._settings, self._config, self._make_protocol)
+            await ask(self._settings, self._config, self._make_protocol, self._state.tasks)
 
     def _make_protocol(self, rest: bytes = b"") -> Any:
         """Create the protocol of a new connection, from which another worker has read ``rest``."""
@@ -115,7 +119,8 @@ class Engine:
             "tell": self._tell,
             "stop": self._stop,
         }
-        self._loop.call_soon_threadsafe(commands[name], argument, answer)
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(commands[name], argument, answer)
 
     def end(self) -> None:
         """End everything: the app has gone, or has no use for this worker any more."""
@@ -129,8 +134,16 @@ class Engine:
         try:
             self._loop.run_until_complete(self._serve())
         finally:
+            self._loop.run_until_complete(self._cancel_all())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
+
+    async def _cancel_all(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=_CUT_WAIT)
 
     async def _serve(self) -> None:
         self._tick()
@@ -153,26 +166,46 @@ class Engine:
         answer()
 
     def _go_live(self, earlier: list[int], answer: Callable[[], object]) -> None:
+        self._waits = True
         self._live = self._loop.create_task(self._accept_after(earlier, answer))
+        self._live.add_done_callback(self._end_if_failed)
 
     async def _accept_after(self, earlier: list[int], answer: Callable[[], object]) -> None:
         """Accept connections, when the workers with these process ids have stopped."""
         deadline = self._loop.time() + _GATE_WAIT
         while any(self._runs(each) for each in earlier) and self._loop.time() < deadline:  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(_GATE_POLL)
-        if not self._stopping:
-            for descriptor in self._listening:
-                listener = socket.socket(fileno=os.dup(descriptor))
-                listener.setblocking(False)
-                self._accepting.append(listener)
-                made = self._make_protocol
-                backlog = self._config.backlog
-                server = await self._loop.create_server(made, sock=listener, ssl=self._config.ssl, backlog=backlog)
-                self._servers.append(server)
-            self._loop.add_reader(self._mailbox.descriptor, self._mailbox.take, self._receive)
+        self._waits = False
+        if self._stopping:
+            self._open_gate()
+        else:
+            await self._accept()
+        answer()
+
+    async def _accept(self) -> None:
+        for descriptor in self._listening:
+            listener = socket.socket(fileno=os.dup(descriptor))
+            listener.setblocking(False)
+            self._accepting.append(listener)
+            server = await self._loop.create_server(
+                self._make_protocol, sock=listener, ssl=self._config.ssl, backlog=self._config.backlog
+            )
+            self._servers.append(server)
+        self._loop.add_reader(self._mailbox.descriptor, self._mailbox.take, self._receive)
         if self._stopping:  # since it began to accept
             self._accept_no_more()
-        answer()
+
+    def _end_if_failed(self, live: asyncio.Task[None]) -> None:
+        """End the process if it cannot accept: the app makes another one."""
+        error = None if live.cancelled() else live.exception()
+        if error is not None:
+            print(f"The worker cannot accept connections: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def _open_gate(self) -> None:
+        """Let the next generation accept. One that has waited for another itself does so when that has stopped."""
+        if not self._waits:
+            fcntl.lockf(self._gate, fcntl.LOCK_UN, 1, os.getpid())
 
     def _runs(self, earlier: int) -> bool:
         try:
@@ -213,7 +246,7 @@ class Engine:
             if not (is_http(protocol) or isinstance(protocol, Passing) or self._is_web_socket(protocol)):
                 protocol.shutdown()  # by others than httptools and h11, such as HTTP/2: it ends when it is idle
         self._retire_all()
-        fcntl.lockf(self._gate, fcntl.LOCK_UN, 1, os.getpid())
+        self._open_gate()
         self._draining = self._loop.create_task(self._drain(answer))
 
     def _retire_all(self) -> None:
@@ -222,7 +255,14 @@ class Engine:
             if isinstance(current, (Retiring, Passing)):
                 current.attempt()
             elif is_http(protocol):
-                Retiring(protocol, self._mailbox if self._takes_over else None)
+                self._retire(protocol)
+
+    def _retire(self, protocol: Any) -> None:
+        try:
+            Retiring(protocol, self._mailbox if self._takes_over else None)
+        except Exception:  # this is another uvicorn than those that were tried
+            logging.getLogger("uvicorn.error").exception("A connection cannot be handed over")
+            protocol.shutdown()
 
     def _is_web_socket(self, protocol: Any) -> bool:
         kind = self._config.ws_protocol_class
@@ -230,11 +270,13 @@ class Engine:
 
     async def _drain(self, answer: Callable[[], object]) -> None:
         """Call ``answer`` when nothing is left. A connection that was just accepted is not there at the first look."""
-        looks = 0
+        looks, left, pause = 0, 0, _POLL
         while looks < _LOOKS:
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(pause)
             self._retire_all()
-            looks = 0 if self._state.connections or self._state.tasks else looks + 1
+            before, left = left, len(self._state.connections) + len(self._state.tasks)
+            looks = 0 if left else looks + 1
+            pause = _POLL if left != before or not left else min(2 * pause, _MAX_POLL)
         answer()
 
     async def _finish(self) -> None:

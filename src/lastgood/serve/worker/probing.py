@@ -9,16 +9,22 @@ from .errors import ServeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
 __all__ = ["ask"]
 
 _FIRST_FAILURE = 500
+_WAIT = 0.2  # seconds
 
 
-async def ask(settings: dict[str, Any], config: Any, make_protocol: Callable[[], Any]) -> None:
-    """Ask for the path of the probe. Raises what the application raises, or :class:`ServeError` if the answer is 500 or above."""
+async def ask(
+    settings: dict[str, Any], config: Any, make_protocol: Callable[[], Any], tasks: Collection[asyncio.Task[Any]]
+) -> None:
+    """Ask for the path of the probe; ``tasks`` are those of requests. An answer below 500 is good.
+
+    Else raises what the application has raised, or :class:`ServeError`.
+    """
     path = settings["probe"]
     application = config.loaded_app
     raised: list[BaseException] = []
@@ -46,13 +52,15 @@ async def ask(settings: dict[str, Any], config: Any, make_protocol: Callable[[],
         ours.setblocking(False)
         theirs.setblocking(False)
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_accepted_socket(quietly, theirs)
+        await loop.connect_accepted_socket(quietly, theirs)
         config.loaded_app = application
         request = f"GET {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: lastgood-probe\r\nconnection: close\r\n\r\n"
         await loop.sock_sendall(ours, request.encode())
         status, head = await _status(loop, ours)
-        while not transport.is_closing() and await loop.sock_recv(ours, 1 << 16):
-            pass
+        if status is not None and status < _FIRST_FAILURE:
+            return
+        if tasks:  # the application may raise after it has answered
+            await asyncio.wait(tasks, timeout=_WAIT)
     finally:
         config.loaded_app = application
         ours.close()
@@ -60,11 +68,10 @@ async def ask(settings: dict[str, Any], config: Any, make_protocol: Callable[[],
         if hasattr(raised[0], "add_note"):
             raised[0].add_note(f"It was raised for the probe, GET {path}.")
         raise raised[0]
-    if status is None or status >= _FIRST_FAILURE:
-        answer = f"with {head}" if status is not None else "with nothing"
-        raise ServeError(
-            f"The probe GET {path} of {settings['app']} was answered {answer}; a generation is good if that is below 500."
-        )
+    raise ServeError(
+        f"The probe GET {path} of {settings['app']} was answered with {head or 'nothing'}; a generation is good if that is "
+        "below 500."
+    )
 
 
 async def _status(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> tuple[int | None, str]:
