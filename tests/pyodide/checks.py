@@ -191,7 +191,7 @@ async def refusals() -> None:
     except Unsupported as error:
         check("watch() is refused", error.what == "watch()")
     (APP / "lastgood.toml").write_text(CONFIG)
-    for command in ("watch", "generate", "demo", "plan", "status"):
+    for command in ("watch", "generate", "undo", "doctor", "demo", "plan", "status"):
         result = CliRunner().invoke(command_line, [command])
         said = " ".join(result.output.split()) or repr(result.exception)
         check(f"lastgood {command}: {said}", result.exit_code == 1 and f"lastgood {command} needs processes" in said)

@@ -407,6 +407,7 @@ def undo(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None
     A session that runs is asked to do it, wrappers and worker, and waited for; where none runs, the wrappers alone are
     brought back.
     """
+    require_processes("lastgood undo")
     from lastgood.errors import AlreadyWatched, WatchError
     from lastgood.interpreters.once import ask_undo, undo_once
     from lastgood.session.event_lines import nearby
@@ -481,6 +482,7 @@ def init(directory: Path, as_json: bool, quiet: bool) -> None:
 @_no_color
 def doctor(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Check everything that a session needs, and say what to do."""
+    require_processes("lastgood doctor")
     from lastgood.cli.doctor import examine
     from lastgood.cli.doctor.report import print_findings
 
