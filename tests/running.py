@@ -17,8 +17,9 @@ __all__ = ["Ran", "Running", "program_environment", "run"]
 
 
 def program_environment() -> dict[str, str]:
-    """Return this process's environment, with what a program needs to import the lastgood that is tested, wherever it runs."""
-    return {**os.environ, "PYTHONPATH": str(Path(lastgood.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
+    """Return the environment in which a program imports the lastgood that is tested, wherever it runs, on an imitated platform too."""
+    path = [str(Path(lastgood.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True)
