@@ -28,12 +28,13 @@ HELD = {
     "docs/how-to/direct.md": "tests/test_direct_docs.py",
     "docs/how-to/threads.md": "tests/test_readme.py",
     "docs/how-to/generators.md": "tests/test_pages.py",
+    "docs/how-to/serve.md": "tests/test_serve_docs.py",
     "docs/how-to/other-reloaders.md": "tests/torture/test_other_reloaders.py",
 }
 """Pages whose programs take more than a run, and the tests that play them."""
 
 PYTHON = [block for block in BLOCKS if block.language == "python"]
-FIELDS = {"python_import_path", "modules", "output", "watch", "runtime", "generator", "generators"}
+FIELDS = {"python_import_path", "modules", "output", "watch", "runtime", "generator", "generators", "serve"}
 
 
 def test_every_python_block_can_be_compiled() -> None:
