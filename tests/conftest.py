@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,9 +22,7 @@ from lastgood.calls import registry as runtime
 from lastgood.session.watch import WatchProgram, watch
 from lastgood.wrappers.process.extractor import HereExtractor
 from real_project import FakeFactory, RealProject, Told
-
-if TYPE_CHECKING:
-    from running import Running
+from running import Running
 
 # What fails in these is shown as it is in the tests themselves.
 pytest.register_assert_rewrite(
@@ -56,7 +53,6 @@ def pytest_sessionstart() -> None:
 
     A shell starts what it puts in the background with Ctrl-C ignored, here and in every process from here on.
     """
-    assert "running" not in sys.modules, "it takes over the environment as it is from here on"
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
         os.environ[variable] = str(Path(_HOME.name, variable))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
