@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from lastgood.bridges import Bridge
 from lastgood.bridges.process import ProcessBridge
 from lastgood.config import Config, ModuleConfig, OutputConfig, ProcessConfig
 from lastgood.sources.contents import Contents
@@ -133,7 +134,7 @@ class StagedProject:
                 await bridge.dispose()
 
 
-async def run(bridge: ProcessBridge, code: str) -> Any:
+async def run(bridge: Bridge, code: str) -> Any:
     return await bridge.call("svc", "run", [code], {})
 
 

@@ -173,7 +173,7 @@ class RemoteBridge(WorkerBridge):
     def _settings(self, shipment: Shipment) -> dict[str, Any]:
         """Return the body of START."""
         process = self._process
-        return {"env": process.env, "cwd": shipment.working_directory(process.cwd), "grace": process.grace}
+        return {"env": process.env, "cwd": shipment.working_directory, "grace": process.grace}
 
     def _setup(self, address: Address, there: dict[str, str]) -> dict[str, Any]:
         """Return the body of SETUP. See :meth:`.ProcessBridge._setup`."""

@@ -68,6 +68,7 @@ class Link:
         self._inbox = messages.Inbox()
         self._greeting: bytearray | None = bytearray()  # what comes before the host's own bytes
         self._sending = trio.Lock()
+        self._blocked = trio.CancelScope()  # cancelled when the place is lost
         self._nursery: trio.Nursery | None = None
         self._opened = trio.Event()
         self._ended = trio.Event()
@@ -112,8 +113,9 @@ class Link:
     async def _ask(self, kind: int, body: bytes) -> Any:
         """Send a message, and return its answer. Raises :class:`BridgeError` if it is REFUSED, or if the place is lost."""
         self._answered = trio.Event()
-        await self.send(kind, body)
-        await self._answered.wait()
+        if not self._ended.is_set():
+            await self.send(kind, body)
+            await self._answered.wait()
         if self.lost:
             raise lost_place(f"The worker's place is lost: {self.lost}.")
         if isinstance(self._answer, messages.Problem):
@@ -126,8 +128,11 @@ class Link:
 
     async def _send_raw(self, data: bytes) -> None:
         async with self._sending:
+            if self.lost:
+                return
             self._sent += len(data)
-            await self.place.send(data)
+            with trio.CancelScope() as self._blocked:
+                await self.place.send(data)
 
     # The worker.
 
@@ -221,7 +226,7 @@ class Link:
             await self.send(messages.BEAT, b"")
 
     async def _watch(self, nursery: trio.Nursery) -> None:
-        """Notice that the host is silent. Time in which this loop stood still does not count."""
+        """Notice that the host is silent. Time before its first message, or in which this loop stood still, does not count."""
         self._heard = trio.current_time()
         step = self._lost_after / _CHECKS
         while True:
@@ -229,7 +234,7 @@ class Link:
             await trio.sleep(step)
             now = trio.current_time()
             self._heard += max(now - before - 2 * step, 0)
-            if self._is_delivering:
+            if self._is_delivering or not self.home:
                 self._heard = now
             if now - self._heard >= self._lost_after - step:
                 self._lose(f"it has been silent for {self._lost_after:g} s")
@@ -239,6 +244,7 @@ class Link:
         if self.exited.is_set():
             return
         self.lost = f"{self.place}: {reason.rstrip('.')}"
+        self._blocked.cancel()
         self._end_worker(None)
         if not self._is_ending:
             self.on_lost(self)

@@ -81,7 +81,14 @@ class Shipment:
     a directory that stays the same as long as the declared files do.
     """
 
-    def __init__(self, manifest: Path, import_path: Sequence[Path], project: Path, files: Sequence[_File] = ()) -> None:
+    def __init__(
+        self,
+        manifest: Path,
+        import_path: Sequence[Path],
+        project: Path,
+        files: Sequence[_File] = (),
+        cwd: Path | None = None,
+    ) -> None:
         self._manifest = manifest
         self._pinned = _load(manifest)
         self._project = str(project)
@@ -90,8 +97,12 @@ class Shipment:
         self._roots += [
             root for root in _roots_of(self._pinned) if _moved(root, [(each, "") for each in self._roots]) == root
         ]
-        self._directories = self._counterparts()
-        listing = [[file.row for file in self._files], sorted(self._directories.values())]
+        self._counterparts = self._find_counterparts()
+        self.working_directory = _moved(str(cwd or project), self._counterparts.items())
+        """The worker's: the counterpart of ``cwd`` (default: the project's), relative to the top there, else ``cwd`` itself."""
+        own = [] if os.path.isabs(self.working_directory) else [self.working_directory]
+        self._directories = sorted({*self._counterparts.values(), *own})
+        listing = [[file.row for file in self._files], self._directories]
         self.tree_name = digest_of(json.dumps(listing).encode())[:16]
         """The name of the directory there that has the counterparts."""
         self.objects: Mapping[str, Path] = {
@@ -113,12 +124,14 @@ class Shipment:
                 "Only a pinned generation can run elsewhere. Give the bridge to a session, which pins what it makes: "
                 "lastgood.watch(create_bridge=…)."
             )
-        return cls(config.pinned, config.python_import_path, config.path.parent, _declared(config.path, files))
+        declared = _declared(config.path, files)
+        cwd = config.runtime.process.cwd
+        return cls(config.pinned, config.python_import_path, config.path.parent, declared, cwd)
 
     def addressed(self, home: str) -> Address:
         """Return this shipment for a host whose cache is at ``home``."""
         tree = f"{home}/trees/{self.tree_name}"
-        pairs = [(here, f"{tree}/{name}") for here, name in self._directories.items()]
+        pairs = [(here, f"{tree}/{name}") for here, name in self._counterparts.items()]
         made = Manifest()
         made.roots = [_moved(root, pairs) for root in self._pinned.roots]
         made.modules = [(kind, digest, name, _moved(path, pairs)) for kind, digest, name, path in self._pinned.modules]
@@ -132,7 +145,7 @@ class Shipment:
                 "manifest": made.dumps().decode("utf-8", "surrogateescape"),
                 "worker": [file.row for file in _worker_files()],
                 "tree": [file.row for file in self._files],
-                "directories": sorted(self._directories.values()),
+                "directories": self._directories,
                 "tree_name": self.tree_name,
             }
         )
@@ -149,13 +162,7 @@ class Shipment:
             raise BridgeError(f"{path} has changed while it was shipped. Reload once more.")
         return data
 
-    def working_directory(self, cwd: Path | None) -> str:
-        """Return the worker's: the counterpart of ``cwd``, relative to that of the shipment, or ``cwd`` itself if it has none."""
-        if cwd is None:
-            return _PROJECT
-        return _moved(str(cwd), self._directories.items())
-
-    def _counterparts(self) -> dict[str, str]:
+    def _find_counterparts(self) -> dict[str, str]:
         """Return the name there of each directory here that has a counterpart, the innermost first."""
         outside = [root for root in dict.fromkeys(self._roots) if _moved(root, [(self._project, "")]) == root]
         found = {self._project: _PROJECT, **{root: f"path{number}" for number, root in enumerate(outside, 1)}}

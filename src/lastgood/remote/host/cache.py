@@ -95,6 +95,7 @@ def write_whole(path: str, data: bytes, mode: int = 0o600) -> None:
 
 
 def _inside(path: str) -> str:
+    """Return ``path`` if it leads to nothing outside of the directory that it is relative to."""
     if os.path.isabs(path) or ".." in path.split("/"):
         raise Problem(f"The shipment has a file outside of it: {path}.")
     return path
@@ -107,6 +108,8 @@ class Cargo:
         self._home = home
         self._worker, self._tree = shipped["worker"], shipped["tree"]
         self._directories = shipped["directories"]
+        for name in (*self._directories, *(each[0] for each in (*self._worker, *self._tree))):
+            _inside(name)
         text = shipped["manifest"].encode("utf-8", "surrogateescape")
         self.manifest = self._path("manifests", digest_of(text))
         self.worker = self._path("workers", digest_of(json.dumps(self._worker).encode()))
@@ -161,13 +164,13 @@ class Cargo:
                 self._make(directory, files)
             self._used(directory)
         for name in self._directories:
-            os.makedirs(os.path.join(self.tree, _inside(name)), mode=0o700, exist_ok=True)
+            os.makedirs(os.path.join(self.tree, name), mode=0o700, exist_ok=True)
 
     def _is_intact(self, directory: str, files: Iterable[list[Any]]) -> bool:
         """Return whether all files are as they were made. Files of the program's own beside them do not count."""
         is_worker = directory == self.worker
         for name, digest, size, _ in files:
-            path = os.path.join(directory, _inside(name))
+            path = os.path.join(directory, name)
             try:
                 found = os.lstat(path)
             except OSError:
@@ -181,7 +184,7 @@ class Cargo:
     def _make(self, directory: str, files: Iterable[list[Any]]) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         for name, digest, _, executable in files:
-            path = os.path.join(directory, _inside(name))
+            path = os.path.join(directory, name)
             data = read_verified(self._path("objects", digest), digest)
             if data is None:
                 raise Problem(f"{digest}, the object of {name}, has gone from the cache meanwhile. Reload once more.")
