@@ -17,7 +17,7 @@ __all__ = ["Ran", "Running", "program_environment", "run"]
 
 
 def program_environment() -> dict[str, str]:
-    """Return the environment in which a program imports the lastgood that is tested, wherever it runs, on an imitated platform too."""
+    """Return the environment in which a program imports the lastgood that is tested, also on an imitated platform."""
     path = [str(Path(lastgood.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
 
