@@ -87,7 +87,7 @@ def ssh_server(home: Path, hidden: Sequence[Path], monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", f"{home / 'bin'}:{os.environ['PATH']}")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    command = [sshd, "-D", "-f", home / "sshd_config", "-E", home / "log"]
+    command: list[str | Path] = [sshd, "-D", "-f", home / "sshd_config", "-E", home / "log"]
     hides = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
     if hides:
         everything = [*hidden, Path(lastgood.__file__).parent]

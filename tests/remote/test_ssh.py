@@ -119,7 +119,7 @@ async def test_it_runs_there_from_what_was_shipped(project: RealProject, side: S
             assert await session.handle.call("svc", "version") == 1
             if side.server is not None and side.server.hides:
                 assert not await session.handle.call("svc", "sees", [str(project.root / "src" / "svc.py")])
-            assert [item async for item in session.handle.bridge.stream("svc", "tokens", [500])] == list(range(500))
+            assert [item async for item in session.bridge.stream("svc", "tokens", [500])] == list(range(500))
             await told.success()
             project.save("src/svc.py", version(2))
             assert (await told.success()).warm == "fresh"
@@ -278,7 +278,7 @@ async def test_twenty_reloads_under_eight_callers_fail_no_call(project: RealProj
 
     async def stream() -> None:
         while True:
-            items.append(len([item async for item in session.handle.bridge.stream("svc", "tokens", [20])]))
+            items.append(len([item async for item in session.bridge.stream("svc", "tokens", [20])]))
 
     async with watch(project.config_file, create_bridge=side.create, on_event=told, debounce=0.01) as session:
         await told.success()
