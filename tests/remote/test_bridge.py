@@ -247,6 +247,7 @@ async def test_a_host_that_is_killed_is_the_places_fault_and_nothing_of_it_is_le
         await until(lambda: not (is_alive(worker) or is_alive(sleeper)))
 
 
+@pytest.mark.torture  # under load, a host that runs may be silent for as long
 async def test_a_frozen_host_is_noticed_and_the_places_fault(staged: StagedProject, elsewhere: Elsewhere) -> None:
     async with elsewhere.running(staged, heartbeat=0.05, lost_after=0.3) as bridge:
         host = await run(bridge, "import os; result = os.getppid()")
@@ -259,6 +260,7 @@ async def test_a_frozen_host_is_noticed_and_the_places_fault(staged: StagedProje
         await until(lambda: not (is_alive(worker) or is_alive(host)))
 
 
+@pytest.mark.torture  # likewise
 async def test_an_app_that_blocks_its_loop_does_not_take_a_host_for_frozen(
     staged: StagedProject, elsewhere: Elsewhere
 ) -> None:
