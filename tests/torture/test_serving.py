@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import random
+import signal
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import trio
@@ -35,6 +41,7 @@ QUIET = {"log_level": "critical", "access_log": False}
 KEPT_ALIVE = 8
 EDITS = 60
 BROKEN = 5  # every fifth edit
+KILLS = 4  # of a worker within a minute; after one more, a session waits for an edit
 
 
 @dataclass
@@ -205,3 +212,135 @@ async def test_nothing_fails_and_nothing_is_stale(tmp_path: Path, loop: str, htt
     )
     assert load.failed == []
     assert load.stale == []
+
+
+async def test_edits_without_pause_are_never_stale(tmp_path: Path) -> None:
+    async with under_load(tmp_path, QUIET) as run:
+        for number in range(2, 42):
+            (tmp_path / "main.py").write_text(version(number))
+            await trio.sleep(0.03)
+        while run.load.newest < 41:
+            await run.load.changed.wait()
+    assert (run.load.failed, run.load.stale) == ([], [])
+
+
+def resources(pid: int) -> tuple[int, int]:
+    """Return the descriptors that a process has open, and its resident memory in KiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return len(os.listdir(f"/proc/{pid}/fd")), int(status.partition("VmRSS:")[2].split()[0])
+
+
+async def test_memory_and_descriptors_stay_level(tmp_path: Path) -> None:
+    async with under_load(tmp_path, QUIET, drain=0.5) as run:
+        number = 1
+
+        async def edits(count: int) -> tuple[int, int]:
+            nonlocal number
+            for _ in range(count):
+                number += 1
+                await run.edit(number)
+            await trio.sleep(3)
+            gc.collect()
+            return resources(os.getpid())
+
+        await edits(30)
+        descriptors, memory = await edits(5)
+        later_descriptors, later_memory = await edits(60)
+        in_worker = [resources(pid) for pid in run.session.bridge.pids]
+    print(
+        f"\n{descriptors} → {later_descriptors} descriptors, {memory} → {later_memory} KiB, in the worker {in_worker}"
+    )
+    assert run.load.failed == []
+    assert later_descriptors <= descriptors + 5
+    assert later_memory < memory * 1.1
+
+
+async def test_a_worker_that_is_killed_is_replaced_and_no_new_connection_fails(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(APP)
+    (tmp_path / "lastgood.toml").write_text(CONFIG.format(pool=1))
+    sockets = bind("127.0.0.1", 0)
+    load = Load(sockets[0].getsockname()[1])
+    killed = 0
+
+    def create(config: lastgood.Config) -> lastgood.ServerBridge:
+        return lastgood.ServerBridge.from_config(config, "main:app", socket=sockets, options=QUIET)
+
+    try:
+        program = lastgood.watch(tmp_path / "lastgood.toml", create_bridge=create, on_event=lambda _: None)
+        async with program as session:
+            events = session.events()
+            for _ in range(KILLS):
+                (pid,) = session.bridge.pids
+                os.kill(pid, signal.SIGKILL)
+                with trio.fail_after(30):
+                    await load.slow("/")  # it waits in the kernel until the next worker accepts
+                killed += 1
+                async for event in events:
+                    if event.type == "notice-bridge-restored":
+                        break
+    finally:
+        release(sockets)
+    assert (killed, load.failed, load.stale) == (KILLS, [], [])
+
+
+WHOLE = """
+import os, sys, trio
+import lastgood
+from lastgood.serve.binding import bind
+
+async def main():
+    sockets = bind("127.0.0.1", int(sys.argv[1]))
+    def create(config):
+        return lastgood.ServerBridge.from_config(config, "main:app", socket=sockets)
+    async with lastgood.watch("lastgood.toml", create_bridge=create, on_event=lambda _: None) as session:
+        print(sockets[0].getsockname()[1], *session.bridge.pids, flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+FORKING = APP.replace(
+    "log = []",
+    """import multiprocessing, time
+def stay():
+    time.sleep(60)
+context = multiprocessing.get_context("fork")
+if not multiprocessing.parent_process():
+    children = [context.Process(target=stay) for _ in range(2)]
+""",
+).replace(
+    'if path == "/fails":',
+    """if path == "/fork":
+        for child in children:
+            child.start()
+        text = " ".join(str(child.pid) for child in children).encode()
+    if path == "/fails":""",
+)
+
+
+def is_listened_on(port: int) -> bool:
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(fields[3] == "0A" and fields[1].endswith(f":{port:04X}") for fields in lines)
+
+
+def test_the_next_start_binds_at_once_after_everything_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(FORKING)
+    (tmp_path / "lastgood.toml").write_text(CONFIG.format(pool=1))
+    (tmp_path / "whole.py").write_text(WHOLE)
+    port = "0"
+    for _ in range(3):
+        program = [sys.executable, "whole.py", port]
+        process = subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        port, worker = process.stdout.readline().split()
+        with urlopen(f"http://127.0.0.1:{port}/fork") as answer:
+            children = [int(pid) for pid in answer.read().split()[1:]]
+        for pid in (process.pid, int(worker)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        while is_listened_on(int(port)):  # until all that was killed is gone, and the children have begun
+            time.sleep(0.001)
+        release(bind("127.0.0.1", int(port)))  # it is free although the children live
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
