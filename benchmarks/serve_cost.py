@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,12 +42,15 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": BODY})
 '''
 
-COUNTED = """\
-#!/bin/sh
-exec valgrind --quiet --tool=callgrind --callgrind-out-file={root}/counted.%p {python} "$@"
+CONFIG = """\
+[serve]
+app = "main:app"
+
+[runtime.process]
+spare = false
 """
 
-START = 120.0
+START = 600.0  # seconds: lastgood itself is counted as well, and forty times slower for it
 ROUNDS = 3
 REQUESTS = 1000
 WARM_UP = 300  # requests before the first round: the interpreter specialises what runs often
@@ -64,35 +66,27 @@ class Cost:
     never: str | None = None
 
 
-def commands(counted: Path, python: str, http: str, port: int) -> dict[str, list[str]]:
-    """The servers: both run the application in a process of the interpreter ``counted``."""
+def commands(root: Path, http: str, port: int) -> dict[str, list[str]]:
+    """The servers, all of whose processes are counted."""
+    counted = ["valgrind", "--quiet", "--trace-children=yes", "--tool=callgrind"]
+    counted += [f"--callgrind-out-file={root}/counted.%p", sys.executable, "-m"]
+    address = ["main:app", "--port", str(port)]
     options = ["--http", http, "--log-level", "critical", "--no-access-log"]
     return {
-        "uvicorn": [str(counted), "-m", "uvicorn", "main:app", "--port", str(port), *options],
-        "lastgood serve": [python, "-m", "lastgood", "serve", "main:app", "--port", str(port), "--", *options],
+        "uvicorn": [*counted, "uvicorn", *address, *options],
+        "lastgood serve": [*counted, "lastgood", "serve", *address, "--", *options],
     }
 
 
-def make(root: Path) -> Path:
-    """Make the application, with a config that has lastgood's worker counted; return the interpreter that is counted."""
-    root.mkdir(parents=True)
-    counted = root / "counted-python"
-    counted.write_text(COUNTED.format(root=root, python=sys.executable))
-    counted.chmod(0o755)
-    (root / "main.py").write_text(APP)
-    (root / "lastgood.toml").write_text(f'[modules]\n\n[runtime.process]\npython = "{counted}"\nspare = false\n')
-    return counted
-
-
-@contextlib.contextmanager
-def connected(process: subprocess.Popen[bytes], port: int) -> Iterator[socket.socket]:
-    """Wait until a server answers, and give a connection that is kept alive."""
+def connected(process: subprocess.Popen[bytes], port: int) -> socket.socket:
+    """Wait until a server answers, and return a connection that is kept alive."""
     end = time.perf_counter() + START
     while process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), START) as connection:
+        with contextlib.suppress(OSError):
+            connection = socket.create_connection(("127.0.0.1", port), START)
             if status_and_body(connection)[0] == 200:
-                yield connection
-                return
+                return connection
+            connection.close()
         if time.perf_counter() > end:
             raise TimeoutError(f"no answer within {START:.0f} s")
         time.sleep(0.1)
@@ -130,7 +124,6 @@ def measure(cost: Cost, command: list[str], root: Path, port: int) -> None:
     ) as process:
         try:
             with connected(process, port) as connection:
-                connection.settimeout(START)
                 for _ in range(WARM_UP):
                     pid = int(status_and_body(connection)[1])
                 for number in range(1, ROUNDS + 1):
@@ -156,7 +149,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def costs(top: Path, python: str = sys.executable) -> list[Cost]:
+def costs(top: Path) -> list[Cost]:
     """Count, for each implementation of HTTP that uvicorn finds."""
     if shutil.which("callgrind_control") is None:
         print("the cost of a request is left out: valgrind is not installed")
@@ -166,9 +159,11 @@ def costs(top: Path, python: str = sys.executable) -> list[Cost]:
         if importlib.util.find_spec(http) is None:
             continue
         root = top / http
-        counted = make(root)
+        root.mkdir(parents=True)
+        (root / "main.py").write_text(APP)
+        (root / "lastgood.toml").write_text(CONFIG)
         port = free_port()
-        for who, command in commands(counted, python, http, port).items():
+        for who, command in commands(root, http, port).items():
             told.append(cost := Cost(who, http))
             measure(cost, command, root, port)
     return told
