@@ -42,12 +42,12 @@ with lastgood.watch(modules=["pricing"], import_path=["."]) as session:
 """
 PRICING = "def quote(sku): return 2.5\ndef many(numbers): return numbers\n"
 
-# What is done before the app is started, by a shell in namespaces of its own, in the project's directory.
+# What is done before the app is started, by a shell in namespaces of its own. The project is at /mnt, where all may go.
 PLACES = {
     "PID 1": ":",
     "an init as PID 1": "tini --version > /dev/null && as='tini --'",  # docker run --init
     "no /proc": "mount -t tmpfs none /proc",
-    "a read-only root": "mount --bind {here} {here} && mount -o remount,bind,ro / && ! touch /etc/lastgood 2> /dev/null",
+    "a read-only root": "mount -o remount,bind,ro / && ! touch /etc/lastgood 2> /dev/null",
     "a small /dev/shm": "mount -t tmpfs -o size=4k none /dev/shm",
     "root without capabilities": "as='setpriv --inh-caps=-all --bounding-set=-all --no-new-privs'",
     "a user without rights": "as='setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all'",
@@ -57,10 +57,8 @@ OWNERS = {"a user without rights": 65534}
 
 def contained(before: str, directory: Path, *program: str) -> list[str]:
     """The command that runs a program as the first process of a pid namespace, with mounts of its own."""
-    home = (
-        f"HOME={directory}/home XDG_STATE_HOME={directory}/home XDG_CACHE_HOME={directory}/home TMPDIR={directory}/home"
-    )
-    script = f"as=; {before.format(here=directory)} && cd {directory} && exec $as env {home} {' '.join(program)}"
+    home = " ".join(f"{name}=/mnt/home" for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "TMPDIR"))
+    script = f"as=; mount --bind {directory} /mnt && {before} && cd /mnt && exec $as env {home} {' '.join(program)}"
     return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", script]
 
 
