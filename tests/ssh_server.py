@@ -11,14 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 import lastgood
 from marked_processes import marked
 from process_bridges import interpreter
 from real_project import DEADLINE
 
-__all__ = ["SshServer", "ssh_server"]
+__all__ = ["SshServer", "can_serve", "ssh_server"]
 
 _CONFIG = """\
 Port {port}
@@ -48,13 +46,16 @@ _HIDDEN = 'for each in "$@"; do mount -t tmpfs none "$each" || exit 99; done; sh
 
 
 class SshServer:
-    """``host`` is what ``ssh`` takes, ``python`` an interpreter there, ``hides`` whether the sources cannot be seen there.
+    """``host`` is what the ``ssh`` in ``commands`` takes, ``python`` an interpreter there.
+
+    ``hides``: the sources cannot be seen there.
 
     ``cache`` is that of the hosts there; ``directory`` marks the processes there (marked_processes.py).
     """
 
     def __init__(self, home: Path, port: int, hides: bool) -> None:
         self.host = "elsewhere"
+        self.commands = home / "bin"
         self.python = str(interpreter("3.9") or "python3")
         self.cache = home / "cache" / "lastgood" / "remote"
         self.directory = home
@@ -62,13 +63,20 @@ class SshServer:
         self.hides = hides
 
 
+def _sshd() -> str | None:
+    return shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+
+
+def can_serve() -> bool:
+    """Whether this machine has what an sshd needs."""
+    return _sshd() is not None and shutil.which("ssh") is not None
+
+
 @contextmanager
-def ssh_server(home: Path, hidden: Sequence[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[SshServer]:
-    """Run an sshd, to which the ``ssh`` on ``PATH`` leads. Skips the test, and says so, where there is none."""
-    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    ssh = shutil.which("ssh")
-    if sshd is None or ssh is None:
-        pytest.skip("there is no sshd on this machine: apt-get install openssh-server")
+def ssh_server(home: Path, hidden: Sequence[Path] = ()) -> Iterator[SshServer]:
+    """Run an sshd, in whose sessions the directories ``hidden`` are empty, if this user can do that."""
+    sshd, ssh = _sshd(), shutil.which("ssh")
+    assert sshd is not None
     home.mkdir(parents=True)
     (home / "cache").mkdir()
     for key in ("hostkey", "key"):
@@ -84,7 +92,6 @@ def ssh_server(home: Path, hidden: Sequence[Path], monkeypatch: pytest.MonkeyPat
     (home / "bin").mkdir()
     (home / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {ssh} -F {home}/ssh_config "$@"\n')
     (home / "bin" / "ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{home / 'bin'}:{os.environ['PATH']}")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     command: list[str | Path] = [sshd, "-D", "-f", home / "sshd_config", "-E", home / "log"]

@@ -240,7 +240,7 @@ async def test_a_host_that_is_killed_is_the_places_fault_and_nothing_of_it_is_le
         sleeper = await run(bridge, "import subprocess; result = subprocess.Popen(['sleep', '1000']).pid")
         worker, host = bridge.pids[0], await run(bridge, "import os; result = os.getppid()")
         os.kill(host, signal.SIGKILL)
-        with pytest.raises(WorkerDied, match=r"ended with its place, a place here: .* was killed by SIGKILL") as died:
+        with pytest.raises(WorkerDied, match=r"ended with its place \(a place here: .* was killed by SIGKILL") as died:
             await run(bridge, "import time; time.sleep(1000)")
         assert (died.value.status, died.value.blame) == (None, "place")
         assert elsewhere.lost == elsewhere.made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import trio
@@ -33,7 +32,7 @@ class CommandPlace:
             raise TypeError("command is a sequence: a program and its arguments.")
         self._command = list(command)
         self._env = env
-        self._name = name or shlex.join(self._command[:2])
+        self._name = name or " ".join([os.path.basename(self._command[0]), *self._command[1:2]])
         self._child: Child | None = None
         self._stdin: trio.lowlevel.FdStream | None = None
         self._stdout: trio.lowlevel.FdStream | None = None

@@ -47,7 +47,7 @@ class _Process:
     @property
     def death(self) -> str:
         """How it was lost with its place; empty if it was not."""
-        return f"with its place, {self._link.lost}," if self._link.lost else ""
+        return f"with its place ({self._link.lost})" if self._link.lost else ""
 
     @property
     def blame(self) -> Blame | None:
