@@ -381,7 +381,7 @@ class CycleFiles:
             raise NothingToUndo(live.path)
         self.manifest = store.path(good)
         kept = store.open(self.manifest)
-        self.watch = watch.with_paths(map(files.real_path, kept.late.values()))
+        self.watch = watch.with_paths([*map(files.real_path, kept.late.values())])
         config = project.decode(kept.files[CONFIG])
         self.config = config.with_output(live.path, pinned=self.manifest)
         self.claim()

@@ -85,13 +85,12 @@ def places(
     listings = listings or Listings(Disk())
     trees: dict[Path, tuple[int, ...]] = {}
     alone: dict[str, tuple[int, ...]] = {}
-    named = frozenset(watch.paths)
     for directory, roots in watch.by_directory.items():
         note(next(iter(roots.values())))
         names, place, identity = listings.names(directory), directory, listings.directory(directory)
         for name, root in roots.items() if identity is not None else ():
             # There may be thousands of candidates, where nothing is, and of files.
-            is_one = names.get(name, "") != "file" if name in names or root in named else not names
+            is_one = names.get(name, "") != "file" if name in names or root in watch.named else not names
             if is_one and (found := listings.directory(str(root))) is not None:
                 trees[root] = found
         # If it does not exist, its nearest existing ancestor notices when it is made.

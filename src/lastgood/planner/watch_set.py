@@ -147,6 +147,11 @@ class WatchSet(Struct, frozen=True, dict=True):
         return tuple(sorted({*self.paths, *self.candidates, *self.links}, key=str))
 
     @cached_property
+    def named(self) -> frozenset[Path]:
+        """The ``paths``."""
+        return frozenset(self.paths)
+
+    @cached_property
     def bare_links(self) -> tuple[Path, ...]:
         """Those of ``links`` that are neither paths nor candidates."""
         return tuple(sorted({*self.links} - {*self.paths, *self.candidates}, key=str))
@@ -203,9 +208,9 @@ class WatchSet(Struct, frozen=True, dict=True):
         """Return whether the same files below a root count as with ``other``."""
         return self is other or (self.output == other.output and self.rules == other.rules)
 
-    def with_paths(self, paths: Iterable[Path]) -> WatchSet:
+    def with_paths(self, paths: Collection[Path]) -> WatchSet:
         """Return a set that also has those of ``paths`` that lie outside of its own paths."""
-        fresh = _outside(paths, self.paths)
+        fresh = _outside(paths, self.paths) if paths else ()
         return replace(self, paths=tuple(sorted({*self.paths, *fresh}))) if fresh else self
 
     def uncovered(self, paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -293,6 +298,8 @@ def overlay(known: Snapshot, used: Mapping[Path, str]) -> Snapshot:
     """Return ``known`` with the digests of its files replaced by those in ``used``."""
     changed: dict[Path, Mapping[Path, str]] = {}
     for root, files in known.items() if used else ():
+        if not files or files.items() <= used.items():
+            continue
         # There may be thousands of roots with a file each, and roots with thousands of files.
         paths = files if len(files) <= len(used) else used.keys() & files.keys()
         others = {path: used[path] for path in paths if path in used and used[path] != files[path]}

@@ -59,7 +59,7 @@ class Contents:
     def look(self, path: str) -> Content | None:
         """Return what the file ``path`` contains now; None if no regular file is there."""
         known = self._known.get(path)
-        if known is not None and not known.is_fresh and known.signature == self.files.signature(path):
+        if known is not None and self.is_still(known, path):
             return known
         where = self._path_of(path) if known is None else known.path
         status = self._stat(where)
@@ -74,6 +74,10 @@ class Contents:
         except OSError as error:
             return Content(where, (), f"unreadable: {error.strerror}", is_fresh=True)  # tried again each time
         return Content(where, status.signature, digest, is_fresh)
+
+    def is_still(self, known: Content, path: str) -> bool:
+        """Return whether the file ``path`` certainly contains what it did."""
+        return not known.is_fresh and known.signature == self.files.signature(path)
 
     def look_again(self, path: str) -> Content | None:
         """Do :meth:`look` at a file that was looked at before, and remember it; None if it was not, or if it is no file now."""

@@ -90,7 +90,7 @@ class Reader:
         A file that cannot be read is listed with the reason in place of a digest, so it differs once it can be read.
         """
         last = self.last
-        known, is_same = last.trees if watch.counts_as(last.watch) else {}, watch is last.watch
+        known, is_same = last if watch.counts_as(last.watch) else None, watch is last.watch
         listings = last.listings.renewed() if is_same else Listings(self._contents.files)
         present, before, snapshot = last.present, last.found, last.snapshot
         if listings is not last.listings:
@@ -119,7 +119,7 @@ class Reader:
         listings, kept = base.listings.copy(), base.kept_by(watch)
         present = list(_present(watch, listings))
         known = dict(zip((root for root, _ in base.present), base.found, strict=True))
-        reading = _Reading(self._contents, watch, listings, base.trees)
+        reading = _Reading(self._contents, watch, listings, base)
         found = [
             known[root] if root in kept and root in known else reading.root(root, kind, _NOTHING)
             for root, kind in present
@@ -177,7 +177,6 @@ class Reader:
 
 def _present(watch: WatchSet, listings: Listings) -> Iterator[tuple[Path, str]]:
     """Yield each root at which something may be, with its kind; "" if that is not known."""
-    named = frozenset(watch.paths)
     for directory, roots in watch.by_directory.items():
         names = listings.names(directory)
         if not names and not listings.is_directory(directory):
@@ -186,30 +185,28 @@ def _present(watch: WatchSet, listings: Listings) -> Iterator[tuple[Path, str]]:
             yield roots[name], names.get(name, "")
         # A file system may know a name in another spelling than its listing. Candidates are spelt as listings are.
         for name in roots.keys() - names.keys() if names else ():
-            if roots[name] in named:
+            if roots[name] in watch.named:
                 yield roots[name], ""
     for link in watch.bare_links:
         yield link, _LINK
 
 
 class _Reading:
-    """One reading, under way. ``seen``: the files that were looked at. ``known``: directories as of the last reading."""
+    """One reading, under way. ``seen``: the files that were looked at. ``last``: the last one, if the same files counted then."""
 
-    def __init__(
-        self, contents: Contents, watch: WatchSet, listings: Listings, known: Mapping[tuple[str, str], _Tree]
-    ) -> None:
+    def __init__(self, contents: Contents, watch: WatchSet, listings: Listings, last: Reading | None) -> None:
         self.seen: dict[str, Content] = {}
         self.trees: dict[tuple[str, str], _Tree] = {}
         self._contents = contents
         self._files = contents.files
         self._watch = watch
         self._output = None if watch.output is None else str(watch.output)
-        self._known = known
+        self._known = {} if last is None else last.trees
+        self._seen_before = {} if last is None else last.seen
         self._listings = listings
         self._linked_trees: set[str] = set()
         self._linked_alone: set[str] = set()
         self._links = Links(contents.files.read_link)
-        self._paths = frozenset(watch.paths)
 
     @property
     def linked(self) -> Linked:
@@ -219,6 +216,11 @@ class _Reading:
     def root(self, root: Path, kind: str, last: Mapping[Path, str]) -> Mapping[Path, str]:
         """Read everything at or below ``root``. Return ``last``, the result of the last time, if it is the same."""
         found: Mapping[Path, str] | None
+        if kind == "file" and last:
+            before = self._seen_before.get(path := str(root))
+            if before is not None and self._contents.is_still(before, path):
+                self.seen[path] = before
+                return last
         if kind == _LINK:
             text = self._files.read_link(str(root))
             found = {root: digest_of_link(text)} if text else _NOTHING
@@ -277,7 +279,7 @@ class _Reading:
                 found.update((Path(link), digest_of_link(text)) for link, text in way.links.items())
                 self._note_way(way, is_directory=is_directory)
             # A directory with a link at a candidate is a root of its own.
-            is_elsewhere = is_directory and path == top and root not in self._paths
+            is_elsewhere = is_directory and path == top and root not in self._watch.named
             if is_elsewhere or (status is not None and status.kind == "file" and not is_taken):
                 return None
             path = way.real
