@@ -41,6 +41,7 @@ from lastgood.planner.news import News
 from lastgood.planner.watch_set import Snapshot, WatchSet
 from lastgood.sources.snapshots import Linked, Reader
 from lastgood.store.generations import DamagedGeneration
+from lastgood.store.leading import Asked
 from lastgood.watch_events import PollingStarted
 
 __all__ = ["Beginning", "Hooks", "Interrupted", "TrioInterpreter"]
@@ -408,10 +409,18 @@ class TrioInterpreter:
         """Watch ``watch``, then ``read`` it; again for as long as this finds links that lead to what was not watched before."""
         while True:
             linked = self._reader.linked
-            await self._notifier.arm(watch, self.others.linked(linked), note)
-            found = await self._bounded.read(read, watch)
-            if self._reader.linked == linked:
+            places = watch, self.others.linked(linked)
+            if is_armed := self._notifier.has_armed(*places):
+                found, is_armed = await self._bounded.read(self._read_where_armed, read, watch)
+            else:
+                await self._notifier.arm(*places, note)
+                found, is_armed = await self._bounded.read(read, watch), True
+            if is_armed and self._reader.linked == linked:
                 return found
+
+    def _read_where_armed(self, read: Callable[[WatchSet], Snapshot], watch: WatchSet) -> tuple[Snapshot, bool]:
+        """``read``, and return also whether what is watched for ``watch`` is what has to be, by the listings of that reading."""
+        return read(watch), self._notifier.still_placed(self._project.contents.listed)
 
     async def _commit_watch(self, timeout: float) -> None:
         work, self._work = self._work, None
@@ -423,8 +432,10 @@ class TrioInterpreter:
                 return
             async with self._reading:
                 self._armed = watch
+                places = watch, self.others.linked(self._reader.linked)
                 try:
-                    await self._notifier.arm(watch, self.others.linked(self._reader.linked))
+                    if not self._notifier.has_armed(*places):
+                        await self._notifier.arm(*places)
                 except (OSError, MemoryError) as error:
                     if not is_about_a_limit(error):
                         raise
@@ -462,11 +473,11 @@ class TrioInterpreter:
                             continue
                         if self._armed is None:
                             self._report(events.Observed({}, self._look))
+                            await self.others.take()
                         elif named:
                             await self._glance(self._armed, named)
                         if is_due and self._armed is not None:
                             await self._read(self._armed)
-                        await self.others.take()
                 except (OSError, MemoryError, RuntimeError) as error:
                     if not is_about_a_limit(error):
                         raise
@@ -475,17 +486,21 @@ class TrioInterpreter:
                 self._out_of = None
 
     async def _glance(self, armed: WatchSet, named: AbstractSet[str]) -> None:
-        found = await self._bounded.read(self._reader.glance, armed, named)
+        asked: list[Asked] = []
+        found = await self._bounded.read(self.others.taking(asked, self._reader.glance), armed, named)
         if found is None:
             self._report(events.Hinted())
         elif found:
             self._report(events.Observed(found, self._looked, self._seconds))
+        self.others.report(asked)
 
     async def _read(self, armed: WatchSet) -> None:
         number, started = self._look, trio.current_time()
-        found = await self._watch_and_read(armed, self._reader.read)
+        asked: list[Asked] = []
+        found = await self._watch_and_read(armed, self.others.taking(asked, self._reader.read))
         self._looked, self._seconds = number, since(started)
         self._report(events.Observed(found, self._looked, self._seconds))
+        self.others.report(asked)
 
     def _read_all(self) -> None:
         """Have everything read, as soon as no other reading is under way."""

@@ -24,7 +24,7 @@ from watchfiles._rust_notify import RustNotify
 
 from lastgood.children.limits import NO_THREAD, advice, in_thread
 from lastgood.planner.watch_set import WatchSet
-from lastgood.sources.listings import Listings
+from lastgood.sources.listings import Listings, Names
 from lastgood.sources.snapshots import Linked
 from lastgood.store.disk import Disk
 
@@ -151,6 +151,32 @@ class Notifier:
         for recursive, directories in ((True, trees), (False, alone)):
             await self._arm(directories, recursive=recursive)
 
+    def has_armed(self, watch: WatchSet, linked: Linked = _NO_LINKS) -> bool:
+        """Return whether exactly this is watched, as far as :meth:`still_placed` is true."""
+        if watch.poll or self.polling:
+            return not self._scopes
+        placed = self._placed
+        return (
+            placed is not None
+            and placed[0] is watch
+            and placed[1] == linked
+            and all(map(self._is_armed, (True, False), placed[3]))
+        )
+
+    def _is_armed(self, recursive: bool, directories: Places) -> bool:
+        armed = self._scopes.get(recursive)
+        return not directories if armed is None else armed[0] == directories and not armed[1].cancel_called
+
+    def still_placed(self, given: Mapping[str, Names]) -> bool:
+        """Ask the disk again, but about listings that are ``given``; return False if other directories may have to be watched.
+
+        It may block, and any thread may call it, but not while something is armed.
+        """
+        if self._placed is None or self._placed[2].hold(given):
+            return True
+        self._placed = None
+        return False
+
     def _places(self, watch: WatchSet, linked: Linked, note: Note) -> tuple[Places, Places]:
         """Return the places of ``watch``: the last ones, if it is the same, and the disk gives the same answers."""
         placed = self._placed
@@ -165,7 +191,7 @@ class Notifier:
 
     async def _arm(self, directories: Places, *, recursive: bool) -> None:
         armed = self._scopes.get(recursive)
-        if armed is not None and armed[0] == directories and not armed[1].cancel_called:
+        if armed is not None and self._is_armed(recursive, directories):
             return
         if directories and not self.polling:
             scope = trio.CancelScope()
