@@ -7,11 +7,16 @@ the worker is asked about a module again only after an edit of one of these.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from lastgood.bridges.worker.selection import allows
+from lastgood.config import Config
 from lastgood.interpreters.cycle_files import CycleFiles
+from lastgood.interpreters.project import Compared
 from lastgood.sources.memo import Answer, Query
 from lastgood.wrappers.types.warning_texts import MAKES_NAMES
 
@@ -52,31 +57,36 @@ class Comparison:
         )
         self._keys: dict[str, tuple[str, ...]] = {}
         self._unknown: dict[str, Module] = {}
+        self._found: dict[str, tuple[str, ...]] = {}
+        self._last: Compared | None = None
         self.functions: list[tuple[str, str]] = []
         self.modules: list[str] = []
         self._memo.begin_run(lambda _: "")
         if work.interfaces is not None and work.pinned is not None and work.config is not None:
-            self._prepare(work.interfaces.digests)
+            self._prepare(work.interfaces.digests, work.project.dependencies.digests(work.pinned), work.config)
 
-    def _prepare(self, wrappers: Mapping[str, str]) -> None:
-        work = self._work
-        assert work.pinned is not None and work.config is not None and work.interfaces is not None  # noqa: PT018 - for mypy
-        sources = work.project.dependencies.digests(work.pinned)
-        about = self._warnings_by_module()
-        worker = repr(work.config.runtime.process)
-        for name, digest in wrappers.items():
-            if name in work.config.modules:
-                warned = ",".join(about.get(name, ()))
-                warned += f",{name}" if name in self._making else ""
-                selection = repr(work.config.modules[name])
-                self._keys[name] = (name, digest, sources.get(name, ""), selection, worker, warned)
-        for name in self._keys:
-            if self._recall(name) is None:
-                from lastgood.wrappers.differences import functions_in
-                from lastgood.wrappers.ir import unpacked
+    def _prepare(self, wrappers: Mapping[str, str], sources: Mapping[str, str], config: Config) -> None:
+        project, about, worker = self._work.project, self._warnings_by_module(), repr(config.runtime.process)
+        last = self._last = Compared(wrappers, sources, (config.modules, worker, self._known, self._making))
+        fresh: AbstractSet[str] = wrappers.keys()
+        if project.compared is not None and project.compared.among == last.among:
+            self._found, fresh = dict(project.compared.found), project.compared.differing(last)
+        for name in fresh:
+            self._found.pop(name, None)
+        for name in sorted(fresh & wrappers.keys() & config.modules.keys()):
+            warned = ",".join(about.get(name, ()))
+            warned += f",{name}" if name in self._making else ""
+            selection = repr(config.modules[name])
+            self._keys[name] = (name, wrappers[name], sources.get(name, ""), selection, worker, warned)
+            if (found := self._recall(name)) is not None:
+                self._found[name] = found
+                continue
+            from lastgood.wrappers.differences import functions_in
+            from lastgood.wrappers.ir import unpacked
 
-                self._unknown[name] = module = unpacked(work.interfaces.read(wrappers[name]))
-                self.functions += functions_in(module)
+            assert self._work.interfaces is not None
+            self._unknown[name] = module = unpacked(self._work.interfaces.read(wrappers[name]))
+            self.functions += functions_in(module)
         self.modules = list(self._unknown)
 
     def _warnings_by_module(self) -> dict[str, list[str]]:
@@ -101,8 +111,11 @@ class Comparison:
         """
         if self._unknown:
             self._learn(found)
-            self._memo.keep(_KEPT_FOR_EACH * len(self._keys))
-        return tuple(text for name in self._keys for text in self._recall(name) or ())
+            self._memo.keep(_KEPT_FOR_EACH * len(self._found))
+            self._unknown = {}
+        if self._last is not None:
+            self._work.project.compared = replace(self._last, found=self._found)
+        return tuple(text for _, texts in sorted(self._found.items()) for text in texts)
 
     def _learn(self, found: object) -> None:
         from lastgood.wrappers.differences import description
@@ -110,8 +123,7 @@ class Comparison:
         described = None if found is None else description(found, self.functions, self.modules)
         for name, module in self._unknown.items():
             answer = Answer(() if described is None else self._differences(module, described))
-            self._memo.ask(_DIFFERENCES, self._keys[name], partial(_given, answer))
-        self._unknown = {}
+            self._found[name] = self._memo.ask(_DIFFERENCES, self._keys[name], partial(_given, answer)).found
 
     def _differences(self, module: Module, described: Description) -> tuple[str, ...]:
         from lastgood.wrappers.differences import differences

@@ -58,6 +58,20 @@ class Digests:
 
 
 class Resolution(Struct, frozen=True):
+class Compared(Struct, frozen=True):
+    """A comparison that was made: digests of ``wrappers`` and ``sources``, ``among`` what else, and the differences ``found``."""
+
+    wrappers: Mapping[str, str]
+    sources: Mapping[str, str]
+    among: tuple[object, ...]
+    found: Mapping[str, tuple[str, ...]] = {}
+
+    def differing(self, other: Compared) -> AbstractSet[str]:
+        """Return the modules that ``other`` has other wrappers or sources of."""
+        pairs = (self.wrappers.items() ^ other.wrappers.items()) | (self.sources.items() ^ other.sources.items())
+        return {name for name, _ in pairs}
+
+
     """The modules of a config, what they depend on, and what is to be ``watch``-ed for that and for ``others``."""
 
     config: Config
@@ -122,6 +136,8 @@ class Project:
     dependencies: Dependencies = field(default_factory=Dependencies)
     contents: Contents = field(init=False)
     resolution: Resolution | None = None
+    compared: Compared | None = None
+    """The last of them."""
     """The last one that succeeded."""
     _finder: Finder | None = None
     _found: tuple[Finder, Config, Mapping[str, Resolved]] | None = None

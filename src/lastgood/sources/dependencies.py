@@ -17,6 +17,7 @@ class Dependencies:
     def __init__(self) -> None:
         self._imports: object = None
         self._components: list[tuple[frozenset[str], frozenset[str]]] = []  # with what lies below, which comes first
+        self._last: tuple[Pinned | None, dict[str, str]] = (None, {})
 
     def digests(self, pinned: Pinned) -> dict[str, str]:
         """Return, for each module, a digest of its bytes and of those of all pinned modules that it imports, at any depth."""
@@ -25,12 +26,18 @@ class Dependencies:
             below = (
                 (each, frozenset[str]().union(*(graph[name] for name in each)) - each) for each in components(graph)
             )
-            self._imports, self._components = pinned.imports, list(below)
-        found: dict[str, str] = {}
-        for component, others in self._components:
+            self._imports, self._components, self._last = pinned.imports, list(below), (None, {})
+        last, known = self._last
+        changed = {module.name for module in pinned.changed_since(last)}
+        found = dict(known)
+        for component, others in self._components if changed or last is None else ():
+            if last is not None and component.isdisjoint(changed) and others.isdisjoint(changed):
+                continue
+            changed |= component
             own = sorted(f"{name} {module.digest}" for name in component if (module := pinned.find(name)) is not None)
             text = "\n".join([*own, "", *sorted({found[other] for other in others if other in found})])
             found.update(dict.fromkeys(component, digest_of(text.encode())))
+        self._last = pinned, found
         return found
 
 

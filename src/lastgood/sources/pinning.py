@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import itertools
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -98,6 +100,13 @@ class Pinned:
     def has_same_files(self, other: Pinned) -> bool:
         """Return whether the files of both are the same by construction, apart from their contents."""
         return self.helpers is other.helpers and self.candidates is other.candidates
+
+    def changed_since(self, other: Pinned | None) -> Iterable[PinnedModule]:
+        """Return the modules, and stubs, that are not those of ``other``: all, unless both were made by :meth:`with_files`."""
+        own = (*self.modules, *self.stubs)
+        if other is None or not self.has_same_files(other):
+            return own
+        return itertools.compress(own, map(operator.is_not, own, (*other.modules, *other.stubs)))
 
     def with_files(self, changed: Mapping[Path, tuple[str, bytes]]) -> Pinned:
         """Return this reading with other contents, digest and bytes, of some files. All else is the same object."""
