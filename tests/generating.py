@@ -20,7 +20,7 @@ from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import resolve_modules
 from lastgood.store.disk import Disk
-from lastgood.wrappers.process.extractor import HereExtractor, wrapper_texts
+from lastgood.wrappers.process.extractor import HereExtractor, WrapInputs, wrapper_texts
 
 __all__ = ["Generated", "generated", "importable", "running"]
 
@@ -39,13 +39,9 @@ class Generated:
         self.config: Config = load_config(root / "lastgood.toml")
         finder = Finder(Disk(), self.config.python_import_path, Interpreter())
         resolved = resolve_modules(self.config, finder)
-        texts, told, _ = wrapper_texts(
-            HereExtractor(),
-            Pinner(Contents(Disk())).pin(self.config, resolved, finder),
-            self.config,
-            resolved,
-            finder.python,
-        )
+        pinned = Pinner(Contents(Disk())).pin(self.config, resolved, finder)
+        inputs = WrapInputs.of(pinned, self.config, resolved)
+        texts, told, _ = wrapper_texts(HereExtractor(), inputs, finder.python)
         assert told.failures == ()
         self.warnings = told.warnings
         self.package = f"generated_{next(_numbers)}"

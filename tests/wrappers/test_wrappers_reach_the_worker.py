@@ -16,7 +16,7 @@ from lastgood.sources.finder import Finder, Interpreter
 from lastgood.sources.pinning import Pinner
 from lastgood.sources.resolution import resolve_modules
 from lastgood.store.disk import Disk
-from lastgood.wrappers.process.extractor import HereExtractor, wrapper_texts
+from lastgood.wrappers.process.extractor import HereExtractor, WrapInputs, wrapper_texts
 
 SOURCES = {
     "shop/__init__.py": """\
@@ -214,9 +214,8 @@ def config(config_file: Path) -> Config:
 async def test_every_wrapped_name_is_callable_and_what_is_excluded_is_refused(config: Config) -> None:
     finder = Finder(Disk(), config.python_import_path, Interpreter())
     modules = resolve_modules(config, finder)
-    texts, generated, _ = wrapper_texts(
-        HereExtractor(), Pinner(Contents(Disk())).pin(config, modules, finder), config, modules, finder.python
-    )
+    inputs = WrapInputs.of(Pinner(Contents(Disk())).pin(config, modules, finder), config, modules)
+    texts, generated, _ = wrapper_texts(HereExtractor(), inputs, finder.python)
     assert generated.failures == ()
     wrapped = {
         "shop": wrapped_names(texts["shop/__init__.py"].decode()),

@@ -242,15 +242,16 @@ class CycleFiles:
         """Generate the wrappers of every module of the config into the stage, by the built-in generator."""
         project, pinned, extractor = self.project, self._pinned, self.project.extractor
         extractor.use(project.files.cache(self.output_directory.home), read_only=self._is_dry)
+        inputs = project.inputs = WrapInputs.of(pinned, self._config, self.modules, project.inputs)
         if not extractor.has_started:
             store = project.store(self.output_directory)
             kept = KeptWrappers.of_last(store, pinned, self._python, self._config_text)
             if kept is not None:
-                project.unprimed = WrapInputs.of(pinned, self._config, self.modules)
+                project.unprimed = inputs
                 self.interfaces = kept.interfaces
                 return self._stage_wrappers(kept.texts, Generated(tuple(kept.texts), kept.warnings))
         project.unprimed = None
-        texts, generated, irs = wrapper_texts(extractor, pinned, self._config, self.modules, self._python)
+        texts, generated, irs = wrapper_texts(extractor, inputs, self._python)
         self.interfaces = Interfaces.of(irs, project.interfaces.of(irs))
         return self._stage_wrappers(texts, generated)
 

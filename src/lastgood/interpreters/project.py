@@ -125,6 +125,8 @@ class Project:
     unprimed: WrapInputs | None = None
     """The inputs of the live wrappers, if those were made by an earlier session. An extractor that has seen them is faster."""
     checked: Mapping[str, str] = field(default_factory=dict)
+    inputs: WrapInputs | None = None
+    """Those of the last wrappers that were asked for."""
     """The digests by path of the files in the last import check that succeeded."""
     refused: tuple[ProcessConfig, ConfigError] | None = None
     """The error of the worker's interpreter in this cycle. One that hangs is not started twice."""

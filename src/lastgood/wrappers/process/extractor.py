@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lastgood.config import Config, Style
 from lastgood.errors import ModuleFailure
@@ -128,23 +129,45 @@ class HereExtractor:
 
 
 class WrapInputs(Struct, frozen=True):
-    """The inputs of :meth:`Extractor.wrap`. ``failures``: sources that cannot be read."""
+    """The inputs of :meth:`Extractor.wrap`, and what they were made of. ``failures``: sources that cannot be read."""
 
+    pinned: Pinned
+    config: Config
+    modules: Mapping[str, Resolved]
     sources: Sequence[ModuleSource]
     found: Mapping[str, ModuleSource]
-    style: Style
-    annotated: tuple[str, ...]
     failures: tuple[ModuleFailure, ...]
 
     @classmethod
-    def of(cls, pinned: Pinned, config: Config, modules: Mapping[str, Resolved]) -> WrapInputs:
-        """Return the inputs for the wrappers of ``modules``, which are those of ``config``."""
-        sources, found, failures = _sources(pinned, config, modules)
-        return cls(sources, found, config.output.style, config.output.annotated, tuple(failures))
+    def of(
+        cls, pinned: Pinned, config: Config, modules: Mapping[str, Resolved], last: WrapInputs | None = None
+    ) -> WrapInputs:
+        """Return the inputs for the wrappers of ``modules``, which are those of ``config``.
+
+        What is as in the ``last`` ones is the same object.
+        """
+        if (
+            last is None
+            or modules is not last.modules
+            or config != last.config
+            or not pinned.has_same_files(last.pinned)
+        ):
+            sources, found, failures = _sources(pinned, config, modules)
+            return cls(pinned, config, modules, sources, found, tuple(failures))
+        changed = {each.file: each.digest for each in pinned.changed_since(last.pinned)}
+
+        def renewed(source: ModuleSource) -> ModuleSource:
+            path = source.path
+            if path is None or path not in changed:
+                return source
+            return replace(source, data=pinned.read(path), digest=changed[path])
+
+        found = {name: renewed(source) for name, source in last.found.items()}
+        return cls(pinned, config, modules, [*map(renewed, last.sources)], found, last.failures)
 
     def wrapped_by(self, extractor: Extractor) -> Wrapped:
         """Have them wrapped. See :meth:`Extractor.wrap`."""
-        return extractor.wrap(self.sources, self.found, self.style, self.annotated)
+        return extractor.wrap(self.sources, self.found, self.config.output.style, self.config.output.annotated)
 
 
 def _sources(
@@ -176,15 +199,14 @@ def _sources(
 
 
 def wrapper_texts(
-    extractor: Extractor, pinned: Pinned, config: Config, modules: Mapping[str, Resolved], python: tuple[int, int]
+    extractor: Extractor, inputs: WrapInputs, python: tuple[int, int]
 ) -> tuple[Mapping[str, bytes], Generated, Mapping[str, bytes]]:
     """Generate the wrappers of every module, without writing them. ``python`` is the version of the worker's Python.
 
     Returns the texts by path relative to the output directory, the result with warnings and failures, and the IRs by module.
     """
-    inputs = WrapInputs.of(pinned, config, modules)
-    wrapped = inputs.wrapped_by(extractor)
-    asked = ((each, partial(_refused, pinned, config, each.file)) for each in wrapped.failures)
+    wrapped, modules = inputs.wrapped_by(extractor), inputs.modules
+    asked = ((each, partial(_refused, inputs.pinned, inputs.config, each.file)) for each in wrapped.failures)
     found_broken = [with_worker(each, python, refused) for each, refused in asked]
     # The worker can import a helper that only its own Python reads. Of what is in it nothing is known here.
     unread = [each for each in found_broken if each.module not in modules and is_newer(each)]

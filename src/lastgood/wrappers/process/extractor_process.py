@@ -102,6 +102,7 @@ class ExtractorProcess:
         """Reset the record of what has been sent: a new process knows nothing."""
         self._sent_memo_file: tuple[Path | None, bool] = (None, True)
         self._rows: dict[str, Row] = {}
+        self._sent: Mapping[str, ModuleSource] = {}  # of which the rows were made
         self._made = Wrapped({})
 
     def leave_to_parent(self) -> list[int]:
@@ -212,12 +213,14 @@ class ExtractorProcess:
         self._running()
         named = {source.name: source for source in sources}
         current = {**found, **named}
+        before, sent = self._rows, self._sent
         rows = {
-            name: Row(name, each.path, each.digest, each.is_package, name in named, each.selection)
+            name: before[name]
+            if sent.get(name) is each and before[name].is_named == (name in named)
+            else Row(name, each.path, each.digest, each.is_package, name in named, each.selection)
             for name, each in current.items()
         }
-        before = self._rows
-        changed = tuple(row for name, row in rows.items() if before.get(name) != row)
+        changed = tuple(row for name, row in rows.items() if (last := before.get(name)) is not row and last != row)
         gone = tuple(before.keys() - rows.keys())
         data = {row.digest: current[row.name].data for row in changed}
         unsent = data.keys() - {row.digest for row in before.values()} - {""}
@@ -225,7 +228,7 @@ class ExtractorProcess:
             self._note(name, rows)  # until the process reports the module that it analyses
         reply = self._ask(Wrap(style, annotated, changed, gone, tuple(data[digest] for digest in unsent)), rows)
         assert isinstance(reply, Made)
-        self._rows = rows
+        self._rows, self._sent = rows, current
         self._made = _patched(self._made, reply)
         return self._made
 
