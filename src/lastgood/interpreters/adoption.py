@@ -66,7 +66,7 @@ class AdoptedFiles(CycleFiles):
         if project.imports is not None:
             project.imports.hold(self.output_directory.path, dict(texts))
         project.live = self.output_directory
-        project.live_manifest = self.manifest
+        project.live_manifest, project.live_interfaces = self.manifest, None
         project.generation = self.good.generation
         project.adopted = texts
         if self.manifest is not None:

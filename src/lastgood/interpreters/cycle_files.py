@@ -419,7 +419,7 @@ class CycleFiles:
             after = self.interfaces
             if self.is_undo and self.manifest is not None:
                 after = Interfaces.kept(store, self.manifest)
-            return changes_between(Interfaces.kept(former, before), after)
+            return changes_between(project.live_interfaces or Interfaces.kept(former, before), after)
         except DamagedGeneration:
             return ()
 
@@ -477,7 +477,7 @@ class CycleFiles:
         if self.project.imports is not None:
             self.project.imports.follow(self.output_directory.path)
         self.project.live = self.output_directory
-        self.project.live_manifest = self.manifest
+        self.project.live_manifest, self.project.live_interfaces = self.manifest, self.interfaces
         self.project.generation += 1
         if self.manifest is not None:
             self.project.manifests.begin(self.cycle, self.manifest)

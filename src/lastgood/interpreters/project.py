@@ -15,6 +15,7 @@ from lastgood.calls.live_imports import LiveImports
 from lastgood.config import Config, ProcessConfig, decode_config
 from lastgood.errors import ConfigError, GenerationError, LastgoodError, ModuleFailure
 from lastgood.generators.inputs import Inputs, inputs_of
+from lastgood.interpreters.kept_interfaces import Interfaces
 from lastgood.planner import Settings
 from lastgood.planner.watch_set import Rules, WatchSet
 from lastgood.sources.contents import Contents
@@ -57,7 +58,6 @@ class Digests:
         return {name: digest for name, (_, digest) in self._known.items()}
 
 
-class Resolution(Struct, frozen=True):
 class Compared(Struct, frozen=True):
     """A comparison that was made: digests of ``wrappers`` and ``sources``, ``among`` what else, and the differences ``found``."""
 
@@ -72,6 +72,7 @@ class Compared(Struct, frozen=True):
         return {name for name, _ in pairs}
 
 
+class Resolution(Struct, frozen=True):
     """The modules of a config, what they depend on, and what is to be ``watch``-ed for that and for ``others``."""
 
     config: Config
@@ -120,26 +121,28 @@ class Project:
     expected: Config | None = None
     """The config of the first cycle, before its stage: if that can be read and names modules that are there."""
     live_manifest: Path | None = None
+    live_interfaces: Interfaces | None = None
+    """Those of the live generation, unless they are to be read from its manifest."""
     generation: int = 0
     at: tuple[str, Path | None] = ("", None)
+    inputs: WrapInputs | None = None
+    """Those of the last wrappers that were asked for."""
     unprimed: WrapInputs | None = None
     """The inputs of the live wrappers, if those were made by an earlier session. An extractor that has seen them is faster."""
     checked: Mapping[str, str] = field(default_factory=dict)
-    inputs: WrapInputs | None = None
-    """Those of the last wrappers that were asked for."""
     """The digests by path of the files in the last import check that succeeded."""
     refused: tuple[ProcessConfig, ConfigError] | None = None
     """The error of the worker's interpreter in this cycle. One that hangs is not started twice."""
     manifests: ManifestsInUse = field(default_factory=ManifestsInUse)
     differences: Memo = field(default_factory=Memo)
     """What comparisons of wrappers with their worker have found; see :mod:`lastgood.interpreters.comparison`."""
+    compared: Compared | None = None
+    """The last of them."""
     texts: Digests = field(default_factory=Digests)
     interfaces: Digests = field(default_factory=Digests)
     dependencies: Dependencies = field(default_factory=Dependencies)
     contents: Contents = field(init=False)
     resolution: Resolution | None = None
-    compared: Compared | None = None
-    """The last of them."""
     """The last one that succeeded."""
     _finder: Finder | None = None
     _found: tuple[Finder, Config, Mapping[str, Resolved]] | None = None

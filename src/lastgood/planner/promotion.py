@@ -86,15 +86,18 @@ def plan_promotion(
     """
     makes: list[FileOperation] = []
     writes: list[FileOperation] = []
-    removed = [path for path, each in sorted(before.items()) if path not in staged and _is_managed(path, each, managed)]
+    removed = [path for path in sorted(before.keys() - staged.keys()) if _is_managed(path, before[path], managed)]
+    # There may be thousands of files, of which hardly any differs.
+    differing = sorted(path for path, digest in staged.items() if not _is_equal(before.get(path), digest))
     replaced = [
         path
-        for path in sorted({*removed, *(staged.keys() & before.keys())})
+        for path in sorted({*removed, *(path for path in differing if path in before)})
         if _is_managed(path, before[path], managed) and not _is_known(path, before[path], staged, managed)
     ]
     kept_aside = [SetAside(path, _free_name(path, before)) for path in replaced if path in managed]
     copied = [KeepCopy(path, copy_name(path, before[path].digest, kept)) for path in replaced if path not in managed]
-    directories = {parent for path in staged for parent in _parents(path)}
+    above = {path.rpartition("/")[0] for path in staged}
+    directories = {*above, *(parent for directory in above for parent in _parents(directory))}
     left = {*before, *directories, *staged, *(aside.to for aside in kept_aside)}
     emptied = _emptied(left, set(removed))
     for directory in sorted(directories):
@@ -103,12 +106,10 @@ def plan_promotion(
             makes.append(MakeDirectory(directory))
         elif existing.kind != "directory":
             return Failure(Clash(directory))
-    for path, digest in sorted(staged.items()):
+    for path in differing:
         existing = before.get(path)
         if existing is None or path in emptied:
             writes.append(WriteFile(path))
-        elif existing.kind == "file" and existing.digest == digest:
-            continue
         elif _is_managed(path, existing, managed):
             writes.append(ReplaceFile(path))
         else:
@@ -125,6 +126,10 @@ def plan_promotion(
     if copied:
         warnings.append(_copies_text([copy.path for copy in copied], kept))
     return Success(Promotion((*kept_aside, *copied, *first, *makes, *writes, *last), tuple(warnings)))
+
+
+def _is_equal(existing: Existing | None, digest: str) -> bool:
+    return existing is not None and existing.kind == "file" and existing.digest == digest
 
 
 def _is_managed(path: str, existing: Existing, managed: Mapping[str, str]) -> bool:

@@ -290,7 +290,8 @@ class OutputDirectory:
         except (OSError, msgspec.MsgspecError) as error:
             logger.warning("%s cannot be used and is ignored: %s", self.home / "manifest.json", error)
             return _Manifest(1, {})
-        return manifest if all(map(is_inside, manifest.files)) else _Manifest(1, {})
+        is_usable = manifest.files == self._expected or all(map(is_inside, manifest.files))
+        return manifest if is_usable else _Manifest(1, {})
 
     def _write_manifest(self, manifest: _Manifest, *, after: Sequence[Path] | None = None) -> None:
         data = msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
@@ -324,8 +325,11 @@ class OutputDirectory:
             if not is_text(name):
                 found[relative] = Existing("other")  # lastgood writes no such names, and a journal could not hold them
             elif kind == "file":
-                existing = self._existing_file(path, relative, known)
-                if existing is not None:
+                last = known.get(relative)
+                if last is not None and last[0] == self.files.signature(path):
+                    self._known[relative] = last
+                    found[relative] = last[1]
+                elif (existing := self._existing_file(path, relative)) is not None:
                     found[relative] = existing
             elif kind == "directory":
                 found[relative] = Existing("directory")
@@ -334,18 +338,14 @@ class OutputDirectory:
             else:
                 found[relative] = Existing("other")
 
-    def _existing_file(self, path: str, relative: str, known: _Known) -> Existing | None:
-        signature, existing = known.get(relative, ((), None))
-        if existing is None or signature != self.files.signature(path):
-            status = self.files.stat(Path(path))
-            if status is None or status.kind != "file":
-                return None if status is None else Existing("other")
-            signature = status.signature
-            is_fresh = status.is_fresh(self.files.now())
-            existing = _read_existing(self.files, Path(path))
-            if is_fresh or existing.kind != "file":
-                return existing
-        self._known[relative] = signature, existing
+    def _existing_file(self, path: str, relative: str) -> Existing | None:
+        status = self.files.stat(Path(path))
+        if status is None or status.kind != "file":
+            return None if status is None else Existing("other")
+        is_fresh = status.is_fresh(self.files.now())
+        existing = _read_existing(self.files, Path(path))
+        if not is_fresh and existing.kind == "file":
+            self._known[relative] = status.signature, existing
         return existing
 
     def _is_other_output(self, directory: Path) -> bool:
