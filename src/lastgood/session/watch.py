@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +83,7 @@ def watch(
     """
     _check(extra_watch_paths, create_bridge=create_bridge, generate=generate, probe=probe, on_event=on_event)
     arguments = _arguments(config_file, modules, import_path, output)
+    _import_session(with_bridge=create_bridge is None)
     file = ARGUMENTS if arguments is not None else config_file
     return WatchProgram(
         config_file=None if file is None else Path(os.path.abspath(file)),
@@ -101,6 +102,18 @@ def watch(
         hooks=_hooks(create_bridge, generate, probe, set_as_global=set_as_global),
         on_event=on_event,
     )
+
+
+def _import_session(*, with_bridge: bool) -> None:
+    """Import what a session is made of. Later, that would hold up the event loop that it is entered on."""
+    with suppress(ModuleNotFoundError):  # entering it imports the same, and says what is missing
+        import lastgood.session.session
+        import lastgood.sources.memo_on_disk
+
+        if with_bridge:
+            import lastgood.bridges.blank
+            import lastgood.bridges.process
+            import lastgood.wrappers.differences  # noqa: F401 - by Python, for others
 
 
 def _check(extra_watch_paths: object, **functions: object) -> None:
