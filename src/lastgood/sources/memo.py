@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
@@ -169,8 +170,11 @@ def version_digest() -> str:
     """Return a digest of what makes wrappers: Python, and the source text of the rooms that do."""
     digest = hashlib.sha256(str(sys.version_info[:2]).encode())
     lastgood = Path(__file__).parents[1]
-    for file in sorted(file for room in ("sources", "store", "wrappers") for file in (lastgood / room).rglob("*.py")):
-        digest.update(file.read_bytes())
+    for room in ("sources", "store", "wrappers"):
+        # By os.walk(), because rglob() takes longer than all the reading.
+        files = (os.path.join(top, name) for top, _, names in os.walk(lastgood / room) for name in names)
+        for file in sorted(file for file in files if file.endswith(".py")):
+            digest.update(Path(file).read_bytes())
     return digest.hexdigest()
 
 

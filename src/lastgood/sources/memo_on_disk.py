@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +33,8 @@ class AnswersOnDisk:
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         if self._database is None:
-            uri = f"{self.path.as_uri()}?mode={mode}"
+            # By hand, because as_uri() imports urllib, which takes longer than all that is read here.
+            uri = f"file:{''.join(f'%{byte:02x}' for byte in os.fsencode(self.path))}?mode={mode}"
             # The threads of a session's stages come one after another.
             self._database = sqlite3.connect(uri, uri=True, timeout=_PATIENCE, check_same_thread=False)
         return self._database
