@@ -7,8 +7,8 @@
 - ssh: through an sshd on loopback, which is started for this (from the package openssh-server; left out where there is none), or at
   ``--ssh DESTINATION``.
 
-"warm" is the time of ``init()`` at a new place. "save → swapped" begins with the write of the edited file and ends when a call gives
-the new answer; the worker was started ahead. What an edit of one file sends is counted by the bridge.
+"warm" is the time of ``init()`` at a new place. "save → swapped" begins with the write of the edited file and ends when a call
+gives the new answer; the worker was started ahead. What an edit of one file sends is counted by the bridge.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ async def measure(create: Create, rounds: int) -> dict[str, Any]:
                 await trio.sleep(1.0)  # for the worker that is started ahead
                 before = time.perf_counter()
                 edit(root, version)
-                while await call("svc", "version") != version:
+                while await call("svc", "version") != version:  # noqa: ASYNC110 - it is the time of calls that is measured
                     await trio.sleep(0.001)
                 found["swapped"].append(time.perf_counter() - before)
                 found["sent"].append(getattr(session.bridge, "bytes_shipped", 0))

@@ -34,8 +34,8 @@ class AdoptedFiles(CycleFiles):
         store = project.store(output)
         self.manifest = store.named(self.good.manifest)
         kept = store.files(self.manifest)
-        self._config_text = store.read(kept[CONFIG])
-        config = project.decode(self._config_text)
+        self.config_text = store.read(kept[CONFIG])
+        config = project.decode(self.config_text)
         self.config = config.with_output(output.path, pinned=self.manifest)
         self._texts = {
             name.removeprefix(WRAPPERS): (digest, store.read(digest))

@@ -68,7 +68,7 @@ class CycleFiles:
         self.watch = project.always_watched
         self.read: Snapshot = {}
         self.used: dict[Path, str] = {}
-        self._config_text = b""
+        self.config_text = b""  # the bytes of the config file, as read for this cycle
         self._finder: Finder | None = None
         self.modules: Mapping[str, Resolved] = {}
         self._python = sys.version_info[:2]
@@ -136,7 +136,7 @@ class CycleFiles:
         project.enter(project.config_file.name, project.config_file)
         self.watch = project.always_watched
         self.used.clear()
-        self._config_text = project.arguments or b""
+        self.config_text = project.arguments or b""
         self.config = config = project.config(self._read_config)
         output = files.real_path(config.place)
         cache = files.cache(project.look_at(output).home)
@@ -173,8 +173,8 @@ class CycleFiles:
 
     def _read_config(self, path: Path) -> bytes:
         file = self.project.files.real_path(path)
-        self.used[file], self._config_text = self.project.contents.read(file)
-        return self._config_text
+        self.used[file], self.config_text = self.project.contents.read(file)
+        return self.config_text
 
     @contextlib.contextmanager
     def _sharing(self, what: str, path: Path) -> Iterator[None]:
@@ -245,7 +245,7 @@ class CycleFiles:
         inputs = project.inputs = WrapInputs.of(pinned, self._config, self.modules, project.inputs)
         if not extractor.has_started:
             store = project.store(self.output_directory)
-            kept = KeptWrappers.of_last(store, pinned, self._python, self._config_text)
+            kept = KeptWrappers.of_last(store, pinned, self._python, self.config_text)
             if kept is not None:
                 project.unprimed = inputs
                 self.interfaces = kept.interfaces
@@ -312,11 +312,6 @@ class CycleFiles:
         """The paths of the staged files."""
         return self._texts.keys()
 
-    @property
-    def config_text(self) -> bytes:
-        """The bytes of the config file, as read for this cycle."""
-        return self._config_text
-
     def accept(self, generated: object, others: Generated = _NOTHING) -> Generated:
         """Check the result of ``generate``, and take over its files; ``others`` is the result of the config's own generators.
 
@@ -347,7 +342,7 @@ class CycleFiles:
         try:
             kept = {f"{WRAPPERS}{name}": digest_and_text for name, digest_and_text in self._texts.items()}
             kept |= {} if self.interfaces is None else self.interfaces.to_keep()
-            others = {CONFIG: self._config_text, INPUTS: self._inputs}
+            others = {CONFIG: self.config_text, INPUTS: self._inputs}
             kept |= {name: (digest_of(text), text) for name, text in others.items() if text is not None}
             with self._sharing("kept generations", output.home):
                 self.manifest = self.project.store(output).put(self._pinned, kept)
