@@ -140,13 +140,8 @@ def async_project(place: Path) -> Project:
 
 
 def run_python(program: str, cwd: Path, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=cwd,
-        env={**program_environment(), **environment},
-        capture_output=True,
-        text=True,
-    )
+    variables = program_environment() | environment
+    done = subprocess.run([sys.executable, "-c", program], cwd=cwd, env=variables, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
 

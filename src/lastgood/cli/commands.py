@@ -10,11 +10,13 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial, wraps
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+import lastgood
 from lastgood import __version__
 from lastgood.children.platforms import require_processes, without_processes
 from lastgood.errors import ConfigError, LastgoodError, Unsupported
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from lastgood.cli.generating import Format
     from lastgood.effects import FileOperation
     from lastgood.interpreters.project import Project
-    from lastgood.session.watch import WatchProgram
-    from lastgood.watch_events import WatchEvent
 
 # Each command imports what it needs when it runs, so that "lastgood --help" does not wait for trio.
 
@@ -125,38 +125,40 @@ _no_color = click.option(
 def watch(config: Path | None, as_json: bool, wait: bool, quiet: bool, verbose: bool) -> None:
     """Reload on every edit, and print each event, until Ctrl-C."""
     require_processes("lastgood watch")
+    from lastgood.cli.watching import watch_and_show
+    from lastgood.session.event_lines import nearby
+
+    path = _config_file(config)
+    run = partial(watch_and_show, lambda on_event: lastgood.watch(path, on_event=on_event, wait_for_first=wait))
+    if not as_json:
+        from lastgood.cli.worker_lines import mark_worker_lines
+
+        mark_worker_lines(_console(stderr=True))
+    headline = f"watches for {nearby(path, Path.cwd())}"
+    _run_shown(run, headline, as_json=as_json, quiet=quiet, verbose=verbose, waits=wait)
+
+
+def _run_shown(
+    run: Callable[..., int], headline: str, *, as_json: bool, quiet: bool, verbose: bool, waits: bool
+) -> NoReturn:
+    """Show the events of ``run(show, keys=descriptor)``, a session, and exit with the status that it returns."""
+    if as_json:
+        sys.exit(run(lambda event: click.echo(json.dumps(event.to_dict())), keys=None))
     from rich.text import Text
 
     from lastgood.cli.keys import keyboard
-    from lastgood.cli.watching import watch_and_show
+    from lastgood.session.event_lines import EventLines, EventPrinter
 
-    path = _config_file(config)
-    make_program = partial(_watch_program, path, wait)
-    if as_json:
-        sys.exit(watch_and_show(make_program, lambda event: click.echo(json.dumps(event.to_dict()))))
-    from lastgood.cli.worker_lines import mark_worker_lines
-    from lastgood.session.event_lines import EventLines, EventPrinter, nearby
-
-    mark_worker_lines(_console(stderr=True))
-    console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose, waits=wait)
-    show = EventPrinter(lines, console)
-    keys = keyboard()
+    console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose, waits=waits)
+    show, keys = EventPrinter(lines, console), keyboard()
     click.get_current_context().meta[_KEYS] = keys is not None
-    hint = "Ctrl-C ends it." if keys is None else "r reloads, q ends it."
     if not quiet:
-        console.print(Text.assemble(f"lastgood {__version__} watches for {nearby(path, Path.cwd())}. ", (hint, "dim")))
-    status = watch_and_show(
-        make_program, lambda event: None if quiet and event.type in _GOOD else show(event), keys=keys
-    )
+        hint = "Ctrl-C ends it." if keys is None else "r reloads, q ends it."
+        console.print(Text.assemble(f"lastgood {__version__} {headline}. ", (hint, "dim")))
+    status = run(lambda event: None if quiet and event.type in _GOOD else show(event), keys=keys)
     if status == 0:
         click.echo("Stopped.", err=True)
     sys.exit(status)
-
-
-def _watch_program(path: Path, wait: bool, on_event: Callable[[WatchEvent], None]) -> WatchProgram:
-    from lastgood import watch
-
-    return watch(path, on_event=on_event, wait_for_first=wait)
 
 
 @main.command()
@@ -196,14 +198,11 @@ def serve(
     request fails. What stands behind -- are options of uvicorn.
     """
     require_processes("lastgood serve")
-    _require_uvicorn()
-    from rich.text import Text
-
-    from lastgood.cli.keys import keyboard
+    if find_spec("uvicorn") is None:
+        raise ConfigError("lastgood serve needs uvicorn, which is not installed: pip install 'lastgood[serve]'")
     from lastgood.cli.serving import Serving, addresses, config_of, uvicorn_options
     from lastgood.config import load_config
     from lastgood.serve.binding import release
-    from lastgood.session.event_lines import EventLines, EventPrinter
 
     if app is not None and app.startswith("-"):  # the first of uvicorn's options
         options, app = (app, *options), None
@@ -216,27 +215,11 @@ def serve(
         raise click.UsageError(str(error)) from error
     sockets = serving.bind(settings)
     try:
-        if as_json:
-            sys.exit(serving.run(sockets, lambda event: click.echo(json.dumps(event.to_dict()))))
-        console, lines = _console(), EventLines(base=Path.cwd(), verbose=verbose, waits=True)
-        show, keys = EventPrinter(lines, console), keyboard()
-        click.get_current_context().meta[_KEYS] = keys is not None
-        if not quiet:
-            places = " and ".join(addresses(sockets, encrypts=serving.encrypts))
-            hint = "Ctrl-C ends it." if keys is None else "r reloads, q ends it."
-            console.print(Text.assemble(f"lastgood {__version__} serves {settings.app} at {places}. ", (hint, "dim")))
-        status = serving.run(sockets, lambda event: None if quiet and event.type in _GOOD else show(event), keys)
-        click.echo("Stopped.", err=True)
-        sys.exit(status)
+        headline = f"serves {settings.app} at {' and '.join(addresses(sockets, encrypts=serving.encrypts))}"
+        run = partial(serving.run, sockets)
+        _run_shown(run, headline, as_json=as_json, quiet=quiet, verbose=verbose, waits=True)
     finally:
         release(sockets)
-
-
-def _require_uvicorn() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("uvicorn") is None:
-        raise ConfigError("lastgood serve needs uvicorn, which is not installed: pip install 'lastgood[serve]'")
 
 
 @main.command()

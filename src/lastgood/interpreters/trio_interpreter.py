@@ -305,11 +305,6 @@ class TrioInterpreter:
             logger.debug("the wrappers could not be compared with the worker", exc_info=True)
             return ()
 
-    def tell(self, state: State) -> None:
-        """Tell the live bridge and other sessions what there is to tell in ``state``."""
-        self.tell_bridge(state)
-        self.others.tell(state)
-
     def tell_bridge(self, state: State) -> None:
         """Tell the live bridge what there is to tell in ``state``."""
         self._bridges.tell(state.generation, stale=state.staleness is not None)

@@ -413,7 +413,7 @@ class Session:
                 if self._is_forked:
                     await trio.sleep_forever()
                 self._driver.finish(event)
-                interpreter.tell(self._driver.state)
+                self._tell(interpreter)
 
     async def _do(self, interpreter: TrioInterpreter, action: Action) -> Event:
         started = trio.current_time()
@@ -440,8 +440,13 @@ class Session:
             self._interpreter.report_late()
         self._driver.handle(event)
         if self._interpreter is not None:
-            self._interpreter.tell(self._driver.state)
+            self._tell(self._interpreter)
         self._work_waiting.set()
+
+    def _tell(self, interpreter: TrioInterpreter) -> None:
+        """Tell the live bridge and other sessions what there is to tell."""
+        interpreter.tell_bridge(self._driver.state)
+        interpreter.others.tell(self._driver.state)
 
     def _carry_out(self, command: Command) -> None:
         match command:

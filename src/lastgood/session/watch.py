@@ -56,9 +56,8 @@ def watch(
     table, in the current working directory or above it. Nothing is read or written until the program runs.
 
     With ``modules``, names or a mapping of names to what ``[modules.<name>]`` holds, no config is read. They are looked for in
-    ``import_path`` (default: ``["."]``), their wrappers are written to the directory ``output`` (default: ``"generated"``), or as a
-    mapping such as ``{"style": "sync"}`` says, and relative paths begin at the current working directory. ``output=False``: there
-    are no wrappers, only the bridge.
+    ``import_path`` (default: ``["."]``), their wrappers are written to the directory ``output`` (default: ``"generated"``; False:
+    there are none), or as a mapping such as ``{"style": "sync"}`` says. Relative paths begin at the current working directory.
 
     - ``create_bridge(config)`` makes a bridge (default: a :class:`~lastgood.ProcessBridge`).
     - ``generate(config, stage_dir)``, async or plain, which runs in a thread, writes wrappers and returns a
@@ -83,7 +82,6 @@ def watch(
     """
     _check(extra_watch_paths, create_bridge=create_bridge, generate=generate, probe=probe, on_event=on_event)
     arguments = _arguments(config_file, modules, import_path, output)
-    _import_session(with_bridge=create_bridge is None)
     file = ARGUMENTS if arguments is not None else config_file
     return WatchProgram(
         config_file=None if file is None else Path(os.path.abspath(file)),
@@ -104,13 +102,13 @@ def watch(
     )
 
 
-def _import_session(*, with_bridge: bool) -> None:
+def _import_session(create_bridge: object) -> None:
     """Import what a session is made of. Later, that would hold up the event loop that it is entered on."""
     with suppress(ModuleNotFoundError):  # entering it imports the same, and says what is missing
         import lastgood.session.session
         import lastgood.sources.memo_on_disk
 
-        if with_bridge:
+        if create_bridge is None:
             import lastgood.bridges.blank
             import lastgood.bridges.process
             import lastgood.wrappers.differences  # noqa: F401 - by Python, for others
@@ -180,6 +178,7 @@ def _hooks(
     *,
     set_as_global: bool,
 ) -> Hooks:
+    _import_session(create_bridge)
     begin = _blank_worker if create_bridge is None else None
     return Hooks(create_bridge or _default_bridge, generate, probe, set_as_global, begin)
 
