@@ -15,17 +15,23 @@ pytest.importorskip("uvloop", reason="one of the event loops that are tried")
 pytest.importorskip("httptools", reason="one of the parsers that are tried")
 
 QUIET = {"log_level": "critical", "access_log": False}
-ALL = [
-    pytest.param({**QUIET, "loop": loop, "http": http}, id=f"{loop}-{http}")
-    for loop in ("asyncio", "uvloop")
-    for http in ("h11", "httptools")
-]
+OPTIONS = {
+    f"{loop}-{http}": {**QUIET, "loop": loop, "http": http}
+    for loop in ("uvloop", "asyncio")
+    for http in ("httptools", "h11")
+}
+BOTH = ("uvloop-httptools", "asyncio-h11")
 
 
-@pytest.fixture(params=ALL)
+@pytest.fixture(params=[pytest.param(name, marks=() if name in BOTH else pytest.mark.torture) for name in OPTIONS])
 def options(request: pytest.FixtureRequest) -> Mapping[str, Any]:
-    chosen: Mapping[str, Any] = request.param
-    return chosen
+    return OPTIONS[request.param]
+
+
+@pytest.fixture(params=[pytest.param(name, marks=() if name in BOTH[:1] else pytest.mark.torture) for name in OPTIONS])
+def most_common(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    """Tests with these are run with the other options by ``-m torture`` alone."""
+    return OPTIONS[request.param]
 
 
 async def test_idle_connections_go_on_in_the_next_generation(tmp_path: Path, options: Mapping[str, Any]) -> None:
@@ -70,24 +76,40 @@ async def test_pipelined_requests_are_all_answered_in_their_order(tmp_path: Path
         assert await client.get() == "2"
 
 
-@pytest.mark.parametrize("at", [1, 10, 20, 50])
-async def test_a_half_sent_request(tmp_path: Path, options: Mapping[str, Any], at: int) -> None:
+async def test_half_sent_requests(tmp_path: Path, options: Mapping[str, Any]) -> None:
     request = b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nhello"
     async with serving(tmp_path, options=options) as served:
-        client = await served.connect()
-        assert await client.get() == "1"
-        await client.stream.send_all(request[:at])
+        halves = {at: await served.connect() for at in (1, 10, 20, 50, len(request) - 1)}
+        for at, client in halves.items():
+            assert await client.get() == "1"
+            await client.stream.send_all(request[:at])
         await served.begun()
         await served.reload(version(2))
-        await client.stream.send_all(request[at:])
-        assert await client.answer() == "1 hello"
-        assert await client.get() == "2"
+        for at, client in halves.items():
+            await client.stream.send_all(request[at:])
+            assert await client.answer() == "1 hello"
+            assert await client.get() == "2"
+
+
+async def test_what_was_sent_ahead_of_an_answer_goes_along_however_large(
+    tmp_path: Path, most_common: Mapping[str, Any]
+) -> None:
+    async with serving(tmp_path, options=most_common) as served:
+        client = await served.connect()
+        await client.send(f"/hold?{tmp_path}/go")
+        await served.begun()
+        await served.reload(version(2))
+        await client.send(body=b"x" * 60_000)
+        await served.get()
+        (tmp_path / "go").touch()
+        assert await client.answer() == "1"
+        assert await client.answer() == "2 " + "x" * 60_000
 
 
 async def test_a_slow_reader_gets_all_of_it_and_goes_on_in_the_next_generation(
-    tmp_path: Path, options: Mapping[str, Any]
+    tmp_path: Path, most_common: Mapping[str, Any]
 ) -> None:
-    async with serving(tmp_path, options=options) as served:
+    async with serving(tmp_path, options=most_common) as served:
         client = await served.connect()
         await client.send("/large")
         assert await client.head() == 200
@@ -97,8 +119,8 @@ async def test_a_slow_reader_gets_all_of_it_and_goes_on_in_the_next_generation(
         assert await client.get() == "2"
 
 
-async def test_a_body_that_is_still_coming(tmp_path: Path, options: Mapping[str, Any]) -> None:
-    async with serving(tmp_path, options=options) as served:
+async def test_a_body_that_is_still_coming(tmp_path: Path, most_common: Mapping[str, Any]) -> None:
+    async with serving(tmp_path, options=most_common) as served:
         client = await served.connect()
         body = b"x" * 300_000
         head = f"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
@@ -111,9 +133,9 @@ async def test_a_body_that_is_still_coming(tmp_path: Path, options: Mapping[str,
 
 
 async def test_a_stream_is_cut_at_the_end_of_the_drain_and_looks_truncated(
-    tmp_path: Path, options: Mapping[str, Any]
+    tmp_path: Path, most_common: Mapping[str, Any]
 ) -> None:
-    async with serving(tmp_path, options=options) as served:
+    async with serving(tmp_path, options=most_common) as served:
         client, first = await served.connect(), served.bridge
         await client.send("/stream")
         assert await client.head() == 200
@@ -129,8 +151,8 @@ async def test_a_stream_is_cut_at_the_end_of_the_drain_and_looks_truncated(
         assert first.pids == ()
 
 
-async def test_http_1_0_is_answered_and_closed(tmp_path: Path, options: Mapping[str, Any]) -> None:
-    async with serving(tmp_path, options=options) as served:
+async def test_http_1_0_is_answered_and_closed(tmp_path: Path, most_common: Mapping[str, Any]) -> None:
+    async with serving(tmp_path, options=most_common) as served:
         client, held = await served.connect(), await served.connect()
         await held.send(f"/hold?{tmp_path}/go", version="1.0")
         await served.begun()
@@ -142,8 +164,8 @@ async def test_http_1_0_is_answered_and_closed(tmp_path: Path, options: Mapping[
         assert await client.ended()
 
 
-async def test_a_client_that_asks_for_the_end_gets_it(tmp_path: Path, options: Mapping[str, Any]) -> None:
-    async with serving(tmp_path, options=options) as served:
+async def test_a_client_that_asks_for_the_end_gets_it(tmp_path: Path, most_common: Mapping[str, Any]) -> None:
+    async with serving(tmp_path, options=most_common) as served:
         client = await served.connect()
         await client.send(f"/hold?{tmp_path}/go", more="connection: close\r\n")
         await served.begun()
@@ -163,8 +185,10 @@ async def test_four_hundred_idle_connections(tmp_path: Path) -> None:
             assert await client.get() == "2"
 
 
-async def test_a_close_ends_idle_connections_and_waits_for_answers(tmp_path: Path, options: Mapping[str, Any]) -> None:
-    async with serving(tmp_path, options=options) as served:
+async def test_a_close_ends_idle_connections_and_waits_for_answers(
+    tmp_path: Path, most_common: Mapping[str, Any]
+) -> None:
+    async with serving(tmp_path, options=most_common) as served:
         idle, busy = await served.connect(), await served.connect()
         assert await idle.get() == "1"
         await busy.send(f"/hold?{tmp_path}/go")

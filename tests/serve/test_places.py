@@ -46,8 +46,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return cert, key
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize(("loop", "http"), [("asyncio", "h11"), ("uvloop", "httptools")])
 async def test_under_tls_the_old_generation_says_that_it_closes(
     tmp_path: Path, certificate: tuple[Path, Path], loop: str, http: str
 ) -> None:

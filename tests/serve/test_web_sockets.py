@@ -16,9 +16,15 @@ pytest.importorskip("websockets", reason="one of the implementations that are tr
 
 QUIET = {"log_level": "critical", "access_log": False}
 ALL = [
-    pytest.param({**QUIET, "loop": loop, "ws": ws, "http": http}, id=f"{loop}-{http}-{ws}")
-    for loop, http in (("asyncio", "h11"), ("uvloop", "httptools"))
-    for ws in ("websockets", "websockets-sansio", "wsproto")
+    pytest.param({**QUIET, "loop": loop, "ws": ws, "http": http}, id=f"{loop}-{http}-{ws}", marks=marks)
+    for loop, http, ws, marks in (
+        ("asyncio", "h11", "wsproto", ()),
+        ("uvloop", "httptools", "websockets-sansio", ()),
+        ("uvloop", "httptools", "websockets", ()),
+        ("asyncio", "h11", "websockets-sansio", pytest.mark.torture),
+        ("asyncio", "h11", "websockets", pytest.mark.torture),
+        ("uvloop", "httptools", "wsproto", pytest.mark.torture),
+    )
 ]
 
 
