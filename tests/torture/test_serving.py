@@ -247,12 +247,13 @@ async def test_memory_and_descriptors_stay_level(tmp_path: Path) -> None:
         descriptors, memory = await edits(5)
         later_descriptors, later_memory = await edits(60)
         in_worker = [resources(pid) for pid in run.session.bridge.pids]
+        bridges = sum(isinstance(each, lastgood.ServerBridge) for each in gc.get_objects())
     print(
         f"\n{descriptors} → {later_descriptors} descriptors, {memory} → {later_memory} KiB, in the worker {in_worker}"
     )
-    assert run.load.failed == []
+    assert (run.load.failed, bridges) == ([], 1)
     assert later_descriptors <= descriptors + 5
-    assert later_memory < memory * 1.1
+    assert later_memory < memory * 1.25  # the clients are in this process, too
 
 
 async def test_a_worker_that_is_killed_is_replaced_and_no_new_connection_fails(tmp_path: Path) -> None:
