@@ -1,139 +1,81 @@
-"""A session whose bridge is a server, under trio and asyncio, with and without overlap."""
+"""Serving in a session, under trio and under asyncio."""
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
-import http.client
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from socket import socket
-from typing import Any
+from urllib.request import urlopen
 
-import msgspec
 import pytest
 import trio
 
 import lastgood
-from lastgood.config import Config, ModuleConfig
-from lastgood.errors import BridgeError
+from flavours import Flavour
 from lastgood.serve.binding import bind, release
+from serving import APP, Client, version
 
-APP = """
-VERSION = 1
+pytest.importorskip("uvicorn", reason="it serves")
 
-async def app(scope, receive, send):
-    assert scope["type"] == "http"
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"%d" % VERSION})
-"""
+CONFIG = '[modules.main]\n[output]\ndir = "generated"\n[runtime.process]\nspare = false\n'
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    save(tmp_path, 1)
-    return tmp_path
+def test_a_session_serves_and_a_broken_edit_changes_nothing(tmp_path: Path, flavour: Flavour) -> None:
+    (tmp_path / "main.py").write_text(APP)
+    (tmp_path / "lastgood.toml").write_text(CONFIG)
+    sockets = bind("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/"
+    told: list[lastgood.WatchEvent] = []
 
+    def create(config: lastgood.Config) -> lastgood.ServerBridge:
+        options = {"log_level": "critical", "access_log": False}
+        return lastgood.ServerBridge.from_config(config, "main:app", socket=sockets, options=options, probe="/")
 
-@pytest.fixture
-def sockets() -> Iterator[list[socket]]:
-    bound = bind("127.0.0.1", 0)
-    yield bound
-    release(bound)
+    def ask() -> str:
+        with urlopen(url) as answer:
+            return str(answer.read().decode())
 
-
-@pytest.fixture
-def create_bridge(sockets: list[socket]) -> Callable[[Config], lastgood.ServerBridge]:
-    return lambda config: lastgood.ServerBridge.from_config(config, "main:app", socket=sockets, probe="/")
-
-
-def save(here: Path, version: object) -> None:
-    fresh = here / ".main.py.swp"
-    fresh.write_text(APP.replace("VERSION = 1", f"VERSION = {version}"))
-    fresh.replace(here / "main.py")
-
-
-def get(sockets: list[socket]) -> tuple[str, str | None]:
-    host, port = sockets[0].getsockname()
-    connection = http.client.HTTPConnection(host, port, timeout=30)
-    try:
-        connection.request("GET", "/")
-        answer = connection.getresponse()
-        return answer.read().decode(), answer.getheader("lastgood")
-    finally:
-        connection.close()
-
-
-async def test_under_trio(here: Path, sockets: list[socket], create_bridge: Any) -> None:
-    async def asked() -> tuple[str, str | None]:
-        return await trio.to_thread.run_sync(get, sockets)
-
-    async with lastgood.watch(modules=["main"], output=False, create_bridge=create_bridge) as session:
-        assert await asked() == ("1", "generation=1")
-        save(here, 2)
-        assert await session.settle()
-        assert await asked() == ("2", "generation=2")
-        save(here, "1 / 0")
-        assert not await session.settle()
-        body, header = await asked()
-        assert body == "2"
-        assert str(header).startswith("generation=2")
-        with pytest.raises(BridgeError, match="takes no calls"):
-            await session.handle.call("main", "app", (), {})
-        assert await session.undo()
-        assert await asked() == ("1", "generation=3; stale")
-
-
-def test_under_asyncio(here: Path, sockets: list[socket], create_bridge: Any) -> None:
     async def main() -> None:
-        async with lastgood.watch(modules=["main"], output=False, create_bridge=create_bridge) as session:
-            assert await asyncio.to_thread(get, sockets) == ("1", "generation=1")
-            save(here, 2)
+        program = lastgood.watch(tmp_path / "lastgood.toml", create_bridge=create, on_event=told.append)
+        async with program as session:
+            assert await flavour.in_thread(ask) == "1"
+            (tmp_path / "main.py").write_text("def broken(:\n")
+            assert not await session.settle()
+            assert await flavour.in_thread(ask) == "1"
+            (tmp_path / "main.py").write_text(version(2))
             assert await session.settle()
-            assert await asyncio.to_thread(get, sockets) == ("2", "generation=2")
+            await changes(lambda: flavour.in_thread(ask), "2")
+            assert await flavour.in_thread(ask) == "2"
 
-    asyncio.run(main())
+    async def changes(asked: Callable[[], Awaitable[str]], to: str) -> None:
+        while await asked() != to:
+            pass
+
+    try:
+        flavour.run(main)
+    finally:
+        release(sockets)
+    assert [event.type for event in told if event.type.startswith("reload-e")] == ["reload-error"]
 
 
-async def test_without_overlap_requests_wait_for_the_next_one(
-    here: Path, sockets: list[socket], create_bridge: Any
-) -> None:
-    (here / "lastgood.toml").write_text("[modules.main]\n[output]\ndir = false\n[runtime.process]\noverlap = false\n")
-    async with lastgood.watch(create_bridge=create_bridge) as session:
-        answers = []
+async def test_without_overlap_idle_connections_wait_for_the_next_worker(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(APP)
+    (tmp_path / "lastgood.toml").write_text(f"{CONFIG}overlap = false\n")
+    sockets = bind("127.0.0.1", 0)
 
-        async def ask() -> None:
-            answers.append(await trio.to_thread.run_sync(get, sockets))
+    def create(config: lastgood.Config) -> lastgood.ServerBridge:
+        options = {"log_level": "critical", "access_log": False}
+        return lastgood.ServerBridge.from_config(config, "main:app", socket=sockets, options=options)
 
-        async with trio.open_nursery() as nursery:
-            save(here, 2)
-            for _ in range(5):
-                nursery.start_soon(ask)
+    clients: list[Client] = []
+    try:
+        program = lastgood.watch(tmp_path / "lastgood.toml", create_bridge=create, on_event=lambda _: None)
+        async with program as session:
+            clients += [Client(await trio.open_tcp_stream(*sockets[0].getsockname())) for _ in range(100)]
+            assert {await client.get() for client in clients} == {"1"}
+            (tmp_path / "main.py").write_text(version(2))
             assert await session.settle()
-        assert {body for body, _ in answers} <= {"1", "2"}
-        assert await trio.to_thread.run_sync(get, sockets) == ("2", "generation=2")
-
-
-async def test_other_files_of_the_program_count_as_far_as_they_are_included(here: Path, sockets: list[socket]) -> None:
-    (here / "templates").mkdir()
-    (here / "templates" / "page.html").write_text("one")
-    (here / "notes.txt").write_text("one")
-    (here / "unused.py").write_text("ONE = 1\n")
-    save(here, "int(open('templates/page.html').read() == 'two')")
-    (here / "lastgood.toml").write_text('[serve]\napp = "main:app"\n[watch]\ninclude = ["templates/**"]\n')
-    served = dataclasses.replace(
-        lastgood.watch(
-            create_bridge=lambda config: lastgood.ServerBridge.from_config(config, "main:app", socket=sockets)
-        ),
-        adapt=lambda config: msgspec.structs.replace(config, modules={"main": ModuleConfig()}),
-    )
-    async with served as session:
-        assert (await trio.to_thread.run_sync(get, sockets))[0] == "0"
-        (here / "notes.txt").write_text("two")
-        (here / "unused.py").write_text("TWO = 2\n")
-        assert await session.settle()
-        assert session.generation == 1
-        (here / "templates" / "page.html").write_text("two")
-        assert await session.settle()
-        assert (session.generation, (await trio.to_thread.run_sync(get, sockets))[0]) == (2, "1")
+            assert {await client.get() for client in clients} == {"2"}
+    finally:
+        for client in clients:
+            await client.aclose()
+        release(sockets)

@@ -230,6 +230,8 @@ class _Desk:
         self.listening = [each.fileno() for each in listening]
         self.live: ServerBridge | None = None
         ends = sockets.socketpair(sockets.AF_UNIX, _MAILBOX)
+        for end in ends:  # the kernel limits it to net.core.wmem_max; the default is room for some 280 connections
+            end.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, _ROOM)
         self.mailbox = [above_standard(end.detach()) for end in ends]
         with tempfile.TemporaryFile() as file:
             self.gate = above_standard(os.dup(file.fileno()))
@@ -259,6 +261,7 @@ class _Desk:
         return desk
 
 
+_ROOM = 4 << 20  # bytes
 _MAILBOX = getattr(sockets, "SOCK_SEQPACKET", sockets.SOCK_DGRAM)  # macOS has no SOCK_SEQPACKET
 _desks: weakref.WeakKeyDictionary[sockets.socket, _Desk] = weakref.WeakKeyDictionary()
 
@@ -291,8 +294,8 @@ class _Server(ProcessBridge):
 
     def _setup(self) -> dict[str, Any]:
         desk = self.desk
-        server = {**self.settings, "sockets": desk.listening, "mailbox": desk.mailbox, "gate": desk.gate}
-        return {**super()._setup(), "server": server}
+        place = {"sockets": desk.listening, "mailbox": desk.mailbox, "gate": desk.gate}
+        return {**super()._setup(), "server": {**self.settings, **place, "overlap": self.overlaps}}
 
     def _pass_fds(self) -> Sequence[int]:
         return (*self.desk.listening, *self.desk.mailbox, self.desk.gate)

@@ -54,7 +54,9 @@ class Engine:
         self._inherited = [*self._listening, self._gate, *settings["mailbox"]]
         for descriptor in self._inherited:
             os.set_inheritable(descriptor, False)
-        self._mailbox = Mailbox(*settings["mailbox"])  # it makes its sockets later, for which a spare would wait
+        self._mailbox = Mailbox(
+            *settings["mailbox"], has_reader=settings["overlap"]
+        )  # it makes its sockets later, for which a spare would wait
         close_in_forks(self._leave)
         self._accepting: list[socket.socket] = []
         self._servers: list[asyncio.AbstractServer] = []

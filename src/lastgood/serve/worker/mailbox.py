@@ -24,10 +24,14 @@ _AT_ONCE = 16  # connections that one worker takes before it looks after others
 
 
 class Mailbox:
-    """``taking`` and ``sending`` are the descriptors of both ends, which stay open until the process ends."""
+    """``taking`` and ``sending`` are the descriptors of both ends, which stay open until the process ends.
 
-    def __init__(self, taking: int, sending: int) -> None:
+    ``has_reader``: another worker takes what is sent, so that there will be room. Else one begins only when this one has gone.
+    """
+
+    def __init__(self, taking: int, sending: int, *, has_reader: bool) -> None:
         self.descriptor = taking
+        self.has_reader = has_reader
         self._sender = sending
 
     @cached_property

@@ -106,10 +106,14 @@ class Retiring(asyncio.Protocol):
                 self.protocol.shutdown()
             return
         self.transport.pause_reading()
-        if self.transport.get_write_buffer_size() == 0 and self._mailbox.send(_descriptor(self.transport), self._rest):
+        if self.transport.get_write_buffer_size():
+            return
+        if self._mailbox.send(_descriptor(self.transport), self._rest):
             self._rest = b""
             self.protocol._unset_keepalive_if_required()
             self.transport.abort()  # the connection itself stays open: the kernel has it in the message
+        elif not self._mailbox.has_reader and not self._rest:
+            self.protocol.shutdown()
 
     def _say_close(self) -> None:
         """Have the last response that is under way say that the connection ends with it, unless it can be handed over."""
@@ -164,8 +168,12 @@ class Passing(asyncio.Protocol):
 
     def attempt(self) -> None:
         """Hand the connection over, if there is room."""
-        if not self.transport.is_closing() and self._mailbox.send(_descriptor(self.transport), self._rest):
+        if self.transport.is_closing():
+            return
+        if self._mailbox.send(_descriptor(self.transport), self._rest):
             self.transport.abort()
+        elif not self._mailbox.has_reader:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's
         self._connections.discard(self)
