@@ -79,3 +79,35 @@ async def test_without_overlap_idle_connections_wait_for_the_next_worker(tmp_pat
         for client in clients:
             await client.aclose()
         release(sockets)
+
+
+async def test_a_module_that_a_request_imports_late_is_watched(tmp_path: Path) -> None:
+    text = APP.replace(
+        'if path == "/fails":', 'if path == "/late":\n        text = str(late()).encode()\n    if path == "/fails":'
+    )
+    text += "\n\ndef late():\n    import importlib\n    return importlib.import_module('pl' + 'ugin').VALUE\n"
+    (tmp_path / "main.py").write_text(text)
+    (tmp_path / "plugin.py").write_text("VALUE = 'old'\n")
+    (tmp_path / "lastgood.toml").write_text(CONFIG)
+    sockets = bind("127.0.0.1", 0)
+
+    def create(config: lastgood.Config) -> lastgood.ServerBridge:
+        options = {"log_level": "critical", "access_log": False}
+        return lastgood.ServerBridge.from_config(config, "main:app", socket=sockets, options=options)
+
+    client = Client(await trio.open_tcp_stream(*sockets[0].getsockname()))
+    try:
+        program = lastgood.watch(tmp_path / "lastgood.toml", create_bridge=create, on_event=lambda _: None)
+        async with program as session:
+            events = session.events()
+            assert await client.get("/late") == "1 old"
+            async for event in events:
+                if isinstance(event, lastgood.ModuleLoadedLate):
+                    break
+            (tmp_path / "plugin.py").write_text("VALUE = 'new'\n")
+            assert await session.settle()
+            while await client.get("/late") != "1 new":
+                pass
+    finally:
+        await client.aclose()
+        release(sockets)

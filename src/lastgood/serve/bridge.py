@@ -183,8 +183,16 @@ class ServerBridge:
         await self._server.dispose()
 
     async def lost(self) -> BridgeError:
-        """Wait until a worker has ended by itself, and return the error that says how."""
-        return await self._server.lost()
+        """Wait until a worker has ended by itself, and return the error that says how.
+
+        Meanwhile, take the workers' reports of modules that they have imported late: there are no calls with which these come.
+        """
+        async with trio.open_nursery() as nursery:
+            for worker in self._server.workers():
+                nursery.start_soon(_wait, worker, worker.channel.submit(frames.SERVE, PACK(["listen", None])))
+            error = await self._server.lost()
+            nursery.cancel_scope.cancel()
+        return error
 
     async def prepare_spare(self) -> None:
         """Start a spare worker for each worker of this bridge, see :meth:`ProcessBridge.prepare_spare`."""

@@ -120,6 +120,7 @@ class Engine:
             "live": self._go_live,
             "tell": self._tell,
             "stop": self._stop,
+            "listen": lambda *_: None,  # it is never answered: the app waits for what else comes
         }
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(commands[name], argument, answer)
