@@ -19,6 +19,7 @@ from lastgood.bridges.process import ProcessBridge
 from lastgood.bridges.remote import PACK, RemoteWorker
 from lastgood.bridges.worker import frames
 from lastgood.children.descriptors import above_standard
+from lastgood.children.forks import FORKS
 from lastgood.config import Config, ModuleConfig
 from lastgood.errors import BridgeError, ConfigError
 from lastgood.sources.environment import Environment
@@ -243,7 +244,12 @@ class _Desk:
         self.mailbox = [above_standard(end.detach()) for end in ends]
         with tempfile.TemporaryFile() as file:
             self.gate = above_standard(os.dup(file.fileno()))
-        self._close = weakref.finalize(listening[0], _close, [*self.mailbox, self.gate])
+        weakref.finalize(listening[0], _close, [*self.mailbox, self.gate])
+        FORKS.add(self)
+
+    def leave_to_parent(self) -> list[int]:
+        """See :class:`.Owner`."""
+        return [*self.mailbox, self.gate]
 
     @classmethod
     def of(cls, listening: Sequence[sockets.socket]) -> _Desk:
