@@ -197,6 +197,31 @@ async def test_what_runs_or_fails_beside_it_makes_a_spare_useless(project: Stage
                 assert str(bridge.why_fresh).startswith(why)
 
 
+@pytest.mark.parametrize("broken", ["def (", "x = 0x", "x = '\0'"], ids=["the grammar", "a number", "a null byte"])
+async def test_a_source_that_cannot_be_compiled_uses_up_no_spare(project: StagedProject, broken: str) -> None:
+    LAST_EDIT.set((project.src / "svc.py",))
+    project.stage()
+    async with project.running() as before:
+        await before.prepare_spare()
+        project.write({"svc.py": f"{SVC}{broken}\n"})
+        project.stage()
+        with pytest.raises(RemoteError):  # a SyntaxError, or a ValueError for null bytes before Python 3.12
+            async with project.running():
+                pass
+        await before.prepare_spare()
+        project.write({"svc.py": f"{SVC}# mended\n"})
+        project.stage()
+        async with project.running() as bridge:
+            assert (bridge.warm, bridge.why_fresh) == ("spare", None)
+
+
+async def test_a_program_may_guard_a_source_that_cannot_be_compiled(project: StagedProject) -> None:
+    guarded = "try:\n    import optional\nexcept SyntaxError:\n    pass\n"
+    project.write({"svc.py": f"{SVC}{guarded}", "optional.py": ""})
+    async with reloaded(project, {"optional.py": "def ("}) as bridge:
+        assert str(bridge.why_fresh).startswith(f"{project.src}/optional.py cannot be compiled: ")
+
+
 # --- what reaches outside
 
 OUTSIDE = {

@@ -199,7 +199,7 @@ class ProcessBridge(WorkerBridge):
         Return it as a spare for another bridge, and its answer, which comes when it has done that.
         """
         setup = self._setup()
-        spare = Spare(worker, _context(environment, setup))
+        spare = Spare(worker, _context(environment, setup), setup["pinned"])
         spare.wait()
         body = PACK({**setup, "focus": [str(path) for path in edited], "later": self._loaded})
         return spare, worker.channel.submit(frames.AHEAD, body)
@@ -210,7 +210,7 @@ class ProcessBridge(WorkerBridge):
         for _ in range(self._process.pool):
             found: Spare | str = self.why_fresh or "its sources are not pinned"
             if self._process.spare and self._pinned:
-                found = await take_spare(_context(environment, setup))
+                found = await take_spare(_context(environment, setup), self._pinned)
             if isinstance(found, str):
                 self.why_fresh = self.why_fresh or found
                 blank = self._take_blank(environment)

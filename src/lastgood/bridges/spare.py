@@ -8,6 +8,8 @@ and the settings are the same. In the spare: everything that it has run, read an
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from msgspec import Struct, field
 from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.worker.ahead import MAX_AGE
-from lastgood.bridges.worker.manifest import Manifest
+from lastgood.bridges.worker.manifest import Damaged, Manifest, read_object
+from lastgood.children.limits import in_thread
 from lastgood.errors import BridgeError, WorkerDied
 from lastgood.sources.environment import Environment
 
@@ -64,10 +67,11 @@ class RunContext(Struct, frozen=True):
 
 
 class Spare(Struct, eq=False):
-    """A spare worker. ``started``: trio's time."""
+    """A spare worker. ``manifest``: of the generation that it runs ahead; ``started``: trio's time."""
 
     worker: RemoteWorker
     context: RunContext
+    manifest: str
     started: float = field(default_factory=trio.current_time)
 
     def is_old(self) -> bool:
@@ -98,19 +102,44 @@ class Spare(Struct, eq=False):
 _waiting: list[Spare] = []
 
 
-async def take_spare(context: RunContext) -> Spare | str:
-    """Take a spare to offer it a generation; return why not if there is none for it."""
+async def take_spare(context: RunContext, manifest: str) -> Spare | str:
+    """Take a spare to offer it the generation of ``manifest``; return why not if there is none for it.
+
+    A generation with a module that cannot be compiled is left to a fresh worker, which says what is wrong, unless the program
+    can do without that module. So the spare is there for the edit that mends it.
+    """
     why = "there was no spare"
     for spare in [each for each in _waiting if each.context.home == context.home]:
         problem = spare.context.difference(context)
         if problem is None and not spare.is_usable():
             await spare.end()
             problem = "the spare had ended, or was stopped by a signal"
+        if problem is None and context.environment.python == sys.executable:
+            problem = await in_thread(_uncompilable, manifest, spare.manifest)
         if problem is None and spare in _waiting:
             _waiting.remove(spare)
             return spare
         why = problem or why
     return why
+
+
+def _uncompilable(manifest: str, before: str) -> str | None:
+    """Return which module cannot be compiled, of those that the generation ``before`` has not; None if all can."""
+    try:
+        known = {digest for _, digest, _, _ in Manifest.load(before).modules}
+        for _, digest, _, path in Manifest.load(manifest).modules:
+            if digest not in known:
+                source = read_object(manifest, digest)
+                try:
+                    # Ignore warnings about the source, which under -W error would be raised as SyntaxError here.
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        compile(source, path, "exec", dont_inherit=True)
+                except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+                    return f"{path} cannot be compiled: {error}"
+    except Damaged:
+        pass  # the worker will say so
+    return None
 
 
 async def becomes_ready(worker: RemoteWorker, answer: PendingAnswer) -> bool:
