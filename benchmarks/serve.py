@@ -168,11 +168,10 @@ def targets(rows: Sequence[Row], costs: Sequence[serve_cost.Cost]) -> list[tuple
             ]
             if row.answered:
                 told.append((f"{row.part}: save to new answer, ms", statistics.median(row.answered), MOST[row.part]))
-    for floor in costs:
-        own = [cost for cost in costs if cost.http == floor.http and cost.who == OURS.name and cost.instructions]
-        if floor.who == "uvicorn" and floor.instructions and own:
-            ratio = statistics.median(own[0].instructions) / statistics.median(floor.instructions)
-            told.append((f"{floor.http}: instructions of a request, x uvicorn", ratio, DEARER))
+    for cost in costs:
+        times = serve_cost.ratio(cost, costs)
+        if (cost.who, cost.app) == (OURS.name, "FastAPI") and times is not None:
+            told.append((f"FastAPI, {cost.http}: instructions of a request, x uvicorn", times, DEARER))
     return told
 
 

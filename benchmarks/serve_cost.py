@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from reload_peers import ENVIRONMENT, free_port
 
 __all__ = ["Cost", "costs"]
 
-APP = '''\
+BARE = '''\
 import os
 
 BODY = str(os.getpid()).encode()
@@ -41,6 +42,22 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     await send({"type": "http.response.body", "body": BODY})
 '''
+
+FASTAPI = '''\
+import os
+
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/")
+async def index() -> int:
+    """Answer with the process id."""
+    return os.getpid()
+'''
+
+APPS = {"FastAPI": FASTAPI, "bare": BARE}
 
 CONFIG = """\
 [serve]
@@ -60,8 +77,9 @@ WARM_UP = 300  # requests before the first round: the interpreter specialises wh
 class Cost:
     """The instructions that one request costs, a round each."""
 
-    who: str
+    app: str
     http: str
+    who: str
     instructions: list[float] = field(default_factory=list)
     never: str | None = None
 
@@ -155,26 +173,34 @@ def costs(top: Path) -> list[Cost]:
         print("the cost of a request is left out: valgrind is not installed")
         return []
     told = []
-    for http in ("h11", "httptools"):
-        if importlib.util.find_spec(http) is None:
-            continue
-        root = top / http
-        root.mkdir(parents=True)
-        (root / "main.py").write_text(APP)
-        (root / "lastgood.toml").write_text(CONFIG)
-        port = free_port()
-        for who, command in commands(root, http, port).items():
-            told.append(cost := Cost(who, http))
-            measure(cost, command, root, port)
+    for app, text in APPS.items():
+        for http in ("h11", "httptools"):
+            if importlib.util.find_spec(http) is None:
+                continue
+            root = top / f"{app}-{http}"
+            root.mkdir(parents=True)
+            (root / "main.py").write_text(text)
+            (root / "lastgood.toml").write_text(CONFIG)
+            for who, command in commands(root, http, port := free_port()).items():
+                told.append(cost := Cost(app, http, who))
+                measure(cost, command, root, port)
     return told
 
 
-def show(told: list[Cost]) -> None:
+def ratio(cost: Cost, told: Sequence[Cost]) -> float | None:
+    """Return how dear a request is, as a multiple of plain uvicorn's; None if one of them was not counted."""
+    floor = next(each for each in told if (each.app, each.http, each.who) == (cost.app, cost.http, "uvicorn"))
+    if not cost.instructions or not floor.instructions:
+        return None
+    return statistics.median(cost.instructions) / statistics.median(floor.instructions)
+
+
+def show(told: Sequence[Cost]) -> None:
     """Print what a request costs, beside plain uvicorn."""
     for cost in told:
-        if not cost.instructions:
-            print(f"{cost.http:<10} {cost.who:<24}  {cost.never}")
-            continue
-        own = statistics.median(cost.instructions)
-        floor = statistics.median(next(each.instructions for each in told if each.http == cost.http) or [own])
-        print(f"{cost.http:<10} {cost.who:<24}{own:>10,.0f} instructions a request{own / floor:>8.3f}")
+        name = f"{cost.app:<10}{cost.http:<12}{cost.who:<18}"
+        times = ratio(cost, told)
+        if times is None:
+            print(f"{name}  {cost.never}")
+        else:
+            print(f"{name}{statistics.median(cost.instructions):>12,.0f} instructions a request{times:>8.3f} x uvicorn")
