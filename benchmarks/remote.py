@@ -7,8 +7,8 @@
 - ssh: through an sshd on loopback, which is started for this (from the package openssh-server; left out where there is none), or at
   ``--ssh DESTINATION``.
 
-"warm" is the time of ``init()`` at a new place. "save → swapped" begins with the write of the edited file and ends when a call
-gives the new answer; the worker was started ahead. What an edit of one file sends is counted by the bridge.
+"warm" is the time of ``init()`` at a new place. "swapped" begins with the write of the edited file and ends with the swap; the worker
+was started ahead. "sent" is what an edit of one file sends, counted by the bridge.
 """
 
 from __future__ import annotations
@@ -110,12 +110,13 @@ async def measure(create: Create, rounds: int) -> dict[str, Any]:
         async with lastgood.watch(config, create_bridge=warmed, debounce=0.02) as session:
             call = session.handle.call
             for version in range(1, rounds + 1):
-                await trio.sleep(1.0)  # for the worker that is started ahead
+                await session.bridge.prepare_spare()  # or wait for the one that is under way
+                await trio.sleep(0.2)
                 before = time.perf_counter()
                 edit(root, version)
-                while await call("svc", "version") != version:  # noqa: ASYNC110 - it is the time of calls that is measured
-                    await trio.sleep(0.001)
+                await session.settle()
                 found["swapped"].append(time.perf_counter() - before)
+                assert await call("svc", "version") == version
                 found["sent"].append(getattr(session.bridge, "bytes_shipped", 0))
             for _ in range(CALLS):
                 before = time.perf_counter()

@@ -24,14 +24,14 @@ import os
 from bisect import insort
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from operator import attrgetter
 
 import trio
 
 from lastgood.bridges.pending import PendingAnswer, waited_behind
-from lastgood.bridges.readiness import readiness
+from lastgood.bridges.readiness import Readiness, readiness
 from lastgood.bridges.worker import frames
+from lastgood.children.descriptors import PIPE_SIZE, enlarge
 from lastgood.errors import BridgeError
 
 __all__ = ["MAX_OPEN", "MAX_UNSENT", "Channel", "PendingAnswer"]
@@ -43,9 +43,7 @@ MAX_UNSENT = 1 << 30
 """Bytes that may wait to be sent. A single larger call is accepted if nothing else waits."""
 
 _SMALL_READ = 1 << 12
-_PIPE_SIZE = 1 << 20
-_MAX_UNREAD = 4 * _PIPE_SIZE  # more than a pipe can hold
-_F_SETPIPE_SZ = 1031
+_MAX_UNREAD = 4 * PIPE_SIZE  # more than a pipe can hold
 _WITHDRAWN = frozenset(
     (frames.CALL, frames.STREAM, frames.INTERFACE)
 )  # what is not sent any more once nobody waits for it
@@ -92,10 +90,7 @@ class Channel:
     ) -> None:
         self._requests = requests
         self._answers = answers
-        for descriptor in (requests, answers):
-            os.set_blocking(descriptor, False)
-            _enlarge_buffer(descriptor)
-        self._readiness = readiness(answers, requests, pidfd)
+        self._readiness = self._prepare(pidfd)
         self._on_end = on_end
         self._on_garbage = on_garbage
         self._on_loaded = on_loaded
@@ -122,6 +117,13 @@ class Channel:
         self._timekeeper_parked: trio.lowlevel.Task | None = None
         self._failure: Callable[[], BridgeError] | None = None
         self._closed = False
+
+    def _prepare(self, pidfd: int) -> Readiness:
+        """Prepare the descriptors."""
+        for descriptor in (self._requests, self._answers):
+            os.set_blocking(descriptor, False)
+            enlarge(descriptor)
+        return readiness(self._answers, self._requests, pidfd)
 
     def adopt(self, *, threads: int, timeout: float, on_loaded: Callable[[bytes], object]) -> None:
         """Give the channel, which has not had a call yet, the settings of a new owner."""
@@ -233,14 +235,6 @@ class Channel:
                 self._forget(answer)
             if self._leader is None and self._open:
                 self._wake_another()
-
-    async def listen(self) -> None:
-        """Read what comes until the channel fails, also while no caller waits: its pipe must not fill up."""
-        listener = PendingAnswer(0)
-        listener.of_stream = True  # it is no call that the worker is busy with
-        self._open[0] = listener
-        with suppress(BridgeError):
-            await self.wait(listener)
 
     @trio.lowlevel.enable_ki_protection
     def fail(self, failure: Callable[[], BridgeError]) -> None:
@@ -433,7 +427,7 @@ class Channel:
         if not chunk:
             return False
         # A single read in each turn of the app's event loop, so that a large answer does not block it.
-        self._read_size = _PIPE_SIZE if len(chunk) >= _SMALL_READ else _SMALL_READ
+        self._read_size = PIPE_SIZE if len(chunk) >= _SMALL_READ else _SMALL_READ
         self._take(chunk)
         return True
 
@@ -442,7 +436,7 @@ class Channel:
         """Read all that has arrived, from a task that is not the leader; return False if nothing more will come."""
         leader = self._leader
         try:
-            chunk = b"" if self._closed else os.read(self._answers, _PIPE_SIZE)  # a pipe holds no more
+            chunk = b"" if self._closed else os.read(self._answers, PIPE_SIZE)  # a pipe holds no more
         except BlockingIOError:
             return not self._readiness.exited()
         self._take(chunk)
@@ -453,9 +447,9 @@ class Channel:
     @trio.lowlevel.enable_ki_protection
     def drain(self) -> None:
         """Read what a worker that has ended had still sent: answers, and reports of loaded modules."""
-        for _ in range(_MAX_UNREAD // _PIPE_SIZE):
+        for _ in range(_MAX_UNREAD // PIPE_SIZE):
             try:
-                chunk = b"" if self._closed else os.read(self._answers, _PIPE_SIZE)
+                chunk = b"" if self._closed else os.read(self._answers, PIPE_SIZE)
             except BlockingIOError:  # a child of the worker holds the pipe open
                 return
             if not chunk:
@@ -541,13 +535,3 @@ def _unpark(answer: PendingAnswer) -> None:
     if answer.parked is not None:
         task, answer.parked = answer.parked, None
         trio.lowlevel.reschedule(task)
-
-
-def _enlarge_buffer(descriptor: int) -> None:
-    """Enlarge the pipe's buffer where possible: ten megabytes then take ten turns of the event loop instead of 160."""
-    try:
-        import fcntl
-
-        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_SIZE)
-    except (ImportError, OSError):
-        pass

@@ -86,10 +86,8 @@ class RemoteWorker:
         self.levels: Mapping[str, int] = {}
         """The levels of the app's loggers that the worker knows."""
         self.logs = WorkerLogs(started.logs, on_garbage=self.fail_with)
-        self.channel = Channel(
-            started.requests,
-            started.answers,
-            self._child.pidfd,
+        self.channel = self._make_channel(
+            started,
             on_end=self._reap,
             on_garbage=self.fail_with,
             on_loaded=partial(on_loaded, self),
@@ -99,6 +97,10 @@ class RemoteWorker:
             threads=threads,
             timeout=timeout,
         )
+
+    def _make_channel(self, started: StartedWorker, **options: Any) -> Channel:
+        """Return the channel to the worker; ``options`` are those of :class:`Channel`."""
+        return Channel(started.requests, started.answers, started.child.pidfd, **options)
 
     def leave_to_parent(self) -> list[int]:
         """See :class:`.Owner`."""

@@ -7,15 +7,19 @@ overwritten by the child's own standard streams, or written to by the app's ``pr
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # what it is for does not exist there
 
-__all__ = ["above_standard", "occupy_standard", "pipe"]
+__all__ = ["PIPE_SIZE", "above_standard", "enlarge", "occupy_standard", "pipe"]
 
+PIPE_SIZE = 1 << 20
+"""Bytes that an enlarged pipe holds."""
 _STANDARD = (0, 1, 2)
+_F_SETPIPE_SZ = 1031
 
 
 def above_standard(descriptor: int) -> int:
@@ -39,6 +43,13 @@ def pipe() -> tuple[int, int]:
             if end not in _STANDARD:  # these are closed already
                 os.close(end)
         raise
+
+
+def enlarge(descriptor: int) -> None:
+    """Enlarge the pipe's buffer where possible: ten megabytes then take ten turns of the event loop instead of 160."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, _F_SETPIPE_SZ, PIPE_SIZE)
 
 
 def occupy_standard() -> None:

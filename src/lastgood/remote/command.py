@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import trio
 
 from lastgood.children.child import Child, exit_text
-from lastgood.children.descriptors import pipe
+from lastgood.children.descriptors import enlarge, pipe
 from lastgood.children.forks import FORKS
 from lastgood.children.limits import explain
 from lastgood.remote.link import lost_place
@@ -58,6 +58,8 @@ class CommandPlace:
             finally:
                 os.close(theirs_in)
                 os.close(theirs_out)
+            for descriptor in (ours_in, ours_out):
+                enlarge(descriptor)
             self._stdin, self._stdout = trio.lowlevel.FdStream(ours_in), trio.lowlevel.FdStream(ours_out)
 
     def _cannot_start(self, error: Exception) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import tokenize
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 
 import trio
 
+from lastgood.bridges.channel import Channel
 from lastgood.bridges.pending import PendingAnswer
 from lastgood.bridges.remote import RemoteWorker
 from lastgood.bridges.start import WORKER_MARK, StartedWorker
@@ -20,6 +20,7 @@ from lastgood.children.output import Output
 from lastgood.errors import Blame
 from lastgood.remote.host import messages
 from lastgood.remote.link import Link
+from lastgood.remote.link_channel import LinkChannel
 from lastgood.remote.shipment import Address
 
 __all__ = ["PlacedWorker"]
@@ -28,10 +29,11 @@ __all__ = ["PlacedWorker"]
 class _Process:
     """The process of a worker elsewhere. See :class:`~lastgood.bridges.start.WorkerProcess`."""
 
-    def __init__(self, link: Link, out: Output, pidfd: int) -> None:
+    pidfd = -1
+
+    def __init__(self, link: Link, out: Output) -> None:
         self._link = link
         self.out = out
-        self.pidfd = pidfd
         self.gone = False
 
     @property
@@ -79,9 +81,6 @@ class _Process:
         finally:
             self.gone = True
             self.out.finish()
-            if self.pidfd >= 0:
-                os.close(self.pidfd)
-                self.pidfd = -1
         return True
 
 
@@ -113,7 +112,10 @@ class PlacedWorker(RemoteWorker):
             on_loaded=on_loaded,
             is_spare=is_spare,
         )
-        trio.lowlevel.spawn_system_task(self.channel.listen, name="lastgood's answers from elsewhere")
+        trio.lowlevel.spawn_system_task(self.died, name="lastgood's watch of a worker elsewhere")
+
+    def _make_channel(self, started: StartedWorker, **options: Any) -> Channel:  # noqa: ARG002 - it has no pipes
+        return LinkChannel(self.link, **options)
 
     def here(self, path: str) -> str:
         """See :class:`RemoteWorker`."""
@@ -154,8 +156,8 @@ def _has_text(file: Any, text: Any) -> bool:
 def _start(link: Link, settings: dict[str, Any], *, held: bool) -> StartedWorker:
     out = Output(forward=True, mark=WORKER_MARK.get(), held=held)
     try:
-        requests, answers, logs, pidfd = link.start_worker(settings, out)
+        logs = link.start_worker(settings, out)
     except BaseException:
         out.finish()
         raise
-    return StartedWorker(_Process(link, out, pidfd), requests, answers, logs, (-1, -1))
+    return StartedWorker(_Process(link, out), -1, -1, logs, (-1, -1))

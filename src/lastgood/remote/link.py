@@ -1,7 +1,7 @@
 """The link to a host: its messages over a place, the pipes of the worker's channel, and heartbeats.
 
-The channel of a bridge reads and writes pipes, as those of a worker that runs here. The link has the other ends of these pipes,
-and passes on what comes.
+It passes on what comes: answers to the channel (:mod:`.link_channel`), log records and output by pipes, as from a worker that runs
+here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
@@ -31,14 +31,12 @@ logger = logging.getLogger(__name__)
 PARTITION = 30.0
 """Seconds without a message after which a host takes its app for gone."""
 
-_READ = 1 << 18
+_MAX_PENDING = 1 << 20  # bytes of requests in a message
 _LARGE = 1 << 20  # objects from this size on are not compressed: most of them are already
 _CHECKS = 8  # how often silence is looked for, within ``lost_after``
 _MAX_OUTPUT = 1 << 20  # bytes of output that wait for the app's stderr
 _MAX_GREETING = 1 << 20
 _REMOVE = 5.0  # seconds for a place to be removed
-_PIPE_SIZE = 1 << 20
-_F_SETPIPE_SZ = 1031
 
 
 def lost_place(text: str) -> BridgeError:
@@ -78,8 +76,12 @@ class Link:
         self._is_delivering = False
         self._is_ending = False
         self._sent = 0
-        # This side's ends of the pipes; -1: closed.
-        self._requests = self._answers = self._logs = self._exit = -1
+        self._take_answers: Callable[[bytes], object] = bytes
+        self._flush: Callable[[], object] = bool
+        self._pending: list[bytes] = []  # for the worker's requests
+        self._pending_size = 0
+        self._has_pending = trio.Event()
+        self._logs = -1  # the end of the pipe that is written to; -1: closed
         self._out: Output | None = None
         self._unshown = bytearray()
         FORKS.add(self)
@@ -136,37 +138,49 @@ class Link:
 
     # The worker.
 
-    def start_worker(self, settings: dict[str, Any], out: Output) -> tuple[int, int, int, int]:
-        """Have the host start the worker. Return the app's ends of its pipes: requests, answers, logs, and one that ends with it.
+    def start_worker(self, settings: dict[str, Any], out: Output) -> int:
+        """Have the host start the worker; ``settings`` is the body of START. Return the app's end of the pipe for its log records.
 
-        ``settings`` is the body of START. Its output is written to ``out``, which has to be finished after :meth:`end`.
+        Its output is written to ``out``, which has to be finished after :meth:`end`.
         """
-        self._requests, requests = pipe()
-        answers, self._answers = pipe()
         logs, self._logs = pipe()
-        exit_, self._exit = pipe()
         self._out = out
-        for descriptor in (self._requests, self._answers, self._logs, out.write_end):
+        for descriptor in (self._logs, out.write_end):
             os.set_blocking(descriptor, False)
-        for descriptor in (self._requests, self._answers):
-            _enlarge(descriptor)
         if self._nursery is not None:
             self._nursery.start_soon(self._forward, settings)
         else:
-            self._finish()
-        return requests, answers, logs, exit_
+            self._close_logs()
+        return logs
+
+    def connect(self, take: Callable[[bytes], object], flush: Callable[[], object]) -> None:
+        """Have ``take`` called with what the worker answers, and ``flush`` when :meth:`put` may take more."""
+        self._take_answers, self._flush = take, flush
+
+    def put(self, data: Sequence[bytes | memoryview]) -> int:
+        """Take what is for the worker's requests; return how many bytes of it. What is for a worker that is gone is dropped."""
+        if self.exited.is_set():
+            return sum(map(len, data))
+        room = _MAX_PENDING - self._pending_size
+        taken = 0
+        for each in data:
+            piece = each[: max(room - taken, 0)]
+            if piece:
+                self._pending.append(bytes(piece))
+                taken += len(piece)
+        self._pending_size += taken
+        self._has_pending.set()
+        return taken
 
     async def _forward(self, settings: dict[str, Any]) -> None:
         await self.send(messages.START, json.dumps(settings).encode())
-        while self._requests >= 0:
-            try:
-                await trio.lowlevel.wait_readable(self._requests)
-                chunk = os.read(self._requests, _READ)
-            except (trio.ClosedResourceError, BlockingIOError):
-                continue
-            if not chunk:
-                return
-            await self.send(messages.REQUESTS, chunk)
+        while True:
+            if not self._pending:
+                self._has_pending = trio.Event()
+                await self._has_pending.wait()
+            pending, self._pending, self._pending_size = b"".join(self._pending), [], 0
+            self._flush()
+            await self.send(messages.REQUESTS, pending)
 
     def tell(self, kind: int, value: Any) -> None:
         """Send a message without waiting for that, unless the place is lost."""
@@ -191,7 +205,8 @@ class Link:
             self._nursery.cancel_scope.cancel()
         with trio.move_on_after(_REMOVE):
             await self.place.remove()
-        self._finish()
+        self.exited.set()
+        self._close_logs()
 
     # What comes.
 
@@ -276,9 +291,9 @@ class Link:
 
     async def _take(self, kind: int, body: bytes) -> None:
         if kind == messages.ANSWERS:
-            await self._deliver("_answers", body)
+            self._take_answers(body)
         elif kind == messages.LOGS:
-            await self._deliver("_logs", body)
+            await self._deliver(body)
         elif kind == messages.OUTPUT:
             self._show(body)
         elif kind == messages.STARTED:
@@ -297,14 +312,14 @@ class Link:
         self._answer = messages.Problem(problem)
         self._answered.set()
 
-    async def _deliver(self, name: str, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest and (descriptor := getattr(self, name)) >= 0:
+    async def _deliver(self, records: bytes) -> None:
+        rest = memoryview(records)
+        while rest and self._logs >= 0:
             try:
-                rest = rest[os.write(descriptor, rest) :]
+                rest = rest[os.write(self._logs, rest) :]
             except BlockingIOError:
                 try:
-                    await trio.lowlevel.wait_writable(descriptor)
+                    await trio.lowlevel.wait_writable(self._logs)
                 except trio.ClosedResourceError:
                     return
             except BrokenPipeError:
@@ -326,35 +341,19 @@ class Link:
         self.status = status
         self._show(b"")
         self.exited.set()
-        for name in ("_answers", "_logs", "_exit"):
-            self._close(name)
+        self._close_logs()
 
-    def _finish(self) -> None:
-        self.exited.set()
-        for name in ("_requests", "_answers", "_logs", "_exit"):
-            self._close(name)
-
-    def _close(self, name: str) -> None:
-        descriptor = getattr(self, name)
-        if descriptor >= 0:
-            setattr(self, name, -1)
+    def _close_logs(self) -> None:
+        if self._logs >= 0:
+            descriptor, self._logs = self._logs, -1
             trio.lowlevel.notify_closing(descriptor)
             os.close(descriptor)
 
     def leave_to_parent(self) -> list[int]:
         """See :class:`~lastgood.children.forks.Owner`."""
-        return [self._requests, self._answers, self._logs, self._exit]
+        return [self._logs]
 
 
 def _object(shipment: Shipment, digest: str) -> bytes:
     data = shipment.read(digest)
     return digest.encode() + zlib.compress(data, 0 if len(data) >= _LARGE else 6)
-
-
-def _enlarge(descriptor: int) -> None:
-    try:
-        import fcntl
-
-        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_SIZE)
-    except (ImportError, OSError):
-        pass
