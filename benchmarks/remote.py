@@ -7,8 +7,8 @@
 - ssh: through an sshd on loopback, which is started for this (from the package openssh-server; left out where there is none), or at
   ``--ssh DESTINATION``.
 
-"warm" is the time of ``init()`` at a new place. "swapped" begins with the write of the edited file and ends with the swap; the worker
-was started ahead. "sent" is what an edit of one file sends, counted by the bridge.
+"warm" is the time of ``init()`` at a new place. "swapped" begins with the write of the edited file and ends with the swap; the
+worker was started ahead. "sent" is what an edit of one file sends, counted by the bridge.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ import zlib
 from .cache import Cargo, cache_home, sweep
 from .child import GUARD_GRACE, WorkerChild, start_guardian
 from .messages import (
+    ANSWERS,
     BEAT,
     DIGEST_SIZE,
     END,
@@ -108,7 +109,11 @@ class Host:
                 poll.register(worker.requests.descriptor, select.POLLOUT)
             for descriptor in () if is_full else worker.sources:
                 poll.register(descriptor, select.POLLIN)
-        for descriptor, events in poll.poll(self._patience() * 1000):
+        sources = {} if worker is None else worker.sources
+        # The kernel looks at the pipe of answers first. So the records and the output that were written before an answer are ready
+        # with it, and are passed on before it.
+        ready = sorted(poll.poll(self._patience() * 1000), key=lambda each: sources.get(each[0]) == ANSWERS)
+        for descriptor, events in ready:
             if descriptor == self._incoming:
                 self._read(events)
             elif descriptor == self._out.descriptor:
