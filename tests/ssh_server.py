@@ -84,7 +84,8 @@ def ssh_server(home: Path, hidden: Sequence[Path] = ()) -> Iterator[SshServer]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    variables = {"XDG_CACHE_HOME": home / "cache", **marked(home)}
+    there = os.path.dirname(interpreter("3.9") or "/usr/bin/python3")
+    variables = {"PATH": f"{there}:{os.defpath}", "XDG_CACHE_HOME": home / "cache", **marked(home)}
     (home / "sshd_config").write_text(
         _CONFIG.format(port=port, home=home, variables=" ".join(f"{name}={value}" for name, value in variables.items()))
     )

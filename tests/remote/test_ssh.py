@@ -20,9 +20,10 @@ from lastgood.remote import BOOTSTRAP, CommandPlace, RemoteBridge, SshBridge
 from lastgood.session.watch import watch
 from lastgood.watch_events import BridgeLost, BridgeRestored, GenerationUndone, ModuleLoadedLate
 from marked_processes import all_ended, marked, running_with
+from page_blocks import BLOCKS, project_of
 from process_bridges import interpreter
 from real_project import BROKEN, DEADLINE, RealProject, Told
-from running import Running
+from running import Running, run
 from ssh_server import SshServer, can_serve, ssh_server
 
 SERVICE = """\
@@ -235,6 +236,17 @@ def test_an_app_that_ends_leaves_nothing_there(
     assert len(running_with(side.directory)) >= 3
     app.send(signal.SIGKILL if by == "kill" else signal.SIGINT)
     app.ended()
+    assert side.is_empty()
+
+
+@pytest.mark.parametrize("side", ["ssh"], indirect=True)
+def test_the_program_of_the_page_runs(project: RealProject, side: Side) -> None:
+    page = "docs/how-to/ssh.md"
+    (program, _) = [block.text for block in BLOCKS if block.page == page and block.language == "python"]
+    project = project_of(page, project.root, "async")
+    project.save("app.py", program)
+    ran = run([sys.executable, "app.py"], project.root, deadline=2 * DEADLINE)
+    assert (ran.status, ran.out, ran.err) == (0, "5.0\n", "")
     assert side.is_empty()
 
 
