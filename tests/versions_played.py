@@ -209,7 +209,8 @@ def _failed(error: Exception) -> Outcome:
             return "raised", error.type_name, error.message
         case BridgeError():
             return "refused", str(error)
-    return "raised", type(error).__name__, str(error)
+    # From Python 3.14 on, some texts name the class of an argument with its module.
+    return "raised", type(error).__name__, str(error).replace(f"{PACKAGE}.", "")
 
 
 class _Arguments:

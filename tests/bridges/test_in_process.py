@@ -207,7 +207,6 @@ async def test_under_trio_a_call_is_a_checkpoint(bridge: InProcessBridge) -> Non
     assert sys.modules["svc"].kept == []
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_calls_as_its_parent_does(bridge: InProcessBridge) -> None:
     child = os.fork()
     if child == 0:

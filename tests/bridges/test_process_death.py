@@ -210,7 +210,6 @@ async def test_a_call_that_was_forgotten_and_is_over_costs_it_nothing(source: Pa
     assert told.read_text() == "parted"
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork in a process that has threads
 async def test_a_forked_child_that_lives_does_not_hold_up_its_exit(source: Path) -> None:
     async with running(source, grace=1000) as bridge:
         child = os.fork()

@@ -346,7 +346,6 @@ def test_nothing_is_left_of_it(output: Output) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_process_that_is_forked_has_none(output: Output) -> None:
     output.hold({"a.py": OLD.encode()})
     output.write("a.py", NEW)

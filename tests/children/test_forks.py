@@ -13,10 +13,7 @@ from lastgood.children import forks
 from lastgood.children.child import Child
 from lastgood.children.forks import Forks
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of a fork beside threads, from Python 3.12 on
-]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 
 
 class Pipe:

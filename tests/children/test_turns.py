@@ -54,7 +54,6 @@ def test_turns_that_are_shorter_already_stay_so() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
-@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_what_was_before(before: float) -> None:
     with SHORT_TURNS:
         child = os.fork()
