@@ -64,6 +64,8 @@ def test_both_together_do_what_the_module_does(source: str) -> None:
     parts = run(source)
     for names in (whole, parts):
         names.pop("f", None)
+        if "__annotate__" in names:  # from Python 3.14 on, each has a function of its own
+            names["__annotate__"] = names["__annotate__"](1)
     assert parts == whole
 
 
