@@ -69,6 +69,13 @@ async def test_under_tls_the_old_generation_says_that_it_closes(
         await idle.aclose()
         await busy.aclose()
         await served.gone(first)
+        fresh = await served.connect()
+        await fresh.stream.do_handshake()
+        await served.begun()
+        last, served.bridge = served.bridge, None
+        assert last is not None
+        served.nursery.start_soon(served.retire, last)
+        assert await fresh.ended()
 
 
 async def test_several_workers_stop_before_others_accept(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ class Retiring(asyncio.Protocol):
     def __init__(self, protocol: Any, mailbox: Mailbox | None) -> None:
         self.protocol = protocol
         self.transport = protocol.transport
+        self._closes = mailbox is None
         self._mailbox = None if self.transport.get_extra_info("ssl_object") is not None else mailbox
         self._rest = b""
         protocol.on_response_complete = self._completed
@@ -102,7 +103,7 @@ class Retiring(asyncio.Protocol):
         if self.transport.is_closing() or not self._is_over():
             return
         if self._mailbox is None:
-            if self.transport.get_extra_info("ssl_object") is None:
+            if self._closes:
                 self.protocol.shutdown()
             return
         self.transport.pause_reading()
