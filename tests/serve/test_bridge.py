@@ -156,6 +156,7 @@ async def test_a_lifespan_that_raises(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert isinstance(error, RemoteError)
     assert (error.type_name, error.message) == ("ValueError", "no luck")
     assert "in broken" in error.traceback
+    assert error.traceback.splitlines()[1].endswith('main.py", line 8, in app')  # nothing comes before the program
     assert "Traceback" not in capfd.readouterr().err  # it is raised, and not logged as well
 
 
@@ -175,6 +176,7 @@ async def test_a_probe_that_raises(tmp_path: Path) -> None:
     assert isinstance(error, RemoteError)
     assert (error.type_name, error.message) == ("ValueError", "on purpose")
     assert "raise ValueError" in error.traceback
+    assert error.traceback.splitlines()[1].endswith('main.py", line 29, in app')
     assert "It was raised for the probe, GET /fails." in error.traceback
 
 

@@ -55,6 +55,8 @@ class Server:
             self._engine.start()
         except BaseException as error:
             FORKS.end_child(error)
+            own = error.__traceback__  # the frame of this function
+            error.__traceback__ = own and self._engine.frames_of_program(own.tb_next)
             return error
         return None
 

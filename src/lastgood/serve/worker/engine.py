@@ -23,6 +23,7 @@ import socket
 import sys
 from contextlib import suppress
 
+from .errors import frames_of_program
 from .lifespan import begin_lifespan
 from .mailbox import Mailbox
 from .probing import ask
@@ -76,6 +77,8 @@ class Engine:
             if descriptor >= 0:
                 os.close(descriptor)
         self._inherited, self._accepting = [], []
+
+    frames_of_program = staticmethod(frames_of_program)
 
     def configure(self) -> None:
         """Set up logging, and what else comes before the program. Raises :class:`ServeError`."""
