@@ -13,15 +13,24 @@ __all__ = ["AheadWorker", "take_ahead"]
 
 
 class AheadWorker(Struct, eq=False):
-    """A worker that has done nothing yet. ``key`` is all that its start depends on."""
+    """A worker that has done nothing yet. ``key`` is all that its start depends on.
+
+    Its owner makes it available by :meth:`wait` before it has a ``worker``, and sets ``started`` when it has one, or when that
+    has failed.
+    """
 
     key: Hashable
-    worker: PlacedWorker
+    worker: PlacedWorker | None = None
+    started: trio.Event = field(default_factory=trio.Event)
     token: trio.lowlevel.TrioToken = field(default_factory=trio.lowlevel.current_trio_token)
 
     def is_waiting(self) -> bool:
         """Return whether it was neither taken nor ended."""
         return self in _waiting
+
+    def is_usable(self) -> bool:
+        """Return whether it lives, as far as is known, or is being started."""
+        return self.worker is None or not (self.worker.has_exited() or self.worker.link.is_quiet())
 
     def wait(self) -> None:
         """Make it available."""
@@ -31,17 +40,22 @@ class AheadWorker(Struct, eq=False):
         """End it, unless it was taken over."""
         if self in _waiting:
             _waiting.remove(self)
-            await self.worker.end(0)
+            if self.worker is not None:
+                await self.worker.end(0)
 
 
 _waiting: list[AheadWorker] = []
 
 
-def take_ahead(key: Hashable) -> PlacedWorker | None:
-    """Take over a worker with this ``key`` that lives and waits on this event loop; None if there is none."""
+async def take_ahead(key: Hashable) -> PlacedWorker | None:
+    """Take over a worker with this ``key`` that lives and waits on this event loop; None if there is none.
+
+    One that is being started is waited for: there may be no room for another, and it will be ready first.
+    """
     token = trio.lowlevel.current_trio_token()
-    for ahead in _waiting:
-        if ahead.key == key and ahead.token is token and not ahead.worker.has_exited():
+    for ahead in [each for each in _waiting if each.key == key and each.token is token]:
+        await ahead.started.wait()
+        if ahead.worker is not None and ahead.is_usable() and ahead.is_waiting():
             _waiting.remove(ahead)
             return ahead.worker
     return None

@@ -109,7 +109,7 @@ class RemoteBridge(WorkerBridge):
             raise failed[0]
 
     async def _start_worker(self, shipment: Shipment) -> None:
-        worker = None if self._ahead is None else take_ahead(self._key(shipment))
+        worker = None if self._ahead is None else await take_ahead(self._key(shipment))
         before = 0
         if worker is None:
             worker, there = await self._placed_worker(shipment)
@@ -204,18 +204,30 @@ class RemoteBridge(WorkerBridge):
         async with self._preparing:
             shipment = await in_thread(Shipment.of, self._config, self._files)
             key = self._key(shipment)
-            for ahead in [each for each in self._waiting if each.key != key or each.worker.has_exited()]:
+            for ahead in [each for each in self._waiting if each.key != key or not each.is_usable()]:
                 await ahead.end()
             self._waiting = [each for each in self._waiting if each.is_waiting()]
-            while self._state == "ready" and len(self._waiting) < self._count:
-                try:
-                    worker, _ = await self._placed_worker(shipment, is_spare=True)
-                except BridgeError as error:
-                    logger.warning("no worker could be started ahead: %s", error)
-                    return
-                ahead = AheadWorker(key, worker)
-                self._waiting.append(ahead)
-                ahead.wait()
+            more = [AheadWorker(key) for _ in range(self._count - len(self._waiting))]
+            self._waiting += more
+            async with trio.open_nursery() as nursery:
+                for ahead in more:
+                    ahead.wait()
+                    nursery.start_soon(self._start_ahead, ahead, shipment)
+
+    async def _start_ahead(self, ahead: AheadWorker, shipment: Shipment) -> None:
+        try:
+            worker, _ = await self._placed_worker(shipment, is_spare=True)
+            if ahead.is_waiting():
+                ahead.worker = worker
+            else:
+                await worker.end(0)  # this bridge was disposed meanwhile
+        except BridgeError as error:
+            logger.info("no worker could be started ahead: %s", error)  # there may never be room for one
+        finally:
+            if ahead.worker is None:
+                self._waiting = [each for each in self._waiting if each is not ahead]
+                await ahead.end()
+            ahead.started.set()
 
 
 def _check(workers: int | None, heartbeat: float, lost_after: float) -> None:

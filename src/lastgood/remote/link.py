@@ -91,6 +91,10 @@ class Link:
         """The bytes that were sent so far."""
         return self._sent
 
+    def is_quiet(self) -> bool:
+        """Return whether nothing has come for two heartbeats: it may be frozen."""
+        return trio.current_time() - self._heard > 2 * self._heartbeat
+
     # The host.
 
     async def open(self) -> None:
